@@ -1,0 +1,57 @@
+# Few targets; `make demo` and `make test` do everything on a fresh machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+V := .venv/bin
+SEED ?= 1
+DEVICES ?= 50
+PYTEST ?= $(V)/python -m pytest
+# Two worker processes: tests wait for real servers more than they compute.
+WORKERS ?= 2
+
+.PHONY: demo check test judge peers bench lock
+
+demo: .venv/.runtime  ## the main job, end to end, on loopback; HEADLESS=1 checks the end state and exits
+	@$(V)/python manage.py quickstart --seed $(SEED) --devices $(DEVICES) $(if $(HEADLESS),--headless)
+
+check: .venv/.dev  ## style, types, walls, migrations, templates
+	$(V)/ruff check .
+	$(V)/ruff format --check .
+	$(V)/mypy -p fleet -p ota -p devices -p pki
+	$(V)/lint-imports
+	FLEET_DIR=$$(mktemp -d) $(V)/python manage.py makemigrations --check --dry-run
+	FLEET_DIR=$$(mktemp -d) $(V)/python -W ignore manage.py check --deploy --fail-level WARNING
+	$(V)/djlint fleet --check --lint --quiet
+	$(V)/yamllint --strict docker
+	$(V)/hadolint docker/Dockerfile
+	$(V)/shellcheck docker/entrypoint .ci/run requirements/lock.sh tests/peers/*.sh
+	$(PYTEST) tests/architecture
+
+test: check  ## everything, on SQLite and on PostgreSQL, with real peers and a real browser
+	$(PYTEST) -n $(WORKERS) --dist loadgroup --durations 10
+	MUSTER_TEST_DATABASE=postgresql $(PYTEST) -n $(WORKERS) --dist loadgroup
+
+judge: .venv/.dev  ## the long forms with full counts; results under docs/reference/judged/
+	$(V)/python -m tests.judge
+
+peers:  ## the real programs that tests run against (Debian packages)
+	@bash tests/peers/install.sh
+
+bench: .venv/.dev  ## NAME=… [JSON=file]
+	$(V)/python manage.py bench $(NAME) $(if $(JSON),--json $(JSON))
+
+lock: .venv/.dev  ## write requirements/*.txt anew from pyproject.toml
+	bash requirements/lock.sh $(V)/uv
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Muster needs Python 3.11 or newer with venv (Debian: apt install python3-venv)."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.runtime: requirements/runtime.txt | .venv/bin/python
+	$(V)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	@touch $@
+
+.venv/.dev: requirements/dev.txt | .venv/bin/python
+	$(V)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@ .venv/.runtime

@@ -1,0 +1,95 @@
+"""Say in numbers and words why a device was flagged . Pure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from devices.drift.engine import EXCESS_CAP, EXCESS_FROM, Step
+from devices.drift.metrics import METRICS, Array, backward
+
+MOST_METRICS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is known of one flagged device in one tick.
+
+    Args:
+        device: its name.
+        cohort: name of its cohort.
+        row: its row in the step's arrays.
+        opened: RFC 3339 time of the tick.
+        theta: the threshold.
+        strange: novelty keys that are new to its whole cohort.
+    """
+
+    device: str
+    cohort: str
+    row: int
+    opened: str
+    theta: float
+    strange: list[str]
+
+
+def record(case: Case, step: Step, x: Array, members: dict[str, int]) -> dict[str, Any]:
+    """Return the explanation.
+
+    Args:
+        case: the flagged device.
+        step: the tick's scores.
+        x: [D, M] raw values of the tick.
+        members: name -> row of the other members of its cohort that reported.
+    """
+    metrics = _metrics(case, step, x)
+    numeric = float(step.score[case.row]) > case.theta
+    layer = "corroborated" if numeric and case.strange else "novelty" if case.strange else "numeric"
+    return {
+        "device": case.device,
+        "cohort": case.cohort,
+        "opened": case.opened,
+        "layer": layer,
+        "score": round(float(step.score[case.row]), 2),
+        "theta": round(case.theta, 2),
+        "metrics": metrics,
+        "novel": case.strange,
+        "peers": _peers(case, step, members),
+        "text": _text(metrics if numeric else [], case.strange),
+    }
+
+
+def _metrics(case: Case, step: Step, x: Array) -> list[dict[str, Any]]:
+    excess = np.clip(step.metric_score[case.row] - EXCESS_FROM, 0, EXCESS_CAP) ** 2
+    whole = float(excess.sum()) or 1.0
+    found = []
+    for column in np.argsort(-excess)[:MOST_METRICS]:
+        metric = METRICS[column]
+        if excess[column] <= 0:
+            break
+        found.append(
+            {
+                "name": metric.name,
+                "unit": metric.unit,
+                "trust": "observed" if metric.observed else "self-reported",
+                "observed": round(float(x[case.row, column]), 2),
+                "expected": round(backward(float(step.expected[case.row, column]), metric.kind), 2),
+                "own_z": round(float(step.own_z[case.row, column]), 1),
+                "cohort_z": round(float(step.z[case.row, column]), 1),
+                "tail": round(float(step.metric_score[case.row, column]), 1),
+                "channel": "spike" if step.spike[case.row, column] else "shift",
+                "share": round(float(excess[column]) / whole, 3),
+            }
+        )
+    return found
+
+
+def _peers(case: Case, step: Step, members: dict[str, int]) -> list[dict[str, Any]]:
+    rows = [(name, float(step.score[row])) for name, row in members.items() if row != case.row]
+    return [{"device": name, "score": round(score, 2)} for name, score in sorted(rows, key=lambda one: -one[1])[:5]]
+
+
+def _text(metrics: list[dict[str, Any]], strange: list[str]) -> str:
+    parts = [f"{one['name']} is {one['observed']:g} {one['unit']}, expected {one['expected']:g}" for one in metrics[:3]]
+    if strange:
+        parts.append(f"talks to {', '.join(strange[:3])}, which neither it nor any of its kind ever used")
+    return "; ".join(parts) or "nothing stands out"

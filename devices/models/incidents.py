@@ -1,0 +1,50 @@
+"""Incidents: one per change of one device's behaviour, with the explanation stored as it was then."""
+
+from django.db import models
+from django.db.models import Q
+
+from devices.models.registry import Device
+from pki.kernel import clock, ids
+from pki.models import TrustDomain
+
+
+class Incident(models.Model):
+    """One flagged change; ``explanation`` is the record of ``devices.drift.explain``."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        CLOSED = "closed"
+
+    class Verdict(models.TextChoices):
+        CONFIRMED = "true"
+        BENIGN = "benign"
+        FALSE = "false"
+        HEALED = "healed"
+
+    domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    state = models.CharField(max_length=6, choices=State, default=State.OPEN)
+    layer = models.CharField(max_length=12)
+    severity = models.CharField(max_length=6)
+    score = models.FloatField()
+    explanation = models.JSONField(default=dict)
+    reaction = models.JSONField(default=dict)
+    verdict = models.CharField(max_length=8, choices=Verdict, blank=True)
+    opened_at = models.DateTimeField(default=clock.now)
+    last_seen_at = models.DateTimeField(default=clock.now)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["device"], condition=Q(state="open"), name="one_open_incident_a_device")
+        ]
+        indexes = [models.Index(fields=["domain", "state"])]
+
+    def __str__(self) -> str:
+        return f"{self.layer} on {self.device}"
+
+    @property
+    def layer_now(self) -> str:
+        """Return the layer of the newest explanation: an incident may become worse."""
+        return str(self.explanation.get("layer", self.layer))

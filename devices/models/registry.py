@@ -1,0 +1,125 @@
+"""The registry: hardware models, devices, their twins, and the tokens by which they enrol."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from pki.kernel import clock, ids
+from pki.models import TrustDomain
+
+
+class HardwareModel(models.Model):
+    """One kind of device: its identifiers (SUIT, MCUboot) and what a bundle may need of it.
+
+    ``flash_model`` and ``arena`` are bytes for a machine-learning model and its tensor arena; 0 means none.
+    """
+
+    domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    name = models.CharField(max_length=60)
+    vendor = models.CharField(max_length=100)
+    vendor_id = models.UUIDField()
+    class_id = models.UUIDField()
+    flash_model = models.BigIntegerField(default=0)
+    arena = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["domain", "name"], name="one_hardware_model_a_name"),
+            models.UniqueConstraint(fields=["domain", "class_id"], name="one_hardware_model_a_class"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Device(models.Model):
+    """One device, found by public id or by its name, which is unique in its domain."""
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        ACTIVE = "active"
+        SUSPENDED = "suspended"
+        RETIRED = "retired"
+
+    domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    name = models.CharField(max_length=100)
+    hardware_model = models.ForeignKey(HardwareModel, models.PROTECT, related_name="+")
+    state = models.CharField(max_length=9, choices=State, default=State.PENDING)
+    quarantined_at = models.DateTimeField(null=True)
+    quarantine_reason = models.CharField(max_length=300, blank=True)
+    site = models.CharField(max_length=100, blank=True)
+    tags = models.JSONField(default=list)
+    parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
+    enrolled_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["domain", "name"], name="one_device_a_name"),
+            models.CheckConstraint(
+                condition=Q(quarantined_at__isnull=True) | ~Q(quarantine_reason=""),
+                name="a_quarantine_has_its_reason",
+            ),
+        ]
+        indexes = [models.Index(fields=["domain", "state"])]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> str:
+        """Return the name under which certificates, ledger and actors know this device."""
+        return str(self.public_id)
+
+    @property
+    def quarantined(self) -> bool:
+        """Say whether the doors hold this device back."""
+        return self.quarantined_at is not None
+
+
+class Twin(models.Model):
+    """What a device shall be (desired) and says it is (reported), each with its own version."""
+
+    device = models.OneToOneField(Device, models.CASCADE, related_name="twin")
+    desired = models.JSONField(default=dict)
+    desired_version = models.BigIntegerField(default=0)
+    reported = models.JSONField(default=dict)
+    reported_version = models.BigIntegerField(default=0)
+    report_sequence = models.BigIntegerField(default=0)
+    reported_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"twin of {self.device}"
+
+
+class EnrolmentToken(models.Model):
+    """A one-time permission to enrol one device of one hardware model; only its hash is kept."""
+
+    domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    secret_hash = models.CharField(max_length=64, unique=True)
+    hardware_model = models.ForeignKey(HardwareModel, models.PROTECT, related_name="+")
+    device_name = models.CharField(max_length=100, blank=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+    used_by = models.ForeignKey(Device, models.PROTECT, null=True, related_name="+")
+    used_spki = models.CharField(max_length=64, blank=True)
+    withdrawn_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=clock.now)
+    created_by = models.CharField(max_length=120)
+
+    def __str__(self) -> str:
+        return str(self.public_id)
+
+    @property
+    def state(self) -> str:
+        """Return used, withdrawn, expired or open."""
+        if self.used_at:
+            return "used"
+        if self.withdrawn_at:
+            return "withdrawn"
+        return "expired" if self.expires_at <= clock.now() else "open"

@@ -1,0 +1,70 @@
+"""The telemetry database: it may lose its last seconds, and no key reaches into the other one."""
+
+from django.db import models
+
+
+class Presence(models.Model):
+    """When a device was last heard, and from where."""
+
+    device_id = models.BigIntegerField(primary_key=True)
+    last_seen = models.DateTimeField()
+    address = models.CharField(max_length=64, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.last_seen}"
+
+
+class Sample(models.Model):
+    """One metric of one device in one tick; ``trust`` tells whether our door observed it."""
+
+    device_id = models.BigIntegerField()
+    tick = models.BigIntegerField()
+    metric = models.CharField(max_length=40)
+    value = models.FloatField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tick", "device_id", "metric"], name="one_sample_a_tick_and_metric")
+        ]
+        indexes = [models.Index(fields=["device_id", "tick"])]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.metric}={self.value}"
+
+
+class Observation(models.Model):
+    """A novelty key that a device showed in a tick: a destination by protocol, port and class."""
+
+    device_id = models.BigIntegerField()
+    tick = models.BigIntegerField()
+    key = models.CharField(max_length=60)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tick", "device_id", "key"], name="one_observation_a_tick_and_key")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.key}"
+
+
+class BatchSeen(models.Model):
+    """The last telemetry batch of a device, so that a retry counts once."""
+
+    device_id = models.BigIntegerField(primary_key=True)
+    sequence = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.sequence}"
+
+
+class DriftState(models.Model):
+    """The drift engine's arrays of one domain, as one blob with its own checksum."""
+
+    domain_id = models.BigIntegerField(primary_key=True)
+    version = models.IntegerField()
+    updated_tick = models.BigIntegerField()
+    blob = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"{self.domain_id} at {self.updated_tick}"

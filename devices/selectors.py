@@ -1,0 +1,185 @@
+"""What the devices floor can be asked. Nothing here writes, and nothing looks beyond one domain."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Model, QuerySet
+
+from devices.models import Device, EnrolmentToken, HardwareModel, Incident, Presence, Sample
+from pki.kernel import clock
+from pki.kernel.errors import InvalidError, NotFoundError
+
+LATE, OVERDUE = 1.5, 3
+_Row = TypeVar("_Row", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many devices of a domain are in which condition; every enrolled device is in one presence."""
+
+    devices: int
+    online: int
+    late: int
+    overdue: int
+    never: int
+    quarantined: int
+    open_incidents: int
+
+
+def device(domain: str, public_id: str | UUID) -> Device:
+    """Return a device of a domain by its public id.
+
+    Raises:
+        NotFoundError: there is none in this domain.
+    """
+    return _one(devices(domain).filter(public_id=_uuid(public_id)), "device")
+
+
+def device_by_name(domain: str, name: str) -> Device:
+    """Return a device of a domain by its name.
+
+    Raises:
+        NotFoundError: there is none in this domain.
+    """
+    return _one(devices(domain).filter(name=name), "device")
+
+
+def devices(domain: str) -> QuerySet[Device]:
+    """Return the devices of a domain with hardware model and twin, by name."""
+    rows = Device.objects.filter(domain__slug=domain)
+    return rows.select_related("hardware_model", "twin", "domain").order_by("name", "id")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The filters of the device list; the same names stand in URLs of the console and of the API."""
+
+    q: str = ""
+    state: str = ""
+    hardware: str = ""
+    quarantined: str = ""
+    presence: str = ""
+
+    def apply(self, domain: str) -> QuerySet[Device]:
+        """Return the devices of a domain that match."""
+        rows = devices(domain)
+        if self.q:
+            rows = rows.filter(name__icontains=self.q[:100])
+        if self.state:
+            rows = rows.filter(state=self.state)
+        if self.hardware:
+            rows = rows.filter(hardware_model__name=self.hardware)
+        if self.quarantined:
+            rows = rows.filter(quarantined_at__isnull=self.quarantined != "yes")
+        if self.presence:
+            rows = rows.filter(id__in=[key for key, word in presences(rows).items() if word == self.presence])
+        return rows
+
+
+def presences(rows: Iterable[Device]) -> dict[int, str]:
+    """Return online, late, overdue or never for each device, by its internal id."""
+    keys = [row.id for row in rows]
+    seen = last_seen(keys)
+    now = clock.now()
+    return {key: _presence(seen.get(key), now) for key in keys}
+
+
+def last_seen(keys: Iterable[int]) -> dict[int, datetime]:
+    """Return when each of these devices was last heard, for those that ever were."""
+    rows = Presence.objects.filter(device_id__in=list(keys))
+    return dict(rows.values_list("device_id", "last_seen"))
+
+
+def counts(domain: str) -> Counts:
+    """Return the numbers of the overview page."""
+    rows = list(Device.objects.filter(domain__slug=domain).exclude(state=Device.State.RETIRED).only("id"))
+    words = list(presences(rows).values())
+    return Counts(
+        devices=len(rows),
+        online=words.count("online"),
+        late=words.count("late"),
+        overdue=words.count("overdue"),
+        never=words.count("never"),
+        quarantined=Device.objects.filter(domain__slug=domain, quarantined_at__isnull=False).count(),
+        open_incidents=incidents(domain).filter(state=Incident.State.OPEN).count(),
+    )
+
+
+def hardware_models(domain: str) -> QuerySet[HardwareModel]:
+    """Return the hardware models of a domain by name."""
+    return HardwareModel.objects.filter(domain__slug=domain).order_by("name", "id")
+
+
+def hardware_model(domain: str, name: str) -> HardwareModel:
+    """Return a hardware model by its name.
+
+    Raises:
+        NotFoundError: there is none in this domain.
+    """
+    return _one(hardware_models(domain).filter(name=name), "hardware model")
+
+
+def tokens(domain: str) -> QuerySet[EnrolmentToken]:
+    """Return the enrolment tokens of a domain, newest first."""
+    rows = EnrolmentToken.objects.filter(domain__slug=domain)
+    return rows.select_related("hardware_model", "used_by").order_by("-id")
+
+
+def token(domain: str, public_id: str | UUID) -> EnrolmentToken:
+    """Return an enrolment token by its public id.
+
+    Raises:
+        NotFoundError: there is none in this domain.
+    """
+    return _one(tokens(domain).filter(public_id=_uuid(public_id)), "enrolment token")
+
+
+def incidents(domain: str) -> QuerySet[Incident]:
+    """Return the incidents of a domain, newest first."""
+    rows = Incident.objects.filter(domain__slug=domain)
+    return rows.select_related("device", "device__hardware_model", "domain").order_by("-id")
+
+
+def incident(domain: str, public_id: str | UUID) -> Incident:
+    """Return an incident by its public id.
+
+    Raises:
+        NotFoundError: there is none in this domain.
+    """
+    return _one(incidents(domain).filter(public_id=_uuid(public_id)), "incident")
+
+
+def samples(device: Device, metric: str, ticks: int) -> list[tuple[int, float]]:
+    """Return the last ``ticks`` ticks of one metric of one device: (tick, value), oldest first."""
+    since = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks
+    rows = Sample.objects.filter(device_id=device.pk, metric=metric, tick__gte=since)
+    return list(rows.order_by("tick").values_list("tick", "value"))
+
+
+def _presence(seen: datetime | None, now: datetime) -> str:
+    if seen is None:
+        return "never"
+    interval = timedelta(seconds=max(settings.FLEET_POLL_S, 5))
+    if now - seen <= interval * LATE:
+        return "online"
+    return "late" if now - seen <= interval * OVERDUE else "overdue"
+
+
+def _uuid(value: str | UUID) -> UUID:
+    try:
+        return value if isinstance(value, UUID) else UUID(value)
+    except ValueError as error:
+        msg = "This is not a UUID."
+        raise InvalidError(msg) from error
+
+
+def _one(rows: QuerySet[_Row], kind: str) -> _Row:
+    found = rows.first()
+    if found is None:
+        msg = f"There is no such {kind}."
+        raise NotFoundError(msg)
+    return found

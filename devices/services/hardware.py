@@ -1,0 +1,51 @@
+"""Register kinds of devices."""
+
+import uuid
+
+from django.db import transaction
+
+from devices.models import HardwareModel
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, InvalidError
+from pki.selectors import domain as domain_of
+from pki.services import ledger
+
+
+def register(*, actor: Actor, name: str, vendor: str, flash_model: int = 0, arena: int = 0) -> HardwareModel:
+    """Register a hardware model; identifiers are UUIDv5 as in SUIT and MCUboot.
+
+    Args:
+        actor: an operator.
+        name: such as ``vib-node-2``; the class id is uuid5(vendor id, name).
+        vendor: its domain name; the vendor id is uuid5(DNS, vendor).
+        flash_model: bytes of flash for a machine-learning model.
+        arena: bytes of tensor arena.
+
+    Raises:
+        ConflictError: the name is taken.
+    """
+    actor.require(Role.OPERATOR)
+    if not 0 < len(name) <= 60 or not name.isprintable() or not vendor:  # noqa: PLR2004  because the column has 60
+        msg = "A hardware model needs a printable name of at most 60 characters and a vendor domain."
+        raise InvalidError(msg)
+    if flash_model < 0 or arena < 0:
+        msg = "Flash and arena are numbers of bytes, not below 0."
+        raise InvalidError(msg)
+    vendor_id = uuid.uuid5(uuid.NAMESPACE_DNS, vendor)
+    with transaction.atomic():
+        domain = domain_of(actor.domain)
+        if HardwareModel.objects.filter(domain=domain, name=name).exists():
+            msg = f"There is a hardware model {name} already."
+            raise ConflictError(msg)
+        model = HardwareModel.objects.create(
+            domain=domain,
+            name=name,
+            vendor=vendor,
+            vendor_id=vendor_id,
+            class_id=uuid.uuid5(vendor_id, name),
+            flash_model=flash_model,
+            arena=arena,
+        )
+        detail = {"class": str(model.class_id), "flash": flash_model, "arena": arena}
+        ledger.record(actor=actor, action="hardware.registered", thing=("hardware", name), detail=detail)
+    return model

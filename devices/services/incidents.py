@@ -1,0 +1,93 @@
+"""Open, extend and close incidents."""
+
+from typing import Any
+
+from django.db import transaction
+
+from devices.models import Device, Incident
+from devices.selectors import incident as incident_of
+from devices.signals import incident_closed, incident_opened
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, InvalidError
+from pki.services import ledger
+
+
+def raise_for(*, actor: Actor, device: Device, severity: str, explanation: dict[str, Any]) -> Incident:
+    """Open an incident, or extend the one that is open for this device: one incident per change.
+
+    Args:
+        actor: the drift job.
+        device: whose behaviour changed.
+        severity: low, medium or high.
+        explanation: the record of ``devices.drift.explain``.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    with transaction.atomic():
+        incident = Incident.objects.select_for_update().filter(device=device, state=Incident.State.OPEN).first()
+        if incident is not None:
+            return _extend(incident, severity, explanation)
+        incident = Incident.objects.create(
+            domain=device.domain,
+            device=device,
+            layer=explanation["layer"],
+            severity=severity,
+            score=float(explanation["score"]),
+            explanation=explanation,
+        )
+        detail = {"device": device.key, "severity": severity, "layer": incident.layer}
+        ledger.record(actor=actor, action="incident.opened", thing=("incident", incident.public_id), detail=detail)
+        transaction.on_commit(lambda: _tell(incident_opened, incident, actor.domain))
+    return incident
+
+
+def react(*, actor: Actor, incident: Incident, reaction: dict[str, Any]) -> Incident:
+    """Note on the incident what was done about it."""
+    actor.require(Role.SECURITY_OFFICER)
+    with transaction.atomic():
+        incident.reaction = {**incident.reaction, **reaction}
+        incident.save(update_fields=["reaction"])
+    return incident
+
+
+def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
+    """Close an incident with what it turned out to be.
+
+    Raises:
+        ConflictError: it is closed already.
+        InvalidError: the verdict is none of true, benign, false, healed.
+    """
+    actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+    if verdict not in Incident.Verdict.values:
+        msg = f"The verdict is one of {', '.join(Incident.Verdict.values)}."
+        raise InvalidError(msg)
+    with transaction.atomic():
+        incident = incident_of(actor.domain, public_id)
+        if incident.state == Incident.State.CLOSED:
+            msg = "The incident is closed already."
+            raise ConflictError(msg)
+        incident.state = Incident.State.CLOSED
+        incident.verdict = verdict
+        incident.closed_at = clock.now()
+        incident.save(update_fields=["state", "verdict", "closed_at"])
+        detail = {"device": incident.device.key, "verdict": verdict}
+        ledger.record(actor=actor, action="incident.closed", thing=("incident", incident.public_id), detail=detail)
+        transaction.on_commit(lambda: _tell(incident_closed, incident, actor.domain))
+    return incident
+
+
+def _extend(incident: Incident, severity: str, explanation: dict[str, Any]) -> Incident:
+    order = ("low", "medium", "high")
+    incident.last_seen_at = clock.now()
+    worse = order.index(severity) > order.index(incident.severity)
+    if worse:
+        incident.severity = severity
+        incident.explanation = explanation
+        incident.score = float(explanation["score"])
+        transaction.on_commit(lambda: _tell(incident_opened, incident, incident.domain.slug))
+    incident.save(update_fields=["last_seen_at", "severity", "explanation", "score"])
+    return incident
+
+
+def _tell(signal: Any, incident: Incident, domain: str) -> None:
+    signal.send(sender=None, incident=incident, domain=domain)

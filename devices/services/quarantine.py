@@ -1,0 +1,42 @@
+"""Hold a device back at the doors, and let it go again."""
+
+from django.db import transaction
+
+from devices.models import Device
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import InvalidError
+from pki.services import ledger
+
+
+def impose(*, actor: Actor, device: Device, reason: str) -> Device:
+    """Quarantine a device: the doors leave it only what its repair needs. Repeating changes nothing."""
+    actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+    if not reason.strip():
+        msg = "Say why: the reason stands on the device's page and in the ledger."
+        raise InvalidError(msg)
+    with transaction.atomic():
+        locked = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        if locked.quarantined:
+            return locked
+        locked.quarantined_at = clock.now()
+        locked.quarantine_reason = reason[:300]
+        locked.save(update_fields=["quarantined_at", "quarantine_reason"])
+        detail = {"reason": locked.quarantine_reason}
+        ledger.record(actor=actor, action="device.quarantined", thing=("device", locked.key), detail=detail)
+    return locked
+
+
+def release(*, actor: Actor, device: Device, reason: str) -> Device:
+    """Let a quarantined device back in. Repeating changes nothing."""
+    actor.require(Role.SECURITY_OFFICER)
+    with transaction.atomic():
+        locked = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        if not locked.quarantined:
+            return locked
+        locked.quarantined_at = None
+        locked.quarantine_reason = ""
+        locked.save(update_fields=["quarantined_at", "quarantine_reason"])
+        detail = {"reason": reason[:300]}
+        ledger.record(actor=actor, action="device.released", thing=("device", locked.key), detail=detail)
+    return locked

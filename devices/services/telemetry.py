@@ -1,0 +1,116 @@
+"""Take telemetry batches: an allow-list of metrics, each batch once, compactly stored."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from devices.errors import ReplayError
+from devices.models import BatchSeen, Device, Observation, Sample
+from pki.kernel import clock
+from pki.kernel.actor import Actor
+from pki.kernel.errors import InvalidError
+
+#: reported metrics, each with its kind for the drift engine
+REPORTED: dict[str, str] = {
+    "bytes_out": "rate",
+    "bytes_in": "rate",
+    "packets_out": "count",
+    "packets_in": "count",
+    "established_peers": "count",
+    "heap_free_b": "level",
+    "temp_c": "signed",
+    "battery_share": "ratio",
+    "confidence_mean": "ratio",
+}
+CLASSES = frozenset({"lan", "wan", "multicast"})
+PROTOCOLS = frozenset({"tcp", "udp"})
+MAX_PEERS = 64
+EPHEMERAL = 32768
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One checked telemetry batch: its number, values by metric, and novelty keys."""
+
+    sequence: int
+    metrics: dict[str, float]
+    keys: frozenset[str]
+
+
+def parse(body: dict[str, Any]) -> Batch:
+    """Check a batch as it came over the wire.
+
+    Raises:
+        InvalidError: an unknown metric or field, a value that is no finite number, a malformed peer.
+    """
+    if set(body) - {"seq", "metrics", "peers"}:
+        msg = f"Unknown fields: {', '.join(sorted(set(body) - {'seq', 'metrics', 'peers'}))[:200]}."
+        raise InvalidError(msg)
+    sequence = body.get("seq")
+    if not isinstance(sequence, int) or isinstance(sequence, bool) or not 0 < sequence < 1 << 62:
+        msg = "`seq` is a positive integer that rises with each batch."
+        raise InvalidError(msg)
+    metrics = body.get("metrics", {})
+    if not isinstance(metrics, dict) or set(metrics) - set(REPORTED):
+        msg = f"`metrics` maps names to numbers; known names: {', '.join(REPORTED)}."
+        raise InvalidError(msg)
+    return Batch(sequence, {name: _number(name, value) for name, value in metrics.items()}, _keys(body))
+
+
+def ingest(*, actor: Actor, device: Device, batch: Batch) -> None:
+    """Store a batch; a repeated number is refused without harm.
+
+    Raises:
+        ReplayError: this batch, or a later one, was stored before.
+    """
+    actor.require_device(device.key)
+    tick = clock.unix() // settings.FLEET_DRIFT_TICK_S
+    with transaction.atomic(using="telemetry"):
+        seen, _ = BatchSeen.objects.get_or_create(device_id=device.pk, defaults={"sequence": 0})
+        if seen.sequence >= batch.sequence:
+            msg = f"Batch {batch.sequence} was stored before; go on from {seen.sequence + 1}."
+            raise ReplayError(msg, sequence=seen.sequence)
+        seen.sequence = batch.sequence
+        seen.save(update_fields=["sequence"])
+        _store(device.pk, tick, batch)
+
+
+def _store(device_id: int, tick: int, batch: Batch) -> None:
+    Sample.objects.bulk_create(
+        [Sample(device_id=device_id, tick=tick, metric=name, value=value) for name, value in batch.metrics.items()],
+        update_conflicts=True,
+        unique_fields=["tick", "device_id", "metric"],
+        update_fields=["value"],
+    )
+    Observation.objects.bulk_create(
+        [Observation(device_id=device_id, tick=tick, key=key) for key in batch.keys], ignore_conflicts=True
+    )
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        msg = f"`{name}` must be a finite number."
+        raise InvalidError(msg)
+    return float(value)
+
+
+def _keys(body: dict[str, Any]) -> frozenset[str]:
+    peers = body.get("peers", [])
+    if not isinstance(peers, list) or len(peers) > MAX_PEERS:
+        msg = f"`peers` is a list of at most {MAX_PEERS} entries [protocol, port, class]."
+        raise InvalidError(msg)
+    return frozenset(_key(peer) for peer in peers)
+
+
+def _key(peer: object) -> str:
+    match peer:
+        case [str(protocol), int(port), str(place)] if (
+            protocol in PROTOCOLS and 0 <= port < 65536 and place in CLASSES  # noqa: PLR2004  because ports have 16 bits
+        ):
+            return f"{protocol}:{'eph' if port >= EPHEMERAL else port}:{place}"
+        case _:
+            msg = "A peer is [tcp or udp, port, lan or wan or multicast]."
+            raise InvalidError(msg)

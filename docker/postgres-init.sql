@@ -1,0 +1,1 @@
+CREATE DATABASE muster_telemetry OWNER muster;

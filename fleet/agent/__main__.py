@@ -1,0 +1,52 @@
+"""``python -m fleet.agent``: run one device in the foreground."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from fleet.agent.agent import Agent
+from fleet.agent.state import Settings
+
+
+def main() -> int:
+    """Poll until stopped."""
+    parser = argparse.ArgumentParser(prog="fleet.agent", description=__doc__)
+    parser.add_argument("--dir", type=Path, required=True, help="the device's disk")
+    parser.add_argument("--server", required=True, help="https://host:port of the device door")
+    parser.add_argument("--anchor", type=Path, required=True, help="PEM file of the root CA")
+    parser.add_argument("--tuf-root", type=Path, required=True, help="the first TUF root")
+    parser.add_argument("--hw-class", required=True, help="class id of the hardware model")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--token", default="", help="one-time enrolment token, until it has a certificate")
+    parser.add_argument("--mirror", default="", help="untrusted HTTP address for blobs, tried first")
+    parser.add_argument("--once", action="store_true", help="poll once and end")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    agent = Agent(
+        Settings(
+            given.dir,
+            given.server,
+            given.anchor,
+            given.tuf_root,
+            given.hw_class,
+            given.name,
+            given.token,
+            given.mirror,
+        )
+    )
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    while not stopped.is_set():
+        wait = agent.step()
+        if given.once:
+            return 0
+        stopped.wait(wait)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The agent: enrol, poll, verify, install, test, confirm, report; driven by ``step``, it never waits."""
+
+import json
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import cbor2
+from cryptography import x509
+
+from fleet.agent import downloads, est, selftest
+from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
+from fleet.agent.key import DeviceKey
+from fleet.agent.slots import Image, Slots
+from fleet.agent.state import Settings, State
+from fleet.agent.transport import Transport
+from fleet.agent.trust import Assignment, Trust
+from pki.kernel import clock
+
+CBOR = {"Content-Type": "application/cbor"}
+LEAST_WAIT, MOST_WAIT = 1.0, 300.0
+_logger = logging.getLogger("muster.agent")
+
+
+class Agent:
+    """One device.
+
+    Args:
+        settings: what it got at the factory.
+        seed: of its jitter.
+    """
+
+    def __init__(self, settings: Settings, seed: int = 0) -> None:
+        self.settings = settings
+        self.state = State(settings.folder)
+        self._key = DeviceKey(settings.folder)
+        self._chain = settings.folder / "chain.pem"
+        self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
+        self._failures = 0
+        self._last_batch = 0
+        self._transport: Transport | None = None
+        self._mirror = Transport(settings.mirror, None) if settings.mirror else None
+
+    @property
+    def enrolled(self) -> bool:
+        """Say whether the device has a certificate."""
+        return self._chain.exists()
+
+    @property
+    def public_id(self) -> str:
+        """Return the device's public id, as its certificate says it."""
+        leaf = x509.load_pem_x509_certificates(self._chain.read_bytes())[0]
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return str(names.get_values_for_type(x509.UniformResourceIdentifier)[0].rsplit(":", 1)[1])
+
+    def slots(self, component: str) -> Slots:
+        """Return the slots of a component."""
+        return Slots(self.settings.folder / "slots" / component)
+
+    def components(self) -> dict[str, dict[str, Any]]:
+        """Return what runs, as a report says it."""
+        found = {}
+        for folder in sorted((self.settings.folder / "slots").glob("*")):
+            pair = Slots(folder)
+            if pair.running:
+                found[folder.name] = pair.running.report(confirmed=pair.confirmed)
+        return found
+
+    def enrol(self) -> None:
+        """Get the first certificate, if there is none, and report what runs."""
+        if self.enrolled:
+            return
+        transport = Transport(self.settings.server, self.settings.anchor)
+        est.enrol(transport, self._key, self.settings.name, self.settings.token, self._chain)
+        transport.close()
+        self.report()
+
+    def renew(self) -> None:
+        """Get a new certificate with the present one."""
+        est.renew(self._line(), self._key, self.settings.name, self._chain)
+        self._drop()
+
+    def step(self) -> float:
+        """Poll once and do what is offered; return the seconds to wait before the next step.
+
+        Trouble with the line makes the waits longer, each with jitter; it never ends the agent.
+        """
+        try:
+            self.enrol()
+            body = cbor2.loads(self._line().call("POST", "/v1/poll", cbor2.dumps({}), CBOR).body)
+            if "update" in body:
+                self.update(int(body["update"]))
+            self._failures = 0
+            return self._wait(float(body["next"]))
+        except (TransportError, AnswerError) as error:
+            self._failures += 1
+            _logger.info("no answer", extra={"device": self.settings.name, "cause": str(error)})
+            return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
+
+    def update(self, action: int) -> None:
+        """Follow an offer: verify first, write the inactive slot, test, keep or roll back, report."""
+        if self.state.get("refused_action") == action:
+            return
+        assignment: Assignment | None = None
+        try:
+            assignment = Trust(self.settings, self.state, self._line()).assignment(self.public_id)
+            if assignment is None:
+                return
+            action = assignment.action
+            self._install(assignment)
+        except RefusedError as error:
+            _logger.warning("refused", extra={"device": self.settings.name, "cause": str(error)})
+            self.state.put(refused_action=action, refused_reason=str(error))
+            self.report(action, "refused", str(error))
+
+    def report(self, action: int | None = None, state: str = "", reason: str = "") -> None:
+        """Send a report, signed by the device's key."""
+        payload: dict[str, Any] = {
+            "device": self.public_id,
+            "sequence": self.state.following("report_sequence"),
+            "at": clock.unix(),
+            "components": self.components(),
+        }
+        if action is not None:
+            payload |= {"action": action, "state": state, "reason": reason[:500]}
+        data = cbor2.dumps(payload)
+        body = cbor2.dumps({"payload": data, "signature": self._key.sign(data)})
+        self._line().call("POST", "/v1/report", body, CBOR)
+
+    def telemetry(self, metrics: dict[str, float], peers: list[tuple[str, int, str]]) -> None:
+        """Send one batch of metrics.
+
+        Raises:
+            AnswerError: refused, such as while quarantined.
+        """
+        batch = {
+            "seq": self._batch(),
+            "metrics": metrics,
+            "peers": [list(peer) for peer in peers],
+        }
+        self._line().call("POST", "/v1/telemetry", cbor2.dumps(batch), CBOR)
+
+    def provision(self, component: str, data: bytes, image: Image) -> None:
+        """Put a factory image in, if the component has none."""
+        self.slots(component).provision(data, image)
+
+    def _install(self, assignment: Assignment) -> None:
+        pair = self.slots(assignment.component)
+        running = pair.running
+        if running and running.sha256 == assignment.sha256:
+            pair.confirm()
+            self.report(assignment.action, "confirmed")
+            return
+        self.report(assignment.action, "downloading")
+        downloads.fetch(assignment, self._mirror, self._line(), pair.inactive)
+        pair.swap(Image(assignment.version, assignment.sha256, assignment.counter))
+        try:
+            selftest.check(assignment.component, pair.read_running())
+        except RefusedError as error:
+            pair.roll_back()
+            self.state.put(refused_action=assignment.action, refused_reason=str(error))
+            self.report(assignment.action, "rolled-back", str(error))
+            return
+        pair.confirm()
+        self.report(assignment.action, "confirmed")
+
+    def _batch(self) -> int:
+        """Return a number above all earlier ones without a write to the disk for each batch."""
+        self._last_batch = max(self._last_batch + 1, int(clock.now().timestamp() * 1000))
+        return self._last_batch
+
+    def _line(self) -> Transport:
+        if self._transport is None:
+            identity = (self._chain, self._key.path)
+            self._transport = Transport(self.settings.server, self.settings.anchor, identity)
+        return self._transport
+
+    def _drop(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def _wait(self, seconds: float) -> float:
+        return max(0.2, seconds * self._random.uniform(0.8, 1.2))
+
+
+def load_image(path: Path) -> tuple[bytes, Image]:
+    """Return a factory image and what is known of it: ``FILE`` beside ``FILE.json``."""
+    facts = json.loads(path.with_name(f"{path.name}.json").read_text())
+    return path.read_bytes(), Image(facts["version"], facts["sha256"], facts["counter"])
+
+
+__all__ = ["Agent", "AgentError", "load_image"]

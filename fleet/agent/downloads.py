@@ -1,0 +1,70 @@
+"""Bring an image into the inactive slot: from a mirror or the server, resumed, capped, hashed."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+from fleet.agent import slots
+from fleet.agent.errors import AnswerError, RefusedError, TransportError
+from fleet.agent.transport import Transport
+from fleet.agent.trust import Assignment
+
+_PARTIAL = 206
+
+
+def fetch(assignment: Assignment, mirror: Transport | None, server: Transport, target: Path) -> None:
+    """Write the assigned image into a file; its full hash decides.
+
+    A mirror is nobody whom the device trusts: it may save the server's line, but never lie about the bytes.
+
+    Raises:
+        RefusedError: the bytes that came are not the signed ones.
+        TransportError: they did not all come; what came is kept and continued next time.
+    """
+    part = target.with_suffix(".part")
+    marker = target.with_suffix(".part-of")
+    if not marker.exists() or marker.read_text() != assignment.sha256:
+        part.unlink(missing_ok=True)
+        marker.write_text(assignment.sha256)
+    source, path = (mirror, f"/{assignment.sha256}") if mirror else (server, f"/v1/blob/{assignment.sha256}")
+    try:
+        _append(assignment, source, path, part)
+    except (AnswerError, TransportError):
+        if mirror is None:
+            raise
+        _append(assignment, server, f"/v1/blob/{assignment.sha256}", part)
+    _check(assignment, part)
+    slots.sync(part)
+    part.replace(target)
+    with contextlib.suppress(OSError):
+        marker.unlink()
+
+
+def _append(assignment: Assignment, source: Transport, path: str, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    if have >= assignment.length:
+        return
+    headers = {"Range": f"bytes={have}-", "If-Range": f'"{assignment.sha256}"'} if have else {}
+    with part.open("ab") as file:
+        for status, chunk in source.stream(path, assignment.length, headers):
+            if have and status != _PARTIAL:
+                file.truncate(0)
+                have = 0
+            if file.tell() + len(chunk) > assignment.length:
+                file.truncate(0)
+                msg = f"more bytes came for {assignment.path} than were signed"
+                raise RefusedError(msg)
+            file.write(chunk)
+
+
+def _check(assignment: Assignment, part: Path) -> None:
+    size = part.stat().st_size
+    if size < assignment.length:
+        msg = f"{size} of {assignment.length} bytes of {assignment.path} came"
+        raise TransportError(msg)
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != assignment.sha256:
+        part.unlink()
+        msg = f"the bytes of {assignment.path} are not the signed ones (sha256 {found[:12]}…)"
+        raise RefusedError(msg)

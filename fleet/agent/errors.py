@@ -1,0 +1,27 @@
+"""What goes wrong on a device.
+
+* AgentError
+  + RefusedError    what the server said is not to be believed or not for this device; nothing was installed
+  + TransportError  the server cannot be reached, or answered that it cannot help now
+  + AnswerError     the server refused a request; ``status`` says how
+"""
+
+
+class AgentError(Exception):
+    """Something went wrong on this device."""
+
+
+class RefusedError(AgentError):
+    """An update, or a document about it, is refused; the running slot is untouched."""
+
+
+class TransportError(AgentError):
+    """The server cannot be reached; try again later."""
+
+
+class AnswerError(AgentError):
+    """The server refused a request."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status = status

@@ -1,0 +1,41 @@
+"""The device's own key: made on the device, never leaves it."""
+
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from pki.kernel import files
+
+
+class DeviceKey:
+    """A P-256 key in a file of the device's disk.
+
+    Args:
+        folder: the disk; ``device.key`` is made there at first use.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = files.private_folder(folder) / "device.key"
+        if not self.path.exists():
+            key = ec.generate_private_key(ec.SECP256R1())
+            form = serialization.PrivateFormat.PKCS8
+            pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+            files.write_private(self.path, pem)
+        loaded = serialization.load_pem_private_key(self.path.read_bytes(), None)
+        if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+            msg = f"{self.path} holds no elliptic curve key."
+            raise TypeError(msg)
+        self._key = loaded
+
+    def request(self, name: str) -> bytes:
+        """Return a certificate request (PKCS#10, DER) for this key."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(self._key, hashes.SHA256())
+        return csr.public_bytes(serialization.Encoding.DER)
+
+    def sign(self, payload: bytes) -> bytes:
+        """Return an ECDSA signature with SHA-256 in DER."""
+        return self._key.sign(payload, ec.ECDSA(hashes.SHA256()))

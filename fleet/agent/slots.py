@@ -1,0 +1,118 @@
+"""A/B slots in files: the running image stays whole until the new one has confirmed itself."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pki.kernel import files
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What is known of an image in a slot."""
+
+    version: str
+    sha256: str
+    counter: int
+
+    def report(self, *, confirmed: bool) -> dict[str, Any]:
+        """Return it as a report says it."""
+        return {
+            "version": self.version,
+            "sha256": self.sha256,
+            "counter": self.counter,
+            "confirmed": confirmed,
+        }
+
+
+class Slots:
+    """Two slots of one component.
+
+    Args:
+        folder: of the component.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = files.private_folder(folder)
+        self._state = self._folder / "slots.json"
+
+    @property
+    def running(self) -> Image | None:
+        """Return the image that runs."""
+        return self._image(self._read()["active"])
+
+    @property
+    def confirmed(self) -> bool:
+        """Say whether the running image has confirmed itself."""
+        return bool(self._read()["confirmed"])
+
+    @property
+    def inactive(self) -> Path:
+        """Return the file of the slot that does not run."""
+        return self._file(_other(self._read()["active"]))
+
+    def provision(self, data: bytes, image: Image) -> None:
+        """Put the factory image in, if the component has none."""
+        if self.running is None:
+            files.write_private(self._file("a"), data)
+            self._write({"active": "a", "confirmed": True, "a": _plain(image)})
+
+    def swap(self, image: Image) -> None:
+        """Boot the inactive slot, on probation: what ran stays in the other one."""
+        state = self._read()
+        target = _other(state["active"])
+        state[target] = _plain(image)
+        self._write({**state, "active": target, "confirmed": False})
+
+    def confirm(self) -> None:
+        """Keep the image that runs."""
+        self._write({**self._read(), "confirmed": True})
+
+    def roll_back(self) -> None:
+        """Boot the other slot again."""
+        state = self._read()
+        self._write({**state, "active": _other(state["active"]), "confirmed": True})
+
+    def digest(self, path: Path) -> str:
+        """Return the hex SHA-256 of a file."""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def read_running(self) -> bytes:
+        """Return the bytes of the image that runs."""
+        return self._file(self._read()["active"]).read_bytes()
+
+    def _file(self, slot: str) -> Path:
+        return self._folder / f"slot-{slot}.bin"
+
+    def _image(self, slot: str) -> Image | None:
+        known = self._read().get(slot)
+        return Image(**known) if known else None
+
+    def _read(self) -> dict[str, Any]:
+        if not self._state.exists():
+            return {"active": "b", "confirmed": True}
+        return dict(json.loads(self._state.read_text()))
+
+    def _write(self, state: dict[str, Any]) -> None:
+        files.write_private(self._state, json.dumps(state, sort_keys=True).encode())
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has a file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _other(slot: str) -> str:
+    return "b" if slot == "a" else "a"
+
+
+def _plain(image: Image) -> dict[str, Any]:
+    return {"version": image.version, "sha256": image.sha256, "counter": image.counter}

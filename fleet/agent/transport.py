@@ -1,0 +1,129 @@
+"""One keep-alive connection over mutual TLS: bounded answers, a deadline, a least speed, no redirects."""
+
+import http.client
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fleet.agent.errors import AnswerError, TransportError
+
+TIMEOUT = 20.0
+MAX_ANSWER = 1 << 20
+CHUNK = 16 * 1024
+#: a download that brings less than this over the window is given up: nobody may drip-feed a device
+LEAST_RATE, RATE_WINDOW = 1024, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: status, body, header fields with lower-case names."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+class Transport:
+    """HTTPS to the server, with the device's certificate once it has one.
+
+    Args:
+        server: ``https://host:port``, or ``http://…`` for an untrusted mirror.
+        anchor: PEM file of the only trusted root.
+        identity: certificate chain and key files, or None.
+    """
+
+    def __init__(self, server: str, anchor: Path | None, identity: tuple[Path, Path] | None = None) -> None:
+        parts = urlsplit(server)
+        self._host, self._port = parts.hostname or "", parts.port
+        self._context: ssl.SSLContext | None = None
+        if parts.scheme == "https":
+            self._context = ssl.create_default_context(cafile=str(anchor))
+            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if identity:
+                self._context.load_cert_chain(*identity)
+        self._connection: http.client.HTTPConnection | None = None
+
+    def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+        """Ask and return the whole answer, at most 1 MiB.
+
+        Raises:
+            TransportError: no connection, or the answer broke off.
+            AnswerError: the status is 400 or above.
+        """
+        with self._open(method, path, body, headers or {}) as response:
+            data = response.read(MAX_ANSWER + 1)
+            if len(data) > MAX_ANSWER:
+                self.close()
+                msg = "the answer is longer than any that this device reads"
+                raise TransportError(msg)
+            fields = {name.lower(): value for name, value in response.getheaders()}
+        if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+            raise AnswerError(response.status, data[:200].decode("utf-8", "replace"))
+        return Answer(response.status, data, fields)
+
+    def stream(self, path: str, limit: int, headers: dict[str, str] | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield (status, chunk) of a body, at most ``limit`` bytes and one chunk more.
+
+        Raises:
+            TransportError: it broke off, or came slower than 1 KiB/s.
+            AnswerError: the status is 400 or above.
+        """
+        with self._open("GET", path, None, headers or {}) as response:
+            if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+                detail = response.read(200).decode("utf-8", "replace")
+                raise AnswerError(response.status, detail)
+            yield from self._chunks(response, limit)
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _chunks(self, response: http.client.HTTPResponse, limit: int) -> Iterator[tuple[int, bytes]]:
+        since, came, whole = time.monotonic(), 0, 0
+        while whole <= limit:
+            try:
+                data = response.read1(CHUNK)
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                msg = f"the download broke off: {error}"
+                raise TransportError(msg) from error
+            if not data:
+                return
+            came, whole = came + len(data), whole + len(data)
+            yield response.status, data
+            if time.monotonic() - since > RATE_WINDOW:
+                if came < LEAST_RATE * RATE_WINDOW:
+                    self.close()
+                    msg = "the download is slower than 1 KiB/s"
+                    raise TransportError(msg)
+                since, came = time.monotonic(), 0
+        self.close()
+
+    def _open(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+        attempts = 2 if self._connection is not None else 1
+        while True:
+            attempts -= 1
+            try:
+                return self._request(method, path, body, headers)
+            except (OSError, http.client.HTTPException) as error:
+                # A kept connection may have been closed by the other side meanwhile: once more, anew.
+                self.close()
+                if not attempts:
+                    msg = f"{self._host} cannot be reached: {error}"
+                    raise TransportError(msg) from error
+
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+        if self._connection is None:
+            self._connection = self._connect()
+        self._connection.request(method, path, body, {"Accept-Encoding": "identity", **headers})
+        return self._connection.getresponse()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._context is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT, context=self._context)

@@ -1,0 +1,49 @@
+"""Who calls the REST API: a bearer token, or a person's console session with CSRF."""
+
+from typing import Any
+
+from rest_framework import authentication, exceptions
+from rest_framework.request import Request
+
+from fleet.operators.identity import actor_for
+from fleet.operators.models import Operator
+from fleet.operators.services import tokens
+from pki.kernel.actor import Actor
+from pki.kernel.errors import UnauthenticatedError
+
+
+class TokenAuthentication(authentication.BaseAuthentication):
+    """``Authorization: Bearer mst_…``."""
+
+    def authenticate(self, request: Request) -> tuple[Operator, str] | None:
+        """Return the operator behind the token, or None when there is none."""
+        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        try:
+            return tokens.use(secret.strip()[:200]), "api"
+        except UnauthenticatedError as error:
+            raise exceptions.AuthenticationFailed(error.detail) from error
+
+    def authenticate_header(self, _request: Request) -> str:
+        """Return what a 401 asks for."""
+        return 'Bearer realm="muster"'
+
+
+class SessionAuthentication(authentication.SessionAuthentication):
+    """A person who is signed in to the console and has finished the set-up."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        """Return the signed-in operator."""
+        found = super().authenticate(request)
+        if found is None or not isinstance(found[0], Operator) or not found[0].set_up:
+            return None
+        return found
+
+
+def actor(request: Request) -> Actor:
+    """Return the actor behind an API request."""
+    operator = request.user
+    if not isinstance(operator, Operator):
+        raise exceptions.NotAuthenticated
+    return actor_for(operator, "api", request.META.get("muster.request_id", ""))

@@ -1,0 +1,249 @@
+"""Devices, hardware models, enrolment tokens, incidents."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from devices import selectors
+from devices.models import Incident
+from devices.services import hardware, incidents, quarantine, registry, tokens
+from fleet.api import paging
+from fleet.api.auth import actor
+from fleet.api.base import Input, Nothing, Output, View, read
+from pki.kernel.actor import Role
+
+
+class HardwareOut(Output):
+    """A hardware model."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    vendor = serializers.CharField()
+    vendor_id = serializers.UUIDField()
+    class_id = serializers.UUIDField()
+    flash_model = serializers.IntegerField()
+    arena = serializers.IntegerField()
+
+
+class HardwareIn(Input):
+    """A hardware model to register."""
+
+    name = serializers.CharField(max_length=60)
+    vendor = serializers.CharField(max_length=100)
+    flash_model = serializers.IntegerField(min_value=0, default=0)
+    arena = serializers.IntegerField(min_value=0, default=0)
+
+
+class DeviceOut(Output):
+    """A device."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    hardware = serializers.CharField(source="hardware_model.name")
+    state = serializers.CharField()
+    quarantined = serializers.BooleanField()
+    quarantine_reason = serializers.CharField()
+    site = serializers.CharField()
+    tags = serializers.JSONField()
+    enrolled_at = serializers.DateTimeField(allow_null=True)
+    reported = serializers.SerializerMethodField()
+    desired = serializers.SerializerMethodField()
+
+    def get_reported(self, device: Any) -> dict[str, Any]:
+        """Return what the device says it runs."""
+        twin = getattr(device, "twin", None)
+        return dict(twin.reported) if twin else {}
+
+    def get_desired(self, device: Any) -> dict[str, Any]:
+        """Return what the device shall run."""
+        twin = getattr(device, "twin", None)
+        return dict(twin.desired) if twin else {}
+
+
+class ReasonIn(Input):
+    """Why something is done."""
+
+    reason = serializers.CharField(max_length=300)
+
+
+class TokenIn(Input):
+    """Enrolment tokens to make: one for each name, or ``count`` nameless ones."""
+
+    hardware = serializers.CharField(max_length=60)
+    devices = serializers.ListField(child=serializers.CharField(max_length=64), max_length=1000, default=list)
+    count = serializers.IntegerField(min_value=1, max_value=1000, default=1)
+    days = serializers.IntegerField(min_value=1, max_value=365, default=7)
+
+
+class TokenOut(Output):
+    """An enrolment token, without its secret."""
+
+    id = serializers.UUIDField(source="public_id")
+    hardware = serializers.CharField(source="hardware_model.name")
+    device = serializers.CharField(source="device_name")
+    state = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+    used_at = serializers.DateTimeField(allow_null=True)
+
+
+class NewTokenOut(Output):
+    """A new enrolment token with its secret, shown this once."""
+
+    id = serializers.CharField()
+    device = serializers.CharField()
+    secret = serializers.CharField()
+
+
+class IncidentOut(Output):
+    """An incident."""
+
+    id = serializers.UUIDField(source="public_id")
+    device = serializers.CharField(source="device.name")
+    state = serializers.CharField()
+    layer = serializers.CharField(source="layer_now")
+    severity = serializers.CharField()
+    score = serializers.FloatField()
+    explanation = serializers.JSONField()
+    reaction = serializers.JSONField()
+    verdict = serializers.CharField()
+    opened_at = serializers.DateTimeField()
+    closed_at = serializers.DateTimeField(allow_null=True)
+
+
+class CloseIn(Input):
+    """What an incident turned out to be."""
+
+    verdict = serializers.ChoiceField(choices=Incident.Verdict.values)
+
+
+class HardwareModels(View):
+    """Kinds of devices."""
+
+    @extend_schema(responses=HardwareOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List hardware models."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, selectors.hardware_models(who.domain), HardwareOut)
+
+    @extend_schema(request=HardwareIn, responses={201: HardwareOut})
+    def post(self, request: Request) -> Response:
+        """Register a hardware model."""
+        made = hardware.register(actor=actor(request), **read(request, HardwareIn))
+        return Response(HardwareOut(made).data, status=status.HTTP_201_CREATED)
+
+
+class Devices(View):
+    """The registry."""
+
+    @extend_schema(responses=DeviceOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List devices; filters: ``q, state, hardware, quarantined=yes|no, presence``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        names = selectors.Filter.__slots__
+        given = {name: request.query_params[name] for name in names if name in request.query_params}
+        return paging.page(request, selectors.Filter(**given).apply(who.domain), DeviceOut)
+
+
+class Device(View):
+    """One device."""
+
+    @extend_schema(responses=DeviceOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return a device by its public id."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
+
+
+class DeviceAct(View):
+    """What can be done to a device: quarantine, release, suspend, resume, retire."""
+
+    @extend_schema(request=ReasonIn, responses=DeviceOut)
+    def post(self, request: Request, public_id: str, act: str) -> Response:
+        """Do it; quarantine and release need a reason."""
+        who = actor(request)
+        device = selectors.device(who.domain, public_id)
+        if act in {"quarantine", "release"}:
+            reason = read(request, ReasonIn)["reason"]
+            service = quarantine.impose if act == "quarantine" else quarantine.release
+            service(actor=who, device=device, reason=reason)
+        else:
+            read(request, Nothing)
+            getattr(registry, act)(actor=who, device=device)
+        return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
+
+
+class Tokens(View):
+    """Enrolment tokens."""
+
+    @extend_schema(responses=TokenOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List tokens, newest first."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, selectors.tokens(who.domain), TokenOut)
+
+    @extend_schema(request=TokenIn, responses={201: NewTokenOut(many=True)})
+    def post(self, request: Request) -> Response:
+        """Make tokens; their secrets stand in this answer only."""
+        who, given = actor(request), read(request, TokenIn)
+        who.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+        model = selectors.hardware_model(who.domain, given["hardware"])
+        made = []
+        for name in given["devices"] or [""] * given["count"]:
+            token, secret = tokens.create(actor=who, hardware_model=model, device_name=name, days=given["days"])
+            made.append({"id": str(token.public_id), "device": name, "secret": secret})
+        return Response({"results": made}, status=status.HTTP_201_CREATED)
+
+
+class TokenWithdraw(View):
+    """Withdrawal of a token."""
+
+    @extend_schema(request=Nothing, responses=TokenOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Make an unused token worthless."""
+        read(request, Nothing)
+        return Response(TokenOut(tokens.withdraw(actor=actor(request), public_id=public_id)).data)
+
+
+class Incidents(View):
+    """Flagged changes of behaviour."""
+
+    @extend_schema(responses=IncidentOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List incidents, newest first; filters: ``state, device``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        rows = selectors.incidents(who.domain)
+        if state := request.query_params.get("state"):
+            rows = rows.filter(state=state)
+        if name := request.query_params.get("device"):
+            rows = rows.filter(device__name=name)
+        return paging.page(request, rows, IncidentOut)
+
+
+class IncidentView(View):
+    """One incident."""
+
+    @extend_schema(responses=IncidentOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return an incident with its explanation."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return Response(IncidentOut(selectors.incident(who.domain, public_id)).data)
+
+
+class IncidentClose(View):
+    """The end of an incident."""
+
+    @extend_schema(request=CloseIn, responses=IncidentOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Close an incident with its verdict."""
+        given = read(request, CloseIn)
+        done = incidents.close(actor=actor(request), public_id=public_id, verdict=given["verdict"])
+        return Response(IncidentOut(done).data)

@@ -1,0 +1,88 @@
+"""Every refusal of the REST API as a problem document (RFC 9457), in one place."""
+
+import logging
+from typing import Any
+
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler, set_rollback
+
+from fleet.observe import request_id
+from pki.kernel.errors import DomainError
+
+STATUS = {
+    "invalid": 422,
+    "unauthenticated": 401,
+    "denied": 403,
+    "not-found": 404,
+    "conflict": 409,
+    "limited": 429,
+    "unavailable": 503,
+}
+TITLES = {
+    400: "The request is malformed",
+    401: "Authentication is needed",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict with the present state",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "The request breaks a rule",
+    429: "Too much",
+    500: "Internal error",
+    503: "A needed part does not answer",
+}
+_logger = logging.getLogger(__name__)
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response:
+    """Turn any error into a problem document."""
+    set_rollback()
+    if isinstance(error, DomainError):
+        return _domain(error)
+    known = exception_handler(error, context)
+    if known is None:
+        _logger.error("a request failed", exc_info=error)
+        detail = f"Something failed on our side. The log knows it as {request_id.get()}."
+        return problem(500, "internal", detail)
+    if isinstance(error, exceptions.ValidationError):
+        return problem(422, "invalid", "Some fields are wrong.", errors=list(_pointers(error.detail)))
+    detail = str(known.data.get("detail", "")) if isinstance(known.data, dict) else str(known.data)
+    answer = problem(known.status_code, TITLES.get(known.status_code, "Refused").lower().replace(" ", "-"), detail)
+    for name in ("WWW-Authenticate", "Retry-After", "Allow"):
+        if name in known.headers:
+            answer[name] = known.headers[name]
+    return answer
+
+
+def problem(status: int, kind: str, detail: str, **further: object) -> Response:
+    """Return a problem document."""
+    body = {
+        "type": f"urn:muster:problem:{kind}",
+        "title": TITLES.get(status, "Refused"),
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:uuid:{request_id.get()}" if request_id.get() else "",
+        **further,
+    }
+    return Response(body, status=status, content_type="application/problem+json")
+
+
+def _domain(error: DomainError) -> Response:
+    answer = problem(STATUS.get(error.kind, 500), error.kind, error.detail)
+    if error.kind == "limited":
+        answer["Retry-After"] = str(int(float(str(error.context.get("retry_after", 5)))) + 1)
+    return answer
+
+
+def _pointers(detail: Any, at: str = "") -> Any:
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            yield from _pointers(inner, f"{at}/{name}")
+    elif isinstance(detail, list) and any(isinstance(one, dict | list) for one in detail):
+        for number, inner in enumerate(detail):
+            yield from _pointers(inner, f"{at}/{number}")
+    else:
+        words = detail if isinstance(detail, list) else [detail]
+        yield {"pointer": at, "detail": " ".join(str(word) for word in words)}

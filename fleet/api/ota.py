@@ -1,0 +1,333 @@
+"""Trust keys, bundles, releases, rollouts."""
+
+import json
+from typing import Any
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import parsers, serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from fleet.api import paging
+from fleet.api.auth import actor
+from fleet.api.base import Input, Nothing, Output, View, read
+from ota.models import TrustKey
+from ota.planning import WavePlan
+from ota.selectors import bundles as bundle_rows
+from ota.selectors import rollouts as rollout_rows
+from ota.services import bundles, releases, rollouts, trust_keys
+from pki.kernel.actor import Role
+from pki.kernel.errors import InvalidError
+
+
+class TrustKeyOut(Output):
+    """A key that vouches for artefacts."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    format = serializers.CharField()
+    component = serializers.CharField()
+    fingerprint = serializers.CharField()
+    withdrawn_at = serializers.DateTimeField(allow_null=True)
+
+
+class TrustKeyIn(Input):
+    """A key to register."""
+
+    name = serializers.CharField(max_length=100)
+    format = serializers.ChoiceField(choices=TrustKey.Format.values)
+    component = serializers.CharField(max_length=60, default="", allow_blank=True)
+    pem = serializers.CharField(max_length=20_000)
+
+
+class BundleOut(Output):
+    """A bundle."""
+
+    id = serializers.UUIDField(source="public_id")
+    digest = serializers.CharField()
+    name = serializers.CharField()
+    version = serializers.CharField()
+    kind = serializers.CharField()
+    format = serializers.CharField()
+    component = serializers.CharField()
+    security_counter = serializers.IntegerField()
+    facts = serializers.JSONField()
+    report = serializers.JSONField()
+    release = serializers.SerializerMethodField()
+
+    def get_release(self, bundle: Any) -> str | None:
+        """Return the id of the bundle's release, if there is one."""
+        release = getattr(bundle, "release", None)
+        return str(release.public_id) if release else None
+
+
+class ReleaseOut(Output):
+    """A release."""
+
+    id = serializers.UUIDField(source="public_id")
+    bundle = serializers.UUIDField(source="bundle.public_id")
+    name = serializers.CharField(source="bundle.name")
+    version = serializers.CharField(source="bundle.version")
+    state = serializers.CharField()
+    digest = serializers.CharField()
+    signed_by = serializers.SerializerMethodField()
+    published_at = serializers.DateTimeField(allow_null=True)
+
+    def get_signed_by(self, release: Any) -> list[str]:
+        """Return the officers who signed so far."""
+        return sorted(release.signatures.values_list("officer", flat=True))
+
+
+class ReleaseIn(Input):
+    """The bundle to release."""
+
+    bundle = serializers.UUIDField()
+
+
+class ReasonIn(Input):
+    """Why something is done."""
+
+    reason = serializers.CharField(max_length=300)
+
+
+class WaveIn(Input):
+    """One wave: a count of devices or a cumulative share in permille."""
+
+    count = serializers.IntegerField(min_value=0, default=0)
+    share = serializers.IntegerField(min_value=0, max_value=1000, default=0)
+    soak_s = serializers.IntegerField(min_value=0, default=0)
+
+
+class RolloutIn(Input):
+    """A rollout to plan."""
+
+    name = serializers.CharField(max_length=100)
+    release = serializers.UUIDField()
+    waves = WaveIn(many=True)
+    success_permille = serializers.IntegerField(min_value=1, max_value=1000, default=900)
+    error_permille = serializers.IntegerField(min_value=0, max_value=1000, default=100)
+
+
+class WaveOut(Output):
+    """How a wave stands."""
+
+    label = serializers.CharField(source="wave.label")
+    state = serializers.CharField(source="wave.state")
+    gate = serializers.CharField(source="wave.gate")
+    soak_s = serializers.IntegerField(source="wave.soak_s")
+    devices = serializers.IntegerField()
+    groups = serializers.DictField(child=serializers.IntegerField())
+
+
+class RolloutOut(Output):
+    """A rollout and how it stands."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    release = serializers.UUIDField(source="release.public_id")
+    bundle = serializers.CharField(source="release.bundle.name")
+    version = serializers.CharField(source="release.bundle.version")
+    state = serializers.CharField()
+    hold_reason = serializers.CharField()
+    excluded = serializers.JSONField()
+    progress = serializers.SerializerMethodField()
+
+    def get_progress(self, rollout: Any) -> dict[str, Any]:
+        """Return waves, counts by group and failures by cause."""
+        found = rollout_rows.progress(rollout)
+        return {
+            "devices": found.devices,
+            "groups": found.groups,
+            "budget": found.budget,
+            "failures": [{"cause": cause, "devices": number} for cause, number in found.causes],
+            "waves": WaveOut(found.waves, many=True).data,
+        }
+
+
+class TrustKeys(View):
+    """Keys that vouch for artefacts."""
+
+    @extend_schema(responses=TrustKeyOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List trust keys."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, TrustKey.objects.filter(domain__slug=who.domain), TrustKeyOut)
+
+    @extend_schema(request=TrustKeyIn, responses={201: TrustKeyOut})
+    def post(self, request: Request) -> Response:
+        """Register a key."""
+        made = trust_keys.add(actor=actor(request), **read(request, TrustKeyIn))
+        return Response(TrustKeyOut(made).data, status=status.HTTP_201_CREATED)
+
+
+class Bundles(View):
+    """Bundles."""
+
+    parser_classes = (parsers.MultiPartParser,)
+
+    @extend_schema(responses=BundleOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List bundles, newest first."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, bundle_rows.bundles(who.domain), BundleOut)
+
+    @extend_schema(request={"multipart/form-data": OpenApiTypes.OBJECT}, responses={201: BundleOut})
+    def post(self, request: Request) -> Response:
+        """Upload a bundle: the part ``manifest`` (bundle.json) and a part ``files`` for each payload."""
+        manifest = request.FILES.get("manifest")
+        if manifest is None or manifest.size is None or manifest.size > 1 << 20:
+            msg = "Send bundle.json as the part `manifest` and each payload as a part `files`."
+            raise InvalidError(msg)
+        files = {str(one.name): one.file for one in request.FILES.getlist("files")}
+        made = bundles.upload(actor=actor(request), manifest=manifest.read(), files=files)
+        return Response(BundleOut(made).data, status=status.HTTP_201_CREATED)
+
+
+class Bundle(View):
+    """One bundle."""
+
+    @extend_schema(responses=BundleOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return a bundle with its verification report."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return Response(BundleOut(bundle_rows.bundle(who.domain, public_id)).data)
+
+
+class Releases(View):
+    """Releases."""
+
+    @extend_schema(responses=ReleaseOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List releases, newest first."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, bundle_rows.releases(who.domain), ReleaseOut)
+
+    @extend_schema(request=ReleaseIn, responses={201: ReleaseOut})
+    def post(self, request: Request) -> Response:
+        """Prepare the release of a bundle for two officers to sign."""
+        who, given = actor(request), read(request, ReleaseIn)
+        made = releases.prepare(actor=who, bundle=bundle_rows.bundle(who.domain, given["bundle"]))
+        return Response(ReleaseOut(made).data, status=status.HTTP_201_CREATED)
+
+
+class Release(View):
+    """One release."""
+
+    @extend_schema(responses=ReleaseOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return a release and who signed it."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return Response(ReleaseOut(bundle_rows.release(who.domain, public_id)).data)
+
+
+class ReleasePrepared(View):
+    """What officers sign."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, public_id: str) -> HttpResponse:
+        """Return ``prepared.json``, the input of ``muster-sign``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        release = bundle_rows.release(who.domain, public_id)
+        body = {
+            "release": str(release.public_id),
+            "digest": release.digest,
+            "metadata": json.loads(bytes(release.prepared)),
+        }
+        return HttpResponse(json.dumps(body), content_type="application/json")
+
+
+class ReleaseSign(View):
+    """An officer's signature."""
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=ReleaseOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Submit the ``signature.json`` that ``muster-sign`` wrote."""
+        who = actor(request)
+        release = bundle_rows.release(who.domain, public_id)
+        releases.submit(actor=who, release=release, signature=json.dumps(request.data).encode())
+        return Response(ReleaseOut(bundle_rows.release(who.domain, public_id)).data)
+
+
+class ReleasePublish(View):
+    """Publication."""
+
+    @extend_schema(request=Nothing, responses=ReleaseOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Publish a release that two officers signed."""
+        who = actor(request)
+        read(request, Nothing)
+        done = releases.publish(actor=who, release=bundle_rows.release(who.domain, public_id))
+        return Response(ReleaseOut(done).data)
+
+
+class ReleaseWithdraw(View):
+    """Withdrawal."""
+
+    @extend_schema(request=ReasonIn, responses=ReleaseOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Take a release back."""
+        who, given = actor(request), read(request, ReasonIn)
+        release = bundle_rows.release(who.domain, public_id)
+        done = releases.withdraw(actor=who, release=release, reason=given["reason"])
+        return Response(ReleaseOut(done).data)
+
+
+class Rollouts(View):
+    """Rollouts."""
+
+    @extend_schema(responses=RolloutOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List rollouts, newest first; filter by ``state`` or ``name``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        rows = rollout_rows.rollouts(who.domain)
+        for name in ("state", "name"):
+            if name in request.query_params:
+                rows = rows.filter(**{name: request.query_params[name]})
+        return paging.page(request, rows, RolloutOut)
+
+    @extend_schema(request=RolloutIn, responses={201: RolloutOut})
+    def post(self, request: Request) -> Response:
+        """Plan a rollout; start it by its own call."""
+        who, given = actor(request), read(request, RolloutIn)
+        made = rollouts.create(
+            actor=who,
+            name=given["name"],
+            release=bundle_rows.release(who.domain, given["release"]),
+            waves=[WavePlan(**wave) for wave in given["waves"]],
+            success_permille=given["success_permille"],
+            error_permille=given["error_permille"],
+        )
+        return Response(RolloutOut(made).data, status=status.HTTP_201_CREATED)
+
+
+class Rollout(View):
+    """One rollout."""
+
+    @extend_schema(responses=RolloutOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return a rollout and how it stands."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return Response(RolloutOut(rollout_rows.rollout(who.domain, public_id)).data)
+
+
+class RolloutAct(View):
+    """What can be done to a rollout: start, pause, resume, abort."""
+
+    @extend_schema(request=Nothing, responses=RolloutOut)
+    def post(self, request: Request, public_id: str, act: str) -> Response:
+        """Do it."""
+        who = actor(request)
+        read(request, Nothing)
+        rollout = rollout_rows.rollout(who.domain, public_id)
+        getattr(rollouts, act)(actor=who, rollout=rollout)
+        return Response(RolloutOut(rollout_rows.rollout(who.domain, public_id)).data)

@@ -1,0 +1,81 @@
+"""Who am I, and my tokens."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from fleet.api.auth import actor
+from fleet.api.base import Input, Nothing, Output, View, read
+from fleet.operators.models import Operator
+from fleet.operators.services import tokens
+
+
+class MeOut(Output):
+    """The caller."""
+
+    username = serializers.CharField()
+    domain = serializers.CharField()
+    roles = serializers.ListField(child=serializers.CharField())
+
+
+class ApiTokenIn(Input):
+    """A token to make for oneself."""
+
+    name = serializers.CharField(max_length=60)
+    days = serializers.IntegerField(min_value=1, max_value=365, default=90)
+
+
+class ApiTokenOut(Output):
+    """A token, without its secret."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    prefix = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+    last_used_at = serializers.DateTimeField(allow_null=True)
+    revoked_at = serializers.DateTimeField(allow_null=True)
+
+
+class Me(View):
+    """The caller."""
+
+    @extend_schema(responses=MeOut)
+    def get(self, request: Request) -> Response:
+        """Return who the caller is."""
+        who = actor(request)
+        return Response({"username": who.key, "domain": who.domain, "roles": sorted(who.roles)})
+
+
+class MyTokens(View):
+    """The caller's tokens."""
+
+    @extend_schema(responses=ApiTokenOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List one's own tokens."""
+        rows = _operator(request).tokens.order_by("-id")
+        return Response({"results": ApiTokenOut(rows, many=True).data, "next": None})
+
+    @extend_schema(request=ApiTokenIn, responses={201: ApiTokenOut})
+    def post(self, request: Request) -> Response:
+        """Make a token for oneself; its secret stands in this answer only."""
+        given = read(request, ApiTokenIn)
+        token, secret = tokens.create(actor=actor(request), operator=_operator(request), **given)
+        return Response({**ApiTokenOut(token).data, "secret": secret}, status=status.HTTP_201_CREATED)
+
+
+class TokenRevoke(View):
+    """Revocation of a token."""
+
+    @extend_schema(request=Nothing, responses=ApiTokenOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Revoke a token."""
+        read(request, Nothing)
+        return Response(ApiTokenOut(tokens.revoke(actor=actor(request), public_id=public_id)).data)
+
+
+def _operator(request: Request) -> Operator:
+    if not isinstance(request.user, Operator):
+        raise NotAuthenticated
+    return request.user

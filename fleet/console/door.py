@@ -1,0 +1,79 @@
+"""What every page shares: who asks, how a refusal looks, how a list is cut into pages."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+
+from fleet.observe import request_id
+from fleet.operators.identity import actor_for
+from fleet.operators.models import Operator
+from pki.kernel.actor import Actor
+from pki.kernel.errors import DomainError, UnauthenticatedError
+
+STATUS = {
+    "invalid": 422,
+    "unauthenticated": 401,
+    "denied": 403,
+    "not-found": 404,
+    "conflict": 409,
+    "limited": 429,
+    "unavailable": 503,
+}
+PAGE = 50
+View = Callable[..., HttpResponse]
+
+
+def actor(request: HttpRequest) -> Actor:
+    """Return the actor behind a page request.
+
+    Raises:
+        UnauthenticatedError: nobody is signed in.
+    """
+    if not isinstance(request.user, Operator):
+        msg = "Sign in first."
+        raise UnauthenticatedError(msg)
+    return actor_for(request.user, "console", request_id.get())
+
+
+def page(view: View) -> View:
+    """Turn the refusals of services into a page that says what to do next."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except DomainError as error:
+            status = STATUS.get(error.kind, 500)
+            context = {"error": error, "status": status, "request_id": request_id.get()}
+            return render(request, "console/error.html", context, status=status)
+
+    return wrapped
+
+
+def act(request: HttpRequest, done: str, back: str, service: Callable[[], object]) -> HttpResponse:
+    """Call a service for a form, say how it went, and go back to a page."""
+    try:
+        service()
+    except DomainError as error:
+        messages.error(request, error.detail)
+    else:
+        messages.success(request, done)
+    return HttpResponseRedirect(back)
+
+
+def cut(request: HttpRequest, rows: QuerySet[Any]) -> dict[str, Any]:
+    """Return one page of rows by number, and the addresses of its neighbours; the filter stays in them."""
+    number = max(int(request.GET.get("page", "1") if request.GET.get("page", "1").isdigit() else "1"), 1)
+    found = list(rows[(number - 1) * PAGE : number * PAGE + 1])
+    kept = {name: value for name, value in request.GET.items() if name != "page"}
+    return {
+        "rows": found[:PAGE],
+        "before": f"?{urlencode({**kept, 'page': number - 1})}" if number > 1 else "",
+        "after": f"?{urlencode({**kept, 'page': number + 1})}" if len(found) > PAGE else "",
+    }

@@ -1,0 +1,98 @@
+"""Read the configuration: FLEET_* from the environment, then from ``FLEET_DIR/fleet.env``.
+
+``docs/reference/settings.md`` lists every name; a test compares that table with ``DEFAULTS``.
+"""
+
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pki.kernel import files
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DEFAULTS: dict[str, str] = {
+    "FLEET_DIR": str(ROOT / "var"),
+    "FLEET_HOST": "127.0.0.1",
+    "FLEET_HOST_NAMES": "localhost",
+    "FLEET_OPERATOR_PORT": "8443",
+    "FLEET_DEVICE_PORT": "8444",
+    "FLEET_DEVICE_WORKERS": "1",
+    "FLEET_POLL_S": "300",
+    "FLEET_DRIFT_TICK_S": "3600",
+    "FLEET_DRIFT_LEARN_TICKS": "48",
+    "FLEET_GUARD_AUTOMATIC": "invariant",
+    "FLEET_MAX_UPLOAD_MB": "256",
+    "FLEET_LOG_LEVEL": "INFO",
+    "DATABASE_URL": "",
+    "TELEMETRY_DATABASE_URL": "",
+}
+
+
+def folder() -> Path:
+    """Return FLEET_DIR, where everything that this set-up owns lies."""
+    return Path(os.environ.get("FLEET_DIR", DEFAULTS["FLEET_DIR"])).resolve()
+
+
+def read() -> dict[str, str]:
+    """Return every setting: the environment wins over ``fleet.env``, that wins over the defaults."""
+    values = dict(DEFAULTS)
+    values.update(_file(folder() / "fleet.env"))
+    values.update({name: os.environ[name] for name in DEFAULTS if name in os.environ})
+    values["FLEET_DIR"] = str(folder())
+    return values
+
+
+def secret(name: str) -> str:
+    """Return a secret of this set-up, made at its first use, readable by its owner only.
+
+    A process that is confined away from ``secrets/`` gets a value of its own that lasts as long as it.
+    """
+    try:
+        return files.secret_once(folder() / "secrets" / name, lambda: secrets.token_urlsafe(48))
+    except PermissionError:
+        return secrets.token_urlsafe(48)
+
+
+def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
+    """Return Django's description of one database.
+
+    Args:
+        url: ``postgres://user:password@host:port/name?host=/socket`` or empty for SQLite.
+        fallback: the SQLite file.
+        durable: wait for the disk at each commit; false only for what may lose its last seconds.
+    """
+    if not url:
+        fallback.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        synchronous = "FULL" if durable else "NORMAL"
+        pragmas = f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;"
+        options = {"init_command": pragmas, "transaction_mode": "IMMEDIATE", "timeout": 20}
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(fallback), "OPTIONS": options}
+    parts = urlsplit(url)
+    query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(query.get("host", parts.hostname or "")),
+        "PORT": str(parts.port or ""),
+    }
+
+
+def telemetry_url(values: dict[str, str]) -> str:
+    """Return the second database's address: its own, or the first one's name + ``_telemetry``."""
+    url = values["TELEMETRY_DATABASE_URL"]
+    if url or not values["DATABASE_URL"]:
+        return url
+    parts = urlsplit(values["DATABASE_URL"])
+    return parts._replace(path=f"{parts.path}_telemetry").geturl()
+
+
+def _file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    lines = (line.strip() for line in path.read_text().splitlines())
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {name: value for name, value in pairs if name in DEFAULTS}

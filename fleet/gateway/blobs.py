@@ -1,0 +1,100 @@
+"""Send a file over ASGI in ranges (RFC 9110, section 14): one range, If-Range, HEAD, 304, 416."""
+
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from fleet.gateway.protocol import Reply, Request
+from ota.services.downloads import Download
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+CHUNK = 256 * 1024
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which bytes are sent.
+
+    Args:
+        status: 200, 206, 304, 412 or 416.
+        start: first byte.
+        length: bytes to send; 0 where there is no body.
+    """
+
+    status: int
+    start: int
+    length: int
+
+
+def choose(headers: dict[str, str], size: int, etag: str) -> Part:
+    """Decide from the request's header fields which bytes are sent. Pure."""
+    if etag in _tags(headers.get("if-none-match", "")):
+        return Part(304, 0, 0)
+    if "if-match" in headers and etag not in _tags(headers["if-match"]) and headers["if-match"] != "*":
+        return Part(412, 0, 0)
+    wanted = headers.get("range", "")
+    match = _RANGE.fullmatch(wanted.strip())
+    if match is None or match.groups() == ("", "") or headers.get("if-range", etag) != etag:
+        return Part(200, 0, size)
+    first, last = match.groups()
+    if not first:
+        start = max(size - int(last), 0)
+        return Part(206, start, size - start) if int(last) else Part(416, 0, 0)
+    start, end = int(first), min(int(last) if last else size - 1, size - 1)
+    return Part(206, start, end - start + 1) if start <= end else Part(416, 0, 0)
+
+
+def headers_of(reply: Reply, part: Part, size: int) -> list[tuple[bytes, bytes]]:
+    """Return the header fields of the answer."""
+    fields = {
+        "content-type": "application/octet-stream",
+        "accept-ranges": "bytes",
+        "x-content-type-options": "nosniff",
+        **reply.headers,
+    }
+    if part.status in {200, 206}:
+        fields["content-length"] = str(part.length)
+    else:
+        fields["content-length"] = "0"
+    if part.status == 206:  # noqa: PLR2004  because it is Partial Content
+        fields["content-range"] = f"bytes {part.start}-{part.start + part.length - 1}/{size}"
+    if part.status == 416:  # noqa: PLR2004  because it is Range Not Satisfiable
+        fields["content-range"] = f"bytes */{size}"
+    return [(name.encode(), value.encode()) for name, value in fields.items()]
+
+
+async def send(request: Request, reply: Reply, file: Download, out: Send) -> int:
+    """Send the file or the asked part of it; return the status."""
+    part = choose(request.headers, file.size, reply.headers["etag"])
+    start = {
+        "type": "http.response.start",
+        "status": part.status,
+        "headers": headers_of(reply, part, file.size),
+    }
+    if request.method == "HEAD" or not part.length:
+        await out(start)
+        await out({"type": "http.response.body", "body": b""})
+        return part.status
+    # From the page cache a read is faster than a thread would be.
+    with file.path.open("rb") as stream:
+        await out(start)
+        await _copy(stream, part, out)
+    return part.status
+
+
+async def _copy(stream: BinaryIO, part: Part, out: Send) -> None:
+    stream.seek(part.start)
+    rest = part.length
+    while rest:
+        data = stream.read(min(CHUNK, rest))
+        if not data:
+            msg = "A stored blob is shorter than its record says."
+            raise OSError(msg)
+        rest -= len(data)
+        await out({"type": "http.response.body", "body": data, "more_body": rest > 0})
+
+
+def _tags(value: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in value.split(",") if tag.strip()}

@@ -1,0 +1,141 @@
+"""The hawkBit device protocol (DDI) as SWUpdate speaks it, over mutual TLS."""
+
+import json
+import re
+from collections.abc import Callable
+
+from fleet.gateway import identity, native
+from fleet.gateway.ddi import bodies
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+from ota.services import assignments, downloads, offers
+from pki.kernel.errors import DeniedError, DomainError, InvalidError, NotFoundError
+
+_BASE = re.compile(r"/([A-Za-z0-9-]{1,40})/controller/v1/([A-Za-z0-9._-]{1,64})(?:/(.*))?")
+_CODES = {
+    Outcome.INVALID: "hawkbit.server.error.rest.body.notReadable",
+    Outcome.NOT_FOUND: "hawkbit.server.error.repo.entitiyNotFound",
+    Outcome.DENIED: "hawkbit.server.error.insufficientpermission",
+}
+Handler = Callable[[Request, Identified, list[str]], Reply]
+
+
+def dialect(request: Request) -> Reply | None:
+    """Answer ``/{tenant}/controller/v1/{controllerId}…``; the certificate must be that device's."""
+    match = _BASE.fullmatch(request.path)
+    if match is None:
+        return None
+    tenant, controller, rest = match.groups()
+    who = identity.device(request, identity.domain_by_slug(tenant), "ddi")
+    if who.device.name != controller:
+        msg = "The certificate belongs to another controller."
+        raise DeniedError(msg)
+    for method, pattern, handler, quarantined in ROUTES:
+        found = re.fullmatch(pattern, rest or "")
+        if found and request.method in method:
+            native.gate(who, allowed=quarantined)
+            return handler(request, who, list(found.groups()))
+    msg = "There is no such DDI resource."
+    raise NotFoundError(msg)
+
+
+def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
+    """Return a refusal as hawkBit does; 401 has no body."""
+    if outcome is Outcome.UNAUTHENTICATED:
+        return Reply(outcome)
+    body = {
+        "exceptionClass": "org.eclipse.hawkbit.repository.exception",
+        "errorCode": _CODES.get(outcome, "hawkbit.server.error.repo.genericError"),
+        "message": error.detail,
+        "parameters": [],
+    }
+    return Reply(outcome, json.dumps(body).encode(), "application/json")
+
+
+def _poll(request: Request, who: Identified, _parts: list[str]) -> Reply:
+    offer = offers.poll(actor=who.actor, device=who.device)
+    body = bodies.poll(_base(request, who), offer, wants_config=not who.device.twin.reported.get("attributes"))
+    return _json(who, body, routine=True)
+
+
+def _config_data(request: Request, who: Identified, _parts: list[str]) -> Reply:
+    values, replace = bodies.config_data(_read(request))
+    bodies.keep_config(who, values, replace=replace)
+    return Reply(Outcome.OK, device_id=who.device.pk, routine=False)
+
+
+def _deployment(request: Request, who: Identified, parts: list[str]) -> Reply:
+    assignment = offers.current(who.device)
+    if assignment is None or assignment.action_id != _action(parts[0]):
+        msg = "This action is not open for this controller."
+        raise NotFoundError(msg)
+    assignment = assignments.retrieved(actor=who.actor, device=who.device, action_id=assignment.action_id)
+    return _json(who, bodies.deployment(_base(request, who), assignment))
+
+
+def _feedback(request: Request, who: Identified, parts: list[str]) -> Reply:
+    said = bodies.feedback(_read(request))
+    assignments.feedback(actor=who.actor, device=who.device, action_id=_action(parts[0]), said=said)
+    return Reply(Outcome.OK, device_id=who.device.pk, routine=False)
+
+
+def _cancel(_request: Request, who: Identified, parts: list[str]) -> Reply:
+    assignment = assignments.of_device(who.device, _action(parts[0]))
+    if assignment.status != assignments.Status.CANCELING:
+        msg = "This action is not being canceled."
+        raise NotFoundError(msg)
+    number = str(assignment.action_id)
+    return _json(who, {"id": number, "cancelAction": {"stopId": number}})
+
+
+def _cancel_feedback(request: Request, who: Identified, parts: list[str]) -> Reply:
+    said = bodies.cancel_feedback(_read(request))
+    assignments.feedback(actor=who.actor, device=who.device, action_id=_action(parts[0]), said=said)
+    return Reply(Outcome.OK, device_id=who.device.pk, routine=False)
+
+
+def _artifact(_request: Request, who: Identified, parts: list[str]) -> Reply:
+    file = downloads.by_name(actor=who.actor, device=who.device, bundle_id=_action(parts[0]), name=parts[1])
+    headers = {"etag": f'"{file.sha1}"', "content-disposition": f"attachment;filename={file.name}"}
+    return Reply(Outcome.OK, headers=headers, file=file, device_id=who.device.pk, routine=False)
+
+
+ROUTES: tuple[tuple[frozenset[str], str, Handler, bool], ...] = (
+    (frozenset({"GET"}), r"", _poll, True),
+    (frozenset({"PUT"}), r"configData", _config_data, True),
+    (frozenset({"GET"}), r"deploymentBase/(\d{1,10})", _deployment, True),
+    (frozenset({"POST"}), r"deploymentBase/(\d{1,10})/feedback", _feedback, True),
+    (frozenset({"GET"}), r"cancelAction/(\d{1,10})", _cancel, True),
+    (frozenset({"POST"}), r"cancelAction/(\d{1,10})/feedback", _cancel_feedback, True),
+    (
+        frozenset({"GET", "HEAD"}),
+        r"softwaremodules/(\d{1,10})/artifacts/([A-Za-z0-9._-]{1,200})",
+        _artifact,
+        True,
+    ),
+)
+
+
+def _base(request: Request, who: Identified) -> str:
+    return f"https://{request.authority}/{who.device.domain.slug.upper()}/controller/v1/{who.device.name}"
+
+
+def _action(text: str) -> int:
+    return int(text)
+
+
+def _read(request: Request) -> dict[str, object]:
+    try:
+        body = json.loads(request.payload or b"{}")
+    except (ValueError, RecursionError) as error:
+        msg = "The body is not JSON."
+        raise InvalidError(msg) from error
+    if not isinstance(body, dict):
+        msg = "The body is not a JSON object."
+        raise InvalidError(msg)
+    return body
+
+
+def _json(who: Identified, body: object, *, routine: bool = False) -> Reply:
+    data = json.dumps(body, separators=(",", ":")).encode()
+    return Reply(Outcome.OK, data, "application/json", device_id=who.device.pk, routine=routine)

@@ -1,0 +1,177 @@
+"""The HTTPS carrier: a raw ASGI application that turns bytes and a peer certificate into a Request."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import parse_qsl
+
+from django.db import close_old_connections, connections
+
+from devices.services import presence
+from fleet.gateway import blobs, codec, native, protocol
+from fleet.gateway.ddi import dialect as ddi
+from fleet.gateway.est import dialect as est
+from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from fleet.observe import request_id
+from pki.kernel import ids
+from pki.kernel.errors import LimitedError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+DIALECTS = ((native.dialect, codec.refusal), (est.dialect, est.render), (ddi.dialect, ddi.render))
+THREADS = 4
+MOST_WAITING = 512
+BODY_SECONDS = 30
+FLUSH_SECONDS = 1.0
+#: a request body longer than this is refused before it is read to its end
+MAX_BODY = codec.MAX_BODY
+_logger = logging.getLogger("muster.access")
+
+
+class DeviceDoor:
+    """The application: bounded bodies, bounded threads, one log line a request."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, "device-door")
+        self._waiting = 0
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        token = request_id.set(str(ids.uuid7()))
+        try:
+            request = _request(scope, await _body(receive))
+            reply = await self._answer(request)
+            status = await _send(request, reply, send)
+        except (_TooLong, TimeoutError) as error:
+            request, reply = (
+                _request(scope, b""),
+                Reply(Outcome.TOO_LARGE, f"{error}\n".encode(), "text/plain"),
+            )
+            status = await _send(request, reply, send, close=True)
+        finally:
+            identifier = request_id.get()
+            request_id.reset(token)
+        if reply.device_id:
+            out = len(reply.payload) if reply.routine else 0
+            presence.seen(reply.device_id, request.peer.address, len(request.payload), out, routine=reply.routine)
+        extra = {"door": "device", "method": request.method, "path": request.path[:200], "status": status}
+        extra |= {"request_id": identifier, "ms": round((time.perf_counter() - started) * 1000, 1)}
+        _logger.info("answered", extra={**extra, "device": reply.device_id})
+
+    async def _answer(self, request: Request) -> Reply:
+        if request.path == "/healthz":
+            return Reply(Outcome.OK, b"ok\n", "text/plain; charset=utf-8")
+        if self._waiting >= MOST_WAITING:
+            error = LimitedError("The server is busy; come again in a moment.", retry_after=5)
+            return codec.refusal(request, Outcome.UNAVAILABLE, error)
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, _in_thread, request, request_id.get())
+        finally:
+            self._waiting -= 1
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._flusher = asyncio.create_task(self._flush())
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                if self._flusher:
+                    self._flusher.cancel()
+                await asyncio.get_running_loop().run_in_executor(self._pool, _flush)
+                self._pool.shutdown()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await asyncio.get_running_loop().run_in_executor(self._pool, _flush)
+
+
+class _TooLong(Exception):  # noqa: N818  because it is a signal inside this module, not an error of the tree
+    """The body is longer than any request of a device may be."""
+
+
+def _in_thread(request: Request, identifier: str) -> Reply:
+    token = request_id.set(identifier)
+    close_old_connections()
+    try:
+        return protocol.answer(request, DIALECTS)
+    finally:
+        request_id.reset(token)
+        if any(connection.in_atomic_block for connection in connections.all(initialized_only=True)):
+            connections.close_all()
+
+
+def _flush() -> None:
+    try:
+        presence.flush()
+    except Exception:
+        _logger.exception("presence could not be written")
+
+
+def _request(scope: Scope, body: bytes) -> Request:
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+    tls = scope.get("extensions", {}).get("muster.peer", {})
+    client = scope.get("client") or ("", 0)
+    authority = headers.get("host", "")
+    return Request(
+        peer=Peer(tls.get("fingerprint", ""), tls.get("certificate", b""), client[0]),
+        method=scope["method"],
+        path=scope["path"],
+        host=authority.rsplit(":", 1)[0].strip("[]"),
+        authority=authority,
+        payload=body,
+        headers=headers,
+        query=dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=20)),
+    )
+
+
+async def _body(receive: Receive) -> bytes:
+    """Return the whole body, chunked or not; give up on one that is too long or too slow."""
+    parts = bytearray()
+    async with asyncio.timeout(BODY_SECONDS):
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return bytes(parts)
+            parts += message.get("body", b"")
+            if len(parts) > MAX_BODY:
+                msg = f"The body is longer than {MAX_BODY} bytes."
+                raise _TooLong(msg)
+            if not message.get("more_body"):
+                return bytes(parts)
+
+
+async def _send(request: Request, reply: Reply, send: Send, *, close: bool = False) -> int:
+    if reply.file is not None:
+        return await blobs.send(request, reply, reply.file, send)
+    fields = {"content-length": str(len(reply.payload)), **reply.headers}
+    if reply.payload:
+        fields["content-type"] = reply.content_type
+    if close:
+        fields["connection"] = "close"
+    if reply.outcome is Outcome.NO_CONTENT:
+        del fields["content-length"]
+    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": reply.outcome.value, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else reply.payload})
+    return reply.outcome.value

@@ -1,0 +1,64 @@
+"""Our own device protocol, version 1: one table of resources, one gate for all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet.gateway import codec, identity
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.resources import blob, director, metadata, poll, report, telemetry, time
+from pki.kernel.errors import DeniedError
+
+Resource = Callable[[Request, Identified], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One resource.
+
+    Args:
+        methods: that it knows.
+        handle: parses, calls one service, shapes the answer.
+        quarantined: whether a quarantined device may use it.
+    """
+
+    methods: frozenset[str]
+    handle: Resource
+    quarantined: bool
+
+
+RESOURCES: dict[str, Entry] = {
+    "poll": Entry(frozenset({"POST"}), poll.handle, quarantined=True),
+    "metadata": Entry(frozenset({"GET", "HEAD"}), metadata.handle, quarantined=True),
+    "director": Entry(frozenset({"POST"}), director.handle, quarantined=True),
+    "blob": Entry(frozenset({"GET", "HEAD"}), blob.handle, quarantined=True),
+    "report": Entry(frozenset({"POST"}), report.handle, quarantined=True),
+    "time": Entry(frozenset({"POST"}), time.handle, quarantined=True),
+    "telemetry": Entry(frozenset({"POST"}), telemetry.handle, quarantined=False),
+}
+
+
+def dialect(request: Request) -> Reply | None:
+    """Answer paths below ``/v1/``."""
+    parts = request.path.split("/", 3)
+    if len(parts) < 3 or parts[1] != "v1":  # noqa: PLR2004  because a path has a root, a version and a name
+        return None
+    entry = RESOURCES.get(parts[2])
+    if entry is None:
+        return Reply(Outcome.NOT_FOUND, b"", codec.CBOR)
+    if request.method not in entry.methods:
+        return Reply(Outcome.NOT_ALLOWED, b"", codec.CBOR, {"allow": ", ".join(sorted(entry.methods))})
+    who = identity.device(request, identity.domain_by_host(request.host), "device")
+    gate(who, allowed=entry.quarantined)
+    return entry.handle(request, who)
+
+
+def gate(who: Identified, *, allowed: bool) -> None:
+    """Keep a quarantined device to what its repair needs; the same for every dialect.
+
+    Raises:
+        DeniedError: it is quarantined and this is not for it.
+    """
+    if who.device.quarantined and not allowed:
+        msg = "The device is quarantined; only its repair is open to it."
+        raise DeniedError(msg)

@@ -1,0 +1,128 @@
+"""The device protocol, told once: a carrier brings a Request and takes a Reply."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from fleet.observe import request_id
+from ota.services.downloads import Download
+from pki.kernel.errors import DomainError
+
+_logger = logging.getLogger(__name__)
+
+
+class Outcome(Enum):
+    """What came of a request, as an HTTP status (the CoAP codes join with their carrier)."""
+
+    OK = 200
+    CREATED = 201
+    NO_CONTENT = 204
+    INVALID = 400
+    UNAUTHENTICATED = 401
+    DENIED = 403
+    NOT_FOUND = 404
+    NOT_ALLOWED = 405
+    CONFLICT = 409
+    TOO_LARGE = 413
+    LIMITED = 429
+    INTERNAL = 500
+    UNAVAILABLE = 503
+
+
+BY_KIND = {
+    "invalid": Outcome.INVALID,
+    "unauthenticated": Outcome.UNAUTHENTICATED,
+    "denied": Outcome.DENIED,
+    "not-found": Outcome.NOT_FOUND,
+    "conflict": Outcome.CONFLICT,
+    "limited": Outcome.LIMITED,
+    "unavailable": Outcome.UNAVAILABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of the connection, as far as the transport proved it.
+
+    Args:
+        fingerprint: hex SHA-256 of the leaf certificate, or empty.
+        certificate: the leaf in DER, or empty.
+        address: network address.
+    """
+
+    fingerprint: str = ""
+    certificate: bytes = b""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of a device.
+
+    Args:
+        peer: who is authenticated.
+        method: GET, HEAD, POST or PUT.
+        path: decoded, without the query.
+        host: host name that the client used, without the port.
+        authority: host and port as the client used them.
+        payload: body.
+        headers: lower-case names; the first of each.
+        subject: which device is meant, when a dialect names one; nothing is inferred from the peer alone.
+    """
+
+    peer: Peer
+    method: str
+    path: str
+    host: str
+    authority: str
+    payload: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a carrier sends back.
+
+    Args:
+        outcome: to translate into the carrier's code.
+        payload: body.
+        content_type: of the body.
+        headers: further fields.
+        file: a file to send instead of the payload, in ranges if asked.
+        device_id: internal id of the device that was served, for presence; 0 for none.
+        routine: whether it counts as the device's ordinary chatter (downloads do not).
+    """
+
+    outcome: Outcome = Outcome.OK
+    payload: bytes = b""
+    content_type: str = "application/octet-stream"
+    headers: dict[str, str] = field(default_factory=dict)
+    file: Download | None = None
+    device_id: int = 0
+    routine: bool = True
+
+
+Dialect = Callable[[Request], Reply | None]
+Renderer = Callable[[Request, Outcome, DomainError], Reply]
+
+
+def answer(request: Request, dialects: tuple[tuple[Dialect, Renderer], ...]) -> Reply:
+    """Let the first dialect that knows the path answer; turn refusals into its own error form.
+
+    Whatever nobody foresaw becomes "internal" with the request's id, and its cause goes to the log only.
+    """
+    for dialect, render in dialects:
+        try:
+            reply = dialect(request)
+        except DomainError as error:
+            return render(request, BY_KIND.get(error.kind, Outcome.INTERNAL), error)
+        except Exception:
+            _logger.exception("a request failed", extra={"path": request.path[:200]})
+            msg = f"Something failed on our side. The log knows it as {request_id.get()}."
+            return render(request, Outcome.INTERNAL, DomainError(msg))
+        if reply is not None:
+            return reply
+    return Reply(Outcome.NOT_FOUND, b"not found\n", "text/plain; charset=utf-8")

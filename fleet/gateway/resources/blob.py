@@ -1,0 +1,13 @@
+"""``GET /v1/blob/SHA256``: bytes of the device's own current action, and of nothing else."""
+
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+from ota.services import downloads
+
+
+def handle(request: Request, who: Identified) -> Reply:
+    """Return a file to send, in ranges if asked."""
+    digest = request.path.rsplit("/", 1)[-1]
+    file = downloads.by_digest(actor=who.actor, device=who.device, sha256=digest)
+    headers = {"etag": f'"{file.sha256}"'}
+    return Reply(Outcome.OK, headers=headers, file=file, device_id=who.device.pk, routine=False)

@@ -1,0 +1,13 @@
+"""``POST /v1/director``: what this device shall run, signed for the nonce that it sent."""
+
+from fleet.gateway import codec
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+from ota.services import director
+
+
+def handle(request: Request, who: Identified) -> Reply:
+    """Return the director's signed document."""
+    nonce = codec.octets(codec.decode(request), "nonce")
+    data = director.metadata(actor=who.actor, device=who.device, nonce=nonce)
+    return Reply(Outcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)

@@ -1,0 +1,13 @@
+"""``GET /v1/metadata/NAME``: the published TUF metadata, byte for byte."""
+
+from fleet.gateway.codec import JSON
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+from ota.services import metadata
+
+
+def handle(request: Request, who: Identified) -> Reply:
+    """Return one metadata file."""
+    name = request.path.rsplit("/", 1)[-1]
+    data = metadata.read(who.actor.domain, name)
+    return Reply(Outcome.OK, data, JSON, {"cache-control": "no-cache"}, device_id=who.device.pk, routine=False)

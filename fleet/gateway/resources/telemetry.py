@@ -1,0 +1,17 @@
+"""``POST /v1/telemetry``: one batch of metrics."""
+
+from devices.errors import ReplayError
+from devices.services import telemetry
+from fleet.gateway import codec
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+
+
+def handle(request: Request, who: Identified) -> Reply:
+    """Take a batch; one that was taken before is acknowledged again and not counted."""
+    batch = telemetry.parse(codec.decode(request))
+    try:
+        telemetry.ingest(actor=who.actor, device=who.device, batch=batch)
+    except ReplayError:
+        return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)
+    return Reply(Outcome.NO_CONTENT, device_id=who.device.pk)

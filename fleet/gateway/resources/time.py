@@ -1,0 +1,13 @@
+"""``POST /v1/time``: the present time, signed for the nonce that came."""
+
+from fleet.gateway import codec
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+from ota.services import director
+
+
+def handle(request: Request, who: Identified) -> Reply:
+    """Return the signed time."""
+    nonce = codec.octets(codec.decode(request), "nonce")
+    data = director.time(actor=who.actor, nonce=nonce)
+    return Reply(Outcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)

@@ -1,0 +1,96 @@
+"""What follows from an incident: quarantine, hold the rollout, send the device back; later let it in again."""
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from devices.models import Device, Incident
+from devices.selectors import device as device_of
+from devices.services import incidents, quarantine
+from fleet.guard import budgets
+from ota.models import Assignment, Rollout
+from ota.selectors.rollouts import assignments_of
+from ota.services import assignments, rollouts
+from pki.kernel import actor as actors
+from pki.kernel.actor import Actor
+from pki.kernel.errors import ConflictError
+from pki.models import TrustDomain
+
+_logger = logging.getLogger(__name__)
+#: setting -> layers of an incident that may be acted on without a person
+AUTOMATIC: dict[str, frozenset[str]] = {
+    "off": frozenset(),
+    "invariant": frozenset({"invariant"}),
+    "corroborated": frozenset({"invariant", "corroborated"}),
+}
+
+
+def incident_opened(incident: Incident, domain: str, **_signal: Any) -> None:
+    """React to an incident that was opened or became worse, as far as the setting and the budget allow."""
+    actor = actors.system(domain, "guard")
+    if incident.reaction.get("quarantined"):
+        return
+    if incident.layer_now not in AUTOMATIC.get(settings.FLEET_GUARD_AUTOMATIC, frozenset()):
+        incidents.react(actor=actor, incident=incident, reaction={"proposed": "quarantine and roll back"})
+        return
+    if not budgets.allowed(incident.device):
+        incidents.react(actor=actor, incident=incident, reaction={"stopped": "the hourly budget is used up"})
+        return
+    contain(actor=actor, incident=incident)
+
+
+def contain(*, actor: Actor, incident: Incident) -> None:
+    """Quarantine the device, hold the rollout that it is in, and send it back to what it ran before."""
+    text = str(incident.explanation.get("text", ""))[:200]
+    device = device_of(actor.domain, incident.device.public_id)
+    with transaction.atomic():
+        quarantine.impose(actor=actor, device=device, reason=f"incident: {text}")
+        held = _hold(actor, incident, device)
+        reaction: dict[str, Any] = {"quarantined": True, "held": held}
+        try:
+            back = assignments.repair(actor=actor, device=device, reason=f"incident: {text}")
+            reaction["repair"] = back.action_id
+        except ConflictError as error:
+            reaction["no_repair"] = error.detail
+        incidents.react(actor=actor, incident=incident, reaction=reaction)
+
+
+def heal(*, domain: TrustDomain) -> list[Incident]:
+    """Let devices back in whose repair is confirmed; called by one leased job."""
+    actor = actors.system(domain.slug, "guard")
+    healed = []
+    rows = Incident.objects.filter(domain=domain, state=Incident.State.OPEN).select_related("device", "domain")
+    for incident in rows:
+        number = incident.reaction.get("repair")
+        done = Assignment.Status.FINISHED
+        if number and Assignment.objects.filter(domain=domain, action_id=number, status=done).exists():
+            healed.append(_let_in(actor, incident))
+    return healed
+
+
+def _let_in(actor: Actor, incident: Incident) -> Incident:
+    with transaction.atomic():
+        closed = incidents.close(actor=actor, public_id=str(incident.public_id), verdict="healed")
+        reason = "the previous version is installed and confirmed"
+        quarantine.release(actor=actor, device=incident.device, reason=reason)
+        incidents.react(actor=actor, incident=closed, reaction={"released": True})
+        held = Rollout.objects.filter(
+            domain__slug=actor.domain, state=Rollout.State.HELD, hold_key=str(incident.public_id)
+        )
+        for rollout in held:
+            rollouts.resume(actor=actor, rollout=rollout)
+    return closed
+
+
+def _hold(actor: Actor, incident: Incident, device: Device) -> list[str]:
+    """Hold the running rollouts that this device takes part in; return their names."""
+    held = []
+    for assignment in assignments_of(device, limit=10):
+        rollout = assignment.rollout
+        if rollout is not None and rollout.state == Rollout.State.RUNNING:
+            reason = f"{device.name} misbehaves since its update; an incident is open."
+            rollouts.hold(actor=actor, rollout=rollout, reason=reason, key=str(incident.public_id))
+            held.append(rollout.name)
+    return held

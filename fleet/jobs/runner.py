@@ -1,0 +1,71 @@
+"""Run the table in one process: a thread a job, each run under its lease."""
+
+import logging
+import os
+import threading
+from datetime import timedelta
+
+from django.db import close_old_connections, connections, transaction
+
+from fleet.jobs.models import Lease
+from fleet.jobs.table import Job, jobs
+from pki import selectors
+from pki.kernel import clock
+from pki.models import TrustDomain
+
+_logger = logging.getLogger("muster.jobs")
+LEASE = timedelta(seconds=60)
+
+
+class Runner:
+    """The jobs of one worker process."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._holder = f"{os.uname().nodename}:{os.getpid()}"[:60]
+
+    def run(self) -> None:
+        """Run every job at its interval until ``stopped`` is set, then wait for what still runs."""
+        threads = [threading.Thread(target=self._loop, args=(job,), name=job.name) for job in jobs()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def once(self, job: Job, domain: TrustDomain) -> bool:
+        """Run one job for one domain if nobody else does; return whether it ran."""
+        lease = self._take(f"{job.name}:{domain.slug}")
+        if lease is None:
+            return False
+        failure = ""
+        try:
+            job.run(domain)
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"[:300]
+            _logger.exception("a job failed", extra={"job": job.name, "trust_domain": domain.slug})
+        finally:
+            lease.until, lease.ran_at, lease.failure = clock.now(), clock.now(), failure
+            lease.save()
+        return True
+
+    def _loop(self, job: Job) -> None:
+        while not self.stopped.is_set():
+            try:
+                close_old_connections()
+                for domain in selectors.domains():
+                    self.once(job, domain)
+            except Exception:
+                _logger.exception("a job could not be tried", extra={"job": job.name})
+            self.stopped.wait(job.seconds)
+        connections.close_all()
+
+    def _take(self, name: str) -> Lease | None:
+        now = clock.now()
+        with transaction.atomic():
+            Lease.objects.get_or_create(job=name, defaults={"until": now})
+            lease = Lease.objects.select_for_update().get(job=name)
+            if lease.until > now and lease.holder != self._holder:
+                return None
+            lease.holder, lease.until = self._holder, now + LEASE
+            lease.save(update_fields=["holder", "until"])
+        return lease

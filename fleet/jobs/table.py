@@ -1,0 +1,38 @@
+"""Every periodic job, in one table. Each looks at what is due and does it, so that a lost run harms nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from devices.services import drift
+from fleet.guard import reactions
+from ota.services import metadata, rollouts
+from pki.models import TrustDomain
+from pki.services import ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One periodic job.
+
+    Args:
+        name: of its lease.
+        seconds: between two runs.
+        run: does what is due in one domain.
+    """
+
+    name: str
+    seconds: float
+    run: Callable[[TrustDomain], object]
+
+
+def jobs() -> tuple[Job, ...]:
+    """Return the table."""
+    return (
+        Job("ledger", 1, lambda domain: ledger.sequence(domain=domain)),
+        Job("metadata", 30, lambda domain: metadata.refresh(domain=domain)),
+        Job("rollouts", 1, lambda domain: rollouts.tick(domain=domain)),
+        Job("drift", min(settings.FLEET_DRIFT_TICK_S, 60), lambda domain: drift.tick(domain=domain)),
+        Job("heal", 1, lambda domain: reactions.heal(domain=domain)),
+    )

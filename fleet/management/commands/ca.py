@@ -1,0 +1,48 @@
+"""``manage.py ca csr | import | show``: carry requests and certificates between the server and the offline root."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from fleet.management.acts import actor, signer
+from pki import selectors
+from pki.kernel import files
+from pki.services import authorities
+
+
+class Command(BaseCommand):
+    """Manage the CA tree of a domain."""
+
+    help = "Make the issuing CA's request, import its certificate, show the tree."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the acts."""
+        parser.add_argument("--domain", default="default")
+        acts = parser.add_subparsers(dest="act", required=True)
+        csr = acts.add_parser("csr", help="make the issuing CA's key in the signer and write its request")
+        csr.add_argument("--name", required=True)
+        csr.add_argument("--out", type=Path, required=True)
+        load = acts.add_parser("import", help="import the certificate that the offline root issued")
+        load.add_argument("--certificate", type=Path, required=True)
+        load.add_argument("--root", type=Path, required=True)
+        acts.add_parser("show", help="list the CA certificates")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Run one act."""
+        who = actor(options["domain"])
+        if options["act"] == "show":
+            for row in selectors.authorities(who.domain):
+                self.stdout.write(
+                    f"{row.kind:8} {row.state:8} until {row.not_after:%Y-%m-%d}  {row.name}  {row.fingerprint}"
+                )
+            return
+        with signer():
+            if options["act"] == "csr":
+                files.write_public(options["out"], authorities.csr(actor=who, name=options["name"]))
+                self.stdout.write(f"Carry {options['out']} to the offline root: `python -m fleet.officer ca-issue`.")
+            else:
+                certificate, root = options["certificate"].read_bytes(), options["root"].read_bytes()
+                installed = authorities.install(actor=who, certificate=certificate, root=root)
+                self.stdout.write(f"Installed {installed.name}.")

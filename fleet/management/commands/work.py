@@ -1,0 +1,22 @@
+"""``manage.py work``: run the periodic jobs in this process."""
+
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from fleet.jobs.runner import Runner
+
+
+class Command(BaseCommand):
+    """Run jobs until stopped."""
+
+    help = "Run the periodic jobs (ledger, metadata, rollouts, drift, healing)."
+    requires_system_checks = []
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        """Run until SIGTERM or SIGINT."""
+        runner = Runner()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: runner.stopped.set())
+        runner.run()

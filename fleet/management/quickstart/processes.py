@@ -1,0 +1,151 @@
+"""Start the story's processes so that none outlives it, and end what a killed run left behind."""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fleet.environment import ROOT
+from pki.kernel.errors import UnavailableError
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(slots=True)
+class Processes:
+    """The children of one quickstart: started with its environment, stopped with it.
+
+    Args:
+        folder: FLEET_DIR of this story; ``run/quickstart.json`` there names the children.
+        environment: what they get on top of ours.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def run(self, *arguments: str, timeout: float = 120) -> str:
+        """Run one of our commands to its end and return what it printed.
+
+        Raises:
+            UnavailableError: it failed; its last words are in the sentence.
+        """
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip().splitlines()[-3:]
+            msg = f"`{' '.join(arguments)[:200]}` failed: {' / '.join(said)}"
+            raise UnavailableError(msg)
+        return done.stdout
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start a child that lives as long as this story; its output goes to ``log/NAME.log``."""
+        log = self.folder / "log" / f"{name}.log"
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  because no thread runs yet when children start
+            )
+        self._remember()
+
+    def check(self) -> None:
+        """Fail when a child has ended by itself.
+
+        Raises:
+            UnavailableError: it names the child and its log.
+        """
+        for name, child in self.running.items():
+            if child.poll() is not None:
+                msg = f"The process {name} ended with {child.returncode}; read {self.folder}/log/{name}.log."
+                raise UnavailableError(msg)
+
+    def stop(self) -> None:
+        """Ask the children to end, newest first, and wait; what does not listen is killed."""
+        for name, child in reversed(self.running.items()):
+            _end(child.pid, child)
+            del name
+        self.running.clear()
+        (self.folder / "run" / "quickstart.json").unlink(missing_ok=True)
+
+    def end_leftovers(self) -> int:
+        """End the children of an earlier story in this folder that was killed; return how many."""
+        record = self.folder / "run" / "quickstart.json"
+        if not record.is_file():
+            return 0
+        ended = 0
+        for pid in json.loads(record.read_text()).values():
+            if _is_ours(pid, self.folder):
+                _end(pid, None)
+                ended += 1
+        record.unlink()
+        return ended
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self.environment, "FLEET_DIR": str(self.folder)}
+
+    def _remember(self) -> None:
+        record = self.folder / "run" / "quickstart.json"
+        record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record.write_text(json.dumps({name: child.pid for name, child in self.running.items()}))
+
+
+def free_port(wanted: int, host: str = "127.0.0.1") -> int:
+    """Return the wanted port, or the next one that is free.
+
+    Raises:
+        UnavailableError: a hundred ports in a row are taken.
+    """
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind((host, port))
+                return port
+    msg = f"The ports {wanted} to {wanted + 99} are all taken; set FLEET_OPERATOR_PORT and FLEET_DEVICE_PORT."
+    raise UnavailableError(msg)
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _is_ours(pid: int, folder: Path) -> bool:
+    """Say whether a process id still belongs to a child of a story in this folder."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return f"FLEET_DIR={folder}".encode() in environment
+
+
+def _end(pid: int, child: subprocess.Popen[bytes] | None, patience: float = 10) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if child.poll() is not None if child else not Path(f"/proc/{pid}").exists():
+            return
+        time.sleep(0.05)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

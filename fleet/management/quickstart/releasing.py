@@ -1,0 +1,111 @@
+"""Bundles up, two officers sign, releases out: by the REST API and the officers' tool."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.management.quickstart.ground import OFFICERS, Ground
+from fleet.management.quickstart.material import KINDS, VENDOR, Made, cut, firmware, misfit, model, public_key
+from fleet.management.quickstart.processes import Processes
+from fleet.management.quickstart.rest import Rest
+from fleet.management.quickstart.voice import Voice
+from pki.kernel.errors import ConflictError, DomainError, UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published release."""
+
+    release: str
+    bundle: str
+    made: Made
+
+
+def register(rest: Rest, ground: Ground, voice: Voice) -> None:
+    """Register hardware models and the keys that vouch for firmware and models."""
+    with voice.step("three hardware models are registered", _curl(ground, "hardware-models", "…")):
+        for kind in KINDS:
+            facts = {"name": kind.name, "vendor": VENDOR, "flash_model": kind.flash_model, "arena": kind.arena}
+            _once(rest, "/hardware-models", facts)
+    with voice.step("the keys that vouch for firmware and models are registered", _curl(ground, "trust-keys", "…")):
+        for name, form in (("firmware-signing", "mcuboot"), ("model-signing", "tflite")):
+            pem = public_key(ground.offline / f"{name}.pem")
+            rest.post("/trust-keys", {"name": name, "format": form, "pem": pem})
+
+
+def make(ground: Ground, archives: dict[str, Any], voice: Voice) -> dict[str, Made]:
+    """Make the story's bundles from the fetched packages."""
+    folder = ground.folder / "material"
+    with voice.step("firmware is signed with imgtool, the model with its own key"):
+        made = {
+            "old": firmware(ground.offline, folder, archives["uflash==1.1.0"], "1.1.0", 1),
+            "new": firmware(ground.offline, folder, archives["uflash==1.2.4"], "1.2.4", 2),
+            "model": model(ground.offline, folder, archives["pymicro-wakeword==2.5.0"]),
+        }
+    return {**made, "cut": cut(made["old"], folder), "misfit": misfit(made["model"])}
+
+
+def refuse(rest: Rest, made: dict[str, Made], voice: Voice) -> list[str]:
+    """Show that a truncated image and a model that does not fit are refused; return the reasons."""
+    reasons = []
+    with voice.step("a truncated image is refused at upload"):
+        reasons.append(_refused(rest, made["cut"], release=False))
+    voice.note(reasons[-1])
+    with voice.step("a model that does not fit its hardware is refused before anybody signs"):
+        reasons.append(_refused(rest, made["misfit"], release=True))
+    voice.note(reasons[-1])
+    return reasons
+
+
+def release(rest: Rest, ground: Ground, processes: Processes, made: Made, voice: Voice) -> Published:
+    """Upload a bundle, let two of the three officers sign it, publish it; what is done already stays."""
+    name = f"{made.facts['id']} {made.facts['version']}"
+    with voice.step(
+        f"{name} is uploaded, verified and inspected", _curl(ground, "bundles", "-F manifest=@bundle.json …")
+    ):
+        bundle = rest.upload("/bundles", made.manifest, made.files)
+    with voice.step(
+        f"{name} is signed by two officers and published",
+        "python -m fleet.officer sign --key offline/anna.key --in prepared.json --out anna.json",
+    ):
+        prepared = rest.post("/releases", {"bundle": bundle["id"]})
+        if prepared["state"] != "published":
+            _sign(rest, ground, processes, prepared["id"])
+            prepared = rest.post(f"/releases/{prepared['id']}/publish")
+    return Published(prepared["id"], bundle["id"], made)
+
+
+def _sign(rest: Rest, ground: Ground, processes: Processes, release_id: str) -> None:
+    paper = ground.folder / "material" / f"prepared-{release_id}.json"
+    paper.write_text(json.dumps(rest.get(f"/releases/{release_id}/prepared")))
+    for officer in OFFICERS[:2]:
+        signature = paper.with_name(f"{officer}-{release_id}.json")
+        signature.unlink(missing_ok=True)
+        key = str(ground.offline / f"{officer}.key")
+        arguments = ("--key", key, "--in", str(paper), "--out", str(signature), "--yes")
+        processes.run("-m", "fleet.officer", "sign", *arguments)
+        rest.post(f"/releases/{release_id}/signatures", json.loads(signature.read_text()))
+
+
+def _once(rest: Rest, path: str, facts: dict[str, object]) -> None:
+    """Create something unless it is there."""
+    try:
+        rest.post(path, facts)
+    except ConflictError:
+        return
+
+
+def _refused(rest: Rest, made: Made, *, release: bool) -> str:
+    try:
+        bundle = rest.upload("/bundles", made.manifest, made.files)
+        if release:
+            rest.post("/releases", {"bundle": bundle["id"]})
+    except DomainError as error:
+        return str(error.context.get("said", error.detail))
+    msg = "The server accepted a bundle that it had to refuse."
+    raise UnavailableError(msg)
+
+
+def _curl(ground: Ground, path: str, body: str) -> str:
+    address = f"https://localhost:{ground.operator_port}/api/v1/{path}"
+    return f"curl --cacert {ground.anchor} -H 'Authorization: Bearer …' {address} {body}"

@@ -1,0 +1,102 @@
+"""The operator REST API as any program would call it: HTTPS, our root as the only anchor, a bearer token."""
+
+import http.client
+import json
+import ssl
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pki.kernel.errors import ConflictError, DomainError, UnavailableError
+
+_CONFLICT = 409
+
+
+@dataclass(slots=True)
+class Rest:
+    """One keep-alive connection to ``/api/v1``.
+
+    Args:
+        port: the operator door on loopback.
+        anchor: PEM file of the root certificate.
+        token: an operator's API token.
+    """
+
+    port: int
+    anchor: Path
+    token: str
+    host: str = "localhost"
+    _connection: http.client.HTTPSConnection | None = field(default=None, init=False)
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of one resource below ``/api/v1``."""
+        return self._call("GET", path, None, {})
+
+    def all(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield every row of a list, page by page."""
+        following: str | None = path
+        while following:
+            page = self.get(following)
+            yield from page["results"]
+            following = page.get("next") and page["next"].split("/api/v1", 1)[-1]
+
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Create or act; return the answer's JSON."""
+        return self._call("POST", path, json.dumps(body or {}).encode(), {"Content-Type": "application/json"})
+
+    def upload(self, path: str, manifest: bytes, files: Mapping[str, Path]) -> Any:
+        """Send a bundle as multipart/form-data: ``manifest`` and one ``files`` part a payload."""
+        boundary = uuid.uuid4().hex
+        parts = [_part(boundary, "manifest", "bundle.json", manifest)]
+        parts += [_part(boundary, "files", name, file.read_bytes()) for name, file in files.items()]
+        body = b"".join(parts) + f"--{boundary}--\r\n".encode()
+        return self._call("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+    def ready(self, seconds: float) -> None:
+        """Wait until the server says that it is ready.
+
+        Raises:
+            UnavailableError: it did not within the time.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if self._request("GET", "/readyz", None, {})[0] == http.HTTPStatus.OK:
+                    return
+            except (OSError, http.client.HTTPException):
+                self._connection = None
+            time.sleep(0.2)
+        msg = f"The server did not become ready within {seconds:.0f} s; read log/serve.log in its folder."
+        raise UnavailableError(msg)
+
+    def _call(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Any:
+        headers = {**headers, "Authorization": f"Bearer {self.token}", "Accept": "application/json"}
+        status, data = self._request(method, f"/api/v1{path}", body, headers)
+        answer = json.loads(data) if data else None
+        if status < http.HTTPStatus.BAD_REQUEST:
+            return answer
+        detail = answer.get("detail", str(answer)) if isinstance(answer, dict) else str(answer)
+        if status == _CONFLICT:
+            raise ConflictError(detail)
+        raise DomainError(f"{method} {path} was answered {status}: {detail}", status=status, said=detail)
+
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        if self._connection is None:
+            context = ssl.create_default_context(cafile=self.anchor)
+            self._connection = http.client.HTTPSConnection(self.host, self.port, timeout=60, context=context)
+        try:
+            self._connection.request(method, path, body, headers)
+            response = self._connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            self._connection = None
+            raise
+
+
+def _part(boundary: str, field_name: str, file_name: str, data: bytes) -> bytes:
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{field_name}"; filename="{file_name}"\r\n\r\n'
+    return head.encode() + data + b"\r\n"

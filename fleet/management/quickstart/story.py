@@ -1,0 +1,171 @@
+"""Devices, rollouts, an attack and a fault: what happens once the server is up."""
+
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.management.quickstart.ground import Ground
+from fleet.management.quickstart.material import KINDS, MODEL_KINDS
+from fleet.management.quickstart.processes import Processes
+from fleet.management.quickstart.releasing import Published
+from fleet.management.quickstart.rest import Rest
+from fleet.management.quickstart.voice import Voice
+from pki.kernel import files
+from pki.kernel.errors import UnavailableError
+
+FIRMWARE, MODEL = "firmware-1.2.4", "model-okay-nabu"
+LEARN_TICKS = 60
+PATIENCE = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who plays what: decided by the seed, known to the simulator only.
+
+    Args:
+        devices: name -> number of its hardware model.
+        faulty: the device that will misbehave.
+        targeted: the device in whose way the tampered image is put.
+    """
+
+    devices: dict[str, int]
+    faulty: str
+    targeted: str
+
+
+def cast(devices: int, seed: int) -> Cast:
+    """Return the cast of a seed."""
+    names = {f"{KINDS[n % len(KINDS)].name}-{n + 1:04}": n % len(KINDS) for n in range(devices)}
+    faulty, targeted = random.Random(seed).sample(sorted(names), 2)  # noqa: S311  because a story shall repeat itself
+    return Cast(names, faulty, targeted)
+
+
+def enrol(rest: Rest, ground: Ground, processes: Processes, roles: Cast, seed: int, voice: Voice) -> None:
+    """Make tokens, write the simulator's plan, start it, wait until every device has enrolled."""
+    folder = files.private_folder(ground.folder / "simulator")
+    with voice.step(f"{len(roles.devices)} one-time enrolment tokens are made", "curl … /api/v1/enrolment-tokens"):
+        tokens = _tokens(rest, roles)
+    plan = {
+        "server": f"https://localhost:{ground.device_port}",
+        "anchor": str(ground.anchor),
+        "tuf_root": str(ground.tuf_root),
+        "folder": str(folder),
+        "seed": seed,
+        "poll_s": 2,
+        "telemetry_s": 1,
+        "devices": [_device(ground, roles, name, number, tokens) for name, number in roles.devices.items()],
+        "fault": {
+            "device": roles.faulty,
+            "after_ticks": LEARN_TICKS + 5,
+            "component": "app",
+            "when_version": "1.2.4",
+        },
+    }
+    image = (ground.folder / "material" / "app-1.2.4.bin").read_bytes()
+    files.write_private(folder / "attackers-copy.bin", image)
+    files.write_private(folder / "plan.json", json.dumps(plan, indent=1).encode())
+    with voice.step(
+        "the devices have enrolled by EST and come back over mTLS", f"python -m fleet.simulator {folder}/plan.json"
+    ):
+        processes.start("simulator", "-m", "fleet.simulator", str(folder / "plan.json"))
+        _wait(processes, lambda: _enrolled(rest, roles, voice), "the devices did not all enrol")
+
+
+def roll_out(rest: Rest, name: str, release: Published, soak_s: int) -> str:
+    """Create and start a rollout in waves of 1 device, 25 % and 100 %; return its id."""
+    rows = rest.get(f"/rollouts?name={name}")["results"]
+    if rows:
+        rollout = rows[0]
+    else:
+        waves = [{"count": 1, "soak_s": 2}, {"share": 250, "soak_s": 3}, {"share": 1000, "soak_s": soak_s}]
+        plan = {"name": name, "release": release.release, "waves": waves}
+        rollout = rest.post("/rollouts", {**plan, "success_permille": 900, "error_permille": 100})
+    if rollout["state"] == "draft":
+        rest.post(f"/rollouts/{rollout['id']}/start")
+    return str(rollout["id"])
+
+
+def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> dict[str, Any]:
+    """Follow a rollout to its end, telling what happens to it."""
+    told: set[str] = set()
+
+    def over() -> bool:
+        facts = rest.get(f"/rollouts/{rollout}")
+        groups = facts["progress"]["groups"]
+        ended = groups.get("finished", 0) + groups.get("failed", 0)
+        voice.bar(facts["name"], ended, facts["progress"]["devices"])
+        for line in _news(rest, facts):
+            if line not in told:
+                told.add(line)
+                voice.note(line)
+        return facts["state"] in {"finished", "aborted"}
+
+    _wait(processes, over, "the rollout did not finish")
+    return dict(rest.get(f"/rollouts/{rollout}"))
+
+
+def _news(rest: Rest, facts: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{facts['name']}: wave {one['label']} is {one['state']}"
+        for one in facts["progress"]["waves"]
+        if one["state"] != "waiting"
+    ]
+    if facts["state"] == "held":
+        lines.append(f"{facts['name']} is held: {facts['hold_reason']}")
+    lines += [f"{facts['name']}: {one['devices']} failed: {one['cause']}" for one in facts["progress"]["failures"]]
+    for incident in rest.get("/incidents?limit=5")["results"]:
+        lines.append(f"incident on {incident['device']} ({incident['layer']}): {incident['explanation']['text'][:160]}")
+        if incident["reaction"].get("quarantined"):
+            lines.append(f"{incident['device']} is quarantined and sent back to its previous version")
+        if incident["reaction"].get("released"):
+            lines.append(f"{incident['device']} runs its previous version and is released")
+    return lines
+
+
+def _tokens(rest: Rest, roles: Cast) -> dict[str, str]:
+    """Make the tokens that are missing; devices that have enrolled need none."""
+    there = {row["name"] for row in rest.all("/devices?limit=500") if row["enrolled_at"]}
+    made: dict[str, str] = {}
+    for number, kind in enumerate(KINDS):
+        names = [name for name, own in roles.devices.items() if own == number and name not in there]
+        if names:
+            answer = rest.post("/enrolment-tokens", {"hardware": kind.name, "devices": names})
+            made |= {row["device"]: row["secret"] for row in answer["results"]}
+    return made
+
+
+def _device(ground: Ground, roles: Cast, name: str, number: int, tokens: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "token": tokens.get(name, ""),
+        "hardware": KINDS[number].name,
+        "hw_class": KINDS[number].hardware()["class_id"],
+        "images": {"app": str(ground.folder / "material" / "app-1.1.0.bin")},
+        "mirror": "tampered" if name == roles.targeted else "",
+    }
+
+
+def _enrolled(rest: Rest, roles: Cast, voice: Voice) -> bool:
+    rows = [row for row in rest.all("/devices?limit=500") if row["name"] in roles.devices]
+    ready = sum(1 for row in rows if row["reported"].get("components"))
+    voice.bar("devices enrolled", ready, len(roles.devices))
+    return ready == len(roles.devices)
+
+
+def _wait(processes: Processes, over: Callable[[], bool], trouble: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if over():
+            return
+        processes.check()
+        time.sleep(0.5)
+    msg = f"After {PATIENCE:.0f} s {trouble}; the logs lie in {processes.folder}/log."
+    raise UnavailableError(msg)
+
+
+def fits(number: int) -> bool:
+    """Say whether the model fits a hardware model by its number."""
+    return KINDS[number] in MODEL_KINDS

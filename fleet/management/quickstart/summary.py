@@ -1,0 +1,72 @@
+"""The end of the story in numbers, read from the server, and whether it is the right end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.management.quickstart.ground import Ground
+from fleet.management.quickstart.rest import Rest
+from fleet.management.quickstart.story import Cast, fits
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds from the start to the first console page and to the end."""
+
+    to_console: float
+    total: float
+
+
+def summary(rest: Rest, ground: Ground, roles: Cast, times: Times) -> dict[str, Any]:
+    """Return what is true at the end."""
+    devices = [row for row in rest.all("/devices?limit=500") if row["name"] in roles.devices]
+    incidents = list(rest.all("/incidents?limit=500"))
+    rollouts = list(rest.all("/rollouts?limit=500"))
+    facts: dict[str, Any] = {
+        "devices": len(roles.devices),
+        "enrolled": sum(1 for row in devices if row["enrolled_at"]),
+        "firmware_updated": _running(devices, "app", "1.2.4"),
+        "model_updated": _running(devices, "model.wake", "2.5.0"),
+        "refused_tampered": _refusals(rollouts),
+        "incidents": len(incidents),
+        "quarantined": sum(1 for one in incidents if one["reaction"].get("quarantined")),
+        "released": sum(1 for one in incidents if one["reaction"].get("released")),
+        "flagged": sorted({one["device"] for one in incidents if one["reaction"].get("quarantined")}),
+        "rollouts": [{"name": one["name"], "state": one["state"]} for one in rollouts],
+        "seconds_to_console": round(times.to_console, 1),
+        "seconds_total": round(times.total, 1),
+        "operator_url": f"https://localhost:{ground.operator_port}/",
+        "device_url": f"https://localhost:{ground.device_port}/",
+    }
+    facts["wrong"] = wrong(facts, roles)
+    facts["ok"] = not facts["wrong"]
+    return facts
+
+
+def wrong(facts: dict[str, Any], roles: Cast) -> list[str]:
+    """Return what is not as it should be at the end of the story."""
+    devices = len(roles.devices)
+    expected = {
+        "enrolled": devices,
+        # One device refused the tampered image, one was sent back.
+        "firmware_updated": devices - 2,
+        "model_updated": sum(1 for number in roles.devices.values() if fits(number)),
+        "refused_tampered": 1,
+        "quarantined": 1,
+        "released": 1,
+        "flagged": [roles.faulty],
+    }
+    found = [f"{name} is {facts[name]}, not {value}" for name, value in expected.items() if facts[name] != value]
+    found += [f"{one['name']} is {one['state']}" for one in facts["rollouts"] if one["state"] != "finished"]
+    if len(facts["rollouts"]) != 2:  # noqa: PLR2004  because the story has a firmware and a model rollout
+        found.append(f"there are {len(facts['rollouts'])} rollouts, not 2")
+    return found
+
+
+def _running(devices: list[dict[str, Any]], component: str, version: str) -> int:
+    parts = [row["reported"].get("components", {}).get(component, {}) for row in devices]
+    return sum(1 for one in parts if one.get("version") == version and one.get("confirmed"))
+
+
+def _refusals(rollouts: list[dict[str, Any]]) -> int:
+    causes = [cause for one in rollouts for cause in one["progress"]["failures"]]
+    return sum(one["devices"] for one in causes if "not the signed ones" in one["cause"])

@@ -1,0 +1,56 @@
+"""What quickstart says while it works: steps with check marks, the command that repeats them, bars."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+_WIDTH = 28
+
+
+@dataclass(slots=True)
+class Voice:
+    """Print progress for people; on a terminal bars move, elsewhere each step is one line."""
+
+    started: float = field(default_factory=time.monotonic)
+    live: bool = field(default_factory=sys.stdout.isatty)
+
+    def seconds(self) -> float:
+        """Return the seconds since the story began."""
+        return time.monotonic() - self.started
+
+    def title(self, text: str) -> None:
+        """Print a heading."""
+        self._line(f"\n{text}")
+
+    def note(self, text: str) -> None:
+        """Print one indented remark."""
+        self._line(f"    {text}")
+
+    @contextmanager
+    def step(self, text: str, command: str = "") -> Iterator[None]:
+        """Print a check mark when the block succeeds, a cross when it does not, and how to repeat it."""
+        if self.live:
+            print(f"  … {text}", end="\r", flush=True)
+        try:
+            yield
+        except BaseException:
+            self._line(f"  ✗ {text}")
+            raise
+        self._line(f"  ✓ {text}  ({self.seconds():.1f} s)")
+        if command:
+            self._line(f"      $ {command}")
+
+    def bar(self, text: str, done: int, whole: int) -> None:
+        """Show how far a long step is; silent where no terminal listens."""
+        if self.live and whole:
+            filled = _WIDTH * min(done, whole) // whole
+            print(
+                f"  … [{'█' * filled}{'·' * (_WIDTH - filled)}] {done}/{whole} {text}\033[K",
+                end="\r",
+                flush=True,
+            )
+
+    def _line(self, text: str) -> None:
+        print(f"{text}\033[K" if self.live else text, flush=True)

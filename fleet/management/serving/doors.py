@@ -1,0 +1,96 @@
+"""Run one door in this process: uvicorn over a socket and a TLS context that were made before the fork."""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from fleet.environment import ROOT
+from pki.kernel import confine
+
+_logger = logging.getLogger("muster.serve")
+
+
+class PeerProtocol(HttpToolsProtocol):
+    """Show the verified client certificate to the application, computed once a connection."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Take the leaf certificate when the handshake is over."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        der = (tls.getpeercert(binary_form=True) if tls else None) or b""
+        self.muster_peer = {"certificate": der, "fingerprint": hashlib.sha256(der).hexdigest() if der else ""}
+
+    def on_message_begin(self) -> None:
+        """Put it into the scope of each request."""
+        super().on_message_begin()
+        self.scope["extensions"] = {"muster.peer": self.muster_peer}
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us and takes a ready TLS context."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def run(application: Any, listener: socket.socket, context: ssl.SSLContext, *, confined: bool, devices: bool) -> None:
+    """Serve until SIGTERM.
+
+    Args:
+        application: ASGI.
+        listener: bound and listening, inherited.
+        context: shared by all workers of the door, so that sessions resume across them.
+        confined: give up file access first.
+        devices: show client certificates to the application.
+    """
+    config = uvicorn.Config(
+        application,
+        http=PeerProtocol if devices else "httptools",
+        loop="uvloop",
+        lifespan="on" if devices else "off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+        backlog=2048,
+        limit_concurrency=10_000,
+        ssl_context_factory=lambda _config, _default: context,
+    )
+    config.load()
+    if confined:
+        confine_door()
+    server = _Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    asyncio.Runner(loop_factory=config.get_loop_factory()).run(server.serve(sockets=[listener]))
+
+
+def confine_door() -> bool:
+    """Keep this process from keys, secrets and the offline folder, for good; say in the log if it cannot be."""
+    confine.undumpable()
+    folder = settings.FLEET_DIR
+    code = [ROOT / name for name in ("fleet", "ota", "devices", "pki")]
+    system = [Path(place) for place in ("/usr", "/lib", "/lib64", "/etc", "/dev", "/proc", "/opt")]
+    python = [Path(sys.prefix), Path(sys.base_prefix)]
+    written = [folder / name for name in ("db", "blobs", "tuf", "journal", "log", "run", "static")]
+    for place in written:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    confined = confine.landlock([*code, *system, *python], [*written, Path("/dev/null"), Path("/tmp")])  # noqa: S108  because TMPDIR of the verifier lies there
+    if not confined:
+        _logger.warning("this kernel has no Landlock: the door is not confined")
+    return confined

@@ -1,0 +1,182 @@
+"""Start the server's processes, start again what dies, stop all together."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.db import connections
+
+from fleet.environment import ROOT
+from pki.kernel.errors import UnavailableError
+from pki.signer.client import listening
+
+_logger = logging.getLogger("muster.serve")
+PATIENCE = 10.0
+MOST_BACKOFF = 30.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One process of the server.
+
+    Args:
+        name: for the log and ``run/serve.json``.
+        launch: starts it and returns its process id.
+        pid: of the running one, or 0.
+        failures: deaths in a row, for the back-off.
+        again_at: when it may be started again (monotonic seconds).
+    """
+
+    name: str
+    launch: Callable[[], int]
+    pid: int = 0
+    started: float = 0.0
+    failures: int = 0
+    again_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """The parent of all; it serves nobody itself."""
+
+    folder: Path
+    urls: dict[str, str]
+    children: list[Child] = field(default_factory=list)
+    stopping: bool = False
+
+    def add(self, name: str, launch: Callable[[], int]) -> None:
+        """Add a process."""
+        self.children.append(Child(name, launch))
+
+    def run(self) -> None:
+        """Start everything and watch until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        while not self.stopping:
+            for child in self.children:
+                self._tend(child)
+            time.sleep(0.1)
+        self.end()
+
+    def end(self) -> None:
+        """Stop the children, last started first."""
+        for child in reversed(self.children):
+            if child.pid:
+                _end(child.pid)
+        (self.folder / "run" / "serve.json").unlink(missing_ok=True)
+
+    def _tend(self, child: Child) -> None:
+        if self.stopping:
+            return
+        if child.pid and _gone(child.pid):
+            _logger.error("a process died", extra={"child": child.name, "child_pid": child.pid})
+            quick = time.monotonic() - child.started < PATIENCE
+            child.failures = child.failures + 1 if quick else 1
+            child.again_at = time.monotonic() + min(0.2 * 2**child.failures, MOST_BACKOFF)
+            child.pid = 0
+        if not child.pid and time.monotonic() >= child.again_at and not self.stopping:
+            child.pid, child.started = child.launch(), time.monotonic()
+            self._write()
+
+    def _write(self) -> None:
+        facts = {
+            "pids": {one.name: one.pid for one in self.children},
+            "urls": self.urls,
+            "parent": os.getpid(),
+        }
+        (self.folder / "run" / "serve.json").write_text(json.dumps(facts))
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+
+def spawn(*arguments: str, role: str) -> int:
+    """Start one of our programs and return its process id; ``role`` is how it meets the signer."""
+    environment = {**os.environ, "FLEET_SIGNER_ROLE": role}
+    child = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
+    return child.pid
+
+
+def fork(serve: Callable[[], None], role: str) -> int:
+    """Fork a process that runs ``serve`` and ends with it; return its id."""
+    connections.close_all()
+    pid = os.fork()
+    if pid:
+        return pid
+    os.environ["FLEET_SIGNER_ROLE"] = role
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        serve()
+    except BaseException:
+        _logger.exception("a door failed")
+        os._exit(1)
+    os._exit(0)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, to be inherited by the workers.
+
+    Raises:
+        UnavailableError: the port is taken or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        msg = f"Port {port} on {host} cannot be used: {error.strerror}. Choose another one in fleet.env."
+        raise UnavailableError(msg) from error
+    listener.listen(2048)
+    listener.set_inheritable(True)
+    return listener
+
+
+def signer_running(folder: Path) -> Callable[[], None]:
+    """Start the signer unless one serves this folder; return how to stop it.
+
+    Raises:
+        UnavailableError: it does not come up.
+    """
+    if listening(folder):
+        return lambda: None
+    pid = spawn("-m", "pki.signer", role="none")
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if listening(folder):
+            return lambda: _end(pid)
+        time.sleep(0.05)
+    _end(pid)
+    msg = "The signer does not start; run `python -m pki.signer` to see why."
+    raise UnavailableError(msg)
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _end(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if _gone(pid):
+            return
+        time.sleep(0.02)
+    with suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

@@ -1,0 +1,109 @@
+"""What the operator's machine sees of this process: JSON log lines with request ids, no secrets."""
+
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+
+from pki.kernel import clock, ids
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SECRET = re.compile(
+    r"(?i)(met_|mst_)[A-Za-z0-9_-]{8,}|((?:authorization|password|secret|token|cookie)['\"]?\s*[:=]\s*)\S+"
+)
+_HIDDEN = "[hidden]"
+
+
+class JsonFormatter(logging.Formatter):
+    """Render one record as one JSON line: time, level, logger, message, ids, extra fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; anything that looks like a credential is cut out."""
+        line: dict[str, object] = {
+            "at": clock.now().isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": redact(record.getMessage()),
+        }
+        if request_id.get():
+            line["request_id"] = request_id.get()
+        for name, value in vars(record).items():
+            if name not in _STANDARD:
+                line[name] = redact(str(value)) if not isinstance(value, int | float) else value
+        if record.exc_info:
+            line["traceback"] = redact(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
+
+
+def redact(text: str) -> str:
+    """Return the text without credentials: our own token forms, and values after telling names."""
+    return _SECRET.sub(lambda match: f"{match[2] or match[1] or ''}{_HIDDEN}", text)
+
+
+def configure_logging(config: dict[str, str]) -> None:
+    """Send every log record of this process to standard error as JSON (Django's LOGGING_CONFIG)."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(config.get("level", "INFO"))
+    logging.captureWarnings(capture=True)
+
+
+class RequestLogMiddleware:
+    """Give each request of the operator door an id, log how it ended, and hand the id back."""
+
+    async_capable = True
+    sync_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer the request inside its log context."""
+        if self.is_async:
+            return self._asynchronous(request)
+        started, token = _begin(request)
+        try:
+            return _end(request, self.get_response(request), started)
+        finally:
+            request_id.reset(token)
+
+    async def _asynchronous(self, request: HttpRequest) -> HttpResponseBase:
+        started, token = _begin(request)
+        try:
+            return _end(request, await self.get_response(request), started)
+        finally:
+            request_id.reset(token)
+
+
+def _begin(request: HttpRequest) -> tuple[float, Any]:
+    identifier = str(ids.uuid7())
+    request.META["muster.request_id"] = identifier
+    return time.perf_counter(), request_id.set(identifier)
+
+
+def _end(request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
+    response["X-Request-Id"] = request_id.get()
+    logging.getLogger("muster.access").info(
+        "answered",
+        extra={
+            "door": "operator",
+            "method": request.method,
+            "path": request.path,
+            "status": response.status_code,
+            "ms": round((time.perf_counter() - started) * 1000, 1),
+        },
+    )
+    return response

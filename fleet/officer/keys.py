@@ -1,0 +1,59 @@
+"""An officer's key: Ed25519 in a file that only its owner may read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from securesystemslib.signer import CryptoSigner, SSlibKey
+
+from pki.kernel import files
+from pki.kernel.errors import ConflictError, InvalidError
+
+OFFICER_FIELD = "x-muster-officer"
+
+
+def generate(folder: Path, name: str) -> Path:
+    """Make a key and return the path of its public half.
+
+    Raises:
+        ConflictError: there is one of that name.
+    """
+    private, public = folder / f"{name}.key", folder / f"{name}.pub.json"
+    if private.exists():
+        msg = f"{private} exists already and is not overwritten."
+        raise ConflictError(msg)
+    files.private_folder(folder)
+    key = ed25519.Ed25519PrivateKey.generate()
+    form = serialization.PrivateFormat.PKCS8
+    files.write_private(private, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    half = SSlibKey.from_crypto(key.public_key())
+    facts = {"name": name, "keyid": half.keyid, "key": half.to_dict()}
+    files.write_public(public, json.dumps(facts, indent=1, sort_keys=True).encode())
+    return public
+
+
+def signer(path: Path) -> CryptoSigner:
+    """Return the signer of a private key file.
+
+    Raises:
+        InvalidError: it holds no Ed25519 key.
+    """
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        msg = f"{path} holds no Ed25519 key."
+        raise InvalidError(msg)
+    return CryptoSigner(key, SSlibKey.from_crypto(key.public_key()))
+
+
+def officer(path: Path) -> tuple[str, SSlibKey]:
+    """Return name and public key of an officer's ``NAME.pub.json``."""
+    facts = json.loads(path.read_text())
+    return facts["name"], public_key(facts["keyid"], facts["key"], facts["name"])
+
+
+def public_key(keyid: str, facts: dict[str, Any], name: str = "") -> SSlibKey:
+    """Return a public key from its parts, marked with the officer's name."""
+    further = {OFFICER_FIELD: name} if name else {}
+    return SSlibKey(keyid, facts["keytype"], facts["scheme"], facts["keyval"], further)

@@ -1,0 +1,99 @@
+"""TUF documents that people sign: the root, the first targets, and each release's targets."""
+
+import hashlib
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from securesystemslib.signer import SSlibKey
+from tuf.api.metadata import Metadata, Role, Root, Targets
+from tuf.api.serialization.json import JSONSerializer
+
+from fleet.officer import keys
+from pki.kernel import clock
+from pki.kernel.errors import InvalidError
+
+LIFE = timedelta(days=365)
+THRESHOLD = 2
+ONLINE = {"director": "x-muster-director", "ledger": "x-muster-ledger"}
+
+
+def root(officers: list[Path], online: dict[str, dict[str, Any]], signers: list[Path]) -> bytes:
+    """Return a first root, signed: officers hold root and targets 2 of n, the server the online roles.
+
+    Args:
+        officers: public halves.
+        online: the server's public online keys by name.
+        signers: private keys of at least two officers.
+    """
+    people = dict(keys.officer(path) for path in officers)
+    known = {key.keyid: key for key in people.values()}
+    roles = {"root": list(known), "targets": list(known)}
+    held: dict[str, SSlibKey] = {}
+    for name in ("snapshot", "timestamp"):
+        key = keys.public_key(online[name]["keyid"], online[name])
+        held[key.keyid] = key
+        roles[name] = [key.keyid]
+    document = Root(
+        version=1,
+        expires=(clock.now() + LIFE).replace(microsecond=0),
+        keys={**known, **held},
+        roles={name: Role(ids, THRESHOLD if name in {"root", "targets"} else 1) for name, ids in roles.items()},
+        consistent_snapshot=True,
+        unrecognized_fields={field: _named(online[name]) for name, field in ONLINE.items()},
+    )
+    return _signed(Metadata(document), signers)
+
+
+def first_targets(signers: list[Path]) -> bytes:
+    """Return the first targets: they list nothing."""
+    document = Targets(version=1, expires=(clock.now() + LIFE).replace(microsecond=0))
+    return _signed(Metadata(document), signers)
+
+
+def read_prepared(data: bytes) -> tuple[dict[str, Any], Metadata[Targets]]:
+    """Return a prepared release and the document that is to be signed.
+
+    Raises:
+        InvalidError: the digest inside is not that of the document.
+    """
+    prepared = json.loads(data)
+    document = Metadata[Targets].from_dict(prepared["metadata"])
+    if hashlib.sha256(document.signed_bytes).hexdigest() != prepared["digest"]:
+        msg = "The prepared release is damaged: its digest is not that of the document."
+        raise InvalidError(msg)
+    return prepared, document
+
+
+def describe(document: Metadata[Targets]) -> list[str]:
+    """Return what a signature would release, one line a file."""
+    lines = [f"targets version {document.signed.version}, expires {document.signed.expires:%Y-%m-%d}"]
+    for path, target in sorted(document.signed.targets.items()):
+        custom = target.custom or {}
+        lines.append(f"  {path}: {target.length} bytes, sha256 {target.hashes.get('sha256')}")
+        lines.append(f"    counter {custom.get('counter')}, hardware {', '.join(custom.get('hw', []))}")
+    return lines
+
+
+def sign(prepared: dict[str, Any], document: Metadata[Targets], key: Path) -> bytes:
+    """Return ``signature.json``."""
+    signature = keys.signer(key).sign(document.signed_bytes)
+    facts = {
+        "release": prepared["release"],
+        "keyid": signature.keyid,
+        "sig": signature.signature,
+        "officer": key.stem,
+    }
+    return json.dumps(facts, indent=1, sort_keys=True).encode()
+
+
+def _named(key: dict[str, Any]) -> dict[str, Any]:
+    facts = {name: key[name] for name in ("keytype", "scheme", "keyval")}
+    return {"keyids": [key["keyid"]], "threshold": 1, "keys": {key["keyid"]: facts}}
+
+
+def _signed(document: Metadata[Any], signers: list[Path]) -> bytes:
+    for path in signers:
+        document.sign(keys.signer(path), append=True)
+    return document.to_bytes(JSONSerializer(compact=True))

@@ -1,0 +1,46 @@
+"""Nobody gets further than the set-up pages before password and second factor are in place."""
+
+from collections.abc import Callable
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+
+from fleet.operators.models import Operator
+
+OPEN = ("/sign-in", "/sign-out", "/set-up", "/static/", "/healthz", "/readyz", "/metrics", "/api/")
+
+
+class FinishedSetUpMiddleware:
+    """Send people who are signed in but not set up to the page that is next."""
+
+    async_capable = True
+    sync_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], object]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> object:
+        """Let the request through, or redirect."""
+        if self.is_async:
+            return self._asynchronous(request)
+        return _elsewhere(request) or self.get_response(request)
+
+    async def _asynchronous(self, request: HttpRequest) -> object:
+        elsewhere = await sync_to_async(_elsewhere)(request)
+        return elsewhere or await self.get_response(request)  # type: ignore[misc]  # the chain is async here
+
+
+def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
+    if request.path.startswith(OPEN):
+        return None
+    operator = request.user
+    if not isinstance(operator, Operator):
+        return HttpResponseRedirect(f"{reverse('console:sign-in')}?next={request.path}")
+    if operator.set_up:
+        return None
+    page = "console:set-up-totp" if operator.has_usable_password() else "console:set-up-password"
+    return HttpResponseRedirect(reverse(page))

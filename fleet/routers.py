@@ -1,0 +1,31 @@
+"""Which database holds what: telemetry may lose its last seconds, identity and trust may not."""
+
+from typing import Any
+
+from django.db.models import Model
+
+TELEMETRY = frozenset({"presence", "sample", "batchseen", "observation", "driftstate"})
+
+
+class TelemetryRouter:
+    """Send the telemetry tables of ``devices`` to their own database, everything else to ``default``."""
+
+    def db_for_read(self, model: type[Model], **_hints: Any) -> str:
+        """Return the alias that holds this model."""
+        return _alias(model._meta.app_label, model._meta.model_name)
+
+    def db_for_write(self, model: type[Model], **_hints: Any) -> str:
+        """Return the alias that holds this model."""
+        return _alias(model._meta.app_label, model._meta.model_name)
+
+    def allow_relation(self, one: Model, other: Model, **_hints: Any) -> bool:
+        """Allow relations inside one database only."""
+        return self.db_for_read(type(one)) == self.db_for_read(type(other))
+
+    def allow_migrate(self, db: str, app_label: str, model_name: str | None = None, **_hints: Any) -> bool:
+        """Let each table be made in its own database only."""
+        return db == _alias(app_label, model_name)
+
+
+def _alias(app_label: str, model_name: str | None) -> str:
+    return "telemetry" if app_label == "devices" and model_name in TELEMETRY else "default"

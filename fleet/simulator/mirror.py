@@ -1,0 +1,45 @@
+"""A hostile mirror: it hands out tampered images of the right length over plain HTTP on loopback."""
+
+import http.server
+import threading
+from collections.abc import Callable
+
+
+class HostileMirror:
+    """Serves, for any digest, the image with flipped payload bits.
+
+    Args:
+        images: returns the true bytes for a digest as the attacker has them, or a length to fill.
+    """
+
+    def __init__(self, images: Callable[[str], bytes]) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                data = tamper(images(self.path.strip("/")))
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def tamper(data: bytes) -> bytes:
+    """Return the bytes with one bit flipped in every kilobyte after the first."""
+    changed = bytearray(data)
+    for position in range(1024, len(changed), 1024):
+        changed[position] ^= 1
+    return bytes(changed)

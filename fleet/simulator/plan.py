@@ -1,0 +1,78 @@
+"""What a simulated fleet shall be: read from one JSON file, checked before anything starts."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """One simulated device.
+
+    Args:
+        name: of the device.
+        token: one-time enrolment token.
+        hardware: name of its hardware model; decides how its telemetry looks.
+        hw_class: class id of the hardware model.
+        images: component -> factory image file, with facts beside it in ``FILE.json``.
+        mirror: untrusted blob address, ``tampered`` for the hostile one of this simulator, or empty.
+    """
+
+    name: str
+    token: str
+    hardware: str
+    hw_class: str
+    images: dict[str, str]
+    mirror: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Which device misbehaves, and when: while it runs a version, after so many telemetry ticks."""
+
+    device: str
+    after_ticks: int
+    component: str
+    when_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole fleet."""
+
+    server: str
+    anchor: Path
+    tuf_root: Path
+    folder: Path
+    seed: int
+    poll_s: float
+    telemetry_s: float
+    devices: tuple[DevicePlan, ...]
+    fault: Fault | None
+
+
+def read(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        ValueError: a field is missing or unknown; it says which.
+    """
+    try:
+        raw: dict[str, Any] = json.loads(path.read_text())
+        fault = Fault(**raw["fault"]) if raw.get("fault") else None
+        devices = tuple(DevicePlan(**one) for one in raw["devices"])
+        return Plan(
+            raw["server"],
+            Path(raw["anchor"]),
+            Path(raw["tuf_root"]),
+            Path(raw["folder"]),
+            int(raw["seed"]),
+            float(raw["poll_s"]),
+            float(raw["telemetry_s"]),
+            devices,
+            fault,
+        )
+    except (KeyError, TypeError) as error:
+        msg = f"{path} is no plan of a fleet: {error}"
+        raise ValueError(msg) from error

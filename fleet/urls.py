@@ -1,0 +1,13 @@
+"""The operator door's map: health, REST API, console. Device paths are not here: they have their own door."""
+
+from django.urls import include, path
+
+from fleet import health
+
+urlpatterns = [
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", health.metrics),
+    path("api/v1/", include("fleet.api.urls")),
+    path("", include("fleet.console.urls")),
+]

@@ -1,0 +1,1 @@
+"""One verifier a format. They run in a confined child process (``python -m ota.formats``), without Django."""

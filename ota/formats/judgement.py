@@ -1,0 +1,92 @@
+"""What a verifier is given and what it answers; both travel as JSON between the processes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ota.errors import RefusedBundleError
+
+
+@dataclass(frozen=True, slots=True)
+class TrustAnchor:
+    """A key or CA certificate that the domain registered for this format and component."""
+
+    name: str
+    pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One artefact to judge.
+
+    Args:
+        format: which verifier runs.
+        image: the staged artefact.
+        signature: a detached signature, or None.
+        anchors: who may have signed it.
+        at: unix time at which certificates must be valid.
+        scratch: a private folder for temporary files.
+    """
+
+    format: str
+    image: Path
+    signature: Path | None
+    anchors: tuple[TrustAnchor, ...]
+    at: int
+    scratch: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the child reads."""
+        return {
+            "format": self.format,
+            "image": str(self.image),
+            "signature": str(self.signature) if self.signature else None,
+            "anchors": [[anchor.name, anchor.pem] for anchor in self.anchors],
+            "at": self.at,
+            "scratch": str(self.scratch),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Case":
+        """Return the case that the parent wrote."""
+        signature = value["signature"]
+        return Case(
+            format=value["format"],
+            image=Path(value["image"]),
+            signature=Path(signature) if signature else None,
+            anchors=tuple(TrustAnchor(name, pem) for name, pem in value["anchors"]),
+            at=value["at"],
+            scratch=Path(value["scratch"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A good artefact.
+
+    Args:
+        facts: what is in it; nothing here may be believed that was not signed.
+        statements: what was checked, by which tool of which version, for the ledger.
+    """
+
+    facts: dict[str, Any]
+    statements: list[dict[str, str]]
+
+
+def statement(check: str, tool: str, outcome: str) -> dict[str, str]:
+    """Return one line of the report."""
+    return {"check": check, "tool": tool, "outcome": outcome}
+
+
+def read(path: Path, limit: int, what: str) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        RefusedBundleError: it is longer than the verifier reads.
+    """
+    size = path.stat().st_size
+    if size > limit:
+        msg = f"The {what} has {size} bytes; at most {limit} are accepted."
+        raise RefusedBundleError(msg)
+    return path.read_bytes()

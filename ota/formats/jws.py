@@ -1,0 +1,83 @@
+"""Detached JSON Web Signatures over a file (RFC 7515 appendix F): ES256 only, and nothing in the header but that."""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+from ota.errors import RefusedBundleError
+from ota.formats.judgement import TrustAnchor
+from pki.kernel import canonical
+from pki.kernel.errors import InvalidError
+
+MAX_SIGNATURE = 4096
+_COMPACT = re.compile(rb"([A-Za-z0-9_-]{1,400})\.\.([A-Za-z0-9_-]{86})")
+_HALF = 32
+#: ``crit``, ``b64``, ``jwk``, ``jku``, ``x5c`` and the like change what is verified or by which key: refused.
+_ALLOWED = {"alg", "kid", "typ"}
+
+
+def verify(payload: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) -> str:
+    """Return the name of the anchor that has signed the payload.
+
+    Args:
+        payload: the whole file.
+        signature: ``header..signature`` in base64url, the payload left out.
+        anchors: P-256 public keys.
+
+    Raises:
+        RefusedBundleError: malformed, another algorithm, or signed by none of the anchors.
+    """
+    match = _COMPACT.fullmatch(signature.strip())
+    if match is None:
+        msg = "The signature is not a detached JWS in compact form (`header..signature`)."
+        raise RefusedBundleError(msg)
+    _check_header(_decode(match[1]))
+    raw = _decode(match[2])
+    r, s = int.from_bytes(raw[:_HALF], "big"), int.from_bytes(raw[_HALF:], "big")
+    der = utils.encode_dss_signature(r, s)
+    digest = hashlib.sha256(match[1] + b"." + base64.urlsafe_b64encode(payload).rstrip(b"=")).digest()
+    for anchor in anchors:
+        if _signed_by(anchor, der, digest):
+            return anchor.name
+    msg = "None of the registered trust keys has signed this file; sign it with a registered key."
+    raise RefusedBundleError(msg)
+
+
+def _check_header(data: bytes) -> None:
+    try:
+        header = canonical.loads(data, max_bytes=300, max_depth=2)
+    except InvalidError as error:
+        msg = "The header of the signature is not JSON."
+        raise RefusedBundleError(msg) from error
+    if not isinstance(header, dict) or header.get("alg") != "ES256" or not set(header) <= _ALLOWED:
+        msg = "The signature must be ES256 and may have no header fields but alg, kid and typ."
+        raise RefusedBundleError(msg)
+
+
+def _decode(text: bytes) -> bytes:
+    try:
+        data = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    except binascii.Error as error:
+        msg = "The signature is not base64url."
+        raise RefusedBundleError(msg) from error
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != text:
+        msg = "The signature is not in its canonical base64url form."
+        raise RefusedBundleError(msg)
+    return data
+
+
+def _signed_by(anchor: TrustAnchor, der: bytes, digest: bytes) -> bool:
+    key = serialization.load_pem_public_key(anchor.pem.encode())
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        return False
+    try:
+        key.verify(der, digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+    except InvalidSignature:
+        return False
+    return True

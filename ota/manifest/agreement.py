@@ -1,0 +1,88 @@
+"""Does what the verifier found in an artefact agree with what ``bundle.json`` says of it? Pure."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ota.errors import RefusedBundleError
+from ota.fit import margin
+from ota.formats.judgement import Judgement, statement
+from ota.manifest.document import Manifest
+
+_DOTTED = re.compile(r"([0-9]+(?:\.[0-9]+)*)(?:\+([0-9]+))?")
+_PARTS = 3
+
+
+def check(manifest: Manifest, judgement: Judgement) -> Judgement:
+    """Return the judgement with what the comparison added.
+
+    Raises:
+        RefusedBundleError: the artefact and the manifest contradict each other.
+    """
+    return _CHECKS[manifest.format](manifest, judgement)
+
+
+def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
+    facts = judgement.facts
+    if facts["security_counter"] != manifest.security_counter:
+        _contradiction("security counter", facts["security_counter"], manifest.security_counter)
+    if _numbers(facts["version"]) != _numbers(manifest.version):
+        _contradiction("version", facts["version"], manifest.version)
+    for field, named in (
+        ("class_id", {str(one.class_id) for one in manifest.hw}),
+        ("vendor_id", {str(one.vendor_id) for one in manifest.hw}),
+    ):
+        if facts[field] is not None and {facts[field]} != named:
+            msg = (
+                f"The image is signed for the hardware {field} {facts[field]}, and bundle.json names "
+                f"{', '.join(sorted(named))}. Correct `hw` or upload the image for that hardware."
+            )
+            raise RefusedBundleError(msg)
+    return judgement
+
+
+def _swu(manifest: Manifest, judgement: Judgement) -> Judgement:
+    facts = judgement.facts
+    if facts["version"] != manifest.version:
+        _contradiction("version", facts["version"], manifest.version)
+    revisions = {one.rev for one in manifest.hw if one.rev}
+    if revisions and not revisions <= set(facts["hardware"]):
+        _contradiction("hardware-compatibility", ", ".join(facts["hardware"]), ", ".join(sorted(revisions)))
+    return judgement
+
+
+def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
+    """Settle which arena figure counts: what the author declared and signed, else the prediction."""
+    facts, said = judgement.facts, manifest.fit
+    if said.flash and said.flash < facts["flash"]:
+        _contradiction("flash need", facts["flash"], said.flash)
+    predicted = facts["arena"]["predicted"]
+    arena: dict[str, Any] = {**facts["arena"], "need": margin(predicted), "source": "predicted"}
+    statements = list(judgement.statements)
+    if said.arena:
+        arena |= {"need": said.arena, "source": "declared"}
+        if said.arena < predicted:
+            outcome = f"declared {said.arena} bytes, predicted {predicted}: the author should check"
+            statements.append(statement("arena", "muster", outcome))
+    return Judgement({**facts, "arena": arena}, statements)
+
+
+_CHECKS: Mapping[str, Callable[[Manifest, Judgement], Judgement]] = {
+    "mcuboot": _mcuboot,
+    "swu": _swu,
+    "tflite": _tflite,
+}
+
+
+def _contradiction(what: str, found: object, said: object) -> None:
+    msg = f"The {what} in the signed file is {found}, and bundle.json says {said}. Correct one of them."
+    raise RefusedBundleError(msg)
+
+
+def _numbers(version: str) -> tuple[list[int], int] | str:
+    """Return dotted numbers padded to three, and the build number."""
+    match = _DOTTED.fullmatch(version)
+    if match is None:
+        return version
+    parts = [int(part) for part in match[1].split(".")]
+    return parts + [0] * (_PARTS - len(parts)), int(match[2] or 0)

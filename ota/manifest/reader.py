@@ -1,0 +1,199 @@
+"""Read ``bundle.json`` strictly: unknown fields, duplicate keys, floats and odd paths are refused."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from ota.errors import ManifestError
+from ota.manifest.document import FileEntry, Fit, Hardware, Manifest, Requirement
+from ota.manifest.fields import Fields
+from pki.kernel import canonical
+
+MAX_MANIFEST = 256 * 1024
+MAX_FILES = 64
+MAX_COUNTER = 2**31 - 1
+MAX_FILE = 2**40
+KINDS = ("firmware", "model")
+FORMATS: Mapping[str, tuple[str, ...]] = {"firmware": ("mcuboot", "swu"), "model": ("tflite",)}
+AUDIENCES = ("lab", "canary", "production")
+ROLES = ("image", "signature", "golden", "sbom", "provenance")
+#: Named in the schema, and not read by this server yet.
+LATER = {
+    "kind": ("config", "composite"),
+    "format": ("esp", "rauc", "mender", "oms", "onnx", "generic"),
+}
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,24})?")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MAX_PATH = 200
+
+
+def parse(data: bytes) -> Manifest:
+    """Return the manifest that these bytes say.
+
+    Raises:
+        InvalidError: the bytes are no strict JSON.
+        ManifestError: a field is missing, unknown or wrong; the sentence names it.
+    """
+    raw = canonical.loads(data, max_bytes=MAX_MANIFEST)
+    fields = Fields(raw, "bundle.json")
+    if fields.integer("schema", 1, MAX_COUNTER) != 1:
+        msg = "bundle.json: only schema 1 is known."
+        raise ManifestError(msg)
+    kind = _known(fields, "kind", KINDS)
+    manifest = Manifest(
+        id=fields.text("id", pattern=_NAME),
+        version=fields.text("version", pattern=_VERSION),
+        kind=kind,
+        format=_known(fields, "format", FORMATS[kind]),
+        component=fields.text("component", pattern=_NAME),
+        security_counter=fields.integer("security_counter", 1, MAX_COUNTER),
+        audience=_audience(fields),
+        hw=tuple(_hardware(item) for item in fields.items("hw", 1, 64)),
+        files=tuple(_file(item) for item in fields.items("files", 1, MAX_FILES)),
+        requires=tuple(_requirement(item) for item in fields.items("requires", 0, 16, optional=True)),
+        fit=_fit(fields),
+        raw=raw if isinstance(raw, dict) else {},
+    )
+    _describe(fields)
+    fields.done()
+    _agree(manifest)
+    return manifest
+
+
+def _known(fields: Fields, name: str, known: tuple[str, ...]) -> str:
+    value = fields.text(name)
+    if value in LATER.get(name, ()):
+        msg = f"bundle.json: the {name} {value!r} is not supported yet (see docs/limits.md)."
+        raise ManifestError(msg)
+    if value not in known:
+        msg = f"bundle.json: {name} must be one of {', '.join(known)}."
+        raise ManifestError(msg)
+    return value
+
+
+def _audience(fields: Fields) -> tuple[str, ...]:
+    values = fields.texts("audience", 1, len(AUDIENCES))
+    if not set(values) <= set(AUDIENCES) or len(set(values)) != len(values):
+        msg = f"bundle.json: audience holds each of {', '.join(AUDIENCES)} at most once."
+        raise ManifestError(msg)
+    return tuple(values)
+
+
+def _hardware(fields: Fields) -> Hardware:
+    found = Hardware(
+        vendor_id=_uuid(fields, "vendor_id"),
+        class_id=_uuid(fields, "class_id"),
+        name=fields.text("name", longest=100),
+        rev=fields.text("rev", longest=40, optional=True),
+    )
+    fields.done()
+    return found
+
+
+def _uuid(fields: Fields, name: str) -> UUID:
+    text = fields.text(name, longest=36)
+    try:
+        value = UUID(text)
+    except ValueError:
+        value = None
+    if value is None or str(value) != text:
+        msg = f"{fields.place}: {name} must be a UUID in its usual lower-case form."
+        raise ManifestError(msg)
+    return value
+
+
+def _file(fields: Fields) -> FileEntry:
+    found = FileEntry(
+        path=_path(fields.text("path", longest=_MAX_PATH)),
+        size=fields.integer("size", 1, MAX_FILE),
+        sha256=fields.text("sha256", pattern=_DIGEST),
+        role=fields.text("role"),
+    )
+    if found.role not in ROLES:
+        msg = f"{fields.place}: role must be one of {', '.join(ROLES)}."
+        raise ManifestError(msg)
+    fields.done()
+    return found
+
+
+def _path(path: str) -> str:
+    parts = path.split("/")
+    odd = any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for char in path)
+    if (
+        odd
+        or len(path.encode()) > _MAX_PATH
+        or unicodedata.normalize("NFC", path) != path
+        or "\\" in path
+        or any(part in {"", ".", ".."} for part in parts)
+    ):
+        msg = f"bundle.json: the path {path[:60]!r} is refused; use a short relative path without `..`."
+        raise ManifestError(msg)
+    return path
+
+
+def _requirement(fields: Fields) -> Requirement:
+    found = Requirement(
+        component=fields.text("component", pattern=_NAME),
+        min_counter=fields.integer("min_counter", 0, MAX_COUNTER),
+        max_counter=fields.integer("max_counter", 0, MAX_COUNTER) if fields.has("max_counter") else None,
+    )
+    fields.done()
+    return found
+
+
+def _fit(fields: Fields) -> Fit:
+    if not fields.has("fit"):
+        return Fit()
+    inner = fields.group("fit")
+    found = Fit(
+        flash=inner.integer("flash", 1, MAX_FILE) if inner.has("flash") else 0,
+        arena=inner.integer("arena", 1, MAX_FILE) if inner.has("arena") else 0,
+    )
+    inner.done()
+    return found
+
+
+def _describe(fields: Fields) -> None:
+    """Read the fields that people and later checks use; they must be well-formed now."""
+    fields.text("licence", longest=60, optional=True)
+    fields.text("sbom", longest=_MAX_PATH, optional=True)
+    until = fields.text("support_until", longest=10, optional=True)
+    if until:
+        try:
+            date.fromisoformat(until)
+        except ValueError as error:
+            msg = "bundle.json: support_until must be a date such as 2030-12-31."
+            raise ManifestError(msg) from error
+    if fields.has("min_runtime"):
+        runtime: Any = fields.group("min_runtime")
+        for name in ("agent", "bootloader"):
+            runtime.text(name, longest=40, optional=True)
+        if runtime.has("tflm_schema"):
+            runtime.integer("tflm_schema", 1, 1000)
+        runtime.done()
+
+
+def _agree(manifest: Manifest) -> None:
+    """Check what no single field says."""
+    paths = [entry.path.casefold() for entry in manifest.files]
+    if len(set(paths)) != len(paths):
+        msg = "bundle.json: a path stands twice in files."
+        raise ManifestError(msg)
+    if [entry.role for entry in manifest.files].count("image") != 1:
+        msg = "bundle.json: exactly one file has the role image."
+        raise ManifestError(msg)
+    classes = [(one.class_id, one.rev) for one in manifest.hw]
+    if len(set(classes)) != len(classes):
+        msg = "bundle.json: a hardware class stands twice in hw."
+        raise ManifestError(msg)
+    if manifest.kind != "model" and manifest.fit != Fit():
+        msg = "bundle.json: fit belongs to models only."
+        raise ManifestError(msg)
+    sbom = manifest.raw.get("sbom")
+    if sbom and not any(entry.path == sbom and entry.role == "sbom" for entry in manifest.files):
+        msg = "bundle.json: sbom names a file that files does not list with the role sbom."
+        raise ManifestError(msg)

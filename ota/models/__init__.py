@@ -1,0 +1,18 @@
+"""Tables of the second floor."""
+
+from ota.models.bundles import Bundle, BundleFile, BundleHardware, TrustKey
+from ota.models.releases import Release, ReleaseSignature
+from ota.models.rollouts import Assignment, AssignmentEvent, Rollout, Wave
+
+__all__ = [
+    "Assignment",
+    "AssignmentEvent",
+    "Bundle",
+    "BundleFile",
+    "BundleHardware",
+    "Release",
+    "ReleaseSignature",
+    "Rollout",
+    "TrustKey",
+    "Wave",
+]

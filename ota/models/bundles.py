@@ -1,0 +1,121 @@
+"""Bundles as they were accepted, their files, the hardware they are for, and the keys that vouch for them."""
+
+from django.db import models
+
+from pki.kernel import clock, ids
+
+
+class TrustKey(models.Model):
+    """A public key or CA certificate that vouches for artefacts of one format, on one component or on any."""
+
+    class Format(models.TextChoices):
+        MCUBOOT = "mcuboot"
+        SWU = "swu"
+        TFLITE = "tflite"
+
+    domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    name = models.CharField(max_length=100)
+    format = models.CharField(max_length=16, choices=Format)
+    component = models.CharField(max_length=60, blank=True)
+    pem = models.TextField()
+    fingerprint = models.CharField(max_length=64)
+    added_at = models.DateTimeField(default=clock.now)
+    withdrawn_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["domain", "name"], name="one_trust_key_a_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.format})"
+
+
+class Bundle(models.Model):
+    """One accepted bundle; it never changes after it was stored."""
+
+    class Kind(models.TextChoices):
+        FIRMWARE = "firmware"
+        MODEL = "model"
+
+    domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    digest = models.CharField(max_length=64)
+    name = models.CharField(max_length=60)
+    version = models.CharField(max_length=40)
+    kind = models.CharField(max_length=12, choices=Kind)
+    format = models.CharField(max_length=16)
+    component = models.CharField(max_length=60)
+    security_counter = models.IntegerField()
+    audience = models.JSONField(default=list)
+    manifest = models.JSONField()
+    report = models.JSONField()
+    facts = models.JSONField()
+    uploaded_by_kind = models.CharField(max_length=16)
+    uploaded_by_key = models.CharField(max_length=100)
+    created_at = models.DateTimeField(default=clock.now)
+    hardware_models = models.ManyToManyField("devices.HardwareModel", through="BundleHardware", related_name="+")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["domain", "-id"]),
+            models.Index(fields=["domain", "name", "component"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["domain", "digest"], name="one_bundle_a_digest"),
+            models.UniqueConstraint(fields=["domain", "name", "component", "version"], name="one_bundle_a_version"),
+            models.CheckConstraint(condition=models.Q(security_counter__gte=1), name="a_security_counter_is_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} ({self.component})"
+
+    @property
+    def image(self) -> "BundleFile":
+        """Return the one file that devices install."""
+        return next(one for one in self.files.all() if one.role == BundleFile.Role.IMAGE)
+
+    @property
+    def target_path(self) -> str:
+        """Return the name of the image in the TUF repository."""
+        return f"{self.component}/{self.name}/{self.version}/{self.image.path}"
+
+
+class BundleFile(models.Model):
+    """One file of a bundle, kept in the blob store under its SHA-256."""
+
+    class Role(models.TextChoices):
+        IMAGE = "image"
+        SIGNATURE = "signature"
+        GOLDEN = "golden"
+        SBOM = "sbom"
+        PROVENANCE = "provenance"
+
+    bundle = models.ForeignKey(Bundle, models.PROTECT, related_name="files")
+    path = models.CharField(max_length=200)
+    role = models.CharField(max_length=12, choices=Role)
+    size = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64, db_index=True)
+    sha1 = models.CharField(max_length=40)
+    md5 = models.CharField(max_length=32)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["bundle", "path"], name="one_file_a_path"),
+            models.UniqueConstraint(fields=["bundle"], condition=models.Q(role="image"), name="one_image_a_bundle"),
+        ]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class BundleHardware(models.Model):
+    """A hardware model that a bundle is for."""
+
+    bundle = models.ForeignKey(Bundle, models.PROTECT, related_name="hardware")
+    hardware_model = models.ForeignKey("devices.HardwareModel", models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["bundle", "hardware_model"], name="one_row_a_hardware_model")]
+
+    def __str__(self) -> str:
+        return f"{self.bundle_id} for {self.hardware_model_id}"

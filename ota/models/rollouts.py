@@ -1,0 +1,138 @@
+"""Rollouts, their waves, and the assignments that they make; an assignment is a DDI action too."""
+
+from django.db import models
+from django.db.models import Q
+
+from ota.models.bundles import Bundle
+from ota.models.releases import Release
+from pki.kernel import clock, ids
+
+
+class Rollout(models.Model):
+    """The way of one release to the devices that it is for, in waves."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft"
+        RUNNING = "running"
+        HELD = "held"
+        PAUSED = "paused"
+        FINISHED = "finished"
+        ABORTED = "aborted"
+
+    domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    name = models.CharField(max_length=100)
+    release = models.ForeignKey(Release, models.PROTECT, related_name="+")
+    state = models.CharField(max_length=8, choices=State, default=State.DRAFT)
+    hold_reason = models.CharField(max_length=300, blank=True)
+    hold_key = models.CharField(max_length=60, blank=True)
+    success_permille = models.IntegerField()
+    error_permille = models.IntegerField()
+    excluded = models.JSONField(default=dict)
+    created_by = models.CharField(max_length=120)
+    created_at = models.DateTimeField(default=clock.now)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["domain", "state"])]
+        constraints = [
+            models.UniqueConstraint(fields=["domain", "name"], name="one_rollout_a_name"),
+            models.CheckConstraint(condition=~Q(state="held") | ~Q(hold_reason=""), name="a_hold_has_its_reason"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Wave(models.Model):
+    """One step of a rollout: a share of its devices, cumulative, and how long it must stay healthy."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        OPEN = "open"
+        DONE = "done"
+
+    rollout = models.ForeignKey(Rollout, models.CASCADE, related_name="waves")
+    index = models.IntegerField()
+    label = models.CharField(max_length=20)
+    soak_s = models.IntegerField()
+    state = models.CharField(max_length=8, choices=State, default=State.WAITING)
+    gate = models.CharField(max_length=300, blank=True)
+    opened_at = models.DateTimeField(null=True)
+    done_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["index"]
+        constraints = [models.UniqueConstraint(fields=["rollout", "index"], name="one_wave_an_index")]
+
+    def __str__(self) -> str:
+        return f"{self.rollout} wave {self.index + 1}"
+
+
+class Assignment(models.Model):
+    """What one device shall install; ``action_id`` is what DDI clients call it."""
+
+    class Kind(models.TextChoices):
+        UPDATE = "update"
+        REPAIR = "repair"
+
+    class Status(models.TextChoices):
+        WAITING = "waiting"
+        SCHEDULED = "scheduled"
+        RETRIEVED = "retrieved"
+        RUNNING = "running"
+        DOWNLOAD = "download"
+        DOWNLOADED = "downloaded"
+        INSTALLED = "installed"
+        WARNING = "warning"
+        CANCELING = "canceling"
+        CANCELED = "canceled"
+        ERROR = "error"
+        FINISHED = "finished"
+
+    domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    action_id = models.IntegerField()
+    rollout = models.ForeignKey(Rollout, models.PROTECT, null=True, related_name="assignments")
+    wave = models.ForeignKey(Wave, models.PROTECT, null=True, related_name="assignments")
+    device = models.ForeignKey("devices.Device", models.PROTECT, related_name="+")
+    bundle = models.ForeignKey(Bundle, models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=6, choices=Kind)
+    status = models.CharField(max_length=10, choices=Status, default=Status.SCHEDULED)
+    reason = models.CharField(max_length=500, blank=True)
+    previous_bundle = models.ForeignKey(Bundle, models.PROTECT, null=True, related_name="+")
+    content_stamp = models.IntegerField()
+    created_at = models.DateTimeField(default=clock.now)
+    updated_at = models.DateTimeField(default=clock.now)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["domain", "action_id"], name="one_assignment_an_action"),
+            models.UniqueConstraint(fields=["rollout", "device"], name="one_assignment_a_rollout_and_device"),
+        ]
+        indexes = [models.Index(fields=["device", "closed_at"]), models.Index(fields=["rollout", "status"])]
+
+    def __str__(self) -> str:
+        return f"action {self.action_id}"
+
+    @property
+    def open(self) -> bool:
+        """Say whether the device has not ended it yet."""
+        return self.closed_at is None
+
+
+class AssignmentEvent(models.Model):
+    """One thing that a device said, or that was done, about an assignment."""
+
+    assignment = models.ForeignKey(Assignment, models.CASCADE, related_name="events")
+    at = models.DateTimeField(default=clock.now)
+    status = models.CharField(max_length=10)
+    text = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.text[:40]}"

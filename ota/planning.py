@@ -1,0 +1,135 @@
+"""Who is in which wave, and when the next one may open. Values in, values out."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pki.kernel.errors import InvalidError
+
+PERMILLE = 1000
+MOST_WAVES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class WavePlan:
+    """One wave as it was asked for: ``count`` devices, or a cumulative ``share`` in permille.
+
+    Args:
+        count: devices in all up to this wave, or 0.
+        share: permille of all devices up to this wave, or 0.
+        soak_s: seconds that the wave must have been open and healthy before the next one opens.
+    """
+
+    count: int = 0
+    share: int = 0
+    soak_s: int = 0
+
+    @property
+    def label(self) -> str:
+        """Return the wave in words."""
+        if self.count:
+            return f"{self.count} device{'s' if self.count > 1 else ''}"
+        return f"{self.share / 10:g} %"
+
+    def reach(self, devices: int) -> int:
+        """Return how many devices are in this wave and those before it."""
+        wanted = self.count or -(-devices * self.share // PERMILLE)
+        return min(max(wanted, 0), devices)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How the assignments of an open wave, and the errors of the whole rollout, stand.
+
+    Args:
+        devices: in this wave.
+        finished: of them, installed and confirmed.
+        failed: of them, ended in an error or canceled.
+        errors: of all waves.
+        targets: devices of the whole rollout.
+    """
+
+    devices: int
+    finished: int
+    failed: int
+    errors: int
+    targets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whether the wave is done, or the rollout must be held, and why, in words."""
+
+    done: bool
+    hold: bool
+    reason: str
+
+
+def check(waves: Sequence[WavePlan], success_permille: int, error_permille: int) -> None:
+    """Refuse a plan that cannot work.
+
+    Raises:
+        InvalidError: it says what to change.
+    """
+    if not 0 < len(waves) <= MOST_WAVES:
+        msg = f"A rollout has between 1 and {MOST_WAVES} waves."
+        raise InvalidError(msg)
+    for wave in waves:
+        if bool(wave.count) == bool(wave.share) or wave.count < 0 or not 0 <= wave.share <= PERMILLE:
+            msg = "A wave has either a count of devices or a share between 1 and 1000 permille."
+            raise InvalidError(msg)
+        if not 0 <= wave.soak_s <= 30 * 86400:
+            msg = "A wave soaks between 0 seconds and 30 days."
+            raise InvalidError(msg)
+    if waves[-1].share != PERMILLE:
+        msg = "The last wave must reach 1000 permille, so that every device is in one."
+        raise InvalidError(msg)
+    if not 0 < success_permille <= PERMILLE or not 0 <= error_permille <= PERMILLE:
+        msg = "Success threshold and error budget lie between 0 and 1000 permille."
+        raise InvalidError(msg)
+
+
+def assign(seed: str, devices: Sequence[str], waves: Sequence[WavePlan]) -> list[list[str]]:
+    """Spread devices over waves, in an order that is random but the same for one seed.
+
+    Args:
+        seed: the rollout's public id.
+        devices: keys.
+        waves: cumulative plans.
+
+    Returns:
+        The keys of each wave; every device is in exactly one.
+    """
+    order = sorted(devices, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
+    spread, start = [], 0
+    for wave in waves:
+        end = max(start, wave.reach(len(order)))
+        spread.append(order[start:end])
+        start = end
+    return spread
+
+
+def gate(
+    tally: Tally, success_permille: int, error_permille: int, opened: datetime, soak_s: int, now: datetime
+) -> Gate:
+    """Decide what becomes of an open wave."""
+    budget = tally.targets * error_permille // PERMILLE
+    if tally.errors > budget:
+        reason = f"{tally.errors} of {tally.targets} devices failed; the error budget allows {budget}."
+        return Gate(done=False, hold=True, reason=reason)
+    ended = tally.finished + tally.failed
+    needed = -(-tally.devices * success_permille // PERMILLE)
+    if ended < tally.devices:
+        return Gate(
+            done=False,
+            hold=False,
+            reason=f"{tally.devices - ended} of {tally.devices} devices are not done yet.",
+        )
+    if tally.finished < needed and tally.devices:
+        reason = f"{tally.finished} of {tally.devices} devices succeeded; {needed} are needed."
+        return Gate(done=False, hold=True, reason=reason)
+    rest = opened + timedelta(seconds=soak_s) - now
+    if rest > timedelta(0):
+        return Gate(done=False, hold=False, reason=f"Healthy; soaks for another {int(rest.total_seconds()) + 1} s.")
+    return Gate(done=True, hold=False, reason=f"{tally.finished} of {tally.devices} devices succeeded.")

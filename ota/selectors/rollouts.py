@@ -1,0 +1,134 @@
+"""What can be asked of rollouts and assignments. Nothing here writes or looks beyond one domain."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db.models import Count, QuerySet
+
+from devices.models import Device
+from ota.models import Assignment, Bundle, Rollout, Wave
+from pki.kernel.errors import InvalidError, NotFoundError
+
+Status = Assignment.Status
+#: how the many statuses are shown to people
+GROUPS = {
+    Status.WAITING: "waiting",
+    Status.SCHEDULED: "offered",
+    Status.RETRIEVED: "offered",
+    Status.RUNNING: "installing",
+    Status.DOWNLOAD: "installing",
+    Status.DOWNLOADED: "installing",
+    Status.INSTALLED: "installing",
+    Status.WARNING: "installing",
+    Status.CANCELING: "canceling",
+    Status.CANCELED: "canceled",
+    Status.ERROR: "failed",
+    Status.FINISHED: "finished",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WaveProgress:
+    """One wave and how many of its devices are in which group."""
+
+    wave: Wave
+    devices: int
+    groups: dict[str, int]
+
+    @property
+    def finished(self) -> int:
+        """Return how many devices are done."""
+        return self.groups.get("finished", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a rollout stands.
+
+    Args:
+        waves: in order.
+        groups: devices of the whole rollout by group.
+        causes: what devices gave as reason of a failure, and how many did, most first.
+        budget: failures that the error budget allows.
+    """
+
+    waves: list[WaveProgress]
+    groups: dict[str, int]
+    causes: list[tuple[str, int]] = field(default_factory=list)
+    budget: int = 0
+
+    @property
+    def devices(self) -> int:
+        """Return how many devices the rollout has."""
+        return sum(self.groups.values())
+
+
+def rollouts(domain: str) -> QuerySet[Rollout]:
+    """Return the rollouts of a domain, newest first."""
+    rows = Rollout.objects.filter(domain__slug=domain)
+    return rows.select_related("release__bundle", "domain").order_by("-id")
+
+
+def rollout(domain: str, public_id: str | UUID) -> Rollout:
+    """Return a rollout by its public id.
+
+    Raises:
+        NotFoundError: there is none in this domain.
+    """
+    try:
+        key = public_id if isinstance(public_id, UUID) else UUID(public_id)
+    except ValueError as error:
+        msg = "This is not a UUID."
+        raise InvalidError(msg) from error
+    found = rollouts(domain).filter(public_id=key).first()
+    if found is None:
+        msg = "There is no such rollout."
+        raise NotFoundError(msg)
+    return found
+
+
+def progress(rollout: Rollout) -> Progress:
+    """Return how a rollout stands, in three queries whatever its size."""
+    rows = rollout.assignments.values("wave_id", "status").annotate(devices=Count("id"))
+    by_wave: dict[int, Counter[str]] = {}
+    for row in rows:
+        by_wave.setdefault(row["wave_id"], Counter())[GROUPS[row["status"]]] += row["devices"]
+    waves = [
+        WaveProgress(wave, sum(by_wave.get(wave.pk, Counter()).values()), dict(by_wave.get(wave.pk, Counter())))
+        for wave in rollout.waves.all()
+    ]
+    whole: Counter[str] = sum(by_wave.values(), Counter())
+    causes = rollout.assignments.filter(status=Status.ERROR).values_list("reason", flat=True)
+    budget = whole.total() * rollout.error_permille // 1000
+    return Progress(waves, dict(whole), Counter(causes).most_common(20), budget)
+
+
+def assignments(domain: str) -> QuerySet[Assignment]:
+    """Return the assignments of a domain, newest first."""
+    rows = Assignment.objects.filter(domain__slug=domain)
+    return rows.select_related("device", "bundle", "rollout", "wave").order_by("-id")
+
+
+def assignments_of(device: Device, limit: int = 100) -> list[Assignment]:
+    """Return the newest assignments of a device."""
+    rows = Assignment.objects.filter(device=device).select_related("bundle", "rollout", "previous_bundle")
+    return list(rows.order_by("-id")[:limit])
+
+
+def open_assignment(device: Device) -> Assignment | None:
+    """Return what a device shall do now: its oldest open assignment that is offered; repairs go first."""
+    rows = Assignment.objects.filter(device=device, closed_at__isnull=True).exclude(status=Status.WAITING)
+    found = list(rows.select_related("bundle", "rollout", "previous_bundle").order_by("id"))
+    found.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
+    return found[0] if found else None
+
+
+def running_bundle(device: Device, component: str) -> Bundle | None:
+    """Return the bundle that a device reports to run as a component, if this server knows its image."""
+    components = device.twin.reported.get("components", {})
+    sha256 = components.get(component, {}).get("sha256", "")
+    if not sha256:
+        return None
+    rows = Bundle.objects.filter(domain=device.domain_id, component=component, files__role="image")
+    return rows.filter(files__sha256=sha256).first()

@@ -1,0 +1,204 @@
+"""Move assignments: what devices say of them, by our protocol or by DDI, and what operators do to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from devices.models import Device
+from devices.services import twins
+from ota.models import Assignment, AssignmentEvent, Bundle, Rollout, Wave
+from ota.selectors.rollouts import running_bundle
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, NotFoundError
+from pki.services import ledger, numbers
+
+Status = Assignment.Status
+Kind = Assignment.Kind
+#: texts kept of one assignment; more are dropped, never refused
+MOST_EVENTS = 200
+MOST_TEXTS = 50
+LONGEST_TEXT = 2000
+#: statuses that end an assignment
+ENDS = frozenset({Status.FINISHED, Status.ERROR, Status.CANCELED})
+#: statuses in which the device has not begun: a hold withholds them
+NOT_BEGUN = frozenset({Status.WAITING, Status.SCHEDULED, Status.RETRIEVED})
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a device says of an action.
+
+    Args:
+        status: where it stands now.
+        texts: messages, cut to what is kept.
+        reason: the short cause when it failed.
+    """
+
+    status: str
+    texts: Sequence[str] = ()
+    reason: str = ""
+
+
+def schedule(*, rollout: Rollout, wave: Wave, device: Device, bundle: Bundle) -> Assignment:
+    """Prepare one device's part of a rollout; it is offered when its wave opens (called by rollouts)."""
+    return Assignment.objects.create(
+        domain=rollout.domain,
+        action_id=numbers.following_small(domain=rollout.domain, name="ddi-action"),
+        rollout=rollout,
+        wave=wave,
+        device=device,
+        bundle=bundle,
+        kind=Kind.UPDATE,
+        status=Status.WAITING,
+        content_stamp=clock.unix() & 0x7FFF_FFFF,
+    )
+
+
+def offer(*, actor: Actor, assignment: Assignment) -> None:
+    """Offer a waiting assignment to its device; an older open one for the same component gives way."""
+    older = Assignment.objects.filter(
+        device_id=assignment.device_id, bundle__component=assignment.bundle.component, closed_at__isnull=True
+    ).exclude(pk=assignment.pk)
+    for one in older.exclude(status=Status.WAITING):
+        _end(one, Status.CANCELED, f"superseded by action {assignment.action_id}")
+    assignment.previous_bundle = running_bundle(assignment.device, assignment.bundle.component)
+    assignment.status = Status.SCHEDULED
+    assignment.updated_at = clock.now()
+    assignment.save(update_fields=["previous_bundle", "status", "updated_at"])
+    twins.desire(actor=actor, device=assignment.device, component=assignment.bundle.component, wish=_wish(assignment))
+
+
+def of_device(device: Device, action_id: int) -> Assignment:
+    """Return an assignment of this very device.
+
+    Raises:
+        NotFoundError: the action is unknown or another device's.
+    """
+    rows = Assignment.objects.select_related("bundle", "rollout", "device")
+    found = rows.filter(device=device, action_id=action_id).exclude(status=Status.WAITING).first()
+    if found is None:
+        msg = "This device has no such action."
+        raise NotFoundError(msg)
+    return found
+
+
+def retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:
+    """Note that a device has fetched what an open action asks of it.
+
+    Raises:
+        NotFoundError: not this device's action, or it has ended.
+    """
+    actor.require_device(device.key)
+    assignment = of_device(device, action_id)
+    if not assignment.open:
+        msg = "This action has ended."
+        raise NotFoundError(msg)
+    if assignment.status == Status.SCHEDULED:
+        _move(assignment, Status.RETRIEVED)
+    return assignment
+
+
+def feedback(*, actor: Actor, device: Device, action_id: int, said: Feedback) -> Assignment:
+    """Take what a device says of an action.
+
+    Late words after the end are kept, but never reopen it, nor does a second verdict change the first.
+
+    Raises:
+        NotFoundError: not this device's action.
+    """
+    actor.require_device(device.key)
+    with transaction.atomic():
+        assignment = Assignment.objects.select_for_update(of=("self",)).get(pk=of_device(device, action_id).pk)
+        _tell(assignment, said.status, said.texts)
+        if not assignment.open:
+            return assignment
+        if said.status in ENDS:
+            _end(assignment, said.status, said.reason)
+            detail = {"device": device.key, "status": str(said.status), "reason": said.reason[:200]}
+            ledger.record(actor=actor, action="assignment.ended", thing=("action", action_id), detail=detail)
+        elif said.status == Status.WARNING or assignment.status != Status.CANCELING:
+            _move(assignment, said.status)
+    return assignment
+
+
+def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:
+    """Ask a device to give up an action; one that it has not fetched yet ends at once."""
+    actor.require(Role.OPERATOR)
+    with transaction.atomic():
+        locked = Assignment.objects.select_for_update().get(pk=assignment.pk)
+        if not locked.open:
+            msg = "The action has ended already."
+            raise ConflictError(msg)
+        if locked.status in {Status.WAITING, Status.SCHEDULED}:
+            _end(locked, Status.CANCELED, "canceled by an operator")
+        else:
+            _move(locked, Status.CANCELING)
+        ledger.record(actor=actor, action="assignment.canceled", thing=("action", locked.action_id))
+    return locked
+
+
+def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
+    """Send a device back to what it ran before its newest update; the update counts as failed.
+
+    Raises:
+        ConflictError: there is no update, or what ran before is unknown.
+    """
+    actor.require(Role.OPERATOR, Role.SECURITY_OFFICER)
+    with transaction.atomic():
+        update = (
+            Assignment.objects.select_for_update(of=("self",))
+            .filter(device=device, kind=Kind.UPDATE, previous_bundle__isnull=False)
+            .exclude(status__in=[Status.WAITING, Status.ERROR, Status.CANCELED])
+            .order_by("-id")
+            .first()
+        )
+        if update is None or update.previous_bundle is None:
+            msg = "There is no earlier version of this device that could be put back."
+            raise ConflictError(msg)
+        _end(update, Status.ERROR, f"rolled back: {reason}"[:500])
+        back = Assignment.objects.create(
+            domain=update.domain,
+            action_id=numbers.following_small(domain=update.domain, name="ddi-action"),
+            device=device,
+            bundle=update.previous_bundle,
+            kind=Kind.REPAIR,
+            status=Status.SCHEDULED,
+            reason=reason[:500],
+            previous_bundle=update.bundle,
+            content_stamp=clock.unix() & 0x7FFF_FFFF,
+        )
+        twins.desire(actor=actor, device=device, component=back.bundle.component, wish=_wish(back))
+        detail = {"device": device.key, "bundle": back.bundle.digest, "reason": reason[:200]}
+        ledger.record(actor=actor, action="device.repair", thing=("action", back.action_id), detail=detail)
+    return back
+
+
+def _wish(assignment: Assignment) -> dict[str, object]:
+    bundle = assignment.bundle
+    return {"version": bundle.version, "counter": bundle.security_counter, "action": assignment.action_id}
+
+
+def _move(assignment: Assignment, status: str) -> None:
+    assignment.status = status
+    assignment.updated_at = clock.now()
+    assignment.save(update_fields=["status", "updated_at"])
+
+
+def _end(assignment: Assignment, status: str, reason: str) -> None:
+    assignment.status = status
+    assignment.reason = reason[:500]
+    assignment.updated_at = assignment.closed_at = clock.now()
+    assignment.save(update_fields=["status", "reason", "updated_at", "closed_at"])
+    AssignmentEvent.objects.create(assignment=assignment, status=status, text=reason[:LONGEST_TEXT])
+
+
+def _tell(assignment: Assignment, status: str, texts: Sequence[str]) -> None:
+    room = MOST_EVENTS - assignment.events.count()
+    AssignmentEvent.objects.bulk_create(
+        [
+            AssignmentEvent(assignment=assignment, status=status, text=text[:LONGEST_TEXT])
+            for text in list(texts)[: min(MOST_TEXTS, max(room, 0))]
+        ]
+    )

@@ -1,0 +1,203 @@
+"""Take in bundles: read the manifest, stage the files, judge them in the sandbox, and only then keep them."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.conf import settings
+from django.db import transaction
+
+from devices.models import HardwareModel
+from ota import blobs, fit, sandbox
+from ota.blobs import Staged
+from ota.errors import ManifestError, RefusedBundleError
+from ota.formats.judgement import Judgement, TrustAnchor
+from ota.manifest import Manifest, agreement, parse
+from ota.models import Bundle, BundleFile, BundleHardware
+from ota.selectors import bundles as rows
+
+from pki import selectors as ground
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, DomainError
+from pki.services import ledger
+
+_logger = logging.getLogger(__name__)
+
+
+def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> Bundle:
+    """Verify, inspect and keep a bundle; uploading the same one again returns the one that is there.
+
+    Args:
+        actor: an operator or a release officer.
+        manifest: the bytes of ``bundle.json``.
+        files: a readable stream for each path that the manifest lists.
+
+    Raises:
+        InvalidError: the bundle is refused; nothing of it is stored, and the sentence says why.
+        ConflictError: this version exists with other content.
+        VerifierError: it could not be judged.
+    """
+    actor.require(Role.OPERATOR, Role.RELEASE_OFFICER)
+    wanted = parse(manifest)
+    known = rows.bundles(actor.domain).filter(digest=wanted.digest).first()
+    if known:
+        return known
+    hardware = _hardware(actor.domain, wanted)
+    _demand_new(actor.domain, wanted)
+    store = blobs.local()
+    try:
+        with store.staging() as folder:
+            staged = _stage(store, folder, wanted, files)
+            judgement = _judge(actor.domain, wanted, staged)
+            return _keep(actor, wanted, staged, judgement, hardware)
+    except DomainError as error:
+        _logger.warning("a bundle was refused", extra={"bundle": wanted.id, "reason": error.detail})
+        raise
+
+
+def _hardware(slug: str, wanted: Manifest) -> list[HardwareModel]:
+    """Return the registered hardware models that the manifest names."""
+    classes = {one.class_id for one in wanted.hw}
+    models = {one.class_id: one for one in HardwareModel.objects.filter(domain__slug=slug, class_id__in=classes)}
+    for one in wanted.hw:
+        model = models.get(one.class_id)
+        if model is None or model.vendor_id != one.vendor_id:
+            msg = f"The hardware {one.name!r} ({one.class_id}) is not registered here. Register it or correct `hw`."
+            raise RefusedBundleError(msg, hardware=str(one.class_id))
+    return sorted(models.values(), key=lambda model: model.name)
+
+
+def _demand_new(slug: str, wanted: Manifest) -> None:
+    """Refuse a version that exists with other content, and a counter that goes back."""
+    kin = Bundle.objects.filter(domain__slug=slug, name=wanted.id, component=wanted.component)
+    if kin.filter(version=wanted.version).exists():
+        msg = f"{wanted.id} {wanted.version} exists with other content. Give the new content a new version."
+        raise ConflictError(msg)
+    highest = kin.order_by("-security_counter").values_list("security_counter", flat=True).first() or 0
+    if wanted.security_counter < highest:
+        msg = (
+            f"The security counter {wanted.security_counter} goes back: {wanted.id} has {highest} already. "
+            "Build it with that counter or a higher one."
+        )
+        raise RefusedBundleError(msg)
+
+
+def _stage(store: blobs.LocalBlobs, folder: Path, wanted: Manifest, files: Mapping[str, BinaryIO]) -> dict[str, Staged]:
+    """Bring the listed files in, each compared with what the manifest says of it."""
+    listed = {entry.path for entry in wanted.files}
+    if missing := sorted(listed - set(files)):
+        msg = f"bundle.json lists {missing[0]!r}, and no such file came. Send all files in one upload."
+        raise ManifestError(msg)
+    if extra := sorted(set(files) - listed):
+        msg = f"The file {extra[0][:100]!r} came, and bundle.json does not list it."
+        raise ManifestError(msg)
+    limit = settings.FLEET_MAX_UPLOAD_MB << 20
+    if sum(entry.size for entry in wanted.files) > limit:
+        msg = f"The bundle is larger than the {settings.FLEET_MAX_UPLOAD_MB} MB that this server accepts."
+        raise ManifestError(msg)
+    staged = {}
+    for number, entry in enumerate(wanted.files):
+        one = store.stage(files[entry.path], folder, str(number), entry.size)
+        if (one.size, one.sha256) != (entry.size, entry.sha256):
+            msg = f"{entry.path}: the bytes that came are not the ones that bundle.json lists."
+            raise ManifestError(msg)
+        staged[entry.path] = one
+    return staged
+
+
+def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
+    """Let the sandbox judge the image, then compare what is in it with what the manifest says."""
+    keys = rows.vouching_keys(slug, wanted.format, wanted.component)
+    if not keys:
+        msg = (
+            f"No trust key is registered for the format {wanted.format} and the component {wanted.component}. "
+            "A security officer adds one with `manage.py bundle trust`."
+        )
+        raise RefusedBundleError(msg)
+    signature = wanted.of_role("signature")
+    judgement = sandbox.judge(
+        wanted.format,
+        staged[wanted.image.path].path,
+        [TrustAnchor(key.name, key.pem) for key in keys],
+        signature=staged[signature.path].path if signature else None,
+    )
+    return agreement.check(wanted, judgement)
+
+
+def _keep(
+    actor: Actor,
+    wanted: Manifest,
+    staged: Mapping[str, Staged],
+    judgement: Judgement,
+    hardware: list[HardwareModel],
+) -> Bundle:
+    store, adopted = blobs.local(), []
+    try:
+        with transaction.atomic():
+            bundle = _rows(actor, wanted, staged, judgement, hardware)
+            for one in staged.values():
+                if store.adopt(one):
+                    adopted.append(one.sha256)
+            detail = {"name": wanted.id, "version": wanted.version, "digest": bundle.digest}
+            ledger.record(
+                actor=actor,
+                action="bundle.accepted",
+                thing=("bundle", bundle.public_id),
+                detail={**detail, "report": judgement.statements},
+            )
+    except BaseException:
+        for sha256 in adopted:
+            if not BundleFile.objects.filter(sha256=sha256).exists():
+                store.remove(sha256)
+        raise
+    return bundle
+
+
+def _rows(
+    actor: Actor,
+    wanted: Manifest,
+    staged: Mapping[str, Staged],
+    judgement: Judgement,
+    hardware: list[HardwareModel],
+) -> Bundle:
+    bundle = Bundle.objects.create(
+        domain=ground.domain(actor.domain),
+        digest=wanted.digest,
+        name=wanted.id,
+        version=wanted.version,
+        kind=wanted.kind,
+        format=wanted.format,
+        component=wanted.component,
+        security_counter=wanted.security_counter,
+        audience=list(wanted.audience),
+        manifest=wanted.raw,
+        report=judgement.statements,
+        facts={**judgement.facts, "fit": _fits(wanted, judgement, hardware)},
+        uploaded_by_kind=actor.kind,
+        uploaded_by_key=actor.key[:100],
+    )
+    for entry in wanted.files:
+        one = staged[entry.path]
+        BundleFile.objects.create(
+            bundle=bundle,
+            path=entry.path,
+            role=entry.role,
+            size=one.size,
+            sha256=one.sha256,
+            sha1=one.sha1,
+            md5=one.md5,
+        )
+    BundleHardware.objects.bulk_create(BundleHardware(bundle=bundle, hardware_model=model) for model in hardware)
+    return bundle
+
+
+def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel]) -> dict[str, Any]:
+    """Return the fit matrix of the upload: hardware model's name to its reasons against (none: it fits)."""
+    return {
+        model.name: [
+            reason.to_dict()
+            for reason in fit.verdict(wanted.kind, judgement.facts, fit.Profile(model.flash_model, model.arena))
+        ]
+        for model in hardware
+    }

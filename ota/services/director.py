@@ -1,0 +1,90 @@
+"""Write the director's document: what this one device shall run now, signed online, short-lived."""
+
+from datetime import timedelta
+
+from devices.models import Device
+from ota.models import Assignment, Release
+from ota.services import offers
+from pki.kernel import canonical, clock
+from pki.kernel.actor import Actor
+from pki.kernel.errors import InvalidError
+from pki.services import numbers, signing
+
+LIFE = timedelta(minutes=30)
+NONCE_BYTES = 16
+
+
+def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
+    """Return the signed assignment of a device as JSON.
+
+    Args:
+        actor: the device.
+        device: whom it is for.
+        nonce: 16 bytes that the device has just made; they come back signed.
+
+    Raises:
+        InvalidError: the nonce has another length.
+    """
+    actor.require_device(device.key)
+    check_nonce(nonce)
+    assignment = offers.current(device)
+    now = clock.now().replace(microsecond=0)
+    signed = {
+        "_type": "director",
+        "spec": 1,
+        "device": device.key,
+        "nonce": nonce.hex(),
+        "issued": _stamp(now),
+        "expires": _stamp(now + LIFE),
+        "version": numbers.following(domain=device.domain, name=f"director-{device.pk}"),
+        "assignments": [_row(assignment, device)] if assignment and _published(assignment) else [],
+    }
+    return _signed("director", actor.domain, signed)
+
+
+def time(*, actor: Actor, nonce: bytes) -> bytes:
+    """Return the present time, signed by the director's key, as JSON."""
+    check_nonce(nonce)
+    now = clock.now().replace(microsecond=0)
+    return _signed("time", actor.domain, {"_type": "time", "nonce": nonce.hex(), "now": _stamp(now)})
+
+
+def check_nonce(nonce: bytes) -> None:
+    """Refuse a nonce that is not 16 bytes.
+
+    Raises:
+        InvalidError: it is not.
+    """
+    if len(nonce) != NONCE_BYTES:
+        msg = f"The nonce has {NONCE_BYTES} bytes, made at random for this request."
+        raise InvalidError(msg)
+
+
+def _published(assignment: Assignment) -> bool:
+    """The director chooses only among what people signed and did not withdraw."""
+    return Release.objects.filter(bundle=assignment.bundle_id, state=Release.State.PUBLISHED).exists()
+
+
+def _row(assignment: Assignment, device: Device) -> dict[str, object]:
+    bundle, image = assignment.bundle, assignment.bundle.image
+    return {
+        "action": assignment.action_id,
+        "kind": assignment.kind,
+        "component": bundle.component,
+        "target": f"{bundle.component}/{bundle.name}/{bundle.version}/{image.path}",
+        "length": image.size,
+        "sha256": image.sha256,
+        "hw": str(device.hardware_model.class_id),
+        "counter": bundle.security_counter,
+        "version": bundle.version,
+    }
+
+
+def _signed(document: str, domain: str, signed: dict[str, object]) -> bytes:
+    payload = canonical.dumps(signed)
+    signature = signing.client().sign(document, domain, payload)
+    return canonical.dumps({"signed": signed, "signatures": [signature]})
+
+
+def _stamp(at: object) -> str:
+    return str(at).replace("+00:00", "Z").replace(" ", "T")

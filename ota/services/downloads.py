@@ -1,0 +1,58 @@
+"""Decide who may fetch which bytes: only files of an action that is open and offered to this device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from devices.models import Device
+from ota import blobs
+from ota.models import BundleFile
+from ota.services import offers
+from pki.kernel.actor import Actor
+from pki.kernel.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file that a device may fetch now.
+
+    Args:
+        path: of the blob on this machine.
+        size: bytes.
+        sha256: hex; also the entity tag of our own protocol.
+        sha1: hex; the entity tag of DDI.
+        name: file name for people.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+    sha1: str
+    name: str
+
+
+def by_digest(*, actor: Actor, device: Device, sha256: str) -> Download:
+    """Return a file of the device's current action by its SHA-256.
+
+    Raises:
+        NotFoundError: nothing that this device may fetch now has that digest.
+    """
+    return _download(actor, device, sha256=sha256)
+
+
+def by_name(*, actor: Actor, device: Device, bundle_id: int, name: str) -> Download:
+    """Return a file of the device's current action by bundle number and file name (DDI).
+
+    Raises:
+        NotFoundError: nothing that this device may fetch now has that name.
+    """
+    return _download(actor, device, bundle_id=bundle_id, path=name)
+
+
+def _download(actor: Actor, device: Device, **wanted: object) -> Download:
+    actor.require_device(device.key)
+    assignment = offers.current(device)
+    file = BundleFile.objects.filter(bundle=assignment.bundle_id, **wanted).first() if assignment else None
+    if file is None:
+        msg = "There is no such file for this device now."
+        raise NotFoundError(msg)
+    return Download(blobs.local().open(file.sha256), file.size, file.sha256, file.sha1, file.path)

@@ -1,0 +1,40 @@
+"""Answer "anything for me?"."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from devices.models import Device
+from ota.models import Assignment, Rollout
+from ota.selectors.rollouts import open_assignment
+from ota.services.assignments import NOT_BEGUN, Kind
+from pki.kernel.actor import Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The answer to a poll: when to come again, and the action that waits, if any."""
+
+    next_s: int
+    assignment: Assignment | None = None
+
+
+def poll(*, actor: Actor, device: Device) -> Offer:
+    """Return what a device shall do now: nothing is written."""
+    actor.require_device(device.key)
+    assignment = current(device)
+    return Offer(settings.FLEET_POLL_S, assignment)
+
+
+def current(device: Device) -> Assignment | None:
+    """Return the assignment that is offered to a device, or None.
+
+    A quarantined device is offered its own repair only; a held or paused rollout withholds what has not begun.
+    """
+    assignment = open_assignment(device)
+    if assignment is None or assignment.kind == Kind.REPAIR:
+        return assignment
+    running = assignment.rollout is None or assignment.rollout.state == Rollout.State.RUNNING
+    if device.quarantined or (not running and assignment.status in NOT_BEGUN):
+        return None
+    return assignment

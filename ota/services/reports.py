@@ -1,0 +1,151 @@
+"""Take a device's signed report: what it runs, and how its action goes."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import cbor2
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from devices.models import Device
+from devices.services import twins
+from ota.services import assignments
+from ota.services.assignments import Feedback, Status
+from pki.kernel.actor import Actor
+from pki.kernel.errors import DeniedError, InvalidError, NotFoundError
+
+MAX_REPORT = 16 * 1024
+MAX_COMPONENTS = 16
+STATES: dict[str, Status] = {
+    "downloading": Status.DOWNLOAD,
+    "installed": Status.INSTALLED,
+    "confirmed": Status.FINISHED,
+    "refused": Status.ERROR,
+    "failed": Status.ERROR,
+    "rolled-back": Status.ERROR,
+}
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
+_FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason"})
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A checked report."""
+
+    device: str
+    sequence: int
+    components: dict[str, dict[str, Any]]
+    action: int | None
+    state: str
+    reason: str
+
+
+def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes) -> None:
+    """Take a report: its signature by the device's key first, then who, then whether it is new.
+
+    Args:
+        actor: the device.
+        device: the one that is meant.
+        payload: CBOR map.
+        signature: ECDSA with SHA-256 over the payload, DER.
+        certificate: the device's certificate in DER.
+
+    Raises:
+        DeniedError: the signature is not by this device, or it speaks for another one.
+        InvalidError: malformed.
+        ReplayError: taken before.
+    """
+    actor.require_device(device.key)
+    _verify(payload, signature, certificate)
+    report = parse(payload)
+    if report.device != device.key:
+        msg = "The report is for another device."
+        raise DeniedError(msg)
+    twins.report(actor=actor, device=device, sequence=report.sequence, components=report.components)
+    if report.action is None:
+        return
+    said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
+    try:
+        assignments.feedback(actor=actor, device=device, action_id=report.action, said=said)
+    except NotFoundError:
+        # After a restore the server may have forgotten the action; the report itself still counts.
+        return
+
+
+def parse(payload: bytes) -> Report:
+    """Read a report's payload.
+
+    Raises:
+        InvalidError: it says which field is wrong.
+    """
+    body = _map(payload)
+    state, action = body.get("state", ""), body.get("action")
+    if action is not None and (not _integer(action) or state not in STATES):
+        msg = f"`action` is an integer and comes with a `state` out of {', '.join(STATES)}."
+        raise InvalidError(msg)
+    if not _integer(body.get("sequence")) or body["sequence"] < 1:
+        msg = "`sequence` is a positive integer that rises with each report."
+        raise InvalidError(msg)
+    reason = body.get("reason", "")
+    if not isinstance(reason, str) or not isinstance(body.get("device"), str):
+        msg = "`device` and `reason` are texts."
+        raise InvalidError(msg)
+    components = _components(body.get("components"))
+    return Report(body["device"], body["sequence"], components, action, state, reason[:500])
+
+
+def _map(payload: bytes) -> dict[str, Any]:
+    if len(payload) > MAX_REPORT:
+        msg = f"A report has at most {MAX_REPORT} bytes."
+        raise InvalidError(msg)
+    try:
+        body = cbor2.loads(payload)
+    except (ValueError, EOFError, RecursionError, TypeError) as error:
+        msg = "The report is not CBOR."
+        raise InvalidError(msg) from error
+    if not isinstance(body, dict) or set(body) - _FIELDS:
+        msg = f"The report is a map with the fields {', '.join(sorted(_FIELDS))}."
+        raise InvalidError(msg)
+    return body
+
+
+def _components(value: object) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, dict) or not 0 <= len(value) <= MAX_COMPONENTS:
+        msg = f"`components` is a map of at most {MAX_COMPONENTS} entries."
+        raise InvalidError(msg)
+    for name, one in value.items():
+        good = (
+            isinstance(name, str)
+            and _NAME.fullmatch(name)
+            and isinstance(one, dict)
+            and set(one) == {"version", "sha256", "counter", "confirmed"}
+            and isinstance(one["version"], str)
+            and len(one["version"]) <= 40  # noqa: PLR2004  because versions of bundles have 40
+            and isinstance(one["sha256"], str)
+            and _DIGEST.fullmatch(one["sha256"])
+            and _integer(one["counter"])
+            and isinstance(one["confirmed"], bool)
+        )
+        if not good:
+            msg = "A component has a name and exactly version, sha256, counter and confirmed."
+            raise InvalidError(msg)
+    return value
+
+
+def _integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 62
+
+
+def _verify(payload: bytes, signature: bytes, certificate: bytes) -> None:
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    try:
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise InvalidSignature
+        key.verify(signature, payload, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature as error:
+        msg = "The report is not signed by this device's key."
+        raise DeniedError(msg) from error

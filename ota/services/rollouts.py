@@ -1,0 +1,223 @@
+"""Create, start, hold and finish rollouts. ``STEPS`` is the only truth about what may follow what."""
+
+from collections.abc import Sequence
+
+from django.db import transaction
+
+from devices.models import Device
+from devices.selectors import devices as devices_of
+from ota import planning
+from ota.models import Assignment, Release, Rollout, Wave
+from ota.planning import PERMILLE, Tally, WavePlan
+from ota.selectors.rollouts import rollout as rollout_of
+from ota.selectors.rollouts import running_bundle
+from ota.services import assignments
+from pki.kernel import actor as actors
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, InvalidError
+from pki.models import TrustDomain
+from pki.selectors import domain as domain_of
+from pki.services import ledger
+
+State = Rollout.State
+#: act -> (states it starts from, state it leads to)
+STEPS: dict[str, tuple[frozenset[str], str]] = {
+    "start": (frozenset({State.DRAFT}), State.RUNNING),
+    "pause": (frozenset({State.RUNNING, State.HELD}), State.PAUSED),
+    "resume": (frozenset({State.PAUSED, State.HELD}), State.RUNNING),
+    "hold": (frozenset({State.RUNNING}), State.HELD),
+    "abort": (frozenset({State.DRAFT, State.RUNNING, State.HELD, State.PAUSED}), State.ABORTED),
+    "finish": (frozenset({State.RUNNING}), State.FINISHED),
+}
+
+
+def create(
+    *,
+    actor: Actor,
+    name: str,
+    release: Release,
+    waves: Sequence[WavePlan],
+    success_permille: int = 900,
+    error_permille: int = 100,
+) -> Rollout:
+    """Plan a rollout of a published release to every device that it is for; nothing is offered yet.
+
+    Raises:
+        ConflictError: the name is taken, or the release is not published.
+        InvalidError: the waves make no sense.
+    """
+    actor.require(Role.OPERATOR)
+    planning.check(waves, success_permille, error_permille)
+    if not 0 < len(name.strip()) <= 100:  # noqa: PLR2004  because the column has 100
+        msg = "A rollout needs a name of at most 100 characters."
+        raise InvalidError(msg)
+    if release.state != Release.State.PUBLISHED:
+        msg = "Only a published release can be rolled out; two officers must sign it first."
+        raise ConflictError(msg)
+    with transaction.atomic():
+        domain = domain_of(actor.domain)
+        if Rollout.objects.filter(domain=domain, name=name).exists():
+            msg = f"There is a rollout {name} already."
+            raise ConflictError(msg)
+        rollout = Rollout.objects.create(
+            domain=domain,
+            name=name,
+            release=release,
+            success_permille=success_permille,
+            error_permille=error_permille,
+            created_by=f"{actor.kind}:{actor.key}",
+        )
+        for index, plan in enumerate(waves):
+            Wave.objects.create(rollout=rollout, index=index, label=plan.label, soak_s=plan.soak_s)
+        _spread(rollout, waves)
+        detail = {"release": str(release.public_id), "name": name}
+        ledger.record(actor=actor, action="rollout.created", thing=("rollout", rollout.public_id), detail=detail)
+    return rollout
+
+
+def start(*, actor: Actor, rollout: Rollout) -> Rollout:
+    """Open the first wave."""
+    return _step("start", actor, rollout)
+
+
+def pause(*, actor: Actor, rollout: Rollout) -> Rollout:
+    """Offer nothing new until it is resumed; what has begun goes on."""
+    return _step("pause", actor, rollout)
+
+
+def resume(*, actor: Actor, rollout: Rollout) -> Rollout:
+    """Go on after a pause or a hold."""
+    return _step("resume", actor, rollout)
+
+
+def hold(*, actor: Actor, rollout: Rollout, reason: str, key: str = "") -> Rollout:
+    """Stop offering because something looks wrong; a rollout that is not running is left as it is."""
+    if rollout.state != State.RUNNING:
+        return rollout
+    return _step("hold", actor, rollout, reason, key)
+
+
+def abort(*, actor: Actor, rollout: Rollout) -> Rollout:
+    """End a rollout for good: open assignments are canceled, devices keep what they run."""
+    with transaction.atomic():
+        rollout = _step("abort", actor, rollout)
+        for assignment in rollout.assignments.filter(closed_at__isnull=True):
+            assignments.cancel(actor=actor, assignment=assignment)
+    return rollout
+
+
+def tick(*, domain: TrustDomain) -> None:
+    """Look at every running rollout of a domain: open, hold or finish (a leased job)."""
+    actor = actors.system(domain.slug, "rollouts")
+    for rollout in Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related("domain"):
+        with transaction.atomic():
+            _advance(actor, rollout)
+
+
+def _advance(actor: Actor, rollout: Rollout) -> None:
+    wave = rollout.waves.exclude(state=Wave.State.DONE).first()
+    if wave is None:
+        _step("finish", actor, rollout)
+        return
+    if wave.state == Wave.State.WAITING:
+        _open(actor, wave)
+        return
+    opened = wave.opened_at or clock.now()
+    verdict = planning.gate(
+        _tally(rollout, wave),
+        rollout.success_permille,
+        rollout.error_permille,
+        opened,
+        wave.soak_s,
+        clock.now(),
+    )
+    if verdict.hold:
+        hold(actor=actor, rollout=rollout, reason=verdict.reason, key="gate")
+    elif verdict.done:
+        wave.state = Wave.State.DONE
+        wave.done_at = clock.now()
+    if verdict.done or verdict.reason != wave.gate:
+        wave.gate = verdict.reason[:300]
+        wave.save()
+
+
+def _open(actor: Actor, wave: Wave) -> None:
+    wave.state = Wave.State.OPEN
+    wave.opened_at = clock.now()
+    wave.save(update_fields=["state", "opened_at"])
+    rows = wave.assignments.filter(status=Assignment.Status.WAITING)
+    for assignment in rows.select_related("device__twin", "device__domain", "bundle"):
+        assignments.offer(actor=actor, assignment=assignment)
+    detail = {"wave": wave.index + 1, "label": wave.label}
+    ledger.record(actor=actor, action="rollout.wave-opened", thing=("rollout", wave.rollout.public_id), detail=detail)
+
+
+def _tally(rollout: Rollout, wave: Wave) -> Tally:
+    status = Assignment.Status
+    failed = [status.ERROR, status.CANCELED]
+    return Tally(
+        devices=wave.assignments.count(),
+        finished=wave.assignments.filter(status=status.FINISHED).count(),
+        failed=wave.assignments.filter(status__in=failed).count(),
+        errors=rollout.assignments.filter(status=status.ERROR).count(),
+        targets=rollout.assignments.count(),
+    )
+
+
+def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
+    """Decide who takes part, and in which wave; note why others do not."""
+    bundle = rollout.release.bundle
+    chosen: dict[str, Device] = {}
+    excluded: dict[str, list[str]] = {}
+    hardware = set(bundle.hardware_models.values_list("pk", flat=True))
+    for device in devices_of(rollout.domain.slug).exclude(state=Device.State.RETIRED):
+        reason = _unfit(device, hardware, bundle.component, bundle.pk)
+        if reason:
+            excluded.setdefault(reason, []).append(device.name)
+        else:
+            chosen[device.key] = device
+    if not chosen:
+        why = "; ".join(f"{len(names)} because {reason}" for reason, names in excluded.items())
+        msg = f"No device is left to roll out to: {why or 'none is enrolled'}."
+        raise ConflictError(msg)
+    spread = planning.assign(str(rollout.public_id), sorted(chosen), waves)
+    for wave, keys in zip(rollout.waves.all(), spread, strict=True):
+        for key in keys:
+            assignments.schedule(rollout=rollout, wave=wave, device=chosen[key], bundle=bundle)
+    rollout.excluded = {
+        reason: {"count": len(names), "devices": names[:PERMILLE]} for reason, names in excluded.items()
+    }
+    rollout.save(update_fields=["excluded"])
+
+
+def _unfit(device: Device, hardware: set[int], component: str, bundle: int) -> str:
+    if device.hardware_model_id not in hardware:
+        return "the bundle is not for this hardware, or does not fit it"
+    if device.state != Device.State.ACTIVE:
+        return f"the device is {device.state}"
+    if device.quarantined:
+        return "the device is quarantined"
+    running = running_bundle(device, component)
+    return "it runs this version already" if running and running.pk == bundle else ""
+
+
+def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str = "") -> Rollout:
+    actor.require(Role.OPERATOR)
+    sources, target = STEPS[act]
+    with transaction.atomic():
+        locked = Rollout.objects.select_for_update().get(pk=rollout_of(actor.domain, rollout.public_id).pk)
+        if locked.state not in sources:
+            wanted = " or ".join(sorted(sources))
+            msg = f"A rollout that is {locked.state} cannot {act}; it would have to be {wanted}."
+            raise ConflictError(msg)
+        locked.state = target
+        locked.hold_reason, locked.hold_key = reason[:300], key[:60]
+        if act == "start":
+            locked.started_at = clock.now()
+        if target in {State.FINISHED, State.ABORTED}:
+            locked.finished_at = clock.now()
+        locked.save()
+        detail = {"reason": reason[:200]} if reason else {}
+        ledger.record(actor=actor, action=f"rollout.{act}", thing=("rollout", locked.public_id), detail=detail)
+    return locked

@@ -1,0 +1,118 @@
+"""Register and withdraw the public keys and CA certificates that vouch for artefacts."""
+
+import hashlib
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from django.db import transaction
+
+from ota.models import TrustKey
+from ota.selectors import bundles as rows
+from pki import selectors as ground
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, InvalidError
+from pki.models import Authority
+from pki.services import ledger
+
+_MAX_PEM = 16 * 1024
+_LEAST_RSA = 2048
+
+
+def add(*, actor: Actor, name: str, format: str, component: str = "", pem: str) -> TrustKey:  # noqa: A002  because it is the word of bundle.json
+    """Let a key vouch for artefacts of a format, on one component or (empty) on any.
+
+    Adding the same key under the same name again changes nothing.
+
+    Args:
+        actor: a security officer.
+        name: unique in the domain.
+        format: ``mcuboot`` and ``tflite`` take a public key, ``swu`` a signing CA's certificate.
+        component: slot on the device.
+        pem: the public half; a private key is refused.
+
+    Raises:
+        InvalidError: it is no usable public key or certificate.
+        ConflictError: the name is taken by another key.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    domain = ground.domain(actor.domain)
+    pem, fingerprint = _read(actor.domain, format, pem)
+    wanted = {"format": format, "component": component, "fingerprint": fingerprint, "withdrawn_at": None}
+    with transaction.atomic():
+        key, made = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
+        if not made and any(getattr(key, field) != value for field, value in wanted.items()):
+            msg = f"The name {name!r} belongs to another trust key. Choose another name."
+            raise ConflictError(msg)
+        if made:
+            detail = {"name": name, "format": format, "component": component, "fingerprint": fingerprint}
+            ledger.record(actor=actor, action="trust-key.added", thing=("trust-key", key.public_id), detail=detail)
+    return key
+
+
+def withdraw(*, actor: Actor, key: TrustKey) -> TrustKey:
+    """Let a key vouch for nothing that is uploaded from now on."""
+    actor.require(Role.SECURITY_OFFICER)
+    with transaction.atomic():
+        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor.domain, key.public_id).pk)
+        if found.withdrawn_at is None:
+            found.withdrawn_at = clock.now()
+            found.save(update_fields=["withdrawn_at"])
+            ledger.record(actor=actor, action="trust-key.withdrawn", thing=("trust-key", found.public_id))
+    return found
+
+
+def _read(slug: str, format_: str, pem: str) -> tuple[str, str]:
+    """Return the PEM in its usual form and the fingerprint of what it holds."""
+    if len(pem) > _MAX_PEM or not pem.isascii():
+        msg = "A trust key is a PEM file of at most 16 KiB."
+        raise InvalidError(msg)
+    if "PRIVATE KEY" in pem:
+        msg = "This is a private key. It must never come here: give the public half."
+        raise InvalidError(msg)
+    if format_ == TrustKey.Format.SWU:
+        return _signing_ca(slug, pem)
+    if format_ not in TrustKey.Format.values:
+        msg = f"Trust keys are for one of these formats: {', '.join(TrustKey.Format.values)}."
+        raise InvalidError(msg)
+    return _public_key(format_, pem)
+
+
+def _public_key(format_: str, pem: str) -> tuple[str, str]:
+    try:
+        key = serialization.load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        msg = "This is not a public key in PEM (`-----BEGIN PUBLIC KEY-----`)."
+        raise InvalidError(msg) from error
+    p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+    large = isinstance(key, rsa.RSAPublicKey) and key.key_size >= _LEAST_RSA
+    if format_ == TrustKey.Format.TFLITE and not p256:
+        msg = "A model is vouched for by a P-256 key (detached JWS, ES256)."
+        raise InvalidError(msg)
+    if not (p256 or large or isinstance(key, ed25519.Ed25519PublicKey)):
+        msg = "Use an Ed25519, P-256 or RSA key of at least 2048 bits."
+        raise InvalidError(msg)
+    spki = serialization.PublicFormat.SubjectPublicKeyInfo
+    text = key.public_bytes(serialization.Encoding.PEM, spki).decode()
+    return text, hashlib.sha256(key.public_bytes(serialization.Encoding.DER, spki)).hexdigest()
+
+
+def _signing_ca(slug: str, pem: str) -> tuple[str, str]:
+    """Accept a CA that signs code only: with the common root as anchor, a device CA's leaf would pass."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (ValueError, x509.ExtensionNotFound) as error:
+        msg = "This is not a CA certificate in PEM (`-----BEGIN CERTIFICATE-----`)."
+        raise InvalidError(msg) from error
+    if not basic.ca or basic.path_length != 0:
+        msg = "Register the signing CA itself: a CA certificate with path length 0, not the root above it."
+        raise InvalidError(msg)
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    fingerprint = hashlib.sha256(der).hexdigest()
+    if Authority.objects.filter(domain__slug=slug, fingerprint=fingerprint).exists():
+        msg = "This CA issues device certificates; it must not vouch for firmware. Make a signing CA."
+        raise InvalidError(msg)
+    return certificate.public_bytes(serialization.Encoding.PEM).decode(), fingerprint

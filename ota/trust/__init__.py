@@ -1,0 +1,1 @@
+"""The TUF repository of a trust domain: reading, judging and building metadata. Knows files, no database."""

@@ -1,0 +1,18 @@
+"""The ground floor as a Django application."""
+
+from django.apps import AppConfig
+
+
+class PkiConfig(AppConfig):
+    """Who may be believed."""
+
+    name = "pki"
+    label = "pki"
+
+    def ready(self) -> None:
+        """Say how this floor's facts in the journal come back after a restore."""
+        # Here, because models may not be imported before every application is loaded.
+        from pki.services import certificates, journal, numbers  # noqa: PLC0415  because of the line above
+
+        journal.on_resume("revoked", certificates.revoke_again)
+        journal.on_resume("number-block", numbers.raise_to)

@@ -1,0 +1,79 @@
+"""Who acts: the value that every service asks for, whatever door the act came through."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pki.kernel.errors import DeniedError
+
+
+class Role(StrEnum):
+    """The fixed roles of people and of their tokens."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    RELEASE_OFFICER = "release-officer"
+    SECURITY_OFFICER = "security-officer"
+    ADMIN = "admin"
+
+
+class ActorKind(StrEnum):
+    """What sort of party acts."""
+
+    OPERATOR = "operator"
+    DEVICE = "device"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One authenticated party in one trust domain.
+
+    Args:
+        kind: operator (people and their tokens), device, or system (jobs and commands).
+        key: stable name of the party: an operator's public id, a device's public id, a job's name.
+        domain: slug of the trust domain in which the party acts; services never look beyond it.
+        roles: what an operator may do; empty for devices and the system.
+        via: the door: ``console``, ``api``, ``command``, ``device``, ``ddi``, ``est``, ``job``.
+        request_id: ties log lines and ledger entries of one request together.
+    """
+
+    kind: ActorKind
+    key: str
+    domain: str
+    roles: frozenset[Role] = frozenset()
+    via: str = ""
+    request_id: str = ""
+
+    def require(self, *roles: Role) -> None:
+        """Refuse unless the actor is the system, or an operator who holds one of the roles.
+
+        Any role includes ``viewer``. ``admin`` includes no other role but that: who gives out roles
+        should not, by that alone, release firmware.
+        """
+        if self.kind is ActorKind.SYSTEM:
+            return
+        if self.kind is ActorKind.OPERATOR:
+            if self.roles & set(roles) or (Role.VIEWER in roles and self.roles):
+                return
+            wanted = " or ".join(sorted(roles))
+            msg = f"This needs the role {wanted}. Ask an admin to grant it."
+            raise DeniedError(msg, wanted=sorted(roles))
+        msg = "Devices may not do this."
+        raise DeniedError(msg)
+
+    def require_device(self, key: str) -> None:
+        """Refuse unless the actor is the system or the very device that is meant."""
+        if self.kind is ActorKind.SYSTEM or (self.kind is ActorKind.DEVICE and self.key == key):
+            return
+        msg = "A device may speak for itself only."
+        raise DeniedError(msg)
+
+
+def system(domain: str, job: str, *, via: str = "job", request_id: str = "") -> Actor:
+    """Return the actor of a job or of a command run on the server."""
+    return Actor(ActorKind.SYSTEM, job, domain, via=via, request_id=request_id)
+
+
+def device(domain: str, key: str, *, via: str = "device", request_id: str = "") -> Actor:
+    """Return the actor of an authenticated device, named by its public id."""
+    return Actor(ActorKind.DEVICE, key, domain, via=via, request_id=request_id)

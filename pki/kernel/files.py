@@ -1,0 +1,80 @@
+"""Files that must be whole or absent, and files that only grow."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read: whole, synced, or not at all."""
+    _replace(path, data, 0o600)
+
+
+def write_public(path: Path, data: bytes) -> None:
+    """Write a file that anyone may read: whole, synced, or not at all."""
+    _replace(path, data, 0o644)
+
+
+def private_folder(path: Path) -> Path:
+    """Make sure that a folder is there and that only its owner may enter it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add one line to a file that only grows, and wait until the disk has it.
+
+    A short write is completed; a line may not contain a line break.
+    """
+    data = line + b"\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def secret_once(path: Path, make: Callable[[], str]) -> str:
+    """Return the secret in a file, made at its first use; two processes that race get the same one."""
+    private_folder(path.parent)
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(make())
+            file.flush()
+            os.fsync(file.fileno())
+    for _ in range(100):
+        if value := path.read_text().strip():
+            return value
+        time.sleep(0.01)
+    msg = f"{path} is empty; remove it so that a new secret is made."
+    raise OSError(msg)

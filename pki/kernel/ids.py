@@ -1,0 +1,15 @@
+"""Public identifiers: UUID version 7 (RFC 9562), sortable by time, unguessable in 74 bits."""
+
+import secrets
+import uuid
+
+from pki.kernel import clock
+
+
+def uuid7() -> uuid.UUID:
+    """Return a new UUIDv7: 48 bits of unix milliseconds, then random bits."""
+    milliseconds = int(clock.now().timestamp() * 1000) & ((1 << 48) - 1)
+    high = secrets.randbits(12)
+    low = secrets.randbits(62)
+    value = (milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low
+    return uuid.UUID(int=value)

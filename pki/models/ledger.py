@@ -1,0 +1,61 @@
+"""The ledger: leaves written by services, put in order and signed afterwards. No row ever changes."""
+
+from django.db import models
+
+from pki.kernel import clock, ids
+from pki.models.domains import TrustDomain
+
+
+class LedgerEntry(models.Model):
+    """One security act, written in the transaction that did it."""
+
+    domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    at = models.DateTimeField(default=clock.now)
+    actor_kind = models.CharField(max_length=16)
+    actor_key = models.CharField(max_length=100)
+    via = models.CharField(max_length=16, blank=True)
+    action = models.CharField(max_length=60, db_index=True)
+    object_kind = models.CharField(max_length=40)
+    object_key = models.CharField(max_length=100, db_index=True)
+    detail = models.JSONField(default=dict)
+    request_id = models.CharField(max_length=60, blank=True)
+    leaf_hash = models.CharField(max_length=64)
+
+    class Meta:
+        indexes = [models.Index(fields=["domain", "-id"])]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.object_kind} {self.object_key}"
+
+
+class LedgerOrder(models.Model):
+    """The place of one entry in its domain's Merkle tree."""
+
+    domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
+    index = models.BigIntegerField()
+    entry = models.OneToOneField(LedgerEntry, models.PROTECT, related_name="order")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["domain", "index"], name="one_entry_a_place")]
+
+    def __str__(self) -> str:
+        return f"{self.index}"
+
+
+class LedgerHead(models.Model):
+    """A signed tree head: the root hash over the first ``size`` leaves of an epoch."""
+
+    domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
+    epoch = models.IntegerField()
+    size = models.BigIntegerField()
+    root_hash = models.CharField(max_length=64)
+    at = models.DateTimeField()
+    key_id = models.CharField(max_length=64)
+    signature = models.CharField(max_length=200)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["domain", "epoch", "size"], name="one_head_a_size")]
+
+    def __str__(self) -> str:
+        return f"{self.size} {self.root_hash[:12]}"

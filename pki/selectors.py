@@ -1,0 +1,77 @@
+"""What the ground floor can be asked. Nothing here writes, and nothing looks beyond one domain."""
+
+from cryptography import x509
+from django.db.models import QuerySet
+
+from pki.kernel.errors import NotFoundError
+from pki.models import Authority, Certificate, LedgerEntry, LedgerHead, TrustDomain
+
+
+def domain(slug: str) -> TrustDomain:
+    """Return a trust domain by its slug.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = TrustDomain.objects.filter(slug=slug).first()
+    if found is None:
+        msg = "There is no such trust domain."
+        raise NotFoundError(msg)
+    return found
+
+
+def domains() -> list[TrustDomain]:
+    """Return every trust domain of this server (doors and jobs start from it)."""
+    return list(TrustDomain.objects.order_by("id"))
+
+
+def certificate_by_fingerprint(fingerprint: str) -> Certificate | None:
+    """Return the certificate of a presented leaf, with its authority and domain, or None.
+
+    The one question that crosses domains: the door asks it to learn which domain a peer belongs to.
+    """
+    rows = Certificate.objects.select_related("authority", "domain")
+    return rows.filter(fingerprint=fingerprint).first()
+
+
+def certificate(slug: str, fingerprint: str) -> Certificate:
+    """Return a certificate of a domain.
+
+    Raises:
+        NotFoundError: there is none of that fingerprint in this domain.
+    """
+    found = certificates(slug).filter(fingerprint=fingerprint.lower()).first()
+    if found is None:
+        msg = "There is no such certificate."
+        raise NotFoundError(msg)
+    return found
+
+
+def certificates(slug: str) -> QuerySet[Certificate]:
+    """Return a domain's certificates, newest first."""
+    return Certificate.objects.filter(domain__slug=slug).select_related("authority").order_by("-id")
+
+
+def certificates_of(slug: str, subject_key: str) -> list[Certificate]:
+    """Return the certificates of one subject, newest first."""
+    return list(certificates(slug).filter(subject_key=subject_key))
+
+
+def authorities(slug: str) -> list[Authority]:
+    """Return a domain's CA certificates, roots first."""
+    return list(Authority.objects.filter(domain__slug=slug).order_by("-kind", "id"))
+
+
+def anchors(slug: str) -> list[x509.Certificate]:
+    """Return the CA certificates of a domain as certificates: root and issuing."""
+    return [x509.load_der_x509_certificate(bytes(one.der)) for one in authorities(slug)]
+
+
+def ledger_entries(slug: str) -> QuerySet[LedgerEntry]:
+    """Return a domain's ledger entries, newest first, with their place in the tree."""
+    return LedgerEntry.objects.filter(domain__slug=slug).select_related("order").order_by("-id")
+
+
+def ledger_head(slug: str) -> LedgerHead | None:
+    """Return the newest signed head of a domain."""
+    return LedgerHead.objects.filter(domain__slug=slug).order_by("-epoch", "-size").first()

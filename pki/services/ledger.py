@@ -1,0 +1,127 @@
+"""Write the ledger: leaves in the services' own transactions, order and signature afterwards."""
+
+import hashlib
+from typing import Any
+
+from django.db import connection, transaction
+
+from pki.kernel import canonical, clock
+from pki.kernel.actor import Actor
+from pki.ledger import merkle
+from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
+from pki.services import journal, signing
+
+#: Leaves put in order in one go.
+BATCH = 5000
+
+
+def record(
+    *,
+    actor: Actor,
+    action: str,
+    thing: tuple[str, object],
+    detail: dict[str, Any] | None = None,
+    domain: TrustDomain | None = None,
+) -> LedgerEntry:
+    """Write one leaf in the caller's transaction.
+
+    Args:
+        actor: who did it.
+        action: ``noun.verb`` in the past tense, such as ``certificate.revoked``.
+        thing: kind and key of what it was done to.
+        detail: canonical JSON facts, no secrets.
+        domain: the trust domain, when the caller has it at hand.
+
+    Raises:
+        RuntimeError: outside a transaction, where the act and its leaf could part.
+    """
+    if not connection.in_atomic_block:
+        msg = "A ledger leaf is written in the transaction of the act that it records."
+        raise RuntimeError(msg)
+    entry = LedgerEntry(
+        domain=domain or TrustDomain.objects.get(slug=actor.domain),
+        actor_kind=actor.kind,
+        actor_key=actor.key[:100],
+        via=actor.via,
+        action=action,
+        object_kind=thing[0],
+        object_key=str(thing[1])[:100],
+        detail=detail or {},
+        request_id=actor.request_id,
+        at=clock.now().replace(microsecond=0),
+    )
+    entry.leaf_hash = leaf_hash(entry)
+    entry.save(force_insert=True)
+    return entry
+
+
+def leaf_bytes(entry: LedgerEntry) -> bytes:
+    """Return the canonical bytes of a leaf: all that it says."""
+    return canonical.dumps(
+        {
+            "id": str(entry.public_id),
+            "domain": entry.domain.slug,
+            "at": entry.at.isoformat(),
+            "actor": f"{entry.actor_kind}:{entry.actor_key}",
+            "via": entry.via,
+            "action": entry.action,
+            "object": f"{entry.object_kind}:{entry.object_key}",
+            "detail": entry.detail,
+            "request": entry.request_id,
+        }
+    )
+
+
+def leaf_hash(entry: LedgerEntry) -> str:
+    """Return the hex RFC 6962 hash of a leaf."""
+    return merkle.leaf(leaf_bytes(entry)).hex()
+
+
+def sequence(*, domain: TrustDomain) -> LedgerHead | None:
+    """Put new leaves in order and sign the head; called by one leased job. Return the new head, if any."""
+    with transaction.atomic():
+        start = LedgerOrder.objects.filter(domain=domain).count()
+        waiting = LedgerEntry.objects.filter(domain=domain, order__isnull=True).order_by("id")[:BATCH]
+        rows = [LedgerOrder(domain=domain, index=start + n, entry=entry) for n, entry in enumerate(waiting)]
+        if not rows and not _unsigned(domain, start):
+            return None
+        LedgerOrder.objects.bulk_create(rows)
+    return _sign(domain)
+
+
+def epoch_of(domain: TrustDomain) -> int:
+    """Return the present epoch: how often this ledger was resumed from a backup."""
+    return LedgerEntry.objects.filter(domain=domain, action="ledger.restored").count()
+
+
+def _unsigned(domain: TrustDomain, size: int) -> bool:
+    return size > 0 and not LedgerHead.objects.filter(domain=domain, epoch=epoch_of(domain), size=size).exists()
+
+
+def _sign(domain: TrustDomain) -> LedgerHead:
+    hashes = LedgerOrder.objects.filter(domain=domain).order_by("index")
+    leaves = [bytes.fromhex(one) for one in hashes.values_list("entry__leaf_hash", flat=True)]
+    head = {
+        "_type": "head",
+        "domain": domain.slug,
+        "epoch": epoch_of(domain),
+        "size": len(leaves),
+        "root": merkle.root(leaves).hex(),
+        "at": clock.now().replace(microsecond=0).isoformat(),
+    }
+    signed = signing.client().sign("head", domain.slug, canonical.dumps(head))
+    journal.append_head({**head, **signed})
+    return LedgerHead.objects.create(
+        domain=domain,
+        epoch=head["epoch"],
+        size=head["size"],
+        root_hash=head["root"],
+        at=head["at"],
+        key_id=signed["keyid"],
+        signature=signed["sig"],
+    )
+
+
+def digest(data: bytes) -> str:
+    """Return the hex SHA-256 of bytes, for details that name a document."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,44 @@
+"""How often each operation may run: a token bucket for each purpose (no purpose can starve another)."""
+
+import time
+from dataclasses import dataclass, field
+
+from pki.kernel.errors import LimitedError
+
+#: operation -> (operations a second in the long run, burst)
+RATES: dict[str, tuple[float, int]] = {
+    "issue_device": (200, 5000),
+    "door_identity": (0.2, 50),
+    "create_authority_key": (0.1, 20),
+    "install_authority": (0.1, 20),
+    "create_online_keys": (0.1, 20),
+    "sign_director": (2000, 20000),
+    "sign_time": (2000, 20000),
+    "sign_snapshot": (5, 200),
+    "sign_timestamp": (5, 200),
+    "sign_head": (20, 200),
+    "public_keys": (200, 2000),
+    "ping": (200, 2000),
+}
+
+
+@dataclass(slots=True)
+class Limits:
+    """The buckets of one signer process."""
+
+    _levels: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def take(self, operation: str) -> None:
+        """Use up one operation.
+
+        Raises:
+            LimitedError: the bucket of this purpose is empty.
+        """
+        rate, burst = RATES[operation]
+        now = time.monotonic()
+        level, at = self._levels.get(operation, (float(burst), now))
+        level = min(float(burst), level + (now - at) * rate)
+        if level < 1:
+            msg = f"Too many {operation} operations; the limit is {rate:g} a second."
+            raise LimitedError(msg, retry_after=round((1 - level) / rate, 3))
+        self._levels[operation] = (level - 1, now)

@@ -1,0 +1,92 @@
+"""What the signer checks before an online key signs a document: type, expiry, and that numbers only grow."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from securesystemslib.formats import encode_canonical
+
+from pki.kernel import canonical, clock
+from pki.kernel.errors import InvalidError
+from pki.vault.store import Vault
+
+MAX_PAYLOAD = 200_000
+#: operation -> (_type, online key, longest life)
+DOCUMENTS: dict[str, tuple[str, str, timedelta]] = {
+    "sign_snapshot": ("snapshot", "snapshot", timedelta(days=7, minutes=5)),
+    "sign_timestamp": ("timestamp", "timestamp", timedelta(hours=1, minutes=5)),
+    "sign_director": ("director", "director", timedelta(hours=1, minutes=5)),
+    "sign_time": ("time", "director", timedelta(0)),
+    "sign_head": ("head", "ledger", timedelta(0)),
+}
+
+
+def check(vault: Vault, operation: str, domain: str, payload: bytes) -> str:
+    """Check a document and return the name of the online key that may sign it.
+
+    Raises:
+        InvalidError: it is not what this operation signs, lives too long, or goes back.
+    """
+    kind, key, life = DOCUMENTS[operation]
+    document = _read(payload, tuf=kind in {"snapshot", "timestamp"})
+    if document.get("_type") != kind:
+        msg = f"This operation signs documents of the type {kind} only."
+        raise InvalidError(msg)
+    if life and not clock.now() < _time(document, "expires") <= clock.now() + life:
+        msg = f"A {kind} may live at most {life}."
+        raise InvalidError(msg)
+    if kind == "time" and abs(clock.now() - _time(document, "now")) > timedelta(seconds=5):
+        msg = "The signer does not sign another time than its own."
+        raise InvalidError(msg)
+    if kind in {"snapshot", "timestamp"}:
+        _only_forward(vault, domain, kind, document)
+    if kind == "head":
+        _one_root_a_size(vault, domain, document)
+    return key
+
+
+def _read(payload: bytes, *, tuf: bool) -> dict[str, Any]:
+    if len(payload) > MAX_PAYLOAD:
+        msg = f"A document of {len(payload)} bytes is not signed; at most {MAX_PAYLOAD}."
+        raise InvalidError(msg)
+    document = canonical.loads(payload, max_bytes=MAX_PAYLOAD)
+    if not isinstance(document, dict):
+        msg = "Only JSON objects are signed."
+        raise InvalidError(msg)
+    again = encode_canonical(document).encode() if tuf else canonical.dumps(document)
+    if again != payload:
+        msg = "The document is not in its canonical form."
+        raise InvalidError(msg)
+    return document
+
+
+def _time(document: dict[str, Any], name: str) -> datetime:
+    try:
+        return datetime.fromisoformat(str(document[name]))
+    except (KeyError, ValueError) as error:
+        msg = f"The document needs an RFC 3339 time `{name}`."
+        raise InvalidError(msg) from error
+
+
+def _only_forward(vault: Vault, domain: str, kind: str, document: dict[str, Any]) -> None:
+    version = document.get("version")
+    last = int(vault.read_fact(domain, f"{kind}.version") or 0)
+    if not isinstance(version, int) or version <= last:
+        msg = f"The {kind} must have a version above {last}."
+        raise InvalidError(msg)
+    vault.write_fact(domain, f"{kind}.version", str(version).encode())
+
+
+def _one_root_a_size(vault: Vault, domain: str, head: dict[str, Any]) -> None:
+    """Never sign two different trees of one size in one epoch, nor a smaller one."""
+    last = json.loads(vault.read_fact(domain, "ledger.head") or b'{"epoch":0,"size":0,"root":""}')
+    epoch, size, root = head.get("epoch"), head.get("size"), head.get("root")
+    if not isinstance(epoch, int) or not isinstance(size, int) or not isinstance(root, str):
+        msg = "A ledger head has epoch, size and root."
+        raise InvalidError(msg)
+    grows = epoch > last["epoch"] or (epoch == last["epoch"] and size > last["size"])
+    same = (epoch, size, root) == (last["epoch"], last["size"], last["root"])
+    if not grows and not same:
+        msg = f"The signer has signed epoch {last['epoch']}, size {last['size']} already and does not go back."
+        raise InvalidError(msg)
+    vault.write_fact(domain, "ledger.head", json.dumps({"epoch": epoch, "size": size, "root": root}).encode())

@@ -1,0 +1,93 @@
+"""Private keys in files: one folder a domain, PKCS#8 encrypted at rest, readable by the owner only."""
+
+import re
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from pki.kernel import files
+from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
+
+type_of_key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
+
+
+class Vault:
+    """The signer's keys and the small public facts that stand beside them.
+
+    Args:
+        folder: ``FLEET_DIR/keys``.
+        passphrase: encrypts every key file.
+    """
+
+    def __init__(self, folder: Path, passphrase: bytes) -> None:
+        self._folder = files.private_folder(folder)
+        self._passphrase = passphrase
+        self._open: dict[Path, type_of_key] = {}
+
+    def create(self, domain: str, name: str, key: type_of_key) -> None:
+        """Keep a new key.
+
+        Raises:
+            ConflictError: there is one of that name.
+        """
+        path = self._path(domain, f"{name}.key")
+        if path.exists():
+            msg = f"The key {name} of {domain} exists already."
+            raise ConflictError(msg)
+        data = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(self._passphrase),
+        )
+        files.write_private(path, data)
+        self._open[path] = key
+
+    def has(self, domain: str, name: str) -> bool:
+        """Say whether there is a key of that name."""
+        return self._path(domain, f"{name}.key").exists()
+
+    def authority(self, domain: str, name: str) -> ec.EllipticCurvePrivateKey:
+        """Return a CA key (P-256)."""
+        key = self._load(domain, name)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            msg = f"The key {name} is not a CA key."
+            raise InvalidError(msg)
+        return key
+
+    def online(self, domain: str, name: str) -> ed25519.Ed25519PrivateKey:
+        """Return an online metadata key (Ed25519)."""
+        key = self._load(domain, name)
+        if not isinstance(key, ed25519.Ed25519PrivateKey):
+            msg = f"The key {name} is not a metadata key."
+            raise InvalidError(msg)
+        return key
+
+    def write_fact(self, domain: str, name: str, data: bytes) -> None:
+        """Keep a public fact beside the keys: a certificate, the last version signed."""
+        files.write_private(self._path(domain, name), data)
+
+    def read_fact(self, domain: str, name: str) -> bytes | None:
+        """Return a fact, or None."""
+        path = self._path(domain, name)
+        return path.read_bytes() if path.exists() else None
+
+    def _load(self, domain: str, name: str) -> type_of_key:
+        path = self._path(domain, f"{name}.key")
+        if path not in self._open:
+            if not path.exists():
+                msg = f"The signer holds no key {name} for {domain}; run the key ceremony first."
+                raise NotFoundError(msg)
+            key = serialization.load_pem_private_key(path.read_bytes(), self._passphrase)
+            if not isinstance(key, type_of_key):
+                msg = f"The key {name} has an unexpected type."
+                raise InvalidError(msg)
+            self._open[path] = key
+        return self._open[path]
+
+    def _path(self, domain: str, name: str) -> Path:
+        if not _NAME.fullmatch(domain) or not _NAME.fullmatch(name.rsplit(".", 1)[0]):
+            msg = "Names of domains and keys hold small letters, digits and hyphens."
+            raise InvalidError(msg)
+        return files.private_folder(self._folder / domain) / name

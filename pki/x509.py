@@ -1,0 +1,212 @@
+"""Certificates and requests as this CA reads and builds them (RFC 5280, RFC 2986). Plain values, no I/O."""
+
+import ipaddress
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from pki.errors import CsrError
+from pki.kernel.errors import InvalidError
+from pki.profiles import DEVICE, DOOR, Profile
+
+MAX_CSR = 8192
+MAX_NAME = 64
+URN = "urn:muster:device:{domain}:{key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An issuing CA in the signer's hand: its certificate and its private key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a certificate names: built by the CA, never copied from a request.
+
+    Args:
+        common_name: for people only.
+        names: the subject alternative names.
+        key: the public key.
+    """
+
+    common_name: str
+    names: tuple[x509.GeneralName, ...]
+    key: ec.EllipticCurvePublicKey
+
+
+def parse_csr(der: bytes) -> x509.CertificateSigningRequest:
+    """Read a certificate request and check that its key signed it.
+
+    Raises:
+        CsrError: too long, not DER, not a P-256 key, or the signature is not by that key.
+    """
+    if len(der) > MAX_CSR:
+        msg = f"The certificate request has {len(der)} bytes; at most {MAX_CSR} are read."
+        raise CsrError(msg)
+    try:
+        csr = x509.load_der_x509_csr(der)
+        key = csr.public_key()
+        proved = csr.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        msg = "This is not a PKCS#10 certificate request in DER."
+        raise CsrError(msg) from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        msg = "The key must be an elliptic curve key on P-256 (prime256v1); make a new key and request."
+        raise CsrError(msg)
+    if not proved:
+        msg = "The request is not signed by the key that it names; sign it with the device's own key."
+        raise CsrError(msg)
+    return csr
+
+
+def csr_key(csr: x509.CertificateSigningRequest) -> ec.EllipticCurvePublicKey:
+    """Return the P-256 key of a request that ``parse_csr`` has accepted."""
+    key = csr.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        msg = "The key must be an elliptic curve key on P-256."
+        raise CsrError(msg)
+    return key
+
+
+def spki_sha256(key: ec.EllipticCurvePublicKey) -> str:
+    """Return the hex SHA-256 of a public key's SubjectPublicKeyInfo."""
+    digest = hashes.Hash(hashes.SHA256())
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    digest.update(der)
+    return digest.finalize().hex()
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Return the hex SHA-256 of a certificate."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def device_urn(domain: str, key: str) -> str:
+    """Return the name under which a certificate knows a device."""
+    return URN.format(domain=domain, key=key)
+
+
+def device_subject(domain: str, key: str, name: str, public: ec.EllipticCurvePublicKey) -> Subject:
+    """Return the subject of a device: URI SAN and dNSName from its public id, common name for people."""
+    names = (
+        x509.UniformResourceIdentifier(device_urn(domain, key)),
+        x509.DNSName(f"{key}.{domain}.device.invalid"),
+    )
+    return Subject(name[:MAX_NAME], names, public)
+
+
+def door_subject(host_names: list[str], public: ec.EllipticCurvePublicKey) -> Subject:
+    """Return the subject of a door: the names and addresses under which it is reached.
+
+    Raises:
+        InvalidError: no name, or more than twenty.
+    """
+    if not 0 < len(host_names) <= 20:  # noqa: PLR2004  because twenty names are plenty for one server
+        msg = "A door needs between 1 and 20 host names; set FLEET_HOST_NAMES."
+        raise InvalidError(msg)
+    return Subject(host_names[0][:MAX_NAME], tuple(_host(name) for name in host_names), public)
+
+
+def issue(issuer: Issuer, profile: Profile, subject: Subject, now: datetime, until: datetime) -> x509.Certificate:
+    """Build and sign one end-entity certificate; never past the issuer's own end.
+
+    Args:
+        issuer: certificate and key of the issuing CA.
+        profile: decides key usage; nothing of a request does.
+        subject: whom it names.
+        now: aware time of issue.
+        until: wished end; cut to the profile's validity and to the issuer's end.
+    """
+    parent = issuer.certificate
+    end = min(until, now + profile.validity, parent.not_valid_after_utc)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.common_name)]))
+        .issuer_name(parent.subject)
+        .public_key(subject.key)
+        .serial_number(random_serial())
+        .not_valid_before(max(now - profile.backdate, parent.not_valid_before_utc))
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_digital_signature(), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([profile.usage]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(subject.names), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject.key), critical=False)
+        .add_extension(_authority_key(parent), critical=False)
+    )
+    return builder.sign(issuer.key, hashes.SHA256())
+
+
+def authority_csr(key: ec.EllipticCurvePrivateKey, name: str) -> x509.CertificateSigningRequest:
+    """Return the request of an issuing CA, to be carried to the offline root."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:MAX_NAME])])
+    return x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+
+
+def check_authority(certificate: x509.Certificate, root: x509.Certificate, key: object, now: datetime) -> None:
+    """Make sure that a certificate is an issuing CA's, under this root, for this key, and in time.
+
+    Raises:
+        InvalidError: it names what is wrong.
+    """
+    constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    problems = {
+        "it is not a CA with path length 0": not (constraints.value.ca and constraints.value.path_length == 0),
+        "its basicConstraints are not critical": not constraints.critical,
+        "it may not sign certificates": not usage.key_cert_sign,
+        "it is for another key than the signer's": certificate.public_key() != key,
+        "it is not valid now": not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc,
+    }
+    try:
+        certificate.verify_directly_issued_by(root)
+        root.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        problems["it does not chain to the root given, or that root is not self-signed"] = True
+    found = [text for text, wrong in problems.items() if wrong]
+    if found:
+        msg = f"The issuing CA's certificate is refused: {'; '.join(found)}."
+        raise InvalidError(msg)
+
+
+def random_serial() -> int:
+    """Return 20 octets of randomness as a positive serial number (RFC 5280, 4.1.2.2)."""
+    return int.from_bytes(secrets.token_bytes(20), "big") >> 1 | (1 << 152)
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _authority_key(parent: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    identifier = parent.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+
+
+def _digital_signature() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+PROFILES = {profile.name: profile for profile in (DEVICE, DOOR)}

@@ -1,0 +1,31 @@
+"""What every test gets: both databases allowed, and on PostgreSQL only what touches a database runs."""
+
+import os
+
+import pytest
+
+pytest_plugins: list[str] = []
+
+
+def pytest_collection_modifyitems(config, items):
+    """Open both databases to tests that ask for one; on PostgreSQL leave out what needs none."""
+    wanted, left = [], []
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        uses_database = item.get_closest_marker("django_db") or fixtures & {"db", "transactional_db"}
+        if os.environ.get("MUSTER_TEST_DATABASE") == "postgresql" and not uses_database:
+            left.append(item)
+        else:
+            wanted.append(item)
+        for marker in item.iter_markers("django_db"):
+            marker.kwargs.setdefault("databases", ["default", "telemetry"])
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = wanted
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_environment(monkeypatch):
+    """Keep the machine's own settings out of tests."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
