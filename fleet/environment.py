@@ -66,7 +66,8 @@ def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
     if not url:
         fallback.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         synchronous = "FULL" if durable else "NORMAL"
-        pragmas = f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;"
+        # Temporary tables stay in memory: a confined door may not write where SQLite would put them.
+        pragmas = f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA temp_store=MEMORY;"
         options = {"init_command": pragmas, "transaction_mode": "IMMEDIATE", "timeout": 20}
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(fallback), "OPTIONS": options}
     parts = urlsplit(url)

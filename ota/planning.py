@@ -94,14 +94,14 @@ def assign(seed: str, devices: Sequence[str], waves: Sequence[WavePlan]) -> list
     """Spread devices over waves, in an order that is random but the same for one seed.
 
     Args:
-        seed: the rollout's public id.
-        devices: keys.
+        seed: the rollout's name.
+        devices: names.
         waves: cumulative plans.
 
     Returns:
-        The keys of each wave; every device is in exactly one.
+        The names of each wave; every device is in exactly one.
     """
-    order = sorted(devices, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
+    order = sorted(devices, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     spread, start = [], 0
     for wave in waves:
         end = max(start, wave.reach(len(order)))

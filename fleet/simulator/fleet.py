@@ -1,5 +1,6 @@
 """Run the devices of a plan, a thread each, and keep a status file that tells how they are."""
 
+import hashlib
 import json
 import logging
 import random
@@ -136,6 +137,7 @@ class Fleet:
             self._mirror = HostileMirror(self._attackers_copy)
         return self._mirror.address
 
-    def _attackers_copy(self, _digest: str) -> bytes:
-        """Return the image as the attacker has it: any file beside the plan that is named like one."""
-        return (self.plan.folder / "attackers-copy.bin").read_bytes()
+    def _attackers_copy(self, digest: str) -> bytes | None:
+        """Return the image as the attacker has it, when it is the one that is asked for."""
+        data = (self.plan.folder / "attackers-copy.bin").read_bytes()
+        return data if hashlib.sha256(data).hexdigest() == digest else None

@@ -6,19 +6,20 @@ from collections.abc import Callable
 
 
 class HostileMirror:
-    """Serves, for any digest, the image with flipped payload bits.
+    """Serves, for a digest that it knows, the image with flipped payload bits.
 
     Args:
-        images: returns the true bytes for a digest as the attacker has them, or a length to fill.
+        images: returns the true bytes for a digest if the attacker has a copy of them, else None.
     """
 
-    def __init__(self, images: Callable[[str], bytes]) -> None:
+    def __init__(self, images: Callable[[str], bytes | None]) -> None:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                data = tamper(images(self.path.strip("/")))
-                self.send_response(200)
+                known = images(self.path.strip("/"))
+                data = tamper(known) if known else b""
+                self.send_response(200 if known else 404)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

@@ -176,15 +176,15 @@ def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
         if reason:
             excluded.setdefault(reason, []).append(device.name)
         else:
-            chosen[device.key] = device
+            chosen[device.name] = device
     if not chosen:
         why = "; ".join(f"{len(names)} because {reason}" for reason, names in excluded.items())
         msg = f"No device is left to roll out to: {why or 'none is enrolled'}."
         raise ConflictError(msg)
-    spread = planning.assign(str(rollout.public_id), sorted(chosen), waves)
-    for wave, keys in zip(rollout.waves.all(), spread, strict=True):
-        for key in keys:
-            assignments.schedule(rollout=rollout, wave=wave, device=chosen[key], bundle=bundle)
+    spread = planning.assign(rollout.name, sorted(chosen), waves)
+    for wave, names in zip(rollout.waves.all(), spread, strict=True):
+        for name in names:
+            assignments.schedule(rollout=rollout, wave=wave, device=chosen[name], bundle=bundle)
     rollout.excluded = {
         reason: {"count": len(names), "devices": names[:PERMILLE]} for reason, names in excluded.items()
     }

@@ -9,13 +9,14 @@ same user from reading this one's memory.
 import ctypes
 import os
 import resource
+import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH_BENEATH = 1
-_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REFER, _TRUNCATE, _IOCTL_DEVICE = 1 << 13, 1 << 14, 1 << 15
 _BASE_RIGHTS = (1 << 13) - 1
@@ -66,6 +67,11 @@ def undumpable() -> None:
     """Keep other processes of the same user from reading this one's memory or making it dump core."""
     _prctl(_PR_SET_DUMPABLE, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def die_with_parent() -> None:
+    """Get SIGTERM when the process that started this one is gone, however it went."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def limits(*, cpu_s: int, address_space: int, file_size: int, processes: int = 64) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pki.errors import SignerError
-from pki.kernel.errors import DeniedError, InvalidError, LimitedError, NotFoundError
 from pki.kernel import files
+from pki.kernel.errors import DeniedError, InvalidError, LimitedError, NotFoundError
 from pki.signer import frames
 
 _KINDS = {error.kind: error for error in (DeniedError, InvalidError, LimitedError, NotFoundError)}

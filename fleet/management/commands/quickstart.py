@@ -19,6 +19,7 @@ from fleet.management.quickstart.summary import Times, summary
 from fleet.management.quickstart.voice import Voice
 from pki.kernel.errors import DomainError
 
+STOPPED = "The story was stopped before its end."
 OPERATOR_PORT, DEVICE_PORT = 8443, 8444
 LEAST_DEVICES, MOST_DEVICES = 20, 2000
 DEMO = {
@@ -52,14 +53,16 @@ class Command(BaseCommand):
         processes = Processes(folder, {})
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            ended = processes.end_leftovers()
-            if ended:
+            if ended := processes.end_leftovers():
                 voice.note(f"Ended {ended} processes of an earlier run in this folder.")
+            self._reset(folder, options)
             self._tell(folder, processes, voice, options)
         except DomainError as error:
             raise CommandError(error.detail) from error
         except KeyboardInterrupt:
             voice.note("Stopped; run it again to go on.")
+            if options["headless"]:
+                raise CommandError(STOPPED, returncode=130) from None
         finally:
             processes.stop()
 
@@ -69,12 +72,14 @@ class Command(BaseCommand):
             raise CommandError(msg)
         usual = ROOT / "var" if options["no_demo"] else ROOT / "var" / f"demo-{options['seed']}-{options['devices']}"
         folder: Path = (options["dir"] or usual).resolve()
+        return folder
+
+    def _reset(self, folder: Path, options: dict[str, Any]) -> None:
         if options["reset"] and folder.exists():
             if options["no_demo"] or not (folder / "fleet.env").exists():
                 msg = f"--reset removes the folder of a demo only; {folder} is none. Remove it by hand if you mean it."
                 raise CommandError(msg)
             shutil.rmtree(folder)
-        return folder
 
     def _tell(self, folder: Path, processes: Processes, voice: Voice, options: dict[str, Any]) -> None:
         voice.title("1. A set-up of its own")

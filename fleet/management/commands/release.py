@@ -1,4 +1,4 @@
-"""``manage.py release online-keys | root | prepare | submit | publish``: what officers and the server exchange by files."""
+"""``manage.py release``: what officers and the server exchange by files."""
 
 import json
 from pathlib import Path

@@ -54,7 +54,7 @@ def choose(folder: Path, operator_port: int, device_port: int, voice: Voice) -> 
     """Make the folder, take the next free ports when the wanted ones are taken, and say so."""
     files.private_folder(folder)
     operator = free_port(operator_port)
-    device = free_port(max(device_port, operator + 1) if device_port == operator else device_port)
+    device = free_port(max(device_port, operator + 1) if operator != operator_port else device_port)
     for name, wanted, got in (("operator", operator_port, operator), ("device", device_port, device)):
         if wanted != got:
             voice.note(f"Port {wanted} is taken; the {name} door listens on {got}.")

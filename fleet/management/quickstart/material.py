@@ -230,6 +230,6 @@ def _download(line: str, digest: str) -> Path:
     found = _cached(digest)
     if found is None:
         said = " ".join(done.stderr.strip().splitlines()[-2:])
-        msg = f"The package index did not give {line.split()[0]}: {said}. Check the network and run again."
+        msg = f"The package index did not give {line.split(maxsplit=1)[0]}: {said}. Check the network and run again."
         raise UnavailableError(msg)
     return found

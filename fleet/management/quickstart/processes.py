@@ -1,6 +1,5 @@
 """Start the story's processes so that none outlives it, and end what a killed run left behind."""
 
-import ctypes
 import json
 import os
 import signal
@@ -13,10 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.environment import ROOT
+from pki.kernel import confine
 from pki.kernel.errors import UnavailableError
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(slots=True)
@@ -65,7 +62,7 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  because no thread runs yet when children start
+                preexec_fn=confine.die_with_parent,  # noqa: PLW1509  because no thread runs yet when children start
             )
         self._remember()
 
@@ -124,10 +121,6 @@ def free_port(wanted: int, host: str = "127.0.0.1") -> int:
                 return port
     msg = f"The ports {wanted} to {wanted + 99} are all taken; set FLEET_OPERATOR_PORT and FLEET_DEVICE_PORT."
     raise UnavailableError(msg)
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _is_ours(pid: int, folder: Path) -> bool:

@@ -13,11 +13,14 @@ from fleet.management.quickstart.processes import Processes
 from fleet.management.quickstart.releasing import Published
 from fleet.management.quickstart.rest import Rest
 from fleet.management.quickstart.voice import Voice
+from ota import planning
+from ota.planning import WavePlan
 from pki.kernel import files
 from pki.kernel.errors import UnavailableError
 
 FIRMWARE, MODEL = "firmware-1.2.4", "model-okay-nabu"
 LEARN_TICKS = 60
+WAVES: list[dict[str, int]] = [{"count": 1, "soak_s": 2}, {"share": 250, "soak_s": 3}, {"share": 1000}]
 PATIENCE = 150.0
 
 
@@ -39,7 +42,9 @@ class Cast:
 def cast(devices: int, seed: int) -> Cast:
     """Return the cast of a seed."""
     names = {f"{KINDS[n % len(KINDS)].name}-{n + 1:04}": n % len(KINDS) for n in range(devices)}
-    faulty, targeted = random.Random(seed).sample(sorted(names), 2)  # noqa: S311  because a story shall repeat itself
+    # Both are in the last wave: a lone first device that fails would end the rollout before it began.
+    last = planning.assign(FIRMWARE, sorted(names), [WavePlan(**wave) for wave in WAVES])[-1]
+    faulty, targeted = random.Random(seed).sample(sorted(last), 2)  # noqa: S311  because a story shall repeat itself
     return Cast(names, faulty, targeted)
 
 
@@ -80,7 +85,7 @@ def roll_out(rest: Rest, name: str, release: Published, soak_s: int) -> str:
     if rows:
         rollout = rows[0]
     else:
-        waves = [{"count": 1, "soak_s": 2}, {"share": 250, "soak_s": 3}, {"share": 1000, "soak_s": soak_s}]
+        waves = [*WAVES[:-1], {**WAVES[-1], "soak_s": soak_s}]
         plan = {"name": name, "release": release.release, "waves": waves}
         rollout = rest.post("/rollouts", {**plan, "success_permille": 900, "error_permille": 100})
     if rollout["state"] == "draft":

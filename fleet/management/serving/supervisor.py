@@ -16,6 +16,7 @@ from pathlib import Path
 from django.db import connections
 
 from fleet.environment import ROOT
+from pki.kernel import confine
 from pki.kernel.errors import UnavailableError
 from pki.signer.client import listening
 
@@ -102,7 +103,13 @@ class Supervisor:
 def spawn(*arguments: str, role: str) -> int:
     """Start one of our programs and return its process id; ``role`` is how it meets the signer."""
     environment = {**os.environ, "FLEET_SIGNER_ROLE": role}
-    child = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=confine.die_with_parent,  # noqa: PLW1509  because the supervisor has no threads
+    )
     return child.pid
 
 
@@ -112,6 +119,7 @@ def fork(serve: Callable[[], None], role: str) -> int:
     pid = os.fork()
     if pid:
         return pid
+    confine.die_with_parent()
     os.environ["FLEET_SIGNER_ROLE"] = role
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
