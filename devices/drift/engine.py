@@ -7,6 +7,7 @@ is no object and no loop a device. A device that did not report in a tick keeps 
 import io
 import zlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,7 @@ class Shard:
         """
         a = self.arrays
         present = ~np.isnan(x)
-        reported = present.any(axis=1)
+        reported: Flags = np.asarray(present.any(axis=1))
         self._changed(cohort, reported)
         y = np.where(present, forward(np.nan_to_num(x)), 0.0)
         first = present & (self.n == 0)[:, None]
@@ -150,7 +151,8 @@ class Shard:
     def dumps(self) -> bytes:
         """Return the state as bytes with a checksum."""
         buffer = io.BytesIO()
-        np.savez(buffer, device=self.device, n=self.n, hold=self.hold, cohort=self.cohort, **self.arrays)
+        whole: dict[str, Any] = {"device": self.device, "n": self.n, "hold": self.hold, "cohort": self.cohort}
+        np.savez(buffer, **whole | self.arrays)
         data = buffer.getvalue()
         return zlib.crc32(data).to_bytes(4, "big") + data
 

@@ -50,81 +50,86 @@ def tick(*, domain: TrustDomain) -> list[Incident]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """One tick of one domain: its number, the raw values, and which row belongs to which device."""
+
+    number: int
+    members: dict[int, _Member]
+    row_of: dict[int, int]
+    x: Array
+
+
 def _one(
     domain: TrustDomain, number: int, members: dict[int, _Member], shard: Shard, novelty: Novelty
 ) -> list[Incident]:
-    samples = list(
-        Sample.objects.filter(tick=number, device_id__in=members).values_list("device_id", "metric", "value")
-    )
+    rows = Sample.objects.filter(tick=number, device_id__in=members)
+    samples = list(rows.values_list("device_id", "metric", "value"))
     if not samples:
         return []
     shard.admit(np.unique(np.array([row[0] for row in samples], np.int64)))
-    row_of = {int(device): row for row, device in enumerate(shard.device)}
-    x = np.full((len(row_of), len(METRICS)), np.nan)
+    now = _Tick(number, members, {int(device): row for row, device in enumerate(shard.device)}, _empty(shard))
     for device, metric, value in samples:
         if metric in _COLUMNS:
-            x[row_of[device], _COLUMNS[metric]] = value
-    cohort = np.array([_number(members[device].cohort) for device in row_of if device in members], np.int64)
-    open_now = set(
-        Incident.objects.filter(domain=domain, state=Incident.State.OPEN).values_list("device_id", flat=True)
-    )
-    frozen = np.array([device in open_now for device in row_of])
+            now.x[now.row_of[device], _COLUMNS[metric]] = value
+    # A device that is out of service keeps its row; it reports nothing, so its cohort does not matter.
+    cohort = np.array([_number(members[d].cohort) if d in members else 0 for d in now.row_of], np.int64)
+    opened = Incident.objects.filter(domain=domain, state=Incident.State.OPEN).values_list("device_id", flat=True)
+    frozen = np.isin(shard.device, np.array(list(opened), np.int64))
     hours = settings.FLEET_DRIFT_TICK_S / 3600
-    step = shard.step(x, cohort, frozen, settings.FLEET_DRIFT_LEARN_TICKS, hours)
-    strange = _strange(number, members, shard, novelty, row_of)
-    return _raise(domain, number, members, row_of, x, step, strange)
+    step = shard.step(now.x, cohort, frozen, settings.FLEET_DRIFT_LEARN_TICKS, hours)
+    return _raise(domain, now, step, _strange(now, shard, novelty))
 
 
-def _strange(
-    number: int, members: dict[int, _Member], shard: Shard, novelty: Novelty, row_of: dict[int, int]
-) -> dict[int, list[str]]:
+def _empty(shard: Shard) -> Array:
+    return np.full((shard.device.size, len(METRICS)), np.nan)
+
+
+def _strange(now: _Tick, shard: Shard, novelty: Novelty) -> dict[int, list[str]]:
     seen: dict[int, set[str]] = defaultdict(set)
-    for device, key in Observation.objects.filter(tick=number, device_id__in=members).values_list("device_id", "key"):
+    rows = Observation.objects.filter(tick=now.number, device_id__in=now.members)
+    for device, key in rows.values_list("device_id", "key"):
         seen[device].add(key)
     found = {}
     for device, keys in seen.items():
-        if device not in row_of:
+        if device not in now.row_of:
             continue
-        learning = int(shard.n[row_of[device]]) <= settings.FLEET_DRIFT_LEARN_TICKS
-        hardware = members[device].device.hardware_model.name
+        learning = int(shard.n[now.row_of[device]]) <= settings.FLEET_DRIFT_LEARN_TICKS
+        hardware = now.members[device].device.hardware_model.name
         if strange := novelty.see(device, hardware, frozenset(keys), learning=learning):
             found[device] = strange
     return found
 
 
-def _raise(
-    domain: TrustDomain,
-    number: int,
-    members: dict[int, _Member],
-    row_of: dict[int, int],
-    x: Array,
-    step: Step,
-    strange: dict[int, list[str]],
-) -> list[Incident]:
+def _raise(domain: TrustDomain, now: _Tick, step: Step, strange: dict[int, list[str]]) -> list[Incident]:
     theta = threshold(settings.FLEET_DRIFT_TICK_S / 3600)
-    opened = datetime.fromtimestamp(number * settings.FLEET_DRIFT_TICK_S, UTC).isoformat()
+    opened = datetime.fromtimestamp(now.number * settings.FLEET_DRIFT_TICK_S, UTC).isoformat()
     actor = actors.system(domain.slug, "drift")
     found = []
-    for device, row in row_of.items():
+    for device, row in now.row_of.items():
         numeric = float(step.score[row]) > theta
-        if not (numeric or device in strange) or device not in members:
+        if not (numeric or device in strange) or device not in now.members:
             continue
-        member = members[device]
-        kin = {
-            one.device.name: row_of[key]
-            for key, one in members.items()
-            if one.cohort == member.cohort and key in row_of
-        }
+        member = now.members[device]
         case = explain.Case(member.device.name, member.cohort, row, opened, theta, strange.get(device, []))
         found.append(
             incidents.raise_for(
                 actor=actor,
                 device=member.device,
                 severity="high" if numeric and device in strange else "medium",
-                explanation=explain.record(case, step, x, kin),
+                explanation=explain.record(case, step, now.x, _kin(now, member)),
             )
         )
     return found
+
+
+def _kin(now: _Tick, member: _Member) -> dict[str, int]:
+    """Return the rows of the device's cohort by name."""
+    return {
+        one.device.name: now.row_of[key]
+        for key, one in now.members.items()
+        if one.cohort == member.cohort and key in now.row_of
+    }
 
 
 def _members(domain: TrustDomain) -> dict[int, _Member]:

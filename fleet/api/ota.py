@@ -113,7 +113,7 @@ class RolloutIn(Input):
 class WaveOut(Output):
     """How a wave stands."""
 
-    label = serializers.CharField(source="wave.label")
+    wave = serializers.CharField(source="wave.label")
     state = serializers.CharField(source="wave.state")
     gate = serializers.CharField(source="wave.gate")
     soak_s = serializers.IntegerField(source="wave.soak_s")

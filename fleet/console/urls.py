@@ -1,16 +1,40 @@
 """The console's map."""
 
-from django.urls import path
+from django.urls import path, re_path
 
-from fleet.console import people
+from fleet.console import bundles, devices, events, incidents, ledger, overview, people, rollouts
 
 app_name = "console"
 ID = r"(?P<public_id>[0-9a-f-]{36})"
 
 urlpatterns = [
+    path("", overview.overview, name="overview"),
     path("sign-in", people.sign_in, name="sign-in"),
     path("sign-in/link/<str:word>", people.follow_link, name="link"),
     path("set-up/password", people.set_up_password, name="set-up-password"),
     path("set-up/totp", people.set_up_totp, name="set-up-totp"),
     path("sign-out", people.sign_out, name="sign-out"),
+    path("devices", devices.index, name="devices"),
+    re_path(rf"^devices/{ID}$", devices.detail, name="device"),
+    re_path(
+        rf"^devices/{ID}/(?P<verb>quarantine|release|suspend|resume|retire|revoke)$",
+        devices.confirm,
+        name="device-act",
+    ),
+    path("tokens", devices.token_list, name="tokens"),
+    path("tokens/make", devices.token_make, name="token-make"),
+    re_path(rf"^tokens/{ID}/withdraw$", devices.token_withdraw, name="token-withdraw"),
+    path("incidents", incidents.index, name="incidents"),
+    re_path(rf"^incidents/{ID}$", incidents.detail, name="incident"),
+    re_path(rf"^incidents/{ID}/close$", incidents.close, name="incident-close"),
+    path("bundles", bundles.index, name="bundles"),
+    re_path(rf"^bundles/{ID}$", bundles.detail, name="bundle"),
+    re_path(rf"^bundles/{ID}/(?P<verb>prepare|publish)$", bundles.step, name="bundle-step"),
+    path("rollouts", rollouts.index, name="rollouts"),
+    path("rollouts/plan", rollouts.plan, name="rollout-plan"),
+    re_path(rf"^rollouts/{ID}$", rollouts.detail, name="rollout"),
+    re_path(rf"^rollouts/{ID}/devices$", rollouts.members, name="rollout-devices"),
+    re_path(rf"^rollouts/{ID}/(?P<verb>start|pause|resume|abort)$", rollouts.step, name="rollout-step"),
+    re_path(rf"^events/rollouts/{ID}$", events.rollout, name="rollout-events"),
+    path("ledger", ledger.index, name="ledger"),
 ]

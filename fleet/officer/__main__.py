@@ -42,6 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--csr", type=Path, required=True)
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true")
+    _signing(act)
+    return parser
+
+
+def _signing(act: Callable[..., argparse.ArgumentParser]) -> None:
     made = act("tuf-root", _tuf_root, "make and sign the first TUF root")
     made.add_argument("--officer", type=Path, action="append", required=True)
     made.add_argument("--online", type=Path, required=True)
@@ -57,7 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--in", dest="prepared", type=Path, required=True)
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true", help="do not ask")
-    return parser
 
 
 def _keygen(given: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata, Role, Root, Targets
 from tuf.api.serialization.json import JSONSerializer
 
@@ -30,7 +29,7 @@ def root(officers: list[Path], online: dict[str, dict[str, Any]], signers: list[
     people = dict(keys.officer(path) for path in officers)
     known = {key.keyid: key for key in people.values()}
     roles = {"root": list(known), "targets": list(known)}
-    held: dict[str, SSlibKey] = {}
+    held: dict[str, Any] = {}
     for name in ("snapshot", "timestamp"):
         key = keys.public_key(online[name]["keyid"], online[name])
         held[key.keyid] = key

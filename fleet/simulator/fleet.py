@@ -44,6 +44,7 @@ class Simulated:
             "misbehaving": self.misbehaving,
             "shut_out": self.shut_out,
             "errors": self.errors,
+            "ticks": self.ticks,
         }
 
 
@@ -54,6 +55,7 @@ class Fleet:
         self.plan = plan
         self.stopped = threading.Event()
         self._mirror: HostileMirror | None = None
+        self._ticks = self._earlier_ticks()
         self.devices = [self._device(number, one) for number, one in enumerate(plan.devices)]
 
     def run(self) -> None:
@@ -92,7 +94,14 @@ class Fleet:
         for component, image in one.images.items():
             agent.provision(component, *load_image(Path(image)))
         randomness = random.Random(seed)  # noqa: S311  because a simulation shall repeat itself
-        return Simulated(one, agent, Behaviour(one.hardware, randomness))
+        return Simulated(one, agent, Behaviour(one.hardware, randomness), self._ticks.get(one.name, 0))
+
+    def _earlier_ticks(self) -> dict[str, int]:
+        """Return how often each device reported before this simulator was started again."""
+        path = self.plan.folder / "status.json"
+        if not path.exists():
+            return {}
+        return {name: int(one.get("ticks", 0)) for name, one in json.loads(path.read_text()).items()}
 
     def _live(self, device: Simulated) -> None:
         poll_at = tick_at = time.monotonic()

@@ -40,7 +40,7 @@ def shut(read: Iterable[Path], scratch: Path) -> list[str]:
 def _no_network() -> bool:
     """Move into a network namespace that holds nothing; False where the system does not allow it."""
     libc = ctypes.CDLL(None, use_errno=True)
-    return libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0
+    return bool(libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
 
 
 def _threads_of_user() -> int:

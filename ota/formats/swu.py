@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003  because the child process runs this file without a type checker
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -128,7 +129,18 @@ def _verify(case: Case, description: bytes, signature: bytes) -> str:
     sig.write_bytes(signature)
     for anchor in case.anchors:
         ca.write_text(anchor.pem)
-        command = [openssl, "cms", "-verify", "-binary", "-inform", "DER", "-in", sig, "-content", content]
+        command: list[str | Path] = [
+            openssl,
+            "cms",
+            "-verify",
+            "-binary",
+            "-inform",
+            "DER",
+            "-in",
+            sig,
+            "-content",
+            content,
+        ]
         command += ["-CAfile", ca, "-no-CApath", "-no-CAstore", "-partial_chain", "-purpose", "any"]
         command += ["-attime", str(case.at), "-signer", leaf, "-out", "/dev/null"]
         done = subprocess.run(command, capture_output=True, timeout=20, check=False)  # noqa: S603  because the command is fixed and its inputs are files

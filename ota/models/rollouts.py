@@ -60,6 +60,7 @@ class Wave(models.Model):
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
     gate = models.CharField(max_length=300, blank=True)
     opened_at = models.DateTimeField(null=True)
+    checked_at = models.DateTimeField(null=True)
     done_at = models.DateTimeField(null=True)
 
     class Meta:

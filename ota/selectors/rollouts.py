@@ -12,7 +12,7 @@ from pki.kernel.errors import InvalidError, NotFoundError
 
 Status = Assignment.Status
 #: how the many statuses are shown to people
-GROUPS = {
+GROUPS: dict[str, str] = {
     Status.WAITING: "waiting",
     Status.SCHEDULED: "offered",
     Status.RETRIEVED: "offered",

@@ -16,7 +16,6 @@ from ota.formats.judgement import Judgement, TrustAnchor
 from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
-
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, DomainError
@@ -132,13 +131,12 @@ def _keep(
     judgement: Judgement,
     hardware: list[HardwareModel],
 ) -> Bundle:
-    store, adopted = blobs.local(), []
+    store = blobs.local()
+    adopted: list[str] = []
     try:
         with transaction.atomic():
             bundle = _rows(actor, wanted, staged, judgement, hardware)
-            for one in staged.values():
-                if store.adopt(one):
-                    adopted.append(one.sha256)
+            adopted.extend(one.sha256 for one in staged.values() if store.adopt(one))
             detail = {"name": wanted.id, "version": wanted.version, "digest": bundle.digest}
             ledger.record(
                 actor=actor,

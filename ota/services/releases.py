@@ -13,7 +13,6 @@ from ota.selectors import bundles as rows
 from ota.services import metadata
 from ota.trust import documents, policy, signatures
 from ota.trust.repository import load
-from pki import selectors as ground
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.services import journal, ledger

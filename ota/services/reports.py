@@ -142,10 +142,10 @@ def _integer(value: object) -> bool:
 
 def _verify(payload: bytes, signature: bytes, certificate: bytes) -> None:
     key = x509.load_der_x509_certificate(certificate).public_key()
+    refusal = "The report is not signed by this device's key."
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise DeniedError(refusal)
     try:
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise InvalidSignature
         key.verify(signature, payload, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature as error:
-        msg = "The report is not signed by this device's key."
-        raise DeniedError(msg) from error
+        raise DeniedError(refusal) from error

@@ -1,6 +1,7 @@
 """Create, start, hold and finish rollouts. ``STEPS`` is the only truth about what may follow what."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from django.db import transaction
 
@@ -21,6 +22,8 @@ from pki.selectors import domain as domain_of
 from pki.services import ledger
 
 State = Rollout.State
+#: a longer gap between two looks at a wave does not count as soaking
+LOOKED_AWAY = timedelta(seconds=5)
 #: act -> (states it starts from, state it leads to)
 STEPS: dict[str, tuple[frozenset[str], str]] = {
     "start": (frozenset({State.DRAFT}), State.RUNNING),
@@ -123,7 +126,7 @@ def _advance(actor: Actor, rollout: Rollout) -> None:
     if wave.state == Wave.State.WAITING:
         _open(actor, wave)
         return
-    opened = wave.opened_at or clock.now()
+    opened = _observed(wave)
     verdict = planning.gate(
         _tally(rollout, wave),
         rollout.success_permille,
@@ -137,9 +140,18 @@ def _advance(actor: Actor, rollout: Rollout) -> None:
     elif verdict.done:
         wave.state = Wave.State.DONE
         wave.done_at = clock.now()
-    if verdict.done or verdict.reason != wave.gate:
-        wave.gate = verdict.reason[:300]
-        wave.save()
+    wave.gate = verdict.reason[:300]
+    wave.save()
+
+
+def _observed(wave: Wave) -> datetime:
+    """Return since when the wave soaks; time in which nobody looked, because the server was down, does not count."""
+    now = clock.now()
+    opened, checked = wave.opened_at or now, wave.checked_at or now
+    if now - checked > LOOKED_AWAY:
+        opened += now - checked
+    wave.opened_at, wave.checked_at = opened, now
+    return opened
 
 
 def _open(actor: Actor, wave: Wave) -> None:

@@ -27,16 +27,28 @@ def private_folder(path: Path) -> Path:
 def append_line(path: Path, line: bytes) -> None:
     """Add one line to a file that only grows, and wait until the disk has it.
 
-    A short write is completed; a line may not contain a line break.
+    A short write is completed; a line that a crash has cut is closed first, so that it spoils no other.
+    A line may not contain a line break.
     """
     data = line + b"\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fresh = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if _cut(descriptor):
+            data = b"\n" + data
         while data:
             data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    if fresh:
+        _sync_folder(path.parent)
+
+
+def _cut(descriptor: int) -> bool:
+    """Say whether a file's last line lacks its end."""
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 def _replace(path: Path, data: bytes, mode: int) -> None:

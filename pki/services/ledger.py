@@ -101,7 +101,7 @@ def _unsigned(domain: TrustDomain, size: int) -> bool:
 def _sign(domain: TrustDomain) -> LedgerHead:
     hashes = LedgerOrder.objects.filter(domain=domain).order_by("index")
     leaves = [bytes.fromhex(one) for one in hashes.values_list("entry__leaf_hash", flat=True)]
-    head = {
+    head: dict[str, Any] = {
         "_type": "head",
         "domain": domain.slug,
         "epoch": epoch_of(domain),

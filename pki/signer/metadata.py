@@ -53,7 +53,7 @@ def _read(payload: bytes, *, tuf: bool) -> dict[str, Any]:
     if not isinstance(document, dict):
         msg = "Only JSON objects are signed."
         raise InvalidError(msg)
-    again = encode_canonical(document).encode() if tuf else canonical.dumps(document)
+    again = str(encode_canonical(document)).encode() if tuf else canonical.dumps(document)
     if again != payload:
         msg = "The document is not in its canonical form."
         raise InvalidError(msg)

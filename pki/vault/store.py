@@ -41,6 +41,7 @@ class Vault:
             serialization.PrivateFormat.PKCS8,
             serialization.BestAvailableEncryption(self._passphrase),
         )
+        files.private_folder(path.parent)
         files.write_private(path, data)
         self._open[path] = key
 
@@ -66,7 +67,13 @@ class Vault:
 
     def write_fact(self, domain: str, name: str, data: bytes) -> None:
         """Keep a public fact beside the keys: a certificate, the last version signed."""
-        files.write_private(self._path(domain, name), data)
+        path = self._path(domain, name)
+        files.private_folder(path.parent)
+        files.write_private(path, data)
+
+    def knows(self, domain: str) -> bool:
+        """Say whether anything was ever kept for a domain."""
+        return self._path(domain, "domain").parent.is_dir()
 
     def read_fact(self, domain: str, name: str) -> bytes | None:
         """Return a fact, or None."""
@@ -90,4 +97,4 @@ class Vault:
         if not _NAME.fullmatch(domain) or not _NAME.fullmatch(name.rsplit(".", 1)[0]):
             msg = "Names of domains and keys hold small letters, digits and hyphens."
             raise InvalidError(msg)
-        return files.private_folder(self._folder / domain) / name
+        return self._folder / domain / name

@@ -43,9 +43,7 @@ def test_no_work_is_left_as_a_mark_in_the_code():
 
 
 def test_every_lint_opt_out_carries_a_reason():
-    bare = re.compile(
-        r"#\s*noqa(?!: ?[A-Z0-9, ]+\s+(?:because|—|-)\s*\S)|#\s*type:\s*ignore(?!\[[a-z, -]+\]\s+#\s*\S)"
-    )
+    bare = re.compile(r"#\s*noqa(?!: ?[A-Z0-9, ]+\s+(?:because|—|-)\s*\S)|#\s*type:\s*ignore(?!\[[a-z, -]+\]\s+#\s*\S)")
     found = [
         f"{path}:{number}"
         for path in modules()
@@ -60,9 +58,7 @@ def test_edges_by_string_stand_in_three_files_only():
     for path, tree in modules().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
-                name = (
-                    node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                )
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 if name in {"import_string", "import_module", "get_model"} or (
                     name == "include" and node.args and isinstance(node.args[0], ast.Constant)
                 ):

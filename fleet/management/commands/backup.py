@@ -23,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Copy by SQLite's own backup interface, so that writers need not stop."""
-        if any(not one["ENGINE"].endswith("sqlite3") for one in settings.DATABASES.values()):
+        if any(not str(one["ENGINE"]).endswith("sqlite3") for one in settings.DATABASES.values()):
             msg = "This set-up runs on PostgreSQL: use pg_dump for both databases, and keep journal/ apart from them."
             raise CommandError(msg)
         if options["file"].exists():

@@ -64,7 +64,7 @@ def enrol(rest: Rest, ground: Ground, processes: Processes, roles: Cast, seed: i
         "devices": [_device(ground, roles, name, number, tokens) for name, number in roles.devices.items()],
         "fault": {
             "device": roles.faulty,
-            "after_ticks": LEARN_TICKS + 5,
+            "after_ticks": LEARN_TICKS + 2,
             "component": "app",
             "when_version": "1.2.4",
         },
@@ -114,7 +114,7 @@ def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> dict[
 
 def _news(rest: Rest, facts: dict[str, Any]) -> list[str]:
     lines = [
-        f"{facts['name']}: wave {one['label']} is {one['state']}"
+        f"{facts['name']}: wave {one['wave']} is {one['state']}"
         for one in facts["progress"]["waves"]
         if one["state"] != "waiting"
     ]

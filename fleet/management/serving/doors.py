@@ -35,7 +35,8 @@ class PeerProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Put it into the scope of each request."""
         super().on_message_begin()
-        self.scope["extensions"] = {"muster.peer": self.muster_peer}
+        extensions: dict[str, dict[object, object]] = {"muster.peer": dict(self.muster_peer.items())}
+        self.scope["extensions"] = extensions
 
 
 class _Server(uvicorn.Server):

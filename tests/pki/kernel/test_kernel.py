@@ -59,9 +59,7 @@ def test_ids_are_version_7_sortable_by_time_and_unique():
     assert all(early < one for one in late)
 
 
-@pytest.mark.parametrize(
-    ("last", "now", "following"), [(None, 50, 50), (3, 50, 50), (50, 50, 51), (99, 50, 100)]
-)
+@pytest.mark.parametrize(("last", "now", "following"), [(None, 50, 50), (3, 50, 50), (50, 50, 51), (99, 50, 100)])
 def test_numbers_never_go_back(last, now, following):
     assert monotone.next_after(last, now) == following
 
