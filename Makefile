@@ -12,8 +12,8 @@ WORKERS ?= 2
 
 .PHONY: demo check test judge peers bench lock
 
-demo: .venv/.runtime  ## the main job, end to end, on loopback; HEADLESS=1 checks the end state and exits
-	@$(V)/python manage.py quickstart --seed $(SEED) --devices $(DEVICES) $(if $(HEADLESS),--headless)
+demo: .venv/.runtime  ## the main job, end to end, on loopback; HEADLESS=1 checks the end state and exits; SEED, DEVICES, DIR, SUMMARY
+	@$(V)/python manage.py quickstart --seed $(SEED) --devices $(DEVICES) $(if $(HEADLESS),--headless) $(if $(DIR),--dir $(DIR)) $(if $(SUMMARY),--summary $(SUMMARY))
 
 check: .venv/.dev  ## style, types, walls, migrations, templates
 	$(V)/ruff check .

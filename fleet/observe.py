@@ -55,6 +55,8 @@ def configure_logging(config: dict[str, str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.get("level", "INFO"))
+    # It tells at each verification which officer did not sign: two of three is the rule here.
+    logging.getLogger("tuf").setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 
 

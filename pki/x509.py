@@ -1,7 +1,9 @@
 """Certificates and requests as this CA reads and builds them (RFC 5280, RFC 2986). Plain values, no I/O."""
 
 import ipaddress
+import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +19,7 @@ from pki.profiles import DEVICE, DOOR, Profile
 
 MAX_CSR = 8192
 MAX_NAME = 64
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9][A-Za-z0-9-]{0,62}(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*")
 URN = "urn:muster:device:{domain}:{key}"
 
 
@@ -101,7 +104,7 @@ def device_subject(domain: str, key: str, name: str, public: ec.EllipticCurvePub
         x509.UniformResourceIdentifier(device_urn(domain, key)),
         x509.DNSName(f"{key}.{domain}.device.invalid"),
     )
-    return Subject(name[:MAX_NAME], names, public)
+    return Subject(_short(name), names, public)
 
 
 def door_subject(host_names: list[str], public: ec.EllipticCurvePublicKey) -> Subject:
@@ -113,7 +116,7 @@ def door_subject(host_names: list[str], public: ec.EllipticCurvePublicKey) -> Su
     if not 0 < len(host_names) <= 20:  # noqa: PLR2004  because twenty names are plenty for one server
         msg = "A door needs between 1 and 20 host names; set FLEET_HOST_NAMES."
         raise InvalidError(msg)
-    return Subject(host_names[0][:MAX_NAME], tuple(_host(name) for name in host_names), public)
+    return Subject(_short(host_names[0]), tuple(_host(name) for name in host_names), public)
 
 
 def issue(issuer: Issuer, profile: Profile, subject: Subject, now: datetime, until: datetime) -> x509.Certificate:
@@ -148,7 +151,7 @@ def issue(issuer: Issuer, profile: Profile, subject: Subject, now: datetime, unt
 
 def authority_csr(key: ec.EllipticCurvePrivateKey, name: str) -> x509.CertificateSigningRequest:
     """Return the request of an issuing CA, to be carried to the offline root."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:MAX_NAME])])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _short(name))])
     return x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
 
 
@@ -158,24 +161,42 @@ def check_authority(certificate: x509.Certificate, root: x509.Certificate, key: 
     Raises:
         InvalidError: it names what is wrong.
     """
+    try:
+        problems = _authority_problems(certificate, root, key, now)
+    except (x509.ExtensionNotFound, ValueError) as error:
+        msg = f"The issuing CA's certificate or its root is refused: {error}."
+        raise InvalidError(msg) from error
+    if found := [text for text, wrong in problems.items() if wrong]:
+        msg = f"The issuing CA's certificate is refused: {'; '.join(found)}."
+        raise InvalidError(msg)
+
+
+def _authority_problems(
+    certificate: x509.Certificate, root: x509.Certificate, key: object, now: datetime
+) -> dict[str, bool]:
     constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
     usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-    problems = {
+    certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    above = root.extensions.get_extension_for_class(x509.BasicConstraints).value
+    return {
         "it is not a CA with path length 0": not (constraints.value.ca and constraints.value.path_length == 0),
         "its basicConstraints are not critical": not constraints.critical,
         "it may not sign certificates": not usage.key_cert_sign,
         "it is for another key than the signer's": certificate.public_key() != key,
         "it is not valid now": not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc,
+        "its root is no CA above another CA": not above.ca or above.path_length == 0,
+        "its root is not valid now": not root.not_valid_before_utc <= now <= root.not_valid_after_utc,
+        "it does not chain to the root given": not _signed_by(certificate, root),
+        "that root is not self-signed": not _signed_by(root, root),
     }
+
+
+def _signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
-        certificate.verify_directly_issued_by(root)
-        root.verify_directly_issued_by(root)
+        certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
-        problems["it does not chain to the root given, or that root is not self-signed"] = True
-    found = [text for text, wrong in problems.items() if wrong]
-    if found:
-        msg = f"The issuing CA's certificate is refused: {'; '.join(found)}."
-        raise InvalidError(msg)
+        return False
+    return True
 
 
 def random_serial() -> int:
@@ -183,11 +204,18 @@ def random_serial() -> int:
     return int.from_bytes(secrets.token_bytes(20), "big") >> 1 | (1 << 152)
 
 
+def _short(name: str) -> str:
+    """Cut a common name to what RFC 5280 allows, counted as the library counts: in bytes."""
+    return name.encode()[:MAX_NAME].decode(errors="ignore")
+
+
 def _host(name: str) -> x509.GeneralName:
-    try:
+    with suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
+    if not _HOST.fullmatch(name):
+        msg = f"{name[:80]!r} is not a host name; write international names in their xn-- form."
+        raise InvalidError(msg)
+    return x509.DNSName(name)
 
 
 def _authority_key(parent: x509.Certificate) -> x509.AuthorityKeyIdentifier:

@@ -4,7 +4,12 @@ import os
 
 import pytest
 
-pytest_plugins: list[str] = []
+pytest_plugins = [
+    "tests.factories.ground",
+    "tests.factories.devices",
+    "tests.factories.bundles",
+    "tests.factories.story",
+]
 
 
 def pytest_collection_modifyitems(config, items):

@@ -82,7 +82,7 @@ def _row(assignment: Assignment, device: Device) -> dict[str, object]:
 
 def _signed(document: str, domain: str, signed: dict[str, object]) -> bytes:
     payload = canonical.dumps(signed)
-    signature = signing.client().sign(document, domain, payload)
+    signature = signing.client("door").sign(document, domain, payload)
     return canonical.dumps({"signed": signed, "signatures": [signature]})
 
 

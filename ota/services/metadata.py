@@ -36,7 +36,7 @@ def read(slug: str, name: str) -> bytes:
 def online_keys(*, actor: Actor) -> Mapping[str, Mapping[str, Any]]:
     """Make the online keys that are missing and return the public halves, for the root ceremony."""
     actor.require(Role.SECURITY_OFFICER)
-    return signing.client().create_online_keys(ground.domain(actor.domain).slug)
+    return signing.client("admin").create_online_keys(ground.domain(actor.domain).slug)
 
 
 def install_root(*, actor: Actor, root: bytes) -> int:
@@ -52,7 +52,7 @@ def install_root(*, actor: Actor, root: bytes) -> int:
     new = load(root, Root)
     domain = ground.domain(actor.domain)
     store = repository(domain.slug)
-    online = signing.client().public_keys(domain.slug)
+    online = signing.client("admin").public_keys(domain.slug)
     with transaction.atomic(), store.lock():
         previous = store.root()
         name = f"{new.signed.version}.root.json"
@@ -204,7 +204,7 @@ def _half_gone(expires: datetime, life: timedelta, now: datetime) -> bool:
 
 
 def _signed(domain: TrustDomain, document: Metadata[Any]) -> bytes:
-    answer = signing.client().sign(document.signed.type, domain.slug, document.signed_bytes)
+    answer = signing.client("work").sign(document.signed.type, domain.slug, document.signed_bytes)
     documents.sign(document, answer["keyid"], answer["sig"])
     data = documents.to_bytes(document)
     json.loads(data)

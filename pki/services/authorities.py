@@ -16,7 +16,7 @@ def csr(*, actor: Actor, name: str) -> bytes:
     """Make the issuing CA's key in the signer (or find it) and return its request in PEM."""
     actor.require(Role.SECURITY_OFFICER)
     domain = domain_of(actor.domain)
-    request = signing.client().create_authority_key(domain.slug, name)
+    request = signing.client("admin").create_authority_key(domain.slug, name)
     with transaction.atomic():
         ledger.record(actor=actor, action="authority.requested", thing=("authority", name), domain=domain)
     return request
@@ -26,7 +26,7 @@ def install(*, actor: Actor, certificate: bytes, root: bytes) -> Authority:
     """Install the issuing CA's certificate and its root (both PEM); the signer checks them first."""
     actor.require(Role.SECURITY_OFFICER)
     domain = domain_of(actor.domain)
-    signing.client().install_authority(domain.slug, certificate, root)
+    signing.client("admin").install_authority(domain.slug, certificate, root)
     with transaction.atomic():
         above = _keep(domain, Authority.Kind.ROOT, _load(root), None)
         issuing = _keep(domain, Authority.Kind.ISSUING, _load(certificate), above)

@@ -1,9 +1,11 @@
 """Issue and revoke device certificates, and say whether one may be believed now."""
 
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from django.db import transaction
 
 from pki import x509 as rules
@@ -52,7 +54,7 @@ def issue_device(
     """
     with transaction.atomic():
         domain = TrustDomain.objects.get(slug=actor.domain)
-        der = signing.client().issue_device(domain.slug, csr, device_key, device_name)
+        der = signing.client("door").issue_device(domain.slug, csr, device_key, device_name)
         certificate = keep(domain=domain, der=der, renewed_from=renewed_from)
         detail = {"fingerprint": certificate.fingerprint, "serial": certificate.serial}
         ledger.record(
@@ -66,10 +68,18 @@ def issue_device(
 
 
 def keep(*, domain: TrustDomain, der: bytes, renewed_from: Certificate | None = None) -> Certificate:
-    """Store a device certificate that the domain's own issuing CA has signed."""
+    """Store a device certificate that the domain's own issuing CA has signed.
+
+    Raises:
+        InvalidError: it names a device of another domain.
+        NotFoundError: no issuing CA of this domain has signed it.
+    """
     parsed = x509.load_der_x509_certificate(der)
     names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     urn = names.get_values_for_type(x509.UniformResourceIdentifier)[0]
+    if not urn.startswith(rules.device_urn(domain.slug, "")):
+        msg = "The certificate names a device of another domain."
+        raise InvalidError(msg)
     key = parsed.public_key()
     return Certificate.objects.create(
         domain=domain,
@@ -144,8 +154,9 @@ def _authority(domain: TrustDomain, certificate: x509.Certificate) -> Authority:
     for authority in Authority.objects.filter(domain=domain, kind=Authority.Kind.ISSUING).order_by("-id"):
         issuer = x509.load_der_x509_certificate(bytes(authority.der))
         if issuer.subject == certificate.issuer:
-            certificate.verify_directly_issued_by(issuer)
-            return authority
+            with suppress(InvalidSignature, ValueError, TypeError):
+                certificate.verify_directly_issued_by(issuer)
+                return authority
     msg = "No issuing CA of this domain has signed that certificate."
     raise NotFoundError(msg)
 

@@ -3,12 +3,17 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import IntegrityError, transaction
 
 from pki.kernel import clock, files
+from pki.kernel.errors import DomainError
 
 _logger = logging.getLogger(__name__)
 _handlers: dict[str, Callable[[dict[str, Any]], bool]] = {}
@@ -31,13 +36,13 @@ def append_head(head: dict[str, object]) -> None:
 
 
 def read() -> Iterator[dict[str, Any]]:
-    """Yield every fact, oldest first; a last line cut by a crash is passed over."""
-    yield from _lines(folder() / "journal.jsonl")
+    """Yield every fact, oldest first; a line cut by a crash is passed over."""
+    yield from _lines(folder() / "journal.jsonl", frozenset({"kind", "at"}))
 
 
 def heads() -> list[dict[str, Any]]:
     """Return every head that was ever published, oldest first."""
-    return list(_lines(folder() / "heads.jsonl"))
+    return list(_lines(folder() / "heads.jsonl", frozenset({"domain", "epoch", "size", "root"})))
 
 
 def on_resume(kind: str, handler: Callable[[dict[str, Any]], bool]) -> None:
@@ -50,22 +55,48 @@ def on_resume(kind: str, handler: Callable[[dict[str, Any]], bool]) -> None:
     _handlers[kind] = handler
 
 
-def apply() -> dict[str, int]:
-    """Apply every fact to the database; return how many of each kind were missing."""
-    changed: dict[str, int] = {}
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of applying facts.
+
+    Args:
+        changed: facts that the database lacked, by kind.
+        refused: facts that could not be applied, a sentence each; the database cannot hold them.
+    """
+
+    changed: dict[str, int] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+
+def apply(since: datetime | None = None) -> Applied:
+    """Apply the facts written since a time (all of them without one) to the database, oldest first."""
+    applied = Applied()
     for fact in read():
-        handler = _handlers.get(fact.get("kind", ""))
-        if handler and handler(fact):
-            changed[fact["kind"]] = changed.get(fact["kind"], 0) + 1
-    return changed
+        handler = _handlers.get(fact["kind"])
+        if handler is None or (since and datetime.fromisoformat(fact["at"]) < since):
+            continue
+        try:
+            with transaction.atomic():
+                changed = handler(fact)
+        except (DomainError, ObjectDoesNotExist, IntegrityError, KeyError, ValueError) as error:
+            _logger.exception("a fact of the journal cannot be applied", extra={"kind": fact["kind"]})
+            applied.refused.append(f"The fact {fact['kind']} of {fact['at']} cannot be applied: {error}.")
+            continue
+        if changed:
+            applied.changed[fact["kind"]] = applied.changed.get(fact["kind"], 0) + 1
+    return applied
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, needed: frozenset[str]) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield json.loads(line)
+                found = json.loads(line)
             except ValueError:
+                found = None
+            if isinstance(found, dict) and needed <= found.keys():
+                yield found
+            else:
                 _logger.warning("a line of the journal is cut", extra={"file": path.name, "line": number})

@@ -4,9 +4,10 @@ import hashlib
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from pki.kernel import canonical, clock
-from pki.kernel.actor import Actor
+from pki.kernel.actor import Actor, ActorKind
 from pki.ledger import merkle
 from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
 from pki.services import journal, signing
@@ -90,8 +91,15 @@ def sequence(*, domain: TrustDomain) -> LedgerHead | None:
 
 
 def epoch_of(domain: TrustDomain) -> int:
-    """Return the present epoch: how often this ledger was resumed from a backup."""
-    return LedgerEntry.objects.filter(domain=domain, action="ledger.restored").count()
+    """Return the present epoch: it grows each time this ledger is resumed from a backup."""
+    last = restores(domain).last()
+    return int(last.detail["epoch"]) if last else 0
+
+
+def restores(domain: TrustDomain) -> QuerySet[LedgerEntry]:
+    """Return the leaves that began an epoch, oldest first."""
+    rows = LedgerEntry.objects.filter(domain=domain, action="ledger.restored", actor_kind=ActorKind.SYSTEM)
+    return rows.order_by("id")
 
 
 def _unsigned(domain: TrustDomain, size: int) -> bool:
@@ -109,7 +117,7 @@ def _sign(domain: TrustDomain) -> LedgerHead:
         "root": merkle.root(leaves).hex(),
         "at": clock.now().replace(microsecond=0).isoformat(),
     }
-    signed = signing.client().sign("head", domain.slug, canonical.dumps(head))
+    signed = signing.client("work").sign("head", domain.slug, canonical.dumps(head))
     journal.append_head({**head, **signed})
     return LedgerHead.objects.create(
         domain=domain,

@@ -1,6 +1,8 @@
 """Verify a ledger: recompute every leaf and the tree, compare with each signed head, inside and outside."""
 
 from dataclasses import dataclass, field
+from datetime import UTC
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -12,6 +14,8 @@ from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
 from pki.selectors import domain as domain_of
 from pki.services import journal, ledger, signing
 
+_SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
+
 
 @dataclass(slots=True)
 class Report:
@@ -19,12 +23,16 @@ class Report:
 
     Args:
         entries: leaves in the tree.
-        heads: heads that were compared.
+        waiting: leaves that no head covers yet.
+        heads: published heads that were compared.
+        restores: one sentence for each time that a backup was put back.
         problems: one sentence each; none when all is well.
     """
 
     entries: int = 0
+    waiting: int = 0
     heads: int = 0
+    restores: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -34,20 +42,23 @@ class Report:
 
 
 def verify(*, actor: Actor) -> Report:
-    """Verify the whole ledger of the actor's domain."""
+    """Verify the whole ledger of the actor's domain.
+
+    The database's owner can rewrite rows, so they are believed only as far as they match what was published:
+    heads in ``heads.jsonl``, signed by the key that the signer holds.
+    """
     actor.require(Role.VIEWER)
     domain = domain_of(actor.domain)
     report = Report()
+    published = [head for head in journal.heads() if head["domain"] == domain.slug]
     roots = _roots(domain, report)
-    key = signing.client().public_keys(domain.slug).get("ledger")
+    void = _void(domain, report, published)
+    key = signing.client("admin").public_keys(domain.slug).get("ledger")
     public = bytes.fromhex(key["keyval"]["public"]) if key else b""
-    void = _void(domain)
-    for head in journal.heads():
-        if head["domain"] == domain.slug:
-            _compare(report, roots, head, public, void)
-    for row in LedgerHead.objects.filter(domain=domain):
-        if roots.get(row.size) != row.root_hash:
-            report.problems.append(f"The database's head of {row.size} entries does not match the entries.")
+    for head in published:
+        _check_signature(report, head, public)
+        _compare(report, roots, head, void)
+    _check_stored(domain, report, roots, published)
     return report
 
 
@@ -59,37 +70,67 @@ def _roots(domain: TrustDomain, report: Report) -> dict[int, str]:
         if row.index != expected:
             report.problems.append(f"Entry {expected} is missing from the order.")
             break
-        if ledger.leaf_hash(row.entry) != row.entry.leaf_hash:
+        leaf = ledger.leaf_hash(row.entry)
+        if leaf != row.entry.leaf_hash or row.entry.domain_id != domain.pk:
             report.problems.append(f"Entry {expected} ({row.entry.public_id}) was changed.")
-        frontier.add(bytes.fromhex(ledger.leaf_hash(row.entry)))
+        frontier.add(bytes.fromhex(leaf))
         roots[frontier.size] = frontier.root().hex()
     report.entries = frontier.size
+    report.waiting = LedgerEntry.objects.filter(domain=domain, order__isnull=True).count()
     return roots
 
 
-def _void(domain: TrustDomain) -> dict[int, int]:
-    """Return, for each epoch that ended in a restore, the size up to which its heads still hold."""
-    found = {}
-    restored = LedgerEntry.objects.filter(domain=domain, action="ledger.restored").select_related("order")
-    for epoch, entry in enumerate(restored.order_by("id")):
+def _void(domain: TrustDomain, report: Report, published: list[dict[str, Any]]) -> dict[int, int]:
+    """Return, for each epoch that ended in a restore, the size up to which its heads still hold.
+
+    A restore must name the last head that it lost, or heads could be made void by a leaf that is added later.
+    """
+    found: dict[int, int] = {}
+    present = 0
+    for entry in ledger.restores(domain).select_related("order"):
         order = getattr(entry, "order", None)
-        if order is not None:
-            found[epoch] = order.index
+        if order is None:
+            continue
+        detail, new = entry.detail, int(entry.detail["epoch"])
+        ended = [head for head in published if present <= head["epoch"] < new]
+        last = max(ended, key=lambda head: (head["epoch"], head["size"]), default=None)
+        named = (detail["lost_epoch"], detail["lost_size"], detail["lost_root"])
+        if last is None or named != (last["epoch"], last["size"], last["root"]):
+            report.problems.append(f"The restore at entry {order.index} does not name the last head before it.")
+        report.restores.append(
+            f"A backup was put back at entry {order.index}: epoch {detail['lost_epoch']} had reached"
+            f" {detail['lost_size']} entries; epoch {new} goes on from here."
+        )
+        found.update(dict.fromkeys(range(present, new), order.index))
+        present = new
     return found
 
 
-def _compare(
-    report: Report, roots: dict[int, str], head: dict[str, object], public: bytes, void: dict[int, int]
-) -> None:
+def _check_signature(report: Report, head: dict[str, Any], public: bytes) -> None:
     report.heads += 1
-    size, epoch = int(str(head["size"])), int(str(head["epoch"]))
-    signed = {name: value for name, value in head.items() if name not in {"keyid", "sig"}}
     try:
-        signature = bytes.fromhex(str(head["sig"]))
-        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, canonical.dumps(signed))
-    except (InvalidSignature, ValueError):
-        report.problems.append(f"The published head of {size} entries has no valid signature.")
+        signed = canonical.dumps({name: head[name] for name in _SIGNED})
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(head["sig"]), signed)
+    except (InvalidSignature, ValueError, KeyError, TypeError):
+        report.problems.append(f"The published head of {head['size']} entries has no valid signature.")
+
+
+def _compare(report: Report, roots: dict[int, str], head: dict[str, Any], void: dict[int, int]) -> None:
+    size, epoch = head["size"], head["epoch"]
     if epoch in void and size > void[epoch]:
         return
     if roots.get(size) != head["root"]:
         report.problems.append(f"The published head of {size} entries (epoch {epoch}) does not match the entries.")
+
+
+def _check_stored(domain: TrustDomain, report: Report, roots: dict[int, str], published: list[dict[str, Any]]) -> None:
+    """Heads in the database match the entries, and each was published before it was stored."""
+    known = {(head["epoch"], head["size"], head["root"]) for head in published}
+    for row in LedgerHead.objects.filter(domain=domain).order_by("id"):
+        if roots.get(row.size) != row.root_hash:
+            report.problems.append(f"The database's head of {row.size} entries does not match the entries.")
+        if (row.epoch, row.size, row.root_hash) not in known:
+            at = row.at.astimezone(UTC)
+            report.problems.append(
+                f"The head of {row.size} entries of {at:%Y-%m-%d %H:%M} is missing from heads.jsonl."
+            )

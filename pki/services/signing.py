@@ -1,18 +1,33 @@
-"""This process's line to the signer: one client a process, in the role that the process was started with."""
+"""This process's lines to the signer, one a role.
+
+A caller names the role that its act needs; whether this process has that role depends on whether it could read
+the role's secret. A confined door has taken ``door`` before it was confined and gets no other.
+"""
 
 import os
 from functools import cache
 
 from django.conf import settings
 
-from pki.signer.client import Signer
+from pki.models import Authority
+from pki.signer.client import SCOPED, Signer
 
 
-def client() -> Signer:
-    """Return the signer's client for FLEET_SIGNER_ROLE (door, work, serve; admin for commands)."""
-    return _client(os.environ.get("FLEET_SIGNER_ROLE", "admin"), os.getpid())
+def client(role: str) -> Signer:
+    """Return the signer's client in a role: door, work, serve or admin.
+
+    Raises:
+        SignerError: this process cannot read the role's secret.
+    """
+    return _client(role, os.getpid())
 
 
 @cache
 def _client(role: str, _process: int) -> Signer:
-    return Signer(settings.FLEET_DIR, role)
+    return Signer(settings.FLEET_DIR, role, _domains() if role in SCOPED else ())
+
+
+def _domains() -> list[str]:
+    """Return the domains that can issue: a door takes the secrets of all of them before it is confined."""
+    rows = Authority.objects.filter(kind=Authority.Kind.ISSUING).values_list("domain__slug", flat=True)
+    return sorted(set(rows))

@@ -3,6 +3,7 @@
 import secrets
 import socket
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,27 @@ from pki.signer import frames
 
 _KINDS = {error.kind: error for error in (DeniedError, InvalidError, LimitedError, NotFoundError)}
 _TIMEOUT = 15
+#: Roles that have one secret a domain.
+SCOPED = frozenset({"door"})
 
 
 class Signer:
-    """One role's connection to the signer; safe for threads, reconnects by itself.
+    """One role's line to the signer; safe for threads, reconnects by itself.
 
     Args:
         folder: FLEET_DIR.
-        role: door, work, serve or admin; its secret is read here, once.
+        role: door, work, serve or admin.
+        domains: where a door works; its secrets are read here, once, before it gives up file access.
     """
 
-    def __init__(self, folder: Path, role: str) -> None:
-        self._address = str(folder / "run" / "signer.sock")
+    def __init__(self, folder: Path, role: str, domains: Iterable[str] = ()) -> None:
+        self._folder = folder
         self._role = role
-        try:
-            self._secret = (folder / "secrets" / f"signer-{role}").read_text().strip()
-        except OSError as error:
-            msg = "The signer has not run here yet, or this process may not use it; start `manage.py serve`."
-            raise SignerError(msg) from error
         self._lock = threading.Lock()
-        self._connection: socket.socket | None = None
+        self._secrets: dict[str, str] = {}
+        self._connections: dict[str, socket.socket] = {}
+        for domain in domains if role in SCOPED else ("",):
+            self._secret(domain)
 
     def issue_device(self, domain: str, csr: bytes, device_key: str, device_name: str) -> bytes:
         """Return a new device certificate in DER for the key of a DER request."""
@@ -77,17 +79,19 @@ class Signer:
         self._call("ping", "")
 
     def close(self) -> None:
-        """Drop the connection; the next call makes a new one."""
+        """Drop the connections; the next call makes a new one."""
         with self._lock:
-            self._drop()
+            for scope in list(self._connections):
+                self._drop(scope)
 
     def _call(self, operation: str, domain: str, **fields: object) -> dict[str, Any]:
         request = {"op": operation, "domain": domain, **fields}
+        scope = domain if self._role in SCOPED else ""
         with self._lock:
             try:
-                answer = self._exchange(request)
+                answer = self._exchange(scope, request)
             except (OSError, InvalidError) as error:
-                self._drop()
+                self._drop(scope)
                 msg = "The signer does not answer; is `manage.py serve` running?"
                 raise SignerError(msg) from error
         if answer.get("ok"):
@@ -95,43 +99,53 @@ class Signer:
         kind = _KINDS.get(str(answer.get("kind")), SignerError)
         raise kind(str(answer.get("detail")))
 
-    def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
-        reused = self._connection is not None
+    def _exchange(self, scope: str, request: dict[str, Any]) -> dict[str, Any]:
+        reused = scope in self._connections
         try:
-            return self._once(request)
+            return self._once(scope, request)
         except (OSError, InvalidError):
-            self._drop()
+            self._drop(scope)
             if not reused:
                 raise
-            return self._once(request)
+            return self._once(scope, request)
 
-    def _once(self, request: dict[str, Any]) -> dict[str, Any]:
-        if self._connection is None:
-            self._connection = self._connect()
-        frames.send(self._connection, request)
-        answer = frames.receive(self._connection)
+    def _once(self, scope: str, request: dict[str, Any]) -> dict[str, Any]:
+        if scope not in self._connections:
+            self._connections[scope] = self._connect(scope)
+        frames.send(self._connections[scope], request)
+        answer = frames.receive(self._connections[scope])
         if answer is None:
             msg = "The signer closed the connection."
             raise InvalidError(msg)
         return answer
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, scope: str) -> socket.socket:
+        hello = {"role": self._role, "domain": scope, "secret": self._secret(scope)}
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(_TIMEOUT)
         try:
-            connection.connect(self._address)
-            frames.send(connection, {"role": self._role, "secret": self._secret})
+            connection.connect(str(self._folder / "run" / "signer.sock"))
+            frames.send(connection, hello)
             _demand_welcome(frames.receive(connection))
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _drop(self) -> None:
-        if self._connection is not None:
+    def _secret(self, scope: str) -> str:
+        if scope not in self._secrets:
+            try:
+                self._secrets[scope] = secret_file(self._folder, self._role, scope).read_text().strip()
+            except OSError as error:
+                msg = "The signer has not run here yet, or this process may not use it; start `manage.py serve`."
+                raise SignerError(msg) from error
+        return self._secrets[scope]
+
+    def _drop(self, scope: str) -> None:
+        connection = self._connections.pop(scope, None)
+        if connection is not None:
             with suppress(OSError):
-                self._connection.close()
-            self._connection = None
+                connection.close()
 
 
 def _demand_welcome(answer: dict[str, Any] | None) -> None:
@@ -150,6 +164,11 @@ def listening(folder: Path) -> bool:
         return True
 
 
-def role_secret(folder: Path, role: str) -> str:
+def secret_file(folder: Path, role: str, domain: str = "") -> Path:
+    """Return where the secret of a role lies; a door has one for each domain."""
+    return folder / "secrets" / (f"signer-{role}.{domain}" if domain else f"signer-{role}")
+
+
+def role_secret(folder: Path, role: str, domain: str = "") -> str:
     """Return the secret by which a role proves itself, made at its first use."""
-    return files.secret_once(folder / "secrets" / f"signer-{role}", lambda: secrets.token_urlsafe(48))
+    return files.secret_once(secret_file(folder, role, domain), lambda: secrets.token_urlsafe(48))

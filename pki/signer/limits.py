@@ -9,9 +9,9 @@ from pki.kernel.errors import LimitedError
 RATES: dict[str, tuple[float, int]] = {
     "issue_device": (200, 5000),
     "door_identity": (0.2, 50),
-    "create_authority_key": (0.1, 20),
-    "install_authority": (0.1, 20),
-    "create_online_keys": (0.1, 20),
+    "create_authority_key": (1, 1000),
+    "install_authority": (1, 1000),
+    "create_online_keys": (1, 1000),
     "sign_director": (2000, 20000),
     "sign_time": (2000, 20000),
     "sign_snapshot": (5, 200),
@@ -19,6 +19,7 @@ RATES: dict[str, tuple[float, int]] = {
     "sign_head": (20, 200),
     "public_keys": (200, 2000),
     "ping": (200, 2000),
+    "refused": (5, 200),
 }
 
 
@@ -26,19 +27,19 @@ RATES: dict[str, tuple[float, int]] = {
 class Limits:
     """The buckets of one signer process."""
 
-    _levels: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _levels: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
 
-    def take(self, operation: str) -> None:
-        """Use up one operation.
+    def take(self, operation: str, domain: str) -> None:
+        """Use up one operation of a domain: domains do not starve one another.
 
         Raises:
             LimitedError: the bucket of this purpose is empty.
         """
         rate, burst = RATES[operation]
         now = time.monotonic()
-        level, at = self._levels.get(operation, (float(burst), now))
+        level, at = self._levels.get((operation, domain), (float(burst), now))
         level = min(float(burst), level + (now - at) * rate)
         if level < 1:
             msg = f"Too many {operation} operations; the limit is {rate:g} a second."
             raise LimitedError(msg, retry_after=round((1 - level) / rate, 3))
-        self._levels[operation] = (level - 1, now)
+        self._levels[operation, domain] = (level - 1, now)

@@ -1,6 +1,8 @@
 """What the signer checks before an online key signs a document: type, expiry, and that numbers only grow."""
 
 import json
+import re
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +13,9 @@ from pki.kernel.errors import InvalidError
 from pki.vault.store import Vault
 
 MAX_PAYLOAD = 200_000
+#: How far above the clock a version may lie: a worker in wrong hands cannot use the numbers up (fast-forward).
+AHEAD = 3600
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 #: operation -> (_type, online key, longest life)
 DOCUMENTS: dict[str, tuple[str, str, timedelta]] = {
     "sign_snapshot": ("snapshot", "snapshot", timedelta(days=7, minutes=5)),
@@ -41,6 +46,7 @@ def check(vault: Vault, operation: str, domain: str, payload: bytes) -> str:
     if kind in {"snapshot", "timestamp"}:
         _only_forward(vault, domain, kind, document)
     if kind == "head":
+        _of_this_ledger(domain, document)
         _one_root_a_size(vault, domain, document)
     return key
 
@@ -61,28 +67,36 @@ def _read(payload: bytes, *, tuf: bool) -> dict[str, Any]:
 
 
 def _time(document: dict[str, Any], name: str) -> datetime:
-    try:
-        return datetime.fromisoformat(str(document[name]))
-    except (KeyError, ValueError) as error:
-        msg = f"The document needs an RFC 3339 time `{name}`."
-        raise InvalidError(msg) from error
+    with suppress(KeyError, ValueError):
+        time = datetime.fromisoformat(str(document[name]))
+        if time.tzinfo is not None:
+            return time
+    msg = f"The document needs an RFC 3339 time `{name}` with its zone."
+    raise InvalidError(msg)
 
 
 def _only_forward(vault: Vault, domain: str, kind: str, document: dict[str, Any]) -> None:
     version = document.get("version")
     last = int(vault.read_fact(domain, f"{kind}.version") or 0)
-    if not isinstance(version, int) or version <= last:
-        msg = f"The {kind} must have a version above {last}."
+    most = max(last + 1, clock.unix() + AHEAD)
+    if type(version) is not int or not last < version <= most:
+        msg = f"The {kind} must have a version above {last} and at most {most}."
         raise InvalidError(msg)
     vault.write_fact(domain, f"{kind}.version", str(version).encode())
+
+
+def _of_this_ledger(domain: str, head: dict[str, Any]) -> None:
+    if head.get("domain") != domain or abs(clock.now() - _time(head, "at")) > timedelta(minutes=5):
+        msg = "A ledger head names its own domain and the present time."
+        raise InvalidError(msg)
 
 
 def _one_root_a_size(vault: Vault, domain: str, head: dict[str, Any]) -> None:
     """Never sign two different trees of one size in one epoch, nor a smaller one."""
     last = json.loads(vault.read_fact(domain, "ledger.head") or b'{"epoch":0,"size":0,"root":""}')
     epoch, size, root = head.get("epoch"), head.get("size"), head.get("root")
-    if not isinstance(epoch, int) or not isinstance(size, int) or not isinstance(root, str):
-        msg = "A ledger head has epoch, size and root."
+    if type(epoch) is not int or type(size) is not int or not _DIGEST.fullmatch(str(root)):
+        msg = "A ledger head has epoch, size and root (SHA-256 in hex)."
         raise InvalidError(msg)
     grows = epoch > last["epoch"] or (epoch == last["epoch"] and size > last["size"])
     same = (epoch, size, root) == (last["epoch"], last["size"], last["root"])

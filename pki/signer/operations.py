@@ -1,6 +1,8 @@
 """The few things that the signer does; each is typed, none signs bytes that it does not understand."""
 
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,7 +20,6 @@ from pki.signer import metadata
 from pki.vault.store import Vault
 
 ONLINE_KEYS = ("snapshot", "timestamp", "director", "ledger")
-_UUID_LENGTH = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Operations:
 
     def _issue_device(self, domain: str, request: dict[str, Any]) -> Done:
         """Issue a device certificate: the CSR gives the key only, all else is decided here."""
-        key, name = _text(request, "device_key", _UUID_LENGTH), _text(request, "device_name", 100)
+        key, name = _uuid(request, "device_key"), _text(request, "device_name", 100)
         csr = certificates.parse_csr(_bytes(request, "csr"))
         subject = certificates.device_subject(domain, key, name, certificates.csr_key(csr))
         until = clock.now() + timedelta(days=_days(request))
@@ -71,9 +72,10 @@ class Operations:
 
     def _create_authority_key(self, domain: str, request: dict[str, Any]) -> Done:
         """Make the key of an issuing CA (or find the one that waits for its certificate); return its CSR."""
+        name = _text(request, "name", 64)
         if not self._vault.has(domain, "issuing"):
             self._vault.create(domain, "issuing", ec.generate_private_key(ec.SECP256R1()))
-        csr = certificates.authority_csr(self._vault.authority(domain, "issuing"), _text(request, "name", 64))
+        csr = certificates.authority_csr(self._vault.authority(domain, "issuing"), name)
         return Done({"csr": csr.public_bytes(serialization.Encoding.PEM)}, {})
 
     def _install_authority(self, domain: str, request: dict[str, Any]) -> Done:
@@ -145,6 +147,16 @@ def _text(request: dict[str, Any], name: str, longest: int) -> str:
     return value
 
 
+def _uuid(request: dict[str, Any], name: str) -> str:
+    """Return a UUID in its one canonical form: it becomes part of names, where nothing else may slip in."""
+    value = request.get(name)
+    with suppress(ValueError, AttributeError, TypeError):
+        if str(uuid.UUID(value)) == value:
+            return str(value)
+    msg = f"`{name}` is a UUID."
+    raise InvalidError(msg)
+
+
 def _bytes(request: dict[str, Any], name: str) -> bytes:
     value = request.get(name)
     if not isinstance(value, bytes):
@@ -155,7 +167,7 @@ def _bytes(request: dict[str, Any], name: str) -> bytes:
 
 def _days(request: dict[str, Any]) -> int:
     days = request.get("days", DEVICE.validity.days)
-    if not isinstance(days, int) or not 0 < days <= DEVICE.validity.days:
+    if type(days) is not int or not 0 < days <= DEVICE.validity.days:
         msg = f"`days` lies between 1 and {DEVICE.validity.days}."
         raise InvalidError(msg)
     return days

@@ -1,5 +1,9 @@
-"""The signer process: one Unix socket, one secret a role, one short list of operations a role."""
+"""The signer process: one Unix socket, one secret a role, one short list of operations a role.
 
+The role ``door`` has one secret a domain: a door that was let in for one domain is refused in every other.
+"""
+
+import fcntl
 import hmac
 import json
 import logging
@@ -8,13 +12,14 @@ import secrets
 import signal
 import socketserver
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pki.kernel import clock, confine, files
-from pki.kernel.errors import DeniedError, DomainError, InvalidError, UnauthenticatedError
+from pki.kernel.errors import ConflictError, DeniedError, DomainError, InvalidError, UnauthenticatedError
 from pki.signer import frames
-from pki.signer.client import role_secret
+from pki.signer.client import SCOPED, role_secret
 from pki.signer.limits import Limits
 from pki.signer.operations import Operations
 from pki.vault.store import Vault
@@ -35,9 +40,25 @@ ROLES: dict[str, frozenset[str]] = {
     ),
 }
 ANY = frozenset({"ping", "public_keys"})
+#: what begins a domain's life here
+FOUNDING = frozenset({"create_authority_key", "create_online_keys"})
 MAX_CONNECTIONS = 64
 IDLE_SECONDS = 600
+HELLO_SECONDS = 5
 _logger = logging.getLogger("muster.signer")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who a connection has proved to be.
+
+    Args:
+        role: what it may do.
+        domain: the only domain in which it may do it; empty for all.
+    """
+
+    role: str
+    domain: str = ""
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -47,10 +68,16 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     request_queue_size = 64
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = _only_one(files.private_folder(folder / "keys"))
         secret = files.secret_once(folder / "secrets" / "vault.key", lambda: secrets.token_urlsafe(48))
-        self.operations = Operations(Vault(folder / "keys", secret.encode()))
-        self.secrets = {role: role_secret(folder, role) for role in ROLES}
-        self.log = files.private_folder(folder / "log") / "signer.jsonl"
+        self.vault = Vault(folder / "keys", secret.encode())
+        self.operations = Operations(self.vault)
+        self._secrets = {role: role_secret(folder, role) for role in ROLES if role not in SCOPED}
+        for domain in self.vault.domains():
+            self._welcome(domain)
+        # Beside the keys, where no door can write, and not among the other processes' logs.
+        self.log = folder / "keys" / "signer.jsonl"
         self.limits = Limits()
         self.one_at_a_time = threading.Lock()
         self.places = threading.BoundedSemaphore(MAX_CONNECTIONS)
@@ -64,23 +91,45 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         del request, client_address
         _logger.error("a connection failed", exc_info=True)  # noqa: LOG014  because socketserver calls this while it handles the error
 
-    def act(self, role: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Run one operation for a role, writing the log before the answer leaves.
+    def act(self, peer: Peer, request: dict[str, Any]) -> dict[str, Any]:
+        """Run one operation for a peer, writing the log before the answer leaves.
 
         Raises:
-            DomainError: not this role's, too often, or refused by the operation itself.
+            DomainError: not this role's, not its domain, too often, or refused by the operation itself.
         """
         name, domain = str(request.get("op")), str(request.get("domain", ""))
-        if name not in ROLES[role] | ANY:
-            self._write({"role": role, "op": name[:60], "domain": domain[:60], "refused": "role"})
-            msg = f"The role {role} may not run {name[:60]}."
-            raise DeniedError(msg)
         with self.one_at_a_time:
-            self.limits.take(name)
+            self._permit(peer, name, domain)
+            # Made-up domains share one bucket: they must neither fill the memory nor get limits of their own.
+            self.limits.take(name, domain if self.vault.knows(domain) else "")
             done = self.operations.table[name](domain, request)
+            if name in FOUNDING:
+                self._welcome(domain)
             if name not in ANY:
-                self._write({"role": role, "op": name, "domain": domain, **done.facts})
+                self._write({"role": peer.role, "op": name, "domain": domain, **done.facts})
         return done.answer
+
+    def _welcome(self, domain: str) -> None:
+        """Make the secrets by which the doors of a domain will be known."""
+        for role in SCOPED:
+            role_secret(self._folder, role, domain)
+
+    def expected_secret(self, peer: Peer) -> str | None:
+        """Return the secret that proves a peer, or None when there is no such role or domain."""
+        if peer.role not in SCOPED:
+            return self._secrets.get(peer.role)
+        return role_secret(self._folder, peer.role, peer.domain) if self.vault.knows(peer.domain) else None
+
+    def _permit(self, peer: Peer, name: str, domain: str) -> None:
+        cause = ""
+        if name not in ROLES[peer.role] | ANY:
+            cause = f"The role {peer.role} may not run {name[:60]}."
+        elif peer.domain and domain != peer.domain:
+            cause = f"This {peer.role} was let in for the domain {peer.domain} only."
+        if cause:
+            self.limits.take("refused", "")
+            self._write({"role": peer.role, "op": name[:60], "domain": domain[:60], "refused": cause})
+            raise DeniedError(cause)
 
     def _write(self, facts: dict[str, Any]) -> None:
         line = {"at": clock.now().isoformat(), **facts}
@@ -97,29 +146,30 @@ class _Connection(socketserver.BaseRequestHandler):
         if not self.server.places.acquire(blocking=False):
             return
         try:
+            self.request.settimeout(HELLO_SECONDS)
+            peer = self._peer()
             self.request.settimeout(IDLE_SECONDS)
-            role = self._role()
-            while role and (request := frames.receive(self.request)) is not None:
-                frames.send(self.request, self._answer(role, request))
+            while peer and (request := frames.receive(self.request)) is not None:
+                frames.send(self.request, self._answer(peer, request))
         except (OSError, InvalidError) as error:
             _logger.info("a connection ended early", extra={"cause": str(error)})
         finally:
             self.server.places.release()
 
-    def _role(self) -> str | None:
-        hello = frames.receive(self.request) or {}
-        role, secret = hello.get("role"), hello.get("secret")
-        expected = self.server.secrets.get(role) if isinstance(role, str) else None
-        if expected and isinstance(secret, str) and hmac.compare_digest(secret.encode(), expected.encode()):
+    def _peer(self) -> Peer | None:
+        hello = frames.receive(self.request, frames.MAX_HELLO) or {}
+        peer, secret = Peer(str(hello.get("role")), str(hello.get("domain", ""))), str(hello.get("secret"))
+        expected = self.server.expected_secret(peer)
+        if expected and hmac.compare_digest(secret.encode(), expected.encode()):
             frames.send(self.request, {"ok": True})
-            return str(role)
+            return peer
         _logger.warning("a client did not prove its role")
         frames.send(self.request, _refusal(UnauthenticatedError("The role's secret is wrong.")))
         return None
 
-    def _answer(self, role: str, request: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, peer: Peer, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"ok": True, **self.server.act(role, request)}
+            return {"ok": True, **self.server.act(peer, request)}
         except DomainError as error:
             return _refusal(error)
         except Exception:
@@ -139,6 +189,22 @@ def run(folder: Path) -> None:
     finally:
         server.server_close()
         Path(str(server.server_address)).unlink(missing_ok=True)
+
+
+def _only_one(folder: Path) -> TextIO:
+    """Hold the folder's lock as long as this process lives: two signers would undo each other's memory.
+
+    Raises:
+        ConflictError: another signer holds it.
+    """
+    lock = (folder / ".signer.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        msg = f"Another signer serves {folder}."
+        raise ConflictError(msg) from error
+    return lock
 
 
 def _refusal(error: DomainError) -> dict[str, Any]:

@@ -72,8 +72,12 @@ class Vault:
         files.write_private(path, data)
 
     def knows(self, domain: str) -> bool:
-        """Say whether anything was ever kept for a domain."""
-        return self._path(domain, "domain").parent.is_dir()
+        """Say whether anything was ever kept for a domain of this name."""
+        return bool(_NAME.fullmatch(domain)) and (self._folder / domain).is_dir()
+
+    def domains(self) -> list[str]:
+        """Return every domain for which something was kept."""
+        return sorted(place.name for place in self._folder.iterdir() if self.knows(place.name))
 
     def read_fact(self, domain: str, name: str) -> bytes | None:
         """Return a fact, or None."""

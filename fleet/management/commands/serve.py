@@ -1,6 +1,5 @@
 """``manage.py serve``: signer, job worker, device door and operator door, watched by one parent."""
 
-import os
 from typing import Any
 
 from django.conf import settings
@@ -34,7 +33,7 @@ class Command(BaseCommand):
 
     def _prepare(self) -> Supervisor:
         folder, host = settings.FLEET_DIR, settings.FLEET_HOST
-        for role in ("door", "work", "serve", "admin"):
+        for role in ("work", "serve", "admin"):
             role_secret(folder, role)
         domains = selectors.domains()
         if not domains or not selectors.authorities(domains[0].slug):
@@ -55,19 +54,18 @@ class Command(BaseCommand):
             "device door": f"https://{name}:{settings.FLEET_DEVICE_PORT}/",
         }
         supervisor = Supervisor(folder, urls)
-        supervisor.add("signer", lambda: spawn("-m", "pki.signer", role="none"))
-        supervisor.add("worker", lambda: spawn("manage.py", "work", role="work"))
+        supervisor.add("signer", lambda: spawn("-m", "pki.signer"))
+        supervisor.add("worker", lambda: spawn("manage.py", "work"))
         for number in range(settings.FLEET_DEVICE_WORKERS):
-            supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls), "door"))
-        supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, operator_tls), "admin"))
+            supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls)))
+        supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, operator_tls)))
         return supervisor
 
 
 def _device(listener: Any, context: Any) -> None:
-    signing.client()  # reads the role's secret before the folder of secrets is out of reach
+    signing.client("door")  # reads the role's secret before the folder of secrets is out of reach
     doors.run(DeviceDoor(), listener, context, confined=True, devices=True)
 
 
 def _operator(listener: Any, context: Any) -> None:
-    os.environ["FLEET_SIGNER_ROLE"] = "admin"
     doors.run(application, listener, context, confined=False, devices=False)

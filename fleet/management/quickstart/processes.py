@@ -95,7 +95,7 @@ class Processes:
             if _is_ours(pid, self.folder):
                 _end(pid, None)
                 ended += 1
-        record.unlink()
+        record.unlink(missing_ok=True)
         return ended
 
     def _environment(self) -> dict[str, str]:

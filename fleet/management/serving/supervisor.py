@@ -100,27 +100,24 @@ class Supervisor:
         self.stopping = True
 
 
-def spawn(*arguments: str, role: str) -> int:
-    """Start one of our programs and return its process id; ``role`` is how it meets the signer."""
-    environment = {**os.environ, "FLEET_SIGNER_ROLE": role}
+def spawn(*arguments: str) -> int:
+    """Start one of our programs and return its process id."""
     child = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env=environment,
         stdin=subprocess.DEVNULL,
         preexec_fn=confine.die_with_parent,  # noqa: PLW1509  because the supervisor has no threads
     )
     return child.pid
 
 
-def fork(serve: Callable[[], None], role: str) -> int:
+def fork(serve: Callable[[], None]) -> int:
     """Fork a process that runs ``serve`` and ends with it; return its id."""
     connections.close_all()
     pid = os.fork()
     if pid:
         return pid
     confine.die_with_parent()
-    os.environ["FLEET_SIGNER_ROLE"] = role
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -159,7 +156,7 @@ def signer_running(folder: Path) -> Callable[[], None]:
     """
     if listening(folder):
         return lambda: None
-    pid = spawn("-m", "pki.signer", role="none")
+    pid = spawn("-m", "pki.signer")
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if listening(folder):

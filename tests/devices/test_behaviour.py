@@ -1,0 +1,134 @@
+"""Telemetry in, drift out, incidents; and the lifecycle of devices."""
+
+from datetime import timedelta
+
+import pytest
+
+from devices.errors import LifecycleError, ReplayError
+from devices.models import Incident, Observation, Presence, Sample
+from devices.services import drift, incidents, presence, quarantine, registry, telemetry, twins
+from pki.kernel import actor as actors
+from pki.kernel import clock
+from pki.kernel.errors import DeniedError, InvalidError
+from pki.models import Certificate
+from tests.factories.ground import person, system
+
+pytestmark = pytest.mark.django_db(databases=["default", "telemetry"])
+
+
+def own(domain, enrolled):
+    return actors.device(domain.slug, enrolled.device.key)
+
+
+def test_a_batch_counts_once(domain, enrol):
+    one = enrol()
+    batch = telemetry.parse({"seq": 5, "metrics": {"bytes_out": 10}, "peers": [["tcp", 443, "lan"]]})
+    telemetry.ingest(actor=own(domain, one), device=one.device, batch=batch)
+    with pytest.raises(ReplayError):
+        telemetry.ingest(actor=own(domain, one), device=one.device, batch=batch)
+    assert Sample.objects.filter(device_id=one.device.pk).count() == 1
+    assert Observation.objects.get(device_id=one.device.pk).key == "tcp:443:lan"
+
+
+def test_a_device_cannot_speak_for_another(domain, enrol):
+    one, two = enrol("dev-1"), enrol("dev-2")
+    batch = telemetry.parse({"seq": 1, "metrics": {}})
+    with pytest.raises(DeniedError):
+        telemetry.ingest(actor=own(domain, one), device=two.device, batch=batch)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"seq": 0},
+        {"seq": True},
+        {"seq": 1, "metrics": {"heart_rate": 60}},
+        {"seq": 1, "metrics": {"temp_c": float("nan")}},
+        {"seq": 1, "metrics": {"temp_c": "warm"}},
+        {"seq": 1, "further": 1},
+        {"seq": 1, "peers": [["tcp", 70000, "lan"]]},
+        {"seq": 1, "peers": [["tcp", 1, "moon"]]},
+        {"seq": 1, "peers": [["tcp", 1, "lan"]] * 65},
+    ],
+)
+def test_what_is_not_on_the_list_is_refused(body):
+    with pytest.raises(InvalidError):
+        telemetry.parse(body)
+
+
+def test_presence_is_gathered_and_written_in_one_go(domain, enrol):
+    one = enrol()
+    presence.flush()
+    presence.seen(one.device.pk, "127.0.0.1", 10, 20)
+    presence.seen(one.device.pk, "127.0.0.1", 10, 20)
+    presence.seen(one.device.pk, "127.0.0.1", 0, 9_000_000, routine=False)
+    assert not Presence.objects.filter(device_id=one.device.pk).exists()
+    assert presence.flush() == 1
+    samples = dict(Sample.objects.filter(device_id=one.device.pk).values_list("metric", "value"))
+    assert samples["requests"] == 2
+    assert samples["srv_bytes_out"] == 40
+
+
+def test_the_job_learns_then_opens_one_incident_for_one_change(domain, enrol, settings, monkeypatch):
+    settings.FLEET_DRIFT_TICK_S = 1
+    settings.FLEET_DRIFT_LEARN_TICKS = 60
+    fleet = [enrol(f"dev-{n}") for n in range(8)]
+    start = clock.now().replace(microsecond=0)
+    for tick in range(75):
+        with clock.frozen(start + timedelta(seconds=tick)):
+            for n, one in enumerate(fleet):
+                wild = n == 3 and tick >= 65
+                body = {
+                    "seq": tick + 1,
+                    "metrics": {"bytes_out": (1000 + (tick * 7 + n) % 11) * (20 if wild else 1)},
+                    "peers": [["tcp", 443, "lan"], *([["tcp", 4444, "wan"]] if wild else [])],
+                }
+                telemetry.ingest(actor=own(domain, one), device=one.device, batch=telemetry.parse(body))
+            drift.tick(domain=domain)
+    found = Incident.objects.get(domain=domain)
+    assert found.device_id == fleet[3].device.pk
+    assert found.severity == "high"
+    assert found.layer_now == "corroborated"
+    assert found.explanation["metrics"][0]["name"] == "bytes_out"
+    assert "tcp:4444:wan" in found.explanation["text"]
+
+
+def test_an_incident_is_closed_once_with_its_verdict(domain, enrol):
+    one = enrol()
+    facts = {"layer": "numeric", "score": 9, "text": "x", "metrics": []}
+    opened = incidents.raise_for(actor=system(domain), device=one.device, severity="medium", explanation=facts)
+    again = incidents.raise_for(actor=system(domain), device=one.device, severity="medium", explanation=facts)
+    assert opened.pk == again.pk
+    key = str(opened.public_id)
+    with pytest.raises(InvalidError):
+        incidents.close(actor=person(domain, "operator"), public_id=key, verdict="maybe")
+    assert incidents.close(actor=person(domain, "operator"), public_id=key, verdict="benign").state == "closed"
+    with pytest.raises(Exception, match="closed already"):
+        incidents.close(actor=person(domain, "operator"), public_id=key, verdict="benign")
+
+
+def test_quarantine_needs_a_reason_and_its_release_a_security_officer(domain, enrol):
+    one = enrol()
+    with pytest.raises(InvalidError):
+        quarantine.impose(actor=system(domain), device=one.device, reason=" ")
+    held = quarantine.impose(actor=person(domain, "operator"), device=one.device, reason="odd")
+    assert held.quarantined
+    with pytest.raises(DeniedError):
+        quarantine.release(actor=person(domain, "operator"), device=one.device, reason="fine")
+    assert not quarantine.release(actor=person(domain, "security-officer"), device=one.device, reason="f").quarantined
+
+
+def test_retiring_revokes_and_cannot_be_undone(domain, enrol):
+    one = enrol()
+    registry.retire(actor=person(domain, "security-officer"), device=one.device)
+    assert Certificate.objects.get(subject_key=one.device.key).revoked_at is not None
+    with pytest.raises(LifecycleError):
+        registry.resume(actor=person(domain, "security-officer"), device=one.device)
+
+
+def test_reports_only_go_forward(domain, enrol):
+    one = enrol()
+    twins.report(actor=own(domain, one), device=one.device, sequence=4, components={})
+    for sequence in (4, 3):
+        with pytest.raises(ReplayError):
+            twins.report(actor=own(domain, one), device=one.device, sequence=sequence, components={})

@@ -1,0 +1,156 @@
+"""The whole story, told once a session by ``make demo``, and then its server again for other tests."""
+
+import http.client
+import json
+import os
+import ssl
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fleet.agent.agent import Agent
+from fleet.agent.state import Settings
+from fleet.management.quickstart.rest import Rest
+from tests.architecture.sources import ROOT
+
+DEVICES, SEED = 20, 7
+
+
+@dataclass
+class Story:
+    """A set-up that has lived through the story.
+
+    Args:
+        folder: its FLEET_DIR.
+        summary: what quickstart wrote at the end.
+        seconds: how long ``make demo`` took.
+    """
+
+    folder: Path
+    summary: dict
+    seconds: float
+    process: subprocess.Popen | None = field(default=None)
+
+    @property
+    def settings(self):
+        lines = (self.folder / "fleet.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    @property
+    def operator_port(self):
+        return int(self.settings["FLEET_OPERATOR_PORT"])
+
+    @property
+    def device_port(self):
+        return int(self.settings["FLEET_DEVICE_PORT"])
+
+    @property
+    def anchor(self):
+        return self.folder / "offline" / "root-ca" / "root-ca.pem"
+
+    @property
+    def server(self):
+        return f"https://localhost:{self.device_port}"
+
+    @property
+    def rest(self):
+        return Rest(self.operator_port, self.anchor, (self.folder / "secrets" / "quickstart-token").read_text())
+
+    def manage(self, *arguments, check=True):
+        """Run a command of the set-up by hand."""
+        environment = {**os.environ, "FLEET_DIR": str(self.folder)}
+        for name in ("DATABASE_URL", "TELEMETRY_DATABASE_URL"):
+            environment.pop(name, None)
+        command = [sys.executable, "manage.py", *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=check)
+
+    def start(self):
+        """Serve again."""
+        environment = {**os.environ, "FLEET_DIR": str(self.folder)}
+        log = (self.folder / "log" / "serve-again.log").open("ab")
+        command = [sys.executable, "manage.py", "serve"]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        log.close()
+        self.rest.ready(40)
+
+    def stop(self):
+        """Stop serving."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait(timeout=40)
+            self.process = None
+
+    def call(self, method, path, body=None, headers=None, identity=None, tls=None, port=None):
+        """Make one request at the device door; return status, headers, body."""
+        context = ssl.create_default_context(cafile=self.anchor)
+        if identity:
+            context.load_cert_chain(*identity)
+        if tls:
+            context.minimum_version = context.maximum_version = tls
+        port = port or self.device_port
+        connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+        finally:
+            connection.close()
+
+    def token(self, name, hardware="vib-node"):
+        """Return the secret of a new enrolment token."""
+        made = self.rest.post("/enrolment-tokens", {"hardware": hardware, "devices": [name]})
+        return made["results"][0]["secret"]
+
+    def agent(self, name, folder, hardware="vib-node", token=None):
+        """Return an agent that has enrolled under a new name."""
+        models = {row["name"]: row["class_id"] for row in self.rest.get("/hardware-models")["results"]}
+        root = self.folder / "offline" / "root.json"
+        secret = self.token(name, hardware) if token is None else token
+        agent = Agent(Settings(folder, self.server, self.anchor, root, models[hardware], name, secret))
+        agent.enrol()
+        return agent
+
+    def device(self, name):
+        """Return a device as the REST API shows it."""
+        return self.rest.get(f"/devices?q={name}")["results"][0]
+
+
+def identity(agent):
+    """Return certificate chain and key files of an agent."""
+    return agent.settings.folder / "chain.pem", agent.settings.folder / "device.key"
+
+
+def eventually(check, seconds=20, trouble="it did not happen"):
+    """Wait until ``check`` returns something true; return it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := check():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(trouble)
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory):
+    """Tell the story by the README's own command."""
+    folder = tmp_path_factory.mktemp("story") / "set-up"
+    summary = folder.parent / "summary.json"
+    environment = {name: value for name, value in os.environ.items() if name not in {"FLEET_DIR", "DATABASE_URL"}}
+    started = time.monotonic()
+    command = ["make", "demo", "HEADLESS=1", f"DEVICES={DEVICES}", f"SEED={SEED}", f"DIR={folder}"]
+    command.append(f"SUMMARY={summary}")
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    return Story(folder, json.loads(summary.read_text()), time.monotonic() - started)
+
+
+@pytest.fixture(scope="session")
+def story(told):
+    """Return the story's set-up with its server up."""
+    told.start()
+    yield told
+    told.stop()
