@@ -12,7 +12,9 @@ class PkiConfig(AppConfig):
     def ready(self) -> None:
         """Say how this floor's facts in the journal come back after a restore."""
         # Here, because models may not be imported before every application is loaded.
-        from pki.services import certificates, journal, numbers  # noqa: PLC0415  because of the line above
+        from pki.services import authorities, certificates, domains, journal, numbers  # noqa: PLC0415  because of the line above
 
+        journal.on_resume("domain", domains.create_again)
+        journal.on_resume("authority", authorities.install_again)
         journal.on_resume("revoked", certificates.revoke_again)
         journal.on_resume("number-block", numbers.raise_to)

@@ -145,6 +145,12 @@ class Agent:
         """Put a factory image in, if the component has none."""
         self.slots(component).provision(data, image)
 
+    def close(self) -> None:
+        """Drop the connections."""
+        self._drop()
+        if self._mirror is not None:
+            self._mirror.close()
+
     def _install(self, assignment: Assignment) -> None:
         pair = self.slots(assignment.component)
         running = pair.running

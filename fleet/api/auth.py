@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
@@ -47,3 +48,25 @@ def actor(request: Request) -> Actor:
     if not isinstance(operator, Operator):
         raise exceptions.NotAuthenticated
     return actor_for(operator, "api", request.META.get("muster.request_id", ""))
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base class registers by hand
+    """How the OpenAPI document names the bearer token."""
+
+    target_class = TokenAuthentication
+    name = "token"
+
+    def get_security_definition(self, _auto_schema: Any) -> dict[str, str]:
+        """Return the scheme."""
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "mst_…"}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base class registers by hand
+    """How the OpenAPI document names the console's session."""
+
+    target_class = SessionAuthentication
+    name = "session"
+
+    def get_security_definition(self, _auto_schema: Any) -> dict[str, str]:
+        """Return the scheme."""
+        return {"type": "apiKey", "in": "cookie", "name": "__Host-muster-session"}

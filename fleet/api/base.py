@@ -25,6 +25,12 @@ class Nothing(Input):
     """A body without fields."""
 
 
+class ReasonIn(Input):
+    """Why something is done."""
+
+    reason = serializers.CharField(max_length=300)
+
+
 def read(request: Request, shape: type[Input]) -> dict[str, Any]:
     """Return the checked fields of a request's body."""
     given = shape(data=request.data)

@@ -12,7 +12,7 @@ from devices.models import Incident
 from devices.services import hardware, incidents, quarantine, registry, tokens
 from fleet.api import paging
 from fleet.api.auth import actor
-from fleet.api.base import Input, Nothing, Output, View, read
+from fleet.api.base import Input, Nothing, Output, ReasonIn, View, read
 from pki.kernel.actor import Role
 
 
@@ -61,12 +61,6 @@ class DeviceOut(Output):
         """Return what the device shall run."""
         twin = getattr(device, "twin", None)
         return dict(twin.desired) if twin else {}
-
-
-class ReasonIn(Input):
-    """Why something is done."""
-
-    reason = serializers.CharField(max_length=300)
 
 
 class TokenIn(Input):
@@ -163,7 +157,7 @@ class Device(View):
 class DeviceAct(View):
     """What can be done to a device: quarantine, release, suspend, resume, retire."""
 
-    @extend_schema(request=ReasonIn, responses=DeviceOut)
+    @extend_schema(operation_id="device_act", request=ReasonIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str, act: str) -> Response:
         """Do it; quarantine and release need a reason."""
         who = actor(request)

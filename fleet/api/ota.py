@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from fleet.api import paging
 from fleet.api.auth import actor
-from fleet.api.base import Input, Nothing, Output, View, read
+from fleet.api.base import Input, Nothing, Output, ReasonIn, View, read
 from ota.models import TrustKey
 from ota.planning import WavePlan
 from ota.selectors import bundles as bundle_rows
@@ -86,12 +86,6 @@ class ReleaseIn(Input):
     bundle = serializers.UUIDField()
 
 
-class ReasonIn(Input):
-    """Why something is done."""
-
-    reason = serializers.CharField(max_length=300)
-
-
 class WaveIn(Input):
     """One wave: a count of devices or a cumulative share in permille."""
 
@@ -144,6 +138,41 @@ class RolloutOut(Output):
             "failures": [{"cause": cause, "devices": number} for cause, number in found.causes],
             "waves": WaveOut(found.waves, many=True).data,
         }
+
+
+class AssignmentOut(Output):
+    """What one device shall install, and what it said about it."""
+
+    id = serializers.UUIDField(source="public_id")
+    action = serializers.IntegerField(source="action_id")
+    device = serializers.CharField(source="device.name")
+    kind = serializers.CharField()
+    bundle = serializers.CharField(source="bundle.name")
+    to_version = serializers.CharField(source="bundle.version")
+    status = serializers.CharField()
+    reason = serializers.CharField()
+    messages = serializers.SerializerMethodField()
+    updated_at = serializers.DateTimeField()
+
+    def get_messages(self, assignment: Any) -> list[str]:
+        """Return the newest messages of the device."""
+        return list(assignment.events.order_by("id").values_list("text", flat=True)[:200])
+
+
+class Assignments(View):
+    """What devices shall install."""
+
+    @extend_schema(responses=AssignmentOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List assignments, newest first; filters: ``device`` (name), ``status``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        rows = rollout_rows.assignments(who.domain)
+        if name := request.query_params.get("device"):
+            rows = rows.filter(device__name=name)
+        if status_ := request.query_params.get("status"):
+            rows = rows.filter(status=status_)
+        return paging.page(request, rows, AssignmentOut)
 
 
 class TrustKeys(View):
@@ -323,7 +352,7 @@ class Rollout(View):
 class RolloutAct(View):
     """What can be done to a rollout: start, pause, resume, abort."""
 
-    @extend_schema(request=Nothing, responses=RolloutOut)
+    @extend_schema(operation_id="rollout_act", request=Nothing, responses=RolloutOut)
     def post(self, request: Request, public_id: str, act: str) -> Response:
         """Do it."""
         who = actor(request)

@@ -35,6 +35,7 @@ urlpatterns = [
     re_path(rf"^releases/{ID}/signatures$", ota.ReleaseSign.as_view()),
     re_path(rf"^releases/{ID}/publish$", ota.ReleasePublish.as_view()),
     re_path(rf"^releases/{ID}/withdraw$", ota.ReleaseWithdraw.as_view()),
+    path("assignments", ota.Assignments.as_view()),
     path("rollouts", ota.Rollouts.as_view()),
     re_path(rf"^rollouts/{ID}$", ota.Rollout.as_view()),
     re_path(rf"^rollouts/{ID}/(?P<act>start|pause|resume|abort)$", ota.RolloutAct.as_view()),

@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-import cbor2
-
 from fleet.gateway.protocol import Outcome, Reply, Request
 from fleet.observe import request_id
+from pki.kernel import cbor
 from pki.kernel.errors import DomainError, InvalidError
 
 MAX_BODY = 64 * 1024
@@ -22,8 +21,8 @@ def decode(request: Request) -> dict[str, Any]:
     if not request.payload:
         return {}
     try:
-        body = json.loads(request.payload) if _is_json(request) else cbor2.loads(request.payload)
-    except (ValueError, EOFError, RecursionError, TypeError) as error:
+        body = json.loads(request.payload) if _is_json(request) else cbor.loads(request.payload, max_bytes=MAX_BODY)
+    except (ValueError, RecursionError, InvalidError) as error:
         form = "JSON" if _is_json(request) else "CBOR"
         msg = f"The body is not {form}; send a map as {CBOR} or {JSON}."
         raise InvalidError(msg) from error
@@ -55,7 +54,7 @@ def encode(request: Request, value: object, device_id: int) -> Reply:
     """Return a reply in the form that the request came in."""
     if _is_json(request):
         return Reply(Outcome.OK, json.dumps(value).encode(), JSON, device_id=device_id)
-    return Reply(Outcome.OK, cbor2.dumps(value), CBOR, device_id=device_id)
+    return Reply(Outcome.OK, cbor.dumps(value), CBOR, device_id=device_id)
 
 
 def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
@@ -66,7 +65,7 @@ def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
         headers["retry-after"] = str(int(float(str(error.context.get("retry_after", 5)))) + 1)
     if _is_json(request):
         return Reply(outcome, json.dumps(body).encode(), JSON, headers)
-    return Reply(outcome, cbor2.dumps(body), CBOR, headers)
+    return Reply(outcome, cbor.dumps(body), CBOR, headers)
 
 
 def _is_json(request: Request) -> bool:

@@ -3,49 +3,89 @@
 import hashlib
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
 from pki.kernel.errors import InvalidError
 
 MANIFEST = "manifest.json"
+MOST_MANIFEST = 10_000
+FORMAT = 1
 
 
 def write(path: Path, databases: list[Path]) -> None:
-    """Write an archive; it appears whole or not at all."""
-    digests = {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in databases}
+    """Write an archive; it appears whole, on the disk, or not at all."""
+    manifest = json.dumps({"format": FORMAT, "files": {one.name: _digest(one) for one in databases}}, sort_keys=True)
     temporary = path.with_name(f".{path.name}.new")
-    with tarfile.open(temporary, "w") as tar:
-        manifest = json.dumps({"format": 1, "files": digests}, sort_keys=True).encode()
-        entry = tarfile.TarInfo(MANIFEST)
-        entry.size = len(manifest)
-        tar.addfile(entry, io.BytesIO(manifest))
-        for one in databases:
-            tar.add(one, one.name)
-    temporary.chmod(0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            entry = tarfile.TarInfo(MANIFEST)
+            entry.size = len(manifest)
+            tar.addfile(entry, io.BytesIO(manifest.encode()))
+            for one in databases:
+                tar.add(one, one.name)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 
-def read(path: Path) -> dict[str, bytes]:
-    """Return the database files of an archive by name.
+def unpack(path: Path, folder: Path, names: set[str]) -> dict[str, Path]:
+    """Copy the database files of an archive into a folder of our own; return them by name.
+
+    Args:
+        path: the archive.
+        folder: empty, private.
+        names: the files that it has to hold; it may hold no other, and no name is used as a path.
 
     Raises:
         InvalidError: it is no backup of ours, or damaged.
     """
     try:
-        with tarfile.open(path) as tar:
-            found = {one.name: _bytes(tar, one) for one in tar.getmembers() if one.isfile()}
-        digests = json.loads(found.pop(MANIFEST))["files"]
-    except (tarfile.TarError, KeyError, ValueError, OSError) as error:
+        with tarfile.open(path, "r:") as tar:
+            digests = _manifest(tar)
+            if set(digests) != names or set(tar.getnames()) != {MANIFEST, *names}:
+                msg = f"{path} does not hold exactly {', '.join(sorted(names))}."
+                raise InvalidError(msg)
+            found = {name: _copy(tar, name, folder / f"{number}.new") for number, name in enumerate(sorted(names))}
+    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{path} is not a backup of this program."
         raise InvalidError(msg) from error
-    for name, digest in digests.items():
-        if hashlib.sha256(found.get(name, b"")).hexdigest() != digest:
+    for name, copy in found.items():
+        if _digest(copy) != digests[name]:
             msg = f"{name} inside {path} is damaged; use another backup."
             raise InvalidError(msg)
-    return {name: found[name] for name in digests}
+    return found
 
 
-def _bytes(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
+def _manifest(tar: tarfile.TarFile) -> dict[str, str]:
+    entry = tar.getmember(MANIFEST)
     file = tar.extractfile(entry)
-    return file.read() if file else b""
+    if file is None or entry.size > MOST_MANIFEST:
+        msg = "The archive has no manifest."
+        raise ValueError(msg)
+    manifest = json.loads(file.read())
+    if manifest["format"] != FORMAT:
+        msg = f"The archive has the format {manifest['format']}; this program reads {FORMAT}."
+        raise ValueError(msg)
+    return dict(manifest["files"])
+
+
+def _copy(tar: tarfile.TarFile, name: str, target: Path) -> Path:
+    source = tar.extractfile(name)
+    if source is None:
+        msg = f"{name} is not a file."
+        raise ValueError(msg)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        while part := source.read(1 << 20):
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+    return target
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import cbor2
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -14,6 +13,7 @@ from devices.models import Device
 from devices.services import twins
 from ota.services import assignments
 from ota.services.assignments import Feedback, Status
+from pki.kernel import cbor
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, InvalidError, NotFoundError
 
@@ -99,14 +99,7 @@ def parse(payload: bytes) -> Report:
 
 
 def _map(payload: bytes) -> dict[str, Any]:
-    if len(payload) > MAX_REPORT:
-        msg = f"A report has at most {MAX_REPORT} bytes."
-        raise InvalidError(msg)
-    try:
-        body = cbor2.loads(payload)
-    except (ValueError, EOFError, RecursionError, TypeError) as error:
-        msg = "The report is not CBOR."
-        raise InvalidError(msg) from error
+    body = cbor.loads(payload, max_bytes=MAX_REPORT)
     if not isinstance(body, dict) or set(body) - _FIELDS:
         msg = f"The report is a map with the fields {', '.join(sorted(_FIELDS))}."
         raise InvalidError(msg)

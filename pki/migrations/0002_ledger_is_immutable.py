@@ -24,6 +24,10 @@ def forbid(apps, schema_editor):
                 f"CREATE TRIGGER {table}_only_grows BEFORE UPDATE OR DELETE ON {table} "
                 f"FOR EACH ROW EXECUTE FUNCTION pki_ledger_only_grows()"
             )
+            schema_editor.execute(
+                f"CREATE TRIGGER {table}_stays BEFORE TRUNCATE ON {table} "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION pki_ledger_only_grows()"
+            )
 
 
 def allow(apps, schema_editor):
@@ -35,6 +39,7 @@ def allow(apps, schema_editor):
     else:
         for table in TABLES:
             schema_editor.execute(f"DROP TRIGGER {table}_only_grows ON {table}")
+            schema_editor.execute(f"DROP TRIGGER {table}_stays ON {table}")
         schema_editor.execute("DROP FUNCTION pki_ledger_only_grows()")
 
 

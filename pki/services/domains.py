@@ -1,20 +1,52 @@
 """Make trust domains."""
 
+import re
+import uuid
+from typing import Any
+
 from django.db import transaction
 
 from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, InvalidError
 from pki.models import TrustDomain
-from pki.services import ledger
+from pki.services import journal, ledger
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+MOST_HOST_NAMES = 20
 
 
 def create(*, actor: Actor, slug: str, name: str, host_names: list[str]) -> TrustDomain:
-    """Make a trust domain, or bring the host names of the one with this slug up to date."""
+    """Make a trust domain, or bring the host names of the one with this slug up to date.
+
+    Raises:
+        InvalidError: the slug would not fit into certificates, or there are too many host names.
+        ConflictError: another domain has one of the host names; a request could not be told apart.
+    """
     actor.require(Role.ADMIN)
+    if not _SLUG.fullmatch(slug) or len(host_names) > MOST_HOST_NAMES:
+        msg = f"A domain has a slug of small letters, digits and hyphens, and at most {MOST_HOST_NAMES} host names."
+        raise InvalidError(msg)
     with transaction.atomic():
+        _demand_free(slug, host_names)
         domain, made = TrustDomain.objects.get_or_create(slug=slug, defaults={"name": name, "host_names": host_names})
         if not made and domain.host_names != host_names:
             domain.host_names = host_names
             domain.save(update_fields=["host_names"])
         if made:
+            journal.append("domain", domain=slug, key=str(domain.public_id), name=name, host_names=host_names)
             ledger.record(actor=actor, action="domain.created", thing=("domain", slug), domain=domain)
     return domain
+
+
+def create_again(fact: dict[str, Any]) -> bool:
+    """Bring back a domain from the journal that a restored database does not know."""
+    defaults = {"public_id": uuid.UUID(fact["key"]), "name": fact["name"], "host_names": fact["host_names"]}
+    return TrustDomain.objects.get_or_create(slug=fact["domain"], defaults=defaults)[1]
+
+
+def _demand_free(slug: str, host_names: list[str]) -> None:
+    wanted = {name.lower() for name in host_names}
+    for other in TrustDomain.objects.exclude(slug=slug):
+        if taken := wanted & {name.lower() for name in other.host_names}:
+            msg = f"The host name {min(taken)} belongs to another domain."
+            raise ConflictError(msg)

@@ -63,6 +63,10 @@ class Signer:
         """Return the public half of each online key by name."""
         return dict(self._call("public_keys", domain)["keys"])
 
+    def last_head(self, domain: str) -> dict[str, Any]:
+        """Return epoch, size and root of the newest ledger head that the signer has signed (size 0: none)."""
+        return dict(self._call("last_head", domain)["head"])
+
     def sign(self, document: str, domain: str, payload: bytes) -> dict[str, str]:
         """Return {"keyid", "sig"} over a canonical document.
 

@@ -91,9 +91,14 @@ def _of_this_ledger(domain: str, head: dict[str, Any]) -> None:
         raise InvalidError(msg)
 
 
+def last_head(vault: Vault, domain: str) -> dict[str, Any]:
+    """Return epoch, size and root of the newest ledger head that was signed."""
+    return dict(json.loads(vault.read_fact(domain, "ledger.head") or b'{"epoch":0,"size":0,"root":""}'))
+
+
 def _one_root_a_size(vault: Vault, domain: str, head: dict[str, Any]) -> None:
     """Never sign two different trees of one size in one epoch, nor a smaller one."""
-    last = json.loads(vault.read_fact(domain, "ledger.head") or b'{"epoch":0,"size":0,"root":""}')
+    last = last_head(vault, domain)
     epoch, size, root = head.get("epoch"), head.get("size"), head.get("root")
     if type(epoch) is not int or type(size) is not int or not _DIGEST.fullmatch(str(root)):
         msg = "A ledger head has epoch, size and root (SHA-256 in hex)."

@@ -38,6 +38,7 @@ class Operations:
         self.table: dict[str, Callable[[str, dict[str, Any]], Done]] = {
             "ping": lambda _domain, _request: Done({}, {}),
             "public_keys": self._public_keys,
+            "last_head": self._last_head,
             "issue_device": self._issue_device,
             "door_identity": self._door_identity,
             "create_authority_key": self._create_authority_key,
@@ -98,6 +99,10 @@ class Operations:
         names = [name for name in ONLINE_KEYS if self._vault.has(domain, name)]
         return Done({"keys": {name: self._public(domain, name) for name in names}}, {})
 
+    def _last_head(self, domain: str, _request: dict[str, Any]) -> Done:
+        """Tell the newest ledger head signed: what no owner of database or journal can make it forget."""
+        return Done({"head": metadata.last_head(self._vault, domain)}, {})
+
     def _public(self, domain: str, name: str) -> dict[str, Any]:
         key = SSlibKey.from_crypto(self._vault.online(domain, name).public_key())
         return {"keyid": key.keyid, **key.to_dict()}
@@ -130,7 +135,7 @@ def _certificate(data: bytes) -> x509.Certificate:
     try:
         pem = data.lstrip().startswith(b"-----")
         return x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         msg = "This is not an X.509 certificate."
         raise InvalidError(msg) from error
 

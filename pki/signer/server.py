@@ -39,7 +39,7 @@ ROLES: dict[str, frozenset[str]] = {
         }
     ),
 }
-ANY = frozenset({"ping", "public_keys"})
+ANY = frozenset({"ping", "public_keys", "last_head"})
 #: what begins a domain's life here
 FOUNDING = frozenset({"create_authority_key", "create_online_keys"})
 MAX_CONNECTIONS = 64

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ class Story:
     summary: dict
     seconds: float
     process: subprocess.Popen | None = field(default=None)
+    agents: list = field(default_factory=list)
 
     @property
     def settings(self):
@@ -56,9 +58,16 @@ class Story:
     def server(self):
         return f"https://localhost:{self.device_port}"
 
-    @property
+    @cached_property
     def rest(self):
         return Rest(self.operator_port, self.anchor, (self.folder / "secrets" / "quickstart-token").read_text())
+
+    def close(self):
+        """Stop serving and drop every connection."""
+        self.stop()
+        self.rest.close()
+        for agent in self.agents:
+            agent.close()
 
     def manage(self, *arguments, check=True):
         """Run a command of the set-up by hand."""
@@ -111,6 +120,7 @@ class Story:
         root = self.folder / "offline" / "root.json"
         secret = self.token(name, hardware) if token is None else token
         agent = Agent(Settings(folder, self.server, self.anchor, root, models[hardware], name, secret))
+        self.agents.append(agent)
         agent.enrol()
         return agent
 
@@ -153,4 +163,4 @@ def story(told):
     """Return the story's set-up with its server up."""
     told.start()
     yield told
-    told.stop()
+    told.close()

@@ -191,8 +191,8 @@ def test_feedback_on_a_foreign_action_is_not_found(stage):
     stage.start()
     _, action = stage.offered()[0]
     other = next(one for one in stage.devices if one.device.pk != action.device_id)
+    said = Feedback(Status.FINISHED)
     with pytest.raises(NotFoundError):
-        said = Feedback(Status.FINISHED)
         assignments.feedback(actor=stage.actor(other), device=other.device, action_id=action.action_id, said=said)
 
 

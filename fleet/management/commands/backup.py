@@ -2,6 +2,7 @@
 
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,12 @@ class Command(BaseCommand):
             for alias in ("default", "telemetry"):
                 source = Path(str(settings.DATABASES[alias]["NAME"]))
                 copies.append(Path(folder) / source.name)
-                with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as live, sqlite3.connect(copies[-1]) as copy:
+                with (
+                    closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as live,
+                    closing(sqlite3.connect(copies[-1])) as copy,
+                ):
                     live.backup(copy)
-                copy.close()
-                live.close()
+                    # The copy is one file: no write-ahead log beside it.
+                    copy.execute("PRAGMA journal_mode=DELETE")
             archive.write(options["file"], copies)
         self.stdout.write(f"Both databases are in {options['file']}. Keep journal/ and keys/ on another disk, too.")

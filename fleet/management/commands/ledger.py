@@ -33,9 +33,14 @@ class Command(BaseCommand):
         with signer():
             report = ledger_check.verify(actor=actor(options["domain"]))
         if options["json"]:
-            facts = {"ok": report.ok, "entries": report.entries, "heads": report.heads, "problems": report.problems}
+            facts = {"ok": report.ok, "entries": report.entries, "heads": report.heads}
+            facts |= {"waiting": report.waiting, "restores": report.restores, "problems": report.problems}
             self.stdout.write(json.dumps(facts))
         else:
-            self.stdout.write(f"{report.entries} entries, {report.heads} published heads")
+            self.stdout.write(
+                f"{report.entries} entries, {report.heads} published heads, {report.waiting} entries not yet in order"
+            )
+            for sentence in report.restores:
+                self.stdout.write(sentence)
         if not report.ok:
             raise CommandError(" ".join(report.problems))

@@ -1,17 +1,24 @@
 """``manage.py restore FILE [--resume]`` and ``manage.py restore --resume``."""
 
 import json
+import os
+import sqlite3
+import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
 
 from fleet.management import archive
 from fleet.management.acts import refusals, signer
-from pki.kernel import files
 from pki.services import freshness
+from pki.signer.client import listening
+
+ALIASES = ("default", "telemetry")
 
 
 class Command(BaseCommand):
@@ -28,36 +35,81 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Restore, resume, or both."""
-        if (settings.FLEET_DIR / "run" / "serve.json").exists():
-            msg = "The server runs; stop it first."
-            raise CommandError(msg)
         if options["file"] is None and not options["resume"]:
             msg = "Name a backup file, or say --resume."
             raise CommandError(msg)
+        if listening(settings.FLEET_DIR):
+            msg = "The server runs; stop it first."
+            raise CommandError(msg)
         if options["file"]:
             self._restore(options["file"])
+        if waiting := _migrations():
+            msg = (
+                f"The backup is of an older version ({waiting} migrations wait): run `manage.py upgrade`, then resume."
+            )
+            raise CommandError(msg)
         if options["resume"]:
             self._resume(as_json=options["json"])
         elif problems := freshness.problems():
             self.stdout.write(f"{' '.join(problems)} Run `manage.py restore --resume` before the server starts.")
 
     def _restore(self, path: Path) -> None:
-        with refusals():
-            found = archive.read(path)
+        if any(not settings.DATABASES[alias]["ENGINE"].endswith("sqlite3") for alias in ALIASES):
+            msg = (
+                "This set-up runs on PostgreSQL: use pg_restore for both databases, then `manage.py restore --resume`."
+            )
+            raise CommandError(msg)
+        targets = {one.name: one for one in (Path(str(settings.DATABASES[alias]["NAME"])) for alias in ALIASES)}
         connections.close_all()
-        for alias in ("default", "telemetry"):
-            target = Path(str(settings.DATABASES[alias]["NAME"]))
-            for suffix in ("-wal", "-shm"):
-                target.with_name(target.name + suffix).unlink(missing_ok=True)
-            files.write_private(target, found[target.name])
+        with tempfile.TemporaryDirectory(prefix=".restore-", dir=next(iter(targets.values())).parent) as folder:
+            with refusals():
+                found = archive.unpack(path, Path(folder), set(targets))
+            for name, copy in found.items():
+                _check(name, copy)
+            for name, copy in found.items():
+                _put(copy, targets[name])
         self.stdout.write(f"Both databases are as {path} has them.")
 
     def _resume(self, *, as_json: bool) -> None:
         with signer():
             resumed = freshness.resume()
-        facts = {"applied": resumed.applied, "lost_heads": resumed.lost}
+        facts = {"applied": resumed.applied, "refused": resumed.refused, "lost_heads": resumed.lost}
         if as_json:
             self.stdout.write(json.dumps(facts))
-        else:
-            applied = ", ".join(f"{number} {kind}" for kind, number in resumed.applied.items()) or "nothing"
-            self.stdout.write(f"Applied from the journal: {applied}. The server may start.")
+            return
+        applied = ", ".join(f"{number} {kind}" for kind, number in resumed.applied.items()) or "nothing"
+        for sentence in resumed.refused:
+            self.stderr.write(sentence)
+        self.stdout.write(f"Applied from the journal: {applied}. The server may start.")
+
+
+def _check(name: str, path: Path) -> None:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as copy:
+        try:
+            (said,) = copy.execute("PRAGMA quick_check").fetchone()
+        except sqlite3.DatabaseError as error:
+            said = str(error)
+    if said != "ok":
+        msg = f"{name} in the backup is no sound database: {said}."
+        raise CommandError(msg)
+
+
+def _put(copy: Path, target: Path) -> None:
+    """Put a database file in place; the old one's log goes first, or SQLite would replay it into the new one."""
+    for suffix in ("-wal", "-shm"):
+        target.with_name(target.name + suffix).unlink(missing_ok=True)
+    copy.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _migrations() -> int:
+    """Return how many migrations wait."""
+    waiting = 0
+    for alias in ALIASES:
+        executor = MigrationExecutor(connections[alias])
+        waiting += len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    return waiting

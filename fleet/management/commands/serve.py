@@ -8,11 +8,12 @@ from django.core.management.base import BaseCommand, CommandError
 from fleet.asgi import application
 from fleet.gateway.http import DeviceDoor
 from fleet.management.serving import doors, tls
-from fleet.management.serving.supervisor import Supervisor, fork, listen, signer_running, spawn
+from fleet.management.serving.supervisor import Supervisor, await_signer, fork, listen, signer_running, spawn
 from pki import selectors
 from pki.kernel.errors import DomainError
+from pki.models import TrustDomain
 from pki.services import freshness, signing
-from pki.signer.client import Signer, role_secret
+from pki.signer.client import Signer
 
 
 class Command(BaseCommand):
@@ -33,8 +34,6 @@ class Command(BaseCommand):
 
     def _prepare(self) -> Supervisor:
         folder, host = settings.FLEET_DIR, settings.FLEET_HOST
-        for role in ("work", "serve", "admin"):
-            role_secret(folder, role)
         domains = selectors.domains()
         if not domains or not selectors.authorities(domains[0].slug):
             msg = "There is no issuing CA yet; run `manage.py quickstart` or the steps of `manage.py ca --help`."
@@ -43,7 +42,6 @@ class Command(BaseCommand):
         names = list(dict.fromkeys([*settings.FLEET_HOST_NAMES, "localhost", "127.0.0.1"]))
         signer = Signer(folder, "serve")
         device_tls = tls.device_context(signer, domains, names)
-        operator_tls = tls.operator_context(signer, domains[0], names)
         signer.close()
         stop_signer()
         device = listen(host, settings.FLEET_DEVICE_PORT)
@@ -58,7 +56,7 @@ class Command(BaseCommand):
         supervisor.add("worker", lambda: spawn("manage.py", "work"))
         for number in range(settings.FLEET_DEVICE_WORKERS):
             supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls)))
-        supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, operator_tls)))
+        supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, domains[0], names)))
         return supervisor
 
 
@@ -67,5 +65,8 @@ def _device(listener: Any, context: Any) -> None:
     doors.run(DeviceDoor(), listener, context, confined=True, devices=True)
 
 
-def _operator(listener: Any, context: Any) -> None:
+def _operator(listener: Any, domain: TrustDomain, host_names: list[str]) -> None:
+    # Made here and not before the fork, so that no device door has this door's key in its memory.
+    await_signer(settings.FLEET_DIR)
+    context = tls.operator_context(signing.client("serve"), domain, host_names)
     doors.run(application, listener, context, confined=False, devices=False)

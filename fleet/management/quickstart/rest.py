@@ -67,7 +67,7 @@ class Rest:
                 if self._request("GET", "/readyz", None, {})[0] == http.HTTPStatus.OK:
                     return
             except (OSError, http.client.HTTPException):
-                self._connection = None
+                self.close()
             time.sleep(0.2)
         msg = f"The server did not become ready within {seconds:.0f} s; read log/serve.log in its folder."
         raise UnavailableError(msg)
@@ -83,18 +83,30 @@ class Rest:
             raise ConflictError(detail)
         raise DomainError(f"{method} {path} was answered {status}: {detail}", status=status, said=detail)
 
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        reused = self._connection is not None
+        try:
+            return self._once(method, path, body, headers)
+        except (OSError, http.client.HTTPException):
+            self.close()
+            if not reused:
+                raise
+            # The server closed a connection that we kept, such as after its restart: once more, anew.
+            return self._once(method, path, body, headers)
+
+    def _once(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
             context = ssl.create_default_context(cafile=self.anchor)
             self._connection = http.client.HTTPSConnection(self.host, self.port, timeout=60, context=context)
-        try:
-            self._connection.request(method, path, body, headers)
-            response = self._connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            self._connection = None
-            raise
+        self._connection.request(method, path, body, headers)
+        response = self._connection.getresponse()
+        return response.status, response.read()
 
 
 def _part(boundary: str, field_name: str, file_name: str, data: bytes) -> bytes:

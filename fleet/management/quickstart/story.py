@@ -87,7 +87,7 @@ def roll_out(rest: Rest, name: str, release: Published, soak_s: int) -> str:
     else:
         waves = [*WAVES[:-1], {**WAVES[-1], "soak_s": soak_s}]
         plan = {"name": name, "release": release.release, "waves": waves}
-        rollout = rest.post("/rollouts", {**plan, "success_permille": 900, "error_permille": 100})
+        rollout = rest.post("/rollouts", {**plan, "success_permille": 800, "error_permille": 100})
     if rollout["state"] == "draft":
         rest.post(f"/rollouts/{rollout['id']}/start")
     return str(rollout["id"])

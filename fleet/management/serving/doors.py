@@ -88,10 +88,13 @@ def confine_door() -> bool:
     code = [ROOT / name for name in ("fleet", "ota", "devices", "pki")]
     system = [Path(place) for place in ("/usr", "/lib", "/lib64", "/etc", "/dev", "/proc", "/opt")]
     python = [Path(sys.prefix), Path(sys.base_prefix)]
-    written = [folder / name for name in ("db", "blobs", "tuf", "journal", "log", "run", "static")]
-    for place in written:
+    # Not `run`: who may write there could put a false signer in the true one's place. Not the temporary folder:
+    # a set-up may lie beneath it.
+    written = [folder / name for name in ("db", "journal")]
+    offered = [folder / name for name in ("blobs", "tuf")]
+    for place in (*written, *offered):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    confined = confine.landlock([*code, *system, *python], [*written, Path("/dev/null"), Path("/tmp")])  # noqa: S108  because TMPDIR of the verifier lies there
+    confined = confine.landlock([*code, *system, *python, *offered], [*written, Path("/dev/null")])
     if not confined:
         _logger.warning("this kernel has no Landlock: the door is not confined")
     return confined

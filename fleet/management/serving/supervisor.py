@@ -157,12 +157,25 @@ def signer_running(folder: Path) -> Callable[[], None]:
     if listening(folder):
         return lambda: None
     pid = spawn("-m", "pki.signer")
+    try:
+        await_signer(folder)
+    except UnavailableError:
+        _end(pid)
+        raise
+    return lambda: _end(pid)
+
+
+def await_signer(folder: Path) -> None:
+    """Return when a signer answers in this folder.
+
+    Raises:
+        UnavailableError: none does within ten seconds.
+    """
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if listening(folder):
-            return lambda: _end(pid)
+            return
         time.sleep(0.05)
-    _end(pid)
     msg = "The signer does not start; run `python -m pki.signer` to see why."
     raise UnavailableError(msg)
 

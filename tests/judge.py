@@ -1,0 +1,157 @@
+"""``make judge``: the long forms, with full counts and fixed seeds; results go to docs/reference/judged/.
+
+What the short forms in the suite sample, this runs whole: bit flips in signed images, malformed requests and
+reports, and drift without any fault (A/A). It exits 1 when anything was accepted that had to be refused.
+"""
+
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests import environment
+
+COUNTS = {"bit flips": 1000, "requests": 10_000, "reports": 10_000, "manifests": 10_000, "fleets": 100}
+
+
+def main():
+    """Run everything and write the table."""
+    import django
+
+    django.setup()
+    started = time.monotonic()
+    rows = [_bit_flips(), _requests(), _reports(), _manifests(), _quiet_fleets()]
+    result = {"seconds": round(time.monotonic() - started), "load": os.getloadavg()[0], "rows": rows}
+    target = Path(__file__).resolve().parents[1] / "docs/reference/judged/house.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+    return 0 if all(row["wrong"] == 0 for row in rows) else 1
+
+
+def _row(name, count, wrong, note):
+    return {"name": name, "count": count, "wrong": wrong, "note": note}
+
+
+def _bit_flips():
+    """Flip one bit at a time in the signed part of a good image; our own reader and imgtool must refuse."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from imgtool.main import imgtool
+
+    from ota.formats import mcuboot
+    from ota.formats.judgement import Case, TrustAnchor
+    from pki.kernel.errors import DomainError
+
+    folder = Path(tempfile.mkdtemp())
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    spki = serialization.PublicFormat.SubjectPublicKeyInfo
+    anchor = TrustAnchor("key", key.public_key().public_bytes(pem, spki).decode())
+    (folder / "flat").write_bytes(random.Random(1).randbytes(6000))
+    command = ["sign", "--key", str(folder / "key.pem"), "--version", "1.2.3", "--security-counter", "3"]
+    command += ["--header-size", "0x20", "--pad-header", "--align", "4", "--slot-size", "0x20000"]
+    imgtool.main([*command, str(folder / "flat"), str(folder / "good")], standalone_mode=False)
+    good, image = (folder / "good").read_bytes(), folder / "image"
+
+    def judge(data):
+        image.write_bytes(data)
+        with tempfile.TemporaryDirectory() as scratch:
+            mcuboot.judge(Case("mcuboot", image, None, (anchor,), int(time.time()), Path(scratch)))
+
+    judge(good)
+    accepted, source = 0, random.Random(2)
+    for _ in range(COUNTS["bit flips"]):
+        position = source.randrange(6032 * 8)
+        changed = bytearray(good)
+        changed[position // 8] ^= 1 << position % 8
+        try:
+            judge(bytes(changed))
+            accepted += 1
+        except (DomainError, ValueError, IndexError, KeyError):
+            continue
+    return _row("one bit flipped in the signed part of an MCUboot image", COUNTS["bit flips"], accepted, "accepted")
+
+
+def _mutated(source, data):
+    changed = bytearray(data)
+    for _ in range(source.randrange(1, 6)):
+        act, position = source.randrange(3), source.randrange(len(changed))
+        if act == 0:
+            changed[position] = source.randrange(256)
+        elif act == 1:
+            del changed[position : position + source.randrange(1, 20)]
+        else:
+            changed[position:position] = source.randbytes(source.randrange(1, 20))
+        if not changed:
+            changed = bytearray(b"\0")
+    return bytes(changed)
+
+
+def _survives(name, good, parse, refusals):
+    """Count inputs on which a parser fails otherwise than by a refusal."""
+    source, wrong = random.Random(name), 0
+    for _ in range(COUNTS[name]):
+        try:
+            parse(_mutated(source, good))
+        except refusals:
+            continue
+        except Exception as error:
+            print(name, type(error).__name__, error)
+            wrong += 1
+    return wrong
+
+
+def _requests():
+    from pki.kernel.errors import DomainError
+    from pki.x509 import parse_csr
+    from tests.factories.devices import csr
+
+    wrong = _survives("requests", csr()[0], parse_csr, DomainError)
+    return _row("mutated certificate requests", COUNTS["requests"], wrong, "ended otherwise than in a refusal")
+
+
+def _reports():
+    import cbor2
+
+    from ota.services.reports import parse
+    from pki.kernel.errors import DomainError
+
+    part = {"version": "1.0.0", "sha256": "a" * 64, "counter": 1, "confirmed": True}
+    body = {"device": "d", "sequence": 3, "at": 1, "components": {"app": part}, "action": 2, "state": "failed"}
+    wrong = _survives("reports", cbor2.dumps(body), parse, DomainError)
+    return _row("mutated device reports", COUNTS["reports"], wrong, "ended otherwise than in a refusal")
+
+
+def _manifests():
+    from ota.manifest import parse
+    from pki.kernel.errors import DomainError
+
+    file = {"path": "a.bin", "size": 1, "sha256": "a" * 64, "role": "image"}
+    hw = {"vendor_id": "0" * 8 + "-0000-5000-8000-" + "0" * 12, "class_id": "1" * 8 + "-0000-5000-8000-" + "0" * 12}
+    body = {"schema": 1, "id": "a", "version": "1.0", "kind": "firmware", "format": "mcuboot", "component": "app"}
+    body |= {"security_counter": 1, "audience": ["lab"], "hw": [{**hw, "name": "n"}], "files": [file]}
+    wrong = _survives("manifests", json.dumps(body).encode(), parse, DomainError)
+    return _row("mutated bundle manifests", COUNTS["manifests"], wrong, "ended otherwise than in a refusal")
+
+
+def _quiet_fleets():
+    """A/A: fleets without a fault, with two rollouts each; nothing may be flagged."""
+    from tests.devices.drift.test_engine import test_nothing_is_flagged_in_ordinary_life_with_two_rollouts as run
+
+    wrong = 0
+    for seed in range(1000, 1000 + COUNTS["fleets"]):
+        try:
+            run(seed)
+        except AssertionError:
+            wrong += 1
+    return _row("fleets of 51 devices over 300 ticks without a fault", COUNTS["fleets"], wrong, "had a device flagged")
+
+
+if __name__ == "__main__":
+    assert environment
+    sys.exit(main())

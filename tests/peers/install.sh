@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Install the real programs that tests run against: as root with apt, otherwise print the line to run.
+set -euo pipefail
+packages=(swupdate openssl chromium curl)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query --show --showformat '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "peers: all there (${packages[*]})"
+  exit 0
+fi
+line="apt-get install --yes --no-install-recommends ${missing[*]}"
+if [ "$(id -u)" != 0 ]; then
+  echo "peers: run this as root: apt-get update && $line"
+  [ "${CI:-}" != true ]
+  exit
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+$line

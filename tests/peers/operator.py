@@ -1,0 +1,90 @@
+"""What an operator does for the SWUpdate tests, by REST and with the officers' tool: upload, release, roll out."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import uuid
+
+from tests.architecture.sources import ROOT
+
+BOARD = "swu-board"
+
+
+class Operator:
+    """Drives a set-up by its REST API.
+
+    Args:
+        story: the set-up.
+        folder: for papers and signatures.
+    """
+
+    def __init__(self, story, folder):
+        self.story, self.rest, self.folder = story, story.rest, folder
+
+    def board(self, name=BOARD):
+        """Return a hardware model, registered once."""
+        known = {row["name"]: row for row in self.rest.get("/hardware-models?limit=500")["results"]}
+        if name in known:
+            return known[name]
+        return self.rest.post("/hardware-models", {"name": name, "vendor": "acme.example"})
+
+    def trust(self, name, pem, form="swu"):
+        """Let a key vouch for archives."""
+        return self.rest.post("/trust-keys", {"name": name, "format": form, "pem": pem})
+
+    def upload(self, data, version, *, board=BOARD, form="swu", name="rootfs", component="os", counter=None):
+        """Upload an image as a bundle; return the bundle."""
+        model = self.board(board)
+        file = self.folder / f"{uuid.uuid4().hex}.{form}"
+        file.write_bytes(data)
+        path = f"image.{form}"
+        manifest = {
+            "schema": 1,
+            "id": name,
+            "version": version,
+            "kind": "firmware",
+            "format": form,
+            "component": component,
+            "security_counter": counter or int(version.split(".")[0]),
+            "audience": ["production"],
+            "hw": [{name: model[name] for name in ("vendor_id", "class_id", "name")}],
+            "files": [{"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "role": "image"}],
+        }
+        return self.rest.upload("/bundles", json.dumps(manifest).encode(), {path: file})
+
+    def release(self, bundle):
+        """Prepare, let two officers sign, publish; return the release."""
+        made = self.rest.post("/releases", {"bundle": bundle["id"]})
+        paper = self.folder / f"{made['id']}.json"
+        paper.write_text(json.dumps(self.rest.get(f"/releases/{made['id']}/prepared")))
+        for officer in ("anna", "carla"):
+            out = self.folder / f"{officer}-{made['id']}.json"
+            key = self.story.folder / "offline" / f"{officer}.key"
+            command = [
+                sys.executable,
+                "-m",
+                "fleet.officer",
+                "sign",
+                "--yes",
+                "--key",
+                key,
+                "--in",
+                paper,
+                "--out",
+                out,
+            ]
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+            self.rest.post(f"/releases/{made['id']}/signatures", json.loads(out.read_text()))
+        return self.rest.post(f"/releases/{made['id']}/publish")
+
+    def roll_out(self, release, name=""):
+        """Offer a release to every device that it is for; return the rollout."""
+        plan = {"name": name or uuid.uuid4().hex, "release": release["id"], "waves": [{"share": 1000}]}
+        made = self.rest.post("/rollouts", {**plan, "success_permille": 1, "error_permille": 1000})
+        self.rest.post(f"/rollouts/{made['id']}/start")
+        return made
+
+    def progress(self, rollout):
+        """Return how a rollout stands."""
+        return self.rest.get(f"/rollouts/{rollout['id']}")["progress"]

@@ -1,0 +1,18 @@
+"""Where a peer program is missing, a local run skips its tests by name and CI fails."""
+
+import os
+import shutil
+
+import pytest
+
+
+def require(program):
+    """Return the path of a program, or skip; with CI=true its absence is a failure."""
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found:
+        return found
+    words = f"the peer program {program} is missing; run `make peers`"
+    if os.environ.get("CI") == "true":
+        pytest.fail(words)
+    pytest.skip(words)
+    return ""

@@ -1,0 +1,113 @@
+"""An unchanged SWUpdate over mutual TLS with a certificate that our CA issued."""
+
+import json
+import os
+
+import pytest
+
+from tests.factories.story import eventually
+from tests.peers.cutter import Cutter
+from tests.peers.operator import BOARD, Operator
+from tests.peers.pki import signing_ca
+from tests.peers.programs import require
+from tests.peers.swupdate import Swupdate, make_swu
+
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
+
+
+class Bench:
+    """One device, its signing CA, a stranger's one, and an operator."""
+
+    def __init__(self, story, folder):
+        self.story, self.folder = story, folder
+        self.operator = Operator(story, folder)
+        self.operator.board()
+        self.ca, *self.signer = signing_ca(folder, "acme")
+        self.stranger_ca, *self.stranger = signing_ca(folder, "stranger")
+        self.operator.trust("acme-swu", self.ca.read_text())
+        # The server knows both; the device believes the first one only.
+        self.operator.trust("stranger-swu", self.stranger_ca.read_text())
+        agent = story.agent("swu-1", folder / "enrolled", BOARD)
+        home = agent.settings.folder
+        self.target = folder / "installed.bin"
+        self.device = Swupdate(
+            folder / "device", "swu-1", home / "chain.pem", home / "device.key", story.anchor, self.ca
+        )
+
+    def image(self, version, signer, size=64 * 1024):
+        payload = os.urandom(size)
+        return make_swu(self.folder, version, self.target, payload, signer), payload
+
+    def offer(self, version, signer, size=64 * 1024):
+        data, payload = self.image(version, signer, size)
+        release = self.operator.release(self.operator.upload(data, version))
+        rollout = self.operator.roll_out(release, f"swu-{version}")
+        eventually(lambda: self.operator.progress(rollout)["groups"].get("offered"))
+        return rollout, payload
+
+    def url(self, port=None):
+        return f"https://localhost:{port or self.story.device_port}"
+
+
+@pytest.fixture(scope="module")
+def bench(story, tmp_path_factory):
+    require("swupdate")
+    require("openssl")
+    return Bench(story, tmp_path_factory.mktemp("swupdate"))
+
+
+def test_it_registers_installs_and_is_finished_only_after_its_confirmation(bench):
+    rollout, payload = bench.offer("1.0.0", bench.signer)
+    outcome, log = bench.device.run(bench.url(), 14)
+    assert outcome == "installed", log[-3000:]
+    assert bench.target.read_bytes() == payload
+    groups = bench.operator.progress(rollout)["groups"]
+    assert groups == {"installing": 1}
+    assert bench.story.device("swu-1")["reported"]["attributes"]["hw_revision"] == "1.0"
+    outcome, log = bench.device.run(bench.url(), 7, "-c", "2", version="1.0.0")
+    assert outcome == "confirmed", log[-3000:]
+    assert bench.operator.progress(rollout)["groups"] == {"finished": 1}
+
+
+def test_a_bundle_by_a_stranger_to_the_device_is_refused_by_it_and_shown_with_its_reason(bench):
+    before = bench.target.read_bytes() if bench.target.exists() else None
+    rollout, _ = bench.offer("2.0.0", bench.stranger)
+    outcome, log = bench.device.run(bench.url(), 12)
+    assert outcome == "badsig", log[-3000:]
+    assert (bench.target.read_bytes() if bench.target.exists() else None) == before
+    failures = bench.operator.progress(rollout)["failures"]
+    assert [one["devices"] for one in failures] == [1]
+    assert "ERROR" in failures[0]["cause"] or "signature" in failures[0]["cause"].lower()
+
+
+def test_a_bundle_by_a_signer_whom_nobody_knows_is_refused_at_upload(bench, tmp_path):
+    _, *nobody = signing_ca(tmp_path, "nobody")
+    data, _ = bench.image("9.0.0", nobody)
+    with pytest.raises(Exception, match="signed by none of the registered"):
+        bench.operator.upload(data, "9.0.0")
+
+
+def test_a_cut_download_is_resumed_with_206(bench):
+    rollout, payload = bench.offer("3.0.0", bench.signer, size=3 << 20)
+    cutter = Cutter(bench.story.device_port, after=1 << 20)
+    try:
+        outcome, log = bench.device.run(bench.url(cutter.port), 22)
+    finally:
+        cutter.close()
+    assert cutter.cuts == 1
+    assert outcome == "installed", log[-3000:]
+    assert bench.target.read_bytes() == payload
+    lines = (bench.story.folder / "log" / "serve-again.log").read_text().splitlines()
+    answers = [json.loads(line) for line in lines if '"answered"' in line and "/artifacts/" in line]
+    assert 206 in {one["status"] for one in answers}
+    outcome, _ = bench.device.run(bench.url(), 7, "-c", "2", version="3.0.0")
+    assert outcome == "confirmed"
+    assert bench.operator.progress(rollout)["groups"] == {"finished": 1}
+
+
+def test_another_device_is_denied_on_this_controller(bench, tmp_path):
+    stranger = bench.story.agent("swu-2", tmp_path / "enrolled", BOARD)
+    home = stranger.settings.folder
+    device = Swupdate(tmp_path / "d", "swu-1", home / "chain.pem", home / "device.key", bench.story.anchor, bench.ca)
+    outcome, log = device.run(bench.url(), 5)
+    assert outcome == "denied", log[-2000:]

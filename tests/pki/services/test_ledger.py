@@ -1,0 +1,201 @@
+"""The ledger: written with the act, put in order afterwards, and true against whoever owns the database."""
+
+import json
+
+import pytest
+from django.db import DatabaseError, transaction
+
+from pki.kernel import actor as actors
+from pki.kernel.errors import DeniedError
+from pki.ledger import merkle
+from pki.models import LedgerEntry, LedgerHead, LedgerOrder
+from pki.selectors import ledger_head
+from pki.services import journal, ledger, ledger_check, signing
+from tests.factories.ground import person, system
+
+pytestmark = pytest.mark.django_db
+
+
+def verify(domain):
+    return ledger_check.verify(actor=system(domain))
+
+
+def test_entries_are_put_in_order_once_and_their_head_is_signed_inside_and_outside(book, domain):
+    head = book("a", "b")
+    places = LedgerOrder.objects.filter(domain=domain).order_by("index")
+    assert [place.index for place in places] == list(range(head.size))
+    leaves = [bytes.fromhex(place.entry.leaf_hash) for place in places]
+    assert head.root_hash == merkle.root(leaves).hex()
+    assert journal.heads()[-1]["sig"] == head.signature
+    assert ledger.sequence(domain=domain) is None
+    assert book("c").size == head.size + 1
+    report = verify(domain)
+    assert report.ok, report.problems
+    assert (report.entries, report.heads, report.waiting) == (head.size + 1, 2, 0)
+
+
+def test_an_entry_says_who_did_what_to_what_and_its_hash_covers_it_all(book, domain):
+    book("a")
+    entry = LedgerEntry.objects.filter(domain=domain).last()
+    text = json.loads(ledger.leaf_bytes(entry))
+    assert text["actor"] == "system:test"
+    assert text["object"] == "thing:a"
+    for field, other in {
+        "action": "thing.undone",
+        "actor_key": "anna",
+        "actor_kind": "operator",
+        "via": "api",
+        "object_kind": "device",
+        "object_key": "b",
+        "detail": {"n": 2},
+        "request_id": "r",
+        "at": entry.at.replace(year=2001),
+    }.items():
+        before = getattr(entry, field)
+        setattr(entry, field, other)
+        assert ledger.leaf_hash(entry) != entry.leaf_hash, field
+        setattr(entry, field, before)
+    assert ledger.leaf_hash(entry) == entry.leaf_hash
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_entry_outside_a_transaction_is_refused():
+    with pytest.raises(RuntimeError, match="transaction"):
+        ledger.record(actor=actors.system("default", "test"), action="thing.done", thing=("thing", 1))
+
+
+def test_an_act_that_fails_leaves_no_entry(book, domain):
+    before = LedgerEntry.objects.filter(domain=domain).count()
+
+    def act():
+        with transaction.atomic():
+            ledger.record(actor=system(domain), action="thing.done", thing=("thing", 1))
+            raise ValueError
+
+    with pytest.raises(ValueError, match=""):
+        act()
+    assert LedgerEntry.objects.filter(domain=domain).count() == before
+
+
+@pytest.mark.parametrize("model", [LedgerEntry, LedgerOrder, LedgerHead])
+def test_the_database_refuses_to_change_or_remove_a_row(book, domain, model):
+    book("a")
+    row = model.objects.filter(domain=domain).last()
+    with pytest.raises(DatabaseError, match="only grows"), transaction.atomic():
+        model.objects.filter(pk=row.pk).update(domain=domain)
+    with pytest.raises(DatabaseError, match="only grows"), transaction.atomic():
+        model.objects.filter(pk=row.pk).delete()
+
+
+def test_a_changed_entry_is_found_even_without_triggers(book, domain, owner):
+    book("a", "b", "c")
+    entry = LedgerEntry.objects.get(domain=domain, object_key="b")
+    LedgerEntry.objects.filter(pk=entry.pk).update(object_key="someone else")
+    report = verify(domain)
+    assert any(str(entry.public_id) in problem for problem in report.problems)
+
+
+def test_a_changed_entry_with_its_hash_made_to_fit_is_found(book, domain, owner):
+    book("a", "b", "c")
+    entry = LedgerEntry.objects.get(domain=domain, object_key="b")
+    entry.object_key = "someone else"
+    entry.leaf_hash = ledger.leaf_hash(entry)
+    entry.save()
+    assert any("does not match the entries" in problem for problem in verify(domain).problems)
+
+
+def test_two_entries_that_changed_places_are_found(book, domain, owner):
+    book("a", "b", "c")
+    first, second = LedgerOrder.objects.filter(domain=domain).order_by("-index")[:2]
+    one, other = first.index, second.index
+    LedgerOrder.objects.filter(pk=first.pk).update(index=10_000)
+    LedgerOrder.objects.filter(pk=second.pk).update(index=one)
+    LedgerOrder.objects.filter(pk=first.pk).update(index=other)
+    assert any("does not match the entries" in problem for problem in verify(domain).problems)
+
+
+@pytest.mark.parametrize("which", ["a", "c"])
+def test_a_removed_entry_is_found_in_the_middle_and_at_the_end(book, domain, owner, which):
+    book("a", "b", "c")
+    LedgerOrder.objects.filter(entry__object_key=which, domain=domain).delete()
+    LedgerEntry.objects.filter(object_key=which, domain=domain).delete()
+    assert not verify(domain).ok
+
+
+def rewrite(domain, **changes):
+    """Rewrite the whole ledger as its owner would, hashes and heads included."""
+    entry = LedgerEntry.objects.get(domain=domain, object_key="b")
+    for name, value in changes.items():
+        setattr(entry, name, value)
+    entry.leaf_hash = ledger.leaf_hash(entry)
+    entry.save()
+    places = LedgerOrder.objects.filter(domain=domain).order_by("index").select_related("entry")
+    leaves = [bytes.fromhex(place.entry.leaf_hash) for place in places]
+    for head in LedgerHead.objects.filter(domain=domain):
+        LedgerHead.objects.filter(pk=head.pk).update(root_hash=merkle.root(leaves[: head.size]).hex())
+
+
+def test_a_whole_ledger_rewritten_in_the_database_is_found_by_the_heads_outside(book, domain, owner):
+    book("a", "b", "c")
+    rewrite(domain, object_key="someone else")
+    problems = verify(domain).problems
+    assert any("published head" in problem for problem in problems)
+
+
+def test_heads_outside_that_were_rewritten_too_lack_the_signature(book, domain, owner, journal_files):
+    book("a", "b", "c")
+    rewrite(domain, object_key="someone else")
+    path = journal_files / "heads.jsonl"
+    new = ledger_head(domain.slug).root_hash
+    path.write_text("".join(json.dumps({**head, "root": new}) + "\n" for head in journal.heads()))
+    problems = verify(domain).problems
+    assert any("no valid signature" in problem for problem in problems)
+    assert any("The signer has signed" in problem for problem in problems)
+
+
+def test_heads_outside_that_were_removed_are_missed(book, domain, journal_files):
+    book("a", "b")
+    (journal_files / "heads.jsonl").unlink()
+    assert any("missing from heads.jsonl" in problem for problem in verify(domain).problems)
+
+
+def test_an_end_cut_off_inside_and_outside_is_known_to_the_signer(book, domain, owner, journal_files):
+    kept = book("a")
+    book("b")
+    LedgerHead.objects.filter(domain=domain, size__gt=kept.size).delete()
+    LedgerOrder.objects.filter(domain=domain, index__gte=kept.size).delete()
+    LedgerEntry.objects.filter(domain=domain, object_key="b").delete()
+    path = journal_files / "heads.jsonl"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    assert verify(domain).problems == [
+        f"The signer has signed {kept.size + 1} entries, but heads.jsonl does not show it."
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '"x"', '{"domain": 1}', '{"domain":"D","epoch":0,"size":"x","root":[]}', "\x00\x01"]
+)
+def test_junk_in_the_file_of_heads_is_passed_over_or_named_and_breaks_nothing(book, domain, journal_files, line):
+    book("a")
+    with (journal_files / "heads.jsonl").open("a") as file:
+        file.write(line.replace("D", domain.slug) + "\n")
+    report = verify(domain)
+    assert report.ok == ("size" not in line)
+
+
+def test_another_domains_heads_and_entries_play_no_part(book, domain, signer, offline):
+    book("a")
+    from pki.services import domains
+
+    other = domains.create(actor=actors.system("other-book", "test"), slug="other-book", name="O", host_names=[])
+    signing.client("admin").create_online_keys("other-book")
+    ledger.sequence(domain=other)
+    assert verify(other).entries == 1
+    report = verify(domain)
+    assert report.ok, report.problems
+
+
+def test_only_people_of_the_domain_and_the_system_may_verify(domain):
+    ledger_check.verify(actor=person(domain, "viewer"))
+    with pytest.raises(DeniedError):
+        ledger_check.verify(actor=actors.device(domain.slug, "x"))
