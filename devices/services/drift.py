@@ -103,15 +103,18 @@ def _strange(now: _Tick, shard: Shard, novelty: Novelty) -> dict[int, list[str]]
 
 def _raise(domain: TrustDomain, now: _Tick, step: Step, strange: dict[int, list[str]]) -> list[Incident]:
     theta = threshold(settings.FLEET_DRIFT_TICK_S / 3600)
-    opened = datetime.fromtimestamp(now.number * settings.FLEET_DRIFT_TICK_S, UTC).isoformat()
+    at = datetime.fromtimestamp(now.number * settings.FLEET_DRIFT_TICK_S, UTC)
+    # What happened before an incident was closed belongs to that incident: one incident for one change.
+    settled = Incident.objects.filter(domain=domain, closed_at__gte=at).values_list("device_id", flat=True)
+    known = set(settled)
     actor = actors.system(domain.slug, "drift")
     found = []
     for device, row in now.row_of.items():
         numeric = float(step.score[row]) > theta
-        if not (numeric or device in strange) or device not in now.members:
+        if not (numeric or device in strange) or device not in now.members or device in known:
             continue
         member = now.members[device]
-        case = explain.Case(member.device.name, member.cohort, row, opened, theta, strange.get(device, []))
+        case = explain.Case(member.device.name, member.cohort, row, at.isoformat(), theta, strange.get(device, []))
         found.append(
             incidents.raise_for(
                 actor=actor,

@@ -48,7 +48,7 @@ def contain(*, actor: Actor, incident: Incident) -> None:
     with transaction.atomic():
         quarantine.impose(actor=actor, device=device, reason=f"incident: {text}")
         held = _hold(actor, incident, device)
-        reaction: dict[str, Any] = {"quarantined": True, "held": held}
+        reaction: dict[str, Any] = {"quarantined": True, "held": held, "proposed": ""}
         try:
             back = assignments.repair(actor=actor, device=device, reason=f"incident: {text}")
             reaction["repair"] = back.action_id

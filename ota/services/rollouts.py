@@ -52,12 +52,7 @@ def create(
     """
     actor.require(Role.OPERATOR)
     planning.check(waves, success_permille, error_permille)
-    if not 0 < len(name.strip()) <= 100:  # noqa: PLR2004  because the column has 100
-        msg = "A rollout needs a name of at most 100 characters."
-        raise InvalidError(msg)
-    if release.state != Release.State.PUBLISHED:
-        msg = "Only a published release can be rolled out; two officers must sign it first."
-        raise ConflictError(msg)
+    _demand_sense(name, release)
     with transaction.atomic():
         domain = domain_of(actor.domain)
         if Rollout.objects.filter(domain=domain, name=name).exists():
@@ -116,6 +111,15 @@ def tick(*, domain: TrustDomain) -> None:
     for rollout in Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related("domain"):
         with transaction.atomic():
             _advance(actor, rollout)
+
+
+def _demand_sense(name: str, release: Release) -> None:
+    if not 0 < len(name.strip()) <= 100:  # noqa: PLR2004  because the column has 100
+        msg = "A rollout needs a name of at most 100 characters."
+        raise InvalidError(msg)
+    if release.state != Release.State.PUBLISHED:
+        msg = "Only a published release can be rolled out; two officers must sign it first."
+        raise ConflictError(msg)
 
 
 def _advance(actor: Actor, rollout: Rollout) -> None:

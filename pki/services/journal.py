@@ -37,12 +37,12 @@ def append_head(head: dict[str, object]) -> None:
 
 def read() -> Iterator[dict[str, Any]]:
     """Yield every fact, oldest first; a line cut by a crash is passed over."""
-    yield from _lines(folder() / "journal.jsonl", frozenset({"kind", "at"}))
+    yield from _lines(folder() / "journal.jsonl", {"kind": str, "at": str})
 
 
 def heads() -> list[dict[str, Any]]:
     """Return every head that was ever published, oldest first."""
-    return list(_lines(folder() / "heads.jsonl", frozenset({"domain", "epoch", "size", "root"})))
+    return list(_lines(folder() / "heads.jsonl", {"domain": str, "epoch": int, "size": int, "root": str}))
 
 
 def on_resume(kind: str, handler: Callable[[dict[str, Any]], bool]) -> None:
@@ -87,7 +87,7 @@ def apply(since: datetime | None = None) -> Applied:
     return applied
 
 
-def _lines(path: Path, needed: frozenset[str]) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, needed: dict[str, type]) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -96,7 +96,7 @@ def _lines(path: Path, needed: frozenset[str]) -> Iterator[dict[str, Any]]:
                 found = json.loads(line)
             except ValueError:
                 found = None
-            if isinstance(found, dict) and needed <= found.keys():
+            if isinstance(found, dict) and all(type(found.get(name)) is kind for name, kind in needed.items()):
                 yield found
             else:
                 _logger.warning("a line of the journal is cut", extra={"file": path.name, "line": number})

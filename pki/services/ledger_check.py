@@ -13,6 +13,7 @@ from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
 from pki.selectors import domain as domain_of
 from pki.services import journal, ledger, signing
 
+_RESTORED = {"epoch": 0, "lost_epoch": 0, "lost_size": 0, "lost_root": ""}
 _SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
 
 
@@ -91,10 +92,10 @@ def _void(domain: TrustDomain, report: Report, published: list[dict[str, Any]]) 
     found: dict[int, int] = {}
     present = 0
     for entry in ledger.restores(domain).select_related("order"):
-        order = getattr(entry, "order", None)
+        order, detail = getattr(entry, "order", None), _RESTORED | entry.detail
         if order is None:
             continue
-        detail, new = entry.detail, int(entry.detail["epoch"])
+        new = int(detail["epoch"])
         ended = [head for head in published if present <= head["epoch"] < new]
         last = max(ended, key=lambda head: (head["epoch"], head["size"]), default=None)
         named = (detail["lost_epoch"], detail["lost_size"], detail["lost_root"])

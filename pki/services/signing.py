@@ -4,6 +4,7 @@ A caller names the role that its act needs; whether this process has that role d
 the role's secret. A confined door has taken ``door`` before it was confined and gets no other.
 """
 
+import atexit
 import os
 from functools import cache
 
@@ -24,7 +25,9 @@ def client(role: str) -> Signer:
 
 @cache
 def _client(role: str, _process: int) -> Signer:
-    return Signer(settings.FLEET_DIR, role, _domains() if role in SCOPED else ())
+    signer = Signer(settings.FLEET_DIR, role, _domains() if role in SCOPED else ())
+    atexit.register(signer.close)
+    return signer
 
 
 def _domains() -> list[str]:

@@ -17,6 +17,8 @@ _KINDS = {error.kind: error for error in (DeniedError, InvalidError, LimitedErro
 _TIMEOUT = 15
 #: Roles that have one secret a domain.
 SCOPED = frozenset({"door"})
+#: Connections that one process keeps open; a door of many domains closes the oldest first.
+MOST_CONNECTIONS = 8
 
 
 class Signer:
@@ -115,6 +117,8 @@ class Signer:
 
     def _once(self, scope: str, request: dict[str, Any]) -> dict[str, Any]:
         if scope not in self._connections:
+            if len(self._connections) >= MOST_CONNECTIONS:
+                self._drop(next(iter(self._connections)))
             self._connections[scope] = self._connect(scope)
         frames.send(self._connections[scope], request)
         answer = frames.receive(self._connections[scope])

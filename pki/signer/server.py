@@ -42,7 +42,7 @@ ROLES: dict[str, frozenset[str]] = {
 ANY = frozenset({"ping", "public_keys", "last_head"})
 #: what begins a domain's life here
 FOUNDING = frozenset({"create_authority_key", "create_online_keys"})
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 256
 IDLE_SECONDS = 600
 HELLO_SECONDS = 5
 _logger = logging.getLogger("muster.signer")
@@ -157,7 +157,9 @@ class _Connection(socketserver.BaseRequestHandler):
             self.server.places.release()
 
     def _peer(self) -> Peer | None:
-        hello = frames.receive(self.request, frames.MAX_HELLO) or {}
+        hello = frames.receive(self.request, frames.MAX_HELLO)
+        if hello is None:  # somebody only looked whether a signer is here
+            return None
         peer, secret = Peer(str(hello.get("role")), str(hello.get("domain", ""))), str(hello.get("secret"))
         expected = self.server.expected_secret(peer)
         if expected and hmac.compare_digest(secret.encode(), expected.encode()):

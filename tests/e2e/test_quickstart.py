@@ -31,10 +31,15 @@ def test_other_seeds_pick_other_devices():
 
 
 def test_a_second_run_changes_nothing_and_ends_well(told):
-    before = told.summary
+    before, running = told.summary, told.process is not None
+    told.stop()
     command = [sys.executable, "manage.py", "quickstart", "--headless", "--devices", str(DEVICES)]
     command += ["--seed", str(SEED), "--dir", str(told.folder), "--summary", str(told.folder / "again.json")]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    try:
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    finally:
+        if running:
+            told.start()
     after = json.loads((told.folder / "again.json").read_text())
     same = ("devices", "enrolled", "firmware_updated", "model_updated", "incidents", "rollouts", "flagged")
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
@@ -64,3 +69,10 @@ def test_no_log_holds_a_token_or_a_key(told):
         text = path.read_bytes()
         for word in (b"met_", b"mst_", b"PRIVATE KEY"):
             assert word not in text, (path, word)
+
+
+def test_a_second_server_in_the_same_folder_is_refused(story):
+    command = [sys.executable, "manage.py", "quickstart", "--headless", "--dir", str(story.folder)]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "already" in done.stderr

@@ -33,7 +33,7 @@ class Command(BaseCommand):
         with signer():
             report = ledger_check.verify(actor=actor(options["domain"]))
         if options["json"]:
-            facts = {"ok": report.ok, "entries": report.entries, "heads": report.heads}
+            facts: dict[str, object] = {"ok": report.ok, "entries": report.entries, "heads": report.heads}
             facts |= {"waiting": report.waiting, "restores": report.restores, "problems": report.problems}
             self.stdout.write(json.dumps(facts))
         else:

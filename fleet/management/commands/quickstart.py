@@ -1,6 +1,7 @@
 """``manage.py quickstart``: the main job end to end on this machine, or a real empty set-up with --no-demo."""
 
 import json
+import os
 import shutil
 import signal
 import webbrowser
@@ -55,6 +56,7 @@ class Command(BaseCommand):
         try:
             if ended := processes.end_leftovers():
                 voice.note(f"Ended {ended} processes of an earlier run in this folder.")
+            processes.refuse_second_server()
             self._reset(folder, options)
             self._tell(folder, processes, voice, options)
         except DomainError as error:
@@ -149,7 +151,8 @@ class Command(BaseCommand):
             return
         address = grounds.sign_in_url(ground, processes)
         voice.note(f"The console stands open at {address}  (Ctrl-C stops the server)")
-        webbrowser.open(address)
+        if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(address)
         while True:
             processes.check()
             signal.sigtimedwait([], 1)

@@ -163,7 +163,7 @@ def serve(ground: Ground, processes: Processes, voice: Voice) -> Rest:
     with voice.step("signer, worker, device door and operator door are up", "python manage.py serve"):
         processes.start("serve", "manage.py", "serve")
         rest = Rest(ground.operator_port, ground.anchor, token_file.read_text())
-        rest.ready(60)
+        rest.ready(60, processes.check)
     return rest
 
 

@@ -98,6 +98,18 @@ class Processes:
         record.unlink(missing_ok=True)
         return ended
 
+    def refuse_second_server(self) -> None:
+        """Refuse to work beside a server that somebody else started in this folder.
+
+        Raises:
+            UnavailableError: it says which process to stop.
+        """
+        record = self.folder / "run" / "serve.json"
+        parent = json.loads(record.read_text()).get("parent", 0) if record.is_file() else 0
+        if parent and _is_ours(parent, self.folder):
+            msg = f"A server runs in {self.folder} already (process {parent}); stop it first, or choose another --dir."
+            raise UnavailableError(msg)
+
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **self.environment, "FLEET_DIR": str(self.folder)}
 

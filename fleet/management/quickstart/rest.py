@@ -5,7 +5,7 @@ import json
 import ssl
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,14 +55,15 @@ class Rest:
         body = b"".join(parts) + f"--{boundary}--\r\n".encode()
         return self._call("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
 
-    def ready(self, seconds: float) -> None:
-        """Wait until the server says that it is ready.
+    def ready(self, seconds: float, alive: Callable[[], None] = lambda: None) -> None:
+        """Wait until the server says that it is ready; ``alive`` raises when there is nothing to wait for.
 
         Raises:
             UnavailableError: it did not within the time.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
+            alive()
             try:
                 if self._request("GET", "/readyz", None, {})[0] == http.HTTPStatus.OK:
                     return

@@ -5,7 +5,7 @@ from typing import Any
 
 from fleet.management.quickstart.ground import Ground
 from fleet.management.quickstart.rest import Rest
-from fleet.management.quickstart.story import Cast, fits
+from fleet.management.quickstart.story import FIRMWARE, MODEL, Cast, fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ def summary(rest: Rest, ground: Ground, roles: Cast, times: Times) -> dict[str, 
     """Return what is true at the end."""
     devices = [row for row in rest.all("/devices?limit=500") if row["name"] in roles.devices]
     incidents = list(rest.all("/incidents?limit=500"))
-    rollouts = list(rest.all("/rollouts?limit=500"))
+    rollouts = [one for one in rest.all("/rollouts?limit=500") if one["name"] in {FIRMWARE, MODEL}]
     facts: dict[str, Any] = {
         "devices": len(roles.devices),
         "enrolled": sum(1 for row in devices if row["enrolled_at"]),

@@ -86,7 +86,8 @@ def confine_door() -> bool:
     confine.undumpable()
     folder = settings.FLEET_DIR
     code = [ROOT / name for name in ("fleet", "ota", "devices", "pki")]
-    system = [Path(place) for place in ("/usr", "/lib", "/lib64", "/etc", "/dev", "/proc", "/opt")]
+    places = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/urandom", "/proc/self")
+    system = [Path(place) for place in places]
     python = [Path(sys.prefix), Path(sys.base_prefix)]
     # Not `run`: who may write there could put a false signer in the true one's place. Not the temporary folder:
     # a set-up may lie beneath it.
@@ -95,6 +96,7 @@ def confine_door() -> bool:
     for place in (*written, *offered):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     confined = confine.landlock([*code, *system, *python, *offered], [*written, Path("/dev/null")])
+    confine.drop_capabilities()
     if not confined:
         _logger.warning("this kernel has no Landlock: the door is not confined")
     return confined

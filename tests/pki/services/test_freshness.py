@@ -1,0 +1,172 @@
+"""A database put back from a backup: noticed, refused, brought up to date, and honest about what was lost."""
+
+import pytest
+
+from pki.errors import StaleDatabaseError
+from pki.kernel import actor as actors
+from pki.models import Authority, LedgerEntry, LedgerHead, LedgerOrder, MonotoneNumber, TrustDomain
+from pki.services import freshness, journal, ledger, ledger_check, numbers
+from tests.factories.ground import system
+
+pytestmark = pytest.mark.django_db
+
+
+def go_back(domain, size):
+    """Leave of the ledger what a backup taken at that size holds."""
+    LedgerHead.objects.filter(domain=domain, size__gt=size).delete()
+    LedgerOrder.objects.filter(domain=domain, index__gte=size).delete()
+    LedgerEntry.objects.filter(domain=domain, order__isnull=True).delete()
+
+
+def verify(domain):
+    return ledger_check.verify(actor=system(domain))
+
+
+def test_a_database_that_reaches_every_published_head_is_fresh(book, domain):
+    assert freshness.problems() == []
+    book("a")
+    assert freshness.problems() == []
+    freshness.require()
+
+
+def test_an_older_database_is_noticed_and_refused(book, domain, owner):
+    kept = book("a").size
+    book("b")
+    go_back(domain, kept)
+    with pytest.raises(StaleDatabaseError, match=r"restore --resume"):
+        freshness.require()
+
+
+def test_a_database_that_went_on_writing_after_an_unnoticed_restore_is_noticed(book, domain, owner):
+    kept = book("a").size
+    book("b")
+    go_back(domain, kept)
+    entries = LedgerOrder.objects.filter(domain=domain).count()
+    entry = LedgerEntry.objects.create(
+        domain=domain, action="x", object_kind="x", object_key="x", actor_kind="x", actor_key="x", leaf_hash="0" * 64
+    )
+    LedgerOrder.objects.create(domain=domain, index=entries, entry=entry)
+    assert freshness.problems()
+
+
+def test_a_crash_between_publishing_a_head_and_storing_it_is_no_restore(book, domain, owner):
+    head = book("a", "b")
+    LedgerHead.objects.filter(pk=head.pk).delete()
+    assert freshness.problems() == []
+    again = ledger.sequence(domain=domain)
+    assert (again.size, again.root_hash) == (head.size, head.root_hash)
+    assert verify(domain).ok
+
+
+def test_resume_begins_an_epoch_whose_first_leaf_names_what_was_lost(book, domain, owner):
+    kept = book("a").size
+    lost = book("b", "c")
+    go_back(domain, kept)
+    assert freshness.resume().lost == {domain.slug: 1}
+    freshness.require()
+    head = book("d")
+    assert (head.epoch, head.size) == (1, kept + 2)
+    leaf = LedgerEntry.objects.get(domain=domain, action="ledger.restored")
+    assert leaf.detail["lost_root"] == lost.root_hash
+    report = verify(domain)
+    assert report.ok, report.problems
+    assert len(report.restores) == 1
+
+
+def test_the_same_backup_can_be_put_back_twice(book, domain, owner):
+    kept = book("a").size
+    book("b")
+    go_back(domain, kept)
+    freshness.resume()
+    first = book("c")
+    go_back(domain, kept)
+    assert freshness.problems()
+    freshness.resume()
+    second = book("d", "e")
+    assert second.epoch == first.epoch + 1
+    report = verify(domain)
+    assert report.ok, report.problems
+
+
+def test_resuming_again_changes_nothing(book, domain, owner):
+    kept = book("a").size
+    book("b")
+    go_back(domain, kept)
+    freshness.resume()
+    again = freshness.resume()
+    assert again.lost == {}
+    assert LedgerEntry.objects.filter(domain=domain, action="ledger.restored").count() == 1
+
+
+def test_heads_cannot_be_made_void_by_a_leaf_that_claims_a_restore(book, domain, owner):
+    kept = book("a").size
+    book("b")
+    go_back(domain, kept)
+    detail = {"epoch": 1, "lost_epoch": 0, "lost_size": kept, "lost_root": "0" * 64, "applied": {}}
+    who = actors.system(domain.slug, "restore")
+    ledger.record(actor=who, action="ledger.restored", thing=("ledger", domain.slug), detail=detail)
+    ledger.sequence(domain=domain)
+    assert any("does not name the last head" in problem for problem in verify(domain).problems)
+
+
+def test_small_numbers_jump_past_all_that_were_handed_out(journal_files, domain):
+    first = numbers.following_small(domain=domain, name="ddi-action")
+    for _ in range(120):
+        last = numbers.following_small(domain=domain, name="ddi-action")
+    assert (first, last) == (1, 121)
+    MonotoneNumber.objects.filter(domain=domain, name="ddi-action").update(value=first)
+    freshness.resume()
+    assert numbers.following_small(domain=domain, name="ddi-action") > last
+
+
+def test_numbers_that_others_compare_are_above_the_past_without_a_journal(domain):
+    last = [numbers.following(domain=domain, name="director") for _ in range(5)][-1]
+    MonotoneNumber.objects.filter(domain=domain, name="director").delete()
+    assert numbers.following(domain=domain, name="director") >= last - 5
+    assert numbers.following(domain=domain, name="director") > numbers.following(domain=domain, name="other") - 5
+
+
+def test_a_fact_whose_transaction_never_committed_is_applied_at_the_next_start(book, domain):
+    book("a")
+    journal.append("number-block", domain=domain.slug, name="ddi-action", below=501)
+    freshness.require()
+    assert numbers.following_small(domain=domain, name="ddi-action") > 500
+
+
+def test_a_fact_that_cannot_be_applied_is_named_and_stops_no_other(book, domain):
+    journal.append("revoked", fingerprint="0" * 64)
+    journal.append("revoked", domain=domain.slug)
+    journal.append("domain", domain="late", key="no uuid", name="Late", host_names=[])
+    journal.append("kind-of-a-later-version", x=1)
+    journal.append("number-block", domain=domain.slug, name="n", below=101)
+    resumed = freshness.resume()
+    assert resumed.applied["number-block"] == 1
+    assert len(resumed.refused) == 2
+    assert not TrustDomain.objects.filter(slug="late").exists()
+
+
+def test_a_line_that_a_crash_has_cut_is_passed_over(journal_files, domain):
+    journal.append("number-block", domain=domain.slug, name="a", below=101)
+    with (journal_files / "journal.jsonl").open("ab") as file:
+        file.write(b'{"kind": "number-blo')
+    journal.append("number-block", domain=domain.slug, name="b", below=201)
+    assert [fact["name"] for fact in journal.read() if fact["kind"] == "number-block"] == ["a", "b"]
+
+
+def test_a_domain_and_its_authority_come_back(journal_files, signer, offline):
+    from fleet.officer import authority
+    from pki.services import authorities, domains
+
+    who = actors.system("late-domain", "test")
+    made = domains.create(actor=who, slug="late-domain", name="Late", host_names=["late.example"])
+    root = (offline / "root-ca" / "root-ca.pem").read_bytes()
+    certificate = authority.certify(offline / "root-ca", authorities.csr(actor=who, name="Late CA"))
+    installed = authorities.install(actor=who, certificate=certificate, root=root)
+    facts = list(journal.read())
+    Authority.objects.filter(domain=made).exclude(parent=None).delete()
+    Authority.objects.filter(domain=made).delete()
+    assert [fact["kind"] for fact in facts] == ["domain", "authority"]
+    assert freshness.resume().applied == {"authority": 1}
+    back = Authority.objects.get(domain=made, kind=Authority.Kind.ISSUING)
+    assert back.fingerprint == installed.fingerprint
+    assert (back.state, back.parent.kind) == (Authority.State.ACTIVE, Authority.Kind.ROOT)
