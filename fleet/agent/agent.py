@@ -72,8 +72,10 @@ class Agent:
         if self.enrolled:
             return
         transport = Transport(self.settings.server, self.settings.anchor)
-        est.enrol(transport, self._key, self.settings.name, self.settings.token, self._chain)
-        transport.close()
+        try:
+            est.enrol(transport, self._key, self.settings.name, self.settings.token, self._chain)
+        finally:
+            transport.close()
         self.report()
 
     def renew(self) -> None:

@@ -119,6 +119,9 @@ def _status(body: dict[str, Any]) -> tuple[str, str, list[str]]:
 
 
 def _reason(details: list[str]) -> str:
-    """Return the line that tells most: the first that speaks of an error, else the last."""
-    telling = [text for text in details if "ERROR" in text.upper() or "FAIL" in text.upper()]
-    return (telling or details or ["the device gave no reason"])[0 if telling else -1][:500]
+    """Return the line that tells most: the first about a signature, then about an error, else the last."""
+    for words in (("SIGNATURE", "AUTHENTICATION"), ("ERROR", "FAIL", "MISMATCH")):
+        for text in details:
+            if any(word in text.upper() for word in words):
+                return text[:500]
+    return (details or ["the device gave no reason"])[-1][:500]
