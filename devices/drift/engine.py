@@ -19,7 +19,7 @@ from pki.kernel.errors import InvalidError
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-VERSION = 1
+VERSION = 2
 #: reports after a change of firmware whose scores are held
 HELD_REPORTS = 3
 COHORT_LEAST = 5

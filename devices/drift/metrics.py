@@ -27,8 +27,6 @@ class Metric:
 
 METRICS: tuple[Metric, ...] = (
     Metric("requests", "count", "1/tick", observed=True),
-    Metric("srv_bytes_in", "rate", "B/tick", observed=True),
-    Metric("srv_bytes_out", "rate", "B/tick", observed=True),
     Metric("bytes_out", "rate", "B/tick"),
     Metric("bytes_in", "rate", "B/tick"),
     Metric("packets_out", "count", "1/tick"),

@@ -1,5 +1,6 @@
 """Enrol a device: one token, one key, one certificate; and renew it later."""
 
+import hashlib
 import logging
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.models import Certificate, TrustDomain
-from pki.selectors import certificates_of
+from pki.selectors import certificate_by_fingerprint, certificates_of
 from pki.services import certificates, journal, ledger
 
 _logger = logging.getLogger(__name__)
@@ -156,14 +157,11 @@ def apply_enrolled(fact: dict[str, str]) -> bool:
     with transaction.atomic():
         device = Device.objects.filter(domain=domain, public_id=fact["device"]).first()
         token = EnrolmentToken.objects.filter(secret_hash=fact["token"], used_at__isnull=True).first()
-        known = Certificate.objects.filter(der=bytes.fromhex(fact["der"])).exists()
+        known = _known(fact["der"])
         if device and not token and known:
             return False
         device = device or _bring_back(domain, fact)
-        if not known:
-            certificate = certificates.keep(domain=domain, der=bytes.fromhex(fact["der"]))
-        else:
-            certificate = Certificate.objects.get(der=bytes.fromhex(fact["der"]))
+        certificate = known or certificates.keep(domain=domain, der=bytes.fromhex(fact["der"]))
         if token:
             _use(token, device, certificate.spki_sha256)
     return True
@@ -171,11 +169,14 @@ def apply_enrolled(fact: dict[str, str]) -> bool:
 
 def apply_issued(fact: dict[str, str]) -> bool:
     """Bring back a renewed certificate that a restored database does not know."""
-    der = bytes.fromhex(fact["der"])
-    if Certificate.objects.filter(der=der).exists():
+    if _known(fact["der"]):
         return False
-    certificates.keep(domain=TrustDomain.objects.get(slug=fact["domain"]), der=der)
+    certificates.keep(domain=TrustDomain.objects.get(slug=fact["domain"]), der=bytes.fromhex(fact["der"]))
     return True
+
+
+def _known(der: str) -> Certificate | None:
+    return certificate_by_fingerprint(hashlib.sha256(bytes.fromhex(der)).hexdigest())
 
 
 def _bring_back(domain: TrustDomain, fact: dict[str, str]) -> Device:

@@ -94,6 +94,10 @@ class Command(BaseCommand):
         grounds.authority(ground, processes, voice)
         grounds.trust(ground, processes, voice)
         voice.title("2. The server")
+        # Once more, because the ceremony takes a while and somebody may have taken a port meanwhile.
+        ground = grounds.choose(folder, ground.operator_port, ground.device_port, voice)
+        processes.environment.update(ground.environment())
+        grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
         rest = grounds.serve(ground, processes, voice)
         to_console = voice.seconds()
         if not options["headless"]:

@@ -5,7 +5,7 @@ import numpy as np
 from devices.drift.metrics import METRICS
 
 NAMES = [metric.name for metric in METRICS]
-LEVELS = {"requests": 3, "srv_bytes_in": 400, "srv_bytes_out": 60, "bytes_out": 40_000, "packets_out": 60}
+LEVELS = {"requests": 3, "bytes_out": 40_000, "packets_out": 60}
 LEVELS |= {"established_peers": 3, "heap_free_b": 90_000, "temp_c": 40}
 
 

@@ -34,9 +34,9 @@ function drawCharts() {
     box.replaceChildren();
     if (!data.points.length) { box.textContent = "No samples yet."; continue; }
     const style = getComputedStyle(document.body);
-    const ink = style.getPropertyValue("--tblr-secondary-color") || style.color;
+    const ink = style.getPropertyValue("--mu-quiet").trim();
     const line = style.getPropertyValue("--mu-accent").trim();
-    const grid = style.getPropertyValue("--tblr-border-color");
+    const grid = line + "33";
     const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid } };
     new uPlot({
       width: box.clientWidth, height: 180, legend: { show: false }, cursor: { y: false },
