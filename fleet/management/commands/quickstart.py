@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.environment import ROOT
+from fleet.environment import DEFAULTS, ROOT
 from fleet.management.quickstart import ground as grounds
 from fleet.management.quickstart import material, releasing, story
 from fleet.management.quickstart.ground import Ground
@@ -18,10 +18,10 @@ from fleet.management.quickstart.processes import Processes
 from fleet.management.quickstart.rest import Rest
 from fleet.management.quickstart.summary import Times, summary
 from fleet.management.quickstart.voice import Voice
-from pki.kernel.errors import DomainError
+from pki.kernel.errors import DomainError, UnavailableError
 
 STOPPED = "The story was stopped before its end."
-OPERATOR_PORT, DEVICE_PORT = 8443, 8444
+ATTEMPTS = 4
 LEAST_DEVICES, MOST_DEVICES = 20, 2000
 DEMO = {
     "FLEET_POLL_S": "2",
@@ -86,7 +86,7 @@ class Command(BaseCommand):
     def _tell(self, folder: Path, processes: Processes, voice: Voice, options: dict[str, Any]) -> None:
         voice.title("1. A set-up of its own")
         voice.note(f"Everything lies in {folder}; commands by hand take FLEET_DIR={folder} in front.")
-        ground = grounds.choose(folder, OPERATOR_PORT, DEVICE_PORT, voice)
+        ground = grounds.choose(folder, _wanted("FLEET_OPERATOR_PORT"), _wanted("FLEET_DEVICE_PORT"), voice)
         processes.environment.update(ground.environment())
         grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
         grounds.databases(processes, voice)
@@ -94,11 +94,7 @@ class Command(BaseCommand):
         grounds.authority(ground, processes, voice)
         grounds.trust(ground, processes, voice)
         voice.title("2. The server")
-        # Once more, because the ceremony takes a while and somebody may have taken a port meanwhile.
-        ground = grounds.choose(folder, ground.operator_port, ground.device_port, voice)
-        processes.environment.update(ground.environment())
-        grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
-        rest = grounds.serve(ground, processes, voice)
+        ground, rest = self._serve(ground, processes, voice, options)
         to_console = voice.seconds()
         if not options["headless"]:
             voice.note(f"Console: {grounds.sign_in_url(ground, processes)}")
@@ -108,6 +104,24 @@ class Command(BaseCommand):
             return
         facts = self._play(ground, rest, processes, voice, options, to_console)
         self._close(facts, ground, processes, voice, options)
+
+    def _serve(
+        self, ground: Ground, processes: Processes, voice: Voice, options: dict[str, Any]
+    ) -> tuple[Ground, Rest]:
+        """Start the server; when somebody took a port since it was chosen, choose the next and try again."""
+        for attempt in range(ATTEMPTS):
+            ground = grounds.choose(ground.folder, ground.operator_port, ground.device_port, voice)
+            processes.environment.update(ground.environment())
+            grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
+            try:
+                return ground, grounds.serve(ground, processes, voice)
+            except UnavailableError:
+                processes.stop()
+                taken = grounds.taken(ground)
+                if not taken or attempt + 1 == ATTEMPTS:
+                    raise
+        msg = "The server did not start."
+        raise UnavailableError(msg)
 
     def _play(
         self, ground: Ground, rest: Rest, processes: Processes, voice: Voice, options: dict[str, Any], to_console: float
@@ -160,6 +174,11 @@ class Command(BaseCommand):
         while True:
             processes.check()
             signal.sigtimedwait([], 1)
+
+
+def _wanted(name: str) -> int:
+    """Return the port that the environment asks for, else the usual one."""
+    return int(os.environ.get(name, DEFAULTS[name]))
 
 
 def _facts_beside(facts: dict[str, Any], image: Path) -> None:

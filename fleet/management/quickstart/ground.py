@@ -61,6 +61,12 @@ def choose(folder: Path, operator_port: int, device_port: int, voice: Voice) -> 
     return Ground(folder, operator, device)
 
 
+def taken(ground: Ground) -> bool:
+    """Say whether a port of this story belongs to somebody else by now."""
+    pair = (ground.operator_port, ground.device_port)
+    return any(free_port(port) != port for port in pair)
+
+
 def write_settings(ground: Ground, settings: dict[str, str]) -> None:
     """Keep the story's settings in ``fleet.env``, so that commands typed by hand see the same."""
     lines = {**ground.environment(), **settings}
