@@ -38,7 +38,7 @@ def folder() -> Path:
 def read() -> dict[str, str]:
     """Return every setting: the environment wins over ``fleet.env``, that wins over the defaults."""
     values = dict(DEFAULTS)
-    values.update(_file(folder() / "fleet.env"))
+    values.update(settings_file(folder() / "fleet.env"))
     values.update({name: os.environ[name] for name in DEFAULTS if name in os.environ})
     values["FLEET_DIR"] = str(folder())
     return values
@@ -91,7 +91,8 @@ def telemetry_url(values: dict[str, str]) -> str:
     return parts._replace(path=f"{parts.path}_telemetry").geturl()
 
 
-def _file(path: Path) -> dict[str, str]:
+def settings_file(path: Path) -> dict[str, str]:
+    """Return the settings that a ``fleet.env`` holds; none when it is not there."""
     if not path.is_file():
         return {}
     lines = (line.strip() for line in path.read_text().splitlines())

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.environment import DEFAULTS, ROOT
+from fleet.environment import DEFAULTS, ROOT, settings_file
 from fleet.management.quickstart import ground as grounds
 from fleet.management.quickstart import material, releasing, story
 from fleet.management.quickstart.ground import Ground
@@ -86,7 +86,9 @@ class Command(BaseCommand):
     def _tell(self, folder: Path, processes: Processes, voice: Voice, options: dict[str, Any]) -> None:
         voice.title("1. A set-up of its own")
         voice.note(f"Everything lies in {folder}; commands by hand take FLEET_DIR={folder} in front.")
-        ground = grounds.choose(folder, _wanted("FLEET_OPERATOR_PORT"), _wanted("FLEET_DEVICE_PORT"), voice)
+        ground = grounds.choose(
+            folder, _wanted("FLEET_OPERATOR_PORT", folder), _wanted("FLEET_DEVICE_PORT", folder), voice
+        )
         processes.environment.update(ground.environment())
         grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
         grounds.databases(processes, voice)
@@ -176,9 +178,9 @@ class Command(BaseCommand):
             signal.sigtimedwait([], 1)
 
 
-def _wanted(name: str) -> int:
-    """Return the port that the environment asks for, else the usual one."""
-    return int(os.environ.get(name, DEFAULTS[name]))
+def _wanted(name: str, folder: Path) -> int:
+    """Return the port that the environment asks for, else that of an earlier run here, else the usual one."""
+    return int(os.environ.get(name) or settings_file(folder / "fleet.env").get(name) or DEFAULTS[name])
 
 
 def _facts_beside(facts: dict[str, Any], image: Path) -> None:
