@@ -29,8 +29,8 @@ check: .venv/.dev  ## style, types, walls, migrations, templates
 	$(PYTEST) tests/architecture
 
 test: check  ## everything, on SQLite and on PostgreSQL, with real peers and a real browser
-	$(PYTEST) -n $(WORKERS) --dist loadgroup --durations 10
-	MUSTER_TEST_DATABASE=postgresql $(PYTEST) -n $(WORKERS) --dist loadgroup
+	$(PYTEST) -n $(WORKERS) --durations 10
+	MUSTER_TEST_DATABASE=postgresql $(PYTEST) -n $(WORKERS)
 
 judge: .venv/.dev  ## the long forms with full counts; results under docs/reference/judged/
 	$(V)/python -m tests.judge

@@ -160,6 +160,13 @@ def samples(device: Device, metric: str, ticks: int) -> list[tuple[int, float]]:
     return list(rows.order_by("tick").values_list("tick", "value"))
 
 
+def metric_names(device: Device, ticks: int) -> list[str]:
+    """Return the metrics that a device has samples of in the last ``ticks`` ticks, by name."""
+    since = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks
+    rows = Sample.objects.filter(device_id=device.pk, tick__gte=since)
+    return sorted(rows.values_list("metric", flat=True).distinct())
+
+
 def _presence(seen: datetime | None, now: datetime) -> str:
     if seen is None:
         return "never"

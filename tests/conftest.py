@@ -4,10 +4,13 @@ import os
 
 import pytest
 
+from tests.scheduling import StoryScheduling
+
 pytest_plugins = [
     "tests.factories.ground",
     "tests.factories.devices",
     "tests.factories.bundles",
+    "tests.factories.people",
     "tests.factories.story",
 ]
 
@@ -27,6 +30,11 @@ def pytest_collection_modifyitems(config, items):
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = wanted
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Tell the story once."""
+    return StoryScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,17 @@
 """Bundles and their releases: what was verified, what is inside, who signed and who is missing."""
 
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from fleet.console.door import act, actor, cut, page
+from fleet.console.door import act, actor, page
+from fleet.console.paging import cut
+from ota.models import Bundle, Release
 from ota.selectors import bundles as rows
+from ota.selectors.officers import officers
 from ota.services import bundles, releases
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
@@ -38,19 +41,16 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     who = actor(request)
     who.require(Role.VIEWER)
     bundle = rows.bundle(who.domain, public_id)
-    release = getattr(bundle, "release", None)
+    release: Release | None = getattr(bundle, "release", None)
     context = {
         "bundle": bundle,
         "release": release,
-        "signatures": list(release.signatures.order_by("id")) if release else [],
-        "files": list(bundle.files.order_by("path")),
-        "fit": bundle.facts.get("fit", {}),
-        "facts": {
-            name: value
-            for name, value in bundle.facts.items()
-            if isinstance(value, str | int | float) and value is not None
-        },
+        "release_key": str(release.public_id) if release else "",
+        "signing": _signing(who.domain, release) if release else None,
+        "files": list(bundle.files.all()),
+        "facts": _facts(bundle),
         "arena": bundle.facts.get("arena"),
+        "hardware": [(one, bundle.facts.get("fit", {}).get(one.name, [])) for one in bundle.hardware_models.all()],
     }
     return render(request, "console/bundles/detail.html", context)
 
@@ -63,8 +63,31 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     bundle = rows.bundle(who.domain, public_id)
     back = reverse("console:bundle", args=[bundle.public_id])
     if verb == "prepare":
-        return act(
-            request, "Prepared; two officers sign it now.", back, lambda: releases.prepare(actor=who, bundle=bundle)
-        )
-    release = rows.release(who.domain, bundle.release.public_id)
+        done = "Prepared; the officers sign it now."
+        return act(request, done, back, lambda: releases.prepare(actor=who, bundle=bundle))
+    release: Release | None = getattr(bundle, "release", None)
+    if release is None:
+        msg = "There is no release to publish; prepare one first."
+        raise InvalidError(msg)
     return act(request, "Published.", back, lambda: releases.publish(actor=who, release=release))
+
+
+def _signing(domain: str, release: Release) -> dict[str, Any]:
+    """Return who signed, who could still, and how many are missing."""
+    known = officers(domain)
+    signed = {one.keyid: one for one in release.signatures.order_by("id")}
+    return {
+        "threshold": known.threshold,
+        "signed": list(signed.values()),
+        "others": sorted(name for keyid, name in known.names.items() if keyid not in signed),
+        "missing": max(known.threshold - len({one.officer for one in signed.values()}), 0),
+    }
+
+
+def _facts(bundle: Bundle) -> list[tuple[str, object]]:
+    """Return the plain facts that the inspection found."""
+    return [
+        (name.replace("_", " "), value)
+        for name, value in bundle.facts.items()
+        if isinstance(value, str | int | float) and value not in ("", None)
+    ]

@@ -1,42 +1,53 @@
-"""Devices: list, one device with its timeline, what can be done to it; enrolment tokens."""
+"""Devices: list, one device with its timeline, what can be done to it."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict
+from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
-from devices import selectors
-from devices.models import Device
-from devices.services import quarantine, registry, tokens
-from fleet.console.door import act, actor, cut, page
+from devices import baselines, selectors
+from devices.models import Device, Presence
+from devices.services import quarantine, registry
+from fleet.console import timeline
+from fleet.console.door import act, actor, page
+from fleet.console.paging import BY_NAME, cut
 from ota.selectors import rollouts
 from pki import selectors as ground
+from pki.kernel import clock
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
+from pki.models import Certificate
 from pki.services import certificates
 
 CHART_TICKS = 240
-#: act -> what it does, for the confirmation page
+#: shown first if there is no other wish
+METRICS = ("bytes_out", "packets_out", "requests")
+#: act -> icon, what it does, whether it can be undone, for the confirmation page
 EFFECTS = {
-    "quarantine": "The doors leave the device only poll, metadata, its own repair, report and time. Release undoes it.",
-    "release": "The device gets full access back.",
-    "suspend": "The doors will refuse the device altogether until it is resumed.",
-    "resume": "The device gets full access back.",
-    "retire": "Its certificates are revoked for good. This cannot be undone; it would enrol under another name.",
-    "revoke": "Every valid certificate of the device is revoked for good, effective on its next request.",
+    "quarantine": (
+        "shield-lock",
+        "The doors leave the device only poll, metadata, its own repair, report and time. Updates are withheld.",
+        "Release undoes it.",
+    ),
+    "release": ("lock-open", "The device gets full access back, and rollouts offer it updates again.", ""),
+    "suspend": ("player-pause", "The doors refuse the device altogether.", "Resume undoes it."),
+    "resume": ("player-play", "The doors serve the device again.", ""),
+    "retire": (
+        "circle-off",
+        "Its certificates are revoked for good and the doors refuse it.",
+        "This cannot be undone; the device would enrol anew under another name.",
+    ),
+    "revoke": (
+        "shield-x",
+        "Every valid certificate of the device is revoked, effective on its next request.",
+        "This cannot be undone; the device needs a new enrolment token.",
+    ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of a device's timeline."""
-
-    at: datetime
-    kind: str
-    text: str
+FOREVER = frozenset({"retire", "revoke"})
 
 
 @require_GET
@@ -45,15 +56,20 @@ def index(request: HttpRequest) -> HttpResponse:
     """List devices; the filter stands in the address."""
     who = actor(request)
     who.require(Role.VIEWER)
-    names = selectors.Filter.__slots__
-    given = {name: request.GET.get(name, "") for name in names}
-    cuts = cut(request, selectors.Filter(**given).apply(who.domain))
+    given = {name: request.GET.get(name, "")[:100] for name in selectors.Filter.__slots__}
+    found = selectors.Filter(**given).apply(who.domain)
+    if request.GET.get("updating") == "yes":
+        found = found.filter(id__in=rollouts.updating(who.domain))
+    cuts = cut(request, found, BY_NAME)
     presences = selectors.presences(cuts["rows"])
+    seen = selectors.last_seen(presences)
     context = {
         **cuts,
-        "rows": [(row, presences[row.pk]) for row in cuts["rows"]],
-        "given": given,
+        "rows": [(row, presences[row.pk], seen.get(row.pk)) for row in cuts["rows"]],
+        "given": given | {"updating": request.GET.get("updating", "")},
+        "filtered": any(given.values()) or "updating" in request.GET,
         "states": Device.State.values,
+        "presences": ["online", "late", "overdue", "never"],
         "hardware": [row.name for row in selectors.hardware_models(who.domain)],
     }
     return render(request, "console/devices/list.html", context)
@@ -67,15 +83,18 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     who.require(Role.VIEWER)
     device = selectors.device(who.domain, public_id)
     held = ground.certificates_of(who.domain, device.key)
+    presence = Presence.objects.filter(device_id=device.pk).first()
+    seen = presence.last_seen if presence else None
     context = {
         "device": device,
         "presence": selectors.presences([device])[device.pk],
-        "seen": selectors.last_seen([device.pk]).get(device.pk),
+        "seen": seen,
+        "address": presence.address if presence else "",
         "components": _components(device),
-        "certificates": held,
-        "timeline": _timeline(who.domain, device),
-        "incidents": list(selectors.incidents(who.domain).filter(device=device)[:10]),
-        "chart": {"points": _points(device)},
+        "certificates": [(one, certificates.standing(one, clock.now())) for one in held],
+        "timeline": timeline.of(who.domain, device, seen),
+        "open": list(selectors.incidents(who.domain).filter(device=device, state="open")[:1]),
+        "chart": _chart(device, request.GET.get("metric", "")),
     }
     return render(request, "console/devices/detail.html", context)
 
@@ -85,12 +104,18 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
 def confirm(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Show what an act would do, then do it."""
     who = actor(request)
+    who.require(Role.VIEWER)
     device = selectors.device(who.domain, public_id)
     back = reverse("console:device", args=[device.key])
+    valid = [one for one in ground.certificates_of(who.domain, device.key) if one.revoked_at is None]
     if request.method == "GET":
-        who.require(Role.VIEWER)
-        context = {"device": device, "verb": verb, "effect": EFFECTS[verb], "back": back}
+        icon, effect, undo = EFFECTS[verb]
+        context = {"device": device, "verb": verb, "icon": icon, "effect": effect, "undo": undo, "back": back}
+        context |= {"forever": verb in FOREVER, "certificates": valid, "codes": sorted(certificates.REASONS)}
         return render(request, "console/devices/confirm.html", context)
+    if verb in FOREVER and request.POST.get("name", "") != device.name:
+        msg = f"Type the device's name, {device.name}, to confirm what cannot be undone."
+        raise InvalidError(msg)
     reason = request.POST.get("reason", "")[:300]
     services = {
         "quarantine": lambda: quarantine.impose(actor=who, device=device, reason=reason),
@@ -98,89 +123,44 @@ def confirm(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
         "suspend": lambda: registry.suspend(actor=who, device=device),
         "resume": lambda: registry.resume(actor=who, device=device),
         "retire": lambda: registry.retire(actor=who, device=device),
-        "revoke": lambda: _revoke(request, device),
+        "revoke": lambda: _revoke(request, valid),
     }
-    return act(request, f"{verb} of {device.name}: done.", back, services[verb])
+    return act(request, f"{verb.capitalize()} of {device.name}: done.", back, services[verb])
 
 
-@require_GET
-@page
-def token_list(request: HttpRequest) -> HttpResponse:
-    """List enrolment tokens and offer to make some."""
-    who = actor(request)
-    who.require(Role.VIEWER)
-    context = {
-        **cut(request, selectors.tokens(who.domain)),
-        "hardware": list(selectors.hardware_models(who.domain)),
-    }
-    return render(request, "console/devices/tokens.html", context)
+def _revoke(request: HttpRequest, valid: list[Certificate]) -> None:
+    reason = request.POST.get("code", "unspecified")
+    for one in valid:
+        certificates.revoke(actor=actor(request), fingerprint=one.fingerprint, reason=reason)
 
 
-@require_POST
-@page
-def token_make(request: HttpRequest) -> HttpResponse:
-    """Make one token and show its secret, this once."""
-    who = actor(request)
-    model = selectors.hardware_model(who.domain, request.POST.get("hardware", ""))
-    days = request.POST.get("days", "7")
-    if not days.isdigit():
-        msg = "Days is a whole number."
-        raise InvalidError(msg)
-    name = request.POST.get("device", "").strip()
-    token, secret = tokens.create(actor=who, hardware_model=model, device_name=name, days=int(days))
-    return render(request, "console/devices/token_made.html", {"token": token, "secret": secret})
-
-
-@require_POST
-@page
-def token_withdraw(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Make an unused token worthless."""
-    who = actor(request)
-    done = "The token is withdrawn."
-    return act(request, done, reverse("console:tokens"), lambda: tokens.withdraw(actor=who, public_id=public_id))
-
-
-def _revoke(request: HttpRequest, device: Device) -> None:
-    who = actor(request)
-    for one in ground.certificates_of(who.domain, device.key):
-        if one.revoked_at is None:
-            reason = request.POST.get("code", "unspecified")
-            certificates.revoke(actor=who, fingerprint=one.fingerprint, reason=reason)
-
-
-def _components(device: Device) -> list[dict[str, object]]:
+def _components(device: Device) -> list[dict[str, Any]]:
     reported = device.twin.reported.get("components", {})
     desired = device.twin.desired.get("components", {})
-    return [
-        {"name": name, "reported": reported.get(name), "desired": desired.get(name)}
+    rows = [
+        {"name": name, "reported": reported.get(name, {}), "desired": desired.get(name, {})}
         for name in sorted(set(reported) | set(desired))
     ]
+    for row in rows:
+        wanted = row["desired"].get("version")
+        row["behind"] = bool(wanted) and wanted != row["reported"].get("version")
+    return rows
 
 
-def _points(device: Device) -> list[list[float]]:
-    for metric in ("bytes_out", "srv_bytes_in"):
-        found = selectors.samples(device, metric, CHART_TICKS)
-        if found:
-            return [[tick, value] for tick, value in found]
-    return []
-
-
-def _timeline(domain: str, device: Device) -> list[Event]:
-    """Merge what happened to a device: certificates, updates, incidents, acts of people."""
-    events = [
-        Event(entry.at, "ledger", f"{entry.action.replace('.', ' ')} by {entry.actor_kind} {entry.actor_key[:40]}")
-        for entry in ground.ledger_entries(domain).filter(object_kind="device", object_key=device.key)[:100]
-    ]
-    for one in rollouts.assignments_of(device):
-        what = f"{one.kind} to {one.bundle.name} {one.bundle.version}"
-        events.append(Event(one.created_at, "update", f"{what}: action {one.action_id} offered"))
-        if one.closed_at:
-            events.append(
-                Event(one.closed_at, "update", f"{what}: {one.status}{': ' if one.reason else ''}{one.reason}")
-            )
-    for incident in selectors.incidents(domain).filter(device=device)[:50]:
-        text = incident.explanation.get("text", "")
-        events.append(Event(incident.opened_at, "incident", f"incident ({incident.severity}): {text}"))
-        if incident.closed_at:
-            events.append(Event(incident.closed_at, "incident", f"incident closed: {incident.verdict}"))
-    return sorted(events, key=lambda event: event.at, reverse=True)[:100]
+def _chart(device: Device, wanted: str) -> dict[str, Any]:
+    """Return one metric's points in time, its usual range, and which others there are."""
+    names = selectors.metric_names(device, CHART_TICKS)
+    first = next((name for name in (wanted, *METRICS) if name in names), names[0] if names else "")
+    seconds = settings.FLEET_DRIFT_TICK_S
+    points = selectors.samples(device, first, CHART_TICKS) if first else []
+    band = baselines.band(device, first) if first else None
+    return {
+        "names": names,
+        "metric": first,
+        "unit": baselines.unit(first),
+        "data": {
+            "times": [tick * seconds for tick, _ in points],
+            "values": [value for _, value in points],
+            "band": asdict(band) if band else None,
+        },
+    }

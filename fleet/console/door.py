@@ -1,12 +1,10 @@
-"""What every page shares: who asks, how a refusal looks, how a list is cut into pages."""
+"""What every page shares: who asks, and how a refusal looks."""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 
@@ -25,7 +23,6 @@ STATUS = {
     "limited": 429,
     "unavailable": 503,
 }
-PAGE = 50
 View = Callable[..., HttpResponse]
 
 
@@ -65,15 +62,3 @@ def act(request: HttpRequest, done: str, back: str, service: Callable[[], object
     else:
         messages.success(request, done)
     return HttpResponseRedirect(back)
-
-
-def cut(request: HttpRequest, rows: QuerySet[Any]) -> dict[str, Any]:
-    """Return one page of rows by number, and the addresses of its neighbours; the filter stays in them."""
-    number = max(int(request.GET.get("page", "1") if request.GET.get("page", "1").isdigit() else "1"), 1)
-    found = list(rows[(number - 1) * PAGE : number * PAGE + 1])
-    kept = {name: value for name, value in request.GET.items() if name != "page"}
-    return {
-        "rows": found[:PAGE],
-        "before": f"?{urlencode({**kept, 'page': number - 1})}" if number > 1 else "",
-        "after": f"?{urlencode({**kept, 'page': number + 1})}" if len(found) > PAGE else "",
-    }

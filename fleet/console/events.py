@@ -1,75 +1,106 @@
-"""Server-sent events of the rollout page: one poller a rollout and process fans out to every stream."""
+"""Server-sent events of the rollout page: one poller of this process looks for all streams and fans out to them."""
 
 import asyncio
+import hashlib
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template.loader import render_to_string
 
+from fleet.console import rollouts
 from fleet.console.door import actor
 from fleet.operators.models import Operator
-from ota.selectors import rollouts
 from pki.kernel.actor import Role
 from pki.kernel.errors import DomainError
 
+_logger = logging.getLogger(__name__)
 POLL_SECONDS, HEARTBEAT_SECONDS, MOST_STREAMS = 1.0, 15.0, 4
+Topic = tuple[str, str]
 _open: Counter[int] = Counter()
 
 
 @dataclass(slots=True)
 class Feed:
-    """The newest state of one rollout, and who waits for the next."""
+    """The newest state of one rollout, and how many streams wait for the next; its mark is its digest."""
 
-    domain: str
-    public_id: str
     html: str = ""
-    number: int = 0
+    mark: str = ""
     listeners: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class Poller:
+    """The one task of this process that looks at every rollout that somebody watches."""
+
+    feeds: dict[Topic, Feed] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
+    def join(self, topic: Topic) -> Feed:
+        """Count one more listener; start looking if nobody was."""
+        feed = self.feeds.setdefault(topic, Feed())
+        feed.listeners += 1
+        if self.task is None or self.task.done():
+            self.task = asyncio.create_task(self._run())
+        return feed
 
-_feeds: dict[tuple[str, str], Feed] = {}
+    def leave(self, topic: Topic) -> None:
+        """Count one listener less; what nobody watches is forgotten."""
+        feed = self.feeds[topic]
+        feed.listeners -= 1
+        if not feed.listeners:
+            del self.feeds[topic]
+
+    async def _run(self) -> None:
+        while self.feeds:
+            for topic, feed in list(self.feeds.items()):
+                html = await sync_to_async(_render)(topic) or feed.html
+                mark = hashlib.sha256(html.encode()).hexdigest()[:16]
+                if mark != feed.mark:
+                    feed.html, feed.mark = html, mark
+                    feed.changed.set()
+                    feed.changed = asyncio.Event()
+            await asyncio.sleep(POLL_SECONDS)
+
+
+poller = Poller()
 
 
 async def rollout(request: HttpRequest, public_id: str) -> HttpResponseBase:
     """Stream the rollout's body whenever it changes."""
     try:
         user, domain = await sync_to_async(_who)(request)
-    except DomainError:
-        return HttpResponse(status=403)
+        await sync_to_async(rollouts.body)(domain, public_id)
+    except DomainError as error:
+        return HttpResponse(f"{error.detail}\n", status=403, content_type="text/plain")
     if _open[user] >= MOST_STREAMS:
-        return HttpResponse("Too many live pages are open; close one.\n", status=429, content_type="text/plain")
+        # 204 tells the browser to stop trying (HTML, server-sent events); the page is whole without its stream.
+        return HttpResponse(status=204)
     last = request.headers.get("Last-Event-ID", "")
-    response = StreamingHttpResponse(_stream(request, user, domain, public_id, last), content_type="text/event-stream")
+    response = StreamingHttpResponse(_stream(request, user, (domain, public_id), last), "text/event-stream")
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-async def _stream(request: HttpRequest, user: int, domain: str, public_id: str, last: str) -> AsyncIterator[str]:
-    feed = _feeds.setdefault((domain, public_id), Feed(domain, public_id))
+async def _stream(request: HttpRequest, user: int, topic: Topic, sent: str) -> AsyncIterator[str]:
+    feed = poller.join(topic)
     _open[user] += 1
-    feed.listeners += 1
-    if feed.task is None or feed.task.done():
-        feed.task = asyncio.create_task(_poll(feed))
-    sent, beat = int(last) if last.isdigit() else -1, time.monotonic()
+    beat = time.monotonic()
     try:
         yield "retry: 2000\n\n"
         while True:
-            if feed.html and feed.number != sent:
-                sent = feed.number
+            if feed.mark and feed.mark != sent:
+                sent = feed.mark
                 yield _event(sent, feed.html)
-            try:
-                await asyncio.wait_for(feed.changed.wait(), POLL_SECONDS * 2)
-            except TimeoutError:
-                if time.monotonic() - beat < HEARTBEAT_SECONDS:
-                    continue
+                continue
+            await _change(feed, max(HEARTBEAT_SECONDS - (time.monotonic() - beat), 0.1))
             if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                 beat = time.monotonic()
                 await sync_to_async(_who)(request)
@@ -78,26 +109,25 @@ async def _stream(request: HttpRequest, user: int, domain: str, public_id: str, 
         return
     finally:
         _open[user] -= 1
-        feed.listeners -= 1
+        poller.leave(topic)
 
 
-async def _poll(feed: Feed) -> None:
-    """Look once a second while anyone listens; wake the streams when something changed."""
-    while feed.listeners:
-        html = await sync_to_async(_render)(feed.domain, feed.public_id)
-        if html != feed.html:
-            feed.html, feed.number = html, feed.number + 1
-            feed.changed.set()
-            feed.changed = asyncio.Event()
-        await asyncio.sleep(POLL_SECONDS)
-    _feeds.pop((feed.domain, feed.public_id), None)
+async def _change(feed: Feed, seconds: float) -> None:
+    """Wait for the next state, but not for ever."""
+    try:
+        await asyncio.wait_for(feed.changed.wait(), seconds)
+    except TimeoutError:
+        return
 
 
-def _render(domain: str, public_id: str) -> str:
+def _render(topic: Topic) -> str:
+    """Return the rollout's body now, or nothing if the database cannot answer at this moment."""
     close_old_connections()
-    found = rollouts.rollout(domain, public_id)
-    context = {"rollout": found, "progress": rollouts.progress(found)}
-    return render_to_string("console/rollouts/body.html", context)
+    try:
+        return render_to_string("console/rollouts/body.html", rollouts.body(*topic))
+    except DatabaseError:
+        _logger.warning("a live page could not be read", extra={"rollout": topic[1]})
+        return ""
 
 
 def _who(request: HttpRequest) -> tuple[int, str]:
@@ -107,11 +137,13 @@ def _who(request: HttpRequest) -> tuple[int, str]:
         request.user = None  # type: ignore[assignment]  # the session is gone, so nobody is signed in
     if isinstance(request.user, Operator):
         request.user.refresh_from_db()
+        if not request.user.is_active:
+            request.user = None  # type: ignore[assignment]  # a person who was shut out is nobody here
     who = actor(request)
     who.require(Role.VIEWER)
     return int(str(request.user.pk)), who.domain
 
 
-def _event(number: int, html: str) -> str:
+def _event(mark: str, html: str) -> str:
     lines = "".join(f"data: {line}\n" for line in html.splitlines() if line.strip())
-    return f"id: {number}\nevent: body\n{lines}\n"
+    return f"id: {mark}\nevent: body\n{lines}\n"

@@ -1,5 +1,8 @@
 """Incidents: what changed, why it was flagged, what was done."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -8,8 +11,28 @@ from django.views.decorators.http import require_GET, require_POST
 from devices import selectors
 from devices.models import Incident
 from devices.services import incidents
-from fleet.console.door import act, actor, cut, page
+from fleet.console.door import act, actor, page
+from fleet.console.paging import cut
+from ota.selectors import rollouts
 from pki.kernel.actor import Role
+
+#: what each verdict means, and what follows from it
+VERDICTS = {
+    "true": "It was real. What the device showed meanwhile is never learned as usual.",
+    "benign": "It was real and harmless, or expected.",
+    "false": "Nothing had changed.",
+    "healed": "The device was sent back and behaves again.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One thing that was done about an incident, or that somebody still has to decide."""
+
+    icon: str
+    tone: str
+    text: str
+    href: str = ""
 
 
 @require_GET
@@ -32,7 +55,16 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     who = actor(request)
     who.require(Role.VIEWER)
     incident = selectors.incident(who.domain, public_id)
-    context = {"incident": incident, "verdicts": Incident.Verdict.choices}
+    peers = [one["device"] for one in incident.explanation.get("peers", [])]
+    known = selectors.devices(who.domain).filter(name__in=peers).values_list("name", "public_id")
+    context = {
+        "incident": incident,
+        "key": str(incident.public_id),
+        "verdicts": [(value, label, VERDICTS[value]) for value, label in Incident.Verdict.choices],
+        "metrics": [_shaped(one) for one in incident.explanation.get("metrics", [])],
+        "peers": [one | {"key": dict(known).get(one["device"])} for one in incident.explanation.get("peers", [])],
+        "done": _done(who.domain, incident),
+    }
     return render(request, "console/incidents/detail.html", context)
 
 
@@ -45,3 +77,40 @@ def close(request: HttpRequest, public_id: str) -> HttpResponse:
     verdict = request.POST.get("verdict", "")
     done = "The incident is closed."
     return act(request, done, back, lambda: incidents.close(actor=who, public_id=public_id, verdict=verdict))
+
+
+def _shaped(metric: dict[str, Any]) -> dict[str, Any]:
+    """Add to a metric how many times the expected it was, and the lengths of its two bars in percent."""
+    observed, expected = float(metric.get("observed", 0)), float(metric.get("expected", 0))
+    most = max(abs(observed), abs(expected)) or 1.0
+    return metric | {
+        "times": f"{observed / expected:.3g}" if expected > 0 and observed >= 0 else "",
+        "observed_width": f"{100 * abs(observed) / most:.1f}",
+        "expected_width": f"{100 * abs(expected) / most:.1f}",
+        "share_percent": round(100 * float(metric.get("share", 0))),
+    }
+
+
+def _done(domain: str, incident: Incident) -> list[Done]:
+    reaction, device = incident.reaction, reverse("console:device", args=[incident.device.public_id])
+    held = dict(rollouts.rollouts(domain).filter(name__in=reaction.get("held", [])).values_list("name", "public_id"))
+    steps = []
+    if reaction.get("quarantined"):
+        steps.append(Done("shield-lock", "bad", "The device was quarantined at our doors.", device))
+    for name in reaction.get("held", []):
+        href = reverse("console:rollout", args=[held[name]]) if name in held else ""
+        steps.append(Done("player-stop", "bad", f"The rollout {name} was held.", href))
+    if number := reaction.get("repair"):
+        text = f"The director sent it back to its previous version (action {number})."
+        steps.append(Done("arrow-back-up", "info", text, device))
+    if reaction.get("released"):
+        text = "The repair is confirmed; the device was released and the rollout resumed."
+        steps.append(Done("circle-check", "good", text, device))
+    if proposed := reaction.get("proposed"):
+        text = f"Proposed, not done: {proposed}. Decide on the device's page."
+        steps.append(Done("alert-circle", "warn", text, device))
+    if stopped := reaction.get("stopped"):
+        steps.append(Done("player-pause", "warn", f"Not done: {stopped}.", device))
+    if trouble := reaction.get("no_repair"):
+        steps.append(Done("circle-x", "warn", str(trouble), device))
+    return steps

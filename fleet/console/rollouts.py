@@ -1,12 +1,15 @@
 """Rollouts: list, plan, watch live, pause, resume, abort."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from fleet.console.door import act, actor, cut, page
-from ota.models import Assignment, Release, Rollout
+from fleet.console.door import act, actor, page
+from fleet.console.paging import cut
+from ota.models import Assignment, Release, Rollout, Wave
 from ota.planning import WavePlan
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import rollouts as rows
@@ -14,19 +17,32 @@ from ota.services import rollouts
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
+LIVE = (Rollout.State.RUNNING, Rollout.State.HELD, Rollout.State.PAUSED)
+MOST_RELEASES = 200
+#: groups as a rollout goes through them
+ORDER = ("waiting", "offered", "installing", "finished", "canceling", "canceled", "failed")
+
 
 @require_GET
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    """List rollouts."""
+    """List rollouts; ``state=live`` means those that are under way."""
     who = actor(request)
     who.require(Role.VIEWER)
     found = rows.rollouts(who.domain)
     state = request.GET.get("state", "")
-    if state in Rollout.State.values:
+    if state == "live":
+        found = found.filter(state__in=LIVE)
+    elif state in Rollout.State.values:
         found = found.filter(state=state)
     cuts = cut(request, found)
-    context = {**cuts, "rows": [(one, rows.progress(one)) for one in cuts["rows"]], "state": state}
+    tallies = rows.tallies(cuts["rows"])
+    context = {
+        **cuts,
+        "rows": [(one, tallies[one.pk], sum(tallies[one.pk].values())) for one in cuts["rows"]],
+        "state": state,
+        "states": ["live", *Rollout.State.values],
+    }
     return render(request, "console/rollouts/list.html", context)
 
 
@@ -36,9 +52,24 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one rollout; its body comes anew over the event stream."""
     who = actor(request)
     who.require(Role.VIEWER)
-    rollout = rows.rollout(who.domain, public_id)
-    context = {"rollout": rollout, "progress": rows.progress(rollout)}
-    return render(request, "console/rollouts/detail.html", context)
+    return render(request, "console/rollouts/detail.html", body(who.domain, public_id))
+
+
+def body(domain: str, public_id: str) -> dict[str, Any]:
+    """Return what the live part of a rollout's page shows."""
+    rollout = rows.rollout(domain, public_id)
+    progress = rows.progress(rollout)
+    opened = [one.wave.index + 1 for one in progress.waves if one.wave.state != Wave.State.WAITING]
+    said = f"The rollout is {rollout.state}"
+    return {
+        "rollout": rollout,
+        "key": str(rollout.public_id),
+        "progress": progress,
+        "groups": [(name, progress.groups.get(name, 0)) for name in ORDER],
+        "verb": {"draft": "start", "running": "pause", "held": "resume", "paused": "resume"}.get(rollout.state, ""),
+        "failed": progress.groups.get("failed", 0),
+        "said": f"{said}, wave {opened[-1]} of {len(progress.waves)} is open." if opened else f"{said}.",
+    }
 
 
 @require_GET
@@ -49,27 +80,41 @@ def members(request: HttpRequest, public_id: str) -> HttpResponse:
     who.require(Role.VIEWER)
     rollout = rows.rollout(who.domain, public_id)
     group = request.GET.get("group", "")
-    found = Assignment.objects.filter(rollout=rollout).select_related("device", "wave").order_by("device__name")
+    found = Assignment.objects.filter(rollout=rollout).select_related("device", "wave")
     if group:
         found = found.filter(status__in=[status for status, name in rows.GROUPS.items() if name == group])
-    context = {**cut(request, found), "rollout": rollout, "group": group}
+    groups = ["", *ORDER]
+    context = {**cut(request, found), "rollout": rollout, "group": group, "groups": groups}
     return render(request, "console/rollouts/members.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+@page
+def abort(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Show what an abort would do, then do it."""
+    who = actor(request)
+    who.require(Role.VIEWER)
+    rollout = rows.rollout(who.domain, public_id)
+    back = reverse("console:rollout", args=[rollout.public_id])
+    if request.method == "GET":
+        open_ = rollout.assignments.filter(closed_at__isnull=True).count()
+        done = rollout.assignments.filter(status=Assignment.Status.FINISHED).count()
+        key = str(rollout.public_id)
+        context = {"rollout": rollout, "key": key, "open": open_, "done": done, "back": back}
+        return render(request, "console/rollouts/abort.html", context)
+    return act(request, "The rollout is aborted.", back, lambda: rollouts.abort(actor=who, rollout=rollout))
 
 
 @require_POST
 @page
 def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
-    """Start, pause, resume or abort."""
+    """Start, pause or resume."""
     who = actor(request)
     rollout = rows.rollout(who.domain, public_id)
-    services = {
-        "start": rollouts.start,
-        "pause": rollouts.pause,
-        "resume": rollouts.resume,
-        "abort": rollouts.abort,
-    }
+    services = {"start": rollouts.start, "pause": rollouts.pause, "resume": rollouts.resume}
+    done = {"start": "The first wave is open.", "pause": "Paused; what has begun goes on.", "resume": "It goes on."}
     back = reverse("console:rollout", args=[rollout.public_id])
-    return act(request, f"{verb}: done.", back, lambda: services[verb](actor=who, rollout=rollout))
+    return act(request, done[verb], back, lambda: services[verb](actor=who, rollout=rollout))
 
 
 @require_http_methods(["GET", "POST"])
@@ -80,7 +125,12 @@ def plan(request: HttpRequest) -> HttpResponse:
     who.require(Role.VIEWER)
     if request.method == "GET":
         published = bundle_rows.releases(who.domain).filter(state=Release.State.PUBLISHED)
-        return render(request, "console/rollouts/plan.html", {"releases": list(published[:200])})
+        context = {
+            "releases": list(published[:MOST_RELEASES]),
+            "wanted": request.GET.get("release", ""),
+            "example": [{"count": 1, "soak_s": 3600}, {"share": 250, "soak_s": 3600}, {"share": 1000}],
+        }
+        return render(request, "console/rollouts/plan.html", context)
     soak = _number(request, "soak_s")
     waves = [
         WavePlan(count=_number(request, "first"), soak_s=soak),
@@ -101,7 +151,7 @@ def plan(request: HttpRequest) -> HttpResponse:
 
 def _number(request: HttpRequest, name: str) -> int:
     text = request.POST.get(name, "")
-    if not text.isdigit() or len(text) > 7:  # noqa: PLR2004  because no field of the form needs more digits
+    if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004  because no field of the form needs more digits
         msg = f"`{name}` is a whole number."
         raise InvalidError(msg)
     return int(text)

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from fleet.console import bundles, devices, events, incidents, ledger, overview, people, rollouts
+from fleet.console import bundles, devices, events, incidents, ledger, overview, people, rollouts, tokens
 
 app_name = "console"
 ID = r"(?P<public_id>[0-9a-f-]{36})"
@@ -21,9 +21,9 @@ urlpatterns = [
         devices.confirm,
         name="device-act",
     ),
-    path("tokens", devices.token_list, name="tokens"),
-    path("tokens/make", devices.token_make, name="token-make"),
-    re_path(rf"^tokens/{ID}/withdraw$", devices.token_withdraw, name="token-withdraw"),
+    path("tokens", tokens.index, name="tokens"),
+    path("tokens/make", tokens.make, name="token-make"),
+    re_path(rf"^tokens/{ID}/withdraw$", tokens.withdraw, name="token-withdraw"),
     path("incidents", incidents.index, name="incidents"),
     re_path(rf"^incidents/{ID}$", incidents.detail, name="incident"),
     re_path(rf"^incidents/{ID}/close$", incidents.close, name="incident-close"),
@@ -34,7 +34,8 @@ urlpatterns = [
     path("rollouts/plan", rollouts.plan, name="rollout-plan"),
     re_path(rf"^rollouts/{ID}$", rollouts.detail, name="rollout"),
     re_path(rf"^rollouts/{ID}/devices$", rollouts.members, name="rollout-devices"),
-    re_path(rf"^rollouts/{ID}/(?P<verb>start|pause|resume|abort)$", rollouts.step, name="rollout-step"),
+    re_path(rf"^rollouts/{ID}/abort$", rollouts.abort, name="rollout-abort"),
+    re_path(rf"^rollouts/{ID}/(?P<verb>start|pause|resume)$", rollouts.step, name="rollout-step"),
     re_path(rf"^events/rollouts/{ID}$", events.rollout, name="rollout-events"),
     path("ledger", ledger.index, name="ledger"),
 ]

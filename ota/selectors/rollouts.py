@@ -1,6 +1,7 @@
 """What can be asked of rollouts and assignments. Nothing here writes or looks beyond one domain."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -102,6 +103,21 @@ def progress(rollout: Rollout) -> Progress:
     causes = rollout.assignments.filter(status=Status.ERROR).values_list("reason", flat=True)
     budget = whole.total() * rollout.error_permille // 1000
     return Progress(waves, dict(whole), Counter(causes).most_common(20), budget)
+
+
+def tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
+    """Return, in one query, how many devices of each rollout are in which group, by the rollout's internal id."""
+    rows = Assignment.objects.filter(rollout__in=[one.pk for one in found])
+    counted: dict[int, Counter[str]] = {one.pk: Counter() for one in found}
+    for row in rows.values("rollout_id", "status").annotate(devices=Count("id")):
+        counted[row["rollout_id"]][GROUPS[row["status"]]] += row["devices"]
+    return {key: dict(groups) for key, groups in counted.items()}
+
+
+def updating(domain: str) -> QuerySet[Assignment, int]:
+    """Return the internal ids of the devices that have been offered something and have not ended it."""
+    rows = Assignment.objects.filter(domain__slug=domain, closed_at__isnull=True).exclude(status=Status.WAITING)
+    return rows.order_by().values_list("device_id", flat=True).distinct()
 
 
 def assignments(domain: str) -> QuerySet[Assignment]:

@@ -184,12 +184,13 @@ def test_a_rollout_page_is_live(console):
     with console.page() as page:
         page.goto(f"/rollouts/{made['id']}")
         page.get_by_role("button", name="Start").click()
-        expect(page.locator(".mu-tile", has_text="state")).to_contain_text("running", timeout=10_000)
+        expect(page.locator("[data-state=running]")).to_be_visible(timeout=10_000)
         expect(page.get_by_text("offered").first).to_be_visible(timeout=10_000)
         story.rest.post(f"/rollouts/{made['id']}/pause")
-        expect(page.locator(".mu-tile", has_text="state")).to_contain_text("paused", timeout=10_000)
+        expect(page.locator("[data-state=paused]")).to_be_visible(timeout=10_000)
         page.get_by_role("button", name="Abort").click()
-        expect(page.locator(".mu-tile", has_text="state")).to_contain_text("aborted", timeout=10_000)
+        page.get_by_role("button", name="Abort the rollout").click()
+        expect(page.locator("[data-state=aborted]")).to_be_visible(timeout=10_000)
 
 
 def test_a_token_is_made_and_shown_once(console):
@@ -210,6 +211,7 @@ def test_quarantine_by_keyboard_only(console, tmp_path):
         page.keyboard.press("/")
         page.keyboard.type(name)
         page.keyboard.press("Enter")
+        page.wait_for_url(re.compile(f"q={name}"))
         link = page.get_by_role("link", name=name)
         link.focus()
         page.keyboard.press("Enter")

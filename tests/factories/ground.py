@@ -43,8 +43,7 @@ def offline(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def domain(db, signer, offline):
+def new_domain(offline):
     """Return a new trust domain with an issuing CA."""
     slug = f"d{uuid.uuid4().hex[:12]}"
     system = actors.system(slug, "test")
@@ -53,6 +52,18 @@ def domain(db, signer, offline):
     csr = authorities.csr(actor=system, name="Test Issuing CA")
     authorities.install(actor=system, certificate=authority.certify(offline / "root-ca", csr), root=root)
     return made
+
+
+@pytest.fixture
+def domain(db, signer, offline):
+    """Return a new trust domain with an issuing CA."""
+    return new_domain(offline)
+
+
+@pytest.fixture
+def other_domain(db, signer, offline):
+    """Return another trust domain with an issuing CA."""
+    return new_domain(offline)
 
 
 def system(domain):

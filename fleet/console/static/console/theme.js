@@ -1,6 +1,8 @@
-// The theme is set before the first paint: what the person chose, else what the system prefers.
+// The theme is set before the first paint: what the person chose, else what the system prefers, also when it changes.
 (() => {
-  const chosen = localStorage.getItem("muster-theme");
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  document.documentElement.setAttribute("data-bs-theme", chosen || (dark ? "dark" : "light"));
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const set = () => root.setAttribute("data-bs-theme", localStorage.getItem("muster-theme") || (system.matches ? "dark" : "light"));
+  system.addEventListener("change", set);
+  set();
 })();

@@ -1,0 +1,50 @@
+"""What the drift engine expects of a device now, in the metric's own unit. Reads only.
+
+Apart from ``devices.selectors``, because it needs NumPy and the doors of devices do not.
+"""
+
+import io
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from devices.drift.engine import VERSION, Shard
+from devices.drift.metrics import METRICS, backward, floors
+from devices.models import Device, DriftState
+
+SCALES = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Where a metric usually lies: its level, and three robust scales to both sides."""
+
+    low: float
+    level: float
+    high: float
+
+
+def band(device: Device, metric: str) -> Band | None:
+    """Return the usual range of one metric of one device, or None while the engine has too few reports of it."""
+    state = DriftState.objects.filter(domain_id=device.domain_id, version=VERSION).first()
+    column = next((place for place, one in enumerate(METRICS) if one.name == metric), None)
+    if state is None or column is None:
+        return None
+    stream = io.BytesIO(bytes(state.blob))
+    (length,) = struct.unpack(">I", stream.read(4))
+    stream.seek(length, io.SEEK_CUR)
+    shard = Shard.loads(stream.read())
+    row = int(np.searchsorted(shard.device, device.pk))
+    if row >= shard.device.size or shard.device[row] != device.pk or shard.n[row] < SCALES:
+        return None
+    level = float(shard.arrays["m"][row, column])
+    wide = SCALES * max(1.2533 * float(shard.arrays["s"][row, column]), float(floors()[column]))
+    kind = METRICS[column].kind
+    low, middle, high = (backward(level + way * wide, kind) for way in (-1, 0, 1))
+    return Band(max(low, 0.0) if kind != "signed" else low, middle, high)
+
+
+def unit(metric: str) -> str:
+    """Return the unit of a metric, or an empty word for one that the engine does not know."""
+    return next((one.unit for one in METRICS if one.name == metric), "")

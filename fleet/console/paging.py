@@ -1,0 +1,73 @@
+"""Lists are cut by key, not by number: a page stays put while rows come and go, the last is as cheap as the first."""
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+
+from pki.kernel.errors import InvalidError
+
+PAGE = 50
+MOST = 1 << 63
+BY_AGE: tuple[str, ...] = ("id",)
+BY_NAME: tuple[str, ...] = ("name", "id")
+
+
+def cut(request: HttpRequest, rows: QuerySet[Any], fields: tuple[str, ...] = BY_AGE) -> dict[str, Any]:
+    """Return one page of rows and the addresses of its neighbours; the filter stays in them.
+
+    Args:
+        request: its query may hold ``after`` or ``before``.
+        rows: what to cut; its order is replaced.
+        fields: ``BY_AGE`` (newest first) or ``BY_NAME`` (rising).
+    """
+    backward = "before" in request.GET
+    mark = request.GET.get("before" if backward else "after", "")
+    falling = (fields == BY_AGE) != backward
+    ordered = rows.order_by(*(f"-{name}" if falling else name for name in fields))
+    if mark:
+        ordered = ordered.filter(_beyond(fields, _read(mark, len(fields)), "lt" if falling else "gt"))
+    found = list(ordered[: PAGE + 1])
+    more, found = len(found) > PAGE, found[:PAGE]
+    if backward:
+        found.reverse()
+    left, right = (more, bool(mark)) if backward else (bool(mark), more)
+    return {
+        "rows": found,
+        "before": _address(request, "before", found[0], fields) if left and found else "",
+        "after": _address(request, "after", found[-1], fields) if right and found else "",
+    }
+
+
+def _beyond(fields: tuple[str, ...], mark: list[Any], sign: str) -> Q:
+    """Return the condition of lying beyond a row in an order over several fields."""
+    wanted = Q()
+    for place, name in enumerate(fields):
+        same = dict(zip(fields[:place], mark[:place], strict=True))
+        wanted |= Q(**same, **{f"{name}__{sign}": mark[place]})
+    return wanted
+
+
+def _address(request: HttpRequest, way: str, row: Model, fields: tuple[str, ...]) -> str:
+    query = request.GET.copy()
+    for name in ("before", "after"):
+        query.pop(name, None)
+    key = json.dumps([getattr(row, name) for name in fields]).encode()
+    query[way] = base64.urlsafe_b64encode(key).decode().rstrip("=")
+    return f"?{query.urlencode()}"
+
+
+def _read(mark: str, length: int) -> list[Any]:
+    try:
+        read = json.loads(base64.urlsafe_b64decode(mark[:400] + "=" * (-len(mark) % 4)))
+    except (binascii.Error, ValueError) as error:
+        msg = "This page address is damaged; start again from the list."
+        raise InvalidError(msg) from error
+    kinds = [str] * (length - 1) + [int]
+    if not isinstance(read, list) or [type(one) for one in read] != kinds or abs(read[-1]) >= MOST:
+        msg = "This page address is of another list; start again from the list."
+        raise InvalidError(msg)
+    return read

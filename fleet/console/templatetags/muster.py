@@ -1,0 +1,201 @@
+"""What templates say often: icons, states, times, bars, numbers, and the same act by REST."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from pki.kernel import clock
+
+register = template.Library()
+
+#: word -> (tone, icon)
+STATES: dict[str, tuple[str, str]] = {
+    "online": ("good", "wifi"),
+    "late": ("warn", "clock"),
+    "overdue": ("bad", "wifi-off"),
+    "never": ("quiet", "circle-dashed"),
+    "pending": ("warn", "hourglass"),
+    "active": ("good", "circle-check"),
+    "suspended": ("warn", "player-pause"),
+    "retired": ("quiet", "circle-off"),
+    "quarantined": ("bad", "shield-lock"),
+    "open": ("warn", "alert-circle"),
+    "closed": ("good", "circle-check"),
+    "high": ("bad", "alert-triangle"),
+    "medium": ("warn", "alert-triangle"),
+    "low": ("info", "info-circle"),
+    "draft": ("quiet", "circle-dashed"),
+    "running": ("info", "player-play"),
+    "held": ("bad", "player-stop"),
+    "paused": ("warn", "player-pause"),
+    "finished": ("good", "circle-check"),
+    "done": ("good", "circle-check"),
+    "aborted": ("bad", "ban"),
+    "prepared": ("warn", "signature"),
+    "published": ("good", "circle-check"),
+    "withdrawn": ("bad", "ban"),
+    "revoked": ("bad", "shield-x"),
+    "good": ("good", "shield-check"),
+    "renewable": ("warn", "refresh"),
+    "not-yet": ("warn", "clock"),
+    "expired": ("bad", "clock"),
+    "used": ("quiet", "check"),
+    "waiting": ("quiet", "hourglass"),
+    "scheduled": ("info", "clock"),
+    "retrieved": ("info", "download"),
+    "download": ("info", "download"),
+    "downloaded": ("info", "download"),
+    "installed": ("info", "bolt"),
+    "warning": ("warn", "alert-triangle"),
+    "canceling": ("warn", "ban"),
+    "canceled": ("quiet", "ban"),
+    "error": ("bad", "circle-x"),
+    "failed": ("bad", "circle-x"),
+}
+#: groups of a rollout in the order of its bar -> tone
+GROUPS = {
+    "finished": "good",
+    "installing": "info",
+    "offered": "soft",
+    "waiting": "rest",
+    "canceling": "warn",
+    "canceled": "quiet",
+    "failed": "bad",
+}
+#: kinds of a ledger entry's object that have a page
+PAGES = {"device": "device", "rollout": "rollout", "bundle": "bundle", "incident": "incident"}
+STEPS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """Draw an icon of the sprite; it says nothing to screen readers."""
+    sprite = static("console/vendor/icons.svg")
+    return format_html('<svg class="mu-i" aria-hidden="true"><use href="{}#{}"></use></svg>', sprite, name)
+
+
+@register.simple_tag
+def state(word: str, label: str = "") -> SafeString:
+    """Draw a state as a badge whose tone and icon tell it too."""
+    tone, picture = STATES.get(word, ("quiet", "circle-dashed"))
+    return format_html('<span class="mu-tag is-{}">{}{}</span>', tone, icon(picture), label or word)
+
+
+@register.simple_tag
+def ago(at: datetime | None, never: str = "never") -> SafeString:
+    """Tell a time relative to now, with the absolute one in the title."""
+    if at is None:
+        return format_html('<span class="mu-quiet">{}</span>', never)
+    iso = at.isoformat(timespec="seconds")
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso, f"{at:%Y-%m-%d %H:%M:%S} UTC", distance(at))
+
+
+def distance(at: datetime) -> str:
+    """Return how long ago something was, or in how long it will be, in one unit."""
+    seconds = int((clock.now() - at).total_seconds())
+    for unit, size in STEPS:
+        if abs(seconds) >= size:
+            amount = f"{abs(seconds) // size} {unit}"
+            return f"{amount} ago" if seconds > 0 else f"in {amount}"
+    return "just now"
+
+
+@register.inclusion_tag("console/parts/bar.html")
+def bar(groups: dict[str, int], whole: int) -> dict[str, Any]:
+    """Draw how many devices are in which group as one bar."""
+    start, parts = 0.0, []
+    for group, tone in GROUPS.items():
+        if number := groups.get(group, 0):
+            width = 100 * number / max(whole, 1)
+            parts.append({"tone": tone, "start": f"{start:.3f}", "width": f"{width:.3f}"})
+            start += width
+    words = ", ".join(f"{groups[group]} {group}" for group in GROUPS if groups.get(group))
+    return {"parts": parts, "label": f"{words or 'nothing yet'} of {whole}"}
+
+
+@register.inclusion_tag("console/parts/curl.html", takes_context=True)
+def curl(context: dict[str, Any], method: str, path: str, **body: Any) -> dict[str, str]:
+    """Show the request that does the same as the form beside it."""
+    lines = [f"curl -X {method} https://{context['request'].get_host()}/api/v1{path}"]
+    lines.append("-H 'Authorization: Bearer mst_…'")
+    if method != "GET":
+        lines.append("-H 'Content-Type: application/json'")
+        lines.append(f"-d '{json.dumps(body, ensure_ascii=False)}'")
+    return {"command": " \\\n  ".join(lines)}
+
+
+@register.filter
+def percent(permille: int) -> str:
+    """Return permille as percent."""
+    return f"{permille / 10:g} %"
+
+
+@register.filter
+def number(value: object) -> str:
+    """Return a number with its thousands apart and at most two decimals; other things as they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"  # noqa: PLR2004  because from a thousand on decimals are noise
+
+
+@register.filter
+def unit(name: str) -> str:
+    """Return a unit as it is read beside a number."""
+    return {"1": "", "1/tick": "a tick", "B/tick": "B a tick", "degC": "°C"}.get(name, name)
+
+
+@register.filter
+def words(action: str) -> str:
+    """Return a ledger action as a phrase."""
+    return action.replace(".", " ").replace("-", " ").capitalize()
+
+
+@register.filter
+def brief(key: str) -> str:
+    """Return a long key shortened in its middle, so that its ends still tell it from others."""
+    text = str(key)
+    return text if len(text) <= 20 else f"{text[:8]}…{text[-6:]}"  # noqa: PLR2004  because shorter ones gain nothing
+
+
+@register.simple_tag
+def thing(kind: str, key: str, names: dict[str, str]) -> SafeString:
+    """Name the object of a ledger entry; link it if it has a page."""
+    label = names.get(key) or brief(key)
+    if kind in PAGES and (key in names or kind == "incident"):
+        return format_html('<a href="{}">{}</a>', reverse(f"console:{PAGES[kind]}", args=[key]), label)
+    return format_html("{}", label)
+
+
+@register.simple_tag
+def chosen(given: object, value: object) -> SafeString:
+    """Mark an option that is the given one."""
+    return mark_safe("selected") if str(given) == str(value) else mark_safe("")
+
+
+@register.inclusion_tag("console/parts/link.html", takes_context=True)
+def place(context: dict[str, Any], name: str, label: str, picture: str, keys: str = "") -> dict[str, Any]:
+    """Link a page of the menu and mark it if the present page lies below it."""
+    href = reverse(f"console:{name}")
+    path = context["request"].path
+    here = path == href if href == "/" else path == href or path.startswith(f"{href}/")
+    return {"href": href, "label": label, "picture": picture, "keys": keys, "here": here}
+
+
+@register.inclusion_tag("console/parts/kpi.html")
+def kpi(label: str, value: int, picture: str, href: str, query: str = "", tone: str = "quiet") -> dict[str, Any]:
+    """Show a count that links the list behind it."""
+    return {"label": label, "value": value, "picture": picture, "href": f"{href}{query}", "tone": tone}
+
+
+@register.inclusion_tag("console/parts/kpi.html")
+def kpi_group(group: str, value: int, members: str) -> dict[str, Any]:
+    """Show how many devices of a rollout are in a group, as a link to them."""
+    picture = {"finished": "circle-check", "failed": "circle-x", "waiting": "hourglass"}.get(group, "refresh")
+    href = f"{members}?group={group}"
+    return {"label": group, "value": value, "picture": picture, "href": href, "tone": GROUPS.get(group, "quiet")}

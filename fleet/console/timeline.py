@@ -1,0 +1,94 @@
+"""One line through a device's life: certificates, check-ins, updates, incidents and what people did."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.urls import reverse
+
+from devices import selectors
+from devices.models import Device
+from ota.selectors import rollouts
+from pki import selectors as ground
+
+MOST = 100
+#: what the ledger says of a device -> icon and tone; other entries are plain
+ACTS = {
+    "device.enrolled": ("plus", "good"),
+    "device.quarantined": ("shield-lock", "bad"),
+    "device.released": ("lock-open", "good"),
+    "device.suspend": ("player-pause", "warn"),
+    "device.resume": ("player-play", "good"),
+    "device.retire": ("circle-off", "quiet"),
+    "certificate.issued": ("certificate", "info"),
+    "certificate.revoked": ("shield-x", "bad"),
+}
+#: status of a closed assignment -> icon and tone
+ENDS = {"finished": ("circle-check", "good"), "error": ("circle-x", "bad"), "canceled": ("ban", "quiet")}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the timeline.
+
+    Args:
+        at: when.
+        icon: its picture.
+        tone: how it is meant: good, bad, warn, info or quiet.
+        title: what happened.
+        text: what more is known of it.
+        href: the page that tells all.
+    """
+
+    at: datetime
+    icon: str
+    tone: str
+    title: str
+    text: str = ""
+    href: str = ""
+
+
+def of(domain: str, device: Device, seen: datetime | None) -> list[Event]:
+    """Return what is known of a device, newest first."""
+    events = [*_acts(domain, device), *_updates(device), *_incidents(domain, device)]
+    if seen:
+        events.append(Event(seen, "wifi", "good", "Last check-in"))
+    if device.twin.reported_at:
+        number = device.twin.report_sequence
+        events.append(Event(device.twin.reported_at, "upload", "info", "Last signed report", f"number {number}"))
+    return sorted(events, key=lambda event: event.at, reverse=True)[:MOST]
+
+
+def _acts(domain: str, device: Device) -> Iterator[Event]:
+    rows = ground.ledger_entries(domain).filter(object_kind="device", object_key=device.key)
+    for entry in rows[:MOST]:
+        icon, tone = ACTS.get(entry.action, ("book-2", "quiet"))
+        who = "itself" if entry.actor_key == device.key else f"{entry.actor_kind} {entry.actor_key[:40]}"
+        reason = str(entry.detail.get("reason", ""))
+        text = f"by {who}" + (f": {reason}" if reason else "")
+        yield Event(entry.at, icon, tone, entry.action.replace(".", " ").replace("-", " ").capitalize(), text)
+
+
+def _updates(device: Device) -> Iterator[Event]:
+    for one in rollouts.assignments_of(device):
+        what = f"{one.bundle.name} {one.bundle.version}"
+        href = reverse("console:rollout", args=[one.rollout.public_id]) if one.rollout else ""
+        picture = "arrow-back-up" if one.kind == "repair" else "rocket"
+        title = f"Repair to {what} offered" if one.kind == "repair" else f"Update to {what} offered"
+        yield Event(one.created_at, picture, "info", title, f"action {one.action_id}", href)
+        if one.closed_at:
+            icon, tone = ENDS.get(one.status, ("circle-dashed", "quiet"))
+            ended = {"finished": "installed and confirmed", "error": "failed"}.get(one.status, one.status)
+            text = "" if one.reason == "confirmed" else one.reason
+            yield Event(one.closed_at, icon, tone, f"{what} {ended}", text, href)
+
+
+def _incidents(domain: str, device: Device) -> Iterator[Event]:
+    for one in selectors.incidents(domain).filter(device=device)[:50]:
+        href = reverse("console:incident", args=[one.public_id])
+        text = str(one.explanation.get("text", ""))
+        tone = "bad" if one.severity == "high" else "warn"
+        yield Event(one.opened_at, "alert-triangle", tone, f"Incident, severity {one.severity}", text, href)
+        if one.closed_at:
+            verdict = one.get_verdict_display().lower()
+            yield Event(one.closed_at, "circle-check", "good", f"Incident closed as {verdict}", "", href)

@@ -1,0 +1,31 @@
+"""Who may sign releases of a domain, as its published TUF root says."""
+
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from tuf.api.metadata import Targets
+
+from ota.trust import policy
+from ota.trust.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Officers:
+    """The officers of a domain.
+
+    Args:
+        names: key id to the name that the root gives.
+        threshold: how many different ones must sign.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    threshold: int = policy.THRESHOLD
+
+
+def officers(slug: str) -> Officers:
+    """Return who may sign; nobody while there is no root."""
+    root = Repository(settings.FLEET_DIR / "tuf" / slug).root()
+    if root is None:
+        return Officers()
+    threshold = max(root.signed.roles[Targets.type].threshold, policy.THRESHOLD)
+    return Officers(policy.officers(root.signed), threshold)
