@@ -16,10 +16,14 @@ from fleet.agent.slots import Image, Slots
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
 from fleet.agent.trust import Assignment, Trust
-from pki.kernel import clock
+from pki.kernel import cbor, clock
+from pki.kernel.errors import InvalidError
 
 CBOR = {"Content-Type": "application/cbor"}
 LEAST_WAIT, MOST_WAIT = 1.0, 300.0
+#: no server may send a device to sleep for longer than a day
+MOST_PAUSE = 86_400.0
+MAX_POLL = 4096
 _logger = logging.getLogger("muster.agent")
 
 
@@ -90,15 +94,30 @@ class Agent:
         """
         try:
             self.enrol()
-            body = cbor2.loads(self._line().call("POST", "/v1/poll", cbor2.dumps({}), CBOR).body)
-            if "update" in body:
-                self.update(int(body["update"]))
+            offered, pause = self._poll()
+            if offered is not None:
+                self.update(offered)
             self._failures = 0
-            return self._wait(float(body["next"]))
+            return self._wait(pause)
         except (TransportError, AnswerError) as error:
             self._failures += 1
             _logger.info("no answer", extra={"device": self.settings.name, "cause": str(error)})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
+
+    def _poll(self) -> tuple[int | None, float]:
+        """Return the action that the server offers, if any, and the seconds until the next poll.
+
+        Raises:
+            TransportError: the answer makes no sense; that is no reason for a device to stop.
+        """
+        answer = self._line().call("POST", "/v1/poll", cbor2.dumps({}), CBOR)
+        try:
+            body: Any = cbor.loads(answer.body, max_bytes=MAX_POLL)
+            offered = int(body["update"]) if "update" in body else None
+            return offered, min(max(float(body["next"]), 0.0), MOST_PAUSE)
+        except (InvalidError, KeyError, TypeError, ValueError, OverflowError) as error:
+            msg = f"the answer to a poll is malformed: {error}"
+            raise TransportError(msg) from error
 
     def update(self, action: int) -> None:
         """Follow an offer: verify first, write the inactive slot, test, keep or roll back, report."""
@@ -156,13 +175,11 @@ class Agent:
     def _install(self, assignment: Assignment) -> None:
         pair = self.slots(assignment.component)
         running = pair.running
-        if running and running.sha256 == assignment.sha256:
-            pair.confirm()
-            self.report(assignment.action, "confirmed")
-            return
-        self.report(assignment.action, "downloading")
-        downloads.fetch(assignment, self._mirror, self._line(), pair.inactive)
-        pair.swap(Image(assignment.version, assignment.sha256, assignment.counter))
+        if running is None or running.sha256 != assignment.sha256:
+            self.report(assignment.action, "downloading")
+            downloads.fetch(assignment, self._mirror, self._line(), pair.inactive)
+            pair.swap(Image(assignment.version, assignment.sha256, assignment.counter))
+        # An image that was swapped in before the power failed is tested now, not believed.
         try:
             selftest.check(assignment.component, pair.read_running())
         except RefusedError as error:

@@ -45,10 +45,11 @@ def _append(assignment: Assignment, source: Transport, path: str, part: Path) ->
     if have >= assignment.length:
         return
     headers = {"Range": f"bytes={have}-", "If-Range": f'"{assignment.sha256}"'} if have else {}
-    with part.open("ab") as file:
-        for status, chunk in source.stream(path, assignment.length, headers):
+    with part.open("ab") as file, contextlib.closing(source.stream(path, assignment.length, headers)) as chunks:
+        for status, chunk in chunks:
             if have and status != _PARTIAL:
                 file.truncate(0)
+                file.seek(0)
                 have = 0
             if file.tell() + len(chunk) > assignment.length:
                 file.truncate(0)

@@ -3,7 +3,7 @@
 import http.client
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -64,7 +64,7 @@ class Transport:
             raise AnswerError(response.status, data[:200].decode("utf-8", "replace"))
         return Answer(response.status, data, fields)
 
-    def stream(self, path: str, limit: int, headers: dict[str, str] | None = None) -> Iterator[tuple[int, bytes]]:
+    def stream(self, path: str, limit: int, headers: dict[str, str] | None = None) -> Generator[tuple[int, bytes]]:
         """Yield (status, chunk) of a body, at most ``limit`` bytes and one chunk more.
 
         Raises:
@@ -75,7 +75,13 @@ class Transport:
             if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
                 detail = response.read(200).decode("utf-8", "replace")
                 raise AnswerError(response.status, detail)
-            yield from self._chunks(response, limit)
+            whole = False
+            try:
+                yield from self._chunks(response, limit)
+                whole = True
+            finally:
+                if not whole:  # what is unread of this answer must not be taken for the next one
+                    self.close()
 
     def close(self) -> None:
         """Drop the connection."""

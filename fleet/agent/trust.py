@@ -81,11 +81,9 @@ class Trust:
             TransportError: the server cannot be reached.
         """
         updater = self._refreshed()
-        document = self._director(device)
-        rows = document["assignments"]
-        if not rows:
+        row = self._director(device)
+        if row is None:
             return None
-        row = _row(rows[0])
         try:
             target = updater.get_targetinfo(row["target"])
         except (RepositoryError, DownloadError) as error:
@@ -124,7 +122,7 @@ class Trust:
     def _bootstrap(self) -> bytes:
         return self._settings.tuf_root.read_bytes()
 
-    def _director(self, device: str) -> dict[str, Any]:
+    def _director(self, device: str) -> dict[str, Any] | None:
         nonce = secrets.token_bytes(16)
         body = b'{"nonce":"' + nonce.hex().encode() + b'"}'
         answer = self._transport.call("POST", "/v1/director", body, {"Content-Type": "application/json"})
@@ -132,11 +130,12 @@ class Trust:
             document = canonical.loads(answer.body, max_bytes=MAX_DIRECTOR)
             signed = self._verified(document)
             self._fresh(signed, device, nonce)
+            row = _row(signed["assignments"][0]) if signed["assignments"] else None
         except (InvalidError, KeyError, TypeError, ValueError) as error:
             msg = f"the director's document is malformed: {error}"
             raise RefusedError(msg) from error
         self._state.put(director_version=signed["version"], signed_time=signed["issued"])
-        return signed
+        return row
 
     def _verified(self, document: Any) -> dict[str, Any]:
         root = Metadata[Root].from_file(str(self._folder / "root.json")).signed

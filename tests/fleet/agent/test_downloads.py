@@ -1,0 +1,156 @@
+"""Images come whole and true, or not at all; what came is not asked for twice."""
+
+import hashlib
+import socket
+
+import pytest
+
+from fleet.agent import downloads, transport
+from fleet.agent.errors import AnswerError, RefusedError, TransportError
+from fleet.agent.transport import Transport
+from tests.fleet.agent.adversary import IMAGE, Loopback, assignment, drip
+
+DIGEST = hashlib.sha256(IMAGE).hexdigest()
+BLOB = f"/v1/blob/{DIGEST}"
+
+
+@pytest.fixture
+def server():
+    made = Loopback()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def line(server):
+    made = Transport(server.address, None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "slot-b.bin"
+
+
+def ranged(handler, _body):
+    """Serve the rest of the image, as a server with Range does."""
+    start = int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+    assert handler.headers.get("If-Range") == f'"{DIGEST}"'
+    handler.whole(IMAGE[start:], 206)
+
+
+def cut(length):
+    """Promise the whole image, send some of it, and hang up."""
+
+    def answer(handler, _body):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(IMAGE)))
+        handler.end_headers()
+        handler.wfile.write(IMAGE[:length])
+        handler.wfile.flush()
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_RDWR)
+
+    return answer
+
+
+def test_an_image_is_written_whole(server, line, target):
+    server.routes[BLOB] = IMAGE
+    downloads.fetch(assignment(), None, line, target)
+    assert target.read_bytes() == IMAGE
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_a_cut_download_goes_on_where_it_stopped(server, line, target):
+    server.routes[BLOB] = cut(25_000)
+    with pytest.raises(TransportError):
+        downloads.fetch(assignment(), None, line, target)
+    assert not target.exists()
+    server.routes[BLOB] = ranged
+    downloads.fetch(assignment(), None, line, target)
+    assert target.read_bytes() == IMAGE
+    assert server.asked[-1][1]["Range"] == "bytes=25000-"
+
+
+def test_a_server_that_ignores_the_range_is_read_from_the_start(server, line, target):
+    server.routes[BLOB] = cut(25_000)
+    with pytest.raises(TransportError):
+        downloads.fetch(assignment(), None, line, target)
+    server.routes[BLOB] = IMAGE
+    downloads.fetch(assignment(), None, line, target)
+    assert target.read_bytes() == IMAGE
+
+
+def test_what_is_left_of_another_image_is_thrown_away(server, line, target):
+    server.routes[BLOB] = cut(25_000)
+    with pytest.raises(TransportError):
+        downloads.fetch(assignment(), None, line, target)
+    other = b"other" * 9_000
+    server.routes[f"/v1/blob/{hashlib.sha256(other).hexdigest()}"] = other
+    downloads.fetch(assignment(other), None, line, target)
+    assert target.read_bytes() == other
+
+
+def test_changed_bytes_of_the_right_length_are_refused_and_forgotten(server, line, target):
+    server.routes[BLOB] = IMAGE[:-1] + b"!"
+    with pytest.raises(RefusedError, match="not the signed ones"):
+        downloads.fetch(assignment(), None, line, target)
+    assert not target.exists()
+    assert not target.with_suffix(".part").exists()
+
+
+def test_more_bytes_than_were_signed_are_cut_off(server, line, target):
+    server.routes[BLOB] = IMAGE + b"x" * 5_000_000
+    with pytest.raises(RefusedError, match="more bytes"):
+        downloads.fetch(assignment(), None, line, target)
+    assert target.with_suffix(".part").stat().st_size <= len(IMAGE)
+
+
+def test_a_mirror_that_lies_cannot_pass(server, line, target):
+    mirror = Loopback()
+    mirror.routes[f"/{DIGEST}"] = b"\0" * len(IMAGE)
+    near = Transport(mirror.address, None)
+    try:
+        with pytest.raises(RefusedError, match="not the signed ones"):
+            downloads.fetch(assignment(), near, line, target)
+    finally:
+        near.close()
+        mirror.close()
+
+
+def test_a_mirror_that_has_nothing_sends_the_device_to_the_server(server, line, target):
+    server.routes[BLOB] = IMAGE
+    mirror = Loopback()
+    near = Transport(mirror.address, None)
+    try:
+        downloads.fetch(assignment(), near, line, target)
+    finally:
+        near.close()
+        mirror.close()
+    assert target.read_bytes() == IMAGE
+
+
+def test_a_drip_feed_is_given_up(server, line, target, monkeypatch):
+    monkeypatch.setattr(transport, "RATE_WINDOW", 0.5)
+    server.routes[BLOB] = drip
+    with pytest.raises(TransportError, match="slower"):
+        downloads.fetch(assignment(), None, line, target)
+
+
+def test_an_answer_beyond_a_mebibyte_is_not_kept(server, line):
+    server.routes["/v1/time"] = b"x" * (transport.MAX_ANSWER + 1)
+    with pytest.raises(TransportError, match="longer"):
+        line.call("GET", "/v1/time")
+
+
+def test_a_redirect_is_not_followed(server, line):
+    def away(handler, _body):
+        handler.send_response(307)
+        handler.send_header("Location", "http://127.0.0.1:1/evil")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    server.routes["/v1/time"] = away
+    with pytest.raises(AnswerError, match="307"):
+        line.call("GET", "/v1/time")
