@@ -1,10 +1,12 @@
 """What the ground floor can be asked. Nothing here writes, and nothing looks beyond one domain."""
 
+from datetime import datetime
+
 from cryptography import x509
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from pki.kernel.errors import NotFoundError
-from pki.models import Authority, Certificate, LedgerEntry, LedgerHead, TrustDomain
+from pki.models import Authority, Certificate, CrlShard, LedgerEntry, LedgerHead, TrustDomain
 
 
 def domain(slug: str) -> TrustDomain:
@@ -63,8 +65,32 @@ def authorities(slug: str) -> list[Authority]:
 
 
 def anchors(slug: str) -> list[x509.Certificate]:
-    """Return the CA certificates of a domain as certificates: root and issuing."""
+    """Return the CA certificates of a domain as certificates: roots, issuing CAs, links of a rollover."""
     return [x509.load_der_x509_certificate(bytes(one.der)) for one in authorities(slug)]
+
+
+def authority_der(key_id: str) -> bytes | None:
+    """Return the newest certificate of a CA of this server in DER, by its key id, or None."""
+    found = Authority.objects.filter(key_id=key_id).order_by("-id").values_list("der", flat=True).first()
+    return None if found is None else bytes(found)
+
+
+def standing_by_serial(key_id: str, serial: int) -> tuple[datetime | None, str] | None:
+    """Return when and why the certificate of a CA with a serial number was revoked, or None for an unknown one."""
+    rows = Certificate.objects.filter(authority__key_id=key_id, serial=f"{serial:x}")
+    return rows.values_list("revoked_at", "revocation_reason").first()
+
+
+def crl_shards(slug: str) -> QuerySet[CrlShard]:
+    """Return a domain's revocation lists."""
+    return CrlShard.objects.filter(domain__slug=slug).order_by("key_id", "shard")
+
+
+def expiring(slug: str, now: datetime, until: datetime) -> QuerySet[Certificate]:
+    """Return a domain's certificates that end within a time, are not revoked, and have no successor."""
+    followed = Certificate.objects.filter(renewed_from=OuterRef("pk"))
+    rows = certificates(slug).filter(revoked_at__isnull=True, not_after__gt=now, not_after__lte=until)
+    return rows.exclude(Exists(followed)).order_by("not_after", "id")
 
 
 def ledger_entries(slug: str) -> QuerySet[LedgerEntry]:

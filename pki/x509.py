@@ -9,26 +9,58 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from pki.errors import CsrError
 from pki.kernel.errors import InvalidError
-from pki.profiles import DEVICE, DOOR, Profile
+from pki.keys import KEY_TYPES, PublicKey, curve_hash, key_type, spki_sha256
+from pki.profiles import DEVICE, DOOR, OCSP, Profile
 
 MAX_CSR = 8192
 MAX_NAME = 64
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9][A-Za-z0-9-]{0,62}(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*")
 URN = "urn:muster:device:{domain}:{key}"
+SHARDS = 256
+P256_ONLY = frozenset({"p256"})
+
+__all__ = [
+    "MAX_CSR",
+    "PROFILES",
+    "Issuer",
+    "Subject",
+    "authority_csr",
+    "check_authority",
+    "csr_key",
+    "device_subject",
+    "device_urn",
+    "door_subject",
+    "fingerprint",
+    "issue",
+    "issued_by",
+    "key_id",
+    "parse_csr",
+    "random_serial",
+    "responder_subject",
+    "shard_of",
+    "spki_sha256",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """An issuing CA in the signer's hand: its certificate and its private key."""
+    """An issuing CA in the signer's hand.
+
+    Args:
+        certificate: of the CA.
+        key: its private key, or what signs in its place (``pki.signer.splice``).
+        status_url: where its CRLs and its OCSP responder are reached; empty for nowhere.
+    """
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+    status_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +75,18 @@ class Subject:
 
     common_name: str
     names: tuple[x509.GeneralName, ...]
-    key: ec.EllipticCurvePublicKey
+    key: PublicKey
 
 
-def parse_csr(der: bytes) -> x509.CertificateSigningRequest:
+def parse_csr(der: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.CertificateSigningRequest:
     """Read a certificate request and check that its key signed it.
 
+    Args:
+        der: PKCS#10.
+        key_types: of ``pki.keys.KEY_TYPES``, as the profile allows them.
+
     Raises:
-        CsrError: too long, not DER, not a P-256 key, or the signature is not by that key.
+        CsrError: too long, not DER, a key of another type, or the signature is not by that key.
     """
     if len(der) > MAX_CSR:
         msg = f"The certificate request has {len(der)} bytes; at most {MAX_CSR} are read."
@@ -62,8 +98,9 @@ def parse_csr(der: bytes) -> x509.CertificateSigningRequest:
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         msg = "This is not a PKCS#10 certificate request in DER."
         raise CsrError(msg) from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        msg = "The key must be an elliptic curve key on P-256 (prime256v1); make a new key and request."
+    if key_type(key) not in key_types:
+        wanted = ", ".join(KEY_TYPES[name] for name in sorted(key_types))
+        msg = f"The profile takes keys of these types only: {wanted}. Make a new key and request."
         raise CsrError(msg)
     if not proved:
         msg = "The request is not signed by the key that it names; sign it with the device's own key."
@@ -71,21 +108,13 @@ def parse_csr(der: bytes) -> x509.CertificateSigningRequest:
     return csr
 
 
-def csr_key(csr: x509.CertificateSigningRequest) -> ec.EllipticCurvePublicKey:
-    """Return the P-256 key of a request that ``parse_csr`` has accepted."""
+def csr_key(csr: x509.CertificateSigningRequest) -> PublicKey:
+    """Return the key of a request that ``parse_csr`` has accepted."""
     key = csr.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        msg = "The key must be an elliptic curve key on P-256."
+    if not isinstance(key, PublicKey):
+        msg = "The key is of no type that this CA takes."
         raise CsrError(msg)
     return key
-
-
-def spki_sha256(key: ec.EllipticCurvePublicKey) -> str:
-    """Return the hex SHA-256 of a public key's SubjectPublicKeyInfo."""
-    digest = hashes.Hash(hashes.SHA256())
-    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    digest.update(der)
-    return digest.finalize().hex()
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -98,7 +127,7 @@ def device_urn(domain: str, key: str) -> str:
     return URN.format(domain=domain, key=key)
 
 
-def device_subject(domain: str, key: str, name: str, public: ec.EllipticCurvePublicKey) -> Subject:
+def device_subject(domain: str, key: str, name: str, public: PublicKey) -> Subject:
     """Return the subject of a device: URI SAN and dNSName from its public id, common name for people."""
     names = (
         x509.UniformResourceIdentifier(device_urn(domain, key)),
@@ -107,7 +136,7 @@ def device_subject(domain: str, key: str, name: str, public: ec.EllipticCurvePub
     return Subject(_short(name), names, public)
 
 
-def door_subject(host_names: list[str], public: ec.EllipticCurvePublicKey) -> Subject:
+def door_subject(host_names: list[str], public: PublicKey) -> Subject:
     """Return the subject of a door: the names and addresses under which it is reached.
 
     Raises:
@@ -117,6 +146,11 @@ def door_subject(host_names: list[str], public: ec.EllipticCurvePublicKey) -> Su
         msg = "A door needs between 1 and 20 host names; set FLEET_HOST_NAMES."
         raise InvalidError(msg)
     return Subject(_short(host_names[0]), tuple(_host(name) for name in host_names), public)
+
+
+def responder_subject(name: str, public: PublicKey) -> Subject:
+    """Return the subject of an OCSP responder that a CA has delegated (RFC 6960, section 4.2.2.2)."""
+    return Subject(_short(name), (), public)
 
 
 def issue(issuer: Issuer, profile: Profile, subject: Subject, now: datetime, until: datetime) -> x509.Certificate:
@@ -129,30 +163,70 @@ def issue(issuer: Issuer, profile: Profile, subject: Subject, now: datetime, unt
         now: aware time of issue.
         until: wished end; cut to the profile's validity and to the issuer's end.
     """
-    parent = issuer.certificate
+    parent, serial = issuer.certificate, random_serial()
     end = min(until, now + profile.validity, parent.not_valid_after_utc)
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.common_name)]))
         .issuer_name(parent.subject)
         .public_key(subject.key)
-        .serial_number(random_serial())
+        .serial_number(serial)
         .not_valid_before(max(now - profile.backdate, parent.not_valid_before_utc))
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_digital_signature(), critical=True)
         .add_extension(x509.ExtendedKeyUsage([profile.usage]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(subject.names), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject.key), critical=False)
         .add_extension(_authority_key(parent), critical=False)
     )
-    return builder.sign(issuer.key, hashes.SHA256())
+    if subject.names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(subject.names), critical=False)
+    for extension in _status(issuer, profile, serial):
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(issuer.key, curve_hash(issuer.key))
+
+
+def _status(issuer: Issuer, profile: Profile, serial: int) -> list[x509.ExtensionType]:
+    """Return where a certificate's standing is told; of a responder's own nobody asks (RFC 6960, 4.2.2.2.1)."""
+    if profile is OCSP:
+        return [x509.OCSPNoCheck()]
+    if not issuer.status_url:
+        return []
+    places = [x509.UniformResourceIdentifier(crl_url(issuer, shard_of(serial)))]
+    point = x509.DistributionPoint(places, None, None, None)
+    responder = x509.UniformResourceIdentifier(f"{issuer.status_url}/ocsp")
+    above = x509.UniformResourceIdentifier(f"{issuer.status_url}/ca/{key_id(issuer.certificate)}.cer")
+    access = [
+        x509.AccessDescription(AuthorityInformationAccessOID.OCSP, responder),
+        x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, above),
+    ]
+    return [x509.CRLDistributionPoints([point]), x509.AuthorityInformationAccess(access)]
+
+
+def shard_of(serial: int) -> int:
+    """Return which of the 256 CRLs of its issuer tells about a serial number: its last byte, which is random."""
+    return serial % SHARDS
+
+
+def crl_url(issuer: Issuer, shard: int) -> str:
+    """Return where one CRL of an issuer is fetched; its IssuingDistributionPoint says the same."""
+    return f"{issuer.status_url}/crl/{key_id(issuer.certificate)}/{shard:02x}.crl"
+
+
+def key_id(certificate: x509.Certificate) -> str:
+    """Return a CA's subject key identifier in hex: it names the CA in all its certificates."""
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+
+
+def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Say whether a CA's key signed a certificate that names it as its issuer."""
+    return _signed_by(certificate, issuer)
 
 
 def authority_csr(key: ec.EllipticCurvePrivateKey, name: str) -> x509.CertificateSigningRequest:
     """Return the request of an issuing CA, to be carried to the offline root."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _short(name))])
-    return x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, curve_hash(key))
 
 
 def check_authority(certificate: x509.Certificate, root: x509.Certificate, key: object, now: datetime) -> None:
@@ -237,4 +311,4 @@ def _digital_signature() -> x509.KeyUsage:
     )
 
 
-PROFILES = {profile.name: profile for profile in (DEVICE, DOOR)}
+PROFILES = {profile.name: profile for profile in (DEVICE, DOOR, OCSP)}

@@ -9,7 +9,7 @@ from devices.services import drift
 from fleet.guard import reactions
 from ota.services import metadata, rollouts
 from pki.models import TrustDomain
-from pki.services import ledger
+from pki.services import crls, ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ def jobs() -> tuple[Job, ...]:
     """Return the table."""
     return (
         Job("ledger", 1, lambda domain: ledger.sequence(domain=domain)),
+        Job("crls", 1, lambda domain: crls.refresh(domain=domain)),
         Job("metadata", 30, lambda domain: metadata.refresh(domain=domain)),
         Job("rollouts", 1, lambda domain: rollouts.tick(domain=domain)),
         Job("drift", min(settings.FLEET_DRIFT_TICK_S, 60), lambda domain: drift.tick(domain=domain)),

@@ -3,13 +3,18 @@
 from pki.models.authorities import Authority, Certificate
 from pki.models.domains import MonotoneNumber, TrustDomain
 from pki.models.ledger import LedgerEntry, LedgerHead, LedgerOrder
+from pki.models.profiles import CertificateProfile
+from pki.models.revocation import CrlShard, RevokedEntry
 
 __all__ = [
     "Authority",
     "Certificate",
+    "CertificateProfile",
+    "CrlShard",
     "LedgerEntry",
     "LedgerHead",
     "LedgerOrder",
     "MonotoneNumber",
+    "RevokedEntry",
     "TrustDomain",
 ]

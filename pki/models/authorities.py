@@ -8,11 +8,15 @@ from pki.models.domains import TrustDomain
 
 
 class Authority(models.Model):
-    """A CA certificate of a domain: the offline root, or an issuing CA whose key the signer holds."""
+    """A CA certificate of a domain: an offline root, an issuing CA whose key the signer holds, or a link of a rollover.
+
+    ``key_id`` is the subject key identifier in hex. One CA keeps it when its key is certified again.
+    """
 
     class Kind(models.TextChoices):
         ROOT = "root"
         ISSUING = "issuing"
+        LINK = "link"
 
     class State(models.TextChoices):
         ACTIVE = "active"
@@ -24,6 +28,7 @@ class Authority(models.Model):
     name = models.CharField(max_length=200)
     der = models.BinaryField()
     fingerprint = models.CharField(max_length=64)
+    key_id = models.CharField(max_length=64, db_index=True, default="")
     parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
     state = models.CharField(max_length=8, choices=State, default=State.ACTIVE)
     not_before = models.DateTimeField()
@@ -53,6 +58,7 @@ class Certificate(models.Model):
     subject_key = models.CharField(max_length=64, db_index=True)
     spki_sha256 = models.CharField(max_length=64, db_index=True)
     profile = models.CharField(max_length=8, choices=Profile)
+    profile_name = models.CharField(max_length=40, default="device")
     der = models.BinaryField()
     not_before = models.DateTimeField()
     not_after = models.DateTimeField()
@@ -69,6 +75,7 @@ class Certificate(models.Model):
                 name="a_revocation_has_its_reason",
             ),
         ]
+        indexes = [models.Index(fields=["domain", "not_after"])]
 
     def __str__(self) -> str:
         return f"{self.subject_urn} {self.serial}"

@@ -1,39 +1,73 @@
-"""Install the CA tree of a domain: offline root, issuing CA whose key the signer holds."""
+"""Install the CA tree of a domain: offline roots, issuing CAs whose keys the signer holds, links of a rollover."""
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from django.conf import settings
 from django.db import transaction
 
 from pki import x509 as rules
 from pki.kernel.actor import Actor, Role
-from pki.kernel.errors import InvalidError
+from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
 from pki.models import Authority, TrustDomain
 from pki.selectors import domain as domain_of
 from pki.services import journal, ledger, signing
 
 
-def csr(*, actor: Actor, name: str) -> bytes:
-    """Make the issuing CA's key in the signer (or find it) and return its request in PEM."""
+def csr(*, actor: Actor, name: str, authority: str = "") -> bytes:
+    """Return the request of an issuing CA in PEM.
+
+    Args:
+        actor: a security officer.
+        name: common name.
+        authority: key id of an installed CA whose key shall be certified again; else a key is made, or the one
+            found that waits for its certificate.
+    """
     actor.require(Role.SECURITY_OFFICER)
     domain = domain_of(actor.domain)
-    request = signing.client("admin").create_authority_key(domain.slug, name)
+    request = signing.client("admin").create_authority_key(domain.slug, name, authority)
     with transaction.atomic():
         ledger.record(actor=actor, action="authority.requested", thing=("authority", name), domain=domain)
     return request
 
 
 def install(*, actor: Actor, certificate: bytes, root: bytes) -> Authority:
-    """Install the issuing CA's certificate and its root (both PEM); the signer checks them first."""
+    """Install an issuing CA's certificate and its root (both PEM); the signer checks them first."""
     actor.require(Role.SECURITY_OFFICER)
     domain = domain_of(actor.domain)
-    issued, anchor = _load(certificate), _load(root)
-    signing.client("admin").install_authority(domain.slug, _der(issued), _der(anchor))
+    issued, anchor = load(certificate), load(root)
+    signing.client("admin").install_authority(domain.slug, _der(issued), _der(anchor), settings.FLEET_STATUS_URL)
     with transaction.atomic():
         journal.append("authority", domain=domain.slug, certificate=_der(issued).hex(), root=_der(anchor).hex())
         issuing, above = _keep_both(domain, issued, anchor)
         detail = {"fingerprint": issuing.fingerprint, "root": above.fingerprint}
         ledger.record(actor=actor, action="authority.installed", thing=("authority", issuing.public_id), detail=detail)
     return issuing
+
+
+def retire(*, actor: Actor, key_id: str) -> list[Authority]:
+    """Issue no more under a CA; what it has issued stays valid.
+
+    Raises:
+        NotFoundError: there is no active issuing CA of that key.
+        ConflictError: it is the last one.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    active = Authority.objects.filter(
+        domain__slug=actor.domain, kind=Authority.Kind.ISSUING, state=Authority.State.ACTIVE
+    )
+    with transaction.atomic():
+        rows = list(active.filter(key_id=key_id))
+        if not rows:
+            msg = "There is no active issuing CA of that key; `manage.py ca show` lists them."
+            raise NotFoundError(msg)
+        if not active.exclude(key_id=key_id).exists():
+            msg = "This is the last issuing CA; install another one first."
+            raise ConflictError(msg)
+        for row in rows:
+            row.state = Authority.State.RETIRED
+            row.save(update_fields=["state"])
+        ledger.record(actor=actor, action="authority.retired", thing=("authority", rows[0].public_id))
+    return rows
 
 
 def install_again(fact: dict[str, str]) -> bool:
@@ -50,13 +84,15 @@ def _keep_both(
     domain: TrustDomain, certificate: x509.Certificate, root: x509.Certificate
 ) -> tuple[Authority, Authority]:
     above = _keep(domain, Authority.Kind.ROOT, root, None)
-    issuing = _keep(domain, Authority.Kind.ISSUING, certificate, above)
-    others = Authority.objects.filter(domain=domain, kind=Authority.Kind.ISSUING).exclude(pk=issuing.pk)
-    others.update(state=Authority.State.RETIRED)
-    return issuing, above
+    return _keep(domain, Authority.Kind.ISSUING, certificate, above), above
 
 
-def _load(pem: bytes) -> x509.Certificate:
+def load(pem: bytes) -> x509.Certificate:
+    """Return a certificate from PEM.
+
+    Raises:
+        InvalidError: it is none.
+    """
     try:
         return x509.load_pem_x509_certificate(pem)
     except (ValueError, x509.InvalidVersion) as error:
@@ -74,6 +110,7 @@ def _keep(
             "kind": kind,
             "name": certificate.subject.rfc4514_string()[:200],
             "der": _der(certificate),
+            "key_id": rules.key_id(certificate),
             "parent": parent,
             "not_before": certificate.not_valid_before_utc,
             "not_after": certificate.not_valid_after_utc,

@@ -1,33 +1,25 @@
 """Issue and revoke device certificates, and say whether one may be believed now."""
 
-from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from django.db import transaction
 
+from pki import crl
 from pki import x509 as rules
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError, NotFoundError
-from pki.models import Authority, Certificate, TrustDomain
-from pki.profiles import DEVICE
+from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDomain
+from pki.profiles import DEVICE, Profile
 from pki.selectors import certificate as certificate_of
-from pki.services import journal, ledger, signing
+from pki.services import journal, ledger, profiles, signing
 from pki.signals import certificate_revoked
 
-REASONS = frozenset(
-    {
-        "unspecified",
-        "keyCompromise",
-        "affiliationChanged",
-        "superseded",
-        "cessationOfOperation",
-        "privilegeWithdrawn",
-    }
-)
+REASONS = frozenset(crl.REASONS)
+#: how many renewals of renewals one revocation follows
+LONGEST_LINEAGE = 1000
 
 
 class Standing(StrEnum):
@@ -41,7 +33,13 @@ class Standing(StrEnum):
 
 
 def issue_device(
-    *, actor: Actor, csr: bytes, device_key: str, device_name: str, renewed_from: Certificate | None = None
+    *,
+    actor: Actor,
+    csr: bytes,
+    device_key: str,
+    device_name: str,
+    renewed_from: Certificate | None = None,
+    profile: Profile = DEVICE,
 ) -> Certificate:
     """Let the signer issue a certificate for a device, and keep it with its ledger entry.
 
@@ -51,12 +49,13 @@ def issue_device(
         device_key: the device's public id.
         device_name: for people.
         renewed_from: the certificate that this one follows.
+        profile: how long it lives, for which keys, under which CA.
     """
     with transaction.atomic():
         domain = TrustDomain.objects.get(slug=actor.domain)
-        der = signing.client("door").issue_device(domain.slug, csr, device_key, device_name)
-        certificate = keep(domain=domain, der=der, renewed_from=renewed_from)
-        detail = {"fingerprint": certificate.fingerprint, "serial": certificate.serial}
+        der = signing.client("door").issue_device(domain.slug, csr, device_key, device_name, profile)
+        certificate = keep(domain=domain, der=der, renewed_from=renewed_from, profile_name=profile.name)
+        detail = {"fingerprint": certificate.fingerprint, "serial": certificate.serial, "profile": profile.name}
         ledger.record(
             actor=actor,
             action="certificate.issued",
@@ -67,7 +66,9 @@ def issue_device(
     return certificate
 
 
-def keep(*, domain: TrustDomain, der: bytes, renewed_from: Certificate | None = None) -> Certificate:
+def keep(
+    *, domain: TrustDomain, der: bytes, renewed_from: Certificate | None = None, profile_name: str = DEVICE.name
+) -> Certificate:
     """Store a device certificate that the domain's own issuing CA has signed.
 
     Raises:
@@ -88,8 +89,9 @@ def keep(*, domain: TrustDomain, der: bytes, renewed_from: Certificate | None = 
         fingerprint=rules.fingerprint(parsed),
         subject_urn=urn,
         subject_key=urn.rsplit(":", 1)[1],
-        spki_sha256=rules.spki_sha256(key),  # type: ignore[arg-type]  # the signer issues for P-256 keys only
+        spki_sha256=rules.spki_sha256(key),  # type: ignore[arg-type]  # the signer issues for these types only
         profile=Certificate.Profile.DEVICE,
+        profile_name=profile_name,
         der=der,
         not_before=parsed.not_valid_before_utc,
         not_after=parsed.not_valid_after_utc,
@@ -97,8 +99,15 @@ def keep(*, domain: TrustDomain, der: bytes, renewed_from: Certificate | None = 
     )
 
 
-def revoke(*, actor: Actor, fingerprint: str, reason: str) -> Certificate:
+def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None = None) -> Certificate:
     """Revoke a certificate for good: in the journal first, so that no restore takes it back.
+
+    Args:
+        actor: a security officer.
+        fingerprint: hex SHA-256.
+        reason: of ``REASONS``.
+        lineage: revoke also what was renewed from it; without a word that follows from the reason: whoever had a
+            stolen key could renew with it, so ``keyCompromise`` takes the lineage along.
 
     Raises:
         InvalidError: the reason is not one of RFC 5280's that apply here.
@@ -109,24 +118,37 @@ def revoke(*, actor: Actor, fingerprint: str, reason: str) -> Certificate:
         raise InvalidError(msg)
     with transaction.atomic():
         certificate = certificate_of(actor.domain, fingerprint)
-        if certificate.revoked_at:
-            return certificate
-        journal.append("revoked", domain=actor.domain, fingerprint=certificate.fingerprint, reason=reason)
-        _mark_revoked(certificate, reason)
-        detail = {"fingerprint": certificate.fingerprint, "reason": reason}
-        ledger.record(
-            actor=actor,
-            action="certificate.revoked",
-            thing=("device", certificate.subject_key),
-            detail=detail,
-        )
-        transaction.on_commit(lambda: _tell(certificate, actor.domain))
+        follow = reason == "keyCompromise" if lineage is None else lineage
+        for one in [certificate, *(descendants(certificate) if follow else [])]:
+            if one.revoked_at is None:
+                _revoke_one(actor, one, reason)
     return certificate
+
+
+def descendants(certificate: Certificate) -> list[Certificate]:
+    """Return what was renewed from a certificate, and from that, oldest first."""
+    found: list[Certificate] = []
+    newest = [certificate.pk]
+    while newest and len(found) < LONGEST_LINEAGE:
+        rows = Certificate.objects.select_related("authority", "domain").filter(renewed_from__in=newest)
+        children = list(rows.order_by("id"))
+        found += children
+        newest = [one.pk for one in children]
+    return found
+
+
+def _revoke_one(actor: Actor, certificate: Certificate, reason: str) -> None:
+    journal.append("revoked", domain=actor.domain, fingerprint=certificate.fingerprint, reason=reason)
+    _mark_revoked(certificate, reason)
+    detail = {"fingerprint": certificate.fingerprint, "reason": reason}
+    ledger.record(actor=actor, action="certificate.revoked", thing=("device", certificate.subject_key), detail=detail)
+    transaction.on_commit(lambda: _tell(certificate, actor.domain))
 
 
 def revoke_again(fact: dict[str, str]) -> bool:
     """Apply a revocation from the journal to a restored database."""
-    certificate = Certificate.objects.filter(fingerprint=fact["fingerprint"], revoked_at__isnull=True).first()
+    rows = Certificate.objects.select_related("authority", "domain")
+    certificate = rows.filter(fingerprint=fact["fingerprint"], revoked_at__isnull=True).first()
     if certificate is None:
         return False
     _mark_revoked(certificate, fact["reason"])
@@ -139,24 +161,54 @@ def standing(certificate: Certificate, at: datetime) -> Standing:
         return Standing.REVOKED
     if at < certificate.not_before or at < certificate.authority.not_before:
         return Standing.NOT_YET
-    if at > certificate.authority.not_after or at > certificate.not_after + DEVICE.grace:
+    if at <= certificate.not_after and at <= certificate.authority.not_after:
+        return Standing.GOOD
+    if at > certificate.authority.not_after or at > certificate.not_after + _grace(certificate):
         return Standing.EXPIRED
-    return Standing.RENEWABLE if at > certificate.not_after else Standing.GOOD
+    return Standing.RENEWABLE
+
+
+def renew_at(certificate: Certificate) -> datetime:
+    """Return when the holder of a certificate should renew it, by its profile."""
+    profile = profiles.of(certificate.domain.slug, certificate.profile_name)
+    return profile.renew_at(certificate.not_after, certificate.fingerprint)
+
+
+def _grace(certificate: Certificate) -> timedelta:
+    try:
+        return profiles.of(certificate.domain.slug, certificate.profile_name).grace
+    except NotFoundError:
+        return timedelta(0)
 
 
 def _mark_revoked(certificate: Certificate, reason: str) -> None:
     certificate.revoked_at = clock.now()
     certificate.revocation_reason = reason
     certificate.save(update_fields=["revoked_at", "revocation_reason"])
+    serial = int(certificate.serial, 16)
+    key_id, shard = certificate.authority.key_id, rules.shard_of(serial)
+    RevokedEntry.objects.update_or_create(
+        certificate=certificate,
+        defaults={
+            "key_id": key_id,
+            "shard": shard,
+            "der": crl.entry(serial, certificate.revoked_at, reason),
+            "not_after": certificate.not_after,
+        },
+    )
+    CrlShard.objects.update_or_create(
+        key_id=key_id, shard=shard, defaults={"dirty": True}, create_defaults={"domain": certificate.domain}
+    )
 
 
 def _authority(domain: TrustDomain, certificate: x509.Certificate) -> Authority:
-    for authority in Authority.objects.filter(domain=domain, kind=Authority.Kind.ISSUING).order_by("-id"):
-        issuer = x509.load_der_x509_certificate(bytes(authority.der))
-        if issuer.subject == certificate.issuer:
-            with suppress(InvalidSignature, ValueError, TypeError):
-                certificate.verify_directly_issued_by(issuer)
-                return authority
+    identifier = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    rows = Authority.objects.filter(
+        domain=domain, kind=Authority.Kind.ISSUING, key_id=identifier.hex() if identifier else ""
+    )
+    for authority in rows.order_by("-id"):
+        if rules.issued_by(certificate, x509.load_der_x509_certificate(bytes(authority.der))):
+            return authority
     msg = "No issuing CA of this domain has signed that certificate."
     raise NotFoundError(msg)
 

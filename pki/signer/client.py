@@ -11,6 +11,7 @@ from typing import Any
 from pki.errors import SignerError
 from pki.kernel import files
 from pki.kernel.errors import DeniedError, InvalidError, LimitedError, NotFoundError
+from pki.profiles import DEVICE, Profile
 from pki.signer import frames
 
 _KINDS = {error.kind: error for error in (DeniedError, InvalidError, LimitedError, NotFoundError)}
@@ -26,7 +27,7 @@ class Signer:
 
     Args:
         folder: FLEET_DIR.
-        role: door, work, serve or admin.
+        role: door, work, status, serve or admin.
         domains: where a door works; its secrets are read here, once, before it gives up file access.
     """
 
@@ -39,23 +40,42 @@ class Signer:
         for domain in domains if role in SCOPED else ("",):
             self._secret(domain)
 
-    def issue_device(self, domain: str, csr: bytes, device_key: str, device_name: str) -> bytes:
-        """Return a new device certificate in DER for the key of a DER request."""
-        names = {"csr": csr, "device_key": device_key, "device_name": device_name}
-        return bytes(self._call("issue_device", domain, **names)["certificate"])
+    def issue_device(
+        self, domain: str, csr: bytes, device_key: str, device_name: str, profile: Profile = DEVICE
+    ) -> bytes:
+        """Return a new device certificate in DER for the key of a DER request, as a profile wants it."""
+        fields = {
+            "csr": csr,
+            "device_key": device_key,
+            "device_name": device_name,
+            "days": profile.validity.days,
+            "key_types": sorted(profile.key_types),
+            "authority": profile.authority,
+        }
+        return bytes(self._call("issue_device", domain, **fields)["certificate"])
+
+    def sign_crl(self, domain: str, authority: str, shard: int, entries: bytes) -> dict[str, Any]:
+        """Return {"crl", "number", "until"}: one shard of a CA's revocation list, signed."""
+        return self._call("sign_crl", domain, authority=authority, shard=shard, entries=entries)
+
+    def ocsp_identity(self, domain: str, authority: str) -> tuple[bytes, bytes, bytes]:
+        """Return a responder's key (PEM), its certificate and that of its CA (DER)."""
+        answer = self._call("ocsp_identity", domain, authority=authority)
+        return answer["key"], answer["certificate"], answer["chain"][0]
 
     def door_identity(self, domain: str, host_names: list[str]) -> tuple[bytes, bytes, list[bytes]]:
         """Return a TLS key (PEM), its certificate (DER) and the CA certificates above it (DER)."""
         answer = self._call("door_identity", domain, host_names=host_names)
         return answer["key"], answer["certificate"], answer["chain"]
 
-    def create_authority_key(self, domain: str, name: str) -> bytes:
-        """Return the PEM request of the domain's issuing CA."""
-        return bytes(self._call("create_authority_key", domain, name=name)["csr"])
+    def create_authority_key(self, domain: str, name: str, authority: str = "") -> bytes:
+        """Return the PEM request of an issuing CA: a new one, the one that waits, or an installed one by key id."""
+        return bytes(self._call("create_authority_key", domain, name=name, authority=authority)["csr"])
 
-    def install_authority(self, domain: str, certificate: bytes, root: bytes) -> None:
-        """Give the signer the issuing CA's certificate (PEM or DER)."""
-        self._call("install_authority", domain, certificate=certificate, root=root)
+    def install_authority(self, domain: str, certificate: bytes, root: bytes, status_url: str = "") -> None:
+        """Give the signer an issuing CA's certificate (PEM or DER), and where its CRLs and OCSP answers are got."""
+        fields = {"certificate": certificate, "root": root, "status_url": status_url}
+        self._call("install_authority", domain, **fields)
 
     def create_online_keys(self, domain: str) -> dict[str, dict[str, Any]]:
         """Make the missing online keys; return the public half of each by name."""

@@ -7,7 +7,8 @@ from typing import Any
 from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
 
-MAX_FRAME = 256 * 1024
+#: one shard of five million revocations fits
+MAX_FRAME = 1 << 20
 #: Before a client has proved its role, no more than this is read.
 MAX_HELLO = 1024
 

@@ -7,8 +7,10 @@ from pki.kernel.errors import LimitedError
 
 #: operation -> (operations a second in the long run, burst)
 RATES: dict[str, tuple[float, int]] = {
-    "issue_device": (200, 5000),
+    "issue_device": (1000, 5000),
     "door_identity": (0.2, 50),
+    "ocsp_identity": (0.2, 50),
+    "sign_crl": (300, 3000),
     "create_authority_key": (1, 1000),
     "install_authority": (1, 1000),
     "create_online_keys": (1, 1000),

@@ -1,9 +1,7 @@
 """The few things that the signer does; each is typed, none signs bytes that it does not understand."""
 
-import uuid
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,14 +10,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from securesystemslib.signer import SSlibKey
 
+from pki import crl
 from pki import x509 as certificates
 from pki.kernel import clock
-from pki.kernel.errors import InvalidError, NotFoundError
-from pki.profiles import DEVICE, DOOR
+from pki.kernel.errors import InvalidError
+from pki.profiles import ALL_KEY_TYPES, DEVICE, DOOR, LONGEST, OCSP, Profile
 from pki.signer import metadata
+from pki.signer.fields import byte_string, integer, text, uuid_text, words
+from pki.signer.issuers import Issuers
 from pki.vault.store import Vault
 
 ONLINE_KEYS = ("snapshot", "timestamp", "director", "ledger")
+CRL_LIFE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Operations:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
+        self._issuers = Issuers(vault)
         self.table: dict[str, Callable[[str, dict[str, Any]], Done]] = {
             "ping": lambda _domain, _request: Done({}, {}),
             "public_keys": self._public_keys,
@@ -44,17 +47,23 @@ class Operations:
             "create_authority_key": self._create_authority_key,
             "install_authority": self._install_authority,
             "create_online_keys": self._create_online_keys,
+            "sign_crl": self._sign_crl,
+            "ocsp_identity": self._ocsp_identity,
         }
         for name in metadata.DOCUMENTS:
             self.table[name] = self._signing(name)
 
     def _issue_device(self, domain: str, request: dict[str, Any]) -> Done:
-        """Issue a device certificate: the CSR gives the key only, all else is decided here."""
-        key, name = _uuid(request, "device_key"), _text(request, "device_name", 100)
-        csr = certificates.parse_csr(_bytes(request, "csr"))
+        """Issue a device certificate: the CSR gives the key only, the profile life and key types within our own."""
+        key, name = uuid_text(request, "device_key"), text(request, "device_name", 100)
+        days = integer(request, "days", 1, LONGEST.days, DEVICE.validity.days)
+        key_types = words(request, "key_types", ALL_KEY_TYPES, DEVICE.key_types)
+        issuer = self._issuers.get(domain, str(request.get("authority", ""))[:64])
+        csr = certificates.parse_csr(byte_string(request, "csr"), key_types)
         subject = certificates.device_subject(domain, key, name, certificates.csr_key(csr))
-        until = clock.now() + timedelta(days=_days(request))
-        return self._issued(certificates.issue(self._issuer(domain), DEVICE, subject, clock.now(), until))
+        profile = replace(DEVICE, validity=timedelta(days=days))
+        now = clock.now()
+        return self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
 
     def _door_identity(self, domain: str, request: dict[str, Any]) -> Done:
         """Make a TLS server key and certificate for a door of this server."""
@@ -64,29 +73,65 @@ class Operations:
             raise InvalidError(msg)
         key = ec.generate_private_key(ec.SECP256R1())
         subject = certificates.door_subject(names, key.public_key())
-        issuer = self._issuer(domain)
-        done = self._issued(certificates.issue(issuer, DOOR, subject, clock.now(), clock.now() + DOOR.validity))
+        return self._identity(self._issuers.get(domain, ""), DOOR, subject, key)
+
+    def _ocsp_identity(self, domain: str, request: dict[str, Any]) -> Done:
+        """Make a short-lived key and certificate by which a responder answers in a CA's name."""
+        issuer = self._issuers.get(domain, text(request, "authority", 64))
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = certificates.responder_subject(f"OCSP of {domain}", key.public_key())
+        return self._identity(issuer, OCSP, subject, key)
+
+    def _identity(
+        self,
+        issuer: certificates.Issuer,
+        profile: Profile,
+        subject: certificates.Subject,
+        key: ec.EllipticCurvePrivateKey,
+    ) -> Done:
+        now = clock.now()
+        done = self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return Done({**done.answer, "key": pem, "chain": [_der(issuer.certificate)]}, done.facts)
 
+    def _sign_crl(self, domain: str, request: dict[str, Any]) -> Done:
+        """Sign one shard of a CA's revocation list; number and life are decided here."""
+        issuer = self._issuers.get(domain, text(request, "authority", 64))
+        shard = integer(request, "shard", 0, certificates.SHARDS - 1)
+        entries = byte_string(request, "entries")
+        held = crl.count(entries)
+        number = self._crl_number(domain)
+        now = clock.now().replace(microsecond=0)
+        der = crl.build(issuer, shard, entries, number, now, now + CRL_LIFE)
+        facts = {"authority": certificates.key_id(issuer.certificate), "shard": shard, "number": number, "held": held}
+        return Done({"crl": der, "number": number, "until": (now + CRL_LIFE).isoformat()}, facts)
+
+    def _crl_number(self, domain: str) -> int:
+        """Return the next CRLNumber: above all earlier ones of the domain, and above the clock after a loss."""
+        last = int(self._vault.read_fact(domain, "crl.number") or 0)
+        number = max(last + 1, clock.unix())
+        self._vault.write_fact(domain, "crl.number", str(number).encode())
+        return number
+
     def _create_authority_key(self, domain: str, request: dict[str, Any]) -> Done:
-        """Make the key of an issuing CA (or find the one that waits for its certificate); return its CSR."""
-        name = _text(request, "name", 64)
-        if not self._vault.has(domain, "issuing"):
-            self._vault.create(domain, "issuing", ec.generate_private_key(ec.SECP256R1()))
-        csr = certificates.authority_csr(self._vault.authority(domain, "issuing"), name)
+        """Make the key of an issuing CA (or find the one that waits, or that is named); return its CSR."""
+        name = text(request, "name", 64)
+        if wanted := str(request.get("authority", ""))[:64]:
+            key = self._issuers.key(domain, wanted)
+        else:
+            _, key = self._issuers.waiting(domain)
+        csr = certificates.authority_csr(key, name)
         return Done({"csr": csr.public_bytes(serialization.Encoding.PEM)}, {})
 
     def _install_authority(self, domain: str, request: dict[str, Any]) -> Done:
-        """Take the issuing CA's certificate from the offline root."""
-        certificate = _certificate(_bytes(request, "certificate"))
-        root = _certificate(_bytes(request, "root"))
-        key = self._vault.authority(domain, "issuing").public_key()
-        certificates.check_authority(certificate, root, key, clock.now())
-        self._vault.write_fact(domain, "issuing.der", _der(certificate))
-        return Done({}, {"fingerprint": certificates.fingerprint(certificate)})
+        """Take an issuing CA's certificate from an offline root."""
+        certificate = _certificate(byte_string(request, "certificate"))
+        root = _certificate(byte_string(request, "root"))
+        url = str(request.get("status_url", ""))[:400]
+        self._issuers.install(domain, certificate, root, url, clock.now())
+        return Done({}, {"fingerprint": certificates.fingerprint(certificate), "status_url": url})
 
     def _create_online_keys(self, domain: str, _request: dict[str, Any]) -> Done:
         """Make the online metadata keys that are missing; return the public halves of all."""
@@ -109,20 +154,13 @@ class Operations:
 
     def _signing(self, operation: str) -> Callable[[str, dict[str, Any]], Done]:
         def sign(domain: str, request: dict[str, Any]) -> Done:
-            payload = _bytes(request, "payload")
+            payload = byte_string(request, "payload")
             name = metadata.check(self._vault, operation, domain, payload)
             signature = self._vault.online(domain, name).sign(payload)
             keyid = self._public(domain, name)["keyid"]
             return Done({"keyid": keyid, "sig": signature.hex()}, {"bytes": len(payload)})
 
         return sign
-
-    def _issuer(self, domain: str) -> certificates.Issuer:
-        der = self._vault.read_fact(domain, "issuing.der")
-        if der is None:
-            msg = f"The domain {domain} has no issuing CA yet; run `manage.py ca csr` and `ca import`."
-            raise NotFoundError(msg)
-        return certificates.Issuer(_certificate(der), self._vault.authority(domain, "issuing"))
 
     @staticmethod
     def _issued(certificate: x509.Certificate) -> Done:
@@ -142,37 +180,3 @@ def _certificate(data: bytes) -> x509.Certificate:
 
 def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
-
-
-def _text(request: dict[str, Any], name: str, longest: int) -> str:
-    value = request.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
-        msg = f"`{name}` is a printable text of at most {longest} characters."
-        raise InvalidError(msg)
-    return value
-
-
-def _uuid(request: dict[str, Any], name: str) -> str:
-    """Return a UUID in its one canonical form: it becomes part of names, where nothing else may slip in."""
-    value = request.get(name)
-    with suppress(ValueError, AttributeError, TypeError):
-        if str(uuid.UUID(value)) == value:
-            return str(value)
-    msg = f"`{name}` is a UUID."
-    raise InvalidError(msg)
-
-
-def _bytes(request: dict[str, Any], name: str) -> bytes:
-    value = request.get(name)
-    if not isinstance(value, bytes):
-        msg = f"`{name}` is a byte string."
-        raise InvalidError(msg)
-    return value
-
-
-def _days(request: dict[str, Any]) -> int:
-    days = request.get("days", DEVICE.validity.days)
-    if type(days) is not int or not 0 < days <= DEVICE.validity.days:
-        msg = f"`days` lies between 1 and {DEVICE.validity.days}."
-        raise InvalidError(msg)
-    return days

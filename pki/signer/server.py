@@ -26,7 +26,8 @@ from pki.vault.store import Vault
 
 ROLES: dict[str, frozenset[str]] = {
     "door": frozenset({"issue_device", "sign_director", "sign_time"}),
-    "work": frozenset({"sign_snapshot", "sign_timestamp", "sign_head"}),
+    "work": frozenset({"sign_snapshot", "sign_timestamp", "sign_head", "sign_crl"}),
+    "status": frozenset({"ocsp_identity"}),
     "serve": frozenset({"door_identity"}),
     "admin": frozenset(
         {

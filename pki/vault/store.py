@@ -45,6 +45,20 @@ class Vault:
         files.write_private(path, data)
         self._open[path] = key
 
+    def create_authority(self, domain: str, name: str) -> None:
+        """Make and keep a CA key (P-256).
+
+        Raises:
+            ConflictError: there is one of that name.
+        """
+        self.create(domain, name, ec.generate_private_key(ec.SECP256R1()))
+
+    def names(self, domain: str) -> list[str]:
+        """Return the names of a domain's keys."""
+        self._path(domain, "any")
+        folder = self._folder / domain
+        return sorted(path.stem for path in folder.glob("*.key")) if folder.is_dir() else []
+
     def has(self, domain: str, name: str) -> bool:
         """Say whether there is a key of that name."""
         return self._path(domain, f"{name}.key").exists()

@@ -16,7 +16,11 @@ def quickstart(folder, summary):
     """Start the story in a folder."""
     environment = {name: value for name, value in os.environ.items() if name not in {"FLEET_DIR", "DATABASE_URL"}}
     base = 41_000 + os.getpid() % 18_000
-    environment |= {"FLEET_OPERATOR_PORT": str(base), "FLEET_DEVICE_PORT": str(base + 1)}
+    environment |= {
+        "FLEET_OPERATOR_PORT": str(base),
+        "FLEET_DEVICE_PORT": str(base + 1),
+        "FLEET_STATUS_PORT": str(base + 2),
+    }
     command = [sys.executable, "manage.py", "quickstart", "--headless", "--devices", str(DEVICES), "--seed", str(SEED)]
     command += ["--dir", str(folder), "--summary", str(summary)]
     log = (folder.parent / f"{summary.stem}.log").open("wb")

@@ -152,7 +152,11 @@ def told(tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if name not in {"FLEET_DIR", "DATABASE_URL"}}
     # Ports of our own, so that two runs on one machine do not meet.
     base = 20_000 + os.getpid() % 20_000
-    environment |= {"FLEET_OPERATOR_PORT": str(base), "FLEET_DEVICE_PORT": str(base + 1)}
+    environment |= {
+        "FLEET_OPERATOR_PORT": str(base),
+        "FLEET_DEVICE_PORT": str(base + 1),
+        "FLEET_STATUS_PORT": str(base + 2),
+    }
     started = time.monotonic()
     command = ["make", "demo", "HEADLESS=1", f"DEVICES={DEVICES}", f"SEED={SEED}", f"DIR={folder}"]
     command.append(f"SUMMARY={summary}")

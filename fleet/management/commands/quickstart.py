@@ -86,9 +86,8 @@ class Command(BaseCommand):
     def _tell(self, folder: Path, processes: Processes, voice: Voice, options: dict[str, Any]) -> None:
         voice.title("1. A set-up of its own")
         voice.note(f"Everything lies in {folder}; commands by hand take FLEET_DIR={folder} in front.")
-        ground = grounds.choose(
-            folder, _wanted("FLEET_OPERATOR_PORT", folder), _wanted("FLEET_DEVICE_PORT", folder), voice
-        )
+        ports = {door: _wanted(f"FLEET_{door.upper()}_PORT", folder) for door in ("operator", "device", "status")}
+        ground = grounds.choose(folder, ports, voice)
         processes.environment.update(ground.environment())
         grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
         grounds.databases(processes, voice)
@@ -112,7 +111,7 @@ class Command(BaseCommand):
     ) -> tuple[Ground, Rest]:
         """Start the server; when somebody took a port since it was chosen, choose the next and try again."""
         for attempt in range(ATTEMPTS):
-            ground = grounds.choose(ground.folder, ground.operator_port, ground.device_port, voice)
+            ground = grounds.choose(ground.folder, ground.ports(), voice)
             processes.environment.update(ground.environment())
             grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
             try:

@@ -1,4 +1,4 @@
-"""``manage.py serve``: signer, job worker, device door and operator door, watched by one parent."""
+"""``manage.py serve``: signer, job worker, device, status and operator doors, watched by one parent."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from fleet.asgi import application
 from fleet.gateway.http import DeviceDoor
+from fleet.gateway.status import StatusDoor
 from fleet.management.serving import doors, tls
 from fleet.management.serving.supervisor import Supervisor, await_signer, fork, listen, signer_running, spawn
 from pki import selectors
@@ -19,7 +20,7 @@ from pki.signer.client import Signer
 class Command(BaseCommand):
     """Serve until stopped."""
 
-    help = "Run the whole server: signer, job worker, device door, operator door."
+    help = "Run the whole server: signer, job worker, device door, status door, operator door."
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         """Check, bind, make the TLS contexts, then watch the processes."""
@@ -45,17 +46,20 @@ class Command(BaseCommand):
         signer.close()
         stop_signer()
         device = listen(host, settings.FLEET_DEVICE_PORT)
+        status = listen(host, settings.FLEET_STATUS_PORT)
         operator = listen(host, settings.FLEET_OPERATOR_PORT)
         name = names[0]
         urls = {
             "operator door": f"https://{name}:{settings.FLEET_OPERATOR_PORT}/",
             "device door": f"https://{name}:{settings.FLEET_DEVICE_PORT}/",
+            "status door": f"{settings.FLEET_STATUS_URL}/",
         }
         supervisor = Supervisor(folder, urls)
         supervisor.add("signer", lambda: spawn("-m", "pki.signer"))
         supervisor.add("worker", lambda: spawn("manage.py", "work"))
         for number in range(settings.FLEET_DEVICE_WORKERS):
             supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls)))
+        supervisor.add("status-door", lambda: fork(lambda: _status(status)))
         supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, domains[0], names)))
         return supervisor
 
@@ -63,6 +67,12 @@ class Command(BaseCommand):
 def _device(listener: Any, context: Any) -> None:
     signing.client("door")  # reads the role's secret before the folder of secrets is out of reach
     doors.run(DeviceDoor(), listener, context, confined=True, devices=True)
+
+
+def _status(listener: Any) -> None:
+    await_signer(settings.FLEET_DIR)
+    signing.client("status")
+    doors.run(StatusDoor(), listener, None, confined=True, devices=False)
 
 
 def _operator(listener: Any, domain: TrustDomain, host_names: list[str]) -> None:

@@ -21,11 +21,13 @@ class Ground:
         folder: FLEET_DIR.
         operator_port: console and REST API.
         device_port: devices.
+        status_port: revocation lists and OCSP.
     """
 
     folder: Path
     operator_port: int
     device_port: int
+    status_port: int
 
     @property
     def offline(self) -> Path:
@@ -42,29 +44,37 @@ class Ground:
         """Return the first TUF root, which ships inside each device."""
         return self.offline / "root.json"
 
+    def ports(self) -> dict[str, int]:
+        """Return door -> port."""
+        return {"operator": self.operator_port, "device": self.device_port, "status": self.status_port}
+
     def environment(self) -> dict[str, str]:
         """Return what the children of this story get to know."""
-        return {
-            "FLEET_OPERATOR_PORT": str(self.operator_port),
-            "FLEET_DEVICE_PORT": str(self.device_port),
-        }
+        return {f"FLEET_{door.upper()}_PORT": str(port) for door, port in self.ports().items()}
 
 
-def choose(folder: Path, operator_port: int, device_port: int, voice: Voice) -> Ground:
-    """Make the folder, take the next free ports when the wanted ones are taken, and say so."""
+def choose(folder: Path, wanted: dict[str, int], voice: Voice) -> Ground:
+    """Make the folder, take the next free ports when the wanted ones are taken, and say so.
+
+    Args:
+        folder: FLEET_DIR.
+        wanted: door -> port, for operator, device and status, in this order.
+        voice: says what differs.
+    """
     files.private_folder(folder)
-    operator = free_port(operator_port)
-    device = free_port(max(device_port, operator + 1) if operator != operator_port else device_port)
-    for name, wanted, got in (("operator", operator_port, operator), ("device", device_port, device)):
-        if wanted != got:
-            voice.note(f"Port {wanted} is taken; the {name} door listens on {got}.")
-    return Ground(folder, operator, device)
+    got: dict[str, int] = {}
+    for door, port in wanted.items():
+        got[door] = free_port(port)
+        while got[door] in list(got.values())[:-1]:
+            got[door] = free_port(got[door] + 1)
+        if got[door] != port:
+            voice.note(f"Port {port} is taken; the {door} door listens on {got[door]}.")
+    return Ground(folder, got["operator"], got["device"], got["status"])
 
 
 def taken(ground: Ground) -> bool:
     """Say whether a port of this story belongs to somebody else by now."""
-    pair = (ground.operator_port, ground.device_port)
-    return any(free_port(port) != port for port in pair)
+    return any(free_port(port) != port for port in ground.ports().values())
 
 
 def write_settings(ground: Ground, settings: dict[str, str]) -> None:

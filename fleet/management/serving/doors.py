@@ -48,13 +48,15 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(application: Any, listener: socket.socket, context: ssl.SSLContext, *, confined: bool, devices: bool) -> None:
+def run(
+    application: Any, listener: socket.socket, context: ssl.SSLContext | None, *, confined: bool, devices: bool
+) -> None:
     """Serve until SIGTERM.
 
     Args:
         application: ASGI.
         listener: bound and listening, inherited.
-        context: shared by all workers of the door, so that sessions resume across them.
+        context: shared by all workers of the door, so that sessions resume across them; None for plain HTTP.
         confined: give up file access first.
         devices: show client certificates to the application.
     """
@@ -70,7 +72,7 @@ def run(application: Any, listener: socket.socket, context: ssl.SSLContext, *, c
         timeout_graceful_shutdown=5,
         backlog=2048,
         limit_concurrency=10_000,
-        ssl_context_factory=lambda _config, _default: context,
+        ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
     config.load()
     if confined:
@@ -92,7 +94,7 @@ def confine_door() -> bool:
     # Not `run`: who may write there could put a false signer in the true one's place. Not the temporary folder:
     # a set-up may lie beneath it.
     written = [folder / name for name in ("db", "journal")]
-    offered = [folder / name for name in ("blobs", "tuf")]
+    offered = [folder / name for name in ("blobs", "tuf", "status")]
     for place in (*written, *offered):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     confined = confine.landlock([*code, *system, *python, *offered], [*written, Path("/dev/null")])

@@ -1,0 +1,141 @@
+"""The status door: revocation lists, OCSP and CA certificates over plain HTTP, for whoever asks.
+
+All of it is signed, and nothing of it is secret; RFC 5280 wants it reachable without the TLS that it helps to judge.
+"""
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import unquote
+
+from django.db import close_old_connections
+
+from pki import ocsp, selectors
+from pki.services import crls
+from pki.services.responders import Answer, Responders
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Response = tuple[int, dict[str, str], bytes]
+
+_CRL = re.compile(r"/crl/([0-9a-f]{40})/([0-9a-f]{2})\.crl")
+_CA = re.compile(r"/ca/([0-9a-f]{40})\.cer")
+OCSP_RESPONSE = "application/ocsp-response"
+TEXT = {"content-type": "text/plain; charset=utf-8"}
+BODY_SECONDS = 10
+#: caches may keep a list so long: a revocation reaches relying parties that trust lists only within this time
+CRL_CACHE_SECONDS = 300
+OCSP_CACHE_SECONDS = 600
+THREADS = 2
+
+
+class StatusDoor:
+    """The application: few paths, bounded bodies, no state but the responders."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, "status-door")
+        self._responders = Responders()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] != "http":
+            return
+        status, headers, body = await self._answer(scope, receive)
+        fields = {"content-length": str(len(body)), **headers}
+        raw = [(name.encode(), value.encode()) for name, value in fields.items()]
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        path, method = scope["path"], scope["method"]
+        if path == "/healthz":
+            return 200, TEXT, b"ok\n"
+        if path == "/ocsp" or path.startswith("/ocsp/"):
+            return await self._ocsp(scope, receive)
+        if method not in {"GET", "HEAD"}:
+            return 405, {**TEXT, "allow": "GET, HEAD"}, b"only GET\n"
+        work = _list if _CRL.fullmatch(path) else _authority if _CA.fullmatch(path) else None
+        if work is None:
+            return 404, TEXT, b"There are lists below /crl, CA certificates below /ca, and OCSP at /ocsp.\n"
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _in_thread, work, path)
+
+    async def _ocsp(self, scope: Scope, receive: Receive) -> Response:
+        cached = scope["method"] in {"GET", "HEAD"}
+        if cached:
+            data = _from_path(scope.get("raw_path", b"").decode("latin-1") or scope["path"])
+        elif scope["method"] == "POST":
+            data = await _body(receive)
+        else:
+            return 405, {**TEXT, "allow": "GET, HEAD, POST"}, b"only GET and POST\n"
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._pool, _in_thread, self._responders.answer, data)
+        return 200, {"content-type": OCSP_RESPONSE, **_caching(answer, cached=cached)}, answer.der
+
+
+def _in_thread(work: Callable[[Any], Any], given: Any) -> Any:
+    close_old_connections()
+    return work(given)
+
+
+def _from_path(path: str) -> bytes:
+    """Return the request in the address of a GET (RFC 6960, A.1): base64, then URL-encoded; slashes may stay."""
+    text = unquote(path.removeprefix("/ocsp/").removeprefix("/ocsp"))
+    try:
+        return base64.b64decode(text[: 2 * ocsp.MAX_REQUEST], validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+async def _body(receive: Receive) -> bytes:
+    """Return the body, at most one byte more than any request may have; a slow one counts as empty."""
+    parts = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                parts += message.get("body", b"")
+                if len(parts) > ocsp.MAX_REQUEST or not message.get("more_body"):
+                    return bytes(parts[: ocsp.MAX_REQUEST + 1])
+    except TimeoutError:
+        return b""
+
+
+def _caching(answer: Answer, *, cached: bool) -> dict[str, str]:
+    """Return the header fields of RFC 5019, section 6.2: only what was asked by GET and without a nonce is kept."""
+    if not cached or answer.until is None or answer.signed_at is None:
+        return {"cache-control": "no-store"}
+    age = min(OCSP_CACHE_SECONDS, int((answer.until - answer.signed_at).total_seconds()))
+    return {
+        "cache-control": f"max-age={age}, public, no-transform, must-revalidate",
+        "last-modified": _date(answer.signed_at),
+        "expires": _date(answer.until),
+        "etag": f'"{ocsp.digest(answer.der)}"',
+    }
+
+
+def _list(path: str) -> Response:
+    key_id, shard = _CRL.fullmatch(path).groups()  # type: ignore[union-attr]  # the caller has matched it
+    try:
+        data = (crls.folder(key_id) / f"{shard}.crl").read_bytes()
+    except OSError:
+        return 404, TEXT, b"There is no such list; it may come out in a moment.\n"
+    headers = {"content-type": "application/pkix-crl", "cache-control": f"max-age={CRL_CACHE_SECONDS}, public"}
+    return 200, headers, data
+
+
+def _authority(path: str) -> Response:
+    data = selectors.authority_der(_CA.fullmatch(path)[1])  # type: ignore[index]  # the caller has matched it
+    if data is None:
+        return 404, TEXT, b"There is no such CA.\n"
+    return 200, {"content-type": "application/pkix-cert", "cache-control": "max-age=3600, public"}, data
+
+
+def _date(at: datetime) -> str:
+    return format_datetime(at, usegmt=True)

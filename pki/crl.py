@@ -1,0 +1,130 @@
+"""Certificate revocation lists in shards (RFC 5280, 5; measured: adding entries by the library is quadratic).
+
+Each entry is kept as the DER that it has in the list. A list is a skeleton of the library with the entries spliced in,
+signed again: a million revocations are 256 lists of some milliseconds each.
+"""
+
+from datetime import datetime
+from functools import cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pki import der
+from pki.kernel.errors import InvalidError
+from pki.keys import curve_hash
+from pki.x509 import Issuer, crl_url, key_id
+
+REASONS = {
+    "unspecified": x509.ReasonFlags.unspecified,
+    "keyCompromise": x509.ReasonFlags.key_compromise,
+    "affiliationChanged": x509.ReasonFlags.affiliation_changed,
+    "superseded": x509.ReasonFlags.superseded,
+    "cessationOfOperation": x509.ReasonFlags.cessation_of_operation,
+    "privilegeWithdrawn": x509.ReasonFlags.privilege_withdrawn,
+}
+_CODES = {
+    "keyCompromise": 1,
+    "affiliationChanged": 3,
+    "superseded": 4,
+    "cessationOfOperation": 5,
+    "privilegeWithdrawn": 9,
+}
+_INTEGER, _UTC_TIME, _GENERALIZED = 0x02, 0x17, 0x18
+#: id-ce-cRLReasons (2.5.29.21) as an OBJECT IDENTIFIER
+_REASON_OID = bytes.fromhex("0603551d15")
+#: places in TBSCertList: version, algorithm, issuer, thisUpdate, nextUpdate, revokedCertificates, extensions
+_ENTRIES = 5
+
+
+def entry(serial: int, at: datetime, reason: str) -> bytes:
+    """Return one entry of a list in DER: 39 bytes, or 53 with a reason.
+
+    Args:
+        serial: of the certificate.
+        at: aware time of the revocation.
+        reason: of ``REASONS``; ``unspecified`` is left out, as RFC 5280 5.3.1 wants it.
+    """
+    number = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
+    year_2050 = 2050
+    late = at.year >= year_2050
+    stamp = at.strftime("%Y%m%d%H%M%SZ" if late else "%y%m%d%H%M%SZ").encode()
+    body = der.tlv(_INTEGER, number) + der.tlv(_GENERALIZED if late else _UTC_TIME, stamp)
+    if reason != "unspecified":
+        value = bytes((0x04, 0x03, 0x0A, 0x01, _CODES[reason]))
+        body += der.tlv(der.SEQUENCE, der.tlv(der.SEQUENCE, _REASON_OID + value))
+    return der.tlv(der.SEQUENCE, body)
+
+
+def build(issuer: Issuer, shard: int, entries: bytes, number: int, now: datetime, until: datetime) -> bytes:
+    """Return one signed list in DER.
+
+    Args:
+        issuer: the CA.
+        shard: which of its lists.
+        entries: joined DER entries, checked by ``count`` before.
+        number: CRLNumber; the caller sees to it that it only grows.
+        now: thisUpdate.
+        until: nextUpdate.
+    """
+    parts = der.parts(_skeleton(issuer, shard, number, now, until))
+    parts[_ENTRIES] = der.tlv(der.SEQUENCE, entries) if entries else b""
+    tbs = der.tlv(der.SEQUENCE, b"".join(parts))
+    signature = issuer.key.sign(tbs, ec.ECDSA(curve_hash(issuer.key)))
+    return der.signed(tbs, parts[1], signature)
+
+
+def count(entries: bytes) -> int:
+    """Return how many entries joined bytes hold.
+
+    Raises:
+        InvalidError: something in them is no entry of a list.
+    """
+    offset, found = 0, 0
+    while offset < len(entries):
+        tag, start, end = der.element(entries, offset)
+        inner, _, after = der.element(entries, start)
+        time, _, _ = der.element(entries, after)
+        if tag != der.SEQUENCE or inner != _INTEGER or time not in {_UTC_TIME, _GENERALIZED} or after > end:
+            msg = "This is no entry of a revocation list."
+            raise InvalidError(msg)
+        offset, found = end, found + 1
+    return found
+
+
+def _skeleton(issuer: Issuer, shard: int, number: int, now: datetime, until: datetime) -> bytes:
+    """Return the TBSCertList of a list with one entry that stands for all; its signature is thrown away."""
+    parent = issuer.certificate
+    identifier = parent.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    point = x509.IssuingDistributionPoint(
+        full_name=[x509.UniformResourceIdentifier(crl_url(issuer, shard))],
+        relative_name=None,
+        only_contains_user_certs=False,
+        only_contains_ca_certs=False,
+        only_some_reasons=None,
+        indirect_crl=False,
+        only_contains_attribute_certs=False,
+    )
+    dummy = x509.RevokedCertificateBuilder().serial_number(1).revocation_date(now).build()
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(parent.subject)
+        .last_update(now)
+        .next_update(until)
+        .add_extension(above, critical=False)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(point, critical=True)
+        .add_revoked_certificate(dummy)
+    )
+    key = throw_away(issuer.key.curve.name)
+    return builder.sign(key, curve_hash(key)).tbs_certlist_bytes
+
+
+@cache
+def throw_away(curve: str) -> ec.EllipticCurvePrivateKey:
+    """Return a key whose signatures are replaced: the library signs only with keys that it holds itself."""
+    return ec.generate_private_key(ec.SECP384R1() if curve == "secp384r1" else ec.SECP256R1())
+
+
+__all__ = ["REASONS", "build", "count", "entry", "key_id", "throw_away"]

@@ -1,0 +1,117 @@
+"""Define certificate profiles, and return them as values."""
+
+from datetime import timedelta
+
+from django.db import transaction
+
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import InvalidError, NotFoundError
+from pki.models import Authority, CertificateProfile
+from pki.profiles import ALL_KEY_TYPES, DEVICE, LONGEST, Profile
+from pki.selectors import domain as domain_of
+from pki.services import ledger
+
+PROOFS = frozenset({"token", "preregistered", "idevid", "tpm"})
+#: field -> least and most
+BOUNDS = {
+    "validity_days": (1, LONGEST.days),
+    "renewal_days": (0, LONGEST.days),
+    "jitter_hours": (0, 24 * 90),
+    "grace_days": (0, 3650),
+}
+FIELDS = (*BOUNDS, "key_types", "authority", "proofs", "approval", "server_keygen")
+
+
+def of(slug: str, name: str) -> Profile:
+    """Return a profile of a domain; ``device`` is there before anybody defines it.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    row = CertificateProfile.objects.filter(domain__slug=slug, name=name).first()
+    if row is not None:
+        return value(row)
+    if name == DEVICE.name:
+        return DEVICE
+    msg = f"There is no certificate profile named {name[:40]!r}."
+    raise NotFoundError(msg)
+
+
+def value(row: CertificateProfile) -> Profile:
+    """Return a row as the value that rules work with."""
+    return Profile(
+        row.name,
+        DEVICE.usage,
+        timedelta(days=row.validity_days),
+        renewal=timedelta(days=row.renewal_days),
+        jitter=timedelta(hours=row.jitter_hours),
+        grace=timedelta(days=row.grace_days),
+        key_types=frozenset(row.key_types),
+        authority=row.authority,
+        proofs=frozenset(row.proofs),
+        approval=row.approval,
+        server_keygen=row.server_keygen,
+    )
+
+
+def define(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
+    """Make or change a profile.
+
+    Args:
+        actor: a security officer.
+        name: small letters, digits and hyphens.
+        **fields: of ``CertificateProfile``; what is not given stays as it is.
+
+    Raises:
+        InvalidError: it names the field and what it may hold.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    domain = domain_of(actor.domain)
+    _check_name(name)
+    with transaction.atomic():
+        row = CertificateProfile.objects.select_for_update().filter(domain=domain, name=name).first()
+        row = row or CertificateProfile(domain=domain, name=name, key_types=sorted(DEVICE.key_types))
+        for field, wanted in fields.items():
+            setattr(row, field, _checked(field, wanted, actor.domain))
+        if row.renewal_days + row.jitter_hours / 24 >= row.validity_days:
+            msg = "`renewal_days` and `jitter_hours` together must be shorter than `validity_days`."
+            raise InvalidError(msg)
+        row.changed_at = clock.now()
+        row.save()
+        detail = {
+            field: str(getattr(row, field)) for field in (*BOUNDS, "key_types", "authority", "proofs", "approval")
+        }
+        ledger.record(actor=actor, action="profile.defined", thing=("profile", name), detail=detail, domain=domain)
+    return row
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= 40 or not all(char.isascii() and (char.isalnum() or char == "-") for char in name):  # noqa: PLR2004  because the column has 40
+        msg = "A profile's name holds 1 to 40 letters, digits and hyphens."
+        raise InvalidError(msg)
+
+
+def _checked(field: str, wanted: object, slug: str) -> object:
+    if field in BOUNDS:
+        least, most = BOUNDS[field]
+        if type(wanted) is int and least <= wanted <= most:
+            return wanted
+        msg = f"`{field}` lies between {least} and {most}."
+    elif field in {"key_types", "proofs"}:
+        allowed = ALL_KEY_TYPES if field == "key_types" else PROOFS
+        if isinstance(wanted, list) and set(wanted) <= allowed and (wanted or field == "proofs"):
+            return sorted(set(wanted))
+        msg = f"`{field}` lists some of: {', '.join(sorted(allowed))}."
+    elif field in {"approval", "server_keygen"} and isinstance(wanted, bool):
+        return wanted
+    elif field == "authority" and (not wanted or _issuing(slug, str(wanted))):
+        return str(wanted)
+    else:
+        msg = f"`{field[:40]}` is unknown, or names no active issuing CA."
+    raise InvalidError(msg)
+
+
+def _issuing(slug: str, key_id: str) -> bool:
+    rows = Authority.objects.filter(domain__slug=slug, kind=Authority.Kind.ISSUING, state=Authority.State.ACTIVE)
+    return rows.filter(key_id=key_id).exists()

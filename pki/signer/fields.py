@@ -1,0 +1,53 @@
+"""Read the fields of a request to the signer: each of one type, each bounded."""
+
+import uuid
+from contextlib import suppress
+from typing import Any
+
+from pki.kernel.errors import InvalidError
+
+
+def text(request: dict[str, Any], name: str, longest: int) -> str:
+    """Return a printable text."""
+    value = request.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
+        msg = f"`{name}` is a printable text of at most {longest} characters."
+        raise InvalidError(msg)
+    return value
+
+
+def uuid_text(request: dict[str, Any], name: str) -> str:
+    """Return a UUID in its one canonical form: it becomes part of names, where nothing else may slip in."""
+    value = request.get(name)
+    with suppress(ValueError, AttributeError, TypeError):
+        if str(uuid.UUID(value)) == value:
+            return str(value)
+    msg = f"`{name}` is a UUID."
+    raise InvalidError(msg)
+
+
+def byte_string(request: dict[str, Any], name: str) -> bytes:
+    """Return a byte string."""
+    value = request.get(name)
+    if not isinstance(value, bytes):
+        msg = f"`{name}` is a byte string."
+        raise InvalidError(msg)
+    return value
+
+
+def integer(request: dict[str, Any], name: str, least: int, most: int, default: int | None = None) -> int:
+    """Return an integer between two others."""
+    value = request.get(name, default)
+    if type(value) is not int or not least <= value <= most:
+        msg = f"`{name}` lies between {least} and {most}."
+        raise InvalidError(msg)
+    return value
+
+
+def words(request: dict[str, Any], name: str, allowed: frozenset[str], default: frozenset[str]) -> frozenset[str]:
+    """Return a set of words out of the allowed ones; never empty."""
+    value = request.get(name, sorted(default))
+    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one in allowed for one in value):
+        msg = f"`{name}` lists some of: {', '.join(sorted(allowed))}."
+        raise InvalidError(msg)
+    return frozenset(value)

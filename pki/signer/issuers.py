@@ -1,0 +1,107 @@
+"""The issuing CAs of a domain as the signer holds them: several at once, each with its key and its certificate."""
+
+import re
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pki import x509 as rules
+from pki.kernel.errors import InvalidError, NotFoundError
+from pki.vault.store import Vault
+
+#: the first one's place, and the pattern of those after it
+FIRST = "issuing"
+_PLACE = re.compile(r"issuing(-[0-9]{1,4})?")
+_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]{1,200}(/[A-Za-z0-9._/-]{0,200})?")
+
+
+class Issuers:
+    """The issuing CAs in one vault.
+
+    Args:
+        vault: holds keys ``issuing``, ``issuing-2``, … and beside them ``<place>.der`` and ``<place>.status``.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._known: dict[str, dict[str, rules.Issuer]] = {}
+
+    def waiting(self, domain: str) -> tuple[str, ec.EllipticCurvePrivateKey]:
+        """Return place and key of a CA that has no certificate yet; made if all have one."""
+        places = self._places(domain)
+        for place in places:
+            if self._vault.read_fact(domain, f"{place}.der") is None:
+                return place, self._vault.authority(domain, place)
+        place = FIRST if not places else f"{FIRST}-{max(_number(one) for one in places) + 1}"
+        self._vault.create_authority(domain, place)
+        return place, self._vault.authority(domain, place)
+
+    def key(self, domain: str, key_id: str) -> ec.EllipticCurvePrivateKey:
+        """Return the key of an installed CA, to have it certified again (by a new root)."""
+        return self.get(domain, key_id).key
+
+    def install(
+        self, domain: str, certificate: x509.Certificate, root: x509.Certificate, url: str, now: datetime
+    ) -> None:
+        """Take a CA's certificate, the first one or a new one for the same key.
+
+        Raises:
+            InvalidError: it is for no key held here, or no certificate of an issuing CA below that root.
+        """
+        if url and not _URL.fullmatch(url):
+            msg = "The status address is an http or https URL without query."
+            raise InvalidError(msg)
+        for place in self._places(domain):
+            key = self._vault.authority(domain, place)
+            if key.public_key() == certificate.public_key():
+                rules.check_authority(certificate, root, key.public_key(), now)
+                self._vault.write_fact(domain, f"{place}.status", url.rstrip("/").encode())
+                der = certificate.public_bytes(serialization.Encoding.DER)
+                self._vault.write_fact(domain, f"{place}.der", der)
+                self._known.pop(domain, None)
+                return
+        msg = "The issuing CA's certificate is refused: it is for another key than the signer's."
+        raise InvalidError(msg)
+
+    def get(self, domain: str, key_id: str) -> rules.Issuer:
+        """Return an issuing CA.
+
+        Args:
+            domain: slug.
+            key_id: hex subject key identifier, or empty for the newest.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if domain not in self._known:
+            self._known[domain] = self._load(domain)
+        known = self._known[domain]
+        if not known:
+            msg = f"The domain {domain} has no issuing CA yet; run `manage.py ca csr` and `ca import`."
+            raise NotFoundError(msg)
+        if not key_id:
+            return max(known.values(), key=lambda one: one.certificate.not_valid_before_utc)
+        if key_id not in known:
+            msg = "The signer holds no issuing CA of that key."
+            raise NotFoundError(msg)
+        return known[key_id]
+
+    def _load(self, domain: str) -> dict[str, rules.Issuer]:
+        found = {}
+        for place in self._places(domain):
+            der = self._vault.read_fact(domain, f"{place}.der")
+            if der is not None:
+                certificate = x509.load_der_x509_certificate(der)
+                url = (self._vault.read_fact(domain, f"{place}.status") or b"").decode()
+                issuer = rules.Issuer(certificate, self._vault.authority(domain, place), url)
+                found[rules.key_id(certificate)] = issuer
+        return found
+
+    def _places(self, domain: str) -> list[str]:
+        return sorted((one for one in self._vault.names(domain) if _PLACE.fullmatch(one)), key=_number)
+
+
+def _number(place: str) -> int:
+    return int(place.partition("-")[2] or 1)
