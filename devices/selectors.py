@@ -9,7 +9,18 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Model, QuerySet
 
-from devices.models import Device, EnrolmentToken, HardwareModel, Incident, Presence, Sample
+from devices.models import (
+    Device,
+    EnrolmentRequest,
+    EnrolmentToken,
+    HardwareIdentity,
+    HardwareModel,
+    Incident,
+    PreRegistration,
+    Presence,
+    Sample,
+    VendorAnchor,
+)
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError, NotFoundError
 
@@ -190,3 +201,30 @@ def _one(rows: QuerySet[_Row], kind: str) -> _Row:
         msg = f"There is no such {kind}."
         raise NotFoundError(msg)
     return found
+
+
+def vendor_anchors(slug: str) -> list[bytes]:
+    """Return the CA certificates (DER) of vendors whose device identities a domain trusts for enrolment."""
+    rows = VendorAnchor.objects.filter(domain__slug=slug, kind="idevid", withdrawn_at__isnull=True)
+    return [bytes(der) for der in rows.order_by("id").values_list("der", flat=True)]
+
+
+def vendors(slug: str) -> QuerySet[VendorAnchor]:
+    """Return the vendors that a domain trusts or has trusted, newest first."""
+    return VendorAnchor.objects.filter(domain__slug=slug).select_related("hardware_model").order_by("-id")
+
+
+def expected(slug: str) -> QuerySet[PreRegistration]:
+    """Return the devices that a domain expects, newest first."""
+    rows = PreRegistration.objects.filter(domain__slug=slug)
+    return rows.select_related("hardware_model", "used_by").order_by("-id")
+
+
+def enrolment_requests(slug: str) -> QuerySet[EnrolmentRequest]:
+    """Return the enrolments that waited or wait for a person, newest first."""
+    return EnrolmentRequest.objects.filter(domain__slug=slug).select_related("hardware_model").order_by("-id")
+
+
+def identities(device: Device) -> list[HardwareIdentity]:
+    """Return the identities in hardware that a device has proved."""
+    return list(HardwareIdentity.objects.filter(device=device).order_by("id"))

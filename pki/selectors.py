@@ -6,7 +6,7 @@ from cryptography import x509
 from django.db.models import Exists, OuterRef, QuerySet
 
 from pki.kernel.errors import NotFoundError
-from pki.models import Authority, Certificate, CrlShard, LedgerEntry, LedgerHead, TrustDomain
+from pki.models import Authority, Certificate, CertificateProfile, CrlShard, LedgerEntry, LedgerHead, TrustDomain
 
 
 def domain(slug: str) -> TrustDomain:
@@ -61,7 +61,17 @@ def certificates_of(slug: str, subject_key: str) -> list[Certificate]:
 
 def authorities(slug: str) -> list[Authority]:
     """Return a domain's CA certificates, roots first."""
-    return list(Authority.objects.filter(domain__slug=slug).order_by("-kind", "id"))
+    return list(authority_rows(slug).order_by("-kind", "id"))
+
+
+def authority_rows(slug: str) -> QuerySet[Authority]:
+    """Return a domain's CA certificates."""
+    return Authority.objects.filter(domain__slug=slug).order_by("id")
+
+
+def profiles(slug: str) -> QuerySet[CertificateProfile]:
+    """Return the certificate profiles that a domain has defined."""
+    return CertificateProfile.objects.filter(domain__slug=slug).order_by("name")
 
 
 def anchors(slug: str) -> list[x509.Certificate]:

@@ -1,5 +1,12 @@
 """Tables of the devices floor: the registry, and the telemetry database."""
 
+from devices.models.identity import (
+    EnrolmentRequest,
+    HardwareIdentity,
+    PreRegistration,
+    TpmChallenge,
+    VendorAnchor,
+)
 from devices.models.incidents import Incident
 from devices.models.registry import Device, EnrolmentToken, HardwareModel, Twin
 from devices.models.telemetry import BatchSeen, DriftState, Observation, Presence, Sample
@@ -8,11 +15,16 @@ __all__ = [
     "BatchSeen",
     "Device",
     "DriftState",
+    "EnrolmentRequest",
     "EnrolmentToken",
+    "HardwareIdentity",
     "HardwareModel",
     "Incident",
     "Observation",
+    "PreRegistration",
     "Presence",
     "Sample",
+    "TpmChallenge",
     "Twin",
+    "VendorAnchor",
 ]

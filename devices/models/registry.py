@@ -36,12 +36,17 @@ class HardwareModel(models.Model):
 
 
 class Device(models.Model):
-    """One device, found by public id or by its name, which is unique in its domain."""
+    """One device, found by public id or by its name, which is unique in its domain.
+
+    ``name``, ``owner``, ``site`` and ``tags`` may tell about people. The ledger holds salted commitments to them only;
+    erasing ``salt`` with them makes those worthless.
+    """
 
     class State(models.TextChoices):
         PENDING = "pending"
         ACTIVE = "active"
         SUSPENDED = "suspended"
+        RETURNED = "returned"
         RETIRED = "retired"
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
@@ -52,9 +57,11 @@ class Device(models.Model):
     quarantined_at = models.DateTimeField(null=True)
     quarantine_reason = models.CharField(max_length=300, blank=True)
     site = models.CharField(max_length=100, blank=True)
+    owner = models.CharField(max_length=200, blank=True)
     tags = models.JSONField(default=list)
     parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
     enrolled_at = models.DateTimeField(null=True)
+    salt = models.BinaryField(default=ids.salt)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:
@@ -104,6 +111,8 @@ class EnrolmentToken(models.Model):
     secret_hash = models.CharField(max_length=64, unique=True)
     hardware_model = models.ForeignKey(HardwareModel, models.PROTECT, related_name="+")
     device_name = models.CharField(max_length=100, blank=True)
+    profile = models.CharField(max_length=40, default="device")
+    replaces = models.BooleanField(default=False)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True)
     used_by = models.ForeignKey(Device, models.PROTECT, null=True, related_name="+")

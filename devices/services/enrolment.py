@@ -1,129 +1,210 @@
-"""Enrol a device: one token, one key, one certificate; and renew it later."""
+"""Enrol a device: one proof, one key, one certificate; and renew it later."""
 
 import hashlib
 import logging
 from dataclasses import dataclass
 
 from cryptography import x509 as crypto_x509
-from cryptography.x509.oid import NameOID
 from django.db import transaction
 
 from devices.errors import TokenError
-from devices.models import Device, EnrolmentToken, HardwareModel, Twin
-from devices.services import tokens
+from devices.models import Device, HardwareIdentity, Twin
+from devices.proofs import idevid, preregistered, token, tpm
+from devices.proofs.claim import Claim, Shown, wished_name
+from devices.services import approvals
 from pki import x509
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
-from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.errors import ConflictError, DeniedError, InvalidError, PendingError, UnauthenticatedError
 from pki.models import Certificate, TrustDomain
-from pki.selectors import certificate_by_fingerprint, certificates_of
-from pki.services import certificates, journal, ledger
+from pki.profiles import ALL_KEY_TYPES, Profile
+from pki.selectors import certificates_of
+from pki.services import certificates, journal, ledger, profiles
 
 _logger = logging.getLogger(__name__)
-_REFUSAL = "The enrolment token is not valid for this request. Ask the operator for a new one."
+_FREE = frozenset({Device.State.PENDING, Device.State.RETURNED})
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """What an enrolment yields."""
+    """What an enrolment yields; ``key`` (PKCS#8, DER) only where the signer made it."""
 
     device: Device
     certificate: Certificate
+    key: bytes = b""
 
 
-def enrol(*, domain: str, secret: str, csr: bytes, via: str, request_id: str = "") -> Enrolled:
-    """Enrol the holder of a one-time token under the key of its certificate request.
+def enrol(*, domain: str, csr: bytes, via: str, shown: Shown, request_id: str = "") -> Enrolled:
+    """Enrol whoever proves to be expected, under the key of the certificate request.
 
-    The same token with the same key again returns the same certificate: an answer may get lost.
+    The same proof with the same key again returns the same certificate: an answer may get lost.
 
     Args:
         domain: slug, as the door resolved it.
-        secret: the token.
-        csr: PKCS#10 in DER; the common name is the wished device name when the token leaves it open.
+        csr: PKCS#10 in DER; the common name is the wished device name when the proof leaves it open.
         via: the dialect, for the ledger.
+        shown: what the device shows besides the request.
         request_id: ties the log together.
 
     Raises:
-        TokenError: unknown, used, expired, withdrawn, or for another name; one sentence for all.
+        UnauthenticatedError: nothing that was shown proves anything here (TokenError for a token).
+        PendingError: a person has to approve it; ask again the same way.
+        DeniedError: a person refused it, or the profile demands another proof.
         CsrError: the request is malformed or not signed by its own key.
     """
-    parsed = x509.parse_csr(csr)
+    parsed = x509.parse_csr(csr, ALL_KEY_TYPES)
     spki = x509.spki_sha256(x509.csr_key(parsed))
     with transaction.atomic():
-        token = _token(domain, secret)
-        if token.used_at:
-            return _again(token, spki)
-        name = _name(token, parsed)
-        device = _device(token, name)
-        actor = actors.device(domain, device.key, via=via, request_id=request_id)
-        certificate = certificates.issue_device(actor=actor, csr=csr, device_key=device.key, device_name=device.name)
-        _use(token, device, spki)
-        _remember(token, device, certificate)
-        ledger.record(actor=actor, action="device.enrolled", thing=("device", device.key), detail={"name": device.name})
-    return Enrolled(device, certificate)
+        claim = _claim(domain, shown, parsed, spki)
+        if claim.done:
+            return _again(claim, domain, spki)
+        wanted = _profile(domain, claim, shown.profile)
+        x509.parse_csr(csr, wanted.key_types)
+        why = claim.why_approval or ("the profile wants it" if wanted.approval else "")
+        waiting = approvals.ask(domain=domain, claim=claim, spki=spki, why=why) if why else None
+        if waiting is None:
+            return _enrol(domain, claim, csr, wanted, actors.device(domain, "", via=via, request_id=request_id))
+    # Outside the transaction, so that the request is kept.
+    raise PendingError(approvals.WAIT, retry_after=waiting)
+
+
+def keygen(*, domain: str, csr: bytes, via: str, shown: Shown, request_id: str = "") -> Enrolled:
+    """Enrol a device whose key the signer makes and returns this once; nobody keeps it.
+
+    The request gives the name only; it must still be signed by the key inside, so that nobody replays another's.
+
+    Raises:
+        DeniedError: the profile does not permit it, or a person would have to approve it first.
+        TokenError: the proof was used; an answer that got lost cannot be repeated, because the key is gone.
+    """
+    parsed = x509.parse_csr(csr, ALL_KEY_TYPES)
+    with transaction.atomic():
+        claim = _claim(domain, shown, parsed, "")
+        if claim.done:
+            raise TokenError(token.REFUSAL)
+        wanted = _profile(domain, claim, shown.profile)
+        if not wanted.server_keygen or wanted.approval or claim.why_approval:
+            msg = f"The profile {wanted.name} does not let the server make keys; let the device make its own."
+            raise DeniedError(msg)
+        anybody = actors.device(domain, "", via=via, request_id=request_id)
+        return _enrol(domain, claim, b"", wanted, anybody)
 
 
 def reenrol(*, actor: Actor, device: Device, csr: bytes, current: Certificate) -> Certificate:
     """Renew or re-key: a new certificate for the same device, in the lineage of the one shown.
 
+    The same certificate with the same key again returns the same answer.
+
     Raises:
         CsrError: malformed, or not signed by its own key.
+        InvalidError: the request names somebody else.
     """
     actor.require_device(device.key)
-    x509.parse_csr(csr)
+    profile = profiles.of(actor.domain, current.profile_name)
+    parsed = x509.parse_csr(csr, profile.key_types)
+    if (wished := wished_name(parsed)) and wished != device.name:
+        msg = f"The request names {wished[:64]!r}, the certificate shown is of {device.name!r}."
+        raise InvalidError(msg)
     if device.state != Device.State.ACTIVE:
         msg = "Only an active device renews its certificate."
         raise ConflictError(msg)
-    certificate = certificates.issue_device(
-        actor=actor, csr=csr, device_key=device.key, device_name=device.name, renewed_from=current
-    )
-    journal.append("issued", domain=actor.domain, device=device.key, der=bytes(certificate.der).hex())
+    with transaction.atomic():
+        # The row is locked, so that a request sent twice at once gets one certificate.
+        Device.objects.select_for_update().get(pk=device.pk)
+        if (done := _successor(current, x509.spki_sha256(x509.csr_key(parsed)))) is not None:
+            return done
+        certificate = certificates.issue_device(
+            actor=actor,
+            csr=csr,
+            device_key=device.key,
+            device_name=device.name,
+            renewed_from=current,
+            profile=profile,
+        ).certificate
+        journal.append(
+            "issued",
+            domain=actor.domain,
+            device=device.key,
+            der=bytes(certificate.der).hex(),
+            profile=profile.name,
+            parent=current.fingerprint,
+        )
     return certificate
 
 
-def _token(domain: str, secret: str) -> EnrolmentToken:
-    rows = EnrolmentToken.objects.select_for_update(of=("self",)).select_related("hardware_model", "used_by", "domain")
-    # The look-up is by the hash of 256 random bits, so its timing tells nothing about the secret.
-    token = rows.filter(secret_hash=tokens.secret_hash(secret[:200]), domain__slug=domain).first()
-    cause = "unknown" if token is None else token.state
-    if token is None or cause in {"withdrawn", "expired"}:
-        _logger.warning("an enrolment was refused", extra={"cause": cause, "trust_domain": domain})
-        raise TokenError(_REFUSAL)
-    return token
+def _successor(current: Certificate, spki: str) -> Certificate | None:
+    rows = Certificate.objects.filter(renewed_from=current, spki_sha256=spki, revoked_at__isnull=True)
+    return rows.filter(not_after__gt=clock.now()).order_by("-id").first()
 
 
-def _again(token: EnrolmentToken, spki: str) -> Enrolled:
-    if token.used_by is None or token.used_spki != spki:
-        _logger.warning("an enrolment was refused", extra={"cause": "used", "token": str(token.public_id)})
-        raise TokenError(_REFUSAL)
-    for certificate in certificates_of(token.domain.slug, token.used_by.key):
-        if certificate.spki_sha256 == spki and certificate.revoked_at is None:
-            return Enrolled(token.used_by, certificate)
-    raise TokenError(_REFUSAL)
+def _claim(domain: str, shown: Shown, csr: crypto_x509.CertificateSigningRequest, spki: str) -> Claim:
+    """Return who the device proves to be, by the strongest proof that it shows."""
+    if shown.tpm is not None:
+        return tpm.claim(domain, shown.tpm, csr)
+    if shown.secret:
+        return token.claim(domain, shown.secret, csr)
+    if (expected := preregistered.claim(domain, spki, csr)) is not None:
+        return expected
+    if shown.certificate:
+        return idevid.claim(domain, shown.certificate, csr)
+    raise UnauthenticatedError(preregistered.REFUSAL)
 
 
-def _name(token: EnrolmentToken, csr: crypto_x509.CertificateSigningRequest) -> str:
-    wished = [str(one.value) for one in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if token.device_name and wished and wished[0] != token.device_name:
-        _logger.warning("an enrolment was refused", extra={"cause": "name", "token": str(token.public_id)})
-        raise TokenError(_REFUSAL)
-    name = token.device_name or (wished[0] if wished else "")
-    if not name:
-        msg = "Put the device's name into the request's common name; the token leaves it open."
-        raise InvalidError(msg)
-    tokens.check_name(name)
-    return name
+def _profile(domain: str, claim: Claim, asked: str) -> Profile:
+    if asked and asked != claim.profile:
+        msg = f"The proof permits the profile {claim.profile}, not {asked[:40]}."
+        raise DeniedError(msg)
+    found = profiles.of(domain, claim.profile)
+    if found.proofs and claim.kind not in found.proofs:
+        msg = f"The profile {found.name} demands one of: {', '.join(sorted(found.proofs))}."
+        raise DeniedError(msg)
+    return found
 
 
-def _device(token: EnrolmentToken, name: str) -> Device:
-    """Return the device to enrol: registered before, or new; never one that lives already."""
-    device, _ = Device.objects.get_or_create(
-        domain=token.domain, name=name, defaults={"hardware_model": token.hardware_model}
+def _enrol(domain: str, claim: Claim, csr: bytes, profile: Profile, anybody: Actor) -> Enrolled:
+    device = _device(domain, claim)
+    actor = actors.device(domain, device.key, via=anybody.via, request_id=anybody.request_id)
+    if claim.replaces:
+        _retire_board(device)
+    issued = certificates.issue_device(
+        actor=actor, csr=csr, device_key=device.key, device_name=device.name, profile=profile
     )
-    if device.state != Device.State.PENDING or device.hardware_model_id != token.hardware_model_id:
+    certificate = issued.certificate
+    claim.use(device, certificate.spki_sha256)
+    _bind(claim, device)
+    _remember(claim, device, certificate)
+    detail = {"proof": claim.kind, "name": commitment(device, device.name)}
+    ledger.record(actor=actor, action="device.enrolled", thing=("device", device.key), detail=detail)
+    return Enrolled(device, certificate, issued.key)
+
+
+def commitment(device: Device, value: str) -> str:
+    """Return what the ledger keeps of a device's personal data: worthless to all once the salt is erased."""
+    return hashlib.sha256(b"muster-commitment\x00" + bytes(device.salt) + value.encode()).hexdigest()
+
+
+def _again(claim: Claim, domain: str, spki: str) -> Enrolled:
+    assert claim.done is not None  # noqa: S101  because the caller has looked; this tells the type checker
+    device, used_spki = claim.done
+    if used_spki == spki:
+        for certificate in certificates_of(domain, device.key):
+            if certificate.spki_sha256 == spki and certificate.revoked_at is None:
+                return Enrolled(device, certificate)
+    _logger.warning("an enrolment was refused", extra={"cause": "used", "device": device.key})
+    raise TokenError(token.REFUSAL)
+
+
+def _device(domain: str, claim: Claim) -> Device:
+    """Return the device to enrol: registered before, or new; a living one only for its new board."""
+    row = TrustDomain.objects.get(slug=domain)
+    device, _ = Device.objects.get_or_create(
+        domain=row, name=claim.name, defaults={"hardware_model": claim.hardware_model}
+    )
+    free = device.state in _FREE or (claim.replaces and device.state != Device.State.RETIRED)
+    if not free or device.hardware_model_id != claim.hardware_model.pk:
         _logger.warning("an enrolment was refused", extra={"cause": "name taken", "device": device.key})
-        raise TokenError(_REFUSAL)
+        raise TokenError(token.REFUSAL)
     device.state = Device.State.ACTIVE
     device.enrolled_at = clock.now()
     device.save(update_fields=["state", "enrolled_at"])
@@ -131,65 +212,53 @@ def _device(token: EnrolmentToken, name: str) -> Device:
     return device
 
 
-def _use(token: EnrolmentToken, device: Device, spki: str) -> None:
-    token.used_at = clock.now()
-    token.used_by = device
-    token.used_spki = spki
-    token.save(update_fields=["used_at", "used_by", "used_spki"])
+def _retire_board(device: Device) -> None:
+    """Take everything from the old board: its certificates and its identities in hardware."""
+    guard = actors.system(device.domain.slug, "board-replacement")
+    for one in certificates_of(device.domain.slug, device.key):
+        if one.revoked_at is None:
+            certificates.revoke(actor=guard, fingerprint=one.fingerprint, reason="superseded")
+    HardwareIdentity.objects.filter(device=device).delete()
+    ledger.record(actor=guard, action="device.board-replaced", thing=("device", device.key))
 
 
-def _remember(token: EnrolmentToken, device: Device, certificate: Certificate) -> None:
-    """Write the facts outside the database; if the commit fails the token is lost, never revived."""
+def _bind(claim: Claim, device: Device) -> None:
+    """Bind an identity in hardware to the device; one identity is one device for ever.
+
+    Raises:
+        ConflictError: another device has it: a serial number was copied, or a board sits in another device.
+    """
+    if claim.identity is None:
+        return
+    one = claim.identity
+    rows = HardwareIdentity.objects.filter(domain=device.domain, kind=one.kind, key=one.key)
+    if (other := rows.exclude(device=device).select_related("device").first()) is not None:
+        _logger.warning("an identity was shown twice", extra={"device": device.key, "other": other.device.key})
+        msg = "Another device has this hardware identity already; retire that one first, or find out who copied it."
+        raise ConflictError(msg)
+    facts = {"vendor": one.vendor, "serial": one.serial, "facts": one.facts, "verified_at": clock.now()}
+    HardwareIdentity.objects.update_or_create(
+        domain=device.domain, kind=one.kind, key=one.key, defaults={"device": device, **facts}
+    )
+
+
+def _remember(claim: Claim, device: Device, certificate: Certificate) -> None:
+    """Write the facts outside the database; if the commit fails the proof is lost, never revived."""
+    model = device.hardware_model
     journal.append(
         "enrolled",
-        domain=token.domain.slug,
-        token=token.secret_hash,
+        domain=device.domain.slug,
+        token=claim.journal.get("token", ""),
         device=device.key,
         name=device.name,
-        hardware=str(device.hardware_model.class_id),
-        der=bytes(certificate.der).hex(),
-    )
-
-
-def apply_enrolled(fact: dict[str, str]) -> bool:
-    """Apply an enrolment from the journal to a restored database: token used, device and certificate back."""
-    domain = TrustDomain.objects.get(slug=fact["domain"])
-    with transaction.atomic():
-        device = Device.objects.filter(domain=domain, public_id=fact["device"]).first()
-        token = EnrolmentToken.objects.filter(secret_hash=fact["token"], used_at__isnull=True).first()
-        known = _known(fact["der"])
-        if device and not token and known:
-            return False
-        device = device or _bring_back(domain, fact)
-        certificate = known or certificates.keep(domain=domain, der=bytes.fromhex(fact["der"]))
-        if token:
-            _use(token, device, certificate.spki_sha256)
-    return True
-
-
-def apply_issued(fact: dict[str, str]) -> bool:
-    """Bring back a renewed certificate that a restored database does not know."""
-    if _known(fact["der"]):
-        return False
-    certificates.keep(domain=TrustDomain.objects.get(slug=fact["domain"]), der=bytes.fromhex(fact["der"]))
-    return True
-
-
-def _known(der: str) -> Certificate | None:
-    return certificate_by_fingerprint(hashlib.sha256(bytes.fromhex(der)).hexdigest())
-
-
-def _bring_back(domain: TrustDomain, fact: dict[str, str]) -> Device:
-    hardware = HardwareModel.objects.get(domain=domain, class_id=fact["hardware"])
-    device, _ = Device.objects.update_or_create(
-        domain=domain,
-        name=fact["name"],
-        defaults={
-            "public_id": fact["device"],
-            "hardware_model": hardware,
-            "state": Device.State.ACTIVE,
-            "enrolled_at": clock.now(),
+        hardware=str(model.class_id),
+        model={
+            "name": model.name,
+            "vendor": model.vendor,
+            "vendor_id": str(model.vendor_id),
+            "flash_model": model.flash_model,
+            "arena": model.arena,
         },
+        der=bytes(certificate.der).hex(),
+        profile=certificate.profile_name,
     )
-    Twin.objects.get_or_create(device=device)
-    return device

@@ -1,30 +1,26 @@
 """Make and withdraw one-time enrolment tokens."""
 
-import hashlib
 import secrets
 from datetime import timedelta
 
 from django.db import transaction
 
-from devices.models import EnrolmentToken, HardwareModel
+from devices.models import Device, EnrolmentToken, HardwareModel
+from devices.names import check_name, secret_hash
 from devices.selectors import token as token_of
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.profiles import DEVICE
 from pki.selectors import domain as domain_of
-from pki.services import ledger
+from pki.services import ledger, profiles
 
 PREFIX = "met_"
 MAX_DAYS = 365
 
 
-def secret_hash(secret: str) -> str:
-    """Return what is stored of a token: 256 random bits need no slow hash."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
 def create(
-    *, actor: Actor, hardware_model: HardwareModel, device_name: str = "", days: int = 7
+    *, actor: Actor, hardware_model: HardwareModel, device_name: str = "", days: int = 7, profile: str = DEVICE.name
 ) -> tuple[EnrolmentToken, str]:
     """Make a token and return it with its secret, which is shown this once.
 
@@ -33,12 +29,41 @@ def create(
         hardware_model: the only kind of device that it enrols.
         device_name: the only name under which it enrols; empty leaves the name to the request.
         days: how long it lives.
+        profile: of the certificate that the device gets.
     """
     actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
     if not 0 < days <= MAX_DAYS:
         msg = f"A token lives between 1 and {MAX_DAYS} days."
         raise InvalidError(msg)
     check_name(device_name, empty=True)
+    profiles.of(actor.domain, profile)
+    return _make(actor, hardware_model, device_name, days, profile=profile)
+
+
+def replace_board(*, actor: Actor, device: Device, days: int = 7) -> tuple[EnrolmentToken, str]:
+    """Make a token by which a new board takes a device's place: same device, new key.
+
+    The new board waits for approval; when it is enrolled, the old one's certificates are revoked.
+
+    Raises:
+        ConflictError: the device is out of service for good.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    if device.state == Device.State.RETIRED:
+        msg = "A retired device gets no new board; enrol it under another name."
+        raise ConflictError(msg)
+    return _make(actor, device.hardware_model, device.name, days, replaces=True)
+
+
+def _make(
+    actor: Actor,
+    hardware_model: HardwareModel,
+    device_name: str,
+    days: int,
+    *,
+    profile: str = DEVICE.name,
+    replaces: bool = False,
+) -> tuple[EnrolmentToken, str]:
     secret = PREFIX + secrets.token_urlsafe(32)
     with transaction.atomic():
         token = EnrolmentToken.objects.create(
@@ -46,10 +71,12 @@ def create(
             secret_hash=secret_hash(secret),
             hardware_model=hardware_model,
             device_name=device_name,
+            profile=profile,
+            replaces=replaces,
             expires_at=clock.now() + timedelta(days=days),
             created_by=f"{actor.kind}:{actor.key}",
         )
-        detail = {"hardware": hardware_model.name, "device": device_name}
+        detail = {"hardware": hardware_model.name, "profile": profile, "replaces": replaces}
         ledger.record(actor=actor, action="token.created", thing=("token", token.public_id), detail=detail)
     return token, secret
 
@@ -67,15 +94,3 @@ def withdraw(*, actor: Actor, public_id: str) -> EnrolmentToken:
             token.save(update_fields=["withdrawn_at"])
             ledger.record(actor=actor, action="token.withdrawn", thing=("token", token.public_id))
     return token
-
-
-def check_name(name: str, *, empty: bool = False) -> None:
-    """Refuse a device name that could not stand in a URL, a certificate or a path.
-
-    Raises:
-        InvalidError: it says what a name may hold.
-    """
-    allowed = all(char.isascii() and (char.isalnum() or char in "-_.") for char in name)
-    if len(name) > 64 or not allowed or (not name and not empty) or name.startswith("."):  # noqa: PLR2004  because a common name has 64
-        msg = "A device name holds 1 to 64 letters, digits, hyphens, dots and underscores."
-        raise InvalidError(msg)

@@ -8,12 +8,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from fleet.agent.errors import RefusedError
+from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.key import DeviceKey
 from fleet.agent.transport import Transport
 from pki.kernel import files
 
 ROOT = "/.well-known/est"
+ACCEPTED = 202
 PKCS10 = {"Content-Type": "application/pkcs10"}
 
 
@@ -32,7 +33,11 @@ def renew(transport: Transport, key: DeviceKey, name: str, chain: Path) -> None:
 def _obtain(transport: Transport, path: str, key: DeviceKey, name: str, headers: dict[str, str], chain: Path) -> None:
     authorities = _certificates(transport.call("GET", f"{ROOT}/cacerts").body)
     body = base64.b64encode(key.request(name))
-    issued = _certificates(transport.call("POST", path, body, headers).body)
+    answer = transport.call("POST", path, body, headers)
+    if answer.status == ACCEPTED:
+        msg = "the enrolment waits for approval"
+        raise TransportError(msg)
+    issued = _certificates(answer.body)
     if len(issued) != 1:
         msg = "the server answered an enrolment with other than one certificate"
         raise RefusedError(msg)

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from devices import selectors
 from devices.models import Incident
-from devices.services import hardware, incidents, quarantine, registry, tokens
+from devices.services import hardware, incidents, quarantine, registry
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Nothing, Output, ReasonIn, View, read
@@ -51,6 +51,14 @@ class DeviceOut(Output):
     enrolled_at = serializers.DateTimeField(allow_null=True)
     reported = serializers.SerializerMethodField()
     desired = serializers.SerializerMethodField()
+    identities = serializers.SerializerMethodField()
+
+    def get_identities(self, device: Any) -> list[dict[str, Any]]:
+        """Return the identities in hardware that the device has proved."""
+        return [
+            {"kind": one.kind, "vendor": one.vendor, "serial": one.serial, "verified_at": one.verified_at.isoformat()}
+            for one in device.identities.all()
+        ]
 
     def get_reported(self, device: Any) -> dict[str, Any]:
         """Return what the device says it runs."""
@@ -61,34 +69,6 @@ class DeviceOut(Output):
         """Return what the device shall run."""
         twin = getattr(device, "twin", None)
         return dict(twin.desired) if twin else {}
-
-
-class TokenIn(Input):
-    """Enrolment tokens to make: one for each name, or ``count`` nameless ones."""
-
-    hardware = serializers.CharField(max_length=60)
-    devices = serializers.ListField(child=serializers.CharField(max_length=64), max_length=1000, default=list)
-    count = serializers.IntegerField(min_value=1, max_value=1000, default=1)
-    days = serializers.IntegerField(min_value=1, max_value=365, default=7)
-
-
-class TokenOut(Output):
-    """An enrolment token, without its secret."""
-
-    id = serializers.UUIDField(source="public_id")
-    hardware = serializers.CharField(source="hardware_model.name")
-    device = serializers.CharField(source="device_name")
-    state = serializers.CharField()
-    expires_at = serializers.DateTimeField()
-    used_at = serializers.DateTimeField(allow_null=True)
-
-
-class NewTokenOut(Output):
-    """A new enrolment token with its secret, shown this once."""
-
-    id = serializers.CharField()
-    device = serializers.CharField()
-    secret = serializers.CharField()
 
 
 class IncidentOut(Output):
@@ -170,39 +150,6 @@ class DeviceAct(View):
             read(request, Nothing)
             getattr(registry, act)(actor=who, device=device)
         return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
-
-
-class Tokens(View):
-    """Enrolment tokens."""
-
-    @extend_schema(responses=TokenOut(many=True))
-    def get(self, request: Request) -> Response:
-        """List tokens, newest first."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, selectors.tokens(who.domain), TokenOut)
-
-    @extend_schema(request=TokenIn, responses={201: NewTokenOut(many=True)})
-    def post(self, request: Request) -> Response:
-        """Make tokens; their secrets stand in this answer only."""
-        who, given = actor(request), read(request, TokenIn)
-        who.require(Role.SECURITY_OFFICER, Role.OPERATOR)
-        model = selectors.hardware_model(who.domain, given["hardware"])
-        made = []
-        for name in given["devices"] or [""] * given["count"]:
-            token, secret = tokens.create(actor=who, hardware_model=model, device_name=name, days=given["days"])
-            made.append({"id": str(token.public_id), "device": name, "secret": secret})
-        return Response({"results": made}, status=status.HTTP_201_CREATED)
-
-
-class TokenWithdraw(View):
-    """Withdrawal of a token."""
-
-    @extend_schema(request=Nothing, responses=TokenOut)
-    def post(self, request: Request, public_id: str) -> Response:
-        """Make an unused token worthless."""
-        read(request, Nothing)
-        return Response(TokenOut(tokens.withdraw(actor=actor(request), public_id=public_id)).data)
 
 
 class Incidents(View):

@@ -18,6 +18,7 @@ STATUS = {
     "conflict": 409,
     "limited": 429,
     "unavailable": 503,
+    "pending": 202,
 }
 TITLES = {
     400: "The request is malformed",

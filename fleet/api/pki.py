@@ -1,5 +1,7 @@
 """Certificates and the ledger."""
 
+from datetime import timedelta
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -9,8 +11,11 @@ from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Output, View, read
 from pki import selectors
+from pki.kernel import clock
 from pki.kernel.actor import Role
-from pki.services import certificates, ledger_check
+from pki.services import certificates, ledger_check, ledger_proofs, profiles
+
+MOST_DIGITS = 6
 
 
 class CertificateOut(Output):
@@ -30,6 +35,62 @@ class RevokeIn(Input):
     """Why a certificate is revoked."""
 
     reason = serializers.ChoiceField(choices=sorted(certificates.REASONS))
+    lineage = serializers.BooleanField(allow_null=True, default=None)
+
+
+class AuthorityOut(Output):
+    """A CA certificate."""
+
+    id = serializers.UUIDField(source="public_id")
+    kind = serializers.CharField()
+    state = serializers.CharField()
+    name = serializers.CharField()
+    key_id = serializers.CharField()
+    fingerprint = serializers.CharField()
+    not_before = serializers.DateTimeField()
+    not_after = serializers.DateTimeField()
+
+
+class ShardOut(Output):
+    """A published revocation list."""
+
+    authority = serializers.CharField(source="key_id")
+    shard = serializers.IntegerField()
+    number = serializers.IntegerField()
+    held = serializers.IntegerField()
+    dirty = serializers.BooleanField()
+    published_at = serializers.DateTimeField(allow_null=True)
+    next_update = serializers.DateTimeField(allow_null=True)
+
+
+class ProfileIn(Input):
+    """What is to change in a profile; what is not given stays."""
+
+    name = serializers.SlugField(max_length=40)
+    validity_days = serializers.IntegerField(required=False)
+    renewal_days = serializers.IntegerField(required=False)
+    jitter_hours = serializers.IntegerField(required=False)
+    grace_days = serializers.IntegerField(required=False)
+    key_types = serializers.ListField(child=serializers.CharField(max_length=20), required=False)
+    authority = serializers.CharField(max_length=64, required=False, allow_blank=True)
+    proofs = serializers.ListField(child=serializers.CharField(max_length=20), required=False)
+    approval = serializers.BooleanField(required=False)
+    server_keygen = serializers.BooleanField(required=False)
+
+
+class ProfileOut(Output):
+    """A certificate profile."""
+
+    name = serializers.CharField()
+    validity_days = serializers.IntegerField()
+    renewal_days = serializers.IntegerField()
+    jitter_hours = serializers.IntegerField()
+    grace_days = serializers.IntegerField()
+    key_types = serializers.ListField(child=serializers.CharField())
+    authority = serializers.CharField()
+    proofs = serializers.ListField(child=serializers.CharField())
+    approval = serializers.BooleanField()
+    server_keygen = serializers.BooleanField()
 
 
 class EntryOut(Output):
@@ -72,10 +133,12 @@ class Certificates(View):
 
     @extend_schema(responses=CertificateOut(many=True))
     def get(self, request: Request) -> Response:
-        """List certificates, newest first; filter by ``device``."""
+        """List certificates, newest first; filters: ``device``, ``expiring`` within days, no successor."""
         who = actor(request)
         who.require(Role.VIEWER)
         rows = selectors.certificates(who.domain)
+        if (days := request.query_params.get("expiring", "")).isdecimal() and len(days) < MOST_DIGITS:
+            rows = selectors.expiring(who.domain, clock.now(), clock.now() + timedelta(days=int(days)))
         if device := request.query_params.get("device"):
             rows = rows.filter(subject_key=device)
         return paging.page(request, rows, CertificateOut)
@@ -88,8 +151,59 @@ class CertificateRevoke(View):
     def post(self, request: Request, fingerprint: str) -> Response:
         """Revoke a certificate for good."""
         given = read(request, RevokeIn)
-        done = certificates.revoke(actor=actor(request), fingerprint=fingerprint, reason=given["reason"])
+        done = certificates.revoke(actor=actor(request), fingerprint=fingerprint, **given)
         return Response(CertificateOut(done).data)
+
+
+class CertificateLineage(View):
+    """What was renewed from a certificate."""
+
+    @extend_schema(responses=CertificateOut(many=True))
+    def get(self, request: Request, fingerprint: str) -> Response:
+        """List what a revocation with ``lineage`` would take along, oldest first: a preview."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        rows = certificates.descendants(selectors.certificate(who.domain, fingerprint))
+        return Response({"results": CertificateOut(rows, many=True).data, "next": None})
+
+
+class Authorities(View):
+    """The CA certificates of the domain."""
+
+    @extend_schema(responses=AuthorityOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List roots, issuing CAs and the links of a rollover."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, selectors.authority_rows(who.domain), AuthorityOut)
+
+
+class Crls(View):
+    """The revocation lists of the domain."""
+
+    @extend_schema(responses=ShardOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List the lists: number, entries, freshness."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, selectors.crl_shards(who.domain), ShardOut)
+
+
+class Profiles(View):
+    """Certificate profiles."""
+
+    @extend_schema(responses=ProfileOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List the profiles that were defined; ``device`` has its defaults until it is."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, selectors.profiles(who.domain), ProfileOut)
+
+    @extend_schema(request=ProfileIn, responses=ProfileOut)
+    def post(self, request: Request) -> Response:
+        """Define a profile, or change what is given of one."""
+        row = profiles.define(actor=actor(request), **read(request, ProfileIn))
+        return Response(ProfileOut(row).data)
 
 
 class Ledger(View):
@@ -128,3 +242,40 @@ class LedgerVerify(View):
         """Recompute the tree and compare it with every head, in the database and outside it."""
         report = ledger_check.verify(actor=actor(request))
         return Response(VerifyOut(report).data)
+
+
+class InclusionOut(Output):
+    """A proof that an entry stands in the newest signed tree."""
+
+    leaf = serializers.JSONField()
+    index = serializers.IntegerField()
+    size = serializers.IntegerField()
+    root_hash = serializers.CharField(source="root")
+    path = serializers.ListField(child=serializers.CharField())
+
+
+class ConsistencyOut(Output):
+    """A proof that the newest signed tree only adds to an older one."""
+
+    old_size = serializers.IntegerField()
+    new_size = serializers.IntegerField()
+    new_root = serializers.CharField()
+    path = serializers.ListField(child=serializers.CharField())
+
+
+class LedgerInclusion(View):
+    """Proof of one entry."""
+
+    @extend_schema(responses=InclusionOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return the path from an entry to the root that the newest head signs."""
+        return Response(InclusionOut(ledger_proofs.inclusion(actor=actor(request), entry=public_id)).data)
+
+
+class LedgerConsistency(View):
+    """Proof of growth."""
+
+    @extend_schema(responses=ConsistencyOut)
+    def get(self, request: Request, old: str) -> Response:
+        """Return what shows that the newest tree only adds to the one of so many entries."""
+        return Response(ConsistencyOut(ledger_proofs.consistency(actor=actor(request), old=int(old))).data)

@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from fleet.api import devices, ota, people, pki
+from fleet.api import devices, enrolment, ota, people, pki
 
 ID = r"(?P<public_id>[0-9a-f-]{36})"
 
@@ -16,15 +16,27 @@ urlpatterns = [
     path("devices", devices.Devices.as_view()),
     re_path(rf"^devices/{ID}$", devices.Device.as_view()),
     re_path(rf"^devices/{ID}/(?P<act>quarantine|release|suspend|resume|retire)$", devices.DeviceAct.as_view()),
-    path("enrolment-tokens", devices.Tokens.as_view()),
-    re_path(rf"^enrolment-tokens/{ID}/withdraw$", devices.TokenWithdraw.as_view()),
+    re_path(rf"^devices/{ID}/board$", enrolment.Board.as_view()),
+    path("enrolment-tokens", enrolment.Tokens.as_view()),
+    re_path(rf"^enrolment-tokens/{ID}/withdraw$", enrolment.TokenWithdraw.as_view()),
+    path("enrolment-requests", enrolment.Waiting.as_view()),
+    re_path(rf"^enrolment-requests/{ID}/(?P<act>approve|deny)$", enrolment.Decide.as_view()),
+    path("expected-devices", enrolment.Expected.as_view()),
+    path("vendors", enrolment.Vendors.as_view()),
+    re_path(rf"^vendors/{ID}/distrust$", enrolment.VendorDistrust.as_view()),
     path("incidents", devices.Incidents.as_view()),
     re_path(rf"^incidents/{ID}$", devices.IncidentView.as_view()),
     re_path(rf"^incidents/{ID}/close$", devices.IncidentClose.as_view()),
     path("certificates", pki.Certificates.as_view()),
     re_path(r"^certificates/(?P<fingerprint>[0-9a-fA-F]{64})/revoke$", pki.CertificateRevoke.as_view()),
+    re_path(r"^certificates/(?P<fingerprint>[0-9a-fA-F]{64})/lineage$", pki.CertificateLineage.as_view()),
+    path("certificate-profiles", pki.Profiles.as_view()),
+    path("authorities", pki.Authorities.as_view()),
+    path("crls", pki.Crls.as_view()),
     path("ledger", pki.Ledger.as_view()),
     path("ledger/head", pki.LedgerHead.as_view()),
+    re_path(rf"^ledger/{ID}/inclusion$", pki.LedgerInclusion.as_view()),
+    re_path(r"^ledger/consistency/(?P<old>[0-9]{1,15})$", pki.LedgerConsistency.as_view()),
     path("ledger/verify", pki.LedgerVerify.as_view()),
     path("trust-keys", ota.TrustKeys.as_view()),
     path("bundles", ota.Bundles.as_view()),

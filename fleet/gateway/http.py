@@ -23,7 +23,11 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-DIALECTS = ((native.dialect, codec.refusal), (est.dialect, est.render), (ddi.dialect, ddi.render))
+DIALECTS = (
+    (native.dialect, codec.refusal),
+    (est.dialect, est.render),
+    (ddi.dialect, ddi.render),
+)
 THREADS = 4
 MOST_WAITING = 512
 BODY_SECONDS = 30
@@ -134,7 +138,7 @@ def _request(scope: Scope, body: bytes) -> Request:
     client = scope.get("client") or ("", 0)
     authority = headers.get("host", "")
     return Request(
-        peer=Peer(tls.get("fingerprint", ""), tls.get("certificate", b""), client[0]),
+        peer=Peer(tls.get("fingerprint", ""), tls.get("certificate", b""), client[0], tls.get("binding", b"")),
         method=scope["method"],
         path=scope["path"],
         host=authority.rsplit(":", 1)[0].strip("[]"),

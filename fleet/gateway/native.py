@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fleet.gateway import codec, identity
 from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Outcome, Reply, Request
-from fleet.gateway.resources import blob, director, metadata, poll, report, telemetry, time
+from fleet.gateway.resources import blob, director, enrol, metadata, poll, report, telemetry, time
 from pki.kernel.errors import DeniedError
 
 Resource = Callable[[Request, Identified], Reply]
@@ -43,6 +43,8 @@ def dialect(request: Request) -> Reply | None:
     parts = request.path.split("/", 3)
     if len(parts) < 3 or parts[1] != "v1":  # noqa: PLR2004  because a path has a root, a version and a name
         return None
+    if parts[2] == "enrol":
+        return enrol.handle(request, identity.domain_by_host(request.host))
     entry = RESOURCES.get(parts[2])
     if entry is None:
         return Reply(Outcome.NOT_FOUND, b"", codec.CBOR)

@@ -17,6 +17,7 @@ class Outcome(Enum):
 
     OK = 200
     CREATED = 201
+    ACCEPTED = 202
     NO_CONTENT = 204
     INVALID = 400
     UNAUTHENTICATED = 401
@@ -38,6 +39,7 @@ BY_KIND = {
     "conflict": Outcome.CONFLICT,
     "limited": Outcome.LIMITED,
     "unavailable": Outcome.UNAVAILABLE,
+    "pending": Outcome.ACCEPTED,
 }
 
 
@@ -49,11 +51,13 @@ class Peer:
         fingerprint: hex SHA-256 of the leaf certificate, or empty.
         certificate: the leaf in DER, or empty.
         address: network address.
+        binding: tls-unique of the connection (RFC 5929); empty in TLS 1.3, which has none.
     """
 
     fingerprint: str = ""
     certificate: bytes = b""
     address: str = ""
+    binding: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@
   + UnauthenticatedError  nobody trustworthy asked
   + LimitedError          too much, too fast, too large for now
   + UnavailableError      a part that is needed does not answer
+  + PendingError          accepted, but a person has to approve it first; ask again the same way
 
 Each floor subclasses these in its own ``errors.py``. A door maps ``kind`` to its status code; no error
 knows HTTP or CoAP.
@@ -72,3 +73,9 @@ class UnavailableError(DomainError):
     """A part that the act needs does not answer; trying again later may help."""
 
     kind = "unavailable"
+
+
+class PendingError(DomainError):
+    """The request waits for a person; ``retry_after`` in the context says in how many seconds to ask again."""
+
+    kind = "pending"

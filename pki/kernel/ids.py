@@ -13,3 +13,8 @@ def uuid7() -> uuid.UUID:
     low = secrets.randbits(62)
     value = (milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low
     return uuid.UUID(int=value)
+
+
+def salt() -> bytes:
+    """Return 16 random bytes that keep a commitment from being guessed."""
+    return secrets.token_bytes(16)

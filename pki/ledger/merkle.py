@@ -27,9 +27,14 @@ def root(leaves: Sequence[bytes]) -> bytes:
 class Frontier:
     """The right edge of a growing tree: enough to add leaves and to know the root, in O(log n) memory."""
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._stack: list[tuple[int, bytes]] = []
+    def __init__(self, stack: Sequence[tuple[int, bytes]] = ()) -> None:
+        self._stack: list[tuple[int, bytes]] = list(stack)
+        self.size = sum(1 << height for height, _ in self._stack)
+
+    @property
+    def stack(self) -> tuple[tuple[int, bytes], ...]:
+        """Return (height, hash) of the complete subtrees, largest first: all that has to be kept."""
+        return tuple(self._stack)
 
     def add(self, leaf_hash: bytes) -> None:
         """Add the hash of the next leaf."""

@@ -2,7 +2,7 @@
 
 from pki.models.authorities import Authority, Certificate
 from pki.models.domains import MonotoneNumber, TrustDomain
-from pki.models.ledger import LedgerEntry, LedgerHead, LedgerOrder
+from pki.models.ledger import LedgerEdge, LedgerEntry, LedgerHead, LedgerNode, LedgerOrder
 from pki.models.profiles import CertificateProfile
 from pki.models.revocation import CrlShard, RevokedEntry
 
@@ -11,8 +11,10 @@ __all__ = [
     "Certificate",
     "CertificateProfile",
     "CrlShard",
+    "LedgerEdge",
     "LedgerEntry",
     "LedgerHead",
+    "LedgerNode",
     "LedgerOrder",
     "MonotoneNumber",
     "RevokedEntry",

@@ -59,3 +59,32 @@ class LedgerHead(models.Model):
 
     def __str__(self) -> str:
         return f"{self.size} {self.root_hash[:12]}"
+
+
+class LedgerEdge(models.Model):
+    """The tree's right edge ([height, hash] each) at the newest head, from which the next one goes on.
+
+    A table of its own: a change of the ledger's tables would take their triggers away on SQLite.
+    """
+
+    domain = models.OneToOneField(TrustDomain, models.PROTECT, related_name="+")
+    size = models.BigIntegerField()
+    frontier = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"{self.size}"
+
+
+class LedgerNode(models.Model):
+    """The hash of a complete subtree of 2^level leaves; kept for some levels, so that proofs need few leaves."""
+
+    domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
+    level = models.SmallIntegerField()
+    index = models.BigIntegerField()
+    hash = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["domain", "level", "index"], name="one_node_a_place")]
+
+    def __str__(self) -> str:
+        return f"{self.level}/{self.index}"

@@ -1,5 +1,6 @@
 """Issue and revoke device certificates, and say whether one may be believed now."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -32,6 +33,14 @@ class Standing(StrEnum):
     REVOKED = "revoked"
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate, and its key (PKCS#8, DER) when the signer made it; nobody keeps that."""
+
+    certificate: Certificate
+    key: bytes = b""
+
+
 def issue_device(
     *,
     actor: Actor,
@@ -40,12 +49,12 @@ def issue_device(
     device_name: str,
     renewed_from: Certificate | None = None,
     profile: Profile = DEVICE,
-) -> Certificate:
+) -> Issued:
     """Let the signer issue a certificate for a device, and keep it with its ledger entry.
 
     Args:
         actor: the enrolling device or the system; the caller has checked that it may.
-        csr: PKCS#10 request in DER; only its key is used.
+        csr: PKCS#10 request in DER; only its key is used. Empty: the signer makes a key.
         device_key: the device's public id.
         device_name: for people.
         renewed_from: the certificate that this one follows.
@@ -53,7 +62,7 @@ def issue_device(
     """
     with transaction.atomic():
         domain = TrustDomain.objects.get(slug=actor.domain)
-        der = signing.client("door").issue_device(domain.slug, csr, device_key, device_name, profile)
+        der, key = signing.client("door").issue_device(domain.slug, csr, device_key, device_name, profile)
         certificate = keep(domain=domain, der=der, renewed_from=renewed_from, profile_name=profile.name)
         detail = {"fingerprint": certificate.fingerprint, "serial": certificate.serial, "profile": profile.name}
         ledger.record(
@@ -63,7 +72,7 @@ def issue_device(
             detail=detail,
             domain=domain,
         )
-    return certificate
+    return Issued(certificate, key)
 
 
 def keep(

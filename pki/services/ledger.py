@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor, ActorKind
 from pki.ledger import merkle
-from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
+from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
 from pki.services import journal, signing
 
 #: Leaves put in order in one go.
@@ -81,7 +81,8 @@ def leaf_hash(entry: LedgerEntry) -> str:
 def sequence(*, domain: TrustDomain) -> LedgerHead | None:
     """Put new leaves in order and sign the head; called by one leased job. Return the new head, if any."""
     with transaction.atomic():
-        start = LedgerOrder.objects.filter(domain=domain).count()
+        last = LedgerOrder.objects.filter(domain=domain).order_by("-index").first()
+        start = last.index + 1 if last else 0
         waiting = LedgerEntry.objects.filter(domain=domain, order__isnull=True).order_by("id")[:BATCH]
         rows = [LedgerOrder(domain=domain, index=start + n, entry=entry) for n, entry in enumerate(waiting)]
         if not rows and not _unsigned(domain, start):
@@ -107,18 +108,19 @@ def _unsigned(domain: TrustDomain, size: int) -> bool:
 
 
 def _sign(domain: TrustDomain) -> LedgerHead:
-    hashes = LedgerOrder.objects.filter(domain=domain).order_by("index")
-    leaves = [bytes.fromhex(one) for one in hashes.values_list("entry__leaf_hash", flat=True)]
+    frontier = _grown(domain)
     head: dict[str, Any] = {
         "_type": "head",
         "domain": domain.slug,
         "epoch": epoch_of(domain),
-        "size": len(leaves),
-        "root": merkle.root(leaves).hex(),
+        "size": frontier.size,
+        "root": frontier.root().hex(),
         "at": clock.now().replace(microsecond=0).isoformat(),
     }
     signed = signing.client("work").sign("head", domain.slug, canonical.dumps(head))
     journal.append_head({**head, **signed})
+    edge = [[height, value.hex()] for height, value in frontier.stack]
+    LedgerEdge.objects.update_or_create(domain=domain, defaults={"size": frontier.size, "frontier": edge})
     return LedgerHead.objects.create(
         domain=domain,
         epoch=head["epoch"],
@@ -128,6 +130,26 @@ def _sign(domain: TrustDomain) -> LedgerHead:
         key_id=signed["keyid"],
         signature=signed["sig"],
     )
+
+
+def _grown(domain: TrustDomain) -> merkle.Frontier:
+    """Return the tree's right edge over all leaves that are in order, going on from where the newest head was."""
+    frontier = _kept(domain)
+    rows = LedgerOrder.objects.filter(domain=domain, index__gte=frontier.size).order_by("index")
+    for leaf in rows.values_list("entry__leaf_hash", flat=True).iterator(chunk_size=5000):
+        frontier.add(bytes.fromhex(leaf))
+    return frontier
+
+
+def _kept(domain: TrustDomain) -> merkle.Frontier:
+    """Return the edge that was kept, if it is the newest head's; else an empty one: go by the leaves themselves."""
+    edge = LedgerEdge.objects.filter(domain=domain).first()
+    head = LedgerHead.objects.filter(domain=domain).order_by("-epoch", "-size").first()
+    if edge is None or head is None or head.epoch != epoch_of(domain):
+        return merkle.Frontier()
+    frontier = merkle.Frontier([(height, bytes.fromhex(value)) for height, value in edge.frontier])
+    same = (frontier.size, frontier.root().hex()) == (head.size, head.root_hash)
+    return frontier if same else merkle.Frontier()
 
 
 def digest(data: bytes) -> str:

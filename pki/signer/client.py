@@ -42,8 +42,11 @@ class Signer:
 
     def issue_device(
         self, domain: str, csr: bytes, device_key: str, device_name: str, profile: Profile = DEVICE
-    ) -> bytes:
-        """Return a new device certificate in DER for the key of a DER request, as a profile wants it."""
+    ) -> tuple[bytes, bytes]:
+        """Return a new device certificate in DER, as a profile wants it, for the key of a DER request.
+
+        Without a request the signer makes a key and returns it as PKCS#8 in DER; else the second part is empty.
+        """
         fields = {
             "csr": csr,
             "device_key": device_key,
@@ -52,7 +55,8 @@ class Signer:
             "key_types": sorted(profile.key_types),
             "authority": profile.authority,
         }
-        return bytes(self._call("issue_device", domain, **fields)["certificate"])
+        answer = self._call("issue_device", domain, **fields)
+        return bytes(answer["certificate"]), bytes(answer.get("key", b""))
 
     def sign_crl(self, domain: str, authority: str, shard: int, entries: bytes) -> dict[str, Any]:
         """Return {"crl", "number", "until"}: one shard of a CA's revocation list, signed."""

@@ -14,6 +14,7 @@ from pki import crl
 from pki import x509 as certificates
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError
+from pki.keys import PublicKey
 from pki.profiles import ALL_KEY_TYPES, DEVICE, DOOR, LONGEST, OCSP, Profile
 from pki.signer import metadata
 from pki.signer.fields import byte_string, integer, text, uuid_text, words
@@ -59,11 +60,12 @@ class Operations:
         days = integer(request, "days", 1, LONGEST.days, DEVICE.validity.days)
         key_types = words(request, "key_types", ALL_KEY_TYPES, DEVICE.key_types)
         issuer = self._issuers.get(domain, str(request.get("authority", ""))[:64])
-        csr = certificates.parse_csr(byte_string(request, "csr"), key_types)
-        subject = certificates.device_subject(domain, key, name, certificates.csr_key(csr))
+        public, made = _device_key(byte_string(request, "csr"), key_types)
+        subject = certificates.device_subject(domain, key, name, public)
         profile = replace(DEVICE, validity=timedelta(days=days))
         now = clock.now()
-        return self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
+        done = self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
+        return Done({**done.answer, "key": made}, done.facts)
 
     def _door_identity(self, domain: str, request: dict[str, Any]) -> Done:
         """Make a TLS server key and certificate for a door of this server."""
@@ -167,6 +169,15 @@ class Operations:
         der = _der(certificate)
         facts = {"fingerprint": certificates.fingerprint(certificate), "der": der.hex()}
         return Done({"certificate": der}, facts)
+
+
+def _device_key(csr: bytes, key_types: frozenset[str]) -> tuple[PublicKey, bytes]:
+    """Return the key of a request; without one a new key, and its private half for the answer alone."""
+    if csr:
+        return certificates.csr_key(certificates.parse_csr(csr, key_types)), b""
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.PrivateFormat.PKCS8
+    return key.public_key(), key.private_bytes(serialization.Encoding.DER, form, serialization.NoEncryption())
 
 
 def _certificate(data: bytes) -> x509.Certificate:

@@ -7,7 +7,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from devices.errors import TokenError
 from devices.models import Device, EnrolmentToken
-from devices.services import enrolment, tokens
+from devices.proofs.claim import Shown
+from devices.services import enrolment, restored, tokens
 from pki.errors import CsrError
 from pki.kernel import clock
 from pki.models import Certificate, LedgerEntry
@@ -23,7 +24,7 @@ def token(domain, model, **further):
 
 
 def enrol(domain, secret, request):
-    return enrolment.enrol(domain=domain.slug, secret=secret, csr=request, via="test")
+    return enrolment.enrol(domain=domain.slug, shown=Shown(secret), csr=request, via="test")
 
 
 def test_a_token_enrols_one_device_with_its_own_key(domain, hardware_model):
@@ -66,7 +67,7 @@ def test_a_token_that_is_not_good_is_refused_with_one_sentence_and_nothing_is_st
     else:
         name = "dev-2"
     with pytest.raises(TokenError, match="not valid for this request"):
-        enrolment.enrol(domain=slug, secret=secret, csr=csr(name)[0], via="test")
+        enrolment.enrol(domain=slug, shown=Shown(secret), csr=csr(name)[0], via="test")
     assert not Device.objects.filter(domain=domain).exists()
     assert not Certificate.objects.filter(domain=domain).exists()
 
@@ -92,7 +93,7 @@ def test_a_live_device_is_not_taken_over_by_a_new_token(domain, hardware_model, 
     enrol("dev-1")
     _, secret = token(domain, hardware_model, device_name="dev-1")
     with pytest.raises(TokenError):
-        enrolment.enrol(domain=domain.slug, secret=secret, csr=csr("dev-1")[0], via="test")
+        enrolment.enrol(domain=domain.slug, shown=Shown(secret), csr=csr("dev-1")[0], via="test")
 
 
 def test_a_viewer_makes_no_tokens(domain, hardware_model):
@@ -108,8 +109,8 @@ def test_what_the_database_forgot_comes_back_from_the_journal(domain, hardware_m
     done.device.twin.delete()
     done.device.delete()
     fact = next(one for one in journal.read() if one.get("device") == str(done.device.public_id))
-    assert enrolment.apply_enrolled(fact) is True
-    assert enrolment.apply_enrolled(fact) is False
+    assert restored.apply_enrolled(fact) is True
+    assert restored.apply_enrolled(fact) is False
     back = Device.objects.get(domain=domain, public_id=done.device.public_id)
     assert back.state == Device.State.ACTIVE
     with pytest.raises(TokenError):

@@ -1,24 +1,30 @@
-"""Enrolment over Secure Transport (RFC 7030, RFC 8951): cacerts, simpleenroll, simplereenroll."""
+"""Enrolment over Secure Transport (RFC 7030, RFC 8951): every operation but fullcmc, with and without labels.
+
+What the operations do is in ``operations``; here HTTP ends: base64, media types, status codes. EST-coaps (RFC 9148)
+calls the same operations with raw DER once its carrier is there.
+"""
 
 import base64
 import binascii
+import secrets
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.serialization import pkcs7
-
-from devices.services import enrolment
-from fleet.gateway import identity, native
+from fleet.gateway import identity
+from fleet.gateway.est import operations
+from fleet.gateway.est.operations import Place
 from fleet.gateway.protocol import Outcome, Reply, Request
-from fleet.observe import request_id
-from pki import selectors
 from pki.kernel.errors import DomainError, InvalidError, UnauthenticatedError
-from pki.models import Certificate, TrustDomain
 
 ROOT = "/.well-known/est/"
 MAX_BASE64 = 16 * 1024
 CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"
-OPERATIONS = {"cacerts": "GET", "simpleenroll": "POST", "simplereenroll": "POST"}
+METHODS = {
+    "cacerts": "GET",
+    "csrattrs": "GET",
+    "simpleenroll": "POST",
+    "simplereenroll": "POST",
+    "serverkeygen": "POST",
+}
+PLAIN = "text/plain; charset=utf-8"
 
 
 def dialect(request: Request) -> Reply | None:
@@ -26,42 +32,64 @@ def dialect(request: Request) -> Reply | None:
     if not request.path.startswith(ROOT):
         return None
     label, _, operation = request.path[len(ROOT) :].rpartition("/")
-    if operation not in OPERATIONS or "/" in label:
-        return Reply(Outcome.NOT_FOUND, b"There is no such EST operation.\n", "text/plain; charset=utf-8")
-    if request.method != OPERATIONS[operation]:
-        return Reply(Outcome.NOT_ALLOWED, b"", "text/plain", {"allow": OPERATIONS[operation]})
-    domain = identity.domain_by_slug(label) if label else identity.domain_by_host(request.host)
-    return {"cacerts": _cacerts, "simpleenroll": _enrol, "simplereenroll": _reenrol}[operation](request, domain)
+    if operation not in METHODS or "/" in label:
+        return Reply(Outcome.NOT_FOUND, b"There is no such EST operation.\n", PLAIN)
+    if request.method != METHODS[operation]:
+        return Reply(Outcome.NOT_ALLOWED, b"", "text/plain", {"allow": METHODS[operation]})
+    place = operations.place(label, identity.domain_by_host, request.host)
+    return {
+        "cacerts": _cacerts,
+        "csrattrs": _csrattrs,
+        "simpleenroll": _enrol,
+        "simplereenroll": _reenrol,
+        "serverkeygen": _keygen,
+    }[operation](request, place)
 
 
 def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
-    """Return a refusal as plain text, asking for a password where one would help."""
+    """Return a refusal as plain text, asking for a password where one would help, and when to come again."""
     headers = {"www-authenticate": 'Basic realm="est"'} if outcome is Outcome.UNAUTHENTICATED else {}
-    return Reply(outcome, f"{error.detail}\n".encode(), "text/plain; charset=utf-8", headers)
+    if outcome in {Outcome.ACCEPTED, Outcome.LIMITED}:
+        headers["retry-after"] = str(int(float(str(error.context.get("retry_after", 5)))) or 1)
+    return Reply(outcome, f"{error.detail}\n".encode(), PLAIN, headers)
 
 
-def _cacerts(_request: Request, domain: TrustDomain) -> Reply:
-    return _certs_only(selectors.anchors(domain.slug))
+def _cacerts(_request: Request, place: Place) -> Reply:
+    return _base64(operations.cacerts(place), CERTS_ONLY)
 
 
-def _enrol(request: Request, domain: TrustDomain) -> Reply:
-    enrolled = enrolment.enrol(
-        domain=domain.slug, secret=_secret(request), csr=_csr(request), via="est", request_id=request_id.get()
+def _csrattrs(_request: Request, place: Place) -> Reply:
+    return _base64(operations.csrattrs(place), "application/csrattrs")
+
+
+def _enrol(request: Request, place: Place) -> Reply:
+    issued = operations.enrol(place, request.peer, _secret(request), _csr(request))
+    return _base64(issued.certificates, CERTS_ONLY, issued.device_id)
+
+
+def _reenrol(request: Request, place: Place) -> Reply:
+    return _base64(operations.reenrol(place, request, _csr(request)).certificates, CERTS_ONLY)
+
+
+def _keygen(request: Request, place: Place) -> Reply:
+    """Return key and certificate as two parts (RFC 7030, 4.4.2)."""
+    issued = operations.keygen(place, request.peer, _secret(request), _csr(request))
+    boundary = f"est-{secrets.token_hex(12)}"
+    parts = [("application/pkcs8", issued.key), (CERTS_ONLY, issued.certificates)]
+    text = "".join(
+        f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: base64\r\n\r\n{_text(data)}\r\n"
+        for kind, data in parts
     )
-    reply = _certs_only([_parsed(enrolled.certificate)])
-    return Reply(reply.outcome, reply.payload, reply.content_type, device_id=enrolled.device.pk, routine=False)
-
-
-def _reenrol(request: Request, domain: TrustDomain) -> Reply:
-    who = identity.device(request, domain, "est", renewing=True)
-    native.gate(who, allowed=False)
-    certificate = enrolment.reenrol(actor=who.actor, device=who.device, csr=_csr(request), current=who.certificate)
-    return _certs_only([_parsed(certificate)])
+    body = f"{text}--{boundary}--\r\n".encode()
+    headers = {"cache-control": "no-store"}
+    return Reply(Outcome.OK, body, f"multipart/mixed; boundary={boundary}", headers, device_id=issued.device_id)
 
 
 def _secret(request: Request) -> str:
-    """Return the token from HTTP Basic (any user name) or Bearer."""
+    """Return the token from HTTP Basic (any user name) or Bearer; empty when nothing was sent."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if not scheme:
+        return ""
     if scheme.lower() == "bearer" and value:
         return value.strip()
     if scheme.lower() == "basic":
@@ -86,11 +114,10 @@ def _csr(request: Request) -> bytes:
         raise InvalidError(msg) from error
 
 
-def _certs_only(certificates: list[x509.Certificate]) -> Reply:
-    """Return certificates as PKCS#7 in one unbroken line: strongSwan reads no other."""
-    data = pkcs7.serialize_certificates(certificates, serialization.Encoding.DER)
-    return Reply(Outcome.OK, base64.b64encode(data), CERTS_ONLY)
+def _base64(data: bytes, kind: str, device_id: int = 0) -> Reply:
+    """Return DER in one unbroken line of base64: strongSwan reads no other."""
+    return Reply(Outcome.OK, base64.b64encode(data), kind, device_id=device_id, routine=False)
 
 
-def _parsed(certificate: Certificate) -> x509.Certificate:
-    return x509.load_der_x509_certificate(bytes(certificate.der))
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,13 +1,14 @@
-"""``manage.py ledger verify | head``."""
+"""``manage.py ledger verify | head | export``."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fleet.management.acts import actor, signer
 from pki import selectors
-from pki.services import ledger_check
+from pki.services import ledger_check, ledger_proofs
 
 
 class Command(BaseCommand):
@@ -19,7 +20,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the acts."""
         parser.add_argument("--domain", default="default")
-        parser.add_argument("act", choices=["verify", "head"])
+        parser.add_argument("act", choices=["verify", "head", "export"])
+        parser.add_argument("--out", type=Path, help="file for the export; stand-alone check: pki/ledger/verifier.py")
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -29,6 +31,9 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"epoch {head.epoch}, {head.size} entries, root {head.root_hash}" if head else "no head yet"
             )
+            return
+        if options["act"] == "export":
+            self._export(options)
             return
         with signer():
             report = ledger_check.verify(actor=actor(options["domain"]))
@@ -44,3 +49,13 @@ class Command(BaseCommand):
                 self.stdout.write(sentence)
         if not report.ok:
             raise CommandError(" ".join(report.problems))
+
+    def _export(self, options: dict[str, Any]) -> None:
+        out: Path | None = options["out"]
+        if out is None:
+            msg = "Say where to write: --out FILE."
+            raise CommandError(msg)
+        with signer(), out.open("wb") as file:
+            for line in ledger_proofs.export(actor=actor(options["domain"])):
+                file.write(line)
+        self.stdout.write(f"Check it anywhere: python pki/ledger/verifier.py {out}")

@@ -66,17 +66,17 @@ class Command(BaseCommand):
 
 def _device(listener: Any, context: Any) -> None:
     signing.client("door")  # reads the role's secret before the folder of secrets is out of reach
-    doors.run(DeviceDoor(), listener, context, confined=True, devices=True)
+    doors.run(DeviceDoor(), listener, context, confined=True, refresh=tls.keep_anchors(context))
 
 
 def _status(listener: Any) -> None:
     await_signer(settings.FLEET_DIR)
     signing.client("status")
-    doors.run(StatusDoor(), listener, None, confined=True, devices=False)
+    doors.run(StatusDoor(), listener, None, confined=True)
 
 
 def _operator(listener: Any, domain: TrustDomain, host_names: list[str]) -> None:
     # Made here and not before the fork, so that no device door has this door's key in its memory.
     await_signer(settings.FLEET_DIR)
     context = tls.operator_context(signing.client("serve"), domain, host_names)
-    doors.run(application, listener, context, confined=False, devices=False)
+    doors.run(application, listener, context, confined=False)

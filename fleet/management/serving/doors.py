@@ -8,17 +8,21 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from django.conf import settings
+from django.db import connections
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleet.environment import ROOT
 from pki.kernel import confine
 
+REFRESH_SECONDS = 2
 _logger = logging.getLogger("muster.serve")
 
 
@@ -30,7 +34,12 @@ class PeerProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         der = (tls.getpeercert(binary_form=True) if tls else None) or b""
-        self.muster_peer = {"certificate": der, "fingerprint": hashlib.sha256(der).hexdigest() if der else ""}
+        old = tls is not None and tls.version() == "TLSv1.2"
+        self.muster_peer = {
+            "certificate": der,
+            "fingerprint": hashlib.sha256(der).hexdigest() if der else "",
+            "binding": (tls.get_channel_binding("tls-unique") if old else None) or b"",
+        }
 
     def on_message_begin(self) -> None:
         """Put it into the scope of each request."""
@@ -49,7 +58,12 @@ class _Server(uvicorn.Server):
 
 
 def run(
-    application: Any, listener: socket.socket, context: ssl.SSLContext | None, *, confined: bool, devices: bool
+    application: Any,
+    listener: socket.socket,
+    context: ssl.SSLContext | None,
+    *,
+    confined: bool,
+    refresh: Callable[[], None] | None = None,
 ) -> None:
     """Serve until SIGTERM.
 
@@ -58,13 +72,13 @@ def run(
         listener: bound and listening, inherited.
         context: shared by all workers of the door, so that sessions resume across them; None for plain HTTP.
         confined: give up file access first.
-        devices: show client certificates to the application.
+        refresh: called every few seconds, for a device door: takes new anchors into the context.
     """
     config = uvicorn.Config(
         application,
-        http=PeerProtocol if devices else "httptools",
+        http=PeerProtocol if refresh else "httptools",
         loop="uvloop",
-        lifespan="on" if devices else "off",
+        lifespan="on" if refresh else "off",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -77,10 +91,23 @@ def run(
     config.load()
     if confined:
         confine_door()
+    if refresh:
+        threading.Thread(target=_repeat, args=(refresh,), daemon=True).start()
     server = _Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     asyncio.Runner(loop_factory=config.get_loop_factory()).run(server.serve(sockets=[listener]))
+
+
+def _repeat(refresh: Callable[[], None]) -> None:
+    while True:
+        time.sleep(REFRESH_SECONDS)
+        try:
+            refresh()
+        except Exception:
+            _logger.exception("new anchors could not be read")
+        finally:
+            connections.close_all()
 
 
 def confine_door() -> bool:

@@ -2,26 +2,59 @@
 
 import os
 import ssl
+from collections.abc import Callable
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from devices import selectors as devices
 from pki import selectors
 from pki.models import TrustDomain
 from pki.signer.client import Signer
 
 #: X509_V_FLAG_NO_CHECK_TIME: a context with a clock would lock out devices that come to renew
 NO_CHECK_TIME = 0x200000
+#: X509_V_FLAG_PARTIAL_CHAIN
+PARTIAL_CHAIN = 0x80000
 
 
 def device_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> ssl.SSLContext:
     """Return the context of the device door: client certificates are asked for, not demanded."""
     context = _context(signer, domains[0], host_names)
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
-    anchors = [anchor for domain in domains for anchor in selectors.anchors(domain.slug)]
-    context.load_verify_locations(cadata="".join(_pem(anchor) for anchor in anchors))
+    # A vendor's intermediate may be the anchor: partial chains end at any certificate that is listed.
+    context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME | PARTIAL_CHAIN)
+    add_anchors(context, [domain.slug for domain in domains])
     return context
+
+
+def add_anchors(context: ssl.SSLContext, slugs: list[str]) -> None:
+    """Let a context believe chains of our own CAs, and of vendors whose devices may come to enrol.
+
+    A chain opens nothing by itself: the door asks for each request which anchor vouches for what.
+    """
+    own = [anchor for slug in slugs for anchor in selectors.anchors(slug)]
+    vendors = [x509.load_der_x509_certificate(der) for slug in slugs for der in devices.vendor_anchors(slug)]
+    if own or vendors:
+        context.load_verify_locations(cadata="".join(_pem(anchor) for anchor in (*own, *vendors)))
+
+
+def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
+    """Return what takes new anchors into a context that is in use: own CAs and vendors, without a restart.
+
+    An anchor that was taken away stays in the context: the door refuses what it vouches for on each request.
+    """
+    known: set[bytes] = set()
+
+    def refresh() -> None:
+        slugs = [domain.slug for domain in selectors.domains()]
+        ders = {_der(anchor) for slug in slugs for anchor in selectors.anchors(slug)}
+        ders |= {der for slug in slugs for der in devices.vendor_anchors(slug)}
+        if not ders <= known:
+            add_anchors(context, slugs)
+            known.update(ders)
+
+    return refresh
 
 
 def operator_context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.SSLContext:
@@ -42,6 +75,10 @@ def _context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.
     finally:
         os.close(descriptor)
     return context
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
 
 
 def _pem(certificate: x509.Certificate) -> str:

@@ -6,8 +6,16 @@ import pytest
 from django.test import Client
 from django.urls import get_resolver
 
+from devices.models import EnrolmentRequest
+from devices.proofs.claim import Shown
+from devices.services import enrolment, expected
+from devices.services import tokens as enrolment_tokens
+from fleet.officer import authority
 from fleet.operators.services import tokens
 from pki.kernel.actor import Role
+from pki.kernel.errors import PendingError
+from pki.services import profiles
+from tests.factories.devices import csr
 from tests.factories.ground import system
 from tests.factories.people import person_with
 
@@ -34,6 +42,19 @@ ACTS = [
     ("GET", "/assignments", None, READS),
     ("GET", "/rollouts", None, READS),
     ("GET", "/rollouts/{rollout}", None, READS),
+    ("GET", "/certificates/{certificate}/lineage", None, READS),
+    ("GET", "/certificate-profiles", None, READS),
+    ("GET", "/authorities", None, READS),
+    ("GET", "/crls", None, READS),
+    ("GET", "/enrolment-requests", None, READS),
+    ("GET", "/expected-devices", None, READS),
+    ("GET", "/vendors", None, READS),
+    ("POST", "/certificate-profiles", {"name": "long", "validity_days": 700}, {SECURITY}),
+    ("POST", "/devices/{device}/board", {}, {SECURITY}),
+    ("POST", "/enrolment-requests/{waiting}/approve", {}, {SECURITY, OPERATOR}),
+    ("POST", "/expected-devices", {"serial": "s-1", "hardware": "node", "device": "s-1"}, {SECURITY, OPERATOR}),
+    ("POST", "/vendors", {"name": "acme", "kind": "idevid", "pem": "{root}"}, {SECURITY}),
+    ("POST", "/vendors/{vendor}/distrust", {}, {SECURITY}),
     ("POST", "/hardware-models", {"name": "new", "vendor": "acme.example"}, {OPERATOR}),
     ("POST", "/devices/{device}/quarantine", {"reason": "odd"}, {SECURITY, OPERATOR}),
     ("POST", "/devices/{device}/release", {"reason": "well again"}, {SECURITY}),
@@ -55,7 +76,7 @@ ACTS = [
 ]
 #: what the table leaves out, because it is not one domain's object or is tried elsewhere
 ELSEWHERE = {
-    "openapi.json", "me", "me/tokens", "api-tokens/ID/revoke", "enrolment-tokens/ID/withdraw", "ledger/verify",
+    "ledger/ID/inclusion", "ledger/consistency/ID", "openapi.json", "me", "me/tokens", "api-tokens/ID/revoke", "enrolment-tokens/ID/withdraw", "ledger/verify",
 }  # fmt: skip
 
 
@@ -78,8 +99,16 @@ class Caller:
 
 
 @pytest.fixture
-def ids(fleet):
-    device = fleet.devices[-1]
+def ids(fleet, domain, hardware_model, offline, tmp_path):
+    device, by = fleet.devices[-1], system(domain)
+    root = (offline / "root-ca" / "root-ca.pem").read_text()
+    other = authority.make_root(tmp_path / "vendor", "Vendor").read_bytes()
+    vendor = expected.trust_vendor(actor=by, name="other", kind="idevid", pem=other)
+    profiles.define(actor=by, name="guarded", approval=True)
+    _, secret = enrolment_tokens.create(actor=by, hardware_model=hardware_model, device_name="new", profile="guarded")
+    with pytest.raises(PendingError):
+        enrolment.enrol(domain=domain.slug, csr=csr("new")[0], via="test", shown=Shown(secret))
+    waiting = EnrolmentRequest.objects.get(domain=domain)
     return {
         "device": device.public_id,
         "other_device": fleet.devices[0].public_id,
@@ -89,14 +118,17 @@ def ids(fleet):
         "release": fleet.rollouts[-1].release.public_id,
         "rollout": fleet.rollouts[-1].public_id,
         "certificate": fleet.enrolled[-1].certificate.fingerprint,
+        "root": root,
+        "waiting": waiting.public_id,
+        "vendor": vendor.public_id,
     }
 
 
 def filled(act, ids):
     method, path, body, _ = act
-    words = (
-        json.dumps(body).replace("{fresh_bundle}", str(ids["fresh_bundle"])).replace("{release}", str(ids["release"]))
-    )
+    words = json.dumps(body)
+    for name in ("fresh_bundle", "release", "root"):
+        words = words.replace(f"{{{name}}}", json.dumps(str(ids[name]))[1:-1])
     return method, path.format(**ids), json.loads(words)
 
 
@@ -128,7 +160,7 @@ def test_whoever_belongs_to_another_domain_finds_nothing(domain, ids, other_doma
 def test_lists_of_another_domain_are_empty(domain, ids, other_domain):
     stranger = Caller(other_domain, "stranger", *Role)
     for method, path, _, _ in ACTS:
-        if method == "GET" and "{" not in path and path not in {"/ledger", "/ledger/head"}:
+        if method == "GET" and "{" not in path and path not in {"/ledger", "/ledger/head", "/authorities"}:
             body = stranger.client.get(f"/api/v1{path}", secure=True, headers=stranger.headers).json()
             assert body["results"] == [], path
 
@@ -148,5 +180,5 @@ def _plain(pattern):
             words.append("ACT" if "act>" in word else "ID")
         else:
             words.append(word)
-    acts = {"quarantine", "release", "suspend", "resume", "retire", "start", "pause", "abort"}
+    acts = {"approve", "deny", "quarantine", "release", "suspend", "resume", "retire", "start", "pause", "abort"}
     return "/".join("ACT" if word in acts else word for word in words)

@@ -28,7 +28,7 @@ def issued(domain):
     key = str(uuid.uuid4())
     return certificates.issue_device(
         actor=actors.device(domain.slug, key), csr=der, device_key=key, device_name="sensor"
-    )
+    ).certificate
 
 
 @pytest.fixture

@@ -1,0 +1,24 @@
+"""What a device may be called, and what is kept of a secret word. Pure."""
+
+import hashlib
+
+from pki.kernel.errors import InvalidError
+
+MOST = 64
+
+
+def check_name(name: str, *, empty: bool = False) -> None:
+    """Refuse a device name that could not stand in a URL, a certificate or a path.
+
+    Raises:
+        InvalidError: it says what a name may hold.
+    """
+    allowed = all(char.isascii() and (char.isalnum() or char in "-_.") for char in name)
+    if len(name) > MOST or not allowed or (not name and not empty) or name.startswith("."):
+        msg = "A device name holds 1 to 64 letters, digits, hyphens, dots and underscores."
+        raise InvalidError(msg)
+
+
+def secret_hash(secret: str) -> str:
+    """Return what is stored of a token: 256 random bits need no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()

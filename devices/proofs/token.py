@@ -1,0 +1,60 @@
+"""A one-time token, as the password of HTTP Basic or as a bearer token."""
+
+import logging
+
+from cryptography import x509
+
+from devices.errors import TokenError
+from devices.models import Device, EnrolmentToken
+from devices.names import secret_hash
+from devices.proofs.claim import Claim, checked_name, wished_name
+from pki.kernel import clock
+
+_logger = logging.getLogger(__name__)
+REFUSAL = "The enrolment token is not valid for this request. Ask the operator for a new one."
+
+
+def claim(domain: str, secret: str, csr: x509.CertificateSigningRequest) -> Claim:
+    """Return what a token permits; the row stays locked until the caller's transaction ends.
+
+    Raises:
+        TokenError: unknown, expired, withdrawn, or for another name; one sentence for all.
+    """
+    rows = EnrolmentToken.objects.select_for_update(of=("self",)).select_related("hardware_model", "used_by", "domain")
+    # The look-up is by the hash of 256 random bits, so its timing tells nothing about the secret.
+    digest = secret_hash(secret[:200])
+    token = rows.filter(secret_hash=digest, domain__slug=domain).first()
+    cause = "unknown" if token is None else token.state
+    if token is None or cause in {"withdrawn", "expired"}:
+        _logger.warning("an enrolment was refused", extra={"cause": cause, "trust_domain": domain})
+        raise TokenError(REFUSAL)
+    wished = wished_name(csr)
+    if token.device_name and wished and wished != token.device_name:
+        _logger.warning("an enrolment was refused", extra={"cause": "name", "token": str(token.public_id)})
+        raise TokenError(REFUSAL)
+    return Claim(
+        "token",
+        digest,
+        checked_name(token.device_name or wished),
+        token.hardware_model,
+        token.profile,
+        replaces=token.replaces,
+        why_approval="a new board for a device that is there" if token.replaces else "",
+        use=lambda device, spki: _use(token, device, spki),
+        done=(token.used_by, token.used_spki) if token.used_by else None,
+        journal={"token": digest},
+    )
+
+
+def mark_used(secret_hash: str, device: Device, spki: str) -> bool:
+    """Mark a token used, as the journal says; return whether it was open until now."""
+    token = EnrolmentToken.objects.filter(secret_hash=secret_hash, used_at__isnull=True).first()
+    if token is None:
+        return False
+    _use(token, device, spki)
+    return True
+
+
+def _use(token: EnrolmentToken, device: Device, spki: str) -> None:
+    token.used_at, token.used_by, token.used_spki = clock.now(), device, spki
+    token.save(update_fields=["used_at", "used_by", "used_spki"])

@@ -1,0 +1,96 @@
+"""First enrolments that wait for a person: kept, shown, approved or denied, and found again when the device asks."""
+
+from datetime import timedelta
+
+from django.db import transaction
+
+from devices.models import EnrolmentRequest
+from devices.proofs.claim import Claim
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, DeniedError, LimitedError, NotFoundError
+from pki.selectors import domain as domain_of
+from pki.services import ledger
+
+LIFE = timedelta(days=7)
+#: nobody fills the queue: so many wait in one domain, then the next are told to come later
+MOST_WAITING = 1000
+RETRY_SECONDS = 10
+WAIT = "The enrolment waits for approval; send the same request again later."
+State = EnrolmentRequest.State
+
+
+def ask(*, domain: str, claim: Claim, spki: str, why: str) -> int | None:
+    """Return in how many seconds to ask again, or None when the enrolment is approved.
+
+    Raises:
+        DeniedError: a person refused it.
+        LimitedError: too many wait.
+    """
+    now = clock.now()
+    rows = EnrolmentRequest.objects.select_for_update().filter(domain__slug=domain, caller=claim.caller)
+    row = rows.filter(spki_sha256=spki).first()
+    if row is None or (row.state == State.WAITING and row.expires_at <= now):
+        return _wait(domain, claim, spki, why)
+    if row.state == State.DENIED:
+        msg = "The enrolment was refused by a person" + (f": {row.reason}" if row.reason else ".")
+        raise DeniedError(msg)
+    row.asked_at = now
+    if row.state == State.APPROVED:
+        row.state = State.ISSUED
+    row.save(update_fields=["asked_at", "state"])
+    return None if row.state == State.ISSUED else RETRY_SECONDS
+
+
+def decide(*, actor: Actor, public_id: str, approved: bool, reason: str = "") -> EnrolmentRequest:
+    """Approve or deny a waiting enrolment.
+
+    Raises:
+        NotFoundError: there is none of that id in this domain.
+        ConflictError: it does not wait any more.
+    """
+    actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+    with transaction.atomic():
+        row = (
+            EnrolmentRequest.objects.select_for_update().filter(domain__slug=actor.domain, public_id=public_id).first()
+        )
+        if row is None:
+            msg = "There is no such enrolment request."
+            raise NotFoundError(msg)
+        if row.state != State.WAITING or row.expires_at <= clock.now():
+            msg = f"The request does not wait any more; it is {row.state}."
+            raise ConflictError(msg)
+        row.state = State.APPROVED if approved else State.DENIED
+        row.reason, row.decided_at = reason[:300], clock.now()
+        row.decided_by = f"{actor.kind}:{actor.key}"
+        row.save(update_fields=["state", "reason", "decided_at", "decided_by"])
+        action = "enrolment.approved" if approved else "enrolment.denied"
+        detail = {"proof": row.proof, "key": row.spki_sha256, "reason": row.reason}
+        ledger.record(actor=actor, action=action, thing=("enrolment", row.public_id), detail=detail)
+    return row
+
+
+def _wait(domain: str, claim: Claim, spki: str, why: str) -> int:
+    home = domain_of(domain)
+    rows = EnrolmentRequest.objects.filter(domain=home)
+    if rows.filter(state=State.WAITING, expires_at__gt=clock.now()).count() >= MOST_WAITING:
+        msg = "Too many enrolments wait for approval; come again later."
+        raise LimitedError(msg, retry_after=300)
+    serial = claim.identity.serial if claim.identity else ""
+    rows.update_or_create(
+        domain=home,
+        caller=claim.caller,
+        spki_sha256=spki,
+        defaults={
+            "name": claim.name,
+            "hardware_model": claim.hardware_model,
+            "proof": claim.kind,
+            "profile": claim.profile,
+            "facts": {"serial": serial} if serial else {},
+            "state": State.WAITING,
+            "why": why[:200],
+            "expires_at": clock.now() + LIFE,
+            "asked_at": clock.now(),
+        },
+    )
+    return RETRY_SECONDS

@@ -1,0 +1,68 @@
+"""Apply enrolments and renewals from the journal to a restored database."""
+
+import hashlib
+from typing import Any
+
+from django.db import transaction
+
+from devices.models import Device, HardwareModel, Twin
+from devices.proofs import token
+from pki.kernel import clock
+from pki.models import Certificate, TrustDomain
+from pki.profiles import DEVICE
+from pki.selectors import certificate_by_fingerprint
+from pki.services import certificates
+
+
+def apply_enrolled(fact: dict[str, Any]) -> bool:
+    """Apply an enrolment from the journal to a restored database: token used, device and certificate back."""
+    domain = TrustDomain.objects.get(slug=fact["domain"])
+    with transaction.atomic():
+        device = Device.objects.filter(domain=domain, public_id=fact["device"]).first()
+        known = _known(fact["der"])
+        certificate = known or _kept(domain, fact)
+        brought = device or _bring_back(domain, fact)
+        used = token.mark_used(fact["token"], brought, certificate.spki_sha256) if fact["token"] else False
+        return not (device and known and not used)
+
+
+def apply_issued(fact: dict[str, Any]) -> bool:
+    """Bring back a renewed certificate, with its place in the lineage, that a restored database does not know."""
+    if _known(fact["der"]):
+        return False
+    _kept(TrustDomain.objects.get(slug=fact["domain"]), fact)
+    return True
+
+
+def _kept(domain: TrustDomain, fact: dict[str, Any]) -> Certificate:
+    parent = certificate_by_fingerprint(fact.get("parent", ""))
+    name = fact.get("profile", DEVICE.name)
+    return certificates.keep(domain=domain, der=bytes.fromhex(fact["der"]), renewed_from=parent, profile_name=name)
+
+
+def _known(der: str) -> Certificate | None:
+    return certificate_by_fingerprint(hashlib.sha256(bytes.fromhex(der)).hexdigest())
+
+
+def _bring_back(domain: TrustDomain, fact: dict[str, Any]) -> Device:
+    device, _ = Device.objects.update_or_create(
+        domain=domain,
+        name=fact["name"],
+        defaults={
+            "public_id": fact["device"],
+            "hardware_model": _hardware(domain, fact),
+            "state": Device.State.ACTIVE,
+            "enrolled_at": clock.now(),
+        },
+    )
+    Twin.objects.get_or_create(device=device)
+    return device
+
+
+def _hardware(domain: TrustDomain, fact: dict[str, Any]) -> HardwareModel:
+    """Return the device's hardware model; one that was registered after the backup comes back from the fact."""
+    facts = fact.get("model")
+    if not isinstance(facts, dict):
+        return HardwareModel.objects.get(domain=domain, class_id=fact["hardware"])
+    found, _ = HardwareModel.objects.get_or_create(domain=domain, class_id=fact["hardware"], defaults=facts)
+    return found

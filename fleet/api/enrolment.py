@@ -1,0 +1,246 @@
+"""How devices come in: enrolment tokens, expected devices, vendors, and requests that wait for a person."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from devices import selectors
+from devices.models import EnrolmentRequest, HardwareIdentity
+from devices.services import approvals, expected, tokens
+from fleet.api import paging
+from fleet.api.auth import actor
+from fleet.api.base import Input, Nothing, Output, View, read
+from pki.kernel.actor import Role
+
+
+class TokenIn(Input):
+    """Enrolment tokens to make: one for each name, or ``count`` nameless ones."""
+
+    hardware = serializers.CharField(max_length=60)
+    devices = serializers.ListField(child=serializers.CharField(max_length=64), max_length=1000, default=list)
+    count = serializers.IntegerField(min_value=1, max_value=1000, default=1)
+    days = serializers.IntegerField(min_value=1, max_value=365, default=7)
+    profile = serializers.SlugField(max_length=40, default="device")
+
+
+class TokenOut(Output):
+    """An enrolment token, without its secret."""
+
+    id = serializers.UUIDField(source="public_id")
+    hardware = serializers.CharField(source="hardware_model.name")
+    device = serializers.CharField(source="device_name")
+    profile = serializers.CharField()
+    replaces = serializers.BooleanField()
+    state = serializers.CharField()
+    expires_at = serializers.DateTimeField()
+    used_at = serializers.DateTimeField(allow_null=True)
+
+
+class NewTokenOut(Output):
+    """A new enrolment token with its secret, shown this once."""
+
+    id = serializers.CharField()
+    device = serializers.CharField()
+    secret = serializers.CharField()
+
+
+class ExpectedIn(Input):
+    """A device that will come."""
+
+    serial = serializers.CharField(max_length=100)
+    hardware = serializers.CharField(max_length=60)
+    device = serializers.CharField(max_length=64)
+    spki_sha256 = serializers.RegexField(r"^[0-9a-fA-F]{64}$", default="", allow_blank=True)
+    profile = serializers.SlugField(max_length=40, default="device")
+
+
+class ExpectedOut(Output):
+    """A device that was told beforehand."""
+
+    id = serializers.UUIDField(source="public_id")
+    serial = serializers.CharField()
+    hardware = serializers.CharField(source="hardware_model.name")
+    device = serializers.CharField(source="device_name")
+    spki_sha256 = serializers.CharField()
+    profile = serializers.CharField()
+    used_at = serializers.DateTimeField(allow_null=True)
+
+
+class VendorIn(Input):
+    """A vendor's CA certificate in PEM; with ``hardware`` everything that it vouches for is of that model."""
+
+    name = serializers.CharField(max_length=100)
+    kind = serializers.ChoiceField(choices=HardwareIdentity.Kind.values)
+    pem = serializers.CharField(max_length=20_000)
+    hardware = serializers.CharField(max_length=60, default="", allow_blank=True)
+
+
+class VendorOut(Output):
+    """A vendor whose device identities are trusted for first enrolment."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    hardware = serializers.SerializerMethodField()
+    fingerprint = serializers.CharField()
+    withdrawn_at = serializers.DateTimeField(allow_null=True)
+
+    def get_hardware(self, row: Any) -> str:
+        """Return the hardware model, or an empty word."""
+        return row.hardware_model.name if row.hardware_model else ""
+
+
+class WaitingOut(Output):
+    """A first enrolment that waits or waited for a person."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    hardware = serializers.CharField(source="hardware_model.name")
+    proof = serializers.CharField()
+    profile = serializers.CharField()
+    spki_sha256 = serializers.CharField()
+    why = serializers.CharField()
+    facts = serializers.JSONField()
+    state = serializers.CharField()
+    reason = serializers.CharField()
+    decided_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    asked_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+
+
+class DecideIn(Input):
+    """Why."""
+
+    reason = serializers.CharField(max_length=300, default="", allow_blank=True)
+
+
+class Tokens(View):
+    """Enrolment tokens."""
+
+    @extend_schema(responses=TokenOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List tokens, newest first."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, selectors.tokens(who.domain), TokenOut)
+
+    @extend_schema(request=TokenIn, responses={201: NewTokenOut(many=True)})
+    def post(self, request: Request) -> Response:
+        """Make tokens; their secrets stand in this answer only."""
+        who, given = actor(request), read(request, TokenIn)
+        who.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+        model = selectors.hardware_model(who.domain, given["hardware"])
+        made = []
+        for name in given["devices"] or [""] * given["count"]:
+            further = {"days": given["days"], "profile": given["profile"]}
+            token, secret = tokens.create(actor=who, hardware_model=model, device_name=name, **further)
+            made.append({"id": str(token.public_id), "device": name, "secret": secret})
+        return Response({"results": made}, status=status.HTTP_201_CREATED)
+
+
+class TokenWithdraw(View):
+    """Withdrawal of a token."""
+
+    @extend_schema(request=Nothing, responses=TokenOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Make an unused token worthless."""
+        read(request, Nothing)
+        return Response(TokenOut(tokens.withdraw(actor=actor(request), public_id=public_id)).data)
+
+
+class Board(View):
+    """A new board for a device."""
+
+    @extend_schema(request=Nothing, responses={201: NewTokenOut})
+    def post(self, request: Request, public_id: str) -> Response:
+        """Make a token by which a new board takes the device's place; its enrolment waits for approval."""
+        who = actor(request)
+        read(request, Nothing)
+        device = selectors.device(who.domain, public_id)
+        token, secret = tokens.replace_board(actor=who, device=device)
+        body = {"id": str(token.public_id), "device": device.name, "secret": secret}
+        return Response(body, status=status.HTTP_201_CREATED)
+
+
+class Expected(View):
+    """Devices that were told beforehand."""
+
+    @extend_schema(responses=ExpectedOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List them, newest first."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, selectors.expected(who.domain), ExpectedOut)
+
+    @extend_schema(request=ExpectedIn, responses={201: ExpectedOut})
+    def post(self, request: Request) -> Response:
+        """Expect a device by its serial number, and by its key unless a vendor vouches for it."""
+        who, given = actor(request), read(request, ExpectedIn)
+        who.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+        model = selectors.hardware_model(who.domain, given.pop("hardware"))
+        name = given.pop("device")
+        row = expected.register(actor=who, hardware_model=model, device_name=name, **given)
+        return Response(ExpectedOut(row).data, status=status.HTTP_201_CREATED)
+
+
+class Vendors(View):
+    """Vendors of device identities."""
+
+    @extend_schema(responses=VendorOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List vendors, newest first."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, selectors.vendors(who.domain), VendorOut)
+
+    @extend_schema(request=VendorIn, responses={201: VendorOut})
+    def post(self, request: Request) -> Response:
+        """Trust a vendor's CA for first enrolments."""
+        who, given = actor(request), read(request, VendorIn)
+        who.require(Role.SECURITY_OFFICER)
+        name = given.pop("hardware")
+        model = selectors.hardware_model(who.domain, name) if name else None
+        given["pem"] = given["pem"].encode()
+        row = expected.trust_vendor(actor=who, hardware_model=model, **given)
+        return Response(VendorOut(row).data, status=status.HTTP_201_CREATED)
+
+
+class VendorDistrust(View):
+    """The end of trust in a vendor."""
+
+    @extend_schema(request=Nothing, responses=VendorOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Let nobody enrol by this vendor any more."""
+        read(request, Nothing)
+        return Response(VendorOut(expected.distrust_vendor(actor=actor(request), public_id=public_id)).data)
+
+
+class Waiting(View):
+    """First enrolments that a person decides."""
+
+    @extend_schema(responses=WaitingOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List them, newest first; filter by ``state``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        rows = selectors.enrolment_requests(who.domain)
+        if (state := request.query_params.get("state")) in EnrolmentRequest.State.values:
+            rows = rows.filter(state=state)
+        return paging.page(request, rows, WaitingOut)
+
+
+class Decide(View):
+    """A person's decision."""
+
+    @extend_schema(operation_id="enrolment_request_decide", request=DecideIn, responses=WaitingOut)
+    def post(self, request: Request, public_id: str, act: str) -> Response:
+        """Approve or deny; the device learns it when it asks again."""
+        given = read(request, DecideIn)
+        row = approvals.decide(
+            actor=actor(request), public_id=public_id, approved=act == "approve", reason=given["reason"]
+        )
+        return Response(WaitingOut(row).data)

@@ -1,0 +1,122 @@
+"""The operations of EST as both carriers need them: DER in, DER out (RFC 7030, RFC 9148)."""
+
+import base64
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs7
+from cryptography.x509.oid import AttributeOID
+
+from devices.proofs.claim import Shown
+from devices.services import enrolment
+from fleet.gateway import identity, native
+from fleet.gateway.protocol import Peer, Request
+from fleet.observe import request_id
+from pki import selectors
+from pki.csrattrs import attributes
+from pki.kernel.errors import InvalidError
+from pki.models import Certificate, TrustDomain
+from pki.profiles import ALL_KEY_TYPES
+from pki.services import profiles
+from pki.x509 import parse_csr
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a label and a host name address: a trust domain, and the profile that the label asks for (or none)."""
+
+    domain: TrustDomain
+    profile: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What a device gets: certs-only with its certificate alone, and its key when the server made it."""
+
+    certificates: bytes
+    device_id: int
+    key: bytes = b""
+
+
+def place(label: str, by_host: Callable[[str], TrustDomain], host: str) -> Place:
+    """Return what a label addresses: ``domain``, ``profile`` of the host's domain, or ``domain.profile``.
+
+    Raises:
+        NotFoundError: there is neither a domain nor a profile of that name.
+    """
+    if not label:
+        return Place(by_host(host))
+    first, dot, second = label.partition(".")
+    if dot:
+        domain = identity.domain_by_slug(first)
+        return Place(domain, profiles.of(domain.slug, second).name)
+    known = next((one for one in selectors.domains() if one.slug == first.lower()), None)
+    if known is not None:
+        return Place(known)
+    domain = by_host(host)
+    return Place(domain, profiles.of(domain.slug, first).name)
+
+
+def cacerts(where: Place) -> bytes:
+    """Return every CA certificate of a domain: roots, issuing CAs, and the links of a rollover."""
+    return pkcs7.serialize_certificates(selectors.anchors(where.domain.slug), serialization.Encoding.DER)
+
+
+def csrattrs(where: Place) -> bytes:
+    """Return what a request should hold (RFC 8951, 3.2): the key type that the profile prefers."""
+    profile = profiles.of(where.domain.slug, where.profile or "device")
+    return attributes(profile.key_types)
+
+
+def enrol(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
+    """Enrol whoever shows a token, an expected key or a vendor's certificate."""
+    check_binding(csr, peer)
+    shown = Shown(secret, peer.certificate, profile=where.profile)
+    slug = where.domain.slug
+    done = enrolment.enrol(domain=slug, csr=csr, via="est", shown=shown, request_id=request_id.get())
+    return Issued(_certs_only(done.certificate), done.device.pk)
+
+
+def keygen(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
+    """Enrol a device that cannot make a key: the signer makes one and forgets it; the key in the request is ignored."""
+    check_binding(csr, peer)
+    shown = Shown(secret, peer.certificate, profile=where.profile)
+    slug = where.domain.slug
+    done = enrolment.keygen(domain=slug, csr=csr, via="est", shown=shown, request_id=request_id.get())
+    return Issued(_certs_only(done.certificate), done.device.pk, done.key)
+
+
+def reenrol(where: Place, request: Request, csr: bytes) -> Issued:
+    """Renew or re-key whoever shows a certificate of this domain, in time or within its profile's grace."""
+    who = identity.device(request, where.domain, "est", renewing=True)
+    native.gate(who, allowed=False)
+    check_binding(csr, request.peer)
+    certificate = enrolment.reenrol(actor=who.actor, device=who.device, csr=csr, current=who.certificate)
+    return Issued(_certs_only(certificate), who.device.pk)
+
+
+def check_binding(csr: bytes, peer: Peer) -> None:
+    """Refuse a request that was made for another connection (RFC 7030, 3.5).
+
+    Raises:
+        InvalidError: its challengePassword is not this connection's tls-unique; TLS 1.3 has none to compare with.
+    """
+    parsed = parse_csr(csr, ALL_KEY_TYPES)
+    try:
+        given = parsed.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value
+    except x509.AttributeNotFound:
+        return
+    if not peer.binding:
+        msg = "The request is bound to a connection by tls-unique, which TLS 1.3 has not; use TLS 1.2 or leave it out."
+        raise InvalidError(msg)
+    if not hmac.compare_digest(given, base64.b64encode(peer.binding)):
+        msg = "The request's challengePassword is not this connection's tls-unique: it was made for another one."
+        raise InvalidError(msg)
+
+
+def _certs_only(certificate: Certificate) -> bytes:
+    leaf = x509.load_der_x509_certificate(bytes(certificate.der))
+    return pkcs7.serialize_certificates([leaf], serialization.Encoding.DER)

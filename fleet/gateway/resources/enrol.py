@@ -1,0 +1,81 @@
+"""``/v1/enrol/tpm``: first enrolment of a device whose TPM proves who it is; no certificate is needed yet.
+
+``POST /v1/enrol/tpm/challenge`` {ek_certificate, ek_public, ak_public} -> {session, challenge, nonce, pcrs}
+``POST /v1/enrol/tpm`` {session, secret, csr, key: {public, attest, signature}, quote: {attest, signature, pcrs}}
+-> {certificates}: certs-only (PKCS#7, DER)
+"""
+
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs7
+
+from devices.proofs.claim import Shown
+from devices.services import attestation, enrolment
+from devices.services.attestation import Attestation
+from fleet.gateway import codec
+from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.observe import request_id
+from pki.kernel.errors import InvalidError
+from pki.models import TrustDomain
+from pki.profiles import ALL_KEY_TYPES
+from pki.x509 import parse_csr
+
+
+def handle(request: Request, domain: TrustDomain) -> Reply:
+    """Answer paths below ``/v1/enrol/``."""
+    work = {"/v1/enrol/tpm/challenge": _challenge, "/v1/enrol/tpm": _enrol}.get(request.path)
+    if work is None:
+        return Reply(Outcome.NOT_FOUND, b"", codec.CBOR)
+    if request.method != "POST":
+        return Reply(Outcome.NOT_ALLOWED, b"", codec.CBOR, {"allow": "POST"})
+    return work(request, domain)
+
+
+def _challenge(request: Request, domain: TrustDomain) -> Reply:
+    body = codec.decode(request)
+    made = attestation.challenge(
+        domain=domain.slug,
+        ek_certificate=codec.octets(body, "ek_certificate"),
+        ek_public=codec.octets(body, "ek_public"),
+        ak_public=codec.octets(body, "ak_public"),
+    )
+    answer = {"session": made.session, "challenge": made.blob, "nonce": made.nonce, "pcrs": list(made.pcrs)}
+    return codec.encode(request, answer, 0)
+
+
+def _enrol(request: Request, domain: TrustDomain) -> Reply:
+    body = codec.decode(request)
+    csr = codec.octets(body, "csr")
+    identity = attestation.check(domain=domain.slug, answer=_answer(body), csr=parse_csr(csr, ALL_KEY_TYPES))
+    shown = Shown(tpm=identity)
+    done = enrolment.enrol(domain=domain.slug, csr=csr, via="tpm", shown=shown, request_id=request_id.get())
+    leaf = x509.load_der_x509_certificate(bytes(done.certificate.der))
+    data = pkcs7.serialize_certificates([leaf], serialization.Encoding.DER)
+    return codec.encode(request, {"certificates": data}, done.device.pk)
+
+
+def _answer(body: dict[str, Any]) -> Attestation:
+    key, quote, session = _map(body, "key"), _map(body, "quote"), body.get("session")
+    if not isinstance(session, str) or len(session) != 36:  # noqa: PLR2004  because a UUID has 36 characters
+        msg = "`session` is the id that the challenge came with."
+        raise InvalidError(msg)
+    return Attestation(
+        session,
+        codec.octets(body, "secret"),
+        codec.octets(key, "public"),
+        codec.octets(key, "attest"),
+        codec.octets(key, "signature"),
+        codec.octets(quote, "attest"),
+        codec.octets(quote, "signature"),
+        codec.octets(quote, "pcrs"),
+    )
+
+
+def _map(body: dict[str, Any], name: str) -> dict[str, Any]:
+    value = body.get(name)
+    if not isinstance(value, dict):
+        msg = f"`{name}` is a map."
+        raise InvalidError(msg)
+    return value

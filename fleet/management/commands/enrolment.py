@@ -1,0 +1,101 @@
+"""``manage.py enrolment list | approve | deny | tokens | expect``: how devices come in, from the server's own shell."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from devices import selectors
+from devices.models import EnrolmentRequest
+from devices.services import approvals, expected, tokens
+from fleet.management.acts import actor, refusals
+from pki.kernel.actor import Actor
+
+
+class Command(BaseCommand):
+    """Manage enrolments."""
+
+    help = "List and decide waiting enrolments; make tokens and expect devices from a CSV file."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the acts."""
+        parser.add_argument("--domain", default="default")
+        acts = parser.add_subparsers(dest="act", required=True)
+        show = acts.add_parser("list", help="list enrolments that wait or waited for a person")
+        show.add_argument("--json", action="store_true")
+        show.add_argument("--state", choices=EnrolmentRequest.State.values)
+        for act in ("approve", "deny"):
+            decide = acts.add_parser(act, help=f"{act} a waiting enrolment")
+            decide.add_argument("id")
+            decide.add_argument("--reason", default="")
+        make = acts.add_parser("tokens", help="make one token a row: columns device, hardware, profile; writes CSV")
+        expect = acts.add_parser(
+            "expect", help="expect one device a row: serial, hardware, device, spki_sha256, profile"
+        )
+        for one in (make, expect):
+            one.add_argument("file", type=Path, help="CSV with a header line")
+        make.add_argument("--days", type=int, default=7)
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Run one act."""
+        who = actor(options["domain"])
+        with refusals():
+            work = {"list": self._list, "tokens": self._tokens, "expect": self._expect}.get(
+                options["act"], self._decide
+            )
+            work(who, options)
+
+    def _list(self, who: Actor, options: dict[str, Any]) -> None:
+        rows = selectors.enrolment_requests(who.domain)
+        if options["state"]:
+            rows = rows.filter(state=options["state"])
+        facts = [
+            {"id": str(row.public_id), "name": row.name, "hardware": row.hardware_model.name, "proof": row.proof}
+            | {"profile": row.profile, "key": row.spki_sha256, "why": row.why, "state": row.state}
+            for row in rows[:1000]
+        ]
+        if options["json"]:
+            self.stdout.write(json.dumps(facts))
+            return
+        for one in facts:
+            self.stdout.write(f"{one['id']}  {one['state']:8}  {one['name']}  {one['proof']}  {one['why']}")
+
+    def _decide(self, who: Actor, options: dict[str, Any]) -> None:
+        approved = options["act"] == "approve"
+        row = approvals.decide(actor=who, public_id=options["id"], approved=approved, reason=options["reason"])
+        self.stdout.write(f"{row.name} is {row.state}; the device learns it when it asks again.")
+
+    def _tokens(self, who: Actor, options: dict[str, Any]) -> None:
+        """Make all tokens or none: the first bad row ends it before anything is printed."""
+        made = csv.writer(sys.stdout)
+        rows = [
+            (row["device"], selectors.hardware_model(who.domain, row["hardware"]), row.get("profile") or "device")
+            for row in _rows(options["file"])
+        ]
+        made.writerow(["device", "token"])
+        for name, model, profile in rows:
+            further = {"days": options["days"], "profile": profile}
+            _, secret = tokens.create(actor=who, hardware_model=model, device_name=name, **further)
+            made.writerow([name, secret])
+
+    def _expect(self, who: Actor, options: dict[str, Any]) -> None:
+        rows = _rows(options["file"])
+        for row in rows:
+            expected.register(
+                actor=who,
+                serial=row["serial"],
+                hardware_model=selectors.hardware_model(who.domain, row["hardware"]),
+                device_name=row.get("device") or row["serial"],
+                spki_sha256=row.get("spki_sha256") or "",
+                profile=row.get("profile") or "device",
+            )
+        self.stdout.write(f"{len(rows)} devices are expected.")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

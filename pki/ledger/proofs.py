@@ -1,0 +1,90 @@
+"""Inclusion and consistency proofs (RFC 6962, 2.1), and how to check them (RFC 9162, 2.1.3.2, 2.1.4.2). Pure.
+
+A proof needs hashes of subtrees; ``Subtree`` says how to get one, so that nobody has to hold all leaves.
+"""
+
+from collections.abc import Callable, Sequence
+
+from pki.ledger.merkle import node
+
+#: (first leaf, one after the last) -> hash of the tree over these leaves
+Subtree = Callable[[int, int], bytes]
+
+
+def split(size: int) -> int:
+    """Return the largest power of two below a size of at least 2."""
+    return 1 << (size - 1).bit_length() - 1
+
+
+def inclusion(index: int, size: int, subtree: Subtree) -> list[bytes]:
+    """Return the path from a leaf to the root of the tree over the first ``size`` leaves."""
+    first, last, path = 0, size, []
+    while last - first > 1:
+        middle = first + split(last - first)
+        if index < middle:
+            path.append(subtree(middle, last))
+            last = middle
+        else:
+            path.append(subtree(first, middle))
+            first = middle
+    return path[::-1]
+
+
+def consistency(old: int, new: int, subtree: Subtree) -> list[bytes]:
+    """Return what shows that the tree over ``new`` leaves only adds to the one over ``old``; 0 < old <= new."""
+    if old == new:
+        return []
+    first, last, whole, path = 0, new, True, []
+    while last - first != old - first:
+        middle = first + split(last - first)
+        if old <= middle:
+            path.append(subtree(middle, last))
+            last = middle
+        else:
+            path.append(subtree(first, middle))
+            first, whole = middle, False
+    if not whole:
+        path.append(subtree(first, last))
+    return path[::-1]
+
+
+def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
+    """Say whether a path leads from a leaf to a root."""
+    if not 0 <= index < size:
+        return False
+    place, last, value = index, size - 1, leaf
+    for one in path:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            value = node(one, value)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            value = node(value, one)
+        place, last = place >> 1, last >> 1
+    return last == 0 and value == root
+
+
+def consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: Sequence[bytes]) -> bool:
+    """Say whether a path shows that a tree only adds to an older one."""
+    if old == new:
+        return not path and old_root == new_root
+    if not 0 < old < new or not path:
+        return False
+    parts = list(path) if old & (old - 1) else [old_root, *path]
+    place, last = old - 1, new - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    before = after = parts[0]
+    for one in parts[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            before, after = node(one, before), node(one, after)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            after = node(after, one)
+        place, last = place >> 1, last >> 1
+    return last == 0 and before == old_root and after == new_root

@@ -1,0 +1,112 @@
+"""Verify an exported ledger, alone: one file, Python and ``cryptography``, nothing of Muster.
+
+    python verifier.py EXPORT.jsonl [--key HEX] [--heads heads.jsonl]
+
+The export is JSON lines: ``{"kind": "ledger", …}`` first, then entries in order, then signed heads. ``--key`` is the
+ledger's public key (Ed25519, hex) as you got it by another way; without it the export's own key is used, which proves
+that the export is whole, not that it is the server's. ``--heads`` are heads that somebody else has kept: a copy of
+``journal/heads.jsonl``, or what devices have seen.
+
+It repeats the few lines of ``merkle.py`` on purpose: whoever checks us should not have to run our code.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON with sorted keys and no spaces, in UTF-8: the bytes that are hashed and signed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def leaf_hash(entry: dict[str, Any]) -> bytes:
+    """Return the RFC 6962 hash of an entry."""
+    return hashlib.sha256(b"\x00" + canonical(entry)).digest()
+
+
+def roots(leaves: list[bytes]) -> Iterator[bytes]:
+    """Yield the root of the tree after each leaf."""
+    stack: list[tuple[int, bytes]] = []
+    for one in leaves:
+        height, value = 0, one
+        while stack and stack[-1][0] == height:
+            value = hashlib.sha256(b"\x01" + stack.pop()[1] + value).digest()
+            height += 1
+        stack.append((height, value))
+        root = stack[-1][1]
+        for _, left in reversed(stack[:-1]):
+            root = hashlib.sha256(b"\x01" + left + root).digest()
+        yield root
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file of JSON lines."""
+    with path.open() as file:
+        for text in file:
+            if text.strip():
+                yield json.loads(text)
+
+
+def void(entries: list[dict[str, Any]]) -> dict[int, int]:
+    """Return epoch -> size up to which its heads still hold, for each epoch that ended in a restore."""
+    found: dict[int, int] = {}
+    present = 0
+    for index, entry in enumerate(entries):
+        if entry["action"] == "ledger.restored" and entry["actor"].startswith("system:"):
+            new = int(entry["detail"]["epoch"])
+            found.update(dict.fromkeys(range(present, new), index))
+            present = new
+    return found
+
+
+def check(export: Path, key: str, others: Path | None) -> list[str]:
+    """Return what is wrong, a sentence each."""
+    rows = list(lines(export))
+    about = next((row for row in rows if row.get("kind") == "ledger"), {})
+    entries = [row["entry"] for row in rows if row.get("kind") == "entry"]
+    heads = [row["head"] for row in rows if row.get("kind") == "head"]
+    if others:
+        heads += [head for head in lines(others) if head.get("domain") == about.get("domain")]
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key or about.get("key", "")))
+    tree = [root.hex() for root in roots([leaf_hash(entry) for entry in entries])]
+    limits, wrong = void(entries), []
+    for head in heads:
+        size, epoch = head["size"], head["epoch"]
+        try:
+            public.verify(bytes.fromhex(head["sig"]), canonical({name: head[name] for name in SIGNED}))
+        except (InvalidSignature, ValueError, KeyError):
+            wrong.append(f"the head of {size} entries (epoch {epoch}) is not signed by this key")
+            continue
+        if epoch in limits and size > limits[epoch]:
+            continue
+        if size > len(tree) or (size and tree[size - 1] != head["root"]):
+            wrong.append(f"the head of {size} entries (epoch {epoch}) does not match the entries")
+    if not heads:
+        wrong.append("there is no signed head to compare with")
+    return wrong
+
+
+def main() -> int:
+    """Check and say so; exit 0 when all is well."""
+    parser = argparse.ArgumentParser(description="Verify an exported Muster ledger.")
+    parser.add_argument("export", type=Path)
+    parser.add_argument("--key", default="", help="the ledger's public key in hex")
+    parser.add_argument("--heads", type=Path, help="heads kept by somebody else, JSON lines")
+    options = parser.parse_args()
+    wrong = check(options.export, options.key, options.heads)
+    sys.stdout.write("\n".join(wrong or ["ok: every signed head matches the entries"]) + "\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Prove what the ledger holds: inclusion of an entry, consistency of two heads, and the whole as a file."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pki.kernel import canonical
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import InvalidError, NotFoundError
+from pki.ledger import merkle, proofs
+from pki.models import LedgerHead, LedgerNode, LedgerOrder, TrustDomain
+from pki.selectors import domain as domain_of
+from pki.selectors import ledger_head
+from pki.services import journal, ledger, signing
+
+#: complete subtrees of 2^level leaves whose hashes are kept once they were needed
+LEVELS = (16, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """Shows that an entry stands in the tree that a head signs; all hashes in hex."""
+
+    leaf: dict[str, Any]
+    index: int
+    size: int
+    root: str
+    path: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """Shows that the tree of a newer head only adds to that of an older one; all hashes in hex."""
+
+    old_size: int
+    new_size: int
+    new_root: str
+    path: list[str]
+
+
+def inclusion(*, actor: Actor, entry: str) -> Inclusion:
+    """Prove that an entry stands in the newest signed tree.
+
+    Args:
+        actor: anybody with a role.
+        entry: public id.
+
+    Raises:
+        NotFoundError: there is no such entry, or no head covers it yet (wait a second).
+    """
+    actor.require(Role.VIEWER)
+    domain, head = domain_of(actor.domain), _head(actor.domain)
+    row = LedgerOrder.objects.filter(domain=domain, entry__public_id=entry).select_related("entry__domain").first()
+    if row is None or row.index >= head.size:
+        msg = "There is no such entry under a signed head yet."
+        raise NotFoundError(msg)
+    path = proofs.inclusion(row.index, head.size, _Tree(domain).subtree)
+    leaf = dict(json.loads(ledger.leaf_bytes(row.entry)))
+    return Inclusion(leaf, row.index, head.size, head.root_hash, [one.hex() for one in path])
+
+
+def consistency(*, actor: Actor, old: int) -> Consistency:
+    """Prove that the newest signed tree only adds to the one over the first ``old`` entries."""
+    actor.require(Role.VIEWER)
+    head = _head(actor.domain)
+    if not 0 < old <= head.size:
+        msg = f"`old` lies between 1 and {head.size}."
+        raise InvalidError(msg)
+    path = proofs.consistency(old, head.size, _Tree(domain_of(actor.domain)).subtree)
+    return Consistency(old, head.size, head.root_hash, [one.hex() for one in path])
+
+
+def export(*, actor: Actor) -> Iterator[bytes]:
+    """Yield the whole ledger as JSON lines: about it, entries in order, signed heads (``pki/ledger/verifier.py``)."""
+    actor.require(Role.VIEWER)
+    domain = domain_of(actor.domain)
+    key = signing.client("admin").public_keys(domain.slug).get("ledger")
+    public = key["keyval"]["public"] if key else ""
+    yield _line({"kind": "ledger", "domain": domain.slug, "key": public})
+    rows = LedgerOrder.objects.filter(domain=domain).select_related("entry__domain").order_by("index")
+    for row in rows.iterator(chunk_size=1000):
+        yield _line({"kind": "entry", "index": row.index, "entry": json.loads(ledger.leaf_bytes(row.entry))})
+    for head in journal.heads():
+        if head["domain"] == domain.slug:
+            yield _line({"kind": "head", "head": head})
+
+
+class _Tree:
+    """Hashes of subtrees of one domain's ledger, from kept nodes and as few leaves as possible."""
+
+    def __init__(self, domain: TrustDomain) -> None:
+        self._domain = domain
+
+    def subtree(self, first: int, last: int) -> bytes:
+        """Return the hash of the tree over some leaves; both ends lie where RFC 6962 splits."""
+        size = last - first
+        for level in LEVELS:
+            if size == 1 << level and first % size == 0:
+                return self._node(level, first >> level)
+        if size <= 1 << LEVELS[-1]:
+            return merkle.root(self._leaves(first, last))
+        middle = first + proofs.split(size)
+        return merkle.node(self.subtree(first, middle), self.subtree(middle, last))
+
+    def _node(self, level: int, index: int) -> bytes:
+        rows = LedgerNode.objects.filter(domain=self._domain, level=level, index=index)
+        known = rows.values_list("hash", flat=True).first()
+        if known is not None:
+            return bytes.fromhex(known)
+        first, size = index << level, 1 << level
+        if level == LEVELS[-1]:
+            value = merkle.root(self._leaves(first, first + size))
+        else:
+            value = merkle.node(self.subtree(first, first + size // 2), self.subtree(first + size // 2, first + size))
+        LedgerNode.objects.get_or_create(domain=self._domain, level=level, index=index, defaults={"hash": value.hex()})
+        return value
+
+    def _leaves(self, first: int, last: int) -> list[bytes]:
+        rows = LedgerOrder.objects.filter(domain=self._domain, index__gte=first, index__lt=last).order_by("index")
+        return [bytes.fromhex(one) for one in rows.values_list("entry__leaf_hash", flat=True)]
+
+
+def _head(slug: str) -> LedgerHead:
+    head = ledger_head(slug)
+    if head is None:
+        msg = "No head has been signed yet; the worker does it within a second."
+        raise NotFoundError(msg)
+    return head
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return canonical.dumps(value) + b"\n"
