@@ -71,7 +71,13 @@ def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
         # Temporary tables stay in memory: a confined door may not write where SQLite would put them.
         pragmas = f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA temp_store=MEMORY;"
         options = {"init_command": pragmas, "transaction_mode": "IMMEDIATE", "timeout": 20}
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(fallback), "OPTIONS": options}
+        # Kept open: opening and its pragmas cost more than most requests.
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(fallback),
+            "OPTIONS": options,
+            "CONN_MAX_AGE": None,
+        }
     parts = urlsplit(url)
     query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
     return {
@@ -81,6 +87,7 @@ def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(query.get("host", parts.hostname or "")),
         "PORT": str(parts.port or ""),
+        "CONN_MAX_AGE": 600,
     }
 
 

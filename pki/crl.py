@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pki import der
 from pki.kernel.errors import InvalidError
 from pki.keys import curve_hash
-from pki.x509 import Issuer, crl_url, key_id
+from pki.x509 import Issuer, crl_url
 
 REASONS = {
     "unspecified": x509.ReasonFlags.unspecified,
@@ -31,6 +31,7 @@ _CODES = {
     "privilegeWithdrawn": 9,
 }
 _INTEGER, _UTC_TIME, _GENERALIZED = 0x02, 0x17, 0x18
+_NO_SIGNATURE = bytes.fromhex("3006020101020101")
 #: id-ce-cRLReasons (2.5.29.21) as an OBJECT IDENTIFIER
 _REASON_OID = bytes.fromhex("0603551d15")
 #: places in TBSCertList: version, algorithm, issuer, thisUpdate, nextUpdate, revokedCertificates, extensions
@@ -56,40 +57,31 @@ def entry(serial: int, at: datetime, reason: str) -> bytes:
     return der.tlv(der.SEQUENCE, body)
 
 
-def build(issuer: Issuer, shard: int, entries: bytes, number: int, now: datetime, until: datetime) -> bytes:
-    """Return one signed list in DER.
+def build(issuer: Issuer, shard: int, entries: bytes, number: int, now: datetime, until: datetime) -> tuple[bytes, int]:
+    """Return one signed list in DER, and how many entries it holds.
 
     Args:
         issuer: the CA.
         shard: which of its lists.
-        entries: joined DER entries, checked by ``count`` before.
+        entries: joined DER entries.
         number: CRLNumber; the caller sees to it that it only grows.
         now: thisUpdate.
         until: nextUpdate.
+
+    Raises:
+        InvalidError: something in the entries is none; nothing has been signed then.
     """
     parts = der.parts(_skeleton(issuer, shard, number, now, until))
     parts[_ENTRIES] = der.tlv(der.SEQUENCE, entries) if entries else b""
     tbs = der.tlv(der.SEQUENCE, b"".join(parts))
+    try:
+        # The library reads the whole list before it is signed, around a signature that stands for the true one.
+        held = len(x509.load_der_x509_crl(der.signed(tbs, parts[1], _NO_SIGNATURE)))
+    except ValueError as error:
+        msg = "This is no entry of a revocation list."
+        raise InvalidError(msg) from error
     signature = issuer.key.sign(tbs, ec.ECDSA(curve_hash(issuer.key)))
-    return der.signed(tbs, parts[1], signature)
-
-
-def count(entries: bytes) -> int:
-    """Return how many entries joined bytes hold.
-
-    Raises:
-        InvalidError: something in them is no entry of a list.
-    """
-    offset, found = 0, 0
-    while offset < len(entries):
-        tag, start, end = der.element(entries, offset)
-        inner, _, after = der.element(entries, start)
-        time, _, _ = der.element(entries, after)
-        if tag != der.SEQUENCE or inner != _INTEGER or time not in {_UTC_TIME, _GENERALIZED} or after > end:
-            msg = "This is no entry of a revocation list."
-            raise InvalidError(msg)
-        offset, found = end, found + 1
-    return found
+    return der.signed(tbs, parts[1], signature), held
 
 
 def _skeleton(issuer: Issuer, shard: int, number: int, now: datetime, until: datetime) -> bytes:
@@ -125,6 +117,3 @@ def _skeleton(issuer: Issuer, shard: int, number: int, now: datetime, until: dat
 def throw_away(curve: str) -> ec.EllipticCurvePrivateKey:
     """Return a key whose signatures are replaced: the library signs only with keys that it holds itself."""
     return ec.generate_private_key(ec.SECP384R1() if curve == "secp384r1" else ec.SECP256R1())
-
-
-__all__ = ["REASONS", "build", "count", "entry", "key_id", "throw_away"]

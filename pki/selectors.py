@@ -6,7 +6,11 @@ from cryptography import x509
 from django.db.models import Exists, OuterRef, QuerySet
 
 from pki.kernel.errors import NotFoundError
-from pki.models import Authority, Certificate, CertificateProfile, CrlShard, LedgerEntry, LedgerHead, TrustDomain
+from pki.kernel.recent import Recent
+from pki.models import Authority, Certificate, CertificateProfile, CrlShard, LedgerEntry, LedgerHead, TrustDomain, quick
+
+_domains: Recent[str, list[TrustDomain]] = Recent(seconds=1.0)
+_authority_ids: Recent[str, list[int]] = Recent(seconds=1.0)
 
 
 def domain(slug: str) -> TrustDomain:
@@ -23,8 +27,23 @@ def domain(slug: str) -> TrustDomain:
 
 
 def domains() -> list[TrustDomain]:
-    """Return every trust domain of this server (doors and jobs start from it)."""
+    """Return every trust domain of this server (jobs start from it)."""
     return list(TrustDomain.objects.order_by("id"))
+
+
+def known_domains() -> list[TrustDomain]:
+    """Return every trust domain as it was a second ago at most; doors ask for each request."""
+    return _domains.get("", domains)
+
+
+def known_domain(slug: str) -> TrustDomain:
+    """Return a trust domain by its slug as it was a second ago at most.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = next((one for one in known_domains() if one.slug == slug), None)
+    return found or domain(slug)
 
 
 def certificate_by_fingerprint(fingerprint: str) -> Certificate | None:
@@ -87,8 +106,16 @@ def authority_der(key_id: str) -> bytes | None:
 
 def standing_by_serial(key_id: str, serial: int) -> tuple[datetime | None, str] | None:
     """Return when and why the certificate of a CA with a serial number was revoked, or None for an unknown one."""
-    rows = Certificate.objects.filter(authority__key_id=key_id, serial=f"{serial:x}")
-    return rows.values_list("revoked_at", "revocation_reason").first()
+    names = ("revoked_at", "revocation_reason")
+    for authority in _authority_ids.get(key_id, lambda: _ids_of(key_id)):
+        found = quick.values(Certificate, names, authority_id=authority, serial=f"{serial:x}")
+        if found is not None:
+            return found[0], found[1]
+    return None
+
+
+def _ids_of(key_id: str) -> list[int]:
+    return list(Authority.objects.filter(key_id=key_id, kind=Authority.Kind.ISSUING).values_list("id", flat=True))
 
 
 def crl_shards(slug: str) -> QuerySet[CrlShard]:

@@ -32,6 +32,7 @@ __all__ = [
     "Subject",
     "authority_csr",
     "check_authority",
+    "check_key_type",
     "csr_key",
     "device_subject",
     "device_urn",
@@ -98,14 +99,23 @@ def parse_csr(der: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.Certifi
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
         msg = "This is not a PKCS#10 certificate request in DER."
         raise CsrError(msg) from error
-    if key_type(key) not in key_types:
-        wanted = ", ".join(KEY_TYPES[name] for name in sorted(key_types))
-        msg = f"The profile takes keys of these types only: {wanted}. Make a new key and request."
-        raise CsrError(msg)
+    check_key_type(key, key_types)
     if not proved:
         msg = "The request is not signed by the key that it names; sign it with the device's own key."
         raise CsrError(msg)
     return csr
+
+
+def check_key_type(key: object, key_types: frozenset[str]) -> None:
+    """Refuse a key that a profile does not take.
+
+    Raises:
+        CsrError: it names what the profile takes.
+    """
+    if key_type(key) not in key_types:
+        wanted = ", ".join(KEY_TYPES[name] for name in sorted(key_types))
+        msg = f"The profile takes keys of these types only: {wanted}. Make a new key and request."
+        raise CsrError(msg)
 
 
 def csr_key(csr: x509.CertificateSigningRequest) -> PublicKey:

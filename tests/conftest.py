@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from pki.kernel.recent import Recent
 from tests.scheduling import StoryScheduling
 
 pytest_plugins = [
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(config, items):
 def pytest_xdist_make_scheduler(config, log):
     """Tell the story once."""
     return StoryScheduling(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered():
+    """Let no test see what another one has rolled back."""
+    Recent.forget_all()
 
 
 @pytest.fixture(autouse=True)

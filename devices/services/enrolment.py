@@ -4,8 +4,9 @@ import hashlib
 import logging
 from dataclasses import dataclass
 
-from cryptography import x509 as crypto_x509
-from django.db import transaction
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import CertificateSigningRequest as Csr
+from django.db import IntegrityError, transaction
 
 from devices.errors import TokenError
 from devices.models import Device, HardwareIdentity, Twin
@@ -17,8 +18,8 @@ from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError, PendingError, UnauthenticatedError
-from pki.models import Certificate, TrustDomain
-from pki.profiles import ALL_KEY_TYPES, Profile
+from pki.models import Certificate, TrustDomain, quick
+from pki.profiles import Profile
 from pki.selectors import certificates_of
 from pki.services import certificates, journal, ledger, profiles
 
@@ -35,14 +36,15 @@ class Enrolled:
     key: bytes = b""
 
 
-def enrol(*, domain: str, csr: bytes, via: str, shown: Shown, request_id: str = "") -> Enrolled:
+def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: str = "") -> Enrolled:
     """Enrol whoever proves to be expected, under the key of the certificate request.
 
     The same proof with the same key again returns the same certificate: an answer may get lost.
 
     Args:
-        domain: slug, as the door resolved it.
-        csr: PKCS#10 in DER; the common name is the wished device name when the proof leaves it open.
+        domain: as the door resolved it.
+        csr: as ``pki.x509.parse_csr`` accepts it; the common name is the wished device name when the proof leaves
+            it open.
         via: the dialect, for the ledger.
         shown: what the device shows besides the request.
         request_id: ties the log together.
@@ -51,25 +53,26 @@ def enrol(*, domain: str, csr: bytes, via: str, shown: Shown, request_id: str = 
         UnauthenticatedError: nothing that was shown proves anything here (TokenError for a token).
         PendingError: a person has to approve it; ask again the same way.
         DeniedError: a person refused it, or the profile demands another proof.
-        CsrError: the request is malformed or not signed by its own key.
+        CsrError: the key is of a type that the profile does not take.
     """
-    parsed = x509.parse_csr(csr, ALL_KEY_TYPES)
-    spki = x509.spki_sha256(x509.csr_key(parsed))
+    key = x509.csr_key(csr)
+    spki = x509.spki_sha256(key)
     with transaction.atomic():
-        claim = _claim(domain, shown, parsed, spki)
+        claim = _claim(domain, shown, csr, spki)
         if claim.done:
-            return _again(claim, domain, spki)
-        wanted = _profile(domain, claim, shown.profile)
-        x509.parse_csr(csr, wanted.key_types)
+            return _again(claim, domain.slug, spki)
+        wanted = _profile(domain.slug, claim, shown.profile)
+        x509.check_key_type(key, wanted.key_types)
         why = claim.why_approval or ("the profile wants it" if wanted.approval else "")
-        waiting = approvals.ask(domain=domain, claim=claim, spki=spki, why=why) if why else None
+        waiting = approvals.ask(domain=domain.slug, claim=claim, spki=spki, why=why) if why else None
         if waiting is None:
-            return _enrol(domain, claim, csr, wanted, actors.device(domain, "", via=via, request_id=request_id))
+            anybody = actors.device(domain.slug, "", via=via, request_id=request_id)
+            return _enrol(domain, claim, csr.public_bytes(Encoding.DER), wanted, anybody)
     # Outside the transaction, so that the request is kept.
     raise PendingError(approvals.WAIT, retry_after=waiting)
 
 
-def keygen(*, domain: str, csr: bytes, via: str, shown: Shown, request_id: str = "") -> Enrolled:
+def keygen(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: str = "") -> Enrolled:
     """Enrol a device whose key the signer makes and returns this once; nobody keeps it.
 
     The request gives the name only; it must still be signed by the key inside, so that nobody replays another's.
@@ -78,16 +81,15 @@ def keygen(*, domain: str, csr: bytes, via: str, shown: Shown, request_id: str =
         DeniedError: the profile does not permit it, or a person would have to approve it first.
         TokenError: the proof was used; an answer that got lost cannot be repeated, because the key is gone.
     """
-    parsed = x509.parse_csr(csr, ALL_KEY_TYPES)
     with transaction.atomic():
-        claim = _claim(domain, shown, parsed, "")
+        claim = _claim(domain, shown, csr, "")
         if claim.done:
             raise TokenError(token.REFUSAL)
-        wanted = _profile(domain, claim, shown.profile)
+        wanted = _profile(domain.slug, claim, shown.profile)
         if not wanted.server_keygen or wanted.approval or claim.why_approval:
             msg = f"The profile {wanted.name} does not let the server make keys; let the device make its own."
             raise DeniedError(msg)
-        anybody = actors.device(domain, "", via=via, request_id=request_id)
+        anybody = actors.device(domain.slug, "", via=via, request_id=request_id)
         return _enrol(domain, claim, b"", wanted, anybody)
 
 
@@ -138,16 +140,16 @@ def _successor(current: Certificate, spki: str) -> Certificate | None:
     return rows.filter(not_after__gt=clock.now()).order_by("-id").first()
 
 
-def _claim(domain: str, shown: Shown, csr: crypto_x509.CertificateSigningRequest, spki: str) -> Claim:
+def _claim(domain: TrustDomain, shown: Shown, csr: Csr, spki: str) -> Claim:
     """Return who the device proves to be, by the strongest proof that it shows."""
     if shown.tpm is not None:
-        return tpm.claim(domain, shown.tpm, csr)
+        return tpm.claim(domain.slug, shown.tpm, csr)
     if shown.secret:
         return token.claim(domain, shown.secret, csr)
-    if (expected := preregistered.claim(domain, spki, csr)) is not None:
+    if (expected := preregistered.claim(domain.slug, spki, csr)) is not None:
         return expected
     if shown.certificate:
-        return idevid.claim(domain, shown.certificate, csr)
+        return idevid.claim(domain.slug, shown.certificate, csr)
     raise UnauthenticatedError(preregistered.REFUSAL)
 
 
@@ -162,9 +164,9 @@ def _profile(domain: str, claim: Claim, asked: str) -> Profile:
     return found
 
 
-def _enrol(domain: str, claim: Claim, csr: bytes, profile: Profile, anybody: Actor) -> Enrolled:
+def _enrol(domain: TrustDomain, claim: Claim, csr: bytes, profile: Profile, anybody: Actor) -> Enrolled:
     device = _device(domain, claim)
-    actor = actors.device(domain, device.key, via=anybody.via, request_id=anybody.request_id)
+    actor = actors.device(domain.slug, device.key, via=anybody.via, request_id=anybody.request_id)
     if claim.replaces:
         _retire_board(device)
     issued = certificates.issue_device(
@@ -175,7 +177,7 @@ def _enrol(domain: str, claim: Claim, csr: bytes, profile: Profile, anybody: Act
     _bind(claim, device)
     _remember(claim, device, certificate)
     detail = {"proof": claim.kind, "name": commitment(device, device.name)}
-    ledger.record(actor=actor, action="device.enrolled", thing=("device", device.key), detail=detail)
+    ledger.record(actor=actor, action="device.enrolled", thing=("device", device.key), detail=detail, domain=domain)
     return Enrolled(device, certificate, issued.key)
 
 
@@ -195,20 +197,39 @@ def _again(claim: Claim, domain: str, spki: str) -> Enrolled:
     raise TokenError(token.REFUSAL)
 
 
-def _device(domain: str, claim: Claim) -> Device:
+def _device(domain: TrustDomain, claim: Claim) -> Device:
     """Return the device to enrol: registered before, or new; a living one only for its new board."""
-    row = TrustDomain.objects.get(slug=domain)
-    device, _ = Device.objects.get_or_create(
-        domain=row, name=claim.name, defaults={"hardware_model": claim.hardware_model}
-    )
+    device = quick.get(Device, lock=True, domain_id=domain.pk, name=claim.name)
+    if device is None:
+        return _new_device(domain, claim)
+    device.domain = domain
     free = device.state in _FREE or (claim.replaces and device.state != Device.State.RETIRED)
     if not free or device.hardware_model_id != claim.hardware_model.pk:
         _logger.warning("an enrolment was refused", extra={"cause": "name taken", "device": device.key})
         raise TokenError(token.REFUSAL)
     device.state = Device.State.ACTIVE
     device.enrolled_at = clock.now()
-    device.save(update_fields=["state", "enrolled_at"])
+    quick.update(device, "state", "enrolled_at")
     Twin.objects.get_or_create(device=device)
+    return device
+
+
+def _new_device(domain: TrustDomain, claim: Claim) -> Device:
+    now = clock.now()
+    device = Device(
+        domain=domain,
+        name=claim.name,
+        hardware_model=claim.hardware_model,
+        state=Device.State.ACTIVE,
+        enrolled_at=now,
+        created_at=now,
+    )
+    try:
+        quick.insert(device)
+    except IntegrityError as error:
+        # Somebody else enrolled under this name at the same moment; the transaction ends with this refusal.
+        raise TokenError(token.REFUSAL) from error
+    quick.insert(Twin(device=device))
     return device
 
 
@@ -231,14 +252,14 @@ def _bind(claim: Claim, device: Device) -> None:
     if claim.identity is None:
         return
     one = claim.identity
-    rows = HardwareIdentity.objects.filter(domain=device.domain, kind=one.kind, key=one.key)
+    rows = HardwareIdentity.objects.filter(domain_id=device.domain_id, kind=one.kind, key=one.key)
     if (other := rows.exclude(device=device).select_related("device").first()) is not None:
         _logger.warning("an identity was shown twice", extra={"device": device.key, "other": other.device.key})
         msg = "Another device has this hardware identity already; retire that one first, or find out who copied it."
         raise ConflictError(msg)
     facts = {"vendor": one.vendor, "serial": one.serial, "facts": one.facts, "verified_at": clock.now()}
     HardwareIdentity.objects.update_or_create(
-        domain=device.domain, kind=one.kind, key=one.key, defaults={"device": device, **facts}
+        domain_id=device.domain_id, kind=one.kind, key=one.key, defaults={"device": device, **facts}
     )
 
 

@@ -72,7 +72,7 @@ def domain_by_host(host: str) -> TrustDomain:
     Raises:
         NotFoundError: several domains, and none of them has this name.
     """
-    known = selectors.domains()
+    known = selectors.known_domains()
     for domain in known:
         if host.lower() in {name.lower() for name in domain.host_names}:
             return domain
@@ -88,7 +88,7 @@ def domain_by_slug(slug: str) -> TrustDomain:
     Raises:
         NotFoundError: there is none.
     """
-    return selectors.domain(slug.lower())
+    return selectors.known_domain(slug.lower())
 
 
 def _active(certificate: Certificate) -> Device:

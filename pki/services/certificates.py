@@ -1,5 +1,6 @@
 """Issue and revoke device certificates, and say whether one may be believed now."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,15 +13,18 @@ from pki import x509 as rules
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError, NotFoundError
-from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDomain
+from pki.kernel.recent import Recent
+from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDomain, quick
 from pki.profiles import DEVICE, Profile
 from pki.selectors import certificate as certificate_of
+from pki.selectors import known_domain
 from pki.services import journal, ledger, profiles, signing
 from pki.signals import certificate_revoked
 
 REASONS = frozenset(crl.REASONS)
 #: how many renewals of renewals one revocation follows
 LONGEST_LINEAGE = 1000
+_authorities: Recent[tuple[int, str], Authority] = Recent(seconds=1.0)
 
 
 class Standing(StrEnum):
@@ -60,10 +64,11 @@ def issue_device(
         renewed_from: the certificate that this one follows.
         profile: how long it lives, for which keys, under which CA.
     """
-    with transaction.atomic():
-        domain = TrustDomain.objects.get(slug=actor.domain)
-        der, key = signing.client("door").issue_device(domain.slug, csr, device_key, device_name, profile)
-        certificate = keep(domain=domain, der=der, renewed_from=renewed_from, profile_name=profile.name)
+    domain = known_domain(actor.domain)
+    der, key = signing.client("door").issue_device(domain.slug, csr, device_key, device_name, profile)
+    with transaction.atomic(savepoint=False):
+        # It came from the signer itself, over its own socket: its signature is not checked once more.
+        certificate = _keep(domain, der, renewed_from, profile.name, _issuer_of)
         detail = {"fingerprint": certificate.fingerprint, "serial": certificate.serial, "profile": profile.name}
         ledger.record(
             actor=actor,
@@ -84,21 +89,30 @@ def keep(
         InvalidError: it names a device of another domain.
         NotFoundError: no issuing CA of this domain has signed it.
     """
+    return _keep(domain, der, renewed_from, profile_name, _authority)
+
+
+def _keep(
+    domain: TrustDomain,
+    der: bytes,
+    renewed_from: Certificate | None,
+    profile_name: str,
+    authority_of: Callable[[TrustDomain, x509.Certificate], Authority],
+) -> Certificate:
     parsed = x509.load_der_x509_certificate(der)
     names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     urn = names.get_values_for_type(x509.UniformResourceIdentifier)[0]
     if not urn.startswith(rules.device_urn(domain.slug, "")):
         msg = "The certificate names a device of another domain."
         raise InvalidError(msg)
-    key = parsed.public_key()
-    return Certificate.objects.create(
+    certificate = Certificate(
         domain=domain,
-        authority=_authority(domain, parsed),
+        authority=authority_of(domain, parsed),
         serial=f"{parsed.serial_number:x}",
         fingerprint=rules.fingerprint(parsed),
         subject_urn=urn,
         subject_key=urn.rsplit(":", 1)[1],
-        spki_sha256=rules.spki_sha256(key),  # type: ignore[arg-type]  # the signer issues for these types only
+        spki_sha256=rules.spki_sha256(parsed.public_key()),  # type: ignore[arg-type]  # the signer issues for these types only
         profile=Certificate.Profile.DEVICE,
         profile_name=profile_name,
         der=der,
@@ -106,6 +120,8 @@ def keep(
         not_after=parsed.not_valid_after_utc,
         renewed_from=renewed_from,
     )
+    quick.insert(certificate)
+    return certificate
 
 
 def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None = None) -> Certificate:
@@ -210,11 +226,25 @@ def _mark_revoked(certificate: Certificate, reason: str) -> None:
     )
 
 
-def _authority(domain: TrustDomain, certificate: x509.Certificate) -> Authority:
+def _issuer_of(domain: TrustDomain, certificate: x509.Certificate) -> Authority:
+    """Return the CA that a certificate of the signer's names."""
+    key_id = _authority_key(certificate)
+    found = _authorities.get((domain.pk, key_id), lambda: _authority(domain, certificate))
+    if found.domain_id != domain.pk:
+        msg = "No issuing CA of this domain has signed that certificate."
+        raise NotFoundError(msg)
+    return found
+
+
+def _authority_key(certificate: x509.Certificate) -> str:
     identifier = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-    rows = Authority.objects.filter(
-        domain=domain, kind=Authority.Kind.ISSUING, key_id=identifier.hex() if identifier else ""
-    )
+    return identifier.hex() if identifier else ""
+
+
+def _authority(domain: TrustDomain, certificate: x509.Certificate) -> Authority:
+    """Return the CA that has signed a certificate, wherever the certificate comes from."""
+    key_id = _authority_key(certificate)
+    rows = Authority.objects.filter(domain=domain, kind=Authority.Kind.ISSUING, key_id=key_id)
     for authority in rows.order_by("-id"):
         if rules.issued_by(certificate, x509.load_der_x509_certificate(bytes(authority.der))):
             return authority

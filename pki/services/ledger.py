@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor, ActorKind
 from pki.ledger import merkle
-from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
+from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDomain, quick
 from pki.services import journal, signing
 
 #: Leaves put in order in one go.
@@ -52,7 +52,7 @@ def record(
         at=clock.now().replace(microsecond=0),
     )
     entry.leaf_hash = leaf_hash(entry)
-    entry.save(force_insert=True)
+    quick.insert(entry)
     return entry
 
 

@@ -7,6 +7,7 @@ from django.db import transaction
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError, NotFoundError
+from pki.kernel.recent import Recent
 from pki.models import Authority, CertificateProfile
 from pki.profiles import ALL_KEY_TYPES, DEVICE, LONGEST, Profile
 from pki.selectors import domain as domain_of
@@ -20,6 +21,8 @@ BOUNDS = {
     "jitter_hours": (0, 24 * 90),
     "grace_days": (0, 3650),
 }
+#: profiles as this process last saw them; a change reaches all workers within a second
+_known: Recent[tuple[str, str], Profile | None] = Recent(seconds=1.0)
 FIELDS = (*BOUNDS, "key_types", "authority", "proofs", "approval", "server_keygen")
 
 
@@ -29,13 +32,18 @@ def of(slug: str, name: str) -> Profile:
     Raises:
         NotFoundError: there is none of that name.
     """
+    found = _known.get((slug, name), lambda: _read(slug, name))
+    if found is None:
+        msg = f"There is no certificate profile named {name[:40]!r}."
+        raise NotFoundError(msg)
+    return found
+
+
+def _read(slug: str, name: str) -> Profile | None:
     row = CertificateProfile.objects.filter(domain__slug=slug, name=name).first()
     if row is not None:
         return value(row)
-    if name == DEVICE.name:
-        return DEVICE
-    msg = f"There is no certificate profile named {name[:40]!r}."
-    raise NotFoundError(msg)
+    return DEVICE if name == DEVICE.name else None
 
 
 def value(row: CertificateProfile) -> Profile:
@@ -79,6 +87,7 @@ def define(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
             raise InvalidError(msg)
         row.changed_at = clock.now()
         row.save()
+        _known.forget()
         detail = {
             field: str(getattr(row, field)) for field in (*BOUNDS, "key_types", "authority", "proofs", "approval")
         }

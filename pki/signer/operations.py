@@ -103,10 +103,9 @@ class Operations:
         issuer = self._issuers.get(domain, text(request, "authority", 64))
         shard = integer(request, "shard", 0, certificates.SHARDS - 1)
         entries = byte_string(request, "entries")
-        held = crl.count(entries)
         number = self._crl_number(domain)
         now = clock.now().replace(microsecond=0)
-        der = crl.build(issuer, shard, entries, number, now, now + CRL_LIFE)
+        der, held = crl.build(issuer, shard, entries, number, now, now + CRL_LIFE)
         facts = {"authority": certificates.key_id(issuer.certificate), "shard": shard, "number": number, "held": held}
         return Done({"crl": der, "number": number, "until": (now + CRL_LIFE).isoformat()}, facts)
 

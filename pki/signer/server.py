@@ -5,7 +5,6 @@ The role ``door`` has one secret a domain: a door that was let in for one domain
 
 import fcntl
 import hmac
-import json
 import logging
 import os
 import secrets
@@ -16,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from pki.kernel import clock, confine, files
+from pki.kernel import confine, files
 from pki.kernel.errors import ConflictError, DeniedError, DomainError, InvalidError, UnauthenticatedError
 from pki.signer import frames
 from pki.signer.client import SCOPED, role_secret
 from pki.signer.limits import Limits
+from pki.signer.log import Log
 from pki.signer.operations import Operations
 from pki.vault.store import Vault
 
@@ -43,6 +43,8 @@ ROLES: dict[str, frozenset[str]] = {
 ANY = frozenset({"ping", "public_keys", "last_head"})
 #: what begins a domain's life here
 FOUNDING = frozenset({"create_authority_key", "create_online_keys"})
+#: what happens many times a second, and whose effect is durable elsewhere before anybody sees it
+OFTEN = frozenset({"issue_device", "sign_director", "sign_time", "sign_crl"})
 MAX_CONNECTIONS = 256
 IDLE_SECONDS = 600
 HELLO_SECONDS = 5
@@ -78,7 +80,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         for domain in self.vault.domains():
             self._welcome(domain)
         # Beside the keys, where no door can write, and not among the other processes' logs.
-        self.log = folder / "keys" / "signer.jsonl"
+        self.log = Log(folder / "keys" / "signer.jsonl")
         self.limits = Limits()
         self.one_at_a_time = threading.Lock()
         self.places = threading.BoundedSemaphore(MAX_CONNECTIONS)
@@ -107,7 +109,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             if name in FOUNDING:
                 self._welcome(domain)
             if name not in ANY:
-                self._write({"role": peer.role, "op": name, "domain": domain, **done.facts})
+                facts = {"role": peer.role, "op": name, "domain": domain, **done.facts}
+                self.log.write(facts, wait=name not in OFTEN)
         return done.answer
 
     def _welcome(self, domain: str) -> None:
@@ -129,12 +132,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             cause = f"This {peer.role} was let in for the domain {peer.domain} only."
         if cause:
             self.limits.take("refused", "")
-            self._write({"role": peer.role, "op": name[:60], "domain": domain[:60], "refused": cause})
+            refusal = {"role": peer.role, "op": name[:60], "domain": domain[:60], "refused": cause}
+            self.log.write(refusal, wait=False)
             raise DeniedError(cause)
-
-    def _write(self, facts: dict[str, Any]) -> None:
-        line = {"at": clock.now().isoformat(), **facts}
-        files.append_line(self.log, json.dumps(line, sort_keys=True).encode())
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -191,6 +191,7 @@ def run(folder: Path) -> None:
         server.serve_forever(poll_interval=0.2)
     finally:
         server.server_close()
+        server.log.close()
         Path(str(server.server_address)).unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ from pki.errors import CsrError
 from pki.kernel import clock
 from pki.models import Certificate, LedgerEntry
 from pki.services import journal
+from pki.x509 import parse_csr as parsed
 from tests.factories.devices import csr
 from tests.factories.ground import person, system
 
@@ -24,7 +25,7 @@ def token(domain, model, **further):
 
 
 def enrol(domain, secret, request):
-    return enrolment.enrol(domain=domain.slug, shown=Shown(secret), csr=request, via="test")
+    return enrolment.enrol(domain=domain, shown=Shown(secret), csr=parsed(request), via="test")
 
 
 def test_a_token_enrols_one_device_with_its_own_key(domain, hardware_model):
@@ -53,9 +54,11 @@ def test_a_used_token_opens_nothing_for_another_key(domain, hardware_model):
 
 
 @pytest.mark.parametrize("case", ["unknown", "withdrawn", "expired", "foreign", "other-name"])
-def test_a_token_that_is_not_good_is_refused_with_one_sentence_and_nothing_is_stored(domain, hardware_model, case):
+def test_a_token_that_is_not_good_is_refused_with_one_sentence_and_nothing_is_stored(
+    domain, other_domain, hardware_model, case
+):
     made, secret = token(domain, hardware_model, device_name="dev-1")
-    slug, name = domain.slug, "dev-1"
+    home, name = domain, "dev-1"
     if case == "unknown":
         secret += "x"
     elif case == "withdrawn":
@@ -63,11 +66,11 @@ def test_a_token_that_is_not_good_is_refused_with_one_sentence_and_nothing_is_st
     elif case == "expired":
         EnrolmentToken.objects.filter(pk=made.pk).update(expires_at=clock.now() - timedelta(seconds=1))
     elif case == "foreign":
-        slug = "another"
+        home = other_domain
     else:
         name = "dev-2"
     with pytest.raises(TokenError, match="not valid for this request"):
-        enrolment.enrol(domain=slug, shown=Shown(secret), csr=csr(name)[0], via="test")
+        enrolment.enrol(domain=home, shown=Shown(secret), csr=parsed(csr(name)[0]), via="test")
     assert not Device.objects.filter(domain=domain).exists()
     assert not Certificate.objects.filter(domain=domain).exists()
 
@@ -93,7 +96,7 @@ def test_a_live_device_is_not_taken_over_by_a_new_token(domain, hardware_model, 
     enrol("dev-1")
     _, secret = token(domain, hardware_model, device_name="dev-1")
     with pytest.raises(TokenError):
-        enrolment.enrol(domain=domain.slug, shown=Shown(secret), csr=csr("dev-1")[0], via="test")
+        enrolment.enrol(domain=domain, shown=Shown(secret), csr=parsed(csr("dev-1")[0]), via="test")
 
 
 def test_a_viewer_makes_no_tokens(domain, hardware_model):

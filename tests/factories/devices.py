@@ -10,6 +10,7 @@ from cryptography.x509.oid import NameOID
 
 from devices.proofs.claim import Shown
 from devices.services import enrolment, hardware, tokens
+from pki.x509 import parse_csr as parsed
 from tests.factories.ground import system
 
 
@@ -45,7 +46,7 @@ def enrol(domain, hardware_model):
     def run(name="dev-1", model=None):
         _, secret = tokens.create(actor=system(domain), hardware_model=model or hardware_model, device_name=name)
         request, key = csr(name)
-        done = enrolment.enrol(domain=domain.slug, shown=Shown(secret), csr=request, via="test")
+        done = enrolment.enrol(domain=domain, shown=Shown(secret), csr=parsed(request), via="test")
         return Enrolled(done.device, done.certificate, key)
 
     return run

@@ -83,8 +83,16 @@ def test_openssl_asks_by_ocsp_with_and_without_a_nonce(story, leaf):
 
 def test_gnutls_asks_by_ocsp(story, leaf):
     _, certificate, folder = leaf
-    command = [require("ocsptool"), "--ask", "--load-issuer", "ca.pem", "--load-cert", "leaf.pem", "--outfile", "a.der"]
-    command.append(places(certificate)[1])
+    command = [
+        require("ocsptool"),
+        f"--ask={places(certificate)[1]}",
+        "--load-issuer",
+        "ca.pem",
+        "--load-cert",
+        "leaf.pem",
+        "--outfile",
+        "a.der",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=30)
     assert "good" in (done.stdout + done.stderr).lower(), done.stdout + done.stderr
     revoke(story, certificate)

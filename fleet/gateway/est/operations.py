@@ -53,7 +53,7 @@ def place(label: str, by_host: Callable[[str], TrustDomain], host: str) -> Place
     if dot:
         domain = identity.domain_by_slug(first)
         return Place(domain, profiles.of(domain.slug, second).name)
-    known = next((one for one in selectors.domains() if one.slug == first.lower()), None)
+    known = next((one for one in selectors.known_domains() if one.slug == first.lower()), None)
     if known is not None:
         return Place(known)
     domain = by_host(host)
@@ -73,19 +73,19 @@ def csrattrs(where: Place) -> bytes:
 
 def enrol(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
     """Enrol whoever shows a token, an expected key or a vendor's certificate."""
-    check_binding(csr, peer)
+    request = parse_csr(csr, ALL_KEY_TYPES)
+    check_binding(request, peer)
     shown = Shown(secret, peer.certificate, profile=where.profile)
-    slug = where.domain.slug
-    done = enrolment.enrol(domain=slug, csr=csr, via="est", shown=shown, request_id=request_id.get())
+    done = enrolment.enrol(domain=where.domain, csr=request, via="est", shown=shown, request_id=request_id.get())
     return Issued(_certs_only(done.certificate), done.device.pk)
 
 
 def keygen(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
     """Enrol a device that cannot make a key: the signer makes one and forgets it; the key in the request is ignored."""
-    check_binding(csr, peer)
+    request = parse_csr(csr, ALL_KEY_TYPES)
+    check_binding(request, peer)
     shown = Shown(secret, peer.certificate, profile=where.profile)
-    slug = where.domain.slug
-    done = enrolment.keygen(domain=slug, csr=csr, via="est", shown=shown, request_id=request_id.get())
+    done = enrolment.keygen(domain=where.domain, csr=request, via="est", shown=shown, request_id=request_id.get())
     return Issued(_certs_only(done.certificate), done.device.pk, done.key)
 
 
@@ -93,20 +93,19 @@ def reenrol(where: Place, request: Request, csr: bytes) -> Issued:
     """Renew or re-key whoever shows a certificate of this domain, in time or within its profile's grace."""
     who = identity.device(request, where.domain, "est", renewing=True)
     native.gate(who, allowed=False)
-    check_binding(csr, request.peer)
+    check_binding(parse_csr(csr, ALL_KEY_TYPES), request.peer)
     certificate = enrolment.reenrol(actor=who.actor, device=who.device, csr=csr, current=who.certificate)
     return Issued(_certs_only(certificate), who.device.pk)
 
 
-def check_binding(csr: bytes, peer: Peer) -> None:
+def check_binding(csr: x509.CertificateSigningRequest, peer: Peer) -> None:
     """Refuse a request that was made for another connection (RFC 7030, 3.5).
 
     Raises:
         InvalidError: its challengePassword is not this connection's tls-unique; TLS 1.3 has none to compare with.
     """
-    parsed = parse_csr(csr, ALL_KEY_TYPES)
     try:
-        given = parsed.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value
+        given = csr.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value
     except x509.AttributeNotFound:
         return
     if not peer.binding:

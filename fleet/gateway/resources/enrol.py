@@ -47,10 +47,9 @@ def _challenge(request: Request, domain: TrustDomain) -> Reply:
 
 def _enrol(request: Request, domain: TrustDomain) -> Reply:
     body = codec.decode(request)
-    csr = codec.octets(body, "csr")
-    identity = attestation.check(domain=domain.slug, answer=_answer(body), csr=parse_csr(csr, ALL_KEY_TYPES))
-    shown = Shown(tpm=identity)
-    done = enrolment.enrol(domain=domain.slug, csr=csr, via="tpm", shown=shown, request_id=request_id.get())
+    csr = parse_csr(codec.octets(body, "csr"), ALL_KEY_TYPES)
+    shown = Shown(tpm=attestation.check(domain=domain.slug, answer=_answer(body), csr=csr))
+    done = enrolment.enrol(domain=domain, csr=csr, via="tpm", shown=shown, request_id=request_id.get())
     leaf = x509.load_der_x509_certificate(bytes(done.certificate.der))
     data = pkcs7.serialize_certificates([leaf], serialization.Encoding.DER)
     return codec.encode(request, {"certificates": data}, done.device.pk)

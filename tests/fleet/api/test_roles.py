@@ -15,6 +15,7 @@ from fleet.operators.services import tokens
 from pki.kernel.actor import Role
 from pki.kernel.errors import PendingError
 from pki.services import profiles
+from pki.x509 import parse_csr
 from tests.factories.devices import csr
 from tests.factories.ground import system
 from tests.factories.people import person_with
@@ -107,7 +108,7 @@ def ids(fleet, domain, hardware_model, offline, tmp_path):
     profiles.define(actor=by, name="guarded", approval=True)
     _, secret = enrolment_tokens.create(actor=by, hardware_model=hardware_model, device_name="new", profile="guarded")
     with pytest.raises(PendingError):
-        enrolment.enrol(domain=domain.slug, csr=csr("new")[0], via="test", shown=Shown(secret))
+        enrolment.enrol(domain=domain, csr=parse_csr(csr("new")[0]), via="test", shown=Shown(secret))
     waiting = EnrolmentRequest.objects.get(domain=domain)
     return {
         "device": device.public_id,

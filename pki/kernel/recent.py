@@ -1,0 +1,47 @@
+"""Remember what was read a moment ago: for values that may be a second old, never for who may do what."""
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, ClassVar, Generic, TypeVar
+from weakref import WeakSet
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+MOST = 10_000
+
+
+class Recent(Generic[Key, Value]):
+    """Values by key, each for some seconds at most.
+
+    Args:
+        seconds: how old a value may be.
+    """
+
+    _all: ClassVar["WeakSet[Recent[Any, Any]]"] = WeakSet()
+
+    def __init__(self, seconds: float) -> None:
+        Recent._all.add(self)
+        self._seconds = seconds
+        self._held: dict[Key, tuple[float, Value]] = {}
+
+    def get(self, key: Key, read: Callable[[], Value]) -> Value:
+        """Return the value of a key, read anew when it is too old."""
+        now = time.monotonic()
+        held = self._held.get(key)
+        if held is not None and now - held[0] < self._seconds:
+            return held[1]
+        if len(self._held) >= MOST:
+            self._held.clear()
+        value = read()
+        self._held[key] = (now, value)
+        return value
+
+    def forget(self) -> None:
+        """Read everything anew from now on, in this process."""
+        self._held.clear()
+
+    @classmethod
+    def forget_all(cls) -> None:
+        """Read everything anew, everywhere in this process."""
+        for one in cls._all:
+            one.forget()
