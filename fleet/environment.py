@@ -21,6 +21,11 @@ DEFAULTS: dict[str, str] = {
     "FLEET_DEVICE_WORKERS": "1",
     "FLEET_STATUS_PORT": "8445",
     "FLEET_STATUS_URL": "",
+    "FLEET_VAULT_KEY": "file",
+    "FLEET_KEY_BACKEND": "file",
+    "FLEET_PKCS11_MODULE": "",
+    "FLEET_PKCS11_TOKEN": "",
+    "FLEET_PKCS11_PIN_FILE": "",
     "FLEET_POLL_S": "300",
     "FLEET_DRIFT_TICK_S": "3600",
     "FLEET_DRIFT_LEARN_TICKS": "48",
@@ -44,6 +49,13 @@ def read() -> dict[str, str]:
     values.update({name: os.environ[name] for name in DEFAULTS if name in os.environ})
     values["FLEET_DIR"] = str(folder())
     return values
+
+
+def signer() -> dict[str, str]:
+    """Return the settings that the signer reads from its environment: it knows no Django and no ``fleet.env``."""
+    values = read()
+    names = [name for name in values if name.startswith(("FLEET_VAULT_", "FLEET_KEY_", "FLEET_PKCS11_"))]
+    return {name: values[name] for name in ("FLEET_DIR", *names) if values[name]}
 
 
 def secret(name: str) -> str:

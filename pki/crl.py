@@ -5,7 +5,6 @@ signed again: a million revocations are 256 lists of some milliseconds each.
 """
 
 from datetime import datetime
-from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pki import der
 from pki.kernel.errors import InvalidError
 from pki.keys import curve_hash
-from pki.x509 import Issuer, crl_url
+from pki.x509 import Issuer, crl_url, throw_away
 
 REASONS = {
     "unspecified": x509.ReasonFlags.unspecified,
@@ -111,9 +110,3 @@ def _skeleton(issuer: Issuer, shard: int, number: int, now: datetime, until: dat
     )
     key = throw_away(issuer.key.curve.name)
     return builder.sign(key, curve_hash(key)).tbs_certlist_bytes
-
-
-@cache
-def throw_away(curve: str) -> ec.EllipticCurvePrivateKey:
-    """Return a key whose signatures are replaced: the library signs only with keys that it holds itself."""
-    return ec.generate_private_key(ec.SECP384R1() if curve == "secp384r1" else ec.SECP256R1())

@@ -1,5 +1,7 @@
 """Public keys as this CA takes them: their types, their hash, and what they vouch for. Plain values, no I/O."""
 
+from typing import Protocol
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -51,6 +53,14 @@ def vouches(key: object, signature: bytes, payload: bytes) -> bool:
     return True
 
 
-def curve_hash(key: ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey) -> hashes.SHA256 | hashes.SHA384:
+class HasCurve(Protocol):
+    """A key on a curve, public or private, wherever it lies."""
+
+    @property
+    def curve(self) -> ec.EllipticCurve:
+        """Return its curve."""
+
+
+def curve_hash(key: HasCurve) -> hashes.SHA256 | hashes.SHA384:
     """Return the hash that belongs to a curve (RFC 5480, section 4)."""
     return hashes.SHA384() if key.curve.name == "secp384r1" else hashes.SHA256()

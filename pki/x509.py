@@ -6,16 +6,20 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
+from pki import der
 from pki.errors import CsrError
 from pki.kernel.errors import InvalidError
-from pki.keys import KEY_TYPES, PublicKey, curve_hash, key_type, spki_sha256
+from pki.keys import KEY_TYPES, PublicKey, curve_hash, key_type, spki, spki_sha256
 from pki.profiles import DEVICE, DOOR, OCSP, Profile
 
 MAX_CSR = 8192
@@ -28,6 +32,7 @@ P256_ONLY = frozenset({"p256"})
 __all__ = [
     "MAX_CSR",
     "PROFILES",
+    "CaKey",
     "Issuer",
     "Subject",
     "authority_csr",
@@ -46,7 +51,22 @@ __all__ = [
     "responder_subject",
     "shard_of",
     "spki_sha256",
+    "throw_away",
 ]
+
+
+class CaKey(Protocol):
+    """A CA's private key as far as the CA needs it; it may lie in a token."""
+
+    @property
+    def curve(self) -> ec.EllipticCurve:
+        """Return its curve."""
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """Return the public half."""
+
+    def sign(self, data: bytes, signature_algorithm: ec.ECDSA) -> bytes:
+        """Return an ECDSA signature in DER."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +75,12 @@ class Issuer:
 
     Args:
         certificate: of the CA.
-        key: its private key, or what signs in its place (``pki.signer.splice``).
+        key: its private key, or what signs in its place.
         status_url: where its CRLs and its OCSP responder are reached; empty for nowhere.
     """
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: "CaKey"
     status_url: str = ""
 
 
@@ -79,21 +99,21 @@ class Subject:
     key: PublicKey
 
 
-def parse_csr(der: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.CertificateSigningRequest:
+def parse_csr(data: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.CertificateSigningRequest:
     """Read a certificate request and check that its key signed it.
 
     Args:
-        der: PKCS#10.
+        data: PKCS#10 in DER.
         key_types: of ``pki.keys.KEY_TYPES``, as the profile allows them.
 
     Raises:
         CsrError: too long, not DER, a key of another type, or the signature is not by that key.
     """
-    if len(der) > MAX_CSR:
-        msg = f"The certificate request has {len(der)} bytes; at most {MAX_CSR} are read."
+    if len(data) > MAX_CSR:
+        msg = f"The certificate request has {len(data)} bytes; at most {MAX_CSR} are read."
         raise CsrError(msg)
     try:
-        csr = x509.load_der_x509_csr(der)
+        csr = x509.load_der_x509_csr(data)
         key = csr.public_key()
         proved = csr.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
@@ -193,7 +213,27 @@ def issue(issuer: Issuer, profile: Profile, subject: Subject, now: datetime, unt
         builder = builder.add_extension(x509.SubjectAlternativeName(subject.names), critical=False)
     for extension in _status(issuer, profile, serial):
         builder = builder.add_extension(extension, critical=False)
-    return builder.sign(issuer.key, curve_hash(issuer.key))
+    return _signed_certificate(builder, issuer.key)
+
+
+def _signed_certificate(builder: x509.CertificateBuilder, key: CaKey) -> x509.Certificate:
+    """Sign; for a key that the library cannot hold, around the body that it builds for a throw-away key."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return builder.sign(key, curve_hash(key))
+    stand_in = throw_away(key.curve.name)
+    draft = builder.sign(stand_in, curve_hash(stand_in))
+    whole = _resigned(draft.tbs_certificate_bytes, draft.public_bytes(Encoding.DER), key)
+    return x509.load_der_x509_certificate(whole)
+
+
+def _resigned(tbs: bytes, draft: bytes, key: CaKey) -> bytes:
+    return der.signed(tbs, der.parts(draft)[1], key.sign(tbs, ec.ECDSA(curve_hash(key))))
+
+
+@cache
+def throw_away(curve: str) -> ec.EllipticCurvePrivateKey:
+    """Return a key whose signatures are replaced: the library signs only with keys that it holds itself."""
+    return ec.generate_private_key(ec.SECP384R1() if curve == "secp384r1" else ec.SECP256R1())
 
 
 def _status(issuer: Issuer, profile: Profile, serial: int) -> list[x509.ExtensionType]:
@@ -233,10 +273,21 @@ def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     return _signed_by(certificate, issuer)
 
 
-def authority_csr(key: ec.EllipticCurvePrivateKey, name: str) -> x509.CertificateSigningRequest:
+def authority_csr(key: CaKey, name: str) -> x509.CertificateSigningRequest:
     """Return the request of an issuing CA, to be carried to the offline root."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _short(name))])
-    return x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, curve_hash(key))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return builder.sign(key, curve_hash(key))
+    return _token_csr(builder, key)
+
+
+def _token_csr(builder: x509.CertificateSigningRequestBuilder, key: CaKey) -> x509.CertificateSigningRequest:
+    """Build a request for a key in a token: the body names the throw-away key, so its point is exchanged first."""
+    stand_in = throw_away(key.curve.name)
+    draft = builder.sign(stand_in, curve_hash(stand_in))
+    body = draft.tbs_certrequest_bytes.replace(spki(stand_in.public_key()), spki(key.public_key()))
+    return x509.load_der_x509_csr(_resigned(body, draft.public_bytes(Encoding.DER), key))
 
 
 def check_authority(certificate: x509.Certificate, root: x509.Certificate, key: object, now: datetime) -> None:

@@ -98,6 +98,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='revokedentry',
-            index=models.Index(fields=['key_id', 'shard'], name='pki_revoked_key_id_23b38b_idx'),
+            index=models.Index(fields=['key_id', 'shard', 'not_after', 'der'], name='one_stretch_a_list'),
         ),
     ]

@@ -70,7 +70,7 @@ def prepare(*, domain: TrustDomain, key_id: str) -> None:
 def _entries(row: CrlShard, now: datetime) -> list[bytes]:
     """Return the entries of a list in DER; thousands of them, so without the ORM's conversions."""
     rows = RevokedEntry.objects.filter(key_id=row.key_id, shard=row.shard, not_after__gt=now - KEPT)
-    statement, values = rows.order_by("certificate_id").values_list("der").query.sql_with_params()
+    statement, values = rows.order_by().values_list("der").query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return [bytes(one) for (one,) in cursor.fetchall()]

@@ -5,7 +5,6 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from pki import x509 as rules
 from pki.kernel.errors import InvalidError, NotFoundError
@@ -28,7 +27,7 @@ class Issuers:
         self._vault = vault
         self._known: dict[str, dict[str, rules.Issuer]] = {}
 
-    def waiting(self, domain: str) -> tuple[str, ec.EllipticCurvePrivateKey]:
+    def waiting(self, domain: str) -> tuple[str, rules.CaKey]:
         """Return place and key of a CA that has no certificate yet; made if all have one."""
         places = self._places(domain)
         for place in places:
@@ -38,7 +37,7 @@ class Issuers:
         self._vault.create_authority(domain, place)
         return place, self._vault.authority(domain, place)
 
-    def key(self, domain: str, key_id: str) -> ec.EllipticCurvePrivateKey:
+    def key(self, domain: str, key_id: str) -> rules.CaKey:
         """Return the key of an installed CA, to have it certified again (by a new root)."""
         return self.get(domain, key_id).key
 

@@ -7,7 +7,6 @@ import fcntl
 import hmac
 import logging
 import os
-import secrets
 import signal
 import socketserver
 import threading
@@ -22,6 +21,7 @@ from pki.signer.client import SCOPED, role_secret
 from pki.signer.limits import Limits
 from pki.signer.log import Log
 from pki.signer.operations import Operations
+from pki.signer.unlock import passphrase, token
 from pki.vault.store import Vault
 
 ROLES: dict[str, frozenset[str]] = {
@@ -73,8 +73,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = _only_one(files.private_folder(folder / "keys"))
-        secret = files.secret_once(folder / "secrets" / "vault.key", lambda: secrets.token_urlsafe(48))
-        self.vault = Vault(folder / "keys", secret.encode())
+        self.vault = Vault(folder / "keys", passphrase(folder).encode(), token())
         self.operations = Operations(self.vault)
         self._secrets = {role: role_secret(folder, role) for role in ROLES if role not in SCOPED}
         for domain in self.vault.domains():

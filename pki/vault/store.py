@@ -1,4 +1,7 @@
-"""Private keys in files: one folder a domain, PKCS#8 encrypted at rest, readable by the owner only."""
+"""Private keys: one folder a domain, PKCS#8 encrypted at rest, readable by the owner only; CA keys also in a token.
+
+A cloud KMS would be a third place beside ``token.py``: something with ``create``, ``public`` and ``sign``.
+"""
 
 import re
 from pathlib import Path
@@ -8,7 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from pki.kernel import files
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
+from pki.vault.token import Token, TokenKey
 
+CaKey = ec.EllipticCurvePrivateKey | TokenKey
 type_of_key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 
@@ -19,12 +24,15 @@ class Vault:
     Args:
         folder: ``FLEET_DIR/keys``.
         passphrase: encrypts every key file.
+        token: where new CA keys are made; None for files.
     """
 
-    def __init__(self, folder: Path, passphrase: bytes) -> None:
+    def __init__(self, folder: Path, passphrase: bytes, token: Token | None = None) -> None:
+        self._token = token
         self._folder = files.private_folder(folder)
         self._passphrase = passphrase
         self._open: dict[Path, type_of_key] = {}
+        self._tokens: dict[Path, TokenKey] = {}
 
     def create(self, domain: str, name: str, key: type_of_key) -> None:
         """Keep a new key.
@@ -46,25 +54,42 @@ class Vault:
         self._open[path] = key
 
     def create_authority(self, domain: str, name: str) -> None:
-        """Make and keep a CA key (P-256).
+        """Make and keep a CA key (P-256), in the token if there is one; a file then says under which label.
 
         Raises:
             ConflictError: there is one of that name.
         """
-        self.create(domain, name, ec.generate_private_key(ec.SECP256R1()))
+        if self._token is None:
+            self.create(domain, name, ec.generate_private_key(ec.SECP256R1()))
+            return
+        path = self._path(domain, f"{name}.ref")
+        if path.exists():
+            msg = f"The key {name} of {domain} exists already."
+            raise ConflictError(msg)
+        label = f"muster/{domain}/{name}"
+        self._token.create(label)
+        files.private_folder(path.parent)
+        files.write_private(path, label.encode())
 
     def names(self, domain: str) -> list[str]:
         """Return the names of a domain's keys."""
         self._path(domain, "any")
         folder = self._folder / domain
-        return sorted(path.stem for path in folder.glob("*.key")) if folder.is_dir() else []
+        return sorted({path.stem for kind in ("*.key", "*.ref") for path in folder.glob(kind)})
 
     def has(self, domain: str, name: str) -> bool:
         """Say whether there is a key of that name."""
         return self._path(domain, f"{name}.key").exists()
 
-    def authority(self, domain: str, name: str) -> ec.EllipticCurvePrivateKey:
-        """Return a CA key (P-256)."""
+    def authority(self, domain: str, name: str) -> CaKey:
+        """Return a CA key (P-256), from the token if it lies there.
+
+        Raises:
+            NotFoundError: the key lies in a token, and this signer has none.
+        """
+        reference = self._path(domain, f"{name}.ref")
+        if reference.exists():
+            return self._in_token(reference)
         key = self._load(domain, name)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             msg = f"The key {name} is not a CA key."
@@ -97,6 +122,14 @@ class Vault:
         """Return a fact, or None."""
         path = self._path(domain, name)
         return path.read_bytes() if path.exists() else None
+
+    def _in_token(self, reference: Path) -> TokenKey:
+        if self._token is None:
+            msg = f"The key {reference.stem} lies in a token; set FLEET_KEY_BACKEND=pkcs11 and where the token is."
+            raise NotFoundError(msg)
+        if reference not in self._tokens:
+            self._tokens[reference] = TokenKey(self._token, reference.read_text())
+        return self._tokens[reference]
 
     def _load(self, domain: str, name: str) -> type_of_key:
         path = self._path(domain, f"{name}.key")

@@ -79,7 +79,7 @@ class Story:
 
     def start(self):
         """Serve again."""
-        environment = {**os.environ, "FLEET_DIR": str(self.folder)}
+        environment = {**os.environ, "FLEET_DIR": str(self.folder), "FLEET_DEVICE_WORKERS": "2"}
         log = (self.folder / "log" / "serve-again.log").open("ab")
         command = [sys.executable, "manage.py", "serve"]
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

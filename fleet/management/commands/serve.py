@@ -14,7 +14,7 @@ from pki import selectors
 from pki.kernel.errors import DomainError
 from pki.models import TrustDomain
 from pki.services import freshness, signing
-from pki.signer.client import Signer
+from pki.signer.client import Signer, listening
 
 
 class Command(BaseCommand):
@@ -39,6 +39,10 @@ class Command(BaseCommand):
         if not domains or not selectors.authorities(domains[0].slug):
             msg = "There is no issuing CA yet; run `manage.py quickstart` or the steps of `manage.py ca --help`."
             raise CommandError(msg)
+        by_hand = settings.FLEET_VAULT_KEY == "ask"
+        if by_hand and not listening(folder):
+            msg = "FLEET_VAULT_KEY=ask: start `python -m pki.signer` first and type its passphrase."
+            raise CommandError(msg)
         stop_signer = signer_running(folder)
         names = list(dict.fromkeys([*settings.FLEET_HOST_NAMES, "localhost", "127.0.0.1"]))
         signer = Signer(folder, "serve")
@@ -55,7 +59,8 @@ class Command(BaseCommand):
             "status door": f"{settings.FLEET_STATUS_URL}/",
         }
         supervisor = Supervisor(folder, urls)
-        supervisor.add("signer", lambda: spawn("-m", "pki.signer"))
+        if not by_hand:  # else a person has typed its passphrase, and it goes on as it is
+            supervisor.add("signer", lambda: spawn("-m", "pki.signer"))
         supervisor.add("worker", lambda: spawn("manage.py", "work"))
         for number in range(settings.FLEET_DEVICE_WORKERS):
             supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls)))

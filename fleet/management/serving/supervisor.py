@@ -15,6 +15,7 @@ from pathlib import Path
 
 from django.db import connections
 
+from fleet import environment
 from fleet.environment import ROOT
 from pki.kernel import confine
 from pki.kernel.errors import UnavailableError
@@ -105,6 +106,7 @@ def spawn(*arguments: str) -> int:
     child = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
+        env={**os.environ, **environment.signer()},
         stdin=subprocess.DEVNULL,
         preexec_fn=confine.die_with_parent,  # noqa: PLW1509  because the supervisor has no threads
     )

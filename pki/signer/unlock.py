@@ -1,0 +1,51 @@
+"""What opens the vault: a passphrase from a file, the environment or a person, and perhaps a token."""
+
+import getpass
+import os
+import secrets
+from functools import cache
+from pathlib import Path
+
+from pki.kernel import files
+from pki.kernel.errors import InvalidError
+from pki.vault.token import Token, TokenSettings
+
+LEAST_PASSPHRASE = 12
+
+
+@cache
+def passphrase(folder: Path) -> str:
+    """Return the vault's passphrase, as FLEET_VAULT_KEY says where from.
+
+    ``file``: ``secrets/vault.key``, made at the first start. ``environment``: FLEET_VAULT_PASSPHRASE, taken out of the
+    environment once read. ``ask``: typed by a person; start `python -m pki.signer` by hand before `serve`.
+
+    Raises:
+        InvalidError: it is missing or short.
+    """
+    source = os.environ.get("FLEET_VAULT_KEY", "file")
+    if source == "file":
+        return files.secret_once(folder / "secrets" / "vault.key", lambda: secrets.token_urlsafe(48))
+    found = os.environ.pop("FLEET_VAULT_PASSPHRASE", "") if source == "environment" else ""
+    if source == "ask":
+        found = getpass.getpass("Passphrase of the vault: ")
+    if len(found) < LEAST_PASSPHRASE:
+        msg = f"The vault's passphrase has at least {LEAST_PASSPHRASE} characters; FLEET_VAULT_KEY is {source!r}."
+        raise InvalidError(msg)
+    return found
+
+
+def token() -> Token | None:
+    """Return the token for CA keys if FLEET_KEY_BACKEND is ``pkcs11``, else None.
+
+    Raises:
+        InvalidError: a setting of the token is missing.
+    """
+    if os.environ.get("FLEET_KEY_BACKEND", "file") != "pkcs11":
+        return None
+    wanted = ("FLEET_PKCS11_MODULE", "FLEET_PKCS11_TOKEN", "FLEET_PKCS11_PIN_FILE")
+    found = [os.environ.get(name, "") for name in wanted]
+    if not all(found):
+        msg = f"FLEET_KEY_BACKEND=pkcs11 needs {', '.join(wanted)}."
+        raise InvalidError(msg)
+    return Token(TokenSettings(Path(found[0]), found[1], Path(found[2])))
