@@ -16,5 +16,6 @@ class PkiConfig(AppConfig):
 
         journal.on_resume("domain", domains.create_again)
         journal.on_resume("authority", authorities.install_again)
+        journal.on_resume("link", authorities.link_again)
         journal.on_resume("revoked", certificates.revoke_again)
         journal.on_resume("number-block", numbers.raise_to)

@@ -130,6 +130,12 @@ def expiring(slug: str, now: datetime, until: datetime) -> QuerySet[Certificate]
     return rows.exclude(Exists(followed)).order_by("not_after", "id")
 
 
+def links(slug: str) -> list[x509.Certificate]:
+    """Return the links between a domain's roots; doors show them, so that each anchor leads to the tree in use."""
+    rows = Authority.objects.filter(domain__slug=slug, kind=Authority.Kind.LINK).order_by("id")
+    return [x509.load_der_x509_certificate(bytes(one.der)) for one in rows]
+
+
 def ledger_entries(slug: str) -> QuerySet[LedgerEntry]:
     """Return a domain's ledger entries, newest first, with their place in the tree."""
     return LedgerEntry.objects.filter(domain__slug=slug).select_related("order").order_by("-id")

@@ -4,6 +4,7 @@ from devices.models.identity import (
     EnrolmentRequest,
     HardwareIdentity,
     PreRegistration,
+    SwitchOverride,
     TpmChallenge,
     VendorAnchor,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "PreRegistration",
     "Presence",
     "Sample",
+    "SwitchOverride",
     "TpmChallenge",
     "Twin",
     "VendorAnchor",

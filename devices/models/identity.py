@@ -136,3 +136,15 @@ class TpmChallenge(models.Model):
 
     def __str__(self) -> str:
         return str(self.public_id)
+
+
+class SwitchOverride(models.Model):
+    """One person's wish to switch to another CA although some devices do not trust its root; it takes two."""
+
+    domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
+    key_id = models.CharField(max_length=64)
+    asked_by = models.CharField(max_length=120)
+    asked_at = models.DateTimeField(default=clock.now)
+
+    def __str__(self) -> str:
+        return f"{self.key_id[:8]} by {self.asked_by}"

@@ -10,8 +10,10 @@ from pki.kernel import clock, monotone
 from pki.kernel.actor import Actor, Role
 
 
-def report(*, actor: Actor, device: Device, sequence: int, components: dict[str, Any]) -> Twin:
-    """Take a device's report of what it runs; sequence numbers only rise.
+def report(
+    *, actor: Actor, device: Device, sequence: int, components: dict[str, Any], anchors: tuple[str, ...] = ()
+) -> Twin:
+    """Take a device's report of what it runs and which roots it trusts; sequence numbers only rise.
 
     Raises:
         ReplayError: this report, or a later one, was taken before.
@@ -24,6 +26,8 @@ def report(*, actor: Actor, device: Device, sequence: int, components: dict[str,
             raise ReplayError(msg, sequence=twin.report_sequence)
         twin.report_sequence = sequence
         twin.reported = {**twin.reported, "components": components}
+        if anchors:
+            twin.reported = {**twin.reported, "anchors": list(anchors)}
         twin.reported_version = monotone.next_after(twin.reported_version, clock.unix())
         twin.reported_at = clock.now()
         twin.save()

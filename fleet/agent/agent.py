@@ -8,6 +8,7 @@ from typing import Any
 
 import cbor2
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from fleet.agent import downloads, est, selftest
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
@@ -70,6 +71,11 @@ class Agent:
             if pair.running:
                 found[folder.name] = pair.running.report(confirmed=pair.confirmed)
         return found
+
+    def anchors(self) -> list[str]:
+        """Return the SHA-256 of each root certificate that this device trusts, in hex."""
+        roots = x509.load_pem_x509_certificates(self.settings.anchor.read_bytes())
+        return sorted(root.fingerprint(hashes.SHA256()).hex() for root in roots)
 
     def enrol(self) -> None:
         """Get the first certificate, if there is none, and report what runs."""
@@ -142,6 +148,7 @@ class Agent:
             "sequence": self.state.following("report_sequence"),
             "at": clock.unix(),
             "components": self.components(),
+            "anchors": self.anchors(),
         }
         if action is not None:
             payload |= {"action": action, "state": state, "reason": reason[:500]}

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from devices import selectors
 from devices.models import EnrolmentRequest, HardwareIdentity
-from devices.services import approvals, expected, tokens
+from devices.services import approvals, expected, rollover, tokens
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Nothing, Output, View, read
@@ -244,3 +244,33 @@ class Decide(View):
             actor=actor(request), public_id=public_id, approved=act == "approve", reason=given["reason"]
         )
         return Response(WaitingOut(row).data)
+
+
+class SwitchIn(Input):
+    """Whether to switch although some devices do not trust the new root; two people have to ask for that."""
+
+    override = serializers.BooleanField(default=False)
+
+
+class ReadinessOut(Output):
+    """Who could follow a switch to an issuing CA."""
+
+    ready = serializers.IntegerField()
+    behind = serializers.IntegerField()
+    linked = serializers.BooleanField()
+
+
+class AuthoritySwitch(View):
+    """The CA in use."""
+
+    @extend_schema(responses=ReadinessOut)
+    def get(self, request: Request, key_id: str) -> Response:
+        """Tell how many devices could follow a switch to this CA."""
+        return Response(ReadinessOut(rollover.readiness(actor=actor(request), key_id=key_id)).data)
+
+    @extend_schema(request=SwitchIn, responses=ReadinessOut)
+    def post(self, request: Request, key_id: str) -> Response:
+        """Issue under this CA from now on; refused while active devices trust only another root."""
+        who, given = actor(request), read(request, SwitchIn)
+        rollover.switch(actor=who, key_id=key_id, override=given["override"])
+        return Response(ReadinessOut(rollover.readiness(actor=who, key_id=key_id)).data)

@@ -32,6 +32,7 @@ urlpatterns = [
     re_path(r"^certificates/(?P<fingerprint>[0-9a-fA-F]{64})/lineage$", pki.CertificateLineage.as_view()),
     path("certificate-profiles", pki.Profiles.as_view()),
     path("authorities", pki.Authorities.as_view()),
+    re_path(r"^authorities/(?P<key_id>[0-9a-f]{40})/switch$", enrolment.AuthoritySwitch.as_view()),
     path("crls", pki.Crls.as_view()),
     path("ledger", pki.Ledger.as_view()),
     path("ledger/head", pki.LedgerHead.as_view()),

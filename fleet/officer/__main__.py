@@ -42,6 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--csr", type=Path, required=True)
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true")
+    made = act("ca-cross", _ca_cross, "certify another root's key: a link of a rollover")
+    made.add_argument("--root", type=Path, required=True, help="folder of the root that certifies")
+    made.add_argument("--other", type=Path, required=True, help="certificate of the other root")
+    made.add_argument("--out", type=Path, required=True)
+    made.add_argument("--yes", action="store_true")
     _signing(act)
     return parser
 
@@ -76,6 +81,11 @@ def _ca_issue(given: argparse.Namespace) -> None:
     csr = given.csr.read_bytes()
     _ask(given, [f"This certifies {authority.describe(csr)}."])
     _write(given.out, authority.certify(given.root, csr))
+
+
+def _ca_cross(given: argparse.Namespace) -> None:
+    _ask(given, [f"This certifies the root in {given.other} by the root in {given.root}."])
+    _write(given.out, authority.cross(given.root, given.other.read_bytes()))
 
 
 def _tuf_root(given: argparse.Namespace) -> None:

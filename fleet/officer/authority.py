@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -56,6 +57,34 @@ def certify(folder: Path, csr: bytes) -> bytes:
         msg = "The root key is no elliptic curve key."
         raise InvalidError(msg)
     builder = _certificate(request.subject, root.subject, public, ISSUING_LIFE, 0)
+    above = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
+    certificate = builder.add_extension(identifier, critical=False).sign(key, hashes.SHA256())
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def cross(folder: Path, other: bytes) -> bytes:
+    """Certify another root's key by this root: a link that leads from one anchor to the other in a rollover.
+
+    With the old root it is NewWithOld, with the new one OldWithNew (RFC 4210, 4.4); return it in PEM.
+
+    Raises:
+        InvalidError: the other certificate is no self-signed root with an elliptic curve key.
+    """
+    theirs = x509.load_pem_x509_certificate(other)
+    public = theirs.public_key()
+    try:
+        theirs.verify_directly_issued_by(theirs)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        msg = "Only a self-signed root is linked."
+        raise InvalidError(msg) from error
+    root = x509.load_pem_x509_certificate((folder / "root-ca.pem").read_bytes())
+    key = serialization.load_pem_private_key((folder / "root-ca.key").read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(public, ec.EllipticCurvePublicKey):
+        msg = "Both roots have elliptic curve keys."
+        raise InvalidError(msg)
+    life = min(root.not_valid_after_utc, theirs.not_valid_after_utc) - clock.now()
+    builder = _certificate(theirs.subject, root.subject, public, life, None)
     above = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
     certificate = builder.add_extension(identifier, critical=False).sign(key, hashes.SHA256())

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from devices.models import Device
 from devices.services import twins
@@ -16,9 +13,11 @@ from ota.services.assignments import Feedback, Status
 from pki.kernel import cbor
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, InvalidError, NotFoundError
+from pki.keys import vouches
 
 MAX_REPORT = 16 * 1024
 MAX_COMPONENTS = 16
+MAX_ANCHORS = 8
 STATES: dict[str, Status] = {
     "downloading": Status.DOWNLOAD,
     "installed": Status.INSTALLED,
@@ -29,7 +28,7 @@ STATES: dict[str, Status] = {
 }
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
-_FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason"})
+_FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason", "anchors"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ class Report:
     action: int | None
     state: str
     reason: str
+    anchors: tuple[str, ...] = ()
 
 
 def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes) -> None:
@@ -51,7 +51,7 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
         actor: the device.
         device: the one that is meant.
         payload: CBOR map.
-        signature: ECDSA with SHA-256 over the payload, DER.
+        signature: by the device's key over the payload (ECDSA in DER, RSA or Ed25519).
         certificate: the device's certificate in DER.
 
     Raises:
@@ -65,7 +65,13 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
     if report.device != device.key:
         msg = "The report is for another device."
         raise DeniedError(msg)
-    twins.report(actor=actor, device=device, sequence=report.sequence, components=report.components)
+    twins.report(
+        actor=actor,
+        device=device,
+        sequence=report.sequence,
+        components=report.components,
+        anchors=report.anchors,
+    )
     if report.action is None:
         return
     said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
@@ -94,8 +100,8 @@ def parse(payload: bytes) -> Report:
     if not isinstance(reason, str) or not isinstance(body.get("device"), str):
         msg = "`device` and `reason` are texts."
         raise InvalidError(msg)
-    components = _components(body.get("components"))
-    return Report(body["device"], body["sequence"], components, action, state, reason[:500])
+    components, anchors = _components(body.get("components")), _anchors(body.get("anchors", []))
+    return Report(body["device"], body["sequence"], components, action, state, reason[:500], anchors)
 
 
 def _map(payload: bytes) -> dict[str, Any]:
@@ -129,16 +135,19 @@ def _components(value: object) -> dict[str, dict[str, Any]]:
     return value
 
 
+def _anchors(value: object) -> tuple[str, ...]:
+    listed = value if isinstance(value, list) and len(value) <= MAX_ANCHORS else [None]
+    if not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in listed):
+        msg = f"`anchors` lists at most {MAX_ANCHORS} SHA-256 digests of root certificates in hex."
+        raise InvalidError(msg)
+    return tuple(sorted(str(one) for one in listed))
+
+
 def _integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 62
 
 
 def _verify(payload: bytes, signature: bytes, certificate: bytes) -> None:
-    key = x509.load_der_x509_certificate(certificate).public_key()
-    refusal = "The report is not signed by this device's key."
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise DeniedError(refusal)
-    try:
-        key.verify(signature, payload, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature as error:
-        raise DeniedError(refusal) from error
+    if not vouches(x509.load_der_x509_certificate(certificate).public_key(), signature, payload):
+        msg = "The report is not signed by this device's key."
+        raise DeniedError(msg)

@@ -44,6 +44,62 @@ def install(*, actor: Actor, certificate: bytes, root: bytes) -> Authority:
     return issuing
 
 
+def link(*, actor: Actor, certificate: bytes) -> Authority:
+    """Install a link between two roots (NewWithOld, OldWithNew), so that each anchor leads to what the other certifies.
+
+    Raises:
+        InvalidError: it does not certify one known root's key by another known root.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    domain, cross = domain_of(actor.domain), load(certificate)
+    roots = Authority.objects.filter(domain=domain, kind=Authority.Kind.ROOT)
+    known = [x509.load_der_x509_certificate(bytes(row.der)) for row in roots]
+    above = next((one for one in known if rules.issued_by(cross, one)), None)
+    below = next((one for one in known if one.public_key() == cross.public_key() and one != above), None)
+    if above is None or below is None or cross.subject != below.subject:
+        msg = "A link certifies one of this domain's roots by another one of them; import both trees first."
+        raise InvalidError(msg)
+    with transaction.atomic():
+        journal.append("link", domain=domain.slug, certificate=_der(cross).hex())
+        row = _keep(domain, Authority.Kind.LINK, cross, None)
+        detail = {"from": rules.fingerprint(above), "to": rules.fingerprint(below)}
+        ledger.record(actor=actor, action="authority.linked", thing=("authority", row.public_id), detail=detail)
+    return row
+
+
+def link_again(fact: dict[str, str]) -> bool:
+    """Bring back a link from the journal that a restored database does not know."""
+    domain, cross = domain_of(fact["domain"]), x509.load_der_x509_certificate(bytes.fromhex(fact["certificate"]))
+    if Authority.objects.filter(domain=domain, fingerprint=rules.fingerprint(cross)).exists():
+        return False
+    _keep(domain, Authority.Kind.LINK, cross, None)
+    return True
+
+
+def use(*, actor: Actor, key_id: str, detail: dict[str, object]) -> Authority:
+    """Issue under another CA from now on: doors, and profiles that name none.
+
+    ``devices.services.rollover.switch`` asks first whether anybody would be cut off.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    rows = Authority.objects.filter(
+        domain__slug=actor.domain, kind=Authority.Kind.ISSUING, state=Authority.State.ACTIVE, key_id=key_id
+    )
+    row = rows.order_by("-id").first()
+    if row is None:
+        msg = "There is no active issuing CA of that key; `manage.py ca show` lists them."
+        raise NotFoundError(msg)
+    signing.client("admin").use_authority(actor.domain, key_id)
+    with transaction.atomic():
+        ledger.record(
+            actor=actor,
+            action="authority.switched",
+            thing=("authority", row.public_id),
+            detail={"to": key_id, **detail},
+        )
+    return row
+
+
 def retire(*, actor: Actor, key_id: str) -> list[Authority]:
     """Issue no more under a CA; what it has issued stays valid.
 

@@ -81,6 +81,10 @@ class Signer:
         fields = {"certificate": certificate, "root": root, "status_url": status_url}
         self._call("install_authority", domain, **fields)
 
+    def use_authority(self, domain: str, authority: str) -> None:
+        """Let the signer issue under this CA (key id) where nobody names another."""
+        self._call("use_authority", domain, authority=authority)
+
     def create_online_keys(self, domain: str) -> dict[str, dict[str, Any]]:
         """Make the missing online keys; return the public half of each by name."""
         return dict(self._call("create_online_keys", domain)["keys"])

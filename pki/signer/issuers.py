@@ -56,6 +56,7 @@ class Issuers:
             key = self._vault.authority(domain, place)
             if key.public_key() == certificate.public_key():
                 rules.check_authority(certificate, root, key.public_key(), now)
+                self._same_root(domain, place, certificate)
                 self._vault.write_fact(domain, f"{place}.status", url.rstrip("/").encode())
                 der = certificate.public_bytes(serialization.Encoding.DER)
                 self._vault.write_fact(domain, f"{place}.der", der)
@@ -64,12 +65,24 @@ class Issuers:
         msg = "The issuing CA's certificate is refused: it is for another key than the signer's."
         raise InvalidError(msg)
 
+    def use(self, domain: str, key_id: str) -> None:
+        """Issue under this CA from now on, where a caller names none: doors, and profiles without a CA of their own."""
+        self.get(domain, key_id)
+        self._vault.write_fact(domain, "issuing.default", key_id.encode())
+
+    def _same_root(self, domain: str, place: str, certificate: x509.Certificate) -> None:
+        """A key that was certified by one root stays below it: another root would cut off who trusts only the first."""
+        before = self._vault.read_fact(domain, f"{place}.der")
+        if before is not None and x509.load_der_x509_certificate(before).issuer != certificate.issuer:
+            msg = "This CA's key is certified by another root; make a new issuing CA for a new root (`ca csr`)."
+            raise InvalidError(msg)
+
     def get(self, domain: str, key_id: str) -> rules.Issuer:
         """Return an issuing CA.
 
         Args:
             domain: slug.
-            key_id: hex subject key identifier, or empty for the newest.
+            key_id: hex subject key identifier, or empty for the one in use (the first, until somebody switches).
 
         Raises:
             NotFoundError: there is none.
@@ -81,7 +94,8 @@ class Issuers:
             msg = f"The domain {domain} has no issuing CA yet; run `manage.py ca csr` and `ca import`."
             raise NotFoundError(msg)
         if not key_id:
-            return max(known.values(), key=lambda one: one.certificate.not_valid_before_utc)
+            chosen = (self._vault.read_fact(domain, "issuing.default") or b"").decode()
+            return known.get(chosen) or next(iter(known.values()))
         if key_id not in known:
             msg = "The signer holds no issuing CA of that key."
             raise NotFoundError(msg)

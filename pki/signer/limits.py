@@ -13,6 +13,7 @@ RATES: dict[str, tuple[float, int]] = {
     "sign_crl": (300, 3000),
     "create_authority_key": (1, 1000),
     "install_authority": (1, 1000),
+    "use_authority": (1, 100),
     "create_online_keys": (1, 1000),
     "sign_director": (2000, 20000),
     "sign_time": (2000, 20000),

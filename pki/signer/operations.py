@@ -48,6 +48,7 @@ class Operations:
             "create_authority_key": self._create_authority_key,
             "install_authority": self._install_authority,
             "create_online_keys": self._create_online_keys,
+            "use_authority": self._use_authority,
             "sign_crl": self._sign_crl,
             "ocsp_identity": self._ocsp_identity,
         }
@@ -133,6 +134,12 @@ class Operations:
         url = str(request.get("status_url", ""))[:400]
         self._issuers.install(domain, certificate, root, url, clock.now())
         return Done({}, {"fingerprint": certificates.fingerprint(certificate), "status_url": url})
+
+    def _use_authority(self, domain: str, request: dict[str, Any]) -> Done:
+        """Issue under another CA from now on."""
+        wanted = text(request, "authority", 64)
+        self._issuers.use(domain, wanted)
+        return Done({}, {"authority": wanted})
 
     def _create_online_keys(self, domain: str, _request: dict[str, Any]) -> Done:
         """Make the online metadata keys that are missing; return the public halves of all."""

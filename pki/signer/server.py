@@ -33,6 +33,7 @@ ROLES: dict[str, frozenset[str]] = {
         {
             "create_authority_key",
             "install_authority",
+            "use_authority",
             "create_online_keys",
             "sign_snapshot",
             "sign_timestamp",

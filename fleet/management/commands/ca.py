@@ -1,10 +1,11 @@
-"""``manage.py ca csr | import | show``: carry requests and certificates between the server and the offline root."""
+"""``manage.py ca csr | import | link | switch | retire | show``: between the server and the offline roots."""
 
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from devices.services import rollover
 from fleet.management.acts import actor, signer
 from pki import selectors
 from pki.kernel import files
@@ -27,6 +28,11 @@ class Command(BaseCommand):
         load = acts.add_parser("import", help="import the certificate that the offline root issued")
         load.add_argument("--certificate", type=Path, required=True)
         load.add_argument("--root", type=Path, required=True)
+        link = acts.add_parser("link", help="import a link between two roots (`muster-sign ca-cross`)")
+        link.add_argument("--certificate", type=Path, required=True)
+        for name, words in (("switch", "issue under another CA from now on"), ("retire", "issue no more under a CA")):
+            act = acts.add_parser(name, help=words)
+            act.add_argument("key_id", help="as `show` lists it")
         acts.add_parser("show", help="list the CA certificates")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -35,13 +41,22 @@ class Command(BaseCommand):
         if options["act"] == "show":
             for row in selectors.authorities(who.domain):
                 self.stdout.write(
-                    f"{row.kind:8} {row.state:8} until {row.not_after:%Y-%m-%d}  {row.name}  {row.fingerprint}"
+                    f"{row.kind:8} {row.state:8} until {row.not_after:%Y-%m-%d}  {row.key_id}  {row.name}"
                 )
             return
         with signer():
             if options["act"] == "csr":
                 files.write_public(options["out"], authorities.csr(actor=who, name=options["name"]))
                 self.stdout.write(f"Carry {options['out']} to the offline root: `python -m fleet.officer ca-issue`.")
+            elif options["act"] == "link":
+                authorities.link(actor=who, certificate=options["certificate"].read_bytes())
+                self.stdout.write("The link is served by cacerts now, and by the doors after their next start.")
+            elif options["act"] == "switch":
+                rollover.switch(actor=who, key_id=options["key_id"])
+                self.stdout.write("New certificates come from this CA now; the doors take theirs at their next start.")
+            elif options["act"] == "retire":
+                authorities.retire(actor=who, key_id=options["key_id"])
+                self.stdout.write("This CA issues no more; what it has issued stays valid.")
             else:
                 certificate, root = options["certificate"].read_bytes(), options["root"].read_bytes()
                 installed = authorities.install(actor=who, certificate=certificate, root=root)

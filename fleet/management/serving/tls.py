@@ -68,6 +68,7 @@ def _context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     parts = [_pem(x509.load_der_x509_certificate(der)).encode() for der in (certificate, *chain)]
+    parts += [_pem(link).encode() for link in selectors.links(domain.slug)]
     descriptor = os.memfd_create("door", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, b"".join([key, *parts]))

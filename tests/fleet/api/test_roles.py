@@ -14,6 +14,7 @@ from fleet.officer import authority
 from fleet.operators.services import tokens
 from pki.kernel.actor import Role
 from pki.kernel.errors import PendingError
+from pki.models import Authority
 from pki.services import profiles
 from pki.x509 import parse_csr
 from tests.factories.devices import csr
@@ -50,6 +51,8 @@ ACTS = [
     ("GET", "/enrolment-requests", None, READS),
     ("GET", "/expected-devices", None, READS),
     ("GET", "/vendors", None, READS),
+    ("GET", "/authorities/{authority}/switch", None, READS),
+    ("POST", "/authorities/{authority}/switch", {}, {SECURITY}),
     ("POST", "/certificate-profiles", {"name": "long", "validity_days": 700}, {SECURITY}),
     ("POST", "/devices/{device}/board", {}, {SECURITY}),
     ("POST", "/enrolment-requests/{waiting}/approve", {}, {SECURITY, OPERATOR}),
@@ -120,6 +123,7 @@ def ids(fleet, domain, hardware_model, offline, tmp_path):
         "rollout": fleet.rollouts[-1].public_id,
         "certificate": fleet.enrolled[-1].certificate.fingerprint,
         "root": root,
+        "authority": Authority.objects.get(domain=domain, kind="issuing").key_id,
         "waiting": waiting.public_id,
         "vendor": vendor.public_id,
     }

@@ -1,0 +1,109 @@
+"""Change the root that doors are certified by, without cutting anybody off who trusts only the old one."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from devices.models import Device, SwitchOverride, Twin
+from pki.kernel import clock
+from pki.kernel.actor import Actor, ActorKind, Role
+from pki.kernel.errors import ConflictError, NotFoundError
+from pki.models import Authority
+from pki.selectors import domain as domain_of
+from pki.services import authorities, ledger
+
+SHOWN = 5
+LIFE = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Who could follow a switch.
+
+    Args:
+        ready: active devices that have reported the new root among their anchors.
+        behind: active devices that have not; they would refuse our doors unless a link leads them there.
+        linked: a link (NewWithOld) leads from the old anchor to the new tree.
+    """
+
+    ready: int
+    behind: int
+    linked: bool
+
+
+def readiness(*, actor: Actor, key_id: str) -> Readiness:
+    """Return who could follow a switch to an issuing CA."""
+    actor.require(Role.VIEWER)
+    root = _root(actor.domain, key_id)
+    every = Device.objects.filter(domain__slug=actor.domain, state=Device.State.ACTIVE).count()
+    behind = without(actor.domain, root.fingerprint).count()
+    links = Authority.objects.filter(domain__slug=actor.domain, kind=Authority.Kind.LINK, key_id=root.key_id)
+    return Readiness(every - behind, behind, links.exists())
+
+
+def without(slug: str, fingerprint: str) -> QuerySet[Device]:
+    """Return the active devices that have not reported a root among their anchors."""
+    active = Device.objects.filter(domain__slug=slug, state=Device.State.ACTIVE)
+    # JSON containment differs between databases; the digest is a whole word of 64 digits, so its text decides.
+    trusting = Twin.objects.filter(device__domain__slug=slug, reported__anchors__icontains=fingerprint)
+    return active.exclude(pk__in=trusting.values("device_id"))
+
+
+def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
+    """Issue under another CA from now on, unless active devices trust only another root.
+
+    Args:
+        actor: a security officer.
+        key_id: of the issuing CA.
+        override: switch although some are behind; it takes two people, each asking for it.
+
+    Raises:
+        ConflictError: some are behind; or a second person has to ask for the override as well.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    found = readiness(actor=actor, key_id=key_id)
+    detail: dict[str, object] = {"ready": found.ready, "behind": found.behind}
+    if found.behind and not override:
+        late = without(actor.domain, _root(actor.domain, key_id).fingerprint)
+        names = list(late.values_list("name", flat=True)[:SHOWN])
+        msg = (
+            f"{found.behind} active devices do not trust the new root yet (such as {', '.join(names)});"
+            " roll the anchor out first, or let two people override."
+        )
+        raise ConflictError(msg)
+    if found.behind:
+        detail |= {"override": _two_people(actor, key_id)}
+    return authorities.use(actor=actor, key_id=key_id, detail=detail)
+
+
+def _two_people(actor: Actor, key_id: str) -> list[str]:
+    """Return the two who ask for an override; the first one's word is kept for a day.
+
+    Raises:
+        ConflictError: nobody else has asked for it yet.
+    """
+    who = f"{actor.kind}:{actor.key}"
+    if actor.kind is not ActorKind.OPERATOR:
+        msg = "An override is asked for by people, in the console or by the API, not by a command."
+        raise ConflictError(msg)
+    with transaction.atomic():
+        rows = SwitchOverride.objects.filter(domain__slug=actor.domain, key_id=key_id, asked_at__gt=clock.now() - LIFE)
+        other = rows.exclude(asked_by=who).order_by("-id").first()
+        if other is not None:
+            return sorted([other.asked_by, who])
+        SwitchOverride.objects.create(domain=domain_of(actor.domain), key_id=key_id, asked_by=who)
+        thing = ("authority", key_id)
+        ledger.record(actor=actor, action="authority.override-asked", thing=thing, detail={})
+    msg = "Your wish to override is recorded; another security officer has to ask for it within a day."
+    raise ConflictError(msg)
+
+
+def _root(slug: str, key_id: str) -> Authority:
+    rows = Authority.objects.filter(domain__slug=slug, kind=Authority.Kind.ISSUING, key_id=key_id)
+    row = rows.select_related("parent").order_by("-id").first()
+    if row is None or row.parent is None:
+        msg = "There is no issuing CA of that key; `manage.py ca show` lists them."
+        raise NotFoundError(msg)
+    return row.parent
