@@ -53,7 +53,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('public_id', models.UUIDField(default=pki.kernel.ids.uuid7, editable=False, unique=True)),
                 ('name', models.CharField(max_length=100)),
-                ('kind', models.CharField(choices=[('idevid', 'Idevid'), ('tpm', 'Tpm')], max_length=6)),
+                ('kind', models.CharField(choices=[('idevid', 'IDevID'), ('tpm', 'TPM 2.0')], max_length=6)),
                 ('der', models.BinaryField()),
                 ('fingerprint', models.CharField(max_length=64)),
                 ('withdrawn_at', models.DateTimeField(null=True)),
@@ -109,7 +109,7 @@ class Migration(migrations.Migration):
             name='HardwareIdentity',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('idevid', 'Idevid'), ('tpm', 'Tpm')], max_length=6)),
+                ('kind', models.CharField(choices=[('idevid', 'IDevID'), ('tpm', 'TPM 2.0')], max_length=6)),
                 ('key', models.CharField(max_length=200)),
                 ('vendor', models.CharField(max_length=200)),
                 ('serial', models.CharField(blank=True, max_length=100)),

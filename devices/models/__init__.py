@@ -1,6 +1,7 @@
 """Tables of the devices floor: the registry, and the telemetry database."""
 
 from devices.models.identity import (
+    DeviceTransfer,
     EnrolmentRequest,
     HardwareIdentity,
     PreRegistration,
@@ -15,6 +16,7 @@ from devices.models.telemetry import BatchSeen, DriftState, Observation, Presenc
 __all__ = [
     "BatchSeen",
     "Device",
+    "DeviceTransfer",
     "DriftState",
     "EnrolmentRequest",
     "EnrolmentToken",

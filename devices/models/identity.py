@@ -15,8 +15,8 @@ class HardwareIdentity(models.Model):
     """
 
     class Kind(models.TextChoices):
-        IDEVID = "idevid"
-        TPM = "tpm"
+        IDEVID = "idevid", "IDevID"
+        TPM = "tpm", "TPM 2.0"
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     device = models.ForeignKey(Device, models.PROTECT, related_name="identities")
@@ -119,6 +119,11 @@ class EnrolmentRequest(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.state})"
 
+    @property
+    def key(self) -> str:
+        """Return the public id as text."""
+        return str(self.public_id)
+
 
 class TpmChallenge(models.Model):
     """A credential that only one TPM can open, sent out to learn whether AK and EK are in the same one."""
@@ -148,3 +153,16 @@ class SwitchOverride(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key_id[:8]} by {self.asked_by}"
+
+
+class DeviceTransfer(models.Model):
+    """An offer to hand a device over to another trust domain; only the hash of its code is kept."""
+
+    device = models.ForeignKey(Device, models.PROTECT, related_name="+")
+    code_hash = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+    taken_at = models.DateTimeField(null=True)
+    taken_by = models.CharField(max_length=40, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.device}"

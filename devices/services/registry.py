@@ -3,17 +3,28 @@
 from django.db import transaction
 
 from devices.errors import LifecycleError
-from devices.models import Device
+from devices.models import (
+    BatchSeen,
+    Device,
+    EnrolmentToken,
+    Observation,
+    PreRegistration,
+    Presence,
+    Sample,
+    Twin,
+)
 from pki.kernel.actor import Actor, Role
 from pki.selectors import certificates_of
 from pki.services import certificates, ledger
 
 State = Device.State
+PERSONAL = frozenset({"name", "owner", "site", "tags", "address", "behaviour", "attributes"})
 #: act -> (states it starts from, state it leads to)
 STEPS: dict[str, tuple[frozenset[str], str]] = {
     "suspend": (frozenset({State.ACTIVE}), State.SUSPENDED),
     "resume": (frozenset({State.SUSPENDED}), State.ACTIVE),
-    "retire": (frozenset({State.PENDING, State.ACTIVE, State.SUSPENDED}), State.RETIRED),
+    "return": (frozenset({State.ACTIVE, State.SUSPENDED}), State.RETURNED),
+    "retire": (frozenset({State.PENDING, State.ACTIVE, State.SUSPENDED, State.RETURNED}), State.RETIRED),
 }
 
 
@@ -27,14 +38,48 @@ def resume(*, actor: Actor, device: Device) -> Device:
     return _step("resume", actor, device)
 
 
+def send_back(*, actor: Actor, device: Device) -> Device:
+    """Take a device out of service for repair or stock: its certificates are revoked, a new token brings it back."""
+    with transaction.atomic():
+        device = _step("return", actor, device)
+        _revoke_all(actor, device, "cessationOfOperation")
+    return device
+
+
 def retire(*, actor: Actor, device: Device) -> Device:
     """Take a device out of service for good: its certificates are revoked."""
     with transaction.atomic():
         device = _step("retire", actor, device)
-        for certificate in certificates_of(actor.domain, device.key):
-            if certificate.revoked_at is None:
-                certificates.revoke(actor=actor, fingerprint=certificate.fingerprint, reason="cessationOfOperation")
+        _revoke_all(actor, device, "cessationOfOperation")
     return device
+
+
+def decommission(*, actor: Actor, device: Device) -> Device:
+    """Retire a device and erase what may tell about people: name, owner, site, tags, addresses, behaviour.
+
+    The ledger keeps commitments to it; with the device's salt gone nobody can check a guess against them.
+    """
+    with transaction.atomic():
+        if device.state != State.RETIRED:
+            device = retire(actor=actor, device=device)
+        thing = ("device", device.key)
+        ledger.record(actor=actor, action="device.erased", thing=thing, detail={"fields": sorted(PERSONAL)})
+        EnrolmentToken.objects.filter(used_by=device).update(device_name="")
+        PreRegistration.objects.filter(used_by=device).update(device_name=f"erased-{device.key[-12:]}")
+        Twin.objects.filter(device=device).update(reported={}, desired={})
+        device.name = f"erased-{device.key[-12:]}"
+        device.owner, device.site, device.tags, device.salt = "", "", [], b""
+        device.quarantine_reason = "erased" if device.quarantined else ""
+        device.save()
+    for table in (Sample, BatchSeen, Observation, Presence):
+        table.objects.filter(device_id=device.pk).delete()
+    return device
+
+
+def _revoke_all(actor: Actor, device: Device, reason: str) -> None:
+    for certificate in certificates_of(actor.domain, device.key):
+        if certificate.revoked_at is None:
+            certificates.revoke(actor=actor, fingerprint=certificate.fingerprint, reason=reason)
 
 
 def _step(act: str, actor: Actor, device: Device) -> Device:

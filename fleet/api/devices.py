@@ -14,6 +14,7 @@ from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Nothing, Output, ReasonIn, View, read
 from pki.kernel.actor import Role
+from pki.kernel.errors import InvalidError
 
 
 class HardwareOut(Output):
@@ -93,6 +94,14 @@ class CloseIn(Input):
     verdict = serializers.ChoiceField(choices=Incident.Verdict.values)
 
 
+STEPS = {
+    "suspend": registry.suspend,
+    "resume": registry.resume,
+    "return": registry.send_back,
+    "retire": registry.retire,
+}
+
+
 class HardwareModels(View):
     """Kinds of devices."""
 
@@ -135,7 +144,7 @@ class Device(View):
 
 
 class DeviceAct(View):
-    """What can be done to a device: quarantine, release, suspend, resume, retire."""
+    """What can be done to a device: quarantine, release, suspend, resume, return, retire."""
 
     @extend_schema(operation_id="device_act", request=ReasonIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str, act: str) -> Response:
@@ -148,8 +157,29 @@ class DeviceAct(View):
             service(actor=who, device=device, reason=reason)
         else:
             read(request, Nothing)
-            getattr(registry, act)(actor=who, device=device)
+            STEPS[act](actor=who, device=device)
         return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
+
+
+class DecommissionIn(Input):
+    """The device's name, typed again: this cannot be undone."""
+
+    name = serializers.CharField(max_length=100)
+
+
+class Decommission(View):
+    """The end of a device."""
+
+    @extend_schema(request=DecommissionIn, responses=DeviceOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Retire a device for good and erase what may tell about people; ``name`` confirms it."""
+        who, given = actor(request), read(request, DecommissionIn)
+        who.require(Role.SECURITY_OFFICER)
+        device = selectors.device(who.domain, public_id)
+        if given["name"] != device.name:
+            msg = f"Give the device's name, {device.name}, to confirm what cannot be undone."
+            raise InvalidError(msg)
+        return Response(DeviceOut(registry.decommission(actor=who, device=device)).data)
 
 
 class Incidents(View):

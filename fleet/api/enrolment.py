@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from devices import selectors
 from devices.models import EnrolmentRequest, HardwareIdentity
-from devices.services import approvals, expected, rollover, tokens
+from devices.services import approvals, expected, rollover, tokens, transfer
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Nothing, Output, View, read
@@ -274,3 +274,38 @@ class AuthoritySwitch(View):
         who, given = actor(request), read(request, SwitchIn)
         rollover.switch(actor=who, key_id=key_id, override=given["override"])
         return Response(ReadinessOut(rollover.readiness(actor=who, key_id=key_id)).data)
+
+
+class TransferOut(Output):
+    """The code of an offer, shown this once."""
+
+    code = serializers.CharField()
+
+
+class TakeIn(Input):
+    """The code of an offer."""
+
+    code = serializers.CharField(max_length=200)
+
+
+class Transfer(View):
+    """An offer of a device to another trust domain."""
+
+    @extend_schema(request=Nothing, responses={201: TransferOut})
+    def post(self, request: Request, public_id: str) -> Response:
+        """Offer a device; whoever takes it over by the code gets it, and it is retired here."""
+        who = actor(request)
+        read(request, Nothing)
+        code = transfer.offer(actor=who, device=selectors.device(who.domain, public_id))
+        return Response({"code": code}, status=status.HTTP_201_CREATED)
+
+
+class Transfers(View):
+    """Devices that are offered to us."""
+
+    @extend_schema(request=TakeIn, responses={201: NewTokenOut})
+    def post(self, request: Request) -> Response:
+        """Take a device over: the token in this answer enrols it here."""
+        token, secret = transfer.take(actor=actor(request), code=read(request, TakeIn)["code"])
+        body = {"id": str(token.public_id), "device": token.device_name, "secret": secret}
+        return Response(body, status=status.HTTP_201_CREATED)

@@ -91,6 +91,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "seen": seen,
         "address": presence.address if presence else "",
         "components": _components(device),
+        "identities": selectors.identities(device),
         "certificates": [(one, certificates.standing(one, clock.now())) for one in held],
         "timeline": timeline.of(who.domain, device, seen),
         "open": list(selectors.incidents(who.domain).filter(device=device, state="open")[:1]),
@@ -111,6 +112,7 @@ def confirm(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     if request.method == "GET":
         icon, effect, undo = EFFECTS[verb]
         context = {"device": device, "verb": verb, "icon": icon, "effect": effect, "undo": undo, "back": back}
+        context |= {"lineage": [one for one in valid if one.renewed_from_id]}
         context |= {"forever": verb in FOREVER, "certificates": valid, "codes": sorted(certificates.REASONS)}
         return render(request, "console/devices/confirm.html", context)
     if verb in FOREVER and request.POST.get("name", "") != device.name:

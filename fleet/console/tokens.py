@@ -1,16 +1,26 @@
 """Enrolment tokens: list them, make one and show it this once, withdraw it."""
 
+import csv
+from dataclasses import dataclass
+
+import segno
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from devices import selectors
+from devices.models import EnrolmentToken, HardwareModel
+from devices.names import check_name
 from devices.services import tokens
 from fleet.console.door import act, actor, page
 from fleet.console.paging import cut
+from pki import selectors as ground
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
+
+MOST = 200
 
 
 @require_GET
@@ -22,6 +32,7 @@ def index(request: HttpRequest) -> HttpResponse:
     context = {
         **cut(request, selectors.tokens(who.domain)),
         "hardware": list(selectors.hardware_models(who.domain)),
+        "profiles": list(ground.profiles(who.domain)),
     }
     return render(request, "console/tokens/list.html", context)
 
@@ -29,16 +40,63 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_POST
 @page
 def make(request: HttpRequest) -> HttpResponse:
-    """Make one token and show its secret, this once."""
-    who = actor(request)
-    model = selectors.hardware_model(who.domain, request.POST.get("hardware", ""))
-    days = request.POST.get("days", "7")
+    """Make one token and show its secret, this once, also as a QR code; many names get a CSV file."""
+    wanted = _wanted(request)
+    if len(wanted.names) > 1:
+        return _csv(request, wanted)
+    token, secret = _make(request, wanted, wanted.names[0])
+    picture = segno.make(secret).svg_data_uri(scale=5, border=2, light="#fff")
+    return render(request, "console/tokens/made.html", {"token": token, "secret": secret, "picture": picture})
+
+
+@require_POST
+@page
+def as_csv(request: HttpRequest) -> HttpResponse:
+    """Make tokens and return them as a CSV file, this once."""
+    return _csv(request, _wanted(request))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the form asks for."""
+
+    hardware: HardwareModel
+    names: list[str]
+    days: int
+    profile: str
+
+
+def _wanted(request: HttpRequest) -> Wanted:
+    who, form = actor(request), request.POST
+    days = form.get("days", "7")
     if not days.isascii() or not days.isdigit() or len(days) > 3:  # noqa: PLR2004  because a year is the most
         msg = "Days is a whole number."
         raise InvalidError(msg)
-    name = request.POST.get("device", "").strip()
-    token, secret = tokens.create(actor=who, hardware_model=model, device_name=name, days=int(days))
-    return render(request, "console/tokens/made.html", {"token": token, "secret": secret})
+    names = [line.strip() for line in form.get("names", "").splitlines() if line.strip()]
+    if len(names) > MOST:
+        msg = f"At most {MOST} tokens at once; use the API for more."
+        raise InvalidError(msg)
+    for name in names:
+        check_name(name)
+    model = selectors.hardware_model(who.domain, form.get("hardware", ""))
+    return Wanted(model, names or [form.get("device", "").strip()], int(days), form.get("profile", "device")[:40])
+
+
+def _make(request: HttpRequest, wanted: Wanted, name: str) -> tuple[EnrolmentToken, str]:
+    further = {"days": wanted.days, "profile": wanted.profile}
+    return tokens.create(actor=actor(request), hardware_model=wanted.hardware, device_name=name, **further)  # type: ignore[arg-type]  # the two differ in type
+
+
+def _csv(request: HttpRequest, wanted: Wanted) -> HttpResponse:
+    with transaction.atomic():
+        rows = [(name, _make(request, wanted, name)[1]) for name in wanted.names]
+    response = HttpResponse(content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="enrolment-tokens.csv"'
+    response["Cache-Control"] = "no-store"
+    writer = csv.writer(response)
+    writer.writerow(["device", "token"])
+    writer.writerows(rows)
+    return response
 
 
 @require_POST

@@ -2,7 +2,19 @@
 
 from django.urls import path, re_path
 
-from fleet.console import bundles, devices, events, incidents, ledger, overview, people, rollouts, tokens
+from fleet.console import (
+    approvals,
+    bundles,
+    devices,
+    events,
+    incidents,
+    ledger,
+    overview,
+    people,
+    rollouts,
+    tokens,
+    trust,
+)
 
 app_name = "console"
 ID = r"(?P<public_id>[0-9a-f-]{36})"
@@ -22,8 +34,13 @@ urlpatterns = [
         name="device-act",
     ),
     path("tokens", tokens.index, name="tokens"),
+    path("tokens/csv", tokens.as_csv, name="token-csv"),
     path("tokens/make", tokens.make, name="token-make"),
     re_path(rf"^tokens/{ID}/withdraw$", tokens.withdraw, name="token-withdraw"),
+    path("approvals", approvals.index, name="approvals"),
+    re_path(rf"^approvals/{ID}/(?P<verb>approve|deny)$", approvals.decide, name="approval-decide"),
+    path("authorities", trust.authorities, name="authorities"),
+    path("certificates", trust.certificate_list, name="certificates"),
     path("incidents", incidents.index, name="incidents"),
     re_path(rf"^incidents/{ID}$", incidents.detail, name="incident"),
     re_path(rf"^incidents/{ID}/close$", incidents.close, name="incident-close"),

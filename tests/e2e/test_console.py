@@ -117,6 +117,9 @@ def pages(console):
         "incidents": "/incidents",
         "incident": f"/incidents/{first(story, '/incidents')}",
         "ledger": "/ledger",
+        "approvals": "/approvals?state=all",
+        "authorities": "/authorities",
+        "certificates": "/certificates",
         "plan": "/rollouts/plan",
     }
 

@@ -8,7 +8,7 @@ from django.urls import get_resolver
 
 from devices.models import EnrolmentRequest
 from devices.proofs.claim import Shown
-from devices.services import enrolment, expected
+from devices.services import enrolment, expected, transfer
 from devices.services import tokens as enrolment_tokens
 from fleet.officer import authority
 from fleet.operators.services import tokens
@@ -64,6 +64,9 @@ ACTS = [
     ("POST", "/devices/{device}/release", {"reason": "well again"}, {SECURITY}),
     ("POST", "/devices/{device}/suspend", {}, {SECURITY}),
     ("POST", "/devices/{device}/resume", {}, {SECURITY}),
+    ("POST", "/devices/{device}/transfer", {}, {SECURITY}),
+    ("POST", "/transfers", {"code": "{code}"}, {SECURITY}),
+    ("POST", "/devices/{third_device}/decommission", {"name": "dev-1-1"}, {SECURITY}),
     ("POST", "/devices/{other_device}/retire", {}, {SECURITY}),
     ("POST", "/enrolment-tokens", {"hardware": "node", "devices": ["fresh"]}, {SECURITY, OPERATOR}),
     ("POST", "/incidents/{incident}/close", {"verdict": "false"}, {SECURITY, OPERATOR}),
@@ -103,7 +106,7 @@ class Caller:
 
 
 @pytest.fixture
-def ids(fleet, domain, hardware_model, offline, tmp_path):
+def ids(fleet, domain, other_domain, hardware_model, enrol, offline, tmp_path):
     device, by = fleet.devices[-1], system(domain)
     root = (offline / "root-ca" / "root-ca.pem").read_text()
     other = authority.make_root(tmp_path / "vendor", "Vendor").read_bytes()
@@ -112,10 +115,13 @@ def ids(fleet, domain, hardware_model, offline, tmp_path):
     _, secret = enrolment_tokens.create(actor=by, hardware_model=hardware_model, device_name="new", profile="guarded")
     with pytest.raises(PendingError):
         enrolment.enrol(domain=domain, csr=parse_csr(csr("new")[0]), via="test", shown=Shown(secret))
+    code = transfer.offer(actor=by, device=fleet.devices[2])
     waiting = EnrolmentRequest.objects.get(domain=domain)
     return {
         "device": device.public_id,
         "other_device": fleet.devices[0].public_id,
+        "third_device": fleet.devices[1].public_id,
+        "code": code,
         "incident": fleet.incident.public_id,
         "bundle": fleet.bundles[-1].public_id,
         "fresh_bundle": fleet.workshop.bundle("7.0.0", 7).public_id,
@@ -132,7 +138,7 @@ def ids(fleet, domain, hardware_model, offline, tmp_path):
 def filled(act, ids):
     method, path, body, _ = act
     words = json.dumps(body)
-    for name in ("fresh_bundle", "release", "root"):
+    for name in ("fresh_bundle", "release", "root", "code"):
         words = words.replace(f"{{{name}}}", json.dumps(str(ids[name]))[1:-1])
     return method, path.format(**ids), json.loads(words)
 
@@ -185,5 +191,17 @@ def _plain(pattern):
             words.append("ACT" if "act>" in word else "ID")
         else:
             words.append(word)
-    acts = {"approve", "deny", "quarantine", "release", "suspend", "resume", "retire", "start", "pause", "abort"}
+    acts = {
+        "return",
+        "approve",
+        "deny",
+        "quarantine",
+        "release",
+        "suspend",
+        "resume",
+        "retire",
+        "start",
+        "pause",
+        "abort",
+    }
     return "/".join("ACT" if word in acts else word for word in words)

@@ -1,0 +1,78 @@
+"""Hand a device from one trust domain to another: offered by its owner, taken by the new one, known to both ledgers."""
+
+import secrets
+from datetime import timedelta
+
+from django.db import transaction
+
+from devices.models import Device, DeviceTransfer, EnrolmentToken, HardwareIdentity, HardwareModel
+from devices.names import secret_hash
+from devices.services import registry, tokens
+from pki.kernel import actor as actors
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, NotFoundError
+from pki.selectors import domain as domain_of
+from pki.services import ledger
+
+LIFE = timedelta(days=7)
+PREFIX = "mtr_"
+
+
+def offer(*, actor: Actor, device: Device) -> str:
+    """Return a code by which another domain may take the device over; it is shown this once and lives a week.
+
+    Raises:
+        ConflictError: the device is out of service for good.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    if device.state == Device.State.RETIRED:
+        msg = "A retired device is not handed over."
+        raise ConflictError(msg)
+    code = PREFIX + secrets.token_urlsafe(24)
+    with transaction.atomic():
+        DeviceTransfer.objects.create(device=device, code_hash=secret_hash(code), expires_at=clock.now() + LIFE)
+        ledger.record(actor=actor, action="device.offered", thing=("device", device.key))
+    return code
+
+
+def take(*, actor: Actor, code: str) -> tuple[EnrolmentToken, str]:
+    """Take a device over: retire it where it was, and return a token by which it enrols here.
+
+    Raises:
+        NotFoundError: no such offer, or it is over.
+        ConflictError: it is this domain's own device.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    with transaction.atomic():
+        rows = DeviceTransfer.objects.select_for_update(of=("self",)).select_related("device__domain")
+        row = rows.filter(code_hash=secret_hash(code[:200]), taken_at__isnull=True, expires_at__gt=clock.now()).first()
+        if row is None:
+            msg = "There is no such offer, or it is over; ask the device's owner for a new code."
+            raise NotFoundError(msg)
+        device = row.device
+        if device.domain.slug == actor.domain:
+            msg = "The device is this domain's already."
+            raise ConflictError(msg)
+        row.taken_at, row.taken_by = clock.now(), actor.domain
+        row.save(update_fields=["taken_at", "taken_by"])
+        before = actors.system(device.domain.slug, "transfer")
+        if device.state != Device.State.RETIRED:
+            registry.retire(actor=before, device=device)
+        HardwareIdentity.objects.filter(device=device).delete()
+        ledger.record(
+            actor=before, action="device.handed-over", thing=("device", device.key), detail={"to": actor.domain}
+        )
+        token, secret = tokens.create(actor=actor, hardware_model=_model(actor, device), device_name=device.name)
+        detail = {"from": device.domain.slug}
+        ledger.record(actor=actor, action="device.taken-over", thing=("token", token.public_id), detail=detail)
+    return token, secret
+
+
+def _model(actor: Actor, device: Device) -> HardwareModel:
+    """Return the device's hardware model in the new domain, copied if it is unknown there."""
+    theirs = device.hardware_model
+    facts = {"name": theirs.name, "vendor": theirs.vendor, "vendor_id": theirs.vendor_id}
+    facts |= {"flash_model": theirs.flash_model, "arena": theirs.arena}
+    home = domain_of(actor.domain)
+    return HardwareModel.objects.get_or_create(domain=home, class_id=theirs.class_id, defaults=facts)[0]
