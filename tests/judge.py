@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests import environment
+from tests import environment, mutations
 
-COUNTS = {"bit flips": 1000, "requests": 10_000, "reports": 10_000, "manifests": 10_000, "fleets": 100}
+COUNTS = {"bit flips": 1000, "pki": 10_000, "reports": 10_000, "manifests": 10_000, "fleets": 100}
 
 
 def main():
@@ -23,7 +23,7 @@ def main():
 
     django.setup()
     started = time.monotonic()
-    rows = [_bit_flips(), _requests(), _reports(), _manifests(), _quiet_fleets()]
+    rows = [_bit_flips(), *_pki(), _reports(), _manifests(), _quiet_fleets()]
     result = {"seconds": round(time.monotonic() - started), "load": os.getloadavg()[0], "rows": rows}
     target = Path(__file__).resolve().parents[1] / "docs/reference/judged/house.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -77,42 +77,22 @@ def _bit_flips():
     return _row("one bit flipped in the signed part of an MCUboot image", COUNTS["bit flips"], accepted, "accepted")
 
 
-def _mutated(source, data):
-    changed = bytearray(data)
-    for _ in range(source.randrange(1, 6)):
-        act, position = source.randrange(3), source.randrange(len(changed))
-        if act == 0:
-            changed[position] = source.randrange(256)
-        elif act == 1:
-            del changed[position : position + source.randrange(1, 20)]
-        else:
-            changed[position:position] = source.randbytes(source.randrange(1, 20))
-        if not changed:
-            changed = bytearray(b"\0")
-    return bytes(changed)
-
-
 def _survives(name, good, parse, refusals):
     """Count inputs on which a parser fails otherwise than by a refusal."""
-    source, wrong = random.Random(name), 0
-    for _ in range(COUNTS[name]):
-        try:
-            parse(_mutated(source, good))
-        except refusals:
-            continue
-        except Exception as error:
-            print(name, type(error).__name__, error)
-            wrong += 1
-    return wrong
+    wrong = mutations.survives(mutations.Target(name, good, parse, (refusals,)), COUNTS[name])
+    print("\n".join(wrong[:5]), file=sys.stderr)
+    return len(wrong)
 
 
-def _requests():
-    from pki.kernel.errors import DomainError
-    from pki.x509 import parse_csr
-    from tests.factories.devices import csr
-
-    wrong = _survives("requests", csr()[0], parse_csr, DomainError)
-    return _row("mutated certificate requests", COUNTS["requests"], wrong, "ended otherwise than in a refusal")
+def _pki():
+    """Feed 10,000 mutations to each reader of the CA."""
+    rows = []
+    for target in mutations.pki_targets():
+        wrong = mutations.survives(target, COUNTS["pki"])
+        rows.append(
+            _row(f"mutated {target.name}", COUNTS["pki"], len(wrong), "ended otherwise than in a refusal, or late")
+        )
+    return rows
 
 
 def _reports():

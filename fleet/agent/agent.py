@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ LEAST_WAIT, MOST_WAIT = 1.0, 300.0
 MOST_PAUSE = 86_400.0
 MAX_POLL = 4096
 _logger = logging.getLogger("muster.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a server says to a poll: an action, seconds until the next poll, whether to renew the certificate."""
+
+    update: int | None
+    pause: float
+    renew: bool
 
 
 class Agent:
@@ -100,18 +110,20 @@ class Agent:
         """
         try:
             self.enrol()
-            offered, pause = self._poll()
-            if offered is not None:
-                self.update(offered)
+            said = self._poll()
+            if said.renew:
+                self.renew()
+            if said.update is not None:
+                self.update(said.update)
             self._failures = 0
-            return self._wait(pause)
+            return self._wait(said.pause)
         except (TransportError, AnswerError) as error:
             self._failures += 1
             _logger.info("no answer", extra={"device": self.settings.name, "cause": str(error)})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
 
-    def _poll(self) -> tuple[int | None, float]:
-        """Return the action that the server offers, if any, and the seconds until the next poll.
+    def _poll(self) -> Said:
+        """Return what the server says to a poll.
 
         Raises:
             TransportError: the answer makes no sense; that is no reason for a device to stop.
@@ -120,7 +132,7 @@ class Agent:
         try:
             body: Any = cbor.loads(answer.body, max_bytes=MAX_POLL)
             offered = int(body["update"]) if "update" in body else None
-            return offered, min(max(float(body["next"]), 0.0), MOST_PAUSE)
+            return Said(offered, min(max(float(body["next"]), 0.0), MOST_PAUSE), body.get("renew") is True)
         except (InvalidError, KeyError, TypeError, ValueError, OverflowError) as error:
             msg = f"the answer to a poll is malformed: {error}"
             raise TransportError(msg) from error

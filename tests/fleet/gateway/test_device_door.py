@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import ssl
+import time
 
 import cbor2
 import pytest
@@ -171,6 +172,22 @@ def test_requests_that_are_no_requests_are_refused_as_text(story):
         assert said.strip()
     spaced = base64.encodebytes(csr("est-2")[0]).replace(b"\n", b"\r\n \t")
     assert story.call("POST", "/.well-known/est/simpleenroll", spaced, basic(secret))[0] == 200
+
+
+def test_a_device_renews_when_its_profile_says_so(story, tmp_path):
+    story.rest.post(
+        "/certificate-profiles", {"name": "daily", "validity_days": 10, "renewal_days": 9, "jitter_hours": 1}
+    )
+    made = story.rest.post("/enrolment-tokens", {"hardware": "vib-node", "devices": ["est-due"], "profile": "daily"})
+    agent = story.agent("est-due", tmp_path, token=made["results"][0]["secret"])
+    first = identity(agent)[0].read_bytes()
+    agent.step()
+    assert identity(agent)[0].read_bytes() == first, "the first day there is nothing to renew"
+    # A day later, by changing what the profile says instead of the clock.
+    story.rest.post("/certificate-profiles", {"name": "daily", "validity_days": 400, "renewal_days": 390})
+    time.sleep(1.2)  # a profile is known to all workers within a second
+    agent.step()
+    assert identity(agent)[0].read_bytes() != first
 
 
 def test_a_device_renews_its_certificate(story, tmp_path):
