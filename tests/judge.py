@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests import environment, mutations
 
-COUNTS = {"bit flips": 1000, "pki": 10_000, "reports": 10_000, "manifests": 10_000, "fleets": 100}
+COUNTS = {"bit flips": 1000, "pki": 10_000, "reports": 10_000, "manifests": 10_000, "fleets": 100, "cuts": 2000}
 
 
 def main():
@@ -23,7 +23,7 @@ def main():
 
     django.setup()
     started = time.monotonic()
-    rows = [_bit_flips(), *_pki(), _reports(), _manifests(), _quiet_fleets()]
+    rows = [_bit_flips(), *_pki(), _power(), _reports(), _manifests(), _quiet_fleets()]
     result = {"seconds": round(time.monotonic() - started), "load": os.getloadavg()[0], "rows": rows}
     target = Path(__file__).resolve().parents[1] / "docs/reference/judged/house.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +93,16 @@ def _pki():
             _row(f"mutated {target.name}", COUNTS["pki"], len(wrong), "ended otherwise than in a refusal, or late")
         )
     return rows
+
+
+def _power():
+    """Cut the power at 2,000 moments of enrolments and revocations over the real door."""
+    from tests.faults import test_power
+
+    base = Path(tempfile.mkdtemp())
+    wrong = test_power.judge(test_power.record(base), COUNTS["cuts"], 7, base)
+    print("\n".join(wrong[:5]), file=sys.stderr)
+    return _row("power cuts during enrolments and revocations", COUNTS["cuts"], len(wrong), "things told were lost")
 
 
 def _reports():
