@@ -28,6 +28,7 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9][A-Za-z0-9-]{0,62}(\.[A-Za-z0-9][A
 URN = "urn:muster:device:{domain}:{key}"
 SHARDS = 256
 P256_ONLY = frozenset({"p256"})
+_NO_REQUEST = "This is not a PKCS#10 certificate request in DER."
 
 __all__ = [
     "MAX_CSR",
@@ -38,6 +39,7 @@ __all__ = [
     "authority_csr",
     "check_authority",
     "check_key_type",
+    "check_possession",
     "csr_key",
     "device_subject",
     "device_urn",
@@ -48,6 +50,7 @@ __all__ = [
     "key_id",
     "parse_csr",
     "random_serial",
+    "read_csr",
     "responder_subject",
     "shard_of",
     "spki_sha256",
@@ -109,21 +112,42 @@ def parse_csr(data: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.Certif
     Raises:
         CsrError: too long, not DER, a key of another type, or the signature is not by that key.
     """
+    csr = read_csr(data, key_types)
+    check_possession(csr)
+    return csr
+
+
+def read_csr(data: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.CertificateSigningRequest:
+    """Read a certificate request without checking its signature: only for who hands it to the signer, which does.
+
+    Raises:
+        CsrError: too long, not DER, or a key of another type.
+    """
     if len(data) > MAX_CSR:
         msg = f"The certificate request has {len(data)} bytes; at most {MAX_CSR} are read."
         raise CsrError(msg)
     try:
         csr = x509.load_der_x509_csr(data)
         key = csr.public_key()
-        proved = csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as error:
-        msg = "This is not a PKCS#10 certificate request in DER."
-        raise CsrError(msg) from error
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        raise CsrError(_NO_REQUEST) from error
     check_key_type(key, key_types)
+    return csr
+
+
+def check_possession(csr: x509.CertificateSigningRequest) -> None:
+    """Make sure that a request is signed by the key that it names.
+
+    Raises:
+        CsrError: it is not.
+    """
+    try:
+        proved = csr.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise CsrError(_NO_REQUEST) from error
     if not proved:
         msg = "The request is not signed by the key that it names; sign it with the device's own key."
         raise CsrError(msg)
-    return csr
 
 
 def check_key_type(key: object, key_types: frozenset[str]) -> None:

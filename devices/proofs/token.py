@@ -60,5 +60,5 @@ def mark_used(secret_hash: str, device: Device, spki: str) -> bool:
 
 
 def _use(token: EnrolmentToken, device: Device, spki: str) -> None:
-    token.used_at, token.used_by, token.used_spki = clock.now(), device, spki
+    token.used_at, token.used_by_id, token.used_spki = clock.now(), device.pk, spki
     quick.update(token, "used_at", "used_by", "used_spki")

@@ -21,7 +21,8 @@ from pki.kernel.errors import ConflictError, DeniedError, InvalidError, PendingE
 from pki.models import Certificate, TrustDomain, quick
 from pki.profiles import Profile
 from pki.selectors import certificates_of
-from pki.services import certificates, journal, ledger, profiles
+from pki.services import certificates, ledger, profiles
+from pki.services.certificates import Occasion
 
 _logger = logging.getLogger(__name__)
 _FREE = frozenset({Device.State.PENDING, Device.State.RETURNED})
@@ -43,8 +44,8 @@ def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: 
 
     Args:
         domain: as the door resolved it.
-        csr: as ``pki.x509.parse_csr`` accepts it; the common name is the wished device name when the proof leaves
-            it open.
+        csr: as ``pki.x509.read_csr`` accepts it; the common name is the wished device name when the proof leaves
+            it open. Its proof of possession is checked by the signer, or here where no certificate is made.
         via: the dialect, for the ledger.
         shown: what the device shows besides the request.
         request_id: ties the log together.
@@ -60,10 +61,12 @@ def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: 
     with transaction.atomic():
         claim = _claim(domain, shown, csr, spki)
         if claim.done:
+            x509.check_possession(csr)
             return _again(claim, domain.slug, spki)
         wanted = _profile(domain.slug, claim, shown.profile)
         x509.check_key_type(key, wanted.key_types)
-        why = claim.why_approval or ("the profile wants it" if wanted.approval else "")
+        if why := claim.why_approval or ("the profile wants it" if wanted.approval else ""):
+            x509.check_possession(csr)
         waiting = approvals.ask(domain=domain.slug, claim=claim, spki=spki, why=why) if why else None
         if waiting is None:
             anybody = actors.device(domain.slug, "", via=via, request_id=request_id)
@@ -116,23 +119,14 @@ def reenrol(*, actor: Actor, device: Device, csr: bytes, current: Certificate) -
         Device.objects.select_for_update().get(pk=device.pk)
         if (done := _successor(current, x509.spki_sha256(x509.csr_key(parsed)))) is not None:
             return done
-        certificate = certificates.issue_device(
+        return certificates.issue_device(
             actor=actor,
             csr=csr,
             device_key=device.key,
             device_name=device.name,
-            renewed_from=current,
             profile=profile,
+            occasion=Occasion(current, journal={"kind": "issued", "parent": current.fingerprint}),
         ).certificate
-        journal.append(
-            "issued",
-            domain=actor.domain,
-            device=device.key,
-            der=bytes(certificate.der).hex(),
-            profile=profile.name,
-            parent=current.fingerprint,
-        )
-    return certificate
 
 
 def _successor(current: Certificate, spki: str) -> Certificate | None:
@@ -169,16 +163,18 @@ def _enrol(domain: TrustDomain, claim: Claim, csr: bytes, profile: Profile, anyb
     actor = actors.device(domain.slug, device.key, via=anybody.via, request_id=anybody.request_id)
     if claim.replaces:
         _retire_board(device)
+    facts = {"proof": claim.kind, "name": commitment(device, device.name)}
     issued = certificates.issue_device(
-        actor=actor, csr=csr, device_key=device.key, device_name=device.name, profile=profile
+        actor=actor,
+        csr=csr,
+        device_key=device.key,
+        device_name=device.name,
+        profile=profile,
+        occasion=Occasion(ledger={"enrolled": facts}, journal=_facts(claim, device)),
     )
-    certificate = issued.certificate
-    claim.use(device, certificate.spki_sha256)
+    claim.use(device, issued.certificate.spki_sha256)
     _bind(claim, device)
-    _remember(claim, device, certificate)
-    detail = {"proof": claim.kind, "name": commitment(device, device.name)}
-    ledger.record(actor=actor, action="device.enrolled", thing=("device", device.key), detail=detail, domain=domain)
-    return Enrolled(device, certificate, issued.key)
+    return Enrolled(device, issued.certificate, issued.key)
 
 
 def commitment(device: Device, value: str) -> str:
@@ -216,20 +212,20 @@ def _device(domain: TrustDomain, claim: Claim) -> Device:
 
 def _new_device(domain: TrustDomain, claim: Claim) -> Device:
     now = clock.now()
-    device = Device(
-        domain=domain,
-        name=claim.name,
-        hardware_model=claim.hardware_model,
-        state=Device.State.ACTIVE,
-        enrolled_at=now,
-        created_at=now,
-    )
     try:
-        quick.insert(device)
+        device = quick.create(
+            Device,
+            domain=domain,
+            name=claim.name,
+            hardware_model=claim.hardware_model,
+            state=Device.State.ACTIVE.value,
+            enrolled_at=now,
+            created_at=now,
+        )
     except IntegrityError as error:
         # Somebody else enrolled under this name at the same moment; the transaction ends with this refusal.
         raise TokenError(token.REFUSAL) from error
-    quick.insert(Twin(device=device))
+    quick.create(Twin, device=device)
     return device
 
 
@@ -263,23 +259,19 @@ def _bind(claim: Claim, device: Device) -> None:
     )
 
 
-def _remember(claim: Claim, device: Device, certificate: Certificate) -> None:
-    """Write the facts outside the database; if the commit fails the proof is lost, never revived."""
-    model = device.hardware_model
-    journal.append(
-        "enrolled",
-        domain=device.domain.slug,
-        token=claim.journal.get("token", ""),
-        device=device.key,
-        name=device.name,
-        hardware=str(model.class_id),
-        model={
+def _facts(claim: Claim, device: Device) -> dict[str, object]:
+    """Return what a restored database has to know; if the commit fails the proof is lost, never revived."""
+    model = claim.hardware_model
+    return {
+        "kind": "enrolled",
+        "token": claim.journal.get("token", ""),
+        "name": device.name,
+        "hardware": str(model.class_id),
+        "model": {
             "name": model.name,
             "vendor": model.vendor,
             "vendor_id": str(model.vendor_id),
             "flash_model": model.flash_model,
             "arena": model.arena,
         },
-        der=bytes(certificate.der).hex(),
-        profile=certificate.profile_name,
-    )
+    }

@@ -14,7 +14,6 @@ from pki import selectors as ground
 MOST = 100
 #: what the ledger says of a device -> icon and tone; other entries are plain
 ACTS = {
-    "device.enrolled": ("plus", "good"),
     "device.quarantined": ("shield-lock", "bad"),
     "device.released": ("lock-open", "good"),
     "device.suspend": ("player-pause", "warn"),
@@ -65,6 +64,8 @@ def _acts(domain: str, device: Device) -> Iterator[Event]:
         icon, tone = ACTS.get(entry.action, ("book-2", "quiet"))
         who = "itself" if entry.actor_key == device.key else f"{entry.actor_kind} {entry.actor_key[:40]}"
         reason = str(entry.detail.get("reason", ""))
+        if enrolled := entry.detail.get("enrolled"):
+            reason = f"enrolled by {str(enrolled.get('proof', ''))[:40]}"
         text = f"by {who}" + (f": {reason}" if reason else "")
         yield Event(entry.at, icon, tone, entry.action.replace(".", " ").replace("-", " ").capitalize(), text)
 

@@ -1,6 +1,7 @@
 """Files that must be whole or absent, and files that only grow."""
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,25 +25,63 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Add one line to a file that only grows, and wait until the disk has it.
+class Growing:
+    """A file that only grows, kept open by this process; several may write to it.
 
-    A short write is completed; a line that a crash has cut is closed first, so that it spoils no other.
-    A line may not contain a line break.
+    Args:
+        path: of the file; made when the first line comes.
     """
-    data = line + b"\n"
-    fresh = not path.exists()
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if _cut(descriptor):
-            data = b"\n" + data
-        while data:
-            data = data[os.write(descriptor, data) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    if fresh:
-        _sync_folder(path.parent)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+        self._lock = threading.Lock()
+
+    def add(self, line: bytes) -> None:
+        """Add one line; ``sync`` brings it to the disk.
+
+        A short write is completed; a line that a crash has cut is closed first, so that it spoils no other.
+        A line may not contain a line break.
+        """
+        data = line + b"\n"
+        with self._lock:
+            self._open()
+            if _cut(self._descriptor):
+                data = b"\n" + data
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    def sync(self) -> None:
+        """Wait until the disk has all lines that were added."""
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Give the file back."""
+        os.close(self._descriptor)
+
+    def _open(self) -> None:
+        """Open the file, or the one that has taken its place."""
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            there = None
+        if there is not None and self._descriptor >= 0:
+            held = os.fstat(self._descriptor)
+            if (held.st_ino, held.st_dev) == (there.st_ino, there.st_dev):
+                return
+        # The old descriptor stays open: another thread may wait for its disk.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._descriptor = os.open(self._path, flags, 0o600)
+        if there is None:
+            _sync_folder(self._path.parent)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add one line to a file that only grows, and wait until the disk has it."""
+    growing = Growing(path)
+    growing.add(line)
+    growing.sync()
+    growing.close()
 
 
 def _cut(descriptor: int) -> bool:

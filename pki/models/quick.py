@@ -1,28 +1,19 @@
 """Rows without the query compiler, for the few paths where it would cost more than the database (decision 0006).
 
-The same tables, fields, conversions and transactions as the ORM's; only the statement is built once instead of each
-time. Values always travel as parameters.
+The same tables, fields, values and transactions as the ORM's; only the statement is built once instead of each time,
+and on SQLite it goes to the driver without the layers between. Values always travel as parameters.
 """
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeAlias, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections, models
-from django.db.models.expressions import Col
+from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import mark_for_rollback_on_error
 
-#: fields whose Python values are the driver's own
-PLAIN = frozenset(
-    {
-        models.CharField,
-        models.SlugField,
-        models.ForeignKey,
-        models.OneToOneField,
-        models.IntegerField,
-        models.BigIntegerField,
-        models.SmallIntegerField,
-        models.BooleanField,
-    }
-)
+from pki.models.driver import Convert, from_driver, to_driver
+
 Row = TypeVar("Row", bound=models.Model)
 # Written as a string: Django's own classes take no parameters at run time.
 AnyField: TypeAlias = "models.Field[Any, Any]"
@@ -36,7 +27,7 @@ def get(model: type[Row], *, lock: bool = False, **wanted: object) -> Row | None
         lock: keep others from it until the transaction ends (where the database can; SQLite locks as a whole).
         **wanted: field name (for a foreign key: ``name_id``) to value.
     """
-    names = tuple(field.attname for field in model._meta.concrete_fields)
+    names = _names(model)
     found = values(model, names, lock=lock, **wanted)
     return None if found is None else model.from_db(DEFAULT_DB_ALIAS, names, found)
 
@@ -44,74 +35,107 @@ def get(model: type[Row], *, lock: bool = False, **wanted: object) -> Row | None
 def values(model: type[models.Model], names: tuple[str, ...], *, lock: bool = False, **wanted: object) -> Any:
     """Return some fields of the row whose columns have these values, as a list, or None."""
     real = connections[DEFAULT_DB_ALIAS]
-    statement, converters = _select(model, names, tuple(wanted), real.vendor, lock=lock)
-    with real.cursor() as cursor:
-        cursor.execute(statement, [_prepared(model, name, value) for name, value in wanted.items()])
-        found = cursor.fetchone()
-    if found is None:
-        return None
-    return [_converted(value, one) if one else value for value, one in zip(found, converters, strict=True)]
+    statement, inward, outward = _select(model, names, tuple(wanted), real.vendor, lock=lock)
+    found = _run(real, statement, _converted(wanted.values(), inward))
+    return None if found is None else _converted(found, outward)
 
 
-def insert(instance: models.Model) -> None:
-    """Write a new row and give the instance its key."""
-    model = type(instance)
+def create(model: type[Row], **given: object) -> Row:
+    """Write a new row and return it.
+
+    Args:
+        model: of the default database.
+        **given: values by field name; a foreign key by its row, or by ``name_id``. The rest gets its default.
+    """
     real = connections[DEFAULT_DB_ALIAS]
-    statement, fields = _insert(model, real.vendor)
-    values = [
-        getattr(instance, field.attname) if plain else field.get_db_prep_save(field.pre_save(instance, add=True), real)
-        for field, plain in fields
-    ]
-    with real.cursor() as cursor:
-        cursor.execute(statement, values)
-        instance.pk = cursor.fetchone()[0]
-    state = instance._state  # noqa: SLF001  because Django's own save marks a row the same way
-    state.adding, state.db = False, connection.alias
+    statement, fields, inward = _insert(model, real.vendor)
+    rows = {name: value for name, value in given.items() if isinstance(value, models.Model)}
+    known = {name: value for name, value in given.items() if name not in rows}
+    known |= {f"{name}_id": value.pk for name, value in rows.items()}
+    wanted = [known.pop(name) if name in known else default() for name, default in fields]
+    if known:
+        msg = f"{model.__name__} has no field of these names: {', '.join(known)}."
+        raise TypeError(msg)
+    with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS):
+        (key,) = _run(real, statement, _converted(wanted, inward))
+    made = model.from_db(DEFAULT_DB_ALIAS, _names(model), [key, *wanted])
+    made._state.fields_cache.update(rows)  # noqa: SLF001  because Django itself remembers the rows of foreign keys there
+    return made
 
 
 def update(instance: models.Model, *names: str) -> None:
     """Write some fields of a row that is there."""
-    model = type(instance)
-    statement, fields = _update(model, names, connection.vendor)
-    values = [field.get_db_prep_save(getattr(instance, field.attname), connection) for field in fields]
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [*values, instance.pk])
+    real = connections[DEFAULT_DB_ALIAS]
+    statement, attributes, inward = _update(type(instance), names, real.vendor)
+    wanted = [getattr(instance, name) for name in attributes]
+    with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS):
+        _run(real, statement, [*_converted(wanted, inward), instance.pk], fetch=False)
+
+
+def _run(real: BaseDatabaseWrapper, statement: str, parameters: list[Any], *, fetch: bool = True) -> Any:
+    """Run a statement and return its first row, if one is wanted."""
+    if real.vendor != "sqlite" or real.queries_logged:
+        with real.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchone() if fetch else None
+    real.ensure_connection()
+    real.validate_no_broken_transaction()
+    with real.wrap_database_errors:
+        cursor = real.connection.execute(statement.replace("%s", "?"), parameters)
+        return cursor.fetchone() if fetch else None
+
+
+def _converted(given: Any, converters: Sequence[Convert | None]) -> list[Any]:
+    return [
+        convert(value) if convert and value is not None else value
+        for value, convert in zip(given, converters, strict=True)
+    ]
+
+
+@cache
+def _names(model: type[models.Model]) -> tuple[str, ...]:
+    """Return the attributes of a row in their order; the key is the first."""
+    names = tuple(field.attname for field in model._meta.concrete_fields)
+    if names[0] != model._meta.pk.attname:
+        msg = f"The key of {model.__name__} is not its first field."
+        raise TypeError(msg)
+    return names
 
 
 @cache
 def _select(
     model: type[models.Model], names: tuple[str, ...], wanted: tuple[str, ...], vendor: str, *, lock: bool
-) -> tuple[str, list[Any]]:
-    table, fields = model._meta.db_table, [_field(model, name) for name in names]
+) -> tuple[str, list[Convert | None], list[Convert | None]]:
+    fields, asked = [_field(model, name) for name in names], [_field(model, name) for name in wanted]
     columns = ", ".join(_quote(field.column) for field in fields)
-    conditions = " AND ".join(f"{_quote(_field(model, name).column)} = %s" for name in wanted)
-    statement = f"SELECT {columns} FROM {_quote(table)} WHERE {conditions}"  # noqa: S608  because only names of our own models stand in it
-    converters = []
-    for field in fields:
-        column = Col(table, field)
-        parts = [*connection.ops.get_db_converters(column), *field.get_db_converters(connection)]
-        converters.append([(part, column) for part in parts])
-    return statement + (" FOR UPDATE" if lock and vendor == "postgresql" else ""), converters
+    conditions = " AND ".join(f"{_quote(field.column)} = %s" for field in asked)
+    statement = f"SELECT {columns} FROM {_quote(model._meta.db_table)} WHERE {conditions}"  # noqa: S608  because only names of our own models stand in it
+    statement += " FOR UPDATE" if lock and vendor == "postgresql" else ""
+    return statement, [to_driver(field, vendor) for field in asked], [from_driver(field, vendor) for field in fields]
 
 
 @cache
-def _insert(model: type[models.Model], _vendor: str) -> tuple[str, list[tuple[AnyField, bool]]]:
-    """Return the statement, and each field with whether its value goes to the driver as it is."""
-    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
-    quote = _quote
-    columns, marks = ", ".join(quote(field.column) for field in fields), ", ".join(["%s"] * len(fields))
-    key = quote(model._meta.pk.column)
-    table = quote(model._meta.db_table)
+def _insert(
+    model: type[models.Model], vendor: str
+) -> tuple[str, list[tuple[str, Callable[[], object]]], list[Convert | None]]:
+    """Return the statement, each field's attribute with its default, and how its value goes to the driver."""
+    fields = [_field(model, name) for name in _names(model)[1:]]
+    columns, marks = ", ".join(_quote(field.column) for field in fields), ", ".join(["%s"] * len(fields))
+    table, key = _quote(model._meta.db_table), _quote(model._meta.pk.column)
     statement = f"INSERT INTO {table} ({columns}) VALUES ({marks}) RETURNING {key}"  # noqa: S608  because only names of our own models stand in it
-    return statement, [(field, type(field) in PLAIN) for field in fields]
+    attributes = [(field.attname, field.get_default) for field in fields]
+    return statement, attributes, [to_driver(field, vendor) for field in fields]
 
 
 @cache
-def _update(model: type[models.Model], names: tuple[str, ...], _vendor: str) -> tuple[str, list[AnyField]]:
-    fields, quote = [_field(model, name) for name in names], _quote
-    settings = ", ".join(f"{quote(field.column)} = %s" for field in fields)
-    key, table = quote(model._meta.pk.column), quote(model._meta.db_table)
-    return f"UPDATE {table} SET {settings} WHERE {key} = %s", fields  # noqa: S608  because only names of our own models stand in it
+def _update(
+    model: type[models.Model], names: tuple[str, ...], vendor: str
+) -> tuple[str, list[str], list[Convert | None]]:
+    fields = [_field(model, name) for name in names]
+    settings = ", ".join(f"{_quote(field.column)} = %s" for field in fields)
+    table, key = _quote(model._meta.db_table), _quote(model._meta.pk.column)
+    statement = f"UPDATE {table} SET {settings} WHERE {key} = %s"  # noqa: S608  because only names of our own models stand in it
+    return statement, [field.attname for field in fields], [to_driver(field, vendor) for field in fields]
 
 
 @cache
@@ -119,15 +143,6 @@ def _field(model: type[models.Model], name: str) -> AnyField:
     return next(field for field in model._meta.concrete_fields if name in {field.name, field.attname})
 
 
-def _quote(name: str | None) -> str:
-    return str(connection.ops.quote_name(str(name)))
-
-
-def _prepared(model: type[models.Model], name: str, value: object) -> Any:
-    return _field(model, name).get_db_prep_value(value, connection)
-
-
-def _converted(value: Any, converters: list[tuple[Any, Col]]) -> Any:
-    for convert, column in converters:
-        value = convert(value, column, connection)
-    return value
+@cache
+def _quote(name: str) -> str:
+    return str(connections[DEFAULT_DB_ALIAS].ops.quote_name(name))

@@ -1,7 +1,7 @@
 """Issue and revoke device certificates, and say whether one may be believed now."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -45,36 +45,55 @@ class Issued:
     key: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What brings a certificate about.
+
+    Args:
+        renewed_from: the certificate that the new one follows.
+        ledger: what the ledger says beyond the certificate itself.
+        journal: what the journal says beyond it, with its ``kind``.
+    """
+
+    renewed_from: Certificate | None = None
+    ledger: Mapping[str, object] = field(default_factory=dict)
+    journal: Mapping[str, object] = field(default_factory=dict)
+
+
 def issue_device(
     *,
     actor: Actor,
     csr: bytes,
     device_key: str,
     device_name: str,
-    renewed_from: Certificate | None = None,
     profile: Profile = DEVICE,
+    occasion: "Occasion | None" = None,
 ) -> Issued:
-    """Let the signer issue a certificate for a device, and keep it with its ledger entry.
+    """Let the signer issue a certificate for a device, and keep it with its ledger entry and its fact in the journal.
 
     Args:
         actor: the enrolling device or the system; the caller has checked that it may.
         csr: PKCS#10 request in DER; only its key is used. Empty: the signer makes a key.
         device_key: the device's public id.
         device_name: for people.
-        renewed_from: the certificate that this one follows.
         profile: how long it lives, for which keys, under which CA.
+        occasion: what brings it about; none for a certificate without a device of the registry.
     """
+    occasion = occasion or Occasion()
     domain = known_domain(actor.domain)
     der, key = signing.client("door").issue_device(domain.slug, csr, device_key, device_name, profile)
     with transaction.atomic(savepoint=False):
+        if occasion.journal:
+            facts = {"device": device_key, "der": der.hex(), "profile": profile.name, **occasion.journal}
+            journal.append(domain=domain.slug, **facts)
         # It came from the signer itself, over its own socket: its signature is not checked once more.
-        certificate = _keep(domain, der, renewed_from, profile.name, _issuer_of)
+        certificate = _keep(domain, der, occasion.renewed_from, profile.name, _issuer_of)
         detail = {"fingerprint": certificate.fingerprint, "serial": certificate.serial, "profile": profile.name}
         ledger.record(
             actor=actor,
             action="certificate.issued",
             thing=("device", device_key),
-            detail=detail,
+            detail={**detail, **occasion.ledger},
             domain=domain,
         )
     return Issued(certificate, key)
@@ -105,7 +124,8 @@ def _keep(
     if not urn.startswith(rules.device_urn(domain.slug, "")):
         msg = "The certificate names a device of another domain."
         raise InvalidError(msg)
-    certificate = Certificate(
+    return quick.create(
+        Certificate,
         domain=domain,
         authority=authority_of(domain, parsed),
         serial=f"{parsed.serial_number:x}",
@@ -113,15 +133,13 @@ def _keep(
         subject_urn=urn,
         subject_key=urn.rsplit(":", 1)[1],
         spki_sha256=rules.spki_sha256(parsed.public_key()),  # type: ignore[arg-type]  # the signer issues for these types only
-        profile=Certificate.Profile.DEVICE,
+        profile=Certificate.Profile.DEVICE.value,
         profile_name=profile_name,
         der=der,
         not_before=parsed.not_valid_before_utc,
         not_after=parsed.not_valid_after_utc,
-        renewed_from=renewed_from,
+        renewed_from_id=renewed_from.pk if renewed_from else None,
     )
-    quick.insert(certificate)
-    return certificate
 
 
 def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None = None) -> Certificate:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,25 @@ def folder() -> Path:
     return files.private_folder(settings.FLEET_DIR / "journal")
 
 
-def append(kind: str, **fields: object) -> None:
+def append(kind: object, **fields: object) -> None:
     """Add one fact and wait until the disk has it; called before the transaction commits."""
     line = {"kind": kind, "at": clock.now().isoformat(), **fields}
-    files.append_line(folder() / "journal.jsonl", json.dumps(line, sort_keys=True).encode())
+    growing = _growing(settings.FLEET_DIR / "journal" / "journal.jsonl")
+    growing.add(json.dumps(line, sort_keys=True).encode())
+    growing.sync()
 
 
 def append_head(head: dict[str, object]) -> None:
     """Add one signed ledger head to ``heads.jsonl``."""
-    files.append_line(folder() / "heads.jsonl", json.dumps(head, sort_keys=True).encode())
+    growing = _growing(folder() / "heads.jsonl")
+    growing.add(json.dumps(head, sort_keys=True).encode())
+    growing.sync()
+
+
+@cache
+def _growing(path: Path) -> files.Growing:
+    files.private_folder(path.parent)
+    return files.Growing(path)
 
 
 def read() -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from pki.kernel import canonical, clock
+from pki.kernel import canonical, clock, ids
 from pki.kernel.actor import Actor, ActorKind
 from pki.ledger import merkle
 from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDomain, quick
@@ -39,36 +39,42 @@ def record(
     if not connection.in_atomic_block:
         msg = "A ledger leaf is written in the transaction of the act that it records."
         raise RuntimeError(msg)
-    entry = LedgerEntry(
-        domain=domain or TrustDomain.objects.get(slug=actor.domain),
-        actor_kind=actor.kind,
-        actor_key=actor.key[:100],
-        via=actor.via,
-        action=action,
-        object_kind=thing[0],
-        object_key=str(thing[1])[:100],
-        detail=detail or {},
-        request_id=actor.request_id,
-        at=clock.now().replace(microsecond=0),
-    )
-    entry.leaf_hash = leaf_hash(entry)
-    quick.insert(entry)
-    return entry
+    home = domain or TrustDomain.objects.get(slug=actor.domain)
+    facts: dict[str, Any] = {
+        "public_id": ids.uuid7(),
+        "at": clock.now().replace(microsecond=0),
+        "actor_kind": actor.kind.value,
+        "actor_key": actor.key[:100],
+        "via": actor.via,
+        "action": action,
+        "object_kind": thing[0],
+        "object_key": str(thing[1])[:100],
+        "detail": detail or {},
+        "request_id": actor.request_id,
+    }
+    leaf = merkle.leaf(_bytes(home.slug, facts)).hex()
+    return quick.create(LedgerEntry, domain=home, leaf_hash=leaf, **facts)
 
 
 def leaf_bytes(entry: LedgerEntry) -> bytes:
     """Return the canonical bytes of a leaf: all that it says."""
+    names = ("public_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail")
+    facts = {name: getattr(entry, name) for name in (*names, "request_id")}
+    return _bytes(entry.domain.slug, facts)
+
+
+def _bytes(domain: str, facts: dict[str, Any]) -> bytes:
     return canonical.dumps(
         {
-            "id": str(entry.public_id),
-            "domain": entry.domain.slug,
-            "at": entry.at.isoformat(),
-            "actor": f"{entry.actor_kind}:{entry.actor_key}",
-            "via": entry.via,
-            "action": entry.action,
-            "object": f"{entry.object_kind}:{entry.object_key}",
-            "detail": entry.detail,
-            "request": entry.request_id,
+            "id": str(facts["public_id"]),
+            "domain": domain,
+            "at": facts["at"].isoformat(),
+            "actor": f"{facts['actor_kind']}:{facts['actor_key']}",
+            "via": facts["via"],
+            "action": facts["action"],
+            "object": f"{facts['object_kind']}:{facts['object_key']}",
+            "detail": facts["detail"],
+            "request": facts["request_id"],
         }
     )
 

@@ -34,7 +34,9 @@ def test_a_token_enrols_one_device_with_its_own_key(domain, hardware_model):
     done = enrol(domain, secret, request)
     assert done.device.state == Device.State.ACTIVE
     assert done.certificate.subject_urn == f"urn:muster:device:{domain.slug}:{done.device.public_id}"
-    assert LedgerEntry.objects.filter(domain=domain, action="device.enrolled").count() == 1
+    [leaf] = LedgerEntry.objects.filter(domain=domain, object_key=done.device.key)
+    assert leaf.detail["fingerprint"] == done.certificate.fingerprint
+    assert leaf.detail["enrolled"]["proof"] == "token"
 
 
 def test_a_repeat_with_the_same_key_gets_the_same_certificate(domain, hardware_model):

@@ -21,7 +21,7 @@ from pki.kernel.errors import InvalidError
 from pki.models import Certificate, TrustDomain
 from pki.profiles import ALL_KEY_TYPES
 from pki.services import profiles
-from pki.x509 import parse_csr
+from pki.x509 import parse_csr, read_csr
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def csrattrs(where: Place) -> bytes:
 
 def enrol(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
     """Enrol whoever shows a token, an expected key or a vendor's certificate."""
-    request = parse_csr(csr, ALL_KEY_TYPES)
+    request = read_csr(csr, ALL_KEY_TYPES)
     check_binding(request, peer)
     shown = Shown(secret, peer.certificate, profile=where.profile)
     done = enrolment.enrol(domain=where.domain, csr=request, via="est", shown=shown, request_id=request_id.get())

@@ -18,7 +18,11 @@ DER = serialization.Encoding.DER
 
 def issue(domain, renewed_from=None, key="0190b5a0-0000-7000-8000-000000000001"):
     return certificates.issue_device(
-        actor=system(domain), csr=csr()[0], device_key=key, device_name="a", renewed_from=renewed_from
+        actor=system(domain),
+        csr=csr()[0],
+        device_key=key,
+        device_name="a",
+        occasion=certificates.Occasion(renewed_from),
     ).certificate
 
 

@@ -1,0 +1,110 @@
+"""The rows without the query compiler are the ORM's rows, value for value, on both databases."""
+
+import uuid
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+
+from devices.models import Device, EnrolmentToken, HardwareModel, Twin
+from pki.models import LedgerEntry, quick
+
+pytestmark = pytest.mark.django_db
+AT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
+
+
+@pytest.fixture
+def model(domain):
+    key = uuid.uuid4()
+    return HardwareModel.objects.create(domain=domain, name="m", vendor="v", vendor_id=key, class_id=key)
+
+
+def raw(key):
+    """Return a row as the driver has it, without its key."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM devices_device WHERE id = %s", [key])
+        names = [column[0] for column in cursor.description]
+        return dict(zip(names, cursor.fetchone(), strict=True))
+
+
+def device_values(domain, model):
+    return {
+        "domain": domain,
+        "hardware_model": model,
+        "tags": ["a", {"b": [1, None, "ü"]}],
+        "enrolled_at": AT.astimezone(timezone(timedelta(hours=5))),
+        "created_at": AT,
+        "salt": b"\x00\xff",
+        "public_id": uuid.UUID(int=1),
+    }
+
+
+def test_a_row_is_written_as_the_orm_writes_it(domain, model):
+    values = device_values(domain, model)
+    theirs = Device.objects.create(name="one", **values)
+    expected = raw(theirs.pk)
+    Device.objects.filter(pk=theirs.pk).delete()
+    ours = quick.create(Device, name="one", **values)
+    assert {**raw(ours.pk), "id": 0} == {**expected, "id": 0}
+    assert (ours.domain, ours.hardware_model, ours._state.adding) == (domain, model, False)
+
+
+def test_a_row_is_read_as_the_orm_reads_it(domain, model):
+    made = Device.objects.create(name="one", **device_values(domain, model))
+    theirs, ours = Device.objects.get(pk=made.pk), quick.get(Device, domain_id=domain.pk, name="one")
+    for field in Device._meta.concrete_fields:
+        mine, other = getattr(ours, field.attname), getattr(theirs, field.attname)
+        assert (type(mine), bytes(mine) if field.name == "salt" else mine) == (
+            type(other),
+            bytes(other) if field.name == "salt" else other,
+        )
+
+
+def test_defaults_are_the_fields_own(domain, model):
+    device = quick.create(Device, domain=domain, hardware_model=model, name="one")
+    twin = quick.create(Twin, device=device)
+    again = Device.objects.select_related("twin").get(pk=device.pk)
+    assert (again.state, again.tags, again.parent_id, again.site) == ("pending", [], None, "")
+    assert again.public_id.version == 7
+    assert len(bytes(again.salt)) == 16
+    assert (again.twin, again.twin.desired, again.twin.reported_at) == (twin, {}, None)
+
+
+def test_fields_are_changed_and_others_left(domain, model):
+    made = EnrolmentToken.objects.create(
+        domain=domain, hardware_model=model, secret_hash="x", expires_at=AT, created_by="anna"
+    )
+    found = quick.get(EnrolmentToken, secret_hash="x")
+    found.used_at, found.used_spki, found.created_by = AT + timedelta(1), "key", "not written"
+    quick.update(found, "used_at", "used_spki")
+    made.refresh_from_db()
+    assert (made.used_at, made.used_spki, made.created_by) == (AT + timedelta(1), "key", "anna")
+
+
+def test_no_row_is_none_and_a_wrong_name_is_a_mistake(domain, model):
+    assert quick.get(Device, name="nobody") is None
+    assert quick.values(Device, ("name",), name="nobody") is None
+    with pytest.raises(TypeError, match="nickname"):
+        quick.create(Device, domain=domain, hardware_model=model, name="one", nickname="two")
+
+
+def test_what_the_database_refuses_is_refused_as_the_orm_says_it(domain, model):
+    quick.create(Device, domain=domain, hardware_model=model, name="one")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        quick.create(Device, domain=domain, hardware_model=model, name="one")
+    assert Device.objects.filter(domain=domain).count() == 1
+
+
+def test_values_never_become_part_of_a_statement(domain, model):
+    name = "x'); DROP TABLE devices_device; -- %s ?"
+    quick.create(Device, domain=domain, hardware_model=model, name=name)
+    assert quick.get(Device, name=name).name == name
+
+
+def test_after_an_error_in_a_transaction_nothing_more_is_written(domain, model):
+    quick.create(Device, domain=domain, hardware_model=model, name="one")
+    with transaction.atomic():
+        with pytest.raises(IntegrityError):
+            quick.create(Device, domain=domain, hardware_model=model, name="one")
+        with pytest.raises(transaction.TransactionManagementError):
+            quick.create(LedgerEntry, domain=domain, actor_kind="system", actor_key="x", action="a.b")
