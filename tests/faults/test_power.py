@@ -106,9 +106,9 @@ def _problems(told, files, scratch):
 
 
 def _lost(database, told, files):
-    [[integrity]] = database.execute("PRAGMA integrity_check").fetchall()
-    if integrity != "ok":
-        yield f"the database is damaged: {integrity}"
+    damages = database.execute("PRAGMA integrity_check").fetchall()
+    if damages != [("ok",)]:
+        yield f"the database is damaged: {damages[0][0]}"
     rows = database.execute("SELECT fingerprint, revoked_at IS NOT NULL FROM pki_certificate").fetchall()
     certificates = dict(rows)
     used = {
