@@ -11,7 +11,7 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.agent import downloads, est, selftest
+from fleet.agent import config, downloads, est, selftest
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.key import DeviceKey
 from fleet.agent.slots import Image, Slots
@@ -84,14 +84,14 @@ class Agent:
 
     def anchors(self) -> list[str]:
         """Return the SHA-256 of each root certificate that this device trusts, in hex."""
-        roots = x509.load_pem_x509_certificates(self.settings.anchor.read_bytes())
+        roots = x509.load_pem_x509_certificates(config.trusted(self.settings).read_bytes())
         return sorted(root.fingerprint(hashes.SHA256()).hex() for root in roots)
 
     def enrol(self) -> None:
         """Get the first certificate, if there is none, and report what runs."""
         if self.enrolled:
             return
-        transport = Transport(self.settings.server, self.settings.anchor)
+        transport = Transport(self.settings.server, config.trusted(self.settings))
         try:
             est.enrol(transport, self._key, self.settings.name, self.settings.token, self._chain)
         finally:
@@ -200,24 +200,35 @@ class Agent:
             pair.swap(Image(assignment.version, assignment.sha256, assignment.counter))
         # An image that was swapped in before the power failed is tested now, not believed.
         try:
-            selftest.check(assignment.component, pair.read_running())
+            self._test(assignment.component, pair.read_running())
         except RefusedError as error:
             pair.roll_back()
             self.state.put(refused_action=assignment.action, refused_reason=str(error))
             self.report(assignment.action, "rolled-back", str(error))
             return
         pair.confirm()
+        if assignment.component == config.COMPONENT:
+            self._drop()  # the next connection believes whom the new configuration names
         self.report(assignment.action, "confirmed")
+
+    def _test(self, component: str, data: bytes) -> None:
+        if component == config.COMPONENT:
+            config.check(self.settings, data, self._identity)
+        else:
+            selftest.check(component, data)
 
     def _batch(self) -> int:
         """Return a number above all earlier ones without a write to the disk for each batch."""
         self._last_batch = max(self._last_batch + 1, int(clock.now().timestamp() * 1000))
         return self._last_batch
 
+    @property
+    def _identity(self) -> tuple[Path, Path]:
+        return self._chain, self._key.path
+
     def _line(self) -> Transport:
         if self._transport is None:
-            identity = (self._chain, self._key.path)
-            self._transport = Transport(self.settings.server, self.settings.anchor, identity)
+            self._transport = Transport(self.settings.server, config.trusted(self.settings), self._identity)
         return self._transport
 
     def _drop(self) -> None:

@@ -85,6 +85,12 @@ class Slots:
         """Return the bytes of the image that runs."""
         return self._file(self._read()["active"]).read_bytes()
 
+    def read_kept(self) -> bytes | None:
+        """Return the bytes of the last image that has confirmed itself, or None when none has."""
+        state = self._read()
+        slot = state["active"] if state["confirmed"] else _other(state["active"])
+        return self._file(slot).read_bytes() if state.get(slot) else None
+
     def _file(self, slot: str) -> Path:
         return self._folder / f"slot-{slot}.bin"
 

@@ -57,6 +57,12 @@ def _signing(act: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--online", type=Path, required=True)
     made.add_argument("--key", type=Path, action="append", required=True)
     made.add_argument("--out", type=Path, required=True)
+    made = act("tuf-next-root", _tuf_next_root, "make and sign the root that follows: other online keys")
+    made.add_argument("--root", type=Path, required=True, help="the installed root")
+    made.add_argument("--online", type=Path, required=True, help="what `manage.py release online-keys --next` printed")
+    made.add_argument("--key", type=Path, action="append", required=True)
+    made.add_argument("--out", type=Path, required=True)
+    made.add_argument("--yes", action="store_true", help="do not ask")
     made = act("tuf-targets", _tuf_targets, "make and sign the first TUF targets")
     made.add_argument("--key", type=Path, action="append", required=True)
     made.add_argument("--out", type=Path, required=True)
@@ -91,6 +97,14 @@ def _ca_cross(given: argparse.Namespace) -> None:
 def _tuf_root(given: argparse.Namespace) -> None:
     online = json.loads(given.online.read_text())
     _write(given.out, metadata.root(given.officer, online, given.key))
+
+
+def _tuf_next_root(given: argparse.Namespace) -> None:
+    online = json.loads(given.online.read_text())
+    named = {name: key if isinstance(key, list) else [key] for name, key in online.items()}
+    lines = [f"{name}: {', '.join(key['keyid'][:16] for key in held)}" for name, held in sorted(named.items())]
+    _ask(given, ["The next root names these online keys:", *lines])
+    _write(given.out, metadata.next_root(given.root.read_bytes(), online, given.key))
 
 
 def _tuf_targets(given: argparse.Namespace) -> None:

@@ -45,6 +45,31 @@ def root(officers: list[Path], online: dict[str, dict[str, Any]], signers: list[
     return _signed(Metadata(document), signers)
 
 
+def next_root(present: bytes, online: dict[str, Any], signers: list[Path]) -> bytes:
+    """Return the root that follows another one: the same officers, other online keys.
+
+    Args:
+        present: the installed root.
+        online: by name, the public online key that the new root shall name, or a list of them.
+        signers: private keys of at least two officers.
+    """
+    document = Metadata[Root].from_bytes(present)
+    root = document.signed
+    root.version += 1
+    root.expires = (clock.now() + LIFE).replace(microsecond=0)
+    for name, given in online.items():
+        wanted = given if isinstance(given, list) else [given]
+        if name in ONLINE:
+            root.unrecognized_fields[ONLINE[name]] = _named(*wanted)
+            continue
+        for keyid in list(root.roles[name].keyids):
+            root.revoke_key(keyid, name)
+        for key in wanted:
+            root.add_key(keys.public_key(key["keyid"], key), name)
+    document.signatures.clear()
+    return _signed(document, signers)
+
+
 def first_targets(signers: list[Path]) -> bytes:
     """Return the first targets: they list nothing."""
     document = Targets(version=1, expires=(clock.now() + LIFE).replace(microsecond=0))
@@ -72,6 +97,7 @@ def describe(document: Metadata[Targets]) -> list[str]:
         custom = target.custom or {}
         lines.append(f"  {path}: {target.length} bytes, sha256 {target.hashes.get('sha256')}")
         lines.append(f"    counter {custom.get('counter')}, hardware {', '.join(custom.get('hw', []))}")
+        lines += [f"    makes devices trust the root with SHA-256 {one}" for one in custom.get("anchors", [])]
     return lines
 
 
@@ -87,9 +113,9 @@ def sign(prepared: dict[str, Any], document: Metadata[Targets], key: Path) -> by
     return json.dumps(facts, indent=1, sort_keys=True).encode()
 
 
-def _named(key: dict[str, Any]) -> dict[str, Any]:
-    facts = {name: key[name] for name in ("keytype", "scheme", "keyval")}
-    return {"keyids": [key["keyid"]], "threshold": 1, "keys": {key["keyid"]: facts}}
+def _named(*wanted: dict[str, Any]) -> dict[str, Any]:
+    facts = {key["keyid"]: {name: key[name] for name in ("keytype", "scheme", "keyval")} for key in wanted}
+    return {"keyids": list(facts), "threshold": 1, "keys": facts}
 
 
 def _signed(document: Metadata[Any], signers: list[Path]) -> bytes:

@@ -15,7 +15,7 @@ from ota.formats import cell
 from ota.formats.judgement import Case
 from pki.kernel.errors import DomainError
 
-_VERIFIERS = {"mcuboot": "ota.formats.mcuboot", "swu": "ota.formats.swu", "tflite": "ota.formats.tflite"}
+_VERIFIERS = {name: f"ota.formats.{name}" for name in ("config", "mcuboot", "swu", "tflite")}
 _MAX_REQUEST = 1 << 20
 
 

@@ -67,7 +67,14 @@ def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
     return Judgement({**facts, "arena": arena}, statements)
 
 
+def _config(manifest: Manifest, judgement: Judgement) -> Judgement:
+    if judgement.facts["version"] != manifest.version:
+        _contradiction("version", judgement.facts["version"], manifest.version)
+    return judgement
+
+
 _CHECKS: Mapping[str, Callable[[Manifest, Judgement], Judgement]] = {
+    "config": _config,
     "mcuboot": _mcuboot,
     "swu": _swu,
     "tflite": _tflite,

@@ -16,13 +16,19 @@ MAX_MANIFEST = 256 * 1024
 MAX_FILES = 64
 MAX_COUNTER = 2**31 - 1
 MAX_FILE = 2**40
-KINDS = ("firmware", "model")
-FORMATS: Mapping[str, tuple[str, ...]] = {"firmware": ("mcuboot", "swu"), "model": ("tflite",)}
+KINDS = ("firmware", "model", "config")
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "firmware": ("mcuboot", "swu"),
+    "model": ("tflite",),
+    "config": ("config",),
+}
+#: the slot of configurations; nothing else is written there
+CONFIG = "config"
 AUDIENCES = ("lab", "canary", "production")
 ROLES = ("image", "signature", "golden", "sbom", "provenance")
 #: Named in the schema, and not read by this server yet.
 LATER = {
-    "kind": ("config", "composite"),
+    "kind": ("composite",),
     "format": ("esp", "rauc", "mender", "oms", "onnx", "generic"),
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
@@ -185,6 +191,9 @@ def _agree(manifest: Manifest) -> None:
         raise ManifestError(msg)
     if [entry.role for entry in manifest.files].count("image") != 1:
         msg = "bundle.json: exactly one file has the role image."
+        raise ManifestError(msg)
+    if (manifest.kind == CONFIG) != (manifest.component == CONFIG):
+        msg = "bundle.json: a configuration has the component config, and nothing else has it."
         raise ManifestError(msg)
     classes = [(one.class_id, one.rev) for one in manifest.hw]
     if len(set(classes)) != len(classes):

@@ -36,6 +36,7 @@ class Bundle(models.Model):
     class Kind(models.TextChoices):
         FIRMWARE = "firmware"
         MODEL = "model"
+        CONFIG = "config"
 
     domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)

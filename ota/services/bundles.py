@@ -19,6 +19,7 @@ from ota.selectors import bundles as rows
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, DomainError
+from pki.models import Authority
 from pki.services import ledger
 
 _logger = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _stage(store: blobs.LocalBlobs, folder: Path, wanted: Manifest, files: Mappi
 def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
     """Let the sandbox judge the image, then compare what is in it with what the manifest says."""
     keys = rows.vouching_keys(slug, wanted.format, wanted.component)
-    if not keys:
+    if not keys and wanted.kind != Bundle.Kind.CONFIG:
         msg = (
             f"No trust key is registered for the format {wanted.format} and the component {wanted.component}. "
             "A security officer adds one with `manage.py bundle trust`."
@@ -121,7 +122,19 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
         [TrustAnchor(key.name, key.pem) for key in keys],
         signature=staged[signature.path].path if signature else None,
     )
-    return agreement.check(wanted, judgement)
+    judgement = agreement.check(wanted, judgement)
+    if wanted.kind == Bundle.Kind.CONFIG:
+        _demand_way_back(slug, judgement.facts["anchors"])
+    return judgement
+
+
+def _demand_way_back(slug: str, anchors: list[str]) -> None:
+    """Refuse anchors under which devices would not find back: the root of no CA that issues here is among them."""
+    issuing = [row for row in ground.authorities(slug) if row.kind == Authority.Kind.ISSUING and row.parent]
+    ours = {row.parent.fingerprint for row in issuing if row.state == Authority.State.ACTIVE and row.parent}
+    if not ours & set(anchors):
+        msg = "The anchors name no root of this domain's CAs: devices would never believe this server again."
+        raise RefusedBundleError(msg)
 
 
 def _keep(

@@ -39,6 +39,49 @@ def online_keys(*, actor: Actor) -> Mapping[str, Mapping[str, Any]]:
     return signing.client("admin").create_online_keys(ground.domain(actor.domain).slug)
 
 
+def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[dict[str, Any]]]:
+    """Make the next generation of some online keys; return for each role the keys that the next root shall name.
+
+    They sign nothing before ``switch_online_keys``, and devices believe them once officers have signed that root.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    domain = ground.domain(actor.domain)
+    held = signing.client("admin").prepare_online_keys(domain.slug, names)
+    with transaction.atomic():
+        detail = {name: [key["keyid"] for key in held[name]] for name in sorted(names)}
+        ledger.record(actor=actor, action="online-keys.prepared", thing=("domain", domain.slug), detail=detail)
+    return held
+
+
+def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
+    """Sign with the next generation of some online keys from now on.
+
+    Raises:
+        MetadataError: the installed root does not name it yet; devices would not believe it.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    domain = ground.domain(actor.domain)
+    store, held = repository(domain.slug), signing.client("admin").held_keys(domain.slug)
+    root = store.root()
+    for name in names:
+        following = held.get(name, [])[1:]
+        if root is None or not following or following[0]["keyid"] not in policy.named_online(root.signed, name):
+            msg = f"The installed root does not name a next {name} key; make one and let the officers sign a root."
+            raise MetadataError(msg)
+    with transaction.atomic(), store.lock():
+        _switch(actor, domain, names)
+        # While the root names both: later, when it names the new ones only, nothing old is left to be believed.
+        _freshen(domain, store, anew=True)
+
+
+def _switch(actor: Actor, domain: TrustDomain, names: list[str]) -> None:
+    with transaction.atomic():
+        signing.client("admin").switch_online_keys(domain.slug, names)
+        keys = signing.client("admin").public_keys(domain.slug)
+        detail = {name: keys[name]["keyid"] for name in sorted(names)}
+        ledger.record(actor=actor, action="online-keys.switched", thing=("domain", domain.slug), detail=detail)
+
+
 def install_root(*, actor: Actor, root: bytes) -> int:
     """Install a root that the officers signed; the first one, or the one after the installed.
 
@@ -52,7 +95,7 @@ def install_root(*, actor: Actor, root: bytes) -> int:
     new = load(root, Root)
     domain = ground.domain(actor.domain)
     store = repository(domain.slug)
-    online = signing.client("admin").public_keys(domain.slug)
+    online = signing.client("admin").held_keys(domain.slug)
     with transaction.atomic(), store.lock():
         previous = store.root()
         name = f"{new.signed.version}.root.json"
@@ -63,8 +106,26 @@ def install_root(*, actor: Actor, root: bytes) -> int:
         store.publish(name, root)
         detail = {"version": new.signed.version, "officers": sorted(policy.officers(new.signed).values())}
         ledger.record(actor=actor, action="root.installed", thing=("root", new.signed.version), detail=detail)
+        # A root that names the next key only is an emergency: the present one is believed no more.
+        named = {name: policy.named_online(new.signed, name) for name in online}
+        if late := sorted(name for name, held in online.items() if held[0]["keyid"] not in named[name]):
+            _switch(actor, domain, late)
         _freshen(domain, store)
+    _retire(actor, domain, {keyid for keyids in named.values() for keyid in keyids})
     return new.signed.version
+
+
+def _retire(actor: Actor, domain: TrustDomain, named: set[str]) -> None:
+    """Destroy past online keys that no root names any more."""
+    line = signing.client("admin")
+    past = {keyid for name in policy.ONLINE for keyid in line.every_key(domain.slug, name)}
+    held = {key["keyid"] for keys in line.held_keys(domain.slug).values() for key in keys}
+    if (past - held) & named:
+        return
+    if gone := line.retire_online_keys(domain.slug):
+        with transaction.atomic():
+            thing = ("domain", domain.slug)
+            ledger.record(actor=actor, action="online-keys.destroyed", thing=thing, detail={"keys": gone})
 
 
 def install_targets(*, actor: Actor, targets: bytes) -> int:
@@ -147,12 +208,13 @@ def _due(store: Repository, now: datetime) -> bool:
     return store.targets() is not None and (_snapshot_due(store, now) is not None or _timestamp_due(store, now))
 
 
-def _freshen(domain: TrustDomain, store: Repository) -> bool:
-    """Sign what is due; the caller holds the repository's lock and a transaction."""
+def _freshen(domain: TrustDomain, store: Repository, *, anew: bool = False) -> bool:
+    """Sign what is due, or everything anew; the caller holds the repository's lock and a transaction."""
     now = clock.now()
-    if store.targets() is None:
+    targets = store.targets()
+    if targets is None:
         return False
-    targets_version = _snapshot_due(store, now)
+    targets_version = targets.signed.version if anew else _snapshot_due(store, now)
     if targets_version is not None:
         published = next(iter(store.versions("snapshot")), 0)
         version = numbers_after(domain=domain, role="snapshot", published=published)

@@ -174,6 +174,8 @@ def _entry(bundle: Bundle) -> documents.Entry:
         "version": bundle.version,
         "audience": sorted(bundle.audience),
     }
+    if bundle.kind == Bundle.Kind.CONFIG:
+        custom["anchors"] = bundle.facts["anchors"]
     return documents.Entry(bundle.target_path, image.size, image.sha256, custom)
 
 

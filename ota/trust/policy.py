@@ -1,6 +1,6 @@
 """Who may sign what: rules over a root beyond TUF's own. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,13 +13,14 @@ from ota.errors import MetadataError
 #: People who must agree, at least.
 THRESHOLD = 2
 OFFICER_FIELD = "x-muster-officer"
+ONLINE = ("snapshot", "timestamp", "director", "ledger")
 ONLINE_FIELDS = {"director": "x-muster-director", "ledger": "x-muster-ledger"}
 
 
 def check_root(
     new: Metadata[Root],
     previous: Metadata[Root] | None,
-    online: Mapping[str, Mapping[str, Any]],
+    online: Mapping[str, Sequence[Mapping[str, Any]]],
     now: datetime,
 ) -> None:
     """Refuse a root that clients would refuse, or that gives away what people must hold.
@@ -27,7 +28,8 @@ def check_root(
     Args:
         new: the root to install.
         previous: the newest installed one, or None.
-        online: the signer's public keys by name, each with its ``keyid``.
+        online: the signer's public keys by name: the one that signs, and the next one if it is ready; the root
+            may name either or both.
         now: the present time.
 
     Raises:
@@ -42,16 +44,25 @@ def check_root(
         msg = "The root must use consistent snapshots."
         raise MetadataError(msg)
     for role in (Root.type, Targets.type):
-        _check_people(root, role, {entry["keyid"] for entry in online.values()})
+        _check_people(root, role, {entry["keyid"] for held in online.values() for entry in held})
     for role in (Snapshot.type, Timestamp.type):
-        if set(root.roles[role].keyids) != {online[role]["keyid"]} or root.roles[role].threshold != 1:
-            msg = f"The root's {role} key is not the one that this server's signer holds."
+        if root.roles[role].threshold != 1:
+            msg = f"The root's {role} needs a threshold of 1: one online key signs it."
             raise MetadataError(msg)
-    for name, field in ONLINE_FIELDS.items():
-        named = root.unrecognized_fields.get(field)
-        if not isinstance(named, dict) or named.get("keyids") != [online[name]["keyid"]]:
-            msg = f"The root's {field} is not the {name} key that this server's signer holds."
+    for name, held in online.items():
+        named = named_online(root, name)
+        if not named or not named <= {entry["keyid"] for entry in held}:
+            msg = f"The root's {name} key is not the one that this server's signer holds."
             raise MetadataError(msg)
+
+
+def named_online(root: Root, name: str) -> set[str]:
+    """Return the ids of the keys that a root names for an online role of TUF or of ours."""
+    if name not in ONLINE_FIELDS:
+        return set(root.roles[name].keyids)
+    field = root.unrecognized_fields.get(ONLINE_FIELDS[name])
+    keyids = field.get("keyids") if isinstance(field, dict) else None
+    return {one for one in keyids if isinstance(one, str)} if isinstance(keyids, list) else set()
 
 
 def officers(root: Root, role: str = Targets.type) -> dict[str, str]:

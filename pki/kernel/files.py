@@ -18,6 +18,12 @@ def write_public(path: Path, data: bytes) -> None:
     _replace(path, data, 0o644)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, and wait until the disk knows."""
+    path.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
 def private_folder(path: Path) -> Path:
     """Make sure that a folder is there and that only its owner may enter it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
 """Verify an exported ledger, alone: one file, Python and ``cryptography``, nothing of Muster.
 
-    python verifier.py EXPORT.jsonl [--key HEX] [--heads heads.jsonl]
+    python verifier.py EXPORT.jsonl [--key HEX …] [--heads heads.jsonl]
 
-The export is JSON lines: ``{"kind": "ledger", …}`` first, then entries in order, then signed heads. ``--key`` is the
-ledger's public key (Ed25519, hex) as you got it by another way; without it the export's own key is used, which proves
-that the export is whole, not that it is the server's. ``--heads`` are heads that somebody else has kept: a copy of
-``journal/heads.jsonl``, or what devices have seen.
+The export is JSON lines: ``{"kind": "ledger", …}`` first, then entries in order, then signed heads. ``--key`` is a
+public key of the ledger (Ed25519, hex; one for each generation) as you got it by another way; without it the export's
+own keys are used, which proves that the export is whole, not that it is the server's. ``--heads`` are heads that
+somebody else has kept: a copy of ``journal/heads.jsonl``, or what devices have seen.
 
 It repeats the few lines of ``merkle.py`` on purpose: whoever checks us should not have to run our code.
 """
@@ -69,7 +69,22 @@ def void(entries: list[dict[str, Any]]) -> dict[int, int]:
     return found
 
 
-def check(export: Path, key: str, others: Path | None) -> list[str]:
+def signed(head: dict[str, Any], keys: list[Ed25519PublicKey]) -> bool:
+    """Say whether one of the keys has signed a head."""
+    try:
+        signature, data = bytes.fromhex(head["sig"]), canonical({name: head[name] for name in SIGNED})
+    except (ValueError, KeyError, TypeError):
+        return False
+    for key in keys:
+        try:
+            key.verify(signature, data)
+        except InvalidSignature:
+            continue
+        return True
+    return False
+
+
+def check(export: Path, given: list[str], others: Path | None) -> list[str]:
     """Return what is wrong, a sentence each."""
     rows = list(lines(export))
     about = next((row for row in rows if row.get("kind") == "ledger"), {})
@@ -77,14 +92,12 @@ def check(export: Path, key: str, others: Path | None) -> list[str]:
     heads = [row["head"] for row in rows if row.get("kind") == "head"]
     if others:
         heads += [head for head in lines(others) if head.get("domain") == about.get("domain")]
-    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key or about.get("key", "")))
+    keys = [Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)) for key in given or about.get("keys", [])]
     tree = [root.hex() for root in roots([leaf_hash(entry) for entry in entries])]
     limits, wrong = void(entries), []
     for head in heads:
         size, epoch = head["size"], head["epoch"]
-        try:
-            public.verify(bytes.fromhex(head["sig"]), canonical({name: head[name] for name in SIGNED}))
-        except (InvalidSignature, ValueError, KeyError):
+        if not signed(head, keys):
             wrong.append(f"the head of {size} entries (epoch {epoch}) is not signed by this key")
             continue
         if epoch in limits and size > limits[epoch]:
@@ -100,7 +113,7 @@ def main() -> int:
     """Check and say so; exit 0 when all is well."""
     parser = argparse.ArgumentParser(description="Verify an exported Muster ledger.")
     parser.add_argument("export", type=Path)
-    parser.add_argument("--key", default="", help="the ledger's public key in hex")
+    parser.add_argument("--key", action="append", default=[], help="a public key of the ledger in hex")
     parser.add_argument("--heads", type=Path, help="heads kept by somebody else, JSON lines")
     options = parser.parse_args()
     wrong = check(options.export, options.key, options.heads)

@@ -56,10 +56,9 @@ def verify(*, actor: Actor) -> Report:
     published = [head for head in journal.heads() if head["domain"] == domain.slug]
     roots = _roots(domain, report)
     void = _void(domain, report, published)
-    key = signing.client("admin").public_keys(domain.slug).get("ledger")
-    public = bytes.fromhex(key["keyval"]["public"]) if key else b""
+    keys = signing.client("admin").every_key(domain.slug, "ledger")
     for head in published:
-        _check_signature(report, head, public)
+        _check_signature(report, head, keys.get(str(head.get("keyid")), b""))
         _compare(report, roots, head, void)
     _check_stored(report, roots, stored, published)
     _check_remembered(report, roots, remembered, published)

@@ -75,9 +75,8 @@ def export(*, actor: Actor) -> Iterator[bytes]:
     """Yield the whole ledger as JSON lines: about it, entries in order, signed heads (``pki/ledger/verifier.py``)."""
     actor.require(Role.VIEWER)
     domain = domain_of(actor.domain)
-    key = signing.client("admin").public_keys(domain.slug).get("ledger")
-    public = key["keyval"]["public"] if key else ""
-    yield _line({"kind": "ledger", "domain": domain.slug, "key": public})
+    keys = signing.client("admin").every_key(domain.slug, "ledger")
+    yield _line({"kind": "ledger", "domain": domain.slug, "keys": [key.hex() for key in keys.values()]})
     rows = LedgerOrder.objects.filter(domain=domain).select_related("entry__domain").order_by("index")
     for row in rows.iterator(chunk_size=1000):
         yield _line({"kind": "entry", "index": row.index, "entry": json.loads(ledger.leaf_bytes(row.entry))})

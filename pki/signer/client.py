@@ -93,6 +93,28 @@ class Signer:
         """Return the public half of each online key by name."""
         return dict(self._call("public_keys", domain)["keys"])
 
+    def held_keys(self, domain: str) -> dict[str, list[dict[str, Any]]]:
+        """Return, by name, the public half of the online key that signs, and of the next one, if it is ready."""
+        return dict(self._call("public_keys", domain)["held"])
+
+    def every_key(self, domain: str, name: str) -> dict[str, bytes]:
+        """Return the public half of every generation of an online key, past ones included, by key id."""
+        answer = self._call("public_keys", domain)
+        keys = [*answer["past"].get(name, []), *answer["held"].get(name, [])]
+        return {key["keyid"]: bytes.fromhex(key["keyval"]["public"]) for key in keys}
+
+    def prepare_online_keys(self, domain: str, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+        """Make the next generation of some online keys; return what ``held_keys`` does."""
+        return dict(self._call("prepare_online_keys", domain, names=names)["held"])
+
+    def switch_online_keys(self, domain: str, names: list[str]) -> None:
+        """Let the next generation of some online keys sign from now on."""
+        self._call("switch_online_keys", domain, names=names)
+
+    def retire_online_keys(self, domain: str) -> list[str]:
+        """Destroy the private halves of the generations that sign no more; return their names."""
+        return list(self._call("retire_online_keys", domain)["retired"])
+
     def last_head(self, domain: str) -> dict[str, Any]:
         """Return epoch, size and root of the newest ledger head that the signer has signed (size 0: none)."""
         return dict(self._call("last_head", domain)["head"])

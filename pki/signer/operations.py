@@ -7,8 +7,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from securesystemslib.signer import SSlibKey
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pki import crl
 from pki import x509 as certificates
@@ -16,12 +15,12 @@ from pki.kernel import clock
 from pki.kernel.errors import InvalidError
 from pki.keys import PublicKey
 from pki.profiles import ALL_KEY_TYPES, DEVICE, DOOR, LONGEST, OCSP, Profile
-from pki.signer import metadata
+from pki.signer import metadata, online
 from pki.signer.fields import byte_string, integer, text, uuid_text, words
 from pki.signer.issuers import Issuers
+from pki.signer.online import OnlineKeys
 from pki.vault.store import Vault
 
-ONLINE_KEYS = ("snapshot", "timestamp", "director", "ledger")
 CRL_LIFE = timedelta(days=7)
 
 
@@ -39,6 +38,7 @@ class Operations:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._issuers = Issuers(vault)
+        self._online = OnlineKeys(vault)
         self.table: dict[str, Callable[[str, dict[str, Any]], Done]] = {
             "ping": lambda _domain, _request: Done({}, {}),
             "public_keys": self._public_keys,
@@ -48,6 +48,9 @@ class Operations:
             "create_authority_key": self._create_authority_key,
             "install_authority": self._install_authority,
             "create_online_keys": self._create_online_keys,
+            "prepare_online_keys": self._prepare_online_keys,
+            "switch_online_keys": self._switch_online_keys,
+            "retire_online_keys": self._retire_online_keys,
             "use_authority": self._use_authority,
             "sign_crl": self._sign_crl,
             "ocsp_identity": self._ocsp_identity,
@@ -143,29 +146,42 @@ class Operations:
 
     def _create_online_keys(self, domain: str, _request: dict[str, Any]) -> Done:
         """Make the online metadata keys that are missing; return the public halves of all."""
-        for name in ONLINE_KEYS:
-            if not self._vault.has(domain, name):
-                self._vault.create(domain, name, ed25519.Ed25519PrivateKey.generate())
+        self._online.create_missing(domain)
         return self._public_keys(domain, {})
 
+    def _prepare_online_keys(self, domain: str, request: dict[str, Any]) -> Done:
+        """Make the next generation of some online keys; they sign nothing before the switch."""
+        names = words(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
+        self._online.prepare(domain, names)
+        return Done(self._public_keys(domain, {}).answer, {"names": sorted(names)})
+
+    def _switch_online_keys(self, domain: str, request: dict[str, Any]) -> Done:
+        """Let the next generation of some online keys sign from now on."""
+        names = words(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
+        self._online.switch(domain, names)
+        return Done(self._public_keys(domain, {}).answer, {"names": sorted(names)})
+
+    def _retire_online_keys(self, domain: str, _request: dict[str, Any]) -> Done:
+        """Destroy the private halves of the generations that sign no more."""
+        gone = self._online.retire(domain)
+        return Done({"retired": gone}, {"retired": gone})
+
     def _public_keys(self, domain: str, _request: dict[str, Any]) -> Done:
-        names = [name for name in ONLINE_KEYS if self._vault.has(domain, name)]
-        return Done({"keys": {name: self._public(domain, name) for name in names}}, {})
+        held = self._online.held(domain)
+        keys = {name: generations[0] for name, generations in held.items()}
+        return Done({"keys": keys, "held": held, "past": self._online.past(domain)}, {})
 
     def _last_head(self, domain: str, _request: dict[str, Any]) -> Done:
         """Tell the newest ledger head signed: what no owner of database or journal can make it forget."""
         return Done({"head": metadata.last_head(self._vault, domain)}, {})
 
-    def _public(self, domain: str, name: str) -> dict[str, Any]:
-        key = SSlibKey.from_crypto(self._vault.online(domain, name).public_key())
-        return {"keyid": key.keyid, **key.to_dict()}
-
     def _signing(self, operation: str) -> Callable[[str, dict[str, Any]], Done]:
         def sign(domain: str, request: dict[str, Any]) -> Done:
             payload = byte_string(request, "payload")
             name = metadata.check(self._vault, operation, domain, payload)
-            signature = self._vault.online(domain, name).sign(payload)
-            keyid = self._public(domain, name)["keyid"]
+            place = self._online.current(domain, name)
+            signature = self._vault.online(domain, place).sign(payload)
+            keyid = self._online.public(domain, place)["keyid"]
             return Done({"keyid": keyid, "sig": signature.hex()}, {"bytes": len(payload)})
 
         return sign

@@ -81,6 +81,12 @@ class Vault:
         """Say whether there is a key of that name."""
         return self._path(domain, f"{name}.key").exists()
 
+    def destroy(self, domain: str, name: str) -> None:
+        """Forget a key for good; what was written over it is the disk's business."""
+        path = self._path(domain, f"{name}.key")
+        self._open.pop(path, None)
+        files.remove(path)
+
     def authority(self, domain: str, name: str) -> CaKey:
         """Return a CA key (P-256), from the token if it lies there.
 

@@ -1,4 +1,4 @@
-"""``manage.py ca csr | import | link | switch | retire | show``: between the server and the offline roots."""
+"""``manage.py ca csr | import | link | campaign | switch | retire | show``: between server and offline roots."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,10 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from devices.services import rollover
 from fleet.management.acts import actor, signer
+from ota.services import campaigns
 from pki import selectors
 from pki.kernel import files
+from pki.kernel.actor import Actor
 from pki.services import authorities
 
 
@@ -33,6 +35,9 @@ class Command(BaseCommand):
         for name, words in (("switch", "issue under another CA from now on"), ("retire", "issue no more under a CA")):
             act = acts.add_parser(name, help=words)
             act.add_argument("key_id", help="as `show` lists it")
+        campaign = acts.add_parser("campaign", help="write the bundle that makes devices trust this domain's roots")
+        campaign.add_argument("--out", type=Path, required=True, help="folder for bundle.json and config.json")
+        campaign.add_argument("--drop", action="append", default=[], help="fingerprint of a root to trust no more")
         acts.add_parser("show", help="list the CA certificates")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -54,6 +59,8 @@ class Command(BaseCommand):
             elif options["act"] == "switch":
                 rollover.switch(actor=who, key_id=options["key_id"])
                 self.stdout.write("New certificates come from this CA now; the doors take theirs at their next start.")
+            elif options["act"] == "campaign":
+                self.stdout.write(_campaign(who, options))
             elif options["act"] == "retire":
                 authorities.retire(actor=who, key_id=options["key_id"])
                 self.stdout.write("This CA issues no more; what it has issued stays valid.")
@@ -61,3 +68,12 @@ class Command(BaseCommand):
                 certificate, root = options["certificate"].read_bytes(), options["root"].read_bytes()
                 installed = authorities.install(actor=who, certificate=certificate, root=root)
                 self.stdout.write(f"Installed {installed.name}.")
+
+
+def _campaign(who: Actor, options: dict[str, Any]) -> str:
+    made = campaigns.anchors(actor=who, drop=frozenset(options["drop"]))
+    folder = options["out"]
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_public(folder / "bundle.json", made.manifest)
+    files.write_public(folder / campaigns.FILE, made.config)
+    return f"Upload {folder}/bundle.json with {campaigns.FILE}, let two officers sign the release, and roll it out."

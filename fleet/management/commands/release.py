@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from fleet.management.acts import actor, signer
 from ota.selectors import bundles as rows
 from ota.services import metadata, releases
+from ota.trust import policy
 from pki.kernel import files
 from pki.kernel.actor import Actor
 
@@ -23,7 +24,10 @@ class Command(BaseCommand):
         """Declare the acts."""
         parser.add_argument("--domain", default="default")
         acts = parser.add_subparsers(dest="act", required=True)
-        acts.add_parser("online-keys", help="print the public halves of the online keys, for the root ceremony")
+        online = acts.add_parser("online-keys", help="print the public halves of the online keys, for a root ceremony")
+        online.add_argument("--next", nargs="+", choices=policy.ONLINE, help="make the next generation of these first")
+        switch = acts.add_parser("switch-keys", help="sign with the next generation of these online keys from now on")
+        switch.add_argument("names", nargs="+", choices=policy.ONLINE)
         root = acts.add_parser("root", help="install a signed root, and the first targets with it")
         root.add_argument("--root", type=Path, required=True)
         root.add_argument("--targets", type=Path)
@@ -41,8 +45,14 @@ class Command(BaseCommand):
         with signer():
             self.stdout.write(getattr(self, f"_{options['act'].replace('-', '_')}")(actor(options["domain"]), options))
 
-    def _online_keys(self, who: Actor, _options: dict[str, Any]) -> str:
+    def _online_keys(self, who: Actor, options: dict[str, Any]) -> str:
+        if options["next"]:
+            return json.dumps(metadata.next_online_keys(actor=who, names=options["next"]), indent=1)
         return json.dumps(metadata.online_keys(actor=who), indent=1)
+
+    def _switch_keys(self, who: Actor, options: dict[str, Any]) -> str:
+        metadata.switch_online_keys(actor=who, names=options["names"])
+        return "The next keys sign now. Have a root signed that names only them; the old ones are destroyed with it."
 
     def _root(self, who: Actor, options: dict[str, Any]) -> str:
         version = metadata.install_root(actor=who, root=options["root"].read_bytes())

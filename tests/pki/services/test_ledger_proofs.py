@@ -66,7 +66,7 @@ def test_the_export_verifies_alone(book, domain, tmp_path):
     book("d")
     path = exported(domain, tmp_path / "export.jsonl")
     assert verify(path).returncode == 0, verify(path).stdout
-    key = json.loads(path.read_text().splitlines()[0])["key"]
+    key = json.loads(path.read_text().splitlines()[0])["keys"][0]
     assert verify(path, "--key", key).returncode == 0
     assert verify(path, "--key", "00" * 32).returncode == 1
 

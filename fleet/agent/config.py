@@ -1,0 +1,76 @@
+"""What only an offline-signed configuration changes on a device: the roots that it trusts.
+
+A twin, a command or EST ``cacerts`` never change them. A configuration is a bundle like any other: signed by the
+officers, named by the director, written beside the present one, tried, and kept or taken back.
+"""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+from fleet.agent.errors import AnswerError, RefusedError, TransportError
+from fleet.agent.slots import Slots
+from fleet.agent.state import Settings
+from fleet.agent.transport import Transport
+from pki.kernel import canonical, files
+from pki.kernel.errors import InvalidError
+
+COMPONENT = "config"
+MAX_CONFIG = 64 * 1024
+MOST_ANCHORS = 8
+
+
+def anchors(data: bytes) -> str:
+    """Return the roots of a configuration as one PEM text.
+
+    Raises:
+        RefusedError: it is no configuration that this device understands.
+    """
+    try:
+        document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
+        known, found = document["schema"] == 1, document["anchors"]
+        pem = "".join(ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(one)) for one in found[:MOST_ANCHORS])
+    except (InvalidError, KeyError, TypeError, ValueError, AttributeError) as error:
+        msg = f"self-test: the configuration is malformed: {error}"
+        raise RefusedError(msg) from error
+    if not known or not 0 < len(found) <= MOST_ANCHORS:
+        msg = "self-test: the configuration's schema or the number of its anchors is unknown to this device"
+        raise RefusedError(msg)
+    return pem
+
+
+def trusted(settings: Settings) -> Path:
+    """Return the PEM file of the roots that this device trusts: of its kept configuration, or of the factory."""
+    kept = Slots(settings.folder / "slots" / COMPONENT).read_kept()
+    if kept is None:
+        return settings.anchor
+    path, text = settings.folder / "anchors.pem", anchors(kept).encode()
+    if not path.exists() or path.read_bytes() != text:
+        files.write_private(path, text)
+    return path
+
+
+def check(settings: Settings, data: bytes, identity: tuple[Path, Path]) -> None:
+    """Try a configuration: the server must still be believed under its roots, else the device would lose it.
+
+    Raises:
+        RefusedError: it is malformed, or the server is a stranger under it.
+        TransportError: the server cannot be reached now; try again later.
+    """
+    trial = settings.folder / "anchors.trial.pem"
+    files.write_private(trial, anchors(data).encode())
+    transport = None
+    try:
+        transport = Transport(settings.server, trial, identity)
+        transport.call("GET", "/healthz")
+    except AnswerError:
+        return  # an answer came through the handshake, whatever it says
+    except (TransportError, ssl.SSLError) as error:
+        if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            msg = "self-test: under the new anchors this server is not to be believed"
+            raise RefusedError(msg) from error
+        raise
+    finally:
+        if transport is not None:
+            transport.close()
+        trial.unlink(missing_ok=True)

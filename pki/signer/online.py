@@ -1,0 +1,125 @@
+"""The online metadata keys of a domain, in generations: one signs, one may be made ready, old ones are destroyed.
+
+A generation's key lies under ``snapshot``, ``snapshot-2``, ``snapshot-3``…; which one signs is one small file that is
+replaced whole, so that a switch happens or does not. Public halves are kept for ever: old ledger heads need them.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from securesystemslib.signer import SSlibKey
+
+from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
+from pki.vault.store import Vault
+
+NAMES = ("snapshot", "timestamp", "director", "ledger")
+
+
+class OnlineKeys:
+    """The online keys in one vault.
+
+    Args:
+        vault: holds them.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._known: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def create_missing(self, domain: str) -> None:
+        """Make the first generation of each key that is not there."""
+        for name in NAMES:
+            if not self._vault.has(domain, self.current(domain, name)):
+                self._create(domain, name)
+
+    def prepare(self, domain: str, names: Iterable[str]) -> None:
+        """Make the next generation of these keys, unless it is there; it signs nothing yet."""
+        for name in _known_names(names):
+            self.create_missing(domain)
+            following = _place(name, self._generation(domain, name) + 1)
+            if not self._vault.has(domain, following):
+                self._create(domain, following)
+
+    def switch(self, domain: str, names: Iterable[str]) -> None:
+        """Let the next generation of these keys sign from now on.
+
+        Raises:
+            NotFoundError: none was made ready.
+        """
+        wanted = _known_names(names)
+        for name in wanted:
+            if not self._vault.has(domain, _place(name, self._generation(domain, name) + 1)):
+                msg = f"No next key {name} is ready; make it with `manage.py release online-keys --next {name}`."
+                raise NotFoundError(msg)
+        for name in wanted:
+            following = self._generation(domain, name) + 1
+            self._vault.write_fact(domain, f"{name}.generation", str(following).encode())
+
+    def retire(self, domain: str) -> list[str]:
+        """Destroy the private halves of all generations before the ones that sign; return their places."""
+        gone = []
+        for name in NAMES:
+            for generation in range(1, self._generation(domain, name)):
+                place = _place(name, generation)
+                if self._vault.has(domain, place):
+                    self._vault.destroy(domain, place)
+                    gone.append(place)
+        return gone
+
+    def current(self, domain: str, name: str) -> str:
+        """Return the place of the key that signs."""
+        return _place(name, self._generation(domain, name))
+
+    def public(self, domain: str, place: str) -> dict[str, Any]:
+        """Return the public half of the key in a place, also when its private half is destroyed."""
+        if (domain, place) not in self._known:
+            kept = self._vault.read_fact(domain, f"{place}.public")
+            if kept is None:
+                key = SSlibKey.from_crypto(self._vault.online(domain, place).public_key())
+                kept = json.dumps({"keyid": key.keyid, **key.to_dict()}).encode()
+                self._vault.write_fact(domain, f"{place}.public", kept)
+            self._known[domain, place] = json.loads(kept)
+        return self._known[domain, place]
+
+    def held(self, domain: str) -> dict[str, list[dict[str, Any]]]:
+        """Return, by name, the public half of the key that signs, and after it the one that is ready, if any."""
+        found = {}
+        for name in NAMES:
+            generation = self._generation(domain, name)
+            places = [_place(name, one) for one in (generation, generation + 1)]
+            here = [place for place in places if self._vault.has(domain, place)]
+            if here:
+                found[name] = [self.public(domain, place) for place in here]
+        return found
+
+    def past(self, domain: str) -> dict[str, list[dict[str, Any]]]:
+        """Return, by name, the public halves of the generations before the one that signs."""
+        return {
+            name: [self.public(domain, _place(name, one)) for one in range(1, self._generation(domain, name))]
+            for name in NAMES
+        }
+
+    def _create(self, domain: str, place: str) -> None:
+        try:
+            self._vault.create(domain, place, ed25519.Ed25519PrivateKey.generate())
+        except ConflictError as error:
+            msg = f"The key {place} is there already."
+            raise ConflictError(msg) from error
+        self.public(domain, place)
+
+    def _generation(self, domain: str, name: str) -> int:
+        return int(self._vault.read_fact(domain, f"{name}.generation") or 1)
+
+
+def _place(name: str, generation: int) -> str:
+    return name if generation == 1 else f"{name}-{generation}"
+
+
+def _known_names(names: Iterable[str]) -> list[str]:
+    found = sorted(set(names))
+    if not found or not set(found) <= set(NAMES):
+        msg = f"The online keys are: {', '.join(NAMES)}."
+        raise InvalidError(msg)
+    return found

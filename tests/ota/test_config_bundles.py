@@ -1,0 +1,91 @@
+"""Configuration bundles: strict content, a way back, and roots that the officers see before they sign."""
+
+import hashlib
+import io
+import json
+from datetime import timedelta
+
+import pytest
+
+from fleet.officer import authority, metadata
+from ota.errors import ManifestError, RefusedBundleError
+from ota.services import bundles, campaigns
+from pki.kernel import clock
+from pki.kernel.errors import ConflictError, DeniedError
+from pki.models import Authority
+from tests.factories.ground import person, system
+
+pytestmark = pytest.mark.django_db
+
+
+def upload(domain, made, config=None, **changes):
+    data = made.config if config is None else json.dumps(config).encode()
+    manifest = json.loads(made.manifest) | changes
+    manifest["files"][0] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    files = {"config.json": io.BytesIO(data)}
+    return bundles.upload(actor=system(domain), manifest=json.dumps(manifest).encode(), files=files)
+
+
+@pytest.fixture
+def campaign(domain, hardware_model):
+    return campaigns.anchors(actor=system(domain))
+
+
+@pytest.fixture
+def other_root(tmp_path):
+    return authority.make_root(tmp_path / "other", "Other").read_text()
+
+
+def test_the_officers_see_which_roots_they_sign(published):
+    made = campaigns.anchors(actor=system(published.domain))
+    release = published.release(upload(published.domain, made))
+    root = Authority.objects.get(domain=published.domain, kind="root")
+    _, document = metadata.read_prepared(published.prepared(release))
+    assert any(root.fingerprint in line for line in metadata.describe(document))
+    following = json.loads(campaigns.anchors(actor=system(published.domain)).manifest)
+    assert (following["version"], following["security_counter"]) == ("2.0.0", 2)
+
+
+def test_only_a_security_officer_writes_one_and_a_domain_without_roots_has_none(domain, hardware_model):
+    with pytest.raises(DeniedError):
+        campaigns.anchors(actor=person(domain, "operator"))
+    root = Authority.objects.get(domain=domain, kind="root")
+    with pytest.raises(ConflictError, match="at least one root"):
+        campaigns.anchors(actor=system(domain), drop=frozenset({root.fingerprint}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda config, _other: config | {"server": "https://evil.example"}, "exactly these fields"),
+        (lambda config, _other: config | {"schema": 2}, "schema 1"),
+        (lambda config, _other: config | {"anchors": []}, "between 1 and 8"),
+        (lambda config, _other: config | {"anchors": config["anchors"] * 9}, "between 1 and 8"),
+        (lambda config, _other: config | {"anchors": config["anchors"] * 2}, "twice"),
+        (lambda config, _other: config | {"anchors": ["-----BEGIN CERTIFICATE-----"]}, "no self-signed root"),
+        (lambda config, _other: config | {"anchors": [7]}, "no self-signed root"),
+        (lambda config, other: config | {"anchors": [other]}, "never believe this server again"),
+        (lambda config, _other: config | {"version": "7.0.0"}, "version"),
+    ],
+)
+def test_what_no_device_should_get_is_refused_at_upload(domain, campaign, other_root, change, said):
+    config = change(json.loads(campaign.config), other_root)
+    with pytest.raises(RefusedBundleError, match=said):
+        upload(domain, campaign, config)
+
+
+def test_an_issuing_ca_or_an_expired_root_is_no_anchor(domain, campaign):
+    config = json.loads(campaign.config)
+    issuing = Authority.objects.get(domain=domain, kind="issuing")
+    with pytest.raises(RefusedBundleError, match="no self-signed root"):
+        upload(domain, campaign, config | {"anchors": [campaigns.certificate_pem(bytes(issuing.der))]})
+    with clock.frozen(clock.now() + timedelta(days=365 * 30)), pytest.raises(RefusedBundleError, match="not valid now"):
+        upload(domain, campaign)
+
+
+def test_the_slot_of_configurations_is_for_nothing_else(domain, campaign, workshop):
+    with pytest.raises(ManifestError, match="component config"):
+        upload(domain, campaign, component="app")
+    data = workshop.image()
+    with pytest.raises(ManifestError, match="component config"):
+        workshop.upload(data, workshop.manifest(data, component="config"))
