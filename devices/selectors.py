@@ -1,9 +1,9 @@
 """What the devices floor can be asked. Nothing here writes, and nothing looks beyond one domain."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -19,6 +19,7 @@ from devices.models import (
     PreRegistration,
     Presence,
     Sample,
+    Twin,
     VendorAnchor,
 )
 from pki.kernel import clock
@@ -228,3 +229,9 @@ def enrolment_requests(slug: str) -> QuerySet[EnrolmentRequest]:
 def identities(device: Device) -> list[HardwareIdentity]:
     """Return the identities in hardware that a device has proved."""
     return list(HardwareIdentity.objects.filter(device=device).order_by("id"))
+
+
+def witnesses(slug: str) -> Iterator[tuple[str, list[Any]]]:
+    """Yield device name and ledger head (epoch, size, root) as devices say that they were shown it."""
+    rows = Twin.objects.filter(device__domain__slug=slug, reported__head__isnull=False)
+    yield from rows.values_list("device__name", "reported__head").iterator(chunk_size=1000)

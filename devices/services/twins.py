@@ -11,9 +11,9 @@ from pki.kernel.actor import Actor, Role
 
 
 def report(
-    *, actor: Actor, device: Device, sequence: int, components: dict[str, Any], anchors: tuple[str, ...] = ()
+    *, actor: Actor, device: Device, sequence: int, components: dict[str, Any], seen: dict[str, Any] | None = None
 ) -> Twin:
-    """Take a device's report of what it runs and which roots it trusts; sequence numbers only rise.
+    """Take a device's report of what it runs, which roots it trusts and what it was shown; sequence numbers only rise.
 
     Raises:
         ReplayError: this report, or a later one, was taken before.
@@ -25,9 +25,7 @@ def report(
             msg = f"Report {sequence} was taken before; go on from {twin.report_sequence + 1}."
             raise ReplayError(msg, sequence=twin.report_sequence)
         twin.report_sequence = sequence
-        twin.reported = {**twin.reported, "components": components}
-        if anchors:
-            twin.reported = {**twin.reported, "anchors": list(anchors)}
+        twin.reported = {**twin.reported, "components": components, **(seen or {})}
         twin.reported_version = monotone.next_after(twin.reported_version, clock.unix())
         twin.reported_at = clock.now()
         twin.save()

@@ -162,6 +162,8 @@ class Agent:
             "components": self.components(),
             "anchors": self.anchors(),
         }
+        if head := self.state.get("ledger_head"):
+            payload["head"] = head
         if action is not None:
             payload |= {"action": action, "state": state, "reason": reason[:500]}
         data = cbor2.dumps(payload)

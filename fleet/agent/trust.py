@@ -13,6 +13,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from fleet.agent import witness
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
@@ -130,6 +131,8 @@ class Trust:
             document = canonical.loads(answer.body, max_bytes=MAX_DIRECTOR)
             signed = self._verified(document)
             self._fresh(signed, device, nonce)
+            if "head" in signed:
+                witness.see(self._state, signed["head"], self._root().unrecognized_fields[witness.LEDGER_FIELD])
             row = _row(signed["assignments"][0]) if signed["assignments"] else None
         except (InvalidError, KeyError, TypeError, ValueError) as error:
             msg = f"the director's document is malformed: {error}"
@@ -137,9 +140,11 @@ class Trust:
         self._state.put(director_version=signed["version"], signed_time=signed["issued"])
         return row
 
+    def _root(self) -> Root:
+        return Metadata[Root].from_file(str(self._folder / "root.json")).signed
+
     def _verified(self, document: Any) -> dict[str, Any]:
-        root = Metadata[Root].from_file(str(self._folder / "root.json")).signed
-        field = root.unrecognized_fields[DIRECTOR_FIELD]
+        field = self._root().unrecognized_fields[DIRECTOR_FIELD]
         payload = canonical.dumps(document["signed"])
         for signature in document["signatures"]:
             keyid = signature["keyid"]

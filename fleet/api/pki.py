@@ -7,6 +7,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from devices import selectors as devices
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Output, View, read
@@ -125,6 +126,7 @@ class VerifyOut(Output):
     ok = serializers.BooleanField()
     entries = serializers.IntegerField()
     heads = serializers.IntegerField()
+    witnesses = serializers.IntegerField()
     problems = serializers.ListField(child=serializers.CharField())
 
 
@@ -240,7 +242,8 @@ class LedgerVerify(View):
     @extend_schema(request=None, responses=VerifyOut)
     def post(self, request: Request) -> Response:
         """Recompute the tree and compare it with every head, in the database and outside it."""
-        report = ledger_check.verify(actor=actor(request))
+        who = actor(request)
+        report = ledger_check.verify(actor=who, witnesses=list(devices.witnesses(who.domain)))
         return Response(VerifyOut(report).data)
 
 

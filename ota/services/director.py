@@ -5,9 +5,11 @@ from datetime import timedelta
 from devices.models import Device
 from ota.models import Assignment, Release
 from ota.services import offers
+from pki import selectors as ground
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
+from pki.models import LedgerHead
 from pki.services import numbers, signing
 
 LIFE = timedelta(minutes=30)
@@ -29,7 +31,7 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
     check_nonce(nonce)
     assignment = offers.current(device)
     now = clock.now().replace(microsecond=0)
-    signed = {
+    signed: dict[str, object] = {
         "_type": "director",
         "spec": 1,
         "device": device.key,
@@ -39,6 +41,8 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
         "version": numbers.following(domain=device.domain, name=f"director-{device.pk}"),
         "assignments": [_row(assignment, device)] if assignment and _published(assignment) else [],
     }
+    if head := ground.ledger_head(actor.domain):
+        signed["head"] = _head(actor.domain, head)
     return _signed("director", actor.domain, signed)
 
 
@@ -77,6 +81,20 @@ def _row(assignment: Assignment, device: Device) -> dict[str, object]:
         "hw": str(device.hardware_model.class_id),
         "counter": bundle.security_counter,
         "version": bundle.version,
+    }
+
+
+def _head(domain: str, head: LedgerHead) -> dict[str, object]:
+    """Show the newest signed head of the ledger: devices remember it, and say so in their reports."""
+    return {
+        "_type": "head",
+        "domain": domain,
+        "epoch": head.epoch,
+        "size": head.size,
+        "root": head.root_hash,
+        "at": head.at.isoformat(),
+        "keyid": head.key_id,
+        "sig": head.signature,
     }
 
 

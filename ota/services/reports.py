@@ -1,7 +1,7 @@
 """Take a device's signed report: what it runs, and how its action goes."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography import x509
@@ -28,12 +28,16 @@ STATES: dict[str, Status] = {
 }
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
-_FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason", "anchors"})
+_FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason", "anchors", "head"})
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A checked report."""
+    """A checked report.
+
+    Args:
+        seen: ``anchors`` (digests of the roots that the device trusts) and ``head`` (of the ledger), if it says so.
+    """
 
     device: str
     sequence: int
@@ -41,7 +45,7 @@ class Report:
     action: int | None
     state: str
     reason: str
-    anchors: tuple[str, ...] = ()
+    seen: dict[str, Any] = field(default_factory=dict)
 
 
 def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes) -> None:
@@ -70,7 +74,7 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
         device=device,
         sequence=report.sequence,
         components=report.components,
-        anchors=report.anchors,
+        seen=report.seen,
     )
     if report.action is None:
         return
@@ -100,8 +104,10 @@ def parse(payload: bytes) -> Report:
     if not isinstance(reason, str) or not isinstance(body.get("device"), str):
         msg = "`device` and `reason` are texts."
         raise InvalidError(msg)
-    components, anchors = _components(body.get("components")), _anchors(body.get("anchors", []))
-    return Report(body["device"], body["sequence"], components, action, state, reason[:500], anchors)
+    readers = {"anchors": _anchors, "head": _head}
+    seen = {name: read(body[name]) for name, read in readers.items() if name in body}
+    components = _components(body.get("components"))
+    return Report(body["device"], body["sequence"], components, action, state, reason[:500], seen)
 
 
 def _map(payload: bytes) -> dict[str, Any]:
@@ -135,12 +141,21 @@ def _components(value: object) -> dict[str, dict[str, Any]]:
     return value
 
 
-def _anchors(value: object) -> tuple[str, ...]:
+def _anchors(value: object) -> list[str]:
     listed = value if isinstance(value, list) and len(value) <= MAX_ANCHORS else [None]
     if not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in listed):
         msg = f"`anchors` lists at most {MAX_ANCHORS} SHA-256 digests of root certificates in hex."
         raise InvalidError(msg)
-    return tuple(sorted(str(one) for one in listed))
+    return sorted(str(one) for one in listed)
+
+
+def _head(value: object) -> list[object]:
+    """Return the newest ledger head that the device was shown: epoch, size, root."""
+    listed = value if isinstance(value, list) and len(value) == 3 else [None, None, None]  # noqa: PLR2004  because a head has three parts
+    if not (_integer(listed[0]) and _integer(listed[1]) and _DIGEST.fullmatch(str(listed[2]))):
+        msg = "`head` is a list of epoch, size and root (SHA-256 in hex) of the ledger."
+        raise InvalidError(msg)
+    return listed
 
 
 def _integer(value: object) -> bool:

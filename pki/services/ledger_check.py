@@ -1,5 +1,6 @@
 """Verify a ledger: recompute every leaf and the tree, compare with each signed head, inside and outside."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ class Report:
         entries: leaves in the tree.
         waiting: leaves that no head covers yet.
         heads: published heads that were compared.
+        witnesses: devices whose memory of the ledger was compared.
         restores: one sentence for each time that a backup was put back.
         problems: one sentence each; none when all is well.
     """
@@ -32,6 +34,7 @@ class Report:
     entries: int = 0
     waiting: int = 0
     heads: int = 0
+    witnesses: int = 0
     restores: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -41,8 +44,12 @@ class Report:
         return not self.problems
 
 
-def verify(*, actor: Actor) -> Report:
+def verify(*, actor: Actor, witnesses: Iterable[tuple[str, list[Any]]] = ()) -> Report:
     """Verify the whole ledger of the actor's domain.
+
+    Args:
+        actor: anybody with a role.
+        witnesses: what others were shown, by name: epoch, size and root of a head.
 
     The database's owner can rewrite rows, so they are believed only as far as they match what was published:
     heads in ``heads.jsonl``, signed by the key that the signer holds.
@@ -62,6 +69,10 @@ def verify(*, actor: Actor) -> Report:
         _compare(report, roots, head, void)
     _check_stored(report, roots, stored, published)
     _check_remembered(report, roots, remembered, published)
+    for name, (epoch, size, root) in witnesses:
+        report.witnesses += 1
+        if not (epoch in void and size > void[epoch]) and roots.get(size) != root:
+            report.problems.append(f"{name} was shown another ledger of {size} entries (epoch {epoch}).")
     return report
 
 

@@ -4,13 +4,16 @@ from datetime import timedelta
 
 import pytest
 
+from devices import selectors
 from devices.errors import LifecycleError, ReplayError
 from devices.models import Incident, Observation, Presence, Sample
 from devices.services import drift, incidents, presence, quarantine, registry, telemetry, twins
+from pki import selectors as ground
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.errors import DeniedError, InvalidError
 from pki.models import Certificate
+from pki.services import ledger, ledger_check, signing
 from tests.factories.ground import person, system
 
 pytestmark = pytest.mark.django_db(databases=["default", "telemetry"])
@@ -132,3 +135,18 @@ def test_reports_only_go_forward(domain, enrol):
     for sequence in (4, 3):
         with pytest.raises(ReplayError):
             twins.report(actor=own(domain, one), device=one.device, sequence=sequence, components={})
+
+
+def test_what_devices_were_shown_of_the_ledger_testifies_against_who_rewrites_it(domain, enrol):
+    one = enrol()
+    signing.client("admin").create_online_keys(domain.slug)
+    ledger.sequence(domain=domain)
+    head = ground.ledger_head(domain.slug)
+    seen = {"head": [head.epoch, head.size, head.root_hash]}
+    twins.report(actor=own(domain, one), device=one.device, sequence=1, components={}, seen=seen)
+    report = ledger_check.verify(actor=system(domain), witnesses=selectors.witnesses(domain.slug))
+    assert (report.problems, report.witnesses) == ([], 1)
+    forked = {"head": [head.epoch, head.size, "0" * 64]}
+    twins.report(actor=own(domain, one), device=one.device, sequence=2, components={}, seen=forked)
+    report = ledger_check.verify(actor=system(domain), witnesses=selectors.witnesses(domain.slug))
+    assert [one.device.name in problem for problem in report.problems] == [True]

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from devices import selectors as devices
 from fleet.management.acts import actor, signer
 from pki import selectors
 from pki.services import ledger_check, ledger_proofs
@@ -36,14 +37,17 @@ class Command(BaseCommand):
             self._export(options)
             return
         with signer():
-            report = ledger_check.verify(actor=actor(options["domain"]))
+            seen = list(devices.witnesses(options["domain"]))
+            report = ledger_check.verify(actor=actor(options["domain"]), witnesses=seen)
         if options["json"]:
             facts: dict[str, object] = {"ok": report.ok, "entries": report.entries, "heads": report.heads}
-            facts |= {"waiting": report.waiting, "restores": report.restores, "problems": report.problems}
+            facts |= {"witnesses": report.witnesses, "waiting": report.waiting}
+            facts |= {"restores": report.restores, "problems": report.problems}
             self.stdout.write(json.dumps(facts))
         else:
             self.stdout.write(
-                f"{report.entries} entries, {report.heads} published heads, {report.waiting} entries not yet in order"
+                f"{report.entries} entries, {report.heads} published heads, {report.witnesses} devices' memories, "
+                f"{report.waiting} entries not yet in order"
             )
             for sentence in report.restores:
                 self.stdout.write(sentence)

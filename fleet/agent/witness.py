@@ -1,0 +1,51 @@
+"""A device remembers the newest signed head of the server's ledger that it was shown: nobody can tell two stories.
+
+The head comes inside the director's document; the ledger's keys are named by the TUF root, which people sign. What a
+device has seen goes back in its reports, so that `manage.py ledger verify` hears it from the whole fleet.
+"""
+
+import re
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from fleet.agent.errors import RefusedError
+from fleet.agent.state import State
+from pki.kernel import canonical
+
+LEDGER_FIELD = "x-muster-ledger"
+_SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def see(state: State, head: Any, named: dict[str, Any]) -> None:
+    """Take a head that the server shows; keep it when it is newer than the one that is kept.
+
+    Args:
+        state: of the device.
+        head: ``_type, domain, epoch, size, root, at, keyid, sig``.
+        named: what the TUF root says of the ledger's keys.
+
+    Raises:
+        RefusedError: it is malformed or badly signed, or it contradicts what this device was shown before.
+    """
+    if head["keyid"] not in named["keyids"]:
+        return  # signed before the keys changed; the next head is signed by a key that we know
+    epoch, size, root = head["epoch"], head["size"], head["root"]
+    if head["_type"] != "head" or type(epoch) is not int or type(size) is not int or not _DIGEST.fullmatch(root):
+        msg = "the head of the server's ledger is malformed"
+        raise RefusedError(msg)
+    public = bytes.fromhex(named["keys"][head["keyid"]]["keyval"]["public"])
+    payload = canonical.dumps({name: head[name] for name in _SIGNED})
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(head["sig"]), payload)
+    except InvalidSignature as error:
+        msg = "the head of the server's ledger is not signed by the key that the root names"
+        raise RefusedError(msg) from error
+    seen = state.get("ledger_head") or [0, 0, ""]
+    if epoch < seen[0] or ([epoch, size] == seen[:2] and root != seen[2]):
+        msg = f"the server's ledger contradicts itself: it showed another history at {seen[1]} entries"
+        raise RefusedError(msg)
+    if [epoch, size] > seen[:2]:
+        state.put(ledger_head=[epoch, size, root])
