@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     made = act("ca-issue", _ca_issue, "certify an issuing CA")
     made.add_argument("--root", type=Path, required=True)
     made.add_argument("--csr", type=Path, required=True)
+    made.add_argument("--permit-dns", action="append", default=[], help="bound the CA to names below this one")
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true")
     made = act("ca-cross", _ca_cross, "certify another root's key: a link of a rollover")
@@ -85,8 +86,8 @@ def _ca_root(given: argparse.Namespace) -> None:
 
 def _ca_issue(given: argparse.Namespace) -> None:
     csr = given.csr.read_bytes()
-    _ask(given, [f"This certifies {authority.describe(csr)}."])
-    _write(given.out, authority.certify(given.root, csr))
+    _ask(given, [f"This certifies {authority.describe(csr, given.permit_dns)}."])
+    _write(given.out, authority.certify(given.root, csr, given.permit_dns))
 
 
 def _ca_cross(given: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """The offline root CA: made once, opened only to certify an issuing CA."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,8 +37,14 @@ def make_root(folder: Path, name: str) -> Path:
     return public
 
 
-def certify(folder: Path, csr: bytes) -> bytes:
+def certify(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> bytes:
     """Certify an issuing CA: path length 0, ten years; return the certificate in PEM.
+
+    Args:
+        folder: of the root.
+        csr: in PEM.
+        permitted: DNS subtrees that bound what the CA may certify (RFC 5280, 4.2.1.10); none for no bounds. Devices
+            are named below ``DOMAIN.device.invalid``, doors by their host names.
 
     Raises:
         InvalidError: the request is malformed, or not signed by its own key.
@@ -59,8 +66,11 @@ def certify(folder: Path, csr: bytes) -> bytes:
     builder = _certificate(request.subject, root.subject, public, ISSUING_LIFE, 0)
     above = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
-    certificate = builder.add_extension(identifier, critical=False).sign(key, hashes.SHA256())
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    builder = builder.add_extension(identifier, critical=False)
+    if permitted:
+        trees = x509.NameConstraints([x509.DNSName(one) for one in permitted], None)
+        builder = builder.add_extension(trees, critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def cross(folder: Path, other: bytes) -> bytes:
@@ -91,10 +101,11 @@ def cross(folder: Path, other: bytes) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def describe(csr: bytes) -> str:
+def describe(csr: bytes, permitted: Sequence[str] = ()) -> str:
     """Return what a request asks for, for the officer to read."""
     request = x509.load_pem_x509_csr(csr)
-    return f"an issuing CA named {request.subject.rfc4514_string()!r} (path length 0, ten years)"
+    bounds = f"for names below {', '.join(permitted)} only" if permitted else "for any name"
+    return f"an issuing CA named {request.subject.rfc4514_string()!r} (path length 0, ten years, {bounds})"
 
 
 def _certificate(

@@ -64,6 +64,12 @@ def test_roots_issuing_cas_and_links(tree, tmp_path):
         lint("lint_pkix_cert", tmp_path, data)
 
 
+def test_an_issuing_ca_with_name_constraints(tmp_path):
+    authority.make_root(tmp_path / "root", "Root")
+    request = rules.authority_csr(ec.generate_private_key(ec.SECP256R1()), "Bounded CA").public_bytes(PEM)
+    lint("lint_pkix_cert", tmp_path, authority.certify(tmp_path / "root", request, ["default.device.invalid"]))
+
+
 @pytest.mark.parametrize("kind", KEYS)
 def test_device_certificates_of_every_key_type(tree, tmp_path, kind):
     key, now = KEYS[kind]().public_key(), datetime.now(UTC)

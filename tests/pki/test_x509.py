@@ -1,5 +1,6 @@
 """Requests that this CA reads and certificates that it builds, without a process or a database."""
 
+import subprocess
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -154,3 +155,38 @@ def test_a_door_is_named_by_host_names_and_addresses(issuer):
 def test_a_door_with_doubtful_names_is_refused(names):
     with pytest.raises(InvalidError):
         rules.door_subject(names, ec.generate_private_key(ec.SECP256R1()).public_key())
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory):
+    """Return an issuing CA that its root has bounded to one domain's devices, and the root's certificate."""
+    folder = tmp_path_factory.mktemp("bounded")
+    root = authority.make_root(folder, "Root")
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = rules.authority_csr(key, "Issuing").public_bytes(serialization.Encoding.PEM)
+    permitted = ["default.device.invalid", "fleet.example"]
+    return rules.Issuer(x509.load_pem_x509_certificate(authority.certify(folder, request, permitted)), key), root
+
+
+def test_a_bounded_ca_certifies_the_devices_of_its_domain_and_openssl_agrees(bounded, tmp_path):
+    issuer, root = bounded
+    leaf, above = tmp_path / "leaf.pem", tmp_path / "issuing.pem"
+    leaf.write_bytes(issued(issuer).public_bytes(serialization.Encoding.PEM))
+    above.write_bytes(issuer.certificate.public_bytes(serialization.Encoding.PEM))
+    command = ["openssl", "verify", "-CAfile", str(root), "-untrusted", str(above), str(leaf)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["other.device.invalid", "notdefault.device.invalid", "evil.example", "device.invalid"]
+)
+def test_a_bounded_ca_certifies_no_other_name(bounded, name):
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    with pytest.raises(InvalidError, match="may not certify"):
+        rules.issue(bounded[0], DOOR, rules.door_subject([name], public), NOW, NOW + DOOR.validity)
+
+
+def test_a_bounded_ca_certifies_its_doors_by_name_and_address(bounded):
+    public, now = ec.generate_private_key(ec.SECP256R1()).public_key(), datetime.now(UTC)
+    subject = rules.door_subject(["fleet.example", "a.fleet.example", "127.0.0.1"], public)
+    assert rules.issue(bounded[0], DOOR, subject, now, now + DOOR.validity)
