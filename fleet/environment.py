@@ -19,6 +19,8 @@ DEFAULTS: dict[str, str] = {
     "FLEET_OPERATOR_PORT": "8443",
     "FLEET_DEVICE_PORT": "8444",
     "FLEET_DEVICE_WORKERS": "1",
+    "FLEET_COAP_PORT": "0",
+    "FLEET_COAP_CCM_8": "1",
     "FLEET_STATUS_PORT": "8445",
     "FLEET_STATUS_URL": "",
     "FLEET_VAULT_KEY": "file",

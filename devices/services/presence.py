@@ -1,5 +1,6 @@
 """What a door sees of devices, gathered in memory and written in batches: last contact and traffic."""
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,7 @@ class _Gathered:
     counts: dict[tuple[int, int], list[int]] = field(default_factory=dict)
 
 
+_logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 _gathered = _Gathered()
 
@@ -62,6 +64,14 @@ def flush() -> int:
         )
         _add_samples(batch.counts)
     return len(batch.seen)
+
+
+def write() -> None:
+    """Write what was gathered; trouble with the database ends no door."""
+    try:
+        flush()
+    except Exception:
+        _logger.exception("presence could not be written")
 
 
 def _add_samples(counts: dict[tuple[int, int], list[int]]) -> None:

@@ -4,20 +4,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qsl
 
-from django.db import close_old_connections, connections
-
 from devices.services import presence
-from fleet.gateway import blobs, codec, native, protocol
+from fleet.gateway import blobs, codec, native
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
 from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from pki.kernel import ids
-from pki.kernel.errors import LimitedError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,8 +25,6 @@ DIALECTS = (
     (est.dialect, est.render),
     (ddi.dialect, ddi.render),
 )
-THREADS = 4
-MOST_WAITING = 512
 BODY_SECONDS = 30
 FLUSH_SECONDS = 1.0
 #: a request body longer than this is refused before it is read to its end
@@ -41,8 +36,7 @@ class DeviceDoor:
     """The application: bounded bodies, bounded threads, one log line a request."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, "device-door")
-        self._waiting = 0
+        self._workers = Workers("device-door", DIALECTS)
         self._flusher: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,15 +72,7 @@ class DeviceDoor:
     async def _answer(self, request: Request) -> Reply:
         if request.path == "/healthz":
             return Reply(Outcome.OK, b"ok\n", "text/plain; charset=utf-8")
-        if self._waiting >= MOST_WAITING:
-            error = LimitedError("The server is busy; come again in a moment.", retry_after=5)
-            return codec.refusal(request, Outcome.UNAVAILABLE, error)
-        self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, _in_thread, request, request_id.get())
-        finally:
-            self._waiting -= 1
+        return await self._workers.answer(request)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -97,37 +83,19 @@ class DeviceDoor:
             elif message["type"] == "lifespan.shutdown":
                 if self._flusher:
                     self._flusher.cancel()
-                await asyncio.get_running_loop().run_in_executor(self._pool, _flush)
-                self._pool.shutdown()
+                await self._workers.run(presence.write)
+                self._workers.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            await asyncio.get_running_loop().run_in_executor(self._pool, _flush)
+            await self._workers.run(presence.write)
 
 
 class _TooLong(Exception):  # noqa: N818  because it is a signal inside this module, not an error of the tree
     """The body is longer than any request of a device may be."""
-
-
-def _in_thread(request: Request, identifier: str) -> Reply:
-    token = request_id.set(identifier)
-    close_old_connections()
-    try:
-        return protocol.answer(request, DIALECTS)
-    finally:
-        request_id.reset(token)
-        if any(connection.in_atomic_block for connection in connections.all(initialized_only=True)):
-            connections.close_all()
-
-
-def _flush() -> None:
-    try:
-        presence.flush()
-    except Exception:
-        _logger.exception("presence could not be written")
 
 
 def _request(scope: Scope, body: bytes) -> Request:

@@ -156,6 +156,7 @@ def told(tmp_path_factory):
         "FLEET_OPERATOR_PORT": str(base),
         "FLEET_DEVICE_PORT": str(base + 1),
         "FLEET_STATUS_PORT": str(base + 2),
+        "FLEET_COAP_PORT": str(base + 3),
     }
     started = time.monotonic()
     command = ["make", "demo", "HEADLESS=1", f"DEVICES={DEVICES}", f"SEED={SEED}", f"DIR={folder}"]

@@ -86,7 +86,7 @@ class Command(BaseCommand):
     def _tell(self, folder: Path, processes: Processes, voice: Voice, options: dict[str, Any]) -> None:
         voice.title("1. A set-up of its own")
         voice.note(f"Everything lies in {folder}; commands by hand take FLEET_DIR={folder} in front.")
-        ports = {door: _wanted(f"FLEET_{door.upper()}_PORT", folder) for door in ("operator", "device", "status")}
+        ports = {door: _wanted(f"FLEET_{door.upper()}_PORT", folder) for door in grounds.DOORS}
         ground = grounds.choose(folder, ports, voice)
         processes.environment.update(ground.environment())
         grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
@@ -149,6 +149,7 @@ class Command(BaseCommand):
         firmware = story.roll_out(rest, story.FIRMWARE, published["new"], soak_s=52)
         with voice.step("the firmware is rolled out: a tampered image is refused, a drifting device is sent back"):
             story.watch(rest, processes, firmware, voice)
+            story.settle(rest, processes, voice)
         return summary(rest, ground, roles, Times(to_console, voice.seconds()))
 
     def _close(
@@ -179,7 +180,8 @@ class Command(BaseCommand):
 
 def _wanted(name: str, folder: Path) -> int:
     """Return the port that the environment asks for, else that of an earlier run here, else the usual one."""
-    return int(os.environ.get(name) or settings_file(folder / "fleet.env").get(name) or DEFAULTS[name])
+    usual = {**DEFAULTS, "FLEET_COAP_PORT": str(grounds.COAPS)}
+    return int(os.environ.get(name) or settings_file(folder / "fleet.env").get(name) or usual[name])
 
 
 def _facts_beside(facts: dict[str, Any], image: Path) -> None:

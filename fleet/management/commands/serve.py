@@ -1,15 +1,17 @@
 """``manage.py serve``: signer, job worker, device, status and operator doors, watched by one parent."""
 
+import socket
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from OpenSSL import SSL
 
 from fleet.asgi import application
 from fleet.gateway.http import DeviceDoor
 from fleet.gateway.status import StatusDoor
 from fleet.management.serving import doors, tls
-from fleet.management.serving.supervisor import Supervisor, await_signer, fork, listen, signer_running, spawn
+from fleet.management.serving.supervisor import Supervisor, await_signer, bind, fork, listen, signer_running, spawn
 from pki import selectors
 from pki.kernel.errors import DomainError
 from pki.models import TrustDomain
@@ -43,35 +45,52 @@ class Command(BaseCommand):
         if by_hand and not listening(folder):
             msg = "FLEET_VAULT_KEY=ask: start `python -m pki.signer` first and type its passphrase."
             raise CommandError(msg)
-        stop_signer = signer_running(folder)
         names = list(dict.fromkeys([*settings.FLEET_HOST_NAMES, "localhost", "127.0.0.1"]))
+        stop_signer = signer_running(folder)
         signer = Signer(folder, "serve")
         device_tls = tls.device_context(signer, domains, names)
+        coap_tls = tls.coap_context(signer, domains, names) if settings.FLEET_COAP_PORT else None
         signer.close()
         stop_signer()
         device = listen(host, settings.FLEET_DEVICE_PORT)
         status = listen(host, settings.FLEET_STATUS_PORT)
         operator = listen(host, settings.FLEET_OPERATOR_PORT)
-        name = names[0]
-        urls = {
-            "operator door": f"https://{name}:{settings.FLEET_OPERATOR_PORT}/",
-            "device door": f"https://{name}:{settings.FLEET_DEVICE_PORT}/",
-            "status door": f"{settings.FLEET_STATUS_URL}/",
-        }
+        urls = _urls(names[0])
         supervisor = Supervisor(folder, urls)
         if not by_hand:  # else a person has typed its passphrase, and it goes on as it is
             supervisor.add("signer", lambda: spawn("-m", "pki.signer"))
         supervisor.add("worker", lambda: spawn("manage.py", "work"))
         for number in range(settings.FLEET_DEVICE_WORKERS):
             supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls)))
+        if coap_tls is not None:
+            self._add_coap(supervisor, coap_tls, bind(host, settings.FLEET_COAP_PORT))
         supervisor.add("status-door", lambda: fork(lambda: _status(status)))
         supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, domains[0], names)))
         return supervisor
+
+    @staticmethod
+    def _add_coap(supervisor: Supervisor, context: SSL.Context, bound: socket.socket) -> None:
+        supervisor.add("coap-door", lambda: fork(lambda: _coap(bound, context)))
+
+
+def _urls(name: str) -> dict[str, str]:
+    urls = {
+        "operator door": f"https://{name}:{settings.FLEET_OPERATOR_PORT}/",
+        "device door": f"https://{name}:{settings.FLEET_DEVICE_PORT}/",
+        "status door": f"{settings.FLEET_STATUS_URL}/",
+    }
+    coap = {"CoAP door": f"coaps://{name}:{settings.FLEET_COAP_PORT}/"} if settings.FLEET_COAP_PORT else {}
+    return urls | coap
 
 
 def _device(listener: Any, context: Any) -> None:
     signing.client("door")  # reads the role's secret before the folder of secrets is out of reach
     doors.run(DeviceDoor(), listener, context, confined=True, refresh=tls.keep_anchors(context))
+
+
+def _coap(address: socket.socket, context: SSL.Context) -> None:
+    signing.client("door")
+    doors.run_coap(address, context, refresh=tls.keep_coap_anchors(context))
 
 
 def _status(listener: Any) -> None:

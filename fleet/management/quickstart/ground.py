@@ -10,6 +10,8 @@ from fleet.management.quickstart.voice import Voice
 from pki.kernel import files
 from pki.kernel.errors import UnavailableError
 
+DOORS = ("operator", "device", "status", "coap")
+COAPS = 5684
 OFFICERS = ("anna", "bruno", "carla")
 
 
@@ -22,12 +24,14 @@ class Ground:
         operator_port: console and REST API.
         device_port: devices.
         status_port: revocation lists and OCSP.
+        coap_port: devices by coaps://, on UDP.
     """
 
     folder: Path
     operator_port: int
     device_port: int
     status_port: int
+    coap_port: int
 
     @property
     def offline(self) -> Path:
@@ -46,7 +50,8 @@ class Ground:
 
     def ports(self) -> dict[str, int]:
         """Return door -> port."""
-        return {"operator": self.operator_port, "device": self.device_port, "status": self.status_port}
+        ports = {"operator": self.operator_port, "device": self.device_port}
+        return {**ports, "status": self.status_port, "coap": self.coap_port}
 
     def environment(self) -> dict[str, str]:
         """Return what the children of this story get to know."""
@@ -58,7 +63,7 @@ def choose(folder: Path, wanted: dict[str, int], voice: Voice) -> Ground:
 
     Args:
         folder: FLEET_DIR.
-        wanted: door -> port, for operator, device and status, in this order.
+        wanted: door -> port, for operator, device, status and coap, in this order.
         voice: says what differs.
     """
     files.private_folder(folder)
@@ -69,7 +74,7 @@ def choose(folder: Path, wanted: dict[str, int], voice: Voice) -> Ground:
             got[door] = free_port(got[door] + 1)
         if got[door] != port:
             voice.note(f"Port {port} is taken; the {door} door listens on {got[door]}.")
-    return Ground(folder, got["operator"], got["device"], got["status"])
+    return Ground(folder, got["operator"], got["device"], got["status"], got["coap"])
 
 
 def taken(ground: Ground) -> bool:

@@ -120,16 +120,17 @@ class Processes:
 
 
 def free_port(wanted: int, host: str = "127.0.0.1") -> int:
-    """Return the wanted port, or the next one that is free.
+    """Return the wanted port, or the next one that is free (TCP and UDP).
 
     Raises:
         UnavailableError: a hundred ports in a row are taken.
     """
     for port in range(wanted, wanted + 100):
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
                 probe.bind((host, port))
+                datagrams.bind((host, port))
                 return port
     msg = f"The ports {wanted} to {wanted + 99} are all taken; set FLEET_OPERATOR_PORT and FLEET_DEVICE_PORT."
     raise UnavailableError(msg)

@@ -112,6 +112,23 @@ def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> dict[
     return dict(rest.get(f"/rollouts/{rollout}"))
 
 
+def settle(rest: Rest, processes: Processes, voice: Voice) -> None:
+    """Wait until what was sent back is released: on a busy machine evidence comes together after the last wave."""
+    told: set[str] = set()
+
+    def over() -> bool:
+        for incident in rest.get("/incidents?limit=5")["results"]:
+            reaction = incident["reaction"]
+            if reaction.get("quarantined") and incident["device"] not in told:
+                told.add(incident["device"])
+                voice.note(f"{incident['device']} is quarantined and sent back to its previous version")
+            if reaction.get("released"):
+                return True
+        return False
+
+    _wait(processes, over, "no device was found to misbehave, sent back and released")
+
+
 def _news(rest: Rest, facts: dict[str, Any]) -> list[str]:
     lines = [
         f"{facts['name']}: wave {one['wave']} is {one['state']}"

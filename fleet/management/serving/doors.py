@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 from django.conf import settings
 from django.db import connections
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleet.environment import ROOT
+from fleet.gateway.coap import server as coap
 from pki.kernel import confine
 
 REFRESH_SECONDS = 2
@@ -97,6 +99,26 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     asyncio.Runner(loop_factory=config.get_loop_factory()).run(server.serve(sockets=[listener]))
+
+
+def run_coap(bound: socket.socket, context: Any, *, refresh: Callable[[], None]) -> None:
+    """Serve coaps:// in this process until SIGTERM, confined as the device door is.
+
+    Args:
+        bound: UDP socket; one process only, since it owns the associations.
+        context: of DTLS.
+        refresh: called every few seconds: takes new anchors into the context.
+    """
+    confine_door()
+    threading.Thread(target=_repeat, args=(refresh,), daemon=True).start()
+
+    async def run_until_stopped() -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        await coap.serve(context, bound, stopped)
+
+    asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run_until_stopped())
 
 
 def _repeat(refresh: Callable[[], None]) -> None:

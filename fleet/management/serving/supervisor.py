@@ -150,6 +150,25 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def bind(host: str, port: int) -> socket.socket:
+    """Return a bound UDP socket, to be inherited by the one process that serves it.
+
+    Raises:
+        UnavailableError: the port is taken or not allowed.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        msg = f"UDP port {port} on {host} cannot be used: {error.strerror}. Choose another one in fleet.env."
+        raise UnavailableError(msg) from error
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    bound.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
+    bound.set_inheritable(True)
+    return bound
+
+
 def signer_running(folder: Path) -> Callable[[], None]:
     """Start the signer unless one serves this folder; return how to stop it.
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from django.conf import settings
+from OpenSSL import SSL
 
 from devices import selectors as devices
+from fleet.gateway.coap import server as coap
 from pki import selectors
 from pki.models import TrustDomain
 from pki.signer.client import Signer
@@ -55,6 +58,33 @@ def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
             known.update(ders)
 
     return refresh
+
+
+def coap_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> SSL.Context:
+    """Return the context of the CoAP door: client certificates are demanded, chains verified, nothing else."""
+    domain = domains[0]
+    key, certificate, chain = signer.door_identity(domain.slug, host_names)
+    links = [_der(link) for link in selectors.links(domain.slug)]
+    anchors = client_anchors([one.slug for one in domains])
+    return coap.context(key, [certificate, *chain, *links], anchors, ccm_8=settings.FLEET_COAP_CCM_8)
+
+
+def keep_coap_anchors(context: SSL.Context) -> Callable[[], None]:
+    """Return what takes new anchors into a CoAP door's context that is in use."""
+    known = set(client_anchors([domain.slug for domain in selectors.domains()]))
+
+    def refresh() -> None:
+        ders = set(client_anchors([domain.slug for domain in selectors.domains()]))
+        coap.trust(context, ders - known)
+        known.update(ders)
+
+    return refresh
+
+
+def client_anchors(slugs: list[str]) -> list[bytes]:
+    """Return what a device's chain may end at, in DER: our own CAs and vendors'."""
+    own = [_der(anchor) for slug in slugs for anchor in selectors.anchors(slug)]
+    return list(dict.fromkeys([*own, *(der for slug in slugs for der in devices.vendor_anchors(slug))]))
 
 
 def operator_context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.SSLContext:

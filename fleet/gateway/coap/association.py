@@ -1,0 +1,147 @@
+"""One DTLS 1.2 association with one peer (RFC 6347): OpenSSL over memory buffers.
+
+Nothing here waits or touches a socket. A peer costs nothing before it has sent back its cookie: until then an
+association is made for one datagram and dropped with it.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import Enum
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+
+#: what fits into one datagram without fragments on most paths; records are never larger
+CIPHERTEXT_MTU = 1200
+RECORD_HEADER = 13
+HANDSHAKE, CLIENT_HELLO = 22, 1
+
+
+class State(Enum):
+    """How far an association is."""
+
+    LISTENING = "listening"
+    SHAKING = "shaking"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class Association:
+    """What OpenSSL knows of one peer.
+
+    Args:
+        context: of the server, with its certificate and the anchors.
+        address: of the peer, as the cookie binds it.
+    """
+
+    __slots__ = ("_connection", "certificate", "fingerprint", "state")
+
+    def __init__(self, context: SSL.Context, address: bytes) -> None:
+        self._connection = SSL.Connection(context, None)
+        self._connection.set_accept_state()
+        self._connection.set_ciphertext_mtu(CIPHERTEXT_MTU)
+        self._connection.set_app_data(address)
+        self.state = State.LISTENING
+        self.fingerprint = ""
+        self.certificate = b""
+
+    def receive(self, datagram: bytes) -> list[bytes]:
+        """Take a datagram and return the plaintext of the application in it; ``outgoing`` has what to send then."""
+        self._connection.bio_write(datagram)
+        try:
+            if self.state is State.LISTENING:
+                self._listen()
+            if self.state is State.SHAKING:
+                self._shake()
+            return self._read() if self.state is State.OPEN else []
+        except SSL.WantReadError:
+            return []
+        except SSL.Error:
+            self.state = State.CLOSED
+            return []
+
+    def send(self, plaintext: bytes) -> None:
+        """Encrypt one message; ``outgoing`` has it then."""
+        try:
+            self._connection.send(plaintext)
+        except SSL.Error:
+            self.state = State.CLOSED
+
+    def outgoing(self) -> Iterator[bytes]:
+        """Yield what is to be sent, one record a datagram."""
+        data = b""
+        try:
+            while True:
+                data += self._connection.bio_read(65536)
+        except SSL.WantReadError:
+            pass
+        offset = 0
+        while offset + RECORD_HEADER <= len(data):
+            end = offset + RECORD_HEADER + int.from_bytes(data[offset + 11 : offset + 13], "big")
+            yield data[offset:end]
+            offset = end
+
+    def timeout(self) -> float | None:
+        """Return in how many seconds the handshake repeats its last flight, or None."""
+        return self._connection.DTLSv1_get_timeout() if self.state is State.SHAKING else None
+
+    def late(self) -> None:
+        """Repeat the last flight of the handshake; ``outgoing`` has it then."""
+        try:
+            self._connection.DTLSv1_handle_timeout()
+        except SSL.Error:
+            self.state = State.CLOSED
+
+    def close(self) -> None:
+        """Say good-bye; ``outgoing`` has the alert then."""
+        if self.state is State.OPEN:
+            with suppress(SSL.Error):
+                self._connection.shutdown()
+        self.state = State.CLOSED
+
+    def _listen(self) -> None:
+        self._connection.DTLSv1_listen()
+        self.state = State.SHAKING
+
+    def _shake(self) -> None:
+        self._connection.do_handshake()
+        leaf = self._connection.get_peer_certificate(as_cryptography=True)
+        if leaf is None:
+            self.state = State.CLOSED
+            return
+        self.certificate = leaf.public_bytes(Encoding.DER)
+        self.fingerprint = hashlib.sha256(self.certificate).hexdigest()
+        self.state = State.OPEN
+
+    def _read(self) -> list[bytes]:
+        found: list[bytes] = []
+        while True:
+            try:
+                found.append(self._connection.recv(65536))
+            except SSL.WantReadError:
+                return found
+            except SSL.ZeroReturnError:
+                self.state = State.CLOSED
+                return found
+
+
+def begins(datagram: bytes) -> bool:
+    """Say whether a datagram begins a new association: a ClientHello in epoch 0."""
+    return (
+        len(datagram) > RECORD_HEADER
+        and datagram[0] == HANDSHAKE
+        and datagram[3:5] == b"\0\0"
+        and datagram[13] == CLIENT_HELLO
+    )
+
+
+def cookies(secret: bytes, context: SSL.Context) -> None:
+    """Let a context answer first hellos with a cookie that binds the address: nothing is kept for spoofed ones."""
+
+    def cookie(connection: SSL.Connection) -> bytes:
+        return hmac.digest(secret, bytes(connection.get_app_data()), "sha256")
+
+    context.set_cookie_generate_callback(cookie)
+    context.set_cookie_verify_callback(lambda connection, given: hmac.compare_digest(cookie(connection), given))

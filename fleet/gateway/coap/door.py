@@ -1,0 +1,152 @@
+"""The CoAP carrier: turns CoAP messages and the peer of a DTLS association into requests of the device protocol."""
+
+import logging
+import time
+from typing import Any
+
+from aiocoap import Message, resource
+from aiocoap.numbers import codes
+from aiocoap.pipe import Pipe
+
+from devices.services import presence
+from fleet.gateway import codec, native
+from fleet.gateway.coap import mapping
+from fleet.gateway.coap.dtls import Remote
+from fleet.gateway.est import coaps
+from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from fleet.gateway.workers import Workers
+from fleet.observe import request_id
+from ota.services.downloads import Download
+from pki.kernel import ids
+from pki.kernel.errors import InvalidError
+
+DIALECTS = ((native.dialect, codec.refusal), (coaps.dialect, coaps.render))
+#: no message of a device is larger, in blocks or whole
+MAX_BODY = codec.MAX_BODY
+BLOCK = 1024
+WELL_KNOWN = (".well-known", "core")
+LINKS = ",".join(
+    [
+        *(f'</v1/{name}>;rt="muster.{name}";ct="60 50"' for name in native.RESOURCES if name != "blob"),
+        '</v1/blob>;rt="muster.blob";ct=42',
+        '</.well-known/est/crts>;rt="ace.est.crts";ct="281"',
+        '</.well-known/est/att>;rt="ace.est.att";ct=285',
+        '</.well-known/est/sen>;rt="ace.est.sen";ct="281 287"',
+        '</.well-known/est/sren>;rt="ace.est.sren";ct="281 287"',
+        '</.well-known/est/skg>;rt="ace.est.skg";ct=62',
+        '</.well-known/est/skc>;rt="ace.est.skc";ct=62',
+    ]
+)
+_logger = logging.getLogger("muster.access")
+
+
+class CoapDoor(resource.Resource):  # type: ignore[misc]  # aiocoap has no types
+    """Every path of a CoAP server: the dialects decide what is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._workers = Workers("coap-door", DIALECTS)
+
+    async def needs_blockwise_assembly(self, request: Message) -> bool:
+        """Let aiocoap put blocks together, except of files: those are cut here, block for block, from the disk."""
+        return tuple(request.opt.uri_path[:2]) != ("v1", "blob")
+
+    async def render_to_pipe(self, pipe: Pipe) -> None:
+        """Refuse what would become too large before it is kept."""
+        block = pipe.request.opt.block1
+        if block is not None and block.start + len(pipe.request.payload) > MAX_BODY:
+            answer = Message(code=codes.REQUEST_ENTITY_TOO_LARGE)
+            answer.opt.size1 = MAX_BODY
+            pipe.add_response(answer, is_last=True)
+            return
+        await super().render_to_pipe(pipe)
+
+    async def render(self, request: Message) -> Message:
+        """Answer one whole request."""
+        started = time.perf_counter()
+        token = request_id.set(str(ids.uuid7()))
+        try:
+            asked, reply = await self._answer(request)
+            answer = _answered(request, asked, reply)
+            extra: dict[str, object] = {"door": "coap", "method": asked.method, "path": asked.path[:200]}
+            extra |= {"status": str(answer.code)[:4], "request_id": request_id.get(), "device": reply.device_id}
+            _logger.info("answered", extra={**extra, "ms": round((time.perf_counter() - started) * 1000, 1)})
+            return answer
+        finally:
+            request_id.reset(token)
+
+    async def flush(self) -> None:
+        """Write what was seen of devices."""
+        await self._workers.run(presence.write)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._workers.close()
+
+    async def _answer(self, message: Message) -> tuple[Request, Reply]:
+        remote = message.remote
+        peer = _peer(remote)
+        try:
+            asked = mapping.request(message, peer)
+        except InvalidError as error:
+            asked = Request(peer, "POST", "/", "", "")
+            return asked, coaps.render(asked, Outcome.INVALID, error)
+        if tuple(message.opt.uri_path) == WELL_KNOWN:
+            return asked, Reply(Outcome.OK, _links(asked).encode(), "application/link-format")
+        if not peer.fingerprint:
+            return asked, Reply(Outcome.UNAUTHENTICATED, b"Use coaps:// with the device's certificate.", "text/plain")
+        reply = await self._workers.answer(asked)
+        if reply.device_id:
+            out = len(reply.payload) if reply.routine else 0
+            presence.seen(reply.device_id, peer.address, len(asked.payload), out, routine=reply.routine)
+        return asked, reply
+
+
+def _peer(remote: Any) -> Peer:
+    """Return who is at the other end; only a DTLS association proves anybody."""
+    if not isinstance(remote, Remote):
+        return Peer(address=str(remote.hostinfo))
+    return Peer(remote.association.fingerprint, remote.association.certificate, str(remote.address[0]))
+
+
+def _answered(message: Message, asked: Request, reply: Reply) -> Message:
+    if reply.file is not None:
+        return _block(message, reply.file)
+    made = mapping.response(asked, reply)
+    if reply.content_type == "application/link-format":
+        made.opt.content_format = 40
+    return made
+
+
+def _links(asked: Request) -> str:
+    """Return the links whose resource type is asked for (RFC 6690, 4.1); ``*`` ends a beginning."""
+    wanted = asked.query.get("rt", "")
+    if not wanted:
+        return LINKS
+    found = []
+    for link in LINKS.split(",<"):
+        kind = link.partition('rt="')[2].partition('"')[0]
+        if kind == wanted or (wanted.endswith("*") and kind.startswith(wanted[:-1])):
+            found.append(link if link.startswith("<") else f"<{link}")
+    return ",".join(found)
+
+
+def _block(message: Message, file: Download) -> Message:
+    """Return one block of a file; nothing is kept between blocks (RFC 7959, 2.4)."""
+    wanted = message.opt.block2
+    exponent = min(wanted.size_exponent, 6) if wanted is not None else 6
+    size = 1 << (exponent + 4)
+    number = wanted.block_number if wanted is not None else 0
+    start = number * size
+    if start >= file.size:
+        return Message(code=codes.BAD_REQUEST, payload=b"There is no such block.")
+    with file.path.open("rb") as source:
+        source.seek(start)
+        data = source.read(size)
+    made = Message(code=codes.CONTENT, payload=data)
+    made.opt.content_format = 42
+    made.opt.etag = bytes.fromhex(file.sha256)[: mapping.TAG]
+    made.opt.block2 = (number, start + len(data) < file.size, exponent)
+    if number == 0:
+        made.opt.size2 = file.size
+    return made

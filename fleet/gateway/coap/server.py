@@ -1,0 +1,87 @@
+"""Run the CoAP door in this process: one DTLS socket, one event loop, presence written every second."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from aiocoap import Context
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from fleet.gateway.coap import association
+from fleet.gateway.coap.door import CoapDoor
+from fleet.gateway.coap.dtls import MessageInterface
+
+#: X509_V_FLAG_NO_CHECK_TIME and X509_V_FLAG_PARTIAL_CHAIN, as at the HTTPS door: chains only, no clock
+FLAGS = 0x200000 | 0x80000
+CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"
+#: mandatory in RFC 7252 and RFC 9148; OpenSSL offers its short tag at the lowest level only
+CCM_8 = f"{CIPHERS}:ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"
+FLUSH_SECONDS = 1.0
+#: of OpenSSL's ssl.h; in DTLS, the flag against TLS 1.1 is the one against DTLS 1.0
+NO_QUERY_MTU, COOKIE_EXCHANGE, NO_RENEGOTIATION = 1 << 12, 1 << 13, 1 << 30
+
+
+def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: bool) -> SSL.Context:
+    """Return a DTLS 1.2 context that demands a certificate and verifies chains only.
+
+    Args:
+        key: of the door, PKCS#8 in PEM.
+        chain: the door's certificate and the CA certificates above it, DER.
+        anchors: certificates in DER that a client's chain may end at.
+        ccm_8: offer the short tag as well.
+    """
+    made = SSL.Context(SSL.DTLS_SERVER_METHOD)
+    made.set_options(NO_QUERY_MTU | COOKIE_EXCHANGE | SSL.OP_NO_TLSv1_1 | NO_RENEGOTIATION)
+    made.set_cipher_list((CCM_8 if ccm_8 else CIPHERS).encode())
+    made.set_session_id(b"muster-coap")
+    made.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, key))
+    first, *above = (x509.load_der_x509_certificate(der) for der in chain)
+    made.use_certificate(first)
+    for one in above:
+        made.add_extra_chain_cert(one)
+    made.check_privatekey()
+    made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    _store(made).set_flags(FLAGS)
+    trust(made, anchors)
+    association.cookies(secrets.token_bytes(32), made)
+    return made
+
+
+def trust(made: SSL.Context, anchors: Iterable[bytes]) -> None:
+    """Let a context believe chains that end at these certificates."""
+    for der in anchors:
+        _store(made).add_cert(crypto.load_certificate(crypto.FILETYPE_ASN1, der))
+
+
+def _store(made: SSL.Context) -> crypto.X509Store:
+    store = made.get_cert_store()
+    assert store is not None  # noqa: S101  because every context has one; this tells the type checker
+    return store
+
+
+async def serve(made: SSL.Context, bound: socket.socket, stopped: asyncio.Event) -> None:
+    """Serve coaps:// on a bound UDP socket until told to stop."""
+    door = CoapDoor()
+    loop = asyncio.get_running_loop()
+    protocol = Context(loop=loop, serversite=door, loggername="muster.coap")
+    add = protocol._append_tokenmanaged_messagemanaged_transport  # noqa: SLF001  because aiocoap takes foreign transports no other way
+    await add(lambda manager: MessageInterface.start(manager, protocol.log, bound, made))
+    writer = asyncio.create_task(_every_second(door.flush))
+    try:
+        await stopped.wait()
+    finally:
+        writer.cancel()
+        with suppress(asyncio.CancelledError):
+            await writer
+        await door.flush()
+        await protocol.shutdown()
+        door.close()
+
+
+async def _every_second(act: Callable[[], object]) -> None:
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        await act()  # type: ignore[misc]  # a coroutine function

@@ -1,0 +1,74 @@
+"""EST over secure CoAP (RFC 9148): the same operations with short names, raw DER and CoAP content formats.
+
+Whoever comes has proved a certificate in the DTLS handshake; there are no passwords here. Enrolment is for vendors'
+identities and expected keys, renewal for our own certificates.
+"""
+
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+
+from fleet.gateway import identity
+from fleet.gateway.est import operations
+from fleet.gateway.est.dialect import CERTS_ONLY, PLAIN, ROOT
+from fleet.gateway.est.operations import Issued, Place
+from fleet.gateway.protocol import Outcome, Reply, Request
+from pki.kernel import cbor
+from pki.kernel.errors import DomainError, InvalidError
+
+METHODS = {"crts": "GET", "att": "GET", "sen": "POST", "sren": "POST", "skg": "POST", "skc": "POST"}
+PKIX_CERT, MULTIPART, CSR_ATTRS = "application/pkix-cert", "application/multipart-core", "application/csrattrs"
+#: content formats inside a multipart-core answer (RFC 9148, 4.8)
+PKCS8_FORMAT, CERTS_ONLY_FORMAT, PKIX_CERT_FORMAT = 284, 281, 287
+MAX_CSR = 8192
+
+
+def dialect(request: Request) -> Reply | None:
+    """Answer paths below ``/.well-known/est/``, with or without a label."""
+    if not request.path.startswith(ROOT):
+        return None
+    label, _, operation = request.path[len(ROOT) :].rpartition("/")
+    if operation not in METHODS or "/" in label:
+        return Reply(Outcome.NOT_FOUND, b"There is no such EST operation.", PLAIN)
+    if request.method != METHODS[operation]:
+        return Reply(Outcome.NOT_ALLOWED, b"", PLAIN)
+    place = operations.place(label, identity.domain_by_host, request.host)
+    return {
+        "crts": lambda: Reply(Outcome.OK, operations.cacerts(place), CERTS_ONLY),
+        "att": lambda: Reply(Outcome.OK, operations.csrattrs(place), CSR_ATTRS),
+        "sen": lambda: _certificate(request, operations.enrol(place, request.peer, "", _csr(request))),
+        "sren": lambda: _certificate(request, operations.reenrol(place, request, _csr(request))),
+        "skg": lambda: _key(request, place, bare=False),
+        "skc": lambda: _key(request, place, bare=True),
+    }[operation]()
+
+
+def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
+    """Return a refusal as a diagnostic payload (RFC 7252, 5.5.2), and when to come again."""
+    wait = str(int(float(str(error.context.get("retry_after", 5)))) or 1)
+    headers = {"retry-after": wait} if outcome in {Outcome.ACCEPTED, Outcome.LIMITED} else {}
+    return Reply(outcome, error.detail.encode(), PLAIN, headers)
+
+
+def _certificate(request: Request, issued: Issued) -> Reply:
+    """Return the certificate alone, in the form that the client accepts."""
+    if request.headers.get("accept") == PKIX_CERT:
+        return Reply(Outcome.OK, _bare(issued), PKIX_CERT, device_id=issued.device_id, routine=False)
+    return Reply(Outcome.OK, issued.certificates, CERTS_ONLY, device_id=issued.device_id, routine=False)
+
+
+def _key(request: Request, place: Place, *, bare: bool) -> Reply:
+    issued = operations.keygen(place, request.peer, "", _csr(request))
+    second = (PKIX_CERT_FORMAT, _bare(issued)) if bare else (CERTS_ONLY_FORMAT, issued.certificates)
+    body = cbor.dumps([PKCS8_FORMAT, issued.key, *second])
+    return Reply(Outcome.OK, body, MULTIPART, device_id=issued.device_id, routine=False)
+
+
+def _bare(issued: Issued) -> bytes:
+    leaf = pkcs7.load_der_pkcs7_certificates(issued.certificates)[0]
+    return leaf.public_bytes(Encoding.DER)
+
+
+def _csr(request: Request) -> bytes:
+    if not 0 < len(request.payload) <= MAX_CSR:
+        msg = f"Send a PKCS#10 request in DER of at most {MAX_CSR} bytes (content format 286)."
+        raise InvalidError(msg)
+    return request.payload

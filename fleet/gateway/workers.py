@@ -1,0 +1,60 @@
+"""Answer requests in a few threads beside a carrier's event loop: Django's database calls wait, the loop never does."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from django.db import close_old_connections, connections
+
+from fleet.gateway import codec, protocol
+from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.observe import request_id
+from pki.kernel.errors import LimitedError
+
+THREADS = 4
+MOST_WAITING = 512
+Dialects = tuple[tuple[protocol.Dialect, protocol.Renderer], ...]
+
+
+class Workers:
+    """The threads of one door.
+
+    Args:
+        name: of the threads.
+        dialects: that the carrier speaks.
+    """
+
+    def __init__(self, name: str, dialects: Dialects) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, name)
+        self._dialects = dialects
+        self._waiting = 0
+
+    async def answer(self, request: Request) -> Reply:
+        """Answer a request, or say at once that too many wait."""
+        if self._waiting >= MOST_WAITING:
+            error = LimitedError("The server is busy; come again in a moment.", retry_after=5)
+            return codec.refusal(request, Outcome.UNAVAILABLE, error)
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self._in_thread, request, request_id.get())
+        finally:
+            self._waiting -= 1
+
+    async def run(self, act: Callable[[], None]) -> None:
+        """Run something else in one of the threads."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, act)
+
+    def close(self) -> None:
+        """End the threads when they are done."""
+        self._pool.shutdown()
+
+    def _in_thread(self, request: Request, identifier: str) -> Reply:
+        token = request_id.set(identifier)
+        close_old_connections()
+        try:
+            return protocol.answer(request, self._dialects)
+        finally:
+            request_id.reset(token)
+            if any(connection.in_atomic_block for connection in connections.all(initialized_only=True)):
+                connections.close_all()
