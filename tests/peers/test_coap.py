@@ -1,4 +1,4 @@
-"""libcoap's clients over DTLS with certificates: discovery, EST-coaps, polls, reports, files in blocks, refusals."""
+"""libcoap's clients over DTLS and TLS with certificates: discovery, EST-coaps, polls, reports, files in blocks, refusals."""
 
 import hashlib
 import subprocess
@@ -29,14 +29,14 @@ BOARD = "coap-node"
 class Client:
     """One of libcoap's programs with a device's identity."""
 
-    def __init__(self, story, folder, program, agent):
-        self.story, self.folder, self.program = story, folder, require(program)
+    def __init__(self, story, folder, program, agent, scheme="coaps"):
+        self.story, self.folder, self.program, self.scheme = story, folder, require(program), scheme
         chain, self.key = identity(agent)
         self.certificate = chain
 
     @property
     def url(self):
-        return f"coaps://localhost:{self.story.settings['FLEET_COAP_PORT']}"
+        return f"{self.scheme}://localhost:{self.story.settings['FLEET_COAP_PORT']}"
 
     def ask(self, path, *arguments, method="get", payload=b"", check=True, identity=None, seconds=10):
         """Return (payload, what the program said)."""
@@ -63,9 +63,10 @@ def agent(story, tmp_path_factory):
     return story.agent(f"coap-{uuid.uuid4().hex[:6]}", tmp_path_factory.mktemp("coap"))
 
 
-@pytest.fixture(params=CLIENTS)
+@pytest.fixture(params=[*((one, "coaps") for one in CLIENTS), (CLIENTS[0], "coaps+tcp")], ids=" ".join)
 def client(request, story, agent, tmp_path):
-    return Client(story, tmp_path, request.param, agent)
+    program, scheme = request.param
+    return Client(story, tmp_path, program, agent, scheme)
 
 
 def request(name, key=None):
@@ -97,7 +98,7 @@ def test_est_coaps_serves_the_ca_certificates_in_blocks(client):
 
 def test_a_device_renews_its_certificate_over_coap(client, story, tmp_path):
     own = story.agent(f"renew-{uuid.uuid4().hex[:6]}", tmp_path / "disk")
-    mine = Client(story, tmp_path, client.program, own)
+    mine = Client(story, tmp_path, client.program, own, client.scheme)
     csr, key = request(own.settings.name)
     body, said = mine.post("/.well-known/est/sren", csr, PKCS10)
     [leaf] = pkcs7.load_der_pkcs7_certificates(body)
@@ -176,7 +177,7 @@ def test_whoever_shows_no_certificate_or_a_strangers_is_not_heard(story, client,
 
 def test_a_revoked_device_is_refused_at_its_next_request(story, client, tmp_path):
     own = story.agent(f"revoked-{uuid.uuid4().hex[:6]}", tmp_path / "disk")
-    mine = Client(story, tmp_path, client.program, own)
+    mine = Client(story, tmp_path, client.program, own, client.scheme)
     assert cbor2.loads(mine.post("/v1/poll", {})[0])["next"] > 0
     leaf = x509.load_pem_x509_certificate(identity(own)[0].read_bytes())
     story.rest.post(f"/certificates/{leaf.fingerprint(hashes.SHA256()).hex()}/revoke", {"reason": "keyCompromise"})

@@ -49,8 +49,8 @@ class Association:
 
     def receive(self, datagram: bytes) -> list[bytes]:
         """Take a datagram and return the plaintext of the application in it; ``outgoing`` has what to send then."""
-        self._connection.bio_write(datagram)
         try:
+            self._connection.bio_write(datagram)
             if self.state is State.LISTENING:
                 self._listen()
             if self.state is State.SHAKING:
@@ -84,8 +84,8 @@ class Association:
             offset = end
 
     def timeout(self) -> float | None:
-        """Return in how many seconds the handshake repeats its last flight, or None."""
-        return self._connection.DTLSv1_get_timeout() if self.state is State.SHAKING else None
+        """Return in how many seconds the handshake repeats its last flight, or None when it has sent none."""
+        return self._connection.DTLSv1_get_timeout()
 
     def late(self) -> None:
         """Repeat the last flight of the handshake; ``outgoing`` has it then."""

@@ -12,6 +12,7 @@ from devices.services import presence
 from fleet.gateway import codec, native
 from fleet.gateway.coap import mapping
 from fleet.gateway.coap.dtls import Remote
+from fleet.gateway.coap.tcp import Connection
 from fleet.gateway.est import coaps
 from fleet.gateway.protocol import Outcome, Peer, Reply, Request
 from fleet.gateway.workers import Workers
@@ -103,10 +104,8 @@ class CoapDoor(resource.Resource):  # type: ignore[misc]  # aiocoap has no types
 
 
 def _peer(remote: Any) -> Peer:
-    """Return who is at the other end; only a DTLS association proves anybody."""
-    if not isinstance(remote, Remote):
-        return Peer(address=str(remote.hostinfo))
-    return Peer(remote.association.fingerprint, remote.association.certificate, str(remote.address[0]))
+    """Return who is at the other end; only a handshake proves anybody."""
+    return remote.peer if isinstance(remote, Remote | Connection) else Peer(address=str(remote.hostinfo))
 
 
 def _answered(message: Message, asked: Request, reply: Reply) -> Message:

@@ -18,9 +18,10 @@ from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
 from fleet.gateway.coap.association import Association, State, begins
+from fleet.gateway.protocol import Peer
 
-#: associations that are kept; whoever was silent longest makes room
-MOST_ASSOCIATIONS = 20_000
+#: associations that are kept, some tens of kilobytes each; whoever was silent longest makes room
+MOST_ASSOCIATIONS = 5000
 #: handshakes that are under way; more are dropped, and the client repeats its hello
 MOST_HANDSHAKES = 500
 HANDSHAKE_SECONDS = 30.0
@@ -50,6 +51,11 @@ class Remote(interfaces.EndpointAddress):  # type: ignore[misc]  # aiocoap has n
     def address(self) -> SocketAddress:
         """Return the socket address of the peer."""
         return self._address
+
+    @property
+    def peer(self) -> Peer:
+        """Return what the handshake has proved."""
+        return Peer(self.association.fingerprint, self.association.certificate, str(self._address[0]))
 
     @property
     def hostinfo(self) -> str:
@@ -97,9 +103,9 @@ class Remote(interfaces.EndpointAddress):  # type: ignore[misc]  # aiocoap has n
         for datagram in self.association.outgoing():
             self.server.write(datagram, self._address)
         self.rest()
-        wait = self.association.timeout()
-        if wait is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(wait, 0.01), self._late)
+        if self.association.state is State.SHAKING:
+            wait = self.association.timeout()
+            self._timer = asyncio.get_running_loop().call_later(max(1.0 if wait is None else wait, 0.01), self._late)
 
     def rest(self) -> None:
         """Stop the clock."""
@@ -113,6 +119,8 @@ class Remote(interfaces.EndpointAddress):  # type: ignore[misc]  # aiocoap has n
             return
         self.association.late()
         self.flush()
+        if self.association.state is State.CLOSED:
+            self.server.drop(self, "the handshake failed")
 
 
 class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no types

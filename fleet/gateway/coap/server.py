@@ -1,10 +1,12 @@
-"""Run the CoAP door in this process: one DTLS socket, one event loop, presence written every second."""
+"""Run the CoAP door in this process: a DTLS and a TLS socket, one event loop, presence written every second."""
 
 import asyncio
 import secrets
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from aiocoap import Context
 from cryptography import x509
@@ -13,6 +15,7 @@ from OpenSSL import SSL, crypto
 from fleet.gateway.coap import association
 from fleet.gateway.coap.door import CoapDoor
 from fleet.gateway.coap.dtls import MessageInterface
+from fleet.gateway.coap.tcp import Server
 
 #: X509_V_FLAG_NO_CHECK_TIME and X509_V_FLAG_PARTIAL_CHAIN, as at the HTTPS door: chains only, no clock
 FLAGS = 0x200000 | 0x80000
@@ -62,13 +65,32 @@ def _store(made: SSL.Context) -> crypto.X509Store:
     return store
 
 
-async def serve(made: SSL.Context, bound: socket.socket, stopped: asyncio.Event) -> None:
-    """Serve coaps:// on a bound UDP socket until told to stop."""
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What the door listens on, made before the fork.
+
+    Args:
+        datagrams: bound UDP socket, for coaps://.
+        dtls: its context.
+        stream: listening TCP socket, for coaps+tcp://.
+        tls: its context.
+    """
+
+    datagrams: socket.socket
+    dtls: SSL.Context
+    stream: socket.socket
+    tls: ssl.SSLContext
+
+
+async def serve(given: Sockets, stopped: asyncio.Event) -> None:
+    """Serve coaps:// and coaps+tcp:// until told to stop."""
     door = CoapDoor()
     loop = asyncio.get_running_loop()
     protocol = Context(loop=loop, serversite=door, loggername="muster.coap")
     add = protocol._append_tokenmanaged_messagemanaged_transport  # noqa: SLF001  because aiocoap takes foreign transports no other way
-    await add(lambda manager: MessageInterface.start(manager, protocol.log, bound, made))
+    await add(lambda manager: MessageInterface.start(manager, protocol.log, given.datagrams, given.dtls))
+    add = protocol._append_tokenmanaged_transport  # noqa: SLF001  because see above
+    await add(lambda tokens: Server.start(tokens, protocol.log, given.stream, given.tls))
     writer = asyncio.create_task(_every_second(door.flush))
     try:
         await stopped.wait()

@@ -1,6 +1,6 @@
 """``manage.py serve``: signer, job worker, device, status and operator doors, watched by one parent."""
 
-import socket
+import ssl
 from typing import Any
 
 from django.conf import settings
@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from OpenSSL import SSL
 
 from fleet.asgi import application
+from fleet.gateway.coap.server import Sockets
 from fleet.gateway.http import DeviceDoor
 from fleet.gateway.status import StatusDoor
 from fleet.management.serving import doors, tls
@@ -49,7 +50,7 @@ class Command(BaseCommand):
         stop_signer = signer_running(folder)
         signer = Signer(folder, "serve")
         device_tls = tls.device_context(signer, domains, names)
-        coap_tls = tls.coap_context(signer, domains, names) if settings.FLEET_COAP_PORT else None
+        coap_tls = _coap_contexts(signer, domains, names) if settings.FLEET_COAP_PORT else None
         signer.close()
         stop_signer()
         device = listen(host, settings.FLEET_DEVICE_PORT)
@@ -63,14 +64,20 @@ class Command(BaseCommand):
         for number in range(settings.FLEET_DEVICE_WORKERS):
             supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls)))
         if coap_tls is not None:
-            self._add_coap(supervisor, coap_tls, bind(host, settings.FLEET_COAP_PORT))
+            self._add_coap(supervisor, host, *coap_tls)
         supervisor.add("status-door", lambda: fork(lambda: _status(status)))
         supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, domains[0], names)))
         return supervisor
 
     @staticmethod
-    def _add_coap(supervisor: Supervisor, context: SSL.Context, bound: socket.socket) -> None:
-        supervisor.add("coap-door", lambda: fork(lambda: _coap(bound, context)))
+    def _add_coap(supervisor: Supervisor, host: str, dtls: SSL.Context, stream: ssl.SSLContext) -> None:
+        port = settings.FLEET_COAP_PORT
+        sockets = Sockets(bind(host, port), dtls, listen(host, port), stream)
+        supervisor.add("coap-door", lambda: fork(lambda: _coap(sockets)))
+
+
+def _coap_contexts(signer: Signer, domains: list[TrustDomain], names: list[str]) -> tuple[SSL.Context, ssl.SSLContext]:
+    return tls.coap_context(signer, domains, names), tls.coap_stream_context(signer, domains, names)
 
 
 def _urls(name: str) -> dict[str, str]:
@@ -79,8 +86,9 @@ def _urls(name: str) -> dict[str, str]:
         "device door": f"https://{name}:{settings.FLEET_DEVICE_PORT}/",
         "status door": f"{settings.FLEET_STATUS_URL}/",
     }
-    coap = {"CoAP door": f"coaps://{name}:{settings.FLEET_COAP_PORT}/"} if settings.FLEET_COAP_PORT else {}
-    return urls | coap
+    if settings.FLEET_COAP_PORT:
+        urls["CoAP door"] = f"coaps://{name}:{settings.FLEET_COAP_PORT}/ (and coaps+tcp)"
+    return urls
 
 
 def _device(listener: Any, context: Any) -> None:
@@ -88,9 +96,9 @@ def _device(listener: Any, context: Any) -> None:
     doors.run(DeviceDoor(), listener, context, confined=True, refresh=tls.keep_anchors(context))
 
 
-def _coap(address: socket.socket, context: SSL.Context) -> None:
+def _coap(sockets: Sockets) -> None:
     signing.client("door")
-    doors.run_coap(address, context, refresh=tls.keep_coap_anchors(context))
+    doors.run_coap(sockets, refresh=tls.keep_coap_anchors(sockets))
 
 
 def _status(listener: Any) -> None:

@@ -101,13 +101,12 @@ def run(
     asyncio.Runner(loop_factory=config.get_loop_factory()).run(server.serve(sockets=[listener]))
 
 
-def run_coap(bound: socket.socket, context: Any, *, refresh: Callable[[], None]) -> None:
-    """Serve coaps:// in this process until SIGTERM, confined as the device door is.
+def run_coap(sockets: coap.Sockets, *, refresh: Callable[[], None]) -> None:
+    """Serve coaps:// and coaps+tcp:// in this process until SIGTERM, confined as the device door is.
 
     Args:
-        bound: UDP socket; one process only, since it owns the associations.
-        context: of DTLS.
-        refresh: called every few seconds: takes new anchors into the context.
+        sockets: with their contexts; one process only, since it owns the associations.
+        refresh: called every few seconds: takes new anchors into the contexts.
     """
     confine_door()
     threading.Thread(target=_repeat, args=(refresh,), daemon=True).start()
@@ -116,7 +115,7 @@ def run_coap(bound: socket.socket, context: Any, *, refresh: Callable[[], None])
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await coap.serve(context, bound, stopped)
+        await coap.serve(sockets, stopped)
 
     asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run_until_stopped())
 

@@ -69,14 +69,24 @@ def coap_context(signer: Signer, domains: list[TrustDomain], host_names: list[st
     return coap.context(key, [certificate, *chain, *links], anchors, ccm_8=settings.FLEET_COAP_CCM_8)
 
 
-def keep_coap_anchors(context: SSL.Context) -> Callable[[], None]:
-    """Return what takes new anchors into a CoAP door's context that is in use."""
+def coap_stream_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> ssl.SSLContext:
+    """Return the context of coaps+tcp://: as the device door's, but client certificates are demanded."""
+    context = device_context(signer, domains, host_names)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols(["coap"])
+    return context
+
+
+def keep_coap_anchors(sockets: coap.Sockets) -> Callable[[], None]:
+    """Return what takes new anchors into the contexts of a CoAP door that are in use."""
+    context, stream = sockets.dtls, keep_anchors(sockets.tls)
     known = set(client_anchors([domain.slug for domain in selectors.domains()]))
 
     def refresh() -> None:
         ders = set(client_anchors([domain.slug for domain in selectors.domains()]))
         coap.trust(context, ders - known)
         known.update(ders)
+        stream()
 
     return refresh
 
