@@ -135,6 +135,15 @@ def hardware_model(domain: str, name: str) -> HardwareModel:
     return _one(hardware_models(domain).filter(name=name), "hardware model")
 
 
+def hardware_model_by_id(domain: str, public_id: str | UUID) -> HardwareModel:
+    """Return a hardware model by its public id.
+
+    Raises:
+        NotFoundError: there is none in this domain.
+    """
+    return _one(hardware_models(domain).filter(public_id=_uuid(public_id)), "hardware model")
+
+
 def tokens(domain: str) -> QuerySet[EnrolmentToken]:
     """Return the enrolment tokens of a domain, newest first."""
     rows = EnrolmentToken.objects.filter(domain__slug=domain)

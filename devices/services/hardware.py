@@ -4,6 +4,7 @@ import uuid
 
 from django.db import transaction
 
+from devices import metrics
 from devices.models import HardwareModel
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError
@@ -49,3 +50,20 @@ def register(*, actor: Actor, name: str, vendor: str, flash_model: int = 0, aren
         detail = {"class": str(model.class_id), "flash": flash_model, "arena": arena}
         ledger.record(actor=actor, action="hardware.registered", thing=("hardware", name), detail=detail)
     return model
+
+
+def classify(*, actor: Actor, model: HardwareModel, telemetry: object) -> HardwareModel:
+    """Say which metrics a kind of device may report, and which must not leave it; empty for the usual ones.
+
+    Raises:
+        InvalidError: no map of metric names to data classes.
+    """
+    actor.require(Role.OPERATOR, Role.SECURITY_OFFICER)
+    wanted = metrics.schema(telemetry)
+    with transaction.atomic():
+        found = HardwareModel.objects.select_for_update().get(domain__slug=actor.domain, pk=model.pk)
+        found.telemetry = wanted
+        found.save(update_fields=["telemetry"])
+        detail = {"telemetry": wanted}
+        ledger.record(actor=actor, action="hardware.classified", thing=("hardware", found.name), detail=detail)
+    return found

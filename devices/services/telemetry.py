@@ -6,25 +6,18 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 
+from devices import defender
+from devices import metrics as allowed
 from devices.errors import ReplayError
 from devices.models import BatchSeen, Device, Observation, Sample
 from pki.kernel import clock
 from pki.kernel.actor import Actor
-from pki.kernel.errors import InvalidError
+from pki.kernel.errors import DeniedError, InvalidError
 
-#: reported metrics, each with its kind for the drift engine
-REPORTED: dict[str, str] = {
-    "bytes_out": "rate",
-    "bytes_in": "rate",
-    "packets_out": "count",
-    "packets_in": "count",
-    "established_peers": "count",
-    "heap_free_b": "level",
-    "temp_c": "signed",
-    "battery_share": "ratio",
-    "confidence_mean": "ratio",
-}
+#: how many batches the door refused, a tick; observed, no device can forge it
+REFUSED = "srv_refused"
 CLASSES = frozenset({"lan", "wan", "multicast"})
 PROTOCOLS = frozenset({"tcp", "udp"})
 MAX_PEERS = 64
@@ -43,9 +36,13 @@ class Batch:
 def parse(body: dict[str, Any]) -> Batch:
     """Check a batch as it came over the wire.
 
+    A report in the shape of AWS Device Defender counts as one. Which metrics a device may report is asked later.
+
     Raises:
-        InvalidError: an unknown metric or field, a value that is no finite number, a malformed peer.
+        InvalidError: an unknown field, a value that is no finite number, a malformed name or peer.
     """
+    if defender.is_report(body):
+        body = defender.batch(body)
     if set(body) - {"seq", "metrics", "peers"}:
         msg = f"Unknown fields: {', '.join(sorted(set(body) - {'seq', 'metrics', 'peers'}))[:200]}."
         raise InvalidError(msg)
@@ -54,8 +51,8 @@ def parse(body: dict[str, Any]) -> Batch:
         msg = "`seq` is a positive integer that rises with each batch."
         raise InvalidError(msg)
     metrics = body.get("metrics", {})
-    if not isinstance(metrics, dict) or set(metrics) - set(REPORTED):
-        msg = f"`metrics` maps names to numbers; known names: {', '.join(REPORTED)}."
+    if not isinstance(metrics, dict) or len(metrics) > allowed.MOST or not all(map(allowed.is_name, metrics)):
+        msg = f"`metrics` maps at most {allowed.MOST} names (small letters, digits, _) to numbers."
         raise InvalidError(msg)
     return Batch(sequence, {name: _number(name, value) for name, value in metrics.items()}, _keys(body))
 
@@ -65,9 +62,16 @@ def ingest(*, actor: Actor, device: Device, batch: Batch) -> None:
 
     Raises:
         ReplayError: this batch, or a later one, was stored before.
+        DeniedError: a metric must not leave the device; that it came is counted, its value is forgotten.
+        InvalidError: a metric is not on the list of the device's hardware model; counted as well.
     """
     actor.require_device(device.key)
     tick = clock.unix() // settings.FLEET_DRIFT_TICK_S
+    try:
+        allowed.check(device.hardware_model.telemetry, batch.metrics)
+    except (DeniedError, InvalidError):
+        _count_refusal(device.pk, tick)
+        raise
     with transaction.atomic(using="telemetry"):
         seen, _ = BatchSeen.objects.get_or_create(device_id=device.pk, defaults={"sequence": 0})
         if seen.sequence >= batch.sequence:
@@ -76,6 +80,13 @@ def ingest(*, actor: Actor, device: Device, batch: Batch) -> None:
         seen.sequence = batch.sequence
         seen.save(update_fields=["sequence"])
         _store(device.pk, tick, batch)
+
+
+def _count_refusal(device_id: int, tick: int) -> None:
+    """Count a refused batch as behaviour: a device that suddenly sends what it must not has changed."""
+    with transaction.atomic(using="telemetry"):
+        row, _ = Sample.objects.get_or_create(device_id=device_id, tick=tick, metric=REFUSED, defaults={"value": 0.0})
+        Sample.objects.filter(pk=row.pk).update(value=F("value") + 1)
 
 
 def _store(device_id: int, tick: int, batch: Batch) -> None:

@@ -27,6 +27,13 @@ class HardwareOut(Output):
     class_id = serializers.UUIDField()
     flash_model = serializers.IntegerField()
     arena = serializers.IntegerField()
+    telemetry = serializers.DictField(child=serializers.CharField())
+
+
+class TelemetryIn(Input):
+    """Which metrics a hardware model may report: name to operational, personal or on_device_only."""
+
+    telemetry = serializers.DictField(child=serializers.CharField())
 
 
 class HardwareIn(Input):
@@ -117,6 +124,18 @@ class HardwareModels(View):
         """Register a hardware model."""
         made = hardware.register(actor=actor(request), **read(request, HardwareIn))
         return Response(HardwareOut(made).data, status=status.HTTP_201_CREATED)
+
+
+class HardwareTelemetry(View):
+    """What a hardware model may report."""
+
+    @extend_schema(request=TelemetryIn, responses=HardwareOut)
+    def put(self, request: Request, public_id: str) -> Response:
+        """Say which metrics it may report, and which must not leave the device."""
+        who = actor(request)
+        model = selectors.hardware_model_by_id(who.domain, public_id)
+        changed = hardware.classify(actor=who, model=model, **read(request, TelemetryIn))
+        return Response(HardwareOut(changed).data)
 
 
 class Devices(View):

@@ -7,12 +7,12 @@ import pytest
 from devices import selectors
 from devices.errors import LifecycleError, ReplayError
 from devices.models import Incident, Observation, Presence, Sample
-from devices.services import drift, incidents, presence, quarantine, registry, telemetry, twins
+from devices.services import drift, hardware, incidents, presence, quarantine, registry, telemetry, twins
 from pki import selectors as ground
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.errors import DeniedError, InvalidError
-from pki.models import Certificate
+from pki.models import Certificate, LedgerEntry
 from pki.services import ledger, ledger_check, signing
 from tests.factories.ground import person, system
 
@@ -45,7 +45,9 @@ def test_a_device_cannot_speak_for_another(domain, enrol):
     [
         {"seq": 0},
         {"seq": True},
-        {"seq": 1, "metrics": {"heart_rate": 60}},
+        {"seq": 1, "metrics": {"Heart Rate": 60}},
+        {"seq": 1, "metrics": {f"m{n}": 1 for n in range(65)}},
+        {"seq": 1, "metrics": {1: 2}},
         {"seq": 1, "metrics": {"temp_c": float("nan")}},
         {"seq": 1, "metrics": {"temp_c": "warm"}},
         {"seq": 1, "further": 1},
@@ -150,3 +152,45 @@ def test_what_devices_were_shown_of_the_ledger_testifies_against_who_rewrites_it
     twins.report(actor=own(domain, one), device=one.device, sequence=2, components={}, seen=forked)
     report = ledger_check.verify(actor=system(domain), witnesses=selectors.witnesses(domain.slug))
     assert [one.device.name in problem for problem in report.problems] == [True]
+
+
+def send(domain, one, number, **metrics):
+    batch = telemetry.parse({"seq": number, "metrics": metrics})
+    one.device.refresh_from_db()
+    telemetry.ingest(actor=own(domain, one), device=one.device, batch=batch)
+
+
+def stored(one):
+    return dict(Sample.objects.filter(device_id=one.device.pk).values_list("metric", "value"))
+
+
+def test_what_must_not_leave_the_device_is_refused_whole_and_counted(domain, enrol):
+    one = enrol()
+    classes = {"temp_c": "operational", "heart_rate": "on_device_only", "steps": "personal"}
+    hardware.classify(actor=person(domain, "operator"), model=one.device.hardware_model, telemetry=classes)
+    for number in (1, 2):
+        with pytest.raises(DeniedError, match="heart_rate must not leave the device"):
+            send(domain, one, number, temp_c=20, heart_rate=61.5)
+    assert stored(one) == {"srv_refused": 2.0}
+    send(domain, one, 1, temp_c=20, steps=7)
+    assert stored(one) == {"srv_refused": 2.0, "temp_c": 20.0, "steps": 7.0}
+    assert LedgerEntry.objects.get(domain=domain, action="hardware.classified").detail["telemetry"] == classes
+
+
+def test_a_metric_on_no_list_is_refused_and_the_usual_ones_need_none(domain, enrol):
+    one = enrol()
+    with pytest.raises(InvalidError, match="Unknown metrics: heart_rate"):
+        send(domain, one, 1, heart_rate=60)
+    send(domain, one, 1, temp_c=20)
+    assert stored(one) == {"srv_refused": 1.0, "temp_c": 20.0}
+
+
+@pytest.mark.parametrize(
+    "document", [[], {"A": "operational"}, {"a": "secret"}, {"a": 1}, {f"m{n}": "personal" for n in range(65)}]
+)
+def test_a_schema_that_makes_no_sense_is_refused(domain, enrol, document):
+    model = enrol().device.hardware_model
+    with pytest.raises(InvalidError):
+        hardware.classify(actor=person(domain, "operator"), model=model, telemetry=document)
+    with pytest.raises(DeniedError):
+        hardware.classify(actor=person(domain, "viewer"), model=model, telemetry={})

@@ -1,0 +1,70 @@
+"""Which metrics a kind of device may report, and which data must not leave it. Pure.
+
+A schema maps metric names to data classes. It is an allow-list: a name that is not on it is refused at the door, as is
+one whose class is ``on_device_only`` (health data stays in the room, whatever a firmware update sends by mistake).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pki.kernel.errors import DeniedError, InvalidError
+
+OPERATIONAL, PERSONAL, ON_DEVICE_ONLY = "operational", "personal", "on_device_only"
+CLASSES = (OPERATIONAL, PERSONAL, ON_DEVICE_ONLY)
+MOST = 64
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+#: what any device may report while its hardware model names nothing else
+USUAL: Mapping[str, str] = dict.fromkeys(
+    (
+        "bytes_out",
+        "bytes_in",
+        "packets_out",
+        "packets_in",
+        "established_peers",
+        "listening_ports",
+        "heap_free_b",
+        "temp_c",
+        "battery_share",
+        "confidence_mean",
+    ),
+    OPERATIONAL,
+)
+
+
+def is_name(value: object) -> bool:
+    """Say whether a value may name a metric."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def schema(document: object) -> dict[str, str]:
+    """Return a schema that an operator gives.
+
+    Raises:
+        InvalidError: no map of metric names to data classes.
+    """
+    if not isinstance(document, dict) or len(document) > MOST:
+        msg = f"A telemetry schema maps at most {MOST} metric names to one of: {', '.join(CLASSES)}."
+        raise InvalidError(msg)
+    for name, kind in document.items():
+        if not is_name(name) or kind not in CLASSES:
+            msg = f"{str(name)[:60]!r}: names have small letters, digits and _; classes are {', '.join(CLASSES)}."
+            raise InvalidError(msg)
+    return dict(document)
+
+
+def check(given: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuse metrics that a schema does not let through; an empty schema stands for the usual metrics.
+
+    Raises:
+        DeniedError: a metric must not leave the device.
+        InvalidError: a metric is on no list.
+    """
+    known = given or USUAL
+    kept = sorted(name for name in names if known.get(name) == ON_DEVICE_ONLY)
+    if kept:
+        msg = f"{', '.join(kept)[:200]} must not leave the device; nothing of the batch was stored."
+        raise DeniedError(msg)
+    if unknown := sorted(name for name in names if name not in known):
+        msg = f"Unknown metrics: {', '.join(unknown)[:200]}. Known for this hardware: {', '.join(sorted(known))[:400]}."
+        raise InvalidError(msg)
