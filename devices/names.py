@@ -1,10 +1,14 @@
 """What a device may be called, and what is kept of a secret word. Pure."""
 
 import hashlib
+import re
 
 from pki.kernel.errors import InvalidError
 
 MOST = 64
+#: a tag: a plain word, the same in every database, URL and query
+TAG = re.compile(r"[a-z0-9][a-z0-9._:-]{0,39}")
+MOST_TAGS = 32
 
 
 def check_name(name: str, *, empty: bool = False) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Model, QuerySet
 
+from devices import query
 from devices.models import (
     Device,
     EnrolmentRequest,
@@ -63,7 +64,7 @@ def device_by_name(domain: str, name: str) -> Device:
 def devices(domain: str) -> QuerySet[Device]:
     """Return the devices of a domain with hardware model and twin, by name."""
     rows = Device.objects.filter(domain__slug=domain)
-    return rows.select_related("hardware_model", "twin", "domain").order_by("name", "id")
+    return rows.select_related("hardware_model", "twin", "domain", "parent").order_by("name", "id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Filter:
     hardware: str = ""
     quarantined: str = ""
     presence: str = ""
+    query: str = ""
 
     def apply(self, domain: str) -> QuerySet[Device]:
         """Return the devices of a domain that match."""
@@ -87,6 +89,8 @@ class Filter:
             rows = rows.filter(hardware_model__name=self.hardware)
         if self.quarantined:
             rows = rows.filter(quarantined_at__isnull=self.quarantined != "yes")
+        if self.query:
+            rows = rows.filter(query.parse(self.query))
         if self.presence:
             rows = rows.filter(id__in=[key for key, word in presences(rows).items() if word == self.presence])
         return rows

@@ -13,11 +13,15 @@ from devices.models import (
     Sample,
     Twin,
 )
+from devices.names import MOST_TAGS, TAG
 from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import InvalidError
 from pki.selectors import certificates_of
 from pki.services import certificates, ledger
 
 State = Device.State
+#: gateways behind gateways
+DEEPEST = 8
 PERSONAL = frozenset({"name", "owner", "site", "tags", "address", "behaviour", "attributes"})
 #: act -> (states it starts from, state it leads to)
 STEPS: dict[str, tuple[frozenset[str], str]] = {
@@ -26,6 +30,80 @@ STEPS: dict[str, tuple[frozenset[str], str]] = {
     "return": (frozenset({State.ACTIVE, State.SUSPENDED}), State.RETURNED),
     "retire": (frozenset({State.PENDING, State.ACTIVE, State.SUSPENDED, State.RETURNED}), State.RETIRED),
 }
+
+
+def describe(
+    *,
+    actor: Actor,
+    device: Device,
+    site: str | None = None,
+    owner: str | None = None,
+    tags: list[str] | None = None,
+    gateway: str | None = None,
+) -> Device:
+    """Say where a device stands, whose it is, and what it is counted among; what is not given stays.
+
+    Args:
+        actor: an operator.
+        device: which one.
+        site: of people's choosing, at most 100 characters.
+        owner: at most 200 characters; it may tell about a person.
+        tags: plain words; the whole new list.
+        gateway: name of the one that it stands behind; empty for none.
+
+    Raises:
+        InvalidError: a tag is no plain word, a text is too long, or a device would stand behind itself.
+    """
+    actor.require(Role.OPERATOR)
+    with transaction.atomic():
+        found = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        if tags is not None:
+            found.tags = _tags(tags)
+        if site is not None:
+            found.site = _short(site, 100)
+        if owner is not None:
+            found.owner = _short(owner, 200)
+        if gateway is not None:
+            found.parent = _gateway(found, gateway)
+        found.save(update_fields=["site", "owner", "tags", "parent"])
+        named = {"site": site, "owner": owner, "tags": tags, "gateway": gateway}
+        # Which fields, not what they say: the ledger keeps nothing that may tell about people.
+        changed = sorted(name for name, value in named.items() if value is not None)
+        ledger.record(actor=actor, action="device.described", thing=("device", found.key), detail={"fields": changed})
+    return found
+
+
+def _tags(tags: list[str]) -> list[str]:
+    if len(tags) > MOST_TAGS or not all(TAG.fullmatch(tag) for tag in tags):
+        msg = f"At most {MOST_TAGS} tags: small letters, digits and . _ : - , each at most 40 characters."
+        raise InvalidError(msg)
+    return sorted(set(tags))
+
+
+def _short(text: str, longest: int) -> str:
+    if len(text) > longest or not (text.isprintable() or not text):
+        msg = f"Use a printable text of at most {longest} characters."
+        raise InvalidError(msg)
+    return text
+
+
+def _gateway(device: Device, name: str) -> Device | None:
+    """Return the gateway that a device shall stand behind; never itself, not even around corners."""
+    if not name:
+        return None
+    gateway = Device.objects.filter(domain_id=device.domain_id, name=name).first()
+    if gateway is None:
+        msg = f"There is no device {name[:80]!r}."
+        raise InvalidError(msg)
+    above: Device | None = gateway
+    for _ in range(DEEPEST):
+        if above is None:
+            return gateway
+        if above.pk == device.pk:
+            break
+        above = above.parent
+    msg = f"{device.name} would stand behind itself, or more than {DEEPEST} gateways deep."
+    raise InvalidError(msg)
 
 
 def suspend(*, actor: Actor, device: Device) -> Device:

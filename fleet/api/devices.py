@@ -30,6 +30,15 @@ class HardwareOut(Output):
     telemetry = serializers.DictField(child=serializers.CharField())
 
 
+class DescriptionIn(Input):
+    """What people say of a device."""
+
+    site = serializers.CharField(max_length=100, required=False, allow_blank=True)
+    owner = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    tags = serializers.ListField(child=serializers.CharField(max_length=40), required=False, max_length=32)
+    gateway = serializers.CharField(max_length=100, required=False, allow_blank=True)
+
+
 class TelemetryIn(Input):
     """Which metrics a hardware model may report: name to operational, personal or on_device_only."""
 
@@ -56,6 +65,7 @@ class DeviceOut(Output):
     quarantine_reason = serializers.CharField()
     site = serializers.CharField()
     tags = serializers.JSONField()
+    gateway = serializers.CharField(source="parent.name", allow_null=True, default=None)
     enrolled_at = serializers.DateTimeField(allow_null=True)
     reported = serializers.SerializerMethodField()
     desired = serializers.SerializerMethodField()
@@ -143,7 +153,7 @@ class Devices(View):
 
     @extend_schema(responses=DeviceOut(many=True))
     def get(self, request: Request) -> Response:
-        """List devices; filters: ``q, state, hardware, quarantined=yes|no, presence``."""
+        """List devices; filters: ``q, state, hardware, quarantined=yes|no, presence, query`` (``devices/query.py``)."""
         who = actor(request)
         who.require(Role.VIEWER)
         names = selectors.Filter.__slots__
@@ -159,6 +169,14 @@ class Device(View):
         """Return a device by its public id."""
         who = actor(request)
         who.require(Role.VIEWER)
+        return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
+
+    @extend_schema(request=DescriptionIn, responses=DeviceOut)
+    def patch(self, request: Request, public_id: str) -> Response:
+        """Say where it stands, whose it is, its tags and its gateway; what is not given stays."""
+        who = actor(request)
+        found = selectors.device(who.domain, public_id)
+        registry.describe(actor=who, device=found, **read(request, DescriptionIn))
         return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
 
 

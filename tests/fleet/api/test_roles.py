@@ -61,6 +61,7 @@ ACTS = [
     ("POST", "/vendors/{vendor}/distrust", {}, {SECURITY}),
     ("POST", "/hardware-models", {"name": "new", "vendor": "acme.example"}, {OPERATOR}),
     ("PUT", "/hardware-models/{hardware}/telemetry", {"telemetry": {"temp_c": "operational"}}, {SECURITY, OPERATOR}),
+    ("PATCH", "/devices/{device}", {"tags": ["pilot"], "site": "Hall 3"}, {OPERATOR}),
     ("POST", "/devices/{device}/quarantine", {"reason": "odd"}, {SECURITY, OPERATOR}),
     ("POST", "/devices/{device}/release", {"reason": "well again"}, {SECURITY}),
     ("POST", "/devices/{device}/suspend", {}, {SECURITY}),

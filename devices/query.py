@@ -1,0 +1,226 @@
+"""One language for sets of devices: the URL of a list, a saved view, a group, the target of a rollout.
+
+    hardware = vib-node and (site = "Hall 3" or tag in (pilot, canary)) and not quarantined
+    runs.app < 2.0.0 and state = active            name ~ cam
+
+Words may stand without quotes where they hold no spaces and no signs of the language. Everything is bounded, names of
+fields are a fixed list, and values travel to the database as parameters only.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from devices.models import Device
+from devices.names import TAG
+from pki.kernel.errors import InvalidError
+
+LONGEST, MOST_TESTS, DEEPEST = 1000, 50, 16
+_TOKEN = re.compile(r'\s*(?:("(?:[^"\\]|\\["\\])*")|(<=|>=|!=|[=<>~(),])|([^\s"=<>!~(),]+))')
+_SIGNS = frozenset({"=", "<", ">", "~", "(", ")", ",", "!=", "<=", ">="})
+_KEYWORDS = frozenset({"and", "or", "not", "in"})
+_RUNS = re.compile(r"runs\.((?!.*__)[a-z0-9][a-z0-9._-]{0,59})")
+_ORDER = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+_END = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One thing that can be asked about a device.
+
+    Args:
+        path: in the registry.
+        operators: that make sense for it.
+        check: refuses values that it can never have.
+    """
+
+    path: str
+    operators: frozenset[str]
+    check: Callable[[str], str] = str
+
+
+def _state(value: str) -> str:
+    if value not in Device.State.values:
+        msg = f"A state is one of: {', '.join(Device.State.values)}."
+        raise InvalidError(msg)
+    return value
+
+
+def _day(value: str) -> str:
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        msg = f"{value[:40]!r} is no day; write it as 2026-05-31."
+        raise InvalidError(msg)
+    return value
+
+
+TEXT, EXACT, DAYS = frozenset({"=", "!=", "~", "in"}), frozenset({"=", "!=", "in"}), frozenset({"<", "<=", ">", ">="})
+FIELDS = {
+    "name": Field("name", TEXT),
+    "hardware": Field("hardware_model__name", TEXT),
+    "vendor": Field("hardware_model__vendor", TEXT),
+    "site": Field("site", TEXT),
+    "owner": Field("owner", TEXT),
+    "state": Field("state", EXACT, _state),
+    "gateway": Field("parent__name", TEXT),
+    "enrolled": Field("enrolled_at__date", DAYS, _day),
+    "tag": Field("tags", EXACT),
+}
+
+
+def parse(text: str) -> Q:
+    """Return the condition that a query says; an empty query is every device.
+
+    Raises:
+        InvalidError: it is no query; the sentence says where and what could stand there.
+    """
+    if len(text) > LONGEST:
+        msg = f"The query has {len(text)} characters; at most {LONGEST} are read."
+        raise InvalidError(msg)
+    if not text.strip():
+        return Q()
+    return _Reader(list(_tokens(text))).whole()
+
+
+def _tokens(text: str) -> Iterator[str]:
+    offset = 0
+    while offset < len(text.rstrip()):
+        match = _TOKEN.match(text, offset)
+        if match is None:
+            msg = f"The query cannot be read from {text[offset:][:20].strip()!r} on."
+            raise InvalidError(msg)
+        yield match[0].strip()
+        offset = match.end()
+
+
+class _Reader:
+    """Reads tokens by recursive descent."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self._tokens, self._at, self._tests, self._depth = tokens, 0, 0, 0
+
+    def whole(self) -> Q:
+        found = self._any()
+        if self._next:
+            msg = f"`and` or `or` is missing before {self._next[:40]!r}."
+            raise InvalidError(msg)
+        return found
+
+    @property
+    def _next(self) -> str:
+        return self._tokens[self._at] if self._at < len(self._tokens) else _END
+
+    def _take(self) -> str:
+        token = self._next
+        self._at += 1
+        return token
+
+    def _took(self, word: str) -> bool:
+        if self._next.lower() != word:
+            return False
+        self._at += 1
+        return True
+
+    def _any(self) -> Q:
+        found = self._all()
+        while self._took("or"):
+            found |= self._all()
+        return found
+
+    def _all(self) -> Q:
+        found = self._one()
+        while self._took("and"):
+            found &= self._one()
+        return found
+
+    def _one(self) -> Q:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            msg = f"The query is nested deeper than {DEEPEST} levels."
+            raise InvalidError(msg)
+        try:
+            if self._took("not"):
+                return ~self._one()
+            if self._took("("):
+                found = self._any()
+                self._expect(")")
+                return found
+            return self._test()
+        finally:
+            self._depth -= 1
+
+    def _test(self) -> Q:
+        self._tests += 1
+        if self._tests > MOST_TESTS:
+            msg = f"The query asks more than {MOST_TESTS} things."
+            raise InvalidError(msg)
+        name = self._take()
+        if name == "quarantined":
+            return Q(quarantined_at__isnull=False)
+        if match := _RUNS.fullmatch(name):
+            return self._running(match[1])
+        field = FIELDS.get(name)
+        if field is None:
+            known = ", ".join([*FIELDS, "runs.COMPONENT", "quarantined"])
+            msg = f"{name[:40]!r} cannot be asked; these can: {known}."
+            raise InvalidError(msg)
+        return self._compared(name, field)
+
+    def _compared(self, name: str, field: Field) -> Q:
+        operator = self._take().lower()
+        if operator not in field.operators:
+            msg = f"After {name} stands one of: {' '.join(sorted(field.operators))}."
+            raise InvalidError(msg)
+        values = [field.check(value) for value in (self._values() if operator == "in" else [self._value()])]
+        if name == "tag":
+            found = _tagged(values)
+        elif operator == "~":
+            found = Q(**{f"{field.path}__icontains": values[0]})
+        elif operator in _ORDER:
+            found = Q(**{f"{field.path}__{_ORDER[operator]}": values[0]})
+        else:
+            found = Q(**{f"{field.path}__in": values})
+        return ~found if operator == "!=" else found
+
+    def _running(self, component: str) -> Q:
+        """Ask what a device reports that it runs; versions are compared for equality only."""
+        operator = self._take()
+        if operator not in {"=", "!="}:
+            msg = f"After runs.{component} stands = or !=, and a version."
+            raise InvalidError(msg)
+        found = Q(**{f"twin__reported__components__{component}__version": self._value()})
+        return ~found if operator == "!=" else found
+
+    def _values(self) -> list[str]:
+        self._expect("(")
+        values = [self._value()]
+        while self._took(","):
+            values.append(self._value())
+        self._expect(")")
+        return values
+
+    def _value(self) -> str:
+        token = self._take()
+        if token.startswith('"'):
+            return re.sub(r'\\(["\\])', r"\1", token[1:-1])
+        if not token or token in _SIGNS or token.lower() in _KEYWORDS:
+            msg = f"A value is missing before {token or 'the end'!r}; words of the language stand in quotes."
+            raise InvalidError(msg)
+        return token
+
+    def _expect(self, sign: str) -> None:
+        if not self._took(sign):
+            msg = f"{sign!r} is missing before {self._next[:40] or 'the end'!r}."
+            raise InvalidError(msg)
+
+
+def _tagged(values: list[str]) -> Q:
+    found = Q(pk__in=[])
+    for value in values:
+        if not TAG.fullmatch(value):
+            msg = f"{value[:40]!r} is no tag: small letters, digits and . _ : - , at most 40."
+            raise InvalidError(msg)
+        # Tags are plain words, so the list's text holds each between quotes, in every database.
+        found |= Q(tags__icontains=f'"{value}"')
+    return found

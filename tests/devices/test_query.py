@@ -1,0 +1,139 @@
+"""The one query language: what it finds, on both databases, and what it refuses and how."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices import query, selectors
+from devices.models import Device
+from devices.services import quarantine, registry, twins
+from pki.kernel.errors import DeniedError, InvalidError
+from pki.models import LedgerEntry
+from tests.devices.test_behaviour import own
+from tests.factories.ground import person, system
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def fleet(domain, enrol):
+    """Return five devices with sites, tags, a gateway and versions."""
+    by = person(domain, "operator")
+    made = {name: enrol(name) for name in ("cam-1", "cam-2", "gate", "soil-1", "soil-2")}
+    facts = {
+        "cam-1": {"site": "Hall 3", "tags": ["pilot", "line:a"], "gateway": "gate"},
+        "cam-2": {"site": "Hall 3", "tags": ["canary"], "gateway": "gate"},
+        "gate": {"site": "Hall 3", "owner": 'Anna "the boss"'},
+        "soil-1": {"site": "field", "tags": ["pilot"]},
+        "soil-2": {"site": "field"},
+    }
+    for number, (name, one) in enumerate(made.items()):
+        registry.describe(actor=by, device=one.device, **facts[name])
+        part = {"version": f"1.{number % 2}.0", "sha256": "a" * 64, "counter": 1, "confirmed": True}
+        twins.report(
+            actor=own(domain, one), device=one.device, sequence=1, components={"app": part, "model.wake": part}
+        )
+    quarantine.impose(actor=system(domain), device=made["soil-2"].device, reason="odd")
+    return domain
+
+
+def found(domain, text):
+    return sorted(selectors.Filter(query=text).apply(domain.slug).values_list("name", flat=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", "cam-1 cam-2 gate soil-1 soil-2"),
+        ("name = cam-1", "cam-1"),
+        ("name ~ CAM", "cam-1 cam-2"),
+        ("name in (cam-1, soil-1)", "cam-1 soil-1"),
+        ("name != gate and not name ~ cam", "soil-1 soil-2"),
+        ('site = "Hall 3" and not (tag = pilot or tag = canary)', "gate"),
+        ("tag = pilot", "cam-1 soil-1"),
+        ("tag != pilot", "cam-2 gate soil-2"),
+        ("tag in (canary, line:a)", "cam-1 cam-2"),
+        ("tag = pil", ""),
+        ("quarantined", "soil-2"),
+        ("not quarantined and site = field", "soil-1"),
+        ("gateway = gate", "cam-1 cam-2"),
+        ("runs.app = 1.1.0", "cam-2 soil-1"),
+        ("runs.app != 1.1.0", "cam-1 gate soil-2"),
+        ("runs.model.wake = 1.0.0 and name ~ soil", "soil-2"),
+        ("state = active and enrolled >= 2020-01-01", "cam-1 cam-2 gate soil-1 soil-2"),
+        ("enrolled < 2020-01-01", ""),
+        ('owner = "Anna \\"the boss\\""', "gate"),
+        ("name = cam-1 or name = gate and site = field", "cam-1"),
+        ("(name = cam-1 or name = gate) and site = field", ""),
+        ("NOT name ~ o AND name ~ c", "cam-1 cam-2"),
+    ],
+)
+def test_it_finds_what_it_says(fleet, text, names):
+    assert found(fleet, text) == names.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("colour = red", "cannot be asked"),
+        ("name", "one of"),
+        ("name =", "value is missing"),
+        ("name = and", "value is missing"),
+        ("name = a b", "`and` or `or` is missing"),
+        ("name < a", "one of"),
+        ("state = asleep", "A state is one of"),
+        ("enrolled > yesterday", "is no day"),
+        ("tag = UPPER", "is no tag"),
+        ('tag = "a\\"%"', "is no tag"),
+        ("name in (a, b", "is missing"),
+        ("(name = a", "is missing"),
+        ("name = a)", "is missing"),
+        ('name = "a', "cannot be read"),
+        ("not " * 20 + "quarantined", "nested deeper"),
+        (" or ".join(["quarantined"] * 51), "more than 50"),
+        ("x" * 1001, "at most 1000"),
+        ("runs.app__regex = x", "cannot be asked"),
+        ("runs.app < 1", "stands = or !="),
+        ("domain = other", "cannot be asked"),
+        ("pk = 1", "cannot be asked"),
+    ],
+)
+def test_what_is_no_query_is_refused_with_advice(text, said):
+    with pytest.raises(InvalidError, match=said):
+        query.parse(text)
+
+
+def test_a_query_never_looks_beyond_its_domain(fleet, other_domain):
+    assert found(other_domain, "name ~ a or not name ~ a") == []
+
+
+@given(st.text(st.sampled_from('nameti =!~<>()",\\ \nandorSIX1-.%'), max_size=60))
+def test_any_text_is_a_query_or_a_refusal(text):
+    try:
+        str(Device.objects.filter(query.parse(text)).query)
+    except InvalidError:
+        return
+
+
+def test_what_people_say_of_a_device_is_checked_and_the_ledger_names_fields_only(domain, enrol):
+    one, by = enrol("a"), person(domain, "operator")
+    registry.describe(actor=by, device=one.device, owner="Anna", tags=["b", "a", "b"])
+    one.device.refresh_from_db()
+    assert (one.device.owner, one.device.tags, one.device.site) == ("Anna", ["a", "b"], "")
+    assert LedgerEntry.objects.get(domain=domain, action="device.described").detail == {"fields": ["owner", "tags"]}
+    for wrong in ({"tags": ["A b"]}, {"tags": ["x"] * 33}, {"site": "x" * 101}, {"owner": "a\nb"}, {"gateway": "none"}):
+        with pytest.raises(InvalidError):
+            registry.describe(actor=by, device=one.device, **wrong)
+    with pytest.raises(DeniedError):
+        registry.describe(actor=person(domain, "viewer"), device=one.device, site="x")
+
+
+def test_no_device_stands_behind_itself(domain, enrol):
+    by, made = person(domain, "operator"), [enrol(name) for name in ("a", "b", "c")]
+    registry.describe(actor=by, device=made[1].device, gateway="a")
+    registry.describe(actor=by, device=made[2].device, gateway="b")
+    for name in ("a", "b", "c"):
+        with pytest.raises(InvalidError, match="behind itself"):
+            registry.describe(actor=by, device=made[0].device, gateway=name)
+    registry.describe(actor=by, device=made[1].device, gateway="")
+    registry.describe(actor=by, device=made[0].device, gateway="c")
