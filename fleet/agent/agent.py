@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Agent:
         self._failures = 0
         self._last_batch = 0
         self._transport: Transport | None = None
+        self.erased = False
         self._mirror = Transport(settings.mirror, None) if settings.mirror else None
 
     @property
@@ -108,6 +110,8 @@ class Agent:
 
         Trouble with the line makes the waits longer, each with jitter; it never ends the agent.
         """
+        if self.erased:
+            return MOST_WAIT
         try:
             self.enrol()
             said = self._poll()
@@ -212,6 +216,19 @@ class Agent:
         if assignment.component == config.COMPONENT:
             self._drop()  # the next connection believes whom the new configuration names
         self.report(assignment.action, "confirmed")
+        if assignment.component == config.COMPONENT and config.wipes(pair.read_running(), self.public_id):
+            self.wipe()
+
+    def wipe(self) -> None:
+        """Erase keys, images and state for good: two officers have signed that this device shall."""
+        _logger.warning("erased by order", extra={"device": self.settings.name})
+        self.close()
+        for path in self.settings.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        self.erased = True
 
     def _test(self, component: str, data: bytes) -> None:
         if component == config.COMPONENT:

@@ -39,6 +39,15 @@ def anchors(data: bytes) -> str:
     return pem
 
 
+def wipes(data: bytes, device: str) -> bool:
+    """Say whether a configuration orders this device to erase itself; malformed ones order nothing."""
+    try:
+        document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
+        return device in document.get("wipe", [])
+    except (InvalidError, AttributeError, TypeError):
+        return False
+
+
 def trusted(settings: Settings) -> Path:
     """Return the PEM file of the roots that this device trusts: of its kept configuration, or of the factory."""
     kept = Slots(settings.folder / "slots" / COMPONENT).read_kept()

@@ -98,6 +98,10 @@ def describe(document: Metadata[Targets]) -> list[str]:
         lines.append(f"  {path}: {target.length} bytes, sha256 {target.hashes.get('sha256')}")
         lines.append(f"    counter {custom.get('counter')}, hardware {', '.join(custom.get('hw', []))}")
         lines += [f"    makes devices trust the root with SHA-256 {one}" for one in custom.get("anchors", [])]
+        lines += [
+            f"    ERASES the device {one}: it loses its key and has to be enrolled anew"
+            for one in custom.get("wipe", [])
+        ]
     return lines
 
 

@@ -1,7 +1,9 @@
-"""Configuration bundles: what no server may change by itself, such as the roots that a device trusts.
+"""Configuration bundles: what no server may do by itself: change the roots that a device trusts, or have it erased.
 
 Nobody's native signature is asked for: the officers' own signature over the targets stands behind every byte.
 """
+
+import re
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -15,6 +17,8 @@ from pki.kernel.errors import InvalidError
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
 FIELDS = {"schema", "version", "anchors"}
+MOST_WIPED = 1000
+_DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def judge(case: Case) -> Judgement:
@@ -28,8 +32,8 @@ def judge(case: Case) -> Judgement:
         document = canonical.loads(data, max_bytes=MAX_CONFIG)
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
-    if not isinstance(document, dict) or set(document) != FIELDS or document["schema"] != 1:
-        msg = f"A configuration of schema 1 has exactly these fields: {', '.join(sorted(FIELDS))}."
+    if not isinstance(document, dict) or set(document) - {"wipe"} != FIELDS or document["schema"] != 1:
+        msg = f"A configuration of schema 1 has exactly these fields, and may have wipe: {', '.join(sorted(FIELDS))}."
         raise RefusedBundleError(msg)
     anchors = document["anchors"]
     if not isinstance(anchors, list) or not 0 < len(anchors) <= MOST_ANCHORS:
@@ -39,8 +43,21 @@ def judge(case: Case) -> Judgement:
     if len(set(found)) != len(found):
         msg = "A root stands twice among the anchors."
         raise RefusedBundleError(msg)
-    facts = {"version": document["version"], "anchors": found, "flash": len(data)}
-    return Judgement(facts, [statement("anchors", "muster", f"{len(found)} self-signed roots in time")])
+    wiped = _wiped(document.get("wipe", []))
+    facts = {"version": document["version"], "anchors": found, "wipe": wiped, "flash": len(data)}
+    statements = [statement("anchors", "muster", f"{len(found)} self-signed roots in time")]
+    if wiped:
+        statements.append(statement("wipe", "muster", f"{len(wiped)} devices erase themselves"))
+    return Judgement(facts, statements)
+
+
+def _wiped(devices: object) -> list[str]:
+    """Return the devices that the configuration orders to erase themselves."""
+    named = devices if isinstance(devices, list) and len(devices) <= MOST_WIPED else [None]
+    if not all(isinstance(one, str) and _DEVICE.fullmatch(one) for one in named) or len(set(named)) != len(named):
+        msg = f"`wipe` lists at most {MOST_WIPED} public ids of devices, each once."
+        raise RefusedBundleError(msg)
+    return [str(one) for one in named]
 
 
 def _root(pem: object, at: int) -> str:

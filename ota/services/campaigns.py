@@ -3,9 +3,10 @@
 import hashlib
 import json
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from devices.models import HardwareModel
+from devices.models import Device, HardwareModel
 from ota.models import Bundle
 from pki import selectors as ground
 from pki.kernel import canonical
@@ -26,12 +27,15 @@ class Campaign:
     config: bytes
 
 
-def anchors(*, actor: Actor, drop: frozenset[str] = frozenset()) -> Campaign:
-    """Write the bundle that makes every device trust exactly the roots of this domain.
+def anchors(*, actor: Actor, drop: frozenset[str] = frozenset(), wipe: Sequence[Device] = ()) -> Campaign:
+    """Write the bundle that makes every device trust exactly the roots of this domain, or has some erase themselves.
+
+    Only officers order that, by their signatures: whoever takes the server can wipe no fleet.
 
     Args:
         actor: a security officer.
         drop: fingerprints of roots to leave out: of a tree that is no longer in use.
+        wipe: devices that shall erase keys, images and state; the bundle is for their hardware models only then.
 
     Raises:
         ConflictError: there is no root, or no hardware model to bring it to.
@@ -39,7 +43,8 @@ def anchors(*, actor: Actor, drop: frozenset[str] = frozenset()) -> Campaign:
     actor.require(Role.SECURITY_OFFICER)
     rows = [row for row in ground.authorities(actor.domain) if row.kind == Authority.Kind.ROOT]
     kept = [row for row in rows if row.fingerprint not in drop]
-    models = list(HardwareModel.objects.filter(domain__slug=actor.domain).order_by("name"))
+    rows_of = HardwareModel.objects.filter(domain__slug=actor.domain).order_by("name")
+    models = list(rows_of.filter(pk__in=[one.hardware_model_id for one in wipe]) if wipe else rows_of)
     if not kept or not models:
         msg = "An anchor campaign needs at least one root that stays, and one hardware model."
         raise ConflictError(msg)
@@ -47,7 +52,8 @@ def anchors(*, actor: Actor, drop: frozenset[str] = frozenset()) -> Campaign:
     counter = 1 + max((one.security_counter for one in before), default=0)
     version = f"{counter}.0.0"
     pems = [certificate_pem(bytes(row.der)) for row in kept]
-    config = canonical.dumps({"schema": 1, "version": version, "anchors": pems})
+    orders = {"wipe": [one.key for one in wipe]} if wipe else {}
+    config = canonical.dumps({"schema": 1, "version": version, "anchors": pems, **orders})
     return Campaign(_manifest(version, counter, config, models), config)
 
 

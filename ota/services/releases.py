@@ -176,6 +176,8 @@ def _entry(bundle: Bundle) -> documents.Entry:
     }
     if bundle.kind == Bundle.Kind.CONFIG:
         custom["anchors"] = bundle.facts["anchors"]
+        if bundle.facts.get("wipe"):
+            custom["wipe"] = bundle.facts["wipe"]
     return documents.Entry(bundle.target_path, image.size, image.sha256, custom)
 
 

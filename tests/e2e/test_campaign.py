@@ -39,10 +39,11 @@ class Campaign:
         self.manifest = json.loads((folder / "paper" / "bundle.json").read_text())
         self.config = json.loads((folder / "paper" / "config.json").read_text())
 
-    def upload(self, anchors, counter):
+    def upload(self, anchors, counter, **orders):
         """Upload a configuration with these roots for this board only."""
         version = f"{counter}.0.0"
-        data = json.dumps({"schema": 1, "version": version, "anchors": [one.read_text() for one in anchors]}).encode()
+        pems = [one.read_text() for one in anchors]
+        data = json.dumps({"schema": 1, "version": version, "anchors": pems, **orders}).encode()
         (self.folder / "config.json").write_bytes(data)
         file = {"path": "config.json", "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "role": "image"}
         hardware = [{name: self.model[name] for name in ("vendor_id", "class_id", "name")}]
@@ -95,3 +96,18 @@ def test_a_device_keeps_its_anchors_whatever_cacerts_says(story, tmp_path):
     before = config.trusted(campaign.agent.settings).read_bytes()
     campaign.agent.renew()  # reads cacerts
     assert config.trusted(campaign.agent.settings).read_bytes() == before
+
+
+def test_an_order_of_the_officers_erases_one_device_and_no_other(story, tmp_path):
+    campaign = Campaign(story, tmp_path, "campaign-erased")
+    key, disk = campaign.agent.public_id, campaign.agent.settings.folder
+    other = story.agent("campaign-kept", tmp_path / "other", BOARD)
+    rollout = campaign.roll_out(campaign.upload([story.anchor], 30, wipe=[key]))
+    eventually(lambda: campaign.operator.progress(rollout)["groups"].get("finished"))
+    assert campaign.agent.erased
+    assert list(disk.iterdir()) == []
+    other.step()
+    assert not other.erased
+    assert other.enrolled
+    story.rest.post(f"/devices/{key}/decommission", {"name": "campaign-erased"})
+    assert story.rest.get(f"/devices/{key}")["state"] == "retired"

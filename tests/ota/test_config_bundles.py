@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from pki.models import Authority
 from tests.factories.ground import person, system
 
 pytestmark = pytest.mark.django_db
+DEVICE = "0190b5a0-0000-7000-8000-000000000001"
 
 
 def upload(domain, made, config=None, **changes):
@@ -66,6 +68,10 @@ def test_only_a_security_officer_writes_one_and_a_domain_without_roots_has_none(
         (lambda config, _other: config | {"anchors": [7]}, "no self-signed root"),
         (lambda config, other: config | {"anchors": [other]}, "never believe this server again"),
         (lambda config, _other: config | {"version": "7.0.0"}, "version"),
+        (lambda config, _other: config | {"wipe": ["everybody"]}, "public ids"),
+        (lambda config, _other: config | {"wipe": "all"}, "public ids"),
+        (lambda config, _other: config | {"wipe": [DEVICE, DEVICE]}, "each once"),
+        (lambda config, _other: config | {"wipe": [str(uuid.uuid4()) for _ in range(1001)]}, "at most 1000"),
     ],
 )
 def test_what_no_device_should_get_is_refused_at_upload(domain, campaign, other_root, change, said):
@@ -89,3 +95,12 @@ def test_the_slot_of_configurations_is_for_nothing_else(domain, campaign, worksh
     data = workshop.image()
     with pytest.raises(ManifestError, match="component config"):
         workshop.upload(data, workshop.manifest(data, component="config"))
+
+
+def test_the_officers_see_whom_they_erase(published, enrol):
+    one = enrol("old-1").device
+    made = campaigns.anchors(actor=system(published.domain), wipe=[one])
+    assert json.loads(made.config)["wipe"] == [one.key]
+    release = published.release(upload(published.domain, made))
+    _, document = metadata.read_prepared(published.prepared(release))
+    assert any("ERASES" in line and one.key in line for line in metadata.describe(document))

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from devices import selectors as devices
 from devices.services import rollover
 from fleet.management.acts import actor, signer
 from ota.services import campaigns
@@ -37,6 +38,7 @@ class Command(BaseCommand):
             act.add_argument("key_id", help="as `show` lists it")
         campaign = acts.add_parser("campaign", help="write the bundle that makes devices trust this domain's roots")
         campaign.add_argument("--out", type=Path, required=True, help="folder for bundle.json and config.json")
+        campaign.add_argument("--wipe", action="append", default=[], help="name of a device that shall erase itself")
         campaign.add_argument("--drop", action="append", default=[], help="fingerprint of a root to trust no more")
         acts.add_parser("show", help="list the CA certificates")
 
@@ -71,7 +73,8 @@ class Command(BaseCommand):
 
 
 def _campaign(who: Actor, options: dict[str, Any]) -> str:
-    made = campaigns.anchors(actor=who, drop=frozenset(options["drop"]))
+    wiped = [devices.device_by_name(who.domain, name) for name in options["wipe"]]
+    made = campaigns.anchors(actor=who, drop=frozenset(options["drop"]), wipe=wiped)
     folder = options["out"]
     folder.mkdir(parents=True, exist_ok=True)
     files.write_public(folder / "bundle.json", made.manifest)
