@@ -146,7 +146,7 @@ class Command(BaseCommand):
         model = story.roll_out(rest, story.MODEL, published["model"], soak_s=2)
         with voice.step("the model is rolled out in waves", "curl … /api/v1/rollouts"):
             story.watch(rest, processes, model, voice)
-        firmware = story.roll_out(rest, story.FIRMWARE, published["new"], soak_s=52)
+        firmware = story.roll_out(rest, story.FIRMWARE, published["new"], soak_s=60)
         with voice.step("the firmware is rolled out: a tampered image is refused, a drifting device is sent back"):
             story.watch(rest, processes, firmware, voice)
             story.settle(rest, processes, voice)
