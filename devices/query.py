@@ -1,7 +1,7 @@
-"""One language for sets of devices: the URL of a list, a saved view, a group, the target of a rollout.
+"""One language for sets of devices, such as the URL of a list.
 
     hardware = vib-node and (site = "Hall 3" or tag in (pilot, canary)) and not quarantined
-    runs.app < 2.0.0 and state = active            name ~ cam
+    runs.app = 2.0.0 and state = active            name ~ cam
 
 Words may stand without quotes where they hold no spaces and no signs of the language. Everything is bounded, names of
 fields are a fixed list, and values travel to the database as parameters only.
@@ -10,6 +10,7 @@ fields are a fixed list, and values travel to the database as parameters only.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 
 from django.db.models import Q
 
@@ -49,10 +50,11 @@ def _state(value: str) -> str:
 
 
 def _day(value: str) -> str:
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError as error:
         msg = f"{value[:40]!r} is no day; write it as 2026-05-31."
-        raise InvalidError(msg)
-    return value
+        raise InvalidError(msg) from error
 
 
 TEXT, EXACT, DAYS = frozenset({"=", "!=", "~", "in"}), frozenset({"=", "!=", "in"}), frozenset({"<", "<=", ">", ">="})
@@ -78,6 +80,9 @@ def parse(text: str) -> Q:
     if len(text) > LONGEST:
         msg = f"The query has {len(text)} characters; at most {LONGEST} are read."
         raise InvalidError(msg)
+    if "\0" in text:
+        msg = "The query holds a NUL, which no text has."
+        raise InvalidError(msg)
     if not text.strip():
         return Q()
     return _Reader(list(_tokens(text))).whole()
@@ -101,6 +106,7 @@ class _Reader:
         self._tokens, self._at, self._tests, self._depth = tokens, 0, 0, 0
 
     def whole(self) -> Q:
+        """Return the condition of all tokens."""
         found = self._any()
         if self._next:
             msg = f"`and` or `or` is missing before {self._next[:40]!r}."

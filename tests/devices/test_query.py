@@ -83,6 +83,8 @@ def test_it_finds_what_it_says(fleet, text, names):
         ("name < a", "one of"),
         ("state = asleep", "A state is one of"),
         ("enrolled > yesterday", "is no day"),
+        ("enrolled > 2026-13-45", "is no day"),
+        ('name = "a\0b"', "a NUL"),
         ("tag = UPPER", "is no tag"),
         ('tag = "a\\"%"', "is no tag"),
         ("name in (a, b", "is missing"),
