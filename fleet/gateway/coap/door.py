@@ -24,7 +24,6 @@ from pki.kernel.errors import InvalidError
 DIALECTS = ((native.dialect, codec.refusal), (coaps.dialect, coaps.render))
 #: no message of a device is larger, in blocks or whole
 MAX_BODY = codec.MAX_BODY
-BLOCK = 1024
 WELL_KNOWN = (".well-known", "core")
 LINKS = ",".join(
     [
@@ -111,10 +110,7 @@ def _peer(remote: Any) -> Peer:
 def _answered(message: Message, asked: Request, reply: Reply) -> Message:
     if reply.file is not None:
         return _block(message, reply.file)
-    made = mapping.response(asked, reply)
-    if reply.content_type == "application/link-format":
-        made.opt.content_format = 40
-    return made
+    return mapping.response(asked, reply)
 
 
 def _links(asked: Request) -> str:

@@ -172,10 +172,6 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
                 del table[remote.address]
         self._message_interface._received_exception(remote, error.LibraryShutdown(why))  # noqa: SLF001  because it is how a socket tells aiocoap
 
-    def remotes(self) -> list[Remote]:
-        """Return every association that is open."""
-        return list(self._open.values())
-
     async def shutdown(self) -> None:
         """Say good-bye to everybody."""
         for remote in [*self._open.values(), *self._shaking.values()]:

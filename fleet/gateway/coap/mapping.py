@@ -10,6 +10,7 @@ METHODS = {codes.GET: "GET", codes.POST: "POST", codes.PUT: "PUT"}
 #: content format -> media type (IANA's registry; EST's from RFC 9148)
 FORMATS = {
     0: "text/plain; charset=utf-8",
+    40: "application/link-format",
     42: "application/octet-stream",
     50: "application/json",
     60: "application/cbor",

@@ -12,13 +12,12 @@ from fleet.gateway.est.dialect import CERTS_ONLY, PLAIN, ROOT
 from fleet.gateway.est.operations import Issued, Place
 from fleet.gateway.protocol import Outcome, Reply, Request
 from pki.kernel import cbor
-from pki.kernel.errors import DomainError, InvalidError
+from pki.kernel.errors import DomainError
 
 METHODS = {"crts": "GET", "att": "GET", "sen": "POST", "sren": "POST", "skg": "POST", "skc": "POST"}
 PKIX_CERT, MULTIPART, CSR_ATTRS = "application/pkix-cert", "application/multipart-core", "application/csrattrs"
 #: content formats inside a multipart-core answer (RFC 9148, 4.8)
 PKCS8_FORMAT, CERTS_ONLY_FORMAT, PKIX_CERT_FORMAT = 284, 281, 287
-MAX_CSR = 8192
 
 
 def dialect(request: Request) -> Reply | None:
@@ -34,8 +33,8 @@ def dialect(request: Request) -> Reply | None:
     return {
         "crts": lambda: Reply(Outcome.OK, operations.cacerts(place), CERTS_ONLY),
         "att": lambda: Reply(Outcome.OK, operations.csrattrs(place), CSR_ATTRS),
-        "sen": lambda: _certificate(request, operations.enrol(place, request.peer, "", _csr(request))),
-        "sren": lambda: _certificate(request, operations.reenrol(place, request, _csr(request))),
+        "sen": lambda: _certificate(request, operations.enrol(place, request.peer, "", request.payload)),
+        "sren": lambda: _certificate(request, operations.reenrol(place, request, request.payload)),
         "skg": lambda: _key(request, place, bare=False),
         "skc": lambda: _key(request, place, bare=True),
     }[operation]()
@@ -56,7 +55,7 @@ def _certificate(request: Request, issued: Issued) -> Reply:
 
 
 def _key(request: Request, place: Place, *, bare: bool) -> Reply:
-    issued = operations.keygen(place, request.peer, "", _csr(request))
+    issued = operations.keygen(place, request.peer, "", request.payload)
     second = (PKIX_CERT_FORMAT, _bare(issued)) if bare else (CERTS_ONLY_FORMAT, issued.certificates)
     body = cbor.dumps([PKCS8_FORMAT, issued.key, *second])
     return Reply(Outcome.OK, body, MULTIPART, device_id=issued.device_id, routine=False)
@@ -65,10 +64,3 @@ def _key(request: Request, place: Place, *, bare: bool) -> Reply:
 def _bare(issued: Issued) -> bytes:
     leaf = pkcs7.load_der_pkcs7_certificates(issued.certificates)[0]
     return leaf.public_bytes(Encoding.DER)
-
-
-def _csr(request: Request) -> bytes:
-    if not 0 < len(request.payload) <= MAX_CSR:
-        msg = f"Send a PKCS#10 request in DER of at most {MAX_CSR} bytes (content format 286)."
-        raise InvalidError(msg)
-    return request.payload

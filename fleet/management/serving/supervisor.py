@@ -136,17 +136,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         UnavailableError: the port is taken or not allowed.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        msg = f"Port {port} on {host} cannot be used: {error.strerror}. Choose another one in fleet.env."
-        raise UnavailableError(msg) from error
+    listener = _bound(host, port, socket.SOCK_STREAM)
     listener.listen(2048)
-    listener.set_inheritable(True)
     return listener
 
 
@@ -156,17 +147,25 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         UnavailableError: the port is taken or not allowed.
     """
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        msg = f"UDP port {port} on {host} cannot be used: {error.strerror}. Choose another one in fleet.env."
-        raise UnavailableError(msg) from error
+    bound = _bound(host, port, socket.SOCK_DGRAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     bound.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
-    bound.set_inheritable(True)
     return bound
+
+
+def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    if kind is socket.SOCK_STREAM:  # with datagrams, a second server would silently take half of them
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        name = "UDP port" if kind is socket.SOCK_DGRAM else "Port"
+        msg = f"{name} {port} on {host} cannot be used: {error.strerror}. Choose another one in fleet.env."
+        raise UnavailableError(msg) from error
+    made.set_inheritable(True)
+    return made
 
 
 def signer_running(folder: Path) -> Callable[[], None]:

@@ -36,10 +36,8 @@ def add_anchors(context: ssl.SSLContext, slugs: list[str]) -> None:
 
     A chain opens nothing by itself: the door asks for each request which anchor vouches for what.
     """
-    own = [anchor for slug in slugs for anchor in selectors.anchors(slug)]
-    vendors = [x509.load_der_x509_certificate(der) for slug in slugs for der in devices.vendor_anchors(slug)]
-    if own or vendors:
-        context.load_verify_locations(cadata="".join(_pem(anchor) for anchor in (*own, *vendors)))
+    if anchors := client_anchors(slugs):
+        context.load_verify_locations(cadata="".join(map(ssl.DER_cert_to_PEM_cert, anchors)))
 
 
 def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
@@ -51,8 +49,7 @@ def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
 
     def refresh() -> None:
         slugs = [domain.slug for domain in selectors.domains()]
-        ders = {_der(anchor) for slug in slugs for anchor in selectors.anchors(slug)}
-        ders |= {der for slug in slugs for der in devices.vendor_anchors(slug)}
+        ders = set(client_anchors(slugs))
         if not ders <= known:
             add_anchors(context, slugs)
             known.update(ders)
