@@ -10,7 +10,7 @@ PYTEST ?= $(V)/python -m pytest
 # Two worker processes: tests wait for real servers more than they compute.
 WORKERS ?= 2
 
-.PHONY: demo check test judge peers bench lock
+.PHONY: demo check test judge peers bench-peers bench lock
 
 demo: .venv/.runtime  ## the main job, end to end, on loopback; HEADLESS=1 checks the end state and exits; SEED, DEVICES, DIR, SUMMARY
 	@$(V)/python manage.py quickstart --seed $(SEED) --devices $(DEVICES) $(if $(HEADLESS),--headless) $(if $(DIR),--dir $(DIR)) $(if $(SUMMARY),--summary $(SUMMARY))
@@ -37,6 +37,9 @@ judge: .venv/.dev  ## the long forms with full counts; results under docs/refere
 
 peers:  ## the real programs that tests run against (Debian packages)
 	@bash tests/peers/install.sh
+
+bench-peers:  ## what `make bench NAME=doors` compares with, beside the peers
+	@bash tests/peers/install-bench.sh
 
 bench: .venv/.dev  ## NAME=… [JSON=file]
 	$(V)/python manage.py bench $(NAME) $(if $(JSON),--json $(JSON))

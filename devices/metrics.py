@@ -53,6 +53,11 @@ def schema(document: object) -> dict[str, str]:
     return dict(document)
 
 
+def effective(given: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the schema that holds: an empty one stands for the usual metrics."""
+    return given or USUAL
+
+
 def check(given: Mapping[str, Any], names: Iterable[str]) -> None:
     """Refuse metrics that a schema does not let through; an empty schema stands for the usual metrics.
 
@@ -60,7 +65,7 @@ def check(given: Mapping[str, Any], names: Iterable[str]) -> None:
         DeniedError: a metric must not leave the device.
         InvalidError: a metric is on no list.
     """
-    known = given or USUAL
+    known = effective(given)
     kept = sorted(name for name in names if known.get(name) == ON_DEVICE_ONLY)
     if kept:
         msg = f"{', '.join(kept)[:200]} must not leave the device; nothing of the batch was stored."

@@ -14,7 +14,7 @@ from datetime import date
 
 from django.db.models import Q
 
-from devices.models import Device
+from devices.models import Device, GroupMember
 from devices.names import TAG
 from pki.kernel.errors import InvalidError
 
@@ -67,6 +67,7 @@ FIELDS = {
     "state": Field("state", EXACT, _state),
     "gateway": Field("parent__name", TEXT),
     "enrolled": Field("enrolled_at__date", DAYS, _day),
+    "group": Field("memberships", EXACT),
     "tag": Field("tags", EXACT),
 }
 
@@ -179,7 +180,9 @@ class _Reader:
             msg = f"After {name} stands one of: {' '.join(sorted(field.operators))}."
             raise InvalidError(msg)
         values = [field.check(value) for value in (self._values() if operator == "in" else [self._value()])]
-        if name == "tag":
+        if name == "group":
+            found = Q(pk__in=GroupMember.objects.filter(group__name__in=values).values("device_id"))
+        elif name == "tag":
             found = _tagged(values)
         elif operator == "~":
             found = Q(**{f"{field.path}__icontains": values[0]})

@@ -7,24 +7,31 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 
 from devices import query
 from devices.models import (
     Device,
+    DeviceLog,
     EnrolmentRequest,
     EnrolmentToken,
+    Group,
+    GroupMember,
     HardwareIdentity,
     HardwareModel,
     Incident,
     PreRegistration,
     Presence,
     Sample,
+    Series,
     Twin,
     VendorAnchor,
 )
+from devices.series import DAY_MS, unpacked
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError, NotFoundError
+from pki.models import Certificate
+from pki.services.certificates import Standing, standing
 
 LATE, OVERDUE = 1.5, 3
 _Row = TypeVar("_Row", bound=Model)
@@ -77,6 +84,7 @@ class Filter:
     quarantined: str = ""
     presence: str = ""
     query: str = ""
+    group: str = ""
 
     def apply(self, domain: str) -> QuerySet[Device]:
         """Return the devices of a domain that match."""
@@ -91,6 +99,8 @@ class Filter:
             rows = rows.filter(quarantined_at__isnull=self.quarantined != "yes")
         if self.query:
             rows = rows.filter(query.parse(self.query))
+        if self.group:
+            rows = rows.filter(members_of(group_by_name(domain, self.group)))
         if self.presence:
             rows = rows.filter(id__in=[key for key, word in presences(rows).items() if word == self.presence])
         return rows
@@ -185,11 +195,102 @@ def samples(device: Device, metric: str, ticks: int) -> list[tuple[int, float]]:
     return list(rows.order_by("tick").values_list("tick", "value"))
 
 
+def series(device: Device, metric: str, since_ms: int, until_ms: int, most: int) -> list[tuple[int, float]]:
+    """Return the values of a metric that a device sent as series: (unix milliseconds, value), oldest first.
+
+    Args:
+        device: whose.
+        metric: its name.
+        since_ms: from here on.
+        until_ms: up to but not including.
+        most: values at most; the newest are left out.
+    """
+    rows = Series.objects.filter(device_id=device.pk, metric=metric, start__lt=until_ms, start__gte=since_ms - DAY_MS)
+    found: list[tuple[int, float]] = []
+    for start, step, values in rows.order_by("start", "id").values_list("start", "step_ms", "values").iterator():
+        found += [one for one in unpacked(start, step, bytes(values)) if since_ms <= one[0] < until_ms]
+        if len(found) >= most:
+            break
+    return sorted(found)[:most]
+
+
+def groups(domain: str) -> QuerySet[Group]:
+    """Return the groups of a domain by name."""
+    return Group.objects.filter(domain__slug=domain).order_by("name", "id")
+
+
+def group(domain: str, public_id: str | UUID) -> Group:
+    """Return a group by its public id.
+
+    Raises:
+        NotFoundError: there is none in this domain.
+    """
+    return _one(groups(domain).filter(public_id=_uuid(public_id)), "group")
+
+
+def group_by_name(domain: str, name: str) -> Group:
+    """Return a group by its name.
+
+    Raises:
+        NotFoundError: there is none in this domain.
+    """
+    return _one(groups(domain).filter(name=name), "group")
+
+
+def members_of(group: Group) -> Q:
+    """Return the condition that a device belongs to a group now."""
+    if group.query:
+        return query.parse(group.query)
+    return Q(pk__in=GroupMember.objects.filter(group=group).values("device_id"))
+
+
+def devices_by_names(domain: str, names: Iterable[str]) -> list[Device]:
+    """Return the devices with these names.
+
+    Raises:
+        NotFoundError: one of them does not exist; the sentence says which.
+    """
+    wanted = list(dict.fromkeys(names))
+    found = {one.name: one for one in devices(domain).filter(name__in=wanted)}
+    if missing := [name for name in wanted if name not in found]:
+        msg = f"There is no device {missing[0][:100]!r}; nothing was changed."
+        raise NotFoundError(msg)
+    return [found[name] for name in wanted]
+
+
+def logs(device: Device) -> QuerySet[DeviceLog]:
+    """Return the logs that a device has sent, newest first."""
+    return DeviceLog.objects.filter(device_id=device.pk).order_by("-id")
+
+
 def metric_names(device: Device, ticks: int) -> list[str]:
     """Return the metrics that a device has samples of in the last ``ticks`` ticks, by name."""
     since = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks
     rows = Sample.objects.filter(device_id=device.pk, tick__gte=since)
     return sorted(rows.values_list("metric", flat=True).distinct())
+
+
+def barred(fingerprints: Iterable[str]) -> set[str]:
+    """Return which of these device certificates may not stay connected: revoked, over, or of a device out of service.
+
+    One that has expired within its grace may stay: the door lets it renew and nothing else. What this server did not
+    issue to a device may stay as well: it opens first enrolment only, and each request decides.
+    """
+    found = set()
+    wanted = list(fingerprints)
+    for start in range(0, len(wanted), 500):
+        rows = Certificate.objects.select_related("authority", "domain").filter(
+            fingerprint__in=wanted[start : start + 500], profile=Certificate.Profile.DEVICE
+        )
+        held = list(rows)
+        active = Device.objects.filter(public_id__in=[one.subject_key for one in held], state=Device.State.ACTIVE)
+        serving = {(one.key, one.domain_id) for one in active.only("public_id", "domain_id")}
+        now = clock.now()
+        for one in held:
+            over = standing(one, now) in {Standing.REVOKED, Standing.EXPIRED}
+            if over or (one.subject_key, one.domain_id) not in serving:
+                found.add(one.fingerprint)
+    return found
 
 
 def _presence(seen: datetime | None, now: datetime) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db.models import Model
 
-TELEMETRY = frozenset({"presence", "sample", "batchseen", "observation", "driftstate"})
+TELEMETRY = frozenset({"presence", "sample", "series", "batchseen", "observation", "driftstate", "devicelog"})
 
 
 class TelemetryRouter:

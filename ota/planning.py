@@ -12,6 +12,19 @@ MOST_WAVES = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When a rollout goes on and when it stops, in permille.
+
+    Args:
+        success_permille: of a wave's devices, before the next one opens.
+        error_permille: of all devices: the failures that are borne.
+    """
+
+    success_permille: int = 900
+    error_permille: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class WavePlan:
     """One wave as it was asked for: ``count`` devices, or a cumulative ``share`` in permille.
 

@@ -1,5 +1,6 @@
 """Tables of the devices floor: the registry, and the telemetry database."""
 
+from devices.models.groups import Group, GroupMember
 from devices.models.identity import (
     DeviceTransfer,
     EnrolmentRequest,
@@ -11,15 +12,18 @@ from devices.models.identity import (
 )
 from devices.models.incidents import Incident
 from devices.models.registry import Device, EnrolmentToken, HardwareModel, Twin
-from devices.models.telemetry import BatchSeen, DriftState, Observation, Presence, Sample
+from devices.models.telemetry import BatchSeen, DeviceLog, DriftState, Observation, Presence, Sample, Series
 
 __all__ = [
     "BatchSeen",
     "Device",
+    "DeviceLog",
     "DeviceTransfer",
     "DriftState",
     "EnrolmentRequest",
     "EnrolmentToken",
+    "Group",
+    "GroupMember",
     "HardwareIdentity",
     "HardwareModel",
     "Incident",
@@ -27,6 +31,7 @@ __all__ = [
     "PreRegistration",
     "Presence",
     "Sample",
+    "Series",
     "SwitchOverride",
     "TpmChallenge",
     "Twin",

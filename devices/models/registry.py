@@ -91,11 +91,17 @@ class Device(models.Model):
 
 
 class Twin(models.Model):
-    """What a device shall be (desired) and says it is (reported), each with its own version."""
+    """What a device shall be (desired) and says it is (reported), each with its own version.
+
+    ``desired`` holds ``components``, which rollouts write, and ``config``, which operators write; ``config_version`` is
+    the version of that part, ``config_fetched`` the one that the device has fetched.
+    """
 
     device = models.OneToOneField(Device, models.CASCADE, related_name="twin")
     desired = models.JSONField(default=dict)
     desired_version = models.BigIntegerField(default=0)
+    config_version = models.BigIntegerField(default=0)
+    config_fetched = models.BigIntegerField(default=0)
     reported = models.JSONField(default=dict)
     reported_version = models.BigIntegerField(default=0)
     report_sequence = models.BigIntegerField(default=0)

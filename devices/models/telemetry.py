@@ -48,6 +48,38 @@ class Observation(models.Model):
         return f"{self.device_id} {self.key}"
 
 
+class DeviceLog(models.Model):
+    """The end of a device's log, as it sent it after a failure or on request; redacted, the newest few only."""
+
+    device_id = models.BigIntegerField(db_index=True)
+    at = models.DateTimeField()
+    reason = models.CharField(max_length=7)
+    text = models.TextField()
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.reason}"
+
+
+class Series(models.Model):
+    """Values of one metric of one device at even steps, as one batch brought them: little-endian doubles.
+
+    ``day`` is the day of the first value since 1970: what expires goes by whole days.
+    """
+
+    device_id = models.BigIntegerField()
+    metric = models.CharField(max_length=40)
+    day = models.IntegerField()
+    start = models.BigIntegerField()
+    step_ms = models.IntegerField()
+    values = models.BinaryField()
+
+    class Meta:
+        indexes = [models.Index(fields=["device_id", "metric", "start"]), models.Index(fields=["day"])]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.metric} from {self.start}"
+
+
 class BatchSeen(models.Model):
     """The last telemetry batch of a device, so that a retry counts once."""
 

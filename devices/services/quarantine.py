@@ -6,7 +6,7 @@ from devices.models import Device
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError
-from pki.services import ledger
+from pki.services import changes, ledger
 
 
 def impose(*, actor: Actor, device: Device, reason: str) -> Device:
@@ -22,6 +22,7 @@ def impose(*, actor: Actor, device: Device, reason: str) -> Device:
         locked.quarantined_at = clock.now()
         locked.quarantine_reason = reason[:300]
         locked.save(update_fields=["quarantined_at", "quarantine_reason"])
+        changes.note(locked.key)
         detail = {"reason": locked.quarantine_reason}
         ledger.record(actor=actor, action="device.quarantined", thing=("device", locked.key), detail=detail)
     return locked
@@ -37,6 +38,7 @@ def release(*, actor: Actor, device: Device, reason: str) -> Device:
         locked.quarantined_at = None
         locked.quarantine_reason = ""
         locked.save(update_fields=["quarantined_at", "quarantine_reason"])
+        changes.note(locked.key)
         detail = {"reason": reason[:300]}
         ledger.record(actor=actor, action="device.released", thing=("device", locked.key), detail=detail)
     return locked

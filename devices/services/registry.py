@@ -6,18 +6,20 @@ from devices.errors import LifecycleError
 from devices.models import (
     BatchSeen,
     Device,
+    DeviceLog,
     EnrolmentToken,
     Observation,
     PreRegistration,
     Presence,
     Sample,
+    Series,
     Twin,
 )
 from devices.names import MOST_TAGS, TAG
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError
 from pki.selectors import certificates_of
-from pki.services import certificates, ledger
+from pki.services import certificates, changes, ledger
 
 State = Device.State
 #: gateways behind gateways
@@ -149,7 +151,7 @@ def decommission(*, actor: Actor, device: Device) -> Device:
         device.owner, device.site, device.tags, device.salt = "", "", [], b""
         device.quarantine_reason = "erased" if device.quarantined else ""
         device.save()
-    for table in (Sample, BatchSeen, Observation, Presence):
+    for table in (Sample, Series, BatchSeen, Observation, Presence, DeviceLog):
         table.objects.filter(device_id=device.pk).delete()
     return device
 
@@ -171,5 +173,6 @@ def _step(act: str, actor: Actor, device: Device) -> Device:
             raise LifecycleError(msg)
         locked.state = target
         locked.save(update_fields=["state"])
+        changes.note(locked.key)
         ledger.record(actor=actor, action=f"device.{act}", thing=("device", locked.key))
     return locked

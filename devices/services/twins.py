@@ -6,8 +6,10 @@ from django.db import transaction
 
 from devices.errors import ReplayError
 from devices.models import Device, Twin
-from pki.kernel import clock, monotone
+from pki.kernel import clock, configuration, monotone
 from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import PreconditionError, UnconditionalError
+from pki.services import changes, ledger
 
 
 def report(
@@ -55,3 +57,105 @@ def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, Any]
         twin.desired_version = monotone.next_after(twin.desired_version, clock.unix())
         twin.save()
     return twin
+
+
+def desire_config(*, actor: Actor, device: Device, patch: dict[str, Any], seen: int) -> Twin:
+    """Change the configuration that a device shall have, by JSON Merge Patch (RFC 7396).
+
+    Args:
+        actor: an operator.
+        device: of the actor's domain.
+        patch: null takes a name away.
+        seen: version of the configuration that the caller has read.
+
+    Raises:
+        InvalidError: too large, or it names what only a signed ``config`` bundle may change.
+        PreconditionError: somebody has changed it meanwhile.
+    """
+    actor.require(Role.OPERATOR)
+    with transaction.atomic():
+        twin = Twin.objects.select_for_update().get(device=device, device__domain__slug=actor.domain)
+        _demand_seen("d", twin.config_version, seen)
+        config = configuration.merged(twin.desired.get("config", {}), patch)
+        configuration.check(config)
+        twin.desired = {**twin.desired, "config": config}
+        twin.config_version = monotone.next_after(twin.config_version, clock.unix())
+        twin.desired_version = monotone.next_after(twin.desired_version, clock.unix())
+        twin.save(update_fields=["desired", "config_version", "desired_version"])
+        changes.note(device.key)
+        detail = {"names": sorted(patch)[:20], "version": twin.config_version}
+        ledger.record(actor=actor, action="twin.config", thing=("device", device.key), detail=detail)
+    return twin
+
+
+def fetched(*, actor: Actor, device: Device, version: int) -> None:
+    """Note which configuration a device has fetched; nothing is written when it had it already."""
+    actor.require_device(device.key)
+    if device.twin.config_fetched < version:
+        Twin.objects.filter(device=device, config_fetched__lt=version).update(config_fetched=version)
+        changes.note(device.key)
+
+
+def reported_config(*, actor: Actor, device: Device, config: dict[str, Any], seen: int) -> Twin:
+    """Take the configuration that a device says it has.
+
+    Raises:
+        InvalidError: too large or too deep.
+        PreconditionError: the device has not seen its own newest report: an older copy of it speaks.
+    """
+    actor.require_device(device.key)
+    configuration.check(config)
+    with transaction.atomic():
+        twin = Twin.objects.select_for_update().get(device=device)
+        _demand_seen("r", twin.reported_version, seen)
+        twin.reported = {**twin.reported, "config": config}
+        twin.reported_version = monotone.next_after(twin.reported_version, clock.unix())
+        twin.reported_at = clock.now()
+        twin.save(update_fields=["reported", "reported_version", "reported_at"])
+    return twin
+
+
+def tag(section: str, version: int) -> str:
+    """Return the entity tag of a section: its letter and version."""
+    return f'"{section}{version}"'
+
+
+def tags(field: str) -> set[str]:
+    """Return the entity tags of an If-Match or If-None-Match field."""
+    return {one.strip().removeprefix("W/") for one in field.split(",") if one.strip()}
+
+
+def seen_version(section: str, if_match: str) -> int:
+    """Return the version that an If-Match field names.
+
+    Raises:
+        UnconditionalError: there is no such field; a write names the version that it saw.
+        PreconditionError: it names no version of this section.
+    """
+    found = tags(if_match)
+    if not found:
+        msg = f'Name the version that you have seen: If-Match: "{section}N", as the ETag of your last read says it.'
+        raise UnconditionalError(msg)
+    numbers = [one[2:-1] for one in found if one.startswith(f'"{section}') and one[2:-1].isdecimal()]
+    return int(numbers[0][:19]) if numbers else -1
+
+
+def _demand_seen(section: str, version: int, seen: int) -> None:
+    if version != seen:
+        msg = "It was changed since you read it; read it again and decide anew."
+        raise PreconditionError(msg, tag=tag(section, version))
+
+
+def delta(twin: Twin) -> dict[str, Any]:
+    """Return where desired and reported differ: component or configuration name -> {want, have}. Pure."""
+    found: dict[str, Any] = {}
+    running = twin.reported.get("components", {})
+    for name, wish in twin.desired.get("components", {}).items():
+        have = running.get(name, {})
+        if wish.get("version") != have.get("version"):
+            found[f"components.{name}"] = {"want": wish.get("version"), "have": have.get("version")}
+    has = twin.reported.get("config", {})
+    for name, value in twin.desired.get("config", {}).items():
+        if has.get(name) != value:
+            found[f"config.{name}"] = {"want": value, "have": has.get(name)}
+    return found

@@ -10,6 +10,9 @@ from pathlib import Path
 from fleet.agent.agent import Agent
 from fleet.agent.state import Settings
 
+#: exit status by which the agent asks its supervisor to start it again (EX_TEMPFAIL)
+RESTART = 75
+
 
 def main() -> int:
     """Poll until stopped."""
@@ -42,6 +45,8 @@ def main() -> int:
         signal.signal(number, lambda *_: stopped.set())
     while not stopped.is_set():
         wait = agent.step()
+        if agent.restart_wanted:
+            return RESTART
         if given.once:
             return 0
         stopped.wait(wait)

@@ -1,5 +1,6 @@
 """The agent: enrol, poll, verify, install, test, confirm, report; driven by ``step``, it never waits."""
 
+import http
 import json
 import logging
 import random
@@ -13,13 +14,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from fleet.agent import config, downloads, est, selftest
+from fleet.agent.commands import Commands, Ring
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.key import DeviceKey
 from fleet.agent.slots import Image, Slots
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
 from fleet.agent.trust import Assignment, Trust
-from pki.kernel import cbor, clock
+from pki.kernel import cbor, clock, configuration
 from pki.kernel.errors import InvalidError
 
 CBOR = {"Content-Type": "application/cbor"}
@@ -27,16 +29,30 @@ LEAST_WAIT, MOST_WAIT = 1.0, 300.0
 #: no server may send a device to sleep for longer than a day
 MOST_PAUSE = 86_400.0
 MAX_POLL = 4096
+MOST_LOG = 30 * 1024
+#: the log of all devices of this process; a real device is alone in it
+RING = Ring()
 _logger = logging.getLogger("muster.agent")
+_logger.addHandler(RING)
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a server says to a poll: an action, seconds until the next poll, whether to renew the certificate."""
+    """What a server says to a poll.
+
+    Args:
+        update: id of an action that waits.
+        pause: seconds until the next poll.
+        renew: get a new certificate.
+        command: a command waits.
+        twin: a configuration waits.
+    """
 
     update: int | None
     pause: float
     renew: bool
+    command: bool
+    twin: bool
 
 
 class Agent:
@@ -54,6 +70,14 @@ class Agent:
         self._chain = settings.folder / "chain.pem"
         self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
         self._failures = 0
+        self.restart_wanted = False
+        acts = {
+            "reboot": self._restart,
+            "identify": self._identify,
+            "collect-log": lambda: self.send_log("command"),
+            "run-self-test": self._self_test,
+        }
+        self._commands = Commands(self.state, acts)
         self._last_batch = 0
         self._transport: Transport | None = None
         self.erased = False
@@ -117,6 +141,10 @@ class Agent:
             said = self._poll()
             if said.renew:
                 self.renew()
+            if said.command:
+                self.obey()
+            if said.twin:
+                self.sync()
             if said.update is not None:
                 self.update(said.update)
             self._failures = 0
@@ -132,11 +160,12 @@ class Agent:
         Raises:
             TransportError: the answer makes no sense; that is no reason for a device to stop.
         """
-        answer = self._line().call("POST", "/v1/poll", cbor2.dumps({}), CBOR)
+        answer = self._line().call("GET", "/v1/poll")
         try:
             body: Any = cbor.loads(answer.body, max_bytes=MAX_POLL)
             offered = int(body["update"]) if "update" in body else None
-            return Said(offered, min(max(float(body["next"]), 0.0), MOST_PAUSE), body.get("renew") is True)
+            pause = min(max(float(body["next"]), 0.0), MOST_PAUSE)
+            return Said(offered, pause, body.get("renew") is True, body.get("command") is True, "twin" in body)
         except (InvalidError, KeyError, TypeError, ValueError, OverflowError) as error:
             msg = f"the answer to a poll is malformed: {error}"
             raise TransportError(msg) from error
@@ -156,6 +185,43 @@ class Agent:
             _logger.warning("refused", extra={"device": self.settings.name, "cause": str(error)})
             self.state.put(refused_action=action, refused_reason=str(error))
             self.report(action, "refused", str(error))
+
+    def obey(self) -> None:
+        """Do what the director has signed, once each, and answer."""
+        for command in Trust(self.settings, self.state, self._line()).commands(self.public_id):
+            state, result = self._commands.obey(command)
+            body = cbor2.dumps({"state": state, "result": result})
+            try:
+                self._line().call("POST", f"/v1/command/{command['id']}", body, CBOR)
+            except AnswerError as error:  # it was canceled or is over meanwhile
+                _logger.info("an answer was not wanted", extra={"device": self.settings.name, "cause": str(error)})
+
+    def sync(self) -> None:
+        """Fetch the configuration that this device shall have, keep it, and say which one it has."""
+        body: Any = cbor.loads(self._line().call("GET", "/v1/twin").body, max_bytes=configuration.MOST_BYTES * 4)
+        try:
+            configuration.check(body["config"])
+        except (InvalidError, KeyError, TypeError) as error:
+            _logger.warning("configuration refused", extra={"device": self.settings.name, "cause": str(error)})
+            return
+        self.state.put(config=body["config"])
+        tag = self.state.get("reported_tag", '"r0"')
+        for _ in range(2):
+            headers = {**CBOR, "If-Match": tag}
+            try:
+                answer = self._line().call("PUT", "/v1/twin", cbor2.dumps({"config": body["config"]}), headers)
+            except AnswerError as error:
+                if error.status != http.HTTPStatus.PRECONDITION_FAILED:
+                    raise
+                tag = error.tag  # this device's state was lost, or a report came between: the server says where it is
+                continue
+            self.state.put(reported_tag=answer.headers["etag"])
+            return
+
+    def send_log(self, reason: str) -> str:
+        """Send the end of this device's log; return what to answer."""
+        self._line().call("POST", "/v1/log", cbor2.dumps({"reason": reason, "text": RING.text(MOST_LOG)}), CBOR)
+        return "sent"
 
     def report(self, action: int | None = None, state: str = "", reason: str = "") -> None:
         """Send a report, signed by the device's key."""
@@ -211,6 +277,7 @@ class Agent:
             pair.roll_back()
             self.state.put(refused_action=assignment.action, refused_reason=str(error))
             self.report(assignment.action, "rolled-back", str(error))
+            self._send_log_after_failure()
             return
         pair.confirm()
         if assignment.component == config.COMPONENT:
@@ -218,6 +285,12 @@ class Agent:
         self.report(assignment.action, "confirmed")
         if assignment.component == config.COMPONENT and config.wipes(pair.read_running(), self.public_id):
             self.wipe()
+
+    def _send_log_after_failure(self) -> None:
+        try:
+            self.send_log("failure")
+        except AnswerError as error:
+            _logger.info("the log was not wanted", extra={"device": self.settings.name, "cause": str(error)})
 
     def wipe(self) -> None:
         """Erase keys, images and state for good: two officers have signed that this device shall."""
@@ -235,6 +308,20 @@ class Agent:
             config.check(self.settings, data, self._identity)
         else:
             selftest.check(component, data)
+
+    def _restart(self) -> str:
+        """Ask whoever runs this agent to start it again."""
+        self.restart_wanted = True
+        return "restarting"
+
+    def _identify(self) -> str:
+        _logger.warning("identify", extra={"device": self.settings.name})
+        return "shown in the log"
+
+    def _self_test(self) -> str:
+        for component in self.components():
+            self._test(component, self.slots(component).read_running())
+        return "all components pass"
 
     def _batch(self) -> int:
         """Return a number above all earlier ones without a write to the disk for each batch."""

@@ -61,7 +61,7 @@ class Transport:
                 raise TransportError(msg)
             fields = {name.lower(): value for name, value in response.getheaders()}
         if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
-            raise AnswerError(response.status, data[:200].decode("utf-8", "replace"))
+            raise AnswerError(response.status, data[:200].decode("utf-8", "replace"), fields.get("etag", ""))
         return Answer(response.status, data, fields)
 
     def stream(self, path: str, limit: int, headers: dict[str, str] | None = None) -> Generator[tuple[int, bytes]]:

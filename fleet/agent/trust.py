@@ -123,10 +123,27 @@ class Trust:
     def _bootstrap(self) -> bytes:
         return self._settings.tuf_root.read_bytes()
 
+    def commands(self, device: str) -> list[dict[str, Any]]:
+        """Return the commands for this device, as the director has signed them just now.
+
+        Raises:
+            RefusedError: something is not to be believed.
+            TransportError: the server cannot be reached.
+        """
+        self._refreshed()
+        signed, _ = self._document(device, "/v1/command")
+        waiting = signed.get("commands", [])
+        now = max(clock.now(), datetime.fromisoformat(signed["issued"]))
+        return [one for one in waiting if datetime.fromisoformat(one["expires"]) > now]
+
     def _director(self, device: str) -> dict[str, Any] | None:
+        return self._document(device, "/v1/director")[1]
+
+    def _document(self, device: str, path: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the director's document, and the checked row of its first assignment."""
         nonce = secrets.token_bytes(16)
         body = b'{"nonce":"' + nonce.hex().encode() + b'"}'
-        answer = self._transport.call("POST", "/v1/director", body, {"Content-Type": "application/json"})
+        answer = self._transport.call("POST", path, body, {"Content-Type": "application/json"})
         try:
             document = canonical.loads(answer.body, max_bytes=MAX_DIRECTOR)
             signed = self._verified(document)
@@ -138,7 +155,7 @@ class Trust:
             msg = f"the director's document is malformed: {error}"
             raise RefusedError(msg) from error
         self._state.put(director_version=signed["version"], signed_time=signed["issued"])
-        return row
+        return signed, row
 
     def _root(self) -> Root:
         return Metadata[Root].from_file(str(self._folder / "root.json")).signed

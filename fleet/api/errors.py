@@ -19,6 +19,8 @@ STATUS = {
     "limited": 429,
     "unavailable": 503,
     "pending": 202,
+    "precondition": 412,
+    "unconditional": 428,
 }
 TITLES = {
     400: "The request is malformed",

@@ -14,7 +14,7 @@ from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Nothing, Output, ReasonIn, View, read
 from ota.models import TrustKey
-from ota.planning import WavePlan
+from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import rollouts as rollout_rows
 from ota.services import bundles, releases, rollouts, trust_keys
@@ -102,6 +102,7 @@ class RolloutIn(Input):
     waves = WaveIn(many=True)
     success_permille = serializers.IntegerField(min_value=1, max_value=1000, default=900)
     error_permille = serializers.IntegerField(min_value=0, max_value=1000, default=100)
+    target = serializers.CharField(max_length=1000, default="", allow_blank=True)
 
 
 class WaveOut(Output):
@@ -332,8 +333,8 @@ class Rollouts(View):
             name=given["name"],
             release=bundle_rows.release(who.domain, given["release"]),
             waves=[WavePlan(**wave) for wave in given["waves"]],
-            success_permille=given["success_permille"],
-            error_permille=given["error_permille"],
+            thresholds=Thresholds(given["success_permille"], given["error_permille"]),
+            target=given["target"],
         )
         return Response(RolloutOut(made).data, status=status.HTTP_201_CREATED)
 

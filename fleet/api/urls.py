@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from fleet.api import devices, enrolment, ota, people, pki
+from fleet.api import devices, enrolment, field, ota, people, pki
 
 ID = r"(?P<public_id>[0-9a-f-]{36})"
 
@@ -19,6 +19,14 @@ urlpatterns = [
     re_path(rf"^devices/{ID}/(?P<act>quarantine|release|suspend|resume|return|retire)$", devices.DeviceAct.as_view()),
     re_path(rf"^devices/{ID}/decommission$", devices.Decommission.as_view()),
     re_path(rf"^devices/{ID}/transfer$", enrolment.Transfer.as_view()),
+    re_path(rf"^devices/{ID}/commands$", field.DeviceCommands.as_view()),
+    re_path(rf"^devices/{ID}/twin$", field.Twin.as_view()),
+    re_path(rf"^devices/{ID}/logs$", field.Logs.as_view()),
+    re_path(rf"^devices/{ID}/telemetry$", field.Telemetry.as_view()),
+    path("commands", field.Commands.as_view()),
+    re_path(rf"^commands/{ID}/cancel$", field.CommandCancel.as_view()),
+    path("groups", field.Groups.as_view()),
+    re_path(rf"^groups/{ID}$", field.Group.as_view()),
     path("transfers", enrolment.Transfers.as_view()),
     re_path(rf"^devices/{ID}/board$", enrolment.Board.as_view()),
     path("enrolment-tokens", enrolment.Tokens.as_view()),

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from fleet.console.door import act, actor, page
 from fleet.console.paging import cut
 from ota.models import Assignment, Release, Rollout, Wave
-from ota.planning import WavePlan
+from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import rollouts as rows
 from ota.services import rollouts
@@ -142,8 +142,7 @@ def plan(request: HttpRequest) -> HttpResponse:
         name=request.POST.get("name", "").strip(),
         release=bundle_rows.release(who.domain, request.POST.get("release", "")),
         waves=waves,
-        success_permille=_number(request, "success") * 10,
-        error_permille=_number(request, "errors") * 10,
+        thresholds=Thresholds(_number(request, "success") * 10, _number(request, "errors") * 10),
     )
     back = reverse("console:rollout", args=[made.public_id])
     return act(request, "The rollout is planned; start it when you are ready.", back, lambda: None)

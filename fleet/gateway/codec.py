@@ -63,6 +63,8 @@ def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
     headers = {}
     if outcome in {Outcome.LIMITED, Outcome.ACCEPTED}:
         headers["retry-after"] = str(int(float(str(error.context.get("retry_after", 5)))) + 1)
+    if outcome is Outcome.PRECONDITION and "tag" in error.context:
+        headers["etag"] = str(error.context["tag"])
     if _is_json(request):
         return Reply(outcome, json.dumps(body).encode(), JSON, headers)
     return Reply(outcome, cbor.dumps(body), CBOR, headers)

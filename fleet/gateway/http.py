@@ -8,9 +8,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from devices.services import presence
-from fleet.gateway import blobs, codec, native
+from fleet.gateway import blobs, codec, connection, native
+from fleet.gateway.connection import Connections
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
+from fleet.gateway.following import Follower
+from fleet.gateway.hot import Answers, HotTable
 from fleet.gateway.protocol import Outcome, Peer, Reply, Request
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
@@ -37,7 +40,15 @@ class DeviceDoor:
 
     def __init__(self) -> None:
         self._workers = Workers("device-door", DIALECTS)
-        self._flusher: asyncio.Task[None] | None = None
+        self._table, self._answers = HotTable(), Answers()
+        self._connections = Connections(self._table, self._answers)
+        self._clocks: list[asyncio.Task[None]] = []
+        self._follower: Follower | None = None
+
+    @property
+    def protocol(self) -> type[asyncio.Protocol]:
+        """Return the class of this door's connections."""
+        return connection.make(self._connections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -78,20 +89,47 @@ class DeviceDoor:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                self._flusher = asyncio.create_task(self._flush())
+                self._start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                if self._flusher:
-                    self._flusher.cancel()
+                for clock in self._clocks:
+                    clock.cancel()
+                if self._follower is not None:
+                    self._follower.stop()
+                self._table.hand_over(self._answers.size)
                 await self._workers.run(presence.write)
                 self._workers.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
+    def _start(self) -> None:
+        """Begin what goes on beside the requests; after the fork, in the loop that serves."""
+        loop = asyncio.get_running_loop()
+
+        def cut(fingerprints: set[str]) -> None:
+            if fingerprints:
+                _logger.warning("connections are cut", extra={"certificates": len(fingerprints)})
+                loop.call_soon_threadsafe(self._connections.cut, fingerprints)
+
+        self._follower = Follower(self._table, self._connections.fingerprints, cut, lambda _: None)
+        self._follower.start()
+        self._clocks = [asyncio.create_task(self._flush()), asyncio.create_task(_watch(self._answers))]
+
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
+            self._table.hand_over(self._answers.size)
             await self._workers.run(presence.write)
+
+
+async def _watch(answers: Answers) -> None:
+    """Measure each second how late the loop is, and make the next answers."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + 1
+        await asyncio.sleep(1)
+        answers.behind(loop.time() - due)
+        answers.renew()
 
 
 class _TooLong(Exception):  # noqa: N818  because it is a signal inside this module, not an error of the tree

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fleet.gateway import codec, identity
 from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Outcome, Reply, Request
-from fleet.gateway.resources import blob, director, enrol, metadata, poll, report, telemetry, time
+from fleet.gateway.resources import blob, command, director, enrol, log, metadata, poll, report, telemetry, time, twin
 from pki.kernel.errors import DeniedError
 
 Resource = Callable[[Request, Identified], Reply]
@@ -28,12 +28,15 @@ class Entry:
 
 
 RESOURCES: dict[str, Entry] = {
-    "poll": Entry(frozenset({"POST"}), poll.handle, quarantined=True),
+    "poll": Entry(frozenset({"GET", "POST"}), poll.handle, quarantined=True),
     "metadata": Entry(frozenset({"GET", "HEAD"}), metadata.handle, quarantined=True),
     "director": Entry(frozenset({"POST"}), director.handle, quarantined=True),
     "blob": Entry(frozenset({"GET", "HEAD"}), blob.handle, quarantined=True),
     "report": Entry(frozenset({"POST"}), report.handle, quarantined=True),
     "time": Entry(frozenset({"POST"}), time.handle, quarantined=True),
+    "command": Entry(frozenset({"POST"}), command.handle, quarantined=True),
+    "log": Entry(frozenset({"POST"}), log.handle, quarantined=True),
+    "twin": Entry(frozenset({"GET", "PUT"}), twin.handle, quarantined=False),
     "telemetry": Entry(frozenset({"POST"}), telemetry.handle, quarantined=False),
 }
 

@@ -19,13 +19,16 @@ class Outcome(Enum):
     CREATED = 201
     ACCEPTED = 202
     NO_CONTENT = 204
+    NOT_MODIFIED = 304
     INVALID = 400
     UNAUTHENTICATED = 401
     DENIED = 403
     NOT_FOUND = 404
     NOT_ALLOWED = 405
     CONFLICT = 409
+    PRECONDITION = 412
     TOO_LARGE = 413
+    UNCONDITIONAL = 428
     LIMITED = 429
     INTERNAL = 500
     UNAVAILABLE = 503
@@ -40,6 +43,8 @@ BY_KIND = {
     "limited": Outcome.LIMITED,
     "unavailable": Outcome.UNAVAILABLE,
     "pending": Outcome.ACCEPTED,
+    "precondition": Outcome.PRECONDITION,
+    "unconditional": Outcome.UNCONDITIONAL,
 }
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from devices.services import drift
+from devices.services import drift, retention
 from fleet.guard import reactions
-from ota.services import metadata, rollouts
+from ota.services import commands, metadata, rollouts
 from pki.models import TrustDomain
-from pki.services import crls, ledger
+from pki.services import changes, crls, ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +35,8 @@ def jobs() -> tuple[Job, ...]:
         Job("metadata", 30, lambda domain: metadata.refresh(domain=domain)),
         Job("rollouts", 1, lambda domain: rollouts.tick(domain=domain)),
         Job("drift", min(settings.FLEET_DRIFT_TICK_S, 60), lambda domain: drift.tick(domain=domain)),
+        Job("commands", 15, lambda domain: commands.expire(domain=domain)),
+        Job("changes", 300, lambda _domain: changes.prune()),
+        Job("retention", 3600, lambda domain: retention.retain(domain=domain)),
         Job("heal", 1, lambda domain: reactions.heal(domain=domain)),
     )

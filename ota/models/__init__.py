@@ -1,6 +1,7 @@
 """Tables of the second floor."""
 
 from ota.models.bundles import Bundle, BundleFile, BundleHardware, TrustKey
+from ota.models.commands import Command
 from ota.models.releases import Release, ReleaseSignature
 from ota.models.rollouts import Assignment, AssignmentEvent, Rollout, Wave
 
@@ -10,6 +11,7 @@ __all__ = [
     "Bundle",
     "BundleFile",
     "BundleHardware",
+    "Command",
     "Release",
     "ReleaseSignature",
     "Rollout",

@@ -29,6 +29,7 @@ class Rollout(models.Model):
     success_permille = models.IntegerField()
     error_permille = models.IntegerField()
     excluded = models.JSONField(default=dict)
+    target = models.CharField(max_length=1000, blank=True)
     created_by = models.CharField(max_length=120)
     created_at = models.DateTimeField(default=clock.now)
     started_at = models.DateTimeField(null=True)

@@ -12,7 +12,7 @@ from ota.selectors.rollouts import running_bundle
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, NotFoundError
-from pki.services import ledger, numbers
+from pki.services import changes, ledger, numbers
 
 Status = Assignment.Status
 Kind = Assignment.Kind
@@ -67,6 +67,7 @@ def offer(*, actor: Actor, assignment: Assignment) -> None:
     assignment.status = Status.SCHEDULED
     assignment.updated_at = clock.now()
     assignment.save(update_fields=["previous_bundle", "status", "updated_at"])
+    changes.note(assignment.device.key)
     twins.desire(actor=actor, device=assignment.device, component=assignment.bundle.component, wish=_wish(assignment))
 
 
@@ -169,6 +170,7 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
             previous_bundle=update.bundle,
             content_stamp=clock.unix() & 0x7FFF_FFFF,
         )
+        changes.note(device.key)
         twins.desire(actor=actor, device=device, component=back.bundle.component, wish=_wish(back))
         detail = {"device": device.key, "bundle": back.bundle.digest, "reason": reason[:200]}
         ledger.record(actor=actor, action="device.repair", thing=("action", back.action_id), detail=detail)
@@ -191,6 +193,7 @@ def _end(assignment: Assignment, status: str, reason: str) -> None:
     assignment.reason = reason[:500]
     assignment.updated_at = assignment.closed_at = clock.now()
     assignment.save(update_fields=["status", "reason", "updated_at", "closed_at"])
+    changes.note(assignment.device.key)
     AssignmentEvent.objects.create(assignment=assignment, status=status, text=reason[:LONGEST_TEXT])
 
 

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from devices.models import Device
-from ota.models import Assignment, Release
-from ota.services import offers
+from ota.models import Assignment, Command, Release
+from ota.services import commands, offers
 from pki import selectors as ground
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor
@@ -41,6 +41,8 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
         "version": numbers.following(domain=device.domain, name=f"director-{device.pk}"),
         "assignments": [_row(assignment, device)] if assignment and _published(assignment) else [],
     }
+    if waiting := [_command(one) for one in commands.waiting_for(device)]:
+        signed["commands"] = waiting
     if head := ground.ledger_head(actor.domain):
         signed["head"] = _head(actor.domain, head)
     return _signed("director", actor.domain, signed)
@@ -82,6 +84,10 @@ def _row(assignment: Assignment, device: Device) -> dict[str, object]:
         "counter": bundle.security_counter,
         "version": bundle.version,
     }
+
+
+def _command(command: Command) -> dict[str, object]:
+    return {"id": command.key, "kind": command.kind, "expires": _stamp(command.expires_at.replace(microsecond=0))}
 
 
 def _head(domain: str, head: LedgerHead) -> dict[str, object]:

@@ -7,23 +7,25 @@ from django.conf import settings
 from devices.models import Device
 from ota.models import Assignment, Rollout
 from ota.selectors.rollouts import open_assignment
+from ota.services import commands
 from ota.services.assignments import NOT_BEGUN, Kind
 from pki.kernel.actor import Actor
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The answer to a poll: when to come again, and the action that waits, if any."""
+    """The answer to a poll: when to come again, the action that waits, if any, and whether a command does."""
 
     next_s: int
     assignment: Assignment | None = None
+    command: bool = False
 
 
 def poll(*, actor: Actor, device: Device) -> Offer:
     """Return what a device shall do now: nothing is written."""
     actor.require_device(device.key)
     assignment = current(device)
-    return Offer(settings.FLEET_POLL_S, assignment)
+    return Offer(settings.FLEET_POLL_S, assignment, commands.waiting_for(device).exists())
 
 
 def current(device: Device) -> Assignment | None:

@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
+from devices import query
 from devices.models import Device
 from devices.selectors import devices as devices_of
 from ota import planning
 from ota.models import Assignment, Release, Rollout, Wave
-from ota.planning import PERMILLE, Tally, WavePlan
+from ota.planning import PERMILLE, Tally, Thresholds, WavePlan
 from ota.selectors.rollouts import rollout as rollout_of
 from ota.selectors.rollouts import running_bundle
 from ota.services import assignments
@@ -41,37 +42,54 @@ def create(
     name: str,
     release: Release,
     waves: Sequence[WavePlan],
-    success_permille: int = 900,
-    error_permille: int = 100,
+    thresholds: Thresholds = Thresholds(),  # noqa: B008  because it is frozen
+    target: str = "",
 ) -> Rollout:
     """Plan a rollout of a published release to every device that it is for; nothing is offered yet.
+
+    Args:
+        actor: an operator.
+        name: unique in the domain.
+        release: to bring out.
+        waves: in their order.
+        thresholds: when the next wave opens, and how many failures are borne.
+        target: a query (``devices.query``); only devices that match it now take part.
 
     Raises:
         ConflictError: the name is taken, or the release is not published.
         InvalidError: the waves make no sense.
     """
     actor.require(Role.OPERATOR)
-    planning.check(waves, success_permille, error_permille)
-    _demand_sense(name, release)
+    planning.check(waves, thresholds.success_permille, thresholds.error_permille)
+    _demand_sense(name, release, target)
     with transaction.atomic():
         domain = domain_of(actor.domain)
-        if Rollout.objects.filter(domain=domain, name=name).exists():
-            msg = f"There is a rollout {name} already."
-            raise ConflictError(msg)
+        _demand_free(domain, name)
         rollout = Rollout.objects.create(
             domain=domain,
             name=name,
             release=release,
-            success_permille=success_permille,
-            error_permille=error_permille,
+            success_permille=thresholds.success_permille,
+            error_permille=thresholds.error_permille,
+            target=target.strip(),
             created_by=f"{actor.kind}:{actor.key}",
         )
-        for index, plan in enumerate(waves):
-            Wave.objects.create(rollout=rollout, index=index, label=plan.label, soak_s=plan.soak_s)
-        _spread(rollout, waves)
-        detail = {"release": str(release.public_id), "name": name}
-        ledger.record(actor=actor, action="rollout.created", thing=("rollout", rollout.public_id), detail=detail)
+        _plan(actor, rollout, waves)
     return rollout
+
+
+def _demand_free(domain: TrustDomain, name: str) -> None:
+    if Rollout.objects.filter(domain=domain, name=name).exists():
+        msg = f"There is a rollout {name} already."
+        raise ConflictError(msg)
+
+
+def _plan(actor: Actor, rollout: Rollout, waves: Sequence[WavePlan]) -> None:
+    for index, plan in enumerate(waves):
+        Wave.objects.create(rollout=rollout, index=index, label=plan.label, soak_s=plan.soak_s)
+    _spread(rollout, waves)
+    detail = {"release": str(rollout.release.public_id), "name": rollout.name, "target": rollout.target}
+    ledger.record(actor=actor, action="rollout.created", thing=("rollout", rollout.public_id), detail=detail)
 
 
 def start(*, actor: Actor, rollout: Rollout) -> Rollout:
@@ -100,7 +118,7 @@ def abort(*, actor: Actor, rollout: Rollout) -> Rollout:
     """End a rollout for good: open assignments are canceled, devices keep what they run."""
     with transaction.atomic():
         rollout = _step("abort", actor, rollout)
-        for assignment in rollout.assignments.filter(closed_at__isnull=True):
+        for assignment in rollout.assignments.select_related("device").filter(closed_at__isnull=True):
             assignments.cancel(actor=actor, assignment=assignment)
     return rollout
 
@@ -113,7 +131,8 @@ def tick(*, domain: TrustDomain) -> None:
             _advance(actor, rollout)
 
 
-def _demand_sense(name: str, release: Release) -> None:
+def _demand_sense(name: str, release: Release, target: str) -> None:
+    query.parse(target)
     if not 0 < len(name.strip()) <= 100:  # noqa: PLR2004  because the column has 100
         msg = "A rollout needs a name of at most 100 characters."
         raise InvalidError(msg)
@@ -187,7 +206,8 @@ def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
     chosen: dict[str, Device] = {}
     excluded: dict[str, list[str]] = {}
     hardware = set(bundle.hardware_models.values_list("pk", flat=True))
-    for device in devices_of(rollout.domain.slug).exclude(state=Device.State.RETIRED):
+    wanted = devices_of(rollout.domain.slug).filter(query.parse(rollout.target))
+    for device in wanted.exclude(state=Device.State.RETIRED):
         reason = _unfit(device, hardware, bundle.component, bundle.pk)
         if reason:
             excluded.setdefault(reason, []).append(device.name)

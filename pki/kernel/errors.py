@@ -8,6 +8,8 @@
   + UnauthenticatedError  nobody trustworthy asked
   + LimitedError          too much, too fast, too large for now
   + UnavailableError      a part that is needed does not answer
+  + PreconditionError     what the caller saw is not the newest any more
+  + UnconditionalError    the caller must say which version it saw
   + PendingError          accepted, but a person has to approve it first; ask again the same way
 
 Each floor subclasses these in its own ``errors.py``. A door maps ``kind`` to its status code; no error
@@ -73,6 +75,18 @@ class UnavailableError(DomainError):
     """A part that the act needs does not answer; trying again later may help."""
 
     kind = "unavailable"
+
+
+class PreconditionError(DomainError):
+    """The caller has not seen the newest version of what it wants to change."""
+
+    kind = "precondition"
+
+
+class UnconditionalError(DomainError):
+    """The caller must name the version that it has seen."""
+
+    kind = "unconditional"
 
 
 class PendingError(DomainError):

@@ -1,9 +1,12 @@
 """Public identifiers: UUID version 7 (RFC 9562), sortable by time, unguessable in 74 bits."""
 
+import re
 import secrets
 import uuid
 
 from pki.kernel import clock
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def uuid7() -> uuid.UUID:
@@ -13,6 +16,11 @@ def uuid7() -> uuid.UUID:
     low = secrets.randbits(62)
     value = (milliseconds << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low
     return uuid.UUID(int=value)
+
+
+def is_uuid(text: str) -> bool:
+    """Say whether a text is a UUID in its usual form."""
+    return _UUID.fullmatch(text) is not None
 
 
 def salt() -> bytes:

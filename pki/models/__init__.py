@@ -1,6 +1,7 @@
 """Tables of the ground floor."""
 
 from pki.models.authorities import Authority, Certificate
+from pki.models.changes import Change
 from pki.models.domains import MonotoneNumber, TrustDomain
 from pki.models.ledger import LedgerEdge, LedgerEntry, LedgerHead, LedgerNode, LedgerOrder
 from pki.models.profiles import CertificateProfile
@@ -10,6 +11,7 @@ __all__ = [
     "Authority",
     "Certificate",
     "CertificateProfile",
+    "Change",
     "CrlShard",
     "LedgerEdge",
     "LedgerEntry",

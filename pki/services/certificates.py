@@ -18,7 +18,7 @@ from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDoma
 from pki.profiles import DEVICE, Profile
 from pki.selectors import certificate as certificate_of
 from pki.selectors import known_domain
-from pki.services import journal, ledger, profiles, signing
+from pki.services import changes, journal, ledger, profiles, signing
 from pki.signals import certificate_revoked
 
 REASONS = frozenset(crl.REASONS)
@@ -124,6 +124,8 @@ def _keep(
     if not urn.startswith(rules.device_urn(domain.slug, "")):
         msg = "The certificate names a device of another domain."
         raise InvalidError(msg)
+    key = urn.rsplit(":", 1)[1]
+    changes.note(key)
     return quick.create(
         Certificate,
         domain=domain,
@@ -131,7 +133,7 @@ def _keep(
         serial=f"{parsed.serial_number:x}",
         fingerprint=rules.fingerprint(parsed),
         subject_urn=urn,
-        subject_key=urn.rsplit(":", 1)[1],
+        subject_key=key,
         spki_sha256=rules.spki_sha256(parsed.public_key()),  # type: ignore[arg-type]  # the signer issues for these types only
         profile=Certificate.Profile.DEVICE.value,
         profile_name=profile_name,
@@ -228,6 +230,7 @@ def _mark_revoked(certificate: Certificate, reason: str) -> None:
     certificate.revoked_at = clock.now()
     certificate.revocation_reason = reason
     certificate.save(update_fields=["revoked_at", "revocation_reason"])
+    changes.note(certificate.subject_key)
     serial = int(certificate.serial, 16)
     key_id, shard = certificate.authority.key_id, rules.shard_of(serial)
     RevokedEntry.objects.update_or_create(

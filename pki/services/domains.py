@@ -9,7 +9,7 @@ from django.db import transaction
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.models import TrustDomain
-from pki.services import journal, ledger
+from pki.services import changes, journal, ledger
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 MOST_HOST_NAMES = 20
@@ -32,7 +32,9 @@ def create(*, actor: Actor, slug: str, name: str, host_names: list[str]) -> Trus
         if not made and domain.host_names != host_names:
             domain.host_names = host_names
             domain.save(update_fields=["host_names"])
+            changes.note()
         if made:
+            changes.note()
             journal.append("domain", domain=slug, key=str(domain.public_id), name=name, host_names=host_names)
             ledger.record(actor=actor, action="domain.created", thing=("domain", slug), domain=domain)
     return domain

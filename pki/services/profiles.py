@@ -11,7 +11,7 @@ from pki.kernel.recent import Recent
 from pki.models import Authority, CertificateProfile
 from pki.profiles import ALL_KEY_TYPES, DEVICE, LONGEST, Profile
 from pki.selectors import domain as domain_of
-from pki.services import ledger
+from pki.services import changes, ledger
 
 PROOFS = frozenset({"token", "preregistered", "idevid", "tpm"})
 #: field -> least and most
@@ -32,14 +32,15 @@ def of(slug: str, name: str) -> Profile:
     Raises:
         NotFoundError: there is none of that name.
     """
-    found = _known.get((slug, name), lambda: _read(slug, name))
+    found = _known.get((slug, name), lambda: fresh(slug, name))
     if found is None:
         msg = f"There is no certificate profile named {name[:40]!r}."
         raise NotFoundError(msg)
     return found
 
 
-def _read(slug: str, name: str) -> Profile | None:
+def fresh(slug: str, name: str) -> Profile | None:
+    """Return a profile as it stands in the database now, or None: for what would remember it longer than a second."""
     row = CertificateProfile.objects.filter(domain__slug=slug, name=name).first()
     if row is not None:
         return value(row)
@@ -88,6 +89,7 @@ def define(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
         row.changed_at = clock.now()
         row.save()
         _known.forget()
+        changes.note()
         detail = {
             field: str(getattr(row, field)) for field in (*BOUNDS, "key_types", "authority", "proofs", "approval")
         }

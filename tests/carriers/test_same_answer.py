@@ -15,7 +15,7 @@ FORMS = {"60": "application/cbor", "50": "application/json"}
 CODES = {"2.05": 200, "2.04": 200, "4.00": 400, "4.01": 401, "4.03": 403, "4.04": 404, "4.05": 405, "4.13": 413}
 NONCE = b"n" * 16
 #: what differs from one answer to the next: ids, times, signatures
-VOLATILE = {"id", "signatures", "issued", "expires", "version", "now", "head", "nonce"}
+VOLATILE = {"id", "signatures", "issued", "expires", "version", "now", "head", "nonce", "next"}
 GARBAGE = [b"\xff\xfe", b"[1]", b"\x9f" * 2000, cbor2.dumps({"nonce": 1}), cbor2.dumps([1])]
 CASES = [
     ("POST", "/v1/poll", "60", cbor2.dumps({})),

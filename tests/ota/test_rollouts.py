@@ -11,7 +11,7 @@ from devices.errors import ReplayError
 from devices.services import quarantine
 from fleet.guard import reactions
 from ota.models import Assignment, Rollout
-from ota.planning import WavePlan
+from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
 from ota.services import assignments, director, downloads, offers, reports, rollouts
 from ota.services.assignments import Feedback
@@ -41,8 +41,7 @@ class Stage:
             name="two",
             release=self.release,
             waves=waves,
-            success_permille=700,
-            error_permille=250,
+            thresholds=Thresholds(700, 250),
         )
 
     def actor(self, one):

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import uuid
+from pathlib import Path
 
 import cbor2
 import pytest
@@ -154,7 +155,7 @@ def test_a_report_signed_by_the_device_is_taken(client, agent, story):
     ("path", "method", "payload", "code"),
     [
         ("/v1/nothing", "get", b"", "4.04"),
-        ("/v1/poll", "get", b"", "4.05"),
+        ("/v1/poll", "put", b"", "4.05"),
         ("/v1/poll", "post", b"\xff\xfe", "4.00"),
         ("/v1/director", "post", cbor2.dumps({"nonce": 1}), "4.00"),
         ("/.well-known/est/none", "get", b"", "4.04"),
@@ -183,3 +184,21 @@ def test_a_revoked_device_is_refused_at_its_next_request(story, client, tmp_path
     story.rest.post(f"/certificates/{leaf.fingerprint(hashes.SHA256()).hex()}/revoke", {"reason": "keyCompromise"})
     _, said = mine.post("/v1/poll", {}, check=False)
     assert "4.03" in said
+
+
+def test_the_documented_c_example_polls(story, agent, tmp_path):
+    """docs/examples/poll.c against libcoap as Debian has it: built with warnings as errors, and run."""
+    source = Path(__file__).resolve().parents[2] / "docs" / "examples" / "poll.c"
+    assert len(source.read_text().splitlines()) <= 60
+    flags = subprocess.run(
+        [require("pkg-config"), "--cflags", "--libs", "libcoap-3-openssl"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    subprocess.run([require("cc"), "-Wall", "-Wextra", "-Werror", "-o", tmp_path / "poll", source, *flags], check=True)
+    chain, key = identity(agent)
+    port = str(story.settings["FLEET_COAP_PORT"])
+    done = subprocess.run(
+        [tmp_path / "poll", "127.0.0.1", port, story.anchor, chain, key],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.stdout.startswith("2.05 "), done
+    assert cbor2.loads(bytes.fromhex(done.stdout.split()[1]))["next"] > 0

@@ -36,7 +36,7 @@ class Association:
         address: of the peer, as the cookie binds it.
     """
 
-    __slots__ = ("_connection", "certificate", "fingerprint", "state")
+    __slots__ = ("_connection", "certificate", "fingerprint", "key", "state")
 
     def __init__(self, context: SSL.Context, address: bytes) -> None:
         self._connection = SSL.Connection(context, None)
@@ -45,7 +45,7 @@ class Association:
         self._connection.set_app_data(address)
         self.state = State.LISTENING
         self.fingerprint = ""
-        self.certificate = b""
+        self.certificate = self.key = b""
 
     def receive(self, datagram: bytes) -> list[bytes]:
         """Take a datagram and return the plaintext of the application in it; ``outgoing`` has what to send then."""
@@ -112,7 +112,8 @@ class Association:
             self.state = State.CLOSED
             return
         self.certificate = leaf.public_bytes(Encoding.DER)
-        self.fingerprint = hashlib.sha256(self.certificate).hexdigest()
+        self.key = hashlib.sha256(self.certificate).digest()
+        self.fingerprint = self.key.hex()
         self.state = State.OPEN
 
     def _read(self) -> list[bytes]:

@@ -12,6 +12,7 @@ from devices.services import presence
 from fleet.gateway import codec, native
 from fleet.gateway.coap import mapping
 from fleet.gateway.coap.dtls import Remote
+from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.tcp import Connection
 from fleet.gateway.est import coaps
 from fleet.gateway.protocol import Outcome, Peer, Reply, Request
@@ -19,11 +20,15 @@ from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from ota.services.downloads import Download
 from pki.kernel import ids
+from pki.kernel.coap import TAG
 from pki.kernel.errors import InvalidError
 
 DIALECTS = ((native.dialect, codec.refusal), (coaps.dialect, coaps.render))
 #: no message of a device is larger, in blocks or whole
 MAX_BODY = codec.MAX_BODY
+POLL = ("v1", "poll")
+#: of one device; the next one is answered once and not kept
+MOST_OBSERVATIONS = 2
 WELL_KNOWN = (".well-known", "core")
 LINKS = ",".join(
     [
@@ -40,11 +45,13 @@ LINKS = ",".join(
 _logger = logging.getLogger("muster.access")
 
 
-class CoapDoor(resource.Resource):  # type: ignore[misc]  # aiocoap has no types
+class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap has no types
     """Every path of a CoAP server: the dialects decide what is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, fast: FastPath) -> None:
         super().__init__()
+        self._fast = fast
+        self._watching: dict[str, set[Any]] = {}
         self._workers = Workers("coap-door", DIALECTS)
 
     async def needs_blockwise_assembly(self, request: Message) -> bool:
@@ -59,14 +66,48 @@ class CoapDoor(resource.Resource):  # type: ignore[misc]  # aiocoap has no types
             answer.opt.size1 = MAX_BODY
             pipe.add_response(answer, is_last=True)
             return
+        if tuple(pipe.request.opt.uri_path) != POLL or pipe.request.code != codes.GET:
+            pipe.request.opt.observe = None  # nothing else can be observed
         await super().render_to_pipe(pipe)
+
+    async def add_observation(self, request: Message, serverobservation: Any) -> None:
+        """Let a device be told when something waits for it (RFC 7641): it observes its own poll."""
+        fingerprint = _peer(request.remote).fingerprint
+        held = self._watching.setdefault(fingerprint, set())
+        if not fingerprint or len(held) >= MOST_OBSERVATIONS:
+            return
+        held.add(serverobservation)
+
+        def ended() -> None:
+            held.discard(serverobservation)
+            if not held:
+                self._watching.pop(fingerprint, None)
+
+        serverobservation.accept(ended)
+
+    def changed(self, fingerprints: set[str]) -> None:
+        """Tell the devices with these certificates: each is asked for anew, and refused if it may not ask any more."""
+        self._fast.forget(fingerprints)
+        for fingerprint in fingerprints:
+            for observation in tuple(self._watching.get(fingerprint, ())):
+                observation.trigger()
+
+    def observing(self) -> set[str]:
+        """Return the certificates whose devices observe."""
+        return {one for one, held in tuple(self._watching.items()) if held}
 
     async def render(self, request: Message) -> Message:
         """Answer one whole request."""
+        return await self.answer(request, _peer(request.remote))
+
+    async def answer(self, request: Message, peer: Peer) -> Message:
+        """Answer one whole request of a peer."""
         started = time.perf_counter()
         token = request_id.set(str(ids.uuid7()))
         try:
-            asked, reply = await self._answer(request)
+            asked, reply = await self._answer(request, peer)
+            if reply.file is not None:
+                self._fast.allow(peer.fingerprint, reply.file)
             answer = _answered(request, asked, reply)
             extra: dict[str, object] = {"door": "coap", "method": asked.method, "path": asked.path[:200]}
             extra |= {"status": str(answer.code)[:4], "request_id": request_id.get(), "device": reply.device_id}
@@ -83,9 +124,7 @@ class CoapDoor(resource.Resource):  # type: ignore[misc]  # aiocoap has no types
         """End the threads."""
         self._workers.close()
 
-    async def _answer(self, message: Message) -> tuple[Request, Reply]:
-        remote = message.remote
-        peer = _peer(remote)
+    async def _answer(self, message: Message, peer: Peer) -> tuple[Request, Reply]:
         try:
             asked = mapping.request(message, peer)
         except InvalidError as error:
@@ -140,7 +179,7 @@ def _block(message: Message, file: Download) -> Message:
         data = source.read(size)
     made = Message(code=codes.CONTENT, payload=data)
     made.opt.content_format = 42
-    made.opt.etag = bytes.fromhex(file.sha256)[: mapping.TAG]
+    made.opt.etag = bytes.fromhex(file.sha256)[:TAG]
     made.opt.block2 = (number, start + len(data) < file.size, exponent)
     if number == 0:
         made.opt.size2 = file.size

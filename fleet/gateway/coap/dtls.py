@@ -9,6 +9,7 @@ import logging
 import socket
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from aiocoap import error, interfaces
@@ -18,6 +19,7 @@ from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
 from fleet.gateway.coap.association import Association, State, begins
+from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.protocol import Peer
 
 #: associations that are kept, some tens of kilobytes each; whoever was silent longest makes room
@@ -123,23 +125,36 @@ class Remote(interfaces.EndpointAddress):  # type: ignore[misc]  # aiocoap has n
             self.server.drop(self, "the handshake failed")
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a socket needs of its server.
+
+    Args:
+        context: with the door's certificate and the anchors.
+        fast: answers what is asked most.
+    """
+
+    context: SSL.Context
+    fast: FastPath
+
+
 class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no types
     """One UDP socket and its associations."""
 
-    def __init__(self, ready: Callable[[Any], None], interface: Any, log: logging.Logger, context: SSL.Context) -> None:
+    def __init__(self, ready: Callable[[Any], None], interface: Any, log: logging.Logger, given: "Given") -> None:
         super().__init__(ready, interface, log)
-        self.context = context
+        self.context, self._fast = given.context, given.fast
         self._open: OrderedDict[SocketAddress, Remote] = OrderedDict()
         self._shaking: OrderedDict[SocketAddress, Remote] = OrderedDict()
 
     @classmethod
     async def start(
-        cls, bound: socket.socket, context: SSL.Context, interface: "MessageInterface", log: logging.Logger
+        cls, bound: socket.socket, given: "Given", interface: "MessageInterface", log: logging.Logger
     ) -> "ServerSocket":
         """Serve a socket that is bound already, by one process only: associations live in its memory."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[ServerSocket] = loop.create_future()
-        await loop.create_datagram_endpoint(lambda: cls(ready.set_result, interface, log, context), sock=bound)
+        await loop.create_datagram_endpoint(lambda: cls(ready.set_result, interface, log, given), sock=bound)
         self = await ready
         self._loop = loop
         self.hostinfo_local = hostportjoin(*bound.getsockname()[:2])
@@ -171,6 +186,17 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
             if table.get(remote.address) is remote:
                 del table[remote.address]
         self._message_interface._received_exception(remote, error.LibraryShutdown(why))  # noqa: SLF001  because it is how a socket tells aiocoap
+
+    def fingerprints(self) -> set[str]:
+        """Return which certificates have an association."""
+        return {remote.association.fingerprint for remote in tuple(self._open.values())}
+
+    def cut(self, fingerprints: set[str]) -> None:
+        """End the associations of these certificates."""
+        for remote in [one for one in self._open.values() if one.association.fingerprint in fingerprints]:
+            remote.association.close()
+            remote.flush()
+            self.drop(remote, "the certificate is not good any more")
 
     async def shutdown(self) -> None:
         """Say good-bye to everybody."""
@@ -214,6 +240,11 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
 
     def _hand_on(self, remote: Remote, messages: list[bytes]) -> None:
         for message in messages:
+            key = remote.association.key
+            answer = self._fast.answer(message, key, str(remote.address[0])) if key else None
+            if answer is not None:
+                remote.send(answer)
+                continue
             self._message_interface._received_datagram(remote, message)  # noqa: SLF001  because it is how a socket tells aiocoap
 
 
@@ -222,12 +253,18 @@ class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type
 
     @classmethod
     async def start(
-        cls, manager: interfaces.MessageManager, log: logging.Logger, bound: socket.socket, context: SSL.Context
+        cls, manager: interfaces.MessageManager, log: logging.Logger, bound: socket.socket, given: Given
     ) -> "MessageInterface":
         """Return the interface over a bound UDP socket."""
         made = cls(manager, log, asyncio.get_running_loop())
-        made._pool = await ServerSocket.start(bound, context, made, log)
+        made._pool = await ServerSocket.start(bound, given, made, log)
         return made
+
+    @property
+    def socket(self) -> ServerSocket:
+        """Return the socket."""
+        found: ServerSocket = self._pool
+        return found
 
     async def recognize_remote(self, remote: object) -> bool:
         """Say whether a remote is one of ours."""

@@ -4,23 +4,10 @@ from aiocoap import Message
 from aiocoap.numbers import codes
 
 from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from pki.kernel.coap import FORMATS, NUMBERS, is_tag, tag_bytes, tag_text
 from pki.kernel.errors import InvalidError
 
 METHODS = {codes.GET: "GET", codes.POST: "POST", codes.PUT: "PUT"}
-#: content format -> media type (IANA's registry; EST's from RFC 9148)
-FORMATS = {
-    0: "text/plain; charset=utf-8",
-    40: "application/link-format",
-    42: "application/octet-stream",
-    50: "application/json",
-    60: "application/cbor",
-    62: "application/multipart-core",
-    281: "application/pkcs7-mime; smime-type=certs-only",
-    285: "application/csrattrs",
-    286: "application/pkcs10",
-    287: "application/pkix-cert",
-}
-NUMBERS = {media: number for number, media in FORMATS.items()}
 CODES = {
     Outcome.CREATED: codes.CREATED,
     Outcome.ACCEPTED: codes.SERVICE_UNAVAILABLE,  # RFC 9148, 4.7: come again with the same request after Max-Age
@@ -31,12 +18,14 @@ CODES = {
     Outcome.NOT_FOUND: codes.NOT_FOUND,
     Outcome.NOT_ALLOWED: codes.METHOD_NOT_ALLOWED,
     Outcome.CONFLICT: codes.CONFLICT,
+    Outcome.NOT_MODIFIED: codes.VALID,
+    Outcome.PRECONDITION: codes.PRECONDITION_FAILED,
+    Outcome.UNCONDITIONAL: codes.PRECONDITION_FAILED,
     Outcome.TOO_LARGE: codes.REQUEST_ENTITY_TOO_LARGE,
     Outcome.LIMITED: codes.TOO_MANY_REQUESTS,
     Outcome.INTERNAL: codes.INTERNAL_SERVER_ERROR,
     Outcome.UNAVAILABLE: codes.SERVICE_UNAVAILABLE,
 }
-TAG = 8
 
 
 def request(message: Message, peer: Peer) -> Request:
@@ -56,6 +45,10 @@ def request(message: Message, peer: Peer) -> Request:
     for name, number in (("content-type", message.opt.content_format), ("accept", message.opt.accept)):
         if number is not None:
             headers[name] = _media(int(number))
+    if message.opt.etags:
+        headers["if-none-match"] = ",".join(tag_text(value) for value in message.opt.etags[:4])
+    if message.opt.if_match:
+        headers["if-match"] = ",".join(tag_text(value) for value in message.opt.if_match[:4])
     host = message.opt.uri_host or ""
     pairs = [part.partition("=") for part in message.opt.uri_query[:20]]
     return Request(
@@ -76,6 +69,8 @@ def response(asked: Request, reply: Reply) -> Message:
     made = Message(code=CODES.get(reply.outcome, success), payload=reply.payload)
     if reply.payload and (number := NUMBERS.get(reply.content_type)) is not None:
         made.opt.content_format = number
+    if is_tag(reply.headers.get("etag", "")):
+        made.opt.etag = tag_bytes(reply.headers["etag"])
     if "retry-after" in reply.headers:
         made.opt.max_age = int(reply.headers["retry-after"])
     return made

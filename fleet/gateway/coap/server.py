@@ -4,18 +4,25 @@ import asyncio
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from aiocoap import Context
+from aiocoap import Context, interfaces
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from fleet.gateway.coap import association
 from fleet.gateway.coap.door import CoapDoor
-from fleet.gateway.coap.dtls import MessageInterface
+from fleet.gateway.coap.dtls import Given, MessageInterface, ServerSocket
+from fleet.gateway.coap.fast import FastPath
+from fleet.gateway.coap.plain import PlainBench
 from fleet.gateway.coap.tcp import Server
+from fleet.gateway.connection import LAST_WORD_SECONDS
+from fleet.gateway.following import Follower
+from fleet.gateway.hot import Answers, HotTable
 
 #: X509_V_FLAG_NO_CHECK_TIME and X509_V_FLAG_PARTIAL_CHAIN, as at the HTTPS door: chains only, no clock
 FLAGS = 0x200000 | 0x80000
@@ -74,36 +81,102 @@ class Sockets:
         dtls: its context.
         stream: listening TCP socket, for coaps+tcp://.
         tls: its context.
+        bench: plain UDP sockets on loopback, each with the device that it stands for; the benchmark's only.
     """
 
     datagrams: socket.socket
     dtls: SSL.Context
     stream: socket.socket
     tls: ssl.SSLContext
+    bench: tuple[tuple[socket.socket, str], ...] = ()
 
 
 async def serve(given: Sockets, stopped: asyncio.Event) -> None:
     """Serve coaps:// and coaps+tcp:// until told to stop."""
-    door = CoapDoor()
-    loop = asyncio.get_running_loop()
-    protocol = Context(loop=loop, serversite=door, loggername="muster.coap")
-    add = protocol._append_tokenmanaged_messagemanaged_transport  # noqa: SLF001  because aiocoap takes foreign transports no other way
-    await add(lambda manager: MessageInterface.start(manager, protocol.log, given.datagrams, given.dtls))
-    add = protocol._append_tokenmanaged_transport  # noqa: SLF001  because see above
-    await add(lambda tokens: Server.start(tokens, protocol.log, given.stream, given.tls))
-    writer = asyncio.create_task(_every_second(door.flush))
+    table, answers = HotTable(), Answers()
+    fast = FastPath(table, answers)
+    door = CoapDoor(fast)
+    protocol = Context(loop=asyncio.get_running_loop(), serversite=door, loggername="muster.coap")
+    follower = _follow(table, door, await _carriers(protocol, given, fast))
+    for bound, fingerprint in given.bench:
+        make = partial(PlainBench, fast, door.answer, fingerprint)
+        await asyncio.get_running_loop().create_datagram_endpoint(make, sock=bound)
+    acts = (_handing_over(door, table, answers), _renewing(answers))
+    clocks = [asyncio.create_task(_every_second(act)) for act in acts]
     try:
         await stopped.wait()
     finally:
-        writer.cancel()
-        with suppress(asyncio.CancelledError):
-            await writer
-        await door.flush()
+        follower.stop()
+        for clock in clocks:
+            clock.cancel()
+            with suppress(asyncio.CancelledError):
+                await clock
+        await acts[0]()
         await protocol.shutdown()
         door.close()
 
 
-async def _every_second(act: Callable[[], object]) -> None:
+async def _carriers(protocol: Context, given: Sockets, fast: FastPath) -> "Ends":
+    """Add our two transports to aiocoap; it takes foreign ones no other way."""
+    udp: list[MessageInterface] = []
+    tcp: list[Server] = []
+
+    async def over_udp(manager: interfaces.MessageManager) -> MessageInterface:
+        made = Given(given.dtls, fast)
+        udp.append(await MessageInterface.start(manager, protocol.log, given.datagrams, made))
+        return udp[0]
+
+    async def over_tcp(tokens: Any) -> Server:
+        tcp.append(await Server.start(tokens, protocol.log, given.stream, given.tls))
+        return tcp[0]
+
+    await protocol._append_tokenmanaged_messagemanaged_transport(over_udp)  # noqa: SLF001  because see above
+    await protocol._append_tokenmanaged_transport(over_tcp)  # noqa: SLF001  because see above
+    return udp[0].socket, tcp[0]
+
+
+def _follow(table: HotTable, door: CoapDoor, ends: "Ends") -> Follower:
+    """Keep the table true, tell who observes, cut who may not stay."""
+    loop = asyncio.get_running_loop()
+
+    def connected() -> set[str]:
+        return set().union(*(end.fingerprints() for end in ends))
+
+    def cut(fingerprints: set[str]) -> None:
+        if fingerprints:
+            loop.call_soon_threadsafe(loop.call_later, LAST_WORD_SECONDS, cut_all, fingerprints)
+
+    def cut_all(fingerprints: set[str]) -> None:
+        for end in ends:
+            end.cut(fingerprints)
+
+    def changed(fingerprints: set[str]) -> None:
+        loop.call_soon_threadsafe(door.changed, fingerprints)
+
+    follower = Follower(table, connected, cut, changed)
+    follower.start()
+    return follower
+
+
+def _handing_over(door: CoapDoor, table: HotTable, answers: Answers) -> Callable[[], Awaitable[None]]:
+    async def act() -> None:
+        table.hand_over(answers.size)
+        await door.flush()
+
+    return act
+
+
+def _renewing(answers: Answers) -> Callable[[], Awaitable[None]]:
+    async def act() -> None:
+        answers.renew()
+
+    return act
+
+
+async def _every_second(act: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(FLUSH_SECONDS)
-        await act()  # type: ignore[misc]  # a coroutine function
+        await act()
+
+
+Ends = tuple[ServerSocket, Server]

@@ -49,6 +49,15 @@ class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
         """Say whether more connections are open than may be."""
         return len(self._pool) > MOST_CONNECTIONS
 
+    def fingerprints(self) -> set[str]:
+        """Return which certificates are connected."""
+        return {one.peer.fingerprint for one in tuple(self._pool) if one.peer.fingerprint}
+
+    def cut(self, fingerprints: set[str]) -> None:
+        """Close the connections of these certificates."""
+        for one in [one for one in self._pool if one.peer.fingerprint in fingerprints]:
+            one._transport.abort()  # noqa: SLF001  because aiocoap's own way to close sends a message first
+
     @classmethod
     async def start(cls, tokens: Any, log: logging.Logger, bound: socket.socket, context: ssl.SSLContext) -> "Server":
         """Serve a listening socket."""

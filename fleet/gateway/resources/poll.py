@@ -1,6 +1,7 @@
-"""``POST /v1/poll``: anything for me?"""
+"""``GET /v1/poll`` (or POST, with an empty map): anything for me?"""
 
 from fleet.gateway import codec
+from fleet.gateway.hot import jittered
 from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Reply, Request
 from ota.services import offers
@@ -9,13 +10,21 @@ from pki.services.certificates import renew_at
 
 
 def handle(request: Request, who: Identified) -> Reply:
-    """Return {"next": seconds}; when something waits {"update": action id}; when it is time {"renew": true}."""
+    """Return {"next": seconds} and what waits.
+
+    ``update``: id of the action; ``command``: true; ``twin``: version of a configuration that was not fetched yet;
+    ``renew``: true when it is time for a new certificate. What a device does not know, it leaves.
+    """
     codec.decode(request)
     offer = offers.poll(actor=who.actor, device=who.device)
-    body: dict[str, object] = {"next": offer.next_s}
+    body: dict[str, object] = {"next": jittered(offer.next_s)}
     # A quarantined device renews when it is released: until then only its repair is open to it.
     if not who.device.quarantined and renew_at(who.certificate) <= clock.now():
         body["renew"] = True
     if offer.assignment is not None:
         body["update"] = offer.assignment.action_id
+    if offer.command:
+        body["command"] = True
+    if not who.device.quarantined and who.device.twin.config_version > who.device.twin.config_fetched:
+        body["twin"] = who.device.twin.config_version
     return codec.encode(request, body, who.device.pk)

@@ -1,10 +1,14 @@
 """``manage.py serve``: signer, job worker, device, status and operator doors, watched by one parent."""
 
+import argparse
+import ipaddress
+import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from OpenSSL import SSL
 
 from fleet.asgi import application
@@ -25,18 +29,24 @@ class Command(BaseCommand):
 
     help = "Run the whole server: signer, job worker, device door, status door, operator door."
 
-    def handle(self, *_args: Any, **_options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare what benchmarks need."""
+        parser.add_argument(
+            "--bench-plain", metavar="PORT:FINGERPRINT", action="append", default=[], help=argparse.SUPPRESS
+        )
+
+    def handle(self, *_args: Any, **options: Any) -> None:
         """Check, bind, make the TLS contexts, then watch the processes."""
         try:
             freshness.require()
-            supervisor = self._prepare()
+            supervisor = self._prepare(options["bench_plain"])
         except DomainError as error:
             raise CommandError(error.detail) from error
         for name, url in supervisor.urls.items():
             self.stdout.write(f"{name}: {url}")
         supervisor.run()
 
-    def _prepare(self) -> Supervisor:
+    def _prepare(self, bench: Sequence[str] = ()) -> Supervisor:
         folder, host = settings.FLEET_DIR, settings.FLEET_HOST
         domains = selectors.domains()
         if not domains or not selectors.authorities(domains[0].slug):
@@ -64,16 +74,27 @@ class Command(BaseCommand):
         for number in range(settings.FLEET_DEVICE_WORKERS):
             supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls)))
         if coap_tls is not None:
-            self._add_coap(supervisor, host, *coap_tls)
+            self._add_coap(supervisor, host, *coap_tls, bench)
         supervisor.add("status-door", lambda: fork(lambda: _status(status)))
         supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, domains[0], names)))
         return supervisor
 
     @staticmethod
-    def _add_coap(supervisor: Supervisor, host: str, dtls: SSL.Context, stream: ssl.SSLContext) -> None:
+    def _add_coap(
+        supervisor: Supervisor, host: str, dtls: SSL.Context, stream: ssl.SSLContext, bench: Sequence[str]
+    ) -> None:
         port = settings.FLEET_COAP_PORT
-        sockets = Sockets(bind(host, port), dtls, listen(host, port), stream)
+        sockets = Sockets(bind(host, port), dtls, listen(host, port), stream, _plain(host, bench))
         supervisor.add("coap-door", lambda: fork(lambda: _coap(sockets)))
+
+
+def _plain(host: str, bench: Sequence[str]) -> tuple[tuple[socket.socket, str], ...]:
+    """Return the benchmark's plain sockets: on loopback, or not at all."""
+    if bench and not ipaddress.ip_address(host).is_loopback:
+        msg = "--bench-plain serves without encryption and without identity: only on loopback. Unset it."
+        raise CommandError(msg)
+    named = [one.partition(":") for one in bench]
+    return tuple((bind(host, int(port)), fingerprint) for port, _, fingerprint in named)
 
 
 def _coap_contexts(signer: Signer, domains: list[TrustDomain], names: list[str]) -> tuple[SSL.Context, ssl.SSLContext]:

@@ -47,6 +47,11 @@ class Rest:
         """Create or act; return the answer's JSON."""
         return self._call("POST", path, json.dumps(body or {}).encode(), {"Content-Type": "application/json"})
 
+    def patch(self, path: str, body: Mapping[str, object], headers: Mapping[str, str]) -> Any:
+        """Change a part; return the answer's JSON."""
+        fields = {"Content-Type": "application/json", **headers}
+        return self._call("PATCH", path, json.dumps(body).encode(), fields)
+
     def upload(self, path: str, manifest: bytes, files: Mapping[str, Path]) -> Any:
         """Send a bundle as multipart/form-data: ``manifest`` and one ``files`` part a payload."""
         boundary = uuid.uuid4().hex

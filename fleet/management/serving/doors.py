@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import signal
 import socket
@@ -18,36 +17,17 @@ import uvicorn
 import uvloop
 from django.conf import settings
 from django.db import connections
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleet.environment import ROOT
+from fleet.gateway.admission import Gate
 from fleet.gateway.coap import server as coap
+from fleet.gateway.http import DeviceDoor
 from pki.kernel import confine
 
 REFRESH_SECONDS = 2
+#: how long a thread of the database may keep the loop waiting; Python's own five milliseconds add up
+SWITCH_SECONDS = 0.0005
 _logger = logging.getLogger("muster.serve")
-
-
-class PeerProtocol(HttpToolsProtocol):
-    """Show the verified client certificate to the application, computed once a connection."""
-
-    def connection_made(self, transport: Any) -> None:
-        """Take the leaf certificate when the handshake is over."""
-        super().connection_made(transport)
-        tls = transport.get_extra_info("ssl_object")
-        der = (tls.getpeercert(binary_form=True) if tls else None) or b""
-        old = tls is not None and tls.version() == "TLSv1.2"
-        self.muster_peer = {
-            "certificate": der,
-            "fingerprint": hashlib.sha256(der).hexdigest() if der else "",
-            "binding": (tls.get_channel_binding("tls-unique") if old else None) or b"",
-        }
-
-    def on_message_begin(self) -> None:
-        """Put it into the scope of each request."""
-        super().on_message_begin()
-        extensions: dict[str, dict[object, object]] = {"muster.peer": dict(self.muster_peer.items())}
-        self.scope["extensions"] = extensions
 
 
 class _Server(uvicorn.Server):
@@ -57,6 +37,23 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept through the gate where there is a TLS context; else as uvicorn does."""
+        context = self.config.ssl
+        if context is None or not sockets:
+            await super().startup(sockets)
+            return
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(1)
+        made = self.config.http_protocol_class
+
+        def protocol() -> asyncio.Protocol:
+            return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # uvicorn's own way
+
+        self.servers = [Gate(one, protocol, context) for one in sockets]  # type: ignore[misc]  # it closes as a server does
+        self.started = True
 
 
 def run(
@@ -78,7 +75,7 @@ def run(
     """
     config = uvicorn.Config(
         application,
-        http=PeerProtocol if refresh else "httptools",
+        http=application.protocol if isinstance(application, DeviceDoor) else "httptools",
         loop="uvloop",
         lifespan="on" if refresh else "off",
         log_config=None,
@@ -91,14 +88,19 @@ def run(
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
     config.load()
-    if confined:
-        confine_door()
-    if refresh:
-        threading.Thread(target=_repeat, args=(refresh,), daemon=True).start()
+    _prepare(refresh, confined=confined)
     server = _Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     asyncio.Runner(loop_factory=config.get_loop_factory()).run(server.serve(sockets=[listener]))
+
+
+def _prepare(refresh: Callable[[], None] | None, *, confined: bool) -> None:
+    sys.setswitchinterval(SWITCH_SECONDS)
+    if confined:
+        confine_door()
+    if refresh:
+        threading.Thread(target=_repeat, args=(refresh,), daemon=True).start()
 
 
 def run_coap(sockets: coap.Sockets, *, refresh: Callable[[], None]) -> None:
@@ -108,8 +110,7 @@ def run_coap(sockets: coap.Sockets, *, refresh: Callable[[], None]) -> None:
         sockets: with their contexts; one process only, since it owns the associations.
         refresh: called every few seconds: takes new anchors into the contexts.
     """
-    confine_door()
-    threading.Thread(target=_repeat, args=(refresh,), daemon=True).start()
+    _prepare(refresh, confined=True)
 
     async def run_until_stopped() -> None:
         stopped = asyncio.Event()

@@ -25,6 +25,7 @@ def device_context(signer: Signer, domains: list[TrustDomain], host_names: list[
     """Return the context of the device door: client certificates are asked for, not demanded."""
     context = _context(signer, domains[0], host_names)
     context.verify_mode = ssl.CERT_OPTIONAL
+    context.num_tickets = 1  # a device has one connection at a time; each ticket costs the handshake time
     # A vendor's intermediate may be the anchor: partial chains end at any certificate that is listed.
     context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME | PARTIAL_CHAIN)
     add_anchors(context, [domain.slug for domain in domains])

@@ -8,10 +8,11 @@ from django.urls import get_resolver
 
 from devices.models import EnrolmentRequest
 from devices.proofs.claim import Shown
-from devices.services import enrolment, expected, transfer
+from devices.services import enrolment, expected, groups, transfer
 from devices.services import tokens as enrolment_tokens
 from fleet.officer import authority
 from fleet.operators.services import tokens
+from ota.services import commands
 from pki.kernel.actor import Role
 from pki.kernel.errors import PendingError
 from pki.models import Authority
@@ -52,6 +53,18 @@ ACTS = [
     ("GET", "/expected-devices", None, READS),
     ("GET", "/vendors", None, READS),
     ("GET", "/authorities/{authority}/switch", None, READS),
+    ("GET", "/commands", None, READS),
+    ("GET", "/groups", None, READS),
+    ("GET", "/groups/{group}", None, READS),
+    ("GET", "/devices/{device}/twin", None, READS),
+    ("GET", "/devices/{device}/telemetry", None, READS),
+    ("GET", "/devices/{device}/logs", None, {SECURITY, OPERATOR}),
+    ("PATCH", "/devices/{device}/twin", {"poll_s": 60}, {OPERATOR}),
+    ("POST", "/devices/{device}/commands", {"kind": "identify", "reason": "which is it"}, {SECURITY, OPERATOR}),
+    ("POST", "/commands/{command}/cancel", {}, {SECURITY, OPERATOR}),
+    ("POST", "/groups", {"name": "odd ones", "query": "quarantined"}, {OPERATOR}),
+    ("PATCH", "/groups/{group}", {"add": ["dev-1-1"]}, {OPERATOR}),
+    ("DELETE", "/groups/{spare_group}", None, {OPERATOR}),
     ("POST", "/authorities/{authority}/switch", {}, {SECURITY}),
     ("POST", "/certificate-profiles", {"name": "long", "validity_days": 700}, {SECURITY}),
     ("POST", "/devices/{device}/board", {}, {SECURITY}),
@@ -134,6 +147,9 @@ def ids(fleet, domain, other_domain, hardware_model, enrol, offline, tmp_path):
         "hardware": hardware_model.public_id,
         "authority": Authority.objects.get(domain=domain, kind="issuing").key_id,
         "waiting": waiting.public_id,
+        "command": commands.give(actor=by, device=fleet.devices[0], kind="reboot", reason="stuck").public_id,
+        "group": groups.create(actor=by, name="pilots").public_id,
+        "spare_group": groups.create(actor=by, name="spare").public_id,
         "vendor": vendor.public_id,
     }
 

@@ -51,7 +51,7 @@ def test_every_outcome_has_a_code_and_who_has_to_wait_is_told_how_long():
     asked = mapping.request(message(), PEER)
     for outcome in Outcome:
         answer = mapping.response(asked, Reply(outcome))
-        assert answer.code.is_successful() == (outcome.value < 300 and outcome is not Outcome.ACCEPTED)
+        assert answer.code.is_successful() == (outcome.value < 400 and outcome is not Outcome.ACCEPTED)
     late = mapping.response(asked, Reply(Outcome.LIMITED, b"later", "text/plain", {"retry-after": "7"}))
     assert (late.code, late.opt.max_age) == (codes.TOO_MANY_REQUESTS, 7)
 

@@ -32,6 +32,8 @@ def test_both_tls_versions_carry_a_poll(story, agent):
         status, _, body = story.call("POST", "/v1/poll", cbor2.dumps({}), CBOR, identity(agent), version)
         assert status == 200
         assert cbor2.loads(body) == {"next": 2}
+    status, _, body = story.call("GET", "/v1/poll", identity=identity(agent))
+    assert (status, cbor2.loads(body)) == (200, {"next": 2})
 
 
 def test_the_same_in_json(story, agent):
@@ -61,7 +63,7 @@ def test_garbage_gets_a_clear_refusal(story, agent, path, form, body):
 
 def test_unknown_paths_and_methods(story, agent):
     assert story.call("GET", "/v1/nothing", identity=identity(agent))[0] == 404
-    assert story.call("GET", "/v1/poll", identity=identity(agent))[0] == 405
+    assert story.call("PUT", "/v1/poll", identity=identity(agent))[0] == 405
     assert story.call("GET", "/", identity=identity(agent))[0] == 404
     assert story.call("GET", "/v1/metadata/../../keys", identity=identity(agent))[0] == 404
 

@@ -1,0 +1,69 @@
+"""Keep groups of devices."""
+
+import re
+from collections.abc import Iterable
+
+from django.db import transaction
+
+from devices import query
+from devices.models import Device, Group, GroupMember
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, InvalidError
+from pki.selectors import domain as domain_of
+from pki.services import ledger
+
+MOST_AT_ONCE = 1000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,59}")
+
+
+def create(*, actor: Actor, name: str, query_text: str = "") -> Group:
+    """Make a group: listed, or by query.
+
+    Raises:
+        InvalidError: the name or the query cannot be read.
+        ConflictError: the name is taken.
+    """
+    actor.require(Role.OPERATOR)
+    if not _NAME.fullmatch(name):
+        msg = "A group's name has 1 to 60 letters, digits, spaces, dots, hyphens and underscores."
+        raise InvalidError(msg)
+    query.parse(query_text)
+    with transaction.atomic():
+        domain = domain_of(actor.domain)
+        made, new = Group.objects.get_or_create(domain=domain, name=name, defaults={"query": query_text.strip()})
+        if not new:
+            msg = f"There is a group {name} already."
+            raise ConflictError(msg)
+        detail = {"name": name, "query": made.query}
+        ledger.record(actor=actor, action="group.created", thing=("group", made.public_id), detail=detail)
+    return made
+
+
+def change_members(*, actor: Actor, group: Group, add: Iterable[Device] = (), remove: Iterable[Device] = ()) -> Group:
+    """Add devices to a listed group and take others out; who is in or out already stays so.
+
+    Raises:
+        ConflictError: its members follow from a query.
+    """
+    actor.require(Role.OPERATOR)
+    if group.query:
+        msg = "The members of this group follow from its query; make a listed group to choose them yourself."
+        raise ConflictError(msg)
+    added, removed = [one.pk for one in add], [one.pk for one in remove]
+    with transaction.atomic():
+        rows = [GroupMember(group=group, device_id=key) for key in added]
+        GroupMember.objects.bulk_create(rows, ignore_conflicts=True)
+        GroupMember.objects.filter(group=group, device_id__in=removed).delete()
+        detail = {"added": len(added), "removed": len(removed)}
+        ledger.record(actor=actor, action="group.changed", thing=("group", group.public_id), detail=detail)
+    return group
+
+
+def delete(*, actor: Actor, group: Group) -> None:
+    """Take a group away; its devices stay as they are."""
+    actor.require(Role.OPERATOR)
+    with transaction.atomic():
+        ledger.record(
+            actor=actor, action="group.deleted", thing=("group", group.public_id), detail={"name": group.name}
+        )
+        group.delete()

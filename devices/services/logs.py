@@ -1,0 +1,43 @@
+"""Keep the few logs that devices send: after a failure or on request, short, redacted, the newest only."""
+
+from django.db import transaction
+
+from devices.models import Device, DeviceLog
+from devices.redaction import redact
+from pki.kernel import clock
+from pki.kernel.actor import Actor
+from pki.kernel.errors import DeniedError, InvalidError
+
+MOST_BYTES = 32 * 1024
+KEPT = 5
+
+
+def keep(*, actor: Actor, device: Device, reason: str, text: str, wanted: bool) -> DeviceLog:
+    """Keep a log of a device.
+
+    Args:
+        actor: the device.
+        device: the same.
+        reason: ``failure`` or ``command``.
+        text: at most 32 KiB in UTF-8.
+        wanted: whether an update has failed lately or somebody has asked; nothing else is taken.
+
+    Raises:
+        InvalidError: too long, or another reason.
+        DeniedError: nobody asked for it.
+    """
+    actor.require_device(device.key)
+    if reason not in {"failure", "command"}:
+        msg = "`reason` is failure or command."
+        raise InvalidError(msg)
+    if len(text.encode()) > MOST_BYTES:
+        msg = f"A log has at most {MOST_BYTES} bytes; send its end."
+        raise InvalidError(msg)
+    if not wanted:
+        msg = "A log is taken after a failure or on request only."
+        raise DeniedError(msg)
+    with transaction.atomic(using="telemetry"):
+        made = DeviceLog.objects.create(device_id=device.pk, at=clock.now(), reason=reason, text=redact(text))
+        old = DeviceLog.objects.filter(device_id=device.pk).order_by("-id").values_list("id", flat=True)[KEPT:]
+        DeviceLog.objects.filter(id__in=list(old)).delete()
+    return made

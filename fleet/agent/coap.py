@@ -1,0 +1,196 @@
+"""The device protocol over coaps://: confirmable messages, retransmission, blocks both ways; the same face as HTTPS."""
+
+import random
+import secrets
+import time
+from collections.abc import Generator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiocoap import Message
+from aiocoap.error import Error as CoapError
+from aiocoap.numbers import codes, types
+from OpenSSL import SSL
+
+from fleet.agent.dtls import Association
+from fleet.agent.errors import AnswerError, TransportError
+from fleet.agent.transport import LEAST_RATE, MAX_ANSWER, RATE_WINDOW, Answer
+from pki.kernel.coap import FORMATS, NUMBERS, tag_bytes, tag_text
+
+METHODS = {"GET": codes.GET, "POST": codes.POST, "PUT": codes.PUT}
+STATUS = {
+    codes.CREATED: 201, codes.CHANGED: 200, codes.CONTENT: 200, codes.VALID: 304, codes.BAD_REQUEST: 400,
+    codes.UNAUTHORIZED: 401, codes.FORBIDDEN: 403, codes.NOT_FOUND: 404, codes.METHOD_NOT_ALLOWED: 405,
+    codes.CONFLICT: 409, codes.PRECONDITION_FAILED: 412, codes.REQUEST_ENTITY_TOO_LARGE: 413,
+    codes.TOO_MANY_REQUESTS: 429, codes.SERVICE_UNAVAILABLE: 503,
+}  # fmt: skip
+#: RFC 7252, 4.8: the first wait, its factor with each repetition, and how many there are
+ACK_SECONDS, FACTOR, ATTEMPTS = 2.0, 1.5, 4
+ANSWER_SECONDS = 30.0
+EXPONENT, BLOCK = 6, 1024
+REFUSED = 400
+PARTIAL = 206
+
+
+class CoapTransport:
+    """CoAP over DTLS to the server, with the device's certificate.
+
+    Args:
+        server: ``coaps://host:port``.
+        anchor: PEM file of the only trusted roots.
+        identity: certificate chain and key files.
+    """
+
+    def __init__(self, server: str, anchor: Path, identity: tuple[Path, Path]) -> None:
+        parts = urlsplit(server)
+        self._address, self._anchor, self._identity = (parts.hostname or "", parts.port or 5684), anchor, identity
+        self._line: Association | None = None
+        self._mid = secrets.randbelow(1 << 16)
+        self._random = random.Random()  # noqa: S311  because jitter is no secret
+
+    def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+        """Ask and return the whole answer, at most 1 MiB.
+
+        Raises:
+            TransportError: no association, or no answer.
+            AnswerError: the code is 4.00 or above.
+        """
+        first = self._sent(method, path, body or b"", headers or {})
+        status = STATUS.get(first.code, 500)
+        tag = tag_text(first.opt.etag) if first.opt.etag else ""
+        if status >= REFUSED:
+            raise AnswerError(status, bytes(first.payload[:200]).decode("utf-8", "replace"), tag)
+        data = b"".join([bytes(first.payload), *self._following(method, path, first, headers or {}, MAX_ANSWER)])
+        return Answer(status, data, {"etag": tag} if tag else {})
+
+    def stream(self, path: str, limit: int, headers: dict[str, str] | None = None) -> Generator[tuple[int, bytes]]:
+        """Yield (status, chunk) of a file, from the byte that ``Range`` names on; one that has changed comes whole.
+
+        Raises:
+            TransportError: it broke off, or came slower than 1 KiB/s.
+            AnswerError: the code is 4.00 or above.
+        """
+        fields = headers or {}
+        start = int(fields.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        first = self._one("GET", path, {}, start // BLOCK)
+        if (wanted := fields.get("If-Range", "").strip('"')) and bytes.fromhex(wanted)[:8] != first.opt.etag:
+            start, first = 0, self._one("GET", path, {}, 0)
+        if STATUS.get(first.code, 500) >= REFUSED:
+            raise AnswerError(STATUS.get(first.code, 500), bytes(first.payload[:200]).decode("utf-8", "replace"))
+        status = PARTIAL if start else 200
+        yield status, bytes(first.payload)[start % BLOCK :]
+        for chunk in self._following("GET", path, first, {}, limit + BLOCK):
+            yield status, chunk
+
+    def close(self) -> None:
+        """Drop the association."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def _sent(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Message:
+        """Send a body, in blocks if it is long, and return the first message of the answer."""
+        if len(body) <= BLOCK:
+            return self._exchange(self._request(method, path, headers, body))
+        count = -(-len(body) // BLOCK)
+        for number in range(count):
+            part = self._request(method, path, headers, body[number * BLOCK : (number + 1) * BLOCK])
+            part.opt.block1 = (number, number + 1 < count, EXPONENT)
+            answer = self._exchange(part)
+            if answer.code != codes.CONTINUE:
+                return answer
+        return answer
+
+    def _following(
+        self, method: str, path: str, first: Message, headers: dict[str, str], limit: int
+    ) -> Generator[bytes]:
+        """Yield the further blocks of an answer."""
+        block, whole, since, came = first.opt.block2, len(first.payload), time.monotonic(), 0
+        while block is not None and block.more and whole <= limit:
+            answer = self._one(method, path, headers, block.block_number + 1, block.size_exponent)
+            if answer.opt.etag != first.opt.etag or answer.opt.block2 is None:
+                msg = "the answer changed while it was fetched"
+                raise TransportError(msg)
+            block, whole, came = answer.opt.block2, whole + len(answer.payload), came + len(answer.payload)
+            yield bytes(answer.payload)
+            if time.monotonic() - since > RATE_WINDOW:
+                if came < LEAST_RATE * RATE_WINDOW:
+                    msg = "the download is slower than 1 KiB/s"
+                    raise TransportError(msg)
+                since, came = time.monotonic(), 0
+        if whole > limit:
+            msg = "the answer is longer than any that this device reads"
+            raise TransportError(msg)
+
+    def _one(self, method: str, path: str, headers: dict[str, str], number: int, exponent: int = EXPONENT) -> Message:
+        asked = self._request(method, path, headers, b"")
+        asked.opt.block2 = (number, False, exponent)
+        return self._exchange(asked)
+
+    def _request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Message:
+        self._mid = (self._mid + 1) & 0xFFFF
+        made = Message(
+            code=METHODS[method], payload=body, _mtype=types.CON, _mid=self._mid, _token=secrets.token_bytes(4)
+        )
+        made.opt.uri_path = path.strip("/").split("/")
+        if "Content-Type" in headers and body:
+            made.opt.content_format = NUMBERS[headers["Content-Type"]]
+        if "Accept" in headers:
+            made.opt.accept = NUMBERS[headers["Accept"]]
+        if "If-Match" in headers:
+            made.opt.if_match = [tag_bytes(headers["If-Match"])]
+        return made
+
+    def _exchange(self, message: Message) -> Message:
+        """Send until it is acknowledged, and return its response."""
+        fresh = self._line is None
+        try:
+            return self._answered(self._open(), message)
+        except TransportError:
+            self.close()
+            if fresh:
+                raise
+        # The server may have forgotten an old association: once more over a new one.
+        return self._answered(self._open(), message)
+
+    def _open(self) -> Association:
+        if self._line is None:
+            self._line = Association(self._address, self._anchor, self._identity)
+        return self._line
+
+    def _answered(self, line: Association, message: Message) -> Message:
+        wait = ACK_SECONDS * self._random.uniform(1, FACTOR)
+        try:
+            for _ in range(ATTEMPTS):
+                line.send(message.encode())
+                answer = self._heard(line, message, wait)
+                if answer is not None:
+                    return answer
+                wait *= 2
+        except (SSL.Error, OSError) as error:
+            msg = f"the association broke: {error or type(error).__name__}"
+            raise TransportError(msg) from error
+        msg = "the server does not answer"
+        raise TransportError(msg)
+
+    def _heard(self, line: Association, message: Message, wait: float) -> Message | None:
+        """Return the response, or None when nothing came in time; an empty acknowledgement earns it more time."""
+        until = time.monotonic() + wait
+        while (data := line.receive(until)) is not None:
+            try:
+                answer = Message.decode(data)
+            except (CoapError, ValueError):
+                continue
+            if answer.mtype is types.ACK and answer.code == codes.EMPTY and answer.mid == message.mid:
+                until = time.monotonic() + ANSWER_SECONDS
+            elif answer.mtype is types.RST and answer.mid == message.mid:
+                msg = "the server does not know this request"
+                raise TransportError(msg)
+            elif answer.token == message.token and answer.code.is_response():
+                if answer.mtype is types.CON:
+                    line.send(Message(code=codes.EMPTY, _mtype=types.ACK, _mid=answer.mid).encode())
+                return answer
+        return None
+
+
+__all__ = ["FORMATS", "CoapTransport"]

@@ -1,0 +1,79 @@
+"""What a device does on a word of its server: five fixed words, each with a budget of its own, never a shell.
+
+The budget is kept here because the server may be in wrong hands: it can tell a device to reboot only so often.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from fleet.agent.state import State
+from pki.kernel import clock
+
+DAY = 86_400
+#: word -> how often in 24 hours
+BUDGET = {"reboot": 3, "identify": 20, "collect-log": 6, "re-attest": 6, "run-self-test": 12}
+MOST_REMEMBERED = 50
+#: answer to one word: done, failed or refused, and a short result
+Answer = tuple[str, str]
+
+
+class Commands:
+    """Does each command once.
+
+    Args:
+        state: remembers what was done, across restarts.
+        acts: word -> what to do; it returns the result, or raises with the reason.
+    """
+
+    def __init__(self, state: State, acts: dict[str, Callable[[], str]]) -> None:
+        self._state, self._acts = state, acts
+
+    def obey(self, command: dict[str, Any]) -> Answer:
+        """Do a command that the director has signed; one that was done before is answered the same way again."""
+        done: dict[str, Any] = dict(self._state.get("commands", {}))
+        identifier, kind = str(command["id"])[:36], str(command["kind"])
+        if identifier in done:
+            return str(done[identifier]["state"]), str(done[identifier]["result"])
+        now = clock.unix()
+        recent = [one for one in done.values() if one["kind"] == kind and now - DAY < one["at"] <= now]
+        if kind not in self._acts:
+            answer = "refused", "this device does not know that word"
+        elif len(recent) >= BUDGET.get(kind, 0):
+            answer = "refused", f"{kind} was done {len(recent)} times within a day; that is this device's budget"
+        else:
+            # Kept before it is done: a device that reboots in the middle must not reboot again when it is back.
+            done[identifier] = {"kind": kind, "at": now, "state": "done", "result": ""}
+            self._keep(done)
+            answer = self._do(kind)
+        done[identifier] = {"kind": kind, "at": now, "state": answer[0], "result": answer[1]}
+        self._keep(done)
+        return answer
+
+    def _do(self, kind: str) -> Answer:
+        try:
+            return "done", self._acts[kind]()[:500]
+        except Exception as error:  # noqa: BLE001  because whatever goes wrong is the answer
+            return "failed", str(error)[:500]
+
+    def _keep(self, done: dict[str, Any]) -> None:
+        newest = sorted(done.items(), key=lambda one: one[1]["at"])[-MOST_REMEMBERED:]
+        self._state.put(commands=dict(newest))
+
+
+class Ring(logging.Handler):
+    """The last lines of the device's log, in memory."""
+
+    def __init__(self, lines: int = 300) -> None:
+        super().__init__()
+        self._lines: deque[str] = deque(maxlen=lines)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self._lines.append(self.format(record)[:300])
+
+    def text(self, limit: int) -> str:
+        """Return the end of the log, at most so many bytes."""
+        return "\n".join(self._lines).encode()[-limit:].decode("utf-8", "ignore")

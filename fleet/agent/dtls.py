@@ -1,0 +1,147 @@
+"""One DTLS 1.2 association with the server, over a UDP socket that waits: what a small device does, in Python."""
+
+import ipaddress
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography import x509
+from OpenSSL import SSL
+
+from fleet.agent.errors import TransportError
+
+HANDSHAKE_SECONDS = 20.0
+MTU = 1200
+RECORD_HEADER = 13
+CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"
+NO_QUERY_MTU = 1 << 12
+
+
+class Association:
+    """An open association.
+
+    Args:
+        address: host name and port.
+        anchor: PEM file of the only trusted roots.
+        identity: certificate chain and key files.
+
+    Raises:
+        TransportError: nobody answers, or who answers is not believed.
+    """
+
+    def __init__(self, address: tuple[str, int], anchor: Path, identity: tuple[Path, Path]) -> None:
+        context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
+        context.set_options(NO_QUERY_MTU | SSL.OP_NO_TLSv1_1)
+        context.set_cipher_list(CIPHERS)
+        context.load_verify_locations(str(anchor))
+        context.use_certificate_chain_file(str(identity[0]))
+        context.use_privatekey_file(str(identity[1]))
+        context.set_verify(SSL.VERIFY_PEER)
+        self._socket = _reached(*address)
+        self._line = SSL.Connection(context, None)
+        self._line.set_connect_state()
+        self._line.set_ciphertext_mtu(MTU)
+        if not _is_address(address[0]):
+            self._line.set_tlsext_host_name(address[0].encode())
+        try:
+            self._shake()
+            self._check_name(address[0])
+        except (SSL.Error, OSError, TransportError) as error:
+            self._socket.close()
+            msg = f"{address[0]} cannot be reached: {error or type(error).__name__}"
+            raise TransportError(msg) from error
+
+    def send(self, message: bytes) -> None:
+        """Send one message."""
+        self._line.send(message)
+        self._flush()
+
+    def receive(self, until: float) -> bytes | None:
+        """Return the next message, or None when it is too late (monotonic seconds)."""
+        while True:
+            with suppress(SSL.WantReadError):
+                return self._line.recv(65536)
+            if not self._take(until):
+                return None
+
+    def close(self) -> None:
+        """Say good-bye and close the socket."""
+        with suppress(SSL.Error, OSError):
+            self._line.shutdown()
+            self._flush()
+        self._socket.close()
+
+    def _shake(self) -> None:
+        deadline = time.monotonic() + HANDSHAKE_SECONDS
+        while True:
+            try:
+                self._line.do_handshake()
+            except SSL.WantReadError:
+                self._flush()
+            else:
+                self._flush()
+                return
+            wait = self._line.DTLSv1_get_timeout()
+            if not self._take(min(deadline, time.monotonic() + (1.0 if wait is None else wait) + 0.01)):
+                if time.monotonic() >= deadline:
+                    msg = "the handshake took too long"
+                    raise TransportError(msg)
+                self._line.DTLSv1_handle_timeout()
+                self._flush()
+
+    def _take(self, until: float) -> bool:
+        """Read one datagram; say whether one came in time."""
+        left = until - time.monotonic()
+        if left <= 0:
+            return False
+        self._socket.settimeout(left)
+        try:
+            self._line.bio_write(self._socket.recv(65536))
+        except TimeoutError:
+            return False
+        return True
+
+    def _flush(self) -> None:
+        data = b""
+        with suppress(SSL.WantReadError):
+            while True:
+                data += self._line.bio_read(65536)
+        offset = 0
+        while offset + RECORD_HEADER <= len(data):
+            end = offset + RECORD_HEADER + int.from_bytes(data[offset + 11 : offset + 13], "big")
+            self._socket.send(data[offset:end])
+            offset = end
+
+    def _check_name(self, host: str) -> None:
+        leaf = self._line.get_peer_certificate(as_cryptography=True)
+        if leaf is None:
+            msg = "it showed no certificate"
+            raise TransportError(msg)
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        if _is_address(host):
+            known = ipaddress.ip_address(host) in names.get_values_for_type(x509.IPAddress)
+        else:
+            known = host.lower() in {one.lower() for one in names.get_values_for_type(x509.DNSName)}
+        if not known:
+            msg = f"its certificate is not for {host}"
+            raise TransportError(msg)
+
+
+def _reached(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        made = socket.socket(family, kind, number)
+        made.connect(address)
+    except OSError as error:
+        msg = f"{host} cannot be reached: {error}"
+        raise TransportError(msg) from error
+    return made
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

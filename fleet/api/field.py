@@ -1,0 +1,240 @@
+"""What is sent to devices and comes back: commands, configuration, logs, telemetry; and groups of them."""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from devices import selectors
+from devices.metrics import is_name
+from devices.services import groups, twins
+from fleet.api import paging
+from fleet.api.auth import actor
+from fleet.api.base import Input, Nothing, Output, View, read
+from ota.models import Command
+from ota.selectors import commands as command_rows
+from ota.services import commands
+from pki.kernel import clock
+from pki.kernel.actor import Role
+from pki.kernel.errors import InvalidError
+
+MOST_POINTS = 10_000
+DAY_MS = 24 * 3600 * 1000
+
+
+class CommandIn(Input):
+    """A word for a device."""
+
+    kind = serializers.ChoiceField(choices=Command.Kind.values)
+    reason = serializers.CharField(max_length=300)
+    minutes = serializers.IntegerField(min_value=commands.LEAST_MINUTES, max_value=commands.MOST_MINUTES, default=60)
+
+
+class CommandOut(Output):
+    """A command and what came of it."""
+
+    id = serializers.UUIDField(source="public_id")
+    device = serializers.CharField(source="device.name")
+    kind = serializers.CharField()
+    state = serializers.CharField()
+    reason = serializers.CharField()
+    result = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+    closed_at = serializers.DateTimeField(allow_null=True)
+
+
+class LogOut(Output):
+    """A log that a device sent."""
+
+    at = serializers.DateTimeField()
+    reason = serializers.CharField()
+    text = serializers.CharField()
+
+
+class GroupIn(Input):
+    """A group: listed, or by query."""
+
+    name = serializers.CharField(max_length=60)
+    query = serializers.CharField(max_length=1000, default="", allow_blank=True)
+
+
+class MembersIn(Input):
+    """Names of devices to add to a listed group and to take out of it."""
+
+    add = serializers.ListField(child=serializers.CharField(max_length=100), default=list, max_length=1000)
+    remove = serializers.ListField(child=serializers.CharField(max_length=100), default=list, max_length=1000)
+
+
+class GroupOut(Output):
+    """A group."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    query = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
+class DeviceCommands(View):
+    """Commands for one device."""
+
+    @extend_schema(request=CommandIn, responses={201: CommandOut})
+    def post(self, request: Request, public_id: str) -> Response:
+        """Leave a command; the device finds it at its next poll. The same one that waits already is returned."""
+        who, given = actor(request), read(request, CommandIn)
+        device = selectors.device(who.domain, public_id)
+        made = commands.give(actor=who, device=device, **given)
+        return Response(CommandOut(made).data, status=status.HTTP_201_CREATED)
+
+
+class Commands(View):
+    """All commands."""
+
+    @extend_schema(responses=CommandOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List commands, newest first; filters: ``device, state``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        rows = command_rows.commands(who.domain)
+        if name := request.query_params.get("device"):
+            rows = rows.filter(device__name=name)
+        if state := request.query_params.get("state"):
+            rows = rows.filter(state=state)
+        return paging.page(request, rows, CommandOut)
+
+
+class CommandCancel(View):
+    """The end of a command."""
+
+    @extend_schema(request=Nothing, responses=CommandOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Take a command back."""
+        who = actor(request)
+        read(request, Nothing)
+        found = command_rows.command(who.domain, public_id)
+        return Response(CommandOut(commands.cancel(actor=who, command=found)).data)
+
+
+class Twin(View):
+    """What a device shall be, and says it is."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return the twin; the ETag is the version of the desired configuration."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return _twin(selectors.device(who.domain, public_id).twin)
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT)
+    def patch(self, request: Request, public_id: str) -> Response:
+        """Change the desired configuration by JSON Merge Patch; If-Match names the version that you have read."""
+        who = actor(request)
+        who.require(Role.OPERATOR)
+        device = selectors.device(who.domain, public_id)
+        if not isinstance(request.data, dict):
+            msg = "Send a JSON Merge Patch (RFC 7396) of the configuration: a map."
+            raise InvalidError(msg)
+        seen = twins.seen_version("d", request.headers.get("If-Match", ""))
+        return _twin(twins.desire_config(actor=who, device=device, patch=dict(request.data), seen=seen))
+
+
+class Logs(View):
+    """Logs that a device has sent."""
+
+    @extend_schema(responses=LogOut(many=True))
+    def get(self, request: Request, public_id: str) -> Response:
+        """List the newest logs of a device."""
+        who = actor(request)
+        who.require(Role.OPERATOR, Role.SECURITY_OFFICER)
+        return paging.page(request, selectors.logs(selectors.device(who.domain, public_id)), LogOut)
+
+
+class Telemetry(View):
+    """Values that a device has sent as series."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter(name, OpenApiTypes.STR) for name in ("metric", "since", "until", "limit")],
+        responses=OpenApiTypes.OBJECT,
+    )
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return [[unix milliseconds, value], …] of one metric, oldest first; the last day unless told otherwise."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        device = selectors.device(who.domain, public_id)
+        metric = request.query_params.get("metric", "")
+        if not is_name(metric):
+            msg = "`metric` names one metric."
+            raise InvalidError(msg)
+        now = int(clock.now().timestamp() * 1000)
+        until = _number(request, "until", now + 1)
+        since = _number(request, "since", until - DAY_MS)
+        most = min(_number(request, "limit", 1000), MOST_POINTS)
+        return Response({"metric": metric, "values": selectors.series(device, metric, since, until, most)})
+
+
+class Groups(View):
+    """Groups of devices."""
+
+    @extend_schema(responses=GroupOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List groups."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, selectors.groups(who.domain), GroupOut)
+
+    @extend_schema(request=GroupIn, responses={201: GroupOut})
+    def post(self, request: Request) -> Response:
+        """Make a group."""
+        given = read(request, GroupIn)
+        made = groups.create(actor=actor(request), name=given["name"], query_text=given["query"])
+        return Response(GroupOut(made).data, status=status.HTTP_201_CREATED)
+
+
+class Group(View):
+    """One group."""
+
+    @extend_schema(responses=GroupOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return a group; its devices are listed by ``/devices?group=NAME``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return Response(GroupOut(selectors.group(who.domain, public_id)).data)
+
+    @extend_schema(request=MembersIn, responses=GroupOut)
+    def patch(self, request: Request, public_id: str) -> Response:
+        """Add devices and take others out."""
+        who, given = actor(request), read(request, MembersIn)
+        group = selectors.group(who.domain, public_id)
+        lists = {side: selectors.devices_by_names(who.domain, given[side]) for side in ("add", "remove")}
+        return Response(GroupOut(groups.change_members(actor=who, group=group, **lists)).data)
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, public_id: str) -> Response:
+        """Take a group away; its devices stay."""
+        who = actor(request)
+        groups.delete(actor=who, group=selectors.group(who.domain, public_id))
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _twin(twin: Any) -> Response:
+    body = {
+        "desired": twin.desired,
+        "desired_version": twin.desired_version,
+        "config_version": twin.config_version,
+        "config_fetched": twin.config_fetched >= twin.config_version,
+        "reported": twin.reported,
+        "reported_version": twin.reported_version,
+        "delta": twins.delta(twin),
+    }
+    return Response(body, headers={"ETag": twins.tag("d", twin.config_version)})
+
+
+def _number(request: Request, name: str, otherwise: int) -> int:
+    text = request.query_params.get(name, "")
+    if text and not (text.isascii() and text.isdigit() and len(text) < 16):  # noqa: PLR2004  because times in ms have 13 digits
+        msg = f"`{name}` is a whole number: a time in unix milliseconds, or how many values."
+        raise InvalidError(msg)
+    return int(text) if text else otherwise

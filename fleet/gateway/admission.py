@@ -1,0 +1,148 @@
+"""Admission before TLS: in a storm of reconnecting devices, handshakes that begin are handshakes that end.
+
+A handshake costs a hundred polls. When more connections come than the processor can serve, they wait in their order
+without one; a silent connection costs a socket and nothing else, and whoever has hung up meanwhile costs no handshake.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from contextlib import suppress
+
+#: handshakes that are under way at once; one that stalls gives its place back after a second
+MOST_HANDSHAKES, PLACE_SECONDS = 256, 1.0
+HANDSHAKE_SECONDS = 10.0
+#: sockets that have not said anything yet; the oldest make room
+MOST_SILENT, SILENT_SECONDS = 2000, 10.0
+#: who has waited longer in the queue has given up
+QUEUE_SECONDS = 15.0
+_logger = logging.getLogger("muster.admission")
+
+
+class Gate:
+    """Accepts for one door; looks like a server to whoever closes it.
+
+    Args:
+        listener: bound and listening, not blocking.
+        factory: makes the protocol of a connection.
+        context: of the door.
+    """
+
+    def __init__(
+        self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext
+    ) -> None:
+        self._listener, self._factory, self._context = listener, factory, context
+        self._loop = asyncio.get_running_loop()
+        self._silent: OrderedDict[socket.socket, float] = OrderedDict()
+        self._queue: deque[tuple[socket.socket, float]] = deque()
+        self._busy = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        # The kernel keeps most silent connections to itself; those that it hands over nevertheless wait here.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(SILENT_SECONDS))
+        listener.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
+        self._loop.add_reader(listener, self._accept)
+        self._timer = self._loop.call_later(1.0, self._each_second)
+
+    def close(self) -> None:
+        """Accept nothing more; what has no handshake yet is closed."""
+        self._timer.cancel()
+        self._loop.remove_reader(self._listener)
+        for one in list(self._silent):
+            self._drop(one)
+        while self._queue:
+            self._queue.popleft()[0].close()
+
+    async def wait_closed(self) -> None:
+        """Wait for handshakes that are under way."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self) -> None:
+        for _ in range(64):
+            try:
+                peer, _address = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                _logger.warning("a connection could not be accepted", extra={"cause": str(error)})
+                return
+            peer.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
+            if _waits(peer):
+                self._queue.append((peer, time.monotonic()))
+                continue
+            while len(self._silent) >= MOST_SILENT:
+                self._drop(next(iter(self._silent)))
+            self._silent[peer] = time.monotonic()
+            self._loop.add_reader(peer, self._speaks, peer)
+        self._admit()
+
+    def _speaks(self, peer: socket.socket) -> None:
+        """Queue a socket whose first bytes are there."""
+        self._loop.remove_reader(peer)
+        self._silent.pop(peer, None)
+        self._queue.append((peer, time.monotonic()))
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._queue and self._busy < MOST_HANDSHAKES:
+            peer, since = self._queue.popleft()
+            if time.monotonic() - since > QUEUE_SECONDS or _gone(peer):
+                peer.close()
+                continue
+            self._busy += 1
+            task = self._loop.create_task(self._shake(peer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _shake(self, peer: socket.socket) -> None:
+        held = True
+
+        def give_back() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._busy -= 1
+                self._admit()
+
+        timer = self._loop.call_later(PLACE_SECONDS, give_back)
+        try:
+            with suppress(OSError, ssl.SSLError, asyncio.TimeoutError):
+                await self._loop.connect_accepted_socket(
+                    self._factory, peer, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+                )
+        finally:
+            timer.cancel()
+            give_back()
+
+    def _each_second(self) -> None:
+        limit = time.monotonic() - SILENT_SECONDS
+        while self._silent and next(iter(self._silent.values())) < limit:
+            self._drop(next(iter(self._silent)))
+        self._timer = self._loop.call_later(1.0, self._each_second)
+
+    def _drop(self, peer: socket.socket) -> None:
+        self._silent.pop(peer, None)
+        self._loop.remove_reader(peer)
+        peer.close()
+
+
+def _waits(peer: socket.socket) -> bool:
+    """Say whether the first bytes of a connection are there."""
+    try:
+        return bool(peer.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
+
+
+def _gone(peer: socket.socket) -> bool:
+    try:
+        return not peer.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,50 @@
+"""Plain coap:// for the benchmark alone: poll and blob without encryption, on loopback, as one named device.
+
+There is no identity in plain CoAP. This listener exists to be measured beside libcoap's plain server; ``serve`` refuses
+it on any address but loopback.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiocoap import Message
+from aiocoap.numbers import types
+
+from fleet.gateway.coap.fast import FastPath
+from fleet.gateway.protocol import Peer
+
+
+class PlainBench(asyncio.DatagramProtocol):
+    """One plain UDP socket.
+
+    Args:
+        fast: the same fast path as over DTLS.
+        answer: the ordinary way.
+        fingerprint: of the device that every datagram is taken to come from.
+    """
+
+    def __init__(self, fast: FastPath, answer: Callable[[Message, Peer], Awaitable[Message]], fingerprint: str) -> None:
+        self._fast, self._answer = fast, answer
+        self._key, self._peer = bytes.fromhex(fingerprint), Peer(fingerprint, b"", "127.0.0.1")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: Any) -> None:
+        """Remember where to send."""
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        """Answer a datagram."""
+        made = self._fast.answer(data, self._key, "127.0.0.1")
+        if made is not None:
+            self._transport.sendto(made, addr)
+            return
+        task = asyncio.create_task(self._slowly(data, addr))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _slowly(self, data: bytes, addr: Any) -> None:
+        asked = Message.decode(data)
+        made = await self._answer(asked, self._peer)
+        made.mtype, made.mid, made.token = types.ACK, asked.mid, asked.token
+        self._transport.sendto(made.encode(), addr)

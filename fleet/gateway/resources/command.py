@@ -1,0 +1,24 @@
+"""``POST /v1/command`` {nonce}: what waits, signed by the director; ``POST /v1/command/ID`` {state, result}."""
+
+from fleet.gateway import codec
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+from ota.services import commands, director
+from pki.kernel import ids
+from pki.kernel.errors import InvalidError
+
+
+def handle(request: Request, who: Identified) -> Reply:
+    """Return the signed commands, or take the answer to one."""
+    body, name = codec.decode(request), request.path.removeprefix("/v1/command").strip("/")
+    if not name:
+        nonce = codec.octets(body, "nonce")
+        data = director.metadata(actor=who.actor, device=who.device, nonce=nonce)
+        commands.delivered(actor=who.actor, device=who.device)
+        return Reply(Outcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)
+    state, result = body.get("state"), body.get("result", "")
+    if not ids.is_uuid(name) or not isinstance(state, str) or not isinstance(result, str):
+        msg = "Answer at /v1/command/ID with `state` and, if you like, `result`, both text."
+        raise InvalidError(msg)
+    commands.answer(actor=who.actor, device=who.device, public_id=name, state=state, result=result)
+    return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)

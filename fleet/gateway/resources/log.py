@@ -1,0 +1,20 @@
+"""``POST /v1/log`` {reason, text}: the end of the device's log, after a failure or on request."""
+
+from devices.services import logs
+from fleet.gateway import codec
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+from ota.services import reports
+from pki.kernel.errors import InvalidError
+
+
+def handle(request: Request, who: Identified) -> Reply:
+    """Take a log; nothing comes back."""
+    body = codec.decode(request)
+    reason, text = body.get("reason"), body.get("text")
+    if not isinstance(reason, str) or not isinstance(text, str):
+        msg = "`reason` and `text` are text."
+        raise InvalidError(msg)
+    wanted = reports.log_is_wanted(who.device)
+    logs.keep(actor=who.actor, device=who.device, reason=reason, text=text, wanted=wanted)
+    return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)

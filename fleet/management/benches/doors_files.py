@@ -1,0 +1,60 @@
+"""A 100 MB file over mutual TLS, beside nginx: speed, and whether ranges are honoured."""
+
+import os
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from fleet.management.benches.ground import Ground
+from fleet.management.benches.rows import load, row
+
+SIZE = 100 << 20
+FETCHES = 6
+
+
+def make(folder: Path) -> Path:
+    """Make the file where nginx finds it."""
+    (folder / "www").mkdir(exist_ok=True)
+    path = folder / "www" / "blob.bin"
+    path.write_bytes(os.urandom(SIZE))
+    return path
+
+
+def files(made: Ground, ours: tuple[Path, str], nginx: int, file: Path) -> list[dict[str, Any]]:
+    """Compare downloads by curl.
+
+    Args:
+        made: the set-up.
+        ours: the device that may fetch the file, and the file's SHA-256.
+        nginx: its port.
+        file: what both give out.
+    """
+    device, digest = ours
+    peer = (made.folder / "peer-devices" / "dev-0.pem", made.folder / "peer-ca.pem")
+    addresses = {
+        "nginx": (f"https://localhost:{nginx}/f/blob.bin", *peer),
+        "ours": (f"https://localhost:{made.door}/v1/blob/{digest}", device, made.anchor),
+    }
+    took: dict[str, list[float]] = {"nginx": [], "ours": []}
+    for _ in range(FETCHES):
+        for name, target in addresses.items():
+            started = time.perf_counter()
+            _curl(target, "-o", "/dev/null")
+            took[name].append(time.perf_counter() - started)
+    speeds = {name: SIZE / statistics.median(values) / 1e6 for name, values in took.items()}
+    part = _curl(addresses["ours"], "-r", "1000-1999")
+    with file.open("rb") as source:
+        source.seek(1000)
+        honoured = part == source.read(1000)
+    detail = f"nginx {speeds['nginx']:.0f} MB/s, ours {speeds['ours']:.0f} MB/s; Range honoured: {honoured}; {load()}"
+    ratio = speeds["ours"] / speeds["nginx"] if honoured else 0.0
+    return [row("100 MB over TLS against nginx, Range honoured", ratio, "ratio", 0.8, detail, least=True)]
+
+
+def _curl(target: tuple[str, Path, Path], *arguments: str) -> bytes:
+    address, device, anchor = target
+    identity = ["--cert", str(device), "--key", str(device.with_suffix(".key")), "--cacert", str(anchor)]
+    command = ["curl", "-s", "-f", "--noproxy", "*", *identity, *arguments, address]
+    return subprocess.run(command, check=True, capture_output=True, timeout=120).stdout

@@ -1,0 +1,199 @@
+"""``python -m fleet.management.benches.doors_inner ACT …``: what happens inside the bench's set-up; prints JSON."""
+
+import hashlib
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 30
+#: rows that look like enrolled devices; nobody holds their keys
+_DEVICES = """
+INSERT INTO devices_device (domain_id, public_id, name, hardware_model_id, state, quarantine_reason, site, owner, tags,
+    salt, created_at, enrolled_at)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s)
+SELECT d.domain_id, lower(hex(randomblob(16))), 'synthetic-' || n.i, d.hardware_model_id, 'active', '', '', '', '[]',
+    x'', d.created_at, d.enrolled_at FROM n, devices_device d WHERE d.name = 'bench-000000'
+"""
+_TWINS = """
+INSERT INTO devices_twin (device_id, desired, desired_version, reported, reported_version, report_sequence,
+    config_version, config_fetched)
+SELECT id, '{}', 0, '{}', 0, 0, 0, 0 FROM devices_device WHERE name LIKE 'synthetic-%%' AND %s > 0
+"""
+_KEY = (
+    "substr(d.public_id, 1, 8) || '-' || substr(d.public_id, 9, 4) || '-' || substr(d.public_id, 13, 4) || '-' || "
+    "substr(d.public_id, 17, 4) || '-' || substr(d.public_id, 21)"
+)
+_CERTIFICATES = f"""
+INSERT INTO pki_certificate (domain_id, public_id, authority_id, serial, fingerprint, subject_urn, subject_key,
+    spki_sha256, profile, profile_name, der, not_before, not_after, revocation_reason, created_at)
+SELECT c.domain_id, lower(hex(randomblob(16))), c.authority_id, lower(hex(randomblob(16))), lower(hex(randomblob(32))),
+    'urn', {_KEY}, lower(hex(randomblob(32))), 'device', 'device', x'', c.not_before, c.not_after, '', c.created_at
+FROM devices_device d, (SELECT * FROM pki_certificate WHERE profile = 'device' LIMIT 1) c
+WHERE d.name LIKE 'synthetic-%%' AND %s > 0
+"""  # noqa: S608  because no value of anybody stands in it
+
+
+def main() -> None:
+    """Set Django up on FLEET_DIR and do one act."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
+    import django  # noqa: PLC0415  because settings have to be named before anything of Django is loaded
+
+    django.setup()
+    sys.stdout.write(json.dumps(ACTS[sys.argv[1]](*sys.argv[2:])) + "\n")
+
+
+def fleet(many: str) -> int:
+    """Register devices with certificates, all at once, by the database itself (SQLite)."""
+    from django.db import connection, transaction  # noqa: PLC0415  because of the set-up above
+
+    from pki.services import changes  # noqa: PLC0415  because of the set-up above
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        for statement in (_DEVICES, _TWINS, _CERTIFICATES):
+            cursor.execute(statement, [int(many)])
+        changes.note()
+    return int(many)
+
+
+def assign(name: str, *files: str) -> list[str]:
+    """Let a device fetch files: a bundle of each, and an open action. The bench measures the door, not the release."""
+    from devices.models import Device  # noqa: PLC0415  because of the set-up above
+    from ota import blobs  # noqa: PLC0415  because of the set-up above
+    from ota.models import Assignment, Bundle, BundleFile  # noqa: PLC0415  because of the set-up above
+    from pki.services import changes  # noqa: PLC0415  because of the set-up above
+
+    device, made = Device.objects.get(name=name), []
+    bundle = Bundle.objects.create(
+        domain=device.domain, digest=hashlib.sha256(name.encode()).hexdigest(), name=name, version="1", kind="firmware",
+        format="generic", component="app", security_counter=1, manifest={}, report={}, facts={},
+        uploaded_by_kind="system", uploaded_by_key="bench",
+    )  # fmt: skip
+    for number, file in enumerate(map(Path, files)):
+        with file.open("rb") as source:
+            digest, _ = blobs.local().put(source, 1 << 30)
+        BundleFile.objects.create(
+            bundle=bundle, path=f"file-{number}", role="image", size=file.stat().st_size, sha256=digest, sha1="", md5=""
+        )
+        made.append(digest)
+    Assignment.objects.create(
+        domain=device.domain, action_id=900_000 + device.pk, device=device, bundle=bundle, kind="update",
+        status="scheduled", content_stamp=1,
+    )  # fmt: skip
+    changes.note(device.key)
+    return made
+
+
+def busy(seconds: str) -> dict[str, int]:
+    """Do what the worker does, as fast as it can: drift ticks, revocation lists, and work for the processor."""
+    from devices.services import drift  # noqa: PLC0415  because of the set-up above
+    from pki.models import CrlShard, TrustDomain  # noqa: PLC0415  because of the set-up above
+    from pki.services import crls  # noqa: PLC0415  because of the set-up above
+
+    domain, data = TrustDomain.objects.get(slug="default"), os.urandom(1 << 20) * 8
+    done = {"drift": 0, "lists": 0, "compressed": 0}
+    until = time.monotonic() + float(seconds)
+    while time.monotonic() < until:
+        drift.tick(domain=domain)
+        done["drift"] += 1
+        CrlShard.objects.filter(domain=domain).update(dirty=True)
+        crls.refresh(domain=domain)
+        done["lists"] += CrlShard.objects.filter(domain=domain).count()
+        zlib.compress(data, 9)
+        done["compressed"] += 1
+    return done
+
+
+def load() -> dict[str, float]:
+    """Load the hot table; return seconds, certificates and bytes a device."""
+    from fleet.gateway.following import Follower  # noqa: PLC0415  because of the set-up above
+    from fleet.gateway.hot import HotTable  # noqa: PLC0415  because of the set-up above
+
+    table = HotTable()
+    follower = Follower(table, set, lambda _: None, lambda _: None)
+    before, started = _resident(), time.monotonic()
+    follower.look()
+    took = time.monotonic() - started
+    return {"seconds": took, "certificates": len(table), "bytes": (_resident() - before) / len(table)}
+
+
+def write(first: str, many: str) -> list[tuple[str, float]]:
+    """Change devices one by one, each in its own commit; return whom and when it was committed."""
+    from django.db import transaction  # noqa: PLC0415  because of the set-up above
+
+    from devices.models import Device  # noqa: PLC0415  because of the set-up above
+    from pki.services import changes  # noqa: PLC0415  because of the set-up above
+
+    names = [f"synthetic-{number}" for number in range(int(first), int(first) + int(many))]
+    rows = dict(Device.objects.filter(name__in=names).values_list("pk", "public_id"))
+    done = []
+    for pk, public_id in rows.items():
+        with transaction.atomic():
+            Device.objects.filter(pk=pk).update(state="suspended")
+            changes.note(str(public_id))
+        done.append((str(public_id), time.monotonic()))
+    return done
+
+
+def read(many: str) -> list[tuple[str, float]]:
+    """Follow the feed as a door does; return which devices went out of the table, and when."""
+    from fleet.gateway import following  # noqa: PLC0415  because of the set-up above
+    from fleet.gateway.hot import HotTable  # noqa: PLC0415  because of the set-up above
+    from pki.models import Certificate  # noqa: PLC0415  because of the set-up above
+
+    table = HotTable()
+    follower = following.Follower(table, set, lambda _: None, lambda _: None)
+    follower.look()
+    rows = Certificate.objects.filter(profile="device").order_by("id").values_list("fingerprint", "subject_key")
+    subjects = {bytes.fromhex(fingerprint): subject for fingerprint, subject in rows[: int(many) + 100]}
+    waiting = {one: key for one, key in subjects.items() if table.knows(one)}
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    gone: list[tuple[str, float]] = []
+    quiet = time.monotonic()
+    while len(gone) < int(many) and time.monotonic() - quiet < PATIENCE:
+        time.sleep(following.LOOK_SECONDS)
+        follower.look()
+        now = time.monotonic()
+        out = [one for one in waiting if not table.knows(one)]
+        gone += [(waiting.pop(one), now) for one in out]
+        quiet = now if out else quiet
+    return gone
+
+
+def stored(*names: str) -> dict[str, Any]:
+    """Count the values that devices have sent, and read the newest of one back by query."""
+    from devices import selectors  # noqa: PLC0415  because of the set-up above
+    from devices.models import Device, Series  # noqa: PLC0415  because of the set-up above
+
+    keys = list(Device.objects.filter(name__in=names).values_list("pk", flat=True))
+    values = sum(
+        len(bytes(one)) // 8 for one in Series.objects.filter(device_id__in=keys).values_list("values", flat=True)
+    )
+    device = Device.objects.get(name=names[0])
+    now = int(time.time() * 1000)
+    found = selectors.series(device, "temp_c", now - 3_600_000, now + 3_600_000, 10_000)
+    return {"values": values, "read": len(found), "last": found[-1][1] if found else None}
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+ACTS: dict[str, Callable[..., Any]] = {
+    "fleet": fleet,
+    "assign": assign,
+    "busy": busy,
+    "load": load,
+    "write": write,
+    "read": read,
+    "stored": stored,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Polls while the server works, and telemetry as fast as it comes."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cbor2
+
+from fleet.environment import ROOT
+from fleet.management.benches import peers
+from fleet.management.benches.ground import Ground
+from fleet.management.benches.http import client, connect, exchange, request
+from fleet.management.benches.peers import Target
+from fleet.management.benches.rows import load, row
+
+BUSY_SECONDS = 12
+INGEST_SECONDS = 8
+CLIENTS, SERIES, VALUES = 4, 10, 100
+NAMES = ("temp_c", "bytes_in", "bytes_out", "packets_in", "packets_out", "heap_free_b", "battery_share",
+         "confidence_mean", "established_peers", "listening_ports")  # fmt: skip
+
+
+def busy(made: Ground, certs: Path) -> list[dict[str, Any]]:
+    """Measure a poll's p99 while drift, revocation lists, compression and ingest run, all on the server's core."""
+    with made.on_servers_core():
+        work = subprocess.Popen(
+            [sys.executable, "-m", "fleet.management.benches.doors_inner", "busy", str(BUSY_SECONDS + 2)],
+            cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    time.sleep(2)
+    posting = multiprocessing.get_context("fork").Process(
+        target=_post, args=(str(made.anchor), made.door, str(sorted(certs.glob("*.pem"))[1]), BUSY_SECONDS, 0.05)
+    )
+    posting.start()
+    poll = Target(made.door, "/v1/poll", str(made.anchor), str(certs), connections=8, seconds=BUSY_SECONDS - 4)
+    said = peers.tlsload(made.folder, poll)
+    posting.join()
+    done = json.loads(work.communicate(timeout=60)[0])
+    detail = (
+        f"8 connections, {said['rps']:.0f}/s; beside it on the same core {done['drift']} drift ticks over the fleet, "
+        f"{done['lists']} revocation lists, {done['compressed']} x 8 MB compressed, 20 batches a second; {load()}"
+    )
+    return [row("poll p99 while the server works", said["p99_ms"], "ms", 50, detail)]
+
+
+def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[dict[str, Any]]:
+    """Measure metric values a second, stored and readable by query."""
+    devices = sorted(certs.glob("*.pem"))[:CLIENTS]
+    names = [one.stem for one in devices]
+    before = _inner(made, "stored", *names)
+    fork = multiprocessing.get_context("fork")
+    arguments = [(str(made.anchor), made.door, str(one), INGEST_SECONDS, 0.0) for one in devices]
+    processes = [fork.Process(target=_post, args=one) for one in arguments]
+    started = time.perf_counter()
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    took = time.perf_counter() - started
+    after = _inner(made, "stored", *names)
+    rate = (after["values"] - before["values"]) / took
+    detail = (
+        f"{database}, {CLIENTS} mTLS clients, {SERIES * VALUES} values a batch, one door; "
+        f"{after['read']} of one metric read back by query; {load()}"
+    )
+    return [row(f"metric values stored, {database}", rate, "1/s", goal, detail, least=True)]
+
+
+def _post(anchor: str, port: int, device: str, seconds: float, pause: float) -> None:
+    """Post batches of a thousand values as one device until the time is over."""
+    path = Path(device)
+    context = client(Path(anchor), path)
+    headers = {"Content-Type": "application/cbor"}
+    until, sequence = time.monotonic() + seconds, int(time.time() * 1000)
+    values = [20.0 + number / 7 for number in range(VALUES)]
+    with connect(context, port) as line:
+        while time.monotonic() < until:
+            sequence += 1
+            at = int(time.time() * 1000) - VALUES * 10
+            series = {name: {"at": at, "step": 10, "values": values} for name in NAMES}
+            body = cbor2.dumps({"seq": sequence, "series": series})
+            exchange(line, request("POST", "/v1/telemetry", body, headers))
+            time.sleep(pause)
+
+
+def _inner(made: Ground, *arguments: str) -> Any:
+    return json.loads(made.processes.run("-m", "fleet.management.benches.doors_inner", *arguments, timeout=300))

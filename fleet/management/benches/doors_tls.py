@@ -1,0 +1,90 @@
+"""What a handshake costs the server, beside nginx, and how many devices one core can therefore serve."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from fleet.management.benches import peers
+from fleet.management.benches.ground import Ground, cpu_seconds
+from fleet.management.benches.rows import load, row
+
+SECONDS, ROUNDS = 3, 3
+POLL_S = 300
+SCALE, SCALE_SECONDS = 10, 20
+VERSIONS = ("13", "12")
+
+
+def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> list[dict[str, Any]]:
+    """Measure full and resumed handshakes with a client certificate and one request each.
+
+    Args:
+        made: the set-up.
+        certs: devices of ours.
+        nginx: port and process id.
+        door: process id of our device door.
+    """
+    ours, theirs = _device(certs), _device(made.folder / "peer-devices")
+    cost: dict[tuple[str, str, bool], list[float]] = {}
+    for _ in range(ROUNDS):
+        for version in VERSIONS:
+            for resume in (False, True):
+                target = (nginx[0], "/static", str(made.folder / "peer-ca.pem"), theirs)
+                cost.setdefault(("nginx", version, resume), []).append(
+                    _cost(made, nginx[1], target, version, resume=resume)
+                )
+                target = (made.door, "/v1/poll", str(made.anchor), ours)
+                cost.setdefault(("ours", version, resume), []).append(_cost(made, door, target, version, resume=resume))
+    us = {place: statistics.median(values) for place, values in cost.items()}
+    where = f"server CPU with one request each, medians of {ROUNDS}; {load()}"
+    rows = [
+        row(f"full handshake with a client certificate, TLS 1.{version[1]}, CPU against nginx",
+            us["ours", version, False] / us["nginx", version, False], "ratio", 1.5,
+            f"ours {us['ours', version, False]:.0f} us, nginx {us['nginx', version, False]:.0f} us; {where}")
+        for version in VERSIONS
+    ]  # fmt: skip
+    resumed = us["ours", "13", True]
+    detail = f"ours {resumed:.0f} us, nginx {us['nginx', '13', True]:.0f} us; {where}"
+    share = resumed / us["ours", "13", False]
+    rows.append(row("resumed handshake against a full one, TLS 1.3", share, "ratio", 0.8, detail))
+    return [*rows, *_devices(made, certs, door, us)]
+
+
+def _devices(made: Ground, certs: Path, door: int, us: dict[tuple[str, str, bool], float]) -> list[dict[str, Any]]:
+    """Return devices a core, from what a connection with its poll costs, and a run at a tenth of that as proof."""
+    rows = []
+    for name, resume, goal in (("resumption", True, 150_000), ("full handshakes", False, 80_000)):
+        cost = us["ours", "13", resume]
+        devices = POLL_S / (cost / 1e6)
+        rate = devices / POLL_S / SCALE
+        before = cpu_seconds(door)
+        said = peers.tlsconn(
+            made.folder, (made.door, "/v1/poll", str(made.anchor), _device(certs)), "13",
+            resume=resume, seconds=SCALE_SECONDS, pause_us=int(1e6 / rate - said_before(us, resume=resume)),
+        )  # fmt: skip
+        used = (cpu_seconds(door) - before) / SCALE_SECONDS
+        proof = f"a run of {said['rps']:.0f} connections/s used {used * 100:.1f} % of the core"
+        detail = (
+            f"{cost:.0f} us a connection with its poll; {proof} ({said['rps'] / used * POLL_S:.0f} devices); {load()}"
+        )
+        rows.append(
+            row(f"devices a core, a poll in 5 minutes with {name}", devices, "devices", goal, detail, least=True)
+        )
+    return rows
+
+
+def said_before(us: dict[tuple[str, str, bool], float], *, resume: bool) -> float:
+    """Return about how many microseconds a connection takes the client, so that the pause leaves the wished rate."""
+    return 1.5 * us["ours", "13", resume]
+
+
+def _cost(made: Ground, pid: int, target: tuple[int, str, str, Path], version: str, *, resume: bool) -> float:
+    before = cpu_seconds(pid)
+    said = peers.tlsconn(made.folder, target, version, resume=resume, seconds=SECONDS)
+    if said["bad"] or (resume and said["resumed"] < said["n"] * 0.9):
+        msg = f"handshakes failed or were not resumed: {said}"
+        raise RuntimeError(msg)
+    return (cpu_seconds(pid) - before) / float(said["n"]) * 1e6
+
+
+def _device(folder: Path) -> Path:
+    return min(folder.glob("*.pem"))

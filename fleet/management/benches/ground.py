@@ -1,0 +1,179 @@
+"""A set-up of its own for a benchmark, in a temporary folder: the real server on one core, clients on others."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import socket
+import ssl
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs7
+from cryptography.x509.oid import NameOID
+
+from fleet.management.benches.http import basic, exchange, post
+from fleet.management.quickstart.processes import Processes, free_port
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The set-up and its processes.
+
+    Args:
+        processes: of this set-up; ``folder`` is its FLEET_DIR.
+        ports: by setting.
+        anchor: PEM file of the root.
+    """
+
+    processes: Processes
+    ports: dict[str, int]
+    anchor: Path
+    cores: list[int] = field(default_factory=lambda: sorted(os.sched_getaffinity(0)))
+
+    @property
+    def folder(self) -> Path:
+        """Return FLEET_DIR."""
+        return self.processes.folder
+
+    @property
+    def door(self) -> int:
+        """Return the device door's port."""
+        return self.ports["FLEET_DEVICE_PORT"]
+
+    def tokens(self, many: int) -> list[tuple[str, str]]:
+        """Return names and one-time tokens for devices of one hardware model."""
+        wanted = self.folder / "tokens.csv"
+        with wanted.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["device", "hardware"])
+            writer.writerows([f"bench-{number:06}", "bench"] for number in range(many))
+        self.processes.run("manage.py", "release", "online-keys")
+        self.processes.run("manage.py", "hardware", "register", "bench", "--vendor", "bench.example")
+        said = self.processes.run("manage.py", "enrolment", "tokens", str(wanted), timeout=600)
+        return [(one["device"], one["token"]) for one in csv.DictReader(io.StringIO(said))]
+
+    def serve(self, *arguments: str) -> None:
+        """Start the server: its processes inherit the first core, whoever measures gets the other ones."""
+        with self.on_servers_core():
+            self.processes.start("serve", "manage.py", "serve", *arguments)
+            self._await()
+
+    @contextmanager
+    def on_servers_core(self) -> Iterator[None]:
+        """Let children that start inside the block share the server's core; afterwards measure on the other ones."""
+        os.sched_setaffinity(0, {self.cores[0]})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, set(self.cores[1:]) or set(self.cores))
+
+    def environment(self) -> dict[str, str]:
+        """Return what a child of this set-up needs."""
+        return {**os.environ, **self.processes.environment, "FLEET_DIR": str(self.folder)}
+
+    def enrol(self, name: str, token: str, folder: Path) -> Path:
+        """Enrol a device by EST; write ``NAME.pem`` (chain) and ``NAME.key``, return the first."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+        headers = {"Content-Type": "application/pkcs10", "Authorization": basic(name, token)}
+        body = csr.public_bytes(serialization.Encoding.DER)
+        answer = self._patiently(body, headers)
+        leaf = pkcs7.load_der_pkcs7_certificates(answer)[0]
+        chain = leaf.public_bytes(serialization.Encoding.PEM) + (self.folder / "issuing.pem").read_bytes()
+        (folder / f"{name}.pem").write_bytes(chain)
+        form = serialization.PrivateFormat.PKCS8
+        pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+        (folder / f"{name}.key").write_bytes(pem)
+        return folder / f"{name}.pem"
+
+    def _patiently(self, body: bytes, headers: dict[str, str]) -> bytes:
+        """Enrol as soon as the signer answers too."""
+        for _ in range(100):
+            try:
+                return post(self.anchor, self.door, "/.well-known/est/simpleenroll", body, headers)
+            except RuntimeError as error:
+                if "503" not in str(error):
+                    raise
+                time.sleep(0.1)
+        msg = "the signer did not start"
+        raise RuntimeError(msg)
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids of the running server by name."""
+        found: dict[str, int] = json.loads((self.folder / "run" / "serve.json").read_text())["pids"]
+        return found
+
+    def cpu(self, name: str) -> float:
+        """Return the processor seconds that a process of the server has used, with its threads."""
+        return cpu_seconds(self.pids()[name])
+
+    def _await(self) -> None:
+        context = ssl.create_default_context(cafile=str(self.anchor))
+        for _ in range(300):
+            self.processes.check()
+            try:
+                with socket.create_connection(("127.0.0.1", self.door), timeout=5) as raw:
+                    line = context.wrap_socket(raw, server_hostname="localhost")
+                    exchange(line, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    return
+            except OSError:
+                time.sleep(0.1)
+        msg = "the server did not start"
+        raise RuntimeError(msg)
+
+
+@contextmanager
+def ground(**settings: str) -> Iterator[Ground]:
+    """Make a set-up with its CA; take everything away at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="muster-bench-"))
+    names = ("FLEET_OPERATOR_PORT", "FLEET_DEVICE_PORT", "FLEET_STATUS_PORT", "FLEET_COAP_PORT")
+    ports = {name: free_port(31000 + 200 * place) for place, name in enumerate(names)}
+    environment = {name: str(port) for name, port in ports.items()} | settings
+    processes = Processes(folder, environment)
+    cores = os.sched_getaffinity(0)
+    try:
+        yield Ground(processes, ports, authority(folder, processes))
+    finally:
+        os.sched_setaffinity(0, cores)
+        processes.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def authority(folder: Path, processes: Processes) -> Path:
+    """Make root and issuing CA; return the root's PEM file."""
+    root, csr, issued = folder / "offline", folder / "issuing.csr", folder / "issuing.pem"
+    processes.run("manage.py", "upgrade")
+    processes.run("-m", "fleet.officer", "ca-root", "--out", str(root), "--name", "Bench Root")
+    processes.run("manage.py", "ca", "csr", "--name", "Bench Issuing CA", "--out", str(csr))
+    sign = ("--root", str(root), "--csr", str(csr), "--out", str(issued), "--yes")
+    processes.run("-m", "fleet.officer", "ca-issue", *sign)
+    anchor = root / "root-ca.pem"
+    processes.run("manage.py", "ca", "import", "--certificate", str(issued), "--root", str(anchor))
+    return anchor
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor seconds of a process and its children."""
+    total = 0
+    for place in Path("/proc").iterdir():
+        if not place.name.isdigit():
+            continue
+        try:
+            facts = (place / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(place.name) == pid or int(facts[1]) == pid:
+            total += int(facts[11]) + int(facts[12])
+    return total / TICK

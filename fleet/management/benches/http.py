@@ -1,0 +1,68 @@
+"""The least of HTTP/1.1 that a benchmark's client needs: it must not be what is measured."""
+
+import base64
+import socket
+import ssl
+from pathlib import Path
+
+
+def basic(name: str, secret: str) -> str:
+    """Return the value of an Authorization field."""
+    return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
+
+
+def connect(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
+    """Return a connection to a server on loopback."""
+    raw = socket.create_connection(("127.0.0.1", port), timeout=30)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return context.wrap_socket(raw, server_hostname="localhost")
+
+
+def exchange(line: ssl.SSLSocket, request: bytes) -> bytes:
+    """Send a request and return the body of its answer.
+
+    Raises:
+        OSError: the connection broke.
+        RuntimeError: the answer is a refusal.
+    """
+    line.sendall(request)
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = line.recv(65536)
+        if not more:
+            msg = "the server has closed the connection"
+            raise OSError(msg)
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 2"):
+        msg = f"the server answered {head[:80]!r} {body[:200]!r}"
+        raise RuntimeError(msg)
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
+    while len(body) < length:
+        body += line.recv(65536)
+    return body
+
+
+def client(anchor: Path, identity: Path | None = None) -> ssl.SSLContext:
+    """Return a client's context, with the device's certificate and key (``NAME.pem`` beside ``NAME.key``)."""
+    context = ssl.create_default_context(cafile=str(anchor))
+    if identity is not None:
+        context.load_cert_chain(identity, identity.with_suffix(".key"))
+    return context
+
+
+def request(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
+    """Return the bytes of a request."""
+    fields = {"Host": "localhost", **(headers or {})}
+    if body:
+        fields["Content-Length"] = str(len(body))
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+def post(anchor: Path, port: int, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """Return the answer to one POST over a connection of its own; base64 of EST is undone."""
+    encoded = base64.b64encode(body) if "pkcs10" in headers.get("Content-Type", "") else body
+    with connect(client(anchor), port) as line:
+        answer = exchange(line, request("POST", path, encoded, headers))
+    return base64.b64decode(answer) if encoded is not body else answer

@@ -1,0 +1,138 @@
+"""Give a device one of few fixed words: signed in the director's document, void after a while, never a shell."""
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from devices.models import Device
+from ota.models import Command
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
+from pki.models import TrustDomain
+from pki.services import changes, ledger
+
+State = Command.State
+ANSWERS = frozenset({State.DONE, State.FAILED, State.REFUSED})
+LEAST_MINUTES, MOST_MINUTES = 5, 7 * 24 * 60
+LONGEST_RESULT = 500
+
+
+def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int = 60) -> Command:
+    """Leave a command for a device; the same command that waits already is returned as it is.
+
+    Args:
+        actor: an operator or security officer.
+        device: in service; quarantined or not.
+        kind: of ``Command.Kind``.
+        reason: why; it stands in the ledger.
+        minutes: until it is void.
+
+    Raises:
+        InvalidError: an unknown word, no reason, or an end that is too near or too far.
+        ConflictError: the device is out of service.
+    """
+    actor.require(Role.OPERATOR, Role.SECURITY_OFFICER)
+    _check(kind, reason, minutes)
+    with transaction.atomic():
+        device = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        if device.state != Device.State.ACTIVE:
+            msg = f"A device that is {device.state} hears no commands."
+            raise ConflictError(msg)
+        waiting = Command.objects.filter(device=device, kind=kind, closed_at__isnull=True).first()
+        if waiting is not None and waiting.expires_at > clock.now():
+            return waiting
+        if waiting is not None:
+            _close(waiting, State.EXPIRED, "")
+        made = Command.objects.create(
+            domain_id=device.domain_id,
+            device=device,
+            kind=kind,
+            reason=reason.strip()[:300],
+            created_by=actor.key[:120],
+            expires_at=clock.now() + timedelta(minutes=minutes),
+        )
+        changes.note(device.key)
+        detail = {"device": device.key, "kind": kind, "reason": made.reason}
+        ledger.record(actor=actor, action="command.given", thing=("command", made.key), detail=detail)
+    return made
+
+
+def waiting_for(device: Device) -> QuerySet[Command]:
+    """Return the commands that wait for a device, oldest first."""
+    rows = Command.objects.filter(device=device, closed_at__isnull=True, expires_at__gt=clock.now())
+    return rows.order_by("id")
+
+
+def delivered(*, actor: Actor, device: Device) -> None:
+    """Note that a device has fetched what waits for it."""
+    actor.require_device(device.key)
+    waiting_for(device).filter(state=State.WAITING).update(state=State.DELIVERED)
+
+
+def answer(*, actor: Actor, device: Device, public_id: str, state: str, result: str) -> Command:
+    """Take a device's answer to a command; the same answer again changes nothing.
+
+    Raises:
+        NotFoundError: no such command for this device.
+        InvalidError: the state is none that a device may give.
+        ConflictError: it has another answer already, or is over.
+    """
+    actor.require_device(device.key)
+    if state not in ANSWERS:
+        msg = f"`state` is one of {', '.join(sorted(ANSWERS))}."
+        raise InvalidError(msg)
+    with transaction.atomic():
+        found = Command.objects.select_for_update().filter(device=device, public_id=public_id).first()
+        if found is None:
+            msg = "There is no such command for this device."
+            raise NotFoundError(msg)
+        if found.closed_at is not None:
+            if found.state == state:
+                return found
+            msg = f"The command is {found.state} already."
+            raise ConflictError(msg)
+        _close(found, State(state), result)
+        detail = {"device": device.key, "kind": found.kind, "state": state}
+        ledger.record(actor=actor, action="command.answered", thing=("command", found.key), detail=detail)
+    return found
+
+
+def cancel(*, actor: Actor, command: Command) -> Command:
+    """Take a command back; what the device does already cannot be undone. Repeating changes nothing."""
+    actor.require(Role.OPERATOR, Role.SECURITY_OFFICER)
+    with transaction.atomic():
+        found = Command.objects.select_for_update(of=("self",)).select_related("device").get(pk=command.pk)
+        if found.closed_at is None:
+            _close(found, State.CANCELED, "")
+            ledger.record(actor=actor, action="command.canceled", thing=("command", found.key))
+    return found
+
+
+def expire(*, domain: TrustDomain) -> int:
+    """Close what no device came for in time (a leased job); return how many."""
+    rows = Command.objects.filter(domain=domain, closed_at__isnull=True, expires_at__lte=clock.now())
+    late = list(rows.select_related("device")[:1000])
+    for one in late:
+        with transaction.atomic():
+            _close(one, State.EXPIRED, "")
+    return len(late)
+
+
+def _close(command: Command, state: Command.State, result: str) -> None:
+    command.state, command.result, command.closed_at = state, result[:LONGEST_RESULT], clock.now()
+    command.save(update_fields=["state", "result", "closed_at"])
+    changes.note(command.device.key)
+
+
+def _check(kind: str, reason: str, minutes: int) -> None:
+    if kind not in Command.Kind.values:
+        msg = f"A command is one of {', '.join(Command.Kind.values)}."
+        raise InvalidError(msg)
+    if not reason.strip():
+        msg = "Say why: the reason stands in the ledger."
+        raise InvalidError(msg)
+    if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
+        msg = f"A command is good for {LEAST_MINUTES} to {MOST_MINUTES} minutes."
+        raise InvalidError(msg)

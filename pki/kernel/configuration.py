@@ -1,0 +1,59 @@
+"""Configuration in a twin: small JSON maps that operators write and devices apply. Pure."""
+
+import json
+from typing import Any
+
+from pki.kernel.errors import InvalidError
+
+MOST_BYTES, MOST_DEPTH, MOST_NAMES = 8 * 1024, 4, 64
+#: what only a bundle signed offline by two officers may change: else a stolen server would keep the fleet for ever
+SIGNED_ONLY = frozenset(
+    {"server", "servers", "anchors", "anchor", "cacerts", "tuf_root", "time_server", "time_servers", "ntp"}
+    | {"secret", "secrets", "password", "token", "key", "keys", "policy_key", "policy_keys"}
+)
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """Return a document after a JSON Merge Patch (RFC 7396)."""
+    if not isinstance(patch, dict):
+        return patch
+    made = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            made.pop(name, None)
+        else:
+            made[name] = merged(made.get(name), value)
+    return made
+
+
+def check(config: Any) -> None:
+    """Refuse a configuration that is too large or too deep, or that names what only a signed bundle may change.
+
+    Raises:
+        InvalidError: it says which name.
+    """
+    if not isinstance(config, dict) or len(config) > MOST_NAMES:
+        msg = f"A configuration is a map of at most {MOST_NAMES} names."
+        raise InvalidError(msg)
+    if named := sorted(name for name in config if str(name).lower().replace("-", "_") in SIGNED_ONLY):
+        msg = f"Only a `config` bundle that two officers have signed may change: {', '.join(named)[:200]}."
+        raise InvalidError(msg)
+    _check_depth(config, 1)
+    try:
+        size = len(json.dumps(config, allow_nan=False).encode())
+    except (TypeError, ValueError) as error:
+        msg = "A configuration holds maps, lists, text, finite numbers, true, false and null."
+        raise InvalidError(msg) from error
+    if size > MOST_BYTES:
+        msg = f"A configuration has at most {MOST_BYTES} bytes; this one has {size}."
+        raise InvalidError(msg)
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    if depth > MOST_DEPTH or (isinstance(value, dict) and not all(isinstance(name, str) for name in value)):
+        msg = f"A configuration is at most {MOST_DEPTH} levels deep, with text as names."
+        raise InvalidError(msg)
+    for one in inner:
+        if isinstance(one, dict | list):
+            _check_depth(one, depth + 1)

@@ -1,0 +1,118 @@
+"""The change feed: services note whom a change concerns, doors read it without a gap (design: hot tables).
+
+A later commit can carry an earlier number. On SQLite there is one writer at a time, so row ids follow the commits. On
+PostgreSQL a reader looks back as far as the oldest transaction that still runs, and remembers what it has read there.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.db import connections
+
+from pki.kernel import clock
+from pki.models import Change
+
+#: rows are kept so long; a reader that slept longer reads everything anew
+KEPT = timedelta(hours=1)
+#: more than this at once is cheaper to read anew as a whole
+MOST_AT_ONCE = 50_000
+_INSERT = f"INSERT INTO {Change._meta.db_table} (subject, at) VALUES (%s, %s)"  # noqa: S608  because the name is Django's own
+
+
+def note(*subjects: str) -> None:
+    """Tell the doors that something about these devices has changed; inside the transaction that changes it.
+
+    Args:
+        *subjects: public ids; none for everything.
+    """
+    now = clock.now()
+    adapt = connections["default"].ops.adapt_datetimefield_value
+    with connections["default"].cursor() as cursor:
+        cursor.executemany(_INSERT, [(subject, adapt(now)) for subject in subjects or ("",)])
+
+
+def prune() -> int:
+    """Forget what every reader has had time to read; return how many rows went."""
+    return Change.objects.filter(at__lt=clock.now() - KEPT).delete()[0]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a reader has missed.
+
+    Args:
+        subjects: public ids of devices.
+        everything: read all of it anew.
+    """
+
+    subjects: tuple[str, ...] = ()
+    everything: bool = False
+
+
+@dataclass(slots=True)
+class Feed:
+    """One reader's place in the feed; it reads over the connection of the thread that calls.
+
+    Args:
+        place: on SQLite the last row read, on PostgreSQL the oldest transaction that was still running.
+        read: rows at or after that place which have been read already (PostgreSQL).
+        version: SQLite's own count of commits by others; equal means that nothing was written.
+    """
+
+    place: int = 0
+    read: set[int] = field(default_factory=set)
+    version: int = -1
+    heard_at: float = 0.0
+
+    def begin(self) -> None:
+        """Take the present place: what is committed from now on is news. Read the tables after this, not before."""
+        self.version, self.read = -1, set()
+        with connections["default"].cursor() as cursor:
+            if _postgresql():
+                cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+            else:
+                cursor.execute(f"SELECT coalesce(max(id), 0) FROM {Change._meta.db_table}")  # noqa: S608  because the name is Django's own
+            self.place = cursor.fetchone()[0]
+        self.heard_at = clock.now().timestamp()
+
+    def news(self) -> News:
+        """Return what was committed since the last call; costs next to nothing when that is nothing."""
+        now = clock.now().timestamp()
+        slept, self.heard_at = now - self.heard_at, now
+        if not 0 <= slept < KEPT.total_seconds() / 2:
+            return News(everything=True)
+        found = self._postgresql() if _postgresql() else self._sqlite()
+        if len(found) > MOST_AT_ONCE or "" in found:
+            return News(everything=True)
+        return News(tuple(dict.fromkeys(found)))
+
+    def _sqlite(self) -> list[str]:
+        line = connections["default"]
+        line.ensure_connection()
+        # Straight to the driver: this is asked thirty times a second, and nearly always the answer is "nothing".
+        version = line.connection.execute("PRAGMA data_version").fetchone()[0]
+        if version == self.version:
+            return []
+        rows = Change.objects.filter(id__gt=self.place).order_by("id").values_list("id", "subject")
+        found = list(rows[: MOST_AT_ONCE + 1])
+        self.version = version
+        self.place = found[-1][0] if found else self.place
+        return [subject for _, subject in found]
+
+    def _postgresql(self) -> list[str]:
+        statement = (
+            f"SELECT id, writer, subject, pg_snapshot_xmin(pg_current_snapshot())::text::bigint "  # noqa: S608  because the name is Django's own
+            f"FROM {Change._meta.db_table} WHERE writer >= %s ORDER BY id LIMIT %s"
+        )
+        with connections["default"].cursor() as cursor:
+            cursor.execute(statement, [self.place, MOST_AT_ONCE + len(self.read) + 1])
+            rows = cursor.fetchall()
+        found = [subject for key, _, subject, _ in rows if key not in self.read]
+        if rows:
+            self.place = rows[0][3]
+            self.read = {key for key, writer, _, _ in rows if writer >= self.place}
+        return found
+
+
+def _postgresql() -> bool:
+    return connections["default"].vendor == "postgresql"

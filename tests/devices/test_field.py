@@ -1,0 +1,222 @@
+"""Configuration, logs, series, groups: what comes from devices and goes to them."""
+
+from datetime import timedelta
+
+import pytest
+
+from devices import redaction, selectors, series
+from devices.models import DeviceLog, Series
+from devices.services import groups, hardware, logs, registry, retention, telemetry, twins
+from pki.kernel import actor as actors
+from pki.kernel import clock, configuration
+from pki.kernel.errors import ConflictError, DeniedError, InvalidError, PreconditionError, UnconditionalError
+from tests.factories.ground import system
+
+pytestmark = pytest.mark.django_db(databases=["default", "telemetry"])
+NOW = 1_900_000_000_000
+
+
+@pytest.fixture
+def one(enrol):
+    return enrol().device
+
+
+@pytest.fixture
+def by(domain):
+    return system(domain)
+
+
+@pytest.fixture
+def itself(domain, one):
+    return actors.device(domain.slug, one.key)
+
+
+def desire(by, one, patch, seen):
+    return twins.desire_config(actor=by, device=one, patch=patch, seen=seen)
+
+
+def test_a_change_names_the_version_that_it_saw(by, one):
+    first = desire(by, one, {"poll_s": 60, "led": {"on": True}}, 0)
+    second = desire(by, one, {"led": {"on": None, "dim": 3}}, first.config_version)
+    assert second.desired["config"] == {"poll_s": 60, "led": {"dim": 3}}
+    assert second.config_version > first.config_version
+    with pytest.raises(PreconditionError):
+        desire(by, one, {"poll_s": 1}, first.config_version)
+
+
+@pytest.mark.parametrize("name", sorted(configuration.SIGNED_ONLY) + ["Time-Servers", "SERVER"])
+def test_what_only_two_officers_may_change_is_refused(by, one, name):
+    with pytest.raises(InvalidError, match="two officers"):
+        desire(by, one, {name: "x"}, 0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"x": "y" * 9000},
+        {str(number): 1 for number in range(65)},
+        {"a": {"b": {"c": {"d": {}}}}},
+        {"a": float("nan")},
+        [],
+    ],
+)
+def test_a_configuration_is_small_and_shallow(config):
+    with pytest.raises(InvalidError):
+        configuration.check(config)
+
+
+def test_an_older_copy_of_a_device_does_not_win(one, itself):
+    first = twins.reported_config(actor=itself, device=one, config={"poll_s": 60}, seen=0)
+    with pytest.raises(PreconditionError) as refused:
+        twins.reported_config(actor=itself, device=one, config={"poll_s": 5}, seen=0)
+    assert refused.value.context["tag"] == f'"r{first.reported_version}"'
+
+
+def test_the_difference_between_wish_and_report_is_told(by, one, itself):
+    desire(by, one, {"poll_s": 60, "led": True}, 0)
+    twin = twins.reported_config(actor=itself, device=one, config={"led": True}, seen=0)
+    assert twins.delta(twin) == {"config.poll_s": {"want": 60, "have": None}}
+
+
+@pytest.mark.parametrize(("field", "found"), [('"d40"', 40), ('"r1", "d7"', 7), ('W/"d3"', 3), ("*", -1), ('"d"', -1)])
+def test_a_version_is_read_from_if_match(field, found):
+    assert twins.seen_version("d", field) == found
+
+
+def test_a_write_without_a_version_is_refused():
+    with pytest.raises(UnconditionalError):
+        twins.seen_version("d", "")
+
+
+def keep(one, itself, text="all well", *, reason="command", wanted=True):
+    return logs.keep(actor=itself, device=one, reason=reason, text=text, wanted=wanted)
+
+
+def test_a_log_that_nobody_asked_for_is_not_taken(one, itself):
+    with pytest.raises(DeniedError):
+        keep(one, itself, wanted=False)
+    assert DeviceLog.objects.count() == 0
+
+
+def test_only_the_newest_few_logs_stay(one, itself):
+    for number in range(logs.KEPT + 2):
+        keep(one, itself, f"number {number}")
+    assert next(row.text for row in selectors.logs(one)) == f"number {logs.KEPT + 1}"
+    assert selectors.logs(one).count() == logs.KEPT
+
+
+def test_a_log_is_bounded(one, itself):
+    with pytest.raises(InvalidError):
+        keep(one, itself, "x" * (logs.MOST_BYTES + 1))
+    with pytest.raises(InvalidError):
+        keep(one, itself, reason="boredom")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "password=hunter22",
+        'psk: "correct horse"'.replace(" horse", ""),
+        "Authorization: Bearer abcdef123456",
+        "https://user:hunter22@host/",
+        "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\ncut off in the middle",
+        "api_key = 0123456789abcdef",
+    ],
+)
+def test_secrets_do_not_stay_in_a_log(one, itself, secret):
+    row = keep(one, itself, f"before\n{secret}\nafter" if "END" in secret or "BEGIN" not in secret else secret)
+    for word in ("hunter22", "correct", "abcdef123456", "MHcCAQEE", "cut off", "0123456789abcdef"):
+        assert word not in row.text
+    assert redaction.GONE in row.text
+
+
+def batch(number, at, values=(1.0, 2.0, 3.0), step=1000):
+    return telemetry.parse({"seq": number, "series": {"temp_c": {"at": at, "step": step, "values": list(values)}}})
+
+
+def test_a_series_is_read_back_as_it_came(one, itself):
+    now = int(clock.now().timestamp() * 1000)
+    telemetry.ingest(actor=itself, device=one, batch=batch(1, now - 5000))
+    telemetry.ingest(actor=itself, device=one, batch=batch(2, now - 2000, [4]))
+    found = selectors.series(one, "temp_c", now - 60_000, now, 100)
+    assert found == [(now - 5000, 1.0), (now - 4000, 2.0), (now - 3000, 3.0), (now - 2000, 4.0)]
+    assert selectors.series(one, "temp_c", now - 4000, now - 2000, 100) == found[1:3]
+    assert selectors.series(one, "temp_c", now - 60_000, now, 2) == found[:2]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [],
+        {"temp_c": 1},
+        {"temp_c": {"at": 1, "step": 1, "values": [1]}},
+        {"temp_c": {"at": NOW, "step": 0, "values": [1]}},
+        {"temp_c": {"at": NOW, "step": 1, "values": []}},
+        {"temp_c": {"at": NOW, "step": 1, "values": ["x"]}},
+        {"temp_c": {"at": NOW, "step": 1, "values": [True]}},
+        {"temp_c": {"at": NOW, "step": 1, "values": [float("inf")]}},
+        {"temp_c": {"at": NOW, "step": 1, "values": [1e308, 1e308]}},
+        {"temp_c": {"at": NOW, "step": 1, "values": [1], "unit": "K"}},
+        {"a": {"at": NOW, "step": 1, "values": [1] * 3000}, "b": {"at": NOW, "step": 1, "values": [1] * 3000}},
+    ],
+)
+def test_a_series_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(InvalidError):
+        series.parse(wrong, NOW)
+
+
+def test_a_series_that_must_not_leave_the_device_is_refused(by, one, itself):
+    hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "on_device_only"})
+    one.hardware_model.refresh_from_db()
+    with pytest.raises(DeniedError):
+        telemetry.ingest(actor=itself, device=one, batch=batch(1, int(clock.now().timestamp() * 1000)))
+    assert Series.objects.count() == 0
+
+
+def test_old_series_are_thinned_then_deleted_and_personal_ones_first(by, one, itself, domain, settings):
+    hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "personal"})
+    one.hardware_model.refresh_from_db()
+    at = int(clock.now().timestamp() * 1000)
+    body = {"at": at, "step": 10_000, "values": [float(number) for number in range(12)]}
+    telemetry.ingest(
+        actor=itself, device=one, batch=telemetry.parse({"seq": 1, "series": {"temp_c": body, "heart": body}})
+    )
+
+    def after(days):
+        with clock.frozen(clock.now() + timedelta(days=days)):
+            retention.retain(domain=domain)
+        return {row.metric: row.step_ms for row in Series.objects.all()}
+
+    assert after(1) == {"temp_c": 10_000, "heart": 10_000}
+    assert after(settings.FLEET_KEEP_FINE_DAYS + 1) == {"temp_c": 60_000, "heart": 60_000}
+    assert [value for _, value in selectors.series(one, "temp_c", at, at + 10**6, 10)] == [2.5, 8.5]
+    assert after(settings.FLEET_KEEP_PERSONAL_DAYS + 2) == {"temp_c": 60_000}
+    assert after(settings.FLEET_KEEP_TELEMETRY_DAYS + 2) == {}
+
+
+def test_erasing_a_device_takes_its_series_and_logs(by, one, itself):
+    telemetry.ingest(actor=itself, device=one, batch=batch(1, int(clock.now().timestamp() * 1000)))
+    keep(one, itself)
+    registry.decommission(actor=by, device=one)
+    assert (Series.objects.count(), DeviceLog.objects.count()) == (0, 0)
+
+
+def test_groups_are_listed_or_asked_for(by, one, enrol, domain):
+    other = enrol("dev-2").device
+    listed = groups.create(actor=by, name="pilots")
+    groups.change_members(actor=by, group=listed, add=[one])
+    groups.change_members(actor=by, group=listed, add=[one, other], remove=[])
+    groups.change_members(actor=by, group=listed, remove=[other])
+    asked = groups.create(actor=by, name="second", query_text='name = "dev-2"')
+    names = {
+        name: [row.name for row in selectors.Filter(group=name).apply(domain.slug)] for name in ("pilots", "second")
+    }
+    assert names == {"pilots": [one.name], "second": ["dev-2"]}
+    assert [row.name for row in selectors.Filter(query="group = pilots").apply(domain.slug)] == [one.name]
+    with pytest.raises(ConflictError):
+        groups.change_members(actor=by, group=asked, add=[one])
+    with pytest.raises(ConflictError):
+        groups.create(actor=by, name="pilots")
+    groups.delete(actor=by, group=listed)
+    assert selectors.groups(domain.slug).count() == 1
