@@ -21,6 +21,8 @@ DEFAULTS: dict[str, str] = {
     "FLEET_DEVICE_WORKERS": "1",
     "FLEET_COAP_PORT": "0",
     "FLEET_COAP_CCM_8": "1",
+    "FLEET_PROXIES": "",
+    "FLEET_PROXY_FORM": "rfc9440",
     "FLEET_STATUS_PORT": "8445",
     "FLEET_STATUS_URL": "",
     "FLEET_VAULT_KEY": "file",

@@ -7,14 +7,25 @@ reports, and drift without any fault (A/A). It exits 1 when anything was accepte
 import json
 import os
 import random
+import re
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests import environment, mutations
+from tests.fuzz import doors
 
-COUNTS = {"bit flips": 1000, "pki": 10_000, "reports": 10_000, "manifests": 10_000, "fleets": 100, "cuts": 2000}
+COUNTS = {
+    "bit flips": 1000,
+    "pki": 10_000,
+    "reports": 10_000,
+    "manifests": 10_000,
+    "fleets": 100,
+    "cuts": 2000,
+    "fuzzing": 200,
+}
 
 
 def main():
@@ -23,7 +34,7 @@ def main():
 
     django.setup()
     started = time.monotonic()
-    rows = [_bit_flips(), *_pki(), _power(), _reports(), _manifests(), _quiet_fleets()]
+    rows = [_bit_flips(), *_pki(), _power(), _reports(), _manifests(), _quiet_fleets(), *_doors()]
     result = {"seconds": round(time.monotonic() - started), "load": os.getloadavg()[0], "rows": rows}
     target = Path(__file__).resolve().parents[1] / "docs/reference/judged/house.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +114,21 @@ def _power():
     wrong = test_power.judge(test_power.record(base), COUNTS["cuts"], 7, base)
     print("\n".join(wrong[:5]), file=sys.stderr)
     return _row("power cuts during enrolments and revocations", COUNTS["cuts"], len(wrong), "things told were lost")
+
+
+def _doors():
+    """Let a coverage-guided fuzzer at the entries of the doors, ten minutes in all."""
+    rows = []
+    for target in doors.TARGETS:
+        command = [sys.executable, "-m", "tests.fuzz.doors", target, str(COUNTS["fuzzing"]), "1"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        print(done.stderr[-2000:] if done.returncode else "", file=sys.stderr)
+        runs = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
+        count = int(runs[1]) if runs else 0
+        wrong = 0 if done.returncode == 0 and count else 1
+        note = f"crashes, hangs or memory in {COUNTS['fuzzing']} s of atheris"
+        rows.append(_row(f"inputs to the {target} entry of the doors", count, wrong, note))
+    return rows
 
 
 def _reports():

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from fleet.agent import config, downloads, est, selftest
+from fleet.agent.coap import CoapTransport, line_to
 from fleet.agent.commands import Commands, Ring
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.key import DeviceKey
@@ -79,7 +80,7 @@ class Agent:
         }
         self._commands = Commands(self.state, acts)
         self._last_batch = 0
-        self._transport: Transport | None = None
+        self._transport: Transport | CoapTransport | None = None
         self.erased = False
         self._mirror = Transport(settings.mirror, None) if settings.mirror else None
 
@@ -117,7 +118,7 @@ class Agent:
         """Get the first certificate, if there is none, and report what runs."""
         if self.enrolled:
             return
-        transport = Transport(self.settings.server, config.trusted(self.settings))
+        transport = Transport(self._enrolment_server, config.trusted(self.settings))
         try:
             est.enrol(transport, self._key, self.settings.name, self.settings.token, self._chain)
         finally:
@@ -126,7 +127,11 @@ class Agent:
 
     def renew(self) -> None:
         """Get a new certificate with the present one."""
-        est.renew(self._line(), self._key, self.settings.name, self._chain)
+        line = self._line()
+        if isinstance(line, CoapTransport):
+            est.renew_over_coap(line, self._key, self.settings.name, self._chain)
+        else:
+            est.renew(line, self._key, self.settings.name, self._chain)
         self._drop()
 
     def step(self) -> float:
@@ -332,9 +337,16 @@ class Agent:
     def _identity(self) -> tuple[Path, Path]:
         return self._chain, self._key.path
 
-    def _line(self) -> Transport:
+    @property
+    def _enrolment_server(self) -> str:
+        if self.settings.over_coap and not self.settings.enrol_at:
+            msg = "a token needs HTTPS: name the server's https address for the first certificate (--enrol-at)"
+            raise TransportError(msg)
+        return self.settings.enrol_at or self.settings.server
+
+    def _line(self) -> Transport | CoapTransport:
         if self._transport is None:
-            self._transport = Transport(self.settings.server, config.trusted(self.settings), self._identity)
+            self._transport = line_to(self.settings.server, config.trusted(self.settings), self._identity)
         return self._transport
 
     def _drop(self) -> None:

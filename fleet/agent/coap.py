@@ -14,8 +14,8 @@ from OpenSSL import SSL
 
 from fleet.agent.dtls import Association
 from fleet.agent.errors import AnswerError, TransportError
-from fleet.agent.transport import LEAST_RATE, MAX_ANSWER, RATE_WINDOW, Answer
-from pki.kernel.coap import FORMATS, NUMBERS, tag_bytes, tag_text
+from fleet.agent.transport import LEAST_RATE, MAX_ANSWER, RATE_WINDOW, Answer, Transport
+from pki.kernel.coap import NUMBERS, tag_bytes, tag_text
 
 METHODS = {"GET": codes.GET, "POST": codes.POST, "PUT": codes.PUT}
 STATUS = {
@@ -193,4 +193,7 @@ class CoapTransport:
         return None
 
 
-__all__ = ["FORMATS", "CoapTransport"]
+def line_to(server: str, anchor: Path, identity: tuple[Path, Path]) -> Transport | CoapTransport:
+    """Return a line to a server: CoAP for ``coaps://``, else HTTPS."""
+    carrier = CoapTransport if server.startswith("coaps://") else Transport
+    return carrier(server, anchor, identity)

@@ -8,10 +8,10 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from fleet.agent.coap import line_to
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Slots
 from fleet.agent.state import Settings
-from fleet.agent.transport import Transport
 from pki.kernel import canonical, files
 from pki.kernel.errors import InvalidError
 
@@ -59,6 +59,12 @@ def trusted(settings: Settings) -> Path:
     return path
 
 
+def _is_disbelief(error: Exception) -> bool:
+    """Say whether a connection failed because the server's certificate was not believed."""
+    judged = isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLCertVerificationError)
+    return judged or "certificate verify failed" in str(error)
+
+
 def check(settings: Settings, data: bytes, identity: tuple[Path, Path]) -> None:
     """Try a configuration: the server must still be believed under its roots, else the device would lose it.
 
@@ -70,12 +76,12 @@ def check(settings: Settings, data: bytes, identity: tuple[Path, Path]) -> None:
     files.write_private(trial, anchors(data).encode())
     transport = None
     try:
-        transport = Transport(settings.server, trial, identity)
+        transport = line_to(settings.server, trial, identity)
         transport.call("GET", "/healthz")
     except AnswerError:
         return  # an answer came through the handshake, whatever it says
     except (TransportError, ssl.SSLError) as error:
-        if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        if _is_disbelief(error):
             msg = "self-test: under the new anchors this server is not to be believed"
             raise RefusedError(msg) from error
         raise

@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 from fleet.agent import slots
+from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.transport import Transport
 from fleet.agent.trust import Assignment
@@ -12,7 +13,7 @@ from fleet.agent.trust import Assignment
 _PARTIAL = 206
 
 
-def fetch(assignment: Assignment, mirror: Transport | None, server: Transport, target: Path) -> None:
+def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | CoapTransport, target: Path) -> None:
     """Write the assigned image into a file; its full hash decides.
 
     A mirror is nobody whom the device trusts: it may save the server's line, but never lie about the bytes.
@@ -40,7 +41,7 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport, t
         marker.unlink()
 
 
-def _append(assignment: Assignment, source: Transport, path: str, part: Path) -> None:
+def _append(assignment: Assignment, source: Transport | CoapTransport, path: str, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
     if have >= assignment.length:
         return

@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
 
+from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.key import DeviceKey
 from fleet.agent.transport import Transport
@@ -30,6 +31,13 @@ def renew(transport: Transport, key: DeviceKey, name: str, chain: Path) -> None:
     _obtain(transport, f"{ROOT}/simplereenroll", key, name, PKCS10, chain)
 
 
+def renew_over_coap(line: CoapTransport, key: DeviceKey, name: str, chain: Path) -> None:
+    """Get a new certificate with the present one, by EST-coaps (RFC 9148): short names, raw DER."""
+    authorities = _loaded(line.call("GET", f"{ROOT}/crts").body)
+    answer = line.call("POST", f"{ROOT}/sren", key.request(name), PKCS10)
+    _keep(_loaded(answer.body), authorities, chain)
+
+
 def _obtain(transport: Transport, path: str, key: DeviceKey, name: str, headers: dict[str, str], chain: Path) -> None:
     authorities = _certificates(transport.call("GET", f"{ROOT}/cacerts").body)
     body = base64.b64encode(key.request(name))
@@ -37,7 +45,10 @@ def _obtain(transport: Transport, path: str, key: DeviceKey, name: str, headers:
     if answer.status == ACCEPTED:
         msg = "the enrolment waits for approval"
         raise TransportError(msg)
-    issued = _certificates(answer.body)
+    _keep(_certificates(answer.body), authorities, chain)
+
+
+def _keep(issued: list[x509.Certificate], authorities: list[x509.Certificate], chain: Path) -> None:
     if len(issued) != 1:
         msg = "the server answered an enrolment with other than one certificate"
         raise RefusedError(msg)
@@ -48,7 +59,15 @@ def _obtain(transport: Transport, path: str, key: DeviceKey, name: str, headers:
 
 def _certificates(body: bytes) -> list[x509.Certificate]:
     try:
-        return pkcs7.load_der_pkcs7_certificates(base64.b64decode(body, validate=False))
-    except (ValueError, binascii.Error) as error:
+        return _loaded(base64.b64decode(body, validate=False))
+    except binascii.Error as error:
+        msg = "the server's answer holds no certificates"
+        raise RefusedError(msg) from error
+
+
+def _loaded(data: bytes) -> list[x509.Certificate]:
+    try:
+        return pkcs7.load_der_pkcs7_certificates(data)
+    except ValueError as error:
         msg = "the server's answer holds no certificates"
         raise RefusedError(msg) from error

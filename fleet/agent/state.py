@@ -14,12 +14,13 @@ class Settings:
 
     Args:
         folder: its disk.
-        server: ``https://host:port`` of the device door.
+        server: ``https://host:port`` of the device door, or ``coaps://host:port``.
         anchor: PEM file of the root CA; the only one that is trusted.
         tuf_root: first TUF root, shipped with the device.
         hw_class: class id of its hardware model.
         name: its name.
         token: one-time enrolment token; needed until it has a certificate.
+        enrol_at: ``https://host:port`` for the first certificate, where ``server`` is ``coaps://``: a token needs TLS.
         mirror: untrusted plain HTTP base address for blobs, tried first; empty for none.
     """
 
@@ -31,6 +32,12 @@ class Settings:
     name: str
     token: str = ""
     mirror: str = ""
+    enrol_at: str = ""
+
+    @property
+    def over_coap(self) -> bool:
+        """Say whether the device speaks CoAP."""
+        return self.server.startswith("coaps://")
 
 
 class State:

@@ -14,6 +14,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from fleet.agent import witness
+from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
@@ -43,7 +44,7 @@ class Assignment:
 class _Fetcher(FetcherInterface):
     """Fetch metadata over the device's own connection."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport | CoapTransport) -> None:
         super().__init__()
         self._transport = transport
 
@@ -66,7 +67,7 @@ class Trust:
         transport: to the server.
     """
 
-    def __init__(self, settings: Settings, state: State, transport: Transport) -> None:
+    def __init__(self, settings: Settings, state: State, transport: Transport | CoapTransport) -> None:
         self._settings, self._state, self._transport = settings, state, transport
         self._folder = settings.folder / "tuf"
         self._folder.mkdir(mode=0o700, exist_ok=True)

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from devices import selectors
 from devices.models import Incident
-from devices.services import hardware, incidents, quarantine, registry
+from devices.services import children, hardware, incidents, quarantine, registry
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Nothing, Output, ReasonIn, View, read
@@ -37,6 +37,14 @@ class DescriptionIn(Input):
     owner = serializers.CharField(max_length=200, required=False, allow_blank=True)
     tags = serializers.ListField(child=serializers.CharField(max_length=40), required=False, max_length=32)
     gateway = serializers.CharField(max_length=100, required=False, allow_blank=True)
+
+
+class ChildIn(Input):
+    """A device behind a gateway."""
+
+    name = serializers.CharField(max_length=64)
+    hardware = serializers.CharField(max_length=60)
+    gateway = serializers.CharField(max_length=100)
 
 
 class TelemetryIn(Input):
@@ -159,6 +167,16 @@ class Devices(View):
         names = selectors.Filter.__slots__
         given = {name: request.query_params[name] for name in names if name in request.query_params}
         return paging.page(request, selectors.Filter(**given).apply(who.domain), DeviceOut)
+
+    @extend_schema(request=ChildIn, responses={201: DeviceOut})
+    def post(self, request: Request) -> Response:
+        """Register a device that a gateway speaks for; every other one registers itself by enrolling."""
+        who, given = actor(request), read(request, ChildIn)
+        who.require(Role.OPERATOR)
+        model = selectors.hardware_model(who.domain, given["hardware"])
+        gateway = selectors.device_by_name(who.domain, given["gateway"])
+        made = children.register(actor=who, name=given["name"], hardware_model=model, gateway=gateway)
+        return Response(DeviceOut(made).data, status=status.HTTP_201_CREATED)
 
 
 class Device(View):

@@ -18,6 +18,8 @@ MOST_HANDSHAKES, PLACE_SECONDS = 256, 1.0
 HANDSHAKE_SECONDS = 10.0
 #: sockets that have not said anything yet; the oldest make room
 MOST_SILENT, SILENT_SECONDS = 2000, 10.0
+#: so many wait here, further ones in the kernel; accepted in one go, and how long to pause when there is no room
+MOST_QUEUED, AT_ONCE, PAUSE_SECONDS = 4096, 64, 0.1
 #: who has waited longer in the queue has given up
 QUEUE_SECONDS = 15.0
 _logger = logging.getLogger("muster.admission")
@@ -40,6 +42,7 @@ class Gate:
         self._silent: OrderedDict[socket.socket, float] = OrderedDict()
         self._queue: deque[tuple[socket.socket, float]] = deque()
         self._busy = 0
+        self._paused: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # The kernel keeps most silent connections to itself; those that it hands over nevertheless wait here.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(SILENT_SECONDS))
@@ -47,12 +50,23 @@ class Gate:
         self._loop.add_reader(listener, self._accept)
         self._timer = self._loop.call_later(1.0, self._each_second)
 
-    def close(self) -> None:
-        """Accept nothing more; what has no handshake yet is closed."""
-        self._timer.cancel()
+    def retire(self) -> None:
+        """Accept nothing more: another process does. Whoever has begun goes on."""
+        if self._paused is not None:
+            self._paused.cancel()
         self._loop.remove_reader(self._listener)
         for one in list(self._silent):
             self._drop(one)
+
+    @property
+    def quiet(self) -> bool:
+        """Say whether nobody is on the way in."""
+        return not self._queue and not self._busy
+
+    def close(self) -> None:
+        """Accept nothing more; what has no handshake yet is closed."""
+        self._timer.cancel()
+        self.retire()
         while self._queue:
             self._queue.popleft()[0].close()
 
@@ -63,13 +77,17 @@ class Gate:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self) -> None:
-        for _ in range(64):
+        if len(self._queue) > MOST_QUEUED:
+            self._pause()
+            return
+        for _ in range(AT_ONCE):
             try:
                 peer, _address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
                 break
-            except OSError as error:
+            except OSError as error:  # no file descriptors are left, for one
                 _logger.warning("a connection could not be accepted", extra={"cause": str(error)})
+                self._pause()
                 return
             peer.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
             if _waits(peer):
@@ -80,6 +98,11 @@ class Gate:
             self._silent[peer] = time.monotonic()
             self._loop.add_reader(peer, self._speaks, peer)
         self._admit()
+
+    def _pause(self) -> None:
+        """Leave further connections with the kernel for a moment."""
+        self._loop.remove_reader(self._listener)
+        self._paused = self._loop.call_later(PAUSE_SECONDS, self._loop.add_reader, self._listener, self._accept)
 
     def _speaks(self, peer: socket.socket) -> None:
         """Queue a socket whose first bytes are there."""

@@ -61,7 +61,7 @@ def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
     """Return an error body: what is wrong, and the id under which the log knows it."""
     body = {"error": error.kind, "detail": error.detail, "id": request_id.get()}
     headers = {}
-    if outcome in {Outcome.LIMITED, Outcome.ACCEPTED}:
+    if outcome in {Outcome.LIMITED, Outcome.ACCEPTED, Outcome.UNAVAILABLE}:
         headers["retry-after"] = str(int(float(str(error.context.get("retry_after", 5)))) + 1)
     if outcome is Outcome.PRECONDITION and "tag" in error.context:
         headers["etag"] = str(error.context["tag"])

@@ -4,17 +4,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
+from django.conf import settings
+
 from devices.services import presence
-from fleet.gateway import blobs, codec, connection, native
+from fleet.gateway import blobs, codec, connection, native, proxied
 from fleet.gateway.connection import Connections
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
 from fleet.gateway.following import Follower
 from fleet.gateway.hot import Answers, HotTable
-from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from fleet.gateway.protocol import Dialect, Outcome, Peer, Reply, Request
+from fleet.gateway.proxied import Proxies
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from pki.kernel import ids
@@ -29,6 +33,8 @@ DIALECTS = (
     (ddi.dialect, ddi.render),
 )
 BODY_SECONDS = 30
+#: header fields that claim to be somebody else
+CLAIMS = proxied.LOOKALIKES | {proxied.FIELD}
 FLUSH_SECONDS = 1.0
 #: a request body longer than this is refused before it is read to its end
 MAX_BODY = codec.MAX_BODY
@@ -39,7 +45,9 @@ class DeviceDoor:
     """The application: bounded bodies, bounded threads, one log line a request."""
 
     def __init__(self) -> None:
-        self._workers = Workers("device-door", DIALECTS)
+        proxies = Proxies(settings.FLEET_PROXIES, settings.FLEET_PROXY_FORM)
+        behind = tuple((_behind(proxies, dialect), render) for dialect, render in DIALECTS)
+        self._workers = Workers("device-door", behind)
         self._table, self._answers = HotTable(), Answers()
         self._connections = Connections(self._table, self._answers)
         self._clocks: list[asyncio.Task[None]] = []
@@ -136,6 +144,17 @@ class _TooLong(Exception):  # noqa: N818  because it is a signal inside this mod
     """The body is longer than any request of a device may be."""
 
 
+def _behind(proxies: Proxies, dialect: Dialect) -> Dialect:
+    """Return a dialect that answers for whom a listed proxy hands on; anybody else's word is refused."""
+
+    def answer(request: Request) -> Reply | None:
+        if request.claims:
+            request = replace(request, peer=proxies.peer(request.claims, request.peer), claims=())
+        return dialect(request)
+
+    return answer
+
+
 def _request(scope: Scope, body: bytes) -> Request:
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
@@ -151,6 +170,7 @@ def _request(scope: Scope, body: bytes) -> Request:
         authority=authority,
         payload=body,
         headers=headers,
+        claims=tuple(one for one in scope["headers"] if one[0] in CLAIMS),
         query=dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=20)),
     )
 

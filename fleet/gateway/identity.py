@@ -7,7 +7,7 @@ from fleet.gateway.protocol import Request
 from fleet.observe import request_id
 from pki import selectors
 from pki.kernel import actor as actors
-from pki.kernel import clock
+from pki.kernel import clock, ids
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, NotFoundError, UnauthenticatedError
 from pki.models import Certificate, TrustDomain
@@ -64,6 +64,26 @@ def device(request: Request, domain: TrustDomain, via: str, *, renewing: bool = 
         raise DeniedError(_REASONS[how])
     found = _active(certificate)
     return Identified(found, certificate, actors.device(domain.slug, found.key, via=via, request_id=request_id.get()))
+
+
+def child(who: Identified, public_id: str, via: str) -> Identified:
+    """Return a device that a gateway speaks for: registered behind this very gateway, and in service.
+
+    What the child signs, the gateway signs for it; nothing else passes from one to the other.
+
+    Raises:
+        DeniedError: it is not behind this gateway; whether it exists is not told.
+    """
+    rows = Device.objects.select_related("domain", "hardware_model", "twin")
+    found = None
+    if ids.is_uuid(public_id):
+        wanted = rows.filter(public_id=public_id, domain=who.device.domain_id, parent=who.device.pk)
+        found = wanted.filter(state=Device.State.ACTIVE).first()
+    if found is None:
+        msg = "No device in service with this id stands behind this gateway."
+        raise DeniedError(msg)
+    actor = actors.device(who.actor.domain, found.key, via=via, request_id=request_id.get())
+    return Identified(found, who.certificate, actor)
 
 
 def domain_by_host(host: str) -> TrustDomain:

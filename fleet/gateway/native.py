@@ -55,6 +55,9 @@ def dialect(request: Request) -> Reply | None:
         return Reply(Outcome.NOT_ALLOWED, b"", codec.CBOR, {"allow": ", ".join(sorted(entry.methods))})
     who = identity.device(request, identity.domain_by_host(request.host), "device")
     gate(who, allowed=entry.quarantined)
+    if named := request.query.get("for"):
+        who = identity.child(who, named, "gateway")
+        gate(who, allowed=entry.quarantined)
     return entry.handle(request, who)
 
 

@@ -77,6 +77,7 @@ class Request:
         authority: host and port as the client used them.
         payload: body.
         headers: lower-case names; the first of each.
+        claims: header fields that name another peer than the connection's, as a proxy writes them.
         subject: which device is meant, when a dialect names one; nothing is inferred from the peer alone.
     """
 
@@ -88,6 +89,7 @@ class Request:
     payload: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
+    claims: tuple[tuple[bytes, bytes], ...] = ()
     subject: str = ""
 
 

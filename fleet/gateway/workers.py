@@ -1,6 +1,7 @@
 """Answer requests in a few threads beside a carrier's event loop: Django's database calls wait, the loop never does."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +14,8 @@ from pki.kernel.errors import LimitedError
 
 THREADS = 4
 MOST_WAITING = 512
+#: seconds after which whoever is turned away shall come again, spread so that they do not come together
+COME_AGAIN = (3, 15)
 Dialects = tuple[tuple[protocol.Dialect, protocol.Renderer], ...]
 
 
@@ -32,7 +35,7 @@ class Workers:
     async def answer(self, request: Request) -> Reply:
         """Answer a request, or say at once that too many wait."""
         if self._waiting >= MOST_WAITING:
-            error = LimitedError("The server is busy; come again in a moment.", retry_after=5)
+            error = LimitedError("The server is busy; come again in a moment.", retry_after=random.uniform(*COME_AGAIN))  # noqa: S311  because jitter is no secret
             return codec.refusal(request, Outcome.UNAVAILABLE, error)
         self._waiting += 1
         try:

@@ -10,7 +10,6 @@ from tests.factories.story import identity
 from tests.peers.test_coap import CLIENTS, Client
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
-CARRIERS = ("coaps", "coaps+tcp")
 FORMS = {"60": "application/cbor", "50": "application/json"}
 CODES = {"2.05": 200, "2.04": 200, "4.00": 400, "4.01": 401, "4.03": 403, "4.04": 404, "4.05": 405, "4.13": 413}
 NONCE = b"n" * 16
@@ -30,12 +29,23 @@ CASES = [
     ("GET", "/v1/metadata/nothing.json", "60", b""),
     ("GET", f"/v1/blob/{'0' * 64}", "60", b""),
     ("GET", "/v1/blob/none", "60", b""),
+    ("POST", "/v1/command", "60", cbor2.dumps({"nonce": NONCE})),
+    ("POST", "/v1/command/01930000-0000-7000-8000-000000000000", "60", cbor2.dumps({"state": "done"})),
+    ("POST", "/v1/command/nothing", "60", cbor2.dumps({"state": "done"})),
+    ("GET", "/v1/twin", "60", b""),
+    ("PUT", "/v1/twin", "60", cbor2.dumps({"config": []})),
+    ("POST", "/v1/log", "60", cbor2.dumps({"reason": "failure", "text": "x"})),
+    ("POST", "/v1/log", "50", b'{"reason": 1}'),
     ("POST", "/v1/telemetry", "60", cbor2.dumps({"seq": 0})),
     ("POST", "/v1/report", "60", cbor2.dumps({"payload": b"x", "signature": b"y"})),
     ("GET", "/v1/report", "60", b""),
     ("GET", "/v1/nothing", "60", b""),
     ("GET", "/nothing", "60", b""),
-    *(("POST", f"/v1/{name}", "60", body) for name in ("poll", "director", "report", "time") for body in GARBAGE[:3]),
+    *(
+        ("POST", f"/v1/{name}", "60", body)
+        for name in ("poll", "director", "report", "time", "command", "log", "telemetry")
+        for body in GARBAGE[:3]
+    ),
 ]
 
 
@@ -76,12 +86,43 @@ def by_coap(client, method, path, form, body):
     return CODES[code[1]], None
 
 
-@pytest.mark.parametrize("scheme", CARRIERS)
+@pytest.fixture(scope="module")
+def child(story, agent):
+    """Return the address part by which the device speaks, as a gateway, for one behind it."""
+    body = {"name": "carrier-child", "hardware": "vib-node", "gateway": agent.settings.name}
+    return f"?for={story.rest.post('/devices', body)['id']}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "speaks_for"), [("coaps", "itself"), ("coaps+tcp", "itself"), ("coaps", "its child")]
+)
 @pytest.mark.parametrize(("method", "path", "form", "body"), CASES, ids=lambda value: str(value)[:30])
-def test_carriers_agree(story, agent, tmp_path, scheme, method, path, form, body):
+def test_carriers_agree(story, agent, child, tmp_path, scheme, speaks_for, method, path, form, body):
+    path += child if speaks_for == "its child" else ""
     client = Client(story, tmp_path, CLIENTS[0], agent, scheme)
     status, answer = by_https(story, agent, method, path, form, body)
     found, same = by_coap(client, method, path, form, body)
     assert found == status
     if status == 200:
         assert same == answer
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "poll"), ("POST", "director"), ("POST", "report"), ("GET", "twin")]
+)
+def test_a_gateway_speaks_for_nobody_else(story, agent, tmp_path, method, path):
+    stranger = f"/v1/{path}?for={story.device('vib-node')['id']}"
+    body = cbor2.dumps({"nonce": NONCE}) if method == "POST" else b""
+    client = Client(story, tmp_path, CLIENTS[0], agent)
+    assert by_https(story, agent, method, stranger, "60", body)[0] == 403
+    assert by_coap(client, method, stranger, "60", body)[0] == 403
+
+
+def test_a_child_has_its_own_twin_and_presence(story, agent, child):
+    headers = {"Content-Type": "application/json", "If-Match": '"r0"'}
+    status, _, _ = story.call("PUT", f"/v1/twin{child}", b'{"config": {"gain": 3}}', headers, identity(agent))
+    assert status == 200
+    key = child.partition("=")[2]
+    assert story.rest.get(f"/devices/{key}/twin")["reported"]["config"] == {"gain": 3}
+    own = story.device(agent.settings.name)["id"]
+    assert "config" not in story.rest.get(f"/devices/{own}/twin")["reported"]

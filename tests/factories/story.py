@@ -77,9 +77,9 @@ class Story:
         command = [sys.executable, "manage.py", *map(str, arguments)]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=check)
 
-    def start(self):
-        """Serve again."""
-        environment = {**os.environ, "FLEET_DIR": str(self.folder), "FLEET_DEVICE_WORKERS": "2"}
+    def start(self, **settings):
+        """Serve again, with other settings if they are given."""
+        environment = {**os.environ, "FLEET_DIR": str(self.folder), "FLEET_DEVICE_WORKERS": "2", **settings}
         log = (self.folder / "log" / "serve-again.log").open("ab")
         command = [sys.executable, "manage.py", "serve"]
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

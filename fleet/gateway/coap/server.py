@@ -12,6 +12,7 @@ from typing import Any
 
 from aiocoap import Context, interfaces
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 
 from fleet.gateway.coap import association
@@ -47,7 +48,7 @@ def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: 
     made.set_options(NO_QUERY_MTU | COOKIE_EXCHANGE | SSL.OP_NO_TLSv1_1 | NO_RENEGOTIATION)
     made.set_cipher_list((CCM_8 if ccm_8 else CIPHERS).encode())
     made.set_session_id(b"muster-coap")
-    made.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, key))
+    made.use_privatekey(serialization.load_pem_private_key(key, None))  # type: ignore[arg-type]  # the signer's keys are EC
     first, *above = (x509.load_der_x509_certificate(der) for der in chain)
     made.use_certificate(first)
     for one in above:

@@ -18,8 +18,10 @@ def handle(request: Request, who: Identified) -> Reply:
     codec.decode(request)
     offer = offers.poll(actor=who.actor, device=who.device)
     body: dict[str, object] = {"next": jittered(offer.next_s)}
-    # A quarantined device renews when it is released: until then only its repair is open to it.
-    if not who.device.quarantined and renew_at(who.certificate) <= clock.now():
+    # A child has no certificate to renew, and a quarantined device renews when it is released: until then only its
+    # repair is open to it.
+    own = who.certificate.subject_key == who.device.key
+    if own and not who.device.quarantined and renew_at(who.certificate) <= clock.now():
         body["renew"] = True
     if offer.assignment is not None:
         body["update"] = offer.assignment.action_id

@@ -12,7 +12,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.management.benches import doors_coap, doors_files, doors_growth, doors_load, doors_tls, peers
+from fleet.management.benches import doors_coap, doors_files, doors_growth, doors_load, doors_storm, doors_tls, peers
 from fleet.management.benches.ground import Ground, cpu_seconds, ground
 from fleet.management.benches.peers import Target
 from fleet.management.benches.rows import load, row
@@ -61,6 +61,9 @@ def _in_use() -> list[dict[str, Any]]:
             rows += doors_tls.handshakes(made, certs, nginx, door)
             rows += doors_files.files(made, (fetcher / "bench-000000.pem", digests[0]), nginx[0], big)
         rows += doors_coap.coap(made, (plain[0], plain[1]), small)
+        rows += doors_storm.held(made, certs)
+        rows += doors_storm.storm(made, certs)
+        rows += doors_storm.flood(made)
         rows += doors_load.busy(made, certs)
         return [*rows, *doors_load.ingest(made, certs, 100_000, "SQLite")]
 

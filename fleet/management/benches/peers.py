@@ -48,7 +48,7 @@ def build(folder: Path) -> None:
     """Compile the load tools."""
     need("cc")
     compiler = shutil.which("cc") or ""
-    for name, libraries in (("coapload", ()), ("tlsload", TLS), ("tlsconn", TLS)):
+    for name, libraries in (("coapload", ()), ("tlsload", TLS), ("tlsconn", TLS), ("tlsstorm", TLS)):
         source, made = str(SOURCES / f"{name}.c"), str(folder / name)
         subprocess.run([compiler, "-O2", "-o", made, source, *libraries], check=True)
 

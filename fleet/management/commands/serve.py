@@ -3,25 +3,34 @@
 import argparse
 import ipaddress
 import socket
-import ssl
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from OpenSSL import SSL
 
 from fleet.asgi import application
 from fleet.gateway.coap.server import Sockets
 from fleet.gateway.http import DeviceDoor
 from fleet.gateway.status import StatusDoor
 from fleet.management.serving import doors, tls
-from fleet.management.serving.supervisor import Supervisor, await_signer, bind, fork, listen, signer_running, spawn
+from fleet.management.serving.contexts import Contexts
+from fleet.management.serving.supervisor import (
+    Renewal,
+    Supervisor,
+    await_signer,
+    bind,
+    fork,
+    listen,
+    signer_running,
+    spawn,
+)
 from pki import selectors
 from pki.kernel.errors import DomainError
 from pki.models import TrustDomain
 from pki.services import freshness, signing
-from pki.signer.client import Signer, listening
+from pki.signer.client import listening
 
 
 class Command(BaseCommand):
@@ -44,6 +53,7 @@ class Command(BaseCommand):
             raise CommandError(error.detail) from error
         for name, url in supervisor.urls.items():
             self.stdout.write(f"{name}: {url}")
+        supervisor.raise_limits()
         supervisor.run()
 
     def _prepare(self, bench: Sequence[str] = ()) -> Supervisor:
@@ -58,34 +68,34 @@ class Command(BaseCommand):
             raise CommandError(msg)
         names = list(dict.fromkeys([*settings.FLEET_HOST_NAMES, "localhost", "127.0.0.1"]))
         stop_signer = signer_running(folder)
-        signer = Signer(folder, "serve")
-        device_tls = tls.device_context(signer, domains, names)
-        coap_tls = _coap_contexts(signer, domains, names) if settings.FLEET_COAP_PORT else None
-        signer.close()
+        contexts = Contexts(names)
         stop_signer()
         device = listen(host, settings.FLEET_DEVICE_PORT)
         status = listen(host, settings.FLEET_STATUS_PORT)
         operator = listen(host, settings.FLEET_OPERATOR_PORT)
         urls = _urls(names[0])
-        supervisor = Supervisor(folder, urls)
+        supervisor = Supervisor(folder, urls, contexts.make)
         if not by_hand:  # else a person has typed its passphrase, and it goes on as it is
             supervisor.add("signer", lambda: spawn("-m", "pki.signer"))
         supervisor.add("worker", lambda: spawn("manage.py", "work"))
         for number in range(settings.FLEET_DEVICE_WORKERS):
-            supervisor.add(f"device-door-{number + 1}", lambda: fork(lambda: _device(device, device_tls)))
-        if coap_tls is not None:
-            self._add_coap(supervisor, host, *coap_tls, bench)
+            door = partial(fork, lambda: _device(device, contexts.device))
+            supervisor.add(f"device-door-{number + 1}", door, Renewal.ROLLING)
+        if settings.FLEET_COAP_PORT:
+            self._add_coap(supervisor, host, contexts, bench)
         supervisor.add("status-door", lambda: fork(lambda: _status(status)))
-        supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, domains[0], names)))
+        supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, domains[0], names)), Renewal.ROLLING)
         return supervisor
 
     @staticmethod
-    def _add_coap(
-        supervisor: Supervisor, host: str, dtls: SSL.Context, stream: ssl.SSLContext, bench: Sequence[str]
-    ) -> None:
-        port = settings.FLEET_COAP_PORT
-        sockets = Sockets(bind(host, port), dtls, listen(host, port), stream, _plain(host, bench))
-        supervisor.add("coap-door", lambda: fork(lambda: _coap(sockets)))
+    def _add_coap(supervisor: Supervisor, host: str, contexts: Contexts, bench: Sequence[str]) -> None:
+        port, plain = settings.FLEET_COAP_PORT, _plain(host, bench)
+        datagrams, stream = bind(host, port), listen(host, port)
+
+        def serve() -> None:
+            _coap(Sockets(datagrams, contexts.coap, stream, contexts.coap_stream, plain))
+
+        supervisor.add("coap-door", lambda: fork(serve), Renewal.RESTART)
 
 
 def _plain(host: str, bench: Sequence[str]) -> tuple[tuple[socket.socket, str], ...]:
@@ -95,10 +105,6 @@ def _plain(host: str, bench: Sequence[str]) -> tuple[tuple[socket.socket, str], 
         raise CommandError(msg)
     named = [one.partition(":") for one in bench]
     return tuple((bind(host, int(port)), fingerprint) for port, _, fingerprint in named)
-
-
-def _coap_contexts(signer: Signer, domains: list[TrustDomain], names: list[str]) -> tuple[SSL.Context, ssl.SSLContext]:
-    return tls.coap_context(signer, domains, names), tls.coap_stream_context(signer, domains, names)
 
 
 def _urls(name: str) -> dict[str, str]:

@@ -33,6 +33,20 @@ _logger = logging.getLogger("muster.serve")
 class _Server(uvicorn.Server):
     """A server that leaves signals to us and takes a ready TLS context."""
 
+    draining = False
+
+    async def on_tick(self, counter: int) -> bool:
+        """Serve what is connected to its end when another process has taken over, and then leave."""
+        if self.draining:
+            gates = [one for one in self.servers if isinstance(one, Gate)]
+            for gate in gates:
+                gate.retire()
+            for connection in list(self.server_state.connections):
+                connection.shutdown()  # closes what is idle, and the others after their answer
+            if not self.server_state.connections and all(gate.quiet for gate in gates):
+                self.should_exit = True
+        return await super().on_tick(counter)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
@@ -92,6 +106,7 @@ def run(
     server = _Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    signal.signal(signal.SIGUSR1, lambda *_: setattr(server, "draining", True))
     asyncio.Runner(loop_factory=config.get_loop_factory()).run(server.serve(sockets=[listener]))
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from django.db import connections
@@ -18,12 +20,27 @@ from django.db import connections
 from fleet import environment
 from fleet.environment import ROOT
 from pki.kernel import confine
-from pki.kernel.errors import UnavailableError
+from pki.kernel.errors import DomainError, UnavailableError
 from pki.signer.client import listening
 
 _logger = logging.getLogger("muster.serve")
 PATIENCE = 10.0
+#: the doors' certificates, keys and ticket keys live for a day; a signer that does not answer is asked again
+RENEW_SECONDS, RETRY_SECONDS = 24 * 3600.0, 600.0
+#: both serve so long side by side; then the old one finishes what it has begun, at most so long
+HANDOVER_SECONDS, DRAIN_SECONDS = 1.0, 900.0
+MOST_FILES = 65_536
 MOST_BACKOFF = 30.0
+
+
+class Renewal(Enum):
+    """How a process gets a new certificate."""
+
+    NONE = "none"
+    #: a new one serves beside the old one, which ends when its last connection does
+    ROLLING = "rolling"
+    #: stopped and started: it owns a socket that two cannot share
+    RESTART = "restart"
 
 
 @dataclass(slots=True)
@@ -36,6 +53,7 @@ class Child:
         pid: of the running one, or 0.
         failures: deaths in a row, for the back-off.
         again_at: when it may be started again (monotonic seconds).
+        renewal: how it gets a new certificate.
     """
 
     name: str
@@ -44,28 +62,50 @@ class Child:
     started: float = 0.0
     failures: int = 0
     again_at: float = 0.0
+    renewal: Renewal = Renewal.NONE
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """The parent of all; it serves nobody itself."""
+    """The parent of all; it serves nobody itself.
+
+    Args:
+        folder: of the set-up.
+        urls: of the doors, by name.
+        remake: makes the doors' certificates anew; the doors are then exchanged, daily or on SIGHUP.
+    """
 
     folder: Path
     urls: dict[str, str]
+    remake: Callable[[], None]
     children: list[Child] = field(default_factory=list)
     stopping: bool = False
+    renew_at: float = field(default_factory=lambda: time.monotonic() + RENEW_SECONDS)
+    leaving: dict[int, float] = field(default_factory=dict)
 
-    def add(self, name: str, launch: Callable[[], int]) -> None:
+    def add(self, name: str, launch: Callable[[], int], renewal: Renewal = Renewal.NONE) -> None:
         """Add a process."""
-        self.children.append(Child(name, launch))
+        self.children.append(Child(name, launch, renewal=renewal))
+
+    @staticmethod
+    def raise_limits() -> None:
+        """Let the doors hold as many connections as the machine's operator allows, not the usual thousand."""
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        with suppress(ValueError, OSError):  # root may have more than it was started with
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(most, MOST_FILES), max(most, MOST_FILES)))
 
     def run(self) -> None:
         """Start everything and watch until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._renew_now)
         while not self.stopping:
             for child in self.children:
                 self._tend(child)
+            if time.monotonic() >= self.renew_at:
+                self._renew()
+            self._see_off()
             time.sleep(0.1)
         self.end()
 
@@ -74,6 +114,8 @@ class Supervisor:
         for child in reversed(self.children):
             if child.pid:
                 _end(child.pid)
+        for pid in self.leaving:
+            _end(pid)
         (self.folder / "run" / "serve.json").unlink(missing_ok=True)
 
     def _tend(self, child: Child) -> None:
@@ -88,6 +130,42 @@ class Supervisor:
         if not child.pid and time.monotonic() >= child.again_at and not self.stopping:
             child.pid, child.started = child.launch(), time.monotonic()
             self._write()
+
+    def _renew(self) -> None:
+        """Exchange the doors for ones with new certificates; without a signer the present ones go on."""
+        try:
+            self.remake()
+        except (DomainError, OSError) as error:
+            _logger.warning("no new certificates for the doors yet", extra={"cause": str(error)})
+            self.renew_at = time.monotonic() + RETRY_SECONDS
+            return
+        self.renew_at = time.monotonic() + RENEW_SECONDS
+        for child in self.children:
+            old, fresh = child.pid, 0
+            if child.renewal is Renewal.NONE or not old:
+                continue
+            if child.renewal is Renewal.RESTART:
+                _end(old)
+            fresh = child.launch()
+            if child.renewal is Renewal.ROLLING:
+                self.leaving[old] = time.monotonic() + DRAIN_SECONDS
+                time.sleep(HANDOVER_SECONDS)
+                os.kill(old, signal.SIGUSR1)
+            child.pid, child.started = fresh, time.monotonic()
+        self._write()
+        _logger.info("the doors have new certificates")
+
+    def _see_off(self) -> None:
+        """Wait for doors that serve their last connections, but not for ever."""
+        for pid, deadline in list(self.leaving.items()):
+            if _gone(pid):
+                del self.leaving[pid]
+            elif time.monotonic() > deadline:
+                _end(pid)
+                del self.leaving[pid]
+
+    def _renew_now(self, *_: object) -> None:
+        self.renew_at = 0.0
 
     def _write(self) -> None:
         facts = {

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from django.conf import settings
 from OpenSSL import SSL
 
-from devices import selectors as devices
+from fleet.gateway.anchors import client_anchors, der, pem
 from fleet.gateway.coap import server as coap
 from pki import selectors
 from pki.models import TrustDomain
@@ -38,7 +38,7 @@ def add_anchors(context: ssl.SSLContext, slugs: list[str]) -> None:
     A chain opens nothing by itself: the door asks for each request which anchor vouches for what.
     """
     if anchors := client_anchors(slugs):
-        context.load_verify_locations(cadata="".join(map(ssl.DER_cert_to_PEM_cert, anchors)))
+        context.load_verify_locations(cadata=pem(anchors))
 
 
 def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
@@ -62,7 +62,7 @@ def coap_context(signer: Signer, domains: list[TrustDomain], host_names: list[st
     """Return the context of the CoAP door: client certificates are demanded, chains verified, nothing else."""
     domain = domains[0]
     key, certificate, chain = signer.door_identity(domain.slug, host_names)
-    links = [_der(link) for link in selectors.links(domain.slug)]
+    links = [der(link) for link in selectors.links(domain.slug)]
     anchors = client_anchors([one.slug for one in domains])
     return coap.context(key, [certificate, *chain, *links], anchors, ccm_8=settings.FLEET_COAP_CCM_8)
 
@@ -89,12 +89,6 @@ def keep_coap_anchors(sockets: coap.Sockets) -> Callable[[], None]:
     return refresh
 
 
-def client_anchors(slugs: list[str]) -> list[bytes]:
-    """Return what a device's chain may end at, in DER: our own CAs and vendors'."""
-    own = [_der(anchor) for slug in slugs for anchor in selectors.anchors(slug)]
-    return list(dict.fromkeys([*own, *(der for slug in slugs for der in devices.vendor_anchors(slug))]))
-
-
 def operator_context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.SSLContext:
     """Return the context of the operator door: it asks for no certificate, so that browsers do not prompt."""
     return _context(signer, domain, host_names)
@@ -114,10 +108,6 @@ def _context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.
     finally:
         os.close(descriptor)
     return context
-
-
-def _der(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.DER)
 
 
 def _pem(certificate: x509.Certificate) -> str:

@@ -65,6 +65,7 @@ ACTS = [
     ("POST", "/groups", {"name": "odd ones", "query": "quarantined"}, {OPERATOR}),
     ("PATCH", "/groups/{group}", {"add": ["dev-1-1"]}, {OPERATOR}),
     ("DELETE", "/groups/{spare_group}", None, {OPERATOR}),
+    ("POST", "/devices", {"name": "behind-1", "hardware": "node", "gateway": "{gateway}"}, {OPERATOR}),
     ("POST", "/authorities/{authority}/switch", {}, {SECURITY}),
     ("POST", "/certificate-profiles", {"name": "long", "validity_days": 700}, {SECURITY}),
     ("POST", "/devices/{device}/board", {}, {SECURITY}),
@@ -147,6 +148,7 @@ def ids(fleet, domain, other_domain, hardware_model, enrol, offline, tmp_path):
         "hardware": hardware_model.public_id,
         "authority": Authority.objects.get(domain=domain, kind="issuing").key_id,
         "waiting": waiting.public_id,
+        "gateway": fleet.devices[0].name,
         "command": commands.give(actor=by, device=fleet.devices[0], kind="reboot", reason="stuck").public_id,
         "group": groups.create(actor=by, name="pilots").public_id,
         "spare_group": groups.create(actor=by, name="spare").public_id,
@@ -157,7 +159,7 @@ def ids(fleet, domain, other_domain, hardware_model, enrol, offline, tmp_path):
 def filled(act, ids):
     method, path, body, _ = act
     words = json.dumps(body)
-    for name in ("fresh_bundle", "release", "root", "code"):
+    for name in ("fresh_bundle", "release", "root", "code", "gateway"):
         words = words.replace(f"{{{name}}}", json.dumps(str(ids[name]))[1:-1])
     return method, path.format(**ids), json.loads(words)
 

@@ -1,0 +1,51 @@
+"""Register devices that have no line of their own: a gateway speaks for them, each keeps its own twin and baseline."""
+
+from django.db import transaction
+
+from devices.models import Device, HardwareModel, Twin
+from devices.names import check_name
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import ConflictError
+from pki.services import ledger
+
+MOST = 5000
+
+
+def register(*, actor: Actor, name: str, hardware_model: HardwareModel, gateway: Device) -> Device:
+    """Register a child behind a gateway; it is in service at once and has no certificate.
+
+    Args:
+        actor: an operator.
+        name: unique in the domain.
+        hardware_model: of the child.
+        gateway: an enrolled device of the same domain, itself nobody's child.
+
+    Raises:
+        ConflictError: the name is taken, the gateway is out of service or a child, or has too many.
+    """
+    actor.require(Role.OPERATOR)
+    check_name(name)
+    with transaction.atomic():
+        above = Device.objects.select_for_update(of=("self",)).get(pk=gateway.pk, domain__slug=actor.domain)
+        if above.state != Device.State.ACTIVE or above.parent_id is not None:
+            msg = f"{above.name} is out of service or stands behind a gateway itself: it cannot speak for others."
+            raise ConflictError(msg)
+        if Device.objects.filter(parent=above).count() >= MOST:
+            msg = f"{above.name} speaks for {MOST} devices already."
+            raise ConflictError(msg)
+        if Device.objects.filter(domain_id=above.domain_id, name=name).exists():
+            msg = f"There is a device {name} already."
+            raise ConflictError(msg)
+        made = Device.objects.create(
+            domain_id=above.domain_id,
+            name=name,
+            hardware_model=hardware_model,
+            state=Device.State.ACTIVE,
+            parent=above,
+            enrolled_at=clock.now(),
+        )
+        Twin.objects.create(device=made)
+        detail = {"gateway": above.key, "hardware": str(hardware_model.class_id)}
+        ledger.record(actor=actor, action="device.registered", thing=("device", made.key), detail=detail)
+    return made

@@ -1,0 +1,125 @@
+"""Load that is held: thousands of idle connections, and twenty thousand devices that all come at once."""
+
+import json
+import multiprocessing
+import resource
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+
+from fleet.management.benches import peers
+from fleet.management.benches.ground import Ground
+from fleet.management.benches.http import client, connect
+from fleet.management.benches.peers import Target
+from fleet.management.benches.rows import load, row
+
+IDLE, SILENT = 5000, 40
+HELLOS, WARM_UP, AT_ONCE, HELLO_VERIFY = 100_000, 2000, 200, 3
+DEVICES, CALM, CALM_DEVICES, TIMEOUT = 20_000, 64, 3000, 10
+
+
+def held(made: Ground, certs: Path) -> list[dict[str, Any]]:
+    """Measure a poll's p99 beside idle TLS connections and silent TCP connections."""
+    device = min(certs.glob("*.pem"))
+    fork = multiprocessing.get_context("fork")
+    ready, end = fork.Event(), fork.Event()
+    holder = fork.Process(target=_hold, args=(str(made.anchor), made.door, str(device), ready, end))
+    holder.start()
+    if not ready.wait(240):
+        msg = "the idle connections could not be opened"
+        raise RuntimeError(msg)
+    said = peers.tlsload(
+        made.folder, Target(made.door, "/v1/poll", str(made.anchor), str(certs), connections=4, seconds=5)
+    )
+    end.set()
+    holder.join(60)
+    others = f"4 others polled {said['rps']:.0f}/s"
+    detail = f"{IDLE} idle mTLS connections and {SILENT} silent TCP ones held; {others}; {load()}"
+    return [row("poll p99 beside idle and silent connections", said["p99_ms"], "ms", 50, detail)]
+
+
+def storm(made: Ground, certs: Path) -> list[dict[str, Any]]:
+    """Compare answers a second when all come at once with what the door does when they come in turn."""
+    calm = _come(made, certs, CALM_DEVICES, CALM)
+    all_at_once = _come(made, certs, DEVICES, DEVICES)
+    detail = (
+        f"{DEVICES} devices at once, full handshakes, patience {TIMEOUT} s: {all_at_once['rps']:.0f} answers/s, "
+        f"recovered in {all_at_once['seconds']:.0f} s, {all_at_once['repeated']} came again; in turn ({CALM} at once) "
+        f"{calm['rps']:.0f}/s; {load()}"
+    )
+    share = all_at_once["rps"] / calm["rps"] if all_at_once["answered"] == DEVICES else 0.0
+    return [row("handshake goodput in a storm", share, "ratio", 0.8, detail, least=True)]
+
+
+def flood(made: Ground) -> list[dict[str, Any]]:
+    """Measure how the CoAP door grows under first hellos from everywhere: 127.x.y.z with a port each, no cookie."""
+    port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], _hello()
+    _hellos(port, datagram, 0, WARM_UP)
+    before = _resident(pid)
+    answered = _hellos(port, datagram, WARM_UP, HELLOS)
+    grown = (_resident(pid) - before) / 1e6
+    detail = f"{HELLOS} hellos from distinct (address, port) pairs, {answered} answered with a cookie request; {load()}"
+    return [row("growth of the CoAP door under a flood of hellos", grown, "MB", 8, detail)]
+
+
+def _hellos(port: int, datagram: bytes, first: int, many: int) -> int:
+    """Send one hello each from many addresses; return how many were answered."""
+    answered = 0
+    for start in range(first, first + many, AT_ONCE):
+        sockets = []
+        for number in range(start, min(start + AT_ONCE, first + many)):
+            one = socket.socket(type=socket.SOCK_DGRAM)
+            one.bind((f"127.{number >> 16 & 127}.{number >> 8 & 255}.{number & 255 or 1}", 0))
+            one.settimeout(1)
+            one.sendto(datagram, ("127.0.0.1", port))
+            sockets.append(one)
+        for one in sockets:
+            with suppress(TimeoutError):
+                answered += one.recv(2048)[13] == HELLO_VERIFY
+            one.close()
+    return answered
+
+
+def _hello() -> bytes:
+    """Return the first datagram of a client."""
+    context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
+    context.set_cipher_list(b"ECDHE-ECDSA-AES128-GCM-SHA256")
+    connection = SSL.Connection(context, None)
+    connection.set_connect_state()
+    with suppress(SSL.WantReadError):
+        connection.do_handshake()
+    return bytes(connection.bio_read(4096))
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _come(made: Ground, certs: Path, devices: int, at_once: int) -> Any:
+    device = min(certs.glob("*.pem"))
+    arguments = [str(made.door), "/v1/poll", str(devices), str(at_once), str(TIMEOUT), str(made.anchor)]
+    identity = [str(device), str(device.with_suffix(".key"))]
+    done = subprocess.run(
+        [made.folder / "tlsstorm", *arguments, *identity], capture_output=True, text=True, check=False
+    )
+    return json.loads(done.stdout)
+
+
+def _hold(anchor: str, port: int, device: str, ready: Any, end: Any) -> None:
+    """Open the connections and keep them until told to stop."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    context = client(Path(anchor), Path(device))
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(SILENT)]
+    held = [connect(context, port) for _ in range(IDLE)]
+    ready.set()
+    end.wait(120)
+    time.sleep(0.1)
+    for one in [*held, *silent]:
+        with suppress(OSError):
+            one.close()

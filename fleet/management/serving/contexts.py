@@ -1,0 +1,47 @@
+"""The TLS contexts of the doors that devices reach: made by the parent before it forks, and anew from time to time."""
+
+import ssl
+
+from django.conf import settings
+from django.db import connections
+from OpenSSL import SSL
+
+from fleet.management.serving import tls
+from pki import selectors
+from pki.signer.client import Signer
+
+
+class Contexts:
+    """The contexts that the next forked door gets.
+
+    A new context has a new certificate, a new key and new ticket keys: nobody who finds the old ones reads on.
+
+    Args:
+        names: host names and addresses of this server.
+    """
+
+    device: ssl.SSLContext
+    coap: SSL.Context
+    coap_stream: ssl.SSLContext
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self.make()
+
+    def make(self) -> None:
+        """Make them anew, with what domains and anchors there are now.
+
+        Raises:
+            UnavailableError: the signer does not answer; the present ones stay.
+        """
+        domains = selectors.domains()
+        signer = Signer(settings.FLEET_DIR, "serve")
+        try:
+            device = tls.device_context(signer, domains, self._names)
+            if settings.FLEET_COAP_PORT:
+                self.coap = tls.coap_context(signer, domains, self._names)
+                self.coap_stream = tls.coap_stream_context(signer, domains, self._names)
+            self.device = device
+        finally:
+            signer.close()
+            connections.close_all()

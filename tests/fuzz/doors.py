@@ -1,0 +1,160 @@
+"""The entries of the device doors, fed with anything: ``python -m tests.fuzz.doors TARGET SECONDS SEED`` (atheris).
+
+A target returns quietly or raises one of our own refusals; any other exception, a hang or too much memory is a crash.
+"""
+
+import secrets
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+from tests import environment
+
+TARGETS = ("coap", "cbor", "dtls")
+LONGEST, MEMORY_MB = 4096, 1024
+
+
+def coap():
+    """CoAP messages: our own reader, and aiocoap's with our mapping behind it."""
+    from aiocoap import Message
+    from aiocoap.error import Error as CoapError
+
+    from fleet.gateway.coap import mapping
+    from fleet.gateway.coap.fast import FastPath
+    from fleet.gateway.hot import Answers, HotTable
+    from fleet.gateway.protocol import Peer
+    from pki.kernel.errors import DomainError
+
+    table = HotTable()
+    now = int(time.time())
+    table.put((b"k" * 32, 7, 1, now - 10, now + 10**6))
+    table.reached_by({"": 1})
+    fast, peer = FastPath(table, Answers()), Peer("f" * 64, b"", "192.0.2.1")
+
+    def run(data):
+        fast.answer(data, b"k" * 32, "192.0.2.1")
+        with suppress(CoapError, DomainError, UnicodeDecodeError, ValueError):
+            mapping.request(Message.decode(data), peer)
+
+    return run
+
+
+def cbor():
+    """Bodies of the device protocol, and every parser behind them."""
+    from devices.services import telemetry
+    from fleet.gateway import codec
+    from fleet.gateway.protocol import Peer, Request
+    from ota.services import reports
+    from pki.kernel import configuration
+    from pki.kernel.errors import DomainError
+
+    def run(data):
+        for form in ("application/cbor", "application/json"):
+            asked = Request(Peer(), "POST", "/v1/x", "", "", data, {"content-type": form})
+            with suppress(DomainError):
+                body = codec.decode(asked)
+                for parse in (telemetry.parse, configuration.check):
+                    with suppress(DomainError):
+                        parse(body)
+        with suppress(DomainError):
+            reports.parse(data)
+
+    return run
+
+
+def dtls():
+    """Datagrams to the DTLS server: before the cookie, in the handshake, and in an open association."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+    from OpenSSL import SSL
+
+    from fleet.gateway.coap import server
+    from fleet.gateway.coap.association import Association, State
+    from pki.kernel import clock
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fuzz")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(clock.now() - timedelta(days=1))
+    leaf = builder.not_valid_after(clock.now() + timedelta(days=9)).sign(key, hashes.SHA256())
+    der = leaf.public_bytes(serialization.Encoding.DER)
+    form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    context = server.context(key.private_bytes(serialization.Encoding.PEM, form, none), [der], [der], ccm_8=True)
+    first = _hello(SSL)
+
+    def run(data):
+        """One byte says how far the peer got; the rest are datagrams, each with its length before it."""
+        made = Association(context, secrets.token_bytes(4))
+        if data[:1] > b"\x80":
+            made.receive(first)
+            list(made.outgoing())
+        place = 1
+        while place + 2 <= len(data):
+            size = int.from_bytes(data[place : place + 2], "big") % 1500
+            made.receive(data[place + 2 : place + 2 + size])
+            list(made.outgoing())
+            made.timeout()
+            place += 2 + size
+            if made.state is State.CLOSED:
+                break
+        made.close()
+
+    return run
+
+
+def _hello(ssl):
+    context = ssl.Context(ssl.DTLS_CLIENT_METHOD)
+    connection = ssl.Connection(context, None)
+    connection.set_connect_state()
+    with suppress(ssl.WantReadError):
+        connection.do_handshake()
+    return connection.bio_read(4096)
+
+
+def corpus(target):
+    """Return good inputs to start from."""
+    import cbor2
+    from aiocoap import Message
+    from aiocoap.numbers import codes, types
+    from OpenSSL import SSL
+
+    if target == "dtls":
+        hello = _hello(SSL)
+        return [bytes([first]) + len(hello).to_bytes(2, "big") + hello for first in (0, 255)]
+    if target == "cbor":
+        series = {"temp_c": {"at": int(time.time() * 1000), "step": 10, "values": [1.5, 2]}}
+        body = {"seq": 1, "metrics": {"a": 1.5}, "peers": [["tcp", 443, "wan"]], "series": series}
+        return [cbor2.dumps(body), b'{"seq": 1, "metrics": {"a": 1}}', cbor2.dumps({"config": {"a": [1, {"b": None}]}})]
+    made = Message(code=codes.GET, _mtype=types.CON, _mid=1, _token=b"abcd")
+    made.opt.uri_path, made.opt.block2, made.opt.uri_host = ("v1", "blob", "0" * 64), (3, False, 6), "muster.example"
+    poll = Message(code=codes.GET, _mtype=types.NON, _mid=2)
+    poll.opt.uri_path, poll.opt.accept, poll.opt.observe = ("v1", "poll"), 60, 0
+    return [made.encode(), poll.encode()]
+
+
+def main():
+    """Fuzz one target for some seconds; a crash ends the process with another status than 0."""
+    import atheris
+
+    target, seconds, seed = sys.argv[1], sys.argv[2], sys.argv[3]
+    with atheris.instrument_imports(include=["fleet", "devices", "ota.services.reports", "pki.kernel", "aiocoap"]):
+        import django
+
+        django.setup()
+        run = globals()[target]()
+    folder = Path(tempfile.mkdtemp(prefix="muster-fuzz-"))
+    for number, data in enumerate(corpus(target)):
+        (folder / str(number)).write_bytes(data)
+    options = [f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={LONGEST}", "-timeout=5"]
+    atheris.Setup([sys.argv[0], str(folder), *options, f"-rss_limit_mb={MEMORY_MB}", "-print_final_stats=1"], run)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    assert environment
+    main()
