@@ -18,8 +18,12 @@ MOST_HANDSHAKES, PLACE_SECONDS = 256, 1.0
 HANDSHAKE_SECONDS = 10.0
 #: sockets that have not said anything yet; the oldest make room
 MOST_SILENT, SILENT_SECONDS = 2000, 10.0
-#: so many wait here, further ones in the kernel; accepted in one go, and how long to pause when there is no room
-MOST_QUEUED, AT_ONCE, PAUSE_SECONDS = 4096, 64, 0.1
+#: the queue is as long as can be served within these seconds, by the rate of the last ones; further ones are turned
+#: away at once, which costs next to nothing: a client that is told soon comes again later, one that waits in vain for
+#: its own deadline costs a handshake for nobody
+WAIT_SECONDS, LEAST_QUEUED, FIRST_RATE, KEPT_OF_RATE = 3.0, 256, 300.0, 0.7
+#: accepted in one go, and how long to pause when there are no file descriptors
+AT_ONCE, PAUSE_SECONDS = 64, 0.1
 #: who has waited longer in the queue has given up
 QUEUE_SECONDS = 15.0
 _logger = logging.getLogger("muster.admission")
@@ -41,7 +45,8 @@ class Gate:
         self._loop = asyncio.get_running_loop()
         self._silent: OrderedDict[socket.socket, float] = OrderedDict()
         self._queue: deque[tuple[socket.socket, float]] = deque()
-        self._busy = 0
+        self._busy = self._finished = self._turned_away = 0
+        self._rate = FIRST_RATE
         self._paused: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # The kernel keeps most silent connections to itself; those that it hands over nevertheless wait here.
@@ -77,9 +82,6 @@ class Gate:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _accept(self) -> None:
-        if len(self._queue) > MOST_QUEUED:
-            self._pause()
-            return
         for _ in range(AT_ONCE):
             try:
                 peer, _address = self._listener.accept()
@@ -89,9 +91,12 @@ class Gate:
                 _logger.warning("a connection could not be accepted", extra={"cause": str(error)})
                 self._pause()
                 return
+            if self._full:
+                self._turn_away(peer)
+                continue
             peer.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
             if _waits(peer):
-                self._queue.append((peer, time.monotonic()))
+                self._enqueue(peer)
                 continue
             while len(self._silent) >= MOST_SILENT:
                 self._drop(next(iter(self._silent)))
@@ -108,8 +113,23 @@ class Gate:
         """Queue a socket whose first bytes are there."""
         self._loop.remove_reader(peer)
         self._silent.pop(peer, None)
-        self._queue.append((peer, time.monotonic()))
+        self._enqueue(peer)
         self._admit()
+
+    def _enqueue(self, peer: socket.socket) -> None:
+        if self._full:
+            self._turn_away(peer)
+        else:
+            self._queue.append((peer, time.monotonic()))
+
+    @property
+    def _full(self) -> bool:
+        return len(self._queue) >= max(LEAST_QUEUED, self._rate * WAIT_SECONDS)
+
+    def _turn_away(self, peer: socket.socket) -> None:
+        """Close a connection whose first bytes nobody has read: the kernel resets it, and the client knows at once."""
+        self._turned_away += 1
+        peer.close()
 
     def _admit(self) -> None:
         while self._queue and self._busy < MOST_HANDSHAKES:
@@ -138,11 +158,17 @@ class Gate:
                 await self._loop.connect_accepted_socket(
                     self._factory, peer, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
                 )
+            self._finished += 1
         finally:
             timer.cancel()
             give_back()
 
     def _each_second(self) -> None:
+        if self._finished > self._rate or self._queue:
+            self._rate = KEPT_OF_RATE * self._rate + (1 - KEPT_OF_RATE) * self._finished
+        if self._turned_away:
+            _logger.warning("connections were turned away before TLS", extra={"connections": self._turned_away})
+        self._finished = self._turned_away = 0
         limit = time.monotonic() - SILENT_SECONDS
         while self._silent and next(iter(self._silent.values())) < limit:
             self._drop(next(iter(self._silent)))

@@ -21,6 +21,8 @@ VARIANTS = 16
 #: how late the loop may be before devices are asked to come less often, and by which factor
 LATE = ((1.0, 4), (0.25, 2))
 _SECONDS = 0xFFFF_FFFF
+#: what fits into a row; devices of further domains always go the ordinary way
+MOST_DOMAINS = 0xFFFF
 
 
 class HotTable:
@@ -52,7 +54,7 @@ class HotTable:
         if not row or not (row >> 32 & _SECONDS) <= time.time() < (row & _SECONDS):
             return 0
         domain = self._hosts.get(host) or self._hosts.get(host.lower()) or self._hosts.get("", 0)
-        return row >> 80 if domain == row >> 64 & 0xFFFF else 0
+        return row >> 80 if domain == row >> 64 & MOST_DOMAINS else 0
 
     def count(self, device: int, address: str) -> None:
         """Note a poll that was answered from here."""
@@ -71,7 +73,7 @@ class HotTable:
     def put(self, row: Idle) -> bool:
         """Take one row; return whether it says something else than before."""
         fingerprint, device, domain, since, until = row
-        if not until:
+        if not until or domain > MOST_DOMAINS:
             return (self._rows.pop(fingerprint, 0) & _SECONDS) > time.time()
         packed = device << 80 | domain << 64 | since << 32 | min(until, _SECONDS)
         before = self._rows.get(fingerprint)

@@ -2,7 +2,8 @@
  *   tlsstorm PORT PATH DEVICES AT_ONCE TIMEOUT_S CA_PEM CERT_PEM KEY_PEM
  * Each device connects, shakes hands with its certificate, asks once and leaves. One that gets no answer within
  * TIMEOUT_S hangs up and comes again after a jittered wait that doubles, as devices do. Not more than AT_ONCE are under
- * way. Prints one JSON line: answers a second, seconds in all, attempts, how many were given up and repeated, refusals.
+ * way. Prints one JSON line: answers a second, the same until nine tenths have theirs (the last ones wait for their own
+ * back-off, not for the server), seconds in all, attempts, how many were given up and repeated, refusals.
  * Build: cc -O2 -Wall -Wextra -o tlsstorm tlsstorm.c -lssl -lcrypto
  */
 #define _GNU_SOURCE
@@ -12,6 +13,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +59,7 @@ static void start(device_t *d) {
     inet_pton(AF_INET, "127.0.0.1", &a.sin_addr);
     int one = 1;
     d->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (d->fd < 0 && errno == EMFILE) { d->again = now() + .2; return; }   /* the machine's limit, not the server's */
     if (d->fd < 0) die("socket");
     setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     struct linger hard = {1, 0};
@@ -121,18 +124,22 @@ int main(int argc, char **argv) {
     if (SSL_CTX_use_certificate_chain_file(ctx, argv[7]) != 1 || SSL_CTX_use_PrivateKey_file(ctx, argv[8], SSL_FILETYPE_PEM) != 1) die("certificate");
     reqlen = snprintf(req, sizeof req, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", argv[2]);
     srand48(1);
+    signal(SIGPIPE, SIG_IGN);
     epfd = epoll_create1(0);
     device_t *all = calloc((size_t)total, sizeof *all);
     struct epoll_event *events = calloc(1024, sizeof *events);
     for (int i = 0; i < total; i++) all[i].fd = -1;
-    double begun = now(), swept = begun;
+    double begun = now(), swept = begun, looked = 0, most = 0;
     long done = 0;
     int next = 0;
     while (done < total && now() - begun < 600) {
         double t = now();
-        for (int i = 0; under_way < at_once && i < total; i++, next = (next + 1) % total)
-            if (all[next].state == WAITING && all[next].again <= t) start(&all[next]);
-        int n = epoll_wait(epfd, events, 1024, 20);
+        if (t - looked > .005 ) {   /* whose turn has come: not at each event, it costs */
+            looked = t;
+            for (int i = 0; under_way < at_once && i < total; i++, next = (next + 1) % total)
+                if (all[next].state == WAITING && all[next].again <= t) start(&all[next]);
+        }
+        int n = epoll_wait(epfd, events, 1024, 5);
         for (int i = 0; i < n; i++) {
             device_t *d = events[i].data.ptr;
             if (d->state > WAITING && d->state < DONE) step(d);
@@ -143,9 +150,11 @@ int main(int argc, char **argv) {
                 if (all[i].state > WAITING && all[i].state < DONE && t - all[i].since > timeout_s) fail(&all[i]);
         }
         done = answered + refused;
+        if (!most && done >= total * .9) most = now() - begun;
     }
     double el = now() - begun;
-    printf("{\"rps\": %.1f, \"seconds\": %.1f, \"answered\": %ld, \"attempts\": %ld, \"repeated\": %ld, \"refused\": %ld}\n", answered / el, el,
+    printf("{\"rps\": %.1f, \"rps90\": %.1f, \"seconds90\": %.1f, \"seconds\": %.1f, \"answered\": %ld, \"attempts\": %ld, \"repeated\": %ld, \"refused\": %ld}\n", answered / el,
+           total * .9 / most, most, el,
            answered, attempts, repeated, refused);
     return answered == total ? 0 : 1;
 }
