@@ -4,23 +4,25 @@ pytest-xdist's own ``--dist loadgroup`` writes the group into a private attribut
 (every test then runs wherever there is room), so the group is read from the module that declares it.
 """
 
+import re
 from functools import cache
 
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.architecture.sources import ROOT
 
-MARK = 'xdist_group("story")'
+MARK = re.compile(r'xdist_group\("(story|doors)"\)')
 
 
 @cache
-def tells(path):
-    """Return whether a test module belongs to the group that shares one story."""
-    return MARK in (ROOT / path).read_text()
+def group(path):
+    """Return the group of a test module that shares a story: one of two, so that both workers have one to tell."""
+    match = MARK.search((ROOT / path).read_text())
+    return match[1] if match else ""
 
 
 class StoryScheduling(LoadScopeScheduling):
-    """Keep the story's tests together; every other test is on its own."""
+    """Keep together what shares a story; every other test is on its own."""
 
     def _split_scope(self, nodeid):
-        return "story" if tells(nodeid.partition("::")[0]) else nodeid
+        return group(nodeid.partition("::")[0]) or nodeid

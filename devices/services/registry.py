@@ -8,6 +8,7 @@ from devices.models import (
     Device,
     DeviceLog,
     EnrolmentToken,
+    GroupMember,
     Observation,
     PreRegistration,
     Presence,
@@ -147,6 +148,7 @@ def decommission(*, actor: Actor, device: Device) -> Device:
         EnrolmentToken.objects.filter(used_by=device).update(device_name="")
         PreRegistration.objects.filter(used_by=device).update(device_name=f"erased-{device.key[-12:]}")
         Twin.objects.filter(device=device).update(reported={}, desired={})
+        GroupMember.objects.filter(device=device).delete()
         device.name = f"erased-{device.key[-12:]}"
         device.owner, device.site, device.tags, device.salt = "", "", [], b""
         device.quarantine_reason = "erased" if device.quarantined else ""

@@ -1,10 +1,12 @@
 """Let telemetry go when its class says so: personal data first, fine steps before coarse ones (a leased job)."""
 
+from datetime import UTC, datetime
+
 from django.conf import settings
 from django.db import transaction
 
 from devices import metrics, series
-from devices.models import Device, HardwareModel, Sample, Series
+from devices.models import Device, DeviceLog, HardwareModel, Observation, Sample, Series
 from pki.kernel import clock
 from pki.models import TrustDomain
 
@@ -33,8 +35,11 @@ def _drop(keys: list[int], names: list[str] | None, before: int) -> int:
     rows = Series.objects.filter(device_id__in=keys, day__lt=before)
     ticks = Sample.objects.filter(device_id__in=keys, tick__lt=before * 86400 // settings.FLEET_DRIFT_TICK_S)
     if names is not None:
-        rows, ticks = rows.filter(metric__in=names), ticks.filter(metric__in=names)
-    return rows.delete()[0] + ticks.delete()[0]
+        return rows.filter(metric__in=names).delete()[0] + ticks.filter(metric__in=names).delete()[0]
+    first = before * 86400
+    seen = Observation.objects.filter(device_id__in=keys, tick__lt=first // settings.FLEET_DRIFT_TICK_S)
+    logs = DeviceLog.objects.filter(device_id__in=keys, at__lt=datetime.fromtimestamp(first, UTC))
+    return sum(some.delete()[0] for some in (rows, ticks, seen, logs))
 
 
 def _thin(keys: list[int], before: int) -> int:

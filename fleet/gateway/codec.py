@@ -26,6 +26,9 @@ def decode(request: Request) -> dict[str, Any]:
         form = "JSON" if _is_json(request) else "CBOR"
         msg = f"The body is not {form}; send a map as {CBOR} or {JSON}."
         raise InvalidError(msg) from error
+    if _is_json(request) and not _is_text(body):
+        msg = "A text of the JSON holds a NUL or half a character, which no text has."
+        raise InvalidError(msg)
     if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
         msg = "The body is not a map with text keys."
         raise InvalidError(msg)
@@ -68,6 +71,15 @@ def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
     if _is_json(request):
         return Reply(outcome, json.dumps(body).encode(), JSON, headers)
     return Reply(outcome, cbor.dumps(body), CBOR, headers)
+
+
+def _is_text(value: object) -> bool:
+    """Say whether every text in a JSON value can be written: the reader of CBOR refuses the others by itself."""
+    if isinstance(value, str):
+        return "\0" not in value and all(not "\ud800" <= char <= "\udfff" for char in value)
+    if isinstance(value, dict):
+        return all(_is_text(one) for pair in value.items() for one in pair)
+    return all(map(_is_text, value)) if isinstance(value, list) else True
 
 
 def _is_json(request: Request) -> bool:

@@ -13,10 +13,10 @@ from ota.services import idle
 from pki import selectors as ground
 from pki.services.changes import Feed
 
-LOOK_SECONDS = 0.03
+LOOK_SECONDS = 0.02
 #: the whole table is compared with the database in about this time, a part each second
-COMPARED_SECONDS = 600
-LEAST_PART, MOST_PART = 100, 2000
+COMPARED_SECONDS = 3600
+LEAST_PART, MOST_PART = 100, 500
 #: what stays open is asked for again this often, whatever the feed says
 SWEEP_SECONDS = 60
 _logger = logging.getLogger("muster.hot")

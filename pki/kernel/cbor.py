@@ -61,7 +61,11 @@ class _Walk:
             raise InvalidError(msg)
         major, count = self._head()
         if major in {_BYTES, _TEXT}:
-            return major, self._string(major, count)
+            part = self._string(major, count)
+            if major == _TEXT and b"\0" in part:
+                msg = "A text of the CBOR holds a NUL, which no text has."
+                raise InvalidError(msg)
+            return major, part
         if major == _LIST:
             for _ in self._items(count):
                 self.value(depth + 1)

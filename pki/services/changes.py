@@ -89,7 +89,7 @@ class Feed:
     def _sqlite(self) -> list[str]:
         line = connections["default"]
         line.ensure_connection()
-        # Straight to the driver: this is asked thirty times a second, and nearly always the answer is "nothing".
+        # Straight to the driver: this is asked fifty times a second, and nearly always the answer is "nothing".
         version = line.connection.execute("PRAGMA data_version").fetchone()[0]
         if version == self.version:
             return []

@@ -12,7 +12,7 @@ from tests.factories.story import identity
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 SCHEMA = (REFERENCE / "device-protocol.cddl").read_text()
 EXAMPLES = json.loads((REFERENCE / "device-examples.json").read_text())
-pytestmark = pytest.mark.xdist_group("story")
+pytestmark = pytest.mark.xdist_group("doors")
 
 
 def conforms(rule, data):

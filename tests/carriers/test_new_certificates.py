@@ -18,7 +18,7 @@ from fleet.management.quickstart import material
 from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
 BOARD = "slow-board"
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from tests.factories.story import eventually, identity
 from tests.peers.test_coap import CLIENTS, Client
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from tests.factories.story import identity
 from tests.peers.test_coap import CLIENTS, Client
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
 FORMS = {"60": "application/cbor", "50": "application/json"}
 CODES = {"2.05": 200, "2.04": 200, "4.00": 400, "4.01": 401, "4.03": 403, "4.04": 404, "4.05": 405, "4.13": 413}
 NONCE = b"n" * 16

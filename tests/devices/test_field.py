@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from devices import redaction, selectors, series
-from devices.models import DeviceLog, Series
+from devices.models import DeviceLog, GroupMember, Series
 from devices.services import groups, hardware, logs, registry, retention, telemetry, twins
 from pki.kernel import actor as actors
 from pki.kernel import clock, configuration
@@ -192,14 +192,17 @@ def test_old_series_are_thinned_then_deleted_and_personal_ones_first(by, one, it
     assert after(settings.FLEET_KEEP_FINE_DAYS + 1) == {"temp_c": 60_000, "heart": 60_000}
     assert [value for _, value in selectors.series(one, "temp_c", at, at + 10**6, 10)] == [2.5, 8.5]
     assert after(settings.FLEET_KEEP_PERSONAL_DAYS + 2) == {"temp_c": 60_000}
+    keep(one, itself)
     assert after(settings.FLEET_KEEP_TELEMETRY_DAYS + 2) == {}
+    assert DeviceLog.objects.count() == 0
 
 
 def test_erasing_a_device_takes_its_series_and_logs(by, one, itself):
     telemetry.ingest(actor=itself, device=one, batch=batch(1, int(clock.now().timestamp() * 1000)))
     keep(one, itself)
+    groups.change_members(actor=by, group=groups.create(actor=by, name="pilots"), add=[one])
     registry.decommission(actor=by, device=one)
-    assert (Series.objects.count(), DeviceLog.objects.count()) == (0, 0)
+    assert (Series.objects.count(), DeviceLog.objects.count(), GroupMember.objects.count()) == (0, 0, 0)
 
 
 def test_groups_are_listed_or_asked_for(by, one, enrol, domain):

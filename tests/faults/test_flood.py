@@ -11,7 +11,7 @@ from OpenSSL import SSL
 
 from tests.peers.test_coap import CLIENTS, Client
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
 HELLOS, MOST_GROWTH_KB = 4000, 8 * 1024
 
 

@@ -12,7 +12,7 @@ from tests.factories.story import eventually, identity
 from tests.peers.pki import self_signed
 from tests.peers.programs import require
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
 VERSIONS = ("1.2", "1.3")
 JSON = ("-H", "Accept: application/json")
 

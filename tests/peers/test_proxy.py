@@ -19,7 +19,7 @@ from tests.factories.story import eventually, identity
 from tests.peers.pki import self_signed
 from tests.peers.programs import require
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
 RECIPES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 ACCEPT = {"Accept": "application/json"}
 

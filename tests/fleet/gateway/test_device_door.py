@@ -48,6 +48,19 @@ def test_without_a_certificate_nothing_is_answered(story, path):
     assert json.loads(body)["error"] == "unauthenticated"
 
 
+@pytest.mark.parametrize("text", ["a\\u0000b", "\\ud800", "\\udfff"])
+def test_text_that_no_database_holds_is_refused(story, agent, text):
+    body = b'{"reason": "command", "text": "%s"}' % text.encode()
+    status, _, answer = story.call("POST", "/v1/log", body, JSON, identity(agent))
+    assert (status, json.loads(answer)["error"]) == (400, "invalid")
+    status, _, answer = story.call(
+        "POST", "/v1/log", cbor2.dumps({"reason": "a\0b", "text": ""}), CBOR, identity(agent)
+    )
+    assert status == 400
+    pair = b'{"reason": "command", "text": "\\ud83d\\ude00"}'
+    assert story.call("POST", "/v1/log", pair, JSON, identity(agent))[0] == 403, "a whole character is text"
+
+
 @pytest.mark.parametrize("path", ["director", "report", "telemetry", "time", "poll"])
 @pytest.mark.parametrize("form", [CBOR, JSON])
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"{", b"[1]", b"\x9f" * 2000, b'{"nonce": 1}'])

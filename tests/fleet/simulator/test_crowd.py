@@ -29,7 +29,7 @@ def test_an_unknown_pack_is_named():
         packs.load("moon")
 
 
-@pytest.mark.xdist_group("story")
+@pytest.mark.xdist_group("doors")
 @pytest.mark.parametrize("name", packs.names())
 def test_a_crowd_with_every_fault_lives_with_the_door(story, tmp_path, name):
     pack = packs.load(name)
