@@ -51,7 +51,7 @@ def main() -> int:
             return RESTART
         if given.once:
             return 0
-        stopped.wait(wait)
+        agent.rest(wait, stopped)
     return 0
 
 

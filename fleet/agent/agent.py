@@ -5,6 +5,8 @@ import json
 import logging
 import random
 import shutil
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,18 @@ class Agent:
             _logger.info("no answer", extra={"device": self.settings.name, "cause": str(error)})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
 
+    def rest(self, seconds: float, stopped: threading.Event) -> None:
+        """Wait for the next step; over CoAP by observing the poll, so that what waits is heard of at once."""
+        until = time.monotonic() + seconds
+        if self.settings.over_coap and self.enrolled and not self.erased:
+            try:
+                line = self._line()
+                if isinstance(line, CoapTransport) and line.await_change("/v1/poll", seconds, stopped.is_set):
+                    return
+            except (TransportError, AnswerError) as error:
+                _logger.info("cannot observe", extra={"device": self.settings.name, "cause": str(error)})
+        stopped.wait(max(0.0, until - time.monotonic()))
+
     def _poll(self) -> Said:
         """Return what the server says to a poll.
 
@@ -193,7 +207,12 @@ class Agent:
 
     def obey(self) -> None:
         """Do what the director has signed, once each, and answer."""
-        for command in Trust(self.settings, self.state, self._line()).commands(self.public_id):
+        try:
+            waiting = Trust(self.settings, self.state, self._line()).commands(self.public_id)
+        except RefusedError as error:
+            _logger.warning("commands refused", extra={"device": self.settings.name, "cause": str(error)})
+            return
+        for command in waiting:
             state, result = self._commands.obey(command)
             body = cbor2.dumps({"state": state, "result": result})
             try:
@@ -203,8 +222,9 @@ class Agent:
 
     def sync(self) -> None:
         """Fetch the configuration that this device shall have, keep it, and say which one it has."""
-        body: Any = cbor.loads(self._line().call("GET", "/v1/twin").body, max_bytes=configuration.MOST_BYTES * 4)
+        answer = self._line().call("GET", "/v1/twin")
         try:
+            body: Any = cbor.loads(answer.body, max_bytes=configuration.MOST_BYTES * 4)
             configuration.check(body["config"])
         except (InvalidError, KeyError, TypeError) as error:
             _logger.warning("configuration refused", extra={"device": self.settings.name, "cause": str(error)})

@@ -3,7 +3,7 @@
 import random
 import secrets
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ ACK_SECONDS, FACTOR, ATTEMPTS = 2.0, 1.5, 4
 ANSWER_SECONDS = 30.0
 EXPONENT, BLOCK = 6, 1024
 REFUSED = 400
+OBSERVING = b"obsv"
 PARTIAL = 206
 
 
@@ -81,6 +82,37 @@ class CoapTransport:
         yield status, bytes(first.payload)[start % BLOCK :]
         for chunk in self._following("GET", path, first, {}, limit + BLOCK):
             yield status, chunk
+
+    def await_change(self, path: str, seconds: float, stopped: Callable[[], bool]) -> bool:
+        """Observe a resource (RFC 7641) until it changes; say whether it did.
+
+        Args:
+            path: what to observe.
+            seconds: how long at most.
+            stopped: asked each second whether to give up.
+
+        Raises:
+            TransportError: no association, or it broke.
+            AnswerError: the code is 4.00 or above.
+        """
+        until = time.monotonic() + seconds
+        asked = self._request("GET", path, {}, b"")
+        asked.opt.observe, asked.token = (
+            0,
+            OBSERVING,
+        )  # the same token each time: the next one takes the last one's place
+        first = self._exchange(asked)
+        if STATUS.get(first.code, 500) >= REFUSED:
+            raise AnswerError(STATUS.get(first.code, 500), bytes(first.payload[:200]).decode("utf-8", "replace"))
+        while first.opt.observe is not None and time.monotonic() < until and not stopped():
+            try:
+                if self._heard(self._open(), asked, min(1.0, until - time.monotonic())) is not None:
+                    return True
+            except (SSL.Error, OSError) as error:
+                self.close()
+                msg = f"the association broke: {error or type(error).__name__}"
+                raise TransportError(msg) from error
+        return False
 
     def close(self) -> None:
         """Drop the association."""

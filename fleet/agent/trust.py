@@ -24,6 +24,8 @@ from pki.kernel.errors import InvalidError
 MAX_DIRECTOR = 16 * 1024
 MAX_METADATA = 512 * 1024
 DIRECTOR_FIELD = "x-muster-director"
+MOST_COMMANDS = 10
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -133,9 +135,13 @@ class Trust:
         """
         self._refreshed()
         signed, _ = self._document(device, "/v1/command")
-        waiting = signed.get("commands", [])
-        now = max(clock.now(), datetime.fromisoformat(signed["issued"]))
-        return [one for one in waiting if datetime.fromisoformat(one["expires"]) > now]
+        try:
+            now = max(clock.now(), datetime.fromisoformat(signed["issued"]))
+            waiting = [_command(one) for one in signed.get("commands", [])[:MOST_COMMANDS]]
+            return [one for one in waiting if datetime.fromisoformat(one["expires"]) > now]
+        except (KeyError, TypeError, ValueError) as error:
+            msg = f"the director's commands are malformed: {error}"
+            raise RefusedError(msg) from error
 
     def _director(self, device: str) -> dict[str, Any] | None:
         return self._document(device, "/v1/director")[1]
@@ -212,6 +218,13 @@ class Trust:
         if custom.get("component") != row["component"] or custom.get("counter") != row["counter"]:
             msg = f"{row['target']} is signed for another component or counter"
             raise RefusedError(msg)
+
+
+def _command(given: Any) -> dict[str, Any]:
+    if not _UUID.fullmatch(given["id"]) or not all(isinstance(given[name], str) for name in ("kind", "expires")):
+        msg = "a command has id, kind and expires"
+        raise ValueError(msg)
+    return dict(given)
 
 
 def _row(row: Any) -> dict[str, Any]:

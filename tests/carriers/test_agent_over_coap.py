@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 import uuid
 from dataclasses import replace
 
@@ -90,6 +91,30 @@ def test_it_reports_renews_obeys_and_syncs(story, agent):
     with pytest.raises(AnswerError) as refused:
         agent._line().call("GET", "/v1/nothing")
     assert refused.value.status == 404
+
+
+def test_an_agent_that_rests_hears_at_once_when_something_waits(story, agent):
+    key = story.device(agent.settings.name)["id"]
+    agent.step()
+    for kind in ("identify", "run-self-test", "collect-log"):
+        stopped, told = threading.Event(), []
+
+        def rest(stopped=stopped, told=told):
+            started = time.monotonic()
+            agent.rest(25, stopped)
+            told.append(time.monotonic() - started)
+
+        thread = threading.Thread(target=rest)
+        thread.start()
+        time.sleep(1.5)
+        story.rest.post(f"/devices/{key}/commands", {"kind": kind, "reason": "which one"})
+        thread.join(15)
+        stopped.set()
+        thread.join()
+        assert told[0] < 5, kind
+        agent.step()
+        done = next(row for row in story.rest.get("/commands")["results"] if row["device"] == agent.settings.name)
+        assert (done["kind"], done["state"]) == (kind, "done")
 
 
 class Lossy:

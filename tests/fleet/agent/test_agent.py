@@ -61,3 +61,64 @@ def test_jitter_keeps_devices_apart(adversary, agent):
     waits = [agent.step() for _ in range(10)]
     assert len(set(waits)) == 10
     assert all(80 <= one <= 120 for one in waits)
+
+
+def ordered(adversary, commands, **further):
+    """Let the stolen director order something, and hear what the device answers."""
+    answers = {}
+    adversary.direct(rows=[], commands=commands, **further)
+    adversary.routes["/v1/command"] = adversary.routes.pop("/v1/director")
+    for one in commands if isinstance(commands, list) else []:
+        if isinstance(one, dict) and isinstance(one.get("id"), str):
+            path = f"/v1/command/{one['id']}"
+            adversary.routes[path] = lambda handler, body, path=path: (
+                answers.__setitem__(path, cbor2.loads(body)), handler.whole(b"")
+            )  # fmt: skip
+    adversary.routes["/v1/poll"] = cbor2.dumps({"next": 1, "command": True})
+    return answers
+
+
+def word(number=1, kind="reboot", expires="2999-01-01T00:00:00Z"):
+    return {"id": f"01930000-0000-7000-8000-{number:012}", "kind": kind, "expires": expires}
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [{}, [1], [{}], [{"id": 1, "kind": "reboot", "expires": "2999-01-01T00:00:00Z"}], [word(kind=7)],
+     [word(expires="soon")], [word() | {"id": "../../v1/report"}], "reboot"],
+)  # fmt: skip
+def test_malformed_commands_do_not_end_the_agent_and_are_not_done(adversary, agent, commands):
+    ordered(adversary, commands)
+    assert agent.step() > 0
+    assert not agent.restart_wanted
+
+
+def test_a_stolen_server_reboots_a_device_within_its_budget_only(adversary, agent):
+    done = []
+    for number in range(6):
+        agent.restart_wanted = False
+        answers = ordered(adversary, [word(number)])
+        agent.step()
+        done += [answer["state"] for answer in answers.values()]
+    assert done == ["done"] * 3 + ["refused"] * 3
+
+
+def test_a_command_that_is_over_or_signed_by_nobody_is_not_done(adversary, agent):
+    ordered(adversary, [word(expires="2020-01-01T00:00:00Z")])
+    agent.step()
+    assert not agent.restart_wanted
+    ordered(adversary, [word()], signer=adversary.online["timestamp"])
+    agent.step()
+    assert not agent.restart_wanted
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"\xff", cbor2.dumps([]), cbor2.dumps({}), cbor2.dumps({"config": 1}), cbor2.dumps({"config": {"server": "x"}}),
+     cbor2.dumps({"config": {"anchors": []}}), cbor2.dumps({"config": {"a": "x" * 9000}}), b"\xa1" * 100],
+)  # fmt: skip
+def test_a_twin_that_makes_no_sense_or_reaches_too_far_changes_nothing(adversary, agent, answer):
+    adversary.routes["/v1/poll"] = cbor2.dumps({"next": 1, "twin": 5})
+    adversary.routes["/v1/twin"] = answer
+    assert agent.step() > 0
+    assert agent.state.get("config") is None
