@@ -69,10 +69,10 @@ def test_s_client_gets_an_answer_and_is_asked_for_a_certificate(story, agent, ve
     command = [require("openssl"), "s_client", "-connect", f"localhost:{story.device_port}", "-servername", "localhost"]
     command += [f"-tls{version.replace('.', '_')}", "-CAfile", str(story.anchor), "-verify_return_error"]
     command += ["-cert", str(chain), "-key", str(key), "-cert_chain", str(chain), "-ign_eof"]
-    asked = "GET /v1/poll HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    asked = "GET /v1/poll HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False, timeout=30)
     assert "Verify return code: 0 (ok)" in done.stdout
-    assert "Acceptable client certificate CA names" in done.stdout
+    assert "Requested Signature Algorithms" in done.stdout, "a certificate is asked for"
     assert "HTTP/1.1 200 OK" in done.stdout
     assert f"TLSv{version}" in done.stdout
 
