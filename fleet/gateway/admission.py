@@ -26,6 +26,8 @@ WAIT_SECONDS, LEAST_QUEUED, FIRST_RATE, KEPT_OF_RATE = 3.0, 256, 300.0, 0.7
 AT_ONCE, PAUSE_SECONDS = 64, 0.1
 #: who has waited longer in the queue has given up
 QUEUE_SECONDS = 15.0
+#: of TCP_INFO: both ends are there (include/net/tcp_states.h)
+ESTABLISHED = 1
 _logger = logging.getLogger("muster.admission")
 
 
@@ -189,9 +191,5 @@ def _waits(peer: socket.socket) -> bool:
 
 
 def _gone(peer: socket.socket) -> bool:
-    try:
-        return not peer.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    """Say whether the other end has hung up, though its first bytes may still lie here unread."""
+    return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED

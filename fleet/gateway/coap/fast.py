@@ -55,7 +55,9 @@ class FastPath:
             return None
         length = message[0] & 15
         token, given = message[HEADER : HEADER + length], message[HEADER + length :]
-        if message[0] >> 6 != 1 or message[0] >> 4 & 3 > NON_CONFIRMABLE or len(token) != length > LONGEST_TOKEN:
+        if message[0] >> 6 != 1 or message[0] >> 4 & 3 > NON_CONFIRMABLE:
+            return None
+        if length > LONGEST_TOKEN or len(token) != length:
             return None
         host = self._polls.get(given)
         asked = None if host is not None else options.read(given)

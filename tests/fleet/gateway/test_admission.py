@@ -122,3 +122,27 @@ def test_rubbish_instead_of_a_handshake_costs_a_place_for_a_moment_only(listener
         return answer[0], gate.quiet
 
     assert with_gate(listener, ours, act) == (b"hello", True)
+
+
+def test_whoever_has_hung_up_meanwhile_costs_no_handshake(listener, contexts, monkeypatch):
+    """It sent its hello, waited, and left by an ordinary farewell: its bytes still lie there."""
+    ours, theirs = contexts
+    monkeypatch.setattr(admission, "MOST_HANDSHAKES", 0)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    hello = theirs.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        hello.do_handshake()
+    first = outgoing.read()
+
+    def act(gate):
+        with socket.create_connection(listener.getsockname(), timeout=5) as one:
+            one.sendall(first)
+            time.sleep(0.2)
+            assert not gate.quiet, "it waits for its turn"
+        time.sleep(0.1)
+        monkeypatch.setattr(admission, "MOST_HANDSHAKES", 8)
+        gate._loop.call_soon_threadsafe(gate._admit)
+        time.sleep(0.3)
+        return gate.quiet, gate._finished
+
+    assert with_gate(listener, ours, act) == (True, 0)

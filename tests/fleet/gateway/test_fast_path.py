@@ -68,6 +68,14 @@ def test_anything_else_goes_the_ordinary_way(fast, message):
     assert fast.answer(message, KEY, "192.0.2.1") is None
 
 
+@pytest.mark.parametrize("length", [9, 12, 15])
+def test_a_token_longer_than_any_may_be_is_not_answered(fast, length):
+    whole = asked(token=b"")
+    assert fast.answer(whole, KEY, "") is not None
+    odd = bytes([whole[0] | length]) + whole[1:4] + b"t" * length + whole[4:]
+    assert fast.answer(odd, KEY, "") is None
+
+
 def test_a_stranger_goes_the_ordinary_way(fast):
     assert fast.answer(asked(), b"s" * 32, "192.0.2.1") is None
 
