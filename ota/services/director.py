@@ -48,6 +48,13 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
     return _signed("director", actor.domain, signed)
 
 
+def commands_for(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
+    """Return the same document to a device that comes for its commands, and note that it has them now."""
+    data = metadata(actor=actor, device=device, nonce=nonce)
+    commands.delivered(actor=actor, device=device)
+    return data
+
+
 def time(*, actor: Actor, nonce: bytes) -> bytes:
     """Return the present time, signed by the director's key, as JSON."""
     check_nonce(nonce)

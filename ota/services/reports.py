@@ -2,23 +2,19 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from cryptography import x509
 
 from devices.models import Device
 from devices.services import twins
-from ota.models import Assignment, Command
-from ota.services import assignments, commands
+from ota.services import assignments
 from ota.services.assignments import Feedback, Status
-from pki.kernel import cbor, clock
+from pki.kernel import cbor
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, InvalidError, NotFoundError
 from pki.keys import vouches
 
-#: how long after a failed update a device may send its log unasked
-LOG_AFTER_FAILURE = timedelta(days=1)
 MAX_REPORT = 16 * 1024
 MAX_COMPONENTS = 16
 MAX_ANCHORS = 8
@@ -170,10 +166,3 @@ def _verify(payload: bytes, signature: bytes, certificate: bytes) -> None:
     if not vouches(x509.load_der_x509_certificate(certificate).public_key(), signature, payload):
         msg = "The report is not signed by this device's key."
         raise DeniedError(msg)
-
-
-def log_is_wanted(device: Device) -> bool:
-    """Say whether a device may send its log now: an update of it failed within a day, or a command asks for it."""
-    asked = commands.waiting_for(device).filter(kind=Command.Kind.COLLECT_LOG).exists()
-    lately = clock.now() - LOG_AFTER_FAILURE
-    return asked or Assignment.objects.filter(device=device, status=Status.ERROR, closed_at__gte=lately).exists()

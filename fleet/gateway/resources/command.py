@@ -13,8 +13,7 @@ def handle(request: Request, who: Identified) -> Reply:
     body, name = codec.decode(request), request.path.removeprefix("/v1/command").strip("/")
     if not name:
         nonce = codec.octets(body, "nonce")
-        data = director.metadata(actor=who.actor, device=who.device, nonce=nonce)
-        commands.delivered(actor=who.actor, device=who.device)
+        data = director.commands_for(actor=who.actor, device=who.device, nonce=nonce)
         return Reply(Outcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)
     state, result = body.get("state"), body.get("result", "")
     if not ids.is_uuid(name) or not isinstance(state, str) or not isinstance(result, str):

@@ -1,10 +1,9 @@
 """``POST /v1/log`` {reason, text}: the end of the device's log, after a failure or on request."""
 
-from devices.services import logs
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Outcome, Reply, Request
-from ota.services import reports
+from ota.services import logs
 from pki.kernel.errors import InvalidError
 
 
@@ -15,6 +14,5 @@ def handle(request: Request, who: Identified) -> Reply:
     if not isinstance(reason, str) or not isinstance(text, str):
         msg = "`reason` and `text` are text."
         raise InvalidError(msg)
-    wanted = reports.log_is_wanted(who.device)
-    logs.keep(actor=who.actor, device=who.device, reason=reason, text=text, wanted=wanted)
+    logs.receive(actor=who.actor, device=who.device, reason=reason, text=text)
     return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)
