@@ -44,7 +44,6 @@ class Follower:
         self._loaded, self._place = False, 0
         self._compared = self._swept = time.monotonic()
         self._stopped = False
-        self.heard_at = 0.0
 
     def start(self) -> None:
         """Begin in a thread of its own; it ends with the process, or when told to stop."""
@@ -72,7 +71,7 @@ class Follower:
         if not self._loaded:
             self._load()
         self._hear()
-        self.heard_at = now = time.monotonic()
+        now = time.monotonic()
         if now - self._compared >= 1:
             self._compared = now
             self._compare()

@@ -4,8 +4,10 @@ The table knows only devices for which nothing waits. Whatever it does not know,
 ordinary way through the protocol, which decides everything: this table can spare work, never grant anything.
 """
 
+import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 
 from django.conf import settings
@@ -34,7 +36,8 @@ class HotTable:
     def __init__(self) -> None:
         self._rows: dict[bytes, int] = {}
         self._hosts: dict[str, int] = {}
-        self._counted: dict[int, list[object]] = {}
+        self._counts: dict[int, int] = {}
+        self._addresses: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -58,17 +61,14 @@ class HotTable:
 
     def count(self, device: int, address: str) -> None:
         """Note a poll that was answered from here."""
-        held = self._counted.get(device)
-        if held is None:
-            self._counted[device] = [1, address]
-        else:
-            held[0] += 1  # type: ignore[operator]  # the first is always the count
-            held[1] = address
+        self._counts[device] = self._counts.get(device, 0) + 1
+        self._addresses[device] = address
 
     def hand_over(self, size: int) -> None:
         """Give what was counted to presence; each answer had ``size`` bytes."""
-        counted, self._counted = self._counted, {}
-        presence.seen_often({key: (held[0], held[1]) for key, held in counted.items()}, size)  # type: ignore[misc]  # see above
+        counts, addresses = self._counts, self._addresses
+        self._counts, self._addresses = {}, {}
+        presence.seen_often({device: (count, addresses[device]) for device, count in counts.items()}, size)
 
     def put(self, row: Idle) -> bool:
         """Take one row; return whether it says something else than before."""
@@ -128,6 +128,24 @@ class Answers:
         """Return a body in CBOR."""
         self._turn = (self._turn + 1) % VARIANTS
         return self.body[self._turn]
+
+
+async def each_second(table: HotTable, answers: Answers, write: Callable[[], Awaitable[None]]) -> None:
+    """Do for a door what is due each second, until cancelled: hand presence over, make the next answers.
+
+    Args:
+        table: whose polls were counted.
+        answers: to make anew, with longer waits when the loop is late.
+        write: writes presence.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + 1
+        await asyncio.sleep(1)
+        answers.behind(loop.time() - due)
+        answers.renew()
+        table.hand_over(answers.size)
+        await write()
 
 
 def jittered(seconds: float) -> int:

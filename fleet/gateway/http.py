@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,7 +17,7 @@ from fleet.gateway.connection import Connections
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
 from fleet.gateway.following import Follower
-from fleet.gateway.hot import Answers, HotTable
+from fleet.gateway.hot import Answers, HotTable, each_second
 from fleet.gateway.protocol import Dialect, Outcome, Peer, Reply, Request
 from fleet.gateway.proxied import Proxies
 from fleet.gateway.workers import Workers
@@ -35,7 +36,6 @@ DIALECTS = (
 BODY_SECONDS = 30
 #: header fields that claim to be somebody else
 CLAIMS = proxied.LOOKALIKES | {proxied.FIELD}
-FLUSH_SECONDS = 1.0
 #: a request body longer than this is refused before it is read to its end
 MAX_BODY = codec.MAX_BODY
 _logger = logging.getLogger("muster.access")
@@ -50,7 +50,7 @@ class DeviceDoor:
         self._workers = Workers("device-door", behind)
         self._table, self._answers = HotTable(), Answers()
         self._connections = Connections(self._table, self._answers)
-        self._clocks: list[asyncio.Task[None]] = []
+        self._clock: asyncio.Task[None] | None = None
         self._follower: Follower | None = None
 
     @property
@@ -100,8 +100,8 @@ class DeviceDoor:
                 self._start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                for clock in self._clocks:
-                    clock.cancel()
+                if self._clock is not None:
+                    self._clock.cancel()
                 if self._follower is not None:
                     self._follower.stop()
                 self._table.hand_over(self._answers.size)
@@ -121,23 +121,8 @@ class DeviceDoor:
 
         self._follower = Follower(self._table, self._connections.fingerprints, cut, lambda _: None)
         self._follower.start()
-        self._clocks = [asyncio.create_task(self._flush()), asyncio.create_task(_watch(self._answers))]
-
-    async def _flush(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            self._table.hand_over(self._answers.size)
-            await self._workers.run(presence.write)
-
-
-async def _watch(answers: Answers) -> None:
-    """Measure each second how late the loop is, and make the next answers."""
-    loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + 1
-        await asyncio.sleep(1)
-        answers.behind(loop.time() - due)
-        answers.renew()
+        write = partial(self._workers.run, presence.write)
+        self._clock = asyncio.create_task(each_second(self._table, self._answers, write))
 
 
 class _TooLong(Exception):  # noqa: N818  because it is a signal inside this module, not an error of the tree

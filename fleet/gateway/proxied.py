@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import crypto
 
-from fleet.gateway.anchors import client_anchors
+from fleet.gateway.anchors import believe, client_anchors
 from fleet.gateway.protocol import Peer
 from pki import selectors
 from pki.kernel.errors import DeniedError, InvalidError
@@ -29,8 +29,6 @@ LOOKALIKES = frozenset(
     {b"client_cert", b"x-client-cert", b"x-ssl-client-cert", b"ssl-client-cert", b"client-cert-chain"}
 )
 LONGEST = 8192
-#: X509_V_FLAG_NO_CHECK_TIME and X509_V_FLAG_PARTIAL_CHAIN, as in our own handshakes
-FLAGS = 0x200000 | 0x80000
 #: rfc9440 is ``:BASE64 of DER:``, haproxy the same without colons, nginx a PEM with percent signs
 FORMS = ("rfc9440", "haproxy", "nginx")
 _RFC9440 = re.compile(r":([A-Za-z0-9+/=]+):")
@@ -113,8 +111,4 @@ class Proxies:
 
 
 def _store() -> crypto.X509Store:
-    made = crypto.X509Store()
-    made.set_flags(FLAGS)
-    for der in client_anchors([domain.slug for domain in selectors.domains()]):
-        made.add_cert(crypto.load_certificate(crypto.FILETYPE_ASN1, der))
-    return made
+    return believe(crypto.X509Store(), client_anchors([domain.slug for domain in selectors.domains()]))

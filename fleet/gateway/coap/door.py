@@ -12,7 +12,7 @@ from devices.services import presence
 from fleet.gateway import codec, native
 from fleet.gateway.coap import mapping
 from fleet.gateway.coap.dtls import Remote
-from fleet.gateway.coap.fast import FastPath
+from fleet.gateway.coap.fast import FastPath, cut
 from fleet.gateway.coap.tcp import Connection
 from fleet.gateway.est import coaps
 from fleet.gateway.protocol import Outcome, Peer, Reply, Request
@@ -92,10 +92,6 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             for observation in tuple(self._watching.get(fingerprint, ())):
                 observation.trigger()
 
-    def observing(self) -> set[str]:
-        """Return the certificates whose devices observe."""
-        return {one for one, held in tuple(self._watching.items()) if held}
-
     async def render(self, request: Message) -> Message:
         """Answer one whole request."""
         return await self.answer(request, _peer(request.remote))
@@ -169,18 +165,14 @@ def _block(message: Message, file: Download) -> Message:
     """Return one block of a file; nothing is kept between blocks (RFC 7959, 2.4)."""
     wanted = message.opt.block2
     exponent = min(wanted.size_exponent, 6) if wanted is not None else 6
-    size = 1 << (exponent + 4)
     number = wanted.block_number if wanted is not None else 0
-    start = number * size
-    if start >= file.size:
+    if number << exponent + 4 >= file.size:
         return Message(code=codes.BAD_REQUEST, payload=b"There is no such block.")
-    with file.path.open("rb") as source:
-        source.seek(start)
-        data = source.read(size)
+    data, more = cut(file, number, exponent)
     made = Message(code=codes.CONTENT, payload=data)
     made.opt.content_format = 42
     made.opt.etag = bytes.fromhex(file.sha256)[:TAG]
-    made.opt.block2 = (number, start + len(data) < file.size, exponent)
+    made.opt.block2 = (number, more, exponent)
     if number == 0:
         made.opt.size2 = file.size
     return made

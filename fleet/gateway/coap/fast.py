@@ -12,6 +12,7 @@ from fleet.gateway.coap import options
 from fleet.gateway.coap.options import Asked
 from fleet.gateway.hot import Answers, HotTable
 from ota.services.downloads import Download
+from pki.kernel.coap import TAG
 
 GET, CONTENT = 0x01, 0x45
 CONFIRMABLE, NON_CONFIRMABLE, ACKNOWLEDGEMENT = 0, 1, 2
@@ -24,8 +25,6 @@ LONGEST = 300
 HEADER, LONGEST_TOKEN = 4, 8
 #: how long a file that was allowed is given out without asking again, and how many are remembered
 ALLOWED_SECONDS, MOST_ALLOWED = 5.0, 2000
-#: of a file's SHA-256: an entity tag has eight bytes at most
-TAG = 8
 LARGEST_EXPONENT = 6
 
 
@@ -109,13 +108,18 @@ class FastPath:
         return bytes((0x40 | NON_CONFIRMABLE << 4 | len(token), CONTENT)) + self._next_id.to_bytes(2, "big") + token
 
 
-def block(file: Download, number: int, exponent: int) -> bytes:
-    """Return options and payload of one block: ETag, Content-Format 42, Block2 and, with the first, Size2."""
+def cut(file: Download, number: int, exponent: int) -> tuple[bytes, bool]:
+    """Return the bytes of one block, and whether there are more (RFC 7959, 2.2)."""
     size = 1 << exponent + 4
     with file.path.open("rb") as source:
         source.seek(number * size)
         data = source.read(size)
-    more = number * size + len(data) < file.size
+    return data, number * size + len(data) < file.size
+
+
+def block(file: Download, number: int, exponent: int) -> bytes:
+    """Return options and payload of one block: ETag, Content-Format 42, Block2 and, with the first, Size2."""
+    data, more = cut(file, number, exponent)
     value = (number << 4 | more << 3 | exponent).to_bytes(3, "big").lstrip(b"\0")
     made = b"\x48" + bytes.fromhex(file.sha256)[:TAG] + b"\x81\x2a" + bytes((0xB0 | len(value),)) + value
     if not number:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +13,9 @@ from typing import Any
 from aiocoap import Context, interfaces
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
+from fleet.gateway.anchors import believe
 from fleet.gateway.coap import association
 from fleet.gateway.coap.door import CoapDoor
 from fleet.gateway.coap.dtls import Given, MessageInterface, ServerSocket
@@ -23,14 +24,11 @@ from fleet.gateway.coap.plain import PlainBench
 from fleet.gateway.coap.tcp import Server
 from fleet.gateway.connection import LAST_WORD_SECONDS
 from fleet.gateway.following import Follower
-from fleet.gateway.hot import Answers, HotTable
+from fleet.gateway.hot import Answers, HotTable, each_second
 
-#: X509_V_FLAG_NO_CHECK_TIME and X509_V_FLAG_PARTIAL_CHAIN, as at the HTTPS door: chains only, no clock
-FLAGS = 0x200000 | 0x80000
 CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"
 #: mandatory in RFC 7252 and RFC 9148; OpenSSL offers its short tag at the lowest level only
 CCM_8 = f"{CIPHERS}:ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"
-FLUSH_SECONDS = 1.0
 #: of OpenSSL's ssl.h; in DTLS, the flag against TLS 1.1 is the one against DTLS 1.0
 NO_QUERY_MTU, COOKIE_EXCHANGE, NO_RENEGOTIATION = 1 << 12, 1 << 13, 1 << 30
 
@@ -55,7 +53,6 @@ def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: 
         made.add_extra_chain_cert(one)
     made.check_privatekey()
     made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-    _store(made).set_flags(FLAGS)
     trust(made, anchors)
     association.cookies(secrets.token_bytes(32), made)
     return made
@@ -63,14 +60,9 @@ def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: 
 
 def trust(made: SSL.Context, anchors: Iterable[bytes]) -> None:
     """Let a context believe chains that end at these certificates."""
-    for der in anchors:
-        _store(made).add_cert(crypto.load_certificate(crypto.FILETYPE_ASN1, der))
-
-
-def _store(made: SSL.Context) -> crypto.X509Store:
     store = made.get_cert_store()
     assert store is not None  # noqa: S101  because every context has one; this tells the type checker
-    return store
+    believe(store, anchors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +94,16 @@ async def serve(given: Sockets, stopped: asyncio.Event) -> None:
     for bound, fingerprint in given.bench:
         make = partial(PlainBench, fast, door.answer, fingerprint)
         await asyncio.get_running_loop().create_datagram_endpoint(make, sock=bound)
-    acts = (_handing_over(door, table, answers), _renewing(answers))
-    clocks = [asyncio.create_task(_every_second(act)) for act in acts]
+    clock = asyncio.create_task(each_second(table, answers, door.flush))
     try:
         await stopped.wait()
     finally:
         follower.stop()
-        for clock in clocks:
-            clock.cancel()
-            with suppress(asyncio.CancelledError):
-                await clock
-        await acts[0]()
+        clock.cancel()
+        with suppress(asyncio.CancelledError):
+            await clock
+        table.hand_over(answers.size)
+        await door.flush()
         await protocol.shutdown()
         door.close()
 
@@ -157,27 +148,6 @@ def _follow(table: HotTable, door: CoapDoor, ends: "Ends") -> Follower:
     follower = Follower(table, connected, cut, changed)
     follower.start()
     return follower
-
-
-def _handing_over(door: CoapDoor, table: HotTable, answers: Answers) -> Callable[[], Awaitable[None]]:
-    async def act() -> None:
-        table.hand_over(answers.size)
-        await door.flush()
-
-    return act
-
-
-def _renewing(answers: Answers) -> Callable[[], Awaitable[None]]:
-    async def act() -> None:
-        answers.renew()
-
-    return act
-
-
-async def _every_second(act: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_SECONDS)
-        await act()
 
 
 Ends = tuple[ServerSocket, Server]

@@ -9,16 +9,11 @@ from cryptography.hazmat.primitives import serialization
 from django.conf import settings
 from OpenSSL import SSL
 
-from fleet.gateway.anchors import client_anchors, der, pem
+from fleet.gateway.anchors import CHAINS_ONLY, client_anchors, der, pem
 from fleet.gateway.coap import server as coap
 from pki import selectors
 from pki.models import TrustDomain
 from pki.signer.client import Signer
-
-#: X509_V_FLAG_NO_CHECK_TIME: a context with a clock would lock out devices that come to renew
-NO_CHECK_TIME = 0x200000
-#: X509_V_FLAG_PARTIAL_CHAIN
-PARTIAL_CHAIN = 0x80000
 
 
 def device_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> ssl.SSLContext:
@@ -26,8 +21,7 @@ def device_context(signer: Signer, domains: list[TrustDomain], host_names: list[
     context = _context(signer, domains[0], host_names)
     context.verify_mode = ssl.CERT_OPTIONAL
     context.num_tickets = 1  # a device has one connection at a time; each ticket costs the handshake time
-    # A vendor's intermediate may be the anchor: partial chains end at any certificate that is listed.
-    context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME | PARTIAL_CHAIN)
+    context.verify_flags |= ssl.VerifyFlags(CHAINS_ONLY)
     add_anchors(context, [domain.slug for domain in domains])
     return context
 
