@@ -11,12 +11,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.architecture.sources import ROOT
 
-MARK = re.compile(r'xdist_group\("(story|doors)"\)')
+MARK = re.compile(r'xdist_group\("(\w+)"\)')
 
 
 @cache
 def group(path):
-    """Return the group of a test module that shares a story: one of two, so that both workers have one to tell."""
+    """Return the group of a test module: two share a story, so that both workers have one to tell; others a server."""
     match = MARK.search((ROOT / path).read_text())
     return match[1] if match else ""
 

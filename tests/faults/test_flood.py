@@ -7,23 +7,12 @@ from pathlib import Path
 
 import cbor2
 import pytest
-from OpenSSL import SSL
 
+from fleet.management.benches.doors_storm import hello
 from tests.peers.test_coap import CLIENTS, Client
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
 HELLOS, MOST_GROWTH_KB = 4000, 8 * 1024
-
-
-def hello():
-    """Return the first datagram of a client."""
-    context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
-    context.set_cipher_list(b"ECDHE-ECDSA-AES128-GCM-SHA256")
-    connection = SSL.Connection(context, None)
-    connection.set_connect_state()
-    with suppress(SSL.WantReadError):
-        connection.do_handshake()
-    return connection.bio_read(4096)
 
 
 def resident_kb(pid):

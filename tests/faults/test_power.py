@@ -7,17 +7,18 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 from fleet.environment import ROOT
-from fleet.management.benches import pki as bench
+from fleet.management.benches import ground
 from fleet.management.quickstart.processes import Processes, free_port
 from tests.faults import power
 
+#: one server for all of them: two at once would take the same ports
+pytestmark = pytest.mark.xdist_group("power")
 DEVICES, REVOKED, CUTS = 45, 12, 60
 DATABASE = "/db/main.sqlite3"
 
@@ -50,16 +51,16 @@ def record(base):
     port = free_port(33200)
     ports = {"FLEET_OPERATOR_PORT": free_port(33000), "FLEET_DEVICE_PORT": port, "FLEET_STATUS_PORT": free_port(33400)}
     processes = Processes(folder, {name: str(value) for name, value in ports.items()})
-    anchor = bench._authority(folder, processes)
-    tokens = bench._tokens(folder, processes, DEVICES)
+    made = ground.Ground(processes, ports, ground.authority(folder, processes))
+    tokens = made.tokens(DEVICES)
     before = base / "before"
     subprocess.run(["cp", "-a", str(folder), str(before)], check=True)
     processes.environment |= power.environment(power.build(base), folder, trace)
     processes.start("serve", "manage.py", "serve")
     try:
-        _told(anchor, port, tokens[:1], trace)
-        _told(anchor, port, tokens[1:20], trace)
-        rest = threading.Thread(target=_told, args=(anchor, port, tokens[20:], trace))
+        _told(made, tokens[:1], trace)
+        _told(made, tokens[1:20], trace)
+        rest = threading.Thread(target=_told, args=(made, tokens[20:], trace))
         rest.start()
         environment = processes._environment() | {"DJANGO_SETTINGS_MODULE": "fleet.settings"}
         command = [sys.executable, "-c", REVOKE, str(trace), str(REVOKED)]
@@ -70,23 +71,12 @@ def record(base):
     return before, power.read(trace)
 
 
-def _told(anchor, port, tokens, trace):
+def _told(made, tokens, trace):
     """Enrol devices one after the other, and write down what each was told."""
     for name, token in tokens:
-        request = bench._request(name, token)
-        answer = _until_answered(anchor, port, request)
+        answer = made.patiently(ground.enrolment(name, token)[0])
         [leaf] = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer))
         power.say(trace, f"enrolled {name} {leaf.fingerprint(hashes.SHA256()).hex()}")
-
-
-def _until_answered(anchor, port, request):
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return bench.once(anchor, port, request)
-        except (OSError, RuntimeError):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 def _problems(told, files, scratch):

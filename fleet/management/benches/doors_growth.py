@@ -2,12 +2,9 @@
 
 import json
 import statistics
-import subprocess
-import sys
 from typing import Any
 
-from fleet.environment import ROOT
-from fleet.management.benches.ground import Ground
+from fleet.management.benches.ground import Ground, start_inner
 from fleet.management.benches.rows import load, row
 
 MILLION = 1_000_000
@@ -16,13 +13,13 @@ WRITERS, EACH, READERS = 4, 2500, 2
 
 def growth(made: Ground) -> list[dict[str, Any]]:
     """Measure with a million devices in the set-up's database; no server runs."""
-    loaded = json.loads(_start(made, "load").communicate(timeout=300)[0])
-    readers = [_start(made, "read", str(WRITERS * EACH)) for _ in range(READERS)]
+    loaded = json.loads(start_inner(made, "load").communicate(timeout=300)[0])
+    readers = [start_inner(made, "read", str(WRITERS * EACH)) for _ in range(READERS)]
     for reader in readers:
         if reader.stdout is None or reader.stdout.readline() != "ready\n":
             msg = "a reader did not start"
             raise RuntimeError(msg)
-    writers = [_start(made, "write", str(1 + number * EACH), str(EACH)) for number in range(WRITERS)]
+    writers = [start_inner(made, "write", str(1 + number * EACH), str(EACH)) for number in range(WRITERS)]
     written = [one for writer in writers for one in json.loads(writer.communicate(timeout=600)[0])]
     at = dict(written)
     seen = [json.loads(reader.communicate(timeout=600)[0]) for reader in readers]
@@ -37,8 +34,3 @@ def growth(made: Ground) -> list[dict[str, Any]]:
         row("a change is there for the next poll, p99", late[int(len(late) * 0.99)], "ms", 100, feed),
         row("changes missed", missed, "changes", 0, feed),
     ]
-
-
-def _start(made: Ground, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "fleet.management.benches.doors_inner", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, text=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 30
+STEP, DRIFTING = 5000, ("bytes_out", "packets_out")
 #: rows that look like enrolled devices; nobody holds their keys
 _DEVICES = """
 INSERT INTO devices_device (domain_id, public_id, name, hardware_model_id, state, quarantine_reason, site, owner, tags,
@@ -88,24 +89,64 @@ def assign(name: str, *files: str) -> list[str]:
     return made
 
 
-def busy(seconds: str) -> dict[str, int]:
-    """Do what the worker does, as fast as it can: drift ticks, revocation lists, and work for the processor."""
+def busy(kind: str, seconds: str) -> int:
+    """Do one kind of the worker's work again and again; return how often it was done."""
+    act = {"drift": _drift, "lists": _lists, "compression": _compression}[kind]()
+    done, until = 0, time.monotonic() + float(seconds)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while time.monotonic() < until:
+        act()
+        done += 1
+    return done
+
+
+def _drift() -> Callable[[], None]:
+    """Give every device two samples in the newest whole tick, and return what scores that tick (once more)."""
+    from django.conf import settings  # noqa: PLC0415  because of the set-up above
+
+    from devices.models import Device, DriftState, Sample  # noqa: PLC0415  because of the set-up above
     from devices.services import drift  # noqa: PLC0415  because of the set-up above
+    from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
+
+    domain = TrustDomain.objects.get(slug="default")
+    tick = int(time.time()) // settings.FLEET_DRIFT_TICK_S - 1 - drift.GRACE_TICKS
+    devices = list(Device.objects.filter(domain=domain).values_list("pk", flat=True))
+    rows = [Sample(device_id=key, tick=tick, metric=name, value=key % 97) for key in devices for name in DRIFTING]
+    Sample.objects.bulk_create(rows, batch_size=STEP, ignore_conflicts=True)
+
+    def act() -> None:
+        DriftState.objects.filter(domain_id=domain.pk).update(updated_tick=tick - 1)
+        drift.tick(domain=domain)
+        if DriftState.objects.get(domain_id=domain.pk).updated_tick < tick:
+            msg = "the drift tick scored nothing"
+            raise RuntimeError(msg)
+
+    return act
+
+
+def _lists() -> Callable[[], None]:
+    """Return what builds and signs all revocation lists anew."""
     from pki.models import CrlShard, TrustDomain  # noqa: PLC0415  because of the set-up above
     from pki.services import crls  # noqa: PLC0415  because of the set-up above
 
-    domain, data = TrustDomain.objects.get(slug="default"), os.urandom(1 << 20) * 8
-    done = {"drift": 0, "lists": 0, "compressed": 0}
-    until = time.monotonic() + float(seconds)
-    while time.monotonic() < until:
-        drift.tick(domain=domain)
-        done["drift"] += 1
+    domain = TrustDomain.objects.get(slug="default")
+
+    def act() -> None:
         CrlShard.objects.filter(domain=domain).update(dirty=True)
         crls.refresh(domain=domain)
-        done["lists"] += CrlShard.objects.filter(domain=domain).count()
+
+    return act
+
+
+def _compression() -> Callable[[], None]:
+    """Return what keeps the processor busy as a delta does."""
+    data = os.urandom(1 << 20) * 8
+
+    def act() -> None:
         zlib.compress(data, 9)
-        done["compressed"] += 1
-    return done
+
+    return act
 
 
 def load() -> dict[str, float]:

@@ -62,7 +62,7 @@ def storm(made: Ground, certs: Path) -> list[dict[str, Any]]:
 
 def flood(made: Ground) -> list[dict[str, Any]]:
     """Measure how the CoAP door grows under first hellos from everywhere: 127.x.y.z with a port each, no cookie."""
-    port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], _hello()
+    port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], hello()
     _hellos(port, datagram, 0, WARM_UP)
     before = _resident(pid)
     answered = _hellos(port, datagram, WARM_UP, HELLOS)
@@ -89,7 +89,7 @@ def _hellos(port: int, datagram: bytes, first: int, many: int) -> int:
     return answered
 
 
-def _hello() -> bytes:
+def hello() -> bytes:
     """Return the first datagram of a client."""
     context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
     context.set_cipher_list(b"ECDHE-ECDSA-AES128-GCM-SHA256")

@@ -59,7 +59,7 @@ def _devices(made: Ground, certs: Path, door: int, us: dict[tuple[str, str, bool
         before = cpu_seconds(door)
         said = peers.tlsconn(
             made.folder, (made.door, "/v1/poll", str(made.anchor), _device(certs)), "13",
-            resume=resume, seconds=SCALE_SECONDS, pause_us=int(1e6 / rate - said_before(us, resume=resume)),
+            resume=resume, seconds=SCALE_SECONDS, pause_us=int(1e6 / rate - _clients_part(us, resume=resume)),
         )  # fmt: skip
         used = (cpu_seconds(door) - before) / SCALE_SECONDS
         proof = f"a run of {said['rps']:.0f} connections/s used {used * 100:.1f} % of the core"
@@ -72,7 +72,7 @@ def _devices(made: Ground, certs: Path, door: int, us: dict[tuple[str, str, bool
     return rows
 
 
-def said_before(us: dict[tuple[str, str, bool], float], *, resume: bool) -> float:
+def _clients_part(us: dict[tuple[str, str, bool], float], *, resume: bool) -> float:
     """Return about how many microseconds a connection takes the client, so that the pause leaves the wished rate."""
     return 1.5 * us["ours", "13", resume]
 

@@ -1,12 +1,13 @@
 """A set-up of its own for a benchmark, in a temporary folder: the real server on one core, clients on others."""
 
+import base64
 import csv
 import io
 import json
 import os
 import shutil
-import socket
-import ssl
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,10 +21,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
-from fleet.management.benches.http import basic, exchange, post
+from fleet.environment import ROOT
+from fleet.management.benches.http import basic, client, connect, exchange, request
 from fleet.management.quickstart.processes import Processes, free_port
 
 TICK = os.sysconf("SC_CLK_TCK")
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ class Ground:
         """Start the server: its processes inherit the first core, whoever measures gets the other ones."""
         with self.on_servers_core():
             self.processes.start("serve", "manage.py", "serve", *arguments)
-            self._await()
+            self.patiently(request("GET", "/healthz"))
+            self.processes.check()
 
     @contextmanager
     def on_servers_core(self) -> Iterator[None]:
@@ -84,12 +88,8 @@ class Ground:
 
     def enrol(self, name: str, token: str, folder: Path) -> Path:
         """Enrol a device by EST; write ``NAME.pem`` (chain) and ``NAME.key``, return the first."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-        headers = {"Content-Type": "application/pkcs10", "Authorization": basic(name, token)}
-        body = csr.public_bytes(serialization.Encoding.DER)
-        answer = self._patiently(body, headers)
+        asked, key = enrolment(name, token)
+        answer = base64.b64decode(self.patiently(asked))
         leaf = pkcs7.load_der_pkcs7_certificates(answer)[0]
         chain = leaf.public_bytes(serialization.Encoding.PEM) + (self.folder / "issuing.pem").read_bytes()
         (folder / f"{name}.pem").write_bytes(chain)
@@ -98,17 +98,17 @@ class Ground:
         (folder / f"{name}.key").write_bytes(pem)
         return folder / f"{name}.pem"
 
-    def _patiently(self, body: bytes, headers: dict[str, str]) -> bytes:
-        """Enrol as soon as the signer answers too."""
-        for _ in range(100):
+    def patiently(self, asked: bytes) -> bytes:
+        """Return the answer to a request over a connection of its own, as soon as door and signer answer it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
             try:
-                return post(self.anchor, self.door, "/.well-known/est/simpleenroll", body, headers)
-            except RuntimeError as error:
-                if "503" not in str(error):
+                with connect(client(self.anchor), self.door) as line:
+                    return exchange(line, asked)
+            except (OSError, RuntimeError):
+                if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
-        msg = "the signer did not start"
-        raise RuntimeError(msg)
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of the running server by name."""
@@ -119,19 +119,20 @@ class Ground:
         """Return the processor seconds that a process of the server has used, with its threads."""
         return cpu_seconds(self.pids()[name])
 
-    def _await(self) -> None:
-        context = ssl.create_default_context(cafile=str(self.anchor))
-        for _ in range(300):
-            self.processes.check()
-            try:
-                with socket.create_connection(("127.0.0.1", self.door), timeout=5) as raw:
-                    line = context.wrap_socket(raw, server_hostname="localhost")
-                    exchange(line, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                    return
-            except OSError:
-                time.sleep(0.1)
-        msg = "the server did not start"
-        raise RuntimeError(msg)
+
+def certificate_request(name: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
+    """Return a request (PKCS#10, DER) and the new key that it is for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return csr.public_bytes(serialization.Encoding.DER), key
+
+
+def enrolment(name: str, token: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
+    """Return the bytes of a simpleenroll request with a new key, and the key."""
+    csr, key = certificate_request(name)
+    headers = {"Content-Type": "application/pkcs10", "Authorization": basic(name, token)}
+    return request("POST", "/.well-known/est/simpleenroll", base64.b64encode(csr), headers), key
 
 
 @contextmanager
@@ -162,6 +163,12 @@ def authority(folder: Path, processes: Processes) -> Path:
     anchor = root / "root-ca.pem"
     processes.run("manage.py", "ca", "import", "--certificate", str(issued), "--root", str(anchor))
     return anchor
+
+
+def start_inner(made: Ground, *arguments: str) -> subprocess.Popen[str]:
+    """Start what measures from inside (``doors_inner``); what it prints can be read."""
+    command = [sys.executable, "-m", "fleet.management.benches.doors_inner", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, text=True)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -28,19 +28,23 @@ def exchange(line: ssl.SSLSocket, request: bytes) -> bytes:
     line.sendall(request)
     data = b""
     while b"\r\n\r\n" not in data:
-        more = line.recv(65536)
-        if not more:
-            msg = "the server has closed the connection"
-            raise OSError(msg)
-        data += more
+        data += _more(line)
     head, _, body = data.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 2"):
         msg = f"the server answered {head[:80]!r} {body[:200]!r}"
         raise RuntimeError(msg)
     length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
     while len(body) < length:
-        body += line.recv(65536)
+        body += _more(line)
     return body
+
+
+def _more(line: ssl.SSLSocket) -> bytes:
+    data = line.recv(65536)
+    if not data:
+        msg = "the server has closed the connection"
+        raise OSError(msg)
+    return data
 
 
 def client(anchor: Path, identity: Path | None = None) -> ssl.SSLContext:
@@ -58,11 +62,3 @@ def request(method: str, path: str, body: bytes = b"", headers: dict[str, str] |
         fields["Content-Length"] = str(len(body))
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
-
-
-def post(anchor: Path, port: int, path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """Return the answer to one POST over a connection of its own; base64 of EST is undone."""
-    encoded = base64.b64encode(body) if "pkcs10" in headers.get("Content-Type", "") else body
-    with connect(client(anchor), port) as line:
-        answer = exchange(line, request("POST", path, encoded, headers))
-    return base64.b64decode(answer) if encoded is not body else answer

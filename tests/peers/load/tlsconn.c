@@ -5,6 +5,8 @@
  * Build: cc -O2 -Wall -Wextra -o tlsconn tlsconn.c -lssl -lcrypto
  */
 #define _GNU_SOURCE
+#include "load.h"
+
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -13,20 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_SAMPLES 1000000
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-static int by_value(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
 static void die(const char *what) { fprintf(stderr, "%s\n", what); ERR_print_errors_fp(stderr); exit(1); }
 
 /* 1 when an answer with status 2xx or 3xx came whole */
@@ -88,8 +80,8 @@ int main(int argc, char **argv) {
         if (pause_us) usleep((useconds_t)pause_us);
     }
     double el = now() - start;
-    qsort(lat, (size_t)kept, sizeof *lat, by_value);
+    sort(lat, kept);
     printf("{\"rps\": %.1f, \"n\": %ld, \"resumed\": %ld, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"bad\": %ld}\n", done / el, done, resumed,
-           kept ? lat[kept / 2] * 1e3 : 0, kept ? lat[(long)(kept * .99)] * 1e3 : 0, bad);
+           percentile_ms(lat, kept, .5), percentile_ms(lat, kept, .99), bad);
     return done ? 0 : 1;
 }

@@ -8,6 +8,8 @@
  * Build: cc -O2 -Wall -Wextra -o tlsload tlsload.c -lssl -lcrypto
  */
 #define _GNU_SOURCE
+#include "load.h"
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -20,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_SAMPLES 4000000
@@ -29,15 +30,6 @@
 
 typedef struct { SSL *ssl; int fd; double sent; size_t used; char *buf; } conn_t;
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-static int by_value(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
 static int put(conn_t *c, const char *b, int n) { return c->ssl ? SSL_write(c->ssl, b, n) : (int)write(c->fd, b, (size_t)n); }
 static int get(conn_t *c) {
     void *to = c->buf + c->used;
@@ -138,8 +130,8 @@ int main(int argc, char **argv) {
         }
     }
     double el = now() - start;
-    qsort(lat, (size_t)kept, sizeof *lat, by_value);
-    double p50 = kept ? lat[kept / 2] * 1e3 : 0, p99 = kept ? lat[(long)(kept * .99)] * 1e3 : 0;
+    sort(lat, kept);
+    double p50 = percentile_ms(lat, kept, .5), p99 = percentile_ms(lat, kept, .99);
     printf(json ? "{\"rps\": %.0f, \"p50_ms\": %.3f, \"p99_ms\": %.3f, \"bad\": %ld, \"dead\": %ld, \"n\": %ld}\n"
                 : "%.0f req/s  p50 %.3f ms  p99 %.3f ms  bad %ld  closed connections %ld  n %ld\n",
            done / el, p50, p99, bad, dead, done);

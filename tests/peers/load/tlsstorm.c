@@ -7,6 +7,8 @@
  * Build: cc -O2 -Wall -Wextra -o tlsstorm tlsstorm.c -lssl -lcrypto
  */
 #define _GNU_SOURCE
+#include "load.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +22,6 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { WAITING, CONNECTING, SHAKING, ASKING, DONE };
@@ -33,11 +34,6 @@ static int reqlen;
 static SSL_CTX *ctx;
 static long attempts, repeated, refused, answered;
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
 static void die(const char *what) { perror(what); ERR_print_errors_fp(stderr); exit(1); }
 
 static void leave(device_t *d, int state) {
