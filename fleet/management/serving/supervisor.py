@@ -152,7 +152,7 @@ class Supervisor:
                 time.sleep(HANDOVER_SECONDS)
                 os.kill(old, signal.SIGUSR1)
             child.pid, child.started = fresh, time.monotonic()
-        self._write()
+            self._write()
         _logger.info("the doors have new certificates")
 
     def _see_off(self) -> None:
@@ -173,7 +173,10 @@ class Supervisor:
             "urls": self.urls,
             "parent": os.getpid(),
         }
-        (self.folder / "run" / "serve.json").write_text(json.dumps(facts))
+        record = self.folder / "run" / "serve.json"
+        fresh = record.with_suffix(".new")
+        fresh.write_text(json.dumps(facts))
+        fresh.replace(record)  # whoever reads it while doors are exchanged never meets half of it
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
