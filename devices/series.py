@@ -80,6 +80,9 @@ def _one(name: str, given: Any, now_ms: int) -> Values:
     if type(step) is not int or not 0 < step <= MOST_STEP_MS or not 0 < len(values) <= MOST_VALUES:
         msg = f"`{name}`: `step` is 1 to {MOST_STEP_MS} ms, and there are 1 to {MOST_VALUES} values."
         raise InvalidError(msg)
+    if (len(values) - 1) * step > DAY_MS:
+        msg = f"`{name}`: a series lasts a day at most; send the rest as another one."
+        raise InvalidError(msg)
     total = math.nan
     try:
         packed, total = struct.pack(f"<{len(values)}d", *values), math.fsum(values)

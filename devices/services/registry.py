@@ -4,19 +4,14 @@ from django.db import transaction
 
 from devices.errors import LifecycleError
 from devices.models import (
-    BatchSeen,
     Device,
-    DeviceLog,
     EnrolmentToken,
     GroupMember,
-    Observation,
     PreRegistration,
-    Presence,
-    Sample,
-    Series,
     Twin,
 )
 from devices.names import MOST_TAGS, TAG
+from devices.services import retention
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError
 from pki.selectors import certificates_of
@@ -153,8 +148,7 @@ def decommission(*, actor: Actor, device: Device) -> Device:
         device.owner, device.site, device.tags, device.salt = "", "", [], b""
         device.quarantine_reason = "erased" if device.quarantined else ""
         device.save()
-    for table in (Sample, Series, BatchSeen, Observation, Presence, DeviceLog):
-        table.objects.filter(device_id=device.pk).delete()
+    retention.forget([device.pk])
     return device
 
 

@@ -132,10 +132,14 @@ def _store(device_id: int, tick: int, batch: Batch) -> None:
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
         msg = f"`{name}` must be a finite number."
         raise InvalidError(msg)
-    return float(value)
+    return number
 
 
 def _keys(body: dict[str, Any]) -> frozenset[str]:

@@ -89,7 +89,7 @@ def desire_config(*, actor: Actor, device: Device, patch: dict[str, Any], seen: 
 
 
 def fetched(*, actor: Actor, device: Device, version: int) -> None:
-    """Note which configuration a device has fetched; nothing is written when it had it already."""
+    """Note which configuration a device has shown to know; nothing is written when that is no news."""
     actor.require_device(device.key)
     if device.twin.config_fetched < version:
         Twin.objects.filter(device=device, config_fetched__lt=version).update(config_fetched=version)
@@ -111,7 +111,10 @@ def reported_config(*, actor: Actor, device: Device, config: dict[str, Any], see
         twin.reported = {**twin.reported, "config": config}
         twin.reported_version = monotone.next_after(twin.reported_version, clock.unix())
         twin.reported_at = clock.now()
-        twin.save(update_fields=["reported", "reported_version", "reported_at"])
+        if config == twin.desired.get("config", {}) and twin.config_fetched < twin.config_version:
+            twin.config_fetched = twin.config_version
+            changes.note(device.key)
+        twin.save(update_fields=["reported", "reported_version", "reported_at", "config_fetched"])
     return twin
 
 

@@ -156,7 +156,7 @@ class Agent:
                 self.update(said.update)
             self._failures = 0
             return self._wait(said.pause)
-        except (TransportError, AnswerError) as error:
+        except (TransportError, AnswerError, RefusedError) as error:
             self._failures += 1
             _logger.info("no answer", extra={"device": self.settings.name, "cause": str(error)})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
@@ -222,19 +222,31 @@ class Agent:
 
     def sync(self) -> None:
         """Fetch the configuration that this device shall have, keep it, and say which one it has."""
-        answer = self._line().call("GET", "/v1/twin")
+        try:
+            answer = self._line().call("GET", "/v1/twin", None, {"If-None-Match": self.state.get("config_tag", '"d0"')})
+        except AnswerError as error:
+            if error.status != http.HTTPStatus.NOT_MODIFIED:
+                raise
+            return
+        if answer.status == http.HTTPStatus.NOT_MODIFIED:
+            return
         try:
             body: Any = cbor.loads(answer.body, max_bytes=configuration.MOST_BYTES * 4)
             configuration.check(body["config"])
         except (InvalidError, KeyError, TypeError) as error:
             _logger.warning("configuration refused", extra={"device": self.settings.name, "cause": str(error)})
-            return
-        self.state.put(config=body["config"])
+        else:
+            self.state.put(config=body["config"])
+            self._report_config(body["config"])
+        # Known from now on, kept or refused: the next request names it, and the server stops offering it.
+        self.state.put(config_tag=answer.headers.get("etag", '"d0"'))
+
+    def _report_config(self, config: dict[str, Any]) -> None:
         tag = self.state.get("reported_tag", '"r0"')
         for _ in range(2):
             headers = {**CBOR, "If-Match": tag}
             try:
-                answer = self._line().call("PUT", "/v1/twin", cbor2.dumps({"config": body["config"]}), headers)
+                answer = self._line().call("PUT", "/v1/twin", cbor2.dumps({"config": config}), headers)
             except AnswerError as error:
                 if error.status != http.HTTPStatus.PRECONDITION_FAILED:
                     raise

@@ -169,6 +169,8 @@ class CoapTransport:
             made.opt.content_format = NUMBERS[headers["Content-Type"]]
         if "Accept" in headers:
             made.opt.accept = NUMBERS[headers["Accept"]]
+        if "If-None-Match" in headers:
+            made.opt.etags = [tag_bytes(headers["If-None-Match"])]
         if "If-Match" in headers:
             made.opt.if_match = [tag_bytes(headers["If-Match"])]
         return made

@@ -14,7 +14,9 @@ from pki.kernel import clock
 DAY = 86_400
 #: word -> how often in 24 hours
 BUDGET = {"reboot": 3, "identify": 20, "collect-log": 6, "re-attest": 6, "run-self-test": 12}
-MOST_REMEMBERED = 50
+#: what was done is remembered for as long as a command can be good, a week: as many as the budgets allow in that time
+MOST_REMEMBERED = 7 * sum(BUDGET.values())
+LONGEST_RESULT = 500
 #: answer to one word: done, failed or refused, and a short result
 Answer = tuple[str, str]
 
@@ -37,25 +39,25 @@ class Commands:
         if identifier in done:
             return str(done[identifier]["state"]), str(done[identifier]["result"])
         now = clock.unix()
-        recent = [one for one in done.values() if one["kind"] == kind and now - DAY < one["at"] <= now]
+        recent = [one for one in done.values() if one["kind"] == kind and one["at"] > now - DAY]
+        # What is refused is not remembered: it must not push out what was done.
         if kind not in self._acts:
-            answer = "refused", "this device does not know that word"
-        elif len(recent) >= BUDGET.get(kind, 0):
-            answer = "refused", f"{kind} was done {len(recent)} times within a day; that is this device's budget"
-        else:
-            # Kept before it is done: a device that reboots in the middle must not reboot again when it is back.
-            done[identifier] = {"kind": kind, "at": now, "state": "done", "result": ""}
-            self._keep(done)
-            answer = self._do(kind)
+            return "refused", "this device does not know that word"
+        if len(recent) >= BUDGET.get(kind, 0):
+            return "refused", f"{kind} was done {len(recent)} times within a day; that is this device's budget"
+        # Kept before it is done: a device that reboots in the middle must not reboot again when it is back.
+        done[identifier] = {"kind": kind, "at": now, "state": "done", "result": ""}
+        self._keep(done)
+        answer = self._do(kind)
         done[identifier] = {"kind": kind, "at": now, "state": answer[0], "result": answer[1]}
         self._keep(done)
         return answer
 
     def _do(self, kind: str) -> Answer:
         try:
-            return "done", self._acts[kind]()[:500]
+            return "done", self._acts[kind]()[:LONGEST_RESULT]
         except Exception as error:  # noqa: BLE001  because whatever goes wrong is the answer
-            return "failed", str(error)[:500]
+            return "failed", str(error)[:LONGEST_RESULT]
 
     def _keep(self, done: dict[str, Any]) -> None:
         newest = sorted(done.items(), key=lambda one: one[1]["at"])[-MOST_REMEMBERED:]

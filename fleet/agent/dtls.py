@@ -32,7 +32,7 @@ class Association:
 
     def __init__(self, address: tuple[str, int], anchor: Path, identity: tuple[Path, Path]) -> None:
         context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
-        context.set_options(NO_QUERY_MTU | SSL.OP_NO_TLSv1_1)
+        context.set_options(NO_QUERY_MTU | SSL.OP_NO_TLSv1)
         context.set_cipher_list(CIPHERS)
         context.load_verify_locations(str(anchor))
         context.use_certificate_chain_file(str(identity[0]))

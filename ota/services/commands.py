@@ -113,11 +113,15 @@ def cancel(*, actor: Actor, command: Command) -> Command:
 def expire(*, domain: TrustDomain) -> int:
     """Close what no device came for in time (a leased job); return how many."""
     rows = Command.objects.filter(domain=domain, closed_at__isnull=True, expires_at__lte=clock.now())
-    late = list(rows.select_related("device")[:1000])
-    for one in late:
+    closed = 0
+    for key in list(rows.values_list("pk", flat=True)[:1000]):
         with transaction.atomic():
-            _close(one, State.EXPIRED, "")
-    return len(late)
+            locked = Command.objects.select_for_update(of=("self",)).select_related("device")
+            late = locked.filter(pk=key, closed_at__isnull=True).first()
+            if late is not None:  # else its answer came in this very moment
+                _close(late, State.EXPIRED, "")
+                closed += 1
+    return closed
 
 
 def _close(command: Command, state: Command.State, result: str) -> None:

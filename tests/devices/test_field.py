@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from devices import redaction, selectors, series
-from devices.models import DeviceLog, GroupMember, Series
-from devices.services import groups, hardware, logs, registry, retention, telemetry, twins
+from devices.models import DeviceLog, GroupMember, Presence, Sample, Series
+from devices.services import groups, hardware, logs, presence, registry, retention, telemetry, twins
 from pki.kernel import actor as actors
 from pki.kernel import clock, configuration
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError, PreconditionError, UnconditionalError
@@ -158,6 +158,8 @@ def test_a_series_is_read_back_as_it_came(one, itself):
         {"temp_c": {"at": NOW, "step": 1, "values": [float("inf")]}},
         {"temp_c": {"at": NOW, "step": 1, "values": [1e308, 1e308]}},
         {"temp_c": {"at": NOW, "step": 1, "values": [1], "unit": "K"}},
+        {"temp_c": {"at": NOW, "step": 1, "values": [10**400]}},
+        {"temp_c": {"at": NOW, "step": 3_600_000, "values": [1] * 26}},
         {"a": {"at": NOW, "step": 1, "values": [1] * 3000}, "b": {"at": NOW, "step": 1, "values": [1] * 3000}},
     ],
 )
@@ -195,6 +197,43 @@ def test_old_series_are_thinned_then_deleted_and_personal_ones_first(by, one, it
     keep(one, itself)
     assert after(settings.FLEET_KEEP_TELEMETRY_DAYS + 2) == {}
     assert DeviceLog.objects.count() == 0
+
+
+def test_what_no_schema_names_any_more_is_kept_no_longer_than_personal_data(by, one, itself, domain, settings):
+    model = one.hardware_model
+    hardware.classify(
+        actor=by, model=model, telemetry={"temp_c": "operational", "heart": "personal", "breath": "personal"}
+    )
+    one.hardware_model.refresh_from_db()
+    body = {"at": int(clock.now().timestamp() * 1000), "step": 60_000, "values": [1.0]}
+    given = {"seq": 1, "series": dict.fromkeys(("temp_c", "heart", "breath"), body), "metrics": {"heart": 60}}
+    telemetry.ingest(actor=itself, device=one, batch=telemetry.parse(given))
+    hardware.classify(actor=by, model=model, telemetry={"temp_c": "operational", "heart": "on_device_only"})
+    with clock.frozen(clock.now() + timedelta(days=settings.FLEET_KEEP_PERSONAL_DAYS + 2)):
+        retention.retain(domain=domain)
+    assert {row.metric for row in Series.objects.all()} == {"temp_c"}
+    assert set(Sample.objects.values_list("metric", flat=True)) == {"temp_c"}
+
+
+def test_a_backlog_is_thinned_in_one_go(one, domain, settings, monkeypatch):
+    monkeypatch.setattr(retention, "AT_ONCE", 3)
+    old = int(clock.now().timestamp()) // 86400 - settings.FLEET_KEEP_FINE_DAYS - 1
+    packed = series.parse({"temp_c": {"at": NOW, "step": 1000, "values": [1.0] * 60}}, NOW)["temp_c"].packed
+    for number in range(10):
+        fields = {"day": old, "start": old * series.DAY_MS + number, "step_ms": 1000, "values": packed}
+        Series.objects.create(device_id=one.pk, metric="temp_c", **fields)
+    retention.retain(domain=domain)
+    assert set(Series.objects.values_list("step_ms", flat=True)) == {60_000}
+
+
+def test_what_a_door_writes_of_an_erased_device_is_taken_too(by, one, domain):
+    registry.decommission(actor=by, device=one)
+    presence.seen(one.pk, "192.0.2.9", 1, 1)
+    presence.flush()
+    assert Presence.objects.filter(device_id=one.pk).exists()
+    retention.retain(domain=domain)
+    assert not Presence.objects.filter(device_id=one.pk).exists()
+    assert not Sample.objects.filter(device_id=one.pk).exists()
 
 
 def test_erasing_a_device_takes_its_series_and_logs(by, one, itself):

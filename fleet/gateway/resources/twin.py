@@ -1,6 +1,8 @@
 """``GET /v1/twin``: what the device shall be; ``PUT /v1/twin`` {config}: what it is configured as.
 
-Both sections have their own version: the tag ``"dN"`` is the desired configuration's, ``"rN"`` the reported one's.
+The poll names a configuration until the device has shown that it has it: by reporting the same, or by asking with its
+tag in If-None-Match. Both sections have their own version: the tag ``"dN"`` is the desired configuration's, ``"rN"``
+the reported one's.
 """
 
 from devices.services import twins
@@ -15,8 +17,8 @@ def handle(request: Request, who: Identified) -> Reply:
     twin = who.device.twin
     if request.method != "PUT":
         tag = twins.tag("d", twin.config_version)
-        twins.fetched(actor=who.actor, device=who.device, version=twin.config_version)
         if tag in twins.tags(request.headers.get("if-none-match", "")):
+            twins.fetched(actor=who.actor, device=who.device, version=twin.config_version)
             return Reply(Outcome.NOT_MODIFIED, headers={"etag": tag}, device_id=who.device.pk, routine=False)
         body = {"config": twin.desired.get("config", {}), "version": twin.config_version}
         body["components"] = twin.desired.get("components", {})

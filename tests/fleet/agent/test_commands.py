@@ -54,6 +54,27 @@ def test_a_day_later_there_is_budget_again(commands, did):
         assert commands.obey(word(99))[0] == "done"
 
 
+def test_refusals_push_nothing_out_of_the_budget_or_the_memory(commands, did):
+    for round_ in range(4):
+        for number in range(BUDGET["reboot"]):
+            commands.obey(word(f"{round_}-{number}"))
+        for number in range(60):
+            commands.obey(word(f"noise-{round_}-{number}", "unknown"))
+    assert len(did) == BUDGET["reboot"]
+    assert commands.obey(word("0-0")) == ("done", "")
+    assert len(did) == BUDGET["reboot"]
+
+
+def test_a_clock_that_is_set_back_gives_no_new_budget(commands, did):
+    from datetime import timedelta
+
+    for number in range(BUDGET["reboot"]):
+        commands.obey(word(number))
+    with clock.frozen(clock.now() - timedelta(days=2)):
+        assert commands.obey(word(99))[0] == "refused"
+    assert len(did) == BUDGET["reboot"]
+
+
 def test_an_unknown_word_is_refused_and_a_failure_is_told(commands):
     assert commands.obey(word(1, "rm -rf"))[0] == "refused"
     assert commands.obey(word(2, "identify")) == ("failed", "no lamp")
