@@ -10,7 +10,7 @@ from ota.services.downloads import Download
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 CHUNK = 256 * 1024
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
 
 
 @dataclass(frozen=True, slots=True)

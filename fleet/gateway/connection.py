@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleet.gateway import codec
@@ -20,6 +21,14 @@ FORMS = {b"": codec.CBOR, b"*/*": codec.CBOR, b"application/cbor": codec.CBOR, b
 LONGEST = 1024
 #: a connection on which nothing comes for so long is closed
 IDLE_SECONDS = 75.0
+#: of a request, all before its body; and how long that may take to come
+MOST_HEAD, HEAD_SECONDS = 16 * 1024, 10.0
+#: a reader that takes nothing for so long is slower than any that we wait for (a piece of a file at 1 KiB/s)
+STALL_SECONDS = 300.0
+#: connections of all who have shown no certificate; the oldest make room
+MOST_UNNAMED = 4000
+#: of all together; who comes then is told when to come again
+MOST_OPEN, COME_AGAIN_SECONDS = 10_000, 30
 #: between the news that a certificate may not stay connected and the end of its connections
 LAST_WORD_SECONDS = 0.5
 
@@ -29,23 +38,31 @@ class Connections:
 
     def __init__(self, table: HotTable, answers: Answers) -> None:
         self.table, self.answers = table, answers
-        self._open: dict[str, set[DeviceConnection]] = {}
+        # By certificate, the empty name for all who have shown none; the oldest first.
+        self._open: dict[str, dict[DeviceConnection, None]] = {}
+        self.count = 0
 
     def opened(self, connection: "DeviceConnection") -> None:
-        """Remember a connection whose peer showed a certificate."""
-        self._open.setdefault(connection.fingerprint, set()).add(connection)
+        """Remember a connection; one that is too many of its kind takes the oldest one's place."""
+        held = self._open.setdefault(connection.fingerprint, {})
+        held[connection] = None
+        self.count += 1
+        most = settings.FLEET_CONNECTIONS_A_DEVICE if connection.fingerprint else MOST_UNNAMED
+        if len(held) > most:
+            next(iter(held)).transport.abort()
 
     def closed(self, connection: "DeviceConnection") -> None:
         """Forget a connection."""
-        held = self._open.get(connection.fingerprint)
-        if held is not None:
-            held.discard(connection)
+        held = self._open.get(connection.fingerprint, {})
+        if connection in held:
+            self.count -= 1
+            del held[connection]
             if not held:
                 del self._open[connection.fingerprint]
 
     def fingerprints(self) -> set[str]:
         """Return which certificates are connected; safe from another thread."""
-        return set(self._open)
+        return set(self._open) - {""}
 
     def cut(self, fingerprints: Iterable[str]) -> None:
         """Close what these certificates have open now; in the loop's thread.
@@ -79,32 +96,108 @@ class DeviceConnection(HttpToolsProtocol):
         }
         self._address = str(self.client[0]) if self.client else ""
         self._between, self._known, self._host, self._form = True, b"", "", codec.CBOR
-        self._heard = self.loop.time()
+        self._opened = self._heard = self.loop.time()
+        self._asked = False
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
-        if der:
+        self._head, self._reading_head, self._over = 0, False, False
+        self._late: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        if self.shared.count >= MOST_OPEN:
+            self._end(b"503 Service Unavailable", b"retry-after: %d\r\n" % COME_AGAIN_SECONDS)
+        else:
             self.shared.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         super().connection_lost(exc)
+        if self._stalled is not None:
+            self._stalled.cancel()
         self._unset_keepalive_if_required()
-        if self.fingerprint:
-            self.shared.closed(self)
+        self._no_hurry()
+        self.shared.closed(self)
+
+    def pause_writing(self) -> None:
+        """Wait for a slow reader, but not for ever."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: it has read something."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def data_received(self, data: bytes) -> None:
         """Answer an idle poll at once; give everything else to the parser."""
         if self._between and self._key and (data == self._known or self._is_poll(data)):
             device = self.shared.table.idle(self._key, self._host)
+            if self.flow.write_paused:  # it asks and asks, and reads no answer
+                self.transport.abort()
+                return
             if device and not self.transport.is_closing():
                 self.shared.table.count(device, self._address)
+                self._asked = True
                 self._heard = self.loop.time()
                 self.transport.write(self.shared.answers.next_http(self._form))
                 return
+        if not self._over:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Read on; what comes before a body is short and comes soon, or never becomes a request."""
         super().data_received(data)
+        if self.transport.is_closing() or self._over:
+            return
+        if self._reading_head:
+            self._head += len(data)
+            if self._head > MOST_HEAD:
+                self._too_large()
+            elif self._late is None:
+                self._late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+        elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+            # Not a byte of a request: such bytes do not keep a connection open.
+            self.timeout_keep_alive_handler()
+
+    def _too_large(self) -> None:
+        self._end(b"431 Request Header Fields Too Large")
+
+    def _end(self, status: bytes, fields: bytes = b"") -> None:
+        """Say why and close; nothing more is read."""
+        self._over = True
+        self._no_hurry()
+        self.transport.write(
+            b"HTTP/1.1 " + status + b"\r\n" + fields + b"content-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.close()
+
+    def _no_hurry(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def on_headers_complete(self) -> None:
+        """Take a request whose head is not too long."""
+        self._reading_head, self._head = False, 0
+        self._no_hurry()
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MOST_HEAD:
+            self._too_large()
+        if not self._over:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body, unless the request was refused already."""
+        if not self._over:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request, unless it was refused already."""
+        if not self._over:
+            super().on_message_complete()
 
     def on_message_begin(self) -> None:
         """Put the peer into the scope of each request."""
-        self._between = False
+        self._asked, self._between, self._reading_head, self._head = True, False, True, 0
         super().on_message_begin()
         self.scope["extensions"] = {"muster.peer": dict(self._peer)}
 
@@ -113,6 +206,11 @@ class DeviceConnection(HttpToolsProtocol):
         super().on_response_complete()
         self._heard = self.loop.time()
         self._between = not self.pipeline and self.cycle.response_complete and not self.cycle.more_body
+
+    def shutdown(self) -> None:
+        """End when nothing is under way; whoever has just come and not asked yet is about to."""
+        if self._asked or self.loop.time() - self._opened > HEAD_SECONDS:
+            super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection; polls answered from memory do not touch the clock, so ask it here."""

@@ -112,3 +112,18 @@ def test_devices_get_through_and_nobody_pretends(story, agent, proxy, tmp_path):
     story.rest.post(f"/certificates/{fingerprint}/revoke", {"reason": "keyCompromise"})
     assert asked(*proxy, "/v1/poll", identity(agent))[0] == 403
     assert asked(*proxy, "/v1/poll", identity(other))[0] == 200
+
+
+def test_nobody_becomes_a_listed_proxy_by_saying_so(story, agent):
+    """X-Forwarded-For names who is behind a proxy; here it would name the proxy itself, before anybody has looked."""
+    leaf = x509.load_pem_x509_certificates(identity(agent)[0].read_bytes())[0]
+    claim = f":{base64.b64encode(leaf.public_bytes(serialization.Encoding.DER)).decode()}:"
+    story.stop()
+    story.start(FLEET_PROXIES="203.0.113.9", FLEET_PROXY_FORM="rfc9440")
+    try:
+        for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
+            status, _, _ = story.call("GET", "/v1/poll", None, {"Client-Cert": claim, name: "203.0.113.9"})
+            assert status == 403, name
+    finally:
+        story.stop()
+        story.start()

@@ -95,10 +95,12 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who is at the other end is what the socket says; `proxied.py` believes listed ones
+        ws="none",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
         backlog=2048,
-        limit_concurrency=10_000,
+        limit_concurrency=None if isinstance(application, DeviceDoor) else 10_000,  # it says itself when to come again
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
     config.load()
