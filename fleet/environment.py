@@ -21,6 +21,8 @@ DEFAULTS: dict[str, str] = {
     "FLEET_DEVICE_WORKERS": "1",
     "FLEET_COAP_PORT": "0",
     "FLEET_COAP_CCM_8": "1",
+    "FLEET_CONNECTIONS_A_DEVICE": "32",
+    "FLEET_OSCORE_PORT": "0",
     "FLEET_PROXIES": "",
     "FLEET_PROXY_FORM": "rfc9440",
     "FLEET_STATUS_PORT": "8445",

@@ -11,6 +11,7 @@ from devices.models.identity import (
     VendorAnchor,
 )
 from devices.models.incidents import Incident
+from devices.models.oscore import OscoreContext
 from devices.models.registry import Device, EnrolmentToken, HardwareModel, Twin
 from devices.models.telemetry import BatchSeen, DeviceLog, DriftState, Observation, Presence, Sample, Series
 
@@ -28,6 +29,7 @@ __all__ = [
     "HardwareModel",
     "Incident",
     "Observation",
+    "OscoreContext",
     "PreRegistration",
     "Presence",
     "Sample",

@@ -22,11 +22,12 @@ def decode(request: Request) -> dict[str, Any]:
         return {}
     try:
         body = json.loads(request.payload) if _is_json(request) else cbor.loads(request.payload, max_bytes=MAX_BODY)
+        good = not _is_json(request) or _is_text(body)
     except (ValueError, RecursionError, InvalidError) as error:
         form = "JSON" if _is_json(request) else "CBOR"
         msg = f"The body is not {form}; send a map as {CBOR} or {JSON}."
         raise InvalidError(msg) from error
-    if _is_json(request) and not _is_text(body):
+    if not good:
         msg = "A text of the JSON holds a NUL or half a character, which no text has."
         raise InvalidError(msg)
     if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
@@ -56,7 +57,7 @@ def octets(body: dict[str, Any], name: str) -> bytes:
 def encode(request: Request, value: object, device_id: int) -> Reply:
     """Return a reply in the form that the request came in."""
     if _is_json(request):
-        return Reply(Outcome.OK, json.dumps(value).encode(), JSON, device_id=device_id)
+        return Reply(Outcome.OK, json.dumps(value, default=bytes.hex).encode(), JSON, device_id=device_id)
     return Reply(Outcome.OK, cbor.dumps(value), CBOR, device_id=device_id)
 
 

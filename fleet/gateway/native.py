@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from fleet.gateway import codec, identity
 from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Outcome, Reply, Request
-from fleet.gateway.resources import blob, command, director, enrol, log, metadata, poll, report, telemetry, time, twin
+from fleet.gateway.resources import (
+    blob,
+    command,
+    director,
+    enrol,
+    log,
+    metadata,
+    oscore,
+    poll,
+    report,
+    telemetry,
+    time,
+    twin,
+)
 from pki.kernel.errors import DeniedError
 
 Resource = Callable[[Request, Identified], Reply]
@@ -36,6 +49,7 @@ RESOURCES: dict[str, Entry] = {
     "time": Entry(frozenset({"POST"}), time.handle, quarantined=True),
     "command": Entry(frozenset({"POST"}), command.handle, quarantined=True),
     "log": Entry(frozenset({"POST"}), log.handle, quarantined=True),
+    "oscore": Entry(frozenset({"POST"}), oscore.handle, quarantined=True),
     "twin": Entry(frozenset({"GET", "PUT"}), twin.handle, quarantined=False),
     "telemetry": Entry(frozenset({"POST"}), telemetry.handle, quarantined=False),
 }

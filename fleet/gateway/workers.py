@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from django.db import close_old_connections, connections
 
@@ -12,6 +13,7 @@ from fleet.gateway.protocol import Outcome, Reply, Request
 from fleet.observe import request_id
 from pki.kernel.errors import LimitedError
 
+T = TypeVar("T")
 THREADS = 4
 MOST_WAITING = 512
 #: seconds after which whoever is turned away shall come again, spread so that they do not come together
@@ -44,9 +46,9 @@ class Workers:
         finally:
             self._waiting -= 1
 
-    async def run(self, act: Callable[[], None]) -> None:
+    async def run(self, act: Callable[[], T]) -> T:
         """Run something else in one of the threads."""
-        await asyncio.get_running_loop().run_in_executor(self._pool, act)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, act)
 
     def close(self) -> None:
         """End the threads when they are done."""

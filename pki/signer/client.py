@@ -130,6 +130,16 @@ class Signer:
         answer = self._call(f"sign_{document}", domain, payload=payload)
         return {"keyid": answer["keyid"], "sig": answer["sig"]}
 
+    def oscore_secret(self, domain: str, kid: bytes, certificate: bytes) -> bytes:
+        """Return Master Secret and Master Salt (16 and 8 bytes) of an OSCORE context.
+
+        Args:
+            domain: slug.
+            kid: Sender ID of the device.
+            certificate: SHA-256 of the certificate that the context stands for.
+        """
+        return bytes(self._call("oscore_secret", domain, kid=kid, certificate=certificate)["secret"])
+
     def ping(self) -> None:
         """Return when the signer answers."""
         self._call("ping", "")

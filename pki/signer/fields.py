@@ -35,6 +35,15 @@ def byte_string(request: dict[str, Any], name: str) -> bytes:
     return value
 
 
+def octets(request: dict[str, Any], name: str, length: int) -> bytes:
+    """Return a byte string of one length."""
+    value = byte_string(request, name)
+    if len(value) != length:
+        msg = f"`{name}` has {length} bytes."
+        raise InvalidError(msg)
+    return value
+
+
 def integer(request: dict[str, Any], name: str, least: int, most: int, default: int | None = None) -> int:
     """Return an integer between two others."""
     value = request.get(name, default)

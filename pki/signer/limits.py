@@ -18,6 +18,7 @@ RATES: dict[str, tuple[float, int]] = {
     "prepare_online_keys": (0.2, 50),
     "switch_online_keys": (0.2, 50),
     "retire_online_keys": (0.2, 50),
+    "oscore_secret": (1000, 5000),
     "sign_director": (2000, 20000),
     "sign_time": (2000, 20000),
     "sign_snapshot": (5, 200),

@@ -15,8 +15,8 @@ from pki.kernel import clock
 from pki.kernel.errors import InvalidError
 from pki.keys import PublicKey
 from pki.profiles import ALL_KEY_TYPES, DEVICE, DOOR, LONGEST, OCSP, Profile
-from pki.signer import metadata, online
-from pki.signer.fields import byte_string, integer, text, uuid_text, words
+from pki.signer import metadata, online, oscore
+from pki.signer.fields import byte_string, integer, octets, text, uuid_text, words
 from pki.signer.issuers import Issuers
 from pki.signer.online import OnlineKeys
 from pki.vault.store import Vault
@@ -54,6 +54,7 @@ class Operations:
             "use_authority": self._use_authority,
             "sign_crl": self._sign_crl,
             "ocsp_identity": self._ocsp_identity,
+            "oscore_secret": self._oscore_secret,
         }
         for name in metadata.DOCUMENTS:
             self.table[name] = self._signing(name)
@@ -174,6 +175,11 @@ class Operations:
     def _last_head(self, domain: str, _request: dict[str, Any]) -> Done:
         """Tell the newest ledger head signed: what no owner of database or journal can make it forget."""
         return Done({"head": metadata.last_head(self._vault, domain)}, {})
+
+    def _oscore_secret(self, domain: str, request: dict[str, Any]) -> Done:
+        """Derive the secret of one OSCORE context: always the same for the same context and certificate."""
+        kid, certificate = octets(request, "kid", oscore.KID_BYTES), octets(request, "certificate", 32)
+        return Done({"secret": oscore.derive(self._vault, domain, kid, certificate)}, {"kid": kid.hex()})
 
     def _signing(self, operation: str) -> Callable[[str, dict[str, Any]], Done]:
         def sign(domain: str, request: dict[str, Any]) -> Done:

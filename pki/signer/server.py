@@ -25,7 +25,7 @@ from pki.signer.unlock import passphrase, token
 from pki.vault.store import Vault
 
 ROLES: dict[str, frozenset[str]] = {
-    "door": frozenset({"issue_device", "sign_director", "sign_time"}),
+    "door": frozenset({"issue_device", "sign_director", "sign_time", "oscore_secret"}),
     "work": frozenset({"sign_snapshot", "sign_timestamp", "sign_head", "sign_crl"}),
     "status": frozenset({"ocsp_identity"}),
     "serve": frozenset({"door_identity"}),
@@ -48,7 +48,7 @@ ANY = frozenset({"ping", "public_keys", "last_head"})
 #: what begins a domain's life here
 FOUNDING = frozenset({"create_authority_key", "create_online_keys"})
 #: what happens many times a second, and whose effect is durable elsewhere before anybody sees it
-OFTEN = frozenset({"issue_device", "sign_director", "sign_time", "sign_crl"})
+OFTEN = frozenset({"issue_device", "sign_director", "sign_time", "sign_crl", "oscore_secret"})
 MAX_CONNECTIONS = 256
 IDLE_SECONDS = 600
 HELLO_SECONDS = 5

@@ -21,6 +21,7 @@ def quickstart(folder, summary):
         "FLEET_DEVICE_PORT": str(base + 1),
         "FLEET_STATUS_PORT": str(base + 2),
         "FLEET_COAP_PORT": str(base + 3),
+        "FLEET_OSCORE_PORT": str(base + 4),
     }
     command = [sys.executable, "manage.py", "quickstart", "--headless", "--devices", str(DEVICES), "--seed", str(SEED)]
     command += ["--dir", str(folder), "--summary", str(summary)]

@@ -157,6 +157,7 @@ def told(tmp_path_factory):
         "FLEET_DEVICE_PORT": str(base + 1),
         "FLEET_STATUS_PORT": str(base + 2),
         "FLEET_COAP_PORT": str(base + 3),
+        "FLEET_OSCORE_PORT": str(base + 4),
     }
     started = time.monotonic()
     command = ["make", "demo", "HEADLESS=1", f"DEVICES={DEVICES}", f"SEED={SEED}", f"DIR={folder}"]

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import secrets
 import subprocess
 import sys
 import uuid
 
+from imgtool.main import imgtool
+
 from tests.architecture.sources import ROOT
+from tests.factories.story import eventually
 
 BOARD = "swu-board"
 
@@ -88,3 +92,25 @@ class Operator:
     def progress(self, rollout):
         """Return how a rollout stands."""
         return self.rest.get(f"/rollouts/{rollout['id']}")["progress"]
+
+
+def megabyte(key, folder):
+    """Return an MCUboot image of a little more than a megabyte, signed by the set-up's own key."""
+    flat, image = folder / "app.flat", folder / "app.bin"
+    flat.write_bytes(secrets.token_bytes(1 << 20))
+    command = ["sign", "--key", str(key), "--version", "7.0.0", "--security-counter", "7"]
+    command += ["--header-size", "0x200", "--pad-header", "--align", "4", "--slot-size", "0x200000"]
+    imgtool.main([*command, str(flat), str(image)], standalone_mode=False)
+    return image.read_bytes()
+
+
+def offered(story, folder, board):
+    """Enrol a device on a board of its own and offer it an image of more than a megabyte; return both."""
+    operator = Operator(story, folder)
+    operator.board(board)
+    agent = story.agent(f"{board}-{uuid.uuid4().hex[:6]}", folder / board, board)
+    data = megabyte(story.folder / "offline" / "firmware-signing.pem", folder)
+    kind = {"board": board, "form": "mcuboot", "name": f"{board}-app", "component": "app"}
+    rollout = operator.roll_out(operator.release(operator.upload(data, "7.0.0", counter=7, **kind)))
+    eventually(lambda: operator.progress(rollout)["groups"].get("offered"))
+    return agent, data

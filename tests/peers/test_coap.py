@@ -13,10 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
-from fleet.management.quickstart import material
 from fleet.officer import authority
 from tests.factories.story import eventually, identity
-from tests.peers.operator import Operator
+from tests.peers.operator import offered
 from tests.peers.pki import self_signed
 from tests.peers.programs import require
 from tests.peers.test_est import idevid
@@ -24,7 +23,6 @@ from tests.peers.test_est import idevid
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
 CLIENTS = ("coap-client-openssl", "coap-client-gnutls")
 CBOR, PKCS10 = "60", "286"
-BOARD = "coap-node"
 
 
 class Client:
@@ -124,17 +122,16 @@ def test_an_expected_key_enrols_with_a_vendors_certificate_over_coap(client, sto
     assert story.device(name)["state"] == "active"
 
 
-def test_a_megabyte_comes_in_blocks_and_is_whole(story, tmp_path):
-    operator = Operator(story, tmp_path)
-    operator.board(BOARD)
-    agent = story.agent(f"blob-{uuid.uuid4().hex[:6]}", tmp_path / "disk", BOARD)
-    archive = material.fetch()["uflash==1.1.0"]
-    made = material.firmware(story.folder / "offline", tmp_path / "made", archive, "7.0.0", 7)
-    data = made.files["app.bin"].read_bytes()
-    kind = {"board": BOARD, "form": "mcuboot", "name": "coap-app", "component": "app"}
-    rollout = operator.roll_out(operator.release(operator.upload(data, "7.0.0", counter=7, **kind)))
-    eventually(lambda: operator.progress(rollout)["groups"].get("offered"))
-    client = Client(story, tmp_path, CLIENTS[0], agent)
+@pytest.fixture(scope="module")
+def image(story, tmp_path_factory):
+    return offered(story, tmp_path_factory.mktemp("image"), "coap-node")
+
+
+@pytest.mark.parametrize("program", CLIENTS)
+def test_a_megabyte_comes_in_blocks_and_is_whole(story, image, tmp_path, program):
+    agent, data = image
+    assert len(data) > 1 << 20
+    client = Client(story, tmp_path, program, agent)
     assert "update" in cbor2.loads(client.post("/v1/poll", {})[0])
     body, said = client.ask(f"/v1/blob/{hashlib.sha256(data).hexdigest()}", seconds=50)
     assert len(body) == len(data), said[-500:]
@@ -142,13 +139,14 @@ def test_a_megabyte_comes_in_blocks_and_is_whole(story, tmp_path):
 
 
 def test_a_report_signed_by_the_device_is_taken(client, agent, story):
-    payload = {
-        "device": agent.public_id, "sequence": agent.state.following("report_sequence"), "at": 1, "components": {},
-    }  # fmt: skip
+    version = f"1.0.{uuid.uuid4().int % 1000}"
+    component = {"version": version, "sha256": "00" * 32, "counter": 1, "confirmed": True}
+    sequence = agent.state.following("report_sequence")
+    payload = {"device": agent.public_id, "sequence": sequence, "at": 1, "components": {"app": component}}
     data = cbor2.dumps(payload)
     _, said = client.post("/v1/report", {"payload": data, "signature": agent._key.sign(data)}, check=False)
     key = story.device(agent.settings.name)["id"]
-    assert story.rest.get(f"/devices/{key}")["reported"]["components"] == {}, said
+    assert story.rest.get(f"/devices/{key}")["reported"]["components"]["app"]["version"] == version, said
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ class Association:
         address: of the peer, as the cookie binds it.
     """
 
-    __slots__ = ("_connection", "certificate", "fingerprint", "key", "state")
+    __slots__ = ("_connection", "certificate", "fingerprint", "forgotten", "key", "state")
 
     def __init__(self, context: SSL.Context, address: bytes) -> None:
         self._connection = SSL.Connection(context, None)
@@ -44,7 +44,7 @@ class Association:
         self._connection.set_ciphertext_mtu(CIPHERTEXT_MTU)
         self._connection.set_app_data(address)
         self.state = State.LISTENING
-        self.fingerprint = ""
+        self.fingerprint, self.forgotten = "", False
         self.certificate = self.key = b""
 
     def receive(self, datagram: bytes) -> list[bytes]:
@@ -64,6 +64,8 @@ class Association:
 
     def send(self, plaintext: bytes) -> None:
         """Encrypt one message; ``outgoing`` has it then."""
+        if self.forgotten:
+            return
         try:
             self._connection.send(plaintext)
         except SSL.Error:
@@ -73,7 +75,7 @@ class Association:
         """Yield what is to be sent, one record a datagram."""
         data = b""
         try:
-            while True:
+            while not self.forgotten:
                 data += self._connection.bio_read(65536)
         except SSL.WantReadError:
             pass
@@ -100,6 +102,11 @@ class Association:
             with suppress(SSL.Error):
                 self._connection.shutdown()
         self.state = State.CLOSED
+
+    def forget(self) -> None:
+        """Free what OpenSSL holds: aiocoap may keep the remote for minutes."""
+        self.state, self.forgotten = State.CLOSED, True
+        del self._connection
 
     def _listen(self) -> None:
         self._connection.DTLSv1_listen()

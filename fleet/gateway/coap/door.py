@@ -2,7 +2,8 @@
 
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from aiocoap import Message, resource
 from aiocoap.numbers import codes
@@ -13,7 +14,10 @@ from fleet.gateway import codec, native
 from fleet.gateway.coap import mapping
 from fleet.gateway.coap.dtls import Remote
 from fleet.gateway.coap.fast import FastPath, cut
+from fleet.gateway.coap.links import WELL_KNOWN, links
+from fleet.gateway.coap.spool import Spool
 from fleet.gateway.coap.tcp import Connection
+from fleet.gateway.coap.udp import Speaker
 from fleet.gateway.est import coaps
 from fleet.gateway.protocol import Outcome, Peer, Reply, Request
 from fleet.gateway.workers import Workers
@@ -26,22 +30,10 @@ from pki.kernel.errors import InvalidError
 DIALECTS = ((native.dialect, codec.refusal), (coaps.dialect, coaps.render))
 #: no message of a device is larger, in blocks or whole
 MAX_BODY = codec.MAX_BODY
-POLL = ("v1", "poll")
-#: of one device; the next one is answered once and not kept
-MOST_OBSERVATIONS = 2
-WELL_KNOWN = (".well-known", "core")
-LINKS = ",".join(
-    [
-        *(f'</v1/{name}>;rt="muster.{name}";ct="60 50"' for name in native.RESOURCES if name != "blob"),
-        '</v1/blob>;rt="muster.blob";ct=42',
-        '</.well-known/est/crts>;rt="ace.est.crts";ct="281"',
-        '</.well-known/est/att>;rt="ace.est.att";ct=285',
-        '</.well-known/est/sen>;rt="ace.est.sen";ct="281 287"',
-        '</.well-known/est/sren>;rt="ace.est.sren";ct="281 287"',
-        '</.well-known/est/skg>;rt="ace.est.skg";ct=62',
-        '</.well-known/est/skc>;rt="ace.est.skc";ct=62',
-    ]
-)
+POLL, ENROL = ("v1", "poll"), ("v1", "enrol")
+#: observations of one device; the next one is answered once and not kept
+MOST = 2
+T = TypeVar("T")
 _logger = logging.getLogger("muster.access")
 
 
@@ -50,6 +42,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
 
     def __init__(self, fast: FastPath) -> None:
         super().__init__()
+        self._block1._assemblies, self._block2._completes = Spool(), Spool()  # noqa: SLF001  because there is no other way to bound them
         self._fast = fast
         self._watching: dict[str, set[Any]] = {}
         self._workers = Workers("coap-door", DIALECTS)
@@ -66,16 +59,14 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             answer.opt.size1 = MAX_BODY
             pipe.add_response(answer, is_last=True)
             return
-        if tuple(pipe.request.opt.uri_path) != POLL or pipe.request.code != codes.GET:
-            pipe.request.opt.observe = None  # nothing else can be observed
+        if not _observable(pipe.request) or len(self._watching.get(_peer(pipe.request.remote).fingerprint, ())) >= MOST:
+            pipe.request.opt.observe = None
         await super().render_to_pipe(pipe)
 
     async def add_observation(self, request: Message, serverobservation: Any) -> None:
         """Let a device be told when something waits for it (RFC 7641): it observes its own poll."""
         fingerprint = _peer(request.remote).fingerprint
         held = self._watching.setdefault(fingerprint, set())
-        if not fingerprint or len(held) >= MOST_OBSERVATIONS:
-            return
         held.add(serverobservation)
 
         def ended() -> None:
@@ -112,6 +103,10 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         finally:
             request_id.reset(token)
 
+    async def in_thread(self, act: Callable[[], T]) -> T:
+        """Run what waits for the database or the signer."""
+        return await self._workers.run(act)
+
     async def flush(self) -> None:
         """Write what was seen of devices."""
         await self._workers.run(presence.write)
@@ -127,9 +122,11 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             asked = Request(peer, "POST", "/", "", "")
             return asked, coaps.render(asked, Outcome.INVALID, error)
         if tuple(message.opt.uri_path) == WELL_KNOWN:
-            return asked, Reply(Outcome.OK, _links(asked).encode(), "application/link-format")
+            return asked, Reply(Outcome.OK, links(asked.query.get("rt", "")).encode(), "application/link-format")
         if not peer.fingerprint:
             return asked, Reply(Outcome.UNAUTHENTICATED, b"Use coaps:// with the device's certificate.", "text/plain")
+        if not peer.certificate and (message.opt.uri_path[0] != "v1" or message.opt.uri_path[:2] == ENROL):
+            return asked, Reply(Outcome.DENIED, b"Enrol and renew over coaps:// or https://.", "text/plain")
         reply = await self._workers.answer(asked)
         if reply.device_id:
             out = len(reply.payload) if reply.routine else 0
@@ -139,26 +136,19 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
 
 def _peer(remote: Any) -> Peer:
     """Return who is at the other end; only a handshake proves anybody."""
-    return remote.peer if isinstance(remote, Remote | Connection) else Peer(address=str(remote.hostinfo))
+    return remote.peer if isinstance(remote, Remote | Connection | Speaker) else Peer(address=str(remote.hostinfo))
+
+
+def _observable(request: Message) -> bool:
+    """Say whether something can be observed: a device's own poll. News of a child does not come by its gateway."""
+    own = tuple(request.opt.uri_path) == POLL and request.code == codes.GET and not request.opt.uri_query
+    return own and bool(_peer(request.remote).fingerprint)
 
 
 def _answered(message: Message, asked: Request, reply: Reply) -> Message:
     if reply.file is not None:
         return _block(message, reply.file)
     return mapping.response(asked, reply)
-
-
-def _links(asked: Request) -> str:
-    """Return the links whose resource type is asked for (RFC 6690, 4.1); ``*`` ends a beginning."""
-    wanted = asked.query.get("rt", "")
-    if not wanted:
-        return LINKS
-    found = []
-    for link in LINKS.split(",<"):
-        kind = link.partition('rt="')[2].partition('"')[0]
-        if kind == wanted or (wanted.endswith("*") and kind.startswith(wanted[:-1])):
-            found.append(link if link.startswith("<") else f"<{link}")
-    return ",".join(found)
 
 
 def _block(message: Message, file: Download) -> Message:

@@ -7,77 +7,56 @@ internals, so the version is pinned and tests go through real clients.
 import asyncio
 import logging
 import socket
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from aiocoap import error, interfaces
-from aiocoap.numbers import constants
 from aiocoap.transports import simplesocketserver
 from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
 from fleet.gateway.coap.association import Association, State, begins
 from fleet.gateway.coap.fast import FastPath
+from fleet.gateway.coap.remote import Remote as Base
+from fleet.gateway.coap.remote import SocketAddress
 from fleet.gateway.protocol import Peer
 
 #: associations that are kept, some tens of kilobytes each; whoever was silent longest makes room
 MOST_ASSOCIATIONS = 5000
-#: handshakes that are under way; more are dropped, and the client repeats its hello
+#: handshakes that are under way
 MOST_HANDSHAKES = 500
-HANDSHAKE_SECONDS = 30.0
-# aiocoap offers its classes for a server on one socket to its own transports only; these two are all that is used.
-_Plain = simplesocketserver._Address  # noqa: SLF001  because see above
+#: of them by one address; its oldest makes room for one more, and when all places are taken, the oldest of all does
+MOST_OF_ADDRESS = 64
+#: four repetitions of a flight (RFC 6347, 4.2.4.1)
+HANDSHAKE_SECONDS = 20.0
+#: associations of one certificate
+MOST_OF_ONE = 8
+# aiocoap offers its classes for a server on one socket to its own transports only; this one is all that is used.
+MOST_REMEMBERED = 256
 _Socket = simplesocketserver._DatagramServerSocketSimple  # noqa: SLF001  because see above
 _logger = logging.getLogger("muster.coap")
-SocketAddress = tuple[Any, ...]
 
 
-class Remote(interfaces.EndpointAddress):  # type: ignore[misc]  # aiocoap has no types
+class Remote(Base):
     """A peer with its association, as aiocoap addresses it; another association is another remote."""
 
-    is_multicast = False
-    is_multicast_locally = False
     scheme = "coaps"
-    maximum_block_size_exp = constants.MAX_REGULAR_BLOCK_SIZE_EXP
 
     def __init__(self, server: "ServerSocket", address: SocketAddress) -> None:
-        self.server, self._address = server, address
-        self._plain = _Plain(server, address)
+        super().__init__(server.hostinfo_local, address)
+        self.server = server
         self.association = Association(server.context, repr(address[:2]).encode())
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = server.now() + HANDSHAKE_SECONDS
-
-    @property
-    def address(self) -> SocketAddress:
-        """Return the socket address of the peer."""
-        return self._address
+        #: of messages that aiocoap may still remember
+        self.mids: deque[int] = deque(maxlen=MOST_REMEMBERED)
 
     @property
     def peer(self) -> Peer:
         """Return what the handshake has proved."""
         return Peer(self.association.fingerprint, self.association.certificate, str(self._address[0]))
-
-    @property
-    def hostinfo(self) -> str:
-        """Return host and port of the peer."""
-        return str(self._plain.hostinfo)
-
-    @property
-    def hostinfo_local(self) -> str:
-        """Return host and port of this server."""
-        return str(self.server.hostinfo_local)
-
-    @property
-    def uri_base(self) -> str:
-        """Return the beginning of URIs at the peer."""
-        return f"coaps://{self.hostinfo}"
-
-    @property
-    def uri_base_local(self) -> str:
-        """Return the beginning of URIs at this server."""
-        return f"coaps://{self.hostinfo_local}"
 
     @property
     def authenticated_claims(self) -> list[str]:
@@ -146,6 +125,8 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         self.context, self._fast = given.context, given.fast
         self._open: OrderedDict[SocketAddress, Remote] = OrderedDict()
         self._shaking: OrderedDict[SocketAddress, Remote] = OrderedDict()
+        self._shaking_at: dict[str, OrderedDict[SocketAddress, None]] = {}
+        self._by_certificate: dict[str, OrderedDict[SocketAddress, Remote]] = {}
 
     @classmethod
     async def start(
@@ -182,18 +163,25 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
     def drop(self, remote: Remote, why: str) -> None:
         """Forget an association; what waits for its peer is told."""
         remote.rest()
-        for table in (self._open, self._shaking):
-            if table.get(remote.address) is remote:
-                del table[remote.address]
+        if self._shaking.get(remote.address) is remote:
+            self._shaken(remote)
+        if self._open.get(remote.address) is remote:
+            del self._open[remote.address]
+            same = self._by_certificate[remote.association.fingerprint]
+            del same[remote.address]
+            if not same:
+                del self._by_certificate[remote.association.fingerprint]
+        remote.association.forget()
+        self._message_interface.forget(remote)
         self._message_interface._received_exception(remote, error.LibraryShutdown(why))  # noqa: SLF001  because it is how a socket tells aiocoap
 
     def fingerprints(self) -> set[str]:
-        """Return which certificates have an association."""
-        return {remote.association.fingerprint for remote in tuple(self._open.values())}
+        """Return which certificates have an association; safe from another thread."""
+        return set(self._by_certificate)
 
     def cut(self, fingerprints: set[str]) -> None:
         """End the associations of these certificates."""
-        for remote in [one for one in self._open.values() if one.association.fingerprint in fingerprints]:
+        for remote in [one for name in fingerprints for one in tuple(self._by_certificate.get(name, {}).values())]:
             remote.association.close()
             remote.flush()
             self.drop(remote, "the certificate is not good any more")
@@ -208,19 +196,32 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
 
     def _begin(self, data: bytes, sockaddr: SocketAddress) -> None:
         """Answer a hello. Without the right cookie nothing is kept; an open association stays until the new one is."""
-        if len(self._shaking) >= MOST_HANDSHAKES:
-            return
         remote = Remote(self, sockaddr)
         remote.take(data)
-        if remote.association.state is State.SHAKING:
-            self._shaking[sockaddr] = remote
+        if remote.association.state is not State.SHAKING:
+            return
+        here = self._shaking_at.setdefault(sockaddr[0], OrderedDict())
+        if len(here) >= MOST_OF_ADDRESS:
+            self.drop(self._shaking[next(iter(here))], "too many handshakes from one address")
+        elif len(self._shaking) >= MOST_HANDSHAKES:
+            self.drop(next(iter(self._shaking.values())), "too many handshakes")
+        self._shaking_at.setdefault(sockaddr[0], here)[sockaddr] = None
+        self._shaking[sockaddr] = remote
+
+    def _shaken(self, remote: Remote) -> None:
+        """Give back the place of a handshake that is over."""
+        del self._shaking[remote.address]
+        here = self._shaking_at[remote.address[0]]
+        del here[remote.address]
+        if not here:
+            del self._shaking_at[remote.address[0]]
 
     def _go_on(self, remote: Remote, data: bytes) -> None:
         messages = remote.take(data)
         state = remote.association.state
         if state is State.SHAKING:
             return
-        self._shaking.pop(remote.address, None)
+        self._shaken(remote)
         remote.rest()
         if state is State.CLOSED:
             _logger.info("a DTLS handshake failed", extra={"peer": str(remote.address[0])})
@@ -229,7 +230,11 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
             self.drop(old, "the peer has begun anew")
         while len(self._open) >= MOST_ASSOCIATIONS:
             self.drop(next(iter(self._open.values())), "room was needed")
-        self._open[remote.address] = remote
+        same = self._by_certificate.setdefault(remote.association.fingerprint, OrderedDict())
+        if len(same) >= MOST_OF_ONE:
+            self.drop(next(iter(same.values())), "the device has begun too many associations")
+            same = self._by_certificate.setdefault(remote.association.fingerprint, OrderedDict())
+        same[remote.address] = self._open[remote.address] = remote
         self._hand_on(remote, messages)
 
     def _deliver(self, remote: Remote, data: bytes) -> None:
@@ -245,6 +250,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
             if answer is not None:
                 remote.send(answer)
                 continue
+            remote.mids.append(int.from_bytes(message[2:4], "big"))
             self._message_interface._received_datagram(remote, message)  # noqa: SLF001  because it is how a socket tells aiocoap
 
 
@@ -265,6 +271,13 @@ class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type
         """Return the socket."""
         found: ServerSocket = self._pool
         return found
+
+    def forget(self, remote: Remote) -> None:
+        """Free what aiocoap keeps of answers to a peer that is gone; the keys go when their time is over."""
+        for mid in remote.mids:
+            if (remote, mid) in self._mman._recent_messages:  # noqa: SLF001  because it offers no way to say so
+                self._mman._recent_messages[remote, mid] = None  # noqa: SLF001  because see above
+        remote.mids.clear()
 
     async def recognize_remote(self, remote: object) -> bool:
         """Say whether a remote is one of ours."""

@@ -22,6 +22,7 @@ from fleet.gateway.coap.dtls import Given, MessageInterface, ServerSocket
 from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.plain import PlainBench
 from fleet.gateway.coap.tcp import Server
+from fleet.gateway.coap.udp import OscoreInterface, OscoreSocket
 from fleet.gateway.connection import LAST_WORD_SECONDS
 from fleet.gateway.following import Follower
 from fleet.gateway.hot import Answers, HotTable, each_second
@@ -29,7 +30,7 @@ from fleet.gateway.hot import Answers, HotTable, each_second
 CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"
 #: mandatory in RFC 7252 and RFC 9148; OpenSSL offers its short tag at the lowest level only
 CCM_8 = f"{CIPHERS}:ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"
-#: of OpenSSL's ssl.h; in DTLS, the flag against TLS 1.1 is the one against DTLS 1.0
+#: of OpenSSL's ssl.h; the flag against TLS 1.0 is the one against DTLS 1.0
 NO_QUERY_MTU, COOKIE_EXCHANGE, NO_RENEGOTIATION = 1 << 12, 1 << 13, 1 << 30
 
 
@@ -43,7 +44,7 @@ def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: 
         ccm_8: offer the short tag as well.
     """
     made = SSL.Context(SSL.DTLS_SERVER_METHOD)
-    made.set_options(NO_QUERY_MTU | COOKIE_EXCHANGE | SSL.OP_NO_TLSv1_1 | NO_RENEGOTIATION)
+    made.set_options(NO_QUERY_MTU | COOKIE_EXCHANGE | SSL.OP_NO_TLSv1 | NO_RENEGOTIATION)
     made.set_cipher_list((CCM_8 if ccm_8 else CIPHERS).encode())
     made.set_session_id(b"muster-coap")
     made.use_privatekey(serialization.load_pem_private_key(key, None))  # type: ignore[arg-type]  # the signer's keys are EC
@@ -74,6 +75,7 @@ class Sockets:
         dtls: its context.
         stream: listening TCP socket, for coaps+tcp://.
         tls: its context.
+        oscore: bound UDP socket for OSCORE, or None.
         bench: plain UDP sockets on loopback, each with the device that it stands for; the benchmark's only.
     """
 
@@ -81,6 +83,7 @@ class Sockets:
     dtls: SSL.Context
     stream: socket.socket
     tls: ssl.SSLContext
+    oscore: socket.socket | None = None
     bench: tuple[tuple[socket.socket, str], ...] = ()
 
 
@@ -90,7 +93,7 @@ async def serve(given: Sockets, stopped: asyncio.Event) -> None:
     fast = FastPath(table, answers)
     door = CoapDoor(fast)
     protocol = Context(loop=asyncio.get_running_loop(), serversite=door, loggername="muster.coap")
-    follower = _follow(table, door, await _carriers(protocol, given, fast))
+    follower = _follow(table, door, await _carriers(protocol, given, fast, door))
     for bound, fingerprint in given.bench:
         make = partial(PlainBench, fast, door.answer, fingerprint)
         await asyncio.get_running_loop().create_datagram_endpoint(make, sock=bound)
@@ -108,10 +111,11 @@ async def serve(given: Sockets, stopped: asyncio.Event) -> None:
         door.close()
 
 
-async def _carriers(protocol: Context, given: Sockets, fast: FastPath) -> "Ends":
-    """Add our two transports to aiocoap; it takes foreign ones no other way."""
+async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: CoapDoor) -> "Ends":
+    """Add our transports to aiocoap; it takes foreign ones no other way."""
     udp: list[MessageInterface] = []
     tcp: list[Server] = []
+    plain: list[OscoreInterface] = []
 
     async def over_udp(manager: interfaces.MessageManager) -> MessageInterface:
         made = Given(given.dtls, fast)
@@ -122,32 +126,62 @@ async def _carriers(protocol: Context, given: Sockets, fast: FastPath) -> "Ends"
         tcp.append(await Server.start(tokens, protocol.log, given.stream, given.tls))
         return tcp[0]
 
+    async def in_oscore(manager: interfaces.MessageManager) -> OscoreInterface:
+        assert given.oscore is not None  # noqa: S101  because it is called with one only; this tells the type checker
+        made = (given.oscore, fast, door.in_thread)
+        plain.append(await OscoreInterface.start(manager, protocol.log, *made))
+        return plain[0]
+
     await protocol._append_tokenmanaged_messagemanaged_transport(over_udp)  # noqa: SLF001  because see above
     await protocol._append_tokenmanaged_transport(over_tcp)  # noqa: SLF001  because see above
-    return udp[0].socket, tcp[0]
+    if given.oscore is not None:
+        await protocol._append_tokenmanaged_messagemanaged_transport(in_oscore)  # noqa: SLF001  because see above
+    return Ends(udp[0].socket, tcp[0], plain[0].socket if plain else None)
 
 
-def _follow(table: HotTable, door: CoapDoor, ends: "Ends") -> Follower:
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Where devices are connected.
+
+    Args:
+        dtls: associations.
+        tls: connections.
+        oscore: contexts, if that socket is open.
+    """
+
+    dtls: ServerSocket
+    tls: Server
+    oscore: OscoreSocket | None
+
+    def fingerprints(self) -> set[str]:
+        """Return the certificates of all who are connected."""
+        held = self.oscore.fingerprints() if self.oscore is not None else set()
+        return self.dtls.fingerprints() | self.tls.fingerprints() | held
+
+    def cut(self, fingerprints: set[str]) -> None:
+        """End what belongs to these certificates."""
+        for end in (self.dtls, self.tls, self.oscore):
+            if end is not None:
+                end.cut(fingerprints)
+
+    def doubt(self, fingerprints: set[str]) -> None:
+        """Hear that something about these certificates has changed."""
+        if self.oscore is not None:
+            self.oscore.doubt(fingerprints)
+
+
+def _follow(table: HotTable, door: CoapDoor, ends: Ends) -> Follower:
     """Keep the table true, tell who observes, cut who may not stay."""
     loop = asyncio.get_running_loop()
 
-    def connected() -> set[str]:
-        return set().union(*(end.fingerprints() for end in ends))
-
     def cut(fingerprints: set[str]) -> None:
         if fingerprints:
-            loop.call_soon_threadsafe(loop.call_later, LAST_WORD_SECONDS, cut_all, fingerprints)
-
-    def cut_all(fingerprints: set[str]) -> None:
-        for end in ends:
-            end.cut(fingerprints)
+            loop.call_soon_threadsafe(loop.call_later, LAST_WORD_SECONDS, ends.cut, fingerprints)
 
     def changed(fingerprints: set[str]) -> None:
+        loop.call_soon_threadsafe(ends.doubt, fingerprints)
         loop.call_soon_threadsafe(door.changed, fingerprints)
 
-    follower = Follower(table, connected, cut, changed)
+    follower = Follower(table, ends.fingerprints, cut, changed)
     follower.start()
     return follower
-
-
-Ends = tuple[ServerSocket, Server]

@@ -9,10 +9,11 @@ from typing import Any
 
 from aiocoap.transports import tcp, tls
 
+from fleet.gateway.admission import Gate
 from fleet.gateway.protocol import Peer
 
-#: connections that are open at once; the next ones are closed at once
-MOST_CONNECTIONS = 5000
+#: connections that are open at once, and of one certificate; whoever was silent longest makes room
+MOST_CONNECTIONS, MOST_OF_ONE = 5000, 8
 #: a message of a device is never longer, blocks make larger bodies
 MAX_MESSAGE = 64 * 1024 + 1024
 _logger = logging.getLogger("muster.coap")
@@ -23,17 +24,35 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
 
     _my_max_message_size = MAX_MESSAGE
     peer = Peer()
+    heard = 0.0
 
     def connection_made(self, transport: Any) -> None:
-        """Take the leaf certificate when the handshake is over."""
+        """Take the leaf certificate: the handshake is over, and only now the connection counts."""
         super().connection_made(transport)
         connected = transport.get_extra_info("ssl_object")
         leaf = (connected.getpeercert(binary_form=True) if connected else None) or b""
         fingerprint = hashlib.sha256(leaf).hexdigest() if leaf else ""
         self.peer = Peer(fingerprint, leaf, str(transport.get_extra_info("peername")[0]))
-        if self._ctx.full:
-            _logger.warning("too many CoAP connections")
-            transport.abort()
+        self.heard = self.loop.time()
+        self._ctx.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Remember when the peer spoke last."""
+        self.heard = self.loop.time()
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._ctx.closed(self)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Close: it has asked for more than it reads."""
+        self.end()
+
+    def end(self) -> None:
+        """Close at once; aiocoap's own way sends a message first."""
+        self._transport.abort()
 
     @property
     def blockwise_key(self) -> tuple[object, str]:
@@ -44,31 +63,41 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
 class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
     """The listening side over a socket that is bound already."""
 
-    @property
-    def full(self) -> bool:
-        """Say whether more connections are open than may be."""
-        return len(self._pool) > MOST_CONNECTIONS
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_certificate: dict[str, set[Connection]] = {}
+
+    def opened(self, connection: Connection) -> None:
+        """Take a connection whose handshake is over."""
+        same = self._by_certificate.setdefault(connection.peer.fingerprint, set())
+        crowd = same if len(same) >= MOST_OF_ONE else self._pool if len(self._pool) >= MOST_CONNECTIONS else ()
+        if crowd:
+            min(crowd, key=lambda one: one.heard).end()
+        same.add(connection)
+        self._pool.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._pool.discard(connection)
+        same = self._by_certificate.get(connection.peer.fingerprint, set())
+        same.discard(connection)
+        if not same:
+            self._by_certificate.pop(connection.peer.fingerprint, None)
 
     def fingerprints(self) -> set[str]:
-        """Return which certificates are connected."""
-        return {one.peer.fingerprint for one in tuple(self._pool) if one.peer.fingerprint}
+        """Return which certificates are connected; safe from another thread."""
+        return set(self._by_certificate) - {""}
 
     def cut(self, fingerprints: set[str]) -> None:
         """Close the connections of these certificates."""
-        for one in [one for one in self._pool if one.peer.fingerprint in fingerprints]:
-            one._transport.abort()  # noqa: SLF001  because aiocoap's own way to close sends a message first
+        for one in [one for name in fingerprints for one in self._by_certificate.get(name, ())]:
+            one.end()
 
     @classmethod
     async def start(cls, tokens: Any, log: logging.Logger, bound: socket.socket, context: ssl.SSLContext) -> "Server":
-        """Serve a listening socket."""
+        """Serve a listening socket; before TLS, connections go through the same gate as those of HTTPS."""
         loop = asyncio.get_running_loop()
         self = cls()
         self._tokenmanager, self.log = tokens, log
-
-        def connection() -> Connection:
-            made = Connection(self, log, loop, is_server=True)
-            self._pool.add(made)
-            return made
-
-        self.server = await loop.create_server(connection, sock=bound, ssl=context)
+        self.server = Gate(bound, lambda: Connection(self, log, loop, is_server=True), context)
         return self

@@ -180,7 +180,7 @@ class Command(BaseCommand):
 
 def _wanted(name: str, folder: Path) -> int:
     """Return the port that the environment asks for, else that of an earlier run here, else the usual one."""
-    usual = {**DEFAULTS, "FLEET_COAP_PORT": str(grounds.COAPS)}
+    usual = {**DEFAULTS, **grounds.COAP}
     return int(os.environ.get(name) or settings_file(folder / "fleet.env").get(name) or usual[name])
 
 

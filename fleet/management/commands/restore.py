@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
+from devices.services import oscore
 from fleet.management import archive
 from fleet.management.acts import refusals, signer
 from pki.services import freshness
@@ -48,6 +49,7 @@ class Command(BaseCommand):
                 f"The backup is of an older version ({waiting} migrations wait): run `manage.py upgrade`, then resume."
             )
             raise CommandError(msg)
+        oscore.distrust()
         if options["resume"]:
             self._resume(as_json=options["json"])
         elif problems := freshness.problems():

@@ -32,6 +32,8 @@ from pki.models import TrustDomain
 from pki.services import freshness, signing
 from pki.signer.client import listening
 
+Plain = tuple[tuple[socket.socket, str], ...]
+
 
 class Command(BaseCommand):
     """Serve until stopped."""
@@ -46,9 +48,13 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Check, bind, make the TLS contexts, then watch the processes."""
+        if settings.FLEET_OSCORE_PORT and not settings.FLEET_COAP_PORT:
+            msg = "FLEET_OSCORE_PORT needs FLEET_COAP_PORT: one process serves both."
+            raise CommandError(msg)
         try:
+            plain = _plain(settings.FLEET_HOST, options["bench_plain"])
             freshness.require()
-            supervisor = self._prepare(options["bench_plain"])
+            supervisor = self._prepare(plain)
         except DomainError as error:
             raise CommandError(error.detail) from error
         for name, url in supervisor.urls.items():
@@ -56,7 +62,7 @@ class Command(BaseCommand):
         supervisor.raise_limits()
         supervisor.run()
 
-    def _prepare(self, bench: Sequence[str] = ()) -> Supervisor:
+    def _prepare(self, plain: Plain) -> Supervisor:
         folder, host = settings.FLEET_DIR, settings.FLEET_HOST
         domains = selectors.domains()
         if not domains or not selectors.authorities(domains[0].slug):
@@ -82,23 +88,24 @@ class Command(BaseCommand):
             door = partial(fork, lambda: _device(device, contexts.device))
             supervisor.add(f"device-door-{number + 1}", door, Renewal.ROLLING)
         if settings.FLEET_COAP_PORT:
-            self._add_coap(supervisor, host, contexts, bench)
+            self._add_coap(supervisor, host, contexts, plain)
         supervisor.add("status-door", lambda: fork(lambda: _status(status)))
         supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, domains[0], names)), Renewal.ROLLING)
         return supervisor
 
     @staticmethod
-    def _add_coap(supervisor: Supervisor, host: str, contexts: Contexts, bench: Sequence[str]) -> None:
-        port, plain = settings.FLEET_COAP_PORT, _plain(host, bench)
+    def _add_coap(supervisor: Supervisor, host: str, contexts: Contexts, plain: Plain) -> None:
+        port = settings.FLEET_COAP_PORT
         datagrams, stream = bind(host, port), listen(host, port)
+        oscore = bind(host, settings.FLEET_OSCORE_PORT) if settings.FLEET_OSCORE_PORT else None
 
         def serve() -> None:
-            _coap(Sockets(datagrams, contexts.coap, stream, contexts.coap_stream, plain))
+            _coap(Sockets(datagrams, contexts.coap, stream, contexts.coap_stream, oscore, plain))
 
         supervisor.add("coap-door", lambda: fork(serve), Renewal.RESTART)
 
 
-def _plain(host: str, bench: Sequence[str]) -> tuple[tuple[socket.socket, str], ...]:
+def _plain(host: str, bench: Sequence[str]) -> Plain:
     """Return the benchmark's plain sockets: on loopback, or not at all."""
     if bench and not ipaddress.ip_address(host).is_loopback:
         msg = "--bench-plain serves without encryption and without identity: only on loopback. Unset it."
@@ -115,6 +122,8 @@ def _urls(name: str) -> dict[str, str]:
     }
     if settings.FLEET_COAP_PORT:
         urls["CoAP door"] = f"coaps://{name}:{settings.FLEET_COAP_PORT}/ (and coaps+tcp)"
+    if settings.FLEET_OSCORE_PORT:
+        urls["OSCORE door"] = f"coap://{name}:{settings.FLEET_OSCORE_PORT}/"
     return urls
 
 

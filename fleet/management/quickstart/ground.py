@@ -10,8 +10,9 @@ from fleet.management.quickstart.voice import Voice
 from pki.kernel import files
 from pki.kernel.errors import UnavailableError
 
-DOORS = ("operator", "device", "status", "coap")
-COAPS = 5684
+DOORS = ("operator", "device", "status", "coap", "oscore")
+#: by their registered ports, 5684 and 5683; a real set-up opens them by name only
+COAP = {"FLEET_COAP_PORT": "5684", "FLEET_OSCORE_PORT": "5683"}
 OFFICERS = ("anna", "bruno", "carla")
 
 
@@ -25,6 +26,7 @@ class Ground:
         device_port: devices.
         status_port: revocation lists and OCSP.
         coap_port: devices by coaps://, on UDP.
+        oscore_port: devices by OSCORE, on UDP.
     """
 
     folder: Path
@@ -32,6 +34,7 @@ class Ground:
     device_port: int
     status_port: int
     coap_port: int
+    oscore_port: int
 
     @property
     def offline(self) -> Path:
@@ -51,7 +54,7 @@ class Ground:
     def ports(self) -> dict[str, int]:
         """Return door -> port."""
         ports = {"operator": self.operator_port, "device": self.device_port}
-        return {**ports, "status": self.status_port, "coap": self.coap_port}
+        return {**ports, "status": self.status_port, "coap": self.coap_port, "oscore": self.oscore_port}
 
     def environment(self) -> dict[str, str]:
         """Return what the children of this story get to know."""
@@ -63,7 +66,7 @@ def choose(folder: Path, wanted: dict[str, int], voice: Voice) -> Ground:
 
     Args:
         folder: FLEET_DIR.
-        wanted: door -> port, for operator, device, status and coap, in this order.
+        wanted: door -> port, for operator, device, status, coap and oscore, in this order.
         voice: says what differs.
     """
     files.private_folder(folder)
@@ -74,7 +77,7 @@ def choose(folder: Path, wanted: dict[str, int], voice: Voice) -> Ground:
             got[door] = free_port(got[door] + 1)
         if got[door] != port:
             voice.note(f"Port {port} is taken; the {door} door listens on {got[door]}.")
-    return Ground(folder, got["operator"], got["device"], got["status"], got["coap"])
+    return Ground(folder, got["operator"], got["device"], got["status"], got["coap"], got["oscore"])
 
 
 def taken(ground: Ground) -> bool:

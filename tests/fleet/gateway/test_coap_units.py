@@ -5,7 +5,7 @@ from aiocoap import Message
 from aiocoap.numbers import codes
 from OpenSSL import SSL
 
-from fleet.gateway.coap import association, door, mapping
+from fleet.gateway.coap import association, links, mapping
 from fleet.gateway.coap.association import Association, State
 from fleet.gateway.protocol import Outcome, Peer, Reply
 from pki.kernel.errors import InvalidError
@@ -57,10 +57,10 @@ def test_every_outcome_has_a_code_and_who_has_to_wait_is_told_how_long():
 
 
 def test_links_are_filtered_by_their_resource_type():
-    asked = mapping.request(message(path=(".well-known", "core"), uri_query=("rt=ace.est.sen",)), PEER)
-    assert door._links(asked) == '</.well-known/est/sen>;rt="ace.est.sen";ct="281 287"'
-    everything = mapping.request(message(path=(".well-known", "core")), PEER)
-    assert door._links(everything).count("</") == len(door.LINKS.split(",<"))
+    assert links.links("ace.est.sen") == '</.well-known/est/sen>;rt="ace.est.sen";ct="281 287"'
+    assert links.links("") == links.LINKS
+    assert links.links("ace.est.*").count("</") == links.LINKS.count("ace.est.")
+    assert links.links("nothing") == ""
 
 
 def test_junk_closes_nothing_but_its_own_association():

@@ -99,7 +99,7 @@ def test_each_role_is_refused_everything_that_is_not_its_own(line, signer, role)
 
 
 def test_a_door_may_make_no_ca_sign_no_tuf_metadata_and_read_no_key():
-    assert ROLES["door"] == {"issue_device", "sign_director", "sign_time"}
+    assert ROLES["door"] == {"issue_device", "sign_director", "sign_time", "oscore_secret"}
     everything = {name for names in ROLES.values() for name in names} | ANY
     assert not {name for name in everything if "export" in name or "private" in name or name == "sign"}
 

@@ -1,0 +1,139 @@
+"""Give devices OSCORE contexts (RFC 8613), and keep their sequence numbers from ever being used twice.
+
+A context's secret is derived by the signer from a key that never leaves it: it stands in no table, no file and no log,
+and whoever has the database can neither read what a device says nor speak for it.
+"""
+
+import secrets
+from dataclasses import dataclass, field
+
+from django.db import transaction
+
+from devices.models import Device, OscoreContext
+from pki.kernel import clock, monotone
+from pki.kernel.actor import Actor
+from pki.kernel.errors import NotFoundError
+from pki.models import Certificate
+from pki.services import changes, ledger, signing
+
+KID_BYTES = 5
+#: numbers that are reserved by one write
+BLOCK = 64
+#: of one device: the present one, and the one before, should the answer with the new one get lost
+MOST_CONTEXTS = 2
+#: above every Partial IV (RFC 8613, 7.2.1)
+NO_NUMBER = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What both sides derive a context from.
+
+    Args:
+        kid: Sender ID of the device; our own is empty.
+        secret: Master Secret, 16 bytes.
+        salt: Master Salt, 8 bytes.
+        fingerprint: hex SHA-256 of the certificate that the context stands for.
+        recipient_next: no number of the device from this one on was ever accepted.
+    """
+
+    kid: bytes
+    secret: bytes = field(repr=False)
+    salt: bytes = field(repr=False)
+    fingerprint: str
+    recipient_next: int
+
+
+def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Material:
+    """Make a context for a device that has just shown its certificate in a handshake; older ones end but for one."""
+    actor.require_device(device.key)
+    with transaction.atomic():
+        Device.objects.select_for_update().get(pk=device.pk)
+        made = OscoreContext.objects.create(kid=_fresh_kid(), device=device, certificate=certificate)
+        kept = OscoreContext.objects.filter(device=device).order_by("-pk").values_list("pk", flat=True)[:MOST_CONTEXTS]
+        OscoreContext.objects.filter(device=device).exclude(pk__in=list(kept)).delete()
+        changes.note(device.key)
+        detail = {"kid": str(made), "certificate": certificate.fingerprint}
+        ledger.record(actor=actor, action="device.oscore-provisioned", thing=("device", device.key), detail=detail)
+    return _material(made)
+
+
+def material(kid: bytes) -> Material:
+    """Return what a door derives the context of a Sender ID from.
+
+    Raises:
+        NotFoundError: there is none, or none any more.
+        SignerError: the signer does not answer.
+    """
+    found = None
+    if len(kid) == KID_BYTES:
+        rows = OscoreContext.objects.select_related("certificate__domain")
+        found = rows.filter(kid=int.from_bytes(kid, "big")).first()
+    if found is None:
+        msg = "No such context; the device asks for a new one at /v1/oscore with its certificate."
+        raise NotFoundError(msg)
+    return _material(found)
+
+
+def stands(kid: bytes) -> bool:
+    """Say whether a context is still there."""
+    return OscoreContext.objects.filter(kid=int.from_bytes(kid, "big")).exists()
+
+
+def reserve(kid: bytes) -> int:
+    """Reserve ``BLOCK`` Sender Sequence Numbers of ours and return the first.
+
+    They follow the clock where that is ahead: a database restored from an old copy repeats none, as long as fewer than
+    one a second was used.
+    """
+    with transaction.atomic():
+        row = _locked(kid)
+        first = monotone.next_after(row.sender_next - 1, clock.unix())
+        row.sender_next = first + BLOCK
+        row.save(update_fields=["sender_next"])
+    return first
+
+
+def accepting(kid: bytes, number: int) -> int:
+    """Note, before a number of the device is acted upon, that numbers up to a block above it may be; return the end."""
+    with transaction.atomic():
+        row = _locked(kid)
+        known = 0 if row.recipient_next == NO_NUMBER else row.recipient_next
+        row.recipient_next = max(known, number + BLOCK)
+        row.save(update_fields=["recipient_next"])
+    return row.recipient_next
+
+
+def rest(kid: bytes, reserved: int, accepted: int) -> None:
+    """Note exactly how far the device's numbers went, when a door forgets a context that nobody else took over."""
+    rows = OscoreContext.objects.filter(kid=int.from_bytes(kid, "big"), recipient_next=reserved)
+    rows.update(recipient_next=accepted)
+
+
+def distrust() -> None:
+    """After a restore, accept no number without a fresh challenge: later ones than the copy knows may be repeated."""
+    OscoreContext.objects.update(recipient_next=NO_NUMBER)
+
+
+def _locked(kid: bytes) -> OscoreContext:
+    found = OscoreContext.objects.select_for_update().filter(kid=int.from_bytes(kid, "big")).first()
+    if found is None:
+        msg = "The context has ended; the device asks for a new one."
+        raise NotFoundError(msg)
+    return found
+
+
+def _fresh_kid() -> int:
+    """Return a number that is not taken: unguessable, so that it tells nobody how many devices there are."""
+    while True:
+        kid = secrets.randbelow(1 << 8 * KID_BYTES)
+        if not OscoreContext.objects.filter(kid=kid).exists():
+            return kid
+
+
+def _material(row: OscoreContext) -> Material:
+    kid = row.kid.to_bytes(KID_BYTES, "big")
+    certificate = row.certificate
+    fingerprint = bytes.fromhex(certificate.fingerprint)
+    derived = signing.client("door").oscore_secret(certificate.domain.slug, kid, fingerprint)
+    return Material(kid, derived[:16], derived[16:], certificate.fingerprint, row.recipient_next)

@@ -1,0 +1,248 @@
+"""OSCORE contexts in the memory of the one process that owns them (RFC 8613): bounded, loaded when a device speaks.
+
+The cryptography is aiocoap's. Ours is where a context comes from, how many are kept, and that no number is used twice:
+what is in memory was written ahead in the database, so that a crash can only skip numbers.
+"""
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from aiocoap import Message, oscore
+from aiocoap.error import Error as CoapError
+
+from devices.services import oscore as numbers
+from devices.services.oscore import BLOCK, Material
+from pki.kernel.errors import LimitedError
+
+#: contexts that are kept, a few kilobytes each; whoever was silent longest makes room
+MOST_CONTEXTS = 10_000
+#: contexts that are being loaded; more datagrams of unknown devices are dropped, and devices repeat them
+MOST_LOADING = 64
+WINDOW = 32
+#: numbers of ours below which the next block is fetched
+FEW_LEFT = 16
+ECHO_BYTES = 8
+T = TypeVar("T")
+InThread = Callable[[Callable[[], T]], Awaitable[T]]
+
+
+class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # aiocoap has no types
+    """One device's context, as the server sees it.
+
+    Args:
+        given: what it is derived from.
+    """
+
+    alg_aead = oscore.algorithms["AES-CCM-16-64-128"]
+    hashfun = oscore.hashfunctions["sha256"]
+    id_context = None
+    sender_id = b""
+
+    def __init__(self, given: Material) -> None:
+        self.recipient_id, self.fingerprint = given.kid, given.fingerprint
+        self.certificate_key = bytes.fromhex(given.fingerprint)
+        self.derive_keys(given.salt, given.secret)
+        #: something about the device has changed: see whether the context still stands before it is used again
+        self.doubtful = False
+        self.accepted_end = given.recipient_next
+        self.echo_recovery = secrets.token_bytes(ECHO_BYTES)
+        self.recipient_replay_window = _window()
+        self.sender_sequence_number = self.sender_end = 0
+        #: where the device speaks from, for whoever carries its messages
+        self.remote: Any = None
+        self._written = False
+        self._lock = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<OSCORE context {self.recipient_id.hex()}>"
+
+    @property
+    def numbers_left(self) -> int:
+        """Return how many of our own numbers are reserved and unused."""
+        return self.sender_end - self.sender_sequence_number
+
+    @property
+    def next_accepted(self) -> int:
+        """Return the number after the highest that was accepted in this memory; 0 for none."""
+        if not self.recipient_replay_window.is_initialized():
+            return 0
+        seen = self.recipient_replay_window.persist()
+        return int(seen["index"] + seen["bitfield"].bit_length())
+
+    def open(self, message: Message) -> tuple[Message, Any]:
+        """Return what a request says, and what protecting its answer needs.
+
+        After a restart the window is not known, only above which number nothing was accepted. A request from there on
+        is fresh; any other has to show that it is by repeating our Echo (RFC 8613, B.1.2).
+
+        Raises:
+            ReplayErrorWithEcho: answer with the challenge that it makes.
+            ProtectionInvalid: not from this device, or heard before.
+        """
+        unsure = not self.recipient_replay_window.is_initialized()
+        if unsure and _number(message) >= self.accepted_end:
+            self.recipient_replay_window.initialize_from_persisted({"index": self.accepted_end, "bitfield": 0})
+        try:
+            inner, request_id = self.unprotect(message)
+        except Exception:
+            if unsure:  # whoever sent this has proved nothing
+                self.recipient_replay_window = _window()
+            raise
+        return inner, request_id
+
+    def new_sequence_number(self) -> int:
+        """Return a number of ours that was never used.
+
+        Raises:
+            ContextUnavailable: no reserved one is left for the moment.
+        """
+        if not self.numbers_left:
+            msg = "no number is reserved"
+            raise oscore.ContextUnavailable(msg)
+        return int(super().new_sequence_number())
+
+    def post_seqnoincrease(self) -> None:
+        """Do nothing: numbers are written ahead, in blocks."""
+
+    async def reserve(self, in_thread: InThread[Any]) -> None:
+        """See to it that some numbers of ours are at hand."""
+        async with self._lock:
+            if self.numbers_left < FEW_LEFT:
+                first = await in_thread(lambda: numbers.reserve(self.recipient_id))
+                if first != self.sender_end:  # the clock was ahead: what was left of the last block stays unused
+                    self.sender_sequence_number = first
+                self.sender_end = first + BLOCK
+
+    async def accept(self, in_thread: InThread[Any]) -> None:
+        """Write ahead, before a request is acted upon, that its number and some more are used up."""
+        async with self._lock:
+            if not self._written or self.next_accepted > self.accepted_end:
+                highest = self.next_accepted
+                self.accepted_end = await in_thread(lambda: numbers.accepting(self.recipient_id, highest))
+                self._written = True
+
+    def rest(self) -> None:
+        """Write how far the device's numbers went, when this memory of it ends."""
+        if self._written:
+            numbers.rest(self.recipient_id, self.accepted_end, self.next_accepted)
+
+
+class Contexts:
+    """The contexts of one process.
+
+    Args:
+        in_thread: runs what waits for the database or the signer.
+        gone: hears of each context that is forgotten.
+    """
+
+    def __init__(self, in_thread: InThread[Any], gone: Callable[[SecurityContext], None]) -> None:
+        self._in_thread, self._gone = in_thread, gone
+        self._held: OrderedDict[bytes, SecurityContext] = OrderedDict()
+        self._by_certificate: dict[str, set[bytes]] = {}
+        self._resting: set[bytes] = set()
+        self._loading = 0
+
+    def at_hand(self, kid: bytes) -> SecurityContext | None:
+        """Return a context that can be used at once."""
+        found = self._held.get(kid)
+        if found is None or found.doubtful:
+            return None
+        self._held.move_to_end(kid)
+        return found
+
+    async def get(self, kid: bytes) -> SecurityContext:
+        """Return a context, from the database if need be.
+
+        Raises:
+            NotFoundError: there is none.
+            LimitedError: too many are being loaded.
+            SignerError: the signer does not answer.
+        """
+        if (found := self.at_hand(kid)) is not None:
+            return found
+        if self._loading >= MOST_LOADING or kid in self._resting:
+            msg = "Too many devices speak for the first time; come again in a moment."
+            raise LimitedError(msg)
+        self._loading += 1
+        try:
+            return await self._loaded(kid)
+        finally:
+            self._loading -= 1
+
+    def fingerprints(self) -> set[str]:
+        """Return which certificates have a context in memory."""
+        return set(self._by_certificate)
+
+    def doubt(self, fingerprints: set[str]) -> None:
+        """See whether the contexts of these certificates still stand before they are used again."""
+        for kid in self._of(fingerprints):
+            self._held[kid].doubtful = True
+
+    def drop(self, fingerprints: set[str]) -> None:
+        """Forget the contexts of these certificates."""
+        for kid in self._of(fingerprints):
+            self._forget(kid)
+
+    async def close(self) -> None:
+        """Write for all how far their numbers went, so that nobody is challenged for a restart."""
+        held, self._held = list(self._held.values()), OrderedDict()
+
+        def rest() -> None:
+            for one in held:
+                one.rest()
+
+        await self._in_thread(rest)
+
+    def _of(self, fingerprints: set[str]) -> list[bytes]:
+        return [kid for one in fingerprints for kid in self._by_certificate.get(one, ())]
+
+    async def _loaded(self, kid: bytes) -> SecurityContext:
+        held = self._held.get(kid)
+        if held is not None:
+            if await self._in_thread(lambda: numbers.stands(kid)):
+                held.doubtful = False
+                return held
+            self._forget(kid)
+        given = await self._in_thread(lambda: numbers.material(kid))
+        if (made := self._held.get(kid)) is None:  # else another datagram was faster, and there is one window only
+            made = self._held[kid] = SecurityContext(given)
+            self._by_certificate.setdefault(made.fingerprint, set()).add(kid)
+        while len(self._held) > MOST_CONTEXTS:
+            await self._put_to_rest(next(iter(self._held)))
+        return made
+
+    async def _put_to_rest(self, kid: bytes) -> None:
+        """Forget a context; until its last numbers are written it is not loaded anew."""
+        self._resting.add(kid)
+        try:
+            await self._in_thread(self._forget(kid).rest)
+        finally:
+            self._resting.discard(kid)
+
+    def _forget(self, kid: bytes) -> SecurityContext:
+        gone = self._held.pop(kid)
+        same = self._by_certificate[gone.fingerprint]
+        same.discard(kid)
+        if not same:
+            del self._by_certificate[gone.fingerprint]
+        self._gone(gone)
+        return gone
+
+
+def kid_of(message: Message) -> bytes:
+    """Return the Sender ID that a protected request names, or nothing."""
+    try:
+        return bytes(oscore.verify_start(message).get(oscore.COSE_KID, b""))
+    except (CoapError, ValueError, IndexError, UnboundLocalError):  # aiocoap's reader falls over some malformed options
+        return b""
+
+
+def _number(message: Message) -> int:
+    return int.from_bytes(oscore.verify_start(message).get(oscore.COSE_PIV, b""), "big")
+
+
+def _window() -> Any:
+    return oscore.ReplayWindow(WINDOW, lambda: None)

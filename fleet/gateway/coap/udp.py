@@ -1,0 +1,359 @@
+"""The plain UDP socket: OSCORE (RFC 8613) for devices that have a context, ``/.well-known/core`` for everybody else.
+
+An OSCORE message is opened here, before aiocoap's message layer, and protected here behind it: for the layers above, a
+device that speaks OSCORE is a remote as good as one with a DTLS association. Whoever has proved nothing leaves nothing
+behind: it is answered at once, with at most three times what it sent (RFC 9175, 2.4), and forgotten.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections import OrderedDict
+from typing import Any
+
+from aiocoap import Message, error, interfaces, oscore
+from aiocoap.message import Direction
+from aiocoap.numbers import codes, types
+from aiocoap.transports import generic_udp
+from aiocoap.util import hostportjoin
+
+from fleet.gateway.coap.fast import FastPath
+from fleet.gateway.coap.links import WELL_KNOWN, links
+from fleet.gateway.coap.oscore import FEW_LEFT, Contexts, InThread, SecurityContext, kid_of
+from fleet.gateway.coap.remote import Remote, SocketAddress
+from fleet.gateway.protocol import Peer
+from pki.kernel.errors import DomainError, NotFoundError
+
+LONGEST = 1500
+#: datagrams that are being looked at; more are dropped, and devices repeat them
+MOST_WAITING = 512
+#: of one device: answers that are kept for a repeated request, and requests that an answer may belong to
+MOST_KEPT = 8
+#: notifications of ours that wait for their acknowledgement
+MOST_EXPECTED = 10_000
+#: size exponent of a block for whoever has proved nothing: 64 bytes
+SMALL = 2
+LINK_FORMAT = 40
+_logger = logging.getLogger("muster.coap")
+
+
+class Speaker(Remote):
+    """A device that speaks OSCORE from one address.
+
+    Args:
+        server: the socket.
+        address: of the device.
+        context: that it has proved to hold.
+    """
+
+    def __init__(self, server: "OscoreSocket", address: SocketAddress, context: SecurityContext) -> None:
+        super().__init__(server.hostinfo_local, address)
+        self.server, self.context = server, context
+        self._requests: OrderedDict[bytes, Any] = OrderedDict()
+        self._digests: OrderedDict[int, bytes] = OrderedDict()
+        self._answers: OrderedDict[bytes, bytes] = OrderedDict()
+        self._last: tuple[Message | None, bytes] = (None, b"")
+
+    @property
+    def peer(self) -> Peer:
+        """Return who speaks: the device whose certificate the context stands for, but no certificate was shown."""
+        return Peer(self.context.fingerprint, b"", str(self.address[0]))
+
+    @property
+    def authenticated_claims(self) -> list[str]:
+        """Return the fingerprint of the device's certificate."""
+        return [self.context.fingerprint]
+
+    @property
+    def blockwise_key(self) -> tuple[SocketAddress, bytes]:
+        """Return what parts of one body have in common: never the address alone."""
+        return self.address, self.context.recipient_id
+
+    def ask(self, message: Message, data: bytes, request_id: Any) -> None:
+        """Remember a request whose answer will be sent here."""
+        _keep(self._requests, message.token, request_id)
+        _keep(self._digests, message.mid, data)
+
+    def repeated(self, data: bytes) -> bytes | None:
+        """Return what to say to a datagram that was seen already: nothing yet, or the same once more; else None."""
+        if data not in self._digests.values():
+            return None
+        return self._answers.get(data, b"")
+
+    def send(self, message: Message) -> None:
+        """Protect and send what aiocoap has to say."""
+        if message.code == codes.EMPTY:
+            self.server.write(message.encode(), self.address)
+            return
+        if self._last[0] is not message:  # else it repeats a notification, which stays what it was
+            request_id = self._requests.get(message.token)
+            if request_id is None:
+                return
+            try:
+                self._last = message, self._protected(message, request_id)
+            except oscore.ContextUnavailable:
+                self.server.provide(self.context)  # until then nothing is sent; what is confirmable is repeated
+                return
+        data = self._last[1]
+        if message.mtype is types.ACK and (asked := self._digests.get(message.mid)) is not None:
+            _keep(self._answers, asked, data)
+        elif message.mtype is types.CON:
+            self.server.expect(self, message.mid)
+        self.server.write(data, self.address)
+
+    def _protected(self, message: Message, request_id: Any) -> bytes:
+        notification = message.opt.observe is not None
+        inner = message.copy(observe=0) if notification else message
+        outer, _ = self.context.protect(inner, request_id)
+        outer.mtype, outer.mid, outer.token = message.mtype, message.mid, message.token
+        if notification:
+            outer.opt.observe = self.context.sender_sequence_number & 0xFFFFFF
+            if self.context.numbers_left < FEW_LEFT:
+                self.server.provide(self.context)
+        return bytes(outer.encode())
+
+
+class OscoreSocket(asyncio.DatagramProtocol):
+    """The socket.
+
+    Args:
+        interface: passes messages to aiocoap.
+        fast: answers what is asked most.
+        in_thread: runs what waits for the database or the signer.
+        hostinfo_local: host and port of the socket.
+    """
+
+    _transport: asyncio.DatagramTransport
+
+    def __init__(self, interface: "OscoreInterface", fast: FastPath, in_thread: InThread[Any], name: str) -> None:
+        self._interface, self._fast, self._in_thread = interface, fast, in_thread
+        self.contexts = Contexts(in_thread, self._gone)
+        self.hostinfo_local = name
+        self._waiting: set[tuple[SocketAddress, bytes]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._expected: OrderedDict[tuple[SocketAddress, int], Speaker] = OrderedDict()
+        self._speakers: dict[tuple[SocketAddress, bytes], Speaker] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to send."""
+        self._transport = transport  # type: ignore[assignment]  # asyncio says which kind by the protocol
+
+    def write(self, datagram: bytes, address: SocketAddress) -> None:
+        """Send one datagram."""
+        self._transport.sendto(datagram, address)
+
+    def expect(self, speaker: Speaker, mid: int) -> None:
+        """Remember who will acknowledge a message."""
+        _keep(self._expected, (speaker.address, mid), speaker, MOST_EXPECTED)
+
+    def provide(self, context: SecurityContext) -> None:
+        """Fetch numbers of ours for a context, soon."""
+        self._later(context.reserve(self._in_thread))
+
+    def fingerprints(self) -> set[str]:
+        """Return whose contexts are in memory."""
+        return self.contexts.fingerprints()
+
+    def doubt(self, fingerprints: set[str]) -> None:
+        """See whether the contexts of these certificates still stand before they are used again."""
+        self.contexts.doubt(fingerprints)
+
+    def cut(self, fingerprints: set[str]) -> None:
+        """Forget the contexts of these certificates, and what was observed in them."""
+        self.contexts.drop(fingerprints)
+
+    def datagram_received(self, data: bytes, addr: SocketAddress) -> None:
+        """Take one datagram from anybody."""
+        if not data or len(data) > LONGEST or data[0] >> 6 != 1:
+            return
+        try:
+            message = Message.decode(data)
+        except (error.Error, ValueError):
+            return
+        if message.code == codes.EMPTY:
+            self._empty(message, addr)
+        elif not message.code.is_request() or message.mtype not in {types.CON, types.NON}:
+            return
+        elif message.opt.oscore is None:
+            self._send(message, addr, _plainly(message))
+        elif len(self._waiting) < MOST_WAITING and (addr, data) not in self._waiting:
+            self._waiting.add((addr, data))
+            self._later(self._take(message, data, addr))
+
+    async def shutdown(self) -> None:
+        """Write how far the numbers went, and close."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await self.contexts.close()
+        self._transport.abort()
+
+    def _empty(self, message: Message, addr: SocketAddress) -> None:
+        """Pass an acknowledgement or a reset on to whom it concerns; answer a ping (RFC 7252, 4.3)."""
+        if message.mtype is types.CON:
+            self.write(Message(code=codes.EMPTY, _mtype=types.RST, _mid=message.mid).encode(), addr)
+        elif (speaker := self._expected.pop((addr, message.mid), None)) is not None:
+            message.remote = speaker
+            self._interface.dispatch(message)
+
+    async def _take(self, message: Message, data: bytes, addr: SocketAddress) -> None:
+        try:
+            context = await self.contexts.get(kid_of(message))
+            speaker = self._speakers.get((addr, context.recipient_id))
+            if speaker is None or (said := speaker.repeated(data)) is None:
+                await self._open(context, message, data, addr)
+            elif said:
+                self.write(said, addr)
+        except NotFoundError:
+            self._refuse(message, addr, codes.UNAUTHORIZED, b"Security context not found")
+        except DomainError as problem:
+            _logger.warning("an OSCORE request was put off", extra={"cause": problem.detail})
+        finally:
+            self._waiting.discard((addr, data))
+
+    async def _open(self, context: SecurityContext, message: Message, data: bytes, addr: SocketAddress) -> None:
+        """Open a request and let it be answered, or say why not (RFC 8613, 8.2)."""
+        try:
+            inner, request_id = context.open(message)
+        except oscore.ReplayErrorWithEcho as challenge:
+            await context.reserve(self._in_thread)
+            self._send(message, addr, challenge.to_message())
+        except oscore.ReplayError:
+            self._refuse(message, addr, codes.UNAUTHORIZED, b"Replay detected")
+        except oscore.DecodeError:
+            self._refuse(message, addr, codes.BAD_OPTION, b"Failed to decode COSE")
+        except (error.Error, ValueError, IndexError):
+            self._refuse(message, addr, codes.BAD_REQUEST, b"Decryption failed")
+        else:
+            await context.accept(self._in_thread)
+            if not request_id.can_reuse_nonce or inner.opt.observe is not None:
+                await context.reserve(self._in_thread)
+            speaker = self._speaker(context, addr)
+            speaker.ask(message, data, request_id)
+            self._answer(speaker, message, inner)
+
+    def _answer(self, speaker: Speaker, message: Message, inner: Message) -> None:
+        """Give a request to the fast path, and what that does not know to aiocoap."""
+        if not inner.code.is_request():
+            return
+        inner.mtype, inner.mid, inner.token, inner.remote = message.mtype, message.mid, message.token, speaker
+        if message.opt.uri_host is not None:
+            inner.opt.uri_host = message.opt.uri_host  # class U: not protected, so it can only mislead to a refusal
+        if not inner.payload and inner.opt.observe is None:
+            head = bytes((0x40 | int(message.mtype) << 4 | len(message.token), int(inner.code)))
+            raw = head + message.mid.to_bytes(2, "big") + message.token + inner.opt.encode()
+            made = self._fast.answer(raw, speaker.context.certificate_key, str(speaker.address[0]))
+            if made is not None:
+                answer = Message.decode(made)
+                answer.direction = Direction.OUTGOING
+                speaker.send(answer)
+                return
+        self._interface.dispatch(inner)
+
+    def _speaker(self, context: SecurityContext, addr: SocketAddress) -> Speaker:
+        """Return the remote of a context at an address; where it spoke from before, it is no longer."""
+        if context.remote is None or context.remote.address != addr:
+            self._gone(context)
+            context.remote = self._speakers[addr, context.recipient_id] = Speaker(self, addr, context)
+        found: Speaker = context.remote
+        return found
+
+    def _gone(self, context: SecurityContext) -> None:
+        if context.remote is not None:
+            self._speakers.pop((context.remote.address, context.recipient_id), None)
+            self._interface.lost(context.remote)
+            context.remote = None
+
+    def _refuse(self, message: Message, addr: SocketAddress, code: Any, why: bytes) -> None:
+        if message.mtype is types.CON:
+            self._send(message, addr, Message(code=code, payload=why, max_age=0))
+
+    def _send(self, message: Message, addr: SocketAddress, answer: Message) -> None:
+        """Answer at once."""
+        confirmable = message.mtype is types.CON
+        answer.mtype = types.ACK if confirmable else types.NON
+        answer.mid = message.mid if confirmable else secrets.randbelow(1 << 16)
+        answer.token = message.token
+        self.write(answer.encode(), addr)
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            _logger.error("an OSCORE request failed", exc_info=problem)
+
+
+class OscoreInterface(generic_udp.GenericMessageInterface):  # type: ignore[misc]  # aiocoap has no types
+    """OSCORE over UDP for aiocoap."""
+
+    _pool: OscoreSocket
+
+    @classmethod
+    async def start(
+        cls,
+        manager: interfaces.MessageManager,
+        log: logging.Logger,
+        bound: socket.socket,
+        fast: FastPath,
+        in_thread: InThread[Any],
+    ) -> "OscoreInterface":
+        """Return the interface over a bound UDP socket, served by one process only: contexts live in its memory."""
+        loop = asyncio.get_running_loop()
+        made = cls(manager, log, loop)
+        name = hostportjoin(*bound.getsockname()[:2])
+        _, made._pool = await loop.create_datagram_endpoint(
+            lambda: OscoreSocket(made, fast, in_thread, name), sock=bound
+        )
+        return made
+
+    @property
+    def socket(self) -> OscoreSocket:
+        """Return the socket."""
+        return self._pool
+
+    def dispatch(self, message: Message) -> None:
+        """Give a message to aiocoap."""
+        if self._mman is not None:
+            self._mman.dispatch_message(message)
+
+    def lost(self, speaker: Speaker) -> None:
+        """Tell aiocoap that a device is not where it was: what it observes from there ends."""
+        if self._mman is not None:
+            self._mman.dispatch_error(error.LibraryShutdown("the device is not there any more"), speaker)
+
+    def send(self, message: Message) -> None:
+        """Send what aiocoap has to say."""
+        if self._mman is not None:
+            message.remote.send(message)
+
+    async def recognize_remote(self, remote: object) -> bool:
+        """Say whether a remote is one of ours."""
+        return isinstance(remote, Speaker) and remote.server is self._pool
+
+
+def _plainly(message: Message) -> Message:
+    """Return the answer to somebody without a context: what there is, in small blocks, and how to come in."""
+    if tuple(message.opt.uri_path) != WELL_KNOWN or message.code != codes.GET:
+        return Message(code=codes.UNAUTHORIZED, payload=b"Use OSCORE, or coaps://.")
+    wanted = next((one[3:] for one in message.opt.uri_query if one.startswith("rt=")), "")
+    text = links(wanted).encode()
+    asked = message.opt.block2
+    exponent = min(asked.size_exponent, SMALL) if asked is not None else SMALL
+    number = asked.block_number if asked is not None else 0
+    start, size = number << exponent + 4, 1 << exponent + 4
+    if start and start >= len(text):
+        return Message(code=codes.BAD_REQUEST)
+    made = Message(code=codes.CONTENT, payload=text[start : start + size], content_format=LINK_FORMAT)
+    made.opt.block2 = (number, start + size < len(text), exponent)
+    return made
+
+
+def _keep(held: "OrderedDict[Any, Any]", key: object, value: object, most: int = MOST_KEPT) -> None:
+    held.pop(key, None)
+    held[key] = value
+    while len(held) > most:
+        held.popitem(last=False)
