@@ -11,6 +11,11 @@ from typing import Any
 from pki.kernel.errors import DeniedError, InvalidError
 
 OPERATIONAL, PERSONAL, ON_DEVICE_ONLY = "operational", "personal", "on_device_only"
+#: what the doors count in each tick, without a word of the device; nothing of it can be forged or sent
+TRAFFIC = ("requests", "srv_bytes_in", "srv_bytes_out")
+NOTICED = ("tls_handshakes", "tls_resumptions", "auth_failures", "http_4xx", "http_5xx", "download_resumes")
+REFUSED = "srv_refused"
+OBSERVED = (*TRAFFIC, *NOTICED, REFUSED)
 CLASSES = (OPERATIONAL, PERSONAL, ON_DEVICE_ONLY)
 MOST = 64
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -47,6 +52,9 @@ def schema(document: object) -> dict[str, str]:
         msg = f"A telemetry schema maps at most {MOST} metric names to one of: {', '.join(CLASSES)}."
         raise InvalidError(msg)
     for name, kind in document.items():
+        if name in OBSERVED:
+            msg = f"{name} is what the doors count themselves; a device cannot report it."
+            raise InvalidError(msg)
         if not is_name(name) or kind not in CLASSES:
             msg = f"{str(name)[:60]!r}: names have small letters, digits and _; classes are {', '.join(CLASSES)}."
             raise InvalidError(msg)

@@ -6,21 +6,23 @@ and whoever has the database can neither read what a device says nor speak for i
 
 import secrets
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from django.db import transaction
 
 from devices.models import Device, OscoreContext
 from pki.kernel import clock, monotone
 from pki.kernel.actor import Actor
-from pki.kernel.errors import NotFoundError
+from pki.kernel.errors import LimitedError, NotFoundError
 from pki.models import Certificate
 from pki.services import changes, ledger, signing
 
 KID_BYTES = 5
 #: numbers that are reserved by one write
 BLOCK = 64
-#: of one device: the present one, and the one before, should the answer with the new one get lost
-MOST_CONTEXTS = 2
+AT_ONCE = 1000
+#: of one device: an answer with a new one may get lost; and not more than so many are made in so many seconds
+MOST_CONTEXTS, BURST_SECONDS = 4, 60
 #: above every Partial IV (RFC 8613, 7.2.1)
 NO_NUMBER = 1 << 40
 
@@ -45,10 +47,18 @@ class Material:
 
 
 def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Material:
-    """Make a context for a device that has just shown its certificate in a handshake; older ones end but for one."""
+    """Make a context for a device that has just shown its certificate in a handshake; the oldest ones end.
+
+    Raises:
+        LimitedError: it has had several within a minute.
+    """
     actor.require_device(device.key)
     with transaction.atomic():
         Device.objects.select_for_update().get(pk=device.pk)
+        since = clock.now() - timedelta(seconds=BURST_SECONDS)
+        if OscoreContext.objects.filter(device=device, created_at__gt=since).count() >= MOST_CONTEXTS:
+            msg = "This device has just got several contexts; use the newest."
+            raise LimitedError(msg, retry_after=BURST_SECONDS)
         made = OscoreContext.objects.create(kid=_fresh_kid(), device=device, certificate=certificate)
         kept = OscoreContext.objects.filter(device=device).order_by("-pk").values_list("pk", flat=True)[:MOST_CONTEXTS]
         OscoreContext.objects.filter(device=device).exclude(pk__in=list(kept)).delete()
@@ -104,10 +114,17 @@ def accepting(kid: bytes, number: int) -> int:
     return row.recipient_next
 
 
-def rest(kid: bytes, reserved: int, accepted: int) -> None:
-    """Note exactly how far the device's numbers went, when a door forgets a context that nobody else took over."""
-    rows = OscoreContext.objects.filter(kid=int.from_bytes(kid, "big"), recipient_next=reserved)
-    rows.update(recipient_next=accepted)
+def rest(ended: list[tuple[bytes, int, int]]) -> None:
+    """Note exactly how far devices' numbers went, when a door forgets contexts that nobody else took over.
+
+    Args:
+        ended: Sender ID, the end of what was reserved, and the number after the highest that was accepted.
+    """
+    for start in range(0, len(ended), AT_ONCE):
+        with transaction.atomic():
+            for kid, reserved, accepted in ended[start : start + AT_ONCE]:
+                rows = OscoreContext.objects.filter(kid=int.from_bytes(kid, "big"), recipient_next=reserved)
+                rows.update(recipient_next=accepted)
 
 
 def distrust() -> None:

@@ -8,17 +8,25 @@ from datetime import datetime
 from django.conf import settings
 from django.db import connections, transaction
 
-from devices.models import Presence, Sample
+from devices import metrics
+from devices.models import Device, Presence, Sample
 from pki.kernel import clock
+from pki.models import Certificate
 
-#: metrics that the door itself counts; no device can forge them
-OBSERVED = ("requests", "srv_bytes_in", "srv_bytes_out")
+#: what is noticed of certificates between two writes; more is let go
+MOST_NOTICED = 50_000
+CLIENT_ERROR, NOT_LET_IN, SERVER_ERROR = 400, {401, 403}, 500
+AT_ONCE = 500
+
+
+Row = tuple[int, int, str, float]
 
 
 @dataclass(slots=True)
 class _Gathered:
     seen: dict[int, tuple[datetime, str]] = field(default_factory=dict)
     counts: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    noticed: dict[tuple[str, int, str], int] = field(default_factory=dict)
 
 
 _logger = logging.getLogger(__name__)
@@ -65,13 +73,40 @@ def seen_often(counted: dict[int, tuple[int, str]], bytes_out: int) -> None:
             counts[2] += requests * bytes_out
 
 
+def notice(fingerprint: str, *names: str) -> None:
+    """Note things about whoever shows a certificate, which need not be a device of ours; nothing is written yet.
+
+    Args:
+        fingerprint: hex SHA-256 of the certificate; empty for none.
+        names: out of ``metrics.NOTICED``, each once more.
+    """
+    tick = int(clock.now().timestamp()) // settings.FLEET_DRIFT_TICK_S
+    with _lock:
+        if not fingerprint or len(_gathered.noticed) >= MOST_NOTICED:
+            return
+        for name in names:
+            place = (fingerprint, tick, name)
+            _gathered.noticed[place] = _gathered.noticed.get(place, 0) + 1
+
+
+def answered(fingerprint: str, status: int) -> None:
+    """Note how a request was answered, by its status in HTTP's numbers."""
+    if status >= SERVER_ERROR:
+        notice(fingerprint, "http_5xx")
+    elif status in NOT_LET_IN:
+        notice(fingerprint, "http_4xx", "auth_failures")
+    elif status >= CLIENT_ERROR:
+        notice(fingerprint, "http_4xx")
+
+
 def flush() -> int:
     """Write what was gathered in one transaction; return how many devices were seen."""
     global _gathered
     with _lock:
         batch, _gathered = _gathered, _Gathered()
-    if not batch.seen:
+    if not batch.seen and not batch.noticed:
         return 0
+    noticed = _of_devices(batch.noticed)
     with transaction.atomic(using="telemetry"):
         Presence.objects.bulk_create(
             [Presence(device_id=key, last_seen=at, address=address) for key, (at, address) in batch.seen.items()],
@@ -79,7 +114,7 @@ def flush() -> int:
             unique_fields=["device_id"],
             update_fields=["last_seen", "address"],
         )
-        _add_samples(batch.counts)
+        _add_samples(_traffic(batch.counts) + noticed)
     return len(batch.seen)
 
 
@@ -91,13 +126,33 @@ def write() -> None:
         _logger.exception("presence could not be written")
 
 
-def _add_samples(counts: dict[tuple[int, int], list[int]]) -> None:
-    """Add to the tick's samples: a tick may be flushed in parts, and by several workers."""
-    rows = [
+def _traffic(counts: dict[tuple[int, int], list[int]]) -> list[Row]:
+    return [
         (device, tick, metric, float(value))
         for (device, tick), values in counts.items()
-        for metric, value in zip(OBSERVED, values, strict=True)
+        for metric, value in zip(metrics.TRAFFIC, values, strict=True)
     ]
+
+
+def _of_devices(noticed: dict[tuple[str, int, str], int]) -> list[Row]:
+    """Return what was noticed of certificates as samples of their devices; of strangers nothing is kept."""
+    prints = sorted({fingerprint for fingerprint, _, _ in noticed})
+    device: dict[str, int] = {}
+    for start in range(0, len(prints), AT_ONCE):
+        some = Certificate.objects.filter(fingerprint__in=prints[start : start + AT_ONCE])
+        owner = dict(some.filter(profile=Certificate.Profile.DEVICE).values_list("fingerprint", "subject_key"))
+        rows = Device.objects.filter(public_id__in=set(owner.values())).values_list("public_id", "id")
+        numbers = {str(key): number for key, number in rows}
+        device |= {fingerprint: numbers[key] for fingerprint, key in owner.items() if key in numbers}
+    return [
+        (device[fingerprint], tick, metric, float(value))
+        for (fingerprint, tick, metric), value in noticed.items()
+        if fingerprint in device
+    ]
+
+
+def _add_samples(rows: list[Row]) -> None:
+    """Add to the tick's samples: a tick may be flushed in parts, and by several workers."""
     table = Sample._meta.db_table
     statement = (
         f"INSERT INTO {table} (device_id, tick, metric, value) VALUES (%s, %s, %s, %s) "  # noqa: S608  because the name is Django's own

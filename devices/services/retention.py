@@ -8,7 +8,6 @@ from django.db.models import QuerySet
 
 from devices import metrics, series
 from devices.models import BatchSeen, Device, DeviceLog, HardwareModel, Observation, Presence, Sample, Series
-from devices.services.presence import OBSERVED
 from pki.kernel import clock
 from pki.models import TrustDomain
 
@@ -24,7 +23,7 @@ def retain(*, domain: TrustDomain) -> int:
     for model in HardwareModel.objects.filter(domain=domain):
         keys = list(devices.filter(hardware_model=model).values_list("id", flat=True))
         schema = metrics.effective(model.telemetry)
-        ordinary = [*OBSERVED, *(name for name, kind in schema.items() if kind == metrics.OPERATIONAL)]
+        ordinary = [*metrics.OBSERVED, *(name for name, kind in schema.items() if kind == metrics.OPERATIONAL)]
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
             touched += _drop_personal(some, ordinary, today - settings.FLEET_KEEP_PERSONAL_DAYS)

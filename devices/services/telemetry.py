@@ -18,7 +18,6 @@ from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, InvalidError
 
 #: how many batches the door refused, a tick; observed, no device can forge it
-REFUSED = "srv_refused"
 CLASSES = frozenset({"lan", "wan", "multicast"})
 PROTOCOLS = frozenset({"tcp", "udp"})
 MAX_PEERS = 64
@@ -104,7 +103,9 @@ def _first_time(device_id: int, sequence: int) -> bool:
 def _count_refusal(device_id: int, tick: int) -> None:
     """Count a refused batch as behaviour: a device that suddenly sends what it must not has changed."""
     with transaction.atomic(using="telemetry"):
-        row, _ = Sample.objects.get_or_create(device_id=device_id, tick=tick, metric=REFUSED, defaults={"value": 0.0})
+        row, _ = Sample.objects.get_or_create(
+            device_id=device_id, tick=tick, metric=allowed.REFUSED, defaults={"value": 0.0}
+        )
         Sample.objects.filter(pk=row.pk).update(value=F("value") + 1)
 
 

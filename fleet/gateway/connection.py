@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from devices.services import presence
 from fleet.gateway import codec
 from fleet.gateway.hot import Answers, HotTable
 
@@ -96,6 +97,8 @@ class DeviceConnection(HttpToolsProtocol):
         }
         self._address = str(self.client[0]) if self.client else ""
         self._between, self._known, self._host, self._form = True, b"", "", codec.CBOR
+        resumed = tls is not None and tls.session_reused
+        presence.notice(self.fingerprint, "tls_resumptions" if resumed else "tls_handshakes")
         self._opened = self._heard = self.loop.time()
         self._asked = False
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)

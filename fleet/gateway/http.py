@@ -33,7 +33,7 @@ DIALECTS = (
     (est.dialect, est.render),
     (ddi.dialect, ddi.render),
 )
-BODY_SECONDS = 30
+BODY_SECONDS, PARTIAL = 30, 206
 #: header fields that claim to be somebody else
 CLAIMS = proxied.LOOKALIKES | {proxied.FIELD}
 #: a request body longer than this is refused before it is read to its end
@@ -84,6 +84,9 @@ class DeviceDoor:
         if reply.device_id:
             out = len(reply.payload) if reply.routine else 0
             presence.seen(reply.device_id, request.peer.address, len(request.payload), out, routine=reply.routine)
+        presence.answered(request.peer.fingerprint, status)
+        if status == PARTIAL and not request.headers.get("range", "").startswith("bytes=0-"):
+            presence.notice(request.peer.fingerprint, "download_resumes")
         extra = {"door": "device", "method": request.method, "path": request.path[:200], "status": status}
         extra |= {"request_id": identifier, "ms": round((time.perf_counter() - started) * 1000, 1)}
         _logger.info("answered", extra={**extra, "device": reply.device_id})

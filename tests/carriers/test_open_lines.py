@@ -1,6 +1,7 @@
 """What stays open: polls answered from memory, observations, resumed sessions; and all of it cut when the device is out."""
 
 import contextlib
+import hashlib
 import http.client
 import json
 import socket
@@ -12,10 +13,15 @@ import uuid
 
 import cbor2
 import pytest
+from aiocoap import Message
+from aiocoap.numbers import codes, types
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from OpenSSL import SSL
 
+from fleet.agent.dtls import Association
 from tests.factories.story import eventually, identity
+from tests.peers.operator import offered
 from tests.peers.test_coap import CLIENTS, Client
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
@@ -108,6 +114,56 @@ def test_a_revoked_device_is_refused_and_its_open_connection_cut(story, own):
     line.close()
 
 
+def test_a_running_download_of_a_revoked_device_is_cut(story, tmp_path):
+    agent, data = offered(story, tmp_path, "cut-node", 16 << 20)  # more than the sockets on both sides hold
+    line = http.client.HTTPSConnection("localhost", story.device_port, timeout=30, context=context_of(story, agent))
+    line.request("GET", f"/v1/blob/{hashlib.sha256(data).hexdigest()}")
+    answer = line.getresponse()
+    assert len(answer.read(20_000)) == 20_000
+    revoke(story, agent)
+    time.sleep(2)  # what is in the sockets by now arrives, and no more
+    with pytest.raises((OSError, http.client.HTTPException)):
+        answer.read()
+    line.close()
+
+
+@pytest.mark.parametrize("scheme", ["coaps", "coaps+tcp"])
+def test_an_association_of_a_revoked_device_ends(story, own, scheme):
+    port = int(story.settings["FLEET_COAP_PORT"])
+    if scheme == "coaps":
+        line = Association(("localhost", port), story.anchor, identity(own))
+
+        def ended():
+            try:
+                return line.receive(time.monotonic() + 0.1) and None
+            except SSL.ZeroReturnError:
+                return True
+
+        made = Message(code=codes.GET, uri_path=("v1", "poll"), _mtype=types.CON, _mid=1, _token=b"a")
+        line.send(made.encode())
+        assert Message.decode(line.receive(time.monotonic() + 5)).code == codes.CONTENT
+    else:
+        context = context_of(story, own)
+        context.set_alpn_protocols(["coap"])
+        line = context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="localhost")
+        line.settimeout(0.1)
+
+        def ended():
+            try:
+                return not line.recv(4096)
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+    assert not ended()
+    told = time.monotonic()
+    revoke(story, own)
+    assert eventually(ended, 5)
+    assert time.monotonic() - told < 2.5
+    line.close()
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_resumed_session_of_a_revoked_device_gets_nothing(story, own, version):
     context = context_of(story, own, version)
@@ -126,18 +182,20 @@ def test_a_resumed_session_of_a_revoked_device_gets_nothing(story, own, version)
     assert eventually(lambda: next((one for one in [once(session)] if one[2] == 403), None), 1)[1], "within a second"
 
 
-def observing(story, own, folder, seconds, scheme="coaps"):
+def observing(story, own, folder, seconds, program, scheme):
     """Start libcoap's client as an observer of the device's poll; JSON, so that it can be read."""
-    client = Client(story, folder, CLIENTS[0], own, scheme)
+    client = Client(story, folder, program, own, scheme)
     command = [client.program, "-m", "get", "-s", str(seconds), "-B", str(seconds + 2), "-A", "50", "-v", "6"]
     command += ["-c", str(client.certificate), "-j", str(client.key)]
     command += ["-C", str(story.anchor), "-R", str(story.anchor), f"{client.url}/v1/poll"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.parametrize("scheme", ["coaps", "coaps+tcp"])
-def test_an_observer_is_told_when_something_waits_and_cut_when_it_is_out(story, own, tmp_path, scheme):
-    process = observing(story, own, tmp_path, 8, scheme)
+@pytest.mark.parametrize(
+    ("program", "scheme"), [*((one, "coaps") for one in CLIENTS), (CLIENTS[0], "coaps+tcp")], ids=" ".join
+)
+def test_an_observer_is_told_when_something_waits_and_cut_when_it_is_out(story, own, tmp_path, program, scheme):
+    process = observing(story, own, tmp_path, 8, program, scheme)
     time.sleep(2)
     key = story.device(own.settings.name)["id"]
     story.rest.post(f"/devices/{key}/commands", {"kind": "identify", "reason": "which one is it"})

@@ -1,12 +1,14 @@
 """OSCORE contexts: who gets one, what ends one, and numbers that are never used twice."""
 
+from datetime import timedelta
+
 import pytest
 
 from devices.models import OscoreContext
 from devices.services import oscore
 from pki.kernel import actor as actors
 from pki.kernel import clock
-from pki.kernel.errors import DeniedError, NotFoundError
+from pki.kernel.errors import DeniedError, LimitedError, NotFoundError
 from pki.models import LedgerEntry
 from tests.factories.ground import system
 
@@ -57,15 +59,27 @@ def test_a_device_gets_a_context_for_itself_only(domain, enrolled, enrol):
         )
 
 
-def test_of_one_device_two_contexts_are_kept(made, own, enrolled):
-    second = oscore.provision(actor=own, device=enrolled.device, certificate=enrolled.certificate)
-    third = oscore.provision(actor=own, device=enrolled.device, certificate=enrolled.certificate)
-    assert not oscore.stands(made.kid)
-    assert oscore.stands(second.kid)
-    assert oscore.stands(third.kid)
+def test_of_one_device_a_few_contexts_are_kept(made, own, enrolled):
+    kids = []
+    for number in range(oscore.MOST_CONTEXTS):
+        with clock.frozen(clock.now() + timedelta(minutes=2 * number + 2)):
+            again = oscore.provision(actor=own, device=enrolled.device, certificate=enrolled.certificate)
+            kids.append(again.kid)
+    assert [oscore.stands(kid) for kid in (made.kid, *kids)] == [False] + [True] * oscore.MOST_CONTEXTS
     for kid in (made.kid, b"", b"short", b"much too long", bytes(5)):
         with pytest.raises(NotFoundError):
             oscore.material(kid)
+
+
+def test_a_device_that_wants_one_after_the_other_is_told_to_wait(own, enrolled):
+    given = {"actor": own, "device": enrolled.device, "certificate": enrolled.certificate}
+    for _ in range(oscore.MOST_CONTEXTS):
+        oscore.provision(**given)
+    with pytest.raises(LimitedError) as refused:
+        oscore.provision(**given)
+    assert refused.value.context["retry_after"] == oscore.BURST_SECONDS
+    with clock.frozen(clock.now() + timedelta(seconds=oscore.BURST_SECONDS + 1)):
+        oscore.provision(**given)
 
 
 def test_numbers_of_ours_are_reserved_once_whatever_copy_of_the_database_is_put_back(made):
@@ -83,9 +97,9 @@ def test_numbers_of_the_device_are_written_ahead_and_never_go_back(made):
     end = oscore.accepting(made.kid, 5)
     assert end == 5 + oscore.BLOCK
     assert oscore.accepting(made.kid, 2) == end
-    oscore.rest(made.kid, end - 1, 3)
+    oscore.rest([(made.kid, end - 1, 3)])
     assert oscore.material(made.kid).recipient_next == end, "another memory of it has gone on since"
-    oscore.rest(made.kid, end, 6)
+    oscore.rest([(made.kid, end, 6)])
     assert oscore.material(made.kid).recipient_next == 6
 
 

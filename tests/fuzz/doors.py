@@ -3,18 +3,17 @@
 A target returns quietly or raises one of our own refusals; any other exception, a hang or too much memory is a crash.
 """
 
-import secrets
+import importlib
 import sys
 import tempfile
 import time
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 from fleet.management.benches import doors_storm
 from tests import environment
 
-TARGETS = ("coap", "cbor", "dtls")
+TARGETS = ("coap", "cbor", "dtls", "oscore")
 LONGEST, MEMORY_MB = 4096, 1024
 
 
@@ -37,8 +36,12 @@ def coap():
 
     def run(data):
         fast.answer(data, b"k" * 32, "192.0.2.1")
-        with suppress(CoapError, DomainError, UnicodeDecodeError, ValueError):
-            mapping.request(Message.decode(data), peer)
+        try:
+            message = Message.decode(data)
+        except (CoapError, ValueError):  # aiocoap's own: a text that is none, for one
+            return
+        with suppress(DomainError):
+            mapping.request(message, peer)
 
     return run
 
@@ -66,47 +69,6 @@ def cbor():
     return run
 
 
-def dtls():
-    """Datagrams to the DTLS server, before the cookie and in the handshake; inside an open one `coap` is fed."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    from fleet.gateway.coap import server
-    from fleet.gateway.coap.association import Association, State
-    from pki.kernel import clock
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fuzz")])
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(clock.now() - timedelta(days=1))
-    leaf = builder.not_valid_after(clock.now() + timedelta(days=9)).sign(key, hashes.SHA256())
-    der = leaf.public_bytes(serialization.Encoding.DER)
-    form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    context = server.context(key.private_bytes(serialization.Encoding.PEM, form, none), [der], [der], ccm_8=True)
-    first = doors_storm.hello()
-
-    def run(data):
-        """One byte says how far the peer got; the rest are datagrams, each with its length before it."""
-        made = Association(context, secrets.token_bytes(4))
-        if data[:1] > b"\x80":
-            made.receive(first)
-            list(made.outgoing())
-        place = 1
-        while place + 2 <= len(data):
-            size = int.from_bytes(data[place : place + 2], "big") % 1500
-            made.receive(data[place + 2 : place + 2 + size])
-            list(made.outgoing())
-            made.timeout()
-            place += 2 + size
-            if made.state is State.CLOSED:
-                break
-        made.close()
-
-    return run
-
-
 def corpus(target):
     """Return good inputs to start from."""
     import cbor2
@@ -115,16 +77,37 @@ def corpus(target):
 
     if target == "dtls":
         first = doors_storm.hello()
-        return [bytes([how_far]) + len(first).to_bytes(2, "big") + first for how_far in (0, 255)]
+        return [bytes([how_far]) + len(first).to_bytes(2, "big") + first for how_far in (0, 0xF0, 255)]
     if target == "cbor":
         series = {"temp_c": {"at": int(time.time() * 1000), "step": 10, "values": [1.5, 2]}}
         body = {"seq": 1, "metrics": {"a": 1.5}, "peers": [["tcp", 443, "wan"]], "series": series}
-        return [cbor2.dumps(body), b'{"seq": 1, "metrics": {"a": 1}}', cbor2.dumps({"config": {"a": [1, {"b": None}]}})]
+        deep, long = b"[" * 450 + b"]" * 450, b'{"seq": 1, "metrics": {"a": 1%s}}' % (b"0" * 400)
+        return [
+            deep,
+            long,
+            cbor2.dumps(body),
+            b'{"seq": 1, "metrics": {"a": 1}}',
+            cbor2.dumps({"config": {"a": [1, {"b": None}]}}),
+        ]
     made = Message(code=codes.GET, _mtype=types.CON, _mid=1, _token=b"abcd")
     made.opt.uri_path, made.opt.block2, made.opt.uri_host = ("v1", "blob", "0" * 64), (3, False, 6), "muster.example"
     poll = Message(code=codes.GET, _mtype=types.NON, _mid=2)
     poll.opt.uri_path, poll.opt.accept, poll.opt.observe = ("v1", "poll"), 60, 0
+    if target == "oscore":
+        inner = [bytes([int(one.code)]) + one.opt.encode() for one in (made, poll)]
+        return [
+            *(b"\xff" + one for one in inner),
+            b"\0" + made.encode(),
+            b"\0\x41\x02\0\x09t\x92\x19\5kid-1\xff" + bytes(12),
+        ]
     return [made.encode(), poll.encode()]
+
+
+def target_of(name):
+    """Return what takes one input; imported here, so that it is instrumented."""
+    if name in {"dtls", "oscore"}:
+        return importlib.import_module(f"tests.fuzz.{name}").target()
+    return {"coap": coap, "cbor": cbor}[name]()
 
 
 def main():
@@ -136,7 +119,7 @@ def main():
         import django
 
         django.setup()
-        run = globals()[target]()
+        run = target_of(target)
     folder = Path(tempfile.mkdtemp(prefix="muster-fuzz-"))
     for number, data in enumerate(corpus(target)):
         (folder / str(number)).write_bytes(data)

@@ -94,22 +94,22 @@ class Operator:
         return self.rest.get(f"/rollouts/{rollout['id']}")["progress"]
 
 
-def megabyte(key, folder):
-    """Return an MCUboot image of a little more than a megabyte, signed by the set-up's own key."""
+def image_of(size, key, folder):
+    """Return an MCUboot image with so many bytes inside, signed by the set-up's own key."""
     flat, image = folder / "app.flat", folder / "app.bin"
-    flat.write_bytes(secrets.token_bytes(1 << 20))
+    flat.write_bytes(secrets.token_bytes(size))
     command = ["sign", "--key", str(key), "--version", "7.0.0", "--security-counter", "7"]
-    command += ["--header-size", "0x200", "--pad-header", "--align", "4", "--slot-size", "0x200000"]
+    command += ["--header-size", "0x200", "--pad-header", "--align", "4", "--slot-size", "0x2000000"]
     imgtool.main([*command, str(flat), str(image)], standalone_mode=False)
     return image.read_bytes()
 
 
-def offered(story, folder, board):
-    """Enrol a device on a board of its own and offer it an image of more than a megabyte; return both."""
+def offered(story, folder, board, size=1 << 20):
+    """Enrol a device on a board of its own and offer it an image, a little more than a megabyte; return both."""
     operator = Operator(story, folder)
     operator.board(board)
     agent = story.agent(f"{board}-{uuid.uuid4().hex[:6]}", folder / board, board)
-    data = megabyte(story.folder / "offline" / "firmware-signing.pem", folder)
+    data = image_of(size, story.folder / "offline" / "firmware-signing.pem", folder)
     kind = {"board": board, "form": "mcuboot", "name": f"{board}-app", "component": "app"}
     rollout = operator.roll_out(operator.release(operator.upload(data, "7.0.0", counter=7, **kind)))
     eventually(lambda: operator.progress(rollout)["groups"].get("offered"))

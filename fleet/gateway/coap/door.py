@@ -128,6 +128,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         if not peer.certificate and (message.opt.uri_path[0] != "v1" or message.opt.uri_path[:2] == ENROL):
             return asked, Reply(Outcome.DENIED, b"Enrol and renew over coaps:// or https://.", "text/plain")
         reply = await self._workers.answer(asked)
+        presence.answered(peer.fingerprint, reply.outcome.value)
         if reply.device_id:
             out = len(reply.payload) if reply.routine else 0
             presence.seen(reply.device_id, peer.address, len(asked.payload), out, routine=reply.routine)

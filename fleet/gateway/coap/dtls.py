@@ -17,6 +17,7 @@ from aiocoap.transports import simplesocketserver
 from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
+from devices.services import presence
 from fleet.gateway.coap.association import Association, State, begins
 from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.remote import Remote as Base
@@ -230,6 +231,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
             self.drop(old, "the peer has begun anew")
         while len(self._open) >= MOST_ASSOCIATIONS:
             self.drop(next(iter(self._open.values())), "room was needed")
+        presence.notice(remote.association.fingerprint, "tls_handshakes")
         same = self._by_certificate.setdefault(remote.association.fingerprint, OrderedDict())
         if len(same) >= MOST_OF_ONE:
             self.drop(next(iter(same.values())), "the device has begun too many associations")

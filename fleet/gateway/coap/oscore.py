@@ -124,10 +124,9 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
                 self.accepted_end = await in_thread(lambda: numbers.accepting(self.recipient_id, highest))
                 self._written = True
 
-    def rest(self) -> None:
-        """Write how far the device's numbers went, when this memory of it ends."""
-        if self._written:
-            numbers.rest(self.recipient_id, self.accepted_end, self.next_accepted)
+    def ended(self) -> list[tuple[bytes, int, int]]:
+        """Return how far the device's numbers went, to be written when this memory of it ends."""
+        return [(self.recipient_id, self.accepted_end, self.next_accepted)] if self._written else []
 
 
 class Contexts:
@@ -188,13 +187,9 @@ class Contexts:
 
     async def close(self) -> None:
         """Write for all how far their numbers went, so that nobody is challenged for a restart."""
-        held, self._held = list(self._held.values()), OrderedDict()
-
-        def rest() -> None:
-            for one in held:
-                one.rest()
-
-        await self._in_thread(rest)
+        ended = [one for context in self._held.values() for one in context.ended()]
+        self._held = OrderedDict()
+        await self._in_thread(lambda: numbers.rest(ended))
 
     def _of(self, fingerprints: set[str]) -> list[bytes]:
         return [kid for one in fingerprints for kid in self._by_certificate.get(one, ())]
@@ -218,7 +213,8 @@ class Contexts:
         """Forget a context; until its last numbers are written it is not loaded anew."""
         self._resting.add(kid)
         try:
-            await self._in_thread(self._forget(kid).rest)
+            ended = self._forget(kid).ended()
+            await self._in_thread(lambda: numbers.rest(ended))
         finally:
             self._resting.discard(kid)
 

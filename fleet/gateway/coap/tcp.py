@@ -9,6 +9,7 @@ from typing import Any
 
 from aiocoap.transports import tcp, tls
 
+from devices.services import presence
 from fleet.gateway.admission import Gate
 from fleet.gateway.protocol import Peer
 
@@ -34,6 +35,8 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
         fingerprint = hashlib.sha256(leaf).hexdigest() if leaf else ""
         self.peer = Peer(fingerprint, leaf, str(transport.get_extra_info("peername")[0]))
         self.heard = self.loop.time()
+        resumed = connected is not None and connected.session_reused
+        presence.notice(fingerprint, "tls_resumptions" if resumed else "tls_handshakes")
         self._ctx.opened(self)
 
     def data_received(self, data: bytes) -> None:

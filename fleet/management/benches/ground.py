@@ -139,7 +139,7 @@ def enrolment(name: str, token: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]
 def ground(**settings: str) -> Iterator[Ground]:
     """Make a set-up with its CA; take everything away at the end."""
     folder = Path(tempfile.mkdtemp(prefix="muster-bench-"))
-    names = ("FLEET_OPERATOR_PORT", "FLEET_DEVICE_PORT", "FLEET_STATUS_PORT", "FLEET_COAP_PORT")
+    names = ("FLEET_OPERATOR_PORT", "FLEET_DEVICE_PORT", "FLEET_STATUS_PORT", "FLEET_COAP_PORT", "FLEET_OSCORE_PORT")
     ports = {name: free_port(31000 + 200 * place) for place, name in enumerate(names)}
     environment = {name: str(port) for name, port in ports.items()} | settings
     processes = Processes(folder, environment)

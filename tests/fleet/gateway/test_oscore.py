@@ -132,9 +132,10 @@ class Rows:
         self.next[kid] = max(self.next.get(kid, 0), number + numbers.BLOCK)
         return self.next[kid]
 
-    def rest(self, kid, reserved, accepted):
-        assert self.next[kid] == reserved
-        self.rested[kid] = accepted
+    def rest(self, ended):
+        for kid, reserved, accepted in ended:
+            assert self.next[kid] == reserved
+            self.rested[kid] = accepted
 
     def stands(self, _kid):
         return self.there
@@ -225,5 +226,54 @@ def test_two_first_datagrams_share_one_window(monkeypatch):
         contexts = Contexts(in_thread, lambda _: None)
         one, other = await asyncio.gather(contexts.get(KID), contexts.get(KID))
         assert one is other
+
+    asyncio.run(run())
+
+
+def test_a_context_whose_numbers_are_being_written_is_not_loaded_anew(monkeypatch):
+    Rows(monkeypatch)
+    monkeypatch.setattr(door, "MOST_CONTEXTS", 1)
+
+    async def run():
+        slow = asyncio.Event()
+
+        async def in_slow_thread(act):
+            if not slow.is_set() and "ended" in act.__code__.co_freevars:
+                await slow.wait()
+            return act()
+
+        contexts = Contexts(in_slow_thread, lambda _: None)
+        first, second = bytes((0, 0, 0, 0, 1)), bytes((0, 0, 0, 0, 2))
+        held = await contexts.get(first)
+        held.open(request(client(5, first))[0])
+        await held.accept(in_slow_thread)
+        waiting = asyncio.create_task(contexts.get(second))
+        await asyncio.sleep(0.01)
+        with pytest.raises(LimitedError):
+            await asyncio.wait_for(contexts.get(first), 2)
+        slow.set()
+        await waiting
+        assert (await contexts.get(first)).accepted_end == 70
+
+    asyncio.run(run())
+
+
+def test_numbers_of_ours_go_on_or_jump_ahead_with_the_clock(monkeypatch):
+    rows = Rows(monkeypatch)
+    blocks = iter((100, 100 + numbers.BLOCK, 5000))
+    monkeypatch.setattr(numbers, "reserve", lambda _kid: next(blocks))
+
+    async def run():
+        held = await Contexts(in_thread, lambda _: None).get(KID)
+        used = []
+        for _ in range(3):
+            await held.reserve(in_thread)
+            while held.numbers_left >= door.FEW_LEFT:
+                used.append(held.new_sequence_number())
+        assert len(set(used)) == len(used)
+        assert used[0] == 100
+        assert used[-1] >= 5000
+        assert all(100 <= one < 100 + 2 * numbers.BLOCK or one >= 5000 for one in used), "only what was reserved"
+        assert rows.there
 
     asyncio.run(run())
