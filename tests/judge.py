@@ -24,7 +24,7 @@ COUNTS = {
     "manifests": 10_000,
     "fleets": 100,
     "cuts": 2000,
-    "fuzzing": 200,
+    "fuzzing": 150,
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import F
 
 from devices.models import Device, OscoreContext
 from pki.kernel import clock, monotone
@@ -21,6 +22,8 @@ KID_BYTES = 5
 #: numbers that are reserved by one write
 BLOCK = 64
 AT_ONCE = 1000
+#: by how much our numbers jump at a restore, beside following the clock: challenges may use more than one a second
+JUMP = 1 << 24
 #: of one device: an answer with a new one may get lost; and not more than so many are made in so many seconds
 MOST_CONTEXTS, BURST_SECONDS = 4, 60
 #: above every Partial IV (RFC 8613, 7.2.1)
@@ -53,19 +56,21 @@ def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Mate
         LimitedError: it has had several within a minute.
     """
     actor.require_device(device.key)
+    kid = _fresh_kid()
+    derived = _derived(kid, certificate)  # first: when the signer does not answer, nothing has changed
     with transaction.atomic():
         Device.objects.select_for_update().get(pk=device.pk)
         since = clock.now() - timedelta(seconds=BURST_SECONDS)
         if OscoreContext.objects.filter(device=device, created_at__gt=since).count() >= MOST_CONTEXTS:
             msg = "This device has just got several contexts; use the newest."
             raise LimitedError(msg, retry_after=BURST_SECONDS)
-        made = OscoreContext.objects.create(kid=_fresh_kid(), device=device, certificate=certificate)
+        made = OscoreContext.objects.create(kid=kid, device=device, certificate=certificate)
         kept = OscoreContext.objects.filter(device=device).order_by("-pk").values_list("pk", flat=True)[:MOST_CONTEXTS]
         OscoreContext.objects.filter(device=device).exclude(pk__in=list(kept)).delete()
         changes.note(device.key)
         detail = {"kid": str(made), "certificate": certificate.fingerprint}
         ledger.record(actor=actor, action="device.oscore-provisioned", thing=("device", device.key), detail=detail)
-    return _material(made)
+    return _material(made, derived)
 
 
 def material(kid: bytes) -> Material:
@@ -82,7 +87,7 @@ def material(kid: bytes) -> Material:
     if found is None:
         msg = "No such context; the device asks for a new one at /v1/oscore with its certificate."
         raise NotFoundError(msg)
-    return _material(found)
+    return _material(found, _derived(found.kid, found.certificate))
 
 
 def stands(kid: bytes) -> bool:
@@ -128,8 +133,8 @@ def rest(ended: list[tuple[bytes, int, int]]) -> None:
 
 
 def distrust() -> None:
-    """After a restore, accept no number without a fresh challenge: later ones than the copy knows may be repeated."""
-    OscoreContext.objects.update(recipient_next=NO_NUMBER)
+    """After a restore, accept no number without a fresh challenge, and use none of ours that a later copy may have."""
+    OscoreContext.objects.update(recipient_next=NO_NUMBER, sender_next=F("sender_next") + JUMP)
 
 
 def _locked(kid: bytes) -> OscoreContext:
@@ -148,9 +153,11 @@ def _fresh_kid() -> int:
             return kid
 
 
-def _material(row: OscoreContext) -> Material:
+def _derived(kid: int, certificate: Certificate) -> bytes:
+    name = kid.to_bytes(KID_BYTES, "big")
+    return signing.client("door").oscore_secret(certificate.domain.slug, name, bytes.fromhex(certificate.fingerprint))
+
+
+def _material(row: OscoreContext, derived: bytes) -> Material:
     kid = row.kid.to_bytes(KID_BYTES, "big")
-    certificate = row.certificate
-    fingerprint = bytes.fromhex(certificate.fingerprint)
-    derived = signing.client("door").oscore_secret(certificate.domain.slug, kid, fingerprint)
-    return Material(kid, derived[:16], derived[16:], certificate.fingerprint, row.recipient_next)
+    return Material(kid, derived[:16], derived[16:], row.certificate.fingerprint, row.recipient_next)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 
 from devices import metrics
 from devices.models import Device, Presence, Sample
@@ -106,7 +106,11 @@ def flush() -> int:
         batch, _gathered = _gathered, _Gathered()
     if not batch.seen and not batch.noticed:
         return 0
-    noticed = _of_devices(batch.noticed)
+    try:
+        noticed = _of_devices(batch.noticed)
+    except DatabaseError:  # of the other database: what this one takes is written all the same
+        _logger.warning("what was noticed of certificates is lost", exc_info=True)
+        noticed = []
     with transaction.atomic(using="telemetry"):
         Presence.objects.bulk_create(
             [Presence(device_id=key, last_seen=at, address=address) for key, (at, address) in batch.seen.items()],

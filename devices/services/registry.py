@@ -7,6 +7,7 @@ from devices.models import (
     Device,
     EnrolmentToken,
     GroupMember,
+    OscoreContext,
     PreRegistration,
     Twin,
 )
@@ -144,6 +145,7 @@ def decommission(*, actor: Actor, device: Device) -> Device:
         PreRegistration.objects.filter(used_by=device).update(device_name=f"erased-{device.key[-12:]}")
         Twin.objects.filter(device=device).update(reported={}, desired={})
         GroupMember.objects.filter(device=device).delete()
+        OscoreContext.objects.filter(device=device).delete()
         device.name = f"erased-{device.key[-12:]}"
         device.owner, device.site, device.tags, device.salt = "", "", [], b""
         device.quarantine_reason = "erased" if device.quarantined else ""

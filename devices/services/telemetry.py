@@ -17,7 +17,6 @@ from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, InvalidError
 
-#: how many batches the door refused, a tick; observed, no device can forge it
 CLASSES = frozenset({"lan", "wan", "multicast"})
 PROTOCOLS = frozenset({"tcp", "udp"})
 MAX_PEERS = 64

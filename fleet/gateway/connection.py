@@ -24,8 +24,10 @@ LONGEST = 1024
 IDLE_SECONDS = 75.0
 #: of a request, all before its body; and how long that may take to come
 MOST_HEAD, HEAD_SECONDS = 16 * 1024, 10.0
+#: of a whole request as it comes: bodies are shorter (`http.MAX_BODY`), but cut into chunks they take more
+MOST_FED = 512 * 1024
 #: a reader that takes nothing for so long is slower than any that we wait for (a piece of a file at 1 KiB/s)
-STALL_SECONDS = 300.0
+STALL_SECONDS = 600.0
 #: connections of all who have shown no certificate; the oldest make room
 MOST_UNNAMED = 4000
 #: of all together; who comes then is told when to come again
@@ -50,7 +52,9 @@ class Connections:
         self.count += 1
         most = settings.FLEET_CONNECTIONS_A_DEVICE if connection.fingerprint else MOST_UNNAMED
         if len(held) > most:
-            next(iter(held)).transport.abort()
+            oldest = next(iter(held))
+            self.closed(oldest)
+            oldest.transport.abort()
 
     def closed(self, connection: "DeviceConnection") -> None:
         """Forget a connection."""
@@ -103,6 +107,7 @@ class DeviceConnection(HttpToolsProtocol):
         self._asked = False
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
         self._head, self._reading_head, self._over = 0, False, False
+        self._fed, self._incomplete = 0, False
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         if self.shared.count >= MOST_OPEN:
@@ -149,15 +154,19 @@ class DeviceConnection(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         """Read on; what comes before a body is short and comes soon, or never becomes a request."""
+        begun = self._reading_head
         super().data_received(data)
         if self.transport.is_closing() or self._over:
             return
-        if self._reading_head:
-            self._head += len(data)
+        self._fed += len(data)
+        if self._incomplete and self._fed > MOST_FED:
+            self._end(b"413 Content Too Large")
+        elif self._reading_head:
+            self._head += len(data) if begun else 0  # a head may begin behind the end of a body
             if self._head > MOST_HEAD:
                 self._too_large()
-            elif self._late is None:
-                self._late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+            else:
+                self._hurry()
         elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
             # Not a byte of a request: such bytes do not keep a connection open.
             self.timeout_keep_alive_handler()
@@ -166,13 +175,25 @@ class DeviceConnection(HttpToolsProtocol):
         self._end(b"431 Request Header Fields Too Large")
 
     def _end(self, status: bytes, fields: bytes = b"") -> None:
-        """Say why and close; nothing more is read."""
+        """Say why and close; nothing more is read. In the middle of another answer there is nothing to say."""
         self._over = True
         self._no_hurry()
+        if self._answering:
+            self.transport.abort()
+            return
         self.transport.write(
             b"HTTP/1.1 " + status + b"\r\n" + fields + b"content-length: 0\r\nconnection: close\r\n\r\n"
         )
         self.transport.close()
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _hurry(self) -> None:
+        """Wait for the rest of a head, but not for ever; while we answer another request, it waits for us."""
+        if self._late is None and not self._answering:
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def _no_hurry(self) -> None:
         if self._late is not None:
@@ -188,6 +209,11 @@ class DeviceConnection(HttpToolsProtocol):
         if not self._over:
             super().on_headers_complete()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the head; fields behind a body are no part of it, whatever they are called."""
+        if self._reading_head:
+            super().on_header(name, value)
+
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body, unless the request was refused already."""
         if not self._over:
@@ -195,12 +221,14 @@ class DeviceConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request, unless it was refused already."""
+        self._incomplete = False
         if not self._over:
             super().on_message_complete()
 
     def on_message_begin(self) -> None:
         """Put the peer into the scope of each request."""
         self._asked, self._between, self._reading_head, self._head = True, False, True, 0
+        self._incomplete, self._fed = True, 0
         super().on_message_begin()
         self.scope["extensions"] = {"muster.peer": dict(self._peer)}
 
@@ -208,6 +236,8 @@ class DeviceConnection(HttpToolsProtocol):
         """Be between two requests again, unless another one has begun already."""
         super().on_response_complete()
         self._heard = self.loop.time()
+        if self._reading_head:
+            self._hurry()
         self._between = not self.pipeline and self.cycle.response_complete and not self.cycle.more_body
 
     def shutdown(self) -> None:
@@ -218,7 +248,8 @@ class DeviceConnection(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection; polls answered from memory do not touch the clock, so ask it here."""
         rest = self._heard + IDLE_SECONDS - self.loop.time()
-        if rest > 0:
+        if rest > 0 or self.transport.get_write_buffer_size():  # a slow reader has its own clock
+            rest = max(rest, 1.0)
             self.timeout_keep_alive_task = self.loop.call_later(rest + 0.1, self.timeout_keep_alive_handler)
         elif not self._between and not self.cycle.response_complete:
             self.timeout_keep_alive_task = None  # it is being answered

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import replace
@@ -34,6 +35,8 @@ DIALECTS = (
     (ddi.dialect, ddi.render),
 )
 BODY_SECONDS, PARTIAL = 30, 206
+#: of a download that goes on where it broke off
+RESUMED = re.compile(r"bytes=[1-9][0-9]*-")
 #: header fields that claim to be somebody else
 CLAIMS = proxied.LOOKALIKES | {proxied.FIELD}
 #: a request body longer than this is refused before it is read to its end
@@ -85,7 +88,7 @@ class DeviceDoor:
             out = len(reply.payload) if reply.routine else 0
             presence.seen(reply.device_id, request.peer.address, len(request.payload), out, routine=reply.routine)
         presence.answered(request.peer.fingerprint, status)
-        if status == PARTIAL and not request.headers.get("range", "").startswith("bytes=0-"):
+        if status == PARTIAL and RESUMED.fullmatch(request.headers.get("range", "")):
             presence.notice(request.peer.fingerprint, "download_resumes")
         extra = {"door": "device", "method": request.method, "path": request.path[:200], "status": status}
         extra |= {"request_id": identifier, "ms": round((time.perf_counter() - started) * 1000, 1)}

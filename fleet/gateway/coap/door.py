@@ -122,10 +122,11 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             asked = Request(peer, "POST", "/", "", "")
             return asked, coaps.render(asked, Outcome.INVALID, error)
         if tuple(message.opt.uri_path) == WELL_KNOWN:
-            return asked, Reply(Outcome.OK, links(asked.query.get("rt", "")).encode(), "application/link-format")
+            listed = links(asked.query.get("rt", ""), in_oscore=not peer.certificate)
+            return asked, Reply(Outcome.OK, listed.encode(), "application/link-format")
         if not peer.fingerprint:
             return asked, Reply(Outcome.UNAUTHENTICATED, b"Use coaps:// with the device's certificate.", "text/plain")
-        if not peer.certificate and (message.opt.uri_path[0] != "v1" or message.opt.uri_path[:2] == ENROL):
+        if not peer.certificate and (message.opt.uri_path[:1] != ("v1",) or message.opt.uri_path[:2] == ENROL):
             return asked, Reply(Outcome.DENIED, b"Enrol and renew over coaps:// or https://.", "text/plain")
         reply = await self._workers.answer(asked)
         presence.answered(peer.fingerprint, reply.outcome.value)

@@ -28,8 +28,8 @@ from fleet.gateway.protocol import Peer
 MOST_ASSOCIATIONS = 5000
 #: handshakes that are under way
 MOST_HANDSHAKES = 500
-#: of them by one address; its oldest makes room for one more, and when all places are taken, the oldest of all does
-MOST_OF_ADDRESS = 64
+#: of them by one address; when places are taken, the oldest makes room, but not before it has had some time
+MOST_OF_ADDRESS, YOUNG_SECONDS = 64, 3.0
 #: four repetitions of a flight (RFC 6347, 4.2.4.1)
 HANDSHAKE_SECONDS = 20.0
 #: associations of one certificate
@@ -50,7 +50,7 @@ class Remote(Base):
         self.server = server
         self.association = Association(server.context, repr(address[:2]).encode())
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = server.now() + HANDSHAKE_SECONDS
+        self.since = server.now()
         #: of messages that aiocoap may still remember
         self.mids: deque[int] = deque(maxlen=MOST_REMEMBERED)
 
@@ -96,7 +96,7 @@ class Remote(Base):
             self._timer = None
 
     def _late(self) -> None:
-        if self.server.now() > self._deadline:
+        if self.server.now() > self.since + HANDSHAKE_SECONDS:
             self.server.drop(self, "the handshake took too long")
             return
         self.association.late()
@@ -201,13 +201,21 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         remote.take(data)
         if remote.association.state is not State.SHAKING:
             return
-        here = self._shaking_at.setdefault(sockaddr[0], OrderedDict())
-        if len(here) >= MOST_OF_ADDRESS:
-            self.drop(self._shaking[next(iter(here))], "too many handshakes from one address")
-        elif len(self._shaking) >= MOST_HANDSHAKES:
-            self.drop(next(iter(self._shaking.values())), "too many handshakes")
-        self._shaking_at.setdefault(sockaddr[0], here)[sockaddr] = None
-        self._shaking[sockaddr] = remote
+        if self._makes_room(sockaddr[0]):
+            self._shaking_at.setdefault(sockaddr[0], OrderedDict())[sockaddr] = None
+            self._shaking[sockaddr] = remote
+
+    def _makes_room(self, host: str) -> bool:
+        """Say whether one more handshake may begin; one that has had its time goes, one that is young stays."""
+        here: OrderedDict[SocketAddress, None] = self._shaking_at.get(host, OrderedDict())
+        if len(here) < MOST_OF_ADDRESS and len(self._shaking) < MOST_HANDSHAKES:
+            return True
+        crowded = next(iter(here)) if len(here) >= MOST_OF_ADDRESS else next(iter(self._shaking))
+        oldest = self._shaking[crowded]
+        if self.now() - oldest.since < YOUNG_SECONDS:
+            return False
+        self.drop(oldest, "its place was needed")
+        return True
 
     def _shaken(self, remote: Remote) -> None:
         """Give back the place of a handshake that is over."""

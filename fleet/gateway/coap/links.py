@@ -3,10 +3,15 @@
 from fleet.gateway import native
 
 WELL_KNOWN = (".well-known", "core")
+_OWN = [
+    *(f'</v1/{name}>;rt="muster.{name}";ct="60 50"' for name in native.RESOURCES if name not in {"blob", "oscore"}),
+    '</v1/blob>;rt="muster.blob";ct=42',
+]
+IN_OSCORE = ",".join(_OWN)
 LINKS = ",".join(
     [
-        *(f'</v1/{name}>;rt="muster.{name}";ct="60 50"' for name in native.RESOURCES if name != "blob"),
-        '</v1/blob>;rt="muster.blob";ct=42',
+        *_OWN,
+        '</v1/oscore>;rt="muster.oscore";ct="60 50"',
         '</.well-known/est/crts>;rt="ace.est.crts";ct="281"',
         '</.well-known/est/att>;rt="ace.est.att";ct=285',
         '</.well-known/est/sen>;rt="ace.est.sen";ct="281 287"',
@@ -17,12 +22,18 @@ LINKS = ",".join(
 )
 
 
-def links(wanted: str) -> str:
-    """Return the links whose resource type is asked for (4.1), or all; ``*`` ends a beginning."""
+def links(wanted: str, *, in_oscore: bool = False) -> str:
+    """Return the links whose resource type is asked for (4.1), or all; ``*`` ends a beginning.
+
+    Args:
+        wanted: resource type.
+        in_oscore: those that a device reaches in an OSCORE context.
+    """
+    listed = IN_OSCORE if in_oscore else LINKS
     if not wanted:
-        return LINKS
+        return listed
     found = []
-    for link in LINKS.split(",<"):
+    for link in listed.split(",<"):
         kind = link.partition('rt="')[2].partition('"')[0]
         if kind == wanted or (wanted.endswith("*") and kind.startswith(wanted[:-1])):
             found.append(link if link.startswith("<") else f"<{link}")

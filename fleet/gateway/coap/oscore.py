@@ -5,6 +5,7 @@ what is in memory was written ahead in the database, so that a crash can only sk
 """
 
 import asyncio
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -12,10 +13,11 @@ from typing import Any, TypeVar
 
 from aiocoap import Message, oscore
 from aiocoap.error import Error as CoapError
+from django.db import DatabaseError
 
 from devices.services import oscore as numbers
-from devices.services.oscore import BLOCK, Material
-from pki.kernel.errors import LimitedError
+from devices.services.oscore import BLOCK, KID_BYTES, Material
+from pki.kernel.errors import LimitedError, NotFoundError
 
 #: contexts that are kept, a few kilobytes each; whoever was silent longest makes room
 MOST_CONTEXTS = 10_000
@@ -26,6 +28,7 @@ WINDOW = 32
 FEW_LEFT = 16
 ECHO_BYTES = 8
 T = TypeVar("T")
+_logger = logging.getLogger("muster.coap")
 InThread = Callable[[Callable[[], T]], Awaitable[T]]
 
 
@@ -51,8 +54,8 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         self.echo_recovery = secrets.token_bytes(ECHO_BYTES)
         self.recipient_replay_window = _window()
         self.sender_sequence_number = self.sender_end = 0
-        #: where the device speaks from, for whoever carries its messages
-        self.remote: Any = None
+        #: where the device speaks from, for whoever carries its messages; the last one last
+        self.remotes: OrderedDict[Any, Any] = OrderedDict()
         self._written = False
         self._lock = asyncio.Lock()
 
@@ -141,8 +144,8 @@ class Contexts:
         self._in_thread, self._gone = in_thread, gone
         self._held: OrderedDict[bytes, SecurityContext] = OrderedDict()
         self._by_certificate: dict[str, set[bytes]] = {}
-        self._resting: set[bytes] = set()
-        self._loading = 0
+        #: what is done about a context in a thread, one thing at a time: two memories would accept a number twice
+        self._busy: dict[bytes, asyncio.Task[Any]] = {}
 
     def at_hand(self, kid: bytes) -> SecurityContext | None:
         """Return a context that can be used at once."""
@@ -160,16 +163,35 @@ class Contexts:
             LimitedError: too many are being loaded.
             SignerError: the signer does not answer.
         """
+        while (busy := self._busy.get(kid)) is not None:
+            await asyncio.wait([busy])
         if (found := self.at_hand(kid)) is not None:
             return found
-        if self._loading >= MOST_LOADING or kid in self._resting:
+        if len(kid) != KID_BYTES:
+            msg = "No context has such a name."
+            raise NotFoundError(msg)
+        if len(self._busy) >= MOST_LOADING:
             msg = "Too many devices speak for the first time; come again in a moment."
             raise LimitedError(msg)
-        self._loading += 1
+        loaded: SecurityContext = await self._alone(kid, self._loaded(kid))
+        while len(self._held) > MOST_CONTEXTS:
+            silent = next((one for one in self._held if one not in self._busy), None)
+            if silent is None:
+                break
+            self._alone(silent, self._rest(self._forget(silent).ended()))
+        return loaded
+
+    async def _rest(self, ended: list[tuple[bytes, int, int]]) -> None:
+        """Write how far numbers went; what cannot be written costs a device a challenge."""
         try:
-            return await self._loaded(kid)
-        finally:
-            self._loading -= 1
+            await self._in_thread(lambda: numbers.rest(ended))
+        except DatabaseError:
+            _logger.warning("how far an OSCORE context went could not be written", exc_info=True)
+
+    def _alone(self, kid: bytes, work: Any) -> "asyncio.Task[Any]":
+        task = self._busy[kid] = asyncio.ensure_future(work)
+        task.add_done_callback(lambda _: self._busy.pop(kid, None))
+        return task
 
     def fingerprints(self) -> set[str]:
         """Return which certificates have a context in memory."""
@@ -187,9 +209,11 @@ class Contexts:
 
     async def close(self) -> None:
         """Write for all how far their numbers went, so that nobody is challenged for a restart."""
+        if self._busy:
+            await asyncio.wait(list(self._busy.values()))
         ended = [one for context in self._held.values() for one in context.ended()]
         self._held = OrderedDict()
-        await self._in_thread(lambda: numbers.rest(ended))
+        await self._rest(ended)
 
     def _of(self, fingerprints: set[str]) -> list[bytes]:
         return [kid for one in fingerprints for kid in self._by_certificate.get(one, ())]
@@ -197,26 +221,16 @@ class Contexts:
     async def _loaded(self, kid: bytes) -> SecurityContext:
         held = self._held.get(kid)
         if held is not None:
-            if await self._in_thread(lambda: numbers.stands(kid)):
-                held.doubtful = False
-                return held
-            self._forget(kid)
+            stands = await self._in_thread(lambda: numbers.stands(kid))
+            if self._held.get(kid) is held:  # else it was dropped meanwhile
+                if stands:
+                    held.doubtful = False
+                    return held
+                self._forget(kid)
         given = await self._in_thread(lambda: numbers.material(kid))
-        if (made := self._held.get(kid)) is None:  # else another datagram was faster, and there is one window only
-            made = self._held[kid] = SecurityContext(given)
-            self._by_certificate.setdefault(made.fingerprint, set()).add(kid)
-        while len(self._held) > MOST_CONTEXTS:
-            await self._put_to_rest(next(iter(self._held)))
+        made = self._held[kid] = SecurityContext(given)
+        self._by_certificate.setdefault(made.fingerprint, set()).add(kid)
         return made
-
-    async def _put_to_rest(self, kid: bytes) -> None:
-        """Forget a context; until its last numbers are written it is not loaded anew."""
-        self._resting.add(kid)
-        try:
-            ended = self._forget(kid).ended()
-            await self._in_thread(lambda: numbers.rest(ended))
-        finally:
-            self._resting.discard(kid)
 
     def _forget(self, kid: bytes) -> SecurityContext:
         gone = self._held.pop(kid)

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Any
 
 #: of one peer, and of all: none is larger than a request or an answer of the device protocol
-MOST_OF_ONE, MOST = 4, 1000
+MOST_OF_ONE, MOST = 16, 1000
 #: aiocoap's MAX_TRANSMIT_WAIT (RFC 7252, 4.8.2)
 KEPT_SECONDS = 93.0
 Key = tuple[Any, ...]
@@ -34,7 +34,9 @@ class Spool:
         Raises:
             KeyError: nothing, or nothing any more.
         """
-        value = self._held[key][1]
+        since, value = self._held[key]
+        if since < time.monotonic() - KEPT_SECONDS:
+            raise KeyError(key)
         self[key] = value
         return value
 

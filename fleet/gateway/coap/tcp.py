@@ -75,7 +75,9 @@ class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
         same = self._by_certificate.setdefault(connection.peer.fingerprint, set())
         crowd = same if len(same) >= MOST_OF_ONE else self._pool if len(self._pool) >= MOST_CONNECTIONS else ()
         if crowd:
-            min(crowd, key=lambda one: one.heard).end()
+            silent = min(crowd, key=lambda one: one.heard)
+            self.closed(silent)
+            silent.end()
         same.add(connection)
         self._pool.add(connection)
 

@@ -2,10 +2,12 @@
 
 An OSCORE message is opened here, before aiocoap's message layer, and protected here behind it: for the layers above, a
 device that speaks OSCORE is a remote as good as one with a DTLS association. Whoever has proved nothing leaves nothing
-behind: it is answered at once, with at most three times what it sent (RFC 9175, 2.4), and forgotten.
+behind: it is answered at once, with at most three times what it sent, counting the headers of IP and UDP (RFC 9175,
+2.4), and forgotten.
 """
 
 import asyncio
+import hashlib
 import logging
 import secrets
 import socket
@@ -17,19 +19,22 @@ from aiocoap.message import Direction
 from aiocoap.numbers import codes, types
 from aiocoap.transports import generic_udp
 from aiocoap.util import hostportjoin
+from django.db import DatabaseError
 
 from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.links import WELL_KNOWN, links
 from fleet.gateway.coap.oscore import FEW_LEFT, Contexts, InThread, SecurityContext, kid_of
 from fleet.gateway.coap.remote import Remote, SocketAddress
 from fleet.gateway.protocol import Peer
-from pki.kernel.errors import DomainError, NotFoundError
+from pki.kernel.errors import DomainError, LimitedError, NotFoundError
 
 LONGEST = 1500
 #: datagrams that are being looked at; more are dropped, and devices repeat them
 MOST_WAITING = 512
-#: of one device: answers that are kept for a repeated request, and requests that an answer may belong to
-MOST_KEPT = 8
+#: of one device and address: requests that are known when they are repeated, and answers that are kept for it
+MOST_ASKED, MOST_ANSWERS = 32, 4
+#: addresses that one context is heard from at a time
+MOST_ADDRESSES = 4
 #: notifications of ours that wait for their acknowledgement
 MOST_EXPECTED = 10_000
 #: size exponent of a block for whoever has proved nothing: 64 bytes
@@ -50,8 +55,7 @@ class Speaker(Remote):
     def __init__(self, server: "OscoreSocket", address: SocketAddress, context: SecurityContext) -> None:
         super().__init__(server.hostinfo_local, address)
         self.server, self.context = server, context
-        self._requests: OrderedDict[bytes, Any] = OrderedDict()
-        self._digests: OrderedDict[int, bytes] = OrderedDict()
+        self._asked: OrderedDict[int, bytes] = OrderedDict()
         self._answers: OrderedDict[bytes, bytes] = OrderedDict()
         self._last: tuple[Message | None, bytes] = (None, b"")
 
@@ -70,34 +74,29 @@ class Speaker(Remote):
         """Return what parts of one body have in common: never the address alone."""
         return self.address, self.context.recipient_id
 
-    def ask(self, message: Message, data: bytes, request_id: Any) -> None:
-        """Remember a request whose answer will be sent here."""
-        _keep(self._requests, message.token, request_id)
-        _keep(self._digests, message.mid, data)
+    def asks(self, message: Message, data: bytes) -> None:
+        """Remember a request, so that its repetition is known."""
+        _keep(self._asked, message.mid, _digest(data), MOST_ASKED)
 
     def repeated(self, data: bytes) -> bytes | None:
         """Return what to say to a datagram that was seen already: nothing yet, or the same once more; else None."""
-        if data not in self._digests.values():
-            return None
-        return self._answers.get(data, b"")
+        digest = _digest(data)
+        return self._answers.get(digest, b"") if digest in self._asked.values() else None
 
     def send(self, message: Message) -> None:
-        """Protect and send what aiocoap has to say."""
+        """Protect and send what aiocoap has to say, for the very request that it answers."""
         if message.code == codes.EMPTY:
             self.server.write(message.encode(), self.address)
             return
         if self._last[0] is not message:  # else it repeats a notification, which stays what it was
-            request_id = self._requests.get(message.token)
-            if request_id is None:
-                return
             try:
-                self._last = message, self._protected(message, request_id)
+                self._last = message, self._protected(message, message.request.protection)
             except oscore.ContextUnavailable:
                 self.server.provide(self.context)  # until then nothing is sent; what is confirmable is repeated
                 return
         data = self._last[1]
-        if message.mtype is types.ACK and (asked := self._digests.get(message.mid)) is not None:
-            _keep(self._answers, asked, data)
+        if message.mtype is types.ACK and (asked := self._asked.get(message.mid)) is not None:
+            _keep(self._answers, asked, data, MOST_ANSWERS)
         elif message.mtype is types.CON:
             self.server.expect(self, message.mid)
         self.server.write(data, self.address)
@@ -133,7 +132,6 @@ class OscoreSocket(asyncio.DatagramProtocol):
         self._waiting: set[tuple[SocketAddress, bytes]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._expected: OrderedDict[tuple[SocketAddress, int], Speaker] = OrderedDict()
-        self._speakers: dict[tuple[SocketAddress, bytes], Speaker] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to send."""
@@ -199,15 +197,18 @@ class OscoreSocket(asyncio.DatagramProtocol):
     async def _take(self, message: Message, data: bytes, addr: SocketAddress) -> None:
         try:
             context = await self.contexts.get(kid_of(message))
-            speaker = self._speakers.get((addr, context.recipient_id))
+            speaker: Speaker | None = context.remotes.get(addr)
             if speaker is None or (said := speaker.repeated(data)) is None:
                 await self._open(context, message, data, addr)
             elif said:
                 self.write(said, addr)
         except NotFoundError:
             self._refuse(message, addr, codes.UNAUTHORIZED, b"Security context not found")
-        except DomainError as problem:
-            _logger.warning("an OSCORE request was put off", extra={"cause": problem.detail})
+        except LimitedError:
+            return  # too many strangers at once; who means it repeats its request
+        except (DomainError, DatabaseError) as problem:
+            # Nothing is said: whether this number counts as used could not be written, and each may be answered once.
+            _logger.warning("an OSCORE request was put off", extra={"cause": str(problem)})
         finally:
             self._waiting.discard((addr, data))
 
@@ -222,14 +223,15 @@ class OscoreSocket(asyncio.DatagramProtocol):
             self._refuse(message, addr, codes.UNAUTHORIZED, b"Replay detected")
         except oscore.DecodeError:
             self._refuse(message, addr, codes.BAD_OPTION, b"Failed to decode COSE")
-        except (error.Error, ValueError, IndexError):
+        except Exception:  # noqa: BLE001  because aiocoap's reader falls over malformed options in more than one way
             self._refuse(message, addr, codes.BAD_REQUEST, b"Decryption failed")
         else:
+            speaker = self._speaker(context, addr)
+            speaker.asks(message, data)
             await context.accept(self._in_thread)
             if not request_id.can_reuse_nonce or inner.opt.observe is not None:
                 await context.reserve(self._in_thread)
-            speaker = self._speaker(context, addr)
-            speaker.ask(message, data, request_id)
+            inner.protection = request_id
             self._answer(speaker, message, inner)
 
     def _answer(self, speaker: Speaker, message: Message, inner: Message) -> None:
@@ -242,24 +244,24 @@ class OscoreSocket(asyncio.DatagramProtocol):
         made = self._fast.answer(_raw(inner), speaker.context.certificate_key, str(speaker.address[0]))
         if made is not None:
             answer = Message.decode(made)
-            answer.direction = Direction.OUTGOING
+            answer.direction, answer.request = Direction.OUTGOING, inner
             speaker.send(answer)
             return
         self._interface.dispatch(inner)
 
     def _speaker(self, context: SecurityContext, addr: SocketAddress) -> Speaker:
-        """Return the remote of a context at an address; where it spoke from before, it is no longer."""
-        if context.remote is None or context.remote.address != addr:
-            self._gone(context)
-            context.remote = self._speakers[addr, context.recipient_id] = Speaker(self, addr, context)
-        found: Speaker = context.remote
+        """Return the remote of a context at an address; of those where it spoke before, the last few stay."""
+        if addr not in context.remotes:
+            context.remotes[addr] = Speaker(self, addr, context)
+            while len(context.remotes) > MOST_ADDRESSES:
+                self._interface.lost(context.remotes.popitem(last=False)[1])
+        context.remotes.move_to_end(addr)
+        found: Speaker = context.remotes[addr]
         return found
 
     def _gone(self, context: SecurityContext) -> None:
-        if context.remote is not None:
-            self._speakers.pop((context.remote.address, context.recipient_id), None)
-            self._interface.lost(context.remote)
-            context.remote = None
+        while context.remotes:
+            self._interface.lost(context.remotes.popitem()[1])
 
     def _refuse(self, message: Message, addr: SocketAddress, code: Any, why: bytes) -> None:
         if message.mtype is types.CON:
@@ -348,7 +350,7 @@ def _plainly(message: Message) -> Message:
     if tuple(message.opt.uri_path) != WELL_KNOWN or message.code != codes.GET:
         return Message(code=codes.UNAUTHORIZED, payload=b"Use OSCORE, or coaps://.")
     wanted = next((one[3:] for one in message.opt.uri_query if one.startswith("rt=")), "")
-    text = links(wanted).encode()
+    text = links(wanted, in_oscore=True).encode()
     asked = message.opt.block2
     exponent = min(asked.size_exponent, SMALL) if asked is not None else SMALL
     number = asked.block_number if asked is not None else 0
@@ -360,7 +362,11 @@ def _plainly(message: Message) -> Message:
     return made
 
 
-def _keep(held: "OrderedDict[Any, Any]", key: object, value: object, most: int = MOST_KEPT) -> None:
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _keep(held: "OrderedDict[Any, Any]", key: object, value: object, most: int) -> None:
     held.pop(key, None)
     held[key] = value
     while len(held) > most:

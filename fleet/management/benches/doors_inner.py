@@ -92,9 +92,10 @@ def assign(name: str, *files: str) -> list[str]:
 def busy(kind: str, seconds: str) -> int:
     """Do one kind of the worker's work again and again; return how often it was done."""
     act = {"drift": _drift, "lists": _lists, "compression": _compression}[kind]()
-    done, until = 0, time.monotonic() + float(seconds)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    sys.stdin.readline()  # all of them begin together
+    done, until = 0, time.monotonic() + float(seconds)
     while time.monotonic() < until:
         act()
         done += 1

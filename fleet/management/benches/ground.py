@@ -168,7 +168,9 @@ def authority(folder: Path, processes: Processes) -> Path:
 def start_inner(made: Ground, *arguments: str) -> subprocess.Popen[str]:
     """Start what measures from inside (``doors_inner``); what it prints can be read."""
     command = [sys.executable, "-m", "fleet.management.benches.doors_inner", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=made.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def cpu_seconds(pid: int) -> float:

@@ -61,6 +61,8 @@ def test_links_are_filtered_by_their_resource_type():
     assert links.links("") == links.LINKS
     assert links.links("ace.est.*").count("</") == links.LINKS.count("ace.est.")
     assert links.links("nothing") == ""
+    assert links.links("ace.est.*", in_oscore=True) == ""
+    assert "/v1/oscore" not in links.links("", in_oscore=True)
 
 
 def test_junk_closes_nothing_but_its_own_association():

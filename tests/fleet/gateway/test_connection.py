@@ -15,8 +15,12 @@ from fleet.gateway.hot import Answers, HotTable
 REQUEST = b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
+SEEN = []
+
+
 async def application(scope, receive, send):
     """Answer with the length of the body."""
+    SEEN.append(scope)
     length, more = 0, True
     while more:
         message = await receive()
@@ -111,6 +115,44 @@ def test_a_long_body_is_no_long_head():
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             assert await reader.readexactly(5) == b"50000"
 
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("trailer", [b"A: b\r\n", b"x"])
+def test_fields_behind_a_body_are_no_fields_and_do_not_go_on_for_ever(trailer):
+    async def run():
+        async with served() as (shared, connect):
+            reader, writer = await connect()
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n")
+            writer.write(b"Client-Cert: " if trailer == b"x" else b"Client-Cert: :AA==:\r\n")
+            for _ in range(200):
+                writer.write(trailer * 5000)
+                await asyncio.sleep(0.005)
+                if reader.at_eof() or not shared.count:
+                    break
+            await asyncio.sleep(0.05)
+            assert shared.count == 0
+            assert not any(b"client-cert" in name for scope in SEEN for name, _ in scope["headers"])
+
+    SEEN.clear()
+    asyncio.run(run())
+
+
+def test_a_body_in_small_chunks_is_whole():
+    async def run():
+        async with served() as (_, connect):
+            reader, writer = await connect()
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for _ in range(2000):
+                writer.write(b"10\r\n" + b"x" * 16 + b"\r\n")
+            writer.write(b"0\r\nClient-Cert: x\r\n\r\n" + REQUEST[:8])  # and the next one begins in the same breath
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(5) == b"32000"
+            assert not any(name == b"client-cert" for scope in SEEN for name, _ in scope["headers"])
+            writer.write(REQUEST[8:])
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+    SEEN.clear()
     asyncio.run(run())
 
 

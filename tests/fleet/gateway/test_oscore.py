@@ -179,6 +179,7 @@ def test_the_longest_silent_makes_room_and_rests_with_its_exact_number(monkeypat
         assert contexts.at_hand(kids[0]) is None
         assert contexts.at_hand(kids[1])
         assert gone == [kids[0]]
+        await asyncio.sleep(0.01)
         assert rows.rested == {kids[0]: 6}
         assert contexts.fingerprints() == {kids[1].hex(), kids[2].hex()}
         await contexts.close()
@@ -230,8 +231,8 @@ def test_two_first_datagrams_share_one_window(monkeypatch):
     asyncio.run(run())
 
 
-def test_a_context_whose_numbers_are_being_written_is_not_loaded_anew(monkeypatch):
-    Rows(monkeypatch)
+def test_a_context_whose_numbers_are_being_written_is_loaded_when_they_are(monkeypatch):
+    rows = Rows(monkeypatch)
     monkeypatch.setattr(door, "MOST_CONTEXTS", 1)
 
     async def run():
@@ -247,13 +248,54 @@ def test_a_context_whose_numbers_are_being_written_is_not_loaded_anew(monkeypatc
         held = await contexts.get(first)
         held.open(request(client(5, first))[0])
         await held.accept(in_slow_thread)
-        waiting = asyncio.create_task(contexts.get(second))
+        await contexts.get(second)
+        assert contexts.at_hand(first) is None
+        again = asyncio.create_task(contexts.get(first))
         await asyncio.sleep(0.01)
-        with pytest.raises(LimitedError):
-            await asyncio.wait_for(contexts.get(first), 2)
+        assert not again.done()
         slow.set()
-        await waiting
-        assert (await contexts.get(first)).accepted_end == 70
+        assert (await again) is not held
+        assert rows.rested[first] == 6
+
+    asyncio.run(run())
+
+
+def test_a_context_that_is_looked_up_is_not_put_to_rest_meanwhile(monkeypatch):
+    rows = Rows(monkeypatch)
+    monkeypatch.setattr(door, "MOST_CONTEXTS", 1)
+
+    async def run():
+        looked = asyncio.Event()
+
+        async def in_slow_thread(act):
+            if rows.stands.__name__ in act.__code__.co_names:
+                await looked.wait()
+            return act()
+
+        contexts = Contexts(in_slow_thread, lambda _: None)
+        first, second = bytes((0, 0, 0, 0, 1)), bytes((0, 0, 0, 0, 2))
+        held = await contexts.get(first)
+        held.open(request(client(5, first))[0])
+        await held.accept(in_slow_thread)
+        contexts.doubt({first.hex()})
+        asked = asyncio.create_task(contexts.get(first))
+        await asyncio.sleep(0.01)
+        await contexts.get(second)
+        looked.set()
+        assert await asked is held
+        assert first not in rows.rested, "the one memory of it goes on"
+
+    asyncio.run(run())
+
+
+def test_names_of_another_length_are_not_even_looked_up(monkeypatch):
+    rows = Rows(monkeypatch)
+    monkeypatch.setattr(rows, "material", None)
+
+    async def run():
+        for name in (b"", b"1234", b"123456"):
+            with pytest.raises(NotFoundError):
+                await Contexts(in_thread, lambda _: None).get(name)
 
     asyncio.run(run())
 
