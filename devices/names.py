@@ -8,6 +8,8 @@ from pki.kernel.errors import InvalidError
 MOST = 64
 #: a tag: a plain word, the same in every database, URL and query
 TAG = re.compile(r"[a-z0-9][a-z0-9._:-]{0,39}")
+#: whom a bundle is signed for, and what a device is used as (the device knows it from its factory, too)
+AUDIENCES = ("lab", "canary", "production")
 MOST_TAGS = 32
 
 

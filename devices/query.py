@@ -64,6 +64,7 @@ FIELDS = {
     "vendor": Field("hardware_model__vendor", TEXT),
     "site": Field("site", TEXT),
     "owner": Field("owner", TEXT),
+    "audience": Field("audience", EXACT),
     "state": Field("state", EXACT, _state),
     "gateway": Field("parent__name", TEXT),
     "enrolled": Field("enrolled_at__date", DAYS, _day),

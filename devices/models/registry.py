@@ -56,6 +56,7 @@ class Device(models.Model):
     name = models.CharField(max_length=100)
     hardware_model = models.ForeignKey(HardwareModel, models.PROTECT, related_name="+")
     state = models.CharField(max_length=9, choices=State, default=State.PENDING)
+    audience = models.CharField(max_length=10, default="production")
     quarantined_at = models.DateTimeField(null=True)
     quarantine_reason = models.CharField(max_length=300, blank=True)
     site = models.CharField(max_length=100, blank=True)
@@ -94,7 +95,8 @@ class Twin(models.Model):
     """What a device shall be (desired) and says it is (reported), each with its own version.
 
     ``desired`` holds ``components``, which rollouts write, and ``config``, which operators write; ``config_version`` is
-    the version of that part, ``config_fetched`` the one that the device has fetched.
+    the version of that part, ``config_fetched`` the one that the device has fetched. ``fork_token`` is what the
+    device's next report must repeat, ``fork_previous`` what the last one did: the answer to it may have got lost.
     """
 
     device = models.OneToOneField(Device, models.CASCADE, related_name="twin")
@@ -106,6 +108,8 @@ class Twin(models.Model):
     reported_version = models.BigIntegerField(default=0)
     report_sequence = models.BigIntegerField(default=0)
     reported_at = models.DateTimeField(null=True)
+    fork_token = models.CharField(max_length=16, blank=True)
+    fork_previous = models.CharField(max_length=16, blank=True)
 
     def __str__(self) -> str:
         return f"twin of {self.device}"

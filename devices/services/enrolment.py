@@ -206,7 +206,7 @@ def _device(domain: TrustDomain, claim: Claim) -> Device:
     device.state = Device.State.ACTIVE
     device.enrolled_at = clock.now()
     quick.update(device, "state", "enrolled_at")
-    Twin.objects.get_or_create(device=device)
+    Twin.objects.update_or_create(device=device, defaults={"fork_token": "", "fork_previous": ""})
     return device
 
 

@@ -11,7 +11,7 @@ from devices.models import (
     PreRegistration,
     Twin,
 )
-from devices.names import MOST_TAGS, TAG
+from devices.names import AUDIENCES, MOST_TAGS, TAG
 from devices.services import retention
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError
@@ -77,6 +77,29 @@ def _tags(tags: list[str]) -> list[str]:
         msg = f"At most {MOST_TAGS} tags: small letters, digits and . _ : - , each at most 40 characters."
         raise InvalidError(msg)
     return sorted(set(tags))
+
+
+def use_as(*, actor: Actor, device: Device, audience: str) -> Device:
+    """Say what a device is used as: rollouts give it only what is signed for that; the device refuses the rest itself.
+
+    Args:
+        actor: an operator.
+        device: which one.
+        audience: lab, canary or production.
+
+    Raises:
+        InvalidError: it is none of these.
+    """
+    actor.require(Role.OPERATOR)
+    if audience not in AUDIENCES:
+        msg = f"An audience is one of {', '.join(AUDIENCES)}."
+        raise InvalidError(msg)
+    with transaction.atomic():
+        found = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        found.audience = audience
+        found.save(update_fields=["audience"])
+        ledger.record(actor=actor, action="device.audience", thing=("device", found.key), detail={"audience": audience})
+    return found
 
 
 def _short(text: str, longest: int) -> str:

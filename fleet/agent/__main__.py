@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--token", default="", help="one-time enrolment token, until it has a certificate")
     parser.add_argument("--mirror", default="", help="untrusted HTTP address for blobs, tried first")
     parser.add_argument("--enrol-at", default="", help="https://host:port for the first certificate, with coaps://")
+    parser.add_argument("--audience", choices=("lab", "canary", "production"), default="production")
     parser.add_argument("--once", action="store_true", help="poll once and end")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -40,6 +41,7 @@ def main() -> int:
             given.token,
             given.mirror,
             given.enrol_at,
+            given.audience,
         )
     )
     stopped = threading.Event()

@@ -15,7 +15,7 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.agent import config, downloads, est, selftest
+from fleet.agent import config, downloads, est, forks, selftest
 from fleet.agent.coap import CoapTransport, line_to
 from fleet.agent.commands import Commands, Ring
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
@@ -268,14 +268,15 @@ class Agent:
             "at": clock.unix(),
             "components": self.components(),
             "anchors": self.anchors(),
+            "fork": bytes.fromhex(self.state.get("fork", "")),
         }
         if head := self.state.get("ledger_head"):
             payload["head"] = head
         if action is not None:
             payload |= {"action": action, "state": state, "reason": reason[:500]}
-        data = cbor2.dumps(payload)
-        body = cbor2.dumps({"payload": data, "signature": self._key.sign(data)})
-        self._line().call("POST", "/v1/report", body, CBOR)
+        body = cbor2.dumps({"payload": (data := cbor2.dumps(payload)), "signature": self._key.sign(data)})
+        if token := forks.token(self._line().call("POST", "/v1/report", body, CBOR).body):
+            self.state.put(fork=token)
 
     def telemetry(self, metrics: dict[str, float], peers: list[tuple[str, int, str]]) -> None:
         """Send one batch of metrics.

@@ -21,6 +21,7 @@ class Settings:
         name: its name.
         token: one-time enrolment token; needed until it has a certificate.
         enrol_at: ``https://host:port`` for the first certificate, where ``server`` is ``coaps://``: a token needs TLS.
+        audience: lab, canary or production: what it installs is signed for that.
         mirror: untrusted plain HTTP base address for blobs, tried first; empty for none.
     """
 
@@ -33,6 +34,7 @@ class Settings:
     token: str = ""
     mirror: str = ""
     enrol_at: str = ""
+    audience: str = "production"
 
     @property
     def over_coap(self) -> bool:

@@ -215,6 +215,9 @@ class Trust:
         if self._settings.hw_class not in custom.get("hw", []) or row["hw"] != self._settings.hw_class:
             msg = f"{row['target']} is for other hardware than this device"
             raise RefusedError(msg)
+        if self._settings.audience not in (custom.get("audience") or []):
+            msg = f"{row['target']} is not signed for {self._settings.audience}"
+            raise RefusedError(msg)
         if custom.get("component") != row["component"] or custom.get("counter") != row["counter"]:
             msg = f"{row['target']} is signed for another component or counter"
             raise RefusedError(msg)

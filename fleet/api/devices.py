@@ -9,6 +9,7 @@ from rest_framework.response import Response
 
 from devices import selectors
 from devices.models import Incident
+from devices.names import AUDIENCES
 from devices.services import children, hardware, incidents, quarantine, registry
 from fleet.api import paging
 from fleet.api.auth import actor
@@ -37,6 +38,7 @@ class DescriptionIn(Input):
     owner = serializers.CharField(max_length=200, required=False, allow_blank=True)
     tags = serializers.ListField(child=serializers.CharField(max_length=40), required=False, max_length=32)
     gateway = serializers.CharField(max_length=100, required=False, allow_blank=True)
+    audience = serializers.ChoiceField(choices=AUDIENCES, required=False)
 
 
 class ChildIn(Input):
@@ -74,6 +76,7 @@ class DeviceOut(Output):
     site = serializers.CharField()
     tags = serializers.JSONField()
     gateway = serializers.CharField(source="parent.name", allow_null=True, default=None)
+    audience = serializers.CharField()
     enrolled_at = serializers.DateTimeField(allow_null=True)
     reported = serializers.SerializerMethodField()
     desired = serializers.SerializerMethodField()
@@ -191,10 +194,14 @@ class Device(View):
 
     @extend_schema(request=DescriptionIn, responses=DeviceOut)
     def patch(self, request: Request, public_id: str) -> Response:
-        """Say where it stands, whose it is, its tags and its gateway; what is not given stays."""
+        """Say where it stands, whose it is, its tags, its gateway and its audience; what is not given stays."""
         who = actor(request)
         found = selectors.device(who.domain, public_id)
-        registry.describe(actor=who, device=found, **read(request, DescriptionIn))
+        given = read(request, DescriptionIn)
+        audience = given.pop("audience", "")
+        registry.describe(actor=who, device=found, **given)
+        if audience:
+            registry.use_as(actor=who, device=found, audience=audience)
         return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
 
 

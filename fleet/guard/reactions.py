@@ -18,6 +18,8 @@ from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError
 from pki.models import TrustDomain
 
+#: kinds of incidents that are in no version: only people let such a device in again
+NOT_REPAIRED = frozenset({"fork"})
 _logger = logging.getLogger(__name__)
 #: setting -> layers of an incident that may be acted on without a person
 AUTOMATIC: dict[str, frozenset[str]] = {
@@ -49,12 +51,18 @@ def contain(*, actor: Actor, incident: Incident) -> None:
         quarantine.impose(actor=actor, device=device, reason=f"incident: {text}")
         held = _hold(actor, incident, device)
         reaction: dict[str, Any] = {"quarantined": True, "held": held, "proposed": ""}
-        try:
-            back = assignments.repair(actor=actor, device=device, reason=f"incident: {text}")
-            reaction["repair"] = back.action_id
-        except ConflictError as error:
-            reaction["no_repair"] = error.detail
+        if incident.explanation.get("kind") in NOT_REPAIRED:
+            reaction["no_repair"] = "No earlier version mends this: find out who speaks, then revoke or release."
+        else:
+            reaction |= _sent_back(actor, device, f"incident: {text}")
         incidents.react(actor=actor, incident=incident, reaction=reaction)
+
+
+def _sent_back(actor: Actor, device: Device, reason: str) -> dict[str, Any]:
+    try:
+        return {"repair": assignments.repair(actor=actor, device=device, reason=reason).action_id}
+    except ConflictError as error:
+        return {"no_repair": error.detail}
 
 
 def heal(*, domain: TrustDomain) -> list[Incident]:

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+from devices.names import AUDIENCES
 from ota.errors import ManifestError
 from ota.manifest.document import FileEntry, Fit, Hardware, Manifest, Requirement
 from ota.manifest.fields import Fields
@@ -24,7 +25,6 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 }
 #: the slot of configurations; nothing else is written there
 CONFIG = "config"
-AUDIENCES = ("lab", "canary", "production")
 ROLES = ("image", "signature", "golden", "sbom", "provenance")
 #: Named in the schema, and not read by this server yet.
 LATER = {

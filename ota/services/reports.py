@@ -7,7 +7,7 @@ from typing import Any
 from cryptography import x509
 
 from devices.models import Device
-from devices.services import twins
+from devices.services import forks, twins
 from ota.services import assignments
 from ota.services.assignments import Feedback, Status
 from pki.kernel import cbor
@@ -28,7 +28,7 @@ STATES: dict[str, Status] = {
 }
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
-_FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason", "anchors", "head"})
+_FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason", "anchors", "head", "fork"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Report:
     """A checked report.
 
     Args:
+        fork: token of the last answer; empty when there was none, None when the device does not know the fork test.
         seen: ``anchors`` (digests of the roots that the device trusts) and ``head`` (of the ledger), if it says so.
     """
 
@@ -46,10 +47,13 @@ class Report:
     state: str
     reason: str
     seen: dict[str, Any] = field(default_factory=dict)
+    fork: bytes | None = None
 
 
-def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes) -> None:
+def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes) -> bytes | None:
     """Take a report: its signature by the device's key first, then who, then whether it is new.
+
+    Returns the token that the next report must repeat, for a device that knows the fork test.
 
     Args:
         actor: the device.
@@ -76,14 +80,16 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
         components=report.components,
         seen=report.seen,
     )
+    token = forks.turn(actor=actor, device=device, given=report.fork)
     if report.action is None:
-        return
+        return token
     said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
     try:
         assignments.feedback(actor=actor, device=device, action_id=report.action, said=said)
     except NotFoundError:
         # After a restore the server may have forgotten the action; the report itself still counts.
-        return
+        return token
+    return token
 
 
 def parse(payload: bytes) -> Report:
@@ -107,7 +113,15 @@ def parse(payload: bytes) -> Report:
     readers = {"anchors": _anchors, "head": _head}
     seen = {name: read(body[name]) for name, read in readers.items() if name in body}
     components = _components(body.get("components"))
-    return Report(body["device"], body["sequence"], components, action, state, reason[:500], seen)
+    return Report(body["device"], body["sequence"], components, action, state, reason[:500], seen, _fork(body))
+
+
+def _fork(body: dict[str, Any]) -> bytes | None:
+    token = body.get("fork")
+    if token is not None and (not isinstance(token, bytes) or len(token) > forks.TOKEN_BYTES):
+        msg = f"`fork` is a byte string of at most {forks.TOKEN_BYTES} bytes."
+        raise InvalidError(msg)
+    return token
 
 
 def _map(payload: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from devices import query
 from devices.models import Device
 from devices.selectors import devices as devices_of
 from ota import planning
-from ota.models import Assignment, Release, Rollout, Wave
+from ota.models import Assignment, Bundle, Release, Rollout, Wave
 from ota.planning import PERMILLE, Tally, Thresholds, WavePlan
 from ota.selectors.rollouts import rollout as rollout_of
 from ota.selectors.rollouts import running_bundle
@@ -208,7 +208,7 @@ def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
     hardware = set(bundle.hardware_models.values_list("pk", flat=True))
     wanted = devices_of(rollout.domain.slug).filter(query.parse(rollout.target))
     for device in wanted.exclude(state=Device.State.RETIRED):
-        reason = _unfit(device, hardware, bundle.component, bundle.pk)
+        reason = _unfit(device, hardware, bundle)
         if reason:
             excluded.setdefault(reason, []).append(device.name)
         else:
@@ -227,15 +227,17 @@ def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
     rollout.save(update_fields=["excluded"])
 
 
-def _unfit(device: Device, hardware: set[int], component: str, bundle: int) -> str:
+def _unfit(device: Device, hardware: set[int], bundle: Bundle) -> str:
     if device.hardware_model_id not in hardware:
         return "the bundle is not for this hardware, or does not fit it"
+    if device.audience not in bundle.audience:
+        return f"the bundle is signed for {' and '.join(bundle.audience)} only"
     if device.state != Device.State.ACTIVE:
         return f"the device is {device.state}"
     if device.quarantined:
         return "the device is quarantined"
-    running = running_bundle(device, component)
-    return "it runs this version already" if running and running.pk == bundle else ""
+    running = running_bundle(device, bundle.component)
+    return "it runs this version already" if running and running.pk == bundle.pk else ""
 
 
 def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str = "") -> Rollout:

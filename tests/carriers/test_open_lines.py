@@ -4,12 +4,14 @@ import contextlib
 import hashlib
 import http.client
 import json
+import shutil
 import socket
 import sqlite3
 import ssl
 import subprocess
 import time
 import uuid
+from dataclasses import replace
 
 import cbor2
 import pytest
@@ -19,7 +21,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL
 
+from fleet.agent.agent import Agent
 from fleet.agent.dtls import Association
+from fleet.agent.errors import AnswerError
 from tests.factories.story import eventually, identity
 from tests.peers.operator import offered
 from tests.peers.test_coap import CLIENTS, Client
@@ -265,3 +269,27 @@ def test_an_expired_certificate_within_its_grace_opens_renewal_and_nothing_else(
     assert "4.03" in client.ask("/v1/poll", check=False)[1]
     own.renew()
     assert story.call("GET", "/v1/poll", identity=identity(own))[0] == 200
+
+
+def persistently(agent):
+    """Report as an agent does: a number that was used up is followed by the next one."""
+    for _ in range(3):
+        with contextlib.suppress(AnswerError):
+            return agent.report()
+    return pytest.fail("no report was taken")
+
+
+def test_a_copied_device_gives_itself_away(story, own, tmp_path):
+    shutil.copytree(tmp_path / "disk", tmp_path / "copy")
+    copy = Agent(replace(own.settings, folder=tmp_path / "copy"))
+    story.agents.append(copy)
+    persistently(own)
+    persistently(copy)
+    assert not story.device(own.settings.name)["quarantined"], "an answer may have got lost"
+    persistently(own)
+    assert eventually(lambda: story.device(own.settings.name)["quarantined"])
+    key = story.device(own.settings.name)["id"]
+    [found] = [one for one in story.rest.get("/incidents")["results"] if one["device"] == own.settings.name]
+    assert "two devices" in found["explanation"]["text"]
+    assert "repair" not in found["reaction"]
+    assert story.rest.get(f"/devices/{key}")["quarantined"]

@@ -151,7 +151,7 @@ def told(tmp_path_factory):
     summary = folder.parent / "summary.json"
     environment = {name: value for name, value in os.environ.items() if name not in {"FLEET_DIR", "DATABASE_URL"}}
     # Ports of our own, so that two runs on one machine do not meet.
-    base = 20_000 + os.getpid() % 20_000
+    base = 20_000 + os.getpid() * 8 % 12_000  # workers are neighbours: each has eight ports, below the ephemeral ones
     environment |= {
         "FLEET_OPERATOR_PORT": str(base),
         "FLEET_DEVICE_PORT": str(base + 1),

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from devices.errors import ReplayError
-from devices.services import quarantine
+from devices.services import quarantine, registry
 from fleet.guard import reactions
 from ota.models import Assignment, Rollout
 from ota.planning import Thresholds, WavePlan
@@ -294,3 +294,28 @@ def test_a_viewer_starts_nothing(stage):
 def test_another_domain_sees_nothing_of_it(stage):
     with pytest.raises(NotFoundError):
         rows.rollout("another", stage.rollout.public_id)
+
+
+def test_whom_a_bundle_is_not_signed_for_is_left_out_and_named(published, enrol):
+    stage = Stage(published, enrol)
+    operator = person(stage.domain, "operator")
+    registry.use_as(actor=operator, device=stage.devices[0].device, audience="lab")
+    waves = [WavePlan(share=1000, soak_s=0)]
+    made = rollouts.create(
+        actor=operator, name="three", release=stage.release, waves=waves, thresholds=Thresholds(700, 250)
+    )
+    made.refresh_from_db()
+    [(reason, who)] = made.excluded.items()
+    assert reason == "the bundle is signed for production only"
+    assert who["devices"] == [stage.devices[0].device.name]
+
+
+def test_an_audience_is_one_of_three_and_an_operators_to_say(published, enrol):
+    stage = Stage(published, enrol, devices=2)
+    device = stage.devices[0].device
+    with pytest.raises(InvalidError, match="lab, canary, production"):
+        registry.use_as(actor=person(stage.domain, "operator"), device=device, audience="everybody")
+    with pytest.raises(DeniedError):
+        registry.use_as(actor=person(stage.domain, "viewer"), device=device, audience="lab")
+    with pytest.raises(DeniedError):
+        registry.use_as(actor=stage.actor(stage.devices[0]), device=device, audience="lab")

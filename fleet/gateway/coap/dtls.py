@@ -198,12 +198,13 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
     def _begin(self, data: bytes, sockaddr: SocketAddress) -> None:
         """Answer a hello. Without the right cookie nothing is kept; an open association stays until the new one is."""
         remote = Remote(self, sockaddr)
-        remote.take(data)
-        if remote.association.state is not State.SHAKING:
-            return
-        if self._makes_room(sockaddr[0]):
+        remote.association.receive(data)
+        if remote.association.state is State.SHAKING:
+            if not self._makes_room(sockaddr[0]):
+                return  # nothing was said yet: the peer repeats its hello
             self._shaking_at.setdefault(sockaddr[0], OrderedDict())[sockaddr] = None
             self._shaking[sockaddr] = remote
+        remote.flush()
 
     def _makes_room(self, host: str) -> bool:
         """Say whether one more handshake may begin; one that has had its time goes, one that is young stays."""

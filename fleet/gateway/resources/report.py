@@ -7,13 +7,16 @@ from ota.services import reports
 
 
 def handle(request: Request, who: Identified) -> Reply:
-    """Take a report; nothing comes back."""
+    """Take a report; what comes back is the token for the next one, if the device knows the fork test."""
     body = codec.decode(request)
-    reports.receive(
+    token = reports.receive(
         actor=who.actor,
         device=who.device,
         payload=codec.octets(body, "payload"),
         signature=codec.octets(body, "signature"),
         certificate=bytes(who.certificate.der),
     )
+    if token is not None:
+        reply = codec.encode(request, {"fork": token}, who.device.pk)
+        return Reply(reply.outcome, reply.payload, reply.content_type, device_id=who.device.pk, routine=False)
     return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)

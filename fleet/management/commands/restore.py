@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
-from devices.services import oscore
+from devices.services import forks, oscore
 from fleet.management import archive
 from fleet.management.acts import refusals, signer
 from pki.services import freshness
@@ -50,6 +50,7 @@ class Command(BaseCommand):
             )
             raise CommandError(msg)
         oscore.distrust()
+        forks.forget_all()
         if options["resume"]:
             self._resume(as_json=options["json"])
         elif problems := freshness.problems():

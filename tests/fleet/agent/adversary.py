@@ -149,7 +149,7 @@ class Adversary(Loopback):
 
 def entry(**changes):
     """Return what the officers signed."""
-    custom = {"hw": [HARDWARE], "component": "app", "counter": 3, "kind": "firmware"}
+    custom = {"hw": [HARDWARE], "component": "app", "counter": 3, "kind": "firmware", "audience": ["production"]}
     return documents.Entry(
         "app/app/1.0.0/app.bin", len(IMAGE), hashlib.sha256(IMAGE).hexdigest(), custom | changes
     )  # fmt: skip

@@ -66,6 +66,12 @@ def test_a_signed_image_for_other_hardware_is_refused(adversary, ask):
     refused(ask, "other hardware")
 
 
+@pytest.mark.parametrize("audience", [["lab"], ["lab", "canary"], [], None])
+def test_an_image_that_is_signed_for_others_is_refused(adversary, ask, audience):
+    adversary.release(entry(audience=audience), ("anna", "bruno"), version=3)
+    refused(ask, "not signed for production")
+
+
 @pytest.mark.parametrize("change", [{"component": "boot"}, {"counter": 99}])
 def test_a_director_that_moves_an_image_elsewhere_is_refused(adversary, ask, change):
     adversary.direct(rows=[{**adversary.row, **change}])

@@ -1,0 +1,66 @@
+"""Notice that two devices speak with one identity: each answer to a report carries a token for the next one.
+
+Of a device and its copy, one answers with a token that the other has used up. Addresses prove nothing of the kind:
+devices roam, and share addresses behind a NAT.
+"""
+
+import secrets
+
+from django.db import transaction
+
+from devices.models import Device, Twin
+from devices.services import incidents
+from pki.kernel import actor as actors
+from pki.kernel import clock
+from pki.kernel.actor import Actor
+
+TOKEN_BYTES = 8
+SENTENCE = (
+    "two devices speak with this identity, or its memory was put back: its report repeats a token of another line"
+)
+
+
+def turn(*, actor: Actor, device: Device, given: bytes | None) -> bytes | None:
+    """Compare a report's token with the one that was given out; return the next one.
+
+    The last but one is good as well, since an answer may get lost. Whoever sends none has none, unless it had one.
+
+    Args:
+        actor: the device.
+        device: whose report it is; its sequence number was checked.
+        given: of the report; empty when the device knows the fork test and has no token yet, None when it does not.
+    """
+    actor.require_device(device.key)
+    with transaction.atomic():
+        twin = Twin.objects.select_for_update().get(device=device)
+        if given is None and not twin.fork_token:
+            return None
+        token = (given or b"").hex()
+        forked = bool(twin.fork_token) and token not in {twin.fork_token, twin.fork_previous}
+        fresh = secrets.token_bytes(TOKEN_BYTES)
+        twin.fork_token, twin.fork_previous = fresh.hex(), token
+        twin.save(update_fields=["fork_token", "fork_previous"])
+        if forked:
+            _tell(actor.domain, device)
+    return fresh
+
+
+def forget_all() -> None:
+    """Begin a new line for all: after a restore devices hold tokens that this database never gave out."""
+    Twin.objects.update(fork_token="", fork_previous="")
+
+
+def _tell(domain: str, device: Device) -> None:
+    explanation = {
+        "device": device.name,
+        "opened": clock.now().isoformat(),
+        "layer": "invariant",
+        "kind": "fork",
+        "score": 0.0,
+        "metrics": [],
+        "novel": [],
+        "peers": [],
+        "text": SENTENCE,
+    }
+    system = actors.system(domain, "fork-test")
+    incidents.raise_for(actor=system, device=device, severity="high", explanation=explanation)

@@ -1,0 +1,18 @@
+"""The fork test: the device repeats the token of the last answer, which a copy of it cannot do for long. Pure."""
+
+from pki.kernel import cbor
+from pki.kernel.errors import InvalidError
+
+LONGEST_ANSWER, LONGEST_TOKEN = 256, 8
+
+
+def token(answer: bytes) -> str:
+    """Return the token of an answer to a report, in hex; nothing for an answer without one, or a malformed one."""
+    if not answer:
+        return ""
+    try:
+        body = cbor.loads(answer, max_bytes=LONGEST_ANSWER)
+    except InvalidError:
+        return ""
+    found = body.get("fork") if isinstance(body, dict) else None
+    return found.hex() if isinstance(found, bytes) and len(found) <= LONGEST_TOKEN else ""
