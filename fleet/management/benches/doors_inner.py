@@ -15,15 +15,15 @@ STEP, DRIFTING = 5000, ("bytes_out", "packets_out")
 #: rows that look like enrolled devices; nobody holds their keys
 _DEVICES = """
 INSERT INTO devices_device (domain_id, public_id, name, hardware_model_id, state, quarantine_reason, site, owner, tags,
-    salt, created_at, enrolled_at)
+    salt, audience, created_at, enrolled_at)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s)
 SELECT d.domain_id, lower(hex(randomblob(16))), 'synthetic-' || n.i, d.hardware_model_id, 'active', '', '', '', '[]',
-    x'', d.created_at, d.enrolled_at FROM n, devices_device d WHERE d.name = 'bench-000000'
+    x'', 'production', d.created_at, d.enrolled_at FROM n, devices_device d WHERE d.name = 'bench-000000'
 """
 _TWINS = """
 INSERT INTO devices_twin (device_id, desired, desired_version, reported, reported_version, report_sequence,
-    config_version, config_fetched)
-SELECT id, '{}', 0, '{}', 0, 0, 0, 0 FROM devices_device WHERE name LIKE 'synthetic-%%' AND %s > 0
+    config_version, config_fetched, fork_token, fork_previous)
+SELECT id, '{}', 0, '{}', 0, 0, 0, 0, '', '' FROM devices_device WHERE name LIKE 'synthetic-%%' AND %s > 0
 """
 _KEY = (
     "substr(d.public_id, 1, 8) || '-' || substr(d.public_id, 9, 4) || '-' || substr(d.public_id, 13, 4) || '-' || "
