@@ -16,19 +16,7 @@ RESTART = 75
 
 def main() -> int:
     """Poll until stopped."""
-    parser = argparse.ArgumentParser(prog="fleet.agent", description=__doc__)
-    parser.add_argument("--dir", type=Path, required=True, help="the device's disk")
-    parser.add_argument("--server", required=True, help="https://host:port of the device door, or coaps://host:port")
-    parser.add_argument("--anchor", type=Path, required=True, help="PEM file of the root CA")
-    parser.add_argument("--tuf-root", type=Path, required=True, help="the first TUF root")
-    parser.add_argument("--hw-class", required=True, help="class id of the hardware model")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--token", default="", help="one-time enrolment token, until it has a certificate")
-    parser.add_argument("--mirror", default="", help="untrusted HTTP address for blobs, tried first")
-    parser.add_argument("--enrol-at", default="", help="https://host:port for the first certificate, with coaps://")
-    parser.add_argument("--audience", choices=("lab", "canary", "production"), default="production")
-    parser.add_argument("--once", action="store_true", help="poll once and end")
-    given = parser.parse_args()
+    given = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     agent = Agent(
         Settings(
@@ -55,6 +43,22 @@ def main() -> int:
             return 0
         agent.rest(wait, stopped)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fleet.agent", description=__doc__)
+    parser.add_argument("--dir", type=Path, required=True, help="the device's disk")
+    parser.add_argument("--server", required=True, help="https://host:port of the device door, or coaps://host:port")
+    parser.add_argument("--anchor", type=Path, required=True, help="PEM file of the root CA")
+    parser.add_argument("--tuf-root", type=Path, required=True, help="the first TUF root")
+    parser.add_argument("--hw-class", required=True, help="class id of the hardware model")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--token", default="", help="one-time enrolment token, until it has a certificate")
+    parser.add_argument("--mirror", default="", help="untrusted HTTP address for blobs, tried first")
+    parser.add_argument("--enrol-at", default="", help="https://host:port for the first certificate, with coaps://")
+    parser.add_argument("--audience", choices=("lab", "canary", "production"), default="production")
+    parser.add_argument("--once", action="store_true", help="poll once and end")
+    return parser
 
 
 if __name__ == "__main__":
