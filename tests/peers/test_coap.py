@@ -143,6 +143,7 @@ def test_a_report_signed_by_the_device_is_taken(client, agent, story):
     component = {"version": version, "sha256": "00" * 32, "counter": 1, "confirmed": True}
     sequence = agent.state.following("report_sequence")
     payload = {"device": agent.public_id, "sequence": sequence, "at": 1, "components": {"app": component}}
+    payload["fork"] = bytes.fromhex(agent.state.get("fork"))
     data = cbor2.dumps(payload)
     _, said = client.post("/v1/report", {"payload": data, "signature": agent._key.sign(data)}, check=False)
     key = story.device(agent.settings.name)["id"]
