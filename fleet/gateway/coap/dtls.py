@@ -34,8 +34,9 @@ MOST_OF_ADDRESS, YOUNG_SECONDS = 64, 3.0
 HANDSHAKE_SECONDS = 20.0
 #: associations of one certificate
 MOST_OF_ONE = 8
-# aiocoap offers its classes for a server on one socket to its own transports only; this one is all that is used.
+#: message ids of one association that aiocoap may still keep an answer for
 MOST_REMEMBERED = 256
+# aiocoap offers its classes for a server on one socket to its own transports only; this one is all that is used.
 _Socket = simplesocketserver._DatagramServerSocketSimple  # noqa: SLF001  because see above
 _logger = logging.getLogger("muster.coap")
 

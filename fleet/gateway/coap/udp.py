@@ -120,7 +120,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
         interface: passes messages to aiocoap.
         fast: answers what is asked most.
         in_thread: runs what waits for the database or the signer.
-        hostinfo_local: host and port of the socket.
+        name: host and port of the socket.
     """
 
     _transport: asyncio.DatagramTransport

@@ -19,28 +19,37 @@ DOOR = "coap-door"
 
 
 class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # aiocoap has no types
-    """The device's half of a context, in memory."""
+    """The device's half of a context, in memory.
+
+    Args:
+        secret: Master Secret.
+        salt: Master Salt.
+        kid: Sender ID of the device; the server's is empty.
+        number: Sender Sequence Number to begin with.
+    """
 
     alg_aead = oscore.algorithms["AES-CCM-16-64-128"]
     hashfun = oscore.hashfunctions["sha256"]
     id_context = echo_recovery = None
 
-    def __init__(self, given: dict[str, Any]) -> None:
-        self.sender_id, self.recipient_id = bytes.fromhex(given["client_id"]), b""
-        self.sender_sequence_number = 0
-        self.derive_keys(bytes.fromhex(given["salt"]), bytes.fromhex(given["ms"]))
+    def __init__(self, secret: bytes, salt: bytes, kid: bytes, number: int = 0) -> None:
+        self.sender_id, self.recipient_id = kid, b""
+        self.sender_sequence_number = number
+        self.derive_keys(salt, secret)
         self.recipient_replay_window = oscore.ReplayWindow(32, lambda: None)
         self.recipient_replay_window.initialize_empty()
 
     def post_seqnoincrease(self) -> None:
-        """Do nothing: a benchmark's numbers need not outlive it."""
+        """Do nothing: these numbers need not outlive the process."""
 
 
 def sleepers(made: Ground, device: Path) -> list[dict[str, Any]]:
     """Measure the server's processor time for polls, one after the other; what it uses without any is taken off."""
     asked = request("POST", "/v1/oscore", b"{}", {"Content-Type": "application/json"})
     with connect(client(made.anchor, device), made.door) as line:
-        context = Context(json.loads(exchange(line, asked)))
+        given = json.loads(exchange(line, asked))
+    secret, salt, kid = (bytes.fromhex(given[name]) for name in ("ms", "salt", "client_id"))
+    context = Context(secret, salt, kid)
     with socket.socket(type=socket.SOCK_DGRAM) as line:
         line.settimeout(5)
         line.connect(("127.0.0.1", made.ports["FLEET_OSCORE_PORT"]))
