@@ -12,8 +12,8 @@ from pki.services.certificates import renew_at
 def handle(request: Request, who: Identified) -> Reply:
     """Return {"next": seconds} and what waits.
 
-    ``update``: id of the action; ``command``: true; ``twin``: version of a configuration that was not fetched yet;
-    ``renew``: true when it is time for a new certificate. What a device does not know, it leaves.
+    ``update``: id of the action; ``command``: true; ``twin``: version of a configuration that it has not
+    shown to know; ``renew``: true when it is time for a new certificate. What a device does not know, it leaves.
     """
     codec.decode(request)
     offer = offers.poll(actor=who.actor, device=who.device)
