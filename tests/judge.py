@@ -8,17 +8,21 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests import environment, mutations
+from tests import environment, flips, mutations
+from tests.factories.artefacts import Makers
 from tests.fuzz import doors
 
 COUNTS = {
     "bit flips": 1000,
+    "formats": 10_000,
+    "uploads": 200,
     "pki": 10_000,
     "reports": 10_000,
     "manifests": 10_000,
@@ -34,7 +38,18 @@ def main():
 
     django.setup()
     started = time.monotonic()
-    rows = [_bit_flips(), *_pki(), _power(), _reports(), _manifests(), _quiet_fleets(), *_doors()]
+    makers = Makers(Path(tempfile.mkdtemp()))
+    rows = [
+        *_bit_flips(makers),
+        *_formats(makers),
+        *_uploads(makers),
+        *_pki(),
+        _power(),
+        _reports(),
+        _manifests(),
+        _quiet_fleets(),
+        *_doors(),
+    ]
     result = {"seconds": round(time.monotonic() - started), "load": os.getloadavg()[0], "rows": rows}
     target = Path(__file__).resolve().parents[1] / "docs/reference/judged/house.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -47,45 +62,59 @@ def _row(name, count, wrong, note):
     return {"name": name, "count": count, "wrong": wrong, "note": note}
 
 
-def _bit_flips():
-    """Flip one bit at a time in the signed part of a good image; our own reader and imgtool must refuse."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from imgtool.main import imgtool
+def _bit_flips(makers):
+    """Flip one bit at a time in the signed part of a good artefact of each format."""
+    rows, scratch = [], Path(tempfile.mkdtemp())
+    for format_ in sorted(flips.VERIFIERS):
+        count = COUNTS["bit flips"]
+        wrong = flips.wrong(format_, makers.make(format_), makers.anchors(format_), count, scratch)
+        rows.append(_row(f"one bit flipped in the signed part, {format_}", count, len(wrong), "accepted"))
+        shutil.rmtree(scratch)
+        scratch.mkdir()
+    return rows
 
-    from ota.formats import mcuboot
-    from ota.formats.judgement import Case, TrustAnchor
-    from pki.kernel.errors import DomainError
 
-    folder = Path(tempfile.mkdtemp())
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
-    spki = serialization.PublicFormat.SubjectPublicKeyInfo
-    anchor = TrustAnchor("key", key.public_key().public_bytes(pem, spki).decode())
-    (folder / "flat").write_bytes(random.Random(1).randbytes(6000))
-    command = ["sign", "--key", str(folder / "key.pem"), "--version", "1.2.3", "--security-counter", "3"]
-    command += ["--header-size", "0x20", "--pad-header", "--align", "4", "--slot-size", "0x20000"]
-    imgtool.main([*command, str(folder / "flat"), str(folder / "good")], standalone_mode=False)
-    good, image = (folder / "good").read_bytes(), folder / "image"
+def _formats(makers):
+    """Feed 10,000 mutations to each reader of artefacts."""
+    rows = []
+    for target in mutations.format_targets(makers):
+        wrong = mutations.survives(target, COUNTS["formats"])
+        print("\n".join(wrong[:5]), file=sys.stderr)
+        note = "ended otherwise than in a refusal, or late"
+        rows.append(_row(f"mutated {target.name}", COUNTS["formats"], len(wrong), note))
+    return rows
 
-    def judge(data):
-        image.write_bytes(data)
-        with tempfile.TemporaryDirectory() as scratch:
-            mcuboot.judge(Case("mcuboot", image, None, (anchor,), int(time.time()), Path(scratch)))
 
-    judge(good)
-    accepted, source = 0, random.Random(2)
-    for _ in range(COUNTS["bit flips"]):
-        position = source.randrange(6032 * 8)
-        changed = bytearray(good)
-        changed[position // 8] ^= 1 << position % 8
-        try:
-            judge(bytes(changed))
-            accepted += 1
-        except (DomainError, ValueError, IndexError, KeyError):
-            continue
-    return _row("one bit flipped in the signed part of an MCUboot image", COUNTS["bit flips"], accepted, "accepted")
+def _uploads(makers):
+    """Let 200 damaged artefacts of each format be judged by the child that a real upload starts."""
+    from ota import sandbox
+    from ota.errors import RefusedBundleError
+
+    rows, folder = [], Path(tempfile.mkdtemp())
+    for format_ in ("mcuboot", "esp", "swu", "rauc", "mender", "generic", "tflite"):
+        image, signature = makers.make(format_)
+        source, wrong = random.Random(format_), 0
+        beside = folder / "signature"
+        if signature is not None:
+            beside.write_bytes(signature)
+        for _ in range(COUNTS["uploads"]):
+            (folder / "image").write_bytes(mutations.mutated(source, image))
+            try:
+                given = beside if signature is not None else None
+                sandbox.judge(format_, folder / "image", makers.anchors(format_), signature=given)
+                wrong += 1
+            except RefusedBundleError:
+                continue
+        left = len(list(Path(tempfile.gettempdir()).glob("muster-judge-*")))
+        rows.append(
+            _row(
+                f"damaged uploads judged by the child, {format_}",
+                COUNTS["uploads"],
+                wrong + left,
+                "not refused, or left files",
+            )
+        )
+    return rows
 
 
 def _survives(name, good, parse, refusals):

@@ -93,6 +93,36 @@ def pki_targets():
     ]
 
 
+def format_targets(makers):
+    """Return the readers of artefacts; what else they raise, the child that judges turns into a refusal."""
+    import io
+    import struct
+
+    from ota.errors import RefusedBundleError
+    from ota.formats import esp, graph, jws, mcuboot, mender, rauc, swu
+
+    def whole(data):
+        mcuboot.read_structure(data, mcuboot.read_header(data))
+
+    def sector(data):
+        esp.inspect(data)
+        esp.check_sector(data)
+
+    usual = (RefusedBundleError, struct.error, ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError)
+    manifest = "[update]\ncompatible=node\nversion=1\n[bundle]\nformat=verity\n[image.x]\nfilename=x.img\n"
+    token = makers.jws(b"payload")
+    anchors = makers.anchors("generic")
+    return [
+        Target("MCUboot images", makers.make("mcuboot")[0], whole, usual),
+        Target("ESP images", makers.make("esp")[0], sector, usual),
+        Target("SWUpdate archives", makers.make("swu")[0], swu.unpack, usual),
+        Target("Mender artifacts", makers.make("mender")[0], lambda data: mender._read(io.BytesIO(data)), usual),
+        Target("RAUC manifests", manifest.encode(), lambda data: rauc.read_manifest(data.decode("latin-1")), usual),
+        Target("detached signatures", token, lambda data: jws.verify(b"payload", data, anchors), usual),
+        Target("TFLite models", makers.make("tflite")[0], graph.read, usual),
+    ]
+
+
 def _public():
     """Return a TPM2B_PUBLIC of a P-256 signing key."""
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,6 +1,5 @@
 """The agent: enrol, poll, verify, install, test, confirm, report; driven by ``step``, it never waits."""
 
-import http
 import json
 import logging
 import random
@@ -15,7 +14,8 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.agent import config, downloads, est, forks, selftest
+from fleet.agent import config, downloads, est, forks, selftest, twin
+from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport, line_to
 from fleet.agent.commands import Commands, Ring
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
@@ -23,8 +23,8 @@ from fleet.agent.key import DeviceKey
 from fleet.agent.slots import Image, Slots
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
-from fleet.agent.trust import Assignment, Trust
-from pki.kernel import cbor, clock, configuration
+from fleet.agent.trust import Trust
+from pki.kernel import cbor, clock
 from pki.kernel.errors import InvalidError
 
 CBOR = {"Content-Type": "application/cbor"}
@@ -32,6 +32,8 @@ LEAST_WAIT, MOST_WAIT = 1.0, 300.0
 #: no server may send a device to sleep for longer than a day
 MOST_PAUSE = 86_400.0
 MAX_POLL = 4096
+#: what is signed is looked at so often, though nothing waits
+LOOK_EACH_S = 3600
 MOST_LOG = 30 * 1024
 #: the log of all devices of this process; a real device is alone in it
 RING = Ring()
@@ -94,9 +96,7 @@ class Agent:
     @property
     def public_id(self) -> str:
         """Return the device's public id, as its certificate says it."""
-        leaf = x509.load_pem_x509_certificates(self._chain.read_bytes())[0]
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return str(names.get_values_for_type(x509.UniformResourceIdentifier)[0].rsplit(":", 1)[1])
+        return est.identity(self._chain)[0].rsplit(":", 1)[1]
 
     def slots(self, component: str) -> Slots:
         """Return the slots of a component."""
@@ -122,7 +122,7 @@ class Agent:
             return
         transport = Transport(self._enrolment_server, config.trusted(self.settings))
         try:
-            est.enrol(transport, self._key, self.settings.name, self.settings.token, self._chain)
+            est.enrol(transport, self._holder, self.settings.token)
         finally:
             transport.close()
         self.report()
@@ -131,9 +131,9 @@ class Agent:
         """Get a new certificate with the present one."""
         line = self._line()
         if isinstance(line, CoapTransport):
-            est.renew_over_coap(line, self._key, self.settings.name, self._chain)
+            est.renew_over_coap(line, self._holder)
         else:
-            est.renew(line, self._key, self.settings.name, self._chain)
+            est.renew(line, self._holder)
         self._drop()
 
     def step(self) -> float:
@@ -154,6 +154,7 @@ class Agent:
                 self.sync()
             if said.update is not None:
                 self.update(said.update)
+            self.look()
             self._failures = 0
             return self._wait(said.pause)
         except (TransportError, AnswerError, RefusedError) as error:
@@ -195,7 +196,8 @@ class Agent:
             return
         assignment: Assignment | None = None
         try:
-            assignment = Trust(self.settings, self.state, self._line()).assignment(self.public_id)
+            counters = {name: int(one["counter"]) for name, one in self.components().items()}
+            assignment = Trust(self.settings, self.state, self._line()).assignment(self.public_id, counters)
             if assignment is None:
                 return
             action = assignment.action
@@ -222,38 +224,21 @@ class Agent:
 
     def sync(self) -> None:
         """Fetch the configuration that this device shall have, keep it, and say which one it has."""
-        try:
-            answer = self._line().call("GET", "/v1/twin", None, {"If-None-Match": self.state.get("config_tag", '"d0"')})
-        except AnswerError as error:
-            if error.status != http.HTTPStatus.NOT_MODIFIED:
-                raise
-            return
-        if answer.status == http.HTTPStatus.NOT_MODIFIED:
-            return
-        try:
-            body: Any = cbor.loads(answer.body, max_bytes=configuration.MOST_BYTES * 4)
-            configuration.check(body["config"])
-        except (InvalidError, KeyError, TypeError) as error:
-            _logger.warning("configuration refused", extra={"device": self.settings.name, "cause": str(error)})
-        else:
-            self.state.put(config=body["config"])
-            self._report_config(body["config"])
-        # Known from now on, kept or refused: the next request names it, and the server stops offering it.
-        self.state.put(config_tag=answer.headers.get("etag", '"d0"'))
+        twin.sync(self._line(), self.state, self.settings.name)
 
-    def _report_config(self, config: dict[str, Any]) -> None:
-        tag = self.state.get("reported_tag", '"r0"')
-        for _ in range(2):
-            headers = {**CBOR, "If-Match": tag}
-            try:
-                answer = self._line().call("PUT", "/v1/twin", cbor2.dumps({"config": config}), headers)
-            except AnswerError as error:
-                if error.status != http.HTTPStatus.PRECONDITION_FAILED:
-                    raise
-                tag = error.tag  # this device's state was lost, or a report came between: the server says where it is
-                continue
-            self.state.put(reported_tag=answer.headers["etag"])
+    def look(self) -> None:
+        """Ask once in an hour what is signed, though nothing waits, and tell the server when it is not believed.
+
+        So a device learns of withdrawals and floors, and notices when somebody hides newer metadata from it.
+        """
+        if self.erased or clock.unix() < self.state.get("looked_at", 0) + LOOK_EACH_S:
             return
+        try:
+            Trust(self.settings, self.state, self._line()).check(self.public_id)
+        except RefusedError as error:
+            _logger.warning("not believed", extra={"device": self.settings.name, "cause": str(error)})
+            self.report(state="refused", reason=str(error))
+        self.state.put(looked_at=clock.unix())
 
     def send_log(self, reason: str) -> str:
         """Send the end of this device's log; return what to answer."""
@@ -273,7 +258,9 @@ class Agent:
         if head := self.state.get("ledger_head"):
             payload["head"] = head
         if action is not None:
-            payload |= {"action": action, "state": state, "reason": reason[:500]}
+            payload["action"] = action
+        if state:
+            payload |= {"state": state, "reason": reason[:500]}
         body = cbor2.dumps({"payload": (data := cbor2.dumps(payload)), "signature": self._key.sign(data)})
         if token := forks.token(self._line().call("POST", "/v1/report", body, CBOR).body):
             self.state.put(fork=token)
@@ -369,6 +356,10 @@ class Agent:
     @property
     def _identity(self) -> tuple[Path, Path]:
         return self._chain, self._key.path
+
+    @property
+    def _holder(self) -> est.Holder:
+        return est.Holder(self._key, self.settings.name, self._chain, config.trusted(self.settings))
 
     @property
     def _enrolment_server(self) -> str:

@@ -165,7 +165,7 @@ class CoapTransport:
             code=METHODS[method], payload=body, _mtype=types.CON, _mid=self._mid, _token=secrets.token_bytes(4)
         )
         made.opt.uri_path = path.strip("/").split("/")
-        if "Content-Type" in headers and body:
+        if "Content-Type" in headers:  # in the requests for further blocks too: they are about the same answer
             made.opt.content_format = NUMBERS[headers["Content-Type"]]
         if "Accept" in headers:
             made.opt.accept = NUMBERS[headers["Accept"]]

@@ -5,10 +5,10 @@ import hashlib
 from pathlib import Path
 
 from fleet.agent import slots
+from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.transport import Transport
-from fleet.agent.trust import Assignment
 
 _PARTIAL = 206
 

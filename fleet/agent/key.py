@@ -30,6 +30,11 @@ class DeviceKey:
             raise TypeError(msg)
         self._key = loaded
 
+    @property
+    def public(self) -> ec.EllipticCurvePublicKey:
+        """Return the public half."""
+        return self._key.public_key()
+
     def request(self, name: str) -> bytes:
         """Return a certificate request (PKCS#10, DER) for this key."""
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

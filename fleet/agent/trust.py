@@ -2,20 +2,21 @@
 
 import re
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
-from tuf.api.metadata import Metadata, Root, TargetFile, Timestamp
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, RepositoryError
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from fleet.agent import witness
+from fleet.agent import agreement, memory, witness
+from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
-from fleet.agent.errors import AnswerError, RefusedError, TransportError
+from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
 from pki.kernel import canonical, clock
@@ -26,21 +27,8 @@ MAX_METADATA = 512 * 1024
 DIRECTOR_FIELD = "x-muster-director"
 MOST_COMMANDS = 10
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What this device shall install, as director and repository both say it."""
-
-    action: int
-    kind: str
-    component: str
-    path: str
-    length: int
-    sha256: str
-    counter: int
-    version: str
+_METADATA = "/v1/metadata/"
+_Signed = TypeVar("_Signed", Root, Targets, Timestamp)
 
 
 class _Fetcher(FetcherInterface):
@@ -74,28 +62,52 @@ class Trust:
         self._folder = settings.folder / "tuf"
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
-    def assignment(self, device: str) -> Assignment | None:
+    def assignment(self, device: str, installed: Mapping[str, int] | None = None) -> Assignment | None:
         """Return what this device shall install now, checked against both repositories.
 
         Args:
             device: its public id.
+            installed: component to the security counter of what runs there.
 
         Raises:
             RefusedError: something is not to be believed; the sentence says what.
             TransportError: the server cannot be reached.
         """
-        updater = self._refreshed()
-        row = self._director(device)
+        updater, signed = self._asked(device, "/v1/director")
+        row = self._row(signed)
         if row is None:
             return None
         try:
-            target = updater.get_targetinfo(row["target"])
+            target = agreement.listed(row, updater.get_targetinfo(row["target"]))
+            bundle = self._bundle(updater, target)
         except (RepositoryError, DownloadError) as error:
-            msg = f"the signed list of targets is not to be believed: {error}"
+            raise _trouble("the signed list of targets", error) from error
+        try:
+            found = agreement.agreed(row, bundle, self._settings)
+            agreement.above_floor(found, self._targets(), self._settings)
+            agreement.beside(bundle, installed or {})
+        except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+            msg = f"the bundle.json of {row['target']} is malformed: {error}"
             raise RefusedError(msg) from error
-        self._agree(row, target)
-        names = ("action", "kind", "component", "length", "sha256", "counter", "version")
-        return Assignment(path=row["target"], **{name: row[name] for name in names})
+        return found
+
+    def check(self, device: str) -> None:
+        """Look whether the server still tells the truth, when nothing waits: withdrawals and floors are learned by it.
+
+        Raises:
+            RefusedError: something is not to be believed.
+            TransportError: the server cannot be reached.
+        """
+        self._asked(device, "/v1/director")
+
+    def _bundle(self, updater: Updater, target: TargetFile) -> Any:
+        """Return the bundle.json that officers signed; its length and digest are theirs."""
+        path = updater.download_target(target, str(self._folder / "bundle.json"), _METADATA)
+        try:
+            return canonical.loads(Path(path).read_bytes(), max_bytes=agreement.MAX_BUNDLE)
+        except InvalidError as error:
+            msg = f"the bundle.json of {target.path} is malformed: {error.detail}"
+            raise RefusedError(msg) from error
 
     def _refreshed(self) -> Updater:
         config = UpdaterConfig(
@@ -103,25 +115,34 @@ class Trust:
             max_delegations=8,
             root_max_length=128 * 1024,
             timestamp_max_length=16 * 1024,
-            snapshot_max_length=256 * 1024,
+            snapshot_max_length=1024 * 1024,
             targets_max_length=MAX_METADATA,
         )
         try:
             updater = Updater(
                 str(self._folder),
-                "/v1/metadata/",
+                _METADATA,
                 fetcher=_Fetcher(self._transport),
                 config=config,
                 bootstrap=self._bootstrap(),
             )
             updater.refresh()
-        except DownloadError as error:
-            raise TransportError(str(error)) from error
-        except (RepositoryError, ValueError) as error:
-            msg = f"the update metadata is not to be believed: {error}"
-            raise RefusedError(msg) from error
-        self._check_floor(Metadata[Timestamp].from_file(str(self._folder / "timestamp.json")).signed.expires)
+        except (RepositoryError, DownloadError, ValueError) as error:
+            raise _trouble("the update metadata", error) from error
+        self._check_people()
+        memory.forget(self._state, _online(self._root()))
+        self._check_floor(self._kept("timestamp", Timestamp).expires)
         return updater
+
+    def _check_people(self) -> None:
+        """Refuse targets that let anybody but the root's officers sign the bins, whoever talked them into it."""
+        root, delegations = self._root(), self._targets().delegations
+        wanted, roles = root.roles[Targets.type], delegations.succinct_roles if delegations else None
+        known = {keyid: key.to_dict() for keyid, key in delegations.keys.items()} if delegations else {}
+        theirs = {keyid: root.keys[keyid].to_dict() for keyid in wanted.keyids}
+        if roles is None or known != theirs or roles.threshold < wanted.threshold:
+            msg = "the signed targets let others than the release officers sign what is listed"
+            raise RefusedError(msg)
 
     def _bootstrap(self) -> bytes:
         return self._settings.tuf_root.read_bytes()
@@ -133,8 +154,7 @@ class Trust:
             RefusedError: something is not to be believed.
             TransportError: the server cannot be reached.
         """
-        self._refreshed()
-        signed, _ = self._document(device, "/v1/command")
+        _, signed = self._asked(device, "/v1/command")
         try:
             now = max(clock.now(), datetime.fromisoformat(signed["issued"]))
             waiting = [_command(one) for one in signed.get("commands", [])[:MOST_COMMANDS]]
@@ -143,31 +163,58 @@ class Trust:
             msg = f"the director's commands are malformed: {error}"
             raise RefusedError(msg) from error
 
-    def _director(self, device: str) -> dict[str, Any] | None:
-        return self._document(device, "/v1/director")[1]
+    def _asked(self, device: str, path: str) -> tuple[Updater, dict[str, Any]]:
+        """Return what is published and what the director says now, when neither hides anything that the other knows."""
+        updater = self._refreshed()
+        signed = self._document(device, path)
+        if self._older(signed):
+            updater = self._refreshed()  # they were renewed between the two questions, or somebody hides them
+        if self._older(signed):
+            msg = "newer update metadata are hidden from this device: the director knows of them"
+            raise RefusedError(msg)
+        return updater, signed
 
-    def _document(self, device: str, path: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """Return the director's document, and the checked row of its first assignment."""
+    def _older(self, signed: dict[str, Any]) -> bool:
+        seen, newest = self._kept("timestamp", Timestamp), signed["newest"]
+        return bool(seen.version < newest["timestamp"] or seen.snapshot_meta.version < newest["snapshot"])
+
+    def _document(self, device: str, path: str) -> dict[str, Any]:
+        """Return what the director has signed for this request."""
         nonce = secrets.token_bytes(16)
         body = b'{"nonce":"' + nonce.hex().encode() + b'"}'
         answer = self._transport.call("POST", path, body, {"Content-Type": "application/json"})
         try:
-            document = canonical.loads(answer.body, max_bytes=MAX_DIRECTOR)
-            signed = self._verified(document)
+            signed, keyid = self._verified(canonical.loads(answer.body, max_bytes=MAX_DIRECTOR))
             self._fresh(signed, device, nonce)
             if "head" in signed:
                 witness.see(self._state, signed["head"], self._root().unrecognized_fields[witness.LEDGER_FIELD])
-            row = _row(signed["assignments"][0]) if signed["assignments"] else None
+            agreement.newest(signed["newest"])
+            self._row(signed)
         except (InvalidError, KeyError, TypeError, ValueError) as error:
             msg = f"the director's document is malformed: {error}"
             raise RefusedError(msg) from error
-        self._state.put(director_version=signed["version"], signed_time=signed["issued"])
-        return signed, row
+        memory.learn(self._state, keyid, director_version=signed["version"], signed_time=signed["issued"])
+        return signed
+
+    @staticmethod
+    def _row(signed: dict[str, Any]) -> dict[str, Any] | None:
+        return agreement.row(signed["assignments"][0]) if signed["assignments"] else None
 
     def _root(self) -> Root:
-        return Metadata[Root].from_file(str(self._folder / "root.json")).signed
+        return self._kept("root", Root)
 
-    def _verified(self, document: Any) -> dict[str, Any]:
+    def _targets(self) -> Targets:
+        return self._kept("targets", Targets)
+
+    def _kept(self, role: str, kind: type[_Signed]) -> _Signed:
+        """Return a document that the last refresh believed."""
+        found = Metadata[Any].from_file(str(self._folder / f"{role}.json")).signed
+        if not isinstance(found, kind):
+            msg = f"what this device has kept as {role} is something else"
+            raise RefusedError(msg)
+        return found
+
+    def _verified(self, document: Any) -> tuple[dict[str, Any], str]:
         field = self._root().unrecognized_fields[DIRECTOR_FIELD]
         payload = canonical.dumps(document["signed"])
         for signature in document["signatures"]:
@@ -178,7 +225,7 @@ class Trust:
                     ed25519.Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(signature["sig"]), payload)
                 except InvalidSignature:
                     continue
-                return dict(document["signed"])
+                return dict(document["signed"]), keyid
         msg = "the director's document is not signed by the key that the root names"
         raise RefusedError(msg)
 
@@ -189,38 +236,29 @@ class Trust:
         if signed["nonce"] != nonce.hex():
             msg = "the director's document is not the answer to this request"
             raise RefusedError(msg)
-        if signed["version"] <= self._state.get("director_version", 0):
+        if signed["version"] <= (self._state.get("director_version") or 0):
             msg = "the director's document is older than one seen before"
             raise RefusedError(msg)
         self._check_floor(datetime.fromisoformat(signed["expires"]))
 
     def _check_floor(self, expires: datetime) -> None:
-        """Compare an end with the clock, but never with less than the last signed time that was seen."""
-        floor = self._state.get("signed_time")
-        now = clock.now()
-        if floor:
-            now = max(now, datetime.fromisoformat(floor))
-        if expires.astimezone(UTC) <= now:
+        """Compare an end with the clock, but never with less than what was signed and seen."""
+        if expires.astimezone(UTC) <= memory.now(self._state, self._root().expires):
             msg = "a signed document has expired"
             raise RefusedError(msg)
 
-    def _agree(self, row: dict[str, Any], target: TargetFile | None) -> None:
-        if target is None:
-            msg = f"{row['target']} was never signed by the release officers"
-            raise RefusedError(msg)
-        if target.length != row["length"] or target.hashes.get("sha256") != row["sha256"]:
-            msg = f"director and signed targets differ about {row['target']}"
-            raise RefusedError(msg)
-        custom = target.custom or {}
-        if self._settings.hw_class not in custom.get("hw", []) or row["hw"] != self._settings.hw_class:
-            msg = f"{row['target']} is for other hardware than this device"
-            raise RefusedError(msg)
-        if self._settings.audience not in (custom.get("audience") or []):
-            msg = f"{row['target']} is not signed for {self._settings.audience}"
-            raise RefusedError(msg)
-        if custom.get("component") != row["component"] or custom.get("counter") != row["counter"]:
-            msg = f"{row['target']} is signed for another component or counter"
-            raise RefusedError(msg)
+
+def _trouble(what: str, error: Exception) -> AgentError:
+    """Return what a failure means: too long is a lie, not to be had is a matter of the line."""
+    if isinstance(error, DownloadError) and not isinstance(error, DownloadLengthMismatchError):
+        return TransportError(str(error))
+    return RefusedError(f"{what} is not to be believed: {error}")
+
+
+def _online(root: Root) -> set[str]:
+    """Return the keys that the root names for what servers sign beside TUF."""
+    fields = (root.unrecognized_fields.get(name, {}) for name in (DIRECTOR_FIELD, witness.LEDGER_FIELD))
+    return {keyid for field in fields for keyid in field.get("keyids", [])}
 
 
 def _command(given: Any) -> dict[str, Any]:
@@ -228,16 +266,3 @@ def _command(given: Any) -> dict[str, Any]:
         msg = "a command has id, kind and expires"
         raise ValueError(msg)
     return dict(given)
-
-
-def _row(row: Any) -> dict[str, Any]:
-    kinds = {"action": int, "kind": str, "component": str, "target": str, "length": int, "sha256": str}
-    kinds |= {"hw": str, "counter": int, "version": str}
-    for name, kind in kinds.items():
-        if not isinstance(row[name], kind):
-            msg = f"`{name}` has the wrong type"
-            raise TypeError(msg)
-    if not _DIGEST.fullmatch(row["sha256"]) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,59}", row["component"]):
-        msg = "digest or component is malformed"
-        raise ValueError(msg)
-    return dict(row)

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from fleet.agent import memory
 from fleet.agent.errors import RefusedError
 from fleet.agent.state import State
 from pki.kernel import canonical
@@ -48,4 +49,4 @@ def see(state: State, head: Any, named: dict[str, Any]) -> None:
         msg = f"the server's ledger contradicts itself: it showed another history at {seen[1]} entries"
         raise RefusedError(msg)
     if [epoch, size] > seen[:2]:
-        state.put(ledger_head=[epoch, size, root])
+        memory.learn(state, head["keyid"], ledger_head=[epoch, size, root])

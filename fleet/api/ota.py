@@ -1,9 +1,7 @@
 """Trust keys, bundles, releases, rollouts."""
 
-import json
 from typing import Any
 
-from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import parsers, serializers, status
@@ -71,19 +69,29 @@ class ReleaseOut(Output):
     name = serializers.CharField(source="bundle.name")
     version = serializers.CharField(source="bundle.version")
     state = serializers.CharField()
-    digest = serializers.CharField()
+    statement = serializers.SerializerMethodField()
+    withdrawal = serializers.SerializerMethodField()
     signed_by = serializers.SerializerMethodField()
     published_at = serializers.DateTimeField(allow_null=True)
 
+    def get_statement(self, release: Any) -> str | None:
+        """Return the id of the statement that officers sign to release it."""
+        return str(release.statement.public_id) if release.statement else None
+
+    def get_withdrawal(self, release: Any) -> str | None:
+        """Return the id of the statement that officers sign to take it back."""
+        return str(release.withdrawal.public_id) if release.withdrawal else None
+
     def get_signed_by(self, release: Any) -> list[str]:
         """Return the officers who signed so far."""
-        return sorted(release.signatures.values_list("officer", flat=True))
+        return sorted(one.officer for one in release.statement.signatures.all()) if release.statement else []
 
 
 class ReleaseIn(Input):
     """The bundle to release."""
 
     bundle = serializers.UUIDField()
+    raise_floor = serializers.BooleanField(default=False)
 
 
 class WaveIn(Input):
@@ -242,7 +250,8 @@ class Releases(View):
     def post(self, request: Request) -> Response:
         """Prepare the release of a bundle for two officers to sign."""
         who, given = actor(request), read(request, ReleaseIn)
-        made = releases.prepare(actor=who, bundle=bundle_rows.bundle(who.domain, given["bundle"]))
+        bundle = bundle_rows.bundle(who.domain, given["bundle"])
+        made = releases.prepare(actor=who, bundle=bundle, raise_floor=given["raise_floor"])
         return Response(ReleaseOut(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -257,53 +266,12 @@ class Release(View):
         return Response(ReleaseOut(bundle_rows.release(who.domain, public_id)).data)
 
 
-class ReleasePrepared(View):
-    """What officers sign."""
-
-    @extend_schema(responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request, public_id: str) -> HttpResponse:
-        """Return ``prepared.json``, the input of ``muster-sign``."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        release = bundle_rows.release(who.domain, public_id)
-        body = {
-            "release": str(release.public_id),
-            "digest": release.digest,
-            "metadata": json.loads(bytes(release.prepared)),
-        }
-        return HttpResponse(json.dumps(body), content_type="application/json")
-
-
-class ReleaseSign(View):
-    """An officer's signature."""
-
-    @extend_schema(request=OpenApiTypes.OBJECT, responses=ReleaseOut)
-    def post(self, request: Request, public_id: str) -> Response:
-        """Submit the ``signature.json`` that ``muster-sign`` wrote."""
-        who = actor(request)
-        release = bundle_rows.release(who.domain, public_id)
-        releases.submit(actor=who, release=release, signature=json.dumps(request.data).encode())
-        return Response(ReleaseOut(bundle_rows.release(who.domain, public_id)).data)
-
-
-class ReleasePublish(View):
-    """Publication."""
-
-    @extend_schema(request=Nothing, responses=ReleaseOut)
-    def post(self, request: Request, public_id: str) -> Response:
-        """Publish a release that two officers signed."""
-        who = actor(request)
-        read(request, Nothing)
-        done = releases.publish(actor=who, release=bundle_rows.release(who.domain, public_id))
-        return Response(ReleaseOut(done).data)
-
-
 class ReleaseWithdraw(View):
     """Withdrawal."""
 
     @extend_schema(request=ReasonIn, responses=ReleaseOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Take a release back."""
+        """Take a release back: it is offered no more, and ``withdrawal`` is what officers sign."""
         who, given = actor(request), read(request, ReasonIn)
         release = bundle_rows.release(who.domain, public_id)
         done = releases.withdraw(actor=who, release=release, reason=given["reason"])

@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from fleet.api import devices, enrolment, field, ota, people, pki
+from fleet.api import devices, enrolment, field, ota, people, pki, statements
 
 ID = r"(?P<public_id>[0-9a-f-]{36})"
 
@@ -56,10 +56,14 @@ urlpatterns = [
     re_path(rf"^bundles/{ID}$", ota.Bundle.as_view()),
     path("releases", ota.Releases.as_view()),
     re_path(rf"^releases/{ID}$", ota.Release.as_view()),
-    re_path(rf"^releases/{ID}/prepared$", ota.ReleasePrepared.as_view()),
-    re_path(rf"^releases/{ID}/signatures$", ota.ReleaseSign.as_view()),
-    re_path(rf"^releases/{ID}/publish$", ota.ReleasePublish.as_view()),
     re_path(rf"^releases/{ID}/withdraw$", ota.ReleaseWithdraw.as_view()),
+    path("statements", statements.Statements.as_view()),
+    re_path(rf"^statements/{ID}$", statements.Statement.as_view()),
+    re_path(rf"^statements/{ID}/prepared$", statements.Prepared.as_view()),
+    re_path(rf"^statements/{ID}/signatures$", statements.Signatures.as_view()),
+    re_path(rf"^statements/{ID}/publish$", statements.Publish.as_view()),
+    path("floors", statements.Floors.as_view()),
+    path("renewals", statements.Renewals.as_view()),
     path("assignments", ota.Assignments.as_view()),
     path("rollouts", ota.Rollouts.as_view()),
     re_path(rf"^rollouts/{ID}$", ota.Rollout.as_view()),

@@ -9,10 +9,10 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from fleet.console.door import act, actor, page
 from fleet.console.paging import cut
-from ota.models import Bundle, Release
+from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors.officers import officers
-from ota.services import bundles, releases
+from ota.services import bundles, releases, statements
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
@@ -45,8 +45,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     context = {
         "bundle": bundle,
         "release": release,
-        "release_key": str(release.public_id) if release else "",
-        "signing": _signing(who.domain, release) if release else None,
+        **_signing(who.domain, release),
         "files": list(bundle.files.all()),
         "facts": _facts(bundle),
         "arena": bundle.facts.get("arena"),
@@ -65,22 +64,31 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     if verb == "prepare":
         done = "Prepared; the officers sign it now."
         return act(request, done, back, lambda: releases.prepare(actor=who, bundle=bundle))
-    release: Release | None = getattr(bundle, "release", None)
-    if release is None:
-        msg = "There is no release to publish; prepare one first."
+    statement = _asked(getattr(bundle, "release", None))
+    if statement is None:
+        msg = "There is nothing to publish; prepare the release first."
         raise InvalidError(msg)
-    return act(request, "Published.", back, lambda: releases.publish(actor=who, release=release))
+    return act(request, "Published.", back, lambda: statements.publish(actor=who, statement=statement))
 
 
-def _signing(domain: str, release: Release) -> dict[str, Any]:
-    """Return who signed, who could still, and how many are missing."""
-    known = officers(domain)
-    signed = {one.keyid: one for one in release.signatures.order_by("id")}
+def _asked(release: Release | None) -> Statement | None:
+    """Return the statement about a release that officers are asked for now, or were asked for last."""
+    return (release.withdrawal or release.statement) if release else None
+
+
+def _signing(domain: str, release: Release | None) -> dict[str, Any]:
+    """Return what is to be signed, who signed, who could still, and how many are missing."""
+    known, statement = officers(domain), _asked(release)
+    signed = {one.keyid: one for one in statement.signatures.all()} if statement else {}
     return {
-        "threshold": known.threshold,
-        "signed": list(signed.values()),
-        "others": sorted(name for keyid, name in known.names.items() if keyid not in signed),
-        "missing": max(known.threshold - len({one.officer for one in signed.values()}), 0),
+        "statement": statement,
+        "statement_key": str(statement.public_id) if statement else "",
+        "signing": {
+            "threshold": known.threshold,
+            "signed": list(signed.values()),
+            "others": sorted(name for keyid, name in known.names.items() if keyid not in signed),
+            "missing": max(known.threshold - len({one.officer for one in signed.values()}), 0),
+        },
     }
 
 

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from devices.services import drift, retention
 from fleet.guard import reactions
-from ota.services import commands, metadata, rollouts
+from ota.services import commands, freshness, rollouts
 from pki.models import TrustDomain
 from pki.services import changes, crls, ledger
 
@@ -32,7 +32,7 @@ def jobs() -> tuple[Job, ...]:
     return (
         Job("ledger", 1, lambda domain: ledger.sequence(domain=domain)),
         Job("crls", 1, lambda domain: crls.refresh(domain=domain)),
-        Job("metadata", 30, lambda domain: metadata.refresh(domain=domain)),
+        Job("metadata", 30, lambda domain: freshness.refresh(domain=domain)),
         Job("rollouts", 1, lambda domain: rollouts.tick(domain=domain)),
         Job("drift", min(settings.FLEET_DRIFT_TICK_S, 60), lambda domain: drift.tick(domain=domain)),
         Job("commands", 15, lambda domain: commands.expire(domain=domain)),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet.officer import authority, keys, metadata
+from fleet.officer import authority, describe, keys, metadata, papers
 from pki.kernel import files
 from pki.kernel.errors import ConflictError, DomainError
 
@@ -58,22 +58,37 @@ def _signing(act: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--online", type=Path, required=True)
     made.add_argument("--key", type=Path, action="append", required=True)
     made.add_argument("--out", type=Path, required=True)
-    made = act("tuf-next-root", _tuf_next_root, "make and sign the root that follows: other online keys")
+    made = act(
+        "tuf-next-root", _tuf_next_root, "make and sign the root that follows: other online keys, or other officers"
+    )
     made.add_argument("--root", type=Path, required=True, help="the installed root")
-    made.add_argument("--online", type=Path, required=True, help="what `manage.py release online-keys --next` printed")
+    made.add_argument("--online", type=Path, help="what `manage.py release online-keys --next` printed")
+    text = "public half of each who shall be an officer from now on; none when nobody changes"
+    made.add_argument("--officer", type=Path, action="append", default=[], help=text)
     made.add_argument("--key", type=Path, action="append", required=True)
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true", help="do not ask")
-    made = act("tuf-targets", _tuf_targets, "make and sign the first TUF targets")
+    made = act("tuf-targets", _tuf_targets, "make and sign the first TUF targets with their bins")
+    made.add_argument("--root", type=Path, required=True, help="the root that names the officers")
     made.add_argument("--key", type=Path, action="append", required=True)
+    made.add_argument("--bits", type=int, default=8, choices=range(1, 15), help="2 ** BITS bins (default: 8, so 256)")
     made.add_argument("--out", type=Path, required=True)
-    made = act("show", _show, "show what a prepared release would release")
+    made = act("show", _show, "show what a paper would do")
     made.add_argument("prepared", type=Path)
-    made = act("sign", _sign, "sign a prepared release")
+    _proofs(made)
+    made = act("sign", _sign, "sign a paper: a release, a withdrawal, floors, a renewal")
     made.add_argument("--key", type=Path, required=True)
     made.add_argument("--in", dest="prepared", type=Path, required=True)
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true", help="do not ask")
+    _proofs(made)
+
+
+def _proofs(parser: argparse.ArgumentParser) -> None:
+    text = "your own copy of the newest TUF root: it proves what holds now"
+    parser.add_argument("--root", type=Path, required=True, help=text)
+    parser.add_argument("--former-root", type=Path, action="append", default=[], help="after officers were exchanged")
+    parser.add_argument("--bundle", type=Path, help="your own copy of the bundle, to compare a release with")
 
 
 def _keygen(given: argparse.Namespace) -> None:
@@ -101,26 +116,40 @@ def _tuf_root(given: argparse.Namespace) -> None:
 
 
 def _tuf_next_root(given: argparse.Namespace) -> None:
-    online = json.loads(given.online.read_text())
+    online = json.loads(given.online.read_text()) if given.online else {}
     named = {name: key if isinstance(key, list) else [key] for name, key in online.items()}
     lines = [f"{name}: {', '.join(key['keyid'][:16] for key in held)}" for name, held in sorted(named.items())]
-    _ask(given, ["The next root names these online keys:", *lines])
-    _write(given.out, metadata.next_root(given.root.read_bytes(), online, given.key))
+    if online:
+        lines = ["The next root names these online keys:", *lines]
+    if given.officer:
+        lines += ["The next root names these officers:", *(path.name for path in given.officer)]
+    _ask(given, lines)
+    _write(given.out, metadata.next_root(given.root.read_bytes(), online, given.key, given.officer))
 
 
 def _tuf_targets(given: argparse.Namespace) -> None:
-    _write(given.out, metadata.first_targets(given.key))
+    _write(given.out, metadata.first_targets(given.root.read_bytes(), given.key, given.bits))
 
 
 def _show(given: argparse.Namespace) -> None:
-    _, document = metadata.read_prepared(given.prepared.read_bytes())
-    print("\n".join(metadata.describe(document)))
+    _, told = _read(given)
+    print("\n".join(told))
 
 
 def _sign(given: argparse.Namespace) -> None:
-    prepared, document = metadata.read_prepared(given.prepared.read_bytes())
-    _ask(given, metadata.describe(document))
-    _write(given.out, metadata.sign(prepared, document, given.key))
+    paper, told = _read(given, papers.seen(given.key))
+    _ask(given, told)
+    _write(given.out, papers.sign(paper, given.key))
+    papers.remember(paper, given.key)
+
+
+def _read(given: argparse.Namespace, seen: dict[str, int] | None = None) -> tuple[papers.Paper, list[str]]:
+    """Return a paper that may be signed, and what it would do."""
+    paper = papers.read(given.prepared.read_bytes())
+    change = papers.check(paper, [path.read_bytes() for path in (given.root, *given.former_root)], seen)
+    if given.bundle:
+        describe.compare(change, given.bundle)
+    return paper, describe.lines(paper, change)
 
 
 def _ask(given: argparse.Namespace, lines: list[str]) -> None:

@@ -1,17 +1,15 @@
-"""TUF documents that people sign: the root, the first targets, and each release's targets."""
+"""TUF documents that people make: the root, the root that follows it, and the first targets with their bins."""
 
-import hashlib
 import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tuf.api.metadata import Metadata, Role, Root, Targets
+from tuf.api.metadata import Delegations, Metadata, Role, Root, SuccinctRoles, Targets
 from tuf.api.serialization.json import JSONSerializer
 
 from fleet.officer import keys
 from pki.kernel import clock
-from pki.kernel.errors import InvalidError
 
 LIFE = timedelta(days=365)
 THRESHOLD = 2
@@ -45,13 +43,14 @@ def root(officers: list[Path], online: dict[str, dict[str, Any]], signers: list[
     return _signed(Metadata(document), signers)
 
 
-def next_root(present: bytes, online: dict[str, Any], signers: list[Path]) -> bytes:
-    """Return the root that follows another one: the same officers, other online keys.
+def next_root(present: bytes, online: dict[str, Any], signers: list[Path], officers: list[Path] | None = None) -> bytes:
+    """Return the root that follows another one: with other online keys, other officers, or both.
 
     Args:
         present: the installed root.
-        online: by name, the public online key that the new root shall name, or a list of them.
-        signers: private keys of at least two officers.
+        online: by name, the public online key that the new root shall name, or a list of them; those not named stay.
+        signers: private keys of at least two officers of the present root, and of two of the new one.
+        officers: public halves of everybody who shall be an officer; None when nobody changes.
     """
     document = Metadata[Root].from_bytes(present)
     root = document.signed
@@ -66,55 +65,32 @@ def next_root(present: bytes, online: dict[str, Any], signers: list[Path]) -> by
             root.revoke_key(keyid, name)
         for key in wanted:
             root.add_key(keys.public_key(key["keyid"], key), name)
+    for role in ("root", "targets") if officers else ():
+        for keyid in list(root.roles[role].keyids):
+            root.revoke_key(keyid, role)
+        for path in officers or ():
+            root.add_key(keys.officer(path)[1], role)
     document.signatures.clear()
     return _signed(document, signers)
 
 
-def first_targets(signers: list[Path]) -> bytes:
-    """Return the first targets: they list nothing."""
-    document = Targets(version=1, expires=(clock.now() + LIFE).replace(microsecond=0))
-    return _signed(Metadata(document), signers)
+def first_targets(root: bytes, signers: list[Path], bit_length: int = 8) -> bytes:
+    """Return the first targets with their hash bins, all empty and signed: a JSON map of role to document.
 
-
-def read_prepared(data: bytes) -> tuple[dict[str, Any], Metadata[Targets]]:
-    """Return a prepared release and the document that is to be signed.
-
-    Raises:
-        InvalidError: the digest inside is not that of the document.
+    Args:
+        root: the root that names the officers.
+        signers: private keys of at least two officers.
+        bit_length: 2 ** bit_length bins (TUF's succinct roles); 8 serve some 10,000 bundles well.
     """
-    prepared = json.loads(data)
-    document = Metadata[Targets].from_dict(prepared["metadata"])
-    if hashlib.sha256(document.signed_bytes).hexdigest() != prepared["digest"]:
-        msg = "The prepared release is damaged: its digest is not that of the document."
-        raise InvalidError(msg)
-    return prepared, document
-
-
-def describe(document: Metadata[Targets]) -> list[str]:
-    """Return what a signature would release, one line a file."""
-    lines = [f"targets version {document.signed.version}, expires {document.signed.expires:%Y-%m-%d}"]
-    for path, target in sorted(document.signed.targets.items()):
-        custom = target.custom or {}
-        lines.append(f"  {path}: {target.length} bytes, sha256 {target.hashes.get('sha256')}")
-        lines.append(f"    counter {custom.get('counter')}, hardware {', '.join(custom.get('hw', []))}")
-        lines += [f"    makes devices trust the root with SHA-256 {one}" for one in custom.get("anchors", [])]
-        lines += [
-            f"    ERASES the device {one}: it loses its key and has to be enrolled anew"
-            for one in custom.get("wipe", [])
-        ]
-    return lines
-
-
-def sign(prepared: dict[str, Any], document: Metadata[Targets], key: Path) -> bytes:
-    """Return ``signature.json``."""
-    signature = keys.signer(key).sign(document.signed_bytes)
-    facts = {
-        "release": prepared["release"],
-        "keyid": signature.keyid,
-        "sig": signature.signature,
-        "officer": key.stem,
-    }
-    return json.dumps(facts, indent=1, sort_keys=True).encode()
+    known = Metadata[Root].from_bytes(root).signed
+    role = known.roles[Targets.type]
+    keys_ = {keyid: known.keys[keyid] for keyid in role.keyids}
+    bins = SuccinctRoles(list(keys_), role.threshold, bit_length, "bin")
+    expires = (clock.now() + LIFE).replace(microsecond=0)
+    targets = Targets(version=1, expires=expires, delegations=Delegations(keys_, succinct_roles=bins))
+    whole = {Targets.type: targets, **{name: Targets(version=1, expires=expires) for name in bins.get_roles()}}
+    signed = {name: json.loads(_signed(Metadata(one), signers)) for name, one in whole.items()}
+    return json.dumps(signed, separators=(",", ":"), sort_keys=True).encode()
 
 
 def _named(*wanted: dict[str, Any]) -> dict[str, Any]:

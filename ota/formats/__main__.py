@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +16,9 @@ from ota.formats import cell
 from ota.formats.judgement import Case
 from pki.kernel.errors import DomainError
 
-_VERIFIERS = {name: f"ota.formats.{name}" for name in ("config", "mcuboot", "swu", "tflite")}
+_VERIFIERS = {
+    name: f"ota.formats.{name}" for name in ("config", "esp", "generic", "mcuboot", "mender", "rauc", "swu", "tflite")
+}
 _MAX_REQUEST = 1 << 20
 
 
@@ -25,8 +28,13 @@ def main() -> None:
     case = Case.from_json(json.loads(sys.stdin.buffer.read(_MAX_REQUEST)))
     verifier = importlib.import_module(_VERIFIERS[case.format])
     artefacts = [path for path in (case.image, case.signature) if path]
-    measures = cell.shut(artefacts, case.scratch)
+    measures = cell.shut(artefacts, case.scratch, getattr(verifier, "unpacked", _small)(case.image))
     sys.stdout.write(json.dumps({**answer(verifier, case), "confined": measures}))
+
+
+def _small(_image: Path) -> int:
+    """Return how long a file most verifiers may write."""
+    return cell.FILE_SIZE
 
 
 def answer(verifier: ModuleType, case: Case) -> dict[str, Any]:

@@ -10,10 +10,17 @@ from ota.errors import RefusedBundleError
 
 @dataclass(frozen=True, slots=True)
 class TrustAnchor:
-    """A key or CA certificate that the domain registered for this format and component."""
+    """A key or CA certificate that the domain registered for this format and component.
+
+    Args:
+        name: for people.
+        pem: public key or certificate.
+        crl: newest CRL of that CA in PEM, or empty when none is registered.
+    """
 
     name: str
     pem: str
+    crl: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class Case:
             "format": self.format,
             "image": str(self.image),
             "signature": str(self.signature) if self.signature else None,
-            "anchors": [[anchor.name, anchor.pem] for anchor in self.anchors],
+            "anchors": [[anchor.name, anchor.pem, anchor.crl] for anchor in self.anchors],
             "at": self.at,
             "scratch": str(self.scratch),
         }
@@ -55,7 +62,7 @@ class Case:
             format=value["format"],
             image=Path(value["image"]),
             signature=Path(signature) if signature else None,
-            anchors=tuple(TrustAnchor(name, pem) for name, pem in value["anchors"]),
+            anchors=tuple(TrustAnchor(*one) for one in value["anchors"]),
             at=value["at"],
             scratch=Path(value["scratch"]),
         )

@@ -7,15 +7,23 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (4, b"TFL3", "tflite"),
     (0, b"070702", "swu"),
     (0, b"070701", "a cpio archive without checksums"),
-    (0, b"hsqs", "a squashfs image (RAUC?)"),
-    (257, b"ustar", "a tar archive (Mender?)"),
+    (0, b"hsqs", "rauc"),
+    (0, b"version\0", "mender"),
+    (257, b"ustar", "a tar archive"),
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"\x1f\x8b", "a gzip stream"),
     (0, b"\x7fELF", "an ELF program"),
     (0, b":", "Intel HEX text"),
-    (0, b"\xe9", "an ESP image"),
+    (0, b"\xe9", "esp"),
 )
-NAMES = {"mcuboot": "an MCUboot image", "tflite": "a TensorFlow Lite model", "swu": "a SWUpdate archive"}
+NAMES = {
+    "mcuboot": "an MCUboot image",
+    "tflite": "a TensorFlow Lite model",
+    "swu": "a SWUpdate archive",
+    "rauc": "a RAUC bundle",
+    "mender": "a Mender artifact",
+    "esp": "an ESP image",
+}
 #: How many bytes are needed to tell.
 ENOUGH = 512
 

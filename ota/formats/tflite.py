@@ -8,7 +8,7 @@ from typing import Any
 
 from ota.errors import RefusedBundleError
 from ota.fit import arena
-from ota.formats import graph, jws, magic
+from ota.formats import detached, graph, magic
 from ota.formats.judgement import Case, Judgement, read, statement
 
 MAX_MODEL = 64 * 1024 * 1024
@@ -31,16 +31,13 @@ def judge(case: Case) -> Judgement:
     """
     data = read(case.image, MAX_MODEL, "model")
     magic.demand(data[: magic.ENOUGH], "tflite")
-    if case.signature is None:
-        msg = "A model needs a detached signature: add a file with the role signature (JWS, ES256)."
-        raise RefusedBundleError(msg)
-    signer = jws.verify(data, read(case.signature, jws.MAX_SIGNATURE, "signature"), case.anchors)
+    signer, said = detached.verify(case, "A model")
     model = graph.read(data)
     tool = f"tflite {importlib.metadata.version('tflite')}"
     return Judgement(
-        facts={**inspect(model), "flash": len(data), "signer": signer},
+        facts={**inspect(model), "flash": len(data), **signer},
         statements=[
-            statement("signature", "muster", f"detached ES256 by {signer}"),
+            said,
             statement("inspection", tool, f"schema {model.schema}, {len(model.subgraphs)} subgraphs"),
         ],
     )

@@ -73,9 +73,45 @@ def _config(manifest: Manifest, judgement: Judgement) -> Judgement:
     return judgement
 
 
+def _esp(manifest: Manifest, judgement: Judgement) -> Judgement:
+    facts = judgement.facts
+    if facts["security_counter"] != manifest.security_counter:
+        _contradiction("security counter (secure_version)", facts["security_counter"], manifest.security_counter)
+    if facts["version"] != manifest.version:
+        _contradiction("version", facts["version"], manifest.version)
+    return judgement
+
+
+def _rauc(manifest: Manifest, judgement: Judgement) -> Judgement:
+    facts = judgement.facts
+    if facts["version"] != manifest.version:
+        _contradiction("version", facts["version"], manifest.version)
+    if {one.name for one in manifest.hw} != {facts["compatible"]}:
+        _contradiction("compatible", facts["compatible"], ", ".join(sorted(one.name for one in manifest.hw)))
+    return judgement
+
+
+def _mender(manifest: Manifest, judgement: Judgement) -> Judgement:
+    facts = judgement.facts
+    if not facts["artifact"].endswith(manifest.version):
+        _contradiction("artifact name", facts["artifact"], f"version {manifest.version}; end the name with it")
+    if strange := sorted({one.name for one in manifest.hw} - set(facts["hardware"])):
+        _contradiction("device type", ", ".join(facts["hardware"]), strange[0])
+    return judgement
+
+
+def _nothing_inside(_manifest: Manifest, judgement: Judgement) -> Judgement:
+    """Nothing in the file says what it is: only the officers' signatures over ``bundle.json`` do."""
+    return judgement
+
+
 _CHECKS: Mapping[str, Callable[[Manifest, Judgement], Judgement]] = {
     "config": _config,
+    "esp": _esp,
+    "generic": _nothing_inside,
     "mcuboot": _mcuboot,
+    "mender": _mender,
+    "rauc": _rauc,
     "swu": _swu,
     "tflite": _tflite,
 }

@@ -2,7 +2,7 @@
 
 from ota.models.bundles import Bundle, BundleFile, BundleHardware, TrustKey
 from ota.models.commands import Command
-from ota.models.releases import Release, ReleaseSignature
+from ota.models.releases import Release, Statement, StatementSignature
 from ota.models.rollouts import Assignment, AssignmentEvent, Rollout, Wave
 
 __all__ = [
@@ -13,8 +13,9 @@ __all__ = [
     "BundleHardware",
     "Command",
     "Release",
-    "ReleaseSignature",
     "Rollout",
+    "Statement",
+    "StatementSignature",
     "TrustKey",
     "Wave",
 ]

@@ -10,8 +10,12 @@ class TrustKey(models.Model):
 
     class Format(models.TextChoices):
         MCUBOOT = "mcuboot"
+        ESP = "esp"
         SWU = "swu"
+        RAUC = "rauc"
+        MENDER = "mender"
         TFLITE = "tflite"
+        GENERIC = "generic"
 
     domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
@@ -19,6 +23,7 @@ class TrustKey(models.Model):
     format = models.CharField(max_length=16, choices=Format)
     component = models.CharField(max_length=60, blank=True)
     pem = models.TextField()
+    crl = models.TextField(blank=True)
     fingerprint = models.CharField(max_length=64)
     added_at = models.DateTimeField(default=clock.now)
     withdrawn_at = models.DateTimeField(null=True)
@@ -77,8 +82,8 @@ class Bundle(models.Model):
 
     @property
     def target_path(self) -> str:
-        """Return the name of the image in the TUF repository."""
-        return f"{self.component}/{self.name}/{self.version}/{self.image.path}"
+        """Return the name of the bundle in the TUF repository."""
+        return f"{self.component}/{self.name}/{self.version}/bundle.json"
 
 
 class BundleFile(models.Model):

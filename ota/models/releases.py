@@ -1,4 +1,4 @@
-"""Releases: bundles that people signed, on their way into the published TUF repository."""
+"""Releases, and the statements that people sign: about a release, its withdrawal, counter floors, another year."""
 
 from django.db import models
 
@@ -18,10 +18,6 @@ class Release(models.Model):
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
     bundle = models.OneToOneField(Bundle, models.PROTECT, related_name="release")
     state = models.CharField(max_length=12, choices=State, default=State.PREPARED)
-    targets_version = models.BigIntegerField()
-    base_version = models.BigIntegerField()
-    prepared = models.BinaryField()
-    digest = models.CharField(max_length=64)
     published_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=clock.now)
 
@@ -37,18 +33,70 @@ class Release(models.Model):
     def __str__(self) -> str:
         return f"{self.bundle} {self.state}"
 
+    @property
+    def statement(self) -> "Statement | None":
+        """Return what officers sign to release it, as it was prepared last, or None."""
+        return self._newest(Statement.Kind.RELEASE)
 
-class ReleaseSignature(models.Model):
-    """One officer's signature over the prepared targets metadata."""
+    @property
+    def withdrawal(self) -> "Statement | None":
+        """Return what officers sign to take it back, or None."""
+        return self._newest(Statement.Kind.WITHDRAWAL)
 
-    release = models.ForeignKey(Release, models.PROTECT, related_name="signatures")
+    def _newest(self, kind: str) -> "Statement | None":
+        found = [one for one in self.statements.all() if one.kind == kind]
+        return max(found, key=lambda one: one.pk, default=None)
+
+
+class Statement(models.Model):
+    """One change of the signed targets that officers are asked for."""
+
+    class Kind(models.TextChoices):
+        RELEASE = "release"
+        WITHDRAWAL = "withdrawal"
+        FLOORS = "floors"
+        RENEWAL = "renewal"
+
+    class State(models.TextChoices):
+        PREPARED = "prepared"
+        PUBLISHED = "published"
+        STALE = "stale"
+
+    domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
+    public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    kind = models.CharField(max_length=12, choices=Kind)
+    state = models.CharField(max_length=12, choices=State, default=State.PREPARED)
+    release = models.ForeignKey(Release, models.PROTECT, null=True, related_name="statements")
+    summary = models.CharField(max_length=300)
+    paper = models.BinaryField()
+    digest = models.CharField(max_length=64)
+    created_at = models.DateTimeField(default=clock.now)
+    published_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["domain", "-id"])]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind__in=["release", "withdrawal"]) ^ models.Q(release__isnull=True),
+                name="a_statement_about_a_release_names_it",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.state}: {self.summary}"
+
+
+class StatementSignature(models.Model):
+    """One officer's signatures over all documents of a statement."""
+
+    statement = models.ForeignKey(Statement, models.PROTECT, related_name="signatures")
     keyid = models.CharField(max_length=64)
     officer = models.CharField(max_length=60)
-    signature = models.CharField(max_length=256)
+    sigs = models.JSONField()
     at = models.DateTimeField(default=clock.now)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["release", "keyid"], name="one_signature_a_key")]
+        constraints = [models.UniqueConstraint(fields=["statement", "keyid"], name="one_signature_a_key_and_statement")]
 
     def __str__(self) -> str:
         return f"{self.officer} {self.keyid[:12]}"

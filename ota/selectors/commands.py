@@ -5,7 +5,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from ota.models import Command
-from pki.kernel.errors import InvalidError, NotFoundError
+from ota.selectors.finding import one
 
 
 def commands(domain: str) -> QuerySet[Command]:
@@ -20,12 +20,4 @@ def command(domain: str, public_id: str | UUID) -> Command:
         NotFoundError: there is none in this domain.
         InvalidError: no UUID.
     """
-    try:
-        found = commands(domain).filter(public_id=UUID(str(public_id))).first()
-    except ValueError as error:
-        msg = "This is not a UUID."
-        raise InvalidError(msg) from error
-    if found is None:
-        msg = "There is no such command."
-        raise NotFoundError(msg)
-    return found
+    return one(commands(domain), public_id, "command")

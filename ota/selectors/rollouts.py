@@ -9,7 +9,7 @@ from django.db.models import Count, QuerySet
 
 from devices.models import Device
 from ota.models import Assignment, Bundle, Rollout, Wave
-from pki.kernel.errors import InvalidError, NotFoundError
+from ota.selectors.finding import one
 
 Status = Assignment.Status
 #: how the many statuses are shown to people
@@ -77,16 +77,7 @@ def rollout(domain: str, public_id: str | UUID) -> Rollout:
     Raises:
         NotFoundError: there is none in this domain.
     """
-    try:
-        key = public_id if isinstance(public_id, UUID) else UUID(public_id)
-    except ValueError as error:
-        msg = "This is not a UUID."
-        raise InvalidError(msg) from error
-    found = rollouts(domain).filter(public_id=key).first()
-    if found is None:
-        msg = "There is no such rollout."
-        raise NotFoundError(msg)
-    return found
+    return one(rollouts(domain), public_id, "rollout")
 
 
 def progress(rollout: Rollout) -> Progress:
@@ -135,7 +126,7 @@ def assignments_of(device: Device, limit: int = 100) -> list[Assignment]:
 def open_assignment(device: Device) -> Assignment | None:
     """Return what a device shall do now: its oldest open assignment that is offered; repairs go first."""
     rows = Assignment.objects.filter(device=device, closed_at__isnull=True).exclude(status=Status.WAITING)
-    found = list(rows.select_related("bundle", "rollout", "previous_bundle").order_by("id"))
+    found = list(rows.select_related("bundle__domain", "rollout__release", "previous_bundle").order_by("id"))
     found.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
     return found[0] if found else None
 

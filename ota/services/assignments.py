@@ -9,6 +9,7 @@ from devices.models import Device
 from devices.services import twins
 from ota.models import Assignment, AssignmentEvent, Bundle, Rollout, Wave
 from ota.selectors.rollouts import running_bundle
+from ota.selectors.signed import objection
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, NotFoundError
@@ -157,6 +158,9 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
         )
         if update is None or update.previous_bundle is None:
             msg = "There is no earlier version of this device that could be put back."
+            raise ConflictError(msg)
+        if why := objection(update.previous_bundle, str(device.hardware_model.class_id)):
+            msg = f"The device would refuse what it ran before, {update.previous_bundle}: {why}."
             raise ConflictError(msg)
         _end(update, Status.ERROR, f"rolled back: {reason}"[:500])
         back = Assignment.objects.create(

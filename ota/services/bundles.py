@@ -119,7 +119,7 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
     judgement = sandbox.judge(
         wanted.format,
         staged[wanted.image.path].path,
-        [TrustAnchor(key.name, key.pem) for key in keys],
+        [TrustAnchor(key.name, key.pem, key.crl) for key in keys],
         signature=staged[signature.path].path if signature else None,
     )
     judgement = agreement.check(wanted, judgement)

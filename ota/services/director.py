@@ -1,9 +1,11 @@
 """Write the director's document: what this one device shall run now, signed online, short-lived."""
 
+import logging
 from datetime import timedelta
 
 from devices.models import Device
-from ota.models import Assignment, Command, Release
+from ota.models import Assignment, Command
+from ota.selectors import signed as signed_rows
 from ota.services import commands, offers
 from pki import selectors as ground
 from pki.kernel import canonical, clock
@@ -14,6 +16,7 @@ from pki.services import numbers, signing
 
 LIFE = timedelta(minutes=30)
 NONCE_BYTES = 16
+_logger = logging.getLogger(__name__)
 
 
 def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
@@ -39,7 +42,8 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
         "issued": _stamp(now),
         "expires": _stamp(now + LIFE),
         "version": numbers.following(domain=device.domain, name=f"director-{device.pk}"),
-        "assignments": [_row(assignment, device)] if assignment and _published(assignment) else [],
+        "assignments": [_row(assignment, device)] if assignment and _allowed(assignment, device) else [],
+        "newest": signed_rows.newest(actor.domain),
     }
     if waiting := [_command(one) for one in commands.waiting_for(device)]:
         signed["commands"] = waiting
@@ -73,9 +77,12 @@ def check_nonce(nonce: bytes) -> None:
         raise InvalidError(msg)
 
 
-def _published(assignment: Assignment) -> bool:
-    """The director chooses only among what people signed and did not withdraw."""
-    return Release.objects.filter(bundle=assignment.bundle_id, state=Release.State.PUBLISHED).exists()
+def _allowed(assignment: Assignment, device: Device) -> bool:
+    """The director chooses only among what people signed, did not withdraw, and left above their floors."""
+    why = signed_rows.objection(assignment.bundle, str(device.hardware_model.class_id))
+    if why:
+        _logger.warning("not assigned", extra={"device": device.name, "bundle": str(assignment.bundle), "why": why})
+    return not why
 
 
 def _row(assignment: Assignment, device: Device) -> dict[str, object]:
@@ -84,7 +91,7 @@ def _row(assignment: Assignment, device: Device) -> dict[str, object]:
         "action": assignment.action_id,
         "kind": assignment.kind,
         "component": bundle.component,
-        "target": f"{bundle.component}/{bundle.name}/{bundle.version}/{image.path}",
+        "target": bundle.target_path,
         "length": image.size,
         "sha256": image.sha256,
         "hw": str(device.hardware_model.class_id),

@@ -1,27 +1,25 @@
-"""The published TUF repository: put people's signed documents in place, keep snapshot and timestamp fresh."""
+"""The published TUF repository: put people's signed documents in place; ``freshness`` keeps the online half fresh."""
 
 import json
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
-from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Targets
 
 from ota.errors import MetadataError, StaleReleaseError
+from ota.services import freshness
+from ota.services.freshness import repository
 from ota.trust import documents, policy
 from ota.trust.repository import Repository, load
 from pki import selectors as ground
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.models import TrustDomain
-from pki.services import ledger, numbers, signing
+from pki.services import ledger, signing
 
-
-def repository(slug: str) -> Repository:
-    """Return the published repository of a domain."""
-    return Repository(settings.FLEET_DIR / "tuf" / slug)
+#: the first set: targets and every bin, as one JSON map
+MAX_SET = 64 << 20
 
 
 def read(slug: str, name: str) -> bytes:
@@ -71,7 +69,7 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
     with transaction.atomic(), store.lock():
         _switch(actor, domain, names)
         # While the root names both: later, when it names the new ones only, nothing old is left to be believed.
-        _freshen(domain, store, anew=True)
+        freshness.freshen(domain, store, anew=True)
 
 
 def _switch(actor: Actor, domain: TrustDomain, names: list[str]) -> None:
@@ -110,7 +108,7 @@ def install_root(*, actor: Actor, root: bytes) -> int:
         named = {name: policy.named_online(new.signed, name) for name in online}
         if late := sorted(name for name, held in online.items() if held[0]["keyid"] not in named[name]):
             _switch(actor, domain, late)
-        _freshen(domain, store)
+        freshness.freshen(domain, store)
     _retire(actor, domain, {keyid for keyids in named.values() for keyid in keyids})
     return new.signed.version
 
@@ -129,145 +127,118 @@ def _retire(actor: Actor, domain: TrustDomain, named: set[str]) -> None:
 
 
 def install_targets(*, actor: Actor, targets: bytes) -> int:
-    """Install the first targets, empty and signed by the officers; return their version.
+    """Install the first targets with their bins, empty and signed by the officers; return the targets' version.
+
+    Args:
+        actor: a security officer.
+        targets: a JSON map of role to document, as ``muster-sign tuf-targets`` writes it.
 
     Raises:
-        MetadataError: not signed by enough people, or not empty.
+        MetadataError: not signed by enough people, not empty, or bins are missing.
+        StaleReleaseError: there are targets with bins already; officers renew them.
     """
     actor.require(Role.SECURITY_OFFICER)
-    first = load(targets, Targets)
+    found = _set(targets)
     domain = ground.domain(actor.domain)
     store = repository(domain.slug)
     with transaction.atomic(), store.lock():
         present = store.targets()
-        if present is not None:
-            store.publish(f"{first.signed.version}.targets.json", targets)
-            return first.signed.version
-        if first.signed.targets or first.signed.delegations:
+        first = found[Targets.type].signed
+        if present is not None and present.signed.delegations:
+            _publish_all(store, found)  # the same ones again change nothing, and others are refused
+            return first.version
+        if any(one.signed.targets for one in found.values()) or documents.floors_of(first):
             msg = "The first targets list nothing; releases add to them."
             raise MetadataError(msg)
-        _demand_officers(store, first)
-        store.publish(f"{first.signed.version}.targets.json", targets)
-        ledger.record(actor=actor, action="targets.installed", thing=("targets", first.signed.version))
-        _freshen(domain, store)
-    return first.signed.version
+        root = _root(store)
+        policy.check_targets(root, found[Targets.type])
+        policy.check_whole(first, found)
+        for role in found.keys() - {Targets.type}:
+            policy.check_bin(root, first, role, found[role])
+        _publish_all(store, found)
+        ledger.record(actor=actor, action="targets.installed", thing=("targets", first.version))
+        freshness.freshen(domain, store)
+    return first.version
 
 
-def publish_targets(*, domain: TrustDomain, targets: Metadata[Targets], base_version: int) -> None:
-    """Put officers' targets in place, then snapshot and timestamp; doing it again changes nothing.
+def publish(
+    *, domain: TrustDomain, given: policy.Documents, bases: Mapping[str, int], exhibits: Iterable[str] = ()
+) -> None:
+    """Put officers' documents in place, then snapshot and timestamp; doing it again changes nothing.
+
+    Args:
+        domain: whose repository.
+        given: by role, signed.
+        bases: the version that each of them follows.
+        exhibits: texts that the documents name by their digest: ``bundle.json`` of what is new.
 
     Raises:
         MetadataError: not enough different people signed.
-        StaleReleaseError: other targets were published meanwhile.
+        StaleReleaseError: one of the documents changed meanwhile.
     """
     store = repository(domain.slug)
     with store.lock():
-        present = store.targets()
-        version = present.signed.version if present else 0
-        if version == targets.signed.version:
-            return
-        if version != base_version:
-            msg = "Another release was published meanwhile. Prepare this one again and have it signed again."
-            raise StaleReleaseError(msg, published=version, base=base_version)
-        _demand_officers(store, targets)
-        store.publish(f"{targets.signed.version}.targets.json", documents.to_bytes(targets))
-        _freshen(domain, store)
+        _demand_present(store, given, bases)
+        root = _root(store)
+        targets = given[Targets.type] if Targets.type in given else store.targets()
+        if targets is None:
+            msg = "There are no targets yet. Install the first ones (`manage.py release root`)."
+            raise MetadataError(msg)
+        policy.check_targets(root, targets)
+        if _delegations(targets) != _delegations(store.targets()):
+            policy.check_whole(targets.signed, given)
+        for role in given.keys() - {Targets.type}:
+            policy.check_bin(root, targets.signed, role, given[role])
+        for text in exhibits:
+            store.publish(f"{documents.digest(text)}.bundle.json", text.encode())
+        _publish_all(store, given)
+        freshness.freshen(domain, store)
 
 
-def refresh(*, domain: TrustDomain) -> bool:
-    """Sign snapshot and timestamp anew when they are due; a job calls this every few minutes.
-
-    Returns:
-        whether anything was signed.
-    """
-    store = repository(domain.slug)
-    if not _due(store, clock.now()):
-        return False
-    with transaction.atomic(), store.lock():
-        return _freshen(domain, store)
+def _demand_present(store: Repository, given: policy.Documents, bases: Mapping[str, int]) -> None:
+    """Refuse documents that follow others than the present; one that a crash left half published goes on."""
+    believed = store.last_believed() if store.targets() is None else {role: store.document(role) for role in given}
+    present = {role: _version(believed.get(role)) for role in given}
+    if any(version not in {bases.get(role, 0), given[role].signed.version} for role, version in present.items()):
+        msg = "Another statement about the same targets was published meanwhile. Prepare and sign this one again."
+        raise StaleReleaseError(msg, published=present, base=dict(bases))
 
 
-def numbers_after(*, domain: TrustDomain, role: str, published: int) -> int:
-    """Return the next version of a role: above all handed out and above what is published."""
-    return max(numbers.following(domain=domain, name=f"tuf.{role}"), published + 1)
+def _set(data: bytes) -> dict[str, Metadata[Targets]]:
+    """Read a map of role to document."""
+    if len(data) > MAX_SET:
+        msg = f"A set of targets has at most {MAX_SET} bytes."
+        raise MetadataError(msg)
+    try:
+        value = json.loads(data)
+        found = {str(role): load(json.dumps(one).encode(), Targets) for role, one in value.items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        msg = "The first targets are a JSON map of role to document, as `muster-sign tuf-targets` writes it."
+        raise MetadataError(msg) from error
+    if Targets.type not in found:
+        msg = "The set has no `targets`."
+        raise MetadataError(msg)
+    return found
 
 
-def _demand_officers(store: Repository, targets: Metadata[Targets]) -> None:
+def _publish_all(store: Repository, given: policy.Documents) -> None:
+    """Write bins first: the targets that delegate to them are of use only when they are there."""
+    for role in sorted(given, key=lambda one: one == Targets.type):
+        store.publish(f"{given[role].signed.version}.{role}.json", documents.to_bytes(given[role]))
+
+
+def _root(store: Repository) -> Root:
     root = store.root()
     if root is None:
         msg = "Install the TUF root first (`manage.py release root`)."
         raise MetadataError(msg)
-    signers = policy.signed_by(root.signed, targets.signed_bytes, targets.signatures)
-    if not policy.enough(root.signed, signers):
-        names = ", ".join(sorted(set(signers.values()))) or "nobody"
-        msg = f"Targets need the signatures of at least two officers; valid ones are of {names}."
-        raise MetadataError(msg)
+    return root.signed
 
 
-def _due(store: Repository, now: datetime) -> bool:
-    return store.targets() is not None and (_snapshot_due(store, now) is not None or _timestamp_due(store, now))
+def _delegations(document: Metadata[Targets] | None) -> dict[str, Any] | None:
+    found = document.signed.delegations if document else None
+    return found.to_dict() if found else None
 
 
-def _freshen(domain: TrustDomain, store: Repository, *, anew: bool = False) -> bool:
-    """Sign what is due, or everything anew; the caller holds the repository's lock and a transaction."""
-    now = clock.now()
-    targets = store.targets()
-    if targets is None:
-        return False
-    targets_version = targets.signed.version if anew else _snapshot_due(store, now)
-    if targets_version is not None:
-        published = next(iter(store.versions("snapshot")), 0)
-        version = numbers_after(domain=domain, role="snapshot", published=published)
-        snapshot = _signed(domain, documents.snapshot(version, targets_version, now))
-        store.publish(f"{version}.snapshot.json", snapshot)
-    elif not _timestamp_due(store, now):
-        return False
-    _sign_timestamp(domain, store, now)
-    return True
-
-
-def _sign_timestamp(domain: TrustDomain, store: Repository, now: datetime) -> None:
-    snapshot_version = store.versions("snapshot")[0]
-    snapshot = store.read(f"{snapshot_version}.snapshot.json")
-    present = store.newest(Timestamp)
-    version = numbers_after(domain=domain, role="timestamp", published=present.signed.version if present else 0)
-    data = _signed(domain, documents.timestamp(version, snapshot_version, snapshot, now))
-    store.publish("timestamp.json", data)
-
-
-def _snapshot_due(store: Repository, now: datetime) -> int | None:
-    """Return the version of targets that a new snapshot has to name, or None when the newest does."""
-    targets, newest = store.targets(), store.newest(Snapshot)
-    if targets is None:
-        return None
-    version = targets.signed.version
-    if newest is None or newest.signed.meta["targets.json"].version != version:
-        return version
-    fresh = _believed(store, newest) and not _half_gone(newest.signed.expires, documents.SNAPSHOT_LIFE, now)
-    return None if fresh else version
-
-
-def _timestamp_due(store: Repository, now: datetime) -> bool:
-    newest, snapshots = store.newest(Timestamp), store.versions("snapshot")
-    if newest is None or not snapshots or newest.signed.snapshot_meta.version != snapshots[0]:
-        return True
-    return not _believed(store, newest) or _half_gone(newest.signed.expires, documents.TIMESTAMP_LIFE, now)
-
-
-def _believed(store: Repository, document: Metadata[Any]) -> bool:
-    """Say whether the present root's online key signed a document (after a rotation it did not)."""
-    root = store.root()
-    kind, payload = document.signed.type, document.signed_bytes
-    return root is not None and bool(root.signed.get_verification_result(kind, payload, document.signatures))
-
-
-def _half_gone(expires: datetime, life: timedelta, now: datetime) -> bool:
-    return expires - now < life / 2
-
-
-def _signed(domain: TrustDomain, document: Metadata[Any]) -> bytes:
-    answer = signing.client("work").sign(document.signed.type, domain.slug, document.signed_bytes)
-    documents.sign(document, answer["keyid"], answer["sig"])
-    data = documents.to_bytes(document)
-    json.loads(data)
-    return data
+def _version(document: Metadata[Targets] | None) -> int:
+    return document.signed.version if document else 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from devices.models import Device
-from ota.models import Assignment, Rollout
+from ota.models import Assignment, Release, Rollout
 from ota.selectors.rollouts import open_assignment
 from ota.services import commands
 from ota.services.assignments import NOT_BEGUN, Kind
@@ -31,12 +31,16 @@ def poll(*, actor: Actor, device: Device) -> Offer:
 def current(device: Device) -> Assignment | None:
     """Return the assignment that is offered to a device, or None.
 
-    A quarantined device is offered its own repair only; a held or paused rollout withholds what has not begun.
+    A quarantined device is offered its own repair only; a held or paused rollout withholds what has not begun, and a
+    withdrawn release is offered no more.
     """
     assignment = open_assignment(device)
     if assignment is None or assignment.kind == Kind.REPAIR:
         return assignment
-    running = assignment.rollout is None or assignment.rollout.state == Rollout.State.RUNNING
+    rollout = assignment.rollout
+    if rollout is not None and rollout.release.state == Release.State.WITHDRAWN:
+        return None
+    running = rollout is None or rollout.state == Rollout.State.RUNNING
     if device.quarantined or (not running and assignment.status in NOT_BEGUN):
         return None
     return assignment

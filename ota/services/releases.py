@@ -1,31 +1,35 @@
-"""Releases: prepare what officers sign, collect their signatures, publish, withdraw."""
+"""Releases: prepare what officers sign to let devices install a bundle, or to take it back."""
 
-import hashlib
 from typing import Any
 
 from django.db import transaction
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata, Targets
 
-from ota import fit
-from ota.errors import MetadataError, RefusedBundleError, ReleaseStateError
-from ota.models import Bundle, Release, ReleaseSignature
+from ota import blobs, fit
+from ota.errors import RefusedBundleError, ReleaseStateError
+from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
-from ota.services import metadata
-from ota.trust import documents, policy, signatures
-from ota.trust.repository import load
-from pki.kernel import clock
+from ota.services import freshness, statements
+from ota.trust import documents, repository
+from ota.trust.prepared import Paper
+from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor, Role
-from pki.services import journal, ledger
+from pki.models import TrustDomain
+from pki.services import ledger
 
-install_root = metadata.install_root
-initial_targets = metadata.install_targets
+MOST_REASON = 200
 
 
-def prepare(*, actor: Actor, bundle: Bundle) -> Release:
-    """Write the targets metadata that would release a bundle, for two officers to sign.
+def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Release:
+    """Write the bin that would release a bundle, for two officers to sign.
 
-    Preparing again returns the release as it is, or prepares it anew (its signatures are void then)
-    when another release was published meanwhile.
+    Preparing again returns the release as it is, or prepares it anew (its signatures are void then) when its bin was
+    changed meanwhile by another statement.
+
+    Args:
+        actor: a release officer.
+        bundle: what is to be released.
+        raise_floor: from its publication on devices of its hardware refuse every lower counter of its component.
 
     Raises:
         RefusedBundleError: the bundle does not fit hardware that it names.
@@ -35,155 +39,124 @@ def prepare(*, actor: Actor, bundle: Bundle) -> Release:
     with transaction.atomic():
         bundle = Bundle.objects.select_for_update().get(pk=rows.bundle(actor.domain, bundle.public_id).pk)
         _demand_fit(bundle)
-        base = _base(actor.domain)
-        release = Release.objects.filter(bundle=bundle).first()
-        if release and (release.state != Release.State.PREPARED or release.base_version == base.version):
-            return _not_withdrawn(release)
-        release = _write(bundle, base, release)
-        ledger.record(
-            actor=actor,
-            action="release.prepared" if release.state == Release.State.PREPARED else "release.adopted",
-            thing=("release", release.public_id),
-            detail={"bundle": bundle.digest, "digest": release.digest, "version": release.targets_version},
-        )
-    return release
-
-
-def submit(*, actor: Actor, release: Release, signature: bytes) -> ReleaseSignature:
-    """Take one officer's signature, made with ``muster-sign`` on the officer's own machine.
-
-    Args:
-        actor: who brings it; need not be the officer.
-        release: what was signed.
-        signature: the ``signature.json`` that ``muster-sign`` wrote.
-
-    Raises:
-        MetadataError: it is malformed, for another release, by a stranger's key, or wrong.
-        ReleaseStateError: the release is not waiting for signatures.
-    """
-    actor.require(Role.RELEASE_OFFICER)
-    given = signatures.parse(signature)
-    with transaction.atomic():
-        release = _locked(actor.domain, release)
-        if given.release != str(release.public_id):
-            msg = "This signature is for another release."
-            raise MetadataError(msg)
-        if release.state != Release.State.PREPARED:
-            msg = f"The release is {release.state}; it takes no more signatures."
-            raise ReleaseStateError(msg)
-        payload = _document(release).signed_bytes
-        officer = policy.verify_one(_root(actor.domain), given.keyid, given.sig, payload)
-        kept, made = ReleaseSignature.objects.get_or_create(
-            release=release, keyid=given.keyid, defaults={"officer": officer, "signature": given.sig}
-        )
-        if made:
-            ledger.record(
-                actor=actor,
-                action="release.signed",
-                thing=("release", release.public_id),
-                detail={"officer": officer, "keyid": given.keyid, "digest": release.digest},
-            )
-    return kept
-
-
-def publish(*, actor: Actor, release: Release) -> Release:
-    """Publish a release that two different officers signed; the signatures decide, not a row.
-
-    Raises:
-        MetadataError: not enough different officers signed.
-        StaleReleaseError: another release was published since this one was prepared.
-        ReleaseStateError: it was withdrawn.
-    """
-    actor.require(Role.RELEASE_OFFICER)
-    with transaction.atomic():
-        release = _locked(actor.domain, release)
-        if _not_withdrawn(release).state == Release.State.PUBLISHED:
+        release = Release.objects.filter(bundle=bundle).first() or Release(domain=bundle.domain, bundle=bundle)
+        _demand_not_withdrawn(release)
+        if listed(bundle):
+            return _adopted(actor, release)
+        held = _held(bundle, raise_floor=raise_floor)
+        known = release.statement if release.pk else None
+        if known and known.state == Statement.State.PREPARED and statements.follows(known, held):
             return release
-        document = _document(release)
-        given = list(release.signatures.all())
-        for one in given:
-            documents.sign(document, one.keyid, one.signature)
-        metadata.publish_targets(domain=release.domain, targets=document, base_version=release.base_version)
-        _mark_published(release)
-        journal.append("targets-published", domain=actor.domain, release=str(release.public_id), digest=release.digest)
-        detail = {
-            "bundle": release.bundle.digest,
-            "version": release.targets_version,
-            "officers": sorted({one.officer for one in given}),
-            "uploaded_by": f"{release.bundle.uploaded_by_kind}:{release.bundle.uploaded_by_key}",
-        }
-        ledger.record(actor=actor, action="release.published", thing=("release", release.public_id), detail=detail)
-    return release
+        release.state, release.published_at = Release.State.PREPARED, None
+        release.save()
+        kind, summary, paper = Statement.Kind.RELEASE, f"release {bundle}", _paper(bundle, held)
+        statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
+        detail = {"bundle": bundle.digest}
+        ledger.record(actor=actor, action="release.prepared", thing=("release", release.public_id), detail=detail)
+    return rows.release(actor.domain, release.public_id)
 
 
 def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
-    """Take a release back: it is rolled out to nobody from now on; what runs stays."""
+    """Take a release back: it is offered to nobody from now on; what runs stays.
+
+    A published one gets a statement for two officers to sign besides: once that is published, devices refuse the bundle
+    themselves, whoever assigns it.
+    """
     actor.require(Role.RELEASE_OFFICER, Role.SECURITY_OFFICER)
     with transaction.atomic():
-        release = _locked(actor.domain, release)
+        known = rows.release(actor.domain, release.public_id)
+        release = Release.objects.select_for_update(of=("self",)).select_related("bundle", "domain").get(pk=known.pk)
         if release.state != Release.State.WITHDRAWN:
             release.state = Release.State.WITHDRAWN
             release.save(update_fields=["state"])
-            ledger.record(
-                actor=actor,
-                action="release.withdrawn",
-                thing=("release", release.public_id),
-                detail={"reason": reason[:300]},
-            )
-    return release
+            detail = {"reason": reason[:300]}
+            ledger.record(actor=actor, action="release.withdrawn", thing=("release", release.public_id), detail=detail)
+        _prepare_withdrawal(actor, release, reason[:MOST_REASON])
+    return rows.release(actor.domain, release.public_id)
+
+
+def listed(bundle: Bundle) -> bool:
+    """Say whether the officers' newest bin lists a bundle, and not as withdrawn."""
+    found = freshness.repository(bundle.domain.slug).listed(bundle.target_path)
+    return found == _entry(bundle).target()
 
 
 def adopt_published(fact: dict[str, Any]) -> bool:
-    """After a restore: what the officers' newest targets on disk list is published, whatever the row says."""
-    targets = metadata.repository(fact["domain"]).targets()
-    if targets is None:
+    """After a restore: what the officers' newest bins on disk list is published, whatever the row says."""
+    domain = TrustDomain.objects.filter(slug=fact["domain"]).first()
+    if domain is None or freshness.repository(domain.slug).targets() is None:
         return False
-    waiting = Release.objects.filter(domain__slug=fact["domain"], state=Release.State.PREPARED)
-    found = [one for one in waiting if _listed(one.bundle, targets.signed)]
+    waiting = Release.objects.filter(domain=domain, state=Release.State.PREPARED).select_related("bundle__domain")
+    found = [one for one in waiting if listed(one.bundle)]
     for release in found:
         _mark_published(release)
     return bool(found)
 
 
-def _write(bundle: Bundle, base: Targets, release: Release | None) -> Release:
-    """Keep a release prepared on the present targets; one that they list already is published."""
-    if release:
-        release.signatures.all().delete()
-    release = release or Release(domain=bundle.domain, bundle=bundle)
-    listed = _listed(bundle, base)
-    version = metadata.numbers_after(domain=bundle.domain, role="targets", published=base.version)
-    document = documents.targets(base, [_entry(bundle)], version, clock.now())
-    release.targets_version = base.version if listed else version
-    release.base_version = base.version
-    release.prepared = documents.to_bytes(document)
-    release.digest = hashlib.sha256(document.signed_bytes).hexdigest()
-    release.state = Release.State.PUBLISHED if listed else Release.State.PREPARED
-    release.published_at = clock.now() if listed else None
-    release.save()
-    return release
+def _held(bundle: Bundle, *, raise_floor: bool = False) -> dict[str, Metadata[Targets]]:
+    """Return the documents that a statement about a bundle changes, as they are now: its bin, and maybe the targets."""
+    store = statements.repository(bundle.domain.slug)
+    targets = store.targets()
+    role = repository.bin_of(targets.signed, bundle.target_path) if targets else None
+    before = store.document(role) if role else None
+    if targets is None or role is None or before is None:
+        msg = "The bin of this bundle is missing, or not signed by the present officers. Renew the targets first."
+        raise ReleaseStateError(msg)
+    return {role: before, Targets.type: targets} if raise_floor else {role: before}
+
+
+def _paper(bundle: Bundle, held: dict[str, Metadata[Targets]]) -> Paper:
+    """Return the bin with the bundle in it, and the targets with a higher floor if that is wanted."""
+    made = {}
+    for role, before in held.items():
+        number = freshness.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
+        if role == Targets.type:
+            floors = {bundle.component: dict.fromkeys(_classes(bundle), bundle.security_counter)}
+            made[role] = documents.raised(before.signed, floors, number, clock.now())
+        else:
+            made[role] = documents.listing(before.signed, [_entry(bundle)], number, clock.now())
+    return Paper(made, held, _exhibits(bundle))
+
+
+def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
+    """Write what officers sign so that devices refuse a bundle, unless it is written, or was never released."""
+    bundle, known = release.bundle, release.withdrawal
+    if not listed(bundle):
+        return
+    held = _held(bundle)
+    if known and known.state == Statement.State.PREPARED and statements.follows(known, held):
+        return
+    role, before = next(iter(held.items()))
+    number = freshness.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
+    made = documents.withdrawal(before.signed, bundle.target_path, reason or "withdrawn", number, clock.now())
+    paper = Paper({role: made}, held, _exhibits(bundle))
+    kind, summary = Statement.Kind.WITHDRAWAL, f"withdraw {bundle}"
+    statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
 
 
 def _entry(bundle: Bundle) -> documents.Entry:
-    image = bundle.image
-    custom = {
-        "hw": sorted(str(one.class_id) for one in bundle.hardware_models.all()),
-        "counter": bundle.security_counter,
-        "kind": bundle.kind,
-        "component": bundle.component,
-        "bundle": bundle.digest,
-        "version": bundle.version,
-        "audience": sorted(bundle.audience),
-    }
+    return documents.Entry(bundle.target_path, canonical.dumps(bundle.manifest))
+
+
+def _classes(bundle: Bundle) -> list[str]:
+    return sorted(str(one.class_id) for one in bundle.hardware_models.all())
+
+
+def _exhibits(bundle: Bundle) -> dict[str, str]:
+    """Return the texts that officers shall read: ``bundle.json``, and what a configuration says."""
+    found = {bundle.digest: canonical.dumps(bundle.manifest).decode()}
     if bundle.kind == Bundle.Kind.CONFIG:
-        custom["anchors"] = bundle.facts["anchors"]
-        if bundle.facts.get("wipe"):
-            custom["wipe"] = bundle.facts["wipe"]
-    return documents.Entry(bundle.target_path, image.size, image.sha256, custom)
+        found[bundle.image.sha256] = blobs.local().open(bundle.image.sha256).read_text()
+    return found
 
 
-def _listed(bundle: Bundle, targets: Targets) -> bool:
-    entry = _entry(bundle)
-    return targets.targets.get(entry.path) == entry.target()
+def _adopted(actor: Actor, release: Release) -> Release:
+    """The officers' bin lists the bundle already (after a restore): it is published."""
+    if release.state != Release.State.PUBLISHED or release.pk is None:
+        release.save()
+        _mark_published(release)
+        ledger.record(actor=actor, action="release.adopted", thing=("release", release.public_id))
+    return rows.release(actor.domain, release.public_id)
 
 
 def _demand_fit(bundle: Bundle) -> None:
@@ -196,36 +169,10 @@ def _demand_fit(bundle: Bundle) -> None:
             raise RefusedBundleError(msg, hardware=model.name, reasons=[reason.code for reason in reasons])
 
 
-def _base(slug: str) -> Targets:
-    found = metadata.repository(slug).targets()
-    if found is None:
-        msg = "There is no TUF repository yet. Install root and targets first (`manage.py release root`)."
-        raise ReleaseStateError(msg)
-    return found.signed
-
-
-def _root(slug: str) -> Root:
-    found = metadata.repository(slug).root()
-    if found is None:
-        msg = "There is no TUF root yet. Install one first (`manage.py release root`)."
-        raise ReleaseStateError(msg)
-    return found.signed
-
-
-def _locked(slug: str, release: Release) -> Release:
-    known = rows.release(slug, release.public_id)
-    return Release.objects.select_for_update(of=("self",)).select_related("bundle", "domain").get(pk=known.pk)
-
-
-def _document(release: Release) -> Metadata[Targets]:
-    return load(bytes(release.prepared), Targets)
-
-
-def _not_withdrawn(release: Release) -> Release:
+def _demand_not_withdrawn(release: Release) -> None:
     if release.state == Release.State.WITHDRAWN:
         msg = "The release was withdrawn. Upload the bundle under a new version to release it again."
         raise ReleaseStateError(msg)
-    return release
 
 
 def _mark_published(release: Release) -> None:

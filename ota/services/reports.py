@@ -1,5 +1,6 @@
 """Take a device's signed report: what it runs, and how its action goes."""
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from cryptography import x509
 
 from devices.models import Device
-from devices.services import forks, twins
+from devices.services import distrust, forks, twins
 from ota.services import assignments
 from ota.services.assignments import Feedback, Status
 from pki.kernel import cbor
@@ -18,11 +19,12 @@ from pki.keys import vouches
 MAX_REPORT = 16 * 1024
 MAX_COMPONENTS = 16
 MAX_ANCHORS = 8
+REFUSED = "refused"
 STATES: dict[str, Status] = {
     "downloading": Status.DOWNLOAD,
     "installed": Status.INSTALLED,
     "confirmed": Status.FINISHED,
-    "refused": Status.ERROR,
+    REFUSED: Status.ERROR,
     "failed": Status.ERROR,
     "rolled-back": Status.ERROR,
 }
@@ -81,14 +83,13 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
         seen=report.seen,
     )
     token = forks.turn(actor=actor, device=device, given=report.fork)
-    if report.action is None:
-        return token
-    said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
-    try:
-        assignments.feedback(actor=actor, device=device, action_id=report.action, said=said)
-    except NotFoundError:
+    if report.action is not None:
+        said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
         # After a restore the server may have forgotten the action; the report itself still counts.
-        return token
+        with contextlib.suppress(NotFoundError):
+            assignments.feedback(actor=actor, device=device, action_id=report.action, said=said)
+    elif report.state:
+        distrust.tell(actor=actor, device=device, reason=report.reason)
     return token
 
 
@@ -100,8 +101,12 @@ def parse(payload: bytes) -> Report:
     """
     body = _map(payload)
     state, action = body.get("state", ""), body.get("action")
-    if action is not None and (not _integer(action) or state not in STATES):
-        msg = f"`action` is an integer and comes with a `state` out of {', '.join(STATES)}."
+    known = STATES if action is not None else ("", REFUSED)
+    if (action is not None and not _integer(action)) or state not in known:
+        msg = (
+            f"`action` is an integer and comes with a `state` out of {', '.join(STATES)}; "
+            f"without an action there is only {REFUSED!r}: of what the server shows."
+        )
         raise InvalidError(msg)
     if not _integer(body.get("sequence")) or body["sequence"] < 1:
         msg = "`sequence` is a positive integer that rises with each report."

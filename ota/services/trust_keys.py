@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from django.db import transaction
 
-from ota.models import TrustKey
+from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows
 from pki import selectors as ground
 from pki.kernel import clock
@@ -17,7 +17,9 @@ from pki.kernel.errors import ConflictError, InvalidError
 from pki.models import Authority
 from pki.services import ledger
 
-_MAX_PEM = 16 * 1024
+_MAX_PEM, _MAX_CRL = 16 * 1024, 4 << 20
+_BY_CA = {TrustKey.Format.SWU, TrustKey.Format.RAUC}
+_BY_EITHER = {TrustKey.Format.TFLITE, TrustKey.Format.GENERIC}
 _LEAST_RSA = 2048
 
 
@@ -29,7 +31,8 @@ def add(*, actor: Actor, name: str, format: str, component: str = "", pem: str) 
     Args:
         actor: a security officer.
         name: unique in the domain.
-        format: ``mcuboot`` and ``tflite`` take a public key, ``swu`` a signing CA's certificate.
+        format: ``mcuboot``, ``esp`` and ``mender`` take a public key, ``swu`` and ``rauc`` a signing CA's certificate,
+            ``tflite`` and ``generic`` either.
         component: slot on the device.
         pem: the public half; a private key is refused.
 
@@ -64,6 +67,46 @@ def withdraw(*, actor: Actor, key: TrustKey) -> TrustKey:
     return found
 
 
+def renew_crl(*, actor: Actor, key: TrustKey, crl: str) -> list[Bundle]:
+    """Register the newest CRL of a signing CA; what is uploaded from now on is compared with it.
+
+    Returns:
+        bundles that a signer vouched for whom this CRL revokes: look at them, and withdraw their releases.
+
+    Raises:
+        InvalidError: no CRL of this CA, or one that is out of date or older than the one that is known.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    with transaction.atomic():
+        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor.domain, key.public_id).pk)
+        read = _crl(found, crl)
+        found.crl = read.public_bytes(serialization.Encoding.PEM).decode()
+        found.save(update_fields=["crl"])
+        revoked = {f"{one.serial_number:x}" for one in read}
+        vouched = Bundle.objects.filter(domain=found.domain, facts__signer=found.name).order_by("id")
+        flagged = [one for one in vouched if one.facts.get("signer_serial") in revoked]
+        detail: dict[str, object] = {"number": len(revoked), "bundles": [one.digest for one in flagged]}
+        ledger.record(actor=actor, action="trust-key.crl", thing=("trust-key", found.public_id), detail=detail)
+    return flagged
+
+
+def _crl(key: TrustKey, pem: str) -> x509.CertificateRevocationList:
+    try:
+        found = x509.load_pem_x509_crl(pem[:_MAX_CRL].encode())
+        authority = x509.load_pem_x509_certificate(key.pem.encode())
+        genuine = found.issuer == authority.subject and found.is_signature_valid(authority.public_key())  # type: ignore[arg-type]  # a CA's key can sign
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        msg = "This is no CRL in PEM (`-----BEGIN X509 CRL-----`), or the trust key is no signing CA."
+        raise InvalidError(msg) from error
+    if not genuine or found.next_update_utc is None or found.next_update_utc <= clock.now():
+        msg = f"This CRL is not of {key.name}, or is out of date. Fetch its newest one."
+        raise InvalidError(msg)
+    if key.crl and x509.load_pem_x509_crl(key.crl.encode()).last_update_utc > found.last_update_utc:
+        msg = "A newer CRL is registered already."
+        raise InvalidError(msg)
+    return found
+
+
 def _read(slug: str, format_: str, pem: str) -> tuple[str, str]:
     """Return the PEM in its usual form and the fingerprint of what it holds."""
     if len(pem) > _MAX_PEM or not pem.isascii():
@@ -72,11 +115,11 @@ def _read(slug: str, format_: str, pem: str) -> tuple[str, str]:
     if "PRIVATE KEY" in pem:
         msg = "This is a private key. It must never come here: give the public half."
         raise InvalidError(msg)
-    if format_ == TrustKey.Format.SWU:
-        return _signing_ca(slug, pem)
     if format_ not in TrustKey.Format.values:
         msg = f"Trust keys are for one of these formats: {', '.join(TrustKey.Format.values)}."
         raise InvalidError(msg)
+    if format_ in _BY_CA or (format_ in _BY_EITHER and "CERTIFICATE" in pem):
+        return _signing_ca(slug, pem)
     return _public_key(format_, pem)
 
 
@@ -88,10 +131,10 @@ def _public_key(format_: str, pem: str) -> tuple[str, str]:
         raise InvalidError(msg) from error
     p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
     large = isinstance(key, rsa.RSAPublicKey) and key.key_size >= _LEAST_RSA
-    if format_ == TrustKey.Format.TFLITE and not p256:
-        msg = "A model is vouched for by a P-256 key (detached JWS, ES256)."
+    if format_ in _BY_EITHER and not p256:
+        msg = "A detached signature is made by a P-256 key (JWS with ES256), or below a signing CA (CMS)."
         raise InvalidError(msg)
-    if not (p256 or large or isinstance(key, ed25519.Ed25519PublicKey)):
+    if not (p256 or large or (format_ == TrustKey.Format.MCUBOOT and isinstance(key, ed25519.Ed25519PublicKey))):
         msg = "Use an Ed25519, P-256 or RSA key of at least 2048 bits."
         raise InvalidError(msg)
     spki = serialization.PublicFormat.SubjectPublicKeyInfo

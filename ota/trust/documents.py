@@ -1,43 +1,67 @@
-"""Build TUF documents from values: targets for people to sign, snapshot and timestamp for the signer."""
+"""Build TUF documents from values: targets and bins for people to sign, snapshot and timestamp for the signer.
 
+Top-level targets list nothing themselves: they delegate to hash bins (TUF 4.5, succinct roles) that the same people
+sign, and carry the counter floors. A target is the ``bundle.json`` of a bundle, so that people sign hardware, audience,
+counter, requirements and every file of it by one digest.
+"""
+
+import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from securesystemslib.signer import Signature
-from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import (
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    SuccinctRoles,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
 from tuf.api.serialization.json import JSONSerializer
 
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=7)
 TIMESTAMP_LIFE = timedelta(hours=1)
+#: bins are named ``bin-0a``: a prefix and the hash of what they hold, in hex
+BIN_PREFIX = "bin"
+FLOORS_FIELD = "x-muster-floors"
+WITHDRAWN = "withdrawn"
+BUNDLE = "bundle.json"
+#: component to hardware class to the lowest security counter that devices may install
+Floors = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file that devices may install.
+    """One bundle that devices may install.
 
     Args:
-        path: ``<component>/<bundle name>/<version>/<file>``.
-        length: in bytes.
-        sha256: hex.
-        custom: ``hw``, ``counter``, ``kind``, ``component``, ``bundle``, ``version``, ``audience``.
+        path: ``<component>/<bundle name>/<version>/bundle.json``.
+        document: the canonical bytes of its ``bundle.json``.
     """
 
     path: str
-    length: int
-    sha256: str
-    custom: dict[str, Any]
+    document: bytes
+
+    @property
+    def digest(self) -> str:
+        """Return the bundle's digest: SHA-256 in hex."""
+        return hashlib.sha256(self.document).hexdigest()
 
     def target(self) -> TargetFile:
         """Return it as TUF says it."""
-        return TargetFile(self.length, {"sha256": self.sha256}, self.path, {"custom": self.custom})
+        return TargetFile(len(self.document), {"sha256": self.digest}, self.path)
 
 
-def targets(base: Targets, entries: Iterable[Entry], version: int, now: datetime) -> Metadata[Targets]:
-    """Return unsigned targets: all that the base lists, and the new entries.
+def listing(base: Targets, entries: Iterable[Entry], version: int, now: datetime) -> Metadata[Targets]:
+    """Return an unsigned bin: all that the base lists, and the new entries.
 
     Args:
         base: what is published now.
@@ -45,19 +69,78 @@ def targets(base: Targets, entries: Iterable[Entry], version: int, now: datetime
         version: of the new document.
         now: it expires a year later.
     """
-    listed = {**base.targets, **{entry.path: entry.target() for entry in entries}}
-    document = Targets(
-        version=version,
-        expires=_seconds(now + TARGETS_LIFE),
-        targets=dict(sorted(listed.items())),
-        unrecognized_fields=dict(base.unrecognized_fields),
-    )
+    document = _following(base, version, now)
+    listed = {**document.targets, **{entry.path: entry.target() for entry in entries}}
+    document.targets = dict(sorted(listed.items()))
     return Metadata(document)
 
 
-def snapshot(version: int, targets_version: int, now: datetime) -> Metadata[Snapshot]:
-    """Return an unsigned snapshot that names the targets' version."""
-    meta = {"targets.json": MetaFile(targets_version)}
+def withdrawal(base: Targets, path: str, reason: str, version: int, now: datetime) -> Metadata[Targets]:
+    """Return an unsigned bin that lists a bundle as withdrawn: it stays known, and nobody may install it.
+
+    Args:
+        base: the bin that lists it now.
+        path: of the bundle.
+        reason: for people.
+        version: of the new document.
+        now: it expires a year later.
+    """
+    document = _following(base, version, now)
+    document.targets[path].unrecognized_fields["custom"] = {WITHDRAWN: reason}
+    return Metadata(document)
+
+
+def raised(base: Targets, floors: Floors, version: int, now: datetime) -> Metadata[Targets]:
+    """Return unsigned top-level targets whose floors are the base's, raised by others.
+
+    Args:
+        base: what is published now.
+        floors: no floor goes down by them.
+        version: of the new document.
+        now: it expires a year later.
+    """
+    document = _following(base, version, now)
+    known = {component: dict(by) for component, by in floors_of(base).items()}
+    for component, by in floors.items():
+        held = known.setdefault(component, {})
+        held.update({one: max(counter, held.get(one, 0)) for one, counter in by.items()})
+    document.unrecognized_fields[FLOORS_FIELD] = known
+    return Metadata(document)
+
+
+def renewal(base: Targets, version: int, now: datetime) -> Metadata[Targets]:
+    """Return an unsigned document that says what the base says, for another year."""
+    return Metadata(_following(base, version, now))
+
+
+def delegations(root: Root, bit_length: int) -> Delegations:
+    """Return the delegation to ``2 ** bit_length`` hash bins, signed by the very people who sign the targets."""
+    role = root.roles[Targets.type]
+    keys = {keyid: root.keys[keyid] for keyid in role.keyids}
+    return Delegations(keys, succinct_roles=SuccinctRoles(list(keys), role.threshold, bit_length, BIN_PREFIX))
+
+
+def floors_of(targets: Targets) -> dict[str, dict[str, int]]:
+    """Return the counter floors that targets carry; people signed them."""
+    found = targets.unrecognized_fields.get(FLOORS_FIELD, {})
+    return found if isinstance(found, dict) else {}
+
+
+def reason_of(target: TargetFile) -> str | None:
+    """Return why a bundle was withdrawn, or None when it was not."""
+    custom: Any = target.custom
+    return str(custom[WITHDRAWN]) if isinstance(custom, dict) and WITHDRAWN in custom else None
+
+
+def snapshot(version: int, versions: Mapping[str, int], now: datetime) -> Metadata[Snapshot]:
+    """Return an unsigned snapshot.
+
+    Args:
+        version: of the snapshot.
+        versions: of targets and of each bin, by role.
+        now: it expires a week later.
+    """
+    meta = {f"{role}.json": MetaFile(number) for role, number in sorted(versions.items())}
     return Metadata(Snapshot(version=version, expires=_seconds(now + SNAPSHOT_LIFE), meta=meta))
 
 
@@ -68,6 +151,11 @@ def timestamp(version: int, snapshot_version: int, snapshot_bytes: bytes, now: d
     return Metadata(Timestamp(version=version, expires=_seconds(now + TIMESTAMP_LIFE), snapshot_meta=meta))
 
 
+def digest(text: str) -> str:
+    """Return the SHA-256 of a text in hex: what names a ``bundle.json``."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def sign(metadata: Metadata[Any], keyid: str, sig: str) -> None:
     """Attach a signature that someone made over ``signed_bytes``."""
     metadata.signatures[keyid] = Signature(keyid, sig)
@@ -76,6 +164,12 @@ def sign(metadata: Metadata[Any], keyid: str, sig: str) -> None:
 def to_bytes(metadata: Metadata[Any]) -> bytes:
     """Return the compact file."""
     return metadata.to_bytes(JSONSerializer(compact=True))
+
+
+def _following(base: Targets, version: int, now: datetime) -> Targets:
+    document = copy.deepcopy(base)
+    document.version, document.expires = version, _seconds(now + TARGETS_LIFE)
+    return document
 
 
 def _seconds(at: datetime) -> datetime:

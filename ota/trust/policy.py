@@ -9,7 +9,10 @@ from securesystemslib.signer import Key, Signature, SSlibKey
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from ota.errors import MetadataError
+from ota.trust.documents import BIN_PREFIX
+from ota.trust.repository import bins
 
+Documents = Mapping[str, Metadata[Targets]]
 #: People who must agree, at least.
 THRESHOLD = 2
 OFFICER_FIELD = "x-muster-officer"
@@ -76,16 +79,67 @@ def officer_of(key: Key) -> str:
     return name if isinstance(name, str) and 0 < len(name) <= 60 else key.keyid[:60]  # noqa: PLR2004  because it is the longest name of an officer
 
 
-def signed_by(root: Root, payload: bytes, signatures: Mapping[str, Signature]) -> dict[str, str]:
-    """Return who validly signed targets: key id to officer, of the officers that the root names."""
-    result = root.get_verification_result(Targets.type, payload, dict(signatures))
-    return {keyid: officer_of(key) for keyid, key in result.signed.items()}
+def check_targets(root: Root, document: Metadata[Targets]) -> None:
+    """Refuse top-level targets that are not people's, or that hand the bins to anybody else.
+
+    Raises:
+        MetadataError: one sentence says what is wrong.
+    """
+    _demand_people(root, document)
+    roles = bins(document.signed)
+    if roles is None or document.signed.targets or roles.name_prefix != BIN_PREFIX:
+        msg = "Targets list nothing themselves: they delegate to hash bins (`muster-sign tuf-targets`)."
+        raise MetadataError(msg)
+    wanted = root.roles[Targets.type]
+    known = document.signed.delegations.keys if document.signed.delegations else {}
+    same = all(keyid in known and known[keyid].to_dict() == root.keys[keyid].to_dict() for keyid in wanted.keyids)
+    if set(roles.keyids) != set(wanted.keyids) or roles.threshold < wanted.threshold or not same:
+        msg = "The bins must be signed by the very people who sign the targets, as many of them."
+        raise MetadataError(msg)
 
 
-def enough(root: Root, signers: Mapping[str, str]) -> bool:
-    """Say whether these signers are enough: the root's threshold in keys, and as many different people."""
+def check_whole(targets: Targets, given: Documents) -> None:
+    """Refuse a set in which a bin is missing, or stands beside those that the targets delegate to.
+
+    Raises:
+        MetadataError: it names the first one.
+    """
+    roles = bins(targets)
+    wanted = set(roles.get_roles() if roles else ()) | {Targets.type}
+    if odd := sorted(wanted ^ set(given)):
+        msg = f"The set of targets and bins is not whole: {odd[0]} is missing or too many."
+        raise MetadataError(msg)
+
+
+def check_bin(root: Root, targets: Targets, role: str, document: Metadata[Targets]) -> None:
+    """Refuse a bin that is not people's, or that lists what belongs elsewhere.
+
+    Raises:
+        MetadataError: one sentence says what is wrong.
+    """
+    _demand_people(root, document)
+    roles = bins(targets)
+    if roles is None or not roles.is_delegated_role(role):
+        msg = f"The targets delegate to no {role[:60]!r}."
+        raise MetadataError(msg)
+    if not targets.get_verification_result(role, document.signed_bytes, document.signatures):
+        msg = f"{role} is not signed by the people to whom the targets delegate it."
+        raise MetadataError(msg)
+    strays = [path for path in document.signed.targets if roles.get_role_for_target(path) != role]
+    if strays or document.signed.delegations:
+        msg = f"{role} lists what belongs into another bin, or delegates further."
+        raise MetadataError(msg)
+
+
+def _demand_people(root: Root, document: Metadata[Targets]) -> None:
+    """Refuse a document without the root's threshold in keys, and as many different people."""
+    result = root.get_verification_result(Targets.type, document.signed_bytes, document.signatures)
+    signers = {keyid: officer_of(key) for keyid, key in result.signed.items()}
     threshold = max(root.roles[Targets.type].threshold, THRESHOLD)
-    return len(signers) >= threshold and len(set(signers.values())) >= threshold
+    if len(signers) < threshold or len(set(signers.values())) < threshold:
+        names = ", ".join(sorted(set(signers.values()))) or "nobody"
+        msg = f"Targets need the signatures of at least two officers; valid ones are of {names}."
+        raise MetadataError(msg)
 
 
 def verify_one(root: Root, keyid: str, sig: str, payload: bytes) -> str:

@@ -1,6 +1,7 @@
 """One domain's published metadata on disk: files are added, never changed or removed (but the timestamp)."""
 
 import fcntl
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -9,15 +10,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuf.api.exceptions import DownloadError, RepositoryError
-from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Snapshot, SuccinctRoles, TargetFile, Targets, Timestamp
 
 from ota.errors import MetadataError
 from pki.kernel import files
 from pki.kernel.errors import NotFoundError
 
 MAX_METADATA = 5_000_000
-_PUBLISHED = re.compile(r"(timestamp|[1-9][0-9]{0,11}\.(root|snapshot|targets))\.json")
-_VERSIONED = re.compile(r"([1-9][0-9]{0,11})\.(root|snapshot|targets)\.json")
+_VERSIONED = re.compile(r"([1-9][0-9]{0,11})\.(root|snapshot|targets|bin-[0-9a-f]{1,4})\.json")
+_BUNDLE = re.compile(r"([0-9a-f]{64})\.bundle\.json")
+_TIMESTAMP = "timestamp.json"
 Signed = TypeVar("Signed", Root, Targets, Snapshot, Timestamp)
 
 
@@ -48,7 +50,7 @@ class Repository:
         Raises:
             NotFoundError: the name is no metadata name, or nothing of that name was published.
         """
-        if _PUBLISHED.fullmatch(name):
+        if name == _TIMESTAMP or _VERSIONED.fullmatch(name) or _BUNDLE.fullmatch(name):
             try:
                 return (self._folder / name).read_bytes()
             except OSError:
@@ -57,13 +59,21 @@ class Repository:
         raise NotFoundError(msg)
 
     def publish(self, name: str, data: bytes) -> None:
-        """Write a file whole; a versioned one that is there already must hold the same bytes."""
-        if not _PUBLISHED.fullmatch(name):
+        """Write a file whole; one that is there already must hold the same bytes, but for the timestamp.
+
+        Raises:
+            MetadataError: the name is none, was used for other content, or is not the digest of the bundle.
+        """
+        bundle = _BUNDLE.fullmatch(name)
+        if not (name == _TIMESTAMP or bundle or _VERSIONED.fullmatch(name)):
             msg = f"{name[:60]!r} is no name of metadata."
+            raise MetadataError(msg)
+        if bundle and hashlib.sha256(data).hexdigest() != bundle[1]:
+            msg = "A bundle's document is published under its own digest."
             raise MetadataError(msg)
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / name
-        if _VERSIONED.fullmatch(name) and path.exists():
+        if name != _TIMESTAMP and path.exists():
             if path.read_bytes() != data:
                 msg = f"{name} was published with other content; versions are used once."
                 raise MetadataError(msg)
@@ -72,10 +82,11 @@ class Repository:
 
     def versions(self, role: str) -> list[int]:
         """Return the published versions of a role, newest first."""
-        if not self._folder.is_dir():
-            return []
-        matches = (_VERSIONED.fullmatch(path.name) for path in self._folder.iterdir())
-        return sorted((int(one[1]) for one in matches if one and one[2] == role), reverse=True)
+        return sorted(self._all_versions().get(role, ()), reverse=True)
+
+    def newest_versions(self) -> dict[str, int]:
+        """Return the newest version of each role that lies there, believed or not."""
+        return {role: max(numbers) for role, numbers in self._all_versions().items()}
 
     def root(self) -> Metadata[Root] | None:
         """Return the newest root, or None before the key ceremony."""
@@ -85,13 +96,48 @@ class Repository:
     def targets(self) -> Metadata[Targets] | None:
         """Return the newest targets that the newest root's officers signed, or None."""
         root = self.root()
-        if root is None:
-            return None
-        for version in self.versions("targets"):
-            found = load(self.read(f"{version}.targets.json"), Targets)
-            if root.signed.get_verification_result(Targets.type, found.signed_bytes, found.signatures):
+        return self._believed(root.signed, Targets.type) if root else None
+
+    def document(self, role: str) -> Metadata[Targets] | None:
+        """Return the newest targets or bin that the officers signed, or None."""
+        targets = self.targets()
+        if role == Targets.type or targets is None:
+            return targets
+        return self._believed(targets.signed, role)
+
+    def last_believed(self) -> dict[str, Metadata[Targets]]:
+        """Return targets and bins as officers signed them last: the present ones, or those before them."""
+        for version in self.versions(Root.type):
+            root = load(self.read(f"{version}.root.json"), Root).signed
+            targets = self._believed(root, Targets.type)
+            if targets is None:
+                continue
+            roles = bins(targets.signed)
+            known = {role: self._believed(targets.signed, role) for role in (roles.get_roles() if roles else ())}
+            return {Targets.type: targets, **{role: one for role, one in known.items() if one}}
+        return {}
+
+    def listed(self, path: str) -> TargetFile | None:
+        """Return what the officers' newest bin says of a bundle, or None when they never signed it."""
+        targets = self.targets()
+        role = bin_of(targets.signed, path) if targets else None
+        found = self._believed(targets.signed, role) if targets and role else None
+        return found.signed.targets.get(path) if found else None
+
+    def _believed(self, delegator: Root | Targets, role: str) -> Metadata[Targets] | None:
+        for version in self.versions(role):
+            found = load(self.read(f"{version}.{role}.json"), Targets)
+            if delegator.get_verification_result(role, found.signed_bytes, found.signatures):
                 return found
         return None
+
+    def _all_versions(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        if self._folder.is_dir():
+            for path in os.scandir(self._folder):
+                if match := _VERSIONED.fullmatch(path.name):
+                    found.setdefault(match[2], []).append(int(match[1]))
+        return found
 
     def newest(self, kind: type[Signed]) -> Metadata[Signed] | None:
         """Return the newest snapshot or the timestamp, as it lies there, or None."""
@@ -102,6 +148,17 @@ class Repository:
                 return None
         newest = next(iter(self.versions(kind.type)), None)
         return None if newest is None else load(self.read(f"{newest}.{kind.type}.json"), kind)
+
+
+def bins(targets: Targets) -> SuccinctRoles | None:
+    """Return the hash bins that targets delegate to, or None when they have none."""
+    return targets.delegations.succinct_roles if targets.delegations else None
+
+
+def bin_of(targets: Targets, path: str) -> str | None:
+    """Return the name of the bin that a path belongs to, or None when there are no bins."""
+    roles = bins(targets)
+    return roles.get_role_for_target(path) if roles else None
 
 
 def load(data: bytes, kind: type[Signed]) -> Metadata[Signed]:

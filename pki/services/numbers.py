@@ -21,15 +21,23 @@ def following(*, domain: TrustDomain, name: str) -> int:
     return row.value
 
 
-def following_small(*, domain: TrustDomain, name: str) -> int:
-    """Return the next small number under a name: 1, 2, 3, … (DDI action ids must fit 31 bits)."""
+def following_small(*, domain: TrustDomain, name: str, above: int = 0) -> int:
+    """Return the next small number under a name: 1, 2, 3, … (DDI action ids must fit 31 bits).
+
+    Args:
+        domain: whose number.
+        name: what is counted.
+        above: the number is higher than this, too.
+    """
     with transaction.atomic():
         row = _locked(domain, name)
-        row.value += 1
-        if row.value % BLOCK == 1:
-            journal.append("number-block", domain=domain.slug, name=name, below=row.value + BLOCK)
+        number = max(row.value, above) + 1
+        block = (number - 1) // BLOCK
+        if block != (row.value - 1) // BLOCK:
+            journal.append("number-block", domain=domain.slug, name=name, below=(block + 1) * BLOCK + 1)
+        row.value = number
         row.save(update_fields=["value"])
-    return row.value
+    return number
 
 
 def raise_to(fact: dict[str, Any]) -> bool:

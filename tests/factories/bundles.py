@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from imgtool.main import imgtool
 
-from fleet.officer import keys, metadata
-from ota.services import bundles, releases, trust_keys
+from fleet.officer import describe, keys, metadata, papers
+from ota.selectors import statements as rows
+from ota.services import bundles, releases, statements, trust_keys
 from ota.services import metadata as repository
 from tests.factories.ground import system
 
@@ -69,32 +70,48 @@ class Workshop:
         data = self.image(version, counter)
         return self.upload(data, self.manifest(data, version, counter))
 
-    def ceremony(self):
+    def ceremony(self, bits=2):
         """Install root and first targets."""
         online = repository.online_keys(actor=system(self.domain))
         officers = [self.folder / f"{name}.pub.json" for name in ("anna", "bruno", "carla")]
-        signers = [self.folder / "anna.key", self.folder / "bruno.key"]
-        self.root = metadata.root(officers, dict(online), signers)
+        self.root = metadata.root(officers, dict(online), self.signers)
         repository.install_root(actor=system(self.domain), root=self.root)
-        repository.install_targets(actor=system(self.domain), targets=metadata.first_targets(signers))
+        self.first = metadata.first_targets(self.root, self.signers, bits)
+        repository.install_targets(actor=system(self.domain), targets=self.first)
 
-    def prepared(self, release):
+    @property
+    def signers(self):
+        """Return the keys of two officers."""
+        return [self.folder / "anna.key", self.folder / "bruno.key"]
+
+    def paper(self, statement):
         """Return what officers get."""
-        from ota.selectors import bundles as rows
+        return papers.read(json.dumps(rows.prepared(statement)).encode())
 
-        return json.dumps(rows.prepared(release)).encode()
+    def told(self, statement):
+        """Return what the officers' tool says of it."""
+        paper = self.paper(statement)
+        return describe.lines(paper, papers.check(paper, [self.root]))
 
-    def sign(self, release, officer):
+    def sign(self, statement, officer):
         """Return an officer's signature.json."""
-        facts, document = metadata.read_prepared(self.prepared(release))
-        return metadata.sign(facts, document, self.folder / f"{officer}.key")
+        paper = self.paper(statement)
+        papers.check(paper, [self.root])
+        return papers.sign(paper, self.folder / f"{officer}.key")
 
-    def release(self, bundle):
-        """Return a published release."""
-        made = releases.prepare(actor=system(self.domain), bundle=bundle)
+    def publish(self, statement):
+        """Publish a statement that two officers sign."""
         for officer in ("anna", "bruno"):
-            releases.submit(actor=system(self.domain), release=made, signature=self.sign(made, officer))
-        return releases.publish(actor=system(self.domain), release=made)
+            signature = self.sign(statement, officer)
+            statements.submit(actor=system(self.domain), statement=statement, signature=signature)
+        return statements.publish(actor=system(self.domain), statement=statement)
+
+    def release(self, bundle, **options):
+        """Return a published release."""
+        made = releases.prepare(actor=system(self.domain), bundle=bundle, **options)
+        self.publish(made.statement)
+        made.refresh_from_db()
+        return made
 
 
 @pytest.fixture

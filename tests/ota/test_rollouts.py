@@ -30,6 +30,7 @@ class Stage:
     def __init__(self, published, enrol, devices=4, soak=0):
         self.domain = published.domain
         self.old = published.bundle("1.0.0", 1)
+        published.release(self.old)
         self.release = published.release(published.bundle("2.0.0", 2))
         self.devices = [enrol(f"dev-{n}") for n in range(devices)]
         self.sequence = 0
@@ -215,7 +216,7 @@ def test_the_director_signs_for_the_nonce_and_only_published_releases(stage):
     one, _ = stage.offered()[0]
     answer = director.metadata(actor=stage.actor(one), device=one.device, nonce=b"n" * 16)
     assert b"6e6e6e6e" in answer
-    assert b'"target":"app/app/2.0.0/app.bin"' in answer
+    assert b'"target":"app/app/2.0.0/bundle.json"' in answer
     with pytest.raises(InvalidError):
         director.metadata(actor=stage.actor(one), device=one.device, nonce=b"short")
     releases.withdraw(actor=system(stage.domain), release=stage.release, reason="bad")

@@ -3,7 +3,7 @@
 set -euo pipefail
 packages=(swupdate openssl chromium curl strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins gnutls-bin
   swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 xxd softhsm2 opensc gcc libc6-dev libcoap3-bin libcoap3-dev pkg-config
-  nginx-light haproxy libssl-dev)
+  nginx-light haproxy libssl-dev rauc mender-artifact squashfs-tools)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query --show --showformat '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

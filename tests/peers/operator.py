@@ -61,7 +61,7 @@ class Operator:
         """Prepare, let two officers sign, publish; return the release."""
         made = self.rest.post("/releases", {"bundle": bundle["id"]})
         paper = self.folder / f"{made['id']}.json"
-        paper.write_text(json.dumps(self.rest.get(f"/releases/{made['id']}/prepared")))
+        paper.write_text(json.dumps(self.rest.get(f"/statements/{made['statement']}/prepared")))
         for officer in ("anna", "carla"):
             out = self.folder / f"{officer}-{made['id']}.json"
             key = self.story.folder / "offline" / f"{officer}.key"
@@ -73,14 +73,17 @@ class Operator:
                 "--yes",
                 "--key",
                 key,
+                "--root",
+                self.story.folder / "offline" / "root.json",
                 "--in",
                 paper,
                 "--out",
                 out,
             ]
             subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-            self.rest.post(f"/releases/{made['id']}/signatures", json.loads(out.read_text()))
-        return self.rest.post(f"/releases/{made['id']}/publish")
+            self.rest.post(f"/statements/{made['statement']}/signatures", json.loads(out.read_text()))
+        self.rest.post(f"/statements/{made['statement']}/publish")
+        return self.rest.get(f"/releases/{made['id']}")
 
     def roll_out(self, release, name=""):
         """Offer a release to every device that it is for; return the rollout."""

@@ -6,12 +6,17 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from devices import selectors as devices
 from fleet.management.acts import actor, signer
-from ota.selectors import bundles as rows
-from ota.services import metadata, releases
-from ota.trust import policy
+from ota.models import Statement
+from ota.selectors import bundles as bundle_rows
+from ota.selectors import statements as rows
+from ota.services import metadata, releases, statements, upkeep
+from ota.trust import policy, prepared
 from pki.kernel import files
 from pki.kernel.actor import Actor
+
+MOST_LISTED = 200
 
 
 class Command(BaseCommand):
@@ -31,14 +36,26 @@ class Command(BaseCommand):
         root = acts.add_parser("root", help="install a signed root, and the first targets with it")
         root.add_argument("--root", type=Path, required=True)
         root.add_argument("--targets", type=Path)
-        prepare = acts.add_parser("prepare", help="write what the officers sign")
+        prepare = acts.add_parser("prepare", help="write what the officers sign to release a bundle")
         prepare.add_argument("bundle")
-        prepare.add_argument("--out", type=Path, required=True)
-        submit = acts.add_parser("submit", help="bring an officer's signature")
-        submit.add_argument("release")
-        submit.add_argument("signature", type=Path)
-        publish = acts.add_parser("publish", help="publish a release that two officers signed")
-        publish.add_argument("release")
+        prepare.add_argument("--raise-floor", action="store_true", help="devices refuse lower counters from then on")
+        withdraw = acts.add_parser("withdraw", help="offer a release no more, and write what the officers sign for it")
+        withdraw.add_argument("release")
+        withdraw.add_argument("--reason", required=True)
+        floor = acts.add_parser("floor", help="write what the officers sign to raise a counter floor")
+        floor.add_argument("--component", required=True)
+        floor.add_argument("--hardware", required=True, help="name of the hardware model")
+        floor.add_argument("--counter", type=int, required=True)
+        renew = acts.add_parser("renew", help="write what the officers sign for another year")
+        renew.add_argument("--bits", type=int, help="2 ** BITS bins from now on")
+        for one in (prepare, withdraw, floor, renew):
+            one.add_argument("--out", type=Path, required=True)
+        submit = acts.add_parser("submit", help="bring officers' signatures")
+        submit.add_argument("signature", type=Path, nargs="+")
+        publish = acts.add_parser("publish", help="publish what two officers signed")
+        publish.add_argument("statement")
+        listed = acts.add_parser("list", help="show what waits for officers, and who signed")
+        listed.add_argument("--json", action="store_true")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Run one act."""
@@ -61,15 +78,57 @@ class Command(BaseCommand):
         return f"Root version {version} is installed."
 
     def _prepare(self, who: Actor, options: dict[str, Any]) -> str:
-        release = releases.prepare(actor=who, bundle=rows.bundle(who.domain, options["bundle"]))
-        files.write_public(options["out"], json.dumps(rows.prepared(release)).encode())
-        return f"Release {release.public_id}: two officers sign {options['out']} with `python -m fleet.officer sign`."
+        bundle = bundle_rows.bundle(who.domain, options["bundle"])
+        release = releases.prepare(actor=who, bundle=bundle, raise_floor=options["raise_floor"])
+        return self._paper(release.statement, options["out"])
+
+    def _withdraw(self, who: Actor, options: dict[str, Any]) -> str:
+        release = bundle_rows.release(who.domain, options["release"])
+        done = releases.withdraw(actor=who, release=release, reason=options["reason"])
+        if done.withdrawal is None:
+            return "It is offered to nobody; it was never released, so there is nothing to sign."
+        return f"It is offered to nobody from now on. {self._paper(done.withdrawal, options['out'])}"
+
+    def _floor(self, who: Actor, options: dict[str, Any]) -> str:
+        hardware = devices.hardware_model(who.domain, options["hardware"])
+        wanted = {"component": options["component"], "counter": options["counter"]}
+        return self._paper(upkeep.raise_floor(actor=who, hardware=hardware, **wanted), options["out"])
+
+    def _renew(self, who: Actor, options: dict[str, Any]) -> str:
+        return self._paper(upkeep.renew(actor=who, bit_length=options["bits"]), options["out"])
+
+    def _paper(self, statement: Statement | None, out: Path) -> str:
+        if statement is None or statement.state != Statement.State.PREPARED:
+            return "The officers' bin lists it already: it is published."
+        files.write_public(out, json.dumps(rows.prepared(statement)).encode())
+        return f"Statement {statement.public_id}: two officers sign {out} with `python -m fleet.officer sign`."
 
     def _submit(self, who: Actor, options: dict[str, Any]) -> str:
-        release = rows.release(who.domain, options["release"])
-        kept = releases.submit(actor=who, release=release, signature=options["signature"].read_bytes())
-        return f"The signature of {kept.officer} is kept."
+        told = []
+        for path in options["signature"]:
+            data = path.read_bytes()
+            statement = rows.statement(who.domain, prepared.parse(data).statement)
+            kept = statements.submit(actor=who, statement=statement, signature=data)
+            told.append(f"The signature of {kept.officer} is kept.")
+        return "\n".join(told)
 
     def _publish(self, who: Actor, options: dict[str, Any]) -> str:
-        release = releases.publish(actor=who, release=rows.release(who.domain, options["release"]))
-        return f"Release {release.public_id} is published."
+        done = statements.publish(actor=who, statement=rows.statement(who.domain, options["statement"]))
+        return f"Published: {done.summary}."
+
+    def _list(self, who: Actor, options: dict[str, Any]) -> str:
+        found = [_told(one) for one in rows.statements(who.domain)[:MOST_LISTED]]
+        if options["json"]:
+            return json.dumps(found, indent=1)
+        lines = [f"{one['id']}  {one['state']:9}  {one['summary']}  ({', '.join(one['signed_by'])})" for one in found]
+        return "\n".join(lines) or "Nothing was prepared yet."
+
+
+def _told(statement: Statement) -> dict[str, Any]:
+    return {
+        "id": str(statement.public_id),
+        "kind": statement.kind,
+        "state": statement.state,
+        "summary": statement.summary,
+        "signed_by": sorted(one.officer for one in statement.signatures.all()),
+    }

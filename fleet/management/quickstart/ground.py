@@ -166,7 +166,8 @@ def trust(ground: Ground, processes: Processes, voice: Voice) -> None:
                 *keys,
             )
         if not targets.exists():
-            processes.run("-m", "fleet.officer", "tuf-targets", *keys, "--out", str(targets))
+            names = ("--root", str(ground.tuf_root), "--out", str(targets))
+            processes.run("-m", "fleet.officer", "tuf-targets", *keys, *names)
         processes.run("manage.py", "release", "root", "--root", str(ground.tuf_root), "--targets", str(targets))
         files.write_private(ground.offline / "tuf-installed", b"yes")
 

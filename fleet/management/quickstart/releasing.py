@@ -66,25 +66,25 @@ def release(rest: Rest, ground: Ground, processes: Processes, made: Made, voice:
         bundle = rest.upload("/bundles", made.manifest, made.files)
     with voice.step(
         f"{name} is signed by two officers and published",
-        "python -m fleet.officer sign --key offline/anna.key --in prepared.json --out anna.json",
+        "python -m fleet.officer sign --key offline/anna.key --root root.json --in prepared.json --out anna.json",
     ):
         prepared = rest.post("/releases", {"bundle": bundle["id"]})
         if prepared["state"] != "published":
-            _sign(rest, ground, processes, prepared["id"])
-            prepared = rest.post(f"/releases/{prepared['id']}/publish")
+            _sign(rest, ground, processes, prepared["statement"])
+            rest.post(f"/statements/{prepared['statement']}/publish")
     return Published(prepared["id"], bundle["id"], made)
 
 
-def _sign(rest: Rest, ground: Ground, processes: Processes, release_id: str) -> None:
-    paper = ground.folder / "material" / f"prepared-{release_id}.json"
-    paper.write_text(json.dumps(rest.get(f"/releases/{release_id}/prepared")))
+def _sign(rest: Rest, ground: Ground, processes: Processes, statement: str) -> None:
+    paper = ground.folder / "material" / f"prepared-{statement}.json"
+    paper.write_text(json.dumps(rest.get(f"/statements/{statement}/prepared")))
     for officer in OFFICERS[:2]:
-        signature = paper.with_name(f"{officer}-{release_id}.json")
+        signature = paper.with_name(f"{officer}-{statement}.json")
         signature.unlink(missing_ok=True)
         key = str(ground.offline / f"{officer}.key")
-        arguments = ("--key", key, "--in", str(paper), "--out", str(signature), "--yes")
+        arguments = ("--key", key, "--root", str(ground.tuf_root), "--in", str(paper), "--out", str(signature), "--yes")
         processes.run("-m", "fleet.officer", "sign", *arguments)
-        rest.post(f"/releases/{release_id}/signatures", json.loads(signature.read_text()))
+        rest.post(f"/statements/{statement}/signatures", json.loads(signature.read_text()))
 
 
 def _once(rest: Rest, path: str, facts: dict[str, object]) -> None:

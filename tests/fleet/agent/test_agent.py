@@ -67,7 +67,7 @@ def ordered(adversary, commands, **further):
     """Let the stolen director order something, and hear what the device answers."""
     answers = {}
     adversary.direct(rows=[], commands=commands, **further)
-    adversary.routes["/v1/command"] = adversary.routes.pop("/v1/director")
+    adversary.routes["/v1/command"] = adversary.routes["/v1/director"]
     for one in commands if isinstance(commands, list) else []:
         if isinstance(one, dict) and isinstance(one.get("id"), str):
             path = f"/v1/command/{one['id']}"

@@ -1,13 +1,17 @@
 """What a device believes while every online key of its server is in an attacker's hands (rows of the attack table)."""
 
+import hashlib
 from datetime import timedelta
 
 import pytest
+from tuf.api.metadata import Targets
 
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.state import State
-from pki.kernel import clock
-from tests.fleet.agent.adversary import DEVICE, HARDWARE, IMAGE, Adversary, _signer, entry
+from fleet.officer import keys as officer_keys
+from ota.trust import documents
+from pki.kernel import canonical, clock
+from tests.fleet.agent.adversary import DEVICE, HARDWARE, IMAGE, Adversary, _signer, bundle, path_of
 
 
 @pytest.fixture
@@ -60,15 +64,17 @@ def test_a_director_that_tells_other_bytes_than_people_signed_is_refused(adversa
 
 
 def test_a_signed_image_for_other_hardware_is_refused(adversary, ask):
-    adversary.release(entry(hw=["another class"]), ("anna", "bruno"), version=3)
+    other = {"vendor_id": HARDWARE, "class_id": "another class", "name": "other"}
+    made = bundle(hw=[other])
+    adversary.release([made], version=3)
     refused(ask, "other hardware")
     adversary.direct(rows=[{**adversary.row, "hw": "another class"}])
     refused(ask, "other hardware")
 
 
-@pytest.mark.parametrize("audience", [["lab"], ["lab", "canary"], [], None])
+@pytest.mark.parametrize("audience", [["lab"], ["lab", "canary"], []])
 def test_an_image_that_is_signed_for_others_is_refused(adversary, ask, audience):
-    adversary.release(entry(audience=audience), ("anna", "bruno"), version=3)
+    adversary.release([bundle(audience=audience)], version=3)
     refused(ask, "not signed for production")
 
 
@@ -80,7 +86,7 @@ def test_a_director_that_moves_an_image_elsewhere_is_refused(adversary, ask, cha
 
 @pytest.mark.parametrize("officers", [(), ("anna",), ("anna", "anna")])
 def test_targets_of_fewer_than_two_officers_are_refused(adversary, ask, officers):
-    adversary.release(entry(), officers, version=3)
+    adversary.release([bundle()], officers, version=3)
     refused(ask, "not to be believed")
 
 
@@ -117,16 +123,16 @@ def test_a_replayed_director_document_is_refused(adversary, ask):
 
 def test_older_metadata_is_refused_once_newer_was_seen(adversary, ask):
     old = dict(adversary.routes)
-    adversary.release(entry(), ("anna", "bruno"), version=3)
+    adversary.release([bundle()], version=3)
     ask()
     adversary.routes.update({name: old[name] for name in old if "metadata" in name})
     refused(ask, "not to be believed")
 
 
 def test_stolen_keys_cannot_bring_older_targets_back(adversary, ask):
-    adversary.release(entry(), ("anna", "bruno"), version=3)
+    adversary.release([bundle()], version=3)
     ask()
-    adversary.publish(4, 4, names=2)
+    adversary.publish(4, 4, names={"targets": 2})
     refused(ask, "not to be believed")
 
 
@@ -140,6 +146,114 @@ def test_a_clock_set_back_does_not_bring_expired_documents_to_life(adversary, as
     state = State(tmp_path / "device")
     state.put(signed_time=(clock.now() + timedelta(days=30)).isoformat())
     refused(ask, "expired")
+
+
+def test_what_people_have_withdrawn_is_refused(adversary, ask):
+    adversary.release([bundle()], version=3, withdrawn={path_of(bundle()): "it bricks boards"})
+    refused(ask, "withdrawn by the release officers: it bricks boards")
+
+
+@pytest.mark.parametrize(("floor", "taken"), [(3, True), (4, False)])
+def test_only_people_set_the_floor_below_which_nothing_is_installed(adversary, ask, floor, taken):
+    adversary.release([bundle()], version=3, floors={"app": {HARDWARE: floor}, "boot": {HARDWARE: 9}})
+    if taken:
+        assert ask().counter == 3
+    else:
+        refused(ask, "signed a floor of 4")
+
+
+def test_a_floor_of_the_directors_own_is_none(adversary, ask):
+    adversary.direct(floors={"app": {HARDWARE: 2**31 - 1}})
+    assert ask().counter == 3
+
+
+@pytest.mark.parametrize(
+    ("need", "runs", "words"),
+    [
+        ({"min_counter": 2}, {}, "nothing runs there"),
+        ({"min_counter": 2}, {"boot": 1}, "counter 1 runs there"),
+        ({"min_counter": 2, "max_counter": 4}, {"boot": 5}, "2 to 4 beside it"),
+        ({"min_counter": 2, "max_counter": 4}, {"boot": 4}, ""),
+    ],
+)
+def test_what_needs_another_component_is_refused_without_it(adversary, tmp_path, need, runs, words):
+    made = bundle(requires=[{"component": "boot", **need}])
+    adversary.release([made], version=3)
+    trust, line = adversary.trust(tmp_path / "device")
+    try:
+        if words:
+            with pytest.raises(RefusedError, match=words):
+                trust.assignment(DEVICE, runs)
+        else:
+            assert trust.assignment(DEVICE, runs).component == "app"
+    finally:
+        line.close()
+
+
+@pytest.mark.parametrize("change", [lambda text: text + b" ", lambda text: text.replace(b"lab", b"bal")])
+def test_a_bundle_json_that_was_changed_is_refused(adversary, ask, change):
+    adversary.release([bundle(audience=["production", "lab"])], version=3)
+    digest = hashlib.sha256(canonical.dumps(bundle(audience=["production", "lab"]))).hexdigest()
+    name = f"/v1/metadata/app/app/1.0.0/{digest}.bundle.json"
+    adversary.routes[name] = change(adversary.routes[name])
+    refused(ask, "not to be believed")
+
+
+def test_a_bundle_that_people_signed_under_another_name_is_refused(adversary, ask):
+    made = bundle(version="2.0.0")
+    adversary.release([bundle()], version=3)
+    text = canonical.dumps(made)
+    entry = documents.Entry(path_of(bundle()), text)
+    for role, one in adversary.bins.items():
+        if one.signed.targets:
+            adversary.bins[role] = documents.listing(Targets(version=1), [entry], 4, clock.now())
+            for name in ("anna", "bruno"):
+                adversary.bins[role].sign(officer_keys.signer(adversary.folder / f"{name}.key"), append=True)
+    adversary.routes[f"/v1/metadata/app/app/1.0.0/{entry.digest}.bundle.json"] = text
+    adversary.publish(4, 4)
+    refused(ask, "another bundle than its name says")
+
+
+def test_metadata_that_are_older_than_the_director_knows_are_refused(adversary, ask):
+    adversary.newest = {"timestamp": 5, "snapshot": 2}
+    refused(ask, "hidden")
+    adversary.newest = {"timestamp": 2, "snapshot": 5}
+    refused(ask, "hidden")
+
+
+def test_metadata_that_were_renewed_between_two_questions_are_not_taken_for_hidden(adversary, ask):
+    direct = adversary.routes["/v1/director"]
+
+    def late(handler, body):
+        if adversary.newest["timestamp"] == 2:
+            adversary.publish(2, 3)
+        direct(handler, body)
+
+    adversary.routes["/v1/director"] = late
+    assert ask().action == 7
+
+
+def test_targets_that_let_others_sign_the_bins_are_refused(adversary, ask):
+    adversary.release([bundle()], version=3)
+    thief = _signer()
+    roles = adversary.targets.signed.delegations.succinct_roles
+    adversary.targets.signed.delegations.keys[thief.public_key.keyid] = thief.public_key
+    roles.keyids.append(thief.public_key.keyid)
+    adversary.targets.signatures.clear()
+    for name in ("anna", "bruno"):
+        adversary.targets.sign(officer_keys.signer(adversary.folder / f"{name}.key"), append=True)
+    adversary.publish(3, 3)
+    refused(ask, "let others than the release officers")
+
+
+def test_what_a_stolen_key_said_is_forgotten_when_the_root_names_it_no_more(adversary, ask, tmp_path):
+    far = (clock.now() + timedelta(days=30_000)).replace(microsecond=0)
+    adversary.direct(issued=str(far), expires=str(far + timedelta(days=1)), version=2**60)
+    ask()
+    refused(ask, "expired")
+    adversary.rotate()
+    assert ask().action == 7
+    assert State(tmp_path / "device").get("director_version") < 100
 
 
 def test_a_timestamp_of_a_megabyte_is_not_read(adversary, ask):

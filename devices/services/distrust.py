@@ -1,0 +1,33 @@
+"""Notice that a device does not believe what this server shows it: either side may be in somebody else's hands."""
+
+from devices.models import Device
+from devices.services import incidents
+from pki.kernel import actor as actors
+from pki.kernel import clock
+from pki.kernel.actor import Actor
+
+MOST = 300
+
+
+def tell(*, actor: Actor, device: Device, reason: str) -> None:
+    """Open an incident that says what a device does not believe; a device is not punished for it.
+
+    Args:
+        actor: the device.
+        device: whose report it is; its signature and sequence number were checked.
+        reason: in the device's words.
+    """
+    actor.require_device(device.key)
+    explanation = {
+        "device": device.name,
+        "opened": clock.now().isoformat(),
+        "layer": "distrust",
+        "kind": "distrust",
+        "score": 0.0,
+        "metrics": [],
+        "novel": [],
+        "peers": [],
+        "text": f"it refuses the update metadata of this server: {reason[:MOST]}",
+    }
+    system = actors.system(actor.domain, "distrust")
+    incidents.raise_for(actor=system, device=device, severity="high", explanation=explanation)

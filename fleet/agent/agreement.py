@@ -1,0 +1,147 @@
+"""Do director and release officers say the same of what this device shall install? Rules only."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuf.api.metadata import TargetFile, Targets
+
+from fleet.agent.errors import RefusedError
+from fleet.agent.state import Settings
+
+FLOORS_FIELD = "x-muster-floors"
+#: no bundle.json is longer
+MAX_BUNDLE = 256 * 1024
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_COMPONENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What this device shall install, as director and repository both say it."""
+
+    action: int
+    kind: str
+    component: str
+    path: str
+    length: int
+    sha256: str
+    counter: int
+    version: str
+
+
+def row(value: Any) -> dict[str, Any]:
+    """Return a row of the director's document with every field of the right type.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: a field has another type.
+        ValueError: digest or component is malformed.
+    """
+    kinds = {"action": int, "kind": str, "component": str, "target": str, "length": int, "sha256": str}
+    kinds |= {"hw": str, "counter": int, "version": str}
+    for name, kind in kinds.items():
+        if type(value[name]) is not kind:
+            msg = f"`{name}` has the wrong type"
+            raise TypeError(msg)
+    if not _DIGEST.fullmatch(value["sha256"]) or not _COMPONENT.fullmatch(value["component"]):
+        msg = "digest or component is malformed"
+        raise ValueError(msg)
+    return dict(value)
+
+
+def newest(value: Any) -> None:
+    """Check what the director says of the newest timestamp and snapshot.
+
+    Raises:
+        KeyError: one is missing.
+        TypeError: one is no number.
+    """
+    if any(type(value[name]) is not int for name in ("timestamp", "snapshot")):
+        msg = "`newest` holds the versions of timestamp and snapshot"
+        raise TypeError(msg)
+
+
+def listed(row: Mapping[str, Any], target: TargetFile | None) -> TargetFile:
+    """Return what the officers' bin lists, when it does and they have not withdrawn it.
+
+    Raises:
+        RefusedError: it does not, or they have.
+    """
+    if target is None:
+        msg = f"{row['target']} was never signed by the release officers"
+        raise RefusedError(msg)
+    custom = target.custom
+    if isinstance(custom, dict) and "withdrawn" in custom:
+        msg = f"{row['target']} was withdrawn by the release officers: {str(custom['withdrawn'])[:200]}"
+        raise RefusedError(msg)
+    if target.length > MAX_BUNDLE:
+        msg = f"the bundle.json of {row['target']} is longer than any that this device reads"
+        raise RefusedError(msg)
+    return target
+
+
+def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignment:
+    """Return the assignment, when the officers' bundle says the same as the director, and is for this device.
+
+    Args:
+        row: of the director's document.
+        bundle: ``bundle.json``, whose digest the officers signed.
+        settings: of this device.
+
+    Raises:
+        RefusedError: they differ, or it is for other hardware or another audience.
+        KeyError, TypeError: the bundle is malformed.
+    """
+    own = f"{bundle['component']}/{bundle['id']}/{bundle['version']}/bundle.json"
+    if own != row["target"]:
+        msg = f"{row['target']} holds another bundle than its name says: {own[:200]}"
+        raise RefusedError(msg)
+    image = next(one for one in bundle["files"] if one["role"] == "image")
+    if image["size"] != row["length"] or image["sha256"] != row["sha256"]:
+        msg = f"director and signed targets differ about {row['target']}"
+        raise RefusedError(msg)
+    if settings.hw_class not in {one["class_id"] for one in bundle["hw"]} or row["hw"] != settings.hw_class:
+        msg = f"{row['target']} is for other hardware than this device"
+        raise RefusedError(msg)
+    if settings.audience not in bundle["audience"]:
+        msg = f"{row['target']} is not signed for {settings.audience}"
+        raise RefusedError(msg)
+    if bundle["component"] != row["component"] or bundle["security_counter"] != row["counter"]:
+        msg = f"{row['target']} is signed for another component or counter"
+        raise RefusedError(msg)
+    names = ("action", "kind", "component", "length", "sha256", "counter", "version")
+    return Assignment(path=row["target"], **{name: row[name] for name in names})
+
+
+def above_floor(assignment: Assignment, targets: Targets, settings: Settings) -> None:
+    """Refuse what is below the counter floor that the officers signed; nobody else can raise one.
+
+    Raises:
+        RefusedError: it is.
+    """
+    floors = targets.unrecognized_fields.get(FLOORS_FIELD, {})
+    floor = floors.get(assignment.component, {}).get(settings.hw_class, 0)
+    if assignment.counter < floor:
+        msg = f"{assignment.path} has the counter {assignment.counter}, and officers have signed a floor of {floor}"
+        raise RefusedError(msg)
+
+
+def beside(bundle: Any, installed: Mapping[str, int]) -> None:
+    """Refuse what must run beside another component than the one that runs here.
+
+    Args:
+        bundle: ``bundle.json``.
+        installed: component to the security counter of what runs.
+
+    Raises:
+        RefusedError: it names the component that is missing, too old or too new.
+    """
+    for one in bundle.get("requires", []):
+        have, least, most = installed.get(one["component"]), one["min_counter"], one.get("max_counter")
+        if have is None or have < least or (most is not None and have > most):
+            wanted = f"at least {least}" if most is None else f"{least} to {most}"
+            runs = "nothing" if have is None else f"counter {have}"
+            msg = f"it needs {one['component']} with a counter of {wanted} beside it, and {runs} runs there"
+            raise RefusedError(msg)

@@ -1,0 +1,60 @@
+"""Keep the configuration that the server wants this device to have, and say which one it has."""
+
+import http
+import logging
+from typing import Any
+
+import cbor2
+
+from fleet.agent.coap import CoapTransport
+from fleet.agent.errors import AnswerError
+from fleet.agent.state import State
+from fleet.agent.transport import Transport
+from pki.kernel import cbor, configuration
+from pki.kernel.errors import InvalidError
+
+CBOR = {"Content-Type": "application/cbor"}
+_logger = logging.getLogger("muster.agent")
+
+
+def sync(line: Transport | CoapTransport, state: State, name: str) -> None:
+    """Fetch the configuration, keep it when it is one, and report the one that this device has.
+
+    Args:
+        line: to the server.
+        state: of the device; keeps the configuration and the tags.
+        name: of the device, for its log.
+    """
+    try:
+        answer = line.call("GET", "/v1/twin", None, {"If-None-Match": state.get("config_tag", '"d0"')})
+    except AnswerError as error:
+        if error.status != http.HTTPStatus.NOT_MODIFIED:
+            raise
+        return
+    if answer.status == http.HTTPStatus.NOT_MODIFIED:
+        return
+    try:
+        body: Any = cbor.loads(answer.body, max_bytes=configuration.MOST_BYTES * 4)
+        configuration.check(body["config"])
+    except (InvalidError, KeyError, TypeError) as error:
+        _logger.warning("configuration refused", extra={"device": name, "cause": str(error)})
+    else:
+        state.put(config=body["config"])
+        _report(line, state, body["config"])
+    # Known from now on, kept or refused: the next request names it, and the server stops offering it.
+    state.put(config_tag=answer.headers.get("etag", '"d0"'))
+
+
+def _report(line: Transport | CoapTransport, state: State, config: dict[str, Any]) -> None:
+    tag = state.get("reported_tag", '"r0"')
+    for _ in range(2):
+        headers = {**CBOR, "If-Match": tag}
+        try:
+            answer = line.call("PUT", "/v1/twin", cbor2.dumps({"config": config}), headers)
+        except AnswerError as error:
+            if error.status != http.HTTPStatus.PRECONDITION_FAILED:
+                raise
+            tag = error.tag  # this device's state was lost, or a report came between: the server says where it is
+            continue
+        state.put(reported_tag=answer.headers["etag"])
+        return

@@ -1,0 +1,134 @@
+"""Statements: what officers are asked to sign about releases, counter floors, and another year."""
+
+import json
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from devices import selectors as devices
+from fleet.api import paging
+from fleet.api.auth import actor
+from fleet.api.base import Input, Nothing, Output, View, read
+from ota.selectors import statements as rows
+from ota.services import statements, upkeep
+from pki.kernel.actor import Role
+
+
+class StatementOut(Output):
+    """A statement and who signed it."""
+
+    id = serializers.UUIDField(source="public_id")
+    kind = serializers.CharField()
+    state = serializers.CharField()
+    summary = serializers.CharField()
+    digest = serializers.CharField()
+    signed_by = serializers.SerializerMethodField()
+    created_at = serializers.DateTimeField()
+    published_at = serializers.DateTimeField(allow_null=True)
+
+    def get_signed_by(self, statement: Any) -> list[str]:
+        """Return the officers who signed so far."""
+        return sorted(one.officer for one in statement.signatures.all())
+
+
+class FloorIn(Input):
+    """A counter floor to raise."""
+
+    component = serializers.CharField(max_length=60)
+    hardware_model = serializers.CharField(max_length=100)
+    counter = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
+
+
+class RenewalIn(Input):
+    """Another year for targets and bins."""
+
+    bits = serializers.IntegerField(min_value=1, max_value=14, allow_null=True, default=None)
+
+
+class Statements(View):
+    """Statements."""
+
+    @extend_schema(responses=StatementOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List statements, newest first; filter by ``state`` or ``kind``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        found = rows.statements(who.domain)
+        for name in ("state", "kind"):
+            if name in request.query_params:
+                found = found.filter(**{name: request.query_params[name]})
+        return paging.page(request, found, StatementOut)
+
+
+class Statement(View):
+    """One statement."""
+
+    @extend_schema(responses=StatementOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return a statement and who signed it."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return Response(StatementOut(rows.statement(who.domain, public_id)).data)
+
+
+class Prepared(View):
+    """What officers sign."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return ``prepared.json``, the input of ``muster-sign``."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return Response(rows.prepared(rows.statement(who.domain, public_id)))
+
+
+class Signatures(View):
+    """An officer's signature."""
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=StatementOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Submit the ``signature.json`` that ``muster-sign`` wrote."""
+        who = actor(request)
+        statement = rows.statement(who.domain, public_id)
+        statements.submit(actor=who, statement=statement, signature=json.dumps(request.data).encode())
+        return Response(StatementOut(rows.statement(who.domain, public_id)).data)
+
+
+class Publish(View):
+    """Publication."""
+
+    @extend_schema(request=Nothing, responses=StatementOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Publish what two officers signed."""
+        who = actor(request)
+        read(request, Nothing)
+        statements.publish(actor=who, statement=rows.statement(who.domain, public_id))
+        return Response(StatementOut(rows.statement(who.domain, public_id)).data)
+
+
+class Floors(View):
+    """Counter floors."""
+
+    @extend_schema(request=FloorIn, responses={201: StatementOut})
+    def post(self, request: Request) -> Response:
+        """Prepare a higher floor: devices of that hardware refuse every lower counter once officers have signed it."""
+        who, given = actor(request), read(request, FloorIn)
+        hardware = devices.hardware_model(who.domain, given["hardware_model"])
+        wanted = {"component": given["component"], "counter": given["counter"]}
+        made = upkeep.raise_floor(actor=who, hardware=hardware, **wanted)
+        return Response(StatementOut(made).data, status=status.HTTP_201_CREATED)
+
+
+class Renewals(View):
+    """Another year."""
+
+    @extend_schema(request=RenewalIn, responses={201: StatementOut})
+    def post(self, request: Request) -> Response:
+        """Prepare targets and bins for another year, signed by the officers whom the present root names."""
+        who, given = actor(request), read(request, RenewalIn)
+        made = upkeep.renew(actor=who, bit_length=given["bits"])
+        return Response(StatementOut(made).data, status=status.HTTP_201_CREATED)

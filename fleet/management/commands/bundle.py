@@ -1,0 +1,86 @@
+"""``manage.py bundle trust | crl | upload | list``: whose artefacts are accepted, and which were."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from fleet.management.acts import actor, refusals
+from ota.models import TrustKey
+from ota.selectors import bundles as rows
+from ota.services import bundles, trust_keys
+from pki.kernel.actor import Actor
+from pki.kernel.errors import NotFoundError
+
+MOST_LISTED = 200
+
+
+class Command(BaseCommand):
+    """Manage bundles from the server's own shell."""
+
+    help = "Register who vouches for artefacts, upload bundles, list them."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the acts."""
+        parser.add_argument("--domain", default="default")
+        acts = parser.add_subparsers(dest="act", required=True)
+        trust = acts.add_parser("trust", help="let a public key or a signing CA vouch for artefacts")
+        trust.add_argument("name")
+        trust.add_argument("--format", required=True, choices=TrustKey.Format.values)
+        trust.add_argument("--component", default="", help="on this component only")
+        trust.add_argument("--pem", type=Path, required=True, help="public key, or the signing CA's certificate")
+        crl = acts.add_parser("crl", help="register the newest CRL of a signing CA")
+        crl.add_argument("name")
+        crl.add_argument("--crl", type=Path, required=True)
+        upload = acts.add_parser("upload", help="upload a folder with bundle.json and the files that it lists")
+        upload.add_argument("folder", type=Path)
+        listed = acts.add_parser("list", help="list bundles")
+        listed.add_argument("--json", action="store_true")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Run one act."""
+        with refusals():
+            self.stdout.write(getattr(self, f"_{options['act']}")(actor(options["domain"]), options))
+
+    def _trust(self, who: Actor, options: dict[str, Any]) -> str:
+        names = ("name", "format", "component")
+        made = trust_keys.add(actor=who, pem=options["pem"].read_text(), **{name: options[name] for name in names})
+        return f"{made.name} vouches for {made.format} ({made.fingerprint[:16]}…)."
+
+    def _crl(self, who: Actor, options: dict[str, Any]) -> str:
+        key = rows.trust_keys(who.domain).filter(name=options["name"]).first()
+        if key is None:
+            msg = "There is no trust key of this name (`manage.py bundle trust`)."
+            raise NotFoundError(msg)
+        flagged = trust_keys.renew_crl(actor=who, key=key, crl=options["crl"].read_text())
+        told = [f"  its signer was revoked: {one} — withdraw its release" for one in flagged]
+        return "\n".join(["The CRL is registered.", *told])
+
+    def _upload(self, who: Actor, options: dict[str, Any]) -> str:
+        folder: Path = options["folder"]
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "bundle.json"]
+        with contextlib.ExitStack() as stack:
+            files = {path.relative_to(folder).as_posix(): stack.enter_context(path.open("rb")) for path in paths}
+            made = bundles.upload(actor=who, manifest=(folder / "bundle.json").read_bytes(), files=files)
+        checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in made.report]
+        return "\n".join([f"{made} is accepted: {made.public_id}", *checks])
+
+    def _list(self, who: Actor, options: dict[str, Any]) -> str:
+        found = [_told(one) for one in rows.bundles(who.domain)[:MOST_LISTED]]
+        if options["json"]:
+            return json.dumps(found, indent=1)
+        return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."
+
+
+def _told(bundle: Any) -> dict[str, Any]:
+    release = getattr(bundle, "release", None)
+    return {
+        "id": str(bundle.public_id),
+        "bundle": str(bundle),
+        "format": bundle.format,
+        "counter": bundle.security_counter,
+        "release": release.state if release else "not prepared",
+    }

@@ -1,0 +1,275 @@
+"""Papers: what a server asks officers to sign. It is believed in nothing: what changes is found here, and shown.
+
+A paper (``prepared.json``) says what it is for: ``release`` adds one bundle, ``withdrawal`` marks one, ``floors``
+raises counter floors, ``renewal`` dates everything anew. It brings the documents that hold now, signed by officers.
+Whatever else a document would change is refused before anybody is asked.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+
+from fleet.officer import keys
+from pki.kernel import canonical, clock, files
+from pki.kernel.errors import InvalidError
+
+FLOORS_FIELD = "x-muster-floors"
+#: a version may leap this far: numbers of papers that nobody signed are lost
+MOST_LEAP = 10_000
+LONGEST_LIFE = timedelta(days=400)
+MAX_BUNDLE = 256 * 1024
+Documents = Mapping[str, Metadata[Targets]]
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A paper as it was read.
+
+    Args:
+        statement: id, for the answer.
+        kind: ``release``, ``withdrawal``, ``floors`` or ``renewal``.
+        documents: to sign, by role.
+        before: the same roles as they hold now.
+        exhibits: texts by their SHA-256 in hex.
+    """
+
+    statement: str
+    kind: str
+    documents: Documents
+    before: Documents
+    exhibits: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the documents of a paper change.
+
+    Args:
+        added: bundles by path.
+        marked: path to the reason of a withdrawal.
+        odd: what no paper may do, one sentence each.
+        floors: component and hardware class to the floor before and after.
+    """
+
+    added: Mapping[str, TargetFile]
+    marked: Mapping[str, str]
+    odd: tuple[str, ...]
+    floors: Mapping[tuple[str, str], tuple[int, int]]
+
+
+def read(data: bytes) -> Paper:
+    """Read a paper, and check that it is whole.
+
+    Raises:
+        InvalidError: malformed, damaged, or a text in it is not the one that is named.
+    """
+    try:
+        value = json.loads(data)
+        documents, before = (
+            {str(role): Metadata[Targets].from_dict(one) for role, one in value[name].items()}
+            for name in ("documents", "before")
+        )
+        paper = Paper(str(value["statement"]), str(value["kind"]), documents, before, dict(value["exhibits"]))
+        digest = value["digest"]
+        wrong = [name for name, text in paper.exhibits.items() if hashlib.sha256(text.encode()).hexdigest() != name]
+    except (ValueError, KeyError, TypeError, AttributeError, RepositoryError) as error:
+        msg = f"This is no paper to sign (`prepared.json`): {error}"
+        raise InvalidError(msg) from error
+    parts = {role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in documents.items()}
+    if hashlib.sha256(canonical.dumps(parts)).hexdigest() != digest or wrong or not documents:
+        msg = "The paper is damaged: a digest in it is not that of what it names."
+        raise InvalidError(msg)
+    return paper
+
+
+def check(paper: Paper, roots: Sequence[bytes], seen: Mapping[str, int] | None = None) -> Change:
+    """Return what a paper changes, when that is what it is for and nothing else.
+
+    Args:
+        paper: as it was read.
+        roots: the officers' own copies of TUF roots, the newest first: they prove what holds now, which else were the
+            server's word. Former ones are needed once, after officers were exchanged.
+        seen: the newest version of each role that this officer has seen: an older one is not what holds now.
+
+    Raises:
+        InvalidError: it would do something else beside; one sentence says what.
+    """
+    known = [Metadata[Root].from_bytes(one).signed for one in roots]
+    own = known[0]
+    _demand_signed(paper.before, known)
+    found = _compare(paper)
+    odd = [*found.odd, *_dates(paper), *_given_away(paper, own), *_forgotten(paper, seen or {})]
+    wanted = {
+        "release": len(found.added) == 1 and not found.marked,
+        "withdrawal": not found.added and len(found.marked) == 1 and not found.floors,
+        "floors": not found.added and not found.marked and bool(found.floors),
+        "renewal": not found.added and not found.marked and not found.floors,
+    }
+    if not wanted.get(paper.kind, False):
+        odd.append(f"It calls itself a {paper.kind[:20]}, and does something else.")
+    odd += [f"The bundle.json of {path} is not in the paper." for path in found.added if not _exhibit(paper, path)]
+    if odd:
+        msg = f"This paper is not to be signed: {odd[0]}"
+        raise InvalidError(msg)
+    return found
+
+
+def seen(key: Path) -> dict[str, int]:
+    """Return the newest version of each role that the holder of a key has seen, as it lies beside the key."""
+    path = _memory(key)
+    return {str(role): int(version) for role, version in json.loads(path.read_text()).items()} if path.exists() else {}
+
+
+def remember(paper: Paper, key: Path) -> None:
+    """Note which versions the holder of a key has seen."""
+    known = seen(key)
+    for role, one in paper.before.items():
+        known[role] = max(known.get(role, 0), one.signed.version)
+    files.write_private(_memory(key), json.dumps(known, sort_keys=True).encode())
+
+
+def _memory(key: Path) -> Path:
+    return key.with_name(f"{key.name}.seen.json")
+
+
+def sign(paper: Paper, key: Path) -> bytes:
+    """Return ``signature.json``: one signature for each document."""
+    signer = keys.signer(key)
+    sigs = {role: signer.sign(one.signed_bytes).signature for role, one in paper.documents.items()}
+    facts = {"statement": paper.statement, "keyid": signer.public_key.keyid, "sigs": sigs, "officer": key.stem}
+    return json.dumps(facts, indent=1, sort_keys=True).encode()
+
+
+def bundle(paper: Paper, path: str) -> dict[str, Any]:
+    """Return the ``bundle.json`` of a path that a paper adds or marks.
+
+    Raises:
+        InvalidError: it cannot be read, or belongs to another path.
+    """
+    value: Any = canonical.loads(_exhibit(paper, path).encode(), max_bytes=MAX_BUNDLE)
+    try:
+        own = f"{value['component']}/{value['id']}/{value['version']}/bundle.json"
+    except (TypeError, KeyError) as error:
+        msg = f"The bundle.json of {path} is malformed."
+        raise InvalidError(msg) from error
+    if own != path:
+        msg = f"This paper is not to be signed: the bundle.json of {path} is that of {own}."
+        raise InvalidError(msg)
+    return dict(value)
+
+
+def _exhibit(paper: Paper, path: str) -> str:
+    listed = (one.signed.targets.get(path) for one in paper.documents.values())
+    target = next((one for one in listed if one), None)
+    text = paper.exhibits.get(target.hashes.get("sha256", ""), "") if target else ""
+    return text if target and len(text.encode()) == target.length else ""
+
+
+def _demand_signed(before: Documents, roots: Sequence[Root]) -> None:
+    for role, one in before.items():
+        found = (root.get_verification_result(Targets.type, one.signed_bytes, one.signatures) for root in roots)
+        if not any(found):
+            msg = f"What the paper calls the present {role} was not signed by the officers of this root."
+            raise InvalidError(msg)
+
+
+def _compare(paper: Paper) -> Change:
+    before, after = _entries(paper.before), _entries(paper.documents)
+    added = {path: target for path, target in after.items() if path not in before}
+    odd = [f"It removes {path}." for path in before if path not in after]
+    marked = {}
+    for path, target in after.items():
+        was = before.get(path)
+        if was is None:
+            odd += [f"It adds {path} with more than its digest."] if target.unrecognized_fields else []
+        elif was != target:
+            reason = _withdrawal(was, target)
+            marked[path] = reason
+            odd += [] if reason else [f"It changes {path}, which people have signed."]
+    odd += _others(paper)
+    return Change(added, marked, tuple(odd), _floors(paper))
+
+
+def _entries(documents: Documents) -> dict[str, TargetFile]:
+    return {path: target for one in documents.values() for path, target in one.signed.targets.items()}
+
+
+def _withdrawal(was: TargetFile, now: TargetFile) -> str:
+    """Return the reason when nothing but a withdrawal was added, else nothing."""
+    custom = now.custom if isinstance(now.custom, dict) else {}
+    only = set(now.unrecognized_fields) == {"custom"} and set(custom) == {"withdrawn"} and not was.unrecognized_fields
+    same = (was.length, was.hashes) == (now.length, now.hashes)
+    return str(custom["withdrawn"]) if only and same else ""
+
+
+def _others(paper: Paper) -> list[str]:
+    """Return what a paper changes beside entries and floors: who may sign bins, fields that nobody knows."""
+    found = []
+    for role, one in paper.documents.items():
+        was = paper.before.get(role)
+        fields = set(one.signed.unrecognized_fields) - {FLOORS_FIELD}
+        if fields or (role != Targets.type and one.signed.delegations):
+            found.append(f"{role} has fields that this tool does not know.")
+        if role == Targets.type and was and paper.kind != "renewal" and _who(was) != _who(one):
+            found.append("It changes who signs the bins.")
+        if was is None and paper.kind != "renewal":
+            found.append(f"It does not say what {role} is now.")
+    return found
+
+
+def _given_away(paper: Paper, root: Root) -> list[str]:
+    """Return whether targets hand the bins to anybody but the officers whom the root names."""
+    if Targets.type not in paper.documents:
+        return []
+    delegations = paper.documents[Targets.type].signed.delegations
+    roles, wanted = delegations.succinct_roles if delegations else None, root.roles[Targets.type]
+    same = delegations is not None and {keyid: key.to_dict() for keyid, key in delegations.keys.items()} == {
+        keyid: root.keys[keyid].to_dict() for keyid in wanted.keyids
+    }
+    if roles and same and set(roles.keyids) == set(wanted.keyids) and roles.threshold >= wanted.threshold:
+        return []
+    return ["It lets others than the officers of this root sign the bins."]
+
+
+def _forgotten(paper: Paper, seen: Mapping[str, int]) -> list[str]:
+    """Return where the paper builds on less than what this officer has seen: a withdrawal could be undone so."""
+    return [
+        f"It builds on version {one.signed.version} of {role}, and you have seen version {seen[role]}."
+        for role, one in paper.before.items()
+        if one.signed.version < seen.get(role, 0)
+    ]
+
+
+def _who(document: Metadata[Targets]) -> dict[str, Any] | None:
+    return document.signed.delegations.to_dict() if document.signed.delegations else None
+
+
+def _floors(paper: Paper) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return the floors that change."""
+    was, now = ((one[Targets.type].signed if Targets.type in one else None) for one in (paper.before, paper.documents))
+    known, wanted = _flat(was), _flat(now) if now else _flat(was)
+    changed = sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key))
+    return {key: (known.get(key, 0), wanted.get(key, 0)) for key in changed}
+
+
+def _flat(targets: Targets | None) -> dict[tuple[str, str], int]:
+    found: Any = targets.unrecognized_fields.get(FLOORS_FIELD, {}) if targets else {}
+    return {(component, one): int(floor) for component, by in found.items() for one, floor in by.items()}
+
+
+def _dates(paper: Paper) -> list[str]:
+    found = [f"It lowers the floor of {key[0]}." for key, (was, now) in _floors(paper).items() if now < was]
+    for role, one in paper.documents.items():
+        was = paper.before[role].signed.version if role in paper.before else 0
+        if not was < one.signed.version <= was + MOST_LEAP:
+            found.append(f"The version of {role} would be {one.signed.version} after {was}.")
+        if one.signed.expires > clock.now() + LONGEST_LIFE:
+            found.append(f"{role} would live until {one.signed.expires:%Y-%m-%d}.")
+    return found

@@ -1,0 +1,29 @@
+"""Detached signatures of files that carry none: CMS below a signing CA, or ES256 as a JWS by a registered key."""
+
+from ota.errors import RefusedBundleError
+from ota.formats import cms, jws
+from ota.formats.judgement import Case, read, statement
+
+MAX_JWS = 128 << 20
+MAX_CMS = 64 * 1024
+_SEQUENCE = b"\x30"
+
+
+def verify(case: Case, what: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return who signed a file, as facts, and the line for the report.
+
+    Raises:
+        RefusedBundleError: unsigned, changed, or signed by a stranger.
+    """
+    if case.signature is None:
+        msg = f"{what} needs a detached signature: add a file with the role signature (JWS with ES256, or CMS in DER)."
+        raise RefusedBundleError(msg)
+    signature = read(case.signature, MAX_CMS, "signature")
+    if signature.startswith(_SEQUENCE):
+        signer = cms.verify(case, case.image, signature, what)
+        facts = {"signer": signer["name"], "signer_certificate": signer["certificate"]}
+        said = statement("signature", "openssl cms", f"detached CMS, signed below {signer['name']}")
+        return {**facts, "signer_serial": signer["serial"]}, said
+    keys = [one for one in case.anchors if "PUBLIC KEY" in one.pem]
+    name = jws.verify(read(case.image, MAX_JWS, "file"), signature, keys)
+    return {"signer": name}, statement("signature", "muster", f"detached ES256 by {name}")

@@ -1,0 +1,195 @@
+"""Statements: what officers are asked to sign, their signatures, and publication by nothing but those."""
+
+import json
+from collections.abc import Mapping
+
+from django.db import transaction
+from tuf.api.metadata import Root
+
+from ota.errors import MetadataError, ReleaseStateError
+from ota.models import Release, Statement, StatementSignature
+from ota.selectors import statements as rows
+from ota.services import freshness, metadata
+from ota.trust import documents, policy, prepared
+from ota.trust.prepared import Documents, Paper
+from ota.trust.repository import Repository
+from pki import selectors as ground
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.services import journal, ledger
+
+Kind, State = Statement.Kind, Statement.State
+#: the release's state and its act in the ledger that a published statement brings about
+_ENDS: Mapping[str, tuple[str, str]] = {
+    Kind.RELEASE: (Release.State.PUBLISHED, "release.published"),
+    Kind.WITHDRAWAL: (Release.State.WITHDRAWN, "release.withdrawal-published"),
+}
+
+
+def write(
+    *, actor: Actor, kind: Statement.Kind, summary: str, paper: Paper, release: Release | None = None
+) -> Statement:
+    """Keep a paper for officers to sign; an unpublished one about the same thing is stale from now on.
+
+    The caller has checked the actor and holds a transaction.
+    """
+    older = Statement.objects.filter(domain__slug=actor.domain, kind=kind, release=release, state=State.PREPARED)
+    if release is None:
+        older = older.filter(summary=summary[:300])
+    older.update(state=State.STALE)
+    statement = Statement.objects.create(
+        domain=ground.domain(actor.domain),
+        kind=kind,
+        release=release,
+        summary=summary[:300],
+        paper=json.dumps(paper.to_json(), separators=(",", ":")).encode(),
+        digest=paper.digest,
+    )
+    detail = {"kind": kind, "summary": summary[:300], "digest": statement.digest, "documents": sorted(paper.documents)}
+    ledger.record(actor=actor, action="statement.prepared", thing=("statement", statement.public_id), detail=detail)
+    return statement
+
+
+def submit(*, actor: Actor, statement: Statement, signature: bytes) -> StatementSignature:
+    """Take one officer's signatures, made with ``muster-sign`` on the officer's own machine.
+
+    Args:
+        actor: who brings it; need not be the officer.
+        statement: what was signed.
+        signature: the ``signature.json`` that ``muster-sign`` wrote.
+
+    Raises:
+        MetadataError: it is malformed, for another statement, by a stranger's key, or wrong.
+        ReleaseStateError: the statement is not waiting for signatures.
+    """
+    actor.require(Role.RELEASE_OFFICER)
+    given = prepared.parse(signature)
+    with transaction.atomic():
+        statement = _locked(actor.domain, statement)
+        if given.statement != str(statement.public_id):
+            msg = "This signature is for another statement."
+            raise MetadataError(msg)
+        if statement.state != State.PREPARED:
+            msg = f"The statement is {statement.state}; it takes no more signatures."
+            raise ReleaseStateError(msg)
+        officer = _verify(_root(actor.domain), rows.paper(statement), given)
+        kept, made = StatementSignature.objects.get_or_create(
+            statement=statement, keyid=given.keyid, defaults={"officer": officer, "sigs": dict(given.sigs)}
+        )
+        if made:
+            ledger.record(
+                actor=actor,
+                action="statement.signed",
+                thing=("statement", statement.public_id),
+                detail={"officer": officer, "keyid": given.keyid, "digest": statement.digest},
+            )
+    return kept
+
+
+def publish(*, actor: Actor, statement: Statement) -> Statement:
+    """Publish what two different officers signed; the signatures decide, not a row.
+
+    Raises:
+        MetadataError: not enough different officers signed.
+        StaleReleaseError: another statement about the same targets was published since this one was prepared.
+        ReleaseStateError: another paper has taken its place, or the release was withdrawn.
+    """
+    actor.require(Role.RELEASE_OFFICER)
+    with transaction.atomic():
+        statement = _locked(actor.domain, statement)
+        if statement.state == State.PUBLISHED:
+            return statement
+        _demand_waiting(statement)
+        paper, given = rows.paper(statement), list(statement.signatures.all())
+        for one in given:
+            for role, sig in one.sigs.items():
+                documents.sign(paper.documents[role], one.keyid, sig)
+        metadata.publish(domain=statement.domain, given=paper.documents, bases=paper.bases, exhibits=_bundles(paper))
+        statement.state, statement.published_at = State.PUBLISHED, clock.now()
+        statement.save(update_fields=["state", "published_at"])
+        journal.append("targets-published", domain=actor.domain, release=_release_key(statement))
+        _record(actor, statement, sorted({one.officer for one in given}))
+    return statement
+
+
+def repository(slug: str) -> Repository:
+    """Return a repository about which statements can be made.
+
+    Raises:
+        ReleaseStateError: there is none yet.
+    """
+    store = freshness.repository(slug)
+    targets = store.targets()
+    if targets is None or not targets.signed.delegations:
+        msg = "There is no TUF repository yet. Install root and targets first (`manage.py release root`)."
+        raise ReleaseStateError(msg)
+    return store
+
+
+def follows(statement: Statement, held: Documents) -> bool:
+    """Say whether a statement changes these very documents, in these very versions."""
+    return rows.paper(statement).bases == {role: one.signed.version for role, one in held.items()}
+
+
+def _verify(root: Root, paper: Paper, given: prepared.OfficerSignature) -> str:
+    """Check an officer's signatures over all documents of a paper; return the officer's name."""
+    if set(given.sigs) != set(paper.documents):
+        msg = f"The statement has these documents to sign: {', '.join(sorted(paper.documents))}."
+        raise MetadataError(msg)
+    names = {
+        policy.verify_one(root, given.keyid, given.sigs[role], one.signed_bytes)
+        for role, one in paper.documents.items()
+    }
+    return names.pop()
+
+
+def _bundles(paper: Paper) -> list[str]:
+    """Return the exhibits that devices fetch: each ``bundle.json`` that a document names."""
+    named = {target.hashes["sha256"] for one in paper.documents.values() for target in one.signed.targets.values()}
+    return [text for digest, text in paper.exhibits.items() if digest in named]
+
+
+def _demand_waiting(statement: Statement) -> None:
+    if statement.state == State.STALE:
+        msg = "Another paper has taken the place of this one; sign and publish that."
+        raise ReleaseStateError(msg)
+    withdrawn = statement.release is not None and statement.release.state == Release.State.WITHDRAWN
+    if withdrawn and statement.kind == Kind.RELEASE:
+        msg = "The release was withdrawn. Upload the bundle under a new version to release it again."
+        raise ReleaseStateError(msg)
+
+
+def _record(actor: Actor, statement: Statement, officers: list[str]) -> None:
+    """Let the release follow its statement, and write both down."""
+    release = statement.release
+    detail: dict[str, object] = {"kind": statement.kind, "digest": statement.digest, "officers": officers}
+    ledger.record(actor=actor, action="statement.published", thing=("statement", statement.public_id), detail=detail)
+    if release is None:
+        return
+    state, act = _ENDS[statement.kind]
+    release.state = state
+    if state == Release.State.PUBLISHED:
+        release.published_at = statement.published_at
+    release.save(update_fields=["state", "published_at"])
+    bundle = release.bundle
+    detail = {"bundle": bundle.digest, "officers": officers}
+    detail["uploaded_by"] = f"{bundle.uploaded_by_kind}:{bundle.uploaded_by_key}"
+    ledger.record(actor=actor, action=act, thing=("release", release.public_id), detail=detail)
+
+
+def _release_key(statement: Statement) -> str:
+    return str(statement.release.public_id) if statement.release else ""
+
+
+def _root(slug: str) -> Root:
+    found = freshness.repository(slug).root()
+    if found is None:
+        msg = "There is no TUF root yet. Install one first (`manage.py release root`)."
+        raise ReleaseStateError(msg)
+    return found.signed
+
+
+def _locked(slug: str, statement: Statement) -> Statement:
+    known = rows.statement(slug, statement.public_id)
+    related = Statement.objects.select_related("domain", "release", "release__bundle")
+    return related.select_for_update(of=("self",)).get(pk=known.pk)

@@ -1,0 +1,117 @@
+"""What officers sign besides releases: higher counter floors, and another year for targets and bins."""
+
+from django.db import transaction
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+
+from devices.models import HardwareModel
+from ota.errors import MetadataError, ReleaseStateError
+from ota.models import Bundle, Release, Statement
+from ota.services import freshness, statements
+from ota.trust import documents
+from ota.trust.prepared import Documents, Paper
+from ota.trust.repository import Repository, bins
+from pki import selectors as ground
+from pki.kernel import clock
+from pki.kernel.actor import Actor, Role
+from pki.models import TrustDomain
+
+MOST_BIT_LENGTH = 14
+
+
+def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counter: int) -> Statement:
+    """Write targets by which devices of a hardware model refuse every lower counter of a component.
+
+    A floor never goes down, and never above the highest counter that is released: then no device could be updated.
+
+    Args:
+        actor: a release officer.
+        component: slot on the device.
+        hardware: of the devices.
+        counter: lowest security counter that may still be installed.
+
+    Raises:
+        MetadataError: the floor would go down, or leave nothing to install.
+        ReleaseStateError: there is no repository yet.
+    """
+    actor.require(Role.RELEASE_OFFICER)
+    domain = ground.domain(actor.domain)
+    with transaction.atomic():
+        before = _targets(statements.repository(domain.slug))
+        key = str(hardware.class_id)
+        present = documents.floors_of(before.signed).get(component, {}).get(key, 0)
+        released = _released(domain, component, hardware)
+        if not present < counter <= released:
+            msg = (
+                f"The floor of {component} on {hardware.name} is {present}, and the highest released counter is "
+                f"{released}: choose a counter above the one and not above the other."
+            )
+            raise MetadataError(msg)
+        number = freshness.numbers_after(domain=domain, role=Targets.type, published=before.signed.version)
+        made = documents.raised(before.signed, {component: {key: counter}}, number, clock.now())
+        paper = Paper({Targets.type: made}, {Targets.type: before})
+        summary = f"floor of {component} on {hardware.name}: {counter}"
+        return statements.write(actor=actor, kind=Statement.Kind.FLOORS, summary=summary, paper=paper)
+
+
+def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
+    """Write targets and all bins anew for another year, signed by the officers whom the present root names.
+
+    Needed once a year, after officers changed, and to get more bins as the targets become many.
+
+    Args:
+        actor: a release officer.
+        bit_length: 2 ** bit_length bins; None for as many as now.
+
+    Raises:
+        MetadataError: an unusable number of bins.
+        ReleaseStateError: there is no repository yet.
+    """
+    actor.require(Role.RELEASE_OFFICER)
+    domain = ground.domain(actor.domain)
+    with transaction.atomic():
+        store = freshness.repository(domain.slug)
+        root, before = store.root(), store.last_believed()
+        if root is None or Targets.type not in before:
+            msg = "There is no TUF repository yet. Install root and targets first (`manage.py release root`)."
+            raise ReleaseStateError(msg)
+        roles = bins(before[Targets.type].signed)
+        wanted = bit_length if bit_length is not None else roles.bit_length if roles else 0
+        if not 1 <= wanted <= MOST_BIT_LENGTH:
+            msg = f"There are 2 to the power of 1 to {MOST_BIT_LENGTH} bins."
+            raise MetadataError(msg)
+        paper = Paper(_renewed(domain, root.signed, before, wanted), before)
+        summary = f"another year for targets and {2**wanted} bins"
+        return statements.write(actor=actor, kind=Statement.Kind.RENEWAL, summary=summary, paper=paper)
+
+
+def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int) -> dict[str, Metadata[Targets]]:
+    """Return all documents with new versions and dates, the entries in the bins that they belong to now."""
+    now, delegations = clock.now(), documents.delegations(root, bit_length)
+    roles = delegations.succinct_roles
+    entries = [target for one in before.values() for target in one.signed.targets.values()]
+    filled: dict[str, dict[str, TargetFile]] = {role: {} for role in (roles.get_roles() if roles else ())}
+    for target in entries:
+        filled[roles.get_role_for_target(target.path) if roles else ""][target.path] = target
+    made = {}
+    for role in (Targets.type, *filled):
+        published = before[role].signed.version if role in before else 0
+        number = freshness.numbers_after(domain=domain, role=role, published=published)
+        base = before[role].signed if role in before else Targets(version=1)
+        made[role] = documents.renewal(base, number, now)
+        made[role].signed.targets = dict(sorted(filled.get(role, {}).items()))
+    made[Targets.type].signed.delegations = delegations
+    return made
+
+
+def _targets(store: Repository) -> Metadata[Targets]:
+    targets = store.targets()
+    if targets is None:
+        msg = "The present officers have signed no targets. Renew them first (`manage.py release renew`)."
+        raise ReleaseStateError(msg)
+    return targets
+
+
+def _released(domain: TrustDomain, component: str, hardware: HardwareModel) -> int:
+    rows = Bundle.objects.filter(domain=domain, component=component, hardware_models=hardware)
+    highest = rows.filter(release__state=Release.State.PUBLISHED).order_by("-security_counter").first()
+    return highest.security_counter if highest else 0

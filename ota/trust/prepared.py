@@ -1,0 +1,116 @@
+"""``prepared.json`` and ``signature.json``: what officers are given, and what ``muster-sign`` hands back. Pure.
+
+A paper holds every document that one act changes (a bin; for a raised floor the targets too), so that one signature
+file answers it. Beside them lie the documents that hold now, signed, so that the officer's own tool shows what changes
+without believing the server, and the ``bundle.json`` of what is new.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from tuf.api.metadata import Metadata, Targets
+
+from ota.errors import MetadataError
+from ota.trust import documents
+from ota.trust.repository import load
+from pki.kernel import canonical
+from pki.kernel.errors import InvalidError
+
+Documents = Mapping[str, Metadata[Targets]]
+MAX_SIGNATURE = 256 * 1024
+_HEX = re.compile(r"[0-9a-f]{64}")
+_SIG = re.compile(r"([0-9a-f]{2}){32,128}")
+_ROLE = re.compile(r"targets|bin-[0-9a-f]{1,4}")
+_FIELDS = {"statement", "keyid", "sigs", "officer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """What one act asks officers to sign.
+
+    Args:
+        documents: by role, unsigned.
+        before: the same roles as they are published now.
+        exhibits: by SHA-256 in hex, the texts that the documents name by it: ``bundle.json``, a configuration.
+    """
+
+    documents: Documents
+    before: Documents = field(default_factory=dict)
+    exhibits: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of all documents: of the canonical map of role to SHA-256 of the signed bytes."""
+        parts = {role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in self.documents.items()}
+        return hashlib.sha256(canonical.dumps(parts)).hexdigest()
+
+    @property
+    def bases(self) -> dict[str, int]:
+        """Return the version that each document follows."""
+        return {role: one.signed.version for role, one in self.before.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it is kept and as officers get it."""
+        return {
+            "documents": {role: _plain(one) for role, one in self.documents.items()},
+            "before": {role: _plain(one) for role, one in self.before.items()},
+            "exhibits": dict(self.exhibits),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Paper":
+        """Return the paper that ``to_json`` wrote."""
+        documents_, before = (_read(value[name]) for name in ("documents", "before"))
+        return Paper(documents_, before, value["exhibits"])
+
+
+@dataclass(frozen=True, slots=True)
+class OfficerSignature:
+    """One officer's signatures: over which statement, by which key, in hex by role."""
+
+    statement: str
+    keyid: str
+    sigs: Mapping[str, str]
+
+
+def parse(data: bytes) -> OfficerSignature:
+    """Read ``signature.json``.
+
+    Raises:
+        MetadataError: a field is missing, unknown or malformed.
+    """
+    try:
+        value = canonical.loads(data, max_bytes=MAX_SIGNATURE, max_depth=3)
+    except InvalidError as error:
+        msg = f"The signature cannot be read: {error.detail}"
+        raise MetadataError(msg) from error
+    if not isinstance(value, dict) or set(value) != _FIELDS:
+        msg = "A signature has the fields statement, keyid, sigs and officer; send what muster-sign wrote."
+        raise MetadataError(msg)
+    sigs, texts = value["sigs"], [value[name] for name in ("statement", "keyid", "officer")]
+    if not all(isinstance(one, str) for one in texts) or not isinstance(sigs, dict):
+        msg = "The fields of a signature are texts, and sigs is a map of role to signature."
+        raise MetadataError(msg)
+    good = all(_ROLE.fullmatch(role) and isinstance(sig, str) and _SIG.fullmatch(sig) for role, sig in sigs.items())
+    if not _HEX.fullmatch(value["keyid"]) or not good or not sigs:
+        msg = "keyid and sigs of a signature are lower-case hex."
+        raise MetadataError(msg)
+    try:
+        statement = UUID(value["statement"])
+    except ValueError as error:
+        msg = "The statement of a signature is a UUID."
+        raise MetadataError(msg) from error
+    return OfficerSignature(str(statement), value["keyid"], sigs)
+
+
+def _plain(document: Metadata[Targets]) -> Any:
+    return json.loads(documents.to_bytes(document))
+
+
+def _read(value: Mapping[str, Any]) -> dict[str, Metadata[Targets]]:
+    return {role: load(json.dumps(one).encode(), Targets) for role, one in value.items()}

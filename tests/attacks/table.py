@@ -1,0 +1,93 @@
+"""The attack table: what each row tries, what plain python-tuf does, what has to come of it; and its document."""
+
+from dataclasses import dataclass
+
+MISSED, STOPPED, LATE, NONE = "lets it through", "stops it", "stops it late", "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One attack.
+
+    Args:
+        attack: what is tried.
+        plain: what python-tuf's client does by itself.
+        outcome: what has to come of it.
+    """
+
+    attack: str
+    plain: str
+    outcome: str
+
+
+ROWS = {
+    "T1": Row("bytes of an image changed, same length", STOPPED, "hash error, nothing written"),
+    "T2": Row("a bin signed by an unknown key", STOPPED, "signature error"),
+    "T3": Row("an older timestamp replayed", STOPPED, "version error"),
+    "T4": Row("timestamp key stolen: an older snapshot named", STOPPED, "version error"),
+    "T5": Row("timestamp and snapshot keys stolen: an older bin named", STOPPED, "version error"),
+    "T6": Row("an expired timestamp served for ever", STOPPED, "expiry error, and the device reports it"),
+    "T7": Row("newer metadata hidden while the shown ones are still valid", MISSED, "noticed by the director's answer; an incident"),
+    "T8": Row("the device's clock set to 2000, an expired timestamp replayed", MISSED, "expiry error: time has a floor"),
+    "T9": Row("a newer bin served under a snapshot that names the older one", STOPPED, "version error"),
+    "T10": Row("a snapshot drops a role that it listed", STOPPED, "error"),
+    "T11": Row("an endless image", LATE, "cut at the signed length and one chunk of 16 KiB"),
+    "T12": Row("a timestamp of a megabyte", STOPPED, "size cap"),
+    "T13": Row("a root signed by one of two officers", STOPPED, "threshold error"),
+    "T14": Row("targets signed by one of two officers", STOPPED, "threshold error"),
+    "T15": Row("snapshot and timestamp keys stolen: an image listed that officers never signed", STOPPED, "signature error"),
+    "T16": Row("the same, with bins signed on the server", MISSED, "impossible by layout: no key of a bin is on the server, and the device demands the officers' keys"),
+    "T17": Row("everything fast-forwarded to version 2^31, then the officers rotate the online keys", "recovers", "recovers at the second poll at the latest"),
+    "T18": Row("a validly signed image for other hardware", MISSED, "refused by the director's rules and by the device"),
+    "T19": Row("an older listed image assigned", MISSED, "refused below the floor that officers signed"),
+    "T20": Row("an image that comes at 20 bytes a second", MISSED, "given up within 30 s"),
+    "U1": Row("director alone: an image that is not listed", NONE, "refused: people never signed it"),
+    "U2": Row("director alone: a listed image of other hardware or another tenant", NONE, "refused"),
+    "U3": Row("the image repository's online keys alone", NONE, "nothing is installed without an assignment"),
+    "U4": Row("both online sides, the officers' keys safe", NONE, "only what is signed for this hardware, not below the floor"),
+    "U5": Row("a report of one device replayed for another, or an old one again", NONE, "refused: id and sequence"),
+    "U6": Row("director keys stolen: a floor of 2^31-1", NONE, "no floor at all: floors come from the officers"),
+    "U7": Row("director keys stolen: a withdrawn or a laboratory build assigned to everybody", NONE, "refused: withdrawals and audiences are the officers'"),
+    "U8": Row("server stolen: address, anchors, time source or policy key by twin, cacerts or command", NONE, "refused: only a bundle that officers signed changes them"),
+    "D4": Row("a download resumed at a wrong offset, or after the file changed", NONE, "If-Range; the hash of the whole decides"),
+    "B1": Row("a signer whose certificate has expired, or is not valid yet", NONE, "refused at upload"),
+    "B2": Row("a signer whose certificate was revoked", NONE, "refused at upload"),
+    "B3": Row("a device's certificate signs firmware", NONE, "refused at upload"),
+    "B4": Row("a codeSigning certificate of the CA that issues to devices", NONE, "refused: such a CA is no anchor for firmware"),
+    "B5": Row("a file or member that nobody listed", NONE, "refused at upload"),
+    "B6": Row("names that climb, absolute names, links", NONE, "refused, nothing is written"),
+    "B7": Row("a bomb: small file, endless content", NONE, "refused within the limits of the verifier"),
+    "B8": Row("one person signs twice; a row is set to published by hand", NONE, "not published, and the device refuses it"),
+}  # fmt: skip
+
+
+def document(proofs: dict[str, list[str]]) -> str:
+    """Return the table as Markdown.
+
+    Args:
+        proofs: row to the names of the tests that mount the attack.
+    """
+    lines = [
+        "# Attacks",
+        "",
+        "Made by `python -m tests.attacks.test_table`; a test compares. Each row is mounted by the tests that it names, against",
+        'the reference agent over a connection, or against the upload of the server. "python-tuf alone" is what its plain',
+        "client 7.0.1 does with the same metadata.",
+        "",
+        "| row | attack | python-tuf alone | what comes of it | tests |",
+        "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for key, row in ROWS.items():
+        tests = ", ".join(f"`{one}`" for one in proofs.get(key, []))
+        lines.append(f"| {key} | {row.attack} | {row.plain} | {row.outcome} | {tests} |")
+    return "\n".join(lines) + "\n"
+
+
+def attack(*keys):
+    """Mark a test as mounting these rows."""
+
+    def mark(function):
+        function.rows = keys
+        return function
+
+    return mark

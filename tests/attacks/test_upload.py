@@ -1,0 +1,264 @@
+"""Rows B: what is uploaded by an attacker, judged by the verifiers themselves; ``tests/ota`` uploads through the service."""
+
+import gzip
+import io
+import os
+import subprocess
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from ota.errors import RefusedBundleError
+from ota.formats import esp, generic, mcuboot, mender, rauc, swu, tflite
+from ota.formats.judgement import Case, TrustAnchor
+from pki.kernel import clock
+from tests.attacks.table import attack
+from tests.factories.artefacts import Makers, archive, esp_image, noise, private, public, remade, tar
+from tests.peers.swupdate import make_swu
+
+VERIFIERS = {"mcuboot": mcuboot, "esp": esp, "swu": swu, "rauc": rauc, "mender": mender}
+VERIFIERS |= {"generic": generic, "generic-cms": generic, "tflite": tflite}
+FORMATS = sorted(VERIFIERS)
+BY_CA = ["swu", "rauc", "generic-cms"]
+
+
+@pytest.fixture(scope="module")
+def makers(tmp_path_factory):
+    return Makers(tmp_path_factory.mktemp("artefacts"))
+
+
+class Judge:
+    """Judges artefacts in this process: what the child does once it is shut in."""
+
+    def __init__(self, makers, folder):
+        self.makers, self.folder = makers, folder
+
+    def __call__(self, format_, artefact, crl="", anchors=None):
+        image, signature = artefact
+        scratch = self.folder / f"scratch{len(list(self.folder.iterdir()))}"
+        scratch.mkdir()
+        path, beside = scratch / "artefact", scratch / "beside"
+        path.write_bytes(image)
+        if signature is not None:
+            beside.write_bytes(signature)
+        known = self.makers.anchors(format_, crl) if anchors is None else anchors
+        name = format_.split("-")[0]
+        case = Case(name, path, beside if signature is not None else None, known, clock.unix(), scratch)
+        return VERIFIERS[format_].judge(case)
+
+    def refuses(self, format_, artefact, words="", **further):
+        with pytest.raises(RefusedBundleError, match=words or None):
+            self(format_, artefact, **further)
+
+
+@pytest.fixture
+def judge(makers, tmp_path):
+    return Judge(makers, tmp_path)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_good_artefact_is_accepted_and_says_what_it_is(judge, makers, format_):
+    found = judge(format_, makers.make(format_))
+    assert found.facts["signer"] in {"signing-ca", "key"}
+    assert found.facts["flash"] > 0
+    assert any(one["check"] == "signature" for one in found.statements)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_stranger_vouches_for_nothing(judge, makers, format_, tmp_path):
+    stranger = Makers(tmp_path / "stranger")
+    judge.refuses(format_, stranger.make(format_))
+    judge.refuses(format_, makers.make(format_), anchors=())
+
+
+@attack("B1")
+@pytest.mark.parametrize("signer", ["expired", "future"])
+@pytest.mark.parametrize("format_", ["swu", "generic-cms"])
+def test_a_signer_out_of_its_time(judge, makers, format_, signer):
+    made = makers.swu(signer) if format_ == "swu" else makers.generic_cms(signer)
+    judge.refuses(format_, made, "not valid now|expired")
+
+
+@attack("B1")
+def test_a_rauc_signer_whose_time_is_over(judge, makers, monkeypatch):
+    made = makers.rauc()
+    assert judge("rauc", made)
+    monkeypatch.setattr(clock, "unix", lambda: 4_000_000_000)
+    judge.refuses("rauc", made, "not valid now")
+
+
+@attack("B2")
+@pytest.mark.parametrize("format_", BY_CA)
+def test_a_revoked_signer(judge, makers, format_):
+    made = {"swu": makers.swu, "rauc": makers.rauc, "generic-cms": makers.generic_cms}[format_]("revoked")
+    assert judge(format_, made)  # nobody has registered a CRL: nothing is known
+    judge.refuses(format_, made, "was revoked", crl=makers.pki.crl("revoked"))
+    assert judge(format_, makers.make(format_), crl=makers.pki.crl("revoked"))
+    judge.refuses(format_, makers.make(format_), "out of date", crl=makers.pki.crl(age=40, life=30))
+
+
+@attack("B3", "B4")
+@pytest.mark.parametrize("signer", ["device", "devsign", "noeku", "nodigsig"])
+@pytest.mark.parametrize("format_", ["swu", "generic-cms"])
+def test_a_signer_who_may_not_sign_code(judge, makers, format_, signer):
+    made = makers.swu(signer) if format_ == "swu" else makers.generic_cms(signer)
+    judge.refuses(format_, made)
+
+
+@attack("B3", "B4")
+@pytest.mark.parametrize(("signer", "ca"), [("device", "device-ca"), ("devsign", "device-ca")])
+def test_a_rauc_bundle_of_the_ca_that_issues_to_devices(judge, makers, signer, ca):
+    try:
+        made = makers.rauc(signer, ca)
+    except subprocess.CalledProcessError:
+        return  # rauc itself does not make it
+    judge.refuses("rauc", made)
+
+
+@attack("B5")
+def test_a_swu_member_that_nobody_listed(judge, makers):
+    files = (makers.pki.folder / "signer.pem", makers.pki.folder / "signer.key")
+    good = make_swu(makers.folder, "2.3.4", "/run/x", noise(3000, 4), files)
+    at = good.rindex(b"070702")
+    evil = good[:at] + archive([("evil.bin", b"evil")])
+    judge.refuses("swu", (evil, None), "not listed")
+
+
+@attack("B5", "B6")
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (lambda work: (work / "evil.sh").write_text("evil"), "does not name"),
+        (lambda work: (work / "link").symlink_to("/etc/passwd"), "no plain file"),
+        (lambda work: (work / "folder").mkdir(), "no plain file"),
+        (lambda work: os.mkfifo(work / "pipe"), "no plain file"),
+    ],
+)
+def test_a_rauc_bundle_with_more_than_its_manifest_names(judge, makers, extra, words):
+    judge.refuses("rauc", makers.rauc(extra=extra), words)
+
+
+def test_a_rauc_bundle_of_another_format(judge, makers):
+    judge.refuses("rauc", makers.rauc(format="plain"), "verity")
+
+
+def payload(members):
+    return tar(members, compress=True)
+
+
+@attack("B5", "B6")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: {**found, "evil.bin": b"evil"}, "in this order"),
+        (lambda found: {**found, "data/0001.tar.gz": payload([("x", b"y")])}, "in this order"),
+        (lambda found: {**found, "data/0000.tar.gz": payload([("../../etc/passwd", b"x")])}, "plain relative names"),
+        (lambda found: {**found, "data/0000.tar.gz": payload([("/etc/passwd", b"x")])}, "plain relative names"),
+        (lambda found: {**found, "data/0000.tar.gz": payload([("x", b"", "/etc/passwd")])}, "only plain files"),
+        (lambda found: {**found, "data/0000.tar.gz": payload([("x", b"1"), ("x", b"2")])}, "twice"),
+        (lambda found: {**found, "data/0000.tar.gz": b"no gzip"}, "damaged|no whole tar"),
+        (lambda found: {**found, "header.tar.gz": payload([("header-info", b"{}")])}, "lacks artifact_name"),
+        (lambda found: {**found, "header.tar.gz": payload([("header-info", b"[" * 5000)])}, "no JSON"),
+        (lambda found: {**found, "header.tar.gz": payload([])}, "no header-info"),
+        (lambda found: {**found, "version": b'{"format":"mender","version":2}'}, "version 3"),
+        (lambda found: {name: found[name] for name in found if name != "header.tar.gz"}, "in this order"),
+    ],
+)
+def test_a_mender_artifact_that_its_signer_made_evil(judge, makers, change, words):
+    """Signed by the right key: the rules are ours, not the signature's."""
+
+    judge.refuses("mender", (remade(makers.mender()[0], makers.key, change), None), words)
+
+
+@attack("B5")
+def test_a_mender_artifact_without_a_signature(judge, makers):
+    judge.refuses("mender", makers.mender(key=None), "in this order")
+
+
+@attack("B7")
+def test_a_mender_bomb(judge, makers):
+    judge.refuses("mender", makers.mender(payload=bytes(64 << 20)), "100 times")
+
+
+@attack("B7")
+def test_a_rauc_bomb(judge, makers):
+    def zeros(work):
+        with (work / "rootfs.img").open("r+b") as file:
+            file.truncate(256 << 20)
+
+    judge.refuses("rauc", makers.rauc(extra=zeros), "100 times")
+
+
+@attack("B7")
+def test_a_swu_bomb(judge, makers):
+    files = (makers.pki.folder / "signer.pem", makers.pki.folder / "signer.key")
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as stream:
+        stream.write(bytes(64 << 20))
+    judge.refuses("swu", (make_swu(makers.folder, "2.3.4", "/run/x", packed.getvalue(), files), None), "100 times")
+
+
+@attack("B6")
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a/b", "x\ny", "sw-description"])
+def test_swu_names_that_climb(judge, makers, name):
+    good = makers.swu()[0]
+    at = good.rindex(b"070702")
+    judge.refuses("swu", (good[:at] + archive([(name, b"evil")]), None), "refused")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda data: data[:-4096], "cut off"),
+        (lambda data: data + b"evil" * 1024, "sector|nobody"),
+        (lambda data: data[:-10] + b"\x00" + data[-9:], "nobody signed"),
+        (lambda data: data[:-4096] + b"\xff" * 4096, "signed this image"),
+        (lambda data: data[:5000] + b"?" + data[5001:], "signed this image"),
+        (lambda data: data[:20], "multiple"),
+        (lambda data: data[:1] + b"\xf0" + data[2:], "segments"),
+    ],
+)
+def test_an_esp_image_that_was_changed(judge, makers, spoil, words):
+    judge.refuses("esp", (spoil(makers.esp()[0]), None), words)
+
+
+def test_an_esp_image_signed_with_rsa(judge, makers):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+    (makers.folder / "rsa.pem").write_bytes(private(key))
+    image = makers.esp(key="rsa.pem")[0]
+    anchors = (TrustAnchor("rsa", public(key)),)
+    assert judge("esp", (image, None), anchors=anchors).facts["security_counter"] == 5
+    changed = image[:9000] + bytes([image[9000] ^ 1]) + image[9001:]
+    judge.refuses("esp", (changed, None), "signed this image", anchors=anchors)
+
+
+def test_an_esp_image_that_says_nothing_of_itself(judge, makers):
+    image = bytearray(esp_image())
+    image[32:36] = b"\0" * 4
+    judge.refuses("esp", makers.esp(bytes(image)), "no app description")
+
+
+JWS_LIES = [
+    {"alg": "none"}, {"alg": "HS256"}, {"alg": "ES256", "crit": ["x"], "x": 1}, {"alg": "ES256", "b64": False, "crit": ["b64"]},
+    {"alg": "ES256", "jwk": {"kty": "EC"}}, {"alg": "ES256", "x5u": "https://evil"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", JWS_LIES)
+def test_a_jws_whose_header_changes_the_rules(judge, makers, header):
+    data = noise(1000, 1)
+    judge.refuses("generic", (data, makers.jws(data, header)), "ES256")
+
+
+@pytest.mark.parametrize("raw", [bytes(64), b"\x30" * 70, b""])
+def test_a_jws_that_is_none(judge, makers, raw):
+    data = noise(1000, 1)
+    judge.refuses("generic", (data, makers.jws(data, raw=raw)))
+
+
+@pytest.mark.parametrize("format_", ["mcuboot", "esp", "swu", "rauc", "mender"])
+def test_one_kind_is_never_taken_for_another(judge, makers, format_):
+    data = makers.make(format_)[0]
+    judge.refuses("generic", (data, makers.jws(data)), "upload it with the format")
+    for other in {"mcuboot", "esp", "swu", "rauc", "mender"} - {format_}:
+        judge.refuses(other, (data, None), "The file is not")

@@ -1,0 +1,270 @@
+"""What ``muster-sign`` never signs, whatever a server in an attacker's hands puts into a paper."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from tuf.api.metadata import Key, Metadata, Root, Targets
+
+from fleet.officer import describe, keys, metadata, papers
+from ota.selectors import statements as rows
+from ota.services import freshness, releases, upkeep
+from ota.trust.repository import bin_of
+from pki.kernel import canonical, clock
+from pki.kernel.errors import InvalidError
+from tests.architecture.sources import ROOT
+from tests.factories.ground import system
+
+pytestmark = pytest.mark.django_db
+
+
+class Server:
+    """A thief's server: it makes honest papers, and changes them."""
+
+    def __init__(self, workshop):
+        self.workshop, self.who = workshop, system(workshop.domain)
+
+    def release(self, version="1.0.0", **options):
+        bundle = self.workshop.bundle(version, int(version[0]))
+        made = releases.prepare(actor=self.who, bundle=bundle, **options)
+        return rows.prepared(made.statement)
+
+    def check(self, value, roots=None, seen=None):
+        parts = {
+            role: hashlib.sha256(Metadata[Targets].from_dict(json.loads(json.dumps(one))).signed_bytes).hexdigest()
+            for role, one in value["documents"].items()
+        }
+        value["digest"] = hashlib.sha256(canonical.dumps(parts)).hexdigest()
+        paper = papers.read(json.dumps(value).encode())
+        return paper, papers.check(paper, roots or [self.workshop.root], seen)
+
+
+@pytest.fixture
+def server(published):
+    return Server(published)
+
+
+def bin_in(value, which="documents"):
+    return next(one for role, one in value[which].items() if role != "targets")["signed"]
+
+
+ENTRY = {"hashes": {"sha256": "ab" * 32}, "length": 7}
+
+
+def a_second_bundle(value):
+    bin_in(value)["targets"]["app/evil/9.9.9/bundle.json"] = ENTRY
+
+
+def other_bytes(value):
+    bin_in(value)["targets"]["app/app/1.0.0/bundle.json"]["hashes"]["sha256"] = "ab" * 32
+
+
+def without_its_text(value):
+    value["exhibits"].clear()
+
+
+def another_kind(value):
+    value["kind"] = "withdrawal"
+
+
+def an_unknown_kind(value):
+    value["kind"] = "something"
+
+
+def a_leap(value):
+    bin_in(value)["version"] = 2**31
+
+
+def a_step_back(value):
+    bin_in(value)["version"] = 1
+
+
+def a_long_life(value):
+    bin_in(value)["expires"] = (clock.now() + timedelta(days=4000)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def an_unknown_field(value):
+    bin_in(value)["x-muster-anything"] = {}
+
+
+def a_past_that_nobody_signed(value):
+    bin_in(value, "before")["targets"]["app/evil/9.9.9/bundle.json"] = ENTRY
+    a_second_bundle(value)
+
+
+def no_past_at_all(value):
+    value["before"].clear()
+    bin_in(value)["version"] = 1
+
+
+def more_than_its_digest(value):
+    bin_in(value)["targets"]["app/app/1.0.0/bundle.json"]["custom"] = {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [a_second_bundle, other_bytes, without_its_text, another_kind, an_unknown_kind, a_leap, a_step_back, a_long_life,
+     an_unknown_field, a_past_that_nobody_signed, no_past_at_all, more_than_its_digest],
+)  # fmt: skip
+def test_a_release_that_does_something_else_is_refused(server, change):
+    value = server.release()
+    server.check(json.loads(json.dumps(value)))
+    change(value)
+    with pytest.raises(InvalidError, match=r"not to be signed|was not signed|damaged"):
+        server.check(value)
+
+
+def test_a_paper_whose_digest_is_wrong_is_damaged(server):
+    value = server.release()
+    value["digest"] = "0" * 64
+    for broken in (value, {}, [], {**value, "documents": {}}, {**value, "exhibits": {"ab" * 32: "other"}}):
+        with pytest.raises(InvalidError):
+            papers.read(json.dumps(broken).encode())
+
+
+def test_nothing_that_people_signed_is_removed_or_changed_by_the_way(server):
+    targets = freshness.repository(server.workshop.domain.slug).targets().signed
+    versions = [f"1.{number}.0" for number in range(5)]
+    places = [bin_of(targets, f"app/app/{one}/bundle.json") for one in versions]
+    first, second = [one for one, place in zip(versions, places, strict=True) if places.count(place) > 1][:2]
+    server.workshop.release(server.workshop.bundle(first))
+    value = server.release(second)
+    kin = list(bin_in(value, "before")["targets"])
+    for change in (lambda found: found.pop(kin[0]), lambda found: found[kin[0]].update(length=9)):
+        forged = json.loads(json.dumps(value))
+        change(bin_in(forged)["targets"])
+        with pytest.raises(InvalidError, match=r"removes app|changes app"):
+            server.check(forged)
+
+
+def test_a_withdrawal_cannot_be_undone_by_a_paper_on_an_older_base(server):
+    workshop = server.workshop
+    old = workshop.bundle("1.0.0", 1)
+    release = workshop.release(old)
+    value = rows.prepared(releases.withdraw(actor=server.who, release=release, reason="bad").withdrawal)
+    paper, _ = server.check(value)
+    papers.remember(paper, workshop.folder / "anna.key")
+    workshop.publish(releases.withdraw(actor=server.who, release=release, reason="bad").withdrawal)
+    later = json.loads(json.dumps(value))
+    bin_in(later)["targets"] = bin_in(value, "before")["targets"]
+    later["kind"] = "renewal"
+    seen = papers.seen(workshop.folder / "anna.key")
+    server.check(later, seen=seen)  # nothing newer was seen yet: what holds now is as the paper says
+    role = next(iter(value["documents"]))
+    with pytest.raises(InvalidError, match="you have seen version"):
+        server.check(later, seen={role: bin_in(value)["version"]})
+
+
+def test_a_floor_is_never_lowered(server):
+    server.workshop.publish(releases.prepare(actor=server.who, bundle=server.workshop.bundle("2.0.0", 2)).statement)
+    statement = upkeep.raise_floor(actor=server.who, component="app", hardware=server.workshop.hardware, counter=2)
+    server.workshop.publish(statement)
+    server.workshop.publish(releases.prepare(actor=server.who, bundle=server.workshop.bundle("3.0.0", 3)).statement)
+    value = rows.prepared(
+        upkeep.raise_floor(actor=server.who, component="app", hardware=server.workshop.hardware, counter=3)
+    )
+    paper, change = server.check(value)
+    assert any("2 -> 3" in line for line in describe.lines(paper, change))
+    value["documents"]["targets"]["signed"]["x-muster-floors"]["app"][str(server.workshop.hardware.class_id)] = 1
+    with pytest.raises(InvalidError, match="lowers the floor"):
+        server.check(value)
+
+
+def test_a_renewal_hands_the_bins_to_nobody_else(server):
+    keys.generate(server.workshop.folder, "mallory")
+    name, stranger = keys.officer(server.workshop.folder / "mallory.pub.json")
+    value = rows.prepared(upkeep.renew(actor=server.who))
+    server.check(json.loads(json.dumps(value)))
+    delegations = value["documents"]["targets"]["signed"]["delegations"]
+    for change in (
+        lambda found: found["keys"].update({stranger.keyid: stranger.to_dict()}),
+        lambda found: found["succinct_roles"].update(threshold=1),
+        lambda found: found["succinct_roles"].update(keyids=[stranger.keyid]),
+    ):
+        forged = json.loads(json.dumps(value))
+        change(forged["documents"]["targets"]["signed"]["delegations"])
+        with pytest.raises(InvalidError, match="others than the officers"):
+            server.check(forged)
+    assert name == "mallory"
+    assert delegations["succinct_roles"]["threshold"] == 2
+
+
+def test_after_officers_were_exchanged_the_past_is_proven_by_the_former_root(server):
+    workshop = server.workshop
+    workshop.release(workshop.bundle())
+    fresh = [keys.generate(workshop.folder, name) for name in ("dora", "emil", "fritz")]
+    everybody = [*workshop.signers, workshop.folder / "dora.key", workshop.folder / "emil.key"]
+    root = metadata.next_root(workshop.root, {}, everybody, fresh)
+    from ota.services import metadata as repository
+
+    repository.install_root(actor=server.who, root=root)
+    assert repository.repository(workshop.domain.slug).targets() is None
+    value = rows.prepared(upkeep.renew(actor=server.who))
+    with pytest.raises(InvalidError, match="not signed by the officers of this root"):
+        server.check(value, [root])
+    server.check(value, [root, workshop.root])
+    former, workshop.root = workshop.root, root
+    statement = upkeep.renew(actor=server.who)
+    from ota.services import statements
+
+    for name in ("dora", "emil"):
+        paper = workshop.paper(statement)
+        papers.check(paper, [root, former])
+        signature = papers.sign(paper, workshop.folder / f"{name}.key")
+        statements.submit(actor=server.who, statement=statement, signature=signature)
+    statements.publish(actor=server.who, statement=statement)
+    store = repository.repository(workshop.domain.slug)
+    assert store.listed("app/app/1.0.0/bundle.json")
+    assert isinstance(next(iter(store.targets().signed.delegations.keys.values())), Key)
+
+
+def test_nothing_from_the_server_moves_the_officers_cursor(server):
+    release = server.workshop.release(server.workshop.bundle())
+    done = releases.withdraw(actor=server.who, release=release, reason="\x1b[2J\nRELEASES nothing")
+    assert all(line.isprintable() for line in server.workshop.told(done.withdrawal))
+
+
+def test_the_officers_own_copy_decides_what_is_released(server, tmp_path):
+    value = server.release()
+    paper, change = server.check(value)
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "bundle.json").write_text(next(iter(paper.exhibits.values())))
+    (folder / "app.bin").write_bytes((server.workshop.folder / "1.0.0.bin").read_bytes())
+    describe.compare(change, folder)
+    (folder / "app.bin").write_bytes(b"other")
+    with pytest.raises(InvalidError, match="do not sign it"):
+        describe.compare(change, folder)
+    (folder / "bundle.json").unlink()
+    with pytest.raises(InvalidError, match="cannot be read"):
+        describe.compare(change, folder)
+
+
+def test_the_tool_asks_and_shows_and_remembers(server, tmp_path):
+    (tmp_path / "prepared.json").write_text(json.dumps(server.release()))
+    (tmp_path / "root.json").write_bytes(server.workshop.root)
+    key = server.workshop.folder / "anna.key"
+    command = [
+        sys.executable,
+        "-m",
+        "fleet.officer",
+        "sign",
+        "--key",
+        str(key),
+        "--in",
+        str(tmp_path / "prepared.json"),
+    ]
+    command += ["--root", str(tmp_path / "root.json"), "--out", str(tmp_path / "signature.json")]
+    said = subprocess.run(command, cwd=ROOT, input="no\n", capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    assert "RELEASES app/app/1.0.0/bundle.json" in said.stdout
+    assert "security counter 1" in said.stdout
+    assert not (tmp_path / "signature.json").exists()
+    said = subprocess.run(command, cwd=ROOT, input="yes\n", capture_output=True, text=True, check=True)
+    assert json.loads((tmp_path / "signature.json").read_text())["officer"] == "anna"
+    assert json.loads(key.with_name("anna.key.seen.json").read_text())
+    bare = [one for one in command if one not in {"--root", str(tmp_path / "root.json")}]
+    assert subprocess.run(bare, cwd=ROOT, input="yes\n", capture_output=True, text=True, check=False).returncode == 2
