@@ -12,6 +12,7 @@ from fleet.gateway.resources import (
     director,
     enrol,
     log,
+    manifest,
     metadata,
     oscore,
     poll,
@@ -43,6 +44,7 @@ class Entry:
 RESOURCES: dict[str, Entry] = {
     "poll": Entry(frozenset({"GET", "POST"}), poll.handle, quarantined=True),
     "metadata": Entry(frozenset({"GET", "HEAD"}), metadata.handle, quarantined=True),
+    "manifest": Entry(frozenset({"GET"}), manifest.handle, quarantined=True),
     "director": Entry(frozenset({"POST"}), director.handle, quarantined=True),
     "blob": Entry(frozenset({"GET", "HEAD"}), blob.handle, quarantined=True),
     "report": Entry(frozenset({"POST"}), report.handle, quarantined=True),

@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     made = act("keygen", _keygen, "make an officer's key")
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--name", required=True)
+    made.add_argument("--p256", action="store_true", help="for fleets with microcontrollers: signs SUIT manifests too")
     made = act("ca-root", _ca_root, "make the offline root CA")
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--name", required=True)
@@ -92,7 +93,7 @@ def _proofs(parser: argparse.ArgumentParser) -> None:
 
 
 def _keygen(given: argparse.Namespace) -> None:
-    print(keys.generate(given.out, given.name))
+    print(keys.generate(given.out, given.name, p256=given.p256))
 
 
 def _ca_root(given: argparse.Namespace) -> None:

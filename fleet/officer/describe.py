@@ -35,6 +35,8 @@ def _lines(paper: Paper, change: Change) -> list[str]:
     for (component, hardware), (was, now) in change.floors.items():
         found.append(f"RAISES THE FLOOR of {component} on hardware {hardware}: {was} -> {now}")
         found.append("  such devices refuse every lower security counter, for ever")
+    if paper.sequence and change.added:
+        found.append(f"  with a P-256 key also: a manifest for microcontrollers, sequence {paper.sequence}")
     if paper.kind == "renewal":
         found.append("RENEWS targets and bins; what is listed stays as it is")
     for role, one in sorted(paper.documents.items())[:8]:

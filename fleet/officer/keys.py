@@ -1,21 +1,27 @@
-"""An officer's key: Ed25519 in a file that only its owner may read."""
+"""An officer's key: Ed25519, or P-256 for fleets with microcontrollers, in a file that only its owner may read."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from pki.kernel import files
 from pki.kernel.errors import ConflictError, InvalidError
 
 OFFICER_FIELD = "x-muster-officer"
+P256 = "ecdsa-sha2-nistp256"
 
 
-def generate(folder: Path, name: str) -> Path:
+def generate(folder: Path, name: str, *, p256: bool = False) -> Path:
     """Make a key and return the path of its public half.
+
+    Args:
+        folder: where it is kept.
+        name: of the officer.
+        p256: P-256 instead of Ed25519: such keys sign manifests for microcontrollers too.
 
     Raises:
         ConflictError: there is one of that name.
@@ -25,7 +31,7 @@ def generate(folder: Path, name: str) -> Path:
         msg = f"{private} exists already and is not overwritten."
         raise ConflictError(msg)
     files.private_folder(folder)
-    key = ed25519.Ed25519PrivateKey.generate()
+    key = ec.generate_private_key(ec.SECP256R1()) if p256 else ed25519.Ed25519PrivateKey.generate()
     form = serialization.PrivateFormat.PKCS8
     files.write_private(private, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
     half = SSlibKey.from_crypto(key.public_key())
@@ -38,11 +44,14 @@ def signer(path: Path) -> CryptoSigner:
     """Return the signer of a private key file.
 
     Raises:
-        InvalidError: it holds no Ed25519 key.
+        InvalidError: it holds neither an Ed25519 nor a P-256 key.
     """
     key = serialization.load_pem_private_key(path.read_bytes(), None)
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
-        msg = f"{path} holds no Ed25519 key."
+    p256 = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
+    if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) or not (
+        p256 or isinstance(key, ed25519.Ed25519PrivateKey)
+    ):
+        msg = f"{path} holds neither an Ed25519 nor a P-256 key."
         raise InvalidError(msg)
     return CryptoSigner(key, SSlibKey.from_crypto(key.public_key()))
 

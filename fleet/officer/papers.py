@@ -17,13 +17,15 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from fleet.officer import keys
-from pki.kernel import canonical, clock, files
+from pki.kernel import canonical, clock, files, suit
 from pki.kernel.errors import InvalidError
 
 FLOORS_FIELD = "x-muster-floors"
 #: a version may leap this far: numbers of papers that nobody signed are lost
 MOST_LEAP = 10_000
 LONGEST_LIFE = timedelta(days=400)
+#: a SUIT sequence is the time of the paper; officers take their time
+MOST_LATE = 30 * 86400
 MAX_BUNDLE = 256 * 1024
 Documents = Mapping[str, Metadata[Targets]]
 
@@ -38,6 +40,7 @@ class Paper:
         documents: to sign, by role.
         before: the same roles as they hold now.
         exhibits: texts by their SHA-256 in hex.
+        sequence: of the SUIT manifests; 0 for none.
     """
 
     statement: str
@@ -45,6 +48,7 @@ class Paper:
     documents: Documents
     before: Documents
     exhibits: Mapping[str, str]
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,15 @@ def read(data: bytes) -> Paper:
             {str(role): Metadata[Targets].from_dict(one) for role, one in value[name].items()}
             for name in ("documents", "before")
         )
-        paper = Paper(str(value["statement"]), str(value["kind"]), documents, before, dict(value["exhibits"]))
+        names, exhibits = (str(value["statement"]), str(value["kind"])), dict(value["exhibits"])
+        paper = Paper(*names, documents, before, exhibits, int(value["sequence"]))
         digest = value["digest"]
         wrong = [name for name, text in paper.exhibits.items() if hashlib.sha256(text.encode()).hexdigest() != name]
     except (ValueError, KeyError, TypeError, AttributeError, RepositoryError) as error:
         msg = f"This is no paper to sign (`prepared.json`): {error}"
         raise InvalidError(msg) from error
-    parts = {role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in documents.items()}
+    parts: dict[str, object] = {role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in documents.items()}
+    parts["sequence"] = paper.sequence
     if hashlib.sha256(canonical.dumps(parts)).hexdigest() != digest or wrong or not documents:
         msg = "The paper is damaged: a digest in it is not that of what it names."
         raise InvalidError(msg)
@@ -140,11 +146,23 @@ def _memory(key: Path) -> Path:
 
 
 def sign(paper: Paper, key: Path) -> bytes:
-    """Return ``signature.json``: one signature for each document."""
+    """Return ``signature.json``: one signature for each document, and by a P-256 key for each SUIT manifest."""
     signer = keys.signer(key)
-    sigs = {role: signer.sign(one.signed_bytes).signature for role, one in paper.documents.items()}
+    payloads = {role: one.signed_bytes for role, one in paper.documents.items()}
+    if signer.public_key.scheme == keys.P256:
+        payloads |= {role: suit.to_be_signed(one) for role, one in manifests(paper).items()}
+    sigs = {role: signer.sign(one).signature for role, one in payloads.items()}
     facts = {"statement": paper.statement, "keyid": signer.public_key.keyid, "sigs": sigs, "officer": key.stem}
     return json.dumps(facts, indent=1, sort_keys=True).encode()
+
+
+def manifests(paper: Paper) -> dict[str, bytes]:
+    """Return the SUIT manifests of what a paper releases, made here from its ``bundle.json``."""
+    found = {}
+    for path in _compare(paper).added if paper.sequence else ():
+        for hardware, image in suit.images(bundle(paper, path), paper.sequence).items():
+            found[f"suit-{hardware}"] = suit.manifest(image)
+    return found
 
 
 def bundle(paper: Paper, path: str) -> dict[str, Any]:
@@ -265,7 +283,9 @@ def _flat(targets: Targets | None) -> dict[tuple[str, str], int]:
 
 
 def _dates(paper: Paper) -> list[str]:
-    found = [f"It lowers the floor of {key[0]}." for key, (was, now) in _floors(paper).items() if now < was]
+    late = paper.sequence and abs(paper.sequence - clock.unix()) > MOST_LATE
+    found = ["Its manifests' sequence is not of these weeks; a high one could shut devices out."] if late else []
+    found += [f"It lowers the floor of {key[0]}." for key, (was, now) in _floors(paper).items() if now < was]
     for role, one in paper.documents.items():
         was = paper.before[role].signed.version if role in paper.before else 0
         if not was < one.signed.version <= was + MOST_LEAP:

@@ -39,6 +39,15 @@ def by_digest(*, actor: Actor, device: Device, sha256: str) -> Download:
     return _download(actor, device, sha256=sha256)
 
 
+def image(*, actor: Actor, device: Device) -> Download:
+    """Return the image of the device's current action: where a SUIT manifest points to.
+
+    Raises:
+        NotFoundError: nothing waits for it.
+    """
+    return _download(actor, device, role=BundleFile.Role.IMAGE)
+
+
 def by_name(*, actor: Actor, device: Device, bundle_id: int, name: str) -> Download:
     """Return a file of the device's current action by bundle number and file name (DDI).
 

@@ -115,7 +115,8 @@ def _paper(bundle: Bundle, held: dict[str, Metadata[Targets]]) -> Paper:
             made[role] = documents.raised(before.signed, floors, number, clock.now())
         else:
             made[role] = documents.listing(before.signed, [_entry(bundle)], number, clock.now())
-    return Paper(made, held, _exhibits(bundle))
+    sequence = 0 if bundle.kind == Bundle.Kind.CONFIG else clock.unix()
+    return Paper(made, held, _exhibits(bundle), sequence)
 
 
 def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:

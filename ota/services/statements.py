@@ -12,9 +12,9 @@ from ota.selectors import statements as rows
 from ota.services import freshness, metadata
 from ota.trust import documents, policy, prepared
 from ota.trust.prepared import Documents, Paper
-from ota.trust.repository import Repository
+from ota.trust.repository import Repository, manifest_name
 from pki import selectors as ground
-from pki.kernel import clock
+from pki.kernel import clock, suit
 from pki.kernel.actor import Actor, Role
 from pki.services import journal, ledger
 
@@ -102,9 +102,10 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
         _demand_waiting(statement)
         paper, given = rows.paper(statement), list(statement.signatures.all())
         for one in given:
-            for role, sig in one.sigs.items():
-                documents.sign(paper.documents[role], one.keyid, sig)
+            for role in paper.documents:
+                documents.sign(paper.documents[role], one.keyid, one.sigs[role])
         metadata.publish(domain=statement.domain, given=paper.documents, bases=paper.bases, exhibits=_bundles(paper))
+        _publish_manifests(statement, paper, given)
         statement.state, statement.published_at = State.PUBLISHED, clock.now()
         statement.save(update_fields=["state", "published_at"])
         journal.append("targets-published", domain=actor.domain, release=_release_key(statement))
@@ -133,14 +134,23 @@ def follows(statement: Statement, held: Documents) -> bool:
 
 def _verify(root: Root, paper: Paper, given: prepared.OfficerSignature) -> str:
     """Check an officer's signatures over all documents of a paper; return the officer's name."""
-    if set(given.sigs) != set(paper.documents):
-        msg = f"The statement has these documents to sign: {', '.join(sorted(paper.documents))}."
+    payloads = {role: one.signed_bytes for role, one in paper.documents.items()}
+    if policy.is_p256(root, given.keyid):
+        payloads |= {role: suit.to_be_signed(one) for role, one in paper.manifests().items()}
+    if set(given.sigs) != set(payloads):
+        msg = f"The statement has these documents to sign by this key: {', '.join(sorted(payloads))}."
         raise MetadataError(msg)
-    names = {
-        policy.verify_one(root, given.keyid, given.sigs[role], one.signed_bytes)
-        for role, one in paper.documents.items()
-    }
-    return names.pop()
+    return {policy.verify_one(root, given.keyid, given.sigs[role], one) for role, one in payloads.items()}.pop()
+
+
+def _publish_manifests(statement: Statement, paper: Paper, given: list[StatementSignature]) -> None:
+    """Put a SUIT envelope in place for each hardware class, where enough officers have P-256 keys."""
+    store = freshness.repository(statement.domain.slug)
+    for role, manifest in paper.manifests().items():
+        signed = {one.officer: suit.raw(bytes.fromhex(one.sigs[role])) for one in given if role in one.sigs}
+        if len(signed) >= policy.THRESHOLD and statement.release is not None:
+            name = manifest_name(statement.release.bundle.digest, role.removeprefix("suit-"))
+            store.publish(name, suit.envelope(manifest, [signed[officer] for officer in sorted(signed)]))
 
 
 def _bundles(paper: Paper) -> list[str]:

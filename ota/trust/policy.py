@@ -142,6 +142,11 @@ def _demand_people(root: Root, document: Metadata[Targets]) -> None:
         raise MetadataError(msg)
 
 
+def is_p256(root: Root, keyid: str) -> bool:
+    """Say whether a key of the root can sign for microcontrollers (ES256)."""
+    return keyid in root.keys and root.keys[keyid].scheme == "ecdsa-sha2-nistp256"
+
+
 def verify_one(root: Root, keyid: str, sig: str, payload: bytes) -> str:
     """Check one officer's signature over targets and return the officer's name.
 

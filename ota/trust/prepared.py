@@ -18,14 +18,14 @@ from tuf.api.metadata import Metadata, Targets
 from ota.errors import MetadataError
 from ota.trust import documents
 from ota.trust.repository import load
-from pki.kernel import canonical
+from pki.kernel import canonical, suit
 from pki.kernel.errors import InvalidError
 
 Documents = Mapping[str, Metadata[Targets]]
 MAX_SIGNATURE = 256 * 1024
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SIG = re.compile(r"([0-9a-f]{2}){32,128}")
-_ROLE = re.compile(r"targets|bin-[0-9a-f]{1,4}")
+_ROLE = re.compile(r"targets|bin-[0-9a-f]{1,4}|suit-[0-9a-f-]{36}")
 _FIELDS = {"statement", "keyid", "sigs", "officer"}
 
 
@@ -37,16 +37,21 @@ class Paper:
         documents: by role, unsigned.
         before: the same roles as they are published now.
         exhibits: by SHA-256 in hex, the texts that the documents name by it: ``bundle.json``, a configuration.
+        sequence: of the SUIT manifests of what is released; 0 when there are none.
     """
 
     documents: Documents
     before: Documents = field(default_factory=dict)
     exhibits: Mapping[str, str] = field(default_factory=dict)
+    sequence: int = 0
 
     @property
     def digest(self) -> str:
-        """Return the digest of all documents: of the canonical map of role to SHA-256 of the signed bytes."""
-        parts = {role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in self.documents.items()}
+        """Return the digest: of the canonical map of role to SHA-256 of the signed bytes, and of the sequence."""
+        parts: dict[str, object] = {
+            role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in self.documents.items()
+        }
+        parts["sequence"] = self.sequence
         return hashlib.sha256(canonical.dumps(parts)).hexdigest()
 
     @property
@@ -60,13 +65,24 @@ class Paper:
             "documents": {role: _plain(one) for role, one in self.documents.items()},
             "before": {role: _plain(one) for role, one in self.before.items()},
             "exhibits": dict(self.exhibits),
+            "sequence": self.sequence,
         }
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Paper":
         """Return the paper that ``to_json`` wrote."""
         documents_, before = (_read(value[name]) for name in ("documents", "before"))
-        return Paper(documents_, before, value["exhibits"])
+        return Paper(documents_, before, value["exhibits"], value.get("sequence", 0))
+
+    def manifests(self) -> dict[str, bytes]:
+        """Return the SUIT manifests that officers with P-256 keys sign beside: ``suit-<hardware class>`` to bytes."""
+        named = {target.hashes["sha256"] for one in self.documents.values() for target in one.signed.targets.values()}
+        texts = [text for digest, text in self.exhibits.items() if digest in named] if self.sequence else []
+        found = {}
+        for text in texts:
+            for hardware, image in suit.images(json.loads(text), self.sequence).items():
+                found[f"suit-{hardware}"] = suit.manifest(image)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from pki.kernel.errors import NotFoundError
 MAX_METADATA = 5_000_000
 _VERSIONED = re.compile(r"([1-9][0-9]{0,11})\.(root|snapshot|targets|bin-[0-9a-f]{1,4})\.json")
 _BUNDLE = re.compile(r"([0-9a-f]{64})\.bundle\.json")
+_MANIFEST = re.compile(r"[0-9a-f]{64}\.[0-9a-f-]{36}\.suit")
 _TIMESTAMP = "timestamp.json"
 Signed = TypeVar("Signed", Root, Targets, Snapshot, Timestamp)
 
@@ -50,7 +51,7 @@ class Repository:
         Raises:
             NotFoundError: the name is no metadata name, or nothing of that name was published.
         """
-        if name == _TIMESTAMP or _VERSIONED.fullmatch(name) or _BUNDLE.fullmatch(name):
+        if name == _TIMESTAMP or any(form.fullmatch(name) for form in (_VERSIONED, _BUNDLE, _MANIFEST)):
             try:
                 return (self._folder / name).read_bytes()
             except OSError:
@@ -65,7 +66,7 @@ class Repository:
             MetadataError: the name is none, was used for other content, or is not the digest of the bundle.
         """
         bundle = _BUNDLE.fullmatch(name)
-        if not (name == _TIMESTAMP or bundle or _VERSIONED.fullmatch(name)):
+        if not (name == _TIMESTAMP or bundle or _VERSIONED.fullmatch(name) or _MANIFEST.fullmatch(name)):
             msg = f"{name[:60]!r} is no name of metadata."
             raise MetadataError(msg)
         if bundle and hashlib.sha256(data).hexdigest() != bundle[1]:
@@ -148,6 +149,11 @@ class Repository:
                 return None
         newest = next(iter(self.versions(kind.type)), None)
         return None if newest is None else load(self.read(f"{newest}.{kind.type}.json"), kind)
+
+
+def manifest_name(digest: str, hardware: str) -> str:
+    """Return the name of the SUIT envelope of a bundle for a hardware class."""
+    return f"{digest}.{hardware}.suit"
 
 
 def bins(targets: Targets) -> SuccinctRoles | None:

@@ -27,7 +27,7 @@ CODES = {
 }
 NONCE = b"n" * 16
 #: what differs from one answer to the next: ids, times, signatures
-VOLATILE = {"id", "signatures", "issued", "expires", "version", "now", "head", "nonce", "next"}
+VOLATILE = {"id", "signatures", "issued", "expires", "version", "now", "head", "nonce", "next", "newest"}
 GARBAGE = [b"\xff\xfe", b"[1]", b"\x9f" * 2000, cbor2.dumps({"nonce": 1}), cbor2.dumps([1])]
 CASES = [
     ("POST", "/v1/poll", "60", cbor2.dumps({})),
@@ -42,6 +42,8 @@ CASES = [
     ("GET", "/v1/metadata/nothing.json", "60", b""),
     ("GET", f"/v1/blob/{'0' * 64}", "60", b""),
     ("GET", "/v1/blob/none", "60", b""),
+    ("GET", "/v1/blob/image", "60", b""),
+    ("GET", "/v1/manifest", "60", b""),
     ("POST", "/v1/command", "60", cbor2.dumps({"nonce": NONCE})),
     ("POST", "/v1/command/01930000-0000-7000-8000-000000000000", "60", cbor2.dumps({"state": "done"})),
     ("POST", "/v1/command/nothing", "60", cbor2.dumps({"state": "done"})),

@@ -7,7 +7,7 @@ import sys
 from datetime import timedelta
 
 import pytest
-from tuf.api.metadata import Key, Metadata, Root, Targets
+from tuf.api.metadata import Key, Metadata, Targets
 
 from fleet.officer import describe, keys, metadata, papers
 from ota.selectors import statements as rows
@@ -37,6 +37,7 @@ class Server:
             role: hashlib.sha256(Metadata[Targets].from_dict(json.loads(json.dumps(one))).signed_bytes).hexdigest()
             for role, one in value["documents"].items()
         }
+        parts["sequence"] = value["sequence"]
         value["digest"] = hashlib.sha256(canonical.dumps(parts)).hexdigest()
         paper = papers.read(json.dumps(value).encode())
         return paper, papers.check(paper, roots or [self.workshop.root], seen)

@@ -1,0 +1,83 @@
+"""What a microcontroller checks of a SUIT envelope: few keys, few numbers, no JSON. The reference for firmware authors.
+
+It needs the P-256 keys of the release officers and how many of them must agree, as its factory told it, and remembers
+one number for each component. It has no director and no timestamp: whoever owns the server can hold an update back, or
+offer again what was offered before only if its sequence is higher.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from tuf.api.metadata import Metadata, Root, Targets
+
+from fleet.agent.agreement import Assignment
+from fleet.agent.errors import RefusedError
+from fleet.agent.state import State
+from pki.kernel import suit
+from pki.kernel.errors import InvalidError
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who may release for this device.
+
+    Args:
+        keys: name to P-256 key.
+        threshold: how many of them must agree.
+    """
+
+    keys: Mapping[str, ec.EllipticCurvePublicKey]
+    threshold: int
+
+
+def people(root: Path) -> People:
+    """Return the release officers of a TUF root, those with P-256 keys; firmware has them compiled in."""
+    signed = Metadata[Root].from_bytes(root.read_bytes()).signed
+    role = signed.roles[Targets.type]
+    known = {}
+    for keyid in role.keyids:
+        if signed.keys[keyid].scheme == "ecdsa-sha2-nistp256":
+            key = serialization.load_pem_public_key(signed.keys[keyid].keyval["public"].encode())
+            if isinstance(key, ec.EllipticCurvePublicKey):
+                known[keyid] = key
+    return People(known, role.threshold)
+
+
+def assignment(data: bytes, who: People, state: State, vendor: str, hardware: str) -> Assignment:
+    """Return what an envelope orders this device to install; the caller compares size and hash of what comes.
+
+    Args:
+        data: the envelope.
+        who: may release.
+        state: of the device; keeps the highest sequence of each component that was *installed*, see ``installed``.
+        vendor: RFC 9124 vendor id.
+        hardware: RFC 9124 class id.
+
+    Raises:
+        RefusedError: malformed, too few people signed it, for other hardware, or not newer than what was installed.
+    """
+    try:
+        image, manifest, signatures = suit.read(data)
+    except InvalidError as error:
+        raise RefusedError(error.detail) from error
+    found = suit.signers(manifest, signatures, who.keys)
+    if len(found) < who.threshold:
+        msg = f"the manifest was signed by {len(found)} of {who.threshold} release officers"
+        raise RefusedError(msg)
+    if (str(image.vendor), str(image.hardware)) != (vendor, hardware):
+        msg = "the manifest is for other hardware than this device"
+        raise RefusedError(msg)
+    last = state.get("sequences", {}).get(image.component, 0)
+    if image.sequence <= last:
+        msg = f"the manifest's sequence {image.sequence} is not above {last}"
+        raise RefusedError(msg)
+    names = {"action": 0, "kind": "update", "path": image.component, "counter": image.sequence, "version": ""}
+    return Assignment(component=image.component, length=image.size, sha256=image.sha256.hex(), **names)  # type: ignore[arg-type]  # each has its own type
+
+
+def installed(state: State, found: Assignment) -> None:
+    """Keep the sequence of what has confirmed itself: nothing older is taken from now on."""
+    state.put(sequences={**state.get("sequences", {}), found.component: found.counter})

@@ -1,0 +1,12 @@
+"""``GET /v1/manifest``: the SUIT envelope of the device's own current action."""
+
+from fleet.gateway.codec import CBOR
+from fleet.gateway.identity import Identified
+from fleet.gateway.protocol import Outcome, Reply, Request
+from ota.services import manifests
+
+
+def handle(_request: Request, who: Identified) -> Reply:
+    """Return the envelope as officers have signed it."""
+    data = manifests.current(actor=who.actor, device=who.device)
+    return Reply(Outcome.OK, data, CBOR, device_id=who.device.pk, routine=False)
