@@ -117,7 +117,11 @@ def _verify(case: Case, data: bytes) -> str:
         key.write_text(anchor.pem)
         command = [sys.executable, "-I", "-m", "espsecure", "verify-signature", "--version", "2"]
         command += ["--keyfile", str(key), str(case.image)]
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)  # noqa: S603  because the command is fixed and its inputs are files
+        # It looks for settings of its own at home and where it stands: both are the empty scratch folder.
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(case.scratch), "TMPDIR": str(case.scratch)}
+        done = subprocess.run(  # noqa: S603  because the command is fixed and its inputs are files
+            command, capture_output=True, timeout=SECONDS, check=False, cwd=case.scratch, env=environment
+        )
         if done.returncode == 0:
             return anchor.name
     msg = "None of the registered trust keys has signed this image as it is; sign it with a registered key."

@@ -80,6 +80,13 @@ def document(proofs: dict[str, list[str]]) -> str:
     for key, row in ROWS.items():
         tests = ", ".join(f"`{one}`" for one in proofs.get(key, []))
         lines.append(f"| {key} | {row.attack} | {row.plain} | {row.outcome} | {tests} |")
+    lines += [
+        "",
+        "The whole-server drill (`tests/attacks/test_drill.py`) hands a thief the disk, the database, the environment and",
+        "every online key of a running server, and its address: floor, anchors, address, clock, policy key, certificates,",
+        "versions and commands are each tried on four devices. None installs anything, and two polls after the officers",
+        "have signed a root with new online keys all of them run the owners' next release.",
+    ]
     return "\n".join(lines) + "\n"
 
 

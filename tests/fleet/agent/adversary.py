@@ -39,7 +39,7 @@ IMAGE = image()
 class Loopback:
     """An HTTP server of few routes; what it answers is a function of (handler, body)."""
 
-    def __init__(self):
+    def __init__(self, port=0, tls=None):
         self.routes, self.asked = {}, []
         routes, asked = self.routes, self.asked
 
@@ -68,8 +68,10 @@ class Loopback:
             def log_message(self, *_):
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
