@@ -85,7 +85,7 @@ def first_targets(root: bytes, signers: list[Path], bit_length: int = 8) -> byte
     known = Metadata[Root].from_bytes(root).signed
     role = known.roles[Targets.type]
     keys_ = {keyid: known.keys[keyid] for keyid in role.keyids}
-    bins = SuccinctRoles(list(keys_), role.threshold, bit_length, "bin")
+    bins = SuccinctRoles(list(keys_), role.threshold, bit_length, "b")
     expires = (clock.now() + LIFE).replace(microsecond=0)
     targets = Targets(version=1, expires=expires, delegations=Delegations(keys_, succinct_roles=bins))
     whole = {Targets.type: targets, **{name: Targets(version=1, expires=expires) for name in bins.get_roles()}}

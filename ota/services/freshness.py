@@ -114,10 +114,9 @@ def _believed_versions(store: Repository) -> Mapping[str, int]:
 
 def _sign_timestamp(domain: TrustDomain, store: Repository, now: datetime) -> None:
     snapshot_version = store.versions(Snapshot.type)[0]
-    snapshot = store.read(f"{snapshot_version}.snapshot.json")
     present = store.newest(Timestamp)
     version = numbers_after(domain=domain, role=Timestamp.type, published=present.signed.version if present else 0)
-    data = _signed(domain, documents.timestamp(version, snapshot_version, snapshot, now))
+    data = _signed(domain, documents.timestamp(version, snapshot_version, now))
     store.publish("timestamp.json", data)
 
 

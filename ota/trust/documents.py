@@ -5,7 +5,6 @@ sign, and carry the counter floors. A target is the ``bundle.json`` of a bundle,
 counter, requirements and every file of it by one digest.
 """
 
-import copy
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,8 +28,8 @@ from tuf.api.serialization.json import JSONSerializer
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=7)
 TIMESTAMP_LIFE = timedelta(hours=1)
-#: bins are named ``bin-0a``: a prefix and the hash of what they hold, in hex
-BIN_PREFIX = "bin"
+#: bins are named ``b-0a``: a prefix, short because each stands in every snapshot, and the hash of what they hold
+BIN_PREFIX = "b"
 FLOORS_FIELD = "x-muster-floors"
 WITHDRAWN = "withdrawn"
 BUNDLE = "bundle.json"
@@ -86,7 +85,8 @@ def withdrawal(base: Targets, path: str, reason: str, version: int, now: datetim
         now: it expires a year later.
     """
     document = _following(base, version, now)
-    document.targets[path].unrecognized_fields["custom"] = {WITHDRAWN: reason}
+    known = document.targets[path]
+    document.targets[path] = TargetFile(known.length, dict(known.hashes), path, {"custom": {WITHDRAWN: reason}})
     return Metadata(document)
 
 
@@ -144,10 +144,9 @@ def snapshot(version: int, versions: Mapping[str, int], now: datetime) -> Metada
     return Metadata(Snapshot(version=version, expires=_seconds(now + SNAPSHOT_LIFE), meta=meta))
 
 
-def timestamp(version: int, snapshot_version: int, snapshot_bytes: bytes, now: datetime) -> Metadata[Timestamp]:
-    """Return an unsigned timestamp that names the snapshot with length and hash."""
-    digest = hashlib.sha256(snapshot_bytes).hexdigest()
-    meta = MetaFile(snapshot_version, len(snapshot_bytes), {"sha256": digest})
+def timestamp(version: int, snapshot_version: int, now: datetime) -> Metadata[Timestamp]:
+    """Return an unsigned timestamp that names the snapshot's version: all that an idle device fetches."""
+    meta = MetaFile(snapshot_version)
     return Metadata(Timestamp(version=version, expires=_seconds(now + TIMESTAMP_LIFE), snapshot_meta=meta))
 
 
@@ -167,9 +166,14 @@ def to_bytes(metadata: Metadata[Any]) -> bytes:
 
 
 def _following(base: Targets, version: int, now: datetime) -> Targets:
-    document = copy.deepcopy(base)
-    document.version, document.expires = version, _seconds(now + TARGETS_LIFE)
-    return document
+    """Return what the base says under another version and date; entries are shared, and never changed in place."""
+    return Targets(
+        version=version,
+        expires=_seconds(now + TARGETS_LIFE),
+        targets=dict(base.targets),
+        delegations=base.delegations,
+        unrecognized_fields=dict(base.unrecognized_fields),
+    )
 
 
 def _seconds(at: datetime) -> datetime:

@@ -25,7 +25,7 @@ Documents = Mapping[str, Metadata[Targets]]
 MAX_SIGNATURE = 256 * 1024
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SIG = re.compile(r"([0-9a-f]{2}){32,128}")
-_ROLE = re.compile(r"targets|bin-[0-9a-f]{1,4}|suit-[0-9a-f-]{36}")
+_ROLE = re.compile(r"targets|b-[0-9a-f]{1,4}|suit-[0-9a-f-]{36}")
 _FIELDS = {"statement", "keyid", "sigs", "officer"}
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, SuccinctRoles, TargetFile, Targets, Timestamp
@@ -17,7 +17,7 @@ from pki.kernel import files
 from pki.kernel.errors import NotFoundError
 
 MAX_METADATA = 5_000_000
-_VERSIONED = re.compile(r"([1-9][0-9]{0,11})\.(root|snapshot|targets|bin-[0-9a-f]{1,4})\.json")
+_VERSIONED = re.compile(r"([1-9][0-9]{0,11})\.(root|snapshot|targets|b-[0-9a-f]{1,4})\.json")
 _BUNDLE = re.compile(r"([0-9a-f]{64})\.bundle\.json")
 _MANIFEST = re.compile(r"[0-9a-f]{64}\.[0-9a-f-]{36}\.suit")
 _TIMESTAMP = "timestamp.json"
@@ -33,6 +33,8 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._loaded: dict[str, Metadata[Any]] = {}
+        self._listed: dict[str, list[int]] | None = None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -41,8 +43,10 @@ class Repository:
         descriptor = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._listed = self._scan()  # nobody else writes until the lock is given back
             yield
         finally:
+            self._listed = None
             os.close(descriptor)
 
     def read(self, name: str) -> bytes:
@@ -80,6 +84,8 @@ class Repository:
                 raise MetadataError(msg)
             return
         files.write_public(path, data)
+        if self._listed is not None:
+            self._listed = self._scan()
 
     def versions(self, role: str) -> list[int]:
         """Return the published versions of a role, newest first."""
@@ -92,7 +98,7 @@ class Repository:
     def root(self) -> Metadata[Root] | None:
         """Return the newest root, or None before the key ceremony."""
         newest = next(iter(self.versions("root")), None)
-        return None if newest is None else load(self.read(f"{newest}.root.json"), Root)
+        return None if newest is None else self._load(f"{newest}.root.json", Root)
 
     def targets(self) -> Metadata[Targets] | None:
         """Return the newest targets that the newest root's officers signed, or None."""
@@ -109,7 +115,7 @@ class Repository:
     def last_believed(self) -> dict[str, Metadata[Targets]]:
         """Return targets and bins as officers signed them last: the present ones, or those before them."""
         for version in self.versions(Root.type):
-            root = load(self.read(f"{version}.root.json"), Root).signed
+            root = self._load(f"{version}.root.json", Root).signed
             targets = self._believed(root, Targets.type)
             if targets is None:
                 continue
@@ -127,12 +133,15 @@ class Repository:
 
     def _believed(self, delegator: Root | Targets, role: str) -> Metadata[Targets] | None:
         for version in self.versions(role):
-            found = load(self.read(f"{version}.{role}.json"), Targets)
+            found = self._load(f"{version}.{role}.json", Targets)
             if delegator.get_verification_result(role, found.signed_bytes, found.signatures):
                 return found
         return None
 
     def _all_versions(self) -> dict[str, list[int]]:
+        return self._scan() if self._listed is None else self._listed
+
+    def _scan(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         if self._folder.is_dir():
             for path in os.scandir(self._folder):
@@ -148,7 +157,13 @@ class Repository:
             except NotFoundError:
                 return None
         newest = next(iter(self.versions(kind.type)), None)
-        return None if newest is None else load(self.read(f"{newest}.{kind.type}.json"), kind)
+        return None if newest is None else self._load(f"{newest}.{kind.type}.json", kind)
+
+    def _load(self, name: str, kind: type[Signed]) -> Metadata[Signed]:
+        """Return a versioned file; it never changes, so that it is read once in the life of this object."""
+        if name not in self._loaded:
+            self._loaded[name] = load(self.read(name), kind)
+        return self._loaded[name]
 
 
 def manifest_name(digest: str, hardware: str) -> str:

@@ -66,7 +66,7 @@ def test_an_older_snapshot_by_the_stolen_timestamp_key(thief, victim, refused):
 def test_an_older_bin_by_the_stolen_online_keys(thief, victim, refused):
     thief.release([bundle()], version=3)
     assert victim.looks() == []
-    thief.publish(4, 4, names={"bin-0": 2, "bin-1": 2})
+    thief.publish(4, 4, names={"b-0": 2, "b-1": 2})
     refused("not to be believed")
 
 
@@ -107,7 +107,7 @@ def test_a_clock_in_2000_and_an_expired_timestamp(thief, refused, tmp_path, monk
 def test_a_newer_bin_under_an_older_snapshot(thief, refused):
     old = dict(thief.routes)
     thief.release([bundle()], version=3)
-    newer = {name: data for name, data in thief.routes.items() if name.startswith("/v1/metadata/3.bin")}
+    newer = {name: data for name, data in thief.routes.items() if name.startswith("/v1/metadata/3.b")}
     thief.routes.update(old)
     for name, data in newer.items():
         thief.routes[name.replace("/3.", "/2.")] = data
@@ -117,7 +117,7 @@ def test_a_newer_bin_under_an_older_snapshot(thief, refused):
 
 @attack("T10")
 def test_a_snapshot_that_drops_a_bin(thief, victim, refused):
-    thief.publish(5, 5, names={"bin-0": 0, "bin-1": 0})
+    thief.publish(5, 5, names={"b-0": 0, "b-1": 0})
     refused("not to be believed")
 
 

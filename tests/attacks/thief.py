@@ -90,7 +90,7 @@ class Thief(Loopback):
         snapshot.sign(self.online["snapshot"])
         data = documents.to_bytes(snapshot)
         self.routes[f"/v1/metadata/{version}.snapshot.json"] = data
-        timestamp = documents.timestamp(version, version, data, clock.now())
+        timestamp = documents.timestamp(version, version, clock.now())
         timestamp.sign(self.online["timestamp"])
         self.routes["/v1/metadata/timestamp.json"] = documents.to_bytes(timestamp)
         self.newest = {"timestamp": version, "snapshot": version}

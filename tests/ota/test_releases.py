@@ -133,7 +133,7 @@ def test_a_renewal_dates_everything_anew_and_lists_what_was_listed(published, bi
     store = metadata.repository(published.domain.slug)
     assert bins(store.targets().signed).bit_length == (bits or 2)
     assert releases.listed(bundle)
-    assert store.newest(Snapshot).signed.meta.keys() >= {"targets.json", "bin-7.json" if bits else "bin-3.json"}
+    assert store.newest(Snapshot).signed.meta.keys() >= {"targets.json", "b-7.json" if bits else "b-3.json"}
 
 
 def test_without_a_repository_nothing_is_prepared(workshop):
@@ -148,9 +148,9 @@ def test_a_set_of_first_targets_that_is_not_whole_is_refused(workshop, spoil):
     workshop.ceremony()
     found = json.loads(workshop.first)
     if spoil == "missing":
-        del found["bin-1"]
+        del found["b-1"]
     elif spoil == "unsigned":
-        found["bin-1"]["signatures"] = found["bin-1"]["signatures"][:1]
+        found["b-1"]["signatures"] = found["b-1"]["signatures"][:1]
     else:
         keys.generate(workshop.folder, "mallory")
         root = Metadata[Root].from_bytes(workshop.root)

@@ -129,7 +129,7 @@ class Adversary(Loopback):
         self.targets = documents.raised(base, further.get("floors", {}), version, clock.now())
         self.targets.sign(keys.signer(self.folder / "anna.key"), append=True)
         self.targets.sign(keys.signer(self.folder / "bruno.key"), append=True)
-        self.bins = {role: self._bin(role, bundles, version, further) for role in ("bin-0", "bin-1")}
+        self.bins = {role: self._bin(role, bundles, version, further) for role in ("b-0", "b-1")}
         for one in self.bins.values():
             for name in officers:
                 one.sign(keys.signer(self.folder / f"{name}.key"), append=True)
@@ -165,7 +165,7 @@ class Adversary(Loopback):
         snapshot.sign(self.online["snapshot"])
         data = documents.to_bytes(snapshot)
         self.routes[f"/v1/metadata/{snapshot_version}.snapshot.json"] = data
-        timestamp = documents.timestamp(timestamp_version, snapshot_version, data, timestamp_at or clock.now())
+        timestamp = documents.timestamp(timestamp_version, snapshot_version, timestamp_at or clock.now())
         timestamp.sign(self.online["timestamp"])
         self.routes["/v1/metadata/timestamp.json"] = documents.to_bytes(timestamp)
         self.newest = {"timestamp": timestamp_version, "snapshot": snapshot_version}

@@ -1,0 +1,15 @@
+"""What trust costs: metadata at many bundles, patches against the best-known delta tool, the arena of models."""
+
+import json
+from typing import Any
+
+from fleet.management.benches.ground import ground
+
+
+def run() -> list[dict[str, Any]]:
+    """Measure everything; takes some minutes."""
+    with ground() as made:
+        inner: list[dict[str, Any]] = json.loads(
+            made.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900)
+        )
+    return inner
