@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +26,7 @@ MAX_ANSWER = 512 * 1024
 _ROOT = Path(__file__).resolve().parent.parent
 _START = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
-    "runpy.run_module('ota.formats', run_name='__main__', alter_sys=True)"
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 _logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def judge(format_: str, image: Path, anchors: Sequence[TrustAnchor], *, signatur
     """
     with tempfile.TemporaryDirectory(prefix="muster-judge-") as folder:
         case = Case(format_, image.resolve(), signature, tuple(anchors), clock.unix(), Path(folder))
-        answer = _run(case)
+        answer = run("ota.formats", case.to_json(), case.scratch, WALL_S)
     if not isinstance(answer.get("ok"), bool):
         msg = "The verifier gave no verdict. Look into the log and try again."
         raise VerifierError(msg)
@@ -58,21 +58,33 @@ def judge(format_: str, image: Path, anchors: Sequence[TrustAnchor], *, signatur
     return Judgement(answer["facts"], statements)
 
 
-def _run(case: Case) -> dict[str, Any]:
+def run(module: str, request: Mapping[str, Any], scratch: Path, seconds: float) -> dict[str, Any]:
+    """Return what a child answers, which reads one request and shuts itself in.
+
+    Args:
+        module: a package of this floor with a ``__main__``.
+        request: for its standard input, as JSON.
+        scratch: its working folder, the only one that it may write.
+        seconds: of the wall clock.
+
+    Raises:
+        RefusedBundleError: it took too long, or more memory than it may have.
+        VerifierError: it could not run.
+    """
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
         child = subprocess.Popen(  # noqa: S603  because the command is fixed and the artefact is data
-            [sys.executable, "-I", "-c", _START, str(_ROOT)],
+            [sys.executable, "-I", "-c", _START, str(_ROOT), module],
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=complained,
-            cwd=case.scratch,
-            env={"PATH": _PATH, "TMPDIR": str(case.scratch)},
+            cwd=scratch,
+            env={"PATH": _PATH, "TMPDIR": str(scratch)},
             start_new_session=True,
         )
         try:
-            child.communicate(json.dumps(case.to_json()).encode(), timeout=WALL_S)
+            child.communicate(json.dumps(request).encode(), timeout=seconds)
         except subprocess.TimeoutExpired as error:
-            msg = f"The file took longer than {WALL_S} s to verify and is refused."
+            msg = f"The file took longer than {seconds:.0f} s to verify and is refused."
             raise RefusedBundleError(msg) from error
         finally:
             _end(child)

@@ -14,7 +14,7 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.agent import config, downloads, est, forks, selftest, twin
+from fleet.agent import config, downloads, est, forks, patches, selftest, twin
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport, line_to
 from fleet.agent.commands import Commands, Ring
@@ -254,6 +254,7 @@ class Agent:
             "components": self.components(),
             "anchors": self.anchors(),
             "fork": bytes.fromhex(self.state.get("fork", "")),
+            "appliers": patches.APPLIERS,
         }
         if head := self.state.get("ledger_head"):
             payload["head"] = head
@@ -293,7 +294,8 @@ class Agent:
         running = pair.running
         if running is None or running.sha256 != assignment.sha256:
             self.report(assignment.action, "downloading")
-            downloads.fetch(assignment, self._mirror, self._line(), pair.inactive)
+            if not patches.fetch(assignment, self._line(), pair):
+                downloads.fetch(assignment, self._mirror, self._line(), pair.inactive)
             pair.swap(Image(assignment.version, assignment.sha256, assignment.counter))
         # An image that was swapped in before the power failed is tested now, not believed.
         try:

@@ -18,6 +18,23 @@ _COMPONENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 
 @dataclass(frozen=True, slots=True)
+class Patch:
+    """A shorter way to the signed image, by the director's word alone: the image's own hash decides.
+
+    Args:
+        format: how it is applied.
+        base: SHA-256 of what it is applied to; empty for a packed image.
+        length: in bytes.
+        sha256: of the patch.
+    """
+
+    format: str
+    base: str
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """What this device shall install, as director and repository both say it."""
 
@@ -29,6 +46,7 @@ class Assignment:
     sha256: str
     counter: int
     version: str
+    patch: Patch | None = None
 
 
 def row(value: Any) -> dict[str, Any]:
@@ -48,7 +66,16 @@ def row(value: Any) -> dict[str, Any]:
     if not _DIGEST.fullmatch(value["sha256"]) or not _COMPONENT.fullmatch(value["component"]):
         msg = "digest or component is malformed"
         raise ValueError(msg)
-    return dict(value)
+    return {**value, "delta": patch(value.get("delta"))}
+
+
+def patch(value: Any) -> Patch | None:
+    """Return the patch that a row names, or None: without one the image is fetched."""
+    kinds = {"format": str, "base": str, "length": int, "sha256": str}
+    if not isinstance(value, dict) or any(type(value.get(name)) is not kind for name, kind in kinds.items()):
+        return None
+    good = _DIGEST.fullmatch(value["sha256"]) and (not value["base"] or _DIGEST.fullmatch(value["base"]))
+    return Patch(**{name: value[name] for name in kinds}) if good else None
 
 
 def newest(value: Any) -> None:
@@ -112,7 +139,7 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
         msg = f"{row['target']} is signed for another component or counter"
         raise RefusedError(msg)
     names = ("action", "kind", "component", "length", "sha256", "counter", "version")
-    return Assignment(path=row["target"], **{name: row[name] for name in names})
+    return Assignment(path=row["target"], patch=row["delta"], **{name: row[name] for name in names})
 
 
 def above_floor(assignment: Assignment, targets: Targets, settings: Settings) -> None:

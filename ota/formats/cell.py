@@ -18,13 +18,14 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/ssl", "/dev/urandom")
 
 
-def shut(read: Iterable[Path], scratch: Path, file_size: int = FILE_SIZE) -> list[str]:
+def shut(read: Iterable[Path], scratch: Path, file_size: int = FILE_SIZE, cpu_s: int = CPU_S) -> list[str]:
     """Give up, for good, what judging needs not; return which measures this machine allowed.
 
     Args:
         read: the artefacts.
         scratch: the one folder that may be written.
         file_size: longest file that may be written there, in bytes.
+        cpu_s: seconds of the processor.
     """
     measures = ["limits"]
     processes = _threads_of_user() + PROCESSES
@@ -34,7 +35,7 @@ def shut(read: Iterable[Path], scratch: Path, file_size: int = FILE_SIZE) -> lis
     if confine.landlock([*system, *read], [scratch, Path("/dev/null")]):
         measures.append("files")
     confine.undumpable()
-    confine.limits(cpu_s=CPU_S, address_space=ADDRESS_SPACE, file_size=file_size, processes=processes)
+    confine.limits(cpu_s=cpu_s, address_space=ADDRESS_SPACE, file_size=file_size, processes=processes)
     return measures
 
 

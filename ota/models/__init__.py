@@ -2,6 +2,7 @@
 
 from ota.models.bundles import Bundle, BundleFile, BundleHardware, TrustKey
 from ota.models.commands import Command
+from ota.models.deltas import Delta
 from ota.models.releases import Release, Statement, StatementSignature
 from ota.models.rollouts import Assignment, AssignmentEvent, Rollout, Wave
 
@@ -12,6 +13,7 @@ __all__ = [
     "BundleFile",
     "BundleHardware",
     "Command",
+    "Delta",
     "Release",
     "Rollout",
     "Statement",

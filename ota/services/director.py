@@ -4,9 +4,10 @@ import logging
 from datetime import timedelta
 
 from devices.models import Device
+from ota.deltas.choose import Offer
 from ota.models import Assignment, Command
 from ota.selectors import signed as signed_rows
-from ota.services import commands, offers
+from ota.services import commands, deltas, offers
 from pki import selectors as ground
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor
@@ -97,7 +98,15 @@ def _row(assignment: Assignment, device: Device) -> dict[str, object]:
         "hw": str(device.hardware_model.class_id),
         "counter": bundle.security_counter,
         "version": bundle.version,
+        **_delta(deltas.offer(device, bundle)),
     }
+
+
+def _delta(offer: Offer | None) -> dict[str, object]:
+    """Name a patch: it is nobody's promise, the image that it yields is what people signed."""
+    if offer is None:
+        return {}
+    return {"delta": {"format": offer.format, "base": offer.base, "length": offer.size, "sha256": offer.sha256}}
 
 
 def _command(command: Command) -> dict[str, object]:

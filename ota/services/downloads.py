@@ -5,7 +5,7 @@ from pathlib import Path
 
 from devices.models import Device
 from ota import blobs
-from ota.models import BundleFile
+from ota.models import BundleFile, Delta
 from ota.services import offers
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
@@ -36,7 +36,8 @@ def by_digest(*, actor: Actor, device: Device, sha256: str) -> Download:
     Raises:
         NotFoundError: nothing that this device may fetch now has that digest.
     """
-    return _download(actor, device, sha256=sha256)
+    patch = _patch(actor, device, sha256)
+    return patch or _download(actor, device, sha256=sha256)
 
 
 def image(*, actor: Actor, device: Device) -> Download:
@@ -55,6 +56,18 @@ def by_name(*, actor: Actor, device: Device, bundle_id: int, name: str) -> Downl
         NotFoundError: nothing that this device may fetch now has that name.
     """
     return _download(actor, device, bundle_id=bundle_id, path=name)
+
+
+def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
+    """Return a patch to the image of the device's current action."""
+    row = Delta.objects.filter(domain=device.domain_id, sha256=sha256, trouble="").first()
+    if row is None:
+        return None
+    actor.require_device(device.key)
+    assignment = offers.current(device)
+    if assignment is None or assignment.bundle.image.sha256 != row.result:
+        return None
+    return Download(blobs.local().open(sha256), row.size, sha256, "", f"{row.result[:16]}.patch")
 
 
 def _download(actor: Actor, device: Device, **wanted: object) -> Download:

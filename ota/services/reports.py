@@ -9,6 +9,7 @@ from cryptography import x509
 
 from devices.models import Device
 from devices.services import distrust, forks, twins
+from ota.deltas.choose import CANDIDATE_NAMES, MOST_APPLIERS
 from ota.services import assignments
 from ota.services.assignments import Feedback, Status
 from pki.kernel import cbor
@@ -30,7 +31,8 @@ STATES: dict[str, Status] = {
 }
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
-_FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason", "anchors", "head", "fork"})
+_FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason"})
+_SEEN_FIELDS = frozenset({"anchors", "head", "fork", "appliers"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def parse(payload: bytes) -> Report:
     if not isinstance(reason, str) or not isinstance(body.get("device"), str):
         msg = "`device` and `reason` are texts."
         raise InvalidError(msg)
-    readers = {"anchors": _anchors, "head": _head}
+    readers = {"anchors": _anchors, "head": _head, "appliers": _appliers}
     seen = {name: read(body[name]) for name, read in readers.items() if name in body}
     components = _components(body.get("components"))
     return Report(body["device"], body["sequence"], components, action, state, reason[:500], seen, _fork(body))
@@ -131,8 +133,8 @@ def _fork(body: dict[str, Any]) -> bytes | None:
 
 def _map(payload: bytes) -> dict[str, Any]:
     body = cbor.loads(payload, max_bytes=MAX_REPORT)
-    if not isinstance(body, dict) or set(body) - _FIELDS:
-        msg = f"The report is a map with the fields {', '.join(sorted(_FIELDS))}."
+    if not isinstance(body, dict) or set(body) - _FIELDS - _SEEN_FIELDS:
+        msg = f"The report is a map with the fields {', '.join(sorted(_FIELDS | _SEEN_FIELDS))}."
         raise InvalidError(msg)
     return body
 
@@ -166,6 +168,22 @@ def _anchors(value: object) -> list[str]:
         msg = f"`anchors` lists at most {MAX_ANCHORS} SHA-256 digests of root certificates in hex."
         raise InvalidError(msg)
     return sorted(str(one) for one in listed)
+
+
+def _appliers(value: object) -> list[dict[str, Any]]:
+    """Return which patches the device can apply, of the formats that are made here."""
+    listed: list[Any] = value if isinstance(value, list) and len(value) <= MOST_APPLIERS else [None]
+    if not all(isinstance(one, dict) and _is_applier(one) for one in listed):
+        msg = f"`appliers` lists at most {MOST_APPLIERS} maps with format, ram_max and out_max (bytes)."
+        raise InvalidError(msg)
+    return [one for one in listed if one["format"] in CANDIDATE_NAMES]
+
+
+def _is_applier(one: dict[str, Any]) -> bool:
+    names = {"format", "ram_max", "out_max"}
+    return (
+        set(one) == names and isinstance(one["format"], str) and _integer(one["ram_max"]) and _integer(one["out_max"])
+    )
 
 
 def _head(value: object) -> list[object]:

@@ -4,7 +4,7 @@ import cbor2
 import pytest
 
 from fleet.agent.agent import Agent
-from fleet.agent.errors import TransportError
+from fleet.agent.errors import AnswerError, TransportError
 from fleet.agent.slots import Image
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
@@ -46,7 +46,7 @@ class Victim(Agent):
         self.state.put(refused_action=None)
         try:
             self.update(action)
-        except TransportError as error:
+        except (TransportError, AnswerError) as error:
             return "unreachable", str(error)
         if not self.told or "state" not in self.told[-1]:
             return "nothing", ""

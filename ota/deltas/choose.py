@@ -1,0 +1,84 @@
+"""Which patch a device gets: the smallest that it says it can apply, and none where it would not pay. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pki.kernel import patch
+
+#: formats that this server makes; a device may know more, which are of no use here
+CANDIDATE_NAMES = (patch.FORMAT, "bsdiff", "hdiffpatch", "zstd", "detools-heatshrink")
+LEAST_SHARE, LEAST_BYTES = 10, 4096
+MOST_APPLIERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A patch that was made and tried.
+
+    Args:
+        format: by name; never found out by looking.
+        base: SHA-256 of the image that it needs, empty for the packed image.
+        sha256: of the patch itself.
+        size: in bytes.
+        ram: bytes that applying it needs beside base and result.
+    """
+
+    format: str
+    base: str
+    sha256: str
+    size: int
+    ram: int
+
+
+def choose(offers: Iterable[Offer], appliers: Iterable[Mapping[str, Any]], runs: str, full: int) -> Offer | None:
+    """Return the best offer for a device, or None: it gets the image as it is.
+
+    A patch has to be smaller by a tenth and by 4 KiB than the best whole form that the device can take.
+
+    Args:
+        offers: for this result.
+        appliers: what the device has declared: ``format``, and ``ram_max``, ``out_max`` in bytes.
+        runs: SHA-256 of what runs there now, as the device has signed it; empty when it has not said.
+        full: length of the image.
+    """
+    able = {str(one["format"]): one for one in appliers}
+    fit = [one for one in offers if one.base in {"", runs} and _can(able.get(one.format), one, full)]
+    whole = min((one for one in fit if not one.base), key=lambda one: one.size, default=None)
+    best_whole = min(whole.size if whole else full, full)
+    patches = [one for one in fit if one.base and _pays(one.size, best_whole)]
+    if patches:
+        return min(patches, key=lambda one: one.size)
+    return whole if whole and _pays(whole.size, full) else None
+
+
+def advice(image: bytes, packed: int) -> str:
+    """Return what to tell an author whose image hardly shrinks: patches between such images are nearly useless.
+
+    Args:
+        image: as it was uploaded.
+        packed: its size, packed as a whole.
+    """
+    if len(image) < 1 << 16 or packed < 0.97 * len(image):
+        return ""
+    kind = next((name for magic, name in _PACKED if image.startswith(magic)), "packed or encrypted content")
+    return f"It is {kind}: patches save next to nothing. Build it without compression; it is packed on the way."
+
+
+_PACKED = ((b"\x1f\x8b", "a gzip stream"), (b"\xfd7zXZ", "an xz stream"), (b"\x28\xb5\x2f\xfd", "a zstd stream"),
+           (b"hsqs", "a compressed squashfs"))  # fmt: skip
+
+
+def ram_of(format_: str, base: int, size: int) -> int:
+    """Return how many bytes applying a patch needs beside base and result, by the reference applier."""
+    if format_ == "detools-heatshrink":
+        return 1 << 10
+    return size + min(patch.DICTIONARY, 2 * base + (1 << 20))
+
+
+def _can(applier: Mapping[str, Any] | None, offer: Offer, full: int) -> bool:
+    return applier is not None and offer.ram <= applier["ram_max"] and full <= applier["out_max"]
+
+
+def _pays(size: int, whole: int) -> bool:
+    return whole - size >= max(LEAST_BYTES, whole * LEAST_SHARE // 100)

@@ -1,0 +1,28 @@
+"""Patches between images, as they were made and tried."""
+
+from django.db import models
+
+from pki.kernel import clock
+
+
+class Delta(models.Model):
+    """One patch, or the note that a format is no good for a pair; kept in the blob store under its SHA-256."""
+
+    domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
+    base = models.CharField(max_length=64, blank=True)
+    result = models.CharField(max_length=64, db_index=True)
+    format = models.CharField(max_length=24)
+    size = models.BigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True, db_index=True)
+    ram = models.BigIntegerField(default=0)
+    seconds = models.FloatField(default=0)
+    trouble = models.CharField(max_length=200, blank=True)
+    made_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["domain", "base", "result", "format"], name="one_patch_a_pair_and_format")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.format} {self.base[:8] or 'packed'} to {self.result[:8]}"

@@ -1,0 +1,131 @@
+"""Make patches for what rollouts are about to bring to devices, and choose one for each device that asks."""
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from django.conf import settings
+
+from devices.models import Device
+from ota import blobs, sandbox
+from ota.deltas.choose import Offer, choose, ram_of
+from ota.errors import RefusedBundleError
+from ota.models import Assignment, Bundle, BundleFile, Delta, Rollout
+from pki.kernel import clock, patch
+from pki.kernel.errors import DomainError
+from pki.models import TrustDomain
+
+#: a pair is worth a patch for one in a hundred of the devices that wait, or for fifty
+SHARE, ENOUGH = 100, 50
+MOST_WAITING = 20_000
+#: no maker may hold the job's lease for longer
+SECONDS = 50
+KEPT = timedelta(days=30)
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An image that devices run, and the one that they shall run: SHA-256 in hex; no base for the packed image."""
+
+    base: str
+    result: str
+    format: str
+
+
+def tick(*, domain: TrustDomain) -> bool:
+    """Make one patch that is wanted and not there; a job calls this. Return whether one was tried."""
+    known = set(Delta.objects.filter(domain=domain).values_list("base", "result", "format"))
+    for pair in _wanted(domain):
+        if (pair.base, pair.result, pair.format) not in known and _images(pair):
+            _make(domain, pair)
+            return True
+    _prune(domain)
+    return False
+
+
+def offer(device: Device, bundle: Bundle) -> Offer | None:
+    """Return the patch that a device shall fetch instead of the image, or None.
+
+    Args:
+        device: with its twin: what runs, and what it can apply, as it has signed it.
+        bundle: what it shall install.
+    """
+    reported = device.twin.reported
+    appliers = reported.get("appliers", [])
+    if not appliers:
+        return None
+    runs = reported.get("components", {}).get(bundle.component, {}).get("sha256", "")
+    rows = Delta.objects.filter(domain=device.domain_id, result=bundle.image.sha256, trouble="")
+    offers = [Offer(one.format, one.base, one.sha256, one.size, one.ram) for one in rows.filter(base__in=["", runs])]
+    return choose(offers, appliers, runs, bundle.image.size)
+
+
+def _wanted(domain: TrustDomain) -> Iterator[Pair]:
+    """Yield the pairs that waiting devices make, those of most devices first, in each format that these can apply."""
+    waiting = Assignment.objects.filter(domain=domain, closed_at__isnull=True, rollout__state=Rollout.State.RUNNING)
+    rows = waiting.select_related("device__twin", "bundle").prefetch_related("bundle__files")[:MOST_WAITING]
+    counted: Counter[Pair] = Counter()
+    total = 0
+    for assignment in rows:
+        total += 1
+        reported, bundle = assignment.device.twin.reported, assignment.bundle
+        runs = reported.get("components", {}).get(bundle.component, {}).get("sha256", "")
+        for applier in reported.get("appliers", []):
+            result = bundle.image.sha256
+            counted[Pair("", result, applier["format"])] += 1
+            if runs and runs != result:
+                counted[Pair(runs, result, applier["format"])] += 1
+    for pair, devices in counted.most_common():
+        if devices >= ENOUGH or devices * SHARE >= total:
+            yield pair
+
+
+def _images(pair: Pair) -> bool:
+    """Say whether both images lie here; only our own format packs an image as a whole."""
+    wanted = {pair.base, pair.result} - {""}
+    there = set(BundleFile.objects.filter(sha256__in=wanted, role="image").values_list("sha256", flat=True))
+    return there == wanted and (bool(pair.base) or pair.format == patch.FORMAT)
+
+
+def _make(domain: TrustDomain, pair: Pair) -> None:
+    """Have the child make one patch, and keep it, or the note that it is no good."""
+    store, facts = blobs.local(), {"base": pair.base, "result": pair.result, "format": pair.format}
+    with tempfile.TemporaryDirectory(prefix="muster-delta-", dir=settings.FLEET_DIR / "run") as folder:
+        scratch = Path(folder)
+        old = store.open(pair.base) if pair.base else None
+        request = {"old": str(old) if old else "", "new": str(store.open(pair.result)), "formats": [pair.format]}
+        try:
+            [said] = sandbox.run("ota.deltas", {**request, "scratch": folder}, scratch, SECONDS)["made"]
+        except RefusedBundleError:
+            said = {"trouble": f"it took longer than {SECONDS} s, or too much memory"}
+        except (DomainError, KeyError, ValueError) as error:
+            said = {"trouble": str(error)[:200]}
+        if "trouble" in said:
+            _logger.warning("a patch was not made", extra={**facts, "trouble": said["trouble"]})
+            Delta.objects.create(domain=domain, trouble=str(said["trouble"])[:200], **facts)
+            return
+        with (scratch / pair.format).open("rb") as stream:
+            sha256, size = store.put(stream, int(said["size"]))
+        length = old.stat().st_size if old else 0
+        measured = {
+            "size": size,
+            "sha256": sha256,
+            "ram": ram_of(pair.format, length, size),
+            "seconds": said["seconds"],
+        }
+        Delta.objects.create(domain=domain, **facts, **measured)
+
+
+def _prune(domain: TrustDomain) -> None:
+    """Forget patches of a month ago that nobody waits for; the images stay."""
+    open_results = Assignment.objects.filter(domain=domain, closed_at__isnull=True).values("bundle__files__sha256")
+    late = Delta.objects.filter(domain=domain, made_at__lt=clock.now() - KEPT).exclude(result__in=open_results)
+    for one in late:
+        one.delete()
+        if one.sha256 and not Delta.objects.filter(sha256=one.sha256).exists():
+            blobs.local().remove(one.sha256)

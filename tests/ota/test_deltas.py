@@ -1,0 +1,172 @@
+"""Patches: made in the child, tried before they are offered, chosen by what the device has declared."""
+
+import hashlib
+
+import cbor2
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ota.deltas.candidates import CANDIDATES
+from ota.deltas.choose import CANDIDATE_NAMES, Offer, advice, choose
+from ota.models import Delta
+from ota.planning import Thresholds, WavePlan
+from ota.services import deltas, director, downloads, reports, rollouts
+from pki.kernel import actor as actors
+from pki.kernel.errors import InvalidError, NotFoundError
+from tests.factories.artefacts import noise
+from tests.factories.ground import system
+
+ABLE = [{"format": name, "ram_max": 1 << 28, "out_max": 1 << 28} for name in CANDIDATE_NAMES]
+BASE, FULL = "a" * 64, 100_000
+
+
+def offer(size, base=BASE, format_="muster-1", ram=1000):
+    return Offer(format_, base, f"{size:064}", size, ram)
+
+
+def test_the_table_of_makers_and_the_names_are_the_same():
+    assert tuple(CANDIDATES) == CANDIDATE_NAMES
+
+
+@pytest.mark.parametrize("name", CANDIDATE_NAMES)
+def test_each_candidate_yields_the_very_image(name):
+    old = noise(40_000, 1)
+    new = old[:20_000] + b"new" * 500 + old[21_000:]
+    made = CANDIDATES[name].make(old, new)
+    assert CANDIDATES[name].apply(old, made, len(new)) == new
+    assert len(made) < len(new) // 4
+
+
+@pytest.mark.parametrize(
+    ("offers", "appliers", "runs", "size"),
+    [
+        ([], ABLE, BASE, None),
+        ([offer(500), offer(400, format_="bsdiff")], ABLE, BASE, 400),
+        ([offer(500), offer(400, format_="bsdiff")], ABLE[:1], BASE, 500),
+        ([offer(500)], [], BASE, None),
+        ([offer(500)], ABLE, "b" * 64, None),
+        ([offer(500)], ABLE, "", None),
+        ([offer(500, ram=1 << 30)], ABLE, BASE, None),
+        ([offer(500)], [{**ABLE[0], "out_max": 10}], BASE, None),
+        ([offer(95_000)], ABLE, BASE, None),
+        ([offer(60_000, "")], ABLE, "", 60_000),
+        ([offer(60_000, ""), offer(57_000)], ABLE, BASE, 60_000),
+        ([offer(60_000, ""), offer(50_000)], ABLE, BASE, 50_000),
+    ],
+)
+def test_the_smallest_that_pays_and_that_the_device_can_apply(offers, appliers, runs, size):
+    chosen = choose(offers, appliers, runs, FULL)
+    assert (chosen.size if chosen else None) == size
+
+
+def test_the_author_of_a_compressed_image_is_told():
+    import gzip
+
+    packed = gzip.compress(noise(200_000, 3)[:100_000] + noise(100_000, 4)[:50_000])
+    assert "gzip" in advice(packed, len(packed))
+    assert advice(noise(200_000, 1), 100_000) == ""
+
+
+class Stage:
+    """One device that runs an old image and shall run a new one."""
+
+    def __init__(self, published, enrol):
+        self.domain = published.domain
+        self.old, self.new = published.bundle("1.0.0", 1), published.bundle("2.0.0", 2)
+        self.release = published.release(self.new)
+        self.one = enrol("delta-1")
+        self.sequence = 0
+
+    def report(self, **changes):
+        self.sequence += 1
+        image = self.old.image
+        parts = {"app": {"version": "1.0.0", "sha256": image.sha256, "counter": 1, "confirmed": True}}
+        body = {"device": self.one.device.key, "sequence": self.sequence, "at": 0, "components": parts, **changes}
+        payload = cbor2.dumps(body)
+        reports.receive(
+            actor=self.actor, device=self.one.device, payload=payload,
+            signature=self.one.key.sign(payload, ec.ECDSA(hashes.SHA256())), certificate=bytes(self.one.certificate.der),
+        )  # fmt: skip
+        self.one.device.twin.refresh_from_db()
+
+    @property
+    def actor(self):
+        return actors.device(self.domain.slug, self.one.device.key)
+
+    def roll_out(self):
+        made = rollouts.create(
+            actor=system(self.domain), name="d", release=self.release, waves=[WavePlan(share=1000)],
+            thresholds=Thresholds(900, 100),
+        )  # fmt: skip
+        rollouts.start(actor=system(self.domain), rollout=made)
+        rollouts.tick(domain=self.domain)
+
+    def ticks(self):
+        while deltas.tick(domain=self.domain):
+            pass
+
+    def row(self):
+        import json
+
+        data = director.metadata(actor=self.actor, device=self.one.device, nonce=b"n" * 16)
+        return json.loads(data)["signed"]["assignments"][0]
+
+
+@pytest.fixture
+def stage(published, enrol):
+    return Stage(published, enrol)
+
+
+@pytest.mark.django_db
+def test_a_device_that_can_apply_patches_is_given_one(stage):
+    stage.report(appliers=ABLE)
+    stage.roll_out()
+    stage.ticks()
+    made = Delta.objects.filter(domain=stage.domain)
+    assert {one.format for one in made if one.base} == set(CANDIDATE_NAMES)
+    assert [one.format for one in made if not one.base] == ["muster-1"]
+    row = stage.row()
+    delta = row["delta"]
+    assert (delta["base"], delta["format"]) == ("", "muster-1"), "these images pack so well that no patch pays"
+    assert not any(one.trouble for one in made)
+    file = downloads.by_digest(actor=stage.actor, device=stage.one.device, sha256=delta["sha256"])
+    old = b"" if not delta["base"] else downloads.blobs.local().open(delta["base"]).read_bytes()
+    image = CANDIDATES[delta["format"]].apply(old, file.path.read_bytes(), row["length"])
+    assert hashlib.sha256(image).hexdigest() == row["sha256"]
+
+
+@pytest.mark.django_db
+def test_a_device_that_declares_nothing_gets_the_image(stage):
+    stage.report()
+    stage.roll_out()
+    stage.ticks()
+    assert not Delta.objects.filter(domain=stage.domain).exists()
+    assert "delta" not in stage.row()
+
+
+@pytest.mark.django_db
+def test_a_patch_of_nobodys_action_is_not_given_out(stage, enrol):
+    stage.report(appliers=ABLE[:1])
+    stage.roll_out()
+    stage.ticks()
+    sha256 = Delta.objects.filter(domain=stage.domain, trouble="").first().sha256
+    other = enrol("delta-2")
+    actor = actors.device(stage.domain.slug, other.device.key)
+    with pytest.raises(NotFoundError):
+        downloads.by_digest(actor=actor, device=other.device, sha256=sha256)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "appliers", [1, [1], [{}], [{"format": 1, "ram_max": 1, "out_max": 1}], ABLE * 2, [{**ABLE[0], "x": 1}]]
+)
+def test_appliers_that_are_none_are_refused(stage, appliers):
+    with pytest.raises(InvalidError, match="appliers"):
+        stage.report(appliers=appliers)
+
+
+@pytest.mark.django_db
+def test_a_format_that_is_not_made_here_is_no_mistake(stage):
+    stage.report(appliers=[{"format": "of-tomorrow", "ram_max": 1, "out_max": 1}])
+    assert stage.one.device.twin.reported["appliers"] == []
