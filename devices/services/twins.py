@@ -34,6 +34,24 @@ def report(
     return twin
 
 
+def protected(*, actor: Actor, device: Device, grade: str) -> None:
+    """Note how a device checks what it installs: ``full``, ``manifest`` or ``vendor``; it shows by what it asks for.
+
+    Args:
+        actor: the device.
+        device: the one that is meant.
+        grade: ``full`` for director and signed repository, ``manifest`` for a SUIT envelope of several officers,
+            ``vendor`` for the format's own signature alone: no freshness, and what was signed once can come again.
+    """
+    actor.require_device(device.key)
+    if device.twin.reported.get("protection") == grade:
+        return
+    with transaction.atomic():
+        twin = Twin.objects.select_for_update().get(device=device)
+        twin.reported = {**twin.reported, "protection": grade}
+        twin.save(update_fields=["reported"])
+
+
 def attributes(*, actor: Actor, device: Device, values: dict[str, str], replace: bool = False) -> Twin:
     """Take the attributes that a client of another protocol reports (DDI configData)."""
     actor.require_device(device.key)

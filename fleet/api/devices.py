@@ -78,6 +78,7 @@ class DeviceOut(Output):
     gateway = serializers.CharField(source="parent.name", allow_null=True, default=None)
     audience = serializers.CharField()
     enrolled_at = serializers.DateTimeField(allow_null=True)
+    protection = serializers.SerializerMethodField()
     reported = serializers.SerializerMethodField()
     desired = serializers.SerializerMethodField()
     identities = serializers.SerializerMethodField()
@@ -88,6 +89,11 @@ class DeviceOut(Output):
             {"kind": one.kind, "vendor": one.vendor, "serial": one.serial, "verified_at": one.verified_at.isoformat()}
             for one in device.identities.all()
         ]
+
+    def get_protection(self, device: Any) -> str:
+        """Return how the device checks what it installs: full, manifest, vendor, or nothing when it never asked."""
+        twin = getattr(device, "twin", None)
+        return str(twin.reported.get("protection", "")) if twin else ""
 
     def get_reported(self, device: Any) -> dict[str, Any]:
         """Return what the device says it runs."""

@@ -27,6 +27,11 @@ CHART_TICKS = 240
 #: shown first if there is no other wish
 METRICS = ("bytes_out", "packets_out", "requests")
 #: act -> icon, what it does, whether it can be undone, for the confirmation page
+GRADES = {
+    "full": "It checks director and officers' repository itself; a stolen server can install nothing on it.",
+    "manifest": "It checks a manifest that two officers signed; a stolen server can only hold updates back.",
+    "vendor": "It checks the format's own signature alone: what was signed once can be offered again.",
+}
 EFFECTS = {
     "quarantine": (
         "shield-lock",
@@ -91,6 +96,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "seen": seen,
         "address": presence.address if presence else "",
         "components": _components(device),
+        "protection": _protection(device),
         "identities": selectors.identities(device),
         "certificates": [(one, certificates.standing(one, clock.now())) for one in held],
         "timeline": timeline.of(who.domain, device, seen),
@@ -134,6 +140,12 @@ def _revoke(request: HttpRequest, valid: list[Certificate]) -> None:
     reason = request.POST.get("code", "unspecified")
     for one in valid:
         certificates.revoke(actor=actor(request), fingerprint=one.fingerprint, reason=reason)
+
+
+def _protection(device: Device) -> dict[str, str] | None:
+    """Return how the device checks what it installs, and what that means."""
+    grade = str(device.twin.reported.get("protection", ""))
+    return {"grade": grade, "meaning": GRADES[grade]} if grade in GRADES else None
 
 
 def _components(device: Device) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def of_device(device: Device, action_id: int) -> Assignment:
 
 
 def retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:
-    """Note that a device has fetched what an open action asks of it.
+    """Note that a device has fetched, by its vendor's own protocol, what an open action asks of it.
 
     Raises:
         NotFoundError: not this device's action, or it has ended.
@@ -97,6 +97,7 @@ def retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:
     if not assignment.open:
         msg = "This action has ended."
         raise NotFoundError(msg)
+    twins.protected(actor=actor, device=device, grade="vendor")
     if assignment.status == Status.SCHEDULED:
         _move(assignment, Status.RETRIEVED)
     return assignment

@@ -4,6 +4,7 @@ import logging
 from datetime import timedelta
 
 from devices.models import Device
+from devices.services import twins
 from ota.deltas.choose import Offer
 from ota.models import Assignment, Command
 from ota.selectors import signed as signed_rows
@@ -34,6 +35,7 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
     actor.require_device(device.key)
     check_nonce(nonce)
     assignment = offers.current(device)
+    twins.protected(actor=actor, device=device, grade="full")
     now = clock.now().replace(microsecond=0)
     signed: dict[str, object] = {
         "_type": "director",

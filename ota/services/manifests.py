@@ -1,6 +1,7 @@
 """The SUIT envelope of what a microcontroller shall install now: officers made it, the server only chooses it."""
 
 from devices.models import Device
+from devices.services import twins
 from ota.selectors import signed
 from ota.services import freshness, offers
 from ota.trust.repository import manifest_name
@@ -16,6 +17,7 @@ def current(*, actor: Actor, device: Device) -> bytes:
     """
     actor.require_device(device.key)
     assignment = offers.current(device)
+    twins.protected(actor=actor, device=device, grade="manifest")
     hardware = str(device.hardware_model.class_id)
     if assignment is None or signed.objection(assignment.bundle, hardware):
         msg = "There is no manifest for this device now."

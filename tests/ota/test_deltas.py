@@ -127,6 +127,8 @@ def test_a_device_that_can_apply_patches_is_given_one(stage):
     assert {one.format for one in made if one.base} == set(CANDIDATE_NAMES)
     assert [one.format for one in made if not one.base] == ["muster-1"]
     row = stage.row()
+    stage.one.device.twin.refresh_from_db()
+    assert stage.one.device.twin.reported["protection"] == "full"
     delta = row["delta"]
     assert (delta["base"], delta["format"]) == ("", "muster-1"), "these images pack so well that no patch pays"
     assert not any(one.trouble for one in made)

@@ -44,6 +44,8 @@ def test_a_device_gets_what_two_officers_signed(small, enrol, tmp_path):
     device, actor = offered(small, enrol, release)
     envelope = manifests.current(actor=actor, device=device)
     assert len(envelope) <= 400
+    device.twin.refresh_from_db()
+    assert device.twin.reported["protection"] == "manifest"
     who = micro.people(small.folder / "root.json")
     assert (len(who.keys), who.threshold) == (3, 2)
     state, hardware = State(tmp_path / "disk"), device.hardware_model
