@@ -83,7 +83,12 @@ def _finish(builder, contents, tensors, operators, ports):
 def _tensor(builder, name, shape, dtype, buffer):
     words = builder.CreateString(name)
     dims = _vector(builder, tflite.TensorStartShapeVector, list(shape), "PrependInt32")
-    scale = _vector(builder, tflite.QuantizationParametersStartScaleVector, [0.05], "PrependFloat32")
+    scale = _vector(
+        builder,
+        tflite.QuantizationParametersStartScaleVector,
+        [0.0025 if dtype == tflite.TensorType.INT32 else 0.05],
+        "PrependFloat32",
+    )
     zero = _vector(builder, tflite.QuantizationParametersStartZeroPointVector, [0], "PrependInt64")
     tflite.QuantizationParametersStart(builder)
     tflite.QuantizationParametersAddScale(builder, scale)

