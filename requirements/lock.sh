@@ -10,5 +10,5 @@ compile() { # output extras…
     --custom-compile-command "make lock" --python-version 3.11 "$@" --output-file "requirements/$out" pyproject.toml
 }
 compile runtime.txt
-compile grown.txt --extra grown
+compile grown.txt --extra grown --extra models
 compile dev.txt --extra grown --extra dev

@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 
 from ota.errors import RefusedBundleError
-from ota.formats import esp, generic, mcuboot, mender, rauc, swu, tflite
+from ota.formats import esp, generic, mcuboot, mender, onnx_model, rauc, swu, tflite
 from ota.formats.judgement import Case
 from pki.kernel import clock
 
 VERIFIERS = {
     "mcuboot": mcuboot, "esp": esp, "swu": swu, "rauc": rauc, "mender": mender, "generic": generic,
-    "generic-cms": generic, "tflite": tflite,
+    "generic-cms": generic, "tflite": tflite, "onnx": onnx_model,
 }  # fmt: skip
 
 

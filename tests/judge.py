@@ -91,7 +91,7 @@ def _uploads(makers):
     from ota.errors import RefusedBundleError
 
     rows, folder = [], Path(tempfile.mkdtemp())
-    for format_ in ("mcuboot", "esp", "swu", "rauc", "mender", "generic", "tflite"):
+    for format_ in ("mcuboot", "esp", "swu", "rauc", "mender", "generic", "tflite", "onnx"):
         image, signature = makers.make(format_)
         source, wrong = random.Random(format_), 0
         beside = folder / "signature"

@@ -99,7 +99,7 @@ def format_targets(makers):
     import struct
 
     from ota.errors import RefusedBundleError
-    from ota.formats import esp, graph, jws, mcuboot, mender, rauc, swu
+    from ota.formats import esp, graph, jws, mcuboot, mender, onnx_model, rauc, swu
 
     def whole(data):
         mcuboot.read_structure(data, mcuboot.read_header(data))
@@ -120,6 +120,7 @@ def format_targets(makers):
         Target("RAUC manifests", manifest.encode(), lambda data: rauc.read_manifest(data.decode("latin-1")), usual),
         Target("detached signatures", token, lambda data: jws.verify(b"payload", data, anchors), usual),
         Target("TFLite models", makers.make("tflite")[0], graph.read, usual),
+        Target("ONNX models", makers.make("onnx")[0], onnx_model.inspect, usual),
     ]
 
 

@@ -294,7 +294,8 @@ class Agent:
         running = pair.running
         if running is None or running.sha256 != assignment.sha256:
             self.report(assignment.action, "downloading")
-            if not patches.fetch(assignment, self._line(), pair):
+            # A mirror nearby costs the server's line nothing, so that a patch would save nothing there.
+            if self._mirror is not None or not patches.fetch(assignment, self._line(), pair):
                 downloads.fetch(assignment, self._mirror, self._line(), pair.inactive)
             pair.swap(Image(assignment.version, assignment.sha256, assignment.counter))
         # An image that was swapped in before the power failed is tested now, not believed.

@@ -49,6 +49,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "files": list(bundle.files.all()),
         "facts": _facts(bundle),
         "arena": bundle.facts.get("arena"),
+        "sbom": bundle.facts.get("sbom"),
         "hardware": [(one, bundle.facts.get("fit", {}).get(one.name, [])) for one in bundle.hardware_models.all()],
     }
     return render(request, "console/bundles/detail.html", context)

@@ -67,6 +67,15 @@ def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
     return Judgement({**facts, "arena": arena}, statements)
 
 
+def _onnx(manifest: Manifest, judgement: Judgement) -> Judgement:
+    """Take the memory that the author declared: nothing is predicted for this runtime."""
+    facts, said = judgement.facts, manifest.fit
+    if said.flash and said.flash < facts["flash"]:
+        _contradiction("flash need", facts["flash"], said.flash)
+    source = "declared" if said.arena else "not measured"
+    return Judgement({**facts, "arena": {"need": said.arena, "source": source, "predicted": 0}}, judgement.statements)
+
+
 def _config(manifest: Manifest, judgement: Judgement) -> Judgement:
     if judgement.facts["version"] != manifest.version:
         _contradiction("version", judgement.facts["version"], manifest.version)
@@ -110,6 +119,7 @@ _CHECKS: Mapping[str, Callable[[Manifest, Judgement], Judgement]] = {
     "esp": _esp,
     "generic": _nothing_inside,
     "mcuboot": _mcuboot,
+    "onnx": _onnx,
     "mender": _mender,
     "rauc": _rauc,
     "swu": _swu,

@@ -20,7 +20,7 @@ MAX_FILE = 2**40
 KINDS = ("firmware", "model", "config")
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "firmware": ("mcuboot", "esp", "swu", "rauc", "mender", "generic"),
-    "model": ("tflite", "generic"),
+    "model": ("tflite", "onnx", "generic"),
     "config": ("config",),
 }
 #: the slot of configurations; nothing else is written there
@@ -29,7 +29,7 @@ ROLES = ("image", "signature", "golden", "sbom", "provenance")
 #: Named in the schema, and not read by this server yet.
 LATER = {
     "kind": ("composite",),
-    "format": ("oms", "onnx"),
+    "format": ("oms",),
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,24})?")

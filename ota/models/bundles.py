@@ -15,6 +15,7 @@ class TrustKey(models.Model):
         RAUC = "rauc"
         MENDER = "mender"
         TFLITE = "tflite"
+        ONNX = "onnx"
         GENERIC = "generic"
 
     domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")

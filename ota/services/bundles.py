@@ -9,10 +9,10 @@ from django.conf import settings
 from django.db import transaction
 
 from devices.models import HardwareModel
-from ota import blobs, fit, sandbox
+from ota import blobs, fit, sandbox, sbom
 from ota.blobs import Staged
 from ota.errors import ManifestError, RefusedBundleError
-from ota.formats.judgement import Judgement, TrustAnchor
+from ota.formats.judgement import Judgement, TrustAnchor, statement
 from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
@@ -49,7 +49,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
     try:
         with store.staging() as folder:
             staged = _stage(store, folder, wanted, files)
-            judgement = _judge(actor.domain, wanted, staged)
+            judgement = _with_contents(wanted, staged, _judge(actor.domain, wanted, staged))
             return _keep(actor, wanted, staged, judgement, hardware)
     except DomainError as error:
         _logger.warning("a bundle was refused", extra={"bundle": wanted.id, "reason": error.detail})
@@ -126,6 +126,17 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
     if wanted.kind == Bundle.Kind.CONFIG:
         _demand_way_back(slug, judgement.facts["anchors"])
     return judgement
+
+
+def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
+    """Add what the bill of materials says, if the bundle brings one."""
+    entry = wanted.of_role("sbom")
+    if entry is None:
+        return judgement
+    with staged[entry.path].path.open("rb") as file:
+        found = sbom.read(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256)
+    said = statement("contents", found["format"], f"{found['components']} components listed")
+    return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])
 
 
 def _demand_way_back(slug: str, anchors: list[str]) -> None:

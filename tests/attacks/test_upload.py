@@ -9,15 +9,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ota.errors import RefusedBundleError
-from ota.formats import esp, generic, mcuboot, mender, rauc, swu, tflite
+from ota.formats import esp, generic, mcuboot, mender, onnx_model, rauc, swu, tflite
 from ota.formats.judgement import Case, TrustAnchor
 from pki.kernel import clock
 from tests.attacks.table import attack
+from tests.factories import models
 from tests.factories.artefacts import Makers, archive, esp_image, noise, private, public, remade, tar
 from tests.peers.swupdate import make_swu
 
 VERIFIERS = {"mcuboot": mcuboot, "esp": esp, "swu": swu, "rauc": rauc, "mender": mender}
-VERIFIERS |= {"generic": generic, "generic-cms": generic, "tflite": tflite}
+VERIFIERS |= {"generic": generic, "generic-cms": generic, "tflite": tflite, "onnx": onnx_model}
 FORMATS = sorted(VERIFIERS)
 BY_CA = ["swu", "rauc", "generic-cms"]
 
@@ -254,6 +255,18 @@ def test_a_jws_whose_header_changes_the_rules(judge, makers, header):
 def test_a_jws_that_is_none(judge, makers, raw):
     data = noise(1000, 1)
     judge.refuses("generic", (data, makers.jws(data, raw=raw)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"external": True}, "other files"), ({"op": "NoSuchThing"}, "no valid ONNX"), ({"op": "Add"}, "")],
+)
+def test_an_onnx_model_that_is_none_or_not_whole(judge, makers, changes, words):
+    data = models.matmul(**changes)
+    if not words:
+        assert judge("onnx", (data, makers.jws(data))).facts["operators"] == {"Add": {"count": 1, "version": 0}}
+        return
+    judge.refuses("onnx", (data, makers.jws(data)), words)
 
 
 @pytest.mark.parametrize("format_", ["mcuboot", "esp", "swu", "rauc", "mender"])

@@ -166,6 +166,11 @@ class Makers:
         data = models.dense()
         return data, self.jws(data)
 
+    def onnx(self):
+        """Return a small ONNX model and its detached JWS."""
+        data = models.matmul()
+        return data, self.jws(data)
+
     def swu(self, signer="signer"):
         """Return a SWUpdate archive."""
         files = (self.pki.folder / f"{signer}.pem", self.pki.folder / f"{signer}.key")

@@ -41,6 +41,21 @@ def dense(sizes=(16, 8, 4), seed=1):
     return _finish(builder, contents, tensors, operators, ([0], [last]))
 
 
+def matmul(**changes):
+    """Return an ONNX model that multiplies by a constant matrix."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    weights = onnx.numpy_helper.from_array(np.arange(8, dtype=np.float32).reshape(4, 2), "w")
+    node = helper.make_node(changes.get("op", "MatMul"), ["x", "w"], ["y"], domain=changes.get("domain", ""))
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name, size in (("x", 4), ("y", 2))]
+    graph = helper.make_graph([node], "g", ports[:1], ports[1:], [weights])
+    if changes.get("external"):
+        onnx.external_data_helper.set_external_data(graph.initializer[0], "../../etc/passwd")
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return model.SerializeToString()
+
+
 def _finish(builder, contents, tensors, operators, ports):
     buffers = []
     for data in contents:

@@ -30,7 +30,8 @@ def run() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _fetch(folder)
-        command = [PEER, ROOT / "fleet/management/benches/arena_peer.py", folder, str(PARTS), str(SEED)]
+        script = ROOT / "fleet" / "management" / "benches" / "arena_peer.py"
+        command = [str(PEER), str(script), str(folder), str(PARTS), str(SEED)]
         real: dict[str, int] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         judged = [_judged(folder / one, size) for one, size in real.items()]
     errors, milliseconds = [abs(one[0] - one[1]) / one[1] for one in judged], [one[2] for one in judged]

@@ -1,0 +1,76 @@
+"""ONNX models: a detached signature over the file, then an inspection; needs the extra ``models``."""
+
+import importlib.metadata
+from collections import Counter
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from ota.errors import RefusedBundleError
+from ota.formats import detached, magic
+from ota.formats.judgement import Case, Judgement, read, statement
+
+MAX_MODEL = 256 * 1024 * 1024
+MOST_NODES, MOST_TENSORS = 100_000, 100_000
+_OWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+#: ONNX's own operators and those that it checks
+Graph = Any
+
+
+def judge(case: Case) -> Judgement:
+    """Return what the model is, when one of the anchors has signed its file.
+
+    Raises:
+        RefusedBundleError: unsigned, signed by a stranger, damaged or hostile.
+    """
+    data = read(case.image, MAX_MODEL, "model")
+    if magic.kind_of(data[: magic.ENOUGH]) is not None:
+        msg = "The file is not an ONNX model: it begins as another format does. Upload it with its own format."
+        raise RefusedBundleError(msg)
+    signer, said = detached.verify(case, "A model")
+    facts = inspect(data)
+    tool = f"onnx {importlib.metadata.version('onnx')}"
+    return Judgement(
+        {**facts, "flash": len(data), **signer},
+        [said, statement("inspection", tool, f"IR {facts['ir_version']}, {facts['nodes']} nodes")],
+    )
+
+
+def inspect(data: bytes) -> dict[str, Any]:
+    """Return the facts of a model.
+
+    Raises:
+        RefusedBundleError: no valid model, or its weights lie in other files.
+    """
+    try:
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError) as error:
+        msg = "The file is no valid ONNX model."
+        raise RefusedBundleError(msg) from error
+    graph = model.graph
+    if len(graph.node) > MOST_NODES or len(graph.initializer) > MOST_TENSORS:
+        msg = f"The model has more than {MOST_NODES} nodes or {MOST_TENSORS} tensors and is refused."
+        raise RefusedBundleError(msg)
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in graph.initializer):
+        msg = "The model keeps weights in other files; only models in one file are accepted."
+        raise RefusedBundleError(msg)
+    counted = Counter(one.op_type for one in graph.node)
+    return {
+        "ir_version": model.ir_version,
+        "opset": {one.domain or "ai.onnx": one.version for one in model.opset_import},
+        "custom": sorted({one.domain for one in graph.node} - _OWN_DOMAINS),
+        "operators": {name: {"count": number, "version": 0} for name, number in sorted(counted.items())},
+        "nodes": len(graph.node),
+        "inputs": [_port(one) for one in graph.input],
+        "outputs": [_port(one) for one in graph.output],
+        "weights": {"bytes": sum(one.ByteSize() for one in graph.initializer)},
+    }
+
+
+def _port(value: Any) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    shape = [one.dim_value if one.HasField("dim_value") else one.dim_param[:40] for one in tensor.shape.dim]
+    kind = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type else "UNDEFINED"
+    return {"name": value.name[:100], "dtype": kind, "shape": shape}

@@ -1,0 +1,73 @@
+"""Read a bill of materials: CycloneDX or SPDX in JSON, bounded, and compared with the image that it describes. Pure."""
+
+import json
+from typing import Any
+
+from ota.errors import RefusedBundleError
+
+MAX_SBOM = 8 << 20
+MOST_COMPONENTS, MOST_SHOWN = 20_000, 200
+_LONGEST = 120
+
+
+def read(data: bytes, image: str) -> dict[str, Any]:
+    """Return what people want to see: ``format``, number of ``components``, the first of them, ``licences`` by number.
+
+    Args:
+        data: the file.
+        image: SHA-256 of the bundle's image in hex; a bill that names another one for its subject is refused.
+
+    Raises:
+        RefusedBundleError: no such document, too large, or about another image.
+    """
+    try:
+        value = json.loads(data) if len(data) <= MAX_SBOM else None
+        form, listed = _components(value)
+        found = [_told(form, one) for one in listed]
+        subject = _subject(form, value)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        msg = "The SBOM is neither CycloneDX nor SPDX in JSON, or is too large."
+        raise RefusedBundleError(msg) from error
+    if len(found) > MOST_COMPONENTS:
+        msg = f"The SBOM lists {len(found)} components; at most {MOST_COMPONENTS} are read."
+        raise RefusedBundleError(msg)
+    if subject and image not in subject:
+        msg = "The SBOM is about another image: the SHA-256 of its subject is not that of this bundle's."
+        raise RefusedBundleError(msg)
+    licences: dict[str, int] = {}
+    for one in found:
+        licences[one["licence"] or "unknown"] = licences.get(one["licence"] or "unknown", 0) + 1
+    common = dict(sorted(licences.items(), key=lambda pair: (-pair[1], pair[0]))[:50])
+    return {"format": form, "components": len(found), "first": found[:MOST_SHOWN], "licences": common}
+
+
+def _components(value: Any) -> tuple[str, list[Any]]:
+    if value.get("bomFormat") == "CycloneDX":
+        return f"CycloneDX {str(value['specVersion'])[:8]}", list(value.get("components", []))
+    return str(value["spdxVersion"])[:16], list(value.get("packages", []))
+
+
+def _told(form: str, one: Any) -> dict[str, str]:
+    if form.startswith("CycloneDX"):
+        entries = one.get("licenses", [])
+        names = [_licence(entry) for entry in entries]
+        facts = (one["name"], one.get("version", ""), " AND ".join(name for name in names if name), one.get("type", ""))
+    else:
+        licence = one.get("licenseConcluded") or one.get("licenseDeclared") or ""
+        facts = (one["name"], one.get("versionInfo", ""), "" if licence == "NOASSERTION" else licence, "package")
+    texts = [str(fact)[:_LONGEST] for fact in facts]
+    return dict(zip(("name", "version", "licence", "kind"), texts, strict=True))
+
+
+def _licence(entry: Any) -> str:
+    if "expression" in entry:
+        return str(entry["expression"])
+    return str(entry["license"].get("id") or entry["license"].get("name") or "")
+
+
+def _subject(form: str, value: Any) -> set[str]:
+    """Return the SHA-256 digests of what the bill is about, if it says any."""
+    if not form.startswith("CycloneDX"):
+        return set()
+    hashes = value.get("metadata", {}).get("component", {}).get("hashes", [])
+    return {str(one["content"]).lower() for one in hashes if one["alg"] == "SHA-256"}

@@ -1,0 +1,67 @@
+"""A bill of materials is read, bounded, and must be about the very image."""
+
+import hashlib
+import io
+import json
+
+import pytest
+
+from ota import sbom
+from ota.errors import RefusedBundleError
+from ota.services import bundles
+from tests.factories.ground import system
+
+IMAGE = "ab" * 32
+CYCLONE = {
+    "bomFormat": "CycloneDX", "specVersion": "1.6",
+    "metadata": {"component": {"type": "firmware", "name": "app", "hashes": [{"alg": "SHA-256", "content": IMAGE}]}},
+    "components": [
+        {"type": "library", "name": "mbedtls", "version": "3.6.2", "licenses": [{"license": {"id": "Apache-2.0"}}]},
+        {"type": "library", "name": "lwip", "licenses": [{"expression": "BSD-3-Clause"}]},
+        {"type": "machine-learning-model", "name": "wake", "version": "2"},
+    ],
+}  # fmt: skip
+SPDX = {"spdxVersion": "SPDX-2.3", "packages": [{"name": "zlib", "versionInfo": "1.3", "licenseConcluded": "Zlib"}]}
+
+
+def test_both_formats_say_what_is_inside():
+    found = sbom.read(json.dumps(CYCLONE).encode(), IMAGE)
+    assert (found["format"], found["components"]) == ("CycloneDX 1.6", 3)
+    assert found["licences"] == {"Apache-2.0": 1, "BSD-3-Clause": 1, "unknown": 1}
+    assert found["first"][0] == {"name": "mbedtls", "version": "3.6.2", "licence": "Apache-2.0", "kind": "library"}
+    found = sbom.read(json.dumps(SPDX).encode(), IMAGE)
+    assert (found["format"], found["licences"]) == ("SPDX-2.3", {"Zlib": 1})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"bomFormat": "CycloneDX"}', b'{"spdxVersion": "x", "packages": [1]}',
+     json.dumps({**CYCLONE, "components": [{}]}).encode(), b" " * (sbom.MAX_SBOM + 1), json.dumps({**CYCLONE, "metadata": []}).encode()],
+)  # fmt: skip
+def test_what_is_no_bill_is_refused(data):
+    with pytest.raises(RefusedBundleError, match="neither CycloneDX nor SPDX"):
+        sbom.read(data, IMAGE)
+
+
+def test_a_bill_about_another_image_or_without_end_is_refused():
+    with pytest.raises(RefusedBundleError, match="another image"):
+        sbom.read(json.dumps(CYCLONE).encode(), "cd" * 32)
+    many = {**CYCLONE, "components": [{"name": "x"}] * (sbom.MOST_COMPONENTS + 1)}
+    with pytest.raises(RefusedBundleError, match="at most"):
+        sbom.read(json.dumps(many).encode(), IMAGE)
+
+
+@pytest.mark.django_db
+def test_an_upload_keeps_what_its_bill_says(workshop):
+    image = workshop.image()
+    digest = hashlib.sha256(image).hexdigest()
+    cyclone = json.loads(json.dumps(CYCLONE))
+    cyclone["metadata"]["component"]["hashes"][0]["content"] = digest
+    bill = json.dumps(cyclone).encode()
+    manifest = workshop.manifest(image, sbom="sbom.json")
+    facts = {"path": "sbom.json", "size": len(bill), "sha256": hashlib.sha256(bill).hexdigest(), "role": "sbom"}
+    manifest["files"].append(facts)
+    files = {"app.bin": io.BytesIO(image), "sbom.json": io.BytesIO(bill)}
+    kept = bundles.upload(actor=system(workshop.domain), manifest=json.dumps(manifest).encode(), files=files)
+    assert kept.facts["sbom"]["components"] == 3
+    assert any("3 components listed" in one["outcome"] for one in kept.report)
