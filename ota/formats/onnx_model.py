@@ -14,8 +14,6 @@ from ota.formats.judgement import Case, Judgement, read, statement
 MAX_MODEL = 256 * 1024 * 1024
 MOST_NODES, MOST_TENSORS = 100_000, 100_000
 _OWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
-#: ONNX's own operators and those that it checks
-Graph = Any
 
 
 def judge(case: Case) -> Judgement:
@@ -45,6 +43,7 @@ def inspect(data: bytes) -> dict[str, Any]:
     """
     try:
         model = onnx.load_model_from_string(data)
+        _demand_whole(model)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError) as error:
         msg = "The file is no valid ONNX model."
@@ -52,9 +51,6 @@ def inspect(data: bytes) -> dict[str, Any]:
     graph = model.graph
     if len(graph.node) > MOST_NODES or len(graph.initializer) > MOST_TENSORS:
         msg = f"The model has more than {MOST_NODES} nodes or {MOST_TENSORS} tensors and is refused."
-        raise RefusedBundleError(msg)
-    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in graph.initializer):
-        msg = "The model keeps weights in other files; only models in one file are accepted."
         raise RefusedBundleError(msg)
     counted = Counter(one.op_type for one in graph.node)
     return {
@@ -67,6 +63,14 @@ def inspect(data: bytes) -> dict[str, Any]:
         "outputs": [_port(one) for one in graph.output],
         "weights": {"bytes": sum(one.ByteSize() for one in graph.initializer)},
     }
+
+
+def _demand_whole(model: Any) -> None:
+    """Refuse a model that names other files, before anything looks for them."""
+    constants = [one.t for node in model.graph.node for one in node.attribute if one.HasField("t")]
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in (*model.graph.initializer, *constants)):
+        msg = "The model keeps weights in other files; only models in one file are accepted."
+        raise RefusedBundleError(msg)
 
 
 def _port(value: Any) -> dict[str, Any]:
