@@ -161,6 +161,11 @@ class Agent:
             self._failures += 1
             _logger.info("no answer", extra={"device": self.settings.name, "cause": str(error)})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, MemoryError) as error:
+            # Whatever a server in wrong hands makes of its answers, the agent goes on.
+            self._failures += 1
+            _logger.exception("an answer broke a rule", extra={"device": self.settings.name, "cause": str(error)})
+            return self._wait(MOST_WAIT)
 
     def rest(self, seconds: float, stopped: threading.Event) -> None:
         """Wait for the next step; over CoAP by observing the poll, so that what waits is heard of at once."""

@@ -10,7 +10,7 @@ from tuf.api.metadata import TargetFile, Targets
 from fleet.agent.errors import RefusedError
 from fleet.agent.state import Settings
 
-FLOORS_FIELD = "x-muster-floors"
+FLOORS_FIELD, BIN_FIELD = "x-muster-floors", "x-muster-bin"
 #: no bundle.json is longer
 MAX_BUNDLE = 256 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")

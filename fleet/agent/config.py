@@ -8,6 +8,9 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
 from fleet.agent.coap import line_to
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Slots
@@ -29,14 +32,21 @@ def anchors(data: bytes) -> str:
     try:
         document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
         known, found = document["schema"] == 1, document["anchors"]
-        pem = "".join(ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(one)) for one in found[:MOST_ANCHORS])
+        pem = "".join(found[:MOST_ANCHORS])
+        same = [_written(one) for one in found] == found
     except (InvalidError, KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"self-test: the configuration is malformed: {error}"
         raise RefusedError(msg) from error
-    if not known or not 0 < len(found) <= MOST_ANCHORS:
+    if not known or not same or not 0 < len(found) <= MOST_ANCHORS:
         msg = "self-test: the configuration's schema or the number of its anchors is unknown to this device"
         raise RefusedError(msg)
     return pem
+
+
+def _written(pem: str) -> str:
+    """Return a certificate as every reader writes it: what two readers see differently is believed by none."""
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def wipes(data: bytes, device: str) -> bool:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
 
@@ -89,7 +89,7 @@ def _keep(issued: list[x509.Certificate], authorities: list[x509.Certificate], h
 def _demand_usable(leaf: x509.Certificate, above: list[x509.Certificate], holder: Holder) -> None:
     """Refuse a certificate of another key or device, under no root of this device, or about to end."""
     roots = x509.load_pem_x509_certificates(holder.anchors.read_bytes())
-    if leaf.public_key() != holder.key.public:
+    if not _is_for(leaf, holder.key):
         msg = "the new certificate is for another key"
         raise RefusedError(msg)
     if not _leads_to(roots, leaf, above, DEEPEST):
@@ -101,6 +101,13 @@ def _demand_usable(leaf: x509.Certificate, above: list[x509.Certificate], holder
     if holder.chain.exists() and identity(holder.chain) != _names(leaf):
         msg = "the new certificate names another device"
         raise RefusedError(msg)
+
+
+def _is_for(leaf: x509.Certificate, key: DeviceKey) -> bool:
+    try:
+        return leaf.public_key() == key.public
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
 
 
 def identity(chain: Path) -> list[str]:
@@ -142,6 +149,6 @@ def _certificates(body: bytes) -> list[x509.Certificate]:
 def _loaded(data: bytes) -> list[x509.Certificate]:
     try:
         return pkcs7.load_der_pkcs7_certificates(data)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         msg = "the server's answer holds no certificates"
         raise RefusedError(msg) from error

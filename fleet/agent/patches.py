@@ -28,7 +28,8 @@ def fetch(assignment: Assignment, line: Transport | CoapTransport, pair: Slots) 
     if patch is None or patch.format != kernel.FORMAT or patch.length >= assignment.length > 0:
         return False
     try:
-        image = kernel.apply(_base(patch, pair), _come(patch, line), _capped(assignment))
+        length = _capped(assignment)
+        image = kernel.apply(_base(patch, pair), _come(patch, line), length)
         _demand(image, assignment.sha256, "what the patch yields is not the signed image")
     except (RefusedError, InvalidError, TransportError, AnswerError) as error:
         _logger.warning("the patch is of no use", extra={"path": assignment.path, "cause": str(error)})

@@ -54,7 +54,7 @@ class Transport:
             AnswerError: the status is 400 or above.
         """
         with self._open(method, path, body, headers or {}) as response:
-            data = response.read(MAX_ANSWER + 1)
+            data = b"".join(chunk for _, chunk in self._chunks(response, MAX_ANSWER))
             if len(data) > MAX_ANSWER:
                 self.close()
                 msg = "the answer is longer than any that this device reads"
@@ -73,8 +73,8 @@ class Transport:
         """
         with self._open("GET", path, None, headers or {}) as response:
             if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
-                detail = response.read(200).decode("utf-8", "replace")
-                raise AnswerError(response.status, detail)
+                detail = b"".join(chunk for _, chunk in self._chunks(response, MAX_ANSWER))[:200]
+                raise AnswerError(response.status, detail.decode("utf-8", "replace"))
             whole = False
             try:
                 yield from self._chunks(response, limit)

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,6 +79,7 @@ class Trust:
             return None
         try:
             target = agreement.listed(row, updater.get_targetinfo(row["target"]))
+            self._check_bin(row["target"])
             bundle = self._bundle(updater, target)
         except (RepositoryError, DownloadError) as error:
             raise _trouble("the signed list of targets", error) from error
@@ -144,6 +145,15 @@ class Trust:
             msg = "the signed targets let others than the release officers sign what is listed"
             raise RefusedError(msg)
 
+    def _check_bin(self, path: str) -> None:
+        """Refuse a bin that was another one, before the officers changed their number: it could undo a withdrawal."""
+        delegations = self._targets().delegations
+        roles = delegations.succinct_roles if delegations else None
+        role = roles.get_role_for_target(path) if roles else ""
+        if self._kept(role, Targets).unrecognized_fields.get(agreement.BIN_FIELD) != role:
+            msg = f"the signed list {role} was made for another place"
+            raise RefusedError(msg)
+
     def _bootstrap(self) -> bytes:
         return self._settings.tuf_root.read_bytes()
 
@@ -159,7 +169,7 @@ class Trust:
             now = max(clock.now(), datetime.fromisoformat(signed["issued"]))
             waiting = [_command(one) for one in signed.get("commands", [])[:MOST_COMMANDS]]
             return [one for one in waiting if datetime.fromisoformat(one["expires"]) > now]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             msg = f"the director's commands are malformed: {error}"
             raise RefusedError(msg) from error
 
@@ -190,7 +200,7 @@ class Trust:
                 witness.see(self._state, signed["head"], self._root().unrecognized_fields[witness.LEDGER_FIELD])
             agreement.newest(signed["newest"])
             self._row(signed)
-        except (InvalidError, KeyError, TypeError, ValueError) as error:
+        except (InvalidError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             msg = f"the director's document is malformed: {error}"
             raise RefusedError(msg) from error
         memory.learn(self._state, keyid, director_version=signed["version"], signed_time=signed["issued"])
@@ -236,6 +246,9 @@ class Trust:
         if signed["nonce"] != nonce.hex():
             msg = "the director's document is not the answer to this request"
             raise RefusedError(msg)
+        if not datetime.fromisoformat(signed["issued"]).tzinfo:
+            msg = "the director's document says no time zone"
+            raise RefusedError(msg)
         if signed["version"] <= (self._state.get("director_version") or 0):
             msg = "the director's document is older than one seen before"
             raise RefusedError(msg)
@@ -243,7 +256,7 @@ class Trust:
 
     def _check_floor(self, expires: datetime) -> None:
         """Compare an end with the clock, but never with less than what was signed and seen."""
-        if expires.astimezone(UTC) <= memory.now(self._state, self._root().expires):
+        if not expires.tzinfo or expires <= memory.now(self._state, self._root().expires):
             msg = "a signed document has expired"
             raise RefusedError(msg)
 

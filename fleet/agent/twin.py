@@ -56,5 +56,5 @@ def _report(line: Transport | CoapTransport, state: State, config: dict[str, Any
                 raise
             tag = error.tag  # this device's state was lost, or a report came between: the server says where it is
             continue
-        state.put(reported_tag=answer.headers["etag"])
+        state.put(reported_tag=answer.headers.get("etag", '"r0"'))
         return

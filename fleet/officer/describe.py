@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 
 from fleet.officer import papers
 from fleet.officer.papers import Change, Paper
@@ -38,7 +38,7 @@ def _lines(paper: Paper, change: Change) -> list[str]:
     if paper.sequence and change.added:
         found.append(f"  with a P-256 key also: a manifest for microcontrollers, sequence {paper.sequence}")
     if paper.kind == "renewal":
-        found.append("RENEWS targets and bins; what is listed stays as it is")
+        found.append(f"RENEWS targets and {len(paper.documents) - 1} bins; what is listed stays as it is")
     for role, one in sorted(paper.documents.items())[:8]:
         found.append(f"  {role} version {one.signed.version}, expires {one.signed.expires:%Y-%m-%d}")
     return found
@@ -83,7 +83,7 @@ def _bundle(paper: Paper, path: str) -> Iterator[str]:
         yield f"  only beside {one.get('component')} with a counter of at least {one.get('min_counter')}"
     for one in value.get("files", []):
         yield f"  {one.get('role')} {one.get('path')}: {one.get('size')} bytes, sha256 {one.get('sha256')}"
-    if value.get("kind") == "config":
+    if value["component"] == papers.CONFIG:
         yield from _configuration(paper, value)
 
 
@@ -97,6 +97,9 @@ def _configuration(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
     content: Any = canonical.loads(text.encode(), max_bytes=_MAX_CONFIG)
     for pem in content.get("anchors", []):
         root = x509.load_pem_x509_certificate(pem.encode())
+        if root.public_bytes(serialization.Encoding.PEM).decode() != pem:
+            msg = "This paper is not to be signed: an anchor in it is not written as every reader writes it."
+            raise InvalidError(msg)
         yield f"    makes devices trust the root with SHA-256 {root.fingerprint(hashes.SHA256()).hex()}"
     for one in content.get("wipe", []):
         yield f"    ERASES the device {one}: it loses its key and has to be enrolled anew"

@@ -62,6 +62,28 @@ def officer(path: Path) -> tuple[str, SSlibKey]:
     return facts["name"], public_key(facts["keyid"], facts["key"], facts["name"])
 
 
+def online_key(facts: dict[str, Any], people: set[str]) -> SSlibKey:
+    """Return a server's public key, whose id is computed here: nobody else's seat can be taken by naming it.
+
+    Args:
+        facts: what the server says of its key.
+        people: ids of the officers' keys.
+
+    Raises:
+        InvalidError: it is no Ed25519 key, its id is not its own, or it is an officer's.
+    """
+    try:
+        key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(facts["keyval"]["public"]))
+    except (KeyError, TypeError, ValueError) as error:
+        msg = "An online key is no Ed25519 key; nothing was signed."
+        raise InvalidError(msg) from error
+    found = SSlibKey.from_crypto(key)
+    if found.keyid != facts.get("keyid") or found.keyid in people:
+        msg = "An online key comes under an id that is not its own, or is an officer's; nothing was signed."
+        raise InvalidError(msg)
+    return found
+
+
 def public_key(keyid: str, facts: dict[str, Any], name: str = "") -> SSlibKey:
     """Return a public key from its parts, marked with the officer's name."""
     further = {OFFICER_FIELD: name} if name else {}

@@ -5,14 +5,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Delegations, Metadata, Role, Root, SuccinctRoles, Targets
 from tuf.api.serialization.json import JSONSerializer
 
 from fleet.officer import keys
 from pki.kernel import clock
+from pki.kernel.errors import InvalidError
 
 LIFE = timedelta(days=365)
 THRESHOLD = 2
+BIN_FIELD = "x-muster-bin"
 ONLINE = {"director": "x-muster-director", "ledger": "x-muster-ledger"}
 
 
@@ -29,7 +32,7 @@ def root(officers: list[Path], online: dict[str, dict[str, Any]], signers: list[
     roles = {"root": list(known), "targets": list(known)}
     held: dict[str, Any] = {}
     for name in ("snapshot", "timestamp"):
-        key = keys.public_key(online[name]["keyid"], online[name])
+        key = keys.online_key(online[name], set(known))
         held[key.keyid] = key
         roles[name] = [key.keyid]
     document = Root(
@@ -38,7 +41,9 @@ def root(officers: list[Path], online: dict[str, dict[str, Any]], signers: list[
         keys={**known, **held},
         roles={name: Role(ids, THRESHOLD if name in {"root", "targets"} else 1) for name, ids in roles.items()},
         consistent_snapshot=True,
-        unrecognized_fields={field: _named(online[name]) for name, field in ONLINE.items()},
+        unrecognized_fields={
+            field: _named(keys.online_key(online[name], set(known))) for name, field in ONLINE.items()
+        },
     )
     return _signed(Metadata(document), signers)
 
@@ -56,22 +61,32 @@ def next_root(present: bytes, online: dict[str, Any], signers: list[Path], offic
     root = document.signed
     root.version += 1
     root.expires = (clock.now() + LIFE).replace(microsecond=0)
+    if strange := sorted(set(online) - {*ONLINE, "snapshot", "timestamp"}):
+        msg = f"{strange[0][:40]!r} is no online role; nothing was signed."
+        raise InvalidError(msg)
+    people = set(root.roles["root"].keyids) | set(root.roles["targets"].keyids)
     for name, given in online.items():
-        wanted = given if isinstance(given, list) else [given]
+        wanted = [keys.online_key(one, people) for one in (given if isinstance(given, list) else [given])]
         if name in ONLINE:
             root.unrecognized_fields[ONLINE[name]] = _named(*wanted)
             continue
         for keyid in list(root.roles[name].keyids):
             root.revoke_key(keyid, name)
         for key in wanted:
-            root.add_key(keys.public_key(key["keyid"], key), name)
-    for role in ("root", "targets") if officers else ():
-        for keyid in list(root.roles[role].keyids):
-            root.revoke_key(keyid, role)
-        for path in officers or ():
-            root.add_key(keys.officer(path)[1], role)
+            root.add_key(key, name)
+    if officers:
+        _exchange(root, officers)
     document.signatures.clear()
     return _signed(document, signers)
+
+
+def _exchange(root: Root, officers: list[Path]) -> None:
+    """Give the roles of people to others."""
+    for role in ("root", "targets"):
+        for keyid in list(root.roles[role].keyids):
+            root.revoke_key(keyid, role)
+        for path in officers:
+            root.add_key(keys.officer(path)[1], role)
 
 
 def first_targets(root: bytes, signers: list[Path], bit_length: int = 8) -> bytes:
@@ -88,13 +103,15 @@ def first_targets(root: bytes, signers: list[Path], bit_length: int = 8) -> byte
     bins = SuccinctRoles(list(keys_), role.threshold, bit_length, "b")
     expires = (clock.now() + LIFE).replace(microsecond=0)
     targets = Targets(version=1, expires=expires, delegations=Delegations(keys_, succinct_roles=bins))
-    whole = {Targets.type: targets, **{name: Targets(version=1, expires=expires) for name in bins.get_roles()}}
+    whole = {Targets.type: targets}
+    for name in bins.get_roles():
+        whole[name] = Targets(version=1, expires=expires, unrecognized_fields={BIN_FIELD: name})
     signed = {name: json.loads(_signed(Metadata(one), signers)) for name, one in whole.items()}
     return json.dumps(signed, separators=(",", ":"), sort_keys=True).encode()
 
 
-def _named(*wanted: dict[str, Any]) -> dict[str, Any]:
-    facts = {key["keyid"]: {name: key[name] for name in ("keytype", "scheme", "keyval")} for key in wanted}
+def _named(*wanted: SSlibKey) -> dict[str, Any]:
+    facts = {key.keyid: {"keytype": key.keytype, "scheme": key.scheme, "keyval": key.keyval} for key in wanted}
     return {"keyids": list(facts), "threshold": 1, "keys": facts}
 
 

@@ -16,11 +16,12 @@ from typing import Any
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
-from fleet.officer import keys
+from fleet.officer import keys, places
 from pki.kernel import canonical, clock, files, suit
 from pki.kernel.errors import InvalidError
 
-FLOORS_FIELD = "x-muster-floors"
+FLOORS_FIELD, BIN_PREFIX, MOST_BITS = "x-muster-floors", "b", 14
+CONFIG = "config"
 #: a version may leap this far: numbers of papers that nobody signed are lost
 MOST_LEAP = 10_000
 LONGEST_LIFE = timedelta(days=400)
@@ -111,7 +112,14 @@ def check(paper: Paper, roots: Sequence[bytes], seen: Mapping[str, int] | None =
     own = known[0]
     _demand_signed(paper.before, known)
     found = _compare(paper)
-    odd = [*found.odd, *_dates(paper), *_given_away(paper, own), *_forgotten(paper, seen or {})]
+    odd = [
+        *places.wrong(paper.kind, paper.documents, paper.before),
+        *found.odd,
+        *_dates(paper),
+        *_given_away(paper, own),
+        *_forgotten(paper, seen or {}),
+    ]
+    odd += _floors_too_high(paper, found)
     wanted = {
         "release": len(found.added) == 1 and not found.marked,
         "withdrawal": not found.added and len(found.marked) == 1 and not found.floors,
@@ -180,6 +188,9 @@ def bundle(paper: Paper, path: str) -> dict[str, Any]:
     if own != path:
         msg = f"This paper is not to be signed: the bundle.json of {path} is that of {own}."
         raise InvalidError(msg)
+    if (value.get("kind") == CONFIG) != (value["component"] == CONFIG):
+        msg = f"This paper is not to be signed: {path} is a configuration that calls itself something else."
+        raise InvalidError(msg)
     return dict(value)
 
 
@@ -199,7 +210,8 @@ def _demand_signed(before: Documents, roots: Sequence[Root]) -> None:
 
 
 def _compare(paper: Paper) -> Change:
-    before, after = _entries(paper.before), _entries(paper.documents)
+    changed = {role: one for role, one in paper.before.items() if role in paper.documents}
+    before, after = _entries(changed), _entries(paper.documents)
     added = {path: target for path, target in after.items() if path not in before}
     odd = [f"It removes {path}." for path in before if path not in after]
     marked = {}
@@ -232,8 +244,7 @@ def _others(paper: Paper) -> list[str]:
     found = []
     for role, one in paper.documents.items():
         was = paper.before.get(role)
-        fields = set(one.signed.unrecognized_fields) - {FLOORS_FIELD}
-        if fields or (role != Targets.type and one.signed.delegations):
+        if role == Targets.type and set(one.signed.unrecognized_fields) - {FLOORS_FIELD}:
             found.append(f"{role} has fields that this tool does not know.")
         if role == Targets.type and was and paper.kind != "renewal" and _who(was) != _who(one):
             found.append("It changes who signs the bins.")
@@ -251,18 +262,45 @@ def _given_away(paper: Paper, root: Root) -> list[str]:
     same = delegations is not None and {keyid: key.to_dict() for keyid, key in delegations.keys.items()} == {
         keyid: root.keys[keyid].to_dict() for keyid in wanted.keyids
     }
-    if roles and same and set(roles.keyids) == set(wanted.keyids) and roles.threshold >= wanted.threshold:
+    named = roles is not None and roles.name_prefix == BIN_PREFIX and 0 < roles.bit_length <= MOST_BITS
+    if roles and named and same and set(roles.keyids) == set(wanted.keyids) and roles.threshold >= wanted.threshold:
         return []
     return ["It lets others than the officers of this root sign the bins."]
 
 
 def _forgotten(paper: Paper, seen: Mapping[str, int]) -> list[str]:
     """Return where the paper builds on less than what this officer has seen: a withdrawal could be undone so."""
-    return [
-        f"It builds on version {one.signed.version} of {role}, and you have seen version {seen[role]}."
-        for role, one in paper.before.items()
-        if one.signed.version < seen.get(role, 0)
+    found = []
+    for role in {*paper.before, *paper.documents}:
+        base = paper.before[role].signed.version if role in paper.before else 0
+        if base < seen.get(role, 0):
+            found.append(f"It builds on version {base} of {role}, and you have seen version {seen[role]}.")
+    return sorted(found)
+
+
+def _floors_too_high(paper: Paper, change: Change) -> list[str]:
+    """Return floors above everything that is released: such devices could never be updated again."""
+    texts = [
+        json.loads(paper.exhibits[one.hashes["sha256"]])
+        for one in _entries_of(paper)
+        if one.hashes.get("sha256") in paper.exhibits
     ]
+    found = []
+    for (component, hardware), (_, floor) in change.floors.items():
+        fitting = (
+            one["security_counter"]
+            for one in texts
+            if one.get("component") == component and hardware in {model.get("class_id") for model in one.get("hw", [])}
+        )
+        if floor > max((one for one in fitting if type(one) is int), default=0):
+            found.append(f"The floor {floor} of {component} is above what the paper shows to be released.")
+    return found
+
+
+def _entries_of(paper: Paper) -> list[TargetFile]:
+    """Return what is listed and not withdrawn, once the paper is signed."""
+    listed = {**_entries(paper.before), **_entries(paper.documents)}
+    return [one for one in listed.values() if not one.unrecognized_fields]
 
 
 def _who(document: Metadata[Targets]) -> dict[str, Any] | None:
@@ -278,8 +316,21 @@ def _floors(paper: Paper) -> dict[tuple[str, str], tuple[int, int]]:
 
 
 def _flat(targets: Targets | None) -> dict[tuple[str, str], int]:
+    """Return the floors by component and hardware class.
+
+    Raises:
+        InvalidError: something stands there that is none.
+    """
     found: Any = targets.unrecognized_fields.get(FLOORS_FIELD, {}) if targets else {}
-    return {(component, one): int(floor) for component, by in found.items() for one, floor in by.items()}
+    try:
+        flat = {(component, one): floor for component, by in found.items() for one, floor in by.items()}
+    except AttributeError as error:
+        msg = "This paper is not to be signed: its floors are malformed."
+        raise InvalidError(msg) from error
+    if any(type(floor) is not int or floor < 1 for floor in flat.values()):
+        msg = "This paper is not to be signed: its floors are malformed."
+        raise InvalidError(msg)
+    return flat
 
 
 def _dates(paper: Paper) -> list[str]:

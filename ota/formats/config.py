@@ -7,7 +7,7 @@ import re
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 
 from ota.errors import RefusedBundleError
 from ota.formats.judgement import Case, Judgement, read, statement
@@ -70,6 +70,9 @@ def _root(pem: object, at: int) -> str:
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
         msg = "An anchor is no self-signed root certificate in PEM."
         raise RefusedBundleError(msg) from error
+    if root.public_bytes(serialization.Encoding.PEM).decode() != pem:
+        msg = "An anchor is not written in the usual PEM form, so that readers could differ about it. Write it anew."
+        raise RefusedBundleError(msg)
     if not (basic.critical and basic.value.ca and usage.key_cert_sign):
         msg = "An anchor is no CA: its basicConstraints or keyUsage do not say so."
         raise RefusedBundleError(msg)

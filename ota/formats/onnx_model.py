@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import onnx
@@ -67,10 +68,25 @@ def inspect(data: bytes) -> dict[str, Any]:
 
 def _demand_whole(model: Any) -> None:
     """Refuse a model that names other files, before anything looks for them."""
-    constants = [one.t for node in model.graph.node for one in node.attribute if one.HasField("t")]
-    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in (*model.graph.initializer, *constants)):
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in _tensors(model.graph, model.functions)):
         msg = "The model keeps weights in other files; only models in one file are accepted."
         raise RefusedBundleError(msg)
+
+
+def _tensors(graph: Any, functions: Any = ()) -> Iterator[Any]:
+    """Yield every tensor of a model, in subgraphs and functions too."""
+    yield from getattr(graph, "initializer", ())
+    for sparse in getattr(graph, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
+    for attribute in (one for node in graph.node for one in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for inner in (attribute.g, *attribute.graphs):
+            if inner.node:
+                yield from _tensors(inner)
+    for function in functions:
+        yield from _tensors(function)
 
 
 def _port(value: Any) -> dict[str, Any]:

@@ -112,6 +112,9 @@ def _contents(case: Case) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in done.stdout.splitlines():
         match = _LISTED.match(line)
+        if match is None and " squashfs-root" in line:
+            msg = "The bundle holds a device, a pipe or a socket. Only plain files are accepted."
+            raise RefusedBundleError(msg)
         if match is None or not match["name"]:
             continue
         if match["mode"][0] != "-" or "/" in match["name"]:

@@ -123,12 +123,12 @@ def assignments_of(device: Device, limit: int = 100) -> list[Assignment]:
     return list(rows.order_by("-id")[:limit])
 
 
-def open_assignment(device: Device) -> Assignment | None:
-    """Return what a device shall do now: its oldest open assignment that is offered; repairs go first."""
+def open_assignments(device: Device) -> list[Assignment]:
+    """Return what a device shall do, in its order: oldest first, but repairs before all."""
     rows = Assignment.objects.filter(device=device, closed_at__isnull=True).exclude(status=Status.WAITING)
     found = list(rows.select_related("bundle__domain", "rollout__release", "previous_bundle").order_by("id"))
     found.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
-    return found[0] if found else None
+    return found
 
 
 def running_bundle(device: Device, component: str) -> Bundle | None:

@@ -6,7 +6,7 @@ from django.conf import settings
 
 from devices.models import Device
 from ota.models import Assignment, Release, Rollout
-from ota.selectors.rollouts import open_assignment
+from ota.selectors.rollouts import open_assignments
 from ota.services import commands
 from ota.services.assignments import NOT_BEGUN, Kind
 from pki.kernel.actor import Actor
@@ -34,13 +34,14 @@ def current(device: Device) -> Assignment | None:
     A quarantined device is offered its own repair only; a held or paused rollout withholds what has not begun, and a
     withdrawn release is offered no more.
     """
-    assignment = open_assignment(device)
-    if assignment is None or assignment.kind == Kind.REPAIR:
-        return assignment
+    return next((one for one in open_assignments(device) if _offered(device, one)), None)
+
+
+def _offered(device: Device, assignment: Assignment) -> bool:
+    if assignment.kind == Kind.REPAIR:
+        return True
     rollout = assignment.rollout
     if rollout is not None and rollout.release.state == Release.State.WITHDRAWN:
-        return None
+        return False
     running = rollout is None or rollout.state == Rollout.State.RUNNING
-    if device.quarantined or (not running and assignment.status in NOT_BEGUN):
-        return None
-    return assignment
+    return not device.quarantined and (running or assignment.status not in NOT_BEGUN)

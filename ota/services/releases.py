@@ -43,13 +43,13 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         _demand_not_withdrawn(release)
         if listed(bundle):
             return _adopted(actor, release)
-        held = _held(bundle, raise_floor=raise_floor)
+        held, targets = _held(bundle, raise_floor=raise_floor)
         known = release.statement if release.pk else None
         if known and known.state == Statement.State.PREPARED and statements.follows(known, held):
             return release
         release.state, release.published_at = Release.State.PREPARED, None
         release.save()
-        kind, summary, paper = Statement.Kind.RELEASE, f"release {bundle}", _paper(bundle, held)
+        kind, summary, paper = Statement.Kind.RELEASE, f"release {bundle}", _paper(bundle, held, targets)
         statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
         detail = {"bundle": bundle.digest}
         ledger.record(actor=actor, action="release.prepared", thing=("release", release.public_id), detail=detail)
@@ -93,8 +93,8 @@ def adopt_published(fact: dict[str, Any]) -> bool:
     return bool(found)
 
 
-def _held(bundle: Bundle, *, raise_floor: bool = False) -> dict[str, Metadata[Targets]]:
-    """Return the documents that a statement about a bundle changes, as they are now: its bin, and maybe the targets."""
+def _held(bundle: Bundle, *, raise_floor: bool = False) -> tuple[dict[str, Metadata[Targets]], Metadata[Targets]]:
+    """Return the documents that a statement about a bundle changes, as they are now, and the targets in any case."""
     store = statements.repository(bundle.domain.slug)
     targets = store.targets()
     role = repository.bin_of(targets.signed, bundle.target_path) if targets else None
@@ -102,10 +102,10 @@ def _held(bundle: Bundle, *, raise_floor: bool = False) -> dict[str, Metadata[Ta
     if targets is None or role is None or before is None:
         msg = "The bin of this bundle is missing, or not signed by the present officers. Renew the targets first."
         raise ReleaseStateError(msg)
-    return {role: before, Targets.type: targets} if raise_floor else {role: before}
+    return ({role: before, Targets.type: targets} if raise_floor else {role: before}), targets
 
 
-def _paper(bundle: Bundle, held: dict[str, Metadata[Targets]]) -> Paper:
+def _paper(bundle: Bundle, held: dict[str, Metadata[Targets]], targets: Metadata[Targets]) -> Paper:
     """Return the bin with the bundle in it, and the targets with a higher floor if that is wanted."""
     made = {}
     for role, before in held.items():
@@ -116,7 +116,7 @@ def _paper(bundle: Bundle, held: dict[str, Metadata[Targets]]) -> Paper:
         else:
             made[role] = documents.listing(before.signed, [_entry(bundle)], number, clock.now())
     sequence = 0 if bundle.kind == Bundle.Kind.CONFIG else clock.unix()
-    return Paper(made, held, _exhibits(bundle), sequence)
+    return Paper(made, {**held, Targets.type: targets}, _exhibits(bundle), sequence)
 
 
 def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
@@ -124,13 +124,13 @@ def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
     bundle, known = release.bundle, release.withdrawal
     if not listed(bundle):
         return
-    held = _held(bundle)
+    held, targets = _held(bundle)
     if known and known.state == Statement.State.PREPARED and statements.follows(known, held):
         return
     role, before = next(iter(held.items()))
     number = freshness.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
     made = documents.withdrawal(before.signed, bundle.target_path, reason or "withdrawn", number, clock.now())
-    paper = Paper({role: made}, held, _exhibits(bundle))
+    paper = Paper({role: made}, {**held, Targets.type: targets}, _exhibits(bundle))
     kind, summary = Statement.Kind.WITHDRAWAL, f"withdraw {bundle}"
     statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
 

@@ -9,9 +9,9 @@ from ota.models import Bundle, Release, Statement
 from ota.services import freshness, statements
 from ota.trust import documents
 from ota.trust.prepared import Documents, Paper
-from ota.trust.repository import Repository, bins
+from ota.trust.repository import Repository, bin_of, bins
 from pki import selectors as ground
-from pki.kernel import clock
+from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor, Role
 from pki.models import TrustDomain
 
@@ -39,7 +39,8 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
         before = _targets(statements.repository(domain.slug))
         key = str(hardware.class_id)
         present = documents.floors_of(before.signed).get(component, {}).get(key, 0)
-        released = _released(domain, component, hardware)
+        highest = _released(domain, component, hardware)
+        released = highest.security_counter if highest else 0
         if not present < counter <= released:
             msg = (
                 f"The floor of {component} on {hardware.name} is {present}, and the highest released counter is "
@@ -48,7 +49,7 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
             raise MetadataError(msg)
         number = freshness.numbers_after(domain=domain, role=Targets.type, published=before.signed.version)
         made = documents.raised(before.signed, {component: {key: counter}}, number, clock.now())
-        paper = Paper({Targets.type: made}, {Targets.type: before})
+        paper = Paper({Targets.type: made}, {Targets.type: before, **_shown(domain, highest)}, _text(highest))
         summary = f"floor of {component} on {hardware.name}: {counter}"
         return statements.write(actor=actor, kind=Statement.Kind.FLOORS, summary=summary, paper=paper)
 
@@ -76,12 +77,23 @@ def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
             raise ReleaseStateError(msg)
         roles = bins(before[Targets.type].signed)
         wanted = bit_length if bit_length is not None else roles.bit_length if roles else 0
-        if not 1 <= wanted <= MOST_BIT_LENGTH:
-            msg = f"There are 2 to the power of 1 to {MOST_BIT_LENGTH} bins."
-            raise MetadataError(msg)
+        _demand_bits(wanted, roles.bit_length if roles else wanted)
         paper = Paper(_renewed(domain, root.signed, before, wanted), before)
         summary = f"another year for targets and {2**wanted} bins"
         return statements.write(actor=actor, kind=Statement.Kind.RENEWAL, summary=summary, paper=paper)
+
+
+def _demand_bits(wanted: int, present: int) -> None:
+    """Refuse a number of bins under which devices would miss names that they have seen in a snapshot.
+
+    Raises:
+        MetadataError: fewer bins, or so many that their names become longer.
+    """
+    digits = {bits: -(-bits // 4) for bits in (wanted, present)}
+    if not 1 <= wanted <= MOST_BIT_LENGTH or wanted < present or digits[wanted] != digits[present]:
+        most = min(-(-present // 4) * 4, MOST_BIT_LENGTH)
+        msg = f"From 2^{present} bins one can go up to 2^{most}: devices refuse a snapshot without names they know."
+        raise MetadataError(msg)
 
 
 def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int) -> dict[str, Metadata[Targets]]:
@@ -99,6 +111,8 @@ def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int
         base = before[role].signed if role in before else Targets(version=1)
         made[role] = documents.renewal(base, number, now)
         made[role].signed.targets = dict(sorted(filled.get(role, {}).items()))
+        if role != Targets.type:
+            made[role].signed.unrecognized_fields = {documents.BIN_FIELD: role}
     made[Targets.type].signed.delegations = delegations
     return made
 
@@ -111,7 +125,19 @@ def _targets(store: Repository) -> Metadata[Targets]:
     return targets
 
 
-def _released(domain: TrustDomain, component: str, hardware: HardwareModel) -> int:
+def _released(domain: TrustDomain, component: str, hardware: HardwareModel) -> Bundle | None:
+    """Return the released bundle with the highest counter: officers are shown that something is left to install."""
     rows = Bundle.objects.filter(domain=domain, component=component, hardware_models=hardware)
-    highest = rows.filter(release__state=Release.State.PUBLISHED).order_by("-security_counter").first()
-    return highest.security_counter if highest else 0
+    return rows.filter(release__state=Release.State.PUBLISHED).order_by("-security_counter").first()
+
+
+def _shown(domain: TrustDomain, bundle: Bundle | None) -> dict[str, Metadata[Targets]]:
+    """Return the bin that lists a bundle."""
+    store = freshness.repository(domain.slug)
+    role = bin_of(_targets(store).signed, bundle.target_path) if bundle else None
+    found = store.document(role) if role else None
+    return {role: found} if role and found else {}
+
+
+def _text(bundle: Bundle | None) -> dict[str, str]:
+    return {bundle.digest: canonical.dumps(bundle.manifest).decode()} if bundle else {}

@@ -31,6 +31,8 @@ TIMESTAMP_LIFE = timedelta(hours=1)
 #: bins are named ``b-0a``: a prefix, short because each stands in every snapshot, and the hash of what they hold
 BIN_PREFIX = "b"
 FLOORS_FIELD = "x-muster-floors"
+#: each bin says which one it is: after the number of bins has changed an older one must not pass for another
+BIN_FIELD = "x-muster-bin"
 WITHDRAWN = "withdrawn"
 BUNDLE = "bundle.json"
 #: component to hardware class to the lowest security counter that devices may install

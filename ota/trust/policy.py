@@ -9,7 +9,7 @@ from securesystemslib.signer import Key, Signature, SSlibKey
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from ota.errors import MetadataError
-from ota.trust.documents import BIN_PREFIX
+from ota.trust.documents import BIN_FIELD, BIN_PREFIX
 from ota.trust.repository import bins
 
 Documents = Mapping[str, Metadata[Targets]]
@@ -124,6 +124,9 @@ def check_bin(root: Root, targets: Targets, role: str, document: Metadata[Target
         raise MetadataError(msg)
     if not targets.get_verification_result(role, document.signed_bytes, document.signatures):
         msg = f"{role} is not signed by the people to whom the targets delegate it."
+        raise MetadataError(msg)
+    if document.signed.unrecognized_fields != {BIN_FIELD: role}:
+        msg = f"{role} is not marked as that bin, or has further fields."
         raise MetadataError(msg)
     strays = [path for path in document.signed.targets if roles.get_role_for_target(path) != role]
     if strays or document.signed.delegations:

@@ -22,7 +22,7 @@ from pki.kernel import canonical, suit
 from pki.kernel.errors import InvalidError
 
 Documents = Mapping[str, Metadata[Targets]]
-MAX_SIGNATURE = 256 * 1024
+MAX_SIGNATURE = 4 << 20
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SIG = re.compile(r"([0-9a-f]{2}){32,128}")
 _ROLE = re.compile(r"targets|b-[0-9a-f]{1,4}|suit-[0-9a-f-]{36}")
@@ -35,7 +35,7 @@ class Paper:
 
     Args:
         documents: by role, unsigned.
-        before: the same roles as they are published now.
+        before: the same roles as they are published now, and the targets in any case.
         exhibits: by SHA-256 in hex, the texts that the documents name by it: ``bundle.json``, a configuration.
         sequence: of the SUIT manifests of what is released; 0 when there are none.
     """
@@ -57,7 +57,7 @@ class Paper:
     @property
     def bases(self) -> dict[str, int]:
         """Return the version that each document follows."""
-        return {role: one.signed.version for role, one in self.before.items()}
+        return {role: one.signed.version for role, one in self.before.items() if role in self.documents}
 
     def to_json(self) -> dict[str, Any]:
         """Return it as it is kept and as officers get it."""

@@ -84,8 +84,8 @@ class Repository:
                 raise MetadataError(msg)
             return
         files.write_public(path, data)
-        if self._listed is not None:
-            self._listed = self._scan()
+        if self._listed is not None and (match := _VERSIONED.fullmatch(name)):
+            self._listed.setdefault(match[2], []).append(int(match[1]))
 
     def versions(self, role: str) -> list[int]:
         """Return the published versions of a role, newest first."""

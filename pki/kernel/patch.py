@@ -27,6 +27,12 @@ MAX_HEAD = 256
 DICTIONARY = 1 << 24
 _DENSE_STREAMS, _SPARSE_STREAMS = 5, 6
 _HEAD = len(MAGIC) + 4
+#: small images may have columns that are longer than they are
+SLACK = 4096
+_BAD = (
+    cbor2.CBORError, lzma.LZMAError, OSError, EOFError, ValueError, TypeError, IndexError, KeyError, ArithmeticError,
+    MemoryError,
+)  # fmt: skip
 
 
 def apply(base: bytes, patch: bytes, length: int) -> bytes:
@@ -41,11 +47,11 @@ def apply(base: bytes, patch: bytes, length: int) -> bytes:
         InvalidError: malformed, or it would give anything else than so many bytes.
     """
     try:
-        sparse, streams = _opened(patch, len(base), length)
+        sparse, streams = _opened(patch, length)
         steps = zip(*(_numbers(one) for one in streams[:3]), strict=True)
         differ = _Sparse(streams[3], streams[4]) if sparse else _Dense(streams[3])
         return _patched(base, length, steps, differ, memoryview(streams[-1]))
-    except (cbor2.CBORError, lzma.LZMAError, OSError, EOFError, ValueError, TypeError, IndexError, KeyError) as error:
+    except _BAD as error:
         msg = f"The patch is damaged, or not for this image: {type(error).__name__}."
         raise InvalidError(msg) from error
 
@@ -59,7 +65,7 @@ def filters(parameter: int) -> list[dict[str, int]]:
     return [{"id": lzma.FILTER_LZMA1, "dict_size": DICTIONARY, "lc": lc, "lp": lp, "pb": pb}]
 
 
-def _opened(patch: bytes, base: int, length: int) -> tuple[bool, list[bytes]]:
+def _opened(patch: bytes, length: int) -> tuple[bool, list[bytes]]:
     size = int.from_bytes(patch[len(MAGIC) : _HEAD], "little")
     if patch[: len(MAGIC)] != MAGIC or size > MAX_HEAD:
         raise ValueError(size)
@@ -67,8 +73,10 @@ def _opened(patch: bytes, base: int, length: int) -> tuple[bool, list[bytes]]:
     result, sparse, listed = head
     if result != length or len(listed) != (_SPARSE_STREAMS if sparse else _DENSE_STREAMS):
         raise ValueError(listed)
-    at, streams, most = _HEAD + size, [], 12 * (base + length) + 1024
-    for codec, whole, packed, parameter in listed:
+    at, streams = _HEAD + size, []
+    columns = [length + SLACK] * 3
+    limits = [*columns, 2 * length + SLACK, length, length] if sparse else [*columns, length, length]
+    for (codec, whole, packed, parameter), most in zip(listed, limits, strict=True):
         if not (0 <= whole <= most and 0 <= packed <= len(patch) - at):
             raise ValueError(whole)
         streams.append(_unpacked(codec, patch[at : at + packed], whole, parameter))
@@ -143,9 +151,15 @@ class _Sparse:
 def _patched(
     base: bytes, length: int, steps: Iterator[tuple[int, ...]], differ: _Dense | _Sparse, new: memoryview
 ) -> bytes:
-    out, at, used = bytearray(), 0, 0
+    out, at, used, steps_left = bytearray(), 0, 0, length + SLACK
     for copy, insert, seek in steps:
-        if len(out) + copy + insert > length or not 0 <= at <= at + copy <= len(base) or used + insert > len(new):
+        steps_left -= 1
+        if (
+            not steps_left
+            or len(out) + copy + insert > length
+            or not 0 <= at <= at + copy <= len(base)
+            or used + insert > len(new)
+        ):
             raise ValueError(at)
         part = bytearray(base[at : at + copy])
         differ.add(part)

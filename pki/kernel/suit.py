@@ -127,7 +127,8 @@ def read(data: bytes) -> tuple[Image, bytes, list[bytes]]:
         signed = outer[3]
         signatures = [cbor2.loads(one).value[3] for one in cbor2.loads(outer[2])[1:]]
         image = _image(cbor2.loads(signed))
-        same = len(signatures) <= MOST_SIGNATURES and envelope(manifest(image), signatures) == data
+        whole = all(type(one) is bytes and len(one) == 2 * _HALF for one in signatures)
+        same = whole and len(signatures) <= MOST_SIGNATURES and envelope(manifest(image), signatures) == data
     except (cbor2.CBORError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         msg = "This is no SUIT envelope of the one shape that is known here."
         raise InvalidError(msg) from error

@@ -143,7 +143,8 @@ class Adversary(Loopback):
     def _bin(self, role, bundles, version, further):
         mine = [one for one in bundles if bin_of(self.targets.signed, path_of(one)) == role]
         entries = [documents.Entry(path_of(one), canonical.dumps(one)) for one in mine]
-        made = documents.listing(Targets(version=1), entries, version, clock.now())
+        marked = Targets(version=1, unrecognized_fields={documents.BIN_FIELD: role})
+        made = documents.listing(marked, entries, version, clock.now())
         for path, reason in further.get("withdrawn", {}).items():
             if path in made.signed.targets:
                 made = documents.withdrawal(made.signed, path, reason, version, clock.now())

@@ -1,5 +1,6 @@
 """What a device believes while every online key of its server is in an attacker's hands (rows of the attack table)."""
 
+import contextlib
 import hashlib
 from datetime import timedelta
 
@@ -206,12 +207,39 @@ def test_a_bundle_that_people_signed_under_another_name_is_refused(adversary, as
     entry = documents.Entry(path_of(bundle()), text)
     for role, one in adversary.bins.items():
         if one.signed.targets:
-            adversary.bins[role] = documents.listing(Targets(version=1), [entry], 4, clock.now())
+            marked = Targets(version=1, unrecognized_fields={documents.BIN_FIELD: role})
+            adversary.bins[role] = documents.listing(marked, [entry], 4, clock.now())
             for name in ("anna", "bruno"):
                 adversary.bins[role].sign(officer_keys.signer(adversary.folder / f"{name}.key"), append=True)
     adversary.routes[f"/v1/metadata/app/app/1.0.0/{entry.digest}.bundle.json"] = text
     adversary.publish(4, 4)
     refused(ask, "another bundle than its name says")
+
+
+def test_a_bin_that_was_another_one_before_is_refused(adversary, ask):
+    adversary.release([bundle()], version=3)
+    for role, one in adversary.bins.items():
+        if one.signed.targets:
+            one.signed.unrecognized_fields[documents.BIN_FIELD] = "b-f"
+            one.signatures.clear()
+            for name in ("anna", "bruno"):
+                one.sign(officer_keys.signer(adversary.folder / f"{name}.key"), append=True)
+            assert role
+    adversary.publish(3, 3)
+    refused(ask, "was made for another place")
+
+
+@pytest.mark.parametrize("issued", ["x", "2026-01-01", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_times_that_are_none_are_not_remembered(adversary, ask, issued):
+    adversary.direct(issued=issued)
+    with contextlib.suppress(RefusedError):
+        ask()
+    adversary.direct(expires=issued)
+    with contextlib.suppress(RefusedError):
+        ask()
+    adversary.direct()
+    with contextlib.suppress(RefusedError):
+        ask()
 
 
 def test_metadata_that_are_older_than_the_director_knows_are_refused(adversary, ask):

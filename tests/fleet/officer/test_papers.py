@@ -143,8 +143,7 @@ def test_nothing_that_people_signed_is_removed_or_changed_by_the_way(server):
 
 def test_a_withdrawal_cannot_be_undone_by_a_paper_on_an_older_base(server):
     workshop = server.workshop
-    old = workshop.bundle("1.0.0", 1)
-    release = workshop.release(old)
+    release = workshop.release(workshop.bundle("1.0.0", 1))
     value = rows.prepared(releases.withdraw(actor=server.who, release=release, reason="bad").withdrawal)
     paper, _ = server.check(value)
     papers.remember(paper, workshop.folder / "anna.key")
@@ -152,11 +151,84 @@ def test_a_withdrawal_cannot_be_undone_by_a_paper_on_an_older_base(server):
     later = json.loads(json.dumps(value))
     bin_in(later)["targets"] = bin_in(value, "before")["targets"]
     later["kind"] = "renewal"
-    seen = papers.seen(workshop.folder / "anna.key")
-    server.check(later, seen=seen)  # nothing newer was seen yet: what holds now is as the paper says
-    role = next(iter(value["documents"]))
+    with pytest.raises(InvalidError, match="some of the documents only"):
+        server.check(later)
+    role = next(one for one in value["documents"] if one != "targets")
     with pytest.raises(InvalidError, match="you have seen version"):
-        server.check(later, seen={role: bin_in(value)["version"]})
+        server.check(value, seen={role: bin_in(value)["version"]})
+    with pytest.raises(InvalidError, match="you have seen version"):
+        server.check(value, seen={"targets": 99})
+
+
+def renewal(server):
+    bundle = server.workshop.bundle("1.0.0", 1)
+    server.workshop.release(bundle)
+    value = rows.prepared(upkeep.renew(actor=server.who))
+    server.check(json.loads(json.dumps(value)))
+    role = next(one for one, document in value["documents"].items() if document["signed"]["targets"])
+    return value, role
+
+
+def twice_listed(value, role):
+    value["documents"]["zz"] = json.loads(json.dumps(value["documents"][role]))
+    value["documents"][role]["signed"]["targets"]["app/app/1.0.0/bundle.json"]["hashes"]["sha256"] = "ab" * 32
+
+
+def without_floors(value, _role):
+    value["before"].clear()
+    value["documents"] = {"targets": value["documents"]["targets"]}
+
+
+def under_another_name(value, role):
+    value["documents"]["b-x"] = value["documents"].pop(role)
+
+
+def in_another_bin(value, role):
+    other = next(one for one in value["documents"] if one not in {role, "targets"})
+    value["documents"][other]["signed"]["targets"] = value["documents"][role]["signed"]["targets"]
+    value["documents"][role]["signed"]["targets"] = {}
+
+
+def one_bin_left_out(value, role):
+    del value["documents"][role]
+
+
+def unmarked(value, role):
+    value["documents"][role]["signed"]["x-muster-bin"] = "b-1" if role != "b-1" else "b-2"
+
+
+@pytest.mark.parametrize(
+    "change", [twice_listed, without_floors, under_another_name, in_another_bin, one_bin_left_out, unmarked]
+)
+def test_a_renewal_is_whole_and_leaves_everything_in_its_place(server, change):
+    value, role = renewal(server)
+    change(value, role)
+    with pytest.raises(InvalidError):
+        server.check(value)
+
+
+def test_online_keys_take_nobodys_seat(server):
+    workshop = server.workshop
+    keys.generate(workshop.folder, "thief")
+    _, thief = keys.officer(workshop.folder / "thief.pub.json")
+    _, carla = keys.officer(workshop.folder / "carla.pub.json")
+    facts = {"keyid": carla.keyid, **thief.to_dict()}
+    own = {"keyid": carla.keyid, **carla.to_dict()}
+    for online in ({"timestamp": facts}, {"snapshot": [facts]}, {"director": facts}, {"timestamp": own},
+                   {"root": {"keyid": thief.keyid, **thief.to_dict()}}, {"targets": facts}, {"timestamp": {}}):  # fmt: skip
+        with pytest.raises(InvalidError, match="nothing was signed"):
+            metadata.next_root(workshop.root, online, workshop.signers)
+
+
+@pytest.mark.parametrize("floor", ["7", 2**31 - 1, 0, -1, True, None])
+def test_a_floor_that_is_none_or_above_everything_is_refused(server, floor):
+    server.workshop.release(server.workshop.bundle("2.0.0", 2))
+    hardware = server.workshop.hardware
+    value = rows.prepared(upkeep.raise_floor(actor=server.who, component="app", hardware=hardware, counter=2))
+    server.check(json.loads(json.dumps(value)))
+    value["documents"]["targets"]["signed"]["x-muster-floors"]["app"][str(hardware.class_id)] = floor
+    with pytest.raises(InvalidError):
+        server.check(value)
 
 
 def test_a_floor_is_never_lowered(server):
