@@ -13,7 +13,7 @@ from fleet.guard import reactions
 from ota.models import Assignment, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
-from ota.services import assignments, director, downloads, offers, reports, rollouts
+from ota.services import assignments, director, downloads, offers, releases, reports, rollouts
 from ota.services.assignments import Feedback
 from pki.kernel import actor as actors
 from pki.kernel import clock
@@ -320,3 +320,19 @@ def test_an_audience_is_one_of_three_and_an_operators_to_say(published, enrol):
         registry.use_as(actor=person(stage.domain, "viewer"), device=device, audience="lab")
     with pytest.raises(DeniedError):
         registry.use_as(actor=stage.actor(stage.devices[0]), device=device, audience="lab")
+
+
+def test_a_withdrawn_release_does_not_stand_in_the_way_of_another_component(stage, published):
+    stage.start()
+    one, first = stage.offered()[0]
+    data = published.image("5.0.0", 5)
+    other = published.upload(data, published.manifest(data, "5.0.0", 5, id="boot", component="boot"))
+    rollout = rollouts.create(
+        actor=system(stage.domain), name="boot", release=published.release(other), waves=[WavePlan(share=1000)],
+        thresholds=Thresholds(700, 250),
+    )  # fmt: skip
+    rollouts.start(actor=system(stage.domain), rollout=rollout)
+    rollouts.tick(domain=stage.domain)
+    assert offers.current(one.device).pk == first.pk
+    releases.withdraw(actor=system(stage.domain), release=stage.release, reason="bad")
+    assert offers.current(one.device).bundle.component == "boot"

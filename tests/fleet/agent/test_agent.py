@@ -63,6 +63,18 @@ def test_jitter_keeps_devices_apart(adversary, agent):
     assert all(80 <= one <= 120 for one in waits)
 
 
+def test_a_server_that_breaks_every_rule_does_not_end_the_agent(adversary, agent):
+    adversary.routes["/v1/poll"] = cbor2.dumps({"next": 1, "twin": 5})
+    adversary.routes["/v1/twin"] = lambda handler, body: handler.whole(
+        cbor2.dumps({"config": {}, "version": 5, "components": {}}) if not body else b""
+    )
+    agent.state.put(looked_at=2**40)
+    assert agent.step() > 0  # an answer without its ETag
+    adversary.routes["/v1/poll"] = lambda handler, _: (handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\nx"),
+                                                      handler.connection.close())  # fmt: skip
+    assert agent.step() > 0  # an answer that breaks off
+
+
 def ordered(adversary, commands, **further):
     """Let the stolen director order something, and hear what the device answers."""
     answers = {}

@@ -101,6 +101,16 @@ def test_another_shape_with_a_good_signature_is_refused(people):
             suit.read(suit.envelope(body, [suit.raw(made)]))
 
 
+@pytest.mark.parametrize("odd", ["x" * 64, 7, None, b"short", b"\1" * 65])
+def test_a_signature_that_is_none_is_refused(people, odd):
+    envelope = cbor2.loads(signed(people, "anna"))
+    digest = cbor2.loads(envelope.value[2])[0]
+    block = cbor2.dumps(cbor2.CBORTag(18, [b"\xa1\x01\x26", {}, None, odd]))
+    made = cbor2.dumps(cbor2.CBORTag(107, {2: cbor2.dumps([digest, block]), 3: envelope.value[3]}))
+    with pytest.raises(InvalidError):
+        suit.read(made)
+
+
 def test_no_flipped_bit_and_no_further_byte_passes(people):
     good = signed(people, "anna", "bruno")
     source = random.Random(1)
