@@ -12,7 +12,7 @@ MOST_MEMBERS = 256
 #: content may be so many times larger than its archive
 MOST_RATIO = 100
 SLACK = 1 << 20
-CHUNK = 1 << 16
+CHUNK, BLOCK = 1 << 16, 512
 
 
 def members(file: BinaryIO, what: str) -> Iterator[tuple[str, BinaryIO, int]]:
@@ -32,6 +32,35 @@ def members(file: BinaryIO, what: str) -> Iterator[tuple[str, BinaryIO, int]]:
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         msg = f"{what} is no whole tar archive: {str(error)[:100]}"
         raise RefusedBundleError(msg) from error
+
+
+def demand_nothing_else(file: BinaryIO, what: str) -> None:
+    """Refuse bytes of a tar archive that belong to no member: its padding and its end are zeros, and whole blocks.
+
+    Raises:
+        RefusedBundleError: something stands there that nobody signed.
+    """
+    at, size = 0, file.seek(0, 2)
+    while at + BLOCK <= size:
+        file.seek(at)
+        head = file.read(BLOCK)
+        if not head.strip(b"\0"):
+            break
+        if head[257:262] != b"ustar":
+            msg = f"{what} is followed by bytes that nobody signed."
+            raise RefusedBundleError(msg)
+        length = int(head[124:136].rstrip(b"\0 ") or b"0", 8)
+        file.seek(at + BLOCK + length)
+        padding = -length % BLOCK
+        if file.read(padding).strip(b"\0"):
+            msg = f"{what} holds bytes between its members that nobody signed."
+            raise RefusedBundleError(msg)
+        at += BLOCK + length + padding
+    file.seek(min(at, size))
+    if size % BLOCK or any(chunk.strip(b"\0") for chunk in iter(lambda: file.read(CHUNK), b"")):
+        msg = f"{what} is followed by bytes that nobody signed, or cut off."
+        raise RefusedBundleError(msg)
+    file.seek(0)
 
 
 def _check(member: tarfile.TarInfo, seen: set[str], what: str) -> None:
@@ -60,6 +89,15 @@ class Bounded:
     def __init__(self, file: BinaryIO, size: int, what: str) -> None:
         self._stream, self._what = gzip.GzipFile(fileobj=file), what
         self._left = size * MOST_RATIO + SLACK
+
+    def drain(self) -> None:
+        """Read to the end, so that the stream's own check sum is compared.
+
+        Raises:
+            RefusedBundleError: it does not fit, or the stream has no end.
+        """
+        while self.read(CHUNK):
+            pass
 
     def read(self, size: int = -1) -> bytes:
         """Return up to so many bytes.

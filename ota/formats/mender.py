@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from ota.errors import RefusedBundleError
 from ota.formats import magic
-from ota.formats.archive import Bounded, members
+from ota.formats.archive import Bounded, demand_nothing_else, members
 from ota.formats.judgement import Case, Judgement, TrustAnchor, statement
 
 MAX_SMALL = 1 << 20
@@ -50,6 +50,7 @@ def judge(case: Case) -> Judgement:
         head = file.read(magic.ENOUGH)
         file.seek(0)
         magic.demand(head, "mender")
+        demand_nothing_else(file, "The artifact")
         found = _read(file)
     signer = verify(found.small["manifest"], found.small["manifest.sig"], case.anchors)
     _compare(listed(found.small["manifest"]), found.hashes)
@@ -97,13 +98,14 @@ def _small(content: BinaryIO, size: int, limit: int, name: str) -> bytes:
 
 def _payload(content: BinaryIO, size: int, found: Found) -> None:
     """Hash each file of the payload as it streams by."""
-    stream = cast("BinaryIO", Bounded(content, size, "The payload"))
-    for name, file, length in members(stream, "The payload"):
+    stream = Bounded(content, size, "The payload")
+    for name, file, length in members(cast("BinaryIO", stream), "The payload"):
         digest = hashlib.sha256()
         while chunk := file.read(1 << 16):
             digest.update(chunk)
         found.hashes[f"data/0000/{name}"] = digest.hexdigest()
         found.sizes[name] = length
+    stream.drain()
 
 
 def _header(data: bytes) -> dict[str, Any]:

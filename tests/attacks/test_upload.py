@@ -172,6 +172,18 @@ def test_a_mender_artifact_that_its_signer_made_evil(judge, makers, change, word
 
 
 @attack("B5")
+@pytest.mark.parametrize(
+    "smuggle",
+    [lambda data: data[:-1] + b"?", lambda data: data + b"evil" * 128, lambda data: data[:-19],
+     lambda data: data[:560] + b"?" + data[561:], lambda data: data[:-900] + b"?" + data[-899:]],
+)  # fmt: skip
+def test_a_mender_artifact_with_bytes_that_belong_to_no_member(judge, makers, smuggle):
+    made = makers.mender()[0]
+    assert made[560] == 0, "behind the member `version` there is padding"
+    judge.refuses("mender", (smuggle(made), None), "nobody signed")
+
+
+@attack("B5")
 def test_a_mender_artifact_without_a_signature(judge, makers):
     judge.refuses("mender", makers.mender(key=None), "in this order")
 
