@@ -83,6 +83,9 @@ def _uploads(makers):
     from ota.errors import RefusedBundleError
 
     rows, folder = [], Path(tempfile.mkdtemp())
+    place = folder / "tmp"  # of this run alone: what lies there afterwards was left behind by it
+    place.mkdir()
+    tempfile.tempdir = str(place)
     for format_ in ("mcuboot", "esp", "swu", "rauc", "mender", "generic", "tflite", "onnx"):
         image, signature = makers.make(format_)
         source, wrong = random.Random(format_), 0
@@ -100,7 +103,7 @@ def _uploads(makers):
                 wrong += 1
             except RefusedBundleError:
                 continue
-        left = len(list(Path(tempfile.gettempdir()).glob("muster-judge-*")))
+        left = len(list(place.glob("muster-judge-*")))
         rows.append(
             _row(
                 f"damaged uploads judged by the child, {format_}",
@@ -109,6 +112,7 @@ def _uploads(makers):
                 "not refused, or left files",
             )
         )
+    tempfile.tempdir = None
     return rows
 
 
