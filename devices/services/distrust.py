@@ -2,8 +2,6 @@
 
 from devices.models import Device
 from devices.services import incidents
-from pki.kernel import actor as actors
-from pki.kernel import clock
 from pki.kernel.actor import Actor
 
 MOST = 300
@@ -18,16 +16,5 @@ def tell(*, actor: Actor, device: Device, reason: str) -> None:
         reason: in the device's words.
     """
     actor.require_device(device.key)
-    explanation = {
-        "device": device.name,
-        "opened": clock.now().isoformat(),
-        "layer": "distrust",
-        "kind": "distrust",
-        "score": 0.0,
-        "metrics": [],
-        "novel": [],
-        "peers": [],
-        "text": f"it refuses the update metadata of this server: {reason[:MOST]}",
-    }
-    system = actors.system(actor.domain, "distrust")
-    incidents.raise_for(actor=system, device=device, severity="high", explanation=explanation)
+    text = f"it refuses the update metadata of this server: {reason[:MOST]}"
+    incidents.tell(domain=actor.domain, device=device, by="distrust", layer="distrust", kind="distrust", text=text)

@@ -10,8 +10,6 @@ from django.db import transaction
 
 from devices.models import Device, Twin
 from devices.services import incidents
-from pki.kernel import actor as actors
-from pki.kernel import clock
 from pki.kernel.actor import Actor
 
 TOKEN_BYTES = 8
@@ -41,26 +39,11 @@ def turn(*, actor: Actor, device: Device, given: bytes | None) -> bytes | None:
         twin.fork_token, twin.fork_previous = fresh.hex(), token
         twin.save(update_fields=["fork_token", "fork_previous"])
         if forked:
-            _tell(actor.domain, device)
+            kinds = {"by": "fork-test", "layer": "invariant", "kind": "fork"}
+            incidents.tell(domain=actor.domain, device=device, text=SENTENCE, **kinds)
     return fresh
 
 
 def forget_all() -> None:
     """Begin a new line for all: after a restore devices hold tokens that this database never gave out."""
     Twin.objects.update(fork_token="", fork_previous="")
-
-
-def _tell(domain: str, device: Device) -> None:
-    explanation = {
-        "device": device.name,
-        "opened": clock.now().isoformat(),
-        "layer": "invariant",
-        "kind": "fork",
-        "score": 0.0,
-        "metrics": [],
-        "novel": [],
-        "peers": [],
-        "text": SENTENCE,
-    }
-    system = actors.system(domain, "fork-test")
-    incidents.raise_for(actor=system, device=device, severity="high", explanation=explanation)

@@ -7,6 +7,7 @@ from django.db import transaction
 from devices.models import Device, Incident
 from devices.selectors import incident as incident_of
 from devices.signals import incident_closed, incident_opened
+from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError
@@ -39,6 +40,31 @@ def raise_for(*, actor: Actor, device: Device, severity: str, explanation: dict[
         ledger.record(actor=actor, action="incident.opened", thing=("incident", incident.public_id), detail=detail)
         transaction.on_commit(lambda: _tell(incident_opened, incident, actor.domain))
     return incident
+
+
+def tell(*, domain: str, device: Device, by: str, layer: str, kind: str, text: str) -> Incident:
+    """Open a grave incident for something that is no matter of measurements.
+
+    Args:
+        domain: the slug of the device's domain.
+        device: whose behaviour or state is strange.
+        by: which part of the system noticed it.
+        layer: of the incident.
+        kind: what it is.
+        text: one sentence for people.
+    """
+    explanation = {
+        "device": device.name,
+        "opened": clock.now().isoformat(),
+        "layer": layer,
+        "kind": kind,
+        "score": 0.0,
+        "metrics": [],
+        "novel": [],
+        "peers": [],
+        "text": text,
+    }
+    return raise_for(actor=actors.system(domain, by), device=device, severity="high", explanation=explanation)
 
 
 def react(*, actor: Actor, incident: Incident, reaction: dict[str, Any]) -> Incident:

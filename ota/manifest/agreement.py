@@ -24,8 +24,7 @@ def check(manifest: Manifest, judgement: Judgement) -> Judgement:
 
 def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
-    if facts["security_counter"] != manifest.security_counter:
-        _contradiction("security counter", facts["security_counter"], manifest.security_counter)
+    _demand_same("security counter", facts["security_counter"], manifest.security_counter)
     if _numbers(facts["version"]) != _numbers(manifest.version):
         _contradiction("version", facts["version"], manifest.version)
     for field, named in (
@@ -43,8 +42,7 @@ def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
 
 def _swu(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
-    if facts["version"] != manifest.version:
-        _contradiction("version", facts["version"], manifest.version)
+    _demand_same("version", facts["version"], manifest.version)
     revisions = {one.rev for one in manifest.hw if one.rev}
     if revisions and not revisions <= set(facts["hardware"]):
         _contradiction("hardware-compatibility", ", ".join(facts["hardware"]), ", ".join(sorted(revisions)))
@@ -54,8 +52,7 @@ def _swu(manifest: Manifest, judgement: Judgement) -> Judgement:
 def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
     """Settle which arena figure counts: what the author declared and signed, else the prediction."""
     facts, said = judgement.facts, manifest.fit
-    if said.flash and said.flash < facts["flash"]:
-        _contradiction("flash need", facts["flash"], said.flash)
+    _demand_flash(said.flash, facts["flash"])
     predicted = facts["arena"]["predicted"]
     arena: dict[str, Any] = {**facts["arena"], "need": margin(predicted), "source": "predicted"}
     statements = list(judgement.statements)
@@ -70,31 +67,26 @@ def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
 def _onnx(manifest: Manifest, judgement: Judgement) -> Judgement:
     """Take the memory that the author declared: nothing is predicted for this runtime."""
     facts, said = judgement.facts, manifest.fit
-    if said.flash and said.flash < facts["flash"]:
-        _contradiction("flash need", facts["flash"], said.flash)
+    _demand_flash(said.flash, facts["flash"])
     source = "declared" if said.arena else "not measured"
     return Judgement({**facts, "arena": {"need": said.arena, "source": source, "predicted": 0}}, judgement.statements)
 
 
 def _config(manifest: Manifest, judgement: Judgement) -> Judgement:
-    if judgement.facts["version"] != manifest.version:
-        _contradiction("version", judgement.facts["version"], manifest.version)
+    _demand_same("version", judgement.facts["version"], manifest.version)
     return judgement
 
 
 def _esp(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
-    if facts["security_counter"] != manifest.security_counter:
-        _contradiction("security counter (secure_version)", facts["security_counter"], manifest.security_counter)
-    if facts["version"] != manifest.version:
-        _contradiction("version", facts["version"], manifest.version)
+    _demand_same("security counter (secure_version)", facts["security_counter"], manifest.security_counter)
+    _demand_same("version", facts["version"], manifest.version)
     return judgement
 
 
 def _rauc(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
-    if facts["version"] != manifest.version:
-        _contradiction("version", facts["version"], manifest.version)
+    _demand_same("version", facts["version"], manifest.version)
     if {one.name for one in manifest.hw} != {facts["compatible"]}:
         _contradiction("compatible", facts["compatible"], ", ".join(sorted(one.name for one in manifest.hw)))
     return judgement
@@ -125,6 +117,16 @@ _CHECKS: Mapping[str, Callable[[Manifest, Judgement], Judgement]] = {
     "swu": _swu,
     "tflite": _tflite,
 }
+
+
+def _demand_same(what: str, found: object, said: object) -> None:
+    if found != said:
+        _contradiction(what, found, said)
+
+
+def _demand_flash(said: int | None, needed: int) -> None:
+    if said and said < needed:
+        _contradiction("flash need", needed, said)
 
 
 def _contradiction(what: str, found: object, said: object) -> None:

@@ -3,10 +3,11 @@
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -59,7 +60,7 @@ def offer(device: Device, bundle: Bundle) -> Offer | None:
     appliers = reported.get("appliers", [])
     if not appliers:
         return None
-    runs = reported.get("components", {}).get(bundle.component, {}).get("sha256", "")
+    runs = _running(reported, bundle)
     rows = Delta.objects.filter(domain=device.domain_id, result=bundle.image.sha256, trouble="")
     offers = [Offer(one.format, one.base, one.sha256, one.size, one.ram) for one in rows.filter(base__in=["", runs])]
     return choose(offers, appliers, runs, bundle.image.size)
@@ -74,7 +75,7 @@ def _wanted(domain: TrustDomain) -> Iterator[Pair]:
     for assignment in rows:
         total += 1
         reported, bundle = assignment.device.twin.reported, assignment.bundle
-        runs = reported.get("components", {}).get(bundle.component, {}).get("sha256", "")
+        runs = _running(reported, bundle)
         for applier in reported.get("appliers", []):
             result = bundle.image.sha256
             counted[Pair("", result, applier["format"])] += 1
@@ -83,6 +84,11 @@ def _wanted(domain: TrustDomain) -> Iterator[Pair]:
     for pair, devices in counted.most_common():
         if devices >= ENOUGH or devices * SHARE >= total:
             yield pair
+
+
+def _running(reported: Mapping[str, Any], bundle: Bundle) -> str:
+    """Return the digest of what a device says it runs where a bundle belongs, or nothing."""
+    return str(reported.get("components", {}).get(bundle.component, {}).get("sha256", ""))
 
 
 def _images(pair: Pair) -> bool:

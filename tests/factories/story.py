@@ -75,7 +75,9 @@ class Story:
         for name in ("DATABASE_URL", "TELEMETRY_DATABASE_URL"):
             environment.pop(name, None)
         command = [sys.executable, "manage.py", *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=check)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert not (check and done.returncode), (arguments, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+        return done
 
     def start(self, **settings):
         """Serve again, with other settings if they are given."""

@@ -6,14 +6,7 @@ import pytest
 from fleet.agent.agent import LEAST_WAIT, MOST_PAUSE, Agent
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
-from tests.fleet.agent.adversary import DEVICE, HARDWARE, Adversary
-
-
-@pytest.fixture
-def adversary(tmp_path):
-    made = Adversary(tmp_path / "server")
-    yield made
-    made.close()
+from tests.fleet.agent.adversary import DEVICE, HARDWARE
 
 
 class Enrolled(Agent):

@@ -12,14 +12,7 @@ from fleet.agent.state import State
 from fleet.officer import keys as officer_keys
 from ota.trust import documents
 from pki.kernel import canonical, clock
-from tests.fleet.agent.adversary import DEVICE, HARDWARE, IMAGE, Adversary, _signer, bundle, path_of
-
-
-@pytest.fixture
-def adversary(tmp_path):
-    made = Adversary(tmp_path / "server")
-    yield made
-    made.close()
+from tests.fleet.agent.adversary import DEVICE, HARDWARE, IMAGE, _signer, bundle, path_of
 
 
 @pytest.fixture

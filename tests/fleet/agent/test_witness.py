@@ -4,14 +4,7 @@ import pytest
 
 from fleet.agent.errors import RefusedError
 from pki.kernel import canonical
-from tests.fleet.agent.adversary import DEVICE, Adversary
-
-
-@pytest.fixture
-def adversary(tmp_path):
-    made = Adversary(tmp_path / "server")
-    yield made
-    made.close()
+from tests.fleet.agent.adversary import DEVICE
 
 
 @pytest.fixture
