@@ -17,6 +17,14 @@ _logger = logging.getLogger("muster.jobs")
 LEASE = timedelta(seconds=60)
 
 
+def forget_leases() -> None:
+    """Give up all leases: after a restore they name processes that ran when the backup was made.
+
+    Else a job that ran at that moment, the ledger's sequencer say, would stand still until its lease is over.
+    """
+    Lease.objects.all().delete()
+
+
 class Runner:
     """The jobs of one worker process."""
 

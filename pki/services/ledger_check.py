@@ -103,19 +103,20 @@ def _void(domain: TrustDomain, report: Report, published: list[dict[str, Any]]) 
     present = 0
     for entry in ledger.restores(domain).select_related("order"):
         order, detail = getattr(entry, "order", None), _RESTORED | entry.detail
-        if order is None:
-            continue
+        # Until the sequencer has placed it, what stood behind the entries in order cannot be compared.
+        index = report.entries if order is None else order.index
         new = int(detail["epoch"])
         ended = [head for head in published if present <= head["epoch"] < new]
         last = max(ended, key=lambda head: (head["epoch"], head["size"]), default=None)
         named = (detail["lost_epoch"], detail["lost_size"], detail["lost_root"])
         if last is None or named != (last["epoch"], last["size"], last["root"]):
-            report.problems.append(f"The restore at entry {order.index} does not name the last head before it.")
+            report.problems.append(f"The restore at entry {index} does not name the last head before it.")
+        waits = "" if order else " Its entry is not in order yet: start the server, or wait a second."
         report.restores.append(
-            f"A backup was put back at entry {order.index}: epoch {detail['lost_epoch']} had reached"
-            f" {detail['lost_size']} entries; epoch {new} goes on from here."
+            f"A backup was put back at entry {index}: epoch {detail['lost_epoch']} had reached"
+            f" {detail['lost_size']} entries; epoch {new} goes on from here.{waits}"
         )
-        found.update(dict.fromkeys(range(present, new), order.index))
+        found.update(dict.fromkeys(range(present, new), index))
         present = new
     return found
 

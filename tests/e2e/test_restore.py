@@ -2,6 +2,8 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -101,3 +103,5 @@ def _restored(story, backup):
     resumed = json.loads(re.search(r"\{.*\}", story.manage("restore", "--resume", "--json").stdout)[0])
     assert resumed["applied"]["revoked"] == 1
     assert resumed["applied"]["enrolled"] >= 1
+    with closing(sqlite3.connect(story.folder / "db" / "main.sqlite3")) as database:
+        assert database.execute("SELECT count(*) FROM jobs_lease").fetchone() == (0,)  # their holders are gone

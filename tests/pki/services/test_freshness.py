@@ -73,6 +73,19 @@ def test_resume_begins_an_epoch_whose_first_leaf_names_what_was_lost(book, domai
     assert len(report.restores) == 1
 
 
+def test_a_restore_is_verified_before_its_entry_is_in_order(book, domain, owner):
+    kept = book("a").size
+    book("b", "c")
+    go_back(domain, kept)
+    freshness.resume()
+    report = verify(domain)
+    assert report.ok, report.problems
+    assert "not in order yet" in report.restores[0]
+    LedgerHead.objects.filter(domain=domain).update(root_hash="0" * 64)
+    assert not verify(domain).ok
+    assert any("does not match" in problem for problem in verify(domain).problems)
+
+
 def test_the_same_backup_can_be_put_back_twice(book, domain, owner):
     kept = book("a").size
     book("b")
