@@ -103,8 +103,8 @@ def _void(domain: TrustDomain, report: Report, published: list[dict[str, Any]]) 
     present = 0
     for entry in ledger.restores(domain).select_related("order"):
         order, detail = getattr(entry, "order", None), _RESTORED | entry.detail
-        # Until the sequencer has placed it, what stood behind the entries in order cannot be compared.
-        index = report.entries if order is None else order.index
+        # Until the sequencer has placed it, what stood behind the entries that were read cannot be compared.
+        index = min(report.entries, order.index) if order else report.entries
         new = int(detail["epoch"])
         ended = [head for head in published if present <= head["epoch"] < new]
         last = max(ended, key=lambda head: (head["epoch"], head["size"]), default=None)
