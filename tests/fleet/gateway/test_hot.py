@@ -11,7 +11,7 @@ from devices.services import presence, quarantine, registry, twins
 from fleet.gateway.following import Follower
 from fleet.gateway.hot import Answers, HotTable
 from ota.services import commands, idle
-from pki.services import certificates
+from pki.services import certificates, profiles
 from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db(databases=["default", "telemetry"])
@@ -106,6 +106,16 @@ def test_a_device_that_should_renew_is_sent_the_ordinary_way(enrol, table, host)
     assert table.idle(key(one), host) == 0
     assert table.put((*row[:3], now + 60, now + 120))
     assert table.idle(key(one), host) == 0
+
+
+def test_an_answer_holds_until_the_second_in_which_the_device_is_told_to_renew(domain, enrol):
+    one = enrol()
+    [row] = list(idle.rows([one.device.key]))
+    wanted = profiles.fresh(domain.slug, one.certificate.profile_name).renew_at(
+        one.certificate.not_after, one.certificate.fingerprint
+    )
+    assert row[3] == int(one.certificate.not_before.timestamp())
+    assert row[4] == int(wanted.timestamp())
 
 
 @pytest.mark.skipif(connection.vendor == "postgresql", reason="the reader is inside the transaction that writes")
