@@ -1,12 +1,12 @@
 """Run the table in one process: a thread a job, each run under its lease."""
 
 import logging
-import os
 import threading
 from datetime import timedelta
 
 from django.db import close_old_connections, connections, transaction
 
+from fleet.jobs import holders
 from fleet.jobs.models import Lease
 from fleet.jobs.table import Job, jobs
 from pki import selectors
@@ -30,7 +30,7 @@ class Runner:
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
-        self._holder = f"{os.uname().nodename}:{os.getpid()}"[:60]
+        self._holder = holders.mine()
 
     def run(self) -> None:
         """Run every job at its interval until ``stopped`` is set, then wait for what still runs."""
@@ -72,7 +72,7 @@ class Runner:
         with transaction.atomic():
             Lease.objects.get_or_create(job=name, defaults={"until": now})
             lease = Lease.objects.select_for_update().get(job=name)
-            if lease.until > now and lease.holder != self._holder:
+            if lease.until > now and lease.holder != self._holder and not holders.gone(lease.holder):
                 return None
             lease.holder, lease.until = self._holder, now + LEASE
             lease.save(update_fields=["holder", "until"])
