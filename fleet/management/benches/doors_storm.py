@@ -52,7 +52,7 @@ def storm(made: Ground, certs: Path) -> list[dict[str, Any]]:
     """Compare answers a second when all come at once with what the door does when they come in turn."""
     calm = _come(made, certs, CALM_DEVICES, CALM)
     all_at_once = _come(made, certs, DEVICES, DEVICES)
-    # By the server's processor: the client has one core too, and each device that is turned away costs it a hello.
+    # By the clock and by the server's processor: all devices share one core, which a hello for nothing costs much.
     ours, at_best = (one["answered"] / one["cpu"] for one in (all_at_once, calm))
     detail = (
         f"{DEVICES} devices at once, full handshakes, patience {TIMEOUT} s: {all_at_once['rps90']:.0f} answers/s until "
@@ -70,7 +70,7 @@ def storm(made: Ground, certs: Path) -> list[dict[str, Any]]:
             by_clock,
             "ratio",
             0.8,
-            "see above; the client has one core too",
+            "see above; all devices share one core of their own",
             least=True,
         ),
     ]

@@ -25,6 +25,9 @@
 #include <unistd.h>
 
 enum { WAITING, CONNECTING, SHAKING, ASKING, DONE };
+/* Each device has a processor of its own, here they share one: whoever is in a handshake goes first, and not more than
+ * so many begin between two looks at the others. Else all of them begin before anyone answers, and time out. */
+enum { BEGIN = 64, EVENTS = 1024 };
 typedef struct { SSL *ssl; int fd, state, tries; double since, again; } device_t;
 
 static int port, epfd, under_way;
@@ -123,7 +126,7 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     epfd = epoll_create1(0);
     device_t *all = calloc((size_t)total, sizeof *all);
-    struct epoll_event *events = calloc(1024, sizeof *events);
+    struct epoll_event *events = calloc(EVENTS, sizeof *events);
     for (int i = 0; i < total; i++) all[i].fd = -1;
     double begun = now(), swept = begun, looked = 0, most = 0;
     long done = 0;
@@ -132,14 +135,16 @@ int main(int argc, char **argv) {
         double t = now();
         if (t - looked > .005 ) {   /* whose turn has come: not at each event, it costs */
             looked = t;
-            for (int i = 0; under_way < at_once && i < total; i++, next = (next + 1) % total)
-                if (all[next].state == WAITING && all[next].again <= t) start(&all[next]);
+            int begun_now = 0;
+            for (int i = 0; under_way < at_once && begun_now < BEGIN && i < total; i++, next = (next + 1) % total)
+                if (all[next].state == WAITING && all[next].again <= t) { start(&all[next]); begun_now++; }
         }
-        int n = epoll_wait(epfd, events, 1024, 5);
-        for (int i = 0; i < n; i++) {
-            device_t *d = events[i].data.ptr;
-            if (d->state > WAITING && d->state < DONE) step(d);
-        }
+        int n = epoll_wait(epfd, events, EVENTS, 5);
+        for (int connecting = 0; connecting < 2; connecting++)
+            for (int i = 0; i < n; i++) {
+                device_t *d = events[i].data.ptr;
+                if (d->state > WAITING && d->state < DONE && connecting == (d->state == CONNECTING)) step(d);
+            }
         if (t - swept > .1) {
             swept = t;
             for (int i = 0; i < total; i++)
