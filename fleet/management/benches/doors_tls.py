@@ -47,33 +47,48 @@ def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> 
     detail = f"ours {resumed:.0f} us, nginx {us['nginx', '13', True]:.0f} us; {where}"
     share = resumed / us["ours", "13", False]
     rows.append(row("resumed handshake against a full one, TLS 1.3", share, "ratio", 0.8, detail))
-    return [*rows, *_devices(made, certs, door, us)]
+    return [*rows, *_devices(made, certs, nginx, door, us)]
 
 
-def _devices(made: Ground, certs: Path, door: int, us: dict[tuple[str, str, bool], float]) -> list[dict[str, Any]]:
-    """Return devices a core, from what a connection with its poll costs, and a run at a tenth of that as proof."""
+def _devices(
+    made: Ground, certs: Path, nginx: tuple[int, int], door: int, us: dict[tuple[str, str, bool], float]
+) -> list[dict[str, Any]]:
+    """Return devices a core, from what a connection with its poll costs, and a run at a tenth of that as proof.
+
+    Connections that come one by one find cold caches and a core that sleeps. What that alone costs is told by nginx at
+    the same rate in the same run.
+    """
     rows, idle = [], _idle(door)
+    ours = (made.door, "/v1/poll", str(made.anchor), _device(certs))
+    theirs = (nginx[0], "/static", str(made.folder / "peer-ca.pem"), _device(made.folder / "peer-devices"))
     for name, resume, goal in (("resumption", True, 150_000), ("full handshakes", False, 80_000)):
-        cost = us["ours", "13", resume]
+        cost, peer = us["ours", "13", resume], us["nginx", "13", resume]
         devices = POLL_S / (cost / 1e6)
         rate = devices / POLL_S / SCALE
-        before = cpu_seconds(door)
-        said = peers.tlsconn(
-            made.folder, (made.door, "/v1/poll", str(made.anchor), _device(certs)), "13",
-            resume=resume, seconds=SCALE_SECONDS, pause_us=int(1e6 / rate - _clients_part(us, resume=resume)),
-        )  # fmt: skip
-        used = (cpu_seconds(door) - before) / SCALE_SECONDS
-        shown = (1 - idle) * said["rps"] / (used - idle) * POLL_S
+        pause = int(1e6 / rate - _clients_part(us, resume=resume))
+        used, came = _sparse(made, door, ours, pause, resume=resume)
+        nginx_used, nginx_came = _sparse(made, nginx[1], theirs, pause, resume=resume)
+        shown = (1 - idle) * came / (used - idle) * POLL_S
+        dearer, nginx_dearer = (used - idle) / came * 1e6 / cost, nginx_used / nginx_came * 1e6 / peer
         detail = f"{cost:.0f} us a connection with its poll; {load()}"
         proof = (
-            f"{said['rps']:.0f} connections/s used {used * 100:.1f} % of the core, {idle * 100:.1f} % are used without "
-            f"any; {load()}"
+            f"{came:.0f} connections/s used {used * 100:.1f} % of the core, {idle * 100:.1f} % are used without any; "
+            f"one costs {dearer:.2f} times as much as when many come, nginx's {nginx_dearer:.2f} times; {load()}"
         )
         rows += [
             row(f"devices a core, a poll in 5 minutes with {name}", devices, "devices", goal, detail, least=True),
             row(f"the same by a run at a tenth, with {name}", shown, "devices", goal, proof, least=True),
         ]
     return rows
+
+
+def _sparse(
+    made: Ground, pid: int, target: tuple[int, str, str, Path], pause_us: int, *, resume: bool
+) -> tuple[float, float]:
+    """Let connections come one by one; return which share of the core they took, and how many came a second."""
+    before = cpu_seconds(pid)
+    said = peers.tlsconn(made.folder, target, "13", resume=resume, seconds=SCALE_SECONDS, pause_us=pause_us)
+    return (cpu_seconds(pid) - before) / SCALE_SECONDS, float(said["rps"])
 
 
 def _idle(door: int) -> float:
