@@ -7,7 +7,9 @@ import sys
 import threading
 from pathlib import Path
 
+from fleet.agent import tpm
 from fleet.agent.agent import Agent
+from fleet.agent.errors import AgentError
 from fleet.agent.state import Settings
 
 #: exit status by which the agent asks its supervisor to start it again (EX_TEMPFAIL)
@@ -16,22 +18,18 @@ RESTART = 75
 
 def main() -> int:
     """Poll until stopped."""
-    given = _parser().parse_args()
+    parser = _parser()
+    given = parser.parse_args()
+    if given.tpm:
+        if given.server.startswith("coaps://"):
+            parser.error("--tpm needs an https:// server: the library for DTLS takes no key from a TPM")
+        tpm.started_anew(given.dir, given.tpm, [sys.executable, "-m", "fleet.agent", *sys.argv[1:]])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    agent = Agent(
-        Settings(
-            given.dir,
-            given.server,
-            given.anchor,
-            given.tuf_root,
-            given.hw_class,
-            given.name,
-            given.token,
-            given.mirror,
-            given.enrol_at,
-            given.audience,
-        )
-    )
+    try:
+        agent = _agent(given)
+    except AgentError as error:  # the TPM does not answer, for one
+        sys.stderr.write(f"{error}\n")
+        return 1
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -43,6 +41,24 @@ def main() -> int:
             return 0
         agent.rest(wait, stopped)
     return 0
+
+
+def _agent(given: argparse.Namespace) -> Agent:
+    return Agent(
+        Settings(
+            given.dir,
+            given.server,
+            given.anchor,
+            given.tuf_root,
+            given.hw_class,
+            given.name,
+            given.token,
+            given.mirror,
+            given.enrol_at,
+            given.audience,
+            given.tpm,
+        )
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mirror", default="", help="untrusted HTTP address for blobs, tried first")
     parser.add_argument("--enrol-at", default="", help="https://host:port for the first certificate, with coaps://")
     parser.add_argument("--audience", choices=("lab", "canary", "production"), default="production")
+    parser.add_argument("--tpm", default="", metavar="TCTI", help="keep the key in this TPM, e.g. device:/dev/tpmrm0")
     parser.add_argument("--once", action="store_true", help="poll once and end")
     return parser
 

@@ -19,9 +19,10 @@ from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport, line_to
 from fleet.agent.commands import Commands, Ring
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
-from fleet.agent.key import DeviceKey
+from fleet.agent.key import FileKey
 from fleet.agent.slots import Image, Slots
 from fleet.agent.state import Settings, State
+from fleet.agent.tpm import TpmKey
 from fleet.agent.transport import Transport
 from fleet.agent.trust import Trust
 from pki.kernel import cbor, clock
@@ -71,7 +72,7 @@ class Agent:
     def __init__(self, settings: Settings, seed: int = 0) -> None:
         self.settings = settings
         self.state = State(settings.folder)
-        self._key = DeviceKey(settings.folder)
+        self._key = TpmKey(settings.folder, settings.tpm) if settings.tpm else FileKey(settings.folder)
         self._chain = settings.folder / "chain.pem"
         self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
         self._failures = 0
@@ -159,7 +160,7 @@ class Agent:
             return self._wait(said.pause)
         except (TransportError, AnswerError, RefusedError) as error:
             self._failures += 1
-            _logger.info("no answer", extra={"device": self.settings.name, "cause": str(error)})
+            _logger.info("no answer: %s", error, extra={"device": self.settings.name})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, MemoryError) as error:
             # Whatever a server in wrong hands makes of its answers, the agent goes on.
@@ -176,7 +177,7 @@ class Agent:
                 if isinstance(line, CoapTransport) and line.await_change("/v1/poll", seconds, stopped.is_set):
                     return
             except (TransportError, AnswerError) as error:
-                _logger.info("cannot observe", extra={"device": self.settings.name, "cause": str(error)})
+                _logger.info("cannot observe: %s", error, extra={"device": self.settings.name})
         stopped.wait(max(0.0, until - time.monotonic()))
 
     def _poll(self) -> Said:

@@ -1,6 +1,7 @@
 """The device's own key: made on the device, never leaves it."""
 
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -10,7 +11,25 @@ from cryptography.x509.oid import NameOID
 from pki.kernel import files
 
 
-class DeviceKey:
+class DeviceKey(Protocol):
+    """A P-256 key in a file (``FileKey``) or in a TPM (``tpm.TpmKey``)."""
+
+    @property
+    def path(self) -> Path:
+        """Return the file that OpenSSL loads it from."""
+
+    @property
+    def public(self) -> ec.EllipticCurvePublicKey:
+        """Return the public half."""
+
+    def request(self, name: str) -> bytes:
+        """Return a certificate request (PKCS#10, DER) for this key."""
+
+    def sign(self, payload: bytes) -> bytes:
+        """Return an ECDSA signature with SHA-256 in DER."""
+
+
+class FileKey:
     """A P-256 key in a file of the device's disk.
 
     Args:

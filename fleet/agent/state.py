@@ -23,6 +23,7 @@ class Settings:
         enrol_at: ``https://host:port`` for the first certificate, where ``server`` is ``coaps://``: a token needs TLS.
         audience: lab, canary or production: what it installs is signed for that.
         mirror: untrusted plain HTTP base address for blobs, tried first; empty for none.
+        tpm: how the TPM is reached that holds the device's key (a TCTI); empty for a key in a file.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Settings:
     mirror: str = ""
     enrol_at: str = ""
     audience: str = "production"
+    tpm: str = ""
 
     @property
     def over_coap(self) -> bool:

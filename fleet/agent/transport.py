@@ -43,8 +43,16 @@ class Transport:
             self._context = ssl.create_default_context(cafile=str(anchor))
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2
             if identity:
-                self._context.load_cert_chain(*identity)
+                self._load(self._context, identity)
         self._connection: http.client.HTTPConnection | None = None
+
+    @staticmethod
+    def _load(context: ssl.SSLContext, identity: tuple[Path, Path]) -> None:
+        try:
+            context.load_cert_chain(*identity)
+        except OSError as error:  # a TPM that is not there, for one
+            msg = f"the device's key cannot be used: {error}"
+            raise TransportError(msg) from error
 
     def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
         """Ask and return the whole answer, at most 1 MiB.

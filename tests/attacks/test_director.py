@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from devices.errors import ReplayError
 from fleet.agent import est
 from fleet.agent.errors import RefusedError
+from fleet.agent.key import FileKey
 from fleet.agent.transport import Transport
 from fleet.officer import authority
 from ota.services import reports
@@ -135,7 +136,7 @@ def test_anchors_and_addresses_by_twin_command_and_unsigned_configuration(thief,
 @pytest.mark.parametrize("lie", ["evil-ca", "other-key", "soon-over", "other-device"])
 def test_certificates_of_a_thief_do_not_take_the_place_of_the_devices_own(thief, tmp_path, lie):
     ours, evil = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
-    key = est.DeviceKey(tmp_path / "disk")
+    key = FileKey(tmp_path / "disk")
     holder = est.Holder(key, "victim", tmp_path / "disk" / "chain.pem", ours.root_file)
     est._keep([ours.issue(key.public)], [ours.certificate], holder)
     before = holder.chain.read_bytes()

@@ -2,7 +2,7 @@
 # Install the real programs that tests run against: as root with apt, otherwise print the line to run.
 set -euo pipefail
 packages=(swupdate openssl chromium curl strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins gnutls-bin
-  swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 xxd softhsm2 opensc gcc libc6-dev libcoap3-bin libcoap3-dev pkg-config
+  swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 tpm2-openssl tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon xxd softhsm2 opensc gcc libc6-dev libcoap3-bin libcoap3-dev pkg-config
   nginx-light haproxy libssl-dev rauc mender-artifact squashfs-tools)
 missing=()
 for package in "${packages[@]}"; do
