@@ -13,6 +13,7 @@
   + TooLargeError      more bytes than were declared or are accepted
 * UnavailableError
   + VerifierError      the verifier could not run on this machine
+  + BlobStoreError     the store of blobs does not answer, or answers wrongly
 """
 
 from pki.kernel.errors import ConflictError, InvalidError, LimitedError, NotFoundError, UnavailableError
@@ -48,3 +49,7 @@ class TooLargeError(LimitedError):
 
 class VerifierError(UnavailableError):
     """The verifier could not run; the content was not judged."""
+
+
+class BlobStoreError(UnavailableError):
+    """The store of blobs does not answer, refuses, or gave other bytes than those asked for."""

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from fleet.agent import slots
+from fleet.agent import blobs, slots
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
@@ -27,13 +27,12 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | 
     if not marker.exists() or marker.read_text() != assignment.sha256:
         part.unlink(missing_ok=True)
         marker.write_text(assignment.sha256)
-    source, path = (mirror, f"/{assignment.sha256}") if mirror else (server, f"/v1/blob/{assignment.sha256}")
     try:
-        _append(assignment, source, path, part)
+        _append(assignment, mirror or server, part, mirrored=mirror is not None)
     except (AnswerError, TransportError):
         if mirror is None:
             raise
-        _append(assignment, server, f"/v1/blob/{assignment.sha256}", part)
+        _append(assignment, server, part, mirrored=False)
     _check(assignment, part)
     slots.sync(part)
     part.replace(target)
@@ -41,12 +40,16 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | 
         marker.unlink()
 
 
-def _append(assignment: Assignment, source: Transport | CoapTransport, path: str, part: Path) -> None:
+def _append(assignment: Assignment, source: Transport | CoapTransport, part: Path, *, mirrored: bool) -> None:
     have = part.stat().st_size if part.exists() else 0
     if have >= assignment.length:
         return
     headers = {"Range": f"bytes={have}-", "If-Range": f'"{assignment.sha256}"'} if have else {}
-    with part.open("ab") as file, contextlib.closing(source.stream(path, assignment.length, headers)) as chunks:
+    if mirrored:
+        opened = source.stream(f"/{assignment.sha256}", assignment.length, headers)
+    else:
+        opened = blobs.stream(source, assignment.sha256, assignment.length, headers)
+    with part.open("ab") as file, contextlib.closing(opened) as chunks:
         for status, chunk in chunks:
             if have and status != _PARTIAL:
                 file.truncate(0)

@@ -22,6 +22,6 @@ class TransportError(AgentError):
 class AnswerError(AgentError):
     """The server refused a request."""
 
-    def __init__(self, status: int, detail: str, tag: str = "") -> None:
+    def __init__(self, status: int, detail: str, tag: str = "", location: str = "") -> None:
         super().__init__(f"{status}: {detail}")
-        self.status, self.tag = status, tag
+        self.status, self.tag, self.location = status, tag, location

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from pathlib import Path
 
-from fleet.agent import slots
+from fleet.agent import blobs, slots
 from fleet.agent.agreement import Assignment, Patch
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
@@ -47,7 +47,7 @@ def _base(patch: Patch, pair: Slots) -> bytes:
 
 
 def _come(patch: Patch, line: Transport | CoapTransport) -> bytes:
-    data = b"".join(chunk for _, chunk in line.stream(f"/v1/blob/{patch.sha256}", patch.length))
+    data = b"".join(chunk for _, chunk in blobs.stream(line, patch.sha256, patch.length))
     _demand(data, patch.sha256, "the patch that came is not the one that was named")
     return data
 

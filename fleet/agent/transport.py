@@ -31,7 +31,7 @@ class Transport:
 
     Args:
         server: ``https://host:port``, or ``http://…`` for an untrusted mirror.
-        anchor: PEM file of the only trusted root.
+        anchor: PEM file of the only trusted root; None for those that the system trusts.
         identity: certificate chain and key files, or None.
     """
 
@@ -40,11 +40,16 @@ class Transport:
         self._host, self._port = parts.hostname or "", parts.port
         self._context: ssl.SSLContext | None = None
         if parts.scheme == "https":
-            self._context = ssl.create_default_context(cafile=str(anchor))
+            self._context = ssl.create_default_context(cafile=str(anchor) if anchor else None)
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2
             if identity:
                 self._load(self._context, identity)
         self._connection: http.client.HTTPConnection | None = None
+
+    @property
+    def host(self) -> str:
+        """Return whom it speaks with."""
+        return self._host
 
     @staticmethod
     def _load(context: ssl.SSLContext, identity: tuple[Path, Path]) -> None:
@@ -82,7 +87,8 @@ class Transport:
         with self._open("GET", path, None, headers or {}) as response:
             if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
                 detail = b"".join(chunk for _, chunk in self._chunks(response, MAX_ANSWER))[:200]
-                raise AnswerError(response.status, detail.decode("utf-8", "replace"))
+                location = response.getheader("location") or ""
+                raise AnswerError(response.status, detail.decode("utf-8", "replace"), location=location)
             whole = False
             try:
                 yield from self._chunks(response, limit)

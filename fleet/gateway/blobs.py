@@ -1,12 +1,19 @@
-"""Send a file over ASGI in ranges (RFC 9110, section 14): one range, If-Range, HEAD, 304, 416."""
+"""Send a file over ASGI in ranges (RFC 9110, section 14): one range, If-Range, HEAD, 304, 416.
 
+A file that lies in a bucket is fetched there by the device itself (307), or comes through this door.
+"""
+
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from fleet.gateway.protocol import Reply, Request
+from ota.services import downloads
 from ota.services.downloads import Download
+from pki.kernel.errors import DomainError
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 CHUNK = 256 * 1024
@@ -18,7 +25,7 @@ class Part:
     """Which bytes are sent.
 
     Args:
-        status: 200, 206, 304, 412 or 416.
+        status: 200, 206, 304, 307, 412 or 416.
         start: first byte.
         length: bytes to send; 0 where there is no body.
     """
@@ -77,11 +84,44 @@ async def send(request: Request, reply: Reply, file: Download, out: Send) -> int
         await out(start)
         await out({"type": "http.response.body", "body": b""})
         return part.status
+    if file.path is None:
+        return await _from_bucket(reply, file, part, start, out)
     # From the page cache a read is faster than a thread would be.
     with file.path.open("rb") as stream:
         await out(start)
         await _copy(stream, part, out)
     return part.status
+
+
+async def _from_bucket(reply: Reply, file: Download, part: Part, start: dict[str, Any], out: Send) -> int:
+    """Send the device to the bucket, or relay what it gives; a refusal from there comes before an answer begins."""
+    if reply.direct and (address := await asyncio.to_thread(downloads.address, file)):
+        fields = [(b"location", address.encode()), (b"cache-control", b"no-store"), (b"content-length", b"0")]
+        await out({"type": "http.response.start", "status": 307, "headers": fields})
+        await out({"type": "http.response.body", "body": b""})
+        return 307
+    pieces = downloads.read(file, part.start, part.length)
+    try:
+        data = await asyncio.to_thread(next, pieces, b"")
+        await out(start)
+        await _relay(pieces, data, part.length, out)
+    finally:
+        with suppress(ValueError):  # a thread still waits for it: it ends when that has come
+            pieces.close()  # type: ignore[attr-defined]  # it is a generator
+    return part.status
+
+
+async def _relay(pieces: Iterator[bytes], data: bytes, rest: int, out: Send) -> None:
+    try:
+        while data:
+            rest -= len(data)
+            await out({"type": "http.response.body", "body": data, "more_body": rest > 0})
+            data = await asyncio.to_thread(next, pieces, b"") if rest else b""
+    except DomainError as error:  # in the middle of an answer there is nothing left to say
+        raise OSError(error.detail) from error
+    if rest:
+        msg = "A stored blob is shorter than its record says."
+        raise OSError(msg)
 
 
 async def _copy(stream: BinaryIO, part: Part, out: Send) -> None:

@@ -19,11 +19,12 @@ from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
 from fleet.gateway.following import Follower
 from fleet.gateway.hot import Answers, HotTable, each_second
-from fleet.gateway.protocol import Dialect, Outcome, Peer, Reply, Request
+from fleet.gateway.protocol import BY_KIND, Dialect, Outcome, Peer, Reply, Request
 from fleet.gateway.proxied import Proxies
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from pki.kernel import ids
+from pki.kernel.errors import DomainError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -184,7 +185,10 @@ async def _body(receive: Receive) -> bytes:
 
 async def _send(request: Request, reply: Reply, send: Send, *, close: bool = False) -> int:
     if reply.file is not None:
-        return await blobs.send(request, reply, reply.file, send)
+        try:
+            return await blobs.send(request, reply, reply.file, send)
+        except DomainError as error:  # the store of blobs does not answer
+            reply = codec.refusal(request, BY_KIND[error.kind], error)
     fields = {"content-length": str(len(reply.payload)), **reply.headers}
     if reply.payload:
         fields["content-type"] = reply.content_type

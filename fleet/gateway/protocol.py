@@ -103,6 +103,7 @@ class Reply:
         content_type: of the body.
         headers: further fields.
         file: a file to send instead of the payload, in ranges if asked.
+        direct: whether the client may be sent to another address for that file.
         device_id: internal id of the device that was served, for presence; 0 for none.
         routine: whether it counts as the device's ordinary chatter (downloads do not).
     """
@@ -112,6 +113,7 @@ class Reply:
     content_type: str = "application/octet-stream"
     headers: dict[str, str] = field(default_factory=dict)
     file: Download | None = None
+    direct: bool = False
     device_id: int = 0
     routine: bool = True
 

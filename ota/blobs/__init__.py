@@ -1,12 +1,58 @@
-"""Content by its SHA-256. Embedded: a local folder; nothing is found by a name that someone else chose."""
+"""Content by its SHA-256. Embedded: a local folder. Grown: a bucket (``FLEET_BLOBS=s3://…``)."""
+
+import functools
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
-from ota.blobs.local import LocalBlobs, Staged
+from ota.blobs.local import LocalBlobs
+from ota.blobs.s3 import Place, S3Blobs
+from ota.blobs.staging import Kept, Staged
+from ota.blobs.store import Blobs
 
-__all__ = ["LocalBlobs", "Staged", "local"]
+__all__ = ["Blobs", "Kept", "LocalBlobs", "Place", "S3Blobs", "Staged", "place", "store"]
+
+SCHEME = "s3://"
 
 
-def local() -> LocalBlobs:
+def store() -> Blobs:
     """Return the blob store of this server."""
-    return LocalBlobs(settings.FLEET_DIR / "blobs")
+    folder, where = settings.FLEET_DIR / "blobs", place()
+    # A client of the library must not be shared with a parent process.
+    return _bucket(folder, where, os.getpid()) if where else LocalBlobs(folder)
+
+
+def place() -> Place | None:
+    """Return the bucket that the settings name, or None for the local folder."""
+    address = settings.FLEET_BLOBS
+    if not address:
+        return None
+    bucket, _, prefix = address.removeprefix(SCHEME).partition("/")
+    if not address.startswith(SCHEME) or not bucket:
+        msg = "FLEET_BLOBS is empty for the local folder, or s3://BUCKET or s3://BUCKET/PREFIX."
+        raise ImproperlyConfigured(msg)
+    for endpoint in (settings.FLEET_S3_ENDPOINT, settings.FLEET_S3_DEVICE_ENDPOINT):
+        if endpoint and not _private(endpoint):
+            msg = f"{endpoint}: presigned addresses are secrets; use https://, or http:// on this machine only."
+            raise ImproperlyConfigured(msg)
+    return Place(
+        bucket,
+        f"{prefix.strip('/')}/" if prefix.strip("/") else "",
+        settings.FLEET_S3_ENDPOINT,
+        settings.FLEET_S3_DEVICE_ENDPOINT,
+        settings.FLEET_S3_REGION,
+        settings.FLEET_S3_ENCRYPTION,
+    )
+
+
+def _private(endpoint: str) -> bool:
+    parts = urlsplit(endpoint)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
+
+
+@functools.lru_cache(maxsize=4)
+def _bucket(folder: Path, where: Place, _process: int) -> S3Blobs:
+    return S3Blobs(folder, where)

@@ -1,85 +1,22 @@
 """Blobs in a folder: staged while they come in, moved into place by their digest when they are accepted."""
 
-import hashlib
-import os
-import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from ota.errors import BlobNotFoundError, TooLargeError
+from ota.blobs.staging import CHUNK, Kept, Staged, Staging
+from ota.blobs.store import checked, is_digest, missing
 from pki.kernel import files
 
-CHUNK = 256 * 1024
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """Bytes that came in and wait for a verdict.
-
-    Args:
-        path: where they lie, in a private folder that vanishes with the staging.
-        size: in bytes.
-        sha256: hex; the name under which they would be kept.
-        sha1: hex; DDI clients ask for it.
-        md5: hex; DDI clients ask for it.
-    """
-
-    path: Path
-    size: int
-    sha256: str
-    sha1: str
-    md5: str
-
-
-class LocalBlobs:
-    """Blobs below one folder.
+class LocalBlobs(Staging):
+    """Blobs below one folder; see ``store.Blobs``.
 
     Args:
         folder: ``FLEET_DIR/blobs``.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @contextmanager
-    def staging(self) -> Iterator[Path]:
-        """Yield a private folder for incoming bytes; what was not adopted is gone afterwards."""
-        files.private_folder(self._folder)
-        with tempfile.TemporaryDirectory(prefix=".staging-", dir=self._folder) as folder:
-            yield Path(folder)
-
-    def stage(self, stream: BinaryIO, folder: Path, name: str, limit: int) -> Staged:
-        """Copy a stream into a staging folder and hash it on the way.
-
-        Args:
-            stream: read to its end, or until it exceeds the limit.
-            folder: of ``staging()``.
-            name: a plain name chosen by us.
-            limit: bytes at most.
-
-        Raises:
-            TooLargeError: more bytes than ``limit`` came.
-        """
-        sha256, size = hashlib.sha256(), 0
-        sha1, md5 = hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
-        path = folder / name
-        with path.open("xb") as file:
-            while part := stream.read(CHUNK):
-                size += len(part)
-                if size > limit:
-                    msg = f"More than the {limit} bytes that were declared came in."
-                    raise TooLargeError(msg)
-                for digest in (sha256, sha1, md5):
-                    digest.update(part)
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        return Staged(path, size, sha256.hexdigest(), sha1.hexdigest(), md5.hexdigest())
 
     def adopt(self, staged: Staged) -> bool:
         """Keep staged bytes under their digest; return False when they were kept already."""
@@ -98,7 +35,11 @@ class LocalBlobs:
             self.adopt(staged)
         return staged.sha256, staged.size
 
-    def open(self, sha256: str) -> Path:
+    def size(self, sha256: str) -> int:
+        """Return how many bytes a digest has."""
+        return self.path(sha256).stat().st_size
+
+    def path(self, sha256: str) -> Path:
         """Return where the bytes of a digest lie.
 
         Raises:
@@ -106,16 +47,39 @@ class LocalBlobs:
         """
         path = self._path(sha256)
         if not path.is_file():
-            msg = "There is no content with this digest."
-            raise BlobNotFoundError(msg)
+            raise missing()
         return path
+
+    def address(self, sha256: str, seconds: int) -> str:  # noqa: ARG002  because it is a store's
+        """Return nothing: these bytes have no address of their own."""
+        return ""
+
+    def read(self, sha256: str, start: int, length: int) -> Iterator[bytes]:
+        """Yield a part of the bytes."""
+        with self.path(sha256).open("rb") as file:
+            file.seek(start)
+            while length and (data := file.read(min(CHUNK, length))):
+                length -= len(data)
+                yield data
+
+    @contextmanager
+    def at_hand(self, sha256: str) -> Iterator[Path]:
+        """Yield where the bytes lie."""
+        yield self.path(sha256)
 
     def remove(self, sha256: str) -> None:
         """Forget bytes that nothing refers to."""
         self._path(sha256).unlink(missing_ok=True)
 
+    def listed(self) -> Iterator[Kept]:
+        """Yield everything that is kept."""
+        for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
+            if is_digest(path.name):
+                facts = path.stat()
+                yield Kept(path.name, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+
+    def open(self) -> None:
+        """Do nothing: files are opened when they are asked for."""
+
     def _path(self, sha256: str) -> Path:
-        if not _DIGEST.fullmatch(sha256):
-            msg = "There is no content with this digest."
-            raise BlobNotFoundError(msg)
-        return self._folder / sha256[:2] / sha256
+        return self._folder / checked(sha256)[:2] / sha256

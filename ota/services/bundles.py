@@ -45,7 +45,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
         return known
     hardware = _hardware(actor.domain, wanted)
     _demand_new(actor.domain, wanted)
-    store = blobs.local()
+    store = blobs.store()
     try:
         with store.staging() as folder:
             staged = _stage(store, folder, wanted, files)
@@ -83,7 +83,7 @@ def _demand_new(slug: str, wanted: Manifest) -> None:
         raise RefusedBundleError(msg)
 
 
-def _stage(store: blobs.LocalBlobs, folder: Path, wanted: Manifest, files: Mapping[str, BinaryIO]) -> dict[str, Staged]:
+def _stage(store: blobs.Blobs, folder: Path, wanted: Manifest, files: Mapping[str, BinaryIO]) -> dict[str, Staged]:
     """Bring the listed files in, each compared with what the manifest says of it."""
     listed = {entry.path for entry in wanted.files}
     if missing := sorted(listed - set(files)):
@@ -155,7 +155,7 @@ def _keep(
     judgement: Judgement,
     hardware: list[HardwareModel],
 ) -> Bundle:
-    store = blobs.local()
+    store = blobs.store()
     adopted: list[str] = []
     try:
         with transaction.atomic():

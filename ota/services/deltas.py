@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -100,11 +101,13 @@ def _images(pair: Pair) -> bool:
 
 def _make(domain: TrustDomain, pair: Pair) -> None:
     """Have the child make one patch, and keep it, or the note that it is no good."""
-    store, facts = blobs.local(), {"base": pair.base, "result": pair.result, "format": pair.format}
-    with tempfile.TemporaryDirectory(prefix="muster-delta-", dir=settings.FLEET_DIR / "run") as folder:
+    store, facts = blobs.store(), {"base": pair.base, "result": pair.result, "format": pair.format}
+    with ExitStack() as held:
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="muster-delta-", dir=settings.FLEET_DIR / "run"))
         scratch = Path(folder)
-        old = store.open(pair.base) if pair.base else None
-        request = {"old": str(old) if old else "", "new": str(store.open(pair.result)), "formats": [pair.format]}
+        old = held.enter_context(store.at_hand(pair.base)) if pair.base else None
+        new = held.enter_context(store.at_hand(pair.result))
+        request = {"old": str(old) if old else "", "new": str(new), "formats": [pair.format]}
         try:
             [said] = sandbox.run("ota.deltas", {**request, "scratch": folder}, scratch, SECONDS)["made"]
         except RefusedBundleError:
@@ -134,4 +137,4 @@ def _prune(domain: TrustDomain) -> None:
     for one in late:
         one.delete()
         if one.sha256 and not Delta.objects.filter(sha256=one.sha256).exists():
-            blobs.local().remove(one.sha256)
+            blobs.store().remove(one.sha256)

@@ -1,7 +1,10 @@
 """Decide who may fetch which bytes: only files of an action that is open and offered to this device."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from django.conf import settings
 
 from devices.models import Device
 from ota import blobs
@@ -16,18 +19,33 @@ class Download:
     """A file that a device may fetch now.
 
     Args:
-        path: of the blob on this machine.
+        path: of the blob on this machine; None when it lies in a bucket.
         size: bytes.
         sha256: hex; also the entity tag of our own protocol.
         sha1: hex; the entity tag of DDI.
         name: file name for people.
     """
 
-    path: Path
+    path: Path | None
     size: int
     sha256: str
     sha1: str
     name: str
+
+
+def address(file: Download) -> str:
+    """Return a presigned web address of a file that was allowed, or nothing: it goes through the door.
+
+    It is a secret for some seconds: whoever knows it gets the bytes, so it stands in no log.
+    """
+    if file.path is not None or not settings.FLEET_BLOBS_DIRECT:
+        return ""
+    return blobs.store().address(file.sha256, settings.FLEET_BLOBS_ADDRESS_S)
+
+
+def read(file: Download, start: int, length: int) -> Iterator[bytes]:
+    """Yield a part of a file that was allowed, from wherever it lies; in a bucket this waits for the network."""
+    return blobs.store().read(file.sha256, start, length)
 
 
 def by_digest(*, actor: Actor, device: Device, sha256: str) -> Download:
@@ -67,7 +85,7 @@ def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
     assignment = offers.current(device)
     if assignment is None or assignment.bundle.image.sha256 != row.result:
         return None
-    return Download(blobs.local().open(sha256), row.size, sha256, "", f"{row.result[:16]}.patch")
+    return Download(blobs.store().path(sha256), row.size, sha256, "", f"{row.result[:16]}.patch")
 
 
 def _download(actor: Actor, device: Device, **wanted: object) -> Download:
@@ -77,4 +95,4 @@ def _download(actor: Actor, device: Device, **wanted: object) -> Download:
     if file is None:
         msg = "There is no such file for this device now."
         raise NotFoundError(msg)
-    return Download(blobs.local().open(file.sha256), file.size, file.sha256, file.sha1, file.path)
+    return Download(blobs.store().path(file.sha256), file.size, file.sha256, file.sha1, file.path)

@@ -147,7 +147,8 @@ def _exhibits(bundle: Bundle) -> dict[str, str]:
     """Return the texts that officers shall read: ``bundle.json``, and what a configuration says."""
     found = {bundle.digest: canonical.dumps(bundle.manifest).decode()}
     if bundle.kind == Bundle.Kind.CONFIG:
-        found[bundle.image.sha256] = blobs.local().open(bundle.image.sha256).read_text()
+        with blobs.store().at_hand(bundle.image.sha256) as text:
+            found[bundle.image.sha256] = text.read_text()
     return found
 
 

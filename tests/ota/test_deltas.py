@@ -133,7 +133,7 @@ def test_a_device_that_can_apply_patches_is_given_one(stage):
     assert (delta["base"], delta["format"]) == ("", "muster-1"), "these images pack so well that no patch pays"
     assert not any(one.trouble for one in made)
     file = downloads.by_digest(actor=stage.actor, device=stage.one.device, sha256=delta["sha256"])
-    old = b"" if not delta["base"] else downloads.blobs.local().open(delta["base"]).read_bytes()
+    old = b"" if not delta["base"] else downloads.blobs.store().path(delta["base"]).read_bytes()
     image = CANDIDATES[delta["format"]].apply(old, file.path.read_bytes(), row["length"])
     assert hashlib.sha256(image).hexdigest() == row["sha256"]
 

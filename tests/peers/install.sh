@@ -1,6 +1,14 @@
 #!/usr/bin/env bash
 # Install the real programs that tests run against: as root with apt, otherwise print the line to run.
 set -euo pipefail
+cd "$(dirname "$0")/../.."
+# An S3 service (OpenStack Swift) in an environment of its own: it wants other versions than we do.
+place=var/peers/swift
+if ! "$place/bin/python" -c "import swift.common.middleware.s3api" 2>/dev/null; then
+  mkdir -p var/peers
+  python3 -m venv "$place"
+  "$place/bin/pip" install --quiet --disable-pip-version-check swift==2.38.3
+fi
 packages=(swupdate openssl chromium curl strongswan-pki libstrongswan-standard-plugins libstrongswan-extra-plugins gnutls-bin
   swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 tpm2-openssl tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon xxd softhsm2 opensc gcc libc6-dev libcoap3-bin libcoap3-dev pkg-config
   nginx-light haproxy libssl-dev rauc mender-artifact squashfs-tools)

@@ -19,13 +19,13 @@ from fleet.gateway.coap.spool import Spool
 from fleet.gateway.coap.tcp import Connection
 from fleet.gateway.coap.udp import Speaker
 from fleet.gateway.est import coaps
-from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from fleet.gateway.protocol import BY_KIND, Outcome, Peer, Reply, Request
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from ota.services.downloads import Download
 from pki.kernel import ids
 from pki.kernel.coap import TAG
-from pki.kernel.errors import InvalidError
+from pki.kernel.errors import DomainError, InvalidError
 
 DIALECTS = ((native.dialect, codec.refusal), (coaps.dialect, coaps.render))
 #: no message of a device is larger, in blocks or whole
@@ -95,7 +95,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             asked, reply = await self._answer(request, peer)
             if reply.file is not None:
                 self._fast.allow(peer.fingerprint, reply.file)
-            answer = _answered(request, asked, reply)
+            answer = await self._answered(request, asked, reply)
             extra: dict[str, object] = {"door": "coap", "method": asked.method, "path": asked.path[:200]}
             extra |= {"status": str(answer.code)[:4], "request_id": request_id.get(), "device": reply.device_id}
             _logger.info("answered", extra={**extra, "ms": round((time.perf_counter() - started) * 1000, 1)})
@@ -135,6 +135,17 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             presence.seen(reply.device_id, peer.address, len(asked.payload), out, routine=reply.routine)
         return asked, reply
 
+    async def _answered(self, message: Message, asked: Request, reply: Reply) -> Message:
+        file = reply.file
+        if file is None:
+            return mapping.response(asked, reply)
+        if file.path is not None:
+            return _block(message, file)
+        try:
+            return await self._workers.run(lambda: _block(message, file))
+        except DomainError as error:
+            return mapping.response(asked, codec.refusal(asked, BY_KIND[error.kind], error))
+
 
 def _peer(remote: Any) -> Peer:
     """Return who is at the other end; only a handshake proves anybody."""
@@ -145,12 +156,6 @@ def _observable(request: Message) -> bool:
     """Say whether something can be observed: a device's own poll. News of a child does not come by its gateway."""
     own = tuple(request.opt.uri_path) == POLL and request.code == codes.GET and not request.opt.uri_query
     return own and bool(_peer(request.remote).fingerprint)
-
-
-def _answered(message: Message, asked: Request, reply: Reply) -> Message:
-    if reply.file is not None:
-        return _block(message, reply.file)
-    return mapping.response(asked, reply)
 
 
 def _block(message: Message, file: Download) -> Message:

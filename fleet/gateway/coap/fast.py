@@ -10,6 +10,7 @@ from collections import OrderedDict
 
 from fleet.gateway.coap import options
 from fleet.gateway.coap.options import Asked
+from fleet.gateway.coap.window import piece
 from fleet.gateway.hot import Answers, HotTable
 from ota.services.downloads import Download
 from pki.kernel.coap import TAG
@@ -70,7 +71,9 @@ class FastPath:
         return None if body is None else self._head(message, token) + body
 
     def allow(self, fingerprint: str, file: Download) -> None:
-        """Remember that the ordinary way has just allowed a file to a certificate."""
+        """Remember that the ordinary way has just allowed a file to a certificate; one in a bucket is waited for."""
+        if file.path is None:
+            return
         self._allowed[fingerprint, file.sha256.encode()] = (time.monotonic() + ALLOWED_SECONDS, file)
         while len(self._allowed) > MOST_ALLOWED:
             self._allowed.popitem(last=False)
@@ -111,9 +114,7 @@ class FastPath:
 def cut(file: Download, number: int, exponent: int) -> tuple[bytes, bool]:
     """Return the bytes of one block, and whether there are more (RFC 7959, 2.2)."""
     size = 1 << exponent + 4
-    with file.path.open("rb") as source:
-        source.seek(number * size)
-        data = source.read(size)
+    data = piece(file, number * size, size)
     return data, number * size + len(data) < file.size
 
 

@@ -32,4 +32,6 @@ def handle(request: Request, who: Identified) -> Reply:
         twin = twins.reported_config(actor=who.actor, device=who.device, config=config, seen=seen)
         tag = twins.tag("r", twin.reported_version)
         reply = codec.encode(request, {"version": twin.reported_version}, who.device.pk)
-    return Reply(reply.outcome, reply.payload, reply.content_type, {"etag": tag}, None, who.device.pk, routine=False)
+    return Reply(
+        reply.outcome, reply.payload, reply.content_type, {"etag": tag}, device_id=who.device.pk, routine=False
+    )

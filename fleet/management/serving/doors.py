@@ -22,6 +22,7 @@ from fleet.environment import ROOT
 from fleet.gateway.admission import Gate
 from fleet.gateway.coap import server as coap
 from fleet.gateway.http import DeviceDoor
+from ota import blobs
 from pki.kernel import confine
 
 REFRESH_SECONDS = 2
@@ -114,6 +115,7 @@ def run(
 
 def _prepare(refresh: Callable[[], None] | None, *, confined: bool) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
+    blobs.store().open()  # its credentials may lie where a confined process reads nothing
     if confined:
         confine_door()
     if refresh:

@@ -1,0 +1,53 @@
+"""Small pieces of a file, as blocks ask for them: from the disk, or through a window on a bucket.
+
+A block has a kilobyte, and a bucket answers in milliseconds: so a quarter of a megabyte is fetched at once and kept
+while it is used. Nothing here is believed: the device compares the whole with what officers signed.
+"""
+
+import threading
+from collections import OrderedDict
+
+from ota.services import downloads
+from ota.services.downloads import Download
+
+WIDE, MOST = 256 * 1024, 128
+
+
+class Window:
+    """The latest parts of files that lie in a bucket, at most 32 MiB; safe for threads."""
+
+    def __init__(self) -> None:
+        self._parts: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def piece(self, file: Download, start: int, length: int) -> bytes:
+        """Return some bytes; ``length`` divides the width of a part, so that no piece lies in two.
+
+        Raises:
+            BlobStoreError: the bucket does not give them.
+        """
+        place = file.sha256, start // WIDE
+        with self._lock:
+            part = self._parts.get(place)
+            if part is not None:
+                self._parts.move_to_end(place)
+        if part is None:
+            begin = place[1] * WIDE
+            part = b"".join(downloads.read(file, begin, min(WIDE, file.size - begin)))
+            with self._lock:
+                self._parts[place] = part
+                while len(self._parts) > MOST:
+                    self._parts.popitem(last=False)
+        return part[start % WIDE : start % WIDE + length]
+
+
+_WINDOW = Window()
+
+
+def piece(file: Download, start: int, length: int) -> bytes:
+    """Return some bytes of a file; one that lies in a bucket may have to be waited for, so ask in a thread."""
+    if file.path is None:
+        return _WINDOW.piece(file, start, length)
+    with file.path.open("rb") as source:
+        source.seek(start)
+        return source.read(length)

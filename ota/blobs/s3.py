@@ -1,0 +1,220 @@
+"""Blobs in a bucket, through boto3: conditional writes, multipart, server-side encryption, presigned addresses.
+
+An object's entity tag is no digest (multipart), and a store may answer wrongly: what this server reads for itself is
+compared with its SHA-256, and what a device fetches the device compares with what officers signed.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ota.blobs.staging import CHUNK, Kept, Staged, Staging
+from ota.blobs.store import checked, is_digest, missing
+from ota.errors import BlobStoreError
+
+#: above one part an object is sent in parts; S3 takes none below 5 MiB but the last, and 10,000 of them
+PART = 8 << 20
+CONNECT_SECONDS, READ_SECONDS, ATTEMPTS, POOL = 5, 20, 3, 32
+_GONE, _EXISTS = {"404", "NoSuchKey", "NotFound"}, {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where blobs lie.
+
+    Args:
+        bucket: its name.
+        prefix: before every key, empty or with a slash at its end.
+        endpoint: address of the service, empty for Amazon's.
+        device_endpoint: the same service as devices reach it, empty for the same address.
+        region: of the bucket.
+        encryption: empty, ``AES256``, ``aws:kms`` or ``aws:kms:KEY``.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str = ""
+    device_endpoint: str = ""
+    region: str = "us-east-1"
+    encryption: str = ""
+
+
+class S3Blobs(Staging):
+    """Blobs in one bucket; see ``store.Blobs``.
+
+    Args:
+        folder: for staging, on this machine.
+        place: the bucket.
+    """
+
+    def __init__(self, folder: Path, place: Place) -> None:
+        super().__init__(folder)
+        self._place = place
+        self._made: tuple[Any, Any] | None = None
+
+    def adopt(self, staged: Staged) -> bool:
+        """Keep staged bytes under their digest; return False when they were kept already, by us or by a rival.
+
+        Raises:
+            BlobStoreError: the store does not take them; nothing of them stays there.
+        """
+        with suppress(type(missing())):
+            if self.size(staged.sha256) == staged.size:
+                return False
+        facts = {**self._at(staged.sha256), "Metadata": {"sha256": staged.sha256}, **self._encryption()}
+        with staged.path.open("rb") as file, _told(existing_is_well=True) as told:
+            if staged.size <= PART:
+                self._client.put_object(**facts, Body=file, ContentLength=staged.size, IfNoneMatch="*")
+            else:
+                self._in_parts(facts, file)
+        return not told
+
+    def put(self, stream: BinaryIO, limit: int) -> tuple[str, int]:
+        """Keep a stream that is already believed; return its SHA-256 and size."""
+        with self.staging() as folder:
+            staged = self.stage(stream, folder, "0", limit)
+            self.adopt(staged)
+        return staged.sha256, staged.size
+
+    def size(self, sha256: str) -> int:
+        """Return how many bytes a digest has."""
+        with _told():
+            return int(self._client.head_object(**self._at(sha256))["ContentLength"])
+
+    def path(self, sha256: str) -> None:
+        """Return None: they lie elsewhere."""
+
+    def address(self, sha256: str, seconds: int) -> str:
+        """Return a presigned address; made here, without asking the store."""
+        asked = {**self._at(sha256), "ResponseContentType": "application/octet-stream"}
+        made: str = self._for_devices.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
+        return made
+
+    def read(self, sha256: str, start: int, length: int) -> Iterator[bytes]:
+        """Yield a part of the bytes in chunks."""
+        if not length:
+            return
+        with _told():
+            answer = self._client.get_object(**self._at(sha256), Range=f"bytes={start}-{start + length - 1}")
+            body = answer["Body"]
+            try:
+                yield from body.iter_chunks(CHUNK)
+            finally:
+                body.close()
+
+    @contextmanager
+    def at_hand(self, sha256: str) -> Iterator[Path]:
+        """Yield a copy of the whole bytes; it is gone afterwards.
+
+        Raises:
+            BlobStoreError: the store gave other bytes than those of the digest.
+        """
+        with self.staging() as folder:
+            copy, digest = folder / "copy", hashlib.sha256()
+            with copy.open("xb") as file:
+                for data in self.read(sha256, 0, self.size(sha256)):
+                    digest.update(data)
+                    file.write(data)
+            if digest.hexdigest() != sha256:
+                msg = f"The blob store gave other bytes than those of {sha256}. Restore that object from its source."
+                raise BlobStoreError(msg)
+            yield copy
+
+    def remove(self, sha256: str) -> None:
+        """Forget bytes that nothing refers to."""
+        with _told():
+            self._client.delete_object(**self._at(sha256))
+
+    def listed(self) -> Iterator[Kept]:
+        """Yield everything that is kept below the prefix."""
+        pages = self._client.get_paginator("list_objects_v2")
+        with _told():
+            for page in pages.paginate(Bucket=self._place.bucket, Prefix=self._place.prefix):
+                for one in page.get("Contents", ()):
+                    name = str(one["Key"]).rsplit("/", 1)[-1]
+                    if is_digest(name):
+                        yield Kept(name, int(one["Size"]), one["LastModified"])
+
+    def open(self) -> None:
+        """Make the clients, with the credentials that this process may read now."""
+        if self._made is None:
+            usual = self._connect(self._place.endpoint)
+            other = self._place.device_endpoint
+            self._made = usual, self._connect(other) if other else usual
+
+    @property
+    def _client(self) -> Any:
+        self.open()
+        return self._made[0] if self._made else None
+
+    @property
+    def _for_devices(self) -> Any:
+        self.open()
+        return self._made[1] if self._made else None
+
+    def _connect(self, endpoint: str) -> Any:
+        import boto3  # noqa: PLC0415  because it is slow to load, and most set-ups need none
+        from botocore.config import Config  # noqa: PLC0415  because see above
+
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if endpoint else "auto"},
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            retries={"max_attempts": ATTEMPTS, "mode": "standard"},
+            max_pool_connections=POOL,
+            # Some gateways take no checksum trailers; our own digests say more.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        session = boto3.session.Session()  # of its own: the library's common one is for one thread
+        return session.client("s3", endpoint_url=endpoint or None, region_name=self._place.region, config=config)
+
+    def _in_parts(self, facts: dict[str, Any], file: BinaryIO) -> None:
+        """Send an object in parts; whatever goes wrong, none of them stays."""
+        at = {name: facts[name] for name in ("Bucket", "Key")}
+        upload = {**at, "UploadId": self._client.create_multipart_upload(**facts)["UploadId"]}
+        try:
+            parts: list[dict[str, Any]] = []
+            while data := file.read(PART):
+                number = len(parts) + 1
+                tag = self._client.upload_part(**upload, PartNumber=number, Body=data)["ETag"]
+                parts.append({"PartNumber": number, "ETag": tag})
+            self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
+        except BaseException:
+            self._client.abort_multipart_upload(**upload)
+            raise
+
+    def _encryption(self) -> dict[str, str]:
+        kind, _, key = self._place.encryption.removeprefix("aws:").partition(":")
+        if not kind:
+            return {}
+        named = {"SSEKMSKeyId": key} if key else {}
+        return {"ServerSideEncryption": "aws:kms" if kind == "kms" else kind, **named}
+
+    def _at(self, sha256: str) -> dict[str, str]:
+        return {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}{checked(sha256)[:2]}/{sha256}"}
+
+
+@contextmanager
+def _told(*, existing_is_well: bool = False) -> Iterator[list[str]]:
+    """Turn the library's errors into ours; yield a list that is filled when the object was there already."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  because it is slow to load
+
+    existing: list[str] = []
+    try:
+        yield existing
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in _GONE:
+            raise missing() from error
+        if not (existing_is_well and code in _EXISTS):
+            msg = f"The blob store refused: {code}. Check FLEET_BLOBS, the bucket and its credentials."
+            raise BlobStoreError(msg) from error
+        existing.append(code)
+    except (BotoCoreError, OSError) as error:
+        msg = f"The blob store does not answer: {type(error).__name__}. Check FLEET_S3_ENDPOINT and the network."
+        raise BlobStoreError(msg) from error

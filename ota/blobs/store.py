@@ -1,0 +1,73 @@
+"""What every store of blobs promises: content by its SHA-256, streamed, written once."""
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from ota.blobs.staging import Kept, Staged
+from ota.errors import BlobNotFoundError
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Blobs(Protocol):
+    """A store. No name that someone else chose ever becomes a path or a key."""
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """Yield a private folder for incoming bytes; what was not adopted is gone afterwards."""
+
+    def stage(self, stream: BinaryIO, folder: Path, name: str, limit: int) -> Staged:
+        """Copy a stream into a staging folder and hash it on the way; raise ``TooLargeError`` above the limit."""
+
+    def adopt(self, staged: Staged) -> bool:
+        """Keep staged bytes under their digest; return False when they were kept already."""
+
+    def put(self, stream: BinaryIO, limit: int) -> tuple[str, int]:
+        """Keep a stream that is already believed; return its SHA-256 and size."""
+
+    def size(self, sha256: str) -> int:
+        """Return how many bytes a digest has; raise ``BlobNotFoundError`` when nothing of it is kept."""
+
+    def path(self, sha256: str) -> Path | None:
+        """Return where the bytes lie on this machine, or None when they lie elsewhere."""
+
+    def address(self, sha256: str, seconds: int) -> str:
+        """Return a web address that gives the bytes away for some seconds, or nothing; it is a secret."""
+
+    def read(self, sha256: str, start: int, length: int) -> Iterator[bytes]:
+        """Yield a part of the bytes in chunks; they are what the store says, so compare them before use."""
+
+    def at_hand(self, sha256: str) -> AbstractContextManager[Path]:
+        """Yield a file of this machine with the whole bytes; what comes from elsewhere was compared."""
+
+    def remove(self, sha256: str) -> None:
+        """Forget bytes that nothing refers to."""
+
+    def listed(self) -> Iterator[Kept]:
+        """Yield everything that is kept, in no order."""
+
+    def open(self) -> None:
+        """Load what answering needs, before a process gives up reading files."""
+
+
+def checked(sha256: str) -> str:
+    """Return a digest that is one.
+
+    Raises:
+        BlobNotFoundError: it is none, so nothing is kept under it.
+    """
+    if not is_digest(sha256):
+        raise missing()
+    return sha256
+
+
+def is_digest(text: str) -> bool:
+    """Say whether a text is a SHA-256 in hex."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def missing() -> BlobNotFoundError:
+    """Return the error for content that is not kept."""
+    return BlobNotFoundError("There is no content with this digest.")
