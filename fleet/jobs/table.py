@@ -7,7 +7,7 @@ from django.conf import settings
 
 from devices.services import drift, retention
 from fleet.guard import reactions
-from ota.services import commands, deltas, freshness, rollouts
+from ota.services import commands, deltas, freshness, rollouts, storage
 from pki.models import TrustDomain
 from pki.services import changes, crls, ledger
 
@@ -38,6 +38,7 @@ def jobs() -> tuple[Job, ...]:
         Job("deltas", 5, lambda domain: deltas.tick(domain=domain)),
         Job("commands", 15, lambda domain: commands.expire(domain=domain)),
         Job("changes", 300, lambda _domain: changes.prune()),
+        Job("blobs", 3600, lambda _domain: storage.collect()),
         Job("retention", 3600, lambda domain: retention.retain(domain=domain)),
         Job("heal", 1, lambda domain: reactions.heal(domain=domain)),
     )

@@ -104,6 +104,8 @@ class BundleFile(models.Model):
     sha256 = models.CharField(max_length=64, db_index=True)
     sha1 = models.CharField(max_length=40)
     md5 = models.CharField(max_length=32)
+    #: since then its bytes may be gone: no device can be told of it any more
+    collected_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [

@@ -16,6 +16,7 @@ from ota.formats.judgement import Judgement, TrustAnchor, statement
 from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
+from ota.services import storage
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, DomainError
@@ -155,12 +156,16 @@ def _keep(
     judgement: Judgement,
     hardware: list[HardwareModel],
 ) -> Bundle:
-    store = blobs.store()
+    store, digests = blobs.store(), {one.sha256: one for one in staged.values()}
     adopted: list[str] = []
     try:
+        # Before the transaction: a bucket takes its time, and nobody else could write meanwhile.
+        adopted.extend(sha256 for sha256, one in digests.items() if store.adopt(one))
         with transaction.atomic():
+            storage.hold(digests)
+            for sha256 in set(digests) - set(adopted):
+                store.adopt(digests[sha256])  # what was there already may have been collected since
             bundle = _rows(actor, wanted, staged, judgement, hardware)
-            adopted.extend(one.sha256 for one in staged.values() if store.adopt(one))
             detail = {"name": wanted.id, "version": wanted.version, "digest": bundle.digest}
             ledger.record(
                 actor=actor,
@@ -169,9 +174,7 @@ def _keep(
                 detail={**detail, "report": judgement.statements},
             )
     except BaseException:
-        for sha256 in adopted:
-            if not BundleFile.objects.filter(sha256=sha256).exists():
-                store.remove(sha256)
+        storage.forget(adopted)
         raise
     return bundle
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 
 from devices.models import Device
 from ota import blobs, sandbox
 from ota.deltas.choose import Offer, choose, ram_of
 from ota.errors import RefusedBundleError
 from ota.models import Assignment, Bundle, BundleFile, Delta, Rollout
+from ota.services import storage
 from pki.kernel import clock, patch
 from pki.kernel.errors import DomainError
 from pki.models import TrustDomain
@@ -95,7 +97,8 @@ def _running(reported: Mapping[str, Any], bundle: Bundle) -> str:
 def _images(pair: Pair) -> bool:
     """Say whether both images lie here; only our own format packs an image as a whole."""
     wanted = {pair.base, pair.result} - {""}
-    there = set(BundleFile.objects.filter(sha256__in=wanted, role="image").values_list("sha256", flat=True))
+    images = BundleFile.objects.filter(sha256__in=wanted, role="image", collected_at__isnull=True)
+    there = set(images.values_list("sha256", flat=True))
     return there == wanted and (bool(pair.base) or pair.format == patch.FORMAT)
 
 
@@ -127,14 +130,14 @@ def _make(domain: TrustDomain, pair: Pair) -> None:
             "ram": ram_of(pair.format, length, size),
             "seconds": said["seconds"],
         }
-        Delta.objects.create(domain=domain, **facts, **measured)
+        with transaction.atomic(), (scratch / pair.format).open("rb") as stream:
+            storage.hold([sha256])
+            store.put(stream, size)  # again only if it was collected since
+            Delta.objects.create(domain=domain, **facts, **measured)
 
 
 def _prune(domain: TrustDomain) -> None:
-    """Forget patches of a month ago that nobody waits for; the images stay."""
+    """Forget patches of a month ago that nobody waits for; the collection removes their bytes."""
     open_results = Assignment.objects.filter(domain=domain, closed_at__isnull=True).values("bundle__files__sha256")
     late = Delta.objects.filter(domain=domain, made_at__lt=clock.now() - KEPT).exclude(result__in=open_results)
-    for one in late:
-        one.delete()
-        if one.sha256 and not Delta.objects.filter(sha256=one.sha256).exists():
-            blobs.store().remove(one.sha256)
+    late.delete()

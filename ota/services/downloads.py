@@ -91,7 +91,8 @@ def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
 def _download(actor: Actor, device: Device, **wanted: object) -> Download:
     actor.require_device(device.key)
     assignment = offers.current(device)
-    file = BundleFile.objects.filter(bundle=assignment.bundle_id, **wanted).first() if assignment else None
+    rows = BundleFile.objects.filter(bundle=assignment.bundle_id, collected_at__isnull=True) if assignment else None
+    file = rows.filter(**wanted).first() if rows is not None else None
     if file is None:
         msg = "There is no such file for this device now."
         raise NotFoundError(msg)

@@ -1,5 +1,6 @@
 """``manage.py doctor``: is this set-up healthy, and what to do where it is not."""
 
+import io
 import json
 import shutil
 import ssl
@@ -9,17 +10,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from ota import blobs
 from pki import selectors
 from pki.kernel import clock, confine
+from pki.kernel.errors import DomainError
 from pki.services import freshness
 from pki.signer.client import listening
 
 LEAST_DISK = 1 << 30
 WARN_DAYS = 90
+PROBE = b"the doctor was here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,25 @@ def _findings() -> Iterator[Finding]:
         "answers" if listening(settings.FLEET_DIR) else "not running; start `manage.py serve`",
     )
     yield _ready()
+    yield _blobs()
     try:
         yield from _domains()
         problems = freshness.problems()
         yield Finding("journal", not problems, " ".join(problems) or "the database is as new as the journal")
     except Error as error:
         yield Finding("journal", ok=False, detail=f"cannot be compared: {error}")
+
+
+def _blobs() -> Finding:
+    """Write a few bytes into the store of blobs and take them out again."""
+    where = settings.FLEET_BLOBS or f"{settings.FLEET_DIR}/blobs"
+    try:
+        store = blobs.store()
+        digest, _ = store.put(io.BytesIO(PROBE), len(PROBE))
+        store.remove(digest)
+    except (DomainError, ImproperlyConfigured, OSError) as error:
+        return Finding("blobs", ok=False, detail=f"{where}: {error}")
+    return Finding("blobs", ok=True, detail=f"{where} takes and gives up bytes")
 
 
 def _databases() -> Iterator[Finding]:

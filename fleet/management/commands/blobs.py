@@ -1,0 +1,58 @@
+"""``manage.py blobs status | move | collect``: where images and patches lie, and what of them may go."""
+
+import json
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from fleet.management.acts import refusals
+from ota import blobs
+from ota.blobs import LocalBlobs
+from ota.services import storage
+
+
+class Command(BaseCommand):
+    """Look after the store of blobs."""
+
+    help = "Say what the store of blobs holds, move blobs into a bucket, remove what no device can ask for."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the acts."""
+        acts = parser.add_subparsers(dest="act", required=True)
+        status = acts.add_parser("status", help="say where blobs lie and how many they are")
+        move = acts.add_parser("move", help="move blobs from the local folder into the bucket that FLEET_BLOBS names")
+        collect = acts.add_parser("collect", help="remove what no device can ask for any more; a job does it hourly")
+        collect.add_argument("--dry-run", action="store_true", help="only say what would go")
+        for one in (status, move, collect):
+            one.add_argument("--json", action="store_true")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Run one act."""
+        with refusals():
+            said, text = getattr(self, f"_{options['act']}")(options)
+        self.stdout.write(json.dumps(said) if options["json"] else text)
+
+    def _status(self, _options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        rows = list(blobs.store().listed())
+        size, where = sum(one.size for one in rows), settings.FLEET_BLOBS or str(settings.FLEET_DIR / "blobs")
+        return {"where": where, "blobs": len(rows), "bytes": size}, f"{where}: {len(rows)} blobs, {size} bytes."
+
+    def _move(self, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        if blobs.place() is None:
+            msg = "FLEET_BLOBS names no bucket; set it to s3://BUCKET first."
+            raise CommandError(msg)
+        moved = 0
+        for one in storage.move(LocalBlobs(settings.FLEET_DIR / "blobs")):
+            moved += 1
+            if not options["json"]:
+                self.stdout.write(f"{one.sha256} {one.size}")
+        return {"moved": moved}, f"{moved} blobs were moved. Start it again to go on if it was cut short."
+
+    def _collect(self, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        dry = options["dry_run"]
+        found = storage.collect(dry_run=dry)
+        said = {"bundles": found.bundles, "blobs": found.blobs, "bytes": found.size, "dry_run": dry}
+        verb = "would be" if dry else "were"
+        return said, f"{found.blobs} blobs ({found.size} bytes) {verb} removed; bundles: {len(found.bundles)}."

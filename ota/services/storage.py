@@ -1,0 +1,150 @@
+"""What lies in the store of blobs and what may go: nothing that a device may still ask for, and nothing too soon.
+
+Two servers may take in the same bytes while a third forgets them. Whoever adds a reference and whoever removes bytes
+hold the digest's lock meanwhile, so one of them sees what the other has done.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+
+from django.db import connection, transaction
+from django.db.models import Q
+
+from ota import blobs
+from ota.blobs import LocalBlobs
+from ota.errors import BlobStoreError
+from ota.models import Assignment, Bundle, BundleFile, Delta, Release, Statement
+from pki.kernel import actor as actors
+from pki.kernel import clock
+from pki.services import ledger
+
+_logger = logging.getLogger("muster.storage")
+#: bytes without a reference stay so long: an upload, or a patch that is being made, may be about to refer to them
+GRACE = timedelta(hours=24)
+#: images of a withdrawn release stay so long after it: a device may be in the middle of a download
+KEPT = timedelta(days=30)
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection found, or did.
+
+    Args:
+        bundles: names of bundles whose files devices can never be told of again.
+        blobs: how many were removed.
+        size: their bytes.
+    """
+
+    bundles: tuple[str, ...]
+    blobs: int
+    size: int
+
+
+def collect(*, dry_run: bool = False) -> Collected:
+    """Give up the files of bundles that were withdrawn long ago, then remove bytes to which nothing refers.
+
+    Args:
+        dry_run: say what would go; change nothing.
+    """
+    retired = list(_retired())
+    if not dry_run:
+        for bundle in retired:
+            _give_up(bundle)
+    going = {one.sha256 for bundle in retired for one in bundle.files.all()} if dry_run else set()
+    removed = [one for one in _unreferenced(going) if dry_run or _remove(one)]
+    found = Collected(tuple(map(str, retired)), len(removed), sum(one.size for one in removed))
+    if removed and not dry_run:
+        _logger.info("blobs were collected", extra={"blobs": found.blobs, "bytes": found.size})
+    return found
+
+
+def hold(digests: Iterable[str]) -> None:
+    """Lock digests until the transaction ends; on SQLite whoever writes is alone anyway."""
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        for digest in sorted(set(digests)):
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int(digest[:16], 16) - (1 << 63)])
+
+
+def forget(digests: Iterable[str]) -> None:
+    """Remove bytes that were taken in for nothing, unless somebody else refers to them by now."""
+    for digest in digests:
+        with transaction.atomic():
+            hold([digest])
+            if not _referenced([digest]):
+                blobs.store().remove(digest)
+
+
+def move(source: LocalBlobs) -> Iterator[blobs.Kept]:
+    """Move blobs from a folder into the present store, one by one, each compared with its digest; yield what went.
+
+    Cut short it loses nothing: a blob leaves the folder when the store has it whole.
+
+    Raises:
+        BlobStoreError: the store does not take them, or a file is not what its name says.
+    """
+    target = blobs.store()
+    for one in list(source.listed()):
+        with source.path(one.sha256).open("rb") as stream, target.staging() as folder:
+            staged = target.stage(stream, folder, "0", one.size)
+            if staged.sha256 != one.sha256:
+                msg = f"The file {one.sha256} in the folder holds other bytes. Restore or remove it, then go on."
+                raise BlobStoreError(msg)
+            target.adopt(staged)
+        if target.size(one.sha256) == one.size:
+            source.remove(one.sha256)
+            yield one
+
+
+def _retired() -> Iterator[Bundle]:
+    """Yield bundles of releases that were withdrawn long ago, and that no open action names."""
+    before = clock.now() - KEPT
+    signed = Statement.objects.filter(
+        kind=Statement.Kind.WITHDRAWAL, state=Statement.State.PUBLISHED, published_at__lt=before
+    )
+    never = Q(release__published_at__isnull=True, release__created_at__lt=before)
+    gone = Bundle.objects.filter(Q(release__statements__in=signed) | never, release__state=Release.State.WITHDRAWN)
+    named = Assignment.objects.filter(closed_at__isnull=True).values("bundle_id")
+    kept = BundleFile.objects.filter(collected_at__isnull=True).values("bundle_id")
+    rows = gone.filter(pk__in=kept).exclude(pk__in=named).select_related("domain")
+    yield from rows.distinct().prefetch_related("files").order_by("pk")
+
+
+def _give_up(bundle: Bundle) -> None:
+    with transaction.atomic():
+        if Assignment.objects.filter(bundle=bundle, closed_at__isnull=True).exists():
+            return
+        bundle.files.filter(collected_at__isnull=True).update(collected_at=clock.now())
+        actor = actors.system(bundle.domain.slug, "storage")
+        detail = {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}
+        ledger.record(actor=actor, action="bundle.collected", thing=("bundle", bundle.public_id), detail=detail)
+
+
+def _unreferenced(going: set[str]) -> Iterator[blobs.Kept]:
+    """Yield bytes older than the grace that nothing refers to, or only what goes."""
+    before = clock.now() - GRACE
+    old = (one for one in blobs.store().listed() if one.since < before)
+    while some := list(islice(old, _AT_ONCE)):
+        known = _referenced([one.sha256 for one in some]) - going
+        yield from (one for one in some if one.sha256 not in known)
+
+
+def _remove(one: blobs.Kept) -> bool:
+    """Remove bytes if still nothing refers to them."""
+    with transaction.atomic():
+        hold([one.sha256])
+        if _referenced([one.sha256]):
+            return False
+        blobs.store().remove(one.sha256)
+    return True
+
+
+def _referenced(digests: list[str]) -> set[str]:
+    files = BundleFile.objects.filter(sha256__in=digests, collected_at__isnull=True)
+    patches = Delta.objects.filter(sha256__in=digests)
+    return set(files.values_list("sha256", flat=True)) | set(patches.values_list("sha256", flat=True))
