@@ -1,5 +1,6 @@
 """Blobs are collected only when no device can ask for them any more, and never while somebody takes them in."""
 
+import hashlib
 import io
 import os
 import threading
@@ -9,6 +10,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 from ota import blobs
+from ota.blobs import local
 from ota.models import Assignment, BundleFile, Delta, Statement
 from ota.services import bundles, downloads, releases, storage
 from pki.kernel import clock
@@ -149,6 +151,31 @@ def test_a_bundle_that_cannot_be_kept_leaves_no_bytes_but_those_of_others(publis
     with pytest.raises(ZeroDivisionError):
         published.upload(data, published.manifest(data))
     assert kept() == set()
+
+
+def test_of_two_that_bring_the_same_at_once_the_one_that_fails_takes_nothing_from_the_other(published, monkeypatch):
+    data = published.image()
+    rivals, make_folder = [], local.files.private_folder
+
+    def a_rival_comes_in_between(folder):
+        made = make_folder(folder)
+        if folder.name == hashlib.sha256(data).hexdigest()[:2] and not rivals:
+            rivals.append(folder)
+            rivals.append(blobs.store().put(io.BytesIO(data), len(data))[0])
+        return made
+
+    hold = storage.hold
+
+    def the_rival_fails_before(digests):
+        monkeypatch.setattr(storage, "hold", hold)
+        storage.forget(rivals[1:])
+        hold(digests)
+
+    monkeypatch.setattr(local.files, "private_folder", a_rival_comes_in_between)
+    monkeypatch.setattr(storage, "hold", the_rival_fails_before)
+    bundle = published.upload(data, published.manifest(data))
+    assert rivals[1] == bundle.image.sha256
+    assert kept() == {bundle.image.sha256}
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite whoever writes is alone")
