@@ -13,6 +13,7 @@ class HardwareModel(models.Model):
     """One kind of device: its identifiers (SUIT, MCUboot) and what a bundle may need of it.
 
     ``flash_model`` and ``arena`` are bytes for a machine-learning model and its tensor arena; 0 means none.
+    ``runtime`` says what its firmware can run of models (``devices.runtime``); empty says nothing.
     ``telemetry`` maps the metrics that it may report to data classes; empty for the usual ones (``devices.metrics``).
     """
 
@@ -25,6 +26,7 @@ class HardwareModel(models.Model):
     flash_model = models.BigIntegerField(default=0)
     arena = models.BigIntegerField(default=0)
     telemetry = models.JSONField(default=dict)
+    runtime = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:

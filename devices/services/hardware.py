@@ -4,7 +4,7 @@ import uuid
 
 from django.db import transaction
 
-from devices import metrics
+from devices import metrics, runtime
 from devices.models import HardwareModel
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError
@@ -66,4 +66,26 @@ def classify(*, actor: Actor, model: HardwareModel, telemetry: object) -> Hardwa
         found.save(update_fields=["telemetry"])
         detail = {"telemetry": wanted}
         ledger.record(actor=actor, action="hardware.classified", thing=("hardware", found.name), detail=detail)
+    return found
+
+
+def describe(*, actor: Actor, model: HardwareModel, profile: object) -> HardwareModel:
+    """Say what the firmware of a kind of device can run of models; the gate compares from now on.
+
+    Args:
+        actor: an operator.
+        model: the kind of device.
+        profile: see ``devices.runtime.profile``; empty says nothing.
+
+    Raises:
+        InvalidError: the profile is malformed; it says where.
+    """
+    actor.require(Role.OPERATOR)
+    wanted = runtime.profile(profile)
+    with transaction.atomic():
+        found = HardwareModel.objects.select_for_update().get(domain__slug=actor.domain, pk=model.pk)
+        found.runtime = wanted
+        found.save(update_fields=["runtime"])
+        detail = {"runtime": wanted}
+        ledger.record(actor=actor, action="hardware.described", thing=("hardware", found.name), detail=detail)
     return found

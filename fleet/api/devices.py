@@ -29,6 +29,7 @@ class HardwareOut(Output):
     flash_model = serializers.IntegerField()
     arena = serializers.IntegerField()
     telemetry = serializers.DictField(child=serializers.CharField())
+    runtime = serializers.JSONField()
 
 
 class DescriptionIn(Input):
@@ -53,6 +54,12 @@ class TelemetryIn(Input):
     """Which metrics a hardware model may report: name to operational, personal or on_device_only."""
 
     telemetry = serializers.DictField(child=serializers.CharField())
+
+
+class RuntimeIn(Input):
+    """What the firmware of a hardware model can run of models; an empty map says nothing."""
+
+    runtime = serializers.JSONField()
 
 
 class HardwareIn(Input):
@@ -162,6 +169,18 @@ class HardwareTelemetry(View):
         who = actor(request)
         model = selectors.hardware_model_by_id(who.domain, public_id)
         changed = hardware.classify(actor=who, model=model, **read(request, TelemetryIn))
+        return Response(HardwareOut(changed).data)
+
+
+class HardwareRuntime(View):
+    """What the firmware of a hardware model can run."""
+
+    @extend_schema(request=RuntimeIn, responses=HardwareOut)
+    def put(self, request: Request, public_id: str) -> Response:
+        """Say which runtime, operators and types its firmware has; the fit gate compares from now on."""
+        who = actor(request)
+        model = selectors.hardware_model_by_id(who.domain, public_id)
+        changed = hardware.describe(actor=who, model=model, profile=read(request, RuntimeIn)["runtime"])
         return Response(HardwareOut(changed).data)
 
 

@@ -14,6 +14,7 @@ from fleet.api.base import Input, Nothing, Output, ReasonIn, View, read
 from ota.models import TrustKey
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
+from ota.selectors import fitting
 from ota.selectors import rollouts as rollout_rows
 from ota.services import bundles, releases, rollouts, trust_keys
 from pki.kernel.actor import Role
@@ -234,6 +235,31 @@ class Bundle(View):
         who = actor(request)
         who.require(Role.VIEWER)
         return Response(BundleOut(bundle_rows.bundle(who.domain, public_id)).data)
+
+
+class FitOut(Output):
+    """One bundle of a model against the hardware models that it is for."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    version = serializers.CharField()
+    hardware = serializers.SerializerMethodField()
+
+    def get_hardware(self, bundle: Any) -> list[dict[str, Any]]:
+        """Return for each hardware model whether it fits, and why not, as both are now."""
+        found = [(model.name, fitting.reasons(bundle, model)) for model in bundle.hardware_models.all()]
+        return [{"name": name, "fits": not why, "reasons": [one.to_dict() for one in why]} for name, why in found]
+
+
+class Fit(View):
+    """Which models fit which hardware."""
+
+    @extend_schema(responses=FitOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List bundles of models, newest first, against the hardware models that they are for."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return paging.page(request, fitting.models(who.domain), FitOut)
 
 
 class Releases(View):

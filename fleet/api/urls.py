@@ -14,6 +14,8 @@ urlpatterns = [
     re_path(rf"^api-tokens/{ID}/revoke$", people.TokenRevoke.as_view()),
     path("hardware-models", devices.HardwareModels.as_view()),
     path("hardware-models/<str:public_id>/telemetry", devices.HardwareTelemetry.as_view()),
+    path("hardware-models/<str:public_id>/runtime", devices.HardwareRuntime.as_view()),
+    path("fit", ota.Fit.as_view()),
     path("devices", devices.Devices.as_view()),
     re_path(rf"^devices/{ID}$", devices.Device.as_view()),
     re_path(rf"^devices/{ID}/(?P<act>quarantine|release|suspend|resume|return|retire)$", devices.DeviceAct.as_view()),

@@ -11,6 +11,7 @@ from fleet.console.door import act, actor, page
 from fleet.console.paging import cut
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
+from ota.selectors import fitting
 from ota.selectors.officers import officers
 from ota.services import bundles, releases, statements
 from pki.kernel.actor import Role
@@ -36,6 +37,15 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 @page
+def matrix(request: HttpRequest) -> HttpResponse:
+    """Show which models fit which hardware."""
+    who = actor(request)
+    who.require(Role.VIEWER)
+    return render(request, "console/bundles/fit.html", {"matrix": fitting.matrix(who.domain)})
+
+
+@require_GET
+@page
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show a bundle: report, facts, fit, signatures."""
     who = actor(request)
@@ -50,7 +60,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "facts": _facts(bundle),
         "arena": bundle.facts.get("arena"),
         "sbom": bundle.facts.get("sbom"),
-        "hardware": [(one, bundle.facts.get("fit", {}).get(one.name, [])) for one in bundle.hardware_models.all()],
+        "hardware": [(one, fitting.reasons(bundle, one)) for one in bundle.hardware_models.all()],
     }
     return render(request, "console/bundles/detail.html", context)
 

@@ -45,6 +45,7 @@ urlpatterns = [
     re_path(rf"^incidents/{ID}$", incidents.detail, name="incident"),
     re_path(rf"^incidents/{ID}/close$", incidents.close, name="incident-close"),
     path("bundles", bundles.index, name="bundles"),
+    path("bundles/fit", bundles.matrix, name="fit"),
     re_path(rf"^bundles/{ID}$", bundles.detail, name="bundle"),
     re_path(rf"^bundles/{ID}/(?P<verb>prepare|publish)$", bundles.step, name="bundle-step"),
     path("rollouts", rollouts.index, name="rollouts"),

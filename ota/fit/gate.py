@@ -1,8 +1,23 @@
 """The fit gate: what a model needs against what a hardware model has, with stable codes and numbers. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
+
+_SENTENCES = {
+    "flash_exceeded": "it needs {need} bytes of flash ({source}) and {have} are there",
+    "arena_exceeded": "it needs {need} bytes of tensor arena ({source}) and {have} are there",
+    "runtime_mismatch": "it is for {need} and the firmware runs {have}",
+    "schema_unsupported": "its schema is {need} and the firmware reads up to {have}",
+    "op_missing": "the firmware has no operator {need}",
+    "op_version": "operator {subject} has version {need} and the firmware knows up to {have}",
+    "custom_op": "the firmware has no custom operator {need}",
+    "dtype_unsupported": "the firmware computes no {need}",
+    "io_mismatch": "{subject} is {need} and the application exchanges {have}",
+}
+#: format of a bundle -> runtimes that can run it
+RUNS = {"tflite": ("tflm", "litert"), "onnx": ("onnx",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,10 +27,12 @@ class Profile:
     Args:
         flash_model: flash for one model file.
         arena: memory for its tensors while it runs.
+        runtime: what its firmware can run (``devices.runtime``); empty compares nothing of that.
     """
 
     flash_model: int
     arena: int
+    runtime: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +40,26 @@ class Reason:
     """Why something does not fit.
 
     Args:
-        code: ``flash_exceeded`` or ``arena_exceeded``.
-        need: bytes.
-        have: bytes.
+        code: a stable word, see ``docs/reference/models.md``.
+        need: bytes, a version, or a name.
+        have: the same of the hardware model; empty when it has none.
         source: where the need comes from: ``file``, ``declared`` or ``predicted``.
+        subject: what is compared, where the code alone does not say it.
     """
 
     code: str
-    need: int
-    have: int
-    source: str
+    need: int | str
+    have: int | str = ""
+    source: str = "file"
+    subject: str = ""
 
     def sentence(self) -> str:
         """Return it for people."""
-        what = {"flash_exceeded": "bytes of flash", "arena_exceeded": "bytes of tensor arena"}[self.code]
-        return f"it needs {self.need} {what} ({self.source}) and {self.have} are there"
+        return _SENTENCES[self.code].format(**asdict(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON says it."""
-        return asdict(self)
+        return {**asdict(self), "text": self.sentence()}
 
 
 def margin(predicted: int) -> int:
@@ -49,20 +67,79 @@ def margin(predicted: int) -> int:
     return max((predicted * 11 + 9) // 10, predicted + 512)
 
 
-def verdict(kind: str, facts: Mapping[str, Any], profile: Profile) -> list[Reason]:
+def verdict(kind: str, form: str, facts: Mapping[str, Any], profile: Profile) -> list[Reason]:
     """Return why a bundle does not fit; an empty list means that it fits.
 
     Args:
-        kind: of the bundle; only models have needs that can be checked yet.
-        facts: of the inspection: ``flash``, and ``arena`` with ``need`` and ``source``.
+        kind: of the bundle; only models have needs that can be checked.
+        form: its format, such as ``tflite``.
+        facts: of the inspection: ``flash``, ``arena`` with ``need`` and ``source``, ``schema``, ``operators``, ….
         profile: what the hardware model offers.
     """
     if kind != "model":
         return []
-    reasons = []
+    return [*_memory(facts, profile), *_runtime(form, facts, profile.runtime), *_exchange(facts, profile.runtime)]
+
+
+def _memory(facts: Mapping[str, Any], profile: Profile) -> Iterator[Reason]:
     if facts["flash"] > profile.flash_model:
-        reasons.append(Reason("flash_exceeded", facts["flash"], profile.flash_model, "file"))
+        yield Reason("flash_exceeded", facts["flash"], profile.flash_model)
     arena = facts["arena"]
-    if arena["need"] > profile.arena:
-        reasons.append(Reason("arena_exceeded", arena["need"], profile.arena, arena["source"]))
-    return reasons
+    need = arena["need"]
+    if arena["source"] == "predicted":  # for reference kernels; what an author declares is for this hardware
+        factor = Decimal(profile.runtime.get("kernel_factor", "1"))
+        need = int((need * factor).to_integral_value(ROUND_CEILING))
+    if need > profile.arena:
+        yield Reason("arena_exceeded", need, profile.arena, arena["source"])
+
+
+def _runtime(form: str, facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[Reason]:
+    """Compare what the firmware's interpreter must know; a runtime that does not match at all says it alone."""
+    runs = runtime.get("runtime")
+    if runs and form in RUNS and runs not in RUNS[form]:
+        yield Reason("runtime_mismatch", form, runs)
+        return
+    if "schema_max" in runtime and facts.get("schema", 0) > runtime["schema_max"]:
+        yield Reason("schema_unsupported", facts["schema"], runtime["schema_max"])
+    yield from _operators(facts, runtime.get("ops", "all"))
+    custom = facts.get("custom_operators", facts.get("custom", ()))
+    if "ops" in runtime or "custom_ops" in runtime:
+        yield from (Reason("custom_op", name) for name in custom if name not in runtime.get("custom_ops", ()))
+    if "dtypes" in runtime:
+        used = sorted({*facts.get("dtypes", ()), *(one["dtype"] for one in _ports(facts, "inputs", "outputs"))})
+        yield from (Reason("dtype_unsupported", name) for name in used if name not in runtime["dtypes"])
+
+
+def _operators(facts: Mapping[str, Any], known: str | Mapping[str, int]) -> Iterator[Reason]:
+    if isinstance(known, str):
+        return
+    custom = set(facts.get("custom_operators", ()))
+    for name, one in facts.get("operators", {}).items():
+        if name in custom:
+            continue
+        if name not in known:
+            yield Reason("op_missing", name)
+        elif one["version"] > known[name]:
+            yield Reason("op_version", one["version"], known[name], subject=name)
+
+
+def _exchange(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[Reason]:
+    """Compare what goes in and comes out with what the installed application gives and takes."""
+    for side in ("inputs", "outputs"):
+        if side not in runtime:
+            continue
+        need, have = [_shown(one) for one in _ports(facts, side)], [_shown(one) for one in runtime[side]]
+        if len(need) != len(have):
+            yield Reason("io_mismatch", len(need), len(have), subject=f"the number of {side}")
+            continue
+        for place, (wanted, given) in enumerate(zip(need, have, strict=True)):
+            if wanted != given:
+                yield Reason("io_mismatch", wanted, given, subject=f"{side[:-1]} {place}")
+
+
+def _ports(facts: Mapping[str, Any], *sides: str) -> Sequence[Mapping[str, Any]]:
+    return [one for side in sides for one in facts.get(side, ())]
+
+
+def _shown(port: Mapping[str, Any]) -> str:
+    return f"{port['dtype']} {'x'.join(map(str, port['shape'])) or 'scalar'}"

@@ -16,6 +16,8 @@ MAX_STEPS = 50_000
 MAX_BYTES = 1 << 40
 #: Operators whose kernels keep two words a channel in quantised models.
 _CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D"}
+#: Types that no kernel computes with: they name a variable.
+_HANDLES = {"RESOURCE", "VARIANT"}
 #: Bytes on a 64-bit host: tensor struct, node with its registration, input or output object, its quantisation.
 _TENSOR, _NODE, _PORT, _PORT_QUANTISATION = 24, 64, 64, 32
 #: What the interpreter itself keeps, and what each kernel keeps for one node: fitted on 45 models (the bench ``trust``
@@ -64,6 +66,7 @@ def inspect(model: graph.Graph) -> dict[str, Any]:
         "custom_operators": sorted({one.name for one in operators if one.custom}),
         "inputs": [_port(main.tensors[i]) for i in main.inputs],
         "outputs": [_port(main.tensors[i]) for i in main.outputs],
+        "dtypes": sorted({one.dtype for one in tensors} - _HANDLES),
         "weights": {name: size for name, size in sorted(constants.items()) if size},
         "quantisation": _quantisation(main),
         "subgraphs": len(model.subgraphs),

@@ -222,7 +222,12 @@ def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel])
     return {
         model.name: [
             reason.to_dict()
-            for reason in fit.verdict(wanted.kind, judgement.facts, fit.Profile(model.flash_model, model.arena))
+            for reason in fit.verdict(
+                wanted.kind,
+                wanted.format,
+                judgement.facts,
+                fit.Profile(model.flash_model, model.arena, model.runtime),
+            )
         ]
         for model in hardware
     }

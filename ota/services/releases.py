@@ -5,10 +5,11 @@ from typing import Any
 from django.db import transaction
 from tuf.api.metadata import Metadata, Targets
 
-from ota import blobs, fit
+from ota import blobs
 from ota.errors import RefusedBundleError, ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
+from ota.selectors import fitting
 from ota.services import freshness, statements
 from ota.trust import documents, repository
 from ota.trust.prepared import Paper
@@ -164,7 +165,7 @@ def _adopted(actor: Actor, release: Release) -> Release:
 def _demand_fit(bundle: Bundle) -> None:
     """Refuse what cannot run on hardware that it names, by the hardware models as they are now."""
     for model in bundle.hardware_models.all():
-        reasons = fit.verdict(bundle.kind, bundle.facts, fit.Profile(model.flash_model, model.arena))
+        reasons = fitting.reasons(bundle, model)
         if reasons:
             told = "; ".join(reason.sentence() for reason in reasons)
             msg = f"The bundle does not fit {model.name}: {told}."

@@ -1,16 +1,17 @@
 """Create, start, hold and finish rollouts. ``STEPS`` is the only truth about what may follow what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from devices import query
-from devices.models import Device
+from devices.models import Device, HardwareModel
 from devices.selectors import devices as devices_of
 from ota import planning
 from ota.models import Assignment, Bundle, Release, Rollout, Wave
 from ota.planning import PERMILLE, Tally, Thresholds, WavePlan
+from ota.selectors import fitting
 from ota.selectors.rollouts import rollout as rollout_of
 from ota.selectors.rollouts import running_bundle
 from ota.services import assignments
@@ -205,7 +206,7 @@ def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
     bundle = rollout.release.bundle
     chosen: dict[str, Device] = {}
     excluded: dict[str, list[str]] = {}
-    hardware = set(bundle.hardware_models.values_list("pk", flat=True))
+    hardware = {model.pk: _misfit(bundle, model) for model in bundle.hardware_models.all()}
     wanted = devices_of(rollout.domain.slug).filter(query.parse(rollout.target))
     for device in wanted.exclude(state=Device.State.RETIRED):
         reason = _unfit(device, hardware, bundle)
@@ -227,9 +228,16 @@ def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
     rollout.save(update_fields=["excluded"])
 
 
-def _unfit(device: Device, hardware: set[int], bundle: Bundle) -> str:
+def _misfit(bundle: Bundle, model: HardwareModel) -> str:
+    """Return why a bundle does not fit a hardware model as it is now, or nothing."""
+    return "; ".join(f"{model.name}: {one.sentence()}" for one in fitting.reasons(bundle, model))
+
+
+def _unfit(device: Device, hardware: Mapping[int, str], bundle: Bundle) -> str:
     if device.hardware_model_id not in hardware:
-        return "the bundle is not for this hardware, or does not fit it"
+        return "the bundle is not for this hardware"
+    if misfit := hardware[device.hardware_model_id]:
+        return f"the bundle does not fit {misfit}"
     if device.audience not in bundle.audience:
         return f"the bundle is signed for {' and '.join(bundle.audience)} only"
     if device.state != Device.State.ACTIVE:

@@ -112,6 +112,7 @@ def pages(console):
         "tokens": "/tokens",
         "bundles": "/bundles",
         "bundle": f"/bundles/{first(story, '/bundles')}",
+        "fit": "/bundles/fit",
         "rollouts": "/rollouts",
         "rollout": f"/rollouts/{first(story, '/rollouts?name=firmware-1.2.4')}",
         "incidents": "/incidents",

@@ -1,12 +1,15 @@
-"""``manage.py hardware register | list``."""
+"""``manage.py hardware register | runtime | list``."""
 
+import json
+from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from devices import selectors
 from devices.services import hardware
 from fleet.management.acts import actor, refusals
+from pki.kernel.actor import Actor
 
 
 class Command(BaseCommand):
@@ -20,6 +23,9 @@ class Command(BaseCommand):
         parser.add_argument("--domain", default="default")
         acts = parser.add_subparsers(dest="act", required=True)
         acts.add_parser("list", help="list hardware models")
+        able = acts.add_parser("runtime", help="say what the firmware of a hardware model can run of models")
+        able.add_argument("name")
+        able.add_argument("profile", type=Path, help="JSON file, see docs/reference/models.md; {} says nothing")
         make = acts.add_parser("register", help="register a hardware model")
         make.add_argument("name")
         make.add_argument("--vendor", required=True, help="the vendor's domain name")
@@ -35,5 +41,20 @@ class Command(BaseCommand):
                 made = hardware.register(actor=who, name=options["name"], **further)
                 self.stdout.write(f"{made.name}  {made.class_id}")
                 return
+            if options["act"] == "runtime":
+                self.stdout.write(_described(who, options["name"], options["profile"]))
+                return
             for row in selectors.hardware_models(who.domain):
                 self.stdout.write(f"{row.name}  {row.class_id}  {row.vendor}")
+
+
+def _described(who: Actor, name: str, file: Path) -> str:
+    try:
+        profile = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        msg = f"{file} cannot be read as JSON: {error}"
+        raise CommandError(msg) from error
+    model = selectors.hardware_model(who.domain, name)
+    made = hardware.describe(actor=who, model=model, profile=profile)
+    told = ", ".join(sorted(made.runtime)) or "nothing"
+    return f"{made.name}: its firmware's runtime is described by {told}."

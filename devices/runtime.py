@@ -1,0 +1,84 @@
+"""What a kind of device can run of machine-learning models: its firmware's runtime, as its owner declares it. Pure.
+
+An empty profile says nothing, and nothing but flash and arena is compared then.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from pki.kernel.errors import InvalidError
+
+RUNTIMES = ("tflm", "litert", "onnx")
+DTYPES = frozenset(
+    {"FLOAT16", "FLOAT32", "FLOAT64", "INT4", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
+     "BOOL", "STRING", "COMPLEX64", "COMPLEX128", "RESOURCE", "VARIANT"}
+)  # fmt: skip
+FIELDS = frozenset({"runtime", "schema_max", "ops", "custom_ops", "dtypes", "kernel_factor", "inputs", "outputs"})
+_OPERATOR, _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,59}|[A-Z][A-Za-z0-9]{0,59}"), re.compile(r"[A-Za-z0-9_.:-]{1,60}")
+_FACTOR = re.compile(r"[1-9]\.[0-9]{1,3}|[1-9]")
+MOST_OPERATORS, MOST_PORTS, MOST_DIMENSIONS, MOST_VERSION, LARGEST = 400, 16, 8, 1000, 1 << 31
+
+
+def profile(document: object) -> dict[str, Any]:
+    """Return a runtime profile that an operator gives.
+
+    Args:
+        document: ``runtime`` (tflm, litert, onnx), ``schema_max`` (number), ``ops`` (``"all"``, or operator to its
+            highest version), ``custom_ops`` and ``dtypes`` (lists), ``kernel_factor`` (decimal text, at least 1: how
+            much more arena this device's kernels take than the reference ones), ``inputs`` and ``outputs`` (lists of
+            ``{"shape", "dtype"}``: what the installed application exchanges with a model). All may be left out.
+
+    Raises:
+        InvalidError: it says which field is wrong.
+    """
+    if not isinstance(document, dict) or not set(document) <= FIELDS:
+        msg = f"A runtime profile is a map with some of the fields {', '.join(sorted(FIELDS))}."
+        raise InvalidError(msg)
+    rules: dict[str, Callable[[Any], object]] = {
+        "runtime": lambda value: value in RUNTIMES,
+        "schema_max": lambda value: _number(value, MOST_VERSION),
+        "ops": lambda value: value == "all" or _operators(value),
+        "custom_ops": lambda value: _listed(value, _NAME.fullmatch),
+        "dtypes": lambda value: _listed(value, DTYPES.__contains__),
+        "kernel_factor": lambda value: isinstance(value, str) and _FACTOR.fullmatch(value),
+        "inputs": _ports,
+        "outputs": _ports,
+    }
+    for name, value in document.items():
+        if not rules[name](value):
+            msg = f"The field {name} of the runtime profile is wrong; docs/reference/models.md says what it may hold."
+            raise InvalidError(msg)
+    return dict(document)
+
+
+def _number(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
+
+
+def _operators(value: object) -> bool:
+    if not isinstance(value, dict) or len(value) > MOST_OPERATORS:
+        return False
+    return all(
+        isinstance(name, str) and _OPERATOR.fullmatch(name) is not None and _number(version, MOST_VERSION)
+        for name, version in value.items()
+    )
+
+
+def _listed(value: object, fits: Callable[[str], object]) -> bool:
+    if not isinstance(value, list) or len(value) > MOST_OPERATORS:
+        return False
+    return all(isinstance(one, str) and bool(fits(one)) for one in value)
+
+
+def _ports(value: object) -> bool:
+    return isinstance(value, list) and len(value) <= MOST_PORTS and all(map(_port, value))
+
+
+def _port(value: object) -> bool:
+    if not isinstance(value, dict) or set(value) != {"shape", "dtype"}:
+        return False
+    shape, dtype = value["shape"], value["dtype"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        return False
+    return isinstance(shape, list) and len(shape) <= MOST_DIMENSIONS and all(_number(one, LARGEST) for one in shape)

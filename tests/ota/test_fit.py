@@ -1,0 +1,177 @@
+"""The fit gate: a model goes only where flash, arena, runtime, schema, operators, types and I/O fit."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices import runtime
+from devices.services import hardware
+from ota.errors import RefusedBundleError
+from ota.fit import Profile, verdict
+from ota.formats import graph, tflite
+from ota.models import Bundle
+from ota.planning import WavePlan
+from ota.selectors import fitting
+from ota.services import releases, rollouts
+from pki.kernel.errors import ConflictError, InvalidError
+from pki.models import LedgerEntry
+from tests.factories import models
+from tests.factories.ground import system
+
+PORT = {"shape": [1, 16], "dtype": "INT8"}
+
+
+def facts_of(data):
+    model = graph.read(data)
+    found = tflite.inspect(model)
+    return {**found, "flash": len(data), "arena": {"need": found["arena"]["predicted"], "source": "predicted"}}
+
+
+@pytest.fixture(scope="module")
+def facts():
+    return facts_of(models.dense((16, 8, 4)))
+
+
+def codes(facts, profile, form="tflite"):
+    return [one.code for one in verdict("model", form, facts, Profile(1 << 20, 1 << 20, runtime.profile(profile)))]
+
+
+def test_a_profile_that_says_nothing_compares_flash_and_arena_only(facts):
+    assert codes(facts, {}) == []
+
+
+def test_a_profile_that_knows_all_the_model_needs_lets_it_through(facts):
+    operators = {name: one["version"] for name, one in facts["operators"].items()}
+    whole = {
+        "runtime": "tflm", "schema_max": facts["schema"], "ops": operators, "dtypes": facts["dtypes"],
+        "inputs": [{"shape": one["shape"], "dtype": one["dtype"]} for one in facts["inputs"]],
+        "outputs": [{"shape": one["shape"], "dtype": one["dtype"]} for one in facts["outputs"]],
+        "kernel_factor": "1.25",
+    }  # fmt: skip
+    assert codes(facts, whole) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "code", "sentence"),
+    [
+        ({"runtime": "onnx"}, "runtime_mismatch", "it is for tflite and the firmware runs onnx"),
+        ({"schema_max": 2}, "schema_unsupported", "its schema is 3 and the firmware reads up to 2"),
+        ({"ops": {}}, "op_missing", "the firmware has no operator FULLY_CONNECTED"),
+        ({"dtypes": ["FLOAT32"]}, "dtype_unsupported", "the firmware computes no INT32"),
+        (
+            {"inputs": [{"shape": [1, 99], "dtype": "INT8"}]},
+            "io_mismatch",
+            "input 0 is INT8 1x16 and the application exchanges INT8 1x99",
+        ),
+        ({"outputs": []}, "io_mismatch", "the number of outputs is 1 and the application exchanges 0"),
+    ],
+)
+def test_what_the_firmware_lacks_is_said_by_code_and_in_words(facts, profile, code, sentence):
+    found = verdict("model", "tflite", facts, Profile(1 << 20, 1 << 20, runtime.profile(profile)))
+    assert found[0].code == code
+    assert found[0].sentence() == sentence
+    assert found[0].to_dict()["text"] == sentence
+
+
+def test_an_operator_of_a_newer_version_is_refused_with_both_versions(facts):
+    newer = {**facts, "operators": {"CONV_2D": {"count": 1, "version": 5}}}
+    [one] = verdict("model", "tflite", newer, Profile(1 << 20, 1 << 20, {"ops": {"CONV_2D": 3}}))
+    assert (one.code, one.subject, one.need, one.have) == ("op_version", "CONV_2D", 5, 3)
+
+
+def test_custom_operators_count_only_by_their_own_list(facts):
+    custom = {**facts, "operators": {"EDGE_TPU": {"count": 1, "version": 1}}, "custom_operators": ["EDGE_TPU"]}
+    assert codes(custom, {}) == []
+    assert codes(custom, {"ops": "all"}) == ["custom_op"]
+    assert codes(custom, {"ops": "all", "custom_ops": ["EDGE_TPU"]}) == []
+
+
+def test_a_factor_for_the_kernels_concerns_predictions_only(facts):
+    need = facts["arena"]["need"]
+    tight = Profile(1 << 20, need, {"kernel_factor": "1.5"})
+    [one] = verdict("model", "tflite", facts, tight)
+    assert (one.code, one.need) == ("arena_exceeded", -(-need * 3 // 2))
+    declared = {**facts, "arena": {"need": need, "source": "declared"}}
+    assert verdict("model", "tflite", declared, tight) == []
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        None, [], {"colour": 1}, {"runtime": "tensorflow"}, {"runtime": ["tflm"]}, {"schema_max": 0}, {"schema_max": True},
+        {"ops": "some"}, {"ops": {"conv": 1}}, {"ops": {"CONV_2D": 0}}, {"ops": {"CONV_2D": "1"}}, {"ops": []},
+        {"custom_ops": [1]}, {"custom_ops": ["a b"]}, {"dtypes": ["int8"]}, {"dtypes": [["INT8"]]}, {"kernel_factor": 1.5},
+        {"kernel_factor": "0.5"}, {"kernel_factor": "1e9"}, {"inputs": PORT}, {"inputs": [{"shape": [1]}]},
+        {"inputs": [{"shape": [-1], "dtype": "INT8"}]}, {"inputs": [{"shape": [1], "dtype": ["INT8"]}]},
+        {"outputs": [PORT] * 17}, {"ops": {f"OP{number}": 1 for number in range(401)}},
+    ],
+)  # fmt: skip
+def test_a_profile_that_cannot_be_meant_is_refused(profile):
+    with pytest.raises(InvalidError, match="runtime profile"):
+        runtime.profile(profile)
+
+
+WORD = st.sampled_from(["", "all", "tflm", "CONV_2D", "INT8", "1.5", "shape", "dtype", "conv"])
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 9) | WORD,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORD, inner, max_size=3),
+    max_leaves=9,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(runtime.FIELDS)), ANY, max_size=4))
+def test_whatever_is_given_is_refused_or_can_be_compared(facts, document):
+    try:
+        profile = runtime.profile(document)
+    except InvalidError:
+        return
+    for one in verdict("model", "tflite", facts, Profile(1 << 20, 1 << 20, profile)):
+        assert one.sentence()
+
+
+@pytest.mark.django_db
+class TestInTheFleet:
+    """The gate at the services."""
+
+    @pytest.fixture
+    def model(self, published):
+        """Return an accepted bundle whose facts are those of a model that fits."""
+        bundle = published.bundle()
+        facts = facts_of(models.dense((16, 8, 4)))
+        Bundle.objects.filter(pk=bundle.pk).update(kind="model", format="tflite", facts={**bundle.facts, **facts})
+        kind = published.hardware
+        type(kind).objects.filter(pk=kind.pk).update(flash_model=1 << 20, arena=1 << 20)
+        kind.refresh_from_db()
+        return Bundle.objects.get(pk=bundle.pk)
+
+    def describe(self, published, profile):
+        return hardware.describe(actor=system(published.domain), model=published.hardware, profile=profile)
+
+    def test_what_does_not_fit_is_not_released(self, published, model):
+        self.describe(published, {"ops": {}})
+        with pytest.raises(RefusedBundleError, match="no operator FULLY_CONNECTED"):
+            releases.prepare(actor=system(published.domain), bundle=model)
+        self.describe(published, {})
+        releases.prepare(actor=system(published.domain), bundle=model)
+
+    def test_what_does_not_fit_any_more_is_not_rolled_out(self, published, model, enrol):
+        enrol("dev-1")
+        release = published.release(model)
+        self.describe(published, {"schema_max": 1})
+        with pytest.raises(ConflictError, match="its schema is 3 and the firmware reads up to 1"):
+            rollouts.create(actor=system(published.domain), name="m", release=release, waves=[WavePlan(share=1000)])
+        self.describe(published, {"schema_max": 3})
+        rollouts.create(actor=system(published.domain), name="m", release=release, waves=[WavePlan(share=1000)])
+
+    def test_the_matrix_says_what_fits_what_now(self, published, model):
+        [row] = fitting.matrix(published.domain.slug).rows
+        assert (row.bundle, row.cells) == (model, ([],))
+        self.describe(published, {"runtime": "onnx"})
+        found = fitting.matrix(published.domain.slug)
+        assert [one.name for one in found.models] == [published.hardware.name]
+        assert [one.code for one in found.rows[0].cells[0]] == ["runtime_mismatch"]
+
+    def test_a_description_stands_in_the_ledger(self, published):
+        self.describe(published, {"runtime": "tflm"})
+        [entry] = LedgerEntry.objects.filter(action="hardware.described")
+        assert entry.detail == {"runtime": {"runtime": "tflm"}}
