@@ -21,6 +21,8 @@ from pki.kernel.errors import InvalidError
 COMPONENT = "config"
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
+#: ``wipe`` may be there too; a field that this device does not know may mean anything, so nothing of it is believed
+FIELDS = {"schema", "version", "anchors"}
 
 
 def anchors(data: bytes) -> str:
@@ -31,14 +33,14 @@ def anchors(data: bytes) -> str:
     """
     try:
         document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
-        known, found = document["schema"] == 1, document["anchors"]
+        known, found = set(document) - {"wipe"} == FIELDS and document["schema"] == 1, document["anchors"]
         pem = "".join(found[:MOST_ANCHORS])
         same = [_written(one) for one in found] == found
     except (InvalidError, KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"self-test: the configuration is malformed: {error}"
         raise RefusedError(msg) from error
-    if not known or not same or not 0 < len(found) <= MOST_ANCHORS:
-        msg = "self-test: the configuration's schema or the number of its anchors is unknown to this device"
+    if not known or not same or not 0 < len(found) <= MOST_ANCHORS or len(set(found)) != len(found):
+        msg = "self-test: the configuration's schema, a field or the number of its anchors is unknown to this device"
         raise RefusedError(msg)
     return pem
 
@@ -53,8 +55,9 @@ def wipes(data: bytes, device: str) -> bool:
     """Say whether a configuration orders this device to erase itself; malformed ones order nothing."""
     try:
         document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
-        return device in document.get("wipe", [])
-    except (InvalidError, AttributeError, TypeError):
+        named = document.get("wipe", [])
+        return document["schema"] == 1 and isinstance(named, list) and device in named
+    except (InvalidError, AttributeError, TypeError, KeyError):
         return False
 
 

@@ -2,12 +2,12 @@
 
 from typing import Any, BinaryIO, cast
 
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from fleet.console.door import act, actor, page
+from fleet.console.door import act, actor, page, wants_json
 from fleet.console.paging import cut
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
@@ -31,7 +31,8 @@ def index(request: HttpRequest) -> HttpResponse:
             raise InvalidError(msg)
         files = {str(one.name): cast("BinaryIO", one.file) for one in request.FILES.getlist("files")}
         made = bundles.upload(actor=who, manifest=manifest.read(), files=files)
-        return HttpResponseRedirect(reverse("console:bundle", args=[made.public_id]))
+        address = reverse("console:bundle", args=[made.public_id])
+        return JsonResponse({"address": address}, status=201) if wants_json(request) else HttpResponseRedirect(address)
     return render(request, "console/bundles/list.html", cut(request, rows.bundles(who.domain)))
 
 

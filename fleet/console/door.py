@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 
 from fleet.observe import request_id
@@ -47,10 +47,18 @@ def page(view: View) -> View:
             return view(request, *args, **kwargs)
         except DomainError as error:
             status = STATUS.get(error.kind, 500)
+            if wants_json(request):
+                said = {"detail": error.detail, "error": error.kind, "request_id": request_id.get()}
+                return JsonResponse(said, status=status)
             context = {"error": error, "status": status, "request_id": request_id.get()}
             return render(request, "console/error.html", context, status=status)
 
     return wrapped
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Say whether a script of ours asked, which shows the answer inside the page."""
+    return request.headers.get("accept") == "application/json"
 
 
 def act(request: HttpRequest, done: str, back: str, service: Callable[[], object]) -> HttpResponse:

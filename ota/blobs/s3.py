@@ -5,6 +5,7 @@ compared with its SHA-256, and what a device fetches the device compares with wh
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from typing import Any, BinaryIO
 from ota.blobs.staging import CHUNK, Kept, Staged, Staging
 from ota.blobs.store import checked, is_digest, missing
 from ota.errors import BlobStoreError
+from pki.kernel.errors import DomainError
 
+_logger = logging.getLogger("muster.storage")
 #: above one part an object is sent in parts; S3 takes none below 5 MiB but the last, and 10,000 of them
 PART = 8 << 20
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS, POOL = 5, 20, 3, 32
@@ -100,6 +103,10 @@ class S3Blobs(Staging):
         with _told():
             answer = self._client.get_object(**self._at(sha256), Range=f"bytes={start}-{start + length - 1}")
             body = answer["Body"]
+            if answer["ContentLength"] != length:  # a service that knows no ranges, or an object that was exchanged
+                body.close()
+                msg = f"The blob store gave {answer['ContentLength']} bytes where {length} were asked for."
+                raise BlobStoreError(msg)
             try:
                 yield from body.iter_chunks(CHUNK)
             finally:
@@ -185,8 +192,16 @@ class S3Blobs(Staging):
                 parts.append({"PartNumber": number, "ETag": tag})
             self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, IfNoneMatch="*")
         except BaseException:
-            self._client.abort_multipart_upload(**upload)
+            self._abort(upload)
             raise
+
+    def _abort(self, upload: dict[str, Any]) -> None:
+        """Take the parts back; where even that fails, the first error is the one to tell."""
+        try:
+            with _told():
+                self._client.abort_multipart_upload(**upload)
+        except DomainError as error:
+            _logger.warning("parts of an upload may be left in the bucket", extra={"cause": error.detail})
 
     def _encryption(self) -> dict[str, str]:
         kind, _, key = self._place.encryption.removeprefix("aws:").partition(":")

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from ota.errors import TooLargeError
 from pki.kernel import files
 
 CHUNK = 256 * 1024
+_PREFIX = ".staging-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,21 @@ class Staging:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def sweep(self, before: float) -> int:
+        """Remove staging folders that a killed process left, older than a Unix time; return how many."""
+        swept = 0
+        for one in self._folder.glob(f"{_PREFIX}*"):
+            with suppress(FileNotFoundError):  # its upload has just ended
+                if one.stat().st_mtime < before:
+                    shutil.rmtree(one, ignore_errors=True)
+                    swept += 1
+        return swept
+
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Yield a private folder for incoming bytes; what was not adopted is gone afterwards."""
         files.private_folder(self._folder)
-        with tempfile.TemporaryDirectory(prefix=".staging-", dir=self._folder) as folder:
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=self._folder) as folder:
             yield Path(folder)
 
     def stage(self, stream: BinaryIO, folder: Path, name: str, limit: int) -> Staged:

@@ -18,6 +18,9 @@ class Blobs(Protocol):
     def staging(self) -> AbstractContextManager[Path]:
         """Yield a private folder for incoming bytes; what was not adopted is gone afterwards."""
 
+    def sweep(self, before: float) -> int:
+        """Remove staging folders that a killed process left, older than a Unix time; return how many."""
+
     def stage(self, stream: BinaryIO, folder: Path, name: str, limit: int) -> Staged:
         """Copy a stream into a staging folder and hash it on the way; raise ``TooLargeError`` above the limit."""
 

@@ -18,6 +18,7 @@ MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
 FIELDS = {"schema", "version", "anchors"}
 MOST_WIPED = 1000
+LONGEST_VERSION = 40
 _DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -34,6 +35,9 @@ def judge(case: Case) -> Judgement:
         raise RefusedBundleError(error.detail) from error
     if not isinstance(document, dict) or set(document) - {"wipe"} != FIELDS or document["schema"] != 1:
         msg = f"A configuration of schema 1 has exactly these fields, and may have wipe: {', '.join(sorted(FIELDS))}."
+        raise RefusedBundleError(msg)
+    if not isinstance(document["version"], str) or not 0 < len(document["version"]) <= LONGEST_VERSION:
+        msg = f"`version` is a text of at most {LONGEST_VERSION} characters."
         raise RefusedBundleError(msg)
     anchors = document["anchors"]
     if not isinstance(anchors, list) or not 0 < len(anchors) <= MOST_ANCHORS:

@@ -50,6 +50,8 @@ def collect(*, dry_run: bool = False) -> Collected:
     Args:
         dry_run: say what would go; change nothing.
     """
+    if not dry_run:
+        blobs.store().sweep((clock.now() - GRACE).timestamp())
     retired = list(_retired())
     if not dry_run:
         for bundle in retired:

@@ -1,5 +1,6 @@
 """The console in a real Chromium: sign in, walk through the story, act; strict policy, no errors, three looks."""
 
+import hashlib
 import json
 import os
 import re
@@ -10,9 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from fleet.management.quickstart import material
 from fleet.operators import totp
 from pki.kernel import clock
 from tests.architecture.sources import ROOT
+from tests.peers.operator import Operator
 from tests.peers.programs import require
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("story")]
@@ -196,6 +199,81 @@ def test_a_rollout_page_is_live(console):
         page.get_by_role("button", name="Abort").click()
         page.get_by_role("button", name="Abort the rollout").click()
         expect(page.locator("[data-state=aborted]")).to_be_visible(timeout=10_000)
+
+
+def bundle_files(console, folder, *, flip=False):
+    """Return what a person chooses on the page: bundle.json and the image, which may have one bit flipped."""
+    operator = Operator(console.story, folder)
+    board = operator.board("upload-board")
+    made = material.firmware(
+        console.story.folder / "offline", folder / "made", material.fetch()["uflash==1.1.0"], "5.1.0", 51
+    )
+    data = bytearray(made.files["app.bin"].read_bytes())
+    data[len(data) // 2] ^= flip
+    manifest = {
+        "schema": 1, "id": f"upload-{folder.name[-4:]}", "version": "5.1.0", "kind": "firmware", "format": "mcuboot",
+        "component": "app", "security_counter": 51, "audience": ["production"],
+        "hw": [{name: board[name] for name in ("vendor_id", "class_id", "name")}],
+        "files": [{"path": "app.bin", "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "role": "image"}],
+    }  # fmt: skip
+    return [
+        {"name": "bundle.json", "mimeType": "application/json", "buffer": json.dumps(manifest).encode()},
+        {"name": "app.bin", "mimeType": "application/octet-stream", "buffer": bytes(data)},
+    ]
+
+
+def test_a_bundle_is_uploaded_on_the_page_refused_with_the_reason_and_then_accepted(console, tmp_path):
+    (bad_manifest, bad), (manifest, image) = (bundle_files(console, tmp_path, flip=flip) for flip in (True, False))
+    context = console.browser.new_context(
+        ignore_https_errors=True, storage_state=console.state, viewport=DESKTOP, base_url=console.base
+    )
+    page = context.new_page()
+    page.goto("/bundles")
+    page.get_by_label("bundle.json").set_input_files(bad_manifest)
+    page.get_by_label("The files that it lists").set_input_files(bad)
+    page.get_by_role("button", name="Upload and verify").click()
+    expect(page.get_by_role("alert")).to_contain_text("changed after it was signed", timeout=30_000)
+    assert page.get_by_label("bundle.json").evaluate("field => field.files.length") == 1, "what was chosen is kept"
+    page.get_by_label("bundle.json").set_input_files(manifest)
+    page.get_by_label("The files that it lists").set_input_files(image)
+    page.get_by_role("button", name="Upload and verify").click()
+    page.wait_for_url(re.compile("/bundles/[0-9a-f-]{36}"), timeout=30_000)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("5.1.0")
+    context.close()
+
+
+def test_an_upload_can_be_cancelled_and_nothing_that_was_chosen_is_lost(console, tmp_path):
+    manifest, image = bundle_files(console, tmp_path)
+    with console.page() as page:
+        page.goto("/bundles")
+        page.get_by_label("bundle.json").set_input_files(manifest)
+        page.get_by_label("The files that it lists").set_input_files(image)
+
+        def never(_route):
+            """Answer nothing: the upload is under way until it is cancelled."""
+
+        page.route("**/bundles", never)
+        page.get_by_role("button", name="Upload and verify").click()
+        expect(page.get_by_role("progressbar", name="Upload")).to_be_visible()
+        expect(page.get_by_role("button", name="Upload and verify")).to_be_disabled()
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("alert")).to_have_text("Cancelled; nothing was kept.")
+        expect(page.get_by_role("button", name="Upload and verify")).to_be_enabled()
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def test_without_the_script_the_upload_is_a_plain_form(console, tmp_path):
+    context = console.browser.new_context(
+        ignore_https_errors=True, storage_state=console.state, java_script_enabled=False, base_url=console.base
+    )
+    page = context.new_page()
+    page.goto("/bundles")
+    bad_manifest, bad = bundle_files(console, tmp_path, flip=True)
+    page.get_by_label("bundle.json").set_input_files(bad_manifest)
+    page.get_by_label("The files that it lists").set_input_files(bad)
+    page.get_by_role("button", name="Upload and verify").click()
+    expect(page.get_by_text("changed after it was signed")).to_be_visible(timeout=30_000)
+    context.close()
 
 
 def test_a_token_is_made_and_shown_once(console):

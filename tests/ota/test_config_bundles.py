@@ -67,6 +67,8 @@ def test_only_a_security_officer_writes_one_and_a_domain_without_roots_has_none(
         (lambda config, _other: config | {"anchors": [7]}, "no self-signed root"),
         (lambda config, other: config | {"anchors": [other]}, "never believe this server again"),
         (lambda config, _other: config | {"version": "7.0.0"}, "version"),
+        (lambda config, _other: config | {"version": 7}, "at most 40"),
+        (lambda config, _other: config | {"version": ""}, "at most 40"),
         (lambda config, _other: config | {"wipe": ["everybody"]}, "public ids"),
         (lambda config, _other: config | {"wipe": "all"}, "public ids"),
         (lambda config, _other: config | {"wipe": [DEVICE, DEVICE]}, "each once"),

@@ -7,6 +7,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.conf import settings as now
 from django.db import connection, connections, transaction
 
 from ota import blobs
@@ -176,6 +177,22 @@ def test_of_two_that_bring_the_same_at_once_the_one_that_fails_takes_nothing_fro
     bundle = published.upload(data, published.manifest(data))
     assert rivals[1] == bundle.image.sha256
     assert kept() == {bundle.image.sha256}
+
+
+def test_staging_that_a_killed_process_left_goes_after_the_grace(published):
+    old, new = (now.FLEET_DIR / "blobs" / f".staging-{word}" for word in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(exist_ok=True)
+        (folder / "0").write_bytes(b"half an image")
+    then = (clock.now() - timedelta(days=2)).timestamp()
+    os.utime(old, (then, then))
+    storage.collect(dry_run=True)
+    assert old.exists()
+    storage.collect()
+    assert not old.exists()
+    assert new.exists()
+    (new / "0").unlink()
+    new.rmdir()
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite whoever writes is alone")

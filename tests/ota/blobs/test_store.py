@@ -141,6 +141,12 @@ class TestBucket:
             pass
         assert nothing_left(tmp_path)
 
+    def test_an_object_that_is_shorter_than_it_was_is_told(self, in_bucket):
+        in_bucket.put(io.BytesIO(DATA), len(DATA))
+        in_bucket._client.put_object(**in_bucket._at(DIGEST), Body=DATA[:100])
+        with pytest.raises(BlobStoreError, match="gave 100 bytes where"):
+            list(in_bucket.read(DIGEST, 0, len(DATA)))
+
     def test_a_presigned_address_gives_one_object_for_some_seconds(self, in_bucket):
         in_bucket.put(io.BytesIO(DATA), len(DATA))
         other, _ = in_bucket.put(io.BytesIO(b"another"), 7)

@@ -1,0 +1,69 @@
+"""What a device believes of a configuration that officers signed: exactly the fields that it knows, and no more."""
+
+import json
+
+import pytest
+
+from fleet.agent import config
+from fleet.agent.errors import RefusedError
+from fleet.officer import authority
+
+DEVICE = "0190b5a0-0000-7000-8000-000000000001"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return authority.make_root(tmp_path_factory.mktemp("root"), "Root").read_text()
+
+
+@pytest.fixture
+def document(root):
+    return {"schema": 1, "version": "1.0.0", "anchors": [root]}
+
+
+def written(document):
+    return json.dumps(document).encode()
+
+
+def test_a_plain_configuration_is_believed(document, root):
+    assert config.anchors(written(document)) == root
+    assert config.anchors(written(document | {"wipe": [DEVICE]})) == root
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one | {"server": "https://evil.example"},
+        lambda one: {name: one[name] for name in ("schema", "anchors")},
+        lambda one: one | {"schema": 2},
+        lambda one: one | {"schema": "1"},
+        lambda one: one | {"anchors": []},
+        lambda one: one | {"anchors": one["anchors"] * 2},
+        lambda one: one | {"anchors": one["anchors"] * 9},
+        lambda one: one | {"anchors": one["anchors"][0]},
+        lambda one: one | {"anchors": [one["anchors"][0] + "\n"]},
+        lambda one: one | {"anchors": [7]},
+        lambda one: [one],
+        lambda _one: 7,
+        lambda _one: None,
+    ],
+)
+def test_whatever_a_device_does_not_know_exactly_is_refused(document, change):
+    with pytest.raises(RefusedError, match="self-test"):
+        config.anchors(written(change(document)))
+
+
+def test_a_device_erases_itself_only_where_it_is_listed(document):
+    assert config.wipes(written(document | {"wipe": [DEVICE]}), DEVICE)
+    for other in (
+        document,
+        document | {"wipe": []},
+        document | {"wipe": [DEVICE[:-1] + "2"]},
+        document | {"wipe": f"all but {DEVICE}"},
+        document | {"wipe": {DEVICE: True}},
+        document | {"wipe": [DEVICE], "schema": 2},
+        [DEVICE],
+        7,
+    ):
+        assert not config.wipes(written(other), DEVICE)
+    assert not config.wipes(b"{", DEVICE)
