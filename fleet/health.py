@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from devices import selectors as devices
+from ota.selectors.roles import roles
 from pki import selectors
 from pki.signer.client import listening
 
@@ -32,6 +33,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
         counts = devices.counts(domain.slug)
         for name in counts.__slots__:
             gauge.labels(domain.slug, name).set(getattr(counts, name))
+    ends = Gauge("muster_metadata_end", "When devices refuse a role (unix time)", ["domain", "role"], registry=registry)
+    for domain in selectors.domains():
+        for one in roles(domain.slug, whole=False):
+            ends.labels(domain.slug, one.role).set(one.expires.timestamp())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

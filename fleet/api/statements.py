@@ -14,6 +14,7 @@ from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Nothing, Output, View, read
 from ota.selectors import statements as rows
+from ota.selectors.roles import roles
 from ota.services import statements, upkeep
 from pki.kernel.actor import Role
 
@@ -108,6 +109,30 @@ class Publish(View):
         read(request, Nothing)
         statements.publish(actor=who, statement=rows.statement(who.domain, public_id))
         return Response(StatementOut(rows.statement(who.domain, public_id)).data)
+
+
+class RoleOut(Output):
+    """How one role of the update metadata stands."""
+
+    role = serializers.CharField()
+    version = serializers.IntegerField()
+    expires = serializers.DateTimeField()
+    threshold = serializers.IntegerField()
+    holders = serializers.ListField(child=serializers.CharField())
+    online = serializers.BooleanField()
+    level = serializers.CharField()
+    advice = serializers.CharField()
+
+
+class Roles(View):
+    """The roles of the update metadata."""
+
+    @extend_schema(responses=RoleOut(many=True))
+    def get(self, request: Request) -> Response:
+        """Say who signs each role, until when it holds, and what to do."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        return Response({"results": RoleOut(roles(who.domain), many=True).data, "next": None})
 
 
 class Floors(View):

@@ -64,6 +64,7 @@ urlpatterns = [
     re_path(rf"^statements/{ID}/prepared$", statements.Prepared.as_view()),
     re_path(rf"^statements/{ID}/signatures$", statements.Signatures.as_view()),
     re_path(rf"^statements/{ID}/publish$", statements.Publish.as_view()),
+    path("metadata-roles", statements.Roles.as_view()),
     path("floors", statements.Floors.as_view()),
     path("renewals", statements.Renewals.as_view()),
     path("assignments", ota.Assignments.as_view()),

@@ -10,6 +10,7 @@ from fleet.console.door import actor, page
 from fleet.console.ledger import names
 from fleet.console.rollouts import LIVE
 from ota.selectors import rollouts
+from ota.selectors.roles import alarms
 from pki import selectors as ground
 from pki.kernel.actor import Role
 
@@ -39,5 +40,6 @@ def overview(request: HttpRequest) -> HttpResponse:
         "incidents": list(devices.incidents(who.domain).filter(state=Incident.State.OPEN)[:SHOWN]),
         "entries": entries,
         "names": names(who.domain, entries),
+        "alarms": alarms(who.domain),
     }
     return render(request, "console/overview/page.html", context)

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET
 from devices import selectors as devices
 from fleet.console.door import actor, page
 from fleet.console.paging import cut
+from ota.selectors.roles import roles
 from pki import selectors
 from pki.kernel import clock
 from pki.kernel.actor import Role
@@ -51,6 +52,7 @@ def authorities(request: HttpRequest) -> HttpResponse:
         "terms": [(days, selectors.expiring(who.domain, now, now + timedelta(days=days)).count()) for days in TERMS],
         "status_url": settings.FLEET_STATUS_URL,
         "profiles": selectors.profiles(who.domain),
+        "roles": roles(who.domain),
     }
     return render(request, "console/trust/authorities.html", context)
 

@@ -16,6 +16,8 @@ from django.db import Error, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from ota import blobs
+from ota.selectors.roles import roles
+from ota.trust import standing
 from pki import selectors
 from pki.kernel import clock, confine
 from pki.kernel.errors import DomainError
@@ -117,6 +119,9 @@ def _domains() -> Iterator[Finding]:
             yield Finding(
                 f"{authority.kind} CA of {domain.slug}", days > WARN_DAYS, f"{authority.name}, {days} days left"
             )
+        for role in roles(domain.slug):
+            detail = f"version {role.version} ends {role.expires:%Y-%m-%d %H:%M} UTC. {role.advice}".strip()
+            yield Finding(f"{role.role} of {domain.slug}", role.level == standing.GOOD, detail)
         if not selectors.authorities(domain.slug):
             yield Finding(f"CA of {domain.slug}", ok=False, detail="none yet; run `manage.py ca csr`")
 

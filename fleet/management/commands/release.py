@@ -11,8 +11,10 @@ from fleet.management.acts import actor, signer
 from ota.models import Statement
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import statements as rows
+from ota.selectors.roles import roles
 from ota.services import metadata, releases, statements, upkeep
 from ota.trust import policy, prepared
+from ota.trust.standing import Standing
 from pki.kernel import files
 from pki.kernel.actor import Actor
 
@@ -54,8 +56,11 @@ class Command(BaseCommand):
         submit.add_argument("signature", type=Path, nargs="+")
         publish = acts.add_parser("publish", help="publish what two officers signed")
         publish.add_argument("statement")
-        listed = acts.add_parser("list", help="show what waits for officers, and who signed")
-        listed.add_argument("--json", action="store_true")
+        for name, told in (
+            ("status", "show who signs each role, and until when it holds"),
+            ("list", "show what waits for officers, and who signed"),
+        ):
+            acts.add_parser(name, help=told).add_argument("--json", action="store_true")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Run one act."""
@@ -116,12 +121,26 @@ class Command(BaseCommand):
         done = statements.publish(actor=who, statement=rows.statement(who.domain, options["statement"]))
         return f"Published: {done.summary}."
 
+    def _status(self, who: Actor, options: dict[str, Any]) -> str:
+        found = roles(who.domain)
+        if options["json"]:
+            return json.dumps([one.to_dict() for one in found], indent=1)
+        lines = [_standing(one) for one in found]
+        return "\n".join(lines) or "There is no root yet; the officers make one (docs/how-to/releases.md)."
+
     def _list(self, who: Actor, options: dict[str, Any]) -> str:
         found = [_told(one) for one in rows.statements(who.domain)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
         lines = [f"{one['id']}  {one['state']:9}  {one['summary']}  ({', '.join(one['signed_by'])})" for one in found]
         return "\n".join(lines) or "Nothing was prepared yet."
+
+
+def _standing(one: Standing) -> str:
+    line = (
+        f"{one.role:9}  {one.level:4}  ends {one.expires:%Y-%m-%d %H:%M}  {one.threshold} of {', '.join(one.holders)}"
+    )
+    return f"{line}\n           {one.advice}" if one.advice else line
 
 
 def _told(statement: Statement) -> dict[str, Any]:

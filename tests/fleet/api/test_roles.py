@@ -40,6 +40,7 @@ ACTS = [
     ("GET", "/bundles", None, READS),
     ("GET", "/bundles/{bundle}", None, READS),
     ("GET", "/fit", None, READS),
+    ("GET", "/metadata-roles", None, READS),
     ("GET", "/releases", None, READS),
     ("GET", "/releases/{release}", None, READS),
     ("GET", "/statements", None, READS),

@@ -1,0 +1,105 @@
+"""How the roles of the update metadata stand: who signs, how long it holds, and when somebody has to act. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+
+from ota.trust import policy
+
+GOOD, SOON, URGENT, OVER = "good", "soon", "urgent", "over"
+BINS = "bins"
+#: role -> so long before the end somebody should act, and so long before it somebody must; what a job signs anew at
+#: half of its life is urgent only if that job does not run
+TERMS = {
+    Root.type: (timedelta(days=90), timedelta(days=30)),
+    Targets.type: (timedelta(days=90), timedelta(days=30)),
+    BINS: (timedelta(days=90), timedelta(days=30)),
+    Snapshot.type: (timedelta(days=3), timedelta(days=1)),
+    Timestamp.type: (timedelta(minutes=25), timedelta(minutes=15)),
+}
+ADVICE = {
+    Root.type: "The officers sign a next root: `muster-sign tuf-next-root`, then `manage.py release root`.",
+    Targets.type: "The officers sign for another year: `manage.py release renew`.",
+    BINS: "The officers sign for another year: `manage.py release renew`.",
+    Snapshot.type: "The worker signs it anew by itself: see whether worker and signer run (`manage.py doctor`).",
+    Timestamp.type: "The worker signs it anew by itself: see whether worker and signer run (`manage.py doctor`).",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one role stands.
+
+    Args:
+        role: of TUF; ``bins`` stands for all hash bins, whose first end counts.
+        version: of its document; for the bins how many they are.
+        expires: when devices refuse it.
+        threshold: how many must sign.
+        holders: officers by name, or the ids of online keys.
+        online: whether a key of this server signs it.
+        level: good, soon (somebody should act), urgent (somebody must), over (devices refuse updates).
+    """
+
+    role: str
+    version: int
+    expires: datetime
+    threshold: int
+    holders: tuple[str, ...]
+    online: bool
+    level: str
+
+    @property
+    def advice(self) -> str:
+        """Return what to do, or nothing while all is well."""
+        return "" if self.level == GOOD else ADVICE[self.role]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON says it."""
+        return {
+            "role": self.role,
+            "version": self.version,
+            "expires": self.expires.isoformat(),
+            "threshold": self.threshold,
+            "holders": list(self.holders),
+            "online": self.online,
+            "level": self.level,
+            "advice": self.advice,
+        }
+
+
+def level(role: str, expires: datetime, now: datetime) -> str:
+    """Return how urgent the end of a role's document is."""
+    left, (soon, urgent) = expires - now, TERMS[role]
+    if left <= timedelta(0):
+        return OVER
+    return URGENT if left <= urgent else SOON if left <= soon else GOOD
+
+
+def standings(
+    root: Metadata[Root], others: Iterable[Metadata[Any]], bins: Iterable[Metadata[Targets]], now: datetime
+) -> Iterator[Standing]:
+    """Yield how each role stands, the root first.
+
+    Args:
+        root: the installed one.
+        others: targets, snapshot and timestamp, as far as they are there.
+        bins: all hash bins, or none to leave them out.
+        now: the present time.
+    """
+    for document in (root, *others):
+        kind = document.signed.type
+        held = root.signed.roles[kind]
+        online = kind in policy.ONLINE
+        names = tuple(sorted(held.keyids)) if online else tuple(sorted(policy.officers(root.signed, kind).values()))
+        end = document.signed.expires
+        yield Standing(kind, document.signed.version, end, held.threshold, names, online, level(kind, end, now))
+    ends = [one.signed.expires for one in bins]
+    if ends:
+        held = root.signed.roles[Targets.type]
+        names = tuple(sorted(policy.officers(root.signed).values()))
+        yield Standing(
+            BINS, len(ends), min(ends), held.threshold, names, online=False, level=level(BINS, min(ends), now)
+        )

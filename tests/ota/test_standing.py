@@ -1,0 +1,102 @@
+"""How the roles of the update metadata stand: who signs, until when it holds, and whom it concerns before it ends."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+
+from ota.selectors import roles as selector
+from ota.services import freshness
+from ota.trust import standing
+from pki.kernel import clock
+
+pytestmark = pytest.mark.django_db
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("role", "left", "level"),
+    [
+        ("root", 91 * DAY, "good"), ("root", 90 * DAY, "soon"), ("root", 30 * DAY, "urgent"), ("root", 0 * DAY, "over"),
+        ("targets", 91 * DAY, "good"), ("targets", -DAY, "over"), ("bins", 29 * DAY, "urgent"),
+        ("snapshot", 3.5 * DAY, "good"), ("snapshot", 2 * DAY, "soon"), ("snapshot", 0.5 * DAY, "urgent"),
+        ("timestamp", timedelta(minutes=30), "good"), ("timestamp", timedelta(minutes=20), "soon"),
+        ("timestamp", timedelta(minutes=10), "urgent"), ("timestamp", timedelta(seconds=-1), "over"),
+    ],
+)  # fmt: skip
+def test_the_nearer_the_end_the_more_urgent(role, left, level):
+    now = clock.now()
+    assert standing.level(role, now + left, now) == level
+
+
+def test_what_a_job_signs_anew_in_time_is_never_urgent():
+    """A snapshot is signed anew at half of its seven days, a timestamp at half of its hour, looked at twice a minute."""
+    now = clock.now()
+    assert standing.level("snapshot", now + 3.5 * DAY - timedelta(minutes=1), now) == "good"
+    assert standing.level("timestamp", now + timedelta(minutes=29), now) == "good"
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Let the present be another one."""
+
+    def move(by):
+        then = clock.now() + by
+        monkeypatch.setattr(clock, "now", lambda: then)
+
+    return move
+
+
+def test_before_the_ceremony_there_is_nothing_to_tell(domain):
+    assert selector.roles(domain.slug) == []
+    assert selector.alarms(domain.slug) == []
+
+
+def test_each_role_is_told_with_who_signs_it(published):
+    freshness.refresh(domain=published.domain)
+    found = {one.role: one for one in selector.roles(published.domain.slug)}
+    assert list(found) == ["root", "targets", "snapshot", "timestamp", "bins"]
+    assert (found["root"].threshold, found["root"].holders, found["root"].online) == (
+        2,
+        ("anna", "bruno", "carla"),
+        False,
+    )
+    assert found["targets"].holders == ("anna", "bruno", "carla")
+    assert found["bins"].version == 4
+    assert found["timestamp"].online
+    assert len(found["timestamp"].holders[0]) == 64
+    assert {one.level for one in found.values()} == {"good"}
+    assert all(one.advice == "" for one in found.values())
+
+
+def test_in_the_last_months_of_a_year_the_officers_are_called(published, at):
+    freshness.refresh(domain=published.domain)
+    at(300 * DAY)  # the signer lives in the true present and would sign nothing for that day
+    found = {one.role: one for one in selector.roles(published.domain.slug)}
+    assert {name: one.level for name, one in found.items()} == {
+        "root": "soon", "targets": "soon", "bins": "soon", "snapshot": "over", "timestamp": "over",
+    }  # fmt: skip
+    assert "tuf-next-root" in found["root"].advice
+    assert "release renew" in found["bins"].advice
+    assert [one.role for one in selector.alarms(published.domain.slug)] == ["root", "targets", "snapshot", "timestamp"]
+
+
+def test_a_worker_that_stands_still_is_noticed_within_the_hour(published, at):
+    freshness.refresh(domain=published.domain)
+    at(timedelta(minutes=50))
+    [one] = selector.alarms(published.domain.slug)
+    assert (one.role, one.level) == ("timestamp", "urgent")
+    assert "manage.py doctor" in one.advice
+    at(timedelta(minutes=11))
+    assert selector.alarms(published.domain.slug)[0].level == "over"
+
+
+def test_the_command_tells_the_same(published):
+    freshness.refresh(domain=published.domain)
+    out = StringIO()
+    call_command("release", "--domain", published.domain.slug, "status", "--json", stdout=out)
+    found = json.loads(out.getvalue())
+    assert [one["role"] for one in found] == ["root", "targets", "snapshot", "timestamp", "bins"]
+    assert found[0]["holders"] == ["anna", "bruno", "carla"]
