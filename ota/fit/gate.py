@@ -6,6 +6,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 _SENTENCES = {
+    "not_measured": "what arena it needs is not known; its author declares it (`fit.arena` in bundle.json)",
     "flash_exceeded": "it needs {need} bytes of flash ({source}) and {have} are there",
     "arena_exceeded": "it needs {need} bytes of tensor arena ({source}) and {have} are there",
     "runtime_mismatch": "it is for {need} and the firmware runs {have}",
@@ -85,6 +86,8 @@ def _memory(facts: Mapping[str, Any], profile: Profile) -> Iterator[Reason]:
     if facts["flash"] > profile.flash_model:
         yield Reason("flash_exceeded", facts["flash"], profile.flash_model)
     arena = facts["arena"]
+    if arena["source"] == "not measured" and profile.arena:
+        yield Reason("not_measured", 0, profile.arena, arena["source"])
     need = arena["need"]
     if arena["source"] == "predicted":  # for reference kernels; what an author declares is for this hardware
         factor = Decimal(profile.runtime.get("kernel_factor", "1"))
@@ -99,8 +102,9 @@ def _runtime(form: str, facts: Mapping[str, Any], runtime: Mapping[str, Any]) ->
     if runs and form in RUNS and runs not in RUNS[form]:
         yield Reason("runtime_mismatch", form, runs)
         return
-    if "schema_max" in runtime and facts.get("schema", 0) > runtime["schema_max"]:
-        yield Reason("schema_unsupported", facts["schema"], runtime["schema_max"])
+    schema = facts.get("schema") or facts.get("opset", {}).get("ai.onnx", 0)
+    if "schema_max" in runtime and schema > runtime["schema_max"]:
+        yield Reason("schema_unsupported", schema, runtime["schema_max"])
     yield from _operators(facts, runtime.get("ops", "all"))
     custom = facts.get("custom_operators", facts.get("custom", ()))
     if "ops" in runtime or "custom_ops" in runtime:
@@ -128,17 +132,25 @@ def _exchange(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[
     for side in ("inputs", "outputs"):
         if side not in runtime:
             continue
-        need, have = [_shown(one) for one in _ports(facts, side)], [_shown(one) for one in runtime[side]]
+        need, have = _ports(facts, side), runtime[side]
         if len(need) != len(have):
             yield Reason("io_mismatch", len(need), len(have), subject=f"the number of {side}")
             continue
         for place, (wanted, given) in enumerate(zip(need, have, strict=True)):
-            if wanted != given:
-                yield Reason("io_mismatch", wanted, given, subject=f"{side[:-1]} {place}")
+            if not _same(wanted, given):
+                yield Reason("io_mismatch", _shown(wanted), _shown(given), subject=f"{side[:-1]} {place}")
 
 
 def _ports(facts: Mapping[str, Any], *sides: str) -> Sequence[Mapping[str, Any]]:
     return [one for side in sides for one in facts.get(side, ())]
+
+
+def _same(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Say whether two ports agree; a dimension that the model names by a word may be any number."""
+    need, have = wanted["shape"], given["shape"]
+    if wanted["dtype"] != given["dtype"] or len(need) != len(have):
+        return False
+    return all(isinstance(one, str) or one == other for one, other in zip(need, have, strict=True))
 
 
 def _shown(port: Mapping[str, Any]) -> str:

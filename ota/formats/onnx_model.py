@@ -14,6 +14,8 @@ from ota.formats.judgement import Case, Judgement, read, statement
 
 MAX_MODEL = 256 * 1024 * 1024
 MOST_NODES, MOST_TENSORS = 100_000, 100_000
+#: ONNX's words for what TFLite and the profiles of hardware call otherwise
+_NAMES = {"FLOAT": "FLOAT32", "DOUBLE": "FLOAT64"}
 _OWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 
 
@@ -93,4 +95,5 @@ def _port(value: Any) -> dict[str, Any]:
     tensor = value.type.tensor_type
     shape = [one.dim_value if one.HasField("dim_value") else one.dim_param[:40] for one in tensor.shape.dim]
     kind = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type else "UNDEFINED"
+    kind = _NAMES.get(kind, kind)
     return {"name": value.name[:100], "dtype": kind, "shape": shape}

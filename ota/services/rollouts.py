@@ -127,9 +127,14 @@ def abort(*, actor: Actor, rollout: Rollout) -> Rollout:
 def tick(*, domain: TrustDomain) -> None:
     """Look at every running rollout of a domain: open, hold or finish (a leased job)."""
     actor = actors.system(domain.slug, "rollouts")
-    for rollout in Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related("domain"):
+    for rollout in Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related(
+        "domain", "release__bundle"
+    ):
         with transaction.atomic():
-            _advance(actor, rollout)
+            if misfit := _misfits(rollout.release.bundle):
+                hold(actor=actor, rollout=rollout, reason=f"the bundle does not fit {misfit}", key="fit")
+            else:
+                _advance(actor, rollout)
 
 
 def _demand_sense(name: str, release: Release, target: str) -> None:
@@ -226,6 +231,13 @@ def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
         reason: {"count": len(names), "devices": names[:PERMILLE]} for reason, names in excluded.items()
     }
     rollout.save(update_fields=["excluded"])
+
+
+def _misfits(bundle: Bundle) -> str:
+    """Return why a model does not fit what it is for any more: what a firmware can run may change at any time."""
+    if bundle.kind != Bundle.Kind.MODEL:
+        return ""
+    return next(filter(None, (_misfit(bundle, model) for model in bundle.hardware_models.all())), "")
 
 
 def _misfit(bundle: Bundle, model: HardwareModel) -> str:

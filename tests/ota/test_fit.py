@@ -8,7 +8,7 @@ from devices import runtime
 from devices.services import hardware
 from ota.errors import RefusedBundleError
 from ota.fit import Profile, verdict
-from ota.formats import graph, tflite
+from ota.formats import graph, onnx_model, tflite
 from ota.models import Bundle
 from ota.planning import WavePlan
 from ota.selectors import fitting
@@ -95,6 +95,31 @@ def test_a_factor_for_the_kernels_concerns_predictions_only(facts):
     assert verdict("model", "tflite", declared, tight) == []
 
 
+def test_an_onnx_model_is_compared_by_its_opset_types_and_ports():
+    found = onnx_model.inspect(models.matmul())
+    facts = {**found, "flash": 99, "arena": {"need": 0, "source": "not measured"}}
+    ports = {
+        side: [{"shape": one["shape"], "dtype": one["dtype"]} for one in found[side]] for side in ("inputs", "outputs")
+    }
+    fitting_ = {"runtime": "onnx", "schema_max": 21, "dtypes": ["FLOAT32"], "ops": {"MatMul": 1}, **ports}
+
+    def told(profile, arena=0):
+        return [one.code for one in verdict("model", "onnx", facts, Profile(1 << 20, arena, runtime.profile(profile)))]
+
+    assert told(fitting_) == []
+    assert told(fitting_ | {"schema_max": 20}) == ["schema_unsupported"]
+    assert told(fitting_ | {"dtypes": ["INT8"]}) == ["dtype_unsupported"]
+    assert told(fitting_ | {"ops": {"Relu": 1}}) == ["op_missing"]
+    assert told(fitting_ | {"inputs": [{"shape": [9, 9], "dtype": "FLOAT32"}]}) == ["io_mismatch"]
+    assert told({}, arena=4096) == ["not_measured"]
+
+
+def test_a_dimension_that_a_model_leaves_open_matches_any_number(facts):
+    batch = {**facts, "inputs": [{"shape": ["N", 16], "dtype": "INT8"}]}
+    assert codes(batch, {"inputs": [{"shape": [4, 16], "dtype": "INT8"}]}) == []
+    assert codes(batch, {"inputs": [{"shape": [4, 17], "dtype": "INT8"}]}) == ["io_mismatch"]
+
+
 @pytest.mark.parametrize(
     "profile",
     [
@@ -162,6 +187,22 @@ class TestInTheFleet:
             rollouts.create(actor=system(published.domain), name="m", release=release, waves=[WavePlan(share=1000)])
         self.describe(published, {"schema_max": 3})
         rollouts.create(actor=system(published.domain), name="m", release=release, waves=[WavePlan(share=1000)])
+
+    def test_a_rollout_is_held_as_soon_as_it_does_not_fit_any_more(self, published, model, enrol):
+        enrol("dev-1")
+        who, release = system(published.domain), published.release(model)
+        made = rollouts.create(actor=who, name="m", release=release, waves=[WavePlan(share=1000)])
+        rollouts.start(actor=who, rollout=made)
+        self.describe(published, {"schema_max": 1})
+        rollouts.tick(domain=published.domain)
+        made.refresh_from_db()
+        assert (made.state, made.waves.get().state) == ("held", "waiting")
+        assert "its schema is 3 and the firmware reads up to 1" in made.hold_reason
+        self.describe(published, {})
+        rollouts.resume(actor=who, rollout=made)
+        rollouts.tick(domain=published.domain)
+        made.refresh_from_db()
+        assert (made.state, made.waves.get().state) == ("running", "open")
 
     def test_the_matrix_says_what_fits_what_now(self, published, model):
         [row] = fitting.matrix(published.domain.slug).rows
