@@ -1,6 +1,7 @@
 """Register kinds of devices."""
 
 import uuid
+from typing import Any
 
 from django.db import transaction
 
@@ -59,14 +60,7 @@ def classify(*, actor: Actor, model: HardwareModel, telemetry: object) -> Hardwa
         InvalidError: no map of metric names to data classes.
     """
     actor.require(Role.OPERATOR, Role.SECURITY_OFFICER)
-    wanted = metrics.schema(telemetry)
-    with transaction.atomic():
-        found = HardwareModel.objects.select_for_update().get(domain__slug=actor.domain, pk=model.pk)
-        found.telemetry = wanted
-        found.save(update_fields=["telemetry"])
-        detail = {"telemetry": wanted}
-        ledger.record(actor=actor, action="hardware.classified", thing=("hardware", found.name), detail=detail)
-    return found
+    return _change(actor, model, "hardware.classified", {"telemetry": metrics.schema(telemetry)})
 
 
 def describe(*, actor: Actor, model: HardwareModel, profile: object) -> HardwareModel:
@@ -81,11 +75,15 @@ def describe(*, actor: Actor, model: HardwareModel, profile: object) -> Hardware
         InvalidError: the profile is malformed; it says where.
     """
     actor.require(Role.OPERATOR)
-    wanted = runtime.profile(profile)
+    return _change(actor, model, "hardware.described", {"runtime": runtime.profile(profile)})
+
+
+def _change(actor: Actor, model: HardwareModel, action: str, fields: dict[str, dict[str, Any]]) -> HardwareModel:
+    """Write fields of a hardware model and the entry that says so."""
     with transaction.atomic():
         found = HardwareModel.objects.select_for_update().get(domain__slug=actor.domain, pk=model.pk)
-        found.runtime = wanted
-        found.save(update_fields=["runtime"])
-        detail = {"runtime": wanted}
-        ledger.record(actor=actor, action="hardware.described", thing=("hardware", found.name), detail=detail)
+        for name, value in fields.items():
+            setattr(found, name, value)
+        found.save(update_fields=list(fields))
+        ledger.record(actor=actor, action=action, thing=("hardware", found.name), detail=fields)
     return found

@@ -101,7 +101,7 @@ class TpmKey:
     def _openssl(self, *arguments: str, given: bytes = b"") -> bytes:
         command = ["openssl", *arguments]
         try:
-            done = subprocess.run(  # noqa: S603  because the program is fixed, and the name in its input is checked
+            done = subprocess.run(  # noqa: S603  because the program is fixed
                 command, env=self._environment, input=given, capture_output=True, check=True, timeout=PATIENCE
             )
         except (OSError, subprocess.SubprocessError) as error:

@@ -7,8 +7,10 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from devices.models import HardwareModel
 from fleet.console.door import act, actor, page, wants_json
 from fleet.console.paging import cut
+from ota.fit import Reason
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
@@ -33,7 +35,9 @@ def index(request: HttpRequest) -> HttpResponse:
         made = bundles.upload(actor=who, manifest=manifest.read(), files=files)
         address = reverse("console:bundle", args=[made.public_id])
         return JsonResponse({"address": address}, status=201) if wants_json(request) else HttpResponseRedirect(address)
-    return render(request, "console/bundles/list.html", cut(request, rows.bundles(who.domain)))
+    found = cut(request, rows.bundles(who.domain))
+    found["rows"] = [(one, _fits(one)) for one in found["rows"]]
+    return render(request, "console/bundles/list.html", found)
 
 
 @require_GET
@@ -61,7 +65,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "facts": _facts(bundle),
         "arena": bundle.facts.get("arena"),
         "sbom": bundle.facts.get("sbom"),
-        "hardware": [(one, fitting.reasons(bundle, one)) for one in bundle.hardware_models.all()],
+        "hardware": _fits(bundle),
     }
     return render(request, "console/bundles/detail.html", context)
 
@@ -81,6 +85,11 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
         msg = "There is nothing to publish; prepare the release first."
         raise InvalidError(msg)
     return act(request, "Published.", back, lambda: statements.publish(actor=who, statement=statement))
+
+
+def _fits(bundle: Bundle) -> list[tuple[HardwareModel, list[Reason]]]:
+    """Return the hardware models that a bundle is for, and why it does not fit them now."""
+    return [(one, fitting.reasons(bundle, one)) for one in bundle.hardware_models.all()]
 
 
 def _asked(release: Release | None) -> Statement | None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from ota.blobs.staging import CHUNK, Kept, Staged, Staging
 from ota.blobs.store import checked, is_digest, missing
@@ -31,13 +30,6 @@ class LocalBlobs(Staging):
         except FileExistsError:
             return False
         return True
-
-    def put(self, stream: BinaryIO, limit: int) -> tuple[str, int]:
-        """Keep a stream that is already believed; return its SHA-256 and size."""
-        with self.staging() as folder:
-            staged = self.stage(stream, folder, "0", limit)
-            self.adopt(staged)
-        return staged.sha256, staged.size
 
     def size(self, sha256: str) -> int:
         """Return how many bytes a digest has."""

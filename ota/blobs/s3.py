@@ -9,12 +9,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ota.blobs.staging import CHUNK, Kept, Staged, Staging
 from ota.blobs.store import checked, is_digest, missing
-from ota.errors import BlobStoreError
+from ota.errors import BlobNotFoundError, BlobStoreError
 from pki.kernel.errors import DomainError
 
 _logger = logging.getLogger("muster.storage")
@@ -56,7 +57,6 @@ class S3Blobs(Staging):
     def __init__(self, folder: Path, place: Place) -> None:
         super().__init__(folder)
         self._place = place
-        self._made: tuple[Any, Any] | None = None
 
     def adopt(self, staged: Staged) -> bool:
         """Keep staged bytes under their digest; return False when they were kept already, by us or by a rival.
@@ -64,7 +64,7 @@ class S3Blobs(Staging):
         Raises:
             BlobStoreError: the store does not take them; nothing of them stays there.
         """
-        with suppress(type(missing())):
+        with suppress(BlobNotFoundError):
             if self.size(staged.sha256) == staged.size:
                 return False
         facts = {**self._at(staged.sha256), "Metadata": {"sha256": staged.sha256}, **self._encryption()}
@@ -74,13 +74,6 @@ class S3Blobs(Staging):
             else:
                 self._in_parts(facts, file)
         return not told
-
-    def put(self, stream: BinaryIO, limit: int) -> tuple[str, int]:
-        """Keep a stream that is already believed; return its SHA-256 and size."""
-        with self.staging() as folder:
-            staged = self.stage(stream, folder, "0", limit)
-            self.adopt(staged)
-        return staged.sha256, staged.size
 
     def size(self, sha256: str) -> int:
         """Return how many bytes a digest has."""
@@ -93,7 +86,7 @@ class S3Blobs(Staging):
     def address(self, sha256: str, seconds: int) -> str:
         """Return a presigned address; made here, without asking the store."""
         asked = {**self._at(sha256), "ResponseContentType": "application/octet-stream"}
-        made: str = self._for_devices.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
+        made: str = self._clients[1].generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
         return made
 
     def read(self, sha256: str, start: int, length: int) -> Iterator[bytes]:
@@ -147,20 +140,17 @@ class S3Blobs(Staging):
 
     def open(self) -> None:
         """Make the clients, with the credentials that this process may read now."""
-        if self._made is None:
-            usual = self._connect(self._place.endpoint)
-            other = self._place.device_endpoint
-            self._made = usual, self._connect(other) if other else usual
+        _ = self._clients
 
     @property
     def _client(self) -> Any:
-        self.open()
-        return self._made[0] if self._made else None
+        return self._clients[0]
 
-    @property
-    def _for_devices(self) -> Any:
-        self.open()
-        return self._made[1] if self._made else None
+    @cached_property
+    def _clients(self) -> tuple[Any, Any]:
+        """Return who speaks with the service, and who makes addresses as devices reach it."""
+        usual, other = self._connect(self._place.endpoint), self._place.device_endpoint
+        return usual, self._connect(other) if other else usual
 
     def _connect(self, endpoint: str) -> Any:
         import boto3  # noqa: PLC0415  because it is slow to load, and most set-ups need none

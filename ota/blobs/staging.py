@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Kept:
     since: datetime
 
 
-class Staging:
+class Staging(ABC):
     """The side of a store where bytes come in.
 
     Args:
@@ -106,3 +107,14 @@ class Staging:
             file.flush()
             os.fsync(file.fileno())
         return Staged(path, size, sha256.hexdigest(), sha1.hexdigest(), md5.hexdigest())
+
+    def put(self, stream: BinaryIO, limit: int) -> tuple[str, int]:
+        """Keep a stream that is already believed; return its SHA-256 and size."""
+        with self.staging() as folder:
+            staged = self.stage(stream, folder, "0", limit)
+            self.adopt(staged)
+        return staged.sha256, staged.size
+
+    @abstractmethod
+    def adopt(self, staged: Staged) -> bool:
+        """Keep staged bytes under their digest; return False when they were kept already."""

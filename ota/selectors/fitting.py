@@ -40,10 +40,14 @@ class Matrix:
     rows: tuple[Row, ...]
 
 
+def profile(model: HardwareModel) -> fit.Profile:
+    """Return what a hardware model offers to models now."""
+    return fit.Profile(model.flash_model, model.arena, model.runtime)
+
+
 def reasons(bundle: Bundle, model: HardwareModel) -> list[Reason]:
     """Return why a bundle does not fit a hardware model; nothing means that it fits."""
-    profile = fit.Profile(model.flash_model, model.arena, model.runtime)
-    return fit.verdict(bundle.kind, bundle.format, bundle.facts, profile)
+    return fit.verdict(bundle.kind, bundle.format, bundle.facts, profile(model))
 
 
 def models(slug: str) -> QuerySet[Bundle]:

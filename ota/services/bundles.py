@@ -16,6 +16,7 @@ from ota.formats.judgement import Judgement, TrustAnchor, statement
 from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
+from ota.selectors import fitting
 from ota.services import storage
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
@@ -222,12 +223,7 @@ def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel])
     return {
         model.name: [
             reason.to_dict()
-            for reason in fit.verdict(
-                wanted.kind,
-                wanted.format,
-                judgement.facts,
-                fit.Profile(model.flash_model, model.arena, model.runtime),
-            )
+            for reason in fit.verdict(wanted.kind, wanted.format, judgement.facts, fitting.profile(model))
         ]
         for model in hardware
     }

@@ -108,6 +108,6 @@ HELD = f"""EXISTS (SELECT 1 FROM {Command._meta.db_table} m WHERE m.device_id = 
 def _unix(column: str) -> str:
     if connections["default"].vendor == "postgresql":
         return f"extract(epoch FROM {column})::bigint"
-    # A third faster, and there from SQLite 3.38 on.
+    # The faster one is there from SQLite 3.38 on.
     new = sqlite3.sqlite_version_info >= (3, 38)
     return f"unixepoch({column})" if new else f"CAST(strftime('%%s', {column}) AS INTEGER)"
