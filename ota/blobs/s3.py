@@ -67,6 +67,8 @@ class S3Blobs(Staging):
         with suppress(BlobNotFoundError):
             if self.size(staged.sha256) == staged.size:
                 return False
+            msg = f"The object {staged.sha256} in the bucket has another size than its bytes. Remove it, then go on."
+            raise BlobStoreError(msg)
         facts = {**self._at(staged.sha256), "Metadata": {"sha256": staged.sha256}, **self._encryption()}
         with staged.path.open("rb") as file, _told(existing_is_well=True) as told:
             if staged.size <= PART:

@@ -141,6 +141,11 @@ class TestBucket:
             pass
         assert nothing_left(tmp_path)
 
+    def test_bytes_are_not_taken_for_kept_where_the_object_has_another_size(self, in_bucket):
+        in_bucket._client.put_object(**in_bucket._at(DIGEST), Body=DATA[:100])
+        with pytest.raises(BlobStoreError, match="another size"):
+            in_bucket.put(io.BytesIO(DATA), len(DATA))
+
     def test_an_object_that_is_shorter_than_it_was_is_told(self, in_bucket):
         in_bucket.put(io.BytesIO(DATA), len(DATA))
         in_bucket._client.put_object(**in_bucket._at(DIGEST), Body=DATA[:100])
