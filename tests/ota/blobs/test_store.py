@@ -188,3 +188,19 @@ def test_the_settings_name_the_bucket(settings):
     assert blobs.place() == Place("fleet", "images/")
     settings.FLEET_BLOBS = ""
     assert isinstance(blobs.store(), LocalBlobs)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent"),
+    [
+        ("", {}),
+        ("AES256", {"ServerSideEncryption": "AES256"}),
+        ("aws:kms", {"ServerSideEncryption": "aws:kms"}),
+        (
+            "aws:kms:arn:aws:kms:eu:1:key/k",
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "arn:aws:kms:eu:1:key/k"},
+        ),
+    ],
+)
+def test_encryption_is_asked_for_as_the_setting_says(tmp_path, wanted, sent):
+    assert S3Blobs(tmp_path, Place("fleet", encryption=wanted))._encryption() == sent
