@@ -9,12 +9,11 @@ import detools
 import hdiffpatch
 import zstandard
 
-from ota.deltas import streams
+from ota.deltas import appliers, streams
 from pki.kernel import patch
 
 #: zstd needs the base in its window; above this it is slow and large
 MOST_FOR_ZSTD = 3 << 20
-_WINDOW = 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +33,14 @@ class Candidate:
 
 def _zstd(old: bytes, new: bytes) -> bytes:
     known = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    wanted = zstandard.ZstdCompressionParameters.from_level(19, window_log=_WINDOW, enable_ldm=True)
+    wanted = zstandard.ZstdCompressionParameters.from_level(19, window_log=appliers.WINDOW, enable_ldm=True)
     return zstandard.ZstdCompressor(dict_data=known, compression_params=wanted).compress(new)
-
-
-def _unzstd(old: bytes, data: bytes, length: int) -> bytes:
-    known = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    reader = zstandard.ZstdDecompressor(dict_data=known, max_window_size=1 << _WINDOW)
-    return reader.decompress(data, max_output_size=length)
 
 
 def _detools(old: bytes, new: bytes) -> bytes:
     out = io.BytesIO()
     sizes = {"heatshrink_window_sz2": 8, "heatshrink_lookahead_sz2": 7}
     detools.create_patch(io.BytesIO(old), io.BytesIO(new), out, compression="heatshrink", **sizes)
-    return out.getvalue()
-
-
-def _undetools(old: bytes, data: bytes, _length: int) -> bytes:
-    out = io.BytesIO()
-    detools.apply_patch(io.BytesIO(old), io.BytesIO(data), out)
     return out.getvalue()
 
 
@@ -64,8 +51,8 @@ def _hdiff(old: bytes, new: bytes) -> bytes:
 
 CANDIDATES: Mapping[str, Candidate] = {
     patch.FORMAT: Candidate(streams.make, patch.apply),
-    "bsdiff": Candidate(bsdiff4.diff, lambda old, data, _: bytes(bsdiff4.patch(old, data))),
-    "hdiffpatch": Candidate(_hdiff, lambda old, data, _: bytes(hdiffpatch.apply(old, data))),
-    "zstd": Candidate(_zstd, _unzstd, MOST_FOR_ZSTD),
-    "detools-heatshrink": Candidate(_detools, _undetools, 1 << 20),
+    "bsdiff": Candidate(bsdiff4.diff, appliers.bsdiff),
+    "hdiffpatch": Candidate(_hdiff, appliers.hdiff),
+    "zstd": Candidate(_zstd, appliers.zstd, MOST_FOR_ZSTD),
+    "detools-heatshrink": Candidate(_detools, appliers.in_detools, 1 << 20),
 }

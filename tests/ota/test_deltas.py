@@ -1,7 +1,11 @@
 """Patches: made in the child, tried before they are offered, chosen by what the device has declared."""
 
+import bz2
 import hashlib
+import random
+import tracemalloc
 
+import bsdiff4.core
 import cbor2
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -14,6 +18,7 @@ from ota.planning import Thresholds, WavePlan
 from ota.services import deltas, director, downloads, reports, rollouts
 from pki.kernel import actor as actors
 from pki.kernel.errors import InvalidError, NotFoundError
+from tests import mutations
 from tests.factories.artefacts import noise
 from tests.factories.ground import system
 
@@ -36,6 +41,52 @@ def test_each_candidate_yields_the_very_image(name):
     made = CANDIDATES[name].make(old, new)
     assert CANDIDATES[name].apply(old, made, len(new)) == new
     assert len(made) < len(new) // 4
+
+
+def small():
+    old = noise(4000, 1)
+    return old, old[:2000] + b"new" * 50 + old[2100:]
+
+
+@pytest.mark.parametrize("length", [0, 1, 4049, 4051, 1 << 40])
+@pytest.mark.parametrize("name", CANDIDATE_NAMES)
+def test_a_patch_for_another_length_than_the_signed_one_is_not_applied(name, length):
+    old, new = small()
+    made = CANDIDATES[name].make(old, new)
+    with pytest.raises(InvalidError):
+        CANDIDATES[name].apply(old, made, length)
+
+
+@pytest.mark.parametrize("name", CANDIDATE_NAMES)
+def test_a_small_patch_that_would_fill_the_memory_is_refused_at_its_head(name):
+    bomb = CANDIDATES[name].make(b"", bytes(1 << 20))
+    assert len(bomb) < 1 << 15
+    tracemalloc.start()
+    with pytest.raises(InvalidError):
+        CANDIDATES[name].apply(b"", bomb, 100)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 17
+    tracemalloc.stop()
+
+
+def test_a_stream_of_bsdiff_that_is_longer_than_its_head_says_is_refused():
+    numbers = [bsdiff4.core.encode_int64(one) for one in (100, 0, 0)]
+    control, bomb = bz2.compress(b"".join(numbers)), bz2.compress(bytes(1 << 20))
+    head = b"BSDIFF40" + b"".join(bsdiff4.core.encode_int64(one) for one in (len(control), len(bomb), 100))
+    with pytest.raises(InvalidError, match="longer than its result allows"):
+        CANDIDATES["bsdiff"].apply(bytes(100), head + control + bomb + bz2.compress(b""), 100)
+
+
+@pytest.mark.parametrize("name", CANDIDATE_NAMES)
+def test_mutated_patches_never_yield_another_length(name):
+    old, new = small()
+    source, good = random.Random(5), CANDIDATES[name].make(old, new)
+    for _ in range(300):
+        data = mutations.mutated(source, good)
+        try:
+            result = CANDIDATES[name].apply(old, data, len(new))
+        except Exception:  # noqa: S112  because each library has errors of its own; what counts is the result
+            continue
+        assert len(result) == len(new)
 
 
 @pytest.mark.parametrize(
