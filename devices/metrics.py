@@ -13,9 +13,23 @@ from pki.kernel.errors import DeniedError, InvalidError
 OPERATIONAL, PERSONAL, ON_DEVICE_ONLY = "operational", "personal", "on_device_only"
 #: what the doors count in each tick, without a word of the device; nothing of it can be forged or sent
 TRAFFIC = ("requests", "srv_bytes_in", "srv_bytes_out")
-NOTICED = ("tls_handshakes", "tls_resumptions", "auth_failures", "http_4xx", "http_5xx", "download_resumes")
+NOTICED = (
+    "tls_handshakes",
+    "tls_resumptions",
+    "auth_failures",
+    "http_4xx",
+    "http_5xx",
+    "download_resumes",
+    "coap_retransmits",
+)
 REFUSED = "srv_refused"
-OBSERVED = (*TRAFFIC, *NOTICED, REFUSED)
+#: networks (/24, /48) that it spoke from; seconds between two contacts, the longest in the tick
+SOURCES, GAP = "source_prefixes", "gap_max_s"
+#: seconds from an installation's beginning to its end, the longest in the tick; how many failed
+INSTALL_TIME, INSTALL_FAILURES = "install_duration_s", "install_failures"
+#: seconds by which its clock is ahead of ours, by the newest of its reports
+CLOCK_SKEW = "clock_skew_s"
+OBSERVED = (*TRAFFIC, *NOTICED, REFUSED, SOURCES, GAP, INSTALL_TIME, INSTALL_FAILURES, CLOCK_SKEW)
 CLASSES = (OPERATIONAL, PERSONAL, ON_DEVICE_ONLY)
 MOST = 64
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -59,6 +73,13 @@ def schema(document: object) -> dict[str, str]:
             msg = f"{str(name)[:60]!r}: names have small letters, digits and _; classes are {', '.join(CLASSES)}."
             raise InvalidError(msg)
     return dict(document)
+
+
+def combined(name: str) -> str:
+    """Return what becomes of two values of one tick: their ``sum``, the ``greatest``, or the ``newest``."""
+    if name in {GAP, INSTALL_TIME}:
+        return "greatest"
+    return "newest" if name == CLOCK_SKEW else "sum"
 
 
 def effective(given: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,5 +1,6 @@
 """What the devices floor can be asked. Nothing here writes, and nothing looks beyond one domain."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from devices.models import (
     Presence,
     Sample,
     Series,
+    SourceNetwork,
     Twin,
     VendorAnchor,
 )
@@ -261,6 +263,20 @@ def devices_by_names(domain: str, names: Iterable[str]) -> list[Device]:
 def logs(device: Device) -> QuerySet[DeviceLog]:
     """Return the logs that a device has sent, newest first."""
     return DeviceLog.objects.filter(device_id=device.pk).order_by("-id")
+
+
+def behaviour(device: Device, ticks: int) -> dict[str, list[tuple[int, float]]]:
+    """Return what each of the last ``ticks`` ticks has of a device: metric -> (tick, value), oldest first."""
+    since, found = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks, defaultdict(list)
+    rows = Sample.objects.filter(device_id=device.pk, tick__gt=since).order_by("metric", "tick")
+    for metric, tick, value in rows.values_list("metric", "tick", "value"):
+        found[metric].append((tick, value))
+    return dict(found)
+
+
+def source_networks(device: Device) -> QuerySet[SourceNetwork]:
+    """Return the networks that a device was heard from, the latest first."""
+    return SourceNetwork.objects.filter(device_id=device.pk).order_by("-last_tick", "-id")
 
 
 def metric_names(device: Device, ticks: int) -> list[str]:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from devices.services import presence
 from pki.kernel.recent import Recent
 from tests.scheduling import StoryScheduling
 
@@ -42,6 +43,7 @@ def pytest_xdist_make_scheduler(config, log):
 def _nothing_remembered():
     """Let no test see what another one has rolled back."""
     Recent.forget_all()
+    presence.forget_all()
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,16 @@ from devices.models.identity import (
 from devices.models.incidents import Incident
 from devices.models.oscore import OscoreContext
 from devices.models.registry import Device, EnrolmentToken, HardwareModel, Twin
-from devices.models.telemetry import BatchSeen, DeviceLog, DriftState, Observation, Presence, Sample, Series
+from devices.models.telemetry import (
+    BatchSeen,
+    DeviceLog,
+    DriftState,
+    Observation,
+    Presence,
+    Sample,
+    Series,
+    SourceNetwork,
+)
 
 __all__ = [
     "BatchSeen",
@@ -34,6 +43,7 @@ __all__ = [
     "Presence",
     "Sample",
     "Series",
+    "SourceNetwork",
     "SwitchOverride",
     "TpmChallenge",
     "Twin",

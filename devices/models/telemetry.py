@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from pki.kernel import clock
+
 
 class Presence(models.Model):
     """When a device was last heard, and from where."""
@@ -12,6 +14,21 @@ class Presence(models.Model):
 
     def __str__(self) -> str:
         return f"{self.device_id} {self.last_seen}"
+
+
+class SourceNetwork(models.Model):
+    """A network (/24 or /48) that a device was heard from, and the last tick in which it was."""
+
+    device_id = models.BigIntegerField()
+    prefix = models.CharField(max_length=64)
+    first_seen = models.DateTimeField(default=clock.now)
+    last_tick = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["device_id", "prefix"], name="one_network_a_device_and_prefix")]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.prefix}"
 
 
 class Sample(models.Model):

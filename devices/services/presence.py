@@ -6,20 +6,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.conf import settings
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, transaction
 
 from devices import metrics
-from devices.models import Device, Presence, Sample
+from devices.models import Device
+from devices.services import observed
+from devices.services.observed import Row
 from pki.kernel import clock
 from pki.models import Certificate
 
-#: what is noticed of certificates between two writes; more is let go
+#: what is noticed of certificates, or measured, between two writes; more is let go
 MOST_NOTICED = 50_000
 CLIENT_ERROR, NOT_LET_IN, SERVER_ERROR = 400, {401, 403}, 500
 AT_ONCE = 500
-
-
-Row = tuple[int, int, str, float]
 
 
 @dataclass(slots=True)
@@ -27,6 +26,7 @@ class _Gathered:
     seen: dict[int, tuple[datetime, str]] = field(default_factory=dict)
     counts: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     noticed: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    measured: list[Row] = field(default_factory=list)
 
 
 _logger = logging.getLogger(__name__)
@@ -99,12 +99,24 @@ def answered(fingerprint: str, status: int) -> None:
         notice(fingerprint, "http_4xx")
 
 
+def measured(device_id: int, name: str, value: float) -> None:
+    """Note a value that the server has measured of a device; nothing is written yet.
+
+    Args:
+        device_id: internal id.
+        name: out of ``metrics.OBSERVED``; how it is combined with others of its tick is said there.
+        value: in the metric's unit.
+    """
+    tick = int(clock.now().timestamp()) // settings.FLEET_DRIFT_TICK_S
+    with _lock:
+        if len(_gathered.measured) < MOST_NOTICED:
+            _gathered.measured.append((device_id, tick, name, value))
+
+
 def flush() -> int:
     """Write what was gathered in one transaction; return how many devices were seen."""
-    global _gathered
-    with _lock:
-        batch, _gathered = _gathered, _Gathered()
-    if not batch.seen and not batch.noticed:
+    batch = _taken()
+    if not batch.seen and not batch.noticed and not batch.measured:
         return 0
     try:
         noticed = _of_devices(batch.noticed)
@@ -112,14 +124,21 @@ def flush() -> int:
         _logger.warning("what was noticed of certificates is lost", exc_info=True)
         noticed = []
     with transaction.atomic(using="telemetry"):
-        Presence.objects.bulk_create(
-            [Presence(device_id=key, last_seen=at, address=address) for key, (at, address) in batch.seen.items()],
-            update_conflicts=True,
-            unique_fields=["device_id"],
-            update_fields=["last_seen", "address"],
-        )
-        _add_samples(_traffic(batch.counts) + noticed)
+        rows = observed.contacts(batch.seen)
+        observed.add(rows + _traffic(batch.counts) + noticed + batch.measured)
     return len(batch.seen)
+
+
+def forget_all() -> None:
+    """Drop what was gathered and not written."""
+    _taken()
+
+
+def _taken() -> _Gathered:
+    global _gathered
+    with _lock:
+        batch, _gathered = _gathered, _Gathered()
+    return batch
 
 
 def write() -> None:
@@ -153,14 +172,3 @@ def _of_devices(noticed: dict[tuple[str, int, str], int]) -> list[Row]:
         for (fingerprint, tick, metric), value in noticed.items()
         if fingerprint in device
     ]
-
-
-def _add_samples(rows: list[Row]) -> None:
-    """Add to the tick's samples: a tick may be flushed in parts, and by several workers."""
-    table = Sample._meta.db_table
-    statement = (
-        f"INSERT INTO {table} (device_id, tick, metric, value) VALUES (%s, %s, %s, %s) "  # noqa: S608  because the name is Django's own
-        f"ON CONFLICT (tick, device_id, metric) DO UPDATE SET value = {table}.value + excluded.value"
-    )
-    with connections["telemetry"].cursor() as cursor:
-        cursor.executemany(statement, rows)

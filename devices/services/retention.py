@@ -7,7 +7,17 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from devices import metrics, series
-from devices.models import BatchSeen, Device, DeviceLog, HardwareModel, Observation, Presence, Sample, Series
+from devices.models import (
+    BatchSeen,
+    Device,
+    DeviceLog,
+    HardwareModel,
+    Observation,
+    Presence,
+    Sample,
+    Series,
+    SourceNetwork,
+)
 from pki.kernel import clock
 from pki.models import TrustDomain
 
@@ -51,7 +61,7 @@ def _forget(keys: list[int]) -> int:
 
 def forget(keys: list[int]) -> int:
     """Delete everything in the telemetry database about these devices (internal ids); return how many rows."""
-    tables = (Sample, Series, BatchSeen, Observation, Presence, DeviceLog)
+    tables = (Sample, Series, BatchSeen, Observation, Presence, SourceNetwork, DeviceLog)
     return sum(table.objects.filter(device_id__in=keys).delete()[0] for table in tables)
 
 
@@ -60,7 +70,8 @@ def _drop(keys: list[int], before: int) -> int:
     first = before * 86400
     seen = Observation.objects.filter(device_id__in=keys, tick__lt=first // settings.FLEET_DRIFT_TICK_S)
     logs = DeviceLog.objects.filter(device_id__in=keys, at__lt=datetime.fromtimestamp(first, UTC))
-    return sum(some.delete()[0] for some in (rows, ticks, seen, logs))
+    places = SourceNetwork.objects.filter(device_id__in=keys, last_tick__lt=first // settings.FLEET_DRIFT_TICK_S)
+    return sum(some.delete()[0] for some in (rows, ticks, seen, logs, places))
 
 
 def _thin(keys: list[int], before: int) -> int:

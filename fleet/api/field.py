@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
@@ -22,6 +23,7 @@ from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
 MOST_POINTS = 10_000
+MOST_TICKS = 24 * 14
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -173,6 +175,40 @@ class Telemetry(View):
         since = _number(request, "since", until - DAY_MS)
         most = min(_number(request, "limit", 1000), MOST_POINTS)
         return Response({"metric": metric, "values": selectors.series(device, metric, since, until, most)})
+
+
+class NetworkOut(Output):
+    """A network that a device was heard from."""
+
+    prefix = serializers.CharField()
+    first_seen = serializers.DateTimeField()
+    last_tick = serializers.IntegerField()
+
+
+class BehaviourOut(Output):
+    """What doors saw and devices said in each tick."""
+
+    tick_s = serializers.IntegerField()
+    metrics = serializers.DictField(child=serializers.ListField())
+    networks = NetworkOut(many=True)
+
+
+class Behaviour(View):
+    """What is known of a device's behaviour, tick by tick (``docs/reference/metrics.md``)."""
+
+    @extend_schema(parameters=[OpenApiParameter("ticks", OpenApiTypes.INT)], responses=BehaviourOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return each metric's [[tick, value], …] of the last ``ticks`` ticks (24 unless told), and its networks."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        device = selectors.device(who.domain, public_id)
+        ticks = min(max(_number(request, "ticks", 24), 1), MOST_TICKS)
+        found = {
+            "tick_s": settings.FLEET_DRIFT_TICK_S,
+            "metrics": selectors.behaviour(device, ticks),
+            "networks": selectors.source_networks(device),
+        }
+        return Response(BehaviourOut(found).data)
 
 
 class Groups(View):

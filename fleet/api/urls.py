@@ -25,6 +25,7 @@ urlpatterns = [
     re_path(rf"^devices/{ID}/twin$", field.Twin.as_view()),
     re_path(rf"^devices/{ID}/logs$", field.Logs.as_view()),
     re_path(rf"^devices/{ID}/telemetry$", field.Telemetry.as_view()),
+    re_path(rf"^devices/{ID}/behaviour$", field.Behaviour.as_view()),
     path("commands", field.Commands.as_view()),
     re_path(rf"^commands/{ID}/cancel$", field.CommandCancel.as_view()),
     path("groups", field.Groups.as_view()),

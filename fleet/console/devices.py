@@ -24,6 +24,7 @@ from pki.models import Certificate
 from pki.services import certificates
 
 CHART_TICKS = 240
+NETWORKS = 5
 #: shown first if there is no other wish
 METRICS = ("bytes_out", "packets_out", "requests")
 #: act -> icon, what it does, whether it can be undone, for the confirmation page
@@ -95,6 +96,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "presence": selectors.presences([device])[device.pk],
         "seen": seen,
         "address": presence.address if presence else "",
+        "networks": list(selectors.source_networks(device)[:NETWORKS]),
         "components": _components(device),
         "protection": _protection(device),
         "identities": selectors.identities(device),

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from devices import metrics
 from devices.models import Device
-from devices.services import twins
+from devices.services import presence, twins
 from ota.models import Assignment, AssignmentEvent, Bundle, Rollout, Wave
 from ota.selectors.rollouts import running_bundle
 from ota.selectors.signed import objection
@@ -114,6 +115,7 @@ def feedback(*, actor: Actor, device: Device, action_id: int, said: Feedback) ->
     actor.require_device(device.key)
     with transaction.atomic():
         assignment = Assignment.objects.select_for_update(of=("self",)).get(pk=of_device(device, action_id).pk)
+        begun = assignment.events.first()
         _tell(assignment, said.status, said.texts)
         if not assignment.open:
             return assignment
@@ -123,7 +125,17 @@ def feedback(*, actor: Actor, device: Device, action_id: int, said: Feedback) ->
             ledger.record(actor=actor, action="assignment.ended", thing=("action", action_id), detail=detail)
         elif said.status == Status.WARNING or assignment.status != Status.CANCELING:
             _move(assignment, said.status)
+    _measure(assignment, begun)
     return assignment
+
+
+def _measure(assignment: Assignment, begun: AssignmentEvent | None) -> None:
+    """Count an installation that has just ended as the device's behaviour: how long it took, or that it failed."""
+    if assignment.status == Status.ERROR:
+        presence.measured(assignment.device_id, metrics.INSTALL_FAILURES, 1.0)
+    elif assignment.status == Status.FINISHED and begun is not None and assignment.closed_at is not None:
+        took = (assignment.closed_at - begun.at).total_seconds()
+        presence.measured(assignment.device_id, metrics.INSTALL_TIME, took)
 
 
 def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:

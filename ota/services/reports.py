@@ -7,12 +7,13 @@ from typing import Any
 
 from cryptography import x509
 
+from devices import metrics
 from devices.models import Device
-from devices.services import distrust, forks, twins
+from devices.services import distrust, forks, presence, twins
 from ota.deltas.choose import CANDIDATE_NAMES, MOST_APPLIERS
 from ota.services import assignments
 from ota.services.assignments import Feedback, Status
-from pki.kernel import cbor
+from pki.kernel import cbor, clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, InvalidError, NotFoundError
 from pki.keys import vouches
@@ -41,6 +42,7 @@ class Report:
 
     Args:
         fork: token of the last answer; empty when there was none, None when the device does not know the fork test.
+        at: seconds since 1970 by the device's clock, if it says so.
         seen: ``anchors`` (digests of the roots that the device trusts) and ``head`` (of the ledger), if it says so.
     """
 
@@ -52,6 +54,7 @@ class Report:
     reason: str
     seen: dict[str, Any] = field(default_factory=dict)
     fork: bytes | None = None
+    at: int | None = None
 
 
 def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes) -> bytes | None:
@@ -77,13 +80,9 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
     if report.device != device.key:
         msg = "The report is for another device."
         raise DeniedError(msg)
-    twins.report(
-        actor=actor,
-        device=device,
-        sequence=report.sequence,
-        components=report.components,
-        seen=report.seen,
-    )
+    twins.report(actor=actor, device=device, sequence=report.sequence, components=report.components, seen=report.seen)
+    if report.at is not None:
+        presence.measured(device.pk, metrics.CLOCK_SKEW, float(report.at - clock.unix()))
     token = forks.turn(actor=actor, device=device, given=report.fork)
     if report.action is not None:
         said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
@@ -113,6 +112,10 @@ def parse(payload: bytes) -> Report:
     if not _integer(body.get("sequence")) or body["sequence"] < 1:
         msg = "`sequence` is a positive integer that rises with each report."
         raise InvalidError(msg)
+    at = body.get("at")
+    if at is not None and not _integer(at):
+        msg = "`at` is an integer: seconds since 1970 by the device's clock."
+        raise InvalidError(msg)
     reason = body.get("reason", "")
     if not isinstance(reason, str) or not isinstance(body.get("device"), str):
         msg = "`device` and `reason` are texts."
@@ -120,7 +123,7 @@ def parse(payload: bytes) -> Report:
     readers = {"anchors": _anchors, "head": _head, "appliers": _appliers}
     seen = {name: read(body[name]) for name, read in readers.items() if name in body}
     components = _components(body.get("components"))
-    return Report(body["device"], body["sequence"], components, action, state, reason[:500], seen, _fork(body))
+    return Report(body["device"], body["sequence"], components, action, state, reason[:500], seen, _fork(body), at)
 
 
 def _fork(body: dict[str, Any]) -> bytes | None:

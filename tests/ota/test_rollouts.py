@@ -8,9 +8,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from devices.errors import ReplayError
-from devices.services import quarantine, registry
+from devices.models import Sample
+from devices.services import presence, quarantine, registry
 from fleet.guard import reactions
-from ota.models import Assignment, Rollout
+from ota.models import Assignment, AssignmentEvent, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
 from ota.services import assignments, director, downloads, offers, releases, reports, rollouts
@@ -163,7 +164,8 @@ def test_a_report_by_another_key_or_replayed_is_refused(stage):
     "body",
     [b"", b"\xff", cbor2.dumps([]), cbor2.dumps({"device": "x"}), cbor2.dumps({"sequence": 0}), b"\x9f" * 50]
     + [cbor2.dumps({"device": "x", "sequence": 1, "components": {"App": {}}})]
-    + [cbor2.dumps({"device": "x", "sequence": 1, "components": {}, "action": 1, "state": "danced"})],
+    + [cbor2.dumps({"device": "x", "sequence": 1, "components": {}, "action": 1, "state": "danced"})]
+    + [cbor2.dumps({"device": "x", "sequence": 1, "components": {}, "at": bad}) for bad in ("now", 1.5, 2**70, True)],
 )
 def test_malformed_reports_are_refused_by_name(body):
     with pytest.raises(InvalidError):
@@ -185,6 +187,34 @@ def test_feedback_after_the_end_changes_nothing(stage):
     action.refresh_from_db()
     assert (action.status, action.reason) == ("error", "broken")
     assert [event.text for event in action.events.all() if event.text] == ["a", "b", "broken", "late", "second verdict"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [(Status.FINISHED, {"install_duration_s": 90}), (Status.ERROR, {"install_failures": 1})],
+)
+def test_how_long_an_installation_took_or_that_it_failed_is_noted_of_the_device_once(stage, ends, expected):
+    stage.start()
+    one, action = stage.offered()[0]
+    for status in (Status.DOWNLOAD, ends, ends):
+        said = Feedback(status, ["so"])
+        assignments.feedback(actor=stage.actor(one), device=one.device, action_id=action.action_id, said=said)
+        AssignmentEvent.objects.filter(assignment=action).update(at=clock.now() - timedelta(seconds=90))
+    presence.flush()
+    found = Sample.objects.filter(device_id=one.device.pk, metric__startswith="install_")
+    assert {row.metric: round(row.value) for row in found} == expected
+
+
+def test_the_clock_of_a_device_is_compared_when_it_reports(stage):
+    one = stage.devices[0]
+    stage.send(
+        one,
+        cbor2.dumps({"device": one.device.key, "sequence": 900, "at": clock.unix() + 40, "components": {}}),
+        one.key,
+    )
+    presence.flush()
+    [row] = Sample.objects.filter(metric="clock_skew_s", device_id=one.device.pk)
+    assert 38 <= row.value <= 41
 
 
 def test_feedback_on_a_foreign_action_is_not_found(stage):

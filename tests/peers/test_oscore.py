@@ -132,7 +132,7 @@ def test_a_file_comes_in_blocks(story, tmp_path, speaking):
     assert got == data
 
 
-def test_a_repeated_datagram_gets_the_same_answer_and_a_replayed_one_none(device, speaking):
+def test_a_repeated_datagram_gets_the_same_answer_and_a_replayed_one_none(story, own, device, speaking):
     datagram, token, request_id = device.protect(device.message(codes.GET, "/v1/poll"))
     device.send(datagram)
     _, first = device.answer(token, request_id)
@@ -142,6 +142,9 @@ def test_a_repeated_datagram_gets_the_same_answer_and_a_replayed_one_none(device
     other = speaking(device.context)
     other.send(datagram)  # the same bytes from elsewhere
     assert other.hear().payload == b"Replay detected"
+    # A door writes what it has noticed once a second.
+    seen = f"/devices/{own.public_id}/behaviour"
+    assert eventually(lambda: story.rest.get(seen)["metrics"].get("coap_retransmits"))[-1][1] >= 1
 
 
 def test_what_is_altered_or_unknown_is_refused_in_the_open_and_changes_nothing(device, speaking):

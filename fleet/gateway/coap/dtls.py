@@ -54,6 +54,7 @@ class Remote(Base):
         self.since = server.now()
         #: of messages that aiocoap may still remember
         self.mids: deque[int] = deque(maxlen=MOST_REMEMBERED)
+        self._last_id = b""
 
     @property
     def peer(self) -> Peer:
@@ -69,6 +70,13 @@ class Remote(Base):
     def blockwise_key(self) -> tuple[SocketAddress, str]:
         """Return what parts of one body have in common: never the address alone."""
         return self._address, self.association.fingerprint
+
+    def repeats(self, message: bytes) -> bool:
+        """Say whether a message is the confirmable request that was the last one already."""
+        if len(message) < 4 or message[0] & 0x30 or not 0 < message[1] < 0x20:  # noqa: PLR2004  because RFC 7252, 3 says so
+            return False
+        before, self._last_id = self._last_id, message[2:4]
+        return before == self._last_id
 
     def send(self, message: bytes) -> None:
         """Send one CoAP message."""
@@ -257,6 +265,8 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
 
     def _hand_on(self, remote: Remote, messages: list[bytes]) -> None:
         for message in messages:
+            if remote.repeats(message):
+                presence.notice(remote.association.fingerprint, "coap_retransmits")
             key = remote.association.key
             answer = self._fast.answer(message, key, str(remote.address[0])) if key else None
             if answer is not None:

@@ -21,6 +21,7 @@ from aiocoap.transports import generic_udp
 from aiocoap.util import hostportjoin
 from django.db import DatabaseError
 
+from devices.services import presence
 from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.links import WELL_KNOWN, links
 from fleet.gateway.coap.oscore import FEW_LEFT, Contexts, InThread, SecurityContext, kid_of
@@ -200,8 +201,10 @@ class OscoreSocket(asyncio.DatagramProtocol):
             speaker: Speaker | None = context.remotes.get(addr)
             if speaker is None or (said := speaker.repeated(data)) is None:
                 await self._open(context, message, data, addr)
-            elif said:
-                self.write(said, addr)
+            else:
+                presence.notice(context.fingerprint, "coap_retransmits")
+                if said:
+                    self.write(said, addr)
         except NotFoundError:
             self._refuse(message, addr, codes.UNAUTHORIZED, b"Security context not found")
         except LimitedError:

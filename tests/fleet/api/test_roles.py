@@ -62,6 +62,7 @@ ACTS = [
     ("GET", "/groups/{group}", None, READS),
     ("GET", "/devices/{device}/twin", None, READS),
     ("GET", "/devices/{device}/telemetry", None, READS),
+    ("GET", "/devices/{device}/behaviour", None, READS),
     ("GET", "/devices/{device}/logs", None, {SECURITY, OPERATOR}),
     ("PATCH", "/devices/{device}/twin", {"poll_s": 60}, {OPERATOR}),
     ("POST", "/devices/{device}/commands", {"kind": "identify", "reason": "which is it"}, {SECURITY, OPERATOR}),

@@ -152,4 +152,4 @@ def test_what_was_answered_from_memory_counts_as_behaviour(enrol, table):
     table.hand_over(9)
     presence.flush()
     rows = dict(Sample.objects.filter(device_id=one.device.pk).values_list("metric", "value"))
-    assert rows == {"requests": 3.0, "srv_bytes_in": 0.0, "srv_bytes_out": 27.0}
+    assert rows == {"requests": 3.0, "srv_bytes_in": 0.0, "srv_bytes_out": 27.0, "source_prefixes": 1.0}

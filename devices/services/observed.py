@@ -1,0 +1,119 @@
+"""Write what doors have seen of devices: samples of a tick that several workers add to, contacts, and networks."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db import connections
+
+from devices import metrics, networks
+from devices.models import Presence, Sample, SourceNetwork
+
+AT_ONCE = 500
+#: networks remembered of one device; the one that was silent longest makes room
+MOST_NETWORKS = 64
+#: device (internal id), tick, metric, value
+Row = tuple[int, int, str, float]
+Contacts = Mapping[int, tuple[datetime, str]]
+_TABLE = Sample._meta.db_table
+_KEPT = {
+    "sum": f"{_TABLE}.value + excluded.value",
+    "greatest": f"CASE WHEN excluded.value > {_TABLE}.value THEN excluded.value ELSE {_TABLE}.value END",
+    "newest": "excluded.value",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Contact:
+    """A device was heard: how long after the last time, and whether its network is new to this tick."""
+
+    device: int
+    tick: int
+    gap: float | None
+    network: str
+    is_fresh: bool
+
+
+def add(rows: Iterable[Row]) -> None:
+    """Add to the samples of their ticks, each metric in its way: a tick is written in parts, by several workers."""
+    sorted_rows: dict[str, list[Row]] = {}
+    for row in sorted(rows):  # in one order, so that two workers never wait for each other
+        sorted_rows.setdefault(metrics.combined(row[2]), []).append(row)
+    with connections["telemetry"].cursor() as cursor:
+        for way, some in sorted_rows.items():
+            cursor.executemany(
+                f"INSERT INTO {_TABLE} (device_id, tick, metric, value) VALUES (%s, %s, %s, %s) "  # noqa: S608  because the names are Django's own
+                f"ON CONFLICT (tick, device_id, metric) DO UPDATE SET value = {_KEPT[way]}",
+                some,
+            )
+
+
+def contacts(seen: Contacts) -> list[Row]:
+    """Write when and from where devices were heard last; return what that says of gaps and networks, as samples.
+
+    Args:
+        seen: internal id -> moment and address.
+    """
+    found = _compared(seen)
+    Presence.objects.bulk_create(
+        [Presence(device_id=key, last_seen=at, address=address) for key, (at, address) in sorted(seen.items())],
+        update_conflicts=True,
+        unique_fields=["device_id"],
+        update_fields=["last_seen", "address"],
+    )
+    gaps = [(one.device, one.tick, metrics.GAP, one.gap) for one in found if one.gap is not None]
+    return gaps + _of_networks([one for one in found if one.is_fresh and one.network])
+
+
+def _compared(seen: Contacts) -> list[_Contact]:
+    keys: list[int] = sorted(seen)
+    before: dict[int, tuple[datetime, str]] = {}
+    for start in range(0, len(keys), AT_ONCE):
+        rows = Presence.objects.filter(device_id__in=keys[start : start + AT_ONCE])
+        before |= {key: (at, address) for key, at, address in rows.values_list("device_id", "last_seen", "address")}
+    return [_contact(key, *seen[key], before.get(key)) for key in keys]
+
+
+def _contact(device: int, at: datetime, address: str, before: tuple[datetime, str] | None) -> _Contact:
+    tick, network = _tick(at), networks.prefix(address)
+    if before is None:
+        return _Contact(device, tick, None, network, is_fresh=True)
+    gap = max((at - before[0]).total_seconds(), 0.0)
+    is_fresh = _tick(before[0]) != tick or (before[1] != address and networks.prefix(before[1]) != network)
+    return _Contact(device, tick, gap, network, is_fresh)
+
+
+def _of_networks(fresh: list[_Contact]) -> list[Row]:
+    """Remember networks; count those that a device has not been heard from in this tick."""
+    counted: list[Row] = []
+    for start in range(0, len(fresh), AT_ONCE):
+        some = fresh[start : start + AT_ONCE]
+        rows = SourceNetwork.objects.filter(device_id__in=[one.device for one in some])
+        known = {(row.device_id, row.prefix): row for row in rows}
+        counted += [(one.device, one.tick, metrics.SOURCES, 1.0) for one in some if _is_first(one, known)]
+        SourceNetwork.objects.bulk_create(
+            [SourceNetwork(device_id=one.device, prefix=one.network, last_tick=one.tick) for one in some],
+            update_conflicts=True,
+            unique_fields=["device_id", "prefix"],
+            update_fields=["last_tick"],
+        )
+        _make_room({one.device for one in some if (one.device, one.network) not in known}, list(known.values()))
+    return counted
+
+
+def _is_first(one: _Contact, known: Mapping[tuple[int, str], SourceNetwork]) -> bool:
+    row = known.get((one.device, one.network))
+    return row is None or row.last_tick != one.tick
+
+
+def _make_room(grown: set[int], known: list[SourceNetwork]) -> None:
+    """Let go what a device that has one more was not heard from for longest."""
+    for device in grown:
+        own = sorted((row for row in known if row.device_id == device), key=lambda row: (row.last_tick, row.pk))
+        if too_many := own[: max(len(own) + 1 - MOST_NETWORKS, 0)]:
+            SourceNetwork.objects.filter(pk__in=[row.pk for row in too_many]).delete()
+
+
+def _tick(at: datetime) -> int:
+    return int(at.timestamp()) // settings.FLEET_DRIFT_TICK_S
