@@ -57,6 +57,7 @@ def _agent(given: argparse.Namespace) -> Agent:
             given.enrol_at,
             given.audience,
             given.tpm,
+            given.oscore,
         )
     )
 
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mirror", default="", help="untrusted HTTP address for blobs, tried first")
     parser.add_argument("--enrol-at", default="", help="https://host:port for the first certificate, with coaps://")
     parser.add_argument("--audience", choices=("lab", "canary", "production"), default="production")
+    parser.add_argument("--oscore", action="store_true", help="speak CoAP in OSCORE; the server is asked for a context")
     parser.add_argument("--tpm", default="", metavar="TCTI", help="keep the key in this TPM, e.g. device:/dev/tpmrm0")
     parser.add_argument("--once", action="store_true", help="poll once and end")
     return parser

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives import hashes
 
 from fleet.agent import config, downloads, est, forks, patches, selftest, twin
 from fleet.agent.agreement import Assignment
-from fleet.agent.coap import CoapTransport, line_to
+from fleet.agent.coap import CoapTransport
 from fleet.agent.commands import Commands, Ring
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.key import FileKey
+from fleet.agent.lines import Line, Lines
 from fleet.agent.slots import Image, Slots
 from fleet.agent.state import Settings, State
 from fleet.agent.tpm import TpmKey
-from fleet.agent.transport import Transport
 from fleet.agent.trust import Trust
 from pki.kernel import cbor, clock
 from pki.kernel.errors import InvalidError
@@ -85,9 +85,8 @@ class Agent:
         }
         self._commands = Commands(self.state, acts)
         self._last_batch = 0
-        self._transport: Transport | CoapTransport | None = None
         self.erased = False
-        self._mirror = Transport(settings.mirror, None) if settings.mirror else None
+        self._lines = Lines(settings, lambda: self._identity)
 
     @property
     def enrolled(self) -> bool:
@@ -121,7 +120,7 @@ class Agent:
         """Get the first certificate, if there is none, and report what runs."""
         if self.enrolled:
             return
-        transport = Transport(self._enrolment_server, config.trusted(self.settings))
+        transport = self._lines.first()
         try:
             est.enrol(transport, self._holder, self.settings.token)
         finally:
@@ -130,12 +129,15 @@ class Agent:
 
     def renew(self) -> None:
         """Get a new certificate with the present one."""
-        line = self._line()
-        if isinstance(line, CoapTransport):
-            est.renew_over_coap(line, self._holder)
-        else:
-            est.renew(line, self._holder)
-        self._drop()
+        self._lines.drop()
+        line = self._lines.shown()
+        try:
+            if isinstance(line, CoapTransport):
+                est.renew_over_coap(line, self._holder)
+            else:
+                est.renew(line, self._holder)
+        finally:
+            line.close()
 
     def step(self) -> float:
         """Poll once and do what is offered; return the seconds to wait before the next step.
@@ -291,9 +293,7 @@ class Agent:
 
     def close(self) -> None:
         """Drop the connections."""
-        self._drop()
-        if self._mirror is not None:
-            self._mirror.close()
+        self._lines.close()
 
     def _install(self, assignment: Assignment) -> None:
         pair = self.slots(assignment.component)
@@ -301,8 +301,9 @@ class Agent:
         if running is None or running.sha256 != assignment.sha256:
             self.report(assignment.action, "downloading")
             # A mirror nearby costs the server's line nothing, so that a patch would save nothing there.
-            if self._mirror is not None or not patches.fetch(assignment, self._line(), pair):
-                downloads.fetch(assignment, self._mirror, self._line(), pair.inactive)
+            mirror = self._lines.mirror
+            if mirror is not None or not patches.fetch(assignment, self._line(), pair):
+                downloads.fetch(assignment, mirror, self._line(), pair.inactive)
             pair.swap(Image(assignment.version, assignment.sha256, assignment.counter))
         # An image that was swapped in before the power failed is tested now, not believed.
         try:
@@ -315,7 +316,7 @@ class Agent:
             return
         pair.confirm()
         if assignment.component == config.COMPONENT:
-            self._drop()  # the next connection believes whom the new configuration names
+            self._lines.drop()  # the next connection believes whom the new configuration names
         self.report(assignment.action, "confirmed")
         if assignment.component == config.COMPONENT and config.wipes(pair.read_running(), self.public_id):
             self.wipe()
@@ -370,22 +371,8 @@ class Agent:
     def _holder(self) -> est.Holder:
         return est.Holder(self._key, self.settings.name, self._chain, config.trusted(self.settings))
 
-    @property
-    def _enrolment_server(self) -> str:
-        if self.settings.over_coap and not self.settings.enrol_at:
-            msg = "a token needs HTTPS: name the server's https address for the first certificate (--enrol-at)"
-            raise TransportError(msg)
-        return self.settings.enrol_at or self.settings.server
-
-    def _line(self) -> Transport | CoapTransport:
-        if self._transport is None:
-            self._transport = line_to(self.settings.server, config.trusted(self.settings), self._identity)
-        return self._transport
-
-    def _drop(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+    def _line(self) -> Line:
+        return self._lines.daily()
 
     def _wait(self, seconds: float) -> float:
         return max(0.2, seconds * self._random.uniform(0.8, 1.2))

@@ -21,8 +21,9 @@ METHODS = {"GET": codes.GET, "POST": codes.POST, "PUT": codes.PUT}
 STATUS = {
     codes.CREATED: 201, codes.CHANGED: 200, codes.CONTENT: 200, codes.VALID: 304, codes.BAD_REQUEST: 400,
     codes.UNAUTHORIZED: 401, codes.FORBIDDEN: 403, codes.NOT_FOUND: 404, codes.METHOD_NOT_ALLOWED: 405,
-    codes.CONFLICT: 409, codes.PRECONDITION_FAILED: 412, codes.REQUEST_ENTITY_TOO_LARGE: 413,
-    codes.TOO_MANY_REQUESTS: 429, codes.SERVICE_UNAVAILABLE: 503,
+    codes.REQUEST_ENTITY_INCOMPLETE: 408, codes.CONFLICT: 409, codes.PRECONDITION_FAILED: 412,
+    codes.REQUEST_ENTITY_TOO_LARGE: 413, codes.UNSUPPORTED_CONTENT_FORMAT: 415, codes.TOO_MANY_REQUESTS: 429,
+    codes.BAD_GATEWAY: 502, codes.SERVICE_UNAVAILABLE: 503, codes.GATEWAY_TIMEOUT: 504,
 }  # fmt: skip
 #: RFC 7252, 4.8: the first wait, its factor with each repetition, and how many there are
 ACK_SECONDS, FACTOR, ATTEMPTS = 2.0, 1.5, 4
@@ -30,6 +31,8 @@ ANSWER_SECONDS = 30.0
 EXPONENT, BLOCK = 6, 1024
 REFUSED = 400
 OBSERVING = b"obsv"
+#: an observation that is silent for so long is begun again
+OBSERVE_AGAIN = 300.0
 PARTIAL = 206
 
 
@@ -47,6 +50,8 @@ class CoapTransport:
         self._address, self._anchor, self._identity = (parts.hostname or "", parts.port or 5684), anchor, identity
         self._line: Association | None = None
         self._mid = secrets.randbelow(1 << 16)
+        #: a notification came while something else was awaited
+        self._news = False
         self._random = random.Random()  # noqa: S311  because jitter is no secret
 
     def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
@@ -96,15 +101,15 @@ class CoapTransport:
             AnswerError: the code is 4.00 or above.
         """
         until = time.monotonic() + seconds
-        asked = self._request("GET", path, {}, b"")
-        asked.opt.observe, asked.token = (
-            0,
-            OBSERVING,
-        )  # the same token each time: the next one takes the last one's place
-        first = self._exchange(asked)
-        if STATUS.get(first.code, 500) >= REFUSED:
-            raise AnswerError(STATUS.get(first.code, 500), bytes(first.payload[:200]).decode("utf-8", "replace"))
-        while first.opt.observe is not None and time.monotonic() < until and not stopped():
+        if self._news:  # it came after the last poll was sent, or before: the next poll will tell
+            self._news = False
+            return True
+        asked = self._observed(path)
+        again = time.monotonic() + OBSERVE_AGAIN
+        while asked is not None and time.monotonic() < until and not stopped():
+            if time.monotonic() > again:  # the server may have lost the observation without a word
+                asked, again = self._observed(path), time.monotonic() + OBSERVE_AGAIN
+                continue
             try:
                 if self._heard(self._open(), asked, min(1.0, until - time.monotonic())) is not None:
                     return True
@@ -113,6 +118,16 @@ class CoapTransport:
                 msg = f"the association broke: {error or type(error).__name__}"
                 raise TransportError(msg) from error
         return False
+
+    def _observed(self, path: str) -> Message | None:
+        """Begin, or go on, to observe; return the request, or None when the server does not let itself be observed."""
+        asked = self._request("GET", path, {}, b"")
+        # The same token each time: the next one takes the last one's place.
+        asked.opt.observe, asked.token = 0, OBSERVING
+        first = self._exchange(asked)
+        if STATUS.get(first.code, 500) >= REFUSED:
+            raise AnswerError(STATUS.get(first.code, 500), bytes(first.payload[:200]).decode("utf-8", "replace"))
+        return asked if first.opt.observe is not None else None
 
     def close(self) -> None:
         """Drop the association."""
@@ -160,9 +175,8 @@ class CoapTransport:
         return self._exchange(asked)
 
     def _request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Message:
-        self._mid = (self._mid + 1) & 0xFFFF
         made = Message(
-            code=METHODS[method], payload=body, _mtype=types.CON, _mid=self._mid, _token=secrets.token_bytes(4)
+            code=METHODS[method], payload=body, _mtype=types.CON, _mid=self._next_id(), _token=secrets.token_bytes(4)
         )
         made.opt.uri_path = path.strip("/").split("/")
         if "Content-Type" in headers:  # in the requests for further blocks too: they are about the same answer
@@ -174,6 +188,10 @@ class CoapTransport:
         if "If-Match" in headers:
             made.opt.if_match = [tag_bytes(headers["If-Match"])]
         return made
+
+    def _next_id(self) -> int:
+        self._mid = (self._mid + 1) & 0xFFFF
+        return self._mid
 
     def _exchange(self, message: Message) -> Message:
         """Send until it is acknowledged, and return its response."""
@@ -224,7 +242,16 @@ class CoapTransport:
                 if answer.mtype is types.CON:
                     line.send(Message(code=codes.EMPTY, _mtype=types.ACK, _mid=answer.mid).encode())
                 return answer
+            elif answer.mtype is types.CON:
+                self._aside(line, answer)
         return None
+
+    def _aside(self, line: Association, answer: Message) -> None:
+        """Acknowledge a notification that comes in between, and refuse what nobody here has asked for."""
+        is_news = answer.token == OBSERVING and answer.code.is_successful()
+        self._news = self._news or is_news
+        kind = types.ACK if is_news else types.RST
+        line.send(Message(code=codes.EMPTY, _mtype=kind, _mid=answer.mid).encode())
 
 
 def line_to(server: str, anchor: Path, identity: tuple[Path, Path]) -> Transport | CoapTransport:

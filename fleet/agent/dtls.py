@@ -38,7 +38,7 @@ class Association:
         context.use_certificate_chain_file(str(identity[0]))
         context.use_privatekey_file(str(identity[1]))
         context.set_verify(SSL.VERIFY_PEER)
-        self._socket = _reached(*address)
+        self._socket = reached(*address)
         self._line = SSL.Connection(context, None)
         self._line.set_connect_state()
         self._line.set_ciphertext_mtu(MTU)
@@ -128,7 +128,12 @@ class Association:
             raise TransportError(msg)
 
 
-def _reached(host: str, port: int) -> socket.socket:
+def reached(host: str, port: int) -> socket.socket:
+    """Return a UDP socket whose peer is the server.
+
+    Raises:
+        TransportError: the name means nothing here.
+    """
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         made = socket.socket(family, kind, number)

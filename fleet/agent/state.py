@@ -23,6 +23,7 @@ class Settings:
         enrol_at: ``https://host:port`` for the first certificate, where ``server`` is ``coaps://``: a token needs TLS.
         audience: lab, canary or production: what it installs is signed for that.
         mirror: untrusted plain HTTP base address for blobs, tried first; empty for none.
+        oscore: speak CoAP in OSCORE every day; ``server`` is where the certificate is shown for it.
         tpm: how the TPM is reached that holds the device's key (a TCTI); empty for a key in a file.
     """
 
@@ -37,11 +38,12 @@ class Settings:
     enrol_at: str = ""
     audience: str = "production"
     tpm: str = ""
+    oscore: bool = False
 
     @property
     def over_coap(self) -> bool:
         """Say whether the device speaks CoAP."""
-        return self.server.startswith("coaps://")
+        return self.oscore or self.server.startswith("coaps://")
 
 
 class State:

@@ -36,9 +36,9 @@ class Victim(Agent):
         handler.whole(b"")
 
     def _line(self):
-        if self._transport is None:
-            self._transport = Transport(self.settings.server, None)
-        return self._transport
+        if self._lines._daily is None:
+            self._lines._daily = Transport(self.settings.server, None)
+        return self._lines._daily
 
     def tries(self, action=7):
         """Follow the offer of an action; return what was reported at last, and why."""

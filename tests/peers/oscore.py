@@ -8,7 +8,7 @@ import aiocoap
 from aiocoap import Message
 from aiocoap.numbers import codes, types
 
-from fleet.management.benches.doors_oscore import Context as ClientContext
+from fleet.agent.oscore import Context as ClientContext
 
 
 class Device:

@@ -7,40 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aiocoap import Message, oscore
+from aiocoap import Message
 from aiocoap.numbers import codes, types
 
+from fleet.agent.oscore import Context
 from fleet.management.benches.ground import Ground
 from fleet.management.benches.http import client, connect, exchange, request
 from fleet.management.benches.rows import load, row
 
 POLLS, WARM_UP, POLL_S, IDLE_SECONDS = 3000, 200, 6 * 3600, 5
 DOOR = "coap-door"
-
-
-class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # aiocoap has no types
-    """The device's half of a context, in memory.
-
-    Args:
-        secret: Master Secret.
-        salt: Master Salt.
-        kid: Sender ID of the device; the server's is empty.
-        number: Sender Sequence Number to begin with.
-    """
-
-    alg_aead = oscore.algorithms["AES-CCM-16-64-128"]
-    hashfun = oscore.hashfunctions["sha256"]
-    id_context = echo_recovery = None
-
-    def __init__(self, secret: bytes, salt: bytes, kid: bytes, number: int = 0) -> None:
-        self.sender_id, self.recipient_id = kid, b""
-        self.sender_sequence_number = number
-        self.derive_keys(salt, secret)
-        self.recipient_replay_window = oscore.ReplayWindow(32, lambda: None)
-        self.recipient_replay_window.initialize_empty()
-
-    def post_seqnoincrease(self) -> None:
-        """Do nothing: these numbers need not outlive the process."""
 
 
 def sleepers(made: Ground, device: Path) -> list[dict[str, Any]]:

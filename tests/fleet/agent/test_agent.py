@@ -15,9 +15,9 @@ class Enrolled(Agent):
     enrolled, public_id = True, DEVICE
 
     def _line(self):
-        if self._transport is None:
-            self._transport = Transport(self.settings.server, None)
-        return self._transport
+        if self._lines._daily is None:
+            self._lines._daily = Transport(self.settings.server, None)
+        return self._lines._daily
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""The device's lines to its server: the one for every day, and the one on which its certificate is shown."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fleet.agent import config
+from fleet.agent.coap import CoapTransport, line_to
+from fleet.agent.errors import TransportError
+from fleet.agent.oscore import OscoreTransport
+from fleet.agent.state import Settings
+from fleet.agent.transport import Transport
+
+Line = Transport | CoapTransport
+
+
+class Lines:
+    """Opened when they are needed, and again after they were dropped.
+
+    Args:
+        settings: of the device.
+        identity: returns certificate chain and key files.
+    """
+
+    def __init__(self, settings: Settings, identity: Callable[[], tuple[Path, Path]]) -> None:
+        self._settings, self._identity = settings, identity
+        self._daily: Line | None = None
+        self.mirror = Transport(settings.mirror, None) if settings.mirror else None
+
+    def daily(self) -> Line:
+        """Return the line of every day: HTTPS, CoAP over DTLS, or CoAP in OSCORE."""
+        if self._daily is None:
+            self._daily = self._in_oscore() if self._settings.oscore else self.shown()
+        return self._daily
+
+    def shown(self) -> Line:
+        """Return a new line on which the certificate is shown; whoever asks for it closes it."""
+        return line_to(self._settings.server, config.trusted(self._settings), self._identity())
+
+    def first(self) -> Transport:
+        """Return a new line for the first certificate; whoever asks for it closes it.
+
+        Raises:
+            TransportError: there is no HTTPS address for it.
+        """
+        settings = self._settings
+        if settings.server.startswith("coaps://") and not settings.enrol_at:
+            msg = "a token needs HTTPS: name the server's https address for the first certificate (--enrol-at)"
+            raise TransportError(msg)
+        return Transport(settings.enrol_at or settings.server, config.trusted(settings))
+
+    def drop(self) -> None:
+        """Close the line of every day."""
+        if self._daily is not None:
+            self._daily.close()
+            self._daily = None
+
+    def close(self) -> None:
+        """Close all lines."""
+        self.drop()
+        if self.mirror is not None:
+            self.mirror.close()
+
+    def _in_oscore(self) -> OscoreTransport:
+        return OscoreTransport(self._settings.server, self._identity(), self._settings.folder, self.shown)

@@ -1,0 +1,253 @@
+"""The device protocol in OSCORE (RFC 8613): one datagram each way, without a handshake; for devices that sleep.
+
+The cryptography is aiocoap's. Ours is that a context survives a restart and that no number is used twice: numbers are
+written ahead in blocks, so that a crash can only skip some. A context stands for a certificate; the server gives a new
+one over a line on which that certificate is shown.
+"""
+
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aiocoap import Message, oscore
+from aiocoap.error import Error as CoapError
+from aiocoap.message import Direction
+from aiocoap.numbers import codes
+
+from fleet.agent.coap import CoapTransport
+from fleet.agent.dtls import reached
+from fleet.agent.errors import RefusedError, TransportError
+from fleet.agent.transport import Transport
+from pki.kernel import cbor, files
+from pki.kernel.errors import InvalidError
+
+#: numbers that are written ahead at once
+AHEAD = 64
+#: requests whose answers can still be opened: the last ones, and what is observed
+MOST_OPEN = 8
+MOST_DATAGRAM = 65_536
+MAX_CONTEXT = 512
+_CBOR = {"Content-Type": "application/cbor"}
+
+
+class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # aiocoap has no types
+    """The device's half of a context, in memory.
+
+    Args:
+        secret: Master Secret.
+        salt: Master Salt.
+        kid: Sender ID of the device; the server's is empty.
+        number: Sender Sequence Number to begin with.
+    """
+
+    alg_aead = oscore.algorithms["AES-CCM-16-64-128"]
+    hashfun = oscore.hashfunctions["sha256"]
+    id_context = echo_recovery = None
+
+    def __init__(self, secret: bytes, salt: bytes, kid: bytes, number: int = 0) -> None:
+        self.sender_id, self.recipient_id = kid, b""
+        self.sender_sequence_number = number
+        self.derive_keys(salt, secret)
+        self.recipient_replay_window = oscore.ReplayWindow(32, lambda: None)
+        self.recipient_replay_window.initialize_empty()
+
+    def post_seqnoincrease(self) -> None:
+        """Do nothing: whoever keeps this context writes the numbers ahead."""
+
+
+class Kept(Context):
+    """A context in a file of the device's disk.
+
+    Args:
+        path: of the file.
+        facts: what is in it: ``ms, salt, client_id`` in hex, ``port``, ``certificate`` (SHA-256 of the chain) and
+            ``next``, the first number that may be used after a restart.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+        secret, salt, kid = (bytes.fromhex(facts[name]) for name in ("ms", "salt", "client_id"))
+        super().__init__(secret, salt, kid, int(facts["next"]))
+        self._path, self._facts, self.port = path, facts, int(facts["port"])
+
+    def new_sequence_number(self) -> int:
+        """Return a number that was never used; that it may be used is on the disk before."""
+        if self.sender_sequence_number >= int(self._facts["next"]):
+            self._facts["next"] = self.sender_sequence_number + AHEAD
+            files.write_private(self._path, json.dumps(self._facts).encode())
+        return int(super().new_sequence_number())
+
+
+class UnusableError(TransportError):
+    """The context is of no use any more."""
+
+
+class Wire:
+    """A UDP socket that protects what is sent and opens what comes; the same face as a DTLS association.
+
+    Args:
+        address: host name and port of the server.
+        context: that both sides hold.
+    """
+
+    def __init__(self, address: tuple[str, int], context: Context) -> None:
+        self._socket, self._context = reached(*address), context
+        self._asked: OrderedDict[bytes, Any] = OrderedDict()
+        self._heard: dict[bytes, int] = {}
+        self._last = (b"", b"")
+
+    def send(self, message: bytes) -> None:
+        """Send one message; the same one again is the same datagram again (RFC 8613, 8.1: no number is used twice)."""
+        if message != self._last[0]:
+            self._last = message, self._protected(message)
+        self._socket.send(self._last[1])
+
+    def receive(self, until: float) -> bytes | None:
+        """Return the next message, or None when it is too late (monotonic seconds).
+
+        Raises:
+            TransportError: the server says that it cannot open what we send.
+        """
+        while (left := until - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                data = self._socket.recv(MOST_DATAGRAM)
+            except TimeoutError:
+                return None
+            if (found := self._opened(data)) is not None:
+                return found
+        return None
+
+    def close(self) -> None:
+        """Close the socket; the context stays."""
+        self._socket.close()
+
+    def _protected(self, message: bytes) -> bytes:
+        plain = Message.decode(message)
+        if plain.code == codes.EMPTY:
+            return message
+        plain.direction = Direction.OUTGOING
+        outer, request_id = self._context.protect(plain)
+        outer.mtype, outer.mid, outer.token = plain.mtype, plain.mid, plain.token
+        self._asked[bytes(plain.token)] = request_id
+        self._heard.pop(bytes(plain.token), None)
+        while len(self._asked) > MOST_OPEN:
+            oldest = next(iter(self._asked))
+            gone = next((one for one in self._asked if one not in self._heard), oldest)  # what is observed stays
+            del self._asked[gone]
+            self._heard.pop(gone, None)
+        return bytes(outer.encode())
+
+    def _opened(self, data: bytes) -> bytes | None:
+        """Return what a datagram says, as it would be unprotected; None for what is not meant for us."""
+        try:
+            outer = Message.decode(data)
+            if outer.code == codes.EMPTY:
+                return data
+            token = bytes(outer.token)
+            if not outer.code.is_response() or token not in self._asked:
+                return None
+            if outer.opt.oscore is None:
+                return self._refused(outer)
+            inner, _ = self._context.unprotect(outer, self._asked[token])
+            if not self._is_newer(token, inner):
+                return None
+            inner.mtype, inner.mid, inner.token = outer.mtype, outer.mid, outer.token
+            inner.direction = Direction.OUTGOING  # else aiocoap does not write it
+            return bytes(inner.encode())
+        except (CoapError, oscore.ProtectionInvalid, oscore.DecodeError, ValueError, IndexError):
+            return None
+
+    def _is_newer(self, token: bytes, inner: Message) -> bool:
+        """Let no notification in that was heard before (RFC 8613, 7.4.1)."""
+        number = inner.opt.observe
+        if number is None:
+            return True
+        inner.opt.observe = max(number, 0) & 0xFFFFFF
+        if number <= self._heard.get(token, -2):
+            return False
+        self._heard[token] = number
+        return True
+
+    def _refused(self, outer: Message) -> bytes | None:
+        """Raise for what a server says without the context: that it has none (any more) for us.
+
+        Whoever sits on the line can say so too; the device then asks for a new context over TLS, and loses time only.
+        """
+        if outer.code.is_successful():
+            return None
+        msg = f"the server cannot use this OSCORE context: {outer.code}"
+        raise UnusableError(msg)
+
+
+class OscoreTransport(CoapTransport):
+    """CoAP in OSCORE to the server; a context that is missing or of no use is fetched where the certificate is shown.
+
+    Args:
+        server: the address of that line; the port of OSCORE comes with the context.
+        identity: certificate chain and key files; the context stands for the certificate.
+        folder: the device's disk.
+        shown: opens that line.
+    """
+
+    def __init__(
+        self, server: str, identity: tuple[Path, Path], folder: Path, shown: Callable[[], Transport | CoapTransport]
+    ) -> None:
+        super().__init__(server, folder, identity)
+        self._path, self._shown = folder / "oscore.json", shown
+
+    def _open(self) -> Any:
+        if self._line is None:
+            context = self._kept() or self._provisioned()
+            self._line = Wire((self._address[0], context.port), context)  # type: ignore[assignment]  # the same face
+        return self._line
+
+    def _exchange(self, message: Message) -> Message:
+        """Ask; once more with a new context if the server cannot use the one that we have."""
+        try:
+            return super()._exchange(message)
+        except UnusableError:
+            return super()._exchange(message)
+
+    def _answered(self, line: Any, message: Message) -> Message:
+        """Return the answer; a server that has forgotten our numbers asks once for proof that we speak now."""
+        try:
+            answer = super()._answered(line, message)
+            if answer.code == codes.UNAUTHORIZED and answer.opt.echo is not None:
+                message.opt.echo, message.mid = answer.opt.echo, self._next_id()
+                answer = super()._answered(line, message)
+        except UnusableError:
+            self._path.unlink(missing_ok=True)
+            raise
+        return answer
+
+    def _kept(self) -> Kept | None:
+        """Return the context on the disk, if it stands for the present certificate."""
+        try:
+            facts = json.loads(self._path.read_text())
+            return Kept(self._path, facts) if facts["certificate"] == self._certificate() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _provisioned(self) -> Kept:
+        line = self._shown()
+        try:
+            answer = line.call("POST", "/v1/oscore", b"\xa0", {**_CBOR, "Accept": "application/cbor"})
+        finally:
+            line.close()
+        try:
+            given: Any = cbor.loads(answer.body, max_bytes=MAX_CONTEXT)
+            facts: dict[str, Any] = {name: bytes(given[name]).hex() for name in ("ms", "salt", "client_id")}
+            facts |= {"port": int(given["port"]), "certificate": self._certificate(), "next": 0}
+            made = Kept(self._path, facts)
+        except (InvalidError, KeyError, TypeError, ValueError) as error:
+            msg = "the server gave no OSCORE context that makes sense"
+            raise RefusedError(msg) from error
+        files.write_private(self._path, json.dumps(facts).encode())
+        return made
+
+    def _certificate(self) -> str:
+        return hashlib.sha256(self._identity[0].read_bytes()).hexdigest()
