@@ -1,4 +1,4 @@
-"""Notice that a device does not believe what this server shows it: either side may be in somebody else's hands."""
+"""Notice that device and server do not believe each other: either side may be in somebody else's hands."""
 
 from devices.models import Device
 from devices.services import incidents
@@ -18,3 +18,16 @@ def tell(*, actor: Actor, device: Device, reason: str) -> None:
     actor.require_device(device.key)
     text = f"it refuses the update metadata of this server: {reason[:MOST]}"
     incidents.tell(domain=actor.domain, device=device, by="distrust", layer="distrust", kind="distrust", text=text)
+
+
+def unattested(*, actor: Actor, device: Device, reason: str) -> None:
+    """Open an incident that says that a device, asked to measure itself, did not find what it should run.
+
+    Args:
+        actor: the device.
+        device: who was asked.
+        reason: in the device's words.
+    """
+    actor.require_device(device.key)
+    text = f"asked to attest again, it did not find what was installed: {reason[:MOST]}"
+    incidents.tell(domain=actor.domain, device=device, by="distrust", layer="distrust", kind="attestation", text=text)

@@ -6,6 +6,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from devices.models import Device
+from devices.services import distrust
 from ota.models import Command
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
@@ -94,6 +95,8 @@ def answer(*, actor: Actor, device: Device, public_id: str, state: str, result: 
             msg = f"The command is {found.state} already."
             raise ConflictError(msg)
         _close(found, State(state), result)
+        if found.kind == Command.Kind.RE_ATTEST and state == State.FAILED:
+            distrust.unattested(actor=actor, device=device, reason=result)
         detail = {"device": device.key, "kind": found.kind, "state": state}
         ledger.record(actor=actor, action="command.answered", thing=("command", found.key), detail=detail)
     return found

@@ -24,6 +24,7 @@ from OpenSSL import SSL
 from fleet.agent.agent import Agent
 from fleet.agent.dtls import Association
 from fleet.agent.errors import AnswerError
+from fleet.agent.slots import Image
 from tests.factories.story import eventually, identity
 from tests.peers.operator import offered
 from tests.peers.test_coap import CLIENTS, Client
@@ -223,6 +224,37 @@ def test_a_command_reaches_its_device_and_the_answer_comes_back(story, own):
 
     done = eventually(answered)
     assert (done["state"], done["result"]) == ("done", "all components pass")
+
+
+def test_a_device_measures_itself_again_and_what_it_should_not_run_becomes_an_incident(story, tmp_path):
+    agent = story.agent("attest-device", tmp_path / "disk")
+    key, image = story.device("attest-device")["id"], b"what was installed"
+    agent.provision("app", image, Image("1.0.0", hashlib.sha256(image).hexdigest(), 1))
+
+    def attested():
+        made = story.rest.post(f"/devices/{key}/commands", {"kind": "re-attest", "reason": "after the break-in"})
+
+        def answered():
+            agent.step()
+            [row] = [row for row in story.rest.get("/commands")["results"] if row["id"] == made["id"]]
+            return row if row["closed_at"] else None
+
+        return eventually(answered)
+
+    def incidents():
+        return [row for row in story.rest.get("/incidents?state=open")["results"] if row["device"] == "attest-device"]
+
+    done = attested()
+    assert (done["state"], done["result"]) == ("done", f"app {hashlib.sha256(image).hexdigest()}")
+    assert not incidents()
+    slot = next((tmp_path / "disk" / "slots" / "app").glob("slot-*.bin"))
+    slot.write_bytes(b"what somebody put there")
+    done = attested()
+    assert done["state"] == "failed"
+    assert "app is not what was installed" in done["result"]
+    [incident] = eventually(incidents)
+    assert "asked to attest again" in json.dumps(incident)
+    agent.close()
 
 
 def test_a_log_comes_on_request_only(story, own):
