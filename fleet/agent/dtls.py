@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -103,15 +104,8 @@ class Association:
         return True
 
     def _flush(self) -> None:
-        data = b""
-        with suppress(SSL.WantReadError):
-            while True:
-                data += self._line.bio_read(65536)
-        offset = 0
-        while offset + RECORD_HEADER <= len(data):
-            end = offset + RECORD_HEADER + int.from_bytes(data[offset + 11 : offset + 13], "big")
-            self._socket.send(data[offset:end])
-            offset = end
+        for datagram in records(self._line):
+            self._socket.send(datagram)
 
     def _check_name(self, host: str) -> None:
         leaf = self._line.get_peer_certificate(as_cryptography=True)
@@ -126,6 +120,19 @@ class Association:
         if not known:
             msg = f"its certificate is not for {host}"
             raise TransportError(msg)
+
+
+def records(line: SSL.Connection) -> Iterator[bytes]:
+    """Yield what a connection over memory has to send, a record in each datagram."""
+    data = b""
+    with suppress(SSL.WantReadError):
+        while True:
+            data += line.bio_read(65536)
+    offset = 0
+    while offset + RECORD_HEADER <= len(data):
+        end = offset + RECORD_HEADER + int.from_bytes(data[offset + 11 : offset + 13], "big")
+        yield data[offset:end]
+        offset = end
 
 
 def reached(host: str, port: int) -> socket.socket:

@@ -85,52 +85,31 @@ class UnusableError(TransportError):
     """The context is of no use any more."""
 
 
-class Wire:
-    """A UDP socket that protects what is sent and opens what comes; the same face as a DTLS association.
+class Session:
+    """Protects messages and opens their answers; what is a socket stays with the caller.
 
     Args:
-        address: host name and port of the server.
         context: that both sides hold.
     """
 
-    def __init__(self, address: tuple[str, int], context: Context) -> None:
-        self._socket, self._context = reached(*address), context
+    def __init__(self, context: Context) -> None:
+        self.context = context
         self._asked: OrderedDict[bytes, Any] = OrderedDict()
         self._heard: dict[bytes, int] = {}
         self._last = (b"", b"")
 
-    def send(self, message: bytes) -> None:
-        """Send one message; the same one again is the same datagram again (RFC 8613, 8.1: no number is used twice)."""
+    def protected(self, message: bytes) -> bytes:
+        """Return the datagram for a message; the same one again is the same datagram again (RFC 8613, 8.1)."""
         if message != self._last[0]:
             self._last = message, self._protected(message)
-        self._socket.send(self._last[1])
-
-    def receive(self, until: float) -> bytes | None:
-        """Return the next message, or None when it is too late (monotonic seconds).
-
-        Raises:
-            TransportError: the server says that it cannot open what we send.
-        """
-        while (left := until - time.monotonic()) > 0:
-            self._socket.settimeout(left)
-            try:
-                data = self._socket.recv(MOST_DATAGRAM)
-            except TimeoutError:
-                return None
-            if (found := self._opened(data)) is not None:
-                return found
-        return None
-
-    def close(self) -> None:
-        """Close the socket; the context stays."""
-        self._socket.close()
+        return self._last[1]
 
     def _protected(self, message: bytes) -> bytes:
         plain = Message.decode(message)
         if plain.code == codes.EMPTY:
             return message
         plain.direction = Direction.OUTGOING
-        outer, request_id = self._context.protect(plain)
+        outer, request_id = self.context.protect(plain)
         outer.mtype, outer.mid, outer.token = plain.mtype, plain.mid, plain.token
         self._asked[bytes(plain.token)] = request_id
         self._heard.pop(bytes(plain.token), None)
@@ -141,8 +120,12 @@ class Wire:
             self._heard.pop(gone, None)
         return bytes(outer.encode())
 
-    def _opened(self, data: bytes) -> bytes | None:
-        """Return what a datagram says, as it would be unprotected; None for what is not meant for us."""
+    def opened(self, data: bytes) -> bytes | None:
+        """Return what a datagram says, as it would be unprotected; None for what is not meant for us.
+
+        Raises:
+            UnusableError: the server says that it cannot open what we send.
+        """
         try:
             outer = Message.decode(data)
             if outer.code == codes.EMPTY:
@@ -152,7 +135,7 @@ class Wire:
                 return None
             if outer.opt.oscore is None:
                 return self._refused(outer)
-            inner, _ = self._context.unprotect(outer, self._asked[token])
+            inner, _ = self.context.unprotect(outer, self._asked[token])
             if not self._is_newer(token, inner):
                 return None
             inner.mtype, inner.mid, inner.token = outer.mtype, outer.mid, outer.token
@@ -181,6 +164,42 @@ class Wire:
             return None
         msg = f"the server cannot use this OSCORE context: {outer.code}"
         raise UnusableError(msg)
+
+
+class Wire:
+    """A UDP socket that protects what is sent and opens what comes; the same face as a DTLS association.
+
+    Args:
+        address: host name and port of the server.
+        context: that both sides hold.
+    """
+
+    def __init__(self, address: tuple[str, int], context: Context) -> None:
+        self._socket, self.session = reached(*address), Session(context)
+
+    def send(self, message: bytes) -> None:
+        """Send one message."""
+        self._socket.send(self.session.protected(message))
+
+    def receive(self, until: float) -> bytes | None:
+        """Return the next message, or None when it is too late (monotonic seconds).
+
+        Raises:
+            UnusableError: the server says that it cannot open what we send.
+        """
+        while (left := until - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            try:
+                data = self._socket.recv(MOST_DATAGRAM)
+            except TimeoutError:
+                return None
+            if (found := self.session.opened(data)) is not None:
+                return found
+        return None
+
+    def close(self) -> None:
+        """Close the socket; the context stays."""
+        self._socket.close()
 
 
 class OscoreTransport(CoapTransport):

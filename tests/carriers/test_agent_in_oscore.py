@@ -71,14 +71,16 @@ def test_a_new_certificate_brings_a_new_context(agent):
 def test_the_context_outlives_the_agent_and_no_number_is_used_again(agent):
     agent.step()
     first = stored(agent)
-    used = agent._line()._line._context.sender_sequence_number
+    used = agent._line()._line.session.context.sender_sequence_number
     assert used <= first["next"] <= used + AHEAD
     assert (agent.settings.folder / "oscore.json").stat().st_mode & 0o77 == 0
     agent.close()
     again = Agent(agent.settings)
     again.step()
     assert stored(again)["client_id"] == first["client_id"]
-    assert again._line()._line._context.sender_sequence_number > first["next"], "what was written ahead is skipped"
+    assert again._line()._line.session.context.sender_sequence_number > first["next"], (
+        "what was written ahead is skipped"
+    )
     again.close()
 
 

@@ -22,6 +22,7 @@ class Pack:
         series: metric -> {level, noise, step_ms, values}.
         forbidden: what a faulty firmware would send although it must not leave the device.
         peers: destinations of a device.
+        faults: what usually goes wrong in such a place.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Pack:
     series: dict[str, dict[str, Any]]
     forbidden: dict[str, float]
     peers: list[list[Any]]
+    faults: tuple[str, ...]
 
     def batch(self, sequence: int, now_ms: int, source: random.Random) -> dict[str, Any]:
         """Return one batch as a device of this kind sends it."""
@@ -68,5 +70,5 @@ def load(name: str) -> Pack:
     metrics = {metric: (float(level), float(noise)) for metric, (level, noise) in facts["metrics"].items()}
     return Pack(
         name, facts["hardware"], facts["vendor"], facts["telemetry"], metrics, facts["series"],
-        facts.get("forbidden", {}), facts["peers"],
+        facts.get("forbidden", {}), facts["peers"], tuple(facts["faults"]),
     )  # fmt: skip

@@ -1,0 +1,123 @@
+"""CoAP of a simulated device: confirmable messages, repeated as RFC 7252 says, and bodies in blocks."""
+
+import asyncio
+import secrets
+import time
+from abc import ABC, abstractmethod
+
+from aiocoap import Message
+from aiocoap.error import Error as CoapError
+from aiocoap.numbers import codes, types
+from OpenSSL import SSL
+
+from fleet.agent.coap import ACK_SECONDS, ATTEMPTS, BLOCK, EXPONENT, FACTOR, METHODS, STATUS
+from fleet.agent.errors import TransportError
+from fleet.simulator.lines.base import PATIENCE, Reach
+
+CBOR_FORMAT = 60
+
+
+class CoapLine(ABC):
+    """One line; what is below it says how a message becomes datagrams.
+
+    Args:
+        reach: where to and with what.
+    """
+
+    def __init__(self, reach: Reach) -> None:
+        self.reach = reach
+        self._mid = secrets.randbelow(1 << 16)
+
+    @abstractmethod
+    async def opened(self) -> None:
+        """See to it that messages can be sent."""
+
+    @abstractmethod
+    def send(self, message: Message) -> None:
+        """Send a message; one that is sent again must be the same datagram for a server that looks for replays."""
+
+    @abstractmethod
+    async def receive(self, seconds: float) -> Message | None:
+        """Return the next message, or None when none came in time."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything."""
+
+    async def ask(self, method: str, path: str, body: bytes = b"", *, slow: bool = False) -> int:
+        """Return the status of one request in HTTP's numbers, 0 when no answer came."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.opened()
+                if slow:
+                    await asyncio.sleep(1)
+                answer = await self._sent(method, path, body)
+        except (OSError, TimeoutError, SSL.Error, CoapError, TransportError, ValueError):
+            self.close()
+            return 0
+        if answer.code == codes.CHANGED and not answer.payload:
+            return 204
+        return STATUS.get(answer.code, 500)
+
+    async def break_off(self, path: str, body: bytes) -> None:
+        """Send the first block of a body and nothing more."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.opened()
+                first = self._request("POST", path, body[: min(BLOCK, max(len(body) // 2, 16))])
+                first.opt.block1 = (0, True, EXPONENT)
+                self.send(first)
+        except (OSError, TimeoutError, SSL.Error, TransportError):
+            pass
+        self.lose(half_open=True)
+
+    def lose(self, *, half_open: bool) -> None:
+        """Go away; over datagrams nobody hears of it either way."""
+        del half_open
+        self.close()
+
+    async def _sent(self, method: str, path: str, body: bytes) -> Message:
+        if len(body) <= BLOCK:
+            return await self._exchange(self._request(method, path, body))
+        count = -(-len(body) // BLOCK)
+        for number in range(count):
+            part = self._request(method, path, body[number * BLOCK : (number + 1) * BLOCK])
+            part.opt.block1 = (number, number + 1 < count, EXPONENT)
+            answer = await self._exchange(part)
+            if answer.code != codes.CONTINUE:
+                break
+        return answer
+
+    def _request(self, method: str, path: str, body: bytes) -> Message:
+        self._mid = (self._mid + 1) & 0xFFFF
+        made = Message(code=METHODS[method], payload=body, _mtype=types.CON, _mid=self._mid)
+        made.token = secrets.token_bytes(4)
+        made.opt.uri_path = path.strip("/").split("/")
+        if body:
+            made.opt.content_format = CBOR_FORMAT
+        return made
+
+    async def _exchange(self, message: Message) -> Message:
+        wait = ACK_SECONDS * self.reach.source.uniform(1, FACTOR)
+        for _ in range(ATTEMPTS):
+            self.send(message)
+            if (answer := await self._heard(message, wait)) is not None:
+                return answer
+            wait *= 2
+        msg = "the server does not answer"
+        raise TransportError(msg)
+
+    async def _heard(self, message: Message, wait: float) -> Message | None:
+        until = time.monotonic() + wait
+        while (left := until - time.monotonic()) > 0:
+            answer = await self.receive(left)
+            if answer is None:
+                return None
+            if answer.mtype is types.RST and answer.mid == message.mid:
+                msg = "the server does not know this request"
+                raise TransportError(msg)
+            if answer.token == message.token and answer.code.is_response():
+                if answer.mtype is types.CON:
+                    self.send(Message(code=codes.EMPTY, _mtype=types.ACK, _mid=answer.mid))
+                return answer
+        return None

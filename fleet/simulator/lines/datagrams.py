@@ -1,0 +1,91 @@
+"""A UDP socket on a bad network: datagrams are lost, come twice, or come in another order, both ways."""
+
+import asyncio
+import random
+from collections import Counter
+
+FAULTS = ("loss", "repeat", "shuffle")
+#: share of datagrams that meet a fault
+SHARE = 0.1
+MOST_WAITING = 256
+
+
+class BadNetwork:
+    """What becomes of datagrams in one direction.
+
+    Args:
+        faults: of ``FAULTS``.
+        source: of chance.
+        played: counts what was done.
+    """
+
+    def __init__(self, faults: tuple[str, ...], source: random.Random, played: Counter[str]) -> None:
+        self._faults, self._source, self._played = faults, source, played
+        self._held: bytes | None = None
+
+    def passes(self, datagram: bytes) -> list[bytes]:
+        """Return what comes out now for what goes in; what is held back comes behind the next one."""
+        held, self._held = self._held, None
+        later = [held] if held is not None else []
+        if not self._faults or self._source.random() > SHARE:
+            return [datagram, *later]
+        fault = self._source.choice(self._faults)
+        self._played[fault] += 1
+        if fault == "loss":
+            return later
+        if fault == "repeat":
+            return [datagram, datagram, *later]
+        self._held = datagram
+        return later
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """A connected UDP socket.
+
+    Args:
+        faults: of ``FAULTS``.
+        source: of chance.
+        played: counts what was done.
+    """
+
+    _transport: asyncio.DatagramTransport
+
+    def __init__(self, faults: tuple[str, ...], source: random.Random, played: Counter[str]) -> None:
+        self._out, self._in = (BadNetwork(faults, source, played) for _ in range(2))
+        self._came: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to send."""
+        self._transport = transport  # type: ignore[assignment]  # asyncio says which kind by the protocol
+
+    def datagram_received(self, data: bytes, _addr: object) -> None:
+        """Keep what comes; a socket that is not read loses datagrams."""
+        for one in self._in.passes(data):
+            if not self._came.full():
+                self._came.put_nowait(one)
+
+    def send(self, datagram: bytes) -> None:
+        """Send one datagram into the network."""
+        for one in self._out.passes(datagram):
+            self._transport.sendto(one)
+
+    async def receive(self, seconds: float) -> bytes | None:
+        """Return the next datagram, or None when none came in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._came.get()
+        except TimeoutError:
+            return None
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._transport.abort()
+
+
+async def opened(
+    address: tuple[str, int], faults: tuple[str, ...], source: random.Random, played: Counter[str]
+) -> Datagrams:
+    """Return a connected socket."""
+    loop = asyncio.get_running_loop()
+    _, made = await loop.create_datagram_endpoint(lambda: Datagrams(faults, source, played), remote_addr=address)
+    return made

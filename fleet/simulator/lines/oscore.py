@@ -1,0 +1,91 @@
+"""CoAP in OSCORE: a context fetched once over HTTPS, then one datagram each way and nothing that stays open."""
+
+from typing import Any
+
+import cbor2
+from aiocoap import Message
+from aiocoap.error import Error as CoapError
+from aiocoap.numbers import codes
+
+from fleet.agent.errors import TransportError
+from fleet.agent.oscore import Context, Session, UnusableError
+from fleet.simulator.lines.base import Reach
+from fleet.simulator.lines.coap import CoapLine
+from fleet.simulator.lines.datagrams import Datagrams, opened
+from fleet.simulator.lines.https import HttpsLine
+
+
+class OscoreLine(CoapLine):
+    """One context; its socket is opened for a request and closed when the device goes away.
+
+    Args:
+        reach: where to and with what.
+    """
+
+    def __init__(self, reach: Reach) -> None:
+        super().__init__(reach)
+        self._session: Session | None = None
+        self._socket: Datagrams | None = None
+        self._port = 0
+
+    async def opened(self) -> None:
+        """Fetch a context if there is none, and open a socket."""
+        if self._session is None:
+            self._session = Session(await self._context())
+        if self._socket is None:
+            reach = self.reach
+            self._socket = await opened((reach.host, self._port), reach.shaken, reach.source, reach.played)
+
+    def send(self, message: Message) -> None:
+        """Send one message."""
+        session, line = self._both()
+        line.send(session.protected(message.encode()))
+
+    async def receive(self, seconds: float) -> Message | None:
+        """Return the next message, or None when none came in time."""
+        session, line = self._both()
+        data = await line.receive(seconds)
+        while data is not None:
+            try:
+                if (found := session.opened(data)) is not None:
+                    return Message.decode(found)
+            except UnusableError:
+                self._session = None
+                raise
+            data = await line.receive(seconds)
+        return None
+
+    async def _exchange(self, message: Message) -> Message:
+        """Ask; a server that wants proof that we speak now gets it."""
+        answer = await super()._exchange(message)
+        if answer.code == codes.UNAUTHORIZED and answer.opt.echo is not None:
+            self._mid = (self._mid + 1) & 0xFFFF
+            message.opt.echo, message.mid = answer.opt.echo, self._mid
+            answer = await super()._exchange(message)
+        return answer
+
+    def close(self) -> None:
+        """Close the socket; the context stays."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _both(self) -> tuple[Session, Datagrams]:
+        if self._session is None or self._socket is None:
+            msg = "the context is gone"
+            raise TransportError(msg)
+        return self._session, self._socket
+
+    async def _context(self) -> Context:
+        line = HttpsLine(self.reach)
+        try:
+            status, body = await line.answer("POST", "/v1/oscore", cbor2.dumps({}))
+        finally:
+            line.close()
+        try:
+            given: Any = cbor2.loads(body)
+            self._port = int(given["port"])
+            return Context(given["ms"], given["salt"], given["client_id"])
+        except (KeyError, TypeError, ValueError, CoapError) as error:
+            msg = f"no OSCORE context was given ({status})"
+            raise TransportError(msg) from error
