@@ -7,7 +7,6 @@ import random
 import shutil
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,22 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.agent import config, downloads, est, forks, patches, selftest, twin
+from fleet.agent import config, downloads, est, forks, patches, polls, selftest, twin
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.commands import Commands, Ring
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.key import FileKey
 from fleet.agent.lines import Line, Lines
+from fleet.agent.polls import Said
 from fleet.agent.slots import Image, Slots
 from fleet.agent.state import Settings, State
 from fleet.agent.tpm import TpmKey
 from fleet.agent.trust import Trust
-from pki.kernel import cbor, clock
-from pki.kernel.errors import InvalidError
+from pki.kernel import clock
 
 CBOR = {"Content-Type": "application/cbor"}
 LEAST_WAIT, MOST_WAIT = 1.0, 300.0
-#: no server may send a device to sleep for longer than a day
-MOST_PAUSE = 86_400.0
-MAX_POLL = 4096
 #: what is signed is looked at so often, though nothing waits
 LOOK_EACH_S = 3600
 MOST_LOG = 30 * 1024
@@ -41,25 +37,6 @@ MOST_LOG = 30 * 1024
 RING = Ring()
 _logger = logging.getLogger("muster.agent")
 _logger.addHandler(RING)
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a server says to a poll.
-
-    Args:
-        update: id of an action that waits.
-        pause: seconds until the next poll.
-        renew: get a new certificate.
-        command: a command waits.
-        twin: a configuration waits.
-    """
-
-    update: int | None
-    pause: float
-    renew: bool
-    command: bool
-    twin: bool
 
 
 class Agent:
@@ -175,7 +152,7 @@ class Agent:
     def rest(self, seconds: float, stopped: threading.Event) -> None:
         """Wait for the next step; over CoAP by observing the poll, so that what waits is heard of at once."""
         until = time.monotonic() + seconds
-        if self.settings.over_coap and self.enrolled and not self.erased:
+        if self.enrolled and not self.erased and self._lines.over_coap:
             try:
                 line = self._line()
                 if isinstance(line, CoapTransport) and line.await_change("/v1/poll", seconds, stopped.is_set):
@@ -185,20 +162,7 @@ class Agent:
         stopped.wait(max(0.0, until - time.monotonic()))
 
     def _poll(self) -> Said:
-        """Return what the server says to a poll.
-
-        Raises:
-            TransportError: the answer makes no sense; that is no reason for a device to stop.
-        """
-        answer = self._line().call("GET", "/v1/poll")
-        try:
-            body: Any = cbor.loads(answer.body, max_bytes=MAX_POLL)
-            offered = int(body["update"]) if "update" in body else None
-            pause = min(max(float(body["next"]), 0.0), MOST_PAUSE)
-            return Said(offered, pause, body.get("renew") is True, body.get("command") is True, "twin" in body)
-        except (InvalidError, KeyError, TypeError, ValueError, OverflowError) as error:
-            msg = f"the answer to a poll is malformed: {error}"
-            raise TransportError(msg) from error
+        return polls.read(self._line().call("GET", "/v1/poll").body)
 
     def update(self, action: int) -> None:
         """Follow an offer: verify first, write the inactive slot, test, keep or roll back, report."""
@@ -342,9 +306,12 @@ class Agent:
 
     def _test(self, component: str, data: bytes) -> None:
         if component == config.COMPONENT:
-            config.check(self.settings, data, self._identity)
+            config.check(self.settings, data, self._identity, self._believes)
         else:
             selftest.check(component, data)
+
+    def _believes(self, line: Line) -> None:
+        Trust(self.settings, self.state, line).check(self.public_id)
 
     def _restart(self) -> str:
         """Ask whoever runs this agent to start it again."""

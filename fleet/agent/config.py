@@ -1,28 +1,33 @@
-"""What only an offline-signed configuration changes on a device: the roots that it trusts.
+"""What only an offline-signed configuration changes on a device: the roots that it trusts, and its server's address.
 
 A twin, a command or EST ``cacerts`` never change them. A configuration is a bundle like any other: signed by the
 officers, named by the director, written beside the present one, tried, and kept or taken back.
 """
 
 import ssl
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from fleet.agent.coap import line_to
+from fleet.agent.coap import CoapTransport, line_to
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Slots
 from fleet.agent.state import Settings
+from fleet.agent.transport import Transport
 from pki.kernel import canonical, files
+from pki.kernel.addresses import is_server
 from pki.kernel.errors import InvalidError
 
 COMPONENT = "config"
+Believes = Callable[[Transport | CoapTransport], None]
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
-#: ``wipe`` may be there too; a field that this device does not know may mean anything, so nothing of it is believed
-FIELDS = {"schema", "version", "anchors"}
+#: a field that this device does not know may mean anything, so nothing of such a configuration is believed
+FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server"}
 
 
 def anchors(data: bytes) -> str:
@@ -33,7 +38,8 @@ def anchors(data: bytes) -> str:
     """
     try:
         document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
-        known, found = set(document) - {"wipe"} == FIELDS and document["schema"] == 1, document["anchors"]
+        known, found = set(document) - MORE == FIELDS and document["schema"] == 1, document["anchors"]
+        known = known and (document.get("server", "") == "" or is_server(document["server"]))
         pem = "".join(found[:MOST_ANCHORS])
         same = [_written(one) for one in found] == found
     except (InvalidError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -49,6 +55,24 @@ def _written(pem: str) -> str:
     """Return a certificate as every reader writes it: what two readers see differently is believed by none."""
     certificate = x509.load_pem_x509_certificate(pem.encode())
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def server(data: bytes) -> str:
+    """Return the address in a configuration; empty for the factory's.
+
+    Raises:
+        RefusedError: it is no configuration that this device understands.
+    """
+    anchors(data)
+    document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
+    return str(document.get("server", ""))
+
+
+def effective(settings: Settings) -> Settings:
+    """Return what holds: the settings of the factory, with the address of the kept configuration if it names one."""
+    kept = Slots(settings.folder / "slots" / COMPONENT).read_kept()
+    address = server(kept) if kept is not None else ""
+    return replace(settings, server=address) if address else settings
 
 
 def wipes(data: bytes, device: str) -> bool:
@@ -78,8 +102,14 @@ def _is_disbelief(error: Exception) -> bool:
     return judged or "certificate verify failed" in str(error)
 
 
-def check(settings: Settings, data: bytes, identity: tuple[Path, Path]) -> None:
-    """Try a configuration: the server must still be believed under its roots, else the device would lose it.
+def check(settings: Settings, data: bytes, identity: tuple[Path, Path], believes: Believes) -> None:
+    """Try a configuration: the server must still be believed under its roots, and be ours at its address.
+
+    Args:
+        settings: of the factory.
+        data: the configuration.
+        identity: certificate chain and key files.
+        believes: asks over a line for the director's document; raises unless it is fresh and to be believed.
 
     Raises:
         RefusedError: it is malformed, or the server is a stranger under it.
@@ -87,9 +117,21 @@ def check(settings: Settings, data: bytes, identity: tuple[Path, Path]) -> None:
     """
     trial = settings.folder / "anchors.trial.pem"
     files.write_private(trial, anchors(data).encode())
+    now, there = effective(settings).server, server(data) or settings.server
+    try:
+        if there == now:
+            _greet(there, trial, identity)
+        else:
+            _visit(settings, there, trial, identity, believes)
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+def _greet(address: str, trial: Path, identity: tuple[Path, Path]) -> None:
+    """Shake hands with the server that this device has, under the new roots."""
     transport = None
     try:
-        transport = line_to(settings.server, trial, identity)
+        transport = line_to(address, trial, identity)
         transport.call("GET", "/healthz")
     except AnswerError:
         return  # an answer came through the handshake, whatever it says
@@ -101,4 +143,23 @@ def check(settings: Settings, data: bytes, identity: tuple[Path, Path]) -> None:
     finally:
         if transport is not None:
             transport.close()
-        trial.unlink(missing_ok=True)
+
+
+def _visit(settings: Settings, address: str, trial: Path, identity: tuple[Path, Path], believes: Believes) -> None:
+    """Ask at a new address for a fresh word of the director: whoever answers there must be our server, and know us."""
+    if settings.tpm and address.startswith("coaps://"):
+        msg = "self-test: this device's key is in a TPM; it speaks HTTPS only"
+        raise RefusedError(msg)
+    transport = None
+    try:
+        transport = line_to(address, trial, identity)
+        believes(transport)
+    except RefusedError as error:
+        msg = f"self-test: at {address} nobody is to be believed: {error}"
+        raise RefusedError(msg) from error
+    except (AnswerError, TransportError, OSError) as error:
+        msg = f"self-test: at {address} this device is not served: {error}"
+        raise RefusedError(msg) from error
+    finally:
+        if transport is not None:
+            transport.close()

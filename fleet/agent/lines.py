@@ -32,9 +32,15 @@ class Lines:
             self._daily = self._in_oscore() if self._settings.oscore else self.shown()
         return self._daily
 
+    @property
+    def over_coap(self) -> bool:
+        """Say whether the line of every day is CoAP."""
+        return config.effective(self._settings).over_coap
+
     def shown(self) -> Line:
         """Return a new line on which the certificate is shown; whoever asks for it closes it."""
-        return line_to(self._settings.server, config.trusted(self._settings), self._identity())
+        settings = config.effective(self._settings)
+        return line_to(settings.server, config.trusted(settings), self._identity())
 
     def first(self) -> Transport:
         """Return a new line for the first certificate; whoever asks for it closes it.
@@ -61,4 +67,5 @@ class Lines:
             self.mirror.close()
 
     def _in_oscore(self) -> OscoreTransport:
-        return OscoreTransport(self._settings.server, self._identity(), self._settings.folder, self.shown)
+        settings = config.effective(self._settings)
+        return OscoreTransport(settings.server, self._identity(), settings.folder, self.shown)

@@ -101,7 +101,11 @@ def _configuration(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
             msg = "This paper is not to be signed: an anchor in it is not written as every reader writes it."
             raise InvalidError(msg)
         yield f"    makes devices trust the root with SHA-256 {root.fingerprint(hashes.SHA256()).hex()}"
+    if content.get("server"):
+        yield f"    devices MOVE to the server {content['server']}"
+    elif "server" in content:
+        yield "    devices MOVE BACK to the factory's server"
     for one in content.get("wipe", []):
         yield f"    ERASES the device {one}: it loses its key and has to be enrolled anew"
-    for name in sorted(set(content) - {"schema", "version", "anchors", "wipe"}):
+    for name in sorted(set(content) - {"schema", "version", "anchors", "wipe", "server"}):
         yield f"    sets {name}: {content[name]}"

@@ -1,9 +1,10 @@
-"""Configuration bundles: what no server may do by itself: change the roots that a device trusts, or have it erased.
+"""Configuration bundles: what no server may do by itself: roots that a device trusts, its server's address, erasure.
 
 Nobody's native signature is asked for: the officers' own signature over the targets stands behind every byte.
 """
 
 import re
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -12,11 +13,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from ota.errors import RefusedBundleError
 from ota.formats.judgement import Case, Judgement, read, statement
 from pki.kernel import canonical
+from pki.kernel.addresses import is_server
 from pki.kernel.errors import InvalidError
 
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
-FIELDS = {"schema", "version", "anchors"}
+FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server"}
 MOST_WIPED = 1000
 LONGEST_VERSION = 40
 _DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -33,8 +35,9 @@ def judge(case: Case) -> Judgement:
         document = canonical.loads(data, max_bytes=MAX_CONFIG)
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
-    if not isinstance(document, dict) or set(document) - {"wipe"} != FIELDS or document["schema"] != 1:
-        msg = f"A configuration of schema 1 has exactly these fields, and may have wipe: {', '.join(sorted(FIELDS))}."
+    if not isinstance(document, dict) or set(document) - MORE != FIELDS or document["schema"] != 1:
+        names, more = ", ".join(sorted(FIELDS)), " and ".join(sorted(MORE))
+        msg = f"A configuration of schema 1 has exactly these fields, and may have {more}: {names}."
         raise RefusedBundleError(msg)
     if not isinstance(document["version"], str) or not 0 < len(document["version"]) <= LONGEST_VERSION:
         msg = f"`version` is a text of at most {LONGEST_VERSION} characters."
@@ -47,12 +50,23 @@ def judge(case: Case) -> Judgement:
     if len(set(found)) != len(found):
         msg = "A root stands twice among the anchors."
         raise RefusedBundleError(msg)
-    wiped = _wiped(document.get("wipe", []))
-    facts = {"version": document["version"], "anchors": found, "wipe": wiped, "flash": len(data)}
+    wiped, server = _wiped(document.get("wipe", [])), _server(document)
+    facts = {"version": document["version"], "anchors": found, "wipe": wiped, "server": server, "flash": len(data)}
     statements = [statement("anchors", "muster", f"{len(found)} self-signed roots in time")]
+    if server:
+        statements.append(statement("server", "muster", f"devices move to {server} if they are served there"))
     if wiped:
         statements.append(statement("wipe", "muster", f"{len(wiped)} devices erase themselves"))
     return Judgement(facts, statements)
+
+
+def _server(document: dict[str, Any]) -> str | None:
+    """Return where devices are sent: an address, empty for where the factory sent them, None when it does not say."""
+    given = document.get("server")
+    if "server" in document and given != "" and not is_server(given):
+        msg = "`server` is https://host:port or coaps://host:port in small letters, or empty for the factory's address."
+        raise RefusedBundleError(msg)
+    return given
 
 
 def _wiped(devices: object) -> list[str]:

@@ -17,10 +17,10 @@ from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import storage
+from ota.services import campaigns, storage
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
-from pki.kernel.errors import ConflictError, DomainError
+from pki.kernel.errors import ConflictError, DomainError, InvalidError
 from pki.models import Authority
 from pki.services import ledger
 
@@ -127,6 +127,7 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
     judgement = agreement.check(wanted, judgement)
     if wanted.kind == Bundle.Kind.CONFIG:
         _demand_way_back(slug, judgement.facts["anchors"])
+        _demand_address(slug, judgement.facts["server"])
     return judgement
 
 
@@ -139,6 +140,15 @@ def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Ju
         found = sbom.read(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256)
     said = statement("contents", found["format"], f"{found['components']} components listed")
     return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])
+
+
+def _demand_address(slug: str, server: str | None) -> None:
+    """Refuse a configuration that would send devices back to the factory's address because nobody thought of it."""
+    if server is None and (now := campaigns.server_in_force(slug)):
+        msg = (
+            f'The configuration in force sends devices to {now}: repeat `server`, or say "" for the factory\'s address.'
+        )
+        raise InvalidError(msg)
 
 
 def _demand_way_back(slug: str, anchors: list[str]) -> None:

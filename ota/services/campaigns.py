@@ -1,17 +1,19 @@
-"""Anchor campaigns: the configuration bundle that brings new roots to every device, for the officers to sign."""
+"""Campaigns: the configuration bundle that brings roots and address to every device, for the officers to sign."""
 
 import hashlib
 import json
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from devices.models import Device, HardwareModel
-from ota.models import Bundle
+from ota.models import Bundle, Release
 from pki import selectors as ground
 from pki.kernel import canonical
 from pki.kernel.actor import Actor, Role
-from pki.kernel.errors import ConflictError
+from pki.kernel.addresses import is_server
+from pki.kernel.errors import ConflictError, InvalidError
 from pki.models import Authority
 
 COMPONENT = "config"
@@ -27,7 +29,9 @@ class Campaign:
     config: bytes
 
 
-def anchors(*, actor: Actor, drop: frozenset[str] = frozenset(), wipe: Sequence[Device] = ()) -> Campaign:
+def anchors(
+    *, actor: Actor, drop: frozenset[str] = frozenset(), wipe: Sequence[Device] = (), server: str | None = None
+) -> Campaign:
     """Write the bundle that makes every device trust exactly the roots of this domain, or has some erase themselves.
 
     Only officers order that, by their signatures: whoever takes the server can wipe no fleet.
@@ -36,9 +40,12 @@ def anchors(*, actor: Actor, drop: frozenset[str] = frozenset(), wipe: Sequence[
         actor: a security officer.
         drop: fingerprints of roots to leave out: of a tree that is no longer in use.
         wipe: devices that shall erase keys, images and state; the bundle is for their hardware models only then.
+        server: where devices shall go, ``https://host:port`` or ``coaps://host:port``; empty for where the factory sent
+            them, None for where the configuration before this one does.
 
     Raises:
         ConflictError: there is no root, or no hardware model to bring it to.
+        InvalidError: the address is none.
     """
     actor.require(Role.SECURITY_OFFICER)
     rows = [row for row in ground.authorities(actor.domain) if row.kind == Authority.Kind.ROOT]
@@ -48,13 +55,25 @@ def anchors(*, actor: Actor, drop: frozenset[str] = frozenset(), wipe: Sequence[
     if not kept or not models:
         msg = "An anchor campaign needs at least one root that stays, and one hardware model."
         raise ConflictError(msg)
+    address = server_in_force(actor.domain) if server is None else server
+    if address and not is_server(address):
+        msg = "The address is https://host:port or coaps://host:port in small letters, and nothing else."
+        raise InvalidError(msg)
     before = Bundle.objects.filter(domain__slug=actor.domain, name=NAME, component=COMPONENT)
     counter = 1 + max((one.security_counter for one in before), default=0)
     version = f"{counter}.0.0"
     pems = [certificate_pem(bytes(row.der)) for row in kept]
-    orders = {"wipe": [one.key for one in wipe]} if wipe else {}
+    orders: dict[str, Any] = {"wipe": [one.key for one in wipe]} if wipe else {}
+    orders |= {"server": address} if address or server is not None else {}
     config = canonical.dumps({"schema": 1, "version": version, "anchors": pems, **orders})
     return Campaign(_manifest(version, counter, config, models), config)
+
+
+def server_in_force(domain: str) -> str:
+    """Return the address in the newest configuration that was released; empty for where the factory sends devices."""
+    rows = Bundle.objects.filter(domain__slug=domain, component=COMPONENT, kind=Bundle.Kind.CONFIG)
+    newest = rows.filter(release__state=Release.State.PUBLISHED).order_by("-release__published_at", "-id").first()
+    return str(newest.facts.get("server") or "") if newest is not None else ""
 
 
 def certificate_pem(der: bytes) -> str:

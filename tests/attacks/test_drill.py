@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from fleet.agent import config
 from fleet.management.quickstart import material
 from fleet.officer import authority
 from pki.kernel import clock
@@ -95,16 +96,26 @@ def tricks(thief, drill, folder):
     thief.lists(evil, EVIL)
     thief.publish()
     yield "bins signed by the stolen keys"
-    config = json.dumps(
+    order = json.dumps(
         {"schema": 1, "version": "9.0.0", "anchors": [authority.make_root(folder / "evil", "E").read_text()]}
     )
     anchors = drill.evil(id="trust-anchors", component="config", kind="config", format="config", version="9.0.0")
-    digest = hashlib.sha256(config.encode()).hexdigest()
-    anchors["files"] = [{"path": "config.json", "size": len(config), "sha256": digest, "role": "image"}]
-    thief.lists(anchors, config.encode())
+    digest = hashlib.sha256(order.encode()).hexdigest()
+    anchors["files"] = [{"path": "config.json", "size": len(order), "sha256": digest, "role": "image"}]
+    thief.lists(anchors, order.encode())
     thief.publish()
     thief.rows = drill.assign(anchors)
     yield "anchors by a configuration that no officer signed"
+    root = drill.story.anchor.read_text()
+    away = json.dumps({"schema": 1, "version": "9.0.1", "anchors": [root], "server": "https://127.0.0.1:1"})
+    digest = hashlib.sha256(away.encode()).hexdigest()
+    moved = {**anchors, "version": "9.0.1"}
+    moved["files"] = [{"path": "config.json", "size": len(away), "sha256": digest, "role": "image"}]
+    thief.lists(moved, away.encode())
+    thief.publish()
+    thief.rows = drill.assign(moved)
+    yield "another address by a configuration that no officer signed"
+    thief.rows = drill.assign(anchors)
     thief.publish(2**31)
     yield "versions far in the future"
     far = clock.now().replace(microsecond=0) + timedelta(days=70_000)
@@ -118,14 +129,14 @@ def test_the_whole_server_is_stolen(story, tmp_path):
     first = drill.release("7.0.0", 70)
     drill.steps()
     assert drill.running() == {first}
-    homes = [(one.settings, one.anchors()) for one in drill.agents]
+    homes = [(config.effective(one.settings), one.anchors()) for one in drill.agents]
     story.stop()
     thief = Thief(story.folder, tmp_path, story.device_port)
     try:
         for trick in tricks(thief, drill, tmp_path):
             drill.steps(thief)
             assert drill.running() == {first}, trick
-            assert [(one.settings, one.anchors()) for one in drill.agents] == homes, trick
+            assert [(config.effective(one.settings), one.anchors()) for one in drill.agents] == homes, trick
             assert all(one.enrolled and not one.erased for one in drill.agents), trick
         words = {one.get("reason", "") for one in thief.heard}
         for said in ("never signed by the release officers", "was signed by 0/2 keys", "expired"):

@@ -1,18 +1,25 @@
 """An anchor campaign over the wire: devices trust a new root because officers signed it, and for no other reason."""
 
+import contextlib
 import hashlib
+import http.server
 import json
+import socketserver
+import ssl
+import threading
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from fleet.agent import config
+from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import RefusedError
 from fleet.officer import authority
 from pki.kernel.errors import DomainError
 from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
+from tests.peers.pki import self_signed
 
 pytestmark = pytest.mark.xdist_group("story")
 BOARD = "campaign-node"
@@ -53,10 +60,10 @@ class Campaign:
             "/bundles", json.dumps(manifest).encode(), {"config.json": self.folder / "config.json"}
         )
 
-    def roll_out(self, bundle):
+    def roll_out(self, bundle, ends="finished"):
         rollout = self.operator.roll_out(self.operator.release(bundle))
         # The door hears of an offer a moment after the database: the device asks until it has followed it.
-        eventually(lambda: self.agent.step() and self.operator.progress(rollout)["groups"].get("finished"), 60)
+        eventually(lambda: self.agent.step() and self.operator.progress(rollout)["groups"].get(ends), 60)
         return rollout
 
 
@@ -85,7 +92,7 @@ def test_a_configuration_under_which_the_server_is_a_stranger_is_taken_back(stor
     campaign = Campaign(story, tmp_path, "campaign-lost")
     data = json.dumps({"schema": 1, "version": "9.0.0", "anchors": [new_root.read_text()]}).encode()
     with pytest.raises(RefusedError, match="not to be believed"):
-        config.check(campaign.agent.settings, data, identity(campaign.agent))
+        config.check(campaign.agent.settings, data, identity(campaign.agent), campaign.agent._believes)
     with pytest.raises(DomainError, match="never believe this server again"):
         campaign.upload([new_root], 9)
     assert campaign.agent.anchors() == [fingerprint(story.anchor)]
@@ -110,3 +117,59 @@ def test_an_order_of_the_officers_erases_one_device_and_no_other(story, tmp_path
     assert other.enrolled
     story.rest.post(f"/devices/{key}/decommission", {"name": "campaign-erased"})
     assert story.rest.get(f"/devices/{key}")["state"] == "retired"
+
+
+def address_of(story, scheme="https", host="127.0.0.1"):
+    port = story.settings["FLEET_COAP_PORT"] if scheme == "coaps" else story.device_port
+    return f"{scheme}://{host}:{port}"
+
+
+def test_a_device_moves_to_another_address_when_it_is_served_there(story, tmp_path):
+    campaign = Campaign(story, tmp_path, "campaign-moves")
+    agent, before = campaign.agent, config.effective(campaign.agent.settings).server
+    for counter, there in ((60, address_of(story)), (61, address_of(story, "coaps", "localhost")), (62, before)):
+        campaign.roll_out(campaign.upload([story.anchor], counter, server=there))
+        assert config.effective(agent.settings).server == there
+        assert isinstance(agent._line(), CoapTransport) == there.startswith("coaps")
+        assert agent.components()["config"]["confirmed"]
+    # Whoever forgets the address later is asked; the empty one sends devices back to where the factory did.
+    with pytest.raises(DomainError, match="The configuration in force sends devices to"):
+        campaign.upload([story.anchor], 63)
+    story.manage("ca", "campaign", "--out", tmp_path / "later")
+    assert json.loads((tmp_path / "later" / "config.json").read_text())["server"] == before
+    campaign.roll_out(campaign.upload([story.anchor], 64, server=""))
+    assert config.effective(agent.settings) == agent.settings
+    assert campaign.operator.rest.get(f"/devices/{agent.public_id}")["name"] == "campaign-moves"
+
+
+@pytest.mark.parametrize("where", ["nobody", "another door", "a stranger"])
+def test_a_device_stays_where_it_is_when_the_new_address_is_not_its_servers(story, tmp_path, where):
+    campaign = Campaign(story, tmp_path, f"campaign-stays-{where.split()[-1]}")
+    agent, before = campaign.agent, config.effective(campaign.agent.settings).server
+    counter = {"nobody": 70, "another door": 71, "a stranger": 72}[where]
+    with contextlib.ExitStack() as stack:
+        if where == "nobody":
+            there = "https://127.0.0.1:1"
+        elif where == "another door":  # believed by its certificate, but it is no device door
+            there = f"https://localhost:{story.settings['FLEET_OPERATOR_PORT']}"
+        else:
+            there = stack.enter_context(stranger(tmp_path))
+        rollout = campaign.roll_out(campaign.upload([story.anchor], counter, server=there), ends="failed")
+    assert config.effective(agent.settings).server == before
+    assert agent._line().call("GET", "/v1/poll").status == 200
+    assert "is to be believed" in agent.state.get("refused_reason") or "not served" in agent.state.get("refused_reason")
+    assert campaign.operator.progress(rollout)["groups"].get("failed") == 1
+
+
+@contextlib.contextmanager
+def stranger(folder):
+    """A server at an address of its own, with a certificate of its own making."""
+    chain, key = self_signed(folder, "stranger")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()

@@ -12,7 +12,7 @@ from fleet.officer import authority
 from ota.errors import ManifestError, RefusedBundleError
 from ota.services import bundles, campaigns
 from pki.kernel import clock
-from pki.kernel.errors import ConflictError, DeniedError
+from pki.kernel.errors import ConflictError, DeniedError, InvalidError
 from pki.models import Authority
 from tests.factories.ground import person, system
 
@@ -47,6 +47,25 @@ def test_the_officers_see_which_roots_they_sign(published):
     assert (following["version"], following["security_counter"]) == ("2.0.0", 2)
 
 
+def test_the_officers_see_where_devices_move_and_a_later_configuration_does_not_forget_it(published):
+    there = "https://fleet.example:8444"
+    made = campaigns.anchors(actor=system(published.domain), server=there)
+    release = published.release(upload(published.domain, made))
+    assert any(f"MOVE to the server {there}" in line for line in published.told(release.statement))
+    assert campaigns.server_in_force(published.domain.slug) == there
+    later = campaigns.anchors(actor=system(published.domain))
+    assert json.loads(later.config)["server"] == there
+    forgotten = {name: value for name, value in json.loads(later.config).items() if name != "server"}
+    with pytest.raises(InvalidError, match=f"sends devices to {there}"):
+        upload(published.domain, later, forgotten)
+    back = campaigns.anchors(actor=system(published.domain), server="")
+    release = published.release(upload(published.domain, back))
+    assert any("MOVE BACK to the factory's server" in line for line in published.told(release.statement))
+    assert campaigns.server_in_force(published.domain.slug) == ""
+    with pytest.raises(InvalidError, match="small letters"):
+        campaigns.anchors(actor=system(published.domain), server="fleet.example")
+
+
 def test_only_a_security_officer_writes_one_and_a_domain_without_roots_has_none(domain, hardware_model):
     with pytest.raises(DeniedError):
         campaigns.anchors(actor=person(domain, "operator"))
@@ -58,7 +77,10 @@ def test_only_a_security_officer_writes_one_and_a_domain_without_roots_has_none(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda config, _other: config | {"server": "https://evil.example"}, "exactly these fields"),
+        (lambda config, _other: config | {"secret": "x"}, "exactly these fields"),
+        (lambda config, _other: config | {"server": "https://evil.example"}, "`server` is https"),
+        (lambda config, _other: config | {"server": "https://evil.example:1/"}, "`server` is https"),
+        (lambda config, _other: config | {"server": None}, "`server` is https"),
         (lambda config, _other: config | {"schema": 2}, "schema 1"),
         (lambda config, _other: config | {"anchors": []}, "between 1 and 8"),
         (lambda config, _other: config | {"anchors": config["anchors"] * 9}, "between 1 and 8"),

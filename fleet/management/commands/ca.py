@@ -39,6 +39,9 @@ class Command(BaseCommand):
         campaign = acts.add_parser("campaign", help="write the bundle that makes devices trust this domain's roots")
         campaign.add_argument("--out", type=Path, required=True, help="folder for bundle.json and config.json")
         campaign.add_argument("--wipe", action="append", default=[], help="name of a device that shall erase itself")
+        campaign.add_argument(
+            "--server", help="https://host:port to which devices shall move; empty: as the factory said"
+        )
         campaign.add_argument("--drop", action="append", default=[], help="fingerprint of a root to trust no more")
         acts.add_parser("show", help="list the CA certificates")
 
@@ -74,7 +77,7 @@ class Command(BaseCommand):
 
 def _campaign(who: Actor, options: dict[str, Any]) -> str:
     wiped = [devices.device_by_name(who.domain, name) for name in options["wipe"]]
-    made = campaigns.anchors(actor=who, drop=frozenset(options["drop"]), wipe=wiped)
+    made = campaigns.anchors(actor=who, drop=frozenset(options["drop"]), wipe=wiped, server=options["server"])
     folder = options["out"]
     folder.mkdir(parents=True, exist_ok=True)
     files.write_public(folder / "bundle.json", made.manifest)

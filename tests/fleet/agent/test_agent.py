@@ -3,7 +3,8 @@
 import cbor2
 import pytest
 
-from fleet.agent.agent import LEAST_WAIT, MOST_PAUSE, Agent
+from fleet.agent.agent import LEAST_WAIT, Agent
+from fleet.agent.polls import MOST_PAUSE
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
 from tests.fleet.agent.adversary import DEVICE, HARDWARE
