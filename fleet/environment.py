@@ -55,7 +55,7 @@ DEFAULTS: dict[str, str] = {
 
 def folder() -> Path:
     """Return FLEET_DIR, where everything that this set-up owns lies."""
-    return Path(os.environ.get("FLEET_DIR", DEFAULTS["FLEET_DIR"])).resolve()
+    return Path(os.environ.get("FLEET_DIR") or DEFAULTS["FLEET_DIR"]).resolve()
 
 
 def read() -> dict[str, str]:

@@ -15,6 +15,7 @@ from ota.models import TrustKey
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import fitting
+from ota.selectors import patches as patch_rows
 from ota.selectors import rollouts as rollout_rows
 from ota.services import bundles, releases, rollouts, trust_keys
 from pki.kernel.actor import Role
@@ -235,6 +236,28 @@ class Bundle(View):
         who = actor(request)
         who.require(Role.VIEWER)
         return Response(BundleOut(bundle_rows.bundle(who.domain, public_id)).data)
+
+
+class PatchOut(Output):
+    """A patch that brings devices to a bundle."""
+
+    base = serializers.CharField(allow_null=True)
+    format = serializers.CharField()
+    size = serializers.IntegerField()
+    saved = serializers.FloatField()
+    trouble = serializers.CharField()
+
+
+class Patches(View):
+    """What patches save of a bundle's way to devices."""
+
+    @extend_schema(responses=PatchOut(many=True))
+    def get(self, request: Request, public_id: str) -> Response:
+        """List the patches to a bundle's image, those that save most first."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        found = patch_rows.of_bundle(bundle_rows.bundle(who.domain, public_id))
+        return Response({"results": PatchOut(found, many=True).data})
 
 
 class FitOut(Output):

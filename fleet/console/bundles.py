@@ -13,7 +13,7 @@ from fleet.console.paging import cut
 from ota.fit import Reason
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
-from ota.selectors import fitting
+from ota.selectors import fitting, patches
 from ota.selectors.officers import officers
 from ota.services import bundles, releases, statements
 from pki.kernel.actor import Role
@@ -66,6 +66,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "arena": bundle.facts.get("arena"),
         "sbom": bundle.facts.get("sbom"),
         "hardware": _fits(bundle),
+        "patches": patches.of_bundle(bundle),
     }
     return render(request, "console/bundles/detail.html", context)
 
@@ -118,5 +119,5 @@ def _facts(bundle: Bundle) -> list[tuple[str, object]]:
     return [
         (name.replace("_", " "), value)
         for name, value in bundle.facts.items()
-        if isinstance(value, str | int | float) and value not in ("", None)
+        if isinstance(value, str | int | float) and value not in ("", None) and name != "advice"
     ]

@@ -52,23 +52,6 @@ def choose(offers: Iterable[Offer], appliers: Iterable[Mapping[str, Any]], runs:
     return whole if whole and _pays(whole.size, full) else None
 
 
-def advice(image: bytes, packed: int) -> str:
-    """Return what to tell an author whose image hardly shrinks: patches between such images are nearly useless.
-
-    Args:
-        image: as it was uploaded.
-        packed: its size, packed as a whole.
-    """
-    if len(image) < 1 << 16 or packed < 0.97 * len(image):
-        return ""
-    kind = next((name for magic, name in _PACKED if image.startswith(magic)), "packed or encrypted content")
-    return f"It is {kind}: patches save next to nothing. Build it without compression; it is packed on the way."
-
-
-_PACKED = ((b"\x1f\x8b", "a gzip stream"), (b"\xfd7zXZ", "an xz stream"), (b"\x28\xb5\x2f\xfd", "a zstd stream"),
-           (b"hsqs", "a compressed squashfs"))  # fmt: skip
-
-
 def ram_of(format_: str, base: int, size: int) -> int:
     """Return how many bytes applying a patch needs beside base and result, by the reference applier."""
     if format_ == "detools-heatshrink":

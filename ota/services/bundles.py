@@ -11,6 +11,7 @@ from django.db import transaction
 from devices.models import HardwareModel
 from ota import blobs, fit, sandbox, sbom
 from ota.blobs import Staged
+from ota.deltas import advice
 from ota.errors import ManifestError, RefusedBundleError
 from ota.formats.judgement import Judgement, TrustAnchor, statement
 from ota.manifest import Manifest, agreement, parse
@@ -52,6 +53,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
         with store.staging() as folder:
             staged = _stage(store, folder, wanted, files)
             judgement = _with_contents(wanted, staged, _judge(actor.domain, wanted, staged))
+            judgement = _with_advice(wanted, staged, judgement)
             return _keep(actor, wanted, staged, judgement, hardware)
     except DomainError as error:
         _logger.warning("a bundle was refused", extra={"bundle": wanted.id, "reason": error.detail})
@@ -140,6 +142,14 @@ def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Ju
         found = sbom.read(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256)
     said = statement("contents", found["format"], f"{found['components']} components listed")
     return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])
+
+
+def _with_advice(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
+    """Add what the author of a firmware that hardly shrinks should know."""
+    if wanted.kind != Bundle.Kind.FIRMWARE:
+        return judgement
+    said = advice.of_file(staged[wanted.image.path].path)
+    return Judgement({**judgement.facts, "advice": said}, judgement.statements) if said else judgement
 
 
 def _demand_address(slug: str, server: str | None) -> None:

@@ -1,7 +1,9 @@
 """Patches: made in the child, tried before they are offered, chosen by what the device has declared."""
 
 import bz2
+import gzip
 import hashlib
+import lzma
 import random
 import tracemalloc
 
@@ -11,10 +13,12 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from ota.deltas import advice
 from ota.deltas.candidates import CANDIDATES
-from ota.deltas.choose import CANDIDATE_NAMES, Offer, advice, choose
+from ota.deltas.choose import CANDIDATE_NAMES, Offer, choose
 from ota.models import Delta
 from ota.planning import Thresholds, WavePlan
+from ota.selectors import patches
 from ota.services import deltas, director, downloads, reports, rollouts
 from pki.kernel import actor as actors
 from pki.kernel.errors import InvalidError, NotFoundError
@@ -111,12 +115,22 @@ def test_the_smallest_that_pays_and_that_the_device_can_apply(offers, appliers, 
     assert (chosen.size if chosen else None) == size
 
 
-def test_the_author_of_a_compressed_image_is_told():
-    import gzip
+@pytest.mark.parametrize(
+    ("packed", "said"),
+    [(gzip.compress, "a gzip stream"), (lzma.compress, "an xz stream"), (bz2.compress, "a bzip2 stream"),
+     (lambda data: b"S" + lzma.compress(data), "packed or encrypted content")],
+)  # fmt: skip
+def test_the_author_of_a_compressed_image_is_told(tmp_path, packed, said):
+    image = tmp_path / "image"
+    image.write_bytes(packed(random.Random(3).randbytes(300_000)))
+    assert f"It is {said}: patches save next to nothing" in advice.of_file(image)
 
-    packed = gzip.compress(noise(200_000, 3)[:100_000] + noise(100_000, 4)[:50_000])
-    assert "gzip" in advice(packed, len(packed))
-    assert advice(noise(200_000, 1), 100_000) == ""
+
+@pytest.mark.parametrize("data", [b"", b"\x1f\x8b" * 100, bytes(1 << 17), b"text of a firmware " * 9000])
+def test_the_author_of_any_other_image_is_not(tmp_path, data):
+    image = tmp_path / "image"
+    image.write_bytes(data)
+    assert advice.of_file(image) == ""
 
 
 class Stage:
@@ -181,6 +195,11 @@ def test_a_device_that_can_apply_patches_is_given_one(stage):
     stage.one.device.twin.refresh_from_db()
     assert stage.one.device.twin.reported["protection"] == "full"
     delta = row["delta"]
+    told = patches.of_bundle(stage.new)
+    assert {(one.base, one.format) for one in told} >= {("1.0.0", "bsdiff"), ("", "muster-1")}
+    assert [one.saved for one in told] == sorted((one.saved for one in told), reverse=True)
+    best = told[0]
+    assert best.saved == pytest.approx(1 - best.size / stage.new.image.size)
     assert (delta["base"], delta["format"]) == ("", "muster-1"), "these images pack so well that no patch pays"
     assert not any(one.trouble for one in made)
     file = downloads.by_digest(actor=stage.actor, device=stage.one.device, sha256=delta["sha256"])

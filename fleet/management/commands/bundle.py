@@ -66,7 +66,8 @@ class Command(BaseCommand):
             files = {path.relative_to(folder).as_posix(): stack.enter_context(path.open("rb")) for path in paths}
             made = bundles.upload(actor=who, manifest=(folder / "bundle.json").read_bytes(), files=files)
         checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in made.report]
-        return "\n".join([f"{made} is accepted: {made.public_id}", *checks])
+        hints = [f"  advice: {made.facts['advice']}"] if made.facts.get("advice") else []
+        return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
 
     def _list(self, who: Actor, options: dict[str, Any]) -> str:
         found = [_told(one) for one in rows.bundles(who.domain)[:MOST_LISTED]]

@@ -39,6 +39,7 @@ ACTS = [
     ("GET", "/trust-keys", None, READS),
     ("GET", "/bundles", None, READS),
     ("GET", "/bundles/{bundle}", None, READS),
+    ("GET", "/bundles/{bundle}/patches", None, READS),
     ("GET", "/fit", None, READS),
     ("GET", "/metadata-roles", None, READS),
     ("GET", "/releases", None, READS),
