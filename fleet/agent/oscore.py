@@ -31,6 +31,8 @@ AHEAD = 64
 MOST_OPEN = 8
 MOST_DATAGRAM = 65_536
 MAX_CONTEXT = 512
+#: of what a server gives: least and most bytes; 7 is what AES-CCM-16-64-128 leaves for a Sender ID
+_SECRETS = {"ms": (16, 64), "salt": (0, 64), "client_id": (1, 7)}
 _CBOR = {"Content-Type": "application/cbor"}
 
 
@@ -69,7 +71,7 @@ class Kept(Context):
     """
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
-        secret, salt, kid = (bytes.fromhex(facts[name]) for name in ("ms", "salt", "client_id"))
+        secret, salt, kid = (bytes.fromhex(facts[name]) for name in _SECRETS)
         super().__init__(secret, salt, kid, int(facts["next"]))
         self._path, self._facts, self.port = path, facts, int(facts["port"])
 
@@ -258,9 +260,7 @@ class OscoreTransport(CoapTransport):
         finally:
             line.close()
         try:
-            given: Any = cbor.loads(answer.body, max_bytes=MAX_CONTEXT)
-            facts: dict[str, Any] = {name: bytes(given[name]).hex() for name in ("ms", "salt", "client_id")}
-            facts |= {"port": int(given["port"]), "certificate": self._certificate(), "next": 0}
+            facts = _material(answer.body) | {"certificate": self._certificate(), "next": 0}
             made = Kept(self._path, facts)
         except (InvalidError, KeyError, TypeError, ValueError) as error:
             msg = "the server gave no OSCORE context that makes sense"
@@ -270,3 +270,18 @@ class OscoreTransport(CoapTransport):
 
     def _certificate(self) -> str:
         return hashlib.sha256(self._identity[0].read_bytes()).hexdigest()
+
+
+def _material(data: bytes) -> dict[str, Any]:
+    """Return what a server gives for a context, as it is kept.
+
+    Raises:
+        ValueError: it makes no sense.
+    """
+    given: Any = cbor.loads(data, max_bytes=MAX_CONTEXT)
+    for name, (least, most) in _SECRETS.items():
+        if not isinstance(given[name], bytes) or not least <= len(given[name]) <= most:
+            raise ValueError(name)
+    if not isinstance(given["port"], int) or not 0 < given["port"] < 1 << 16:
+        raise ValueError("port")
+    return {"port": given["port"], **{name: given[name].hex() for name in _SECRETS}}
