@@ -102,14 +102,14 @@ class Session:
 
     def protected(self, message: bytes) -> bytes:
         """Return the datagram for a message; the same one again is the same datagram again (RFC 8613, 8.1)."""
-        if message != self._last[0]:
-            self._last = message, self._protected(message)
-        return self._last[1]
-
-    def _protected(self, message: bytes) -> bytes:
         plain = Message.decode(message)
         if plain.code == codes.EMPTY:
             return message
+        if message != self._last[0]:
+            self._last = message, self._protected(plain)
+        return self._last[1]
+
+    def _protected(self, plain: Message) -> bytes:
         plain.direction = Direction.OUTGOING
         outer, request_id = self.context.protect(plain)
         outer.mtype, outer.mid, outer.token = plain.mtype, plain.mid, plain.token

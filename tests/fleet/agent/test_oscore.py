@@ -76,6 +76,10 @@ def asked(token=b"tokn"):
 def test_the_same_message_is_the_same_datagram_and_another_one_never_has_its_number(session):
     first = session.protected(asked())
     assert session.protected(asked()) == first
+    # An acknowledgement in between, of a notification for one, changes nothing about it.
+    acknowledged = Message(code=codes.EMPTY, _mtype=types.ACK, _mid=9).encode()
+    assert session.protected(acknowledged) == acknowledged
+    assert session.protected(asked()) == first
     numbers = {session.context.sender_sequence_number}
     for number in range(40):
         session.protected(asked(bytes((number, 0, 0, 1))))
