@@ -236,6 +236,8 @@ class Agent:
             payload["action"] = action
         if state:
             payload |= {"state": state, "reason": reason[:500]}
+        if (patched := self.state.get("patched")) and action == patched["action"]:
+            payload["patch"] = {name: patched[name] for name in ("format", "trouble")}
         body = cbor2.dumps({"payload": (data := cbor2.dumps(payload)), "signature": self._key.sign(data)})
         if token := forks.token(self._line().call("POST", "/v1/report", body, CBOR).body):
             self.state.put(fork=token)
@@ -268,8 +270,11 @@ class Agent:
             self.report(assignment.action, "downloading")
             # A mirror nearby costs the server's line nothing, so that a patch would save nothing there.
             mirror = self._lines.mirror
-            if mirror is not None or not patches.fetch(assignment, self._line(), pair):
+            patched = None if mirror else patches.fetch(assignment, self._line(), pair)
+            if patched is None or patched["trouble"]:
                 downloads.fetch(assignment, mirror, self._line(), pair.inactive)
+            # Kept: the word about it is said with the end of the action, perhaps after a restart.
+            self.state.put(patched=patched and {**patched, "action": assignment.action})
             pair.swap(Image(assignment.version, assignment.sha256, assignment.counter))
         # An image that was swapped in before the power failed is tested now, not believed.
         try:

@@ -19,23 +19,29 @@ APPLIERS = [{"format": kernel.FORMAT, "ram_max": RAM_MAX, "out_max": OUT_MAX}]
 _logger = logging.getLogger("muster.agent")
 
 
-def fetch(assignment: Assignment, line: Transport | CoapTransport, pair: Slots) -> bool:
-    """Write the assigned image into the slot that does not run, by its patch; say whether that worked.
+def fetch(assignment: Assignment, line: Transport | CoapTransport, pair: Slots) -> dict[str, str] | None:
+    """Write the assigned image into the slot that does not run, by its patch.
 
     Whatever is wrong with the patch, the slot is left alone: the image itself is fetched then.
+
+    Returns:
+        What to report: ``format`` and ``trouble``, which is empty when it worked; None when there was no patch to try.
     """
     patch = assignment.patch
     if patch is None or patch.format != kernel.FORMAT or patch.length >= assignment.length > 0:
-        return False
+        return None
     try:
         length = _capped(assignment)
         image = kernel.apply(_base(patch, pair), _come(patch, line), length)
         _demand(image, assignment.sha256, "what the patch yields is not the signed image")
-    except (RefusedError, InvalidError, TransportError, AnswerError) as error:
+    except (TransportError, AnswerError) as error:  # the line's trouble says nothing about the format
+        _logger.warning("the patch did not come", extra={"path": assignment.path, "cause": str(error)})
+        return None
+    except (RefusedError, InvalidError) as error:
         _logger.warning("the patch is of no use", extra={"path": assignment.path, "cause": str(error)})
-        return False
+        return {"format": patch.format, "trouble": str(error)[:200] or type(error).__name__}
     _write(pair.inactive, image)
-    return True
+    return {"format": patch.format, "trouble": ""}
 
 
 def _base(patch: Patch, pair: Slots) -> bytes:

@@ -148,6 +148,10 @@ class RolloutOut(Output):
             "budget": found.budget,
             "failures": [{"cause": cause, "devices": number} for cause, number in found.causes],
             "waves": WaveOut(found.waves, many=True).data,
+            "patches": [
+                {"format": one.format, "tried": one.tried, "failed": one.failed, "off": one.is_off}
+                for one in patch_rows.in_rollout(rollout.pk)
+            ],
         }
 
 

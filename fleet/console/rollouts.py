@@ -12,6 +12,7 @@ from fleet.console.paging import cut
 from ota.models import Assignment, Release, Rollout, Wave
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
+from ota.selectors import patches
 from ota.selectors import rollouts as rows
 from ota.services import rollouts
 from pki.kernel.actor import Role
@@ -68,6 +69,7 @@ def body(domain: str, public_id: str) -> dict[str, Any]:
         "groups": [(name, progress.groups.get(name, 0)) for name in ORDER],
         "verb": {"draft": "start", "running": "pause", "held": "resume", "paused": "resume"}.get(rollout.state, ""),
         "failed": progress.groups.get("failed", 0),
+        "patches": patches.in_rollout(rollout.pk),
         "said": f"{said}, wave {opened[-1]} of {len(progress.waves)} is open." if opened else f"{said}.",
     }
 

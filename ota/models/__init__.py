@@ -2,7 +2,7 @@
 
 from ota.models.bundles import Bundle, BundleFile, BundleHardware, TrustKey
 from ota.models.commands import Command
-from ota.models.deltas import Delta
+from ota.models.deltas import Delta, PatchTry
 from ota.models.releases import Release, Statement, StatementSignature
 from ota.models.rollouts import Assignment, AssignmentEvent, Rollout, Wave
 
@@ -14,6 +14,7 @@ __all__ = [
     "BundleHardware",
     "Command",
     "Delta",
+    "PatchTry",
     "Release",
     "Rollout",
     "Statement",

@@ -26,3 +26,15 @@ class Delta(models.Model):
 
     def __str__(self) -> str:
         return f"{self.format} {self.base[:8] or 'packed'} to {self.result[:8]}"
+
+
+class PatchTry(models.Model):
+    """What came of the patch that a device was given for an assignment, in its own words."""
+
+    assignment = models.OneToOneField("ota.Assignment", models.CASCADE, related_name="patch_try")
+    format = models.CharField(max_length=24)
+    trouble = models.CharField(max_length=200, blank=True)
+    at = models.DateTimeField(default=clock.now)
+
+    def __str__(self) -> str:
+        return f"{self.format}: {self.trouble or 'applied'}"

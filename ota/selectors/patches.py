@@ -1,8 +1,14 @@
-"""Patches that bring devices to a bundle, and what they save."""
+"""Patches that bring devices to a bundle, what they save, and how they go in a rollout."""
 
 from dataclasses import dataclass
 
-from ota.models import Bundle, BundleFile, Delta
+from django.db.models import Count, Q
+
+from ota.models import Bundle, BundleFile, Delta, PatchTry
+
+#: a format that fails for more than one device in a hundred of a rollout is off in it, from so many failures on;
+#: devices that lie about it make others fetch whole images, no more
+SHARE, FEW = 100, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +54,35 @@ def of_bundle(bundle: Bundle) -> list[Patch]:
         for row in rows
     ]
     return sorted(found, key=lambda one: (-one.saved, one.format, one.base or ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How one format goes in a rollout.
+
+    Args:
+        format: by name.
+        tried: devices that were given a patch in it and said what came of it.
+        failed: of them, those that had to fetch the image after all.
+    """
+
+    format: str
+    tried: int
+    failed: int
+
+    @property
+    def is_off(self) -> bool:
+        """Say whether no more patches in this format are given out in the rollout."""
+        return self.failed >= FEW and self.failed * SHARE > self.tried
+
+
+def in_rollout(rollout_id: int) -> list[Use]:
+    """Return how each format goes in a rollout, in one query."""
+    rows = PatchTry.objects.filter(assignment__rollout=rollout_id).values("format").order_by("format")
+    counted = rows.annotate(tried=Count("id"), failed=Count("id", filter=~Q(trouble="")))
+    return [Use(row["format"], row["tried"], row["failed"]) for row in counted]
+
+
+def switched_off(rollout_id: int | None) -> set[str]:
+    """Return the formats that failed too often in a rollout."""
+    return {one.format for one in in_rollout(rollout_id) if one.is_off} if rollout_id is not None else set()

@@ -17,9 +17,11 @@ from devices.models import Device
 from ota import blobs, sandbox
 from ota.deltas.choose import Offer, choose, ram_of
 from ota.errors import RefusedBundleError
-from ota.models import Assignment, Bundle, BundleFile, Delta, Rollout
-from ota.services import storage
+from ota.models import Assignment, Bundle, BundleFile, Delta, PatchTry, Rollout
+from ota.selectors import patches
+from ota.services import assignments, storage
 from pki.kernel import clock, patch
+from pki.kernel.actor import Actor
 from pki.kernel.errors import DomainError
 from pki.models import TrustDomain
 
@@ -52,21 +54,37 @@ def tick(*, domain: TrustDomain) -> bool:
     return False
 
 
-def offer(device: Device, bundle: Bundle) -> Offer | None:
+def offer(device: Device, bundle: Bundle, rollout_id: int | None) -> Offer | None:
     """Return the patch that a device shall fetch instead of the image, or None.
 
     Args:
         device: with its twin: what runs, and what it can apply, as it has signed it.
         bundle: what it shall install.
+        rollout_id: of which rollout (internal id); a format that fails there is not given out any more.
     """
     reported = device.twin.reported
-    appliers = reported.get("appliers", [])
+    able = reported.get("appliers", [])
+    off = patches.switched_off(rollout_id) if able else set()
+    appliers = [one for one in able if one["format"] not in off]
     if not appliers:
         return None
     runs = _running(reported, bundle)
     rows = Delta.objects.filter(domain=device.domain_id, result=bundle.image.sha256, trouble="")
     offers = [Offer(one.format, one.base, one.sha256, one.size, one.ram) for one in rows.filter(base__in=["", runs])]
     return choose(offers, appliers, runs, bundle.image.size)
+
+
+def tried(*, actor: Actor, device: Device, action_id: int, format_: str, trouble: str) -> None:
+    """Note what came of the patch that a device was given; the last word counts.
+
+    Raises:
+        NotFoundError: not this device's action.
+    """
+    actor.require_device(device.key)
+    assignment = assignments.of_device(device, action_id)
+    PatchTry.objects.update_or_create(assignment=assignment, defaults={"format": format_, "trouble": trouble})
+    if trouble:
+        _logger.warning("a patch was of no use", extra={"device": device.name, "format": format_, "trouble": trouble})
 
 
 def _wanted(domain: TrustDomain) -> Iterator[Pair]:

@@ -100,7 +100,7 @@ def _row(assignment: Assignment, device: Device) -> dict[str, object]:
         "hw": str(device.hardware_model.class_id),
         "counter": bundle.security_counter,
         "version": bundle.version,
-        **_delta(deltas.offer(device, bundle)),
+        **_delta(deltas.offer(device, bundle, assignment.rollout_id)),
     }
 
 

@@ -11,7 +11,7 @@ from devices import metrics
 from devices.models import Device
 from devices.services import distrust, forks, presence, twins
 from ota.deltas.choose import CANDIDATE_NAMES, MOST_APPLIERS
-from ota.services import assignments
+from ota.services import assignments, deltas
 from ota.services.assignments import Feedback, Status
 from pki.kernel import cbor, clock
 from pki.kernel.actor import Actor
@@ -33,7 +33,7 @@ STATES: dict[str, Status] = {
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 _FIELDS = frozenset({"device", "sequence", "at", "components", "action", "state", "reason"})
-_SEEN_FIELDS = frozenset({"anchors", "head", "fork", "appliers"})
+_SEEN_FIELDS = frozenset({"anchors", "head", "fork", "appliers", "patch"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Report:
 
     Args:
         fork: token of the last answer; empty when there was none, None when the device does not know the fork test.
+        patch: format of the patch that it was given, and why that was of no use (empty: it was), if it says so.
         at: seconds since 1970 by the device's clock, if it says so.
         seen: ``anchors`` (digests of the roots that the device trusts) and ``head`` (of the ledger), if it says so.
     """
@@ -55,6 +56,7 @@ class Report:
     seen: dict[str, Any] = field(default_factory=dict)
     fork: bytes | None = None
     at: int | None = None
+    patch: tuple[str, str] | None = None
 
 
 def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes) -> bytes | None:
@@ -89,6 +91,9 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
         # After a restore the server may have forgotten the action; the report itself still counts.
         with contextlib.suppress(NotFoundError):
             assignments.feedback(actor=actor, device=device, action_id=report.action, said=said)
+            if report.patch is not None:
+                name, why = report.patch
+                deltas.tried(actor=actor, device=device, action_id=report.action, format_=name, trouble=why)
     elif report.state:
         distrust.tell(actor=actor, device=device, reason=report.reason)
     return token
@@ -122,8 +127,10 @@ def parse(payload: bytes) -> Report:
         raise InvalidError(msg)
     readers = {"anchors": _anchors, "head": _head, "appliers": _appliers}
     seen = {name: read(body[name]) for name, read in readers.items() if name in body}
-    components = _components(body.get("components"))
-    return Report(body["device"], body["sequence"], components, action, state, reason[:500], seen, _fork(body), at)
+    components, patch = _components(body.get("components")), _patch(body.get("patch"))
+    return Report(
+        body["device"], body["sequence"], components, action, state, reason[:500], seen, _fork(body), at, patch
+    )
 
 
 def _fork(body: dict[str, Any]) -> bytes | None:
@@ -180,6 +187,18 @@ def _appliers(value: object) -> list[dict[str, Any]]:
         msg = f"`appliers` lists at most {MOST_APPLIERS} maps with format, ram_max and out_max (bytes)."
         raise InvalidError(msg)
     return [one for one in listed if one["format"] in CANDIDATE_NAMES]
+
+
+def _patch(value: object) -> tuple[str, str] | None:
+    """Return format and trouble of a patch that was tried."""
+    match value:
+        case None:
+            return None
+        case {"format": str(name), "trouble": str(why), **rest} if name in CANDIDATE_NAMES and not rest:
+            return name, why[:200]
+        case _:
+            msg = "`patch` is a map with format (of a patch that this server makes) and trouble, both texts."
+            raise InvalidError(msg)
 
 
 def _is_applier(one: dict[str, Any]) -> bool:

@@ -37,6 +37,7 @@ def test_the_honest_patch_is_taken(thief, victim, base):
     offers(thief, streams.make(base, IMAGE), base)
     assert victim.tries() == ("confirmed", "")
     assert victim.installed == IMAGE
+    assert victim.told[-1]["patch"] == {"format": patch.FORMAT, "trouble": ""}
 
 
 def bomb():
@@ -91,6 +92,15 @@ def test_a_damaged_patch_does_not_stop_an_update(thief, victim):
     offers(thief, streams.make(OLD, IMAGE)[:-5])
     thief.serve(IMAGE)
     assert victim.tries() == ("confirmed", "")
+    assert "not for this image" in victim.told[-1]["patch"]["trouble"], "the server hears that its patch was of no use"
+
+
+def test_of_a_patch_that_did_not_come_nothing_is_said(thief, victim):
+    path = offers(thief, streams.make(OLD, IMAGE))
+    thief.routes.pop(path)
+    thief.serve(IMAGE)
+    assert victim.tries() == ("confirmed", "")
+    assert "patch" not in victim.told[-1]
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ota.deltas import advice
 from ota.deltas.candidates import CANDIDATES
 from ota.deltas.choose import CANDIDATE_NAMES, Offer, choose
-from ota.models import Delta
+from ota.models import Delta, PatchTry, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import patches
-from ota.services import deltas, director, downloads, reports, rollouts
+from ota.services import assignments, deltas, director, downloads, reports, rollouts
 from pki.kernel import actor as actors
 from pki.kernel.errors import InvalidError, NotFoundError
 from tests import mutations
@@ -140,7 +140,7 @@ class Stage:
         self.domain = published.domain
         self.old, self.new = published.bundle("1.0.0", 1), published.bundle("2.0.0", 2)
         self.release = published.release(self.new)
-        self.one = enrol("delta-1")
+        self.enrol, self.one = enrol, enrol("delta-1")
         self.sequence = 0
 
     def report(self, **changes):
@@ -206,6 +206,64 @@ def test_a_device_that_can_apply_patches_is_given_one(stage):
     old = b"" if not delta["base"] else downloads.blobs.store().path(delta["base"]).read_bytes()
     image = CANDIDATES[delta["format"]].apply(old, file.path.read_bytes(), row["length"])
     assert hashlib.sha256(image).hexdigest() == row["sha256"]
+
+
+def failing(stage, many, failures):
+    """Let so many other devices of the rollout tell how their patch went."""
+    rollout = Rollout.objects.get(domain=stage.domain)
+    wave = rollout.waves.first()
+    for number in range(many):
+        other = stage.enrol(f"delta-other-{number}").device
+        row = assignments.schedule(rollout=rollout, wave=wave, device=other, bundle=stage.new)
+        row.status = "scheduled"
+        row.save()
+        who = actors.device(stage.domain.slug, other.key)
+        trouble = "what the patch yields is not the signed image" if number < failures else ""
+        deltas.tried(actor=who, device=other, action_id=row.action_id, format_="muster-1", trouble=trouble)
+    return rollout
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("many", "failures", "off"), [(3, 2, False), (3, 3, True), (5, 0, False)])
+def test_a_format_that_fails_in_a_rollout_is_not_given_out_in_it_any_more(stage, many, failures, off):
+    stage.report(appliers=[one for one in ABLE if one["format"] == "muster-1"])
+    stage.roll_out()
+    stage.ticks()
+    assert "delta" in stage.row()
+    rollout = failing(stage, many, failures)
+    assert ("delta" not in stage.row()) == off
+    [use] = patches.in_rollout(rollout.pk)
+    assert (use.tried, use.failed, use.is_off) == (many, failures, off)
+    assert patches.switched_off(rollout.pk + 1) == set()
+
+
+def test_a_few_failures_among_many_switch_nothing_off():
+    assert not patches.Use("muster-1", 300, 3).is_off
+    assert patches.Use("muster-1", 299, 3).is_off
+    assert not patches.Use("muster-1", 10, 2).is_off
+
+
+@pytest.mark.django_db
+def test_a_device_tells_how_its_patch_went_and_may_say_it_twice(stage):
+    stage.report(appliers=ABLE)
+    stage.roll_out()
+    stage.ticks()
+    action = stage.row()["action"]
+    for _ in range(2):
+        stage.report(action=action, state="confirmed", patch={"format": "muster-1", "trouble": "x" * 500})
+    [told] = PatchTry.objects.all()
+    assert (told.format, told.trouble) == ("muster-1", "x" * 200)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [7, [], {}, {"format": "muster-1"}, {"format": "moon", "trouble": ""}, {"format": "zstd", "trouble": 7},
+     {"format": "zstd", "trouble": "", "more": 1}],
+)  # fmt: skip
+def test_what_is_no_word_about_a_patch_is_refused(patch):
+    body = {"device": "x", "sequence": 1, "components": {}, "action": 1, "state": "confirmed", "patch": patch}
+    with pytest.raises(InvalidError, match="`patch`"):
+        reports.parse(cbor2.dumps(body))
 
 
 @pytest.mark.django_db
