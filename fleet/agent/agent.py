@@ -152,13 +152,12 @@ class Agent:
     def rest(self, seconds: float, stopped: threading.Event) -> None:
         """Wait for the next step; over CoAP by observing the poll, so that what waits is heard of at once."""
         until = time.monotonic() + seconds
-        if self.enrolled and not self.erased and self._lines.over_coap:
-            try:
-                line = self._line()
-                if isinstance(line, CoapTransport) and line.await_change("/v1/poll", seconds, stopped.is_set):
-                    return
-            except (TransportError, AnswerError) as error:
-                _logger.info("cannot observe: %s", error, extra={"device": self.settings.name})
+        try:
+            line = self._line() if self.enrolled and not self.erased and self._lines.over_coap else None
+            if isinstance(line, CoapTransport) and line.await_change("/v1/poll", seconds, stopped.is_set):
+                return
+        except (AgentError, OSError, ValueError) as error:  # the next step will meet it as well, and tell
+            _logger.info("cannot observe: %s", error, extra={"device": self.settings.name})
         stopped.wait(max(0.0, until - time.monotonic()))
 
     def _poll(self) -> Said:

@@ -1,10 +1,15 @@
 """The agent goes on whatever the server says; it waits longer when there is trouble."""
 
+import hashlib
+import threading
+import time
+
 import cbor2
 import pytest
 
 from fleet.agent.agent import LEAST_WAIT, Agent
 from fleet.agent.polls import MOST_PAUSE
+from fleet.agent.slots import Image
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
 from tests.fleet.agent.adversary import DEVICE, HARDWARE
@@ -128,3 +133,11 @@ def test_a_twin_that_makes_no_sense_or_reaches_too_far_changes_nothing(adversary
     adversary.routes["/v1/twin"] = answer
     assert agent.step() > 0
     assert agent.state.get("config") is None
+
+
+def test_a_damaged_configuration_on_the_disk_does_not_end_the_agent(agent):
+    data = b"{}"
+    agent.provision("config", data, Image("1.0.0", hashlib.sha256(data).hexdigest(), 1))
+    began = time.monotonic()
+    agent.rest(0.3, threading.Event())
+    assert 0.2 < time.monotonic() - began < 5
