@@ -11,7 +11,7 @@ from typing import Any
 from pki.kernel.errors import DeniedError, InvalidError
 
 OPERATIONAL, PERSONAL, ON_DEVICE_ONLY = "operational", "personal", "on_device_only"
-#: what the doors count in each tick, without a word of the device; nothing of it can be forged or sent
+#: what the doors count in each tick, without a word of the device, which can neither send nor forge it
 TRAFFIC = ("requests", "srv_bytes_in", "srv_bytes_out")
 NOTICED = (
     "tls_handshakes",

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from fleet.agent import config, downloads, est, forks, patches, polls, selftest, twin
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
-from fleet.agent.commands import Commands, Ring
+from fleet.agent.commands import MISMATCH, Commands, Ring
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.key import FileKey
 from fleet.agent.lines import Line, Lines
@@ -30,6 +30,8 @@ from pki.kernel import clock
 
 CBOR = {"Content-Type": "application/cbor"}
 LEAST_WAIT, MOST_WAIT = 1.0, 300.0
+#: however much news a server has, a device does not ask in a tight loop
+NEWS_PAUSE = 0.2
 #: what is signed is looked at so often, though nothing waits
 LOOK_EACH_S = 3600
 MOST_LOG = 30 * 1024
@@ -143,8 +145,8 @@ class Agent:
             self._failures += 1
             _logger.info("no answer: %s", error, extra={"device": self.settings.name})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
-        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, MemoryError) as error:
-            # Whatever a server in wrong hands makes of its answers, the agent goes on.
+        except Exception as error:
+            # Whatever a disk that is full or a server in wrong hands makes of its answers, the agent goes on.
             self._failures += 1
             _logger.exception("an answer broke a rule", extra={"device": self.settings.name, "cause": str(error)})
             return self._wait(MOST_WAIT)
@@ -155,8 +157,8 @@ class Agent:
         try:
             line = self._line() if self.enrolled and not self.erased and self._lines.over_coap else None
             if isinstance(line, CoapTransport) and line.await_change("/v1/poll", seconds, stopped.is_set):
-                return
-        except (AgentError, OSError, ValueError) as error:  # the next step will meet it as well, and tell
+                until = min(until, time.monotonic() + NEWS_PAUSE)
+        except Exception as error:  # noqa: BLE001  because the next step will meet it as well, and tell
             _logger.info("cannot observe: %s", error, extra={"device": self.settings.name})
         stopped.wait(max(0.0, until - time.monotonic()))
 
@@ -336,9 +338,12 @@ class Agent:
         found = {name: hashlib.sha256(self.slots(name).read_running()).hexdigest() for name in self.components()}
         for name, one in self.components().items():
             if found[name] != one["sha256"]:
-                msg = f"{name} is not what was installed: {found[name]}"
+                msg = f"{MISMATCH}: {name} is not what was installed but {found[name]}"
                 raise RefusedError(msg)
-        self.report()
+        try:
+            self.report()
+        except (TransportError, AnswerError) as error:  # the answer to the command says the same
+            _logger.info("the report did not get through", extra={"device": self.settings.name, "cause": str(error)})
         return ", ".join(f"{name} {digest}" for name, digest in found.items())
 
     def _batch(self) -> int:

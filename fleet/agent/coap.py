@@ -203,7 +203,11 @@ class CoapTransport:
             if fresh:
                 raise
         # The server may have forgotten an old association: once more over a new one.
-        return self._answered(self._open(), message)
+        try:
+            return self._answered(self._open(), message)
+        except TransportError:
+            self.close()
+            raise
 
     def _open(self) -> Association:
         if self._line is None:

@@ -17,6 +17,8 @@ BUDGET = {"reboot": 3, "identify": 20, "collect-log": 6, "re-attest": 6, "run-se
 #: what was done is remembered for as long as a command can be good, a week: as many as the budgets allow in that time
 MOST_REMEMBERED = 7 * sum(BUDGET.values())
 LONGEST_RESULT = 500
+#: how the result begins when a device that measures itself finds something else than it should run
+MISMATCH = "mismatch"
 #: answer to one word: done, failed or refused, and a short result
 Answer = tuple[str, str]
 
@@ -46,7 +48,8 @@ class Commands:
         if len(recent) >= BUDGET.get(kind, 0):
             return "refused", f"{kind} was done {len(recent)} times within a day; that is this device's budget"
         # Kept before it is done: a device that reboots in the middle must not reboot again when it is back.
-        done[identifier] = {"kind": kind, "at": now, "state": "done", "result": ""}
+        begun = ("done", "") if kind == "reboot" else ("failed", "it was interrupted")
+        done[identifier] = {"kind": kind, "at": now, "state": begun[0], "result": begun[1]}
         self._keep(done)
         answer = self._do(kind)
         done[identifier] = {"kind": kind, "at": now, "state": answer[0], "result": answer[1]}

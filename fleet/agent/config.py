@@ -5,6 +5,7 @@ officers, named by the director, written beside the present one, tried, and kept
 """
 
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL
 
 from fleet.agent.coap import CoapTransport, line_to
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
@@ -23,6 +25,8 @@ from pki.kernel.addresses import is_server
 from pki.kernel.errors import InvalidError
 
 COMPONENT = "config"
+#: how often a new address is asked, and seconds between
+VISITS, BETWEEN_S = 3, 1.0
 Believes = Callable[[Transport | CoapTransport], None]
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
@@ -153,13 +157,26 @@ def _visit(settings: Settings, address: str, trial: Path, identity: tuple[Path, 
     transport = None
     try:
         transport = line_to(address, trial, identity)
-        believes(transport)
+        _patiently(believes, transport)
     except RefusedError as error:
         msg = f"self-test: at {address} nobody is to be believed: {error}"
         raise RefusedError(msg) from error
-    except (AnswerError, TransportError, OSError) as error:
+    except (AnswerError, TransportError, OSError, SSL.Error, x509.ExtensionNotFound) as error:
         msg = f"self-test: at {address} this device is not served: {error}"
         raise RefusedError(msg) from error
     finally:
         if transport is not None:
             transport.close()
+
+
+def _patiently(believes: Believes, transport: Transport | CoapTransport) -> None:
+    """Ask some times: one connection that breaks is no reason to stay for good."""
+    for _ in range(VISITS - 1):
+        try:
+            believes(transport)
+        except TransportError:
+            transport.close()
+            time.sleep(BETWEEN_S)
+        else:
+            return
+    believes(transport)

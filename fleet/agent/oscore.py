@@ -5,6 +5,7 @@ written ahead in blocks, so that a crash can only skip some. A context stands fo
 one over a line on which that certificate is shown.
 """
 
+import fcntl
 import hashlib
 import json
 import time
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from aiocoap import Message, oscore
-from aiocoap.error import Error as CoapError
 from aiocoap.message import Direction
 from aiocoap.numbers import codes
 
@@ -73,14 +73,29 @@ class Kept(Context):
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         secret, salt, kid = (bytes.fromhex(facts[name]) for name in _SECRETS)
         super().__init__(secret, salt, kid, int(facts["next"]))
-        self._path, self._facts, self.port = path, facts, int(facts["port"])
+        self._path, self.port, self._end = path, int(facts["port"]), int(facts["next"])
 
     def new_sequence_number(self) -> int:
-        """Return a number that was never used; that it may be used is on the disk before."""
-        if self.sender_sequence_number >= int(self._facts["next"]):
-            self._facts["next"] = self.sender_sequence_number + AHEAD
-            files.write_private(self._path, json.dumps(self._facts).encode())
+        """Return a number that was never used; that it may be used is on the disk before.
+
+        Raises:
+            OSError: it cannot be written, so it is not used.
+        """
+        if self.sender_sequence_number >= self._end:
+            self._reserve()
         return int(super().new_sequence_number())
+
+    def _reserve(self) -> None:
+        """Take the next numbers for this process alone: another one on the same disk takes others."""
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            facts = json.loads(self._path.read_text())
+            if facts["client_id"] != self.sender_id.hex():
+                msg = "another process of this device has a newer OSCORE context"
+                raise TransportError(msg)
+            first = max(self.sender_sequence_number, int(facts["next"]))
+            files.write_private(self._path, json.dumps({**facts, "next": first + AHEAD}).encode())
+        self.sender_sequence_number, self._end = first, first + AHEAD
 
 
 class UnusableError(TransportError):
@@ -143,7 +158,9 @@ class Session:
             inner.mtype, inner.mid, inner.token = outer.mtype, outer.mid, outer.token
             inner.direction = Direction.OUTGOING  # else aiocoap does not write it
             return bytes(inner.encode())
-        except (CoapError, oscore.ProtectionInvalid, oscore.DecodeError, ValueError, IndexError):
+        except UnusableError:
+            raise
+        except Exception:  # noqa: BLE001  because aiocoap's reader falls over what strangers send in more than one way
             return None
 
     def _is_newer(self, token: bytes, inner: Message) -> bool:

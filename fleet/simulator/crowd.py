@@ -76,6 +76,8 @@ class Crowd:
                 await self._report(one)
                 self._progress.say(f"{self.tally.polls} polls, {until - time.monotonic():.0f} s to go")
                 await asyncio.sleep(max(0.0, min(poll_s * one.source.uniform(0.8, 1.2), until - time.monotonic())))
+        except Exception as error:  # noqa: BLE001  because one device that breaks must not end the others
+            self.tally.answers[f"broken {type(error).__name__}"] += 1
         finally:
             one.line.close()
 
@@ -149,9 +151,12 @@ def main() -> int:
     try:
         with given.tokens.open(newline="") as file:
             tokens = [(row["device"], row["token"]) for row in csv.DictReader(file)]
-        summary = json.dumps(asyncio.run(run(given, tokens, faults)), indent=1)
     except KeyError as error:
         parser.error(f"{given.tokens} has no column {error}")
+    except OSError as error:
+        parser.error(str(error))
+    try:
+        summary = json.dumps(asyncio.run(run(given, tokens, faults)), indent=1)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
+from pki.kernel import files
+
 AT_ONCE = 8
 
 
@@ -38,9 +40,7 @@ async def enrol(
         path = folder / f"{name}.pem"
         async with gate:
             if not path.exists():
-                made = await _certificate(address, context, name, token)
-                path.touch(mode=0o600)
-                path.write_bytes(made)
+                files.write_private(path, await _certificate(address, context, name, token))
             count += 1
             done(count)
         return path

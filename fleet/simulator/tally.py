@@ -22,6 +22,8 @@ class Tally:
     def polled(self, status: int, seconds: float) -> None:
         """Count a poll."""
         self.answers[f"poll {status}"] += 1
+        if not status:
+            return  # how long a device was patient is no latency
         milliseconds = round(seconds * 1000, 2)
         if self.polls < MOST_KEPT:
             self.polls_ms.append(milliseconds)

@@ -12,13 +12,16 @@ import detools
 import detools.apply
 import hdiffpatch
 import zstandard
+from detools.common import unpack_size
 
 from pki.kernel.errors import InvalidError
 
 #: zstd needs the base in its window
 WINDOW = 27
 _BSDIFF, _HDIFF = b"BSDIFF40", b"HDIFF13&"
-_TRIPLE = 24
+_HEATSHRINK = "heatshrink"
+#: a triple of bsdiff has 24 bytes; its matches are longer than 8 bytes, so that there are no more of them than that
+_TRIPLE, _MATCH, _FEW = 24, 8, 64
 _MOST_NAME, _MOST_NUMBER = 32, 9
 
 
@@ -41,8 +44,7 @@ def bsdiff(old: bytes, data: bytes, length: int) -> bytes:
         raise InvalidError("a stream of the patch has a negative length")
     ends = 32, 32 + control, 32 + control + differences
     streams = data[ends[0] : ends[1]], data[ends[1] : ends[2]], data[ends[2] :]
-    # Every triple but the last writes something, so there cannot be more of them than bytes in the result.
-    mosts = _TRIPLE * (length + 1), length, length
+    mosts = _TRIPLE * (length // _MATCH + _FEW), length, length
     return bytes(bsdiff4.core.patch(old, length, *map(_unpacked, streams, mosts)))
 
 
@@ -57,11 +59,18 @@ def hdiff(old: bytes, data: bytes, length: int) -> bytes:
 
 def in_detools(old: bytes, data: bytes, length: int) -> bytes:
     """Apply a sequential patch of detools. Arguments and errors as for ``bsdiff``."""
+    stream = io.BytesIO(data)
     try:
-        _, says = detools.apply.read_header_sequential(io.BytesIO(data))
-    except detools.Error as error:
-        raise InvalidError(f"this is not a sequential patch of detools: {error}") from None
-    _same(says, length)
+        packer, says = detools.apply.read_header_sequential(stream)
+        _same(says, length)
+        # Before the differences stands the size of something else, which the library unpacks whole, however large.
+        more = unpack_size(detools.apply.PatchReader(stream, packer)) if packer == _HEATSHRINK and length else 0
+    except (detools.Error, ValueError, OverflowError) as error:
+        msg = f"this is not a sequential patch of detools: {error}"
+        raise InvalidError(msg) from None
+    if packer != _HEATSHRINK or more:
+        msg = "only patches packed by heatshrink, with nothing before their differences, are applied"
+        raise InvalidError(msg)
     out = io.BytesIO()
     detools.apply_patch(io.BytesIO(old), io.BytesIO(data), out)
     return _whole(out.getvalue(), length)

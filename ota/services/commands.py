@@ -18,6 +18,8 @@ State = Command.State
 ANSWERS = frozenset({State.DONE, State.FAILED, State.REFUSED})
 LEAST_MINUTES, MOST_MINUTES = 5, 7 * 24 * 60
 LONGEST_RESULT = 500
+#: how the answer to ``re-attest`` begins when a device finds something else than it should run
+MISMATCH = "mismatch"
 
 
 def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int = 60) -> Command:
@@ -95,7 +97,7 @@ def answer(*, actor: Actor, device: Device, public_id: str, state: str, result: 
             msg = f"The command is {found.state} already."
             raise ConflictError(msg)
         _close(found, State(state), result)
-        if found.kind == Command.Kind.RE_ATTEST and state == State.FAILED:
+        if found.kind == Command.Kind.RE_ATTEST and state == State.FAILED and result.startswith(MISMATCH):
             distrust.unattested(actor=actor, device=device, reason=result)
         detail = {"device": device.key, "kind": found.kind, "state": state}
         ledger.record(actor=actor, action="command.answered", thing=("command", found.key), detail=detail)

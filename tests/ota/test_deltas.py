@@ -3,13 +3,18 @@
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import random
 import tracemalloc
 
 import bsdiff4.core
 import cbor2
+import detools
+import detools.create
+import hdiffpatch
 import pytest
+import zstandard
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -26,6 +31,16 @@ from tests import mutations
 from tests.factories.artefacts import noise
 from tests.factories.ground import system
 
+#: what the libraries and our own checks raise for what is no patch
+REFUSALS = (
+    InvalidError,
+    ValueError,
+    OverflowError,
+    OSError,
+    detools.Error,
+    zstandard.ZstdError,
+    hdiffpatch.HDiffPatchError,
+)
 ABLE = [{"format": name, "ram_max": 1 << 28, "out_max": 1 << 28} for name in CANDIDATE_NAMES]
 BASE, FULL = "a" * 64, 100_000
 
@@ -84,13 +99,45 @@ def test_a_stream_of_bsdiff_that_is_longer_than_its_head_says_is_refused():
 def test_mutated_patches_never_yield_another_length(name):
     old, new = small()
     source, good = random.Random(5), CANDIDATES[name].make(old, new)
+    refused = 0
     for _ in range(300):
         data = mutations.mutated(source, good)
         try:
             result = CANDIDATES[name].apply(old, data, len(new))
-        except Exception:  # noqa: S112  because each library has errors of its own; what counts is the result
+        except REFUSALS:
+            refused += 1
             continue
         assert len(result) == len(new)
+    assert refused > 200
+
+
+def in_lzma(size):
+    """Return a patch of detools that unpacks megabytes before its differences."""
+    out = io.BytesIO()
+    packer = detools.create.create_compressor("lzma", 8, 7)
+    head = bytes([0 << 4 | 1]) + detools.create.pack_size(100)
+    body = detools.create.pack_size(size) + bytes(size)
+    out.write(head + packer.compress(body) + packer.flush())
+    return out.getvalue()
+
+
+def test_what_a_patch_of_detools_unpacks_before_its_differences_is_refused():
+    bomb = in_lzma(1 << 24)
+    assert len(bomb) < 10_000
+    tracemalloc.start()
+    with pytest.raises(InvalidError, match="heatshrink"):
+        CANDIDATES["detools-heatshrink"].apply(b"", bomb, 100)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 17
+    tracemalloc.stop()
+
+
+def test_a_patch_of_bsdiff_with_more_steps_than_its_result_needs_is_refused():
+    number = bsdiff4.core.encode_int64
+    control = bz2.compress((number(0) + number(0) + number(1)) * 200_000)
+    empty = bz2.compress(b"")
+    data = b"BSDIFF40" + b"".join(map(number, (len(control), len(empty), 100))) + control + empty * 2
+    with pytest.raises(InvalidError, match="longer than its result allows"):
+        CANDIDATES["bsdiff"].apply(bytes(1000), data, 100)
 
 
 @pytest.mark.parametrize(

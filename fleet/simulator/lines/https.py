@@ -41,17 +41,19 @@ class HttpsLine:
                 if slow:
                     await asyncio.sleep(1)
                 return await _answer(reader)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+        except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError):
             self.close()
             return 0, b""
 
     async def break_off(self, path: str, body: bytes) -> None:
         """Promise more bytes than come."""
         try:
-            _, writer = await self._open()
+            async with asyncio.timeout(PATIENCE):
+                _, writer = await self._open()
             head = f"POST {path} HTTP/1.1\r\nHost: {self._reach.host}\r\nContent-Length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body[: len(body) // 2])
-            await writer.drain()
+            async with asyncio.timeout(PATIENCE):
+                await writer.drain()
         except OSError:
             pass
         self.close()

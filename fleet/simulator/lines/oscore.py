@@ -4,7 +4,6 @@ from typing import Any
 
 import cbor2
 from aiocoap import Message
-from aiocoap.error import Error as CoapError
 from aiocoap.numbers import codes
 
 from fleet.agent.errors import TransportError
@@ -13,6 +12,8 @@ from fleet.simulator.lines.base import Reach
 from fleet.simulator.lines.coap import CoapLine
 from fleet.simulator.lines.datagrams import Datagrams, opened
 from fleet.simulator.lines.https import HttpsLine
+
+OK = 200
 
 
 class OscoreLine(CoapLine):
@@ -82,10 +83,12 @@ class OscoreLine(CoapLine):
             status, body = await line.answer("POST", "/v1/oscore", cbor2.dumps({}))
         finally:
             line.close()
+        msg = f"no OSCORE context was given ({status})"
+        if status != OK:
+            raise TransportError(msg)
         try:
             given: Any = cbor2.loads(body)
             self._port = int(given["port"])
             return Context(given["ms"], given["salt"], given["client_id"])
-        except (KeyError, TypeError, ValueError, CoapError) as error:
-            msg = f"no OSCORE context was given ({status})"
+        except (KeyError, TypeError, ValueError, EOFError, cbor2.CBORError) as error:
             raise TransportError(msg) from error

@@ -1,5 +1,6 @@
 """What the agent makes of a context that a server in wrong hands gives, and of answers that are not for it."""
 
+import json
 import time
 
 import cbor2
@@ -7,9 +8,10 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers import codes, types
 
-from fleet.agent.errors import RefusedError
-from fleet.agent.oscore import Context, OscoreTransport, Session, UnusableError
+from fleet.agent.errors import RefusedError, TransportError
+from fleet.agent.oscore import AHEAD, Context, Kept, OscoreTransport, Session, UnusableError
 from fleet.agent.transport import Answer
+from pki.kernel import files
 
 GOOD = {
     "alg": 10,
@@ -95,6 +97,50 @@ def test_what_nobody_asked_for_or_nobody_signed_is_passed_over(session):
     forged = Message(code=codes.CHANGED, _mtype=types.ACK, _mid=7, _token=b"tokn", payload=b"x" * 20)
     forged.opt.oscore = b""
     assert session.opened(forged.encode()) is None
+
+
+@pytest.mark.parametrize("option", [b"\x20", b"\x21\x01", b"\x30", b"\x08", b"\x1f", b"\xff" * 9, b"\x09\x14"])
+def test_whatever_option_a_stranger_sends_ends_nothing(session, option):
+    session.protected(asked())
+    odd = Message(code=codes.CHANGED, _mtype=types.ACK, _mid=7, _token=b"tokn", payload=b"x" * 40)
+    odd.opt.oscore = option
+    assert session.opened(odd.encode()) is None
+
+
+def kept(folder, **changes):
+    path = folder / "oscore.json"
+    facts = {"ms": "00" * 16, "salt": "00" * 8, "client_id": "0102030405", "port": 5683, "certificate": "", "next": 0}
+    if not path.exists():
+        path.write_text(json.dumps(facts | changes))
+    return Kept(path, json.loads(path.read_text()))
+
+
+def test_a_number_that_could_not_be_written_is_never_used(tmp_path, monkeypatch):
+    context = kept(tmp_path)
+    used = {context.new_sequence_number() for _ in range(AHEAD)}
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_private", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        for _ in range(3):
+            with pytest.raises(OSError, match="no space"):
+                context.new_sequence_number()
+    used.add(context.new_sequence_number())
+    again = kept(tmp_path)
+    assert again.new_sequence_number() not in used
+
+
+def test_two_processes_on_one_disk_never_use_the_same_number(tmp_path):
+    one, other = kept(tmp_path), kept(tmp_path)
+    used = [who.new_sequence_number() for _ in range(3 * AHEAD) for who in (one, other)]
+    assert len(used) == len(set(used))
+
+
+def test_a_context_that_another_process_has_replaced_is_not_written_over(tmp_path):
+    context = kept(tmp_path)
+    path = tmp_path / "oscore.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "client_id": "0505050505"}))
+    with pytest.raises(TransportError, match="newer OSCORE context"):
+        context.new_sequence_number()
+    assert json.loads(path.read_text())["client_id"] == "0505050505"
 
 
 def test_who_says_in_the_open_that_all_is_well_is_not_believed_and_who_knows_no_context_is_heard(session):
