@@ -32,17 +32,8 @@ class Association:
     """
 
     def __init__(self, address: tuple[str, int], anchor: Path, identity: tuple[Path, Path]) -> None:
-        context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
-        context.set_options(NO_QUERY_MTU | SSL.OP_NO_TLSv1)
-        context.set_cipher_list(CIPHERS)
-        context.load_verify_locations(str(anchor))
-        context.use_certificate_chain_file(str(identity[0]))
-        context.use_privatekey_file(str(identity[1]))
-        context.set_verify(SSL.VERIFY_PEER)
+        self._line = client(anchor, identity)
         self._socket = reached(*address)
-        self._line = SSL.Connection(context, None)
-        self._line.set_connect_state()
-        self._line.set_ciphertext_mtu(MTU)
         if not _is_address(address[0]):
             self._line.set_tlsext_host_name(address[0].encode())
         try:
@@ -120,6 +111,26 @@ class Association:
         if not known:
             msg = f"its certificate is not for {host}"
             raise TransportError(msg)
+
+
+def client(anchor: Path, identity: tuple[Path, Path]) -> SSL.Connection:
+    """Return a client's connection over memory that has not begun to shake hands.
+
+    Args:
+        anchor: PEM file of the only trusted roots.
+        identity: certificate chain and key files.
+    """
+    context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
+    context.set_options(NO_QUERY_MTU | SSL.OP_NO_TLSv1)
+    context.set_cipher_list(CIPHERS)
+    context.load_verify_locations(str(anchor))
+    context.use_certificate_chain_file(str(identity[0]))
+    context.use_privatekey_file(str(identity[1]))
+    context.set_verify(SSL.VERIFY_PEER)
+    made = SSL.Connection(context, None)
+    made.set_connect_state()
+    made.set_ciphertext_mtu(MTU)
+    return made
 
 
 def records(line: SSL.Connection) -> Iterator[bytes]:

@@ -1,7 +1,6 @@
 """The reference agent in OSCORE: datagrams without a handshake, a context on its disk, numbers that never come twice."""
 
 import json
-import threading
 import time
 import uuid
 from dataclasses import replace
@@ -12,7 +11,7 @@ from fleet.agent.agent import Agent
 from fleet.agent.errors import AnswerError, TransportError
 from fleet.agent.oscore import AHEAD
 from fleet.management.quickstart import material
-from tests.carriers.test_agent_over_coap import BOARD, Lossy, state_of
+from tests.carriers.test_agent_over_coap import BOARD, Lossy, hears_at_once
 from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
 
@@ -121,23 +120,7 @@ def test_loss_and_repetition_on_the_way_harm_nothing(agent):
 
 
 def test_it_hears_at_once_when_something_waits(story, agent):
-    key, stopped = story.device(agent.settings.name)["id"], threading.Event()
-
-    def live():
-        while not stopped.is_set():
-            agent.step()
-            agent.rest(25, stopped)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    try:
-        for kind in ("identify", "run-self-test"):
-            time.sleep(1.5)
-            made = story.rest.post(f"/devices/{key}/commands", {"kind": kind, "reason": "which one"})
-            eventually(lambda made=made: state_of(story, made) == "done", 8, kind)
-    finally:
-        stopped.set()
-        thread.join()
+    hears_at_once(story, agent, ("identify", "run-self-test"))
 
 
 def test_a_revoked_device_gets_no_answer_and_no_new_context(story, agent):

@@ -97,8 +97,8 @@ def state_of(story, command):
     return next(row["state"] for row in story.rest.get("/commands")["results"] if row["id"] == command["id"])
 
 
-def test_an_agent_that_rests_hears_at_once_when_something_waits(story, agent):
-    """It would sleep for 25 seconds; an observation wakes it, again and again."""
+def hears_at_once(story, agent, kinds):
+    """Let an agent live that would sleep for 25 seconds, and give it commands one after the other."""
     key, stopped = story.device(agent.settings.name)["id"], threading.Event()
 
     def live():
@@ -109,13 +109,17 @@ def test_an_agent_that_rests_hears_at_once_when_something_waits(story, agent):
     thread = threading.Thread(target=live)
     thread.start()
     try:
-        for kind in ("identify", "run-self-test", "collect-log"):
+        for kind in kinds:
             time.sleep(1.5)
             made = story.rest.post(f"/devices/{key}/commands", {"kind": kind, "reason": "which one"})
             eventually(lambda made=made: state_of(story, made) == "done", 8, kind)
     finally:
         stopped.set()
         thread.join()
+
+
+def test_an_agent_that_rests_hears_at_once_when_something_waits(story, agent):
+    hears_at_once(story, agent, ("identify", "run-self-test", "collect-log"))
 
 
 class Lossy:

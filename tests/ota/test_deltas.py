@@ -173,6 +173,14 @@ def test_the_author_of_a_compressed_image_is_told(tmp_path, packed, said):
     assert f"It is {said}: patches save next to nothing" in advice.of_file(image)
 
 
+@pytest.mark.parametrize(("share", "is_told"), [(0.02, True), (0.1, False)])
+def test_an_image_counts_as_packed_when_three_per_cent_or_less_could_be_saved(tmp_path, share, is_told):
+    source, image = random.Random(4), tmp_path / "image"
+    gap = int(1024 * share)
+    image.write_bytes(b"".join(source.randbytes(1024 - gap) + bytes(gap) for _ in range(400)))
+    assert bool(advice.of_file(image)) == is_told
+
+
 @pytest.mark.parametrize("data", [b"", b"\x1f\x8b" * 100, bytes(1 << 17), b"text of a firmware " * 9000])
 def test_the_author_of_any_other_image_is_not(tmp_path, data):
     image = tmp_path / "image"

@@ -7,7 +7,7 @@ from aiocoap import Message
 from aiocoap.error import Error as CoapError
 from OpenSSL import SSL
 
-from fleet.agent.dtls import CIPHERS, MTU, NO_QUERY_MTU, records
+from fleet.agent.dtls import client, records
 from fleet.agent.errors import TransportError
 from fleet.simulator.lines.base import PATIENCE, Reach
 from fleet.simulator.lines.coap import CoapLine
@@ -32,9 +32,7 @@ class DtlsLine(CoapLine):
             return
         reach = self.reach
         self._socket = await opened((reach.host, reach.coaps), reach.shaken, reach.source, reach.played)
-        line = SSL.Connection(self._context(), None)
-        line.set_connect_state()
-        line.set_ciphertext_mtu(MTU)
+        line = client(reach.anchor, (reach.identity, reach.identity))
         await self._shake(line)
         self._line = line
 
@@ -66,16 +64,6 @@ class DtlsLine(CoapLine):
             msg = "the association is gone"
             raise TransportError(msg)
         return self._line
-
-    def _context(self) -> SSL.Context:
-        context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
-        context.set_options(NO_QUERY_MTU | SSL.OP_NO_TLSv1)
-        context.set_cipher_list(CIPHERS)
-        context.load_verify_locations(str(self.reach.anchor))
-        context.use_certificate_chain_file(str(self.reach.identity))
-        context.use_privatekey_file(str(self.reach.identity))
-        context.set_verify(SSL.VERIFY_PEER)
-        return context
 
     async def _shake(self, line: SSL.Connection) -> None:
         until = time.monotonic() + PATIENCE
