@@ -14,7 +14,7 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.agent import config, downloads, est, forks, patches, polls, selftest, twin
+from fleet.agent import config, downloads, est, forks, patches, polls, selftest, trial, twin
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.commands import MISMATCH, Commands, Ring
@@ -276,17 +276,18 @@ class Agent:
                 downloads.fetch(assignment, mirror, self._line(), pair.inactive)
             # Kept: the word about it is said with the end of the action, perhaps after a restart.
             self.state.put(patched=patched and {**patched, "action": assignment.action})
-            pair.swap(Image(assignment.version, assignment.sha256, assignment.counter))
+            vectors = downloads.golden(assignment, self._line(), pair)
+            pair.swap(Image(assignment.version, assignment.sha256, assignment.counter, vectors))
         # An image that was swapped in before the power failed is tested now, not believed.
         try:
-            self._test(assignment.component, pair.read_running())
+            arena = self._test(assignment.component)
         except RefusedError as error:
             pair.roll_back()
             self.state.put(refused_action=assignment.action, refused_reason=str(error))
             self.report(assignment.action, "rolled-back", str(error))
             self._send_log_after_failure()
             return
-        pair.confirm()
+        pair.confirm(arena)
         if assignment.component == config.COMPONENT:
             self._lines.drop()  # the next connection believes whom the new configuration names
         self.report(assignment.action, "confirmed")
@@ -310,11 +311,14 @@ class Agent:
                 path.unlink()
         self.erased = True
 
-    def _test(self, component: str, data: bytes) -> None:
+    def _test(self, component: str) -> int:
+        """Test what runs; return what a model took of the arena, 0 where nothing was measured."""
+        pair = self.slots(component)
         if component == config.COMPONENT:
-            config.check(self.settings, data, self._identity, self._believes)
-        else:
-            selftest.check(component, data)
+            config.check(self.settings, pair.read_running(), self._identity, self._believes)
+            return 0
+        selftest.check(component, pair.read_running())
+        return trial.check(pair)
 
     def _believes(self, line: Line) -> None:
         Trust(self.settings, self.state, line).check(self.public_id)
@@ -330,7 +334,7 @@ class Agent:
 
     def _self_test(self) -> str:
         for component in self.components():
-            self._test(component, self.slots(component).read_running())
+            self._test(component)
         return "all components pass"
 
     def _attest(self) -> str:

@@ -9,6 +9,7 @@ from tuf.api.metadata import TargetFile, Targets
 
 from fleet.agent.errors import RefusedError
 from fleet.agent.state import Settings
+from pki.kernel import golden
 
 FLOORS_FIELD, BIN_FIELD = "x-muster-floors", "x-muster-bin"
 #: no bundle.json is longer
@@ -35,6 +36,14 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class Golden:
+    """The golden vectors of a model, as the officers' bundle lists them: length in bytes, SHA-256 in hex."""
+
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """What this device shall install, as director and repository both say it."""
 
@@ -47,6 +56,7 @@ class Assignment:
     counter: int
     version: str
     patch: Patch | None = None
+    golden: Golden | None = None
 
 
 def row(value: Any) -> dict[str, Any]:
@@ -139,7 +149,19 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
         msg = f"{row['target']} is signed for another component or counter"
         raise RefusedError(msg)
     names = ("action", "kind", "component", "length", "sha256", "counter", "version")
-    return Assignment(path=row["target"], patch=row["delta"], **{name: row[name] for name in names})
+    facts = {name: row[name] for name in names}
+    return Assignment(path=row["target"], patch=row["delta"], golden=_golden(bundle), **facts)
+
+
+def _golden(bundle: Any) -> Golden | None:
+    entry = next((one for one in bundle["files"] if one["role"] == "golden"), None)
+    if entry is None:
+        return None
+    length, sha256 = entry["size"], entry["sha256"]
+    if not isinstance(length, int) or not 0 < length <= golden.MAX_GOLDEN or not _DIGEST.fullmatch(sha256):
+        msg = "the bundle's golden vectors are longer than any that this device runs"
+        raise RefusedError(msg)
+    return Golden(length, sha256)
 
 
 def above_floor(assignment: Assignment, targets: Targets, settings: Settings) -> None:

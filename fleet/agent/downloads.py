@@ -40,6 +40,24 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | 
         marker.unlink()
 
 
+def golden(assignment: Assignment, server: Transport | CoapTransport, pair: slots.Slots) -> str:
+    """Bring the golden vectors of a model beside the slot that does not run; return their SHA-256, or nothing.
+
+    Raises:
+        RefusedError: the bytes that came are not the signed ones.
+        TransportError: they did not all come.
+    """
+    wanted = assignment.golden
+    if wanted is None:
+        return ""
+    data = b"".join(chunk for _, chunk in blobs.stream(server, wanted.sha256, wanted.length))
+    if hashlib.sha256(data).hexdigest() != wanted.sha256:
+        msg = f"the golden vectors of {assignment.path} are not the signed ones"
+        raise RefusedError(msg)
+    pair.put_golden(data)
+    return wanted.sha256
+
+
 def _append(assignment: Assignment, source: Transport | CoapTransport, part: Path, *, mirrored: bool) -> None:
     have = part.stat().st_size if part.exists() else 0
     if have >= assignment.length:

@@ -3,29 +3,36 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fleet.agent.errors import RefusedError
 from pki.kernel import files
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is known of an image in a slot."""
+    """What is known of an image in a slot.
+
+    Args:
+        version: for people.
+        sha256: of its bytes, in hex.
+        counter: its security counter.
+        golden: SHA-256 of the golden vectors beside it; empty when it came without.
+        arena: bytes that the model took when they ran; 0 when nothing was measured.
+    """
 
     version: str
     sha256: str
     counter: int
+    golden: str = ""
+    arena: int = 0
 
     def report(self, *, confirmed: bool) -> dict[str, Any]:
         """Return it as a report says it."""
-        return {
-            "version": self.version,
-            "sha256": self.sha256,
-            "counter": self.counter,
-            "confirmed": confirmed,
-        }
+        names = ("version", "sha256", "counter", *(("arena",) if self.arena else ()))
+        return {**{name: getattr(self, name) for name in names}, "confirmed": confirmed}
 
 
 class Slots:
@@ -67,9 +74,32 @@ class Slots:
         state[target] = _plain(image)
         self._write({**state, "active": target, "confirmed": False})
 
-    def confirm(self) -> None:
-        """Keep the image that runs."""
-        self._write({**self._read(), "confirmed": True})
+    def confirm(self, arena: int = 0) -> None:
+        """Keep the image that runs, and what it took of the arena."""
+        state = self._read()
+        if arena:
+            state[state["active"]]["arena"] = arena
+        self._write({**state, "confirmed": True})
+
+    def put_golden(self, data: bytes) -> None:
+        """Keep golden vectors for the image in the slot that does not run."""
+        files.write_private(self._golden(_other(self._read()["active"])), data)
+
+    def golden(self) -> Path | None:
+        """Return the file of the vectors of the image that runs, or None when it came without; whole or not at all."""
+        running = self.running
+        path = self._golden(self._read()["active"])
+        if running is None or not running.golden:
+            return None
+        if not path.exists() or self.digest(path) != running.golden:
+            msg = "self-test: the golden vectors on this disk are damaged"
+            raise RefusedError(msg)
+        return path
+
+    @property
+    def image(self) -> Path:
+        """Return the file of the image that runs."""
+        return self._file(self._read()["active"])
 
     def roll_back(self) -> None:
         """Boot the other slot again."""
@@ -93,6 +123,9 @@ class Slots:
 
     def _file(self, slot: str) -> Path:
         return self._folder / f"slot-{slot}.bin"
+
+    def _golden(self, slot: str) -> Path:
+        return self._folder / f"golden-{slot}.cbor"
 
     def _image(self, slot: str) -> Image | None:
         known = self._read().get(slot)
@@ -121,4 +154,4 @@ def _other(slot: str) -> str:
 
 
 def _plain(image: Image) -> dict[str, Any]:
-    return {"version": image.version, "sha256": image.sha256, "counter": image.counter}
+    return asdict(image)

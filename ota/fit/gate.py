@@ -15,6 +15,10 @@ _SENTENCES = {
     "op_version": "operator {subject} has version {need} and the firmware knows up to {have}",
     "custom_op": "the firmware has no custom operator {need}",
     "dtype_unsupported": "the firmware computes no {need}",
+    "does_not_run": "{source} does not run it: {need}; if its firmware has another interpreter, or operators of its "
+    "own, say so in its runtime profile",
+    "needs_firmware": "it needs {subject} with a security counter of {need} or more beside it, and the newest release "
+    "has {have}",
     "io_mismatch": "{subject} is {need} and the application exchanges {have}",
 }
 #: format of a bundle -> runtimes that can run it
@@ -44,7 +48,8 @@ class Reason:
         code: a stable word, see ``docs/reference/models.md``.
         need: bytes, a version, or a name.
         have: the same of the hardware model; empty when it has none.
-        source: where the need comes from: ``file``, ``declared`` or ``predicted``.
+        source: where the need comes from: ``file``, ``declared``, ``reported`` (by devices), ``measured``,
+            ``predicted``, or the program that says so.
         subject: what is compared, where the code alone does not say it.
     """
 
@@ -89,7 +94,10 @@ def _memory(facts: Mapping[str, Any], profile: Profile) -> Iterator[Reason]:
     if arena["source"] == "not measured" and profile.arena:
         yield Reason("not_measured", 0, profile.arena, arena["source"])
     need = arena["need"]
-    if arena["source"] == "predicted":  # for reference kernels; what an author declares is for this hardware
+    if arena["source"] in {
+        "predicted",
+        "measured",
+    }:  # for reference kernels; what an author declares is for this hardware
         factor = Decimal(profile.runtime.get("kernel_factor", "1"))
         need = int((need * factor).to_integral_value(ROUND_CEILING))
     if need > profile.arena:
@@ -105,6 +113,7 @@ def _runtime(form: str, facts: Mapping[str, Any], runtime: Mapping[str, Any]) ->
     schema = facts.get("schema") or facts.get("opset", {}).get("ai.onnx", 0)
     if "schema_max" in runtime and schema > runtime["schema_max"]:
         yield Reason("schema_unsupported", schema, runtime["schema_max"])
+    yield from _trial(facts, runtime)
     yield from _operators(facts, runtime.get("ops", "all"))
     custom = facts.get("custom_operators", facts.get("custom", ()))
     if "ops" in runtime or "custom_ops" in runtime:
@@ -112,6 +121,15 @@ def _runtime(form: str, facts: Mapping[str, Any], runtime: Mapping[str, Any]) ->
     if "dtypes" in runtime:
         used = sorted({*facts.get("dtypes", ()), *(one["dtype"] for one in _ports(facts, "inputs", "outputs"))})
         yield from (Reason("dtype_unsupported", name) for name in used if name not in runtime["dtypes"])
+
+
+def _trial(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[Reason]:
+    """Believe the reference interpreter, where the firmware has that one and no operators that are its own."""
+    trial = facts.get("trial", {"runs": True})
+    custom = facts.get("custom_operators", ())
+    own = bool(custom) and all(name in runtime.get("custom_ops", ()) for name in custom)
+    if not trial["runs"] and runtime.get("runtime", "tflm") == "tflm" and not own:
+        yield Reason("does_not_run", trial["message"], source=trial["tool"])
 
 
 def _operators(facts: Mapping[str, Any], known: str | Mapping[str, int]) -> Iterator[Reason]:

@@ -8,6 +8,7 @@ from ota.errors import RefusedBundleError
 from ota.fit import margin
 from ota.formats.judgement import Judgement, statement
 from ota.manifest.document import Manifest
+from ota.manifest.reader import ARENA_BELOW_MEASURED
 
 _DOTTED = re.compile(r"([0-9]+(?:\.[0-9]+)*)(?:\+([0-9]+))?")
 _PARTS = 3
@@ -50,17 +51,24 @@ def _swu(manifest: Manifest, judgement: Judgement) -> Judgement:
 
 
 def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
-    """Settle which arena figure counts: what the author declared and signed, else the prediction."""
+    """Settle which arena figure counts: what the author declared and signed, else what was measured, else predicted."""
     facts, said = judgement.facts, manifest.fit
     _demand_flash(said.flash, facts["flash"])
-    predicted = facts["arena"]["predicted"]
-    arena: dict[str, Any] = {**facts["arena"], "need": margin(predicted), "source": "predicted"}
+    predicted, measured = facts["arena"]["predicted"], facts["arena"].get("measured", 0)
+    found = measured or predicted
+    arena: dict[str, Any] = {**facts["arena"], "need": margin(found), "source": "measured" if measured else "predicted"}
     statements = list(judgement.statements)
     if said.arena:
         arena |= {"need": said.arena, "source": "declared"}
-        if said.arena < predicted:
-            outcome = f"declared {said.arena} bytes, predicted {predicted}: the author should check"
-            statements.append(statement("arena", "muster", outcome))
+        if said.arena < measured and ARENA_BELOW_MEASURED not in manifest.acknowledges:
+            msg = (
+                f"bundle.json declares {said.arena} bytes of arena, and the interpreter took {measured}. Declare more, "
+                f"or put {ARENA_BELOW_MEASURED!r} into `acknowledges` if the devices' interpreter takes less."
+            )
+            raise RefusedBundleError(msg)
+        if said.arena < found:
+            outcome = f"declared {said.arena} bytes, {'measured' if measured else 'predicted'} {found}"
+            statements.append(statement("arena", "muster", f"{outcome}: less than it seems to need"))
     return Judgement({**facts, "arena": arena}, statements)
 
 

@@ -67,6 +67,7 @@ class Manifest:
     files: tuple[FileEntry, ...]
     requires: tuple[Requirement, ...]
     fit: Fit
+    acknowledges: tuple[str, ...]
     raw: dict[str, Any]
 
     @property

@@ -34,7 +34,11 @@ LATER = {
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,24})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
 _MAX_PATH = 200
+#: what an author may stand for by name, and officers sign: else the bundle is refused
+ARENA_BELOW_MEASURED, WIDE_TOLERANCE = "arena-below-measured", "wide-tolerance"
+ACKNOWLEDGED = (ARENA_BELOW_MEASURED, WIDE_TOLERANCE)
 
 
 def parse(data: bytes) -> Manifest:
@@ -62,6 +66,7 @@ def parse(data: bytes) -> Manifest:
         files=tuple(_file(item) for item in fields.items("files", 1, MAX_FILES)),
         requires=tuple(_requirement(item) for item in fields.items("requires", 0, 16, optional=True)),
         fit=_fit(fields),
+        acknowledges=_acknowledges(fields),
         raw=raw if isinstance(raw, dict) else {},
     )
     _describe(fields)
@@ -163,6 +168,28 @@ def _fit(fields: Fields) -> Fit:
     return found
 
 
+def _acknowledges(fields: Fields) -> tuple[str, ...]:
+    if not fields.has("acknowledges"):
+        return ()
+    values = fields.texts("acknowledges", 1, len(ACKNOWLEDGED))
+    if not set(values) <= set(ACKNOWLEDGED) or len(set(values)) != len(values):
+        msg = f"bundle.json: acknowledges holds each of {', '.join(ACKNOWLEDGED)} at most once."
+        raise ManifestError(msg)
+    return tuple(values)
+
+
+def _evaluation(fields: Fields) -> None:
+    """Read how the author judged a model: the metric, what it must not fall below, and over how many windows."""
+    inner = fields.group("eval")
+    inner.text("metric", longest=60)
+    inner.text("minimum", pattern=_DECIMAL)
+    if inner.has("window"):
+        inner.integer("window", 1, MAX_COUNTER)
+    if inner.has("golden"):
+        inner.text("golden", pattern=_DIGEST)
+    inner.done()
+
+
 def _describe(fields: Fields) -> None:
     """Read the fields that people and later checks use; they must be well-formed now."""
     fields.text("licence", longest=60, optional=True)
@@ -174,6 +201,8 @@ def _describe(fields: Fields) -> None:
         except ValueError as error:
             msg = "bundle.json: support_until must be a date such as 2030-12-31."
             raise ManifestError(msg) from error
+    if fields.has("eval"):
+        _evaluation(fields)
     if fields.has("min_runtime"):
         runtime: Any = fields.group("min_runtime")
         for name in ("agent", "bootloader"):
@@ -199,10 +228,23 @@ def _agree(manifest: Manifest) -> None:
     if len(set(classes)) != len(classes):
         msg = "bundle.json: a hardware class stands twice in hw."
         raise ManifestError(msg)
-    if manifest.kind != "model" and manifest.fit != Fit():
-        msg = "bundle.json: fit belongs to models only."
-        raise ManifestError(msg)
+    _agree_of_models(manifest)
     sbom = manifest.raw.get("sbom")
     if sbom and not any(entry.path == sbom and entry.role == "sbom" for entry in manifest.files):
         msg = "bundle.json: sbom names a file that files does not list with the role sbom."
+        raise ManifestError(msg)
+
+
+def _agree_of_models(manifest: Manifest) -> None:
+    """Check what only models have: fit, evaluation, golden vectors."""
+    evaluation, golden = manifest.raw.get("eval"), [one for one in manifest.files if one.role == "golden"]
+    if manifest.kind != "model" and (manifest.fit != Fit() or evaluation or golden or manifest.acknowledges):
+        msg = "bundle.json: fit, eval, acknowledges and golden vectors belong to models only."
+        raise ManifestError(msg)
+    if len(golden) > 1 or (golden and manifest.format != "tflite"):
+        msg = "bundle.json: one file of golden vectors, and for TensorFlow Lite only: nothing else runs them."
+        raise ManifestError(msg)
+    named = evaluation.get("golden") if evaluation else None
+    if named and [one.sha256 for one in golden] != [named]:
+        msg = "bundle.json: eval names golden vectors that files does not list with the role golden."
         raise ManifestError(msg)

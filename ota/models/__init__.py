@@ -1,6 +1,6 @@
 """Tables of the second floor."""
 
-from ota.models.bundles import Bundle, BundleFile, BundleHardware, TrustKey
+from ota.models.bundles import Bundle, BundleFile, BundleHardware, ModelArena, TrustKey
 from ota.models.commands import Command
 from ota.models.deltas import Delta, PatchTry
 from ota.models.releases import Release, Statement, StatementSignature
@@ -14,6 +14,7 @@ __all__ = [
     "BundleHardware",
     "Command",
     "Delta",
+    "ModelArena",
     "PatchTry",
     "Release",
     "Rollout",

@@ -117,6 +117,22 @@ class BundleFile(models.Model):
         return self.path
 
 
+class ModelArena(models.Model):
+    """What devices of one hardware model say that a model takes of their arena, in bytes."""
+
+    bundle = models.ForeignKey(Bundle, models.CASCADE, related_name="arenas")
+    hardware_model = models.ForeignKey("devices.HardwareModel", models.CASCADE, related_name="+")
+    #: public id of a device to its last word; of the first devices only, which is enough
+    said = models.JSONField(default=dict)
+    median = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["bundle", "hardware_model"], name="one_arena_a_hardware_model")]
+
+    def __str__(self) -> str:
+        return f"{self.median} bytes by {len(self.said)} devices"
+
+
 class BundleHardware(models.Model):
     """A hardware model that a bundle is for."""
 

@@ -11,7 +11,7 @@ from ota.selectors.finding import one
 def bundles(slug: str) -> QuerySet[Bundle]:
     """Return a domain's bundles, newest first, with their files, hardware models and release."""
     rows = Bundle.objects.filter(domain__slug=slug).select_related("release")
-    return rows.prefetch_related("files", "hardware_models").order_by("-id")
+    return rows.prefetch_related("files", "hardware_models", "arenas").order_by("-id")
 
 
 def bundle(slug: str, public_id: str | UUID) -> Bundle:
@@ -26,7 +26,8 @@ def bundle(slug: str, public_id: str | UUID) -> Bundle:
 def releases(slug: str) -> QuerySet[Release]:
     """Return a domain's releases, newest first, with bundle and signatures."""
     rows = Release.objects.filter(domain__slug=slug).select_related("bundle", "domain")
-    return rows.prefetch_related(*_statements(), "bundle__files", "bundle__hardware_models").order_by("-id")
+    rows = rows.prefetch_related("bundle__files", "bundle__hardware_models", "bundle__arenas")
+    return rows.prefetch_related(*_statements()).order_by("-id")
 
 
 def release(slug: str, public_id: str | UUID) -> Release:

@@ -1,14 +1,16 @@
 """Which bundles fit which hardware models, by what both are now."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 
 from devices import selectors as devices
 from devices.models import HardwareModel
 from ota import fit
 from ota.fit import Reason
-from ota.models import Bundle
+from ota.models import Bundle, Release
 from ota.selectors.bundles import bundles
 
 MOST = 50
@@ -47,7 +49,27 @@ def profile(model: HardwareModel) -> fit.Profile:
 
 def reasons(bundle: Bundle, model: HardwareModel) -> list[Reason]:
     """Return why a bundle does not fit a hardware model; nothing means that it fits."""
-    return fit.verdict(bundle.kind, bundle.format, bundle.facts, profile(model))
+    found = fit.verdict(bundle.kind, bundle.format, facts(bundle, model), profile(model))
+    return [*found, *_firmware(bundle, model)] if bundle.kind == Bundle.Kind.MODEL else found
+
+
+def facts(bundle: Bundle, model: HardwareModel) -> dict[str, Any]:
+    """Return what was found in a bundle; what devices of this hardware model took of their arena counts most."""
+    said = next((one for one in bundle.arenas.all() if one.hardware_model_id == model.pk), None)
+    if said is None or "arena" not in bundle.facts:
+        return dict(bundle.facts)
+    return {**bundle.facts, "arena": {**bundle.facts["arena"], "need": said.median, "source": "reported"}}
+
+
+def _firmware(bundle: Bundle, model: HardwareModel) -> Iterator[Reason]:
+    """Name components that must run beside it in a newer version than any release for this hardware has."""
+    for one in bundle.manifest.get("requires", []):
+        released = Bundle.objects.filter(
+            domain=bundle.domain_id, component=one["component"], release__state=Release.State.PUBLISHED
+        )
+        highest = released.filter(hardware_models=model).aggregate(highest=Max("security_counter"))["highest"]
+        if highest is not None and highest < one["min_counter"]:
+            yield Reason("needs_firmware", one["min_counter"], highest, "released", one["component"])
 
 
 def models(slug: str) -> QuerySet[Bundle]:

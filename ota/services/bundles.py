@@ -18,7 +18,7 @@ from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import campaigns, storage
+from ota.services import campaigns, storage, trials
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, DomainError, InvalidError
@@ -126,7 +126,7 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
         [TrustAnchor(key.name, key.pem, key.crl) for key in keys],
         signature=staged[signature.path].path if signature else None,
     )
-    judgement = agreement.check(wanted, judgement)
+    judgement = agreement.check(wanted, trials.with_trial(wanted, staged, judgement))
     if wanted.kind == Bundle.Kind.CONFIG:
         _demand_way_back(slug, judgement.facts["anchors"])
         _demand_address(slug, judgement.facts["server"])

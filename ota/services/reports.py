@@ -11,7 +11,7 @@ from devices import metrics
 from devices.models import Device
 from devices.services import distrust, forks, presence, twins
 from ota.deltas.choose import CANDIDATE_NAMES, MOST_APPLIERS
-from ota.services import assignments, deltas
+from ota.services import arenas, assignments, deltas
 from ota.services.assignments import Feedback, Status
 from pki.kernel import cbor, clock
 from pki.kernel.actor import Actor
@@ -83,6 +83,7 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
         msg = "The report is for another device."
         raise DeniedError(msg)
     twins.report(actor=actor, device=device, sequence=report.sequence, components=report.components, seen=report.seen)
+    arenas.reported(actor=actor, device=device, components=report.components)
     if report.at is not None:
         presence.measured(device.pk, metrics.CLOCK_SKEW, float(report.at - clock.unix()))
     token = forks.turn(actor=actor, device=device, given=report.fork)
@@ -158,18 +159,23 @@ def _components(value: object) -> dict[str, dict[str, Any]]:
             isinstance(name, str)
             and _NAME.fullmatch(name)
             and isinstance(one, dict)
-            and set(one) == {"version", "sha256", "counter", "confirmed"}
+            and set(one) - {"arena"} == {"version", "sha256", "counter", "confirmed"}
             and isinstance(one["version"], str)
             and len(one["version"]) <= 40  # noqa: PLR2004  because versions of bundles have 40
             and isinstance(one["sha256"], str)
             and _DIGEST.fullmatch(one["sha256"])
             and _integer(one["counter"])
             and isinstance(one["confirmed"], bool)
+            and _is_arena(one.get("arena", 1))
         )
         if not good:
-            msg = "A component has a name and exactly version, sha256, counter and confirmed."
+            msg = "A component has a name and exactly version, sha256, counter and confirmed; a model may have arena."
             raise InvalidError(msg)
     return value
+
+
+def _is_arena(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= arenas.MAX_ARENA
 
 
 def _anchors(value: object) -> list[str]:

@@ -14,12 +14,13 @@ def _vector(builder, start, items, scalar=None):
     return builder.EndVector()
 
 
-def dense(sizes=(16, 8, 4), seed=1):
+def dense(sizes=(16, 8, 4), seed=1, operator="FULLY_CONNECTED"):
     """Return an int8 model of fully connected layers.
 
     Args:
         sizes: of the input and of each layer.
         seed: of the weights.
+        operator: another name makes a model that no interpreter runs.
     """
     source, builder = np.random.default_rng(seed), flatbuffers.Builder(1024)
     contents, tensors = [b""], []
@@ -38,7 +39,7 @@ def dense(sizes=(16, 8, 4), seed=1):
         inputs.append(tensor(f"b{number}", (after,), tflite.TensorType.INT32, bias))
         last = tensor(f"out{number}", (1, after))
         operators.append((inputs, [last]))
-    return _finish(builder, contents, tensors, operators, ([0], [last]))
+    return _finish(builder, contents, tensors, operators, ([0], [last]), operator)
 
 
 def matmul(**changes):
@@ -56,7 +57,8 @@ def matmul(**changes):
     return model.SerializeToString()
 
 
-def _finish(builder, contents, tensors, operators, ports):
+def _finish(builder, contents, tensors, operators, ports, operator):
+    code = getattr(tflite.BuiltinOperator, operator)
     buffers = []
     for data in contents:
         blob = builder.CreateByteVector(data) if data else None
@@ -77,11 +79,11 @@ def _finish(builder, contents, tensors, operators, ports):
     tflite.SubGraphAddOperators(builder, steps)
     graph = tflite.SubGraphEnd(builder)
     tflite.OperatorCodeStart(builder)
-    tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, tflite.BuiltinOperator.FULLY_CONNECTED)
-    tflite.OperatorCodeAddBuiltinCode(builder, tflite.BuiltinOperator.FULLY_CONNECTED)
+    tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, code)
+    tflite.OperatorCodeAddBuiltinCode(builder, code)
     tflite.OperatorCodeAddVersion(builder, 4)
-    code = tflite.OperatorCodeEnd(builder)
-    codes = _vector(builder, tflite.ModelStartOperatorCodesVector, [code])
+    made_code = tflite.OperatorCodeEnd(builder)
+    codes = _vector(builder, tflite.ModelStartOperatorCodesVector, [made_code])
     graphs = _vector(builder, tflite.ModelStartSubgraphsVector, [graph])
     blobs = _vector(builder, tflite.ModelStartBuffersVector, buffers)
     words = builder.CreateString("made by a test")

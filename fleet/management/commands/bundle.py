@@ -1,4 +1,4 @@
-"""``manage.py bundle trust | crl | upload | list``: whose artefacts are accepted, and which were."""
+"""``manage.py bundle trust | crl | golden | upload | list``: whose artefacts are accepted, and which were."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from fleet.management.acts import actor, refusals
+from ota.measuring import vectors
 from ota.models import TrustKey
 from ota.selectors import bundles as rows
 from ota.services import bundles, trust_keys
@@ -35,6 +36,14 @@ class Command(BaseCommand):
         crl = acts.add_parser("crl", help="register the newest CRL of a signing CA")
         crl.add_argument("name")
         crl.add_argument("--crl", type=Path, required=True)
+        golden = acts.add_parser("golden", help="make golden vectors for a model, with the reference interpreter")
+        golden.add_argument("model", type=Path, help="the .tflite file")
+        golden.add_argument("out", type=Path, help="golden.cbor, to be listed in bundle.json with the role golden")
+        golden.add_argument("--cases", type=int, default=16)
+        golden.add_argument("--steps", type=int, default=1, help="of each case, for models that keep a state")
+        golden.add_argument("--seed", type=int, default=1)
+        golden.add_argument("--tolerance", type=float, default=1, help="steps of a quantised output, or a number")
+        golden.add_argument("--inputs", type=Path, nargs="*", help="one .npy an input, cases first; else random ones")
         upload = acts.add_parser("upload", help="upload a folder with bundle.json and the files that it lists")
         upload.add_argument("folder", type=Path)
         listed = acts.add_parser("list", help="list bundles")
@@ -68,6 +77,14 @@ class Command(BaseCommand):
         checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in made.report]
         hints = [f"  advice: {made.facts['advice']}"] if made.facts.get("advice") else []
         return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
+
+    def _golden(self, _who: Actor, options: dict[str, Any]) -> str:
+        names = ("cases", "steps", "seed", "tolerance")
+        data = vectors.make(
+            options["model"].read_bytes(), inputs=options["inputs"], **{name: options[name] for name in names}
+        )
+        options["out"].write_bytes(data)
+        return f"{options['out']}: {len(data)} bytes. List it in bundle.json with the role golden."
 
     def _list(self, who: Actor, options: dict[str, Any]) -> str:
         found = [_told(one) for one in rows.bundles(who.domain)[:MOST_LISTED]]

@@ -1,0 +1,69 @@
+"""Run a model's golden vectors before it is kept: in a child process, since an interpreter may die of a bad model.
+
+``python -m fleet.agent.trial MODEL VECTORS`` is that child; it answers with one JSON object.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fleet.agent.errors import RefusedError
+from fleet.agent.slots import Slots
+from pki.kernel import confine, golden, interpreter
+
+WALL_S = 120
+CPU_S, MEMORY = 60, 1 << 30
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def check(pair: Slots) -> int:
+    """Run the vectors of the model that runs, if it came with some; return the bytes of arena that it took, else 0.
+
+    Raises:
+        RefusedError: a vector fails, by how much at which case; or they cannot be run here, and so prove nothing.
+    """
+    vectors = pair.golden()
+    if vectors is None:
+        return 0
+    if not interpreter.available():
+        msg = "self-test: the model came with golden vectors, and this device has no interpreter to run them"
+        raise RefusedError(msg)
+    said = _said(pair.image, vectors)
+    if not said.get("runs"):
+        msg = f"self-test: the model does not run: {said.get('message', 'the interpreter died of it')}"
+        raise RefusedError(msg)
+    if said["failed"]:
+        msg = f"self-test: golden vector {said['failed']} fails, off by {said['difference']:g}"
+        raise RefusedError(msg)
+    return int(said["total"])
+
+
+def _said(model: Path, vectors: Path) -> dict[str, Any]:
+    try:
+        done = subprocess.run(  # noqa: S603  because the command is fixed, and the files were compared with what is signed
+            [sys.executable, "-m", "fleet.agent.trial", str(model), str(vectors)],
+            capture_output=True,
+            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"},
+            timeout=WALL_S,
+            check=False,
+        )
+        return dict(json.loads(done.stdout))
+    except (subprocess.TimeoutExpired, ValueError):
+        return {}
+
+
+def main() -> None:
+    """Run one model."""
+    model, vectors = Path(sys.argv[1]), Path(sys.argv[2])
+    confine.limits(cpu_s=CPU_S, address_space=MEMORY, file_size=1 << 20)
+    found = asdict(interpreter.try_out(model.read_bytes(), golden.read(vectors.read_bytes())))
+    found["difference"] = min(found["difference"], sys.float_info.max)  # JSON knows no infinity
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Make golden vectors for a model: what its author ships, so that every device can tell that it computes the same."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pki.kernel import golden, interpreter
+from pki.kernel.errors import InvalidError
+from pki.kernel.golden import Case
+
+CASES = 16
+
+
+def make(
+    model: bytes, *, cases: int = CASES, steps: int = 1, seed: int = 1,
+    tolerance: float = golden.USUAL_TOLERANCE, inputs: Sequence[Path] | None = None,
+) -> bytes:  # fmt: skip
+    """Return ``golden.cbor`` with what the reference interpreter computes.
+
+    Args:
+        model: a TensorFlow Lite model.
+        cases: how many, if the inputs are not given.
+        steps: of each case, for models that keep a state from one window to the next.
+        seed: of random inputs: the whole range of a quantised type, -1 to 1 of a floating-point one.
+        tolerance: how far each element of an output may be off.
+        inputs: a ``.npy`` file for each input of the model; its first dimension counts the cases, and the rest is one
+            window or a stream of them.
+
+    Raises:
+        InvalidError: the interpreter does not run the model, is not there, or the inputs are not the model's.
+    """
+    if not interpreter.available():
+        msg = "There is no `tflite-micro` for this machine; make the vectors on 64-bit x86 Linux."
+        raise InvalidError(msg)
+    try:
+        ports = interpreter.inputs(model)
+        given = _read(inputs, ports) if inputs else _drawn(ports, (cases, steps), seed)
+        wanted = interpreter.outputs(model, given)
+    except (RuntimeError, ValueError, TypeError, IndexError, OSError) as error:
+        msg = f"The model does not run on these inputs: {error}."
+        raise InvalidError(msg) from error
+    tolerated = int(tolerance) if float(tolerance).is_integer() else tolerance
+    made = [Case(tuple(one), out, tolerated) for one, out in zip(given, wanted, strict=True)]
+    data = golden.write(made)
+    golden.read(data)  # refuses too few, too many, too long
+    if golden.constant(made):
+        msg = "The model answers all these inputs alike; give inputs that it tells apart (`--inputs`)."
+        raise InvalidError(msg)
+    return data
+
+
+def _drawn(ports: "Sequence[np.ndarray[Any, Any]]", many: tuple[int, int], seed: int) -> list[list[bytes]]:
+    source, (cases, steps) = np.random.default_rng(seed), many
+    return [[b"".join(_one(source, port).tobytes() for _ in range(steps)) for port in ports] for _ in range(cases)]
+
+
+def _one(source: np.random.Generator, port: "np.ndarray[Any, Any]") -> Any:
+    if port.dtype.kind == "f":
+        return source.uniform(-1, 1, port.shape).astype(port.dtype)
+    if port.dtype.kind == "b":
+        return source.integers(0, 2, port.shape).astype(port.dtype)
+    span = np.iinfo(port.dtype)
+    return source.integers(span.min, span.max, port.shape, dtype=port.dtype, endpoint=True)
+
+
+def _read(files: Sequence[Path], ports: "Sequence[np.ndarray[Any, Any]]") -> list[list[bytes]]:
+    if len(files) != len(ports):
+        msg = f"the model has {len(ports)} inputs and {len(files)} files were given"
+        raise ValueError(msg)
+    columns = []
+    for path, port in zip(files, ports, strict=True):
+        values = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        if values.dtype != port.dtype or values[0].size % port.size:
+            msg = f"{path.name} holds {values.dtype} of {values.shape[1:]}, wanted is {port.dtype} of {port.shape}"
+            raise ValueError(msg)
+        columns.append([one.tobytes() for one in values])
+    return [list(row) for row in zip(*columns, strict=True)]

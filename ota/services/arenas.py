@@ -1,0 +1,43 @@
+"""Take up how much memory models take on devices: their word counts more than any prediction."""
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+
+from devices.models import Device
+from ota.models import Bundle, BundleFile, ModelArena
+from pki.kernel.actor import Actor
+
+MAX_ARENA = 1 << 40
+#: so many devices are enough for a median, so that a single one that lies or is broken moves little
+MOST_DEVICES = 101
+
+
+def reported(*, actor: Actor, device: Device, components: Mapping[str, Mapping[str, Any]]) -> None:
+    """Note what each model takes that a device has confirmed, by its own signed report."""
+    actor.require_device(device.key)
+    said = {one["sha256"]: int(one["arena"]) for one in components.values() if one["confirmed"] and "arena" in one}
+    if not said:
+        return
+    images = BundleFile.objects.filter(
+        role=BundleFile.Role.IMAGE, sha256__in=said, bundle__domain=device.domain_id, bundle__kind=Bundle.Kind.MODEL
+    )
+    for image in images.filter(bundle__hardware_models=device.hardware_model_id):
+        _note(image.bundle_id, device, said[image.sha256])
+
+
+def _note(bundle: int, device: Device, arena: int) -> None:
+    with transaction.atomic():
+        row, made = ModelArena.objects.select_for_update().get_or_create(
+            bundle_id=bundle,
+            hardware_model_id=device.hardware_model_id,
+            defaults={"said": {device.key: arena}, "median": arena},
+        )
+        known = row.said.get(device.key)
+        if made or known == arena or (known is None and len(row.said) >= MOST_DEVICES):
+            return
+        row.said = {**row.said, device.key: arena}
+        row.median = int(statistics.median_high(row.said.values()))
+        row.save(update_fields=["said", "median"])

@@ -1,0 +1,97 @@
+"""Golden vectors of a model: inputs with the outputs that its author got, so that a device can tell a bad copy.
+
+``golden.cbor`` is a map ``{"v": 1, "cases": [{"in": [bytes…], "out": [bytes…], "tol": n}]}``: raw little-endian
+bytes of each input and output tensor, and how far an output may be off: whole steps of a quantised type, or a number
+for floating-point ones. An input of n times its tensor's length is a stream of n steps, and so are the outputs: state
+is kept within a case, and never from one to the next. Server and device read it with the same code.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pki.kernel import cbor
+from pki.kernel.errors import InvalidError
+
+MAX_GOLDEN = 1 << 20
+LEAST_CASES, MOST_CASES = 8, 64
+#: reference kernels are exact, optimised ones may be one step off; more than four steps need the author's word
+USUAL_TOLERANCE, WIDE_TOLERANCE = 1, 4
+_MOST_PORTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One vector.
+
+    Args:
+        given: bytes of each input tensor.
+        wanted: bytes of each output tensor.
+        tolerance: how far each element may be off: steps of a quantised type, or a number.
+    """
+
+    given: tuple[bytes, ...]
+    wanted: tuple[bytes, ...]
+    tolerance: float = USUAL_TOLERANCE
+
+
+def read(data: bytes) -> tuple[Case, ...]:
+    """Return the cases of a ``golden.cbor``.
+
+    Raises:
+        InvalidError: it is none, or has too few or too many cases.
+    """
+    document: Any = cbor.loads(data, max_bytes=MAX_GOLDEN)
+    match document:
+        case {"v": 1, "cases": [*listed], **rest} if not rest and LEAST_CASES <= len(listed) <= MOST_CASES:
+            return tuple(_case(number, one) for number, one in enumerate(listed, 1))
+        case _:
+            msg = f"Golden vectors are a CBOR map of `v` (1) and `cases`, {LEAST_CASES} to {MOST_CASES} of them."
+            raise InvalidError(msg)
+
+
+def write(cases: Iterable[Case]) -> bytes:
+    """Return ``golden.cbor`` of cases."""
+    listed = [{"in": list(one.given), "out": list(one.wanted), "tol": one.tolerance} for one in cases]
+    return cbor.dumps({"v": 1, "cases": listed})
+
+
+def difference(wanted: bytes, got: "np.ndarray[Any, Any]") -> float:
+    """Return the largest difference between an output and what it should be; infinite when they cannot be compared."""
+    flat = np.ascontiguousarray(got).reshape(-1)
+    if len(wanted) != flat.nbytes:
+        return math.inf
+    if flat.size == 0:
+        return 0.0
+    if flat.dtype.kind == "f":
+        expected = np.frombuffer(wanted, flat.dtype.newbyteorder("<"))
+        with np.errstate(all="ignore"):
+            off = np.abs(flat.astype(np.float64) - expected.astype(np.float64))
+        return float(np.max(off)) if np.all(np.isfinite(off)) else math.inf
+    if flat.dtype.kind in "iub":
+        expected = np.frombuffer(wanted, flat.dtype.newbyteorder("<"))
+        return float(max(abs(int(a) - int(b)) for a, b in zip(flat.tolist(), expected.tolist(), strict=True)))
+    return 0.0 if flat.tobytes() == wanted else math.inf
+
+
+def constant(cases: Sequence[Case]) -> bool:
+    """Say whether every case wants the same outputs: such vectors tell a broken model from no other."""
+    return len({one.wanted for one in cases}) == 1
+
+
+def _case(number: int, value: object) -> Case:
+    match value:
+        case {"in": [*given], "out": [*wanted], "tol": int() | float() as tolerance, **rest} if not rest:
+            parts = (*given, *wanted)
+            sane = all(isinstance(one, bytes) for one in parts) and 0 < len(given) <= _MOST_PORTS
+            if sane and 0 < len(wanted) <= _MOST_PORTS and not isinstance(tolerance, bool) and _is_tolerance(tolerance):
+                return Case(tuple(given), tuple(wanted), tolerance)
+    msg = f"Golden vector {number} is no map of `in` and `out` (lists of byte strings) and `tol` (a number from 0 on)."
+    raise InvalidError(msg)
+
+
+def _is_tolerance(value: float) -> bool:
+    return math.isfinite(value) and value >= 0

@@ -1,0 +1,180 @@
+"""TensorFlow Lite Micro with its reference kernels: what a model takes, what it computes, whether it runs at all.
+
+The interpreter is C++ and prints from there; a damaged model may end the whole process. Hence: only in a child process
+that nobody will miss.
+"""
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pki.kernel import golden
+from pki.kernel.golden import Case
+
+ARENA = 64 << 20
+MOST_STEPS = 1024
+_MOST_PORTS = 16
+_MOST_SAID = 1 << 16
+_FIGURE = re.compile(r"Arena allocation (total|head|tail) (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of running a model.
+
+    Args:
+        runs: whether the interpreter runs it.
+        message: why not.
+        total: bytes of arena that it took.
+        head: of these for activations.
+        tail: of these for what stays.
+        failed: number of the first golden vector that came out wrong, 0 when none did.
+        difference: the largest of that vector's differences.
+    """
+
+    runs: bool
+    message: str = ""
+    total: int = 0
+    head: int = 0
+    tail: int = 0
+    failed: int = 0
+    difference: float = 0.0
+
+
+def available() -> bool:
+    """Say whether the interpreter is installed; there is none for every kind of machine."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
+def load() -> None:
+    """Import the interpreter now: afterwards this process may not be allowed to read it."""
+    _runtime()
+
+
+def try_out(model: bytes, cases: Sequence[Case] = ()) -> Verdict:
+    """Run a model once, and once for each golden vector, each time from its first state."""
+    said: list[str] = []
+    try:
+        with _overheard(said):
+            machine = _machine(model)
+            _compute(machine, [np.zeros(one["shape"], one["dtype"]).tobytes() for one in _ports(machine, "input")])
+            machine.print_allocations()
+            figures = machine, *_checked(machine, cases)
+    except Exception as error:  # noqa: BLE001  because a damaged model may break any reader, and that is a verdict
+        return Verdict(runs=False, message=_cause(said, error))
+    _, failed, difference = figures
+    found = {name: int(number) for name, number in _FIGURE.findall("".join(said))}
+    if set(found) != {"total", "head", "tail"}:
+        return Verdict(runs=False, message="the interpreter did not say what it took")
+    return Verdict(True, "", found["total"], found["head"], found["tail"], failed, difference)  # noqa: FBT003  because it runs
+
+
+def outputs(model: bytes, cases: Sequence[Sequence[bytes]]) -> list[tuple[bytes, ...]]:
+    """Return what a model computes for each list of inputs, each time from its first state.
+
+    Raises:
+        RuntimeError: the interpreter does not run it.
+        ValueError: an input has another length than its tensor.
+    """
+    with _overheard([]):
+        machine = _machine(model)
+        return [tuple(one.tobytes() for one in _compute(machine, given)) for given in cases]
+
+
+def inputs(model: bytes) -> "list[np.ndarray[Any, Any]]":
+    """Return each input as an array of zeros of its shape and type.
+
+    Raises:
+        RuntimeError: the interpreter does not run it.
+    """
+    with _overheard([]):
+        return [np.zeros(one["shape"], one["dtype"]) for one in _ports(_machine(model), "input")]
+
+
+def _machine(model: bytes) -> Any:
+    return _runtime().Interpreter.from_bytes(model, arena_size=ARENA)
+
+
+def _runtime() -> Any:
+    from tflite_micro.python.tflite_micro import runtime  # noqa: PLC0415  because not every kind of machine has it
+
+    return runtime
+
+
+def _ports(machine: Any, side: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for number in range(_MOST_PORTS):
+        try:
+            found.append(getattr(machine, f"get_{side}_details")(number))
+        except (IndexError, RuntimeError, ValueError):
+            break
+    return found
+
+
+def _compute(machine: Any, given: Sequence[bytes]) -> list["np.ndarray[Any, Any]"]:
+    """Return the outputs of all steps, one behind the other; a stream keeps its state between them."""
+    machine.reset()
+    ports = _ports(machine, "input")
+    if len(ports) != len(given):
+        msg = f"the model has {len(ports)} inputs and {len(given)} were given"
+        raise ValueError(msg)
+    columns = [_steps(port, data) for port, data in zip(ports, given, strict=True)]
+    if len({len(one) for one in columns}) > 1 or not 0 < len(columns[0]) <= MOST_STEPS:
+        msg = f"a case has 1 to {MOST_STEPS} steps, as many for each input"
+        raise ValueError(msg)
+    made: list[list[Any]] = []
+    for values in zip(*columns, strict=True):
+        for number, (port, value) in enumerate(zip(ports, values, strict=True)):
+            machine.set_input(value.astype(port["dtype"]), number)
+        machine.invoke()
+        made.append(
+            [np.array(machine.get_output(number)).reshape(-1) for number in range(len(_ports(machine, "output")))]
+        )
+    return [np.concatenate(one) for one in zip(*made, strict=True)]
+
+
+def _steps(port: dict[str, Any], data: bytes) -> "np.ndarray[Any, Any]":
+    values = np.frombuffer(data, np.dtype(port["dtype"]).newbyteorder("<"))
+    return values.reshape((-1, *port["shape"]))
+
+
+def _checked(machine: Any, cases: Sequence[Case]) -> tuple[int, float]:
+    """Return number and difference of the first vector that fails, or zeros."""
+    for number, case in enumerate(cases, 1):
+        try:
+            made = _compute(machine, case.given)
+        except ValueError:
+            return number, float("inf")
+        if len(made) != len(case.wanted):
+            return number, float("inf")
+        worst = max(golden.difference(wanted, got) for wanted, got in zip(case.wanted, made, strict=True))
+        if worst > case.tolerance:
+            return number, worst
+    return 0, 0.0
+
+
+def _cause(said: Sequence[str], error: Exception) -> str:
+    """Return the first thing that the interpreter printed, which names the operator; else the exception's own words."""
+    lines = [line.strip() for line in "".join(said).splitlines() if line.strip() and not _FIGURE.search(line)]
+    text = lines[0] if lines else str(error)
+    return "".join(char for char in text if char.isprintable())[:200]
+
+
+@contextmanager
+def _overheard(said: list[str]) -> Iterator[None]:
+    """Keep what C code prints to standard error meanwhile."""
+    kept, paper = os.dup(2), os.memfd_create("said")
+    os.dup2(paper, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        said.append(os.pread(paper, _MOST_SAID, 0).decode(errors="replace"))
+        os.close(paper)
