@@ -14,7 +14,7 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.agent import config, downloads, est, forks, patches, polls, selftest, trial, twin
+from fleet.agent import config, downloads, est, forks, patches, polls, selftest, together, trial, twin
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.commands import MISMATCH, Commands, Ring
@@ -26,7 +26,7 @@ from fleet.agent.slots import Image, Slots
 from fleet.agent.state import Settings, State
 from fleet.agent.tpm import TpmKey
 from fleet.agent.trust import Trust
-from pki.kernel import clock
+from pki.kernel import clock, composite
 
 CBOR = {"Content-Type": "application/cbor"}
 LEAST_WAIT, MOST_WAIT = 1.0, 300.0
@@ -55,7 +55,7 @@ class Agent:
         self._key = TpmKey(settings.folder, settings.tpm) if settings.tpm else FileKey(settings.folder)
         self._chain = settings.folder / "chain.pem"
         self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
-        self._failures = 0
+        self._failures, self._settled = 0, False
         self.restart_wanted = False
         acts = {
             "reboot": self._restart,
@@ -138,16 +138,18 @@ class Agent:
                 self.sync()
             if said.update is not None:
                 self.update(said.update)
+            else:
+                self._settle()
             self.look()
             self._failures = 0
             return self._wait(said.pause)
         except (TransportError, AnswerError, RefusedError) as error:
-            self._failures += 1
+            self._failures, self._settled = self._failures + 1, False
             _logger.info("no answer: %s", error, extra={"device": self.settings.name})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
         except Exception as error:
             # Whatever a disk that is full or a server in wrong hands makes of its answers, the agent goes on.
-            self._failures += 1
+            self._failures, self._settled = self._failures + 1, False
             _logger.exception("an answer broke a rule", extra={"device": self.settings.name, "cause": str(error)})
             return self._wait(MOST_WAIT)
 
@@ -171,8 +173,7 @@ class Agent:
             return
         assignment: Assignment | None = None
         try:
-            counters = {name: int(one["counter"]) for name, one in self.components().items()}
-            assignment = Trust(self.settings, self.state, self._line()).assignment(self.public_id, counters)
+            assignment = Trust(self.settings, self.state, self._line()).assignment(self.public_id, self._counters())
             if assignment is None:
                 return
             action = assignment.action
@@ -269,17 +270,11 @@ class Agent:
         running = pair.running
         if running is None or running.sha256 != assignment.sha256:
             self.report(assignment.action, "downloading")
-            # A mirror nearby costs the server's line nothing, so that a patch would save nothing there.
-            mirror = self._lines.mirror
-            patched = None if mirror else patches.fetch(assignment, self._line(), pair)
-            if patched is None or patched["trouble"]:
-                downloads.fetch(assignment, mirror, self._line(), pair.inactive)
-            # Kept: the word about it is said with the end of the action, perhaps after a restart.
-            self.state.put(patched=patched and {**patched, "action": assignment.action})
-            vectors = downloads.golden(assignment, self._line(), pair)
-            pair.swap(Image(assignment.version, assignment.sha256, assignment.counter, vectors))
+            pair.swap(self._bring(assignment, pair))
         # An image that was swapped in before the power failed is tested now, not believed.
         try:
+            if assignment.component == composite.COMPONENT:
+                self._together(assignment.action, pair.read_running())
             arena = self._test(assignment.component)
         except RefusedError as error:
             pair.roll_back()
@@ -293,6 +288,25 @@ class Agent:
         self.report(assignment.action, "confirmed")
         if assignment.component == config.COMPONENT and config.wipes(pair.read_running(), self.public_id):
             self.wipe()
+
+    def _settle(self) -> None:
+        """Run again what ran before, where an image was never confirmed and nobody offers it any more."""
+        if not self._settled and together.take_back(self.slots(name) for name in self.components()):
+            self.report()
+        self._settled = True
+
+    def _bring(self, assignment: Assignment, pair: Slots) -> Image:
+        image, patched = downloads.bring(assignment, self._lines.mirror, self._line(), pair)
+        # Kept: the word about it is said with the end of the action, perhaps after a restart.
+        self.state.put(patched=patched and {**patched, "action": assignment.action})
+        return image
+
+    def _together(self, action: int, data: bytes) -> None:
+        parts = Trust(self.settings, self.state, self._line()).parts(data, action, self._counters())
+        together.install(parts, self.slots, self._bring, self._test)
+
+    def _counters(self) -> dict[str, int]:
+        return {name: int(one["counter"]) for name, one in self.components().items()}
 
     def _send_log_after_failure(self) -> None:
         try:
@@ -316,6 +330,9 @@ class Agent:
         pair = self.slots(component)
         if component == config.COMPONENT:
             config.check(self.settings, pair.read_running(), self._identity, self._believes)
+            return 0
+        if component == composite.COMPONENT:
+            together.check(pair.read_running())
             return 0
         selftest.check(component, pair.read_running())
         return trial.check(pair)

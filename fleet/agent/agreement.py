@@ -9,7 +9,7 @@ from tuf.api.metadata import TargetFile, Targets
 
 from fleet.agent.errors import RefusedError
 from fleet.agent.state import Settings
-from pki.kernel import golden
+from pki.kernel import composite, golden
 
 FLOORS_FIELD, BIN_FIELD = "x-muster-floors", "x-muster-bin"
 #: no bundle.json is longer
@@ -145,12 +145,29 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
     if settings.audience not in bundle["audience"]:
         msg = f"{row['target']} is not signed for {settings.audience}"
         raise RefusedError(msg)
+    if (bundle["kind"] == composite.COMPONENT) != (bundle["component"] == composite.COMPONENT):
+        msg = f"{row['target']} calls itself something else than it is"
+        raise RefusedError(msg)
     if bundle["component"] != row["component"] or bundle["security_counter"] != row["counter"]:
         msg = f"{row['target']} is signed for another component or counter"
         raise RefusedError(msg)
     names = ("action", "kind", "component", "length", "sha256", "counter", "version")
     facts = {name: row[name] for name in names}
     return Assignment(path=row["target"], patch=row["delta"], golden=_golden(bundle), **facts)
+
+
+def row_of(bundle: Any, action: int, settings: Settings) -> dict[str, Any]:
+    """Return what the director would say of a part of a composite: it said so of the composite.
+
+    Raises:
+        KeyError, StopIteration: the bundle is malformed.
+        TypeError, ValueError: a field has another type or form.
+    """
+    image = next(one for one in bundle["files"] if one["role"] == "image")
+    target = f"{bundle['component']}/{bundle['id']}/{bundle['version']}/bundle.json"
+    facts = {"action": action, "kind": "update", "component": bundle["component"], "target": target}
+    facts |= {"length": image["size"], "sha256": image["sha256"], "hw": settings.hw_class}
+    return row({**facts, "counter": bundle["security_counter"], "version": bundle["version"]})
 
 
 def _golden(bundle: Any) -> Golden | None:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from fleet.agent import blobs, slots
+from fleet.agent import blobs, patches, slots
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
@@ -38,6 +38,26 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | 
     part.replace(target)
     with contextlib.suppress(OSError):
         marker.unlink()
+
+
+def bring(
+    assignment: Assignment, mirror: Transport | None, server: Transport | CoapTransport, pair: slots.Slots
+) -> tuple[slots.Image, dict[str, str] | None]:
+    """Write the assigned image into the slot that does not run, by its patch if there is one of use, and its vectors.
+
+    Returns:
+        What is known of the image, and what to report of the patch (None when there was none to try).
+
+    Raises:
+        RefusedError: the bytes that came are not the signed ones.
+        TransportError: they did not all come; what came is kept and continued next time.
+    """
+    # A mirror nearby costs the server's line nothing, so that a patch would save nothing there.
+    patched = None if mirror else patches.fetch(assignment, server, pair)
+    if patched is None or patched["trouble"]:
+        fetch(assignment, mirror, server, pair.inactive)
+    vectors = golden(assignment, server, pair)
+    return slots.Image(assignment.version, assignment.sha256, assignment.counter, vectors), patched
 
 
 def golden(assignment: Assignment, server: Transport | CoapTransport, pair: slots.Slots) -> str:

@@ -19,7 +19,7 @@ from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
-from pki.kernel import canonical, clock
+from pki.kernel import canonical, clock, composite
 from pki.kernel.errors import InvalidError
 
 MAX_DIRECTOR = 16 * 1024
@@ -91,6 +91,46 @@ class Trust:
             msg = f"the bundle.json of {row['target']} is malformed: {error}"
             raise RefusedError(msg) from error
         return found
+
+    def parts(self, data: bytes, action: int, installed: Mapping[str, int]) -> list[Assignment]:
+        """Return what a composite names, each checked as if it were assigned alone, and against the others.
+
+        Args:
+            data: ``parts.json``, whose digest the officers signed.
+            action: of the composite.
+            installed: component to the security counter of what runs there.
+
+        Raises:
+            RefusedError: a part is not to be believed; the sentence says which.
+            TransportError: the server cannot be reached.
+        """
+        updater = self._refreshed()
+        try:
+            _, named = composite.read(data)
+            bundles = [self._part(updater, one) for one in named]
+            counters = {**installed, **{one["component"]: one["security_counter"] for one in bundles}}
+            rows = [agreement.row_of(one, action, self._settings) for one in bundles]
+            found = [agreement.agreed(*pair, self._settings) for pair in zip(rows, bundles, strict=True)]
+            for assignment, bundle in zip(found, bundles, strict=True):
+                agreement.above_floor(assignment, self._targets(), self._settings)
+                agreement.beside(bundle, counters)
+        except (InvalidError, KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+            msg = f"the list of parts, or a part, is malformed: {error}"
+            raise RefusedError(msg) from error
+        return found
+
+    def _part(self, updater: Updater, part: composite.Part) -> Any:
+        """Return the bundle.json of a part, listed by the officers with the very digest that the composite names."""
+        try:
+            target = agreement.listed({"target": part.path}, updater.get_targetinfo(part.path))
+            self._check_bin(part.path)
+            bundle = self._bundle(updater, target)
+        except (RepositoryError, DownloadError) as error:
+            raise _trouble("the signed list of targets", error) from error
+        if target.hashes.get("sha256") != part.digest:
+            msg = f"{part.path} is signed with other content than the composite names"
+            raise RefusedError(msg)
+        return bundle
 
     def check(self, device: str) -> None:
         """Look whether the server still tells the truth, when nothing waits: withdrawals and floors are learned by it.

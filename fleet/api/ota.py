@@ -274,8 +274,16 @@ class FitOut(Output):
 
     def get_hardware(self, bundle: Any) -> list[dict[str, Any]]:
         """Return for each hardware model whether it fits, and why not, as both are now."""
-        found = [(model.name, fitting.reasons(bundle, model)) for model in bundle.hardware_models.all()]
-        return [{"name": name, "fits": not why, "reasons": [one.to_dict() for one in why]} for name, why in found]
+        found = [(model, fitting.reasons(bundle, model)) for model in bundle.hardware_models.all()]
+        return [
+            {
+                "name": model.name,
+                "fits": not why,
+                "reasons": [one.to_dict() for one in why],
+                "arena": fitting.facts(bundle, model).get("arena"),
+            }
+            for model, why in found
+        ]
 
 
 class Fit(View):

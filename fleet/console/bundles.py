@@ -13,7 +13,7 @@ from fleet.console.paging import cut
 from ota.fit import Reason
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
-from ota.selectors import fitting, patches
+from ota.selectors import fitting, parts, patches
 from ota.selectors.officers import officers
 from ota.services import bundles, releases, statements
 from pki.kernel.actor import Role
@@ -66,6 +66,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "arena": bundle.facts.get("arena"),
         "sbom": bundle.facts.get("sbom"),
         "hardware": _fits(bundle),
+        "parts": parts.of(bundle),
         "patches": patches.of_bundle(bundle),
     }
     return render(request, "console/bundles/detail.html", context)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from fleet.officer import papers
 from fleet.officer.papers import Change, Paper
-from pki.kernel import canonical
+from pki.kernel import canonical, composite
 from pki.kernel.errors import InvalidError
 
 _MAX_CONFIG = 64 * 1024
@@ -85,16 +85,31 @@ def _bundle(paper: Paper, path: str) -> Iterator[str]:
         yield f"  {one.get('role')} {one.get('path')}: {one.get('size')} bytes, sha256 {one.get('sha256')}"
     if value["component"] == papers.CONFIG:
         yield from _configuration(paper, value)
+    if value["component"] == papers.COMPOSITE:
+        yield from _parts(paper, value)
+
+
+def _shown(paper: Paper, value: dict[str, Any]) -> bytes:
+    """Return the image of a bundle, which a paper has to show: its bytes are compared with what the bundle lists."""
+    image = next(one["sha256"] for one in value["files"] if one["role"] == "image")
+    text = paper.exhibits.get(image)
+    if text is None:
+        msg = "This paper is not to be signed: it does not show what it releases."
+        raise InvalidError(msg)
+    return text.encode()
+
+
+def _parts(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
+    """Show what is installed together."""
+    _, parts = composite.read(_shown(paper, value))
+    for one in parts:
+        yield f"    installs TOGETHER, or not at all: {one.path}, bundle.json with SHA-256 {one.digest}"
 
 
 def _configuration(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
     """Show what a configuration changes on every device that takes it."""
-    image = next(one["sha256"] for one in value["files"] if one["role"] == "image")
-    text = paper.exhibits.get(image)
-    if text is None:
-        msg = "This paper is not to be signed: it does not show the configuration that it releases."
-        raise InvalidError(msg)
-    content: Any = canonical.loads(text.encode(), max_bytes=_MAX_CONFIG)
+    text = _shown(paper, value)
+    content: Any = canonical.loads(text, max_bytes=_MAX_CONFIG)
     for pem in content.get("anchors", []):
         root = x509.load_pem_x509_certificate(pem.encode())
         if root.public_bytes(serialization.Encoding.PEM).decode() != pem:

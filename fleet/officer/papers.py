@@ -17,11 +17,12 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from fleet.officer import keys, places
-from pki.kernel import canonical, clock, files, suit
+from pki.kernel import canonical, clock, composite, files, suit
 from pki.kernel.errors import InvalidError
 
 FLOORS_FIELD, BIN_PREFIX, MOST_BITS = "x-muster-floors", "b", 14
 CONFIG = "config"
+COMPOSITE = composite.COMPONENT
 #: a version may leap this far: numbers of papers that nobody signed are lost
 MOST_LEAP = 10_000
 LONGEST_LIFE = timedelta(days=400)
@@ -188,7 +189,8 @@ def bundle(paper: Paper, path: str) -> dict[str, Any]:
     if own != path:
         msg = f"This paper is not to be signed: the bundle.json of {path} is that of {own}."
         raise InvalidError(msg)
-    if (value.get("kind") == CONFIG) != (value["component"] == CONFIG):
+    slots = {CONFIG, COMPOSITE} & {value.get("kind"), value["component"]}
+    if slots and value.get("kind") != value["component"]:
         msg = f"This paper is not to be signed: {path} is a configuration that calls itself something else."
         raise InvalidError(msg)
     return dict(value)

@@ -80,6 +80,11 @@ def _onnx(manifest: Manifest, judgement: Judgement) -> Judgement:
     return Judgement({**facts, "arena": {"need": said.arena, "source": source, "predicted": 0}}, judgement.statements)
 
 
+def _composite(manifest: Manifest, judgement: Judgement) -> Judgement:
+    _demand_same("version", judgement.facts["version"], manifest.version)
+    return judgement
+
+
 def _config(manifest: Manifest, judgement: Judgement) -> Judgement:
     _demand_same("version", judgement.facts["version"], manifest.version)
     return judgement
@@ -115,6 +120,7 @@ def _nothing_inside(_manifest: Manifest, judgement: Judgement) -> Judgement:
 
 
 _CHECKS: Mapping[str, Callable[[Manifest, Judgement], Judgement]] = {
+    "composite": _composite,
     "config": _config,
     "esp": _esp,
     "generic": _nothing_inside,

@@ -11,24 +11,25 @@ from devices.names import AUDIENCES
 from ota.errors import ManifestError
 from ota.manifest.document import FileEntry, Fit, Hardware, Manifest, Requirement
 from ota.manifest.fields import Fields
-from pki.kernel import canonical
+from pki.kernel import canonical, composite
 
 MAX_MANIFEST = 256 * 1024
 MAX_FILES = 64
 MAX_COUNTER = 2**31 - 1
 MAX_FILE = 2**40
-KINDS = ("firmware", "model", "config")
+KINDS = ("firmware", "model", "config", "composite")
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "firmware": ("mcuboot", "esp", "swu", "rauc", "mender", "generic"),
     "model": ("tflite", "onnx", "generic"),
     "config": ("config",),
+    "composite": ("composite",),
 }
-#: the slot of configurations; nothing else is written there
+#: the slots of configurations and of lists of parts; nothing else is written there
 CONFIG = "config"
+SLOTS = {CONFIG, composite.COMPONENT}
 ROLES = ("image", "signature", "golden", "sbom", "provenance")
 #: Named in the schema, and not read by this server yet.
 LATER = {
-    "kind": ("composite",),
     "format": ("oms",),
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
@@ -221,8 +222,10 @@ def _agree(manifest: Manifest) -> None:
     if [entry.role for entry in manifest.files].count("image") != 1:
         msg = "bundle.json: exactly one file has the role image."
         raise ManifestError(msg)
-    if (manifest.kind == CONFIG) != (manifest.component == CONFIG):
-        msg = "bundle.json: a configuration has the component config, and nothing else has it."
+    if (manifest.kind in SLOTS or manifest.component in SLOTS) and manifest.kind != manifest.component:
+        msg = (
+            "bundle.json: a configuration has the component config, a composite the component composite; no other has."
+        )
         raise ManifestError(msg)
     classes = [(one.class_id, one.rev) for one in manifest.hw]
     if len(set(classes)) != len(classes):

@@ -43,6 +43,7 @@ class Bundle(models.Model):
         FIRMWARE = "firmware"
         MODEL = "model"
         CONFIG = "config"
+        COMPOSITE = "composite"
 
     domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)

@@ -11,6 +11,7 @@ from devices.models import HardwareModel
 from ota import fit
 from ota.fit import Reason
 from ota.models import Bundle, Release
+from ota.selectors import parts
 from ota.selectors.bundles import bundles
 
 MOST = 50
@@ -49,6 +50,8 @@ def profile(model: HardwareModel) -> fit.Profile:
 
 def reasons(bundle: Bundle, model: HardwareModel) -> list[Reason]:
     """Return why a bundle does not fit a hardware model; nothing means that it fits."""
+    if bundle.kind == Bundle.Kind.COMPOSITE:
+        return [one for part in parts.of(bundle) for one in reasons(part, model)]
     found = fit.verdict(bundle.kind, bundle.format, facts(bundle, model), profile(model))
     return [*found, *_firmware(bundle, model)] if bundle.kind == Bundle.Kind.MODEL else found
 

@@ -4,6 +4,7 @@ from django.conf import settings
 from tuf.api.metadata import Snapshot, Timestamp
 
 from ota.models import Bundle
+from ota.selectors import parts
 from ota.trust import documents
 from ota.trust.repository import Repository
 
@@ -16,6 +17,13 @@ def objection(bundle: Bundle, class_id: str) -> str:
         class_id: of the device's hardware model.
     """
     store = Repository(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
+    for part in parts.of(bundle):
+        if why := _objection(store, part, class_id):
+            return f"of its part {part}: {why}"
+    return _objection(store, bundle, class_id)
+
+
+def _objection(store: Repository, bundle: Bundle, class_id: str) -> str:
     target, targets = store.listed(bundle.target_path), store.targets()
     if target is None or targets is None or target.hashes.get("sha256") != bundle.digest:
         return "the release officers have not signed it"

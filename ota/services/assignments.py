@@ -9,6 +9,7 @@ from devices import metrics
 from devices.models import Device
 from devices.services import presence, twins
 from ota.models import Assignment, AssignmentEvent, Bundle, Rollout, Wave
+from ota.selectors import parts
 from ota.selectors.rollouts import running_bundle
 from ota.selectors.signed import objection
 from pki.kernel import clock
@@ -22,6 +23,8 @@ Kind = Assignment.Kind
 MOST_EVENTS = 200
 MOST_TEXTS = 50
 LONGEST_TEXT = 2000
+#: kinds that a repair passes over when it is unknown what ran before; a composite it does not: its parts changed too
+_ALONE = [Bundle.Kind.FIRMWARE, Bundle.Kind.MODEL, Bundle.Kind.CONFIG]
 #: statuses that end an assignment
 ENDS = frozenset({Status.FINISHED, Status.ERROR, Status.CANCELED})
 #: statuses in which the device has not begun: a hold withholds them
@@ -60,8 +63,9 @@ def schedule(*, rollout: Rollout, wave: Wave, device: Device, bundle: Bundle) ->
 
 def offer(*, actor: Actor, assignment: Assignment) -> None:
     """Offer a waiting assignment to its device; an older open one for the same component gives way."""
+    replaced = {one.component for one in parts.whole(assignment.bundle)}
     older = Assignment.objects.filter(
-        device_id=assignment.device_id, bundle__component=assignment.bundle.component, closed_at__isnull=True
+        device_id=assignment.device_id, bundle__component__in=replaced, closed_at__isnull=True
     ).exclude(pk=assignment.pk)
     for one in older.exclude(status=Status.WAITING):
         _end(one, Status.CANCELED, f"superseded by action {assignment.action_id}")
@@ -164,13 +168,16 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
     with transaction.atomic():
         update = (
             Assignment.objects.select_for_update(of=("self",))
-            .filter(device=device, kind=Kind.UPDATE, previous_bundle__isnull=False)
+            .filter(device=device, kind=Kind.UPDATE)
+            .exclude(previous_bundle=None, bundle__kind__in=_ALONE)
             .exclude(status__in=[Status.WAITING, Status.ERROR, Status.CANCELED])
             .order_by("-id")
             .first()
         )
         if update is None or update.previous_bundle is None:
-            msg = "There is no earlier version of this device that could be put back."
+            msg = (
+                "There is no earlier version of this device that could be put back; roll out what it shall run instead."
+            )
             raise ConflictError(msg)
         if why := objection(update.previous_bundle, str(device.hardware_model.class_id)):
             msg = f"The device would refuse what it ran before, {update.previous_bundle}: {why}."

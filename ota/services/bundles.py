@@ -18,7 +18,7 @@ from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import campaigns, storage, trials
+from ota.services import campaigns, composites, storage, trials
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, DomainError, InvalidError
@@ -113,7 +113,7 @@ def _stage(store: blobs.Blobs, folder: Path, wanted: Manifest, files: Mapping[st
 def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
     """Let the sandbox judge the image, then compare what is in it with what the manifest says."""
     keys = rows.vouching_keys(slug, wanted.format, wanted.component)
-    if not keys and wanted.kind != Bundle.Kind.CONFIG:
+    if not keys and wanted.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
         msg = (
             f"No trust key is registered for the format {wanted.format} and the component {wanted.component}. "
             "A security officer adds one with `manage.py bundle trust`."
@@ -130,6 +130,8 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
     if wanted.kind == Bundle.Kind.CONFIG:
         _demand_way_back(slug, judgement.facts["anchors"])
         _demand_address(slug, judgement.facts["server"])
+    elif wanted.kind == Bundle.Kind.COMPOSITE:
+        composites.demand_parts(slug, wanted, judgement.facts)
     return judgement
 
 

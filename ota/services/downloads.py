@@ -9,6 +9,7 @@ from django.conf import settings
 from devices.models import Device
 from ota import blobs
 from ota.models import BundleFile, Delta
+from ota.selectors import parts
 from ota.services import offers
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
@@ -91,8 +92,9 @@ def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
 def _download(actor: Actor, device: Device, **wanted: object) -> Download:
     actor.require_device(device.key)
     assignment = offers.current(device)
-    rows = BundleFile.objects.filter(bundle=assignment.bundle_id, collected_at__isnull=True) if assignment else None
-    file = rows.filter(**wanted).first() if rows is not None else None
+    offered = parts.whole(assignment.bundle) if assignment else []
+    rows = BundleFile.objects.filter(bundle__in=offered, collected_at__isnull=True)
+    file = rows.filter(**wanted).order_by("id").first() if offered else None
     if file is None:
         msg = "There is no such file for this device now."
         raise NotFoundError(msg)

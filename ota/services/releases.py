@@ -10,7 +10,7 @@ from ota.errors import RefusedBundleError, ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import freshness, statements
+from ota.services import composites, freshness, statements
 from ota.trust import documents, repository
 from ota.trust.prepared import Paper
 from pki.kernel import canonical, clock
@@ -19,6 +19,8 @@ from pki.models import TrustDomain
 from pki.services import ledger
 
 MOST_REASON = 200
+#: kinds whose image officers read before they sign; no manifest for microcontrollers stands for them
+_SHOWN = {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}
 
 
 def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Release:
@@ -116,7 +118,7 @@ def _paper(bundle: Bundle, held: dict[str, Metadata[Targets]], targets: Metadata
             made[role] = documents.raised(before.signed, floors, number, clock.now())
         else:
             made[role] = documents.listing(before.signed, [_entry(bundle)], number, clock.now())
-    sequence = 0 if bundle.kind == Bundle.Kind.CONFIG else clock.unix()
+    sequence = 0 if bundle.kind in _SHOWN else clock.unix()
     return Paper(made, {**held, Targets.type: targets}, _exhibits(bundle), sequence)
 
 
@@ -145,9 +147,9 @@ def _classes(bundle: Bundle) -> list[str]:
 
 
 def _exhibits(bundle: Bundle) -> dict[str, str]:
-    """Return the texts that officers shall read: ``bundle.json``, and what a configuration says."""
+    """Return the texts that officers shall read: ``bundle.json``, and what a configuration or a composite says."""
     found = {bundle.digest: canonical.dumps(bundle.manifest).decode()}
-    if bundle.kind == Bundle.Kind.CONFIG:
+    if bundle.kind in _SHOWN:
         with blobs.store().at_hand(bundle.image.sha256) as text:
             found[bundle.image.sha256] = text.read_text()
     return found
@@ -164,6 +166,7 @@ def _adopted(actor: Actor, release: Release) -> Release:
 
 def _demand_fit(bundle: Bundle) -> None:
     """Refuse what cannot run on hardware that it names, by the hardware models as they are now."""
+    composites.demand_released(bundle)
     for model in bundle.hardware_models.all():
         reasons = fitting.reasons(bundle, model)
         if reasons:

@@ -235,7 +235,7 @@ def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
 
 def _misfits(bundle: Bundle) -> str:
     """Return why a model does not fit what it is for any more: what a firmware can run may change at any time."""
-    if bundle.kind != Bundle.Kind.MODEL:
+    if bundle.kind not in {Bundle.Kind.MODEL, Bundle.Kind.COMPOSITE}:
         return ""
     return next(filter(None, (_misfit(bundle, model) for model in bundle.hardware_models.all())), "")
 

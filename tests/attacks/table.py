@@ -56,6 +56,8 @@ ROWS = {
     "M1": Row("a model that computes something else on the device than its author saw", NONE, "its golden vectors fail before it is kept; the old one runs on"),
     "M2": Row("golden vectors exchanged, cut or longer than was signed", NONE, "refused before anything is swapped"),
     "M3": Row("a model on which the interpreter crashes", NONE, "the child dies, the device does not; the old one runs on"),
+    "C1": Row("a composite with a part that officers never signed, or with another content, or have withdrawn", NONE, "refused; no part of it is kept"),
+    "C2": Row("one part of a composite does not work on the device, or power fails between the parts", NONE, "all parts run what they ran before, or all the new"),
     "B1": Row("a signer whose certificate has expired, or is not valid yet", NONE, "refused at upload"),
     "B2": Row("a signer whose certificate was revoked", NONE, "refused at upload"),
     "B3": Row("a device's certificate signs firmware", NONE, "refused at upload"),

@@ -80,7 +80,7 @@ def test_vectors_that_were_damaged_on_the_disk_prove_nothing(offers, device):
 
 
 @attack("M2")
-@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: vectors.make(OLD), lambda data: data + b"\0"])
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda _: vectors.make(OLD), lambda data: data + b"\0"])
 def test_other_vectors_than_the_signed_ones(thief, offers, device, change):
     path = offers()
     thief.routes[path] = change(GOLDEN)

@@ -1,4 +1,4 @@
-"""``manage.py bundle trust | crl | golden | upload | list``: whose artefacts are accepted, and which were."""
+"""``manage.py bundle …``: whose artefacts are accepted, what authors need, and which bundles are here."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from fleet.management.acts import actor, refusals
 from ota.measuring import vectors
 from ota.models import TrustKey
 from ota.selectors import bundles as rows
-from ota.services import bundles, trust_keys
+from ota.services import bundles, composites, trust_keys
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
 
@@ -36,6 +36,12 @@ class Command(BaseCommand):
         crl = acts.add_parser("crl", help="register the newest CRL of a signing CA")
         crl.add_argument("name")
         crl.add_argument("--crl", type=Path, required=True)
+        composite = acts.add_parser("composite", help="write a bundle that installs other bundles together")
+        composite.add_argument("name")
+        composite.add_argument("version")
+        composite.add_argument("--counter", type=int, required=True, help="its own security counter")
+        composite.add_argument("--part", action="append", required=True, help="a bundle's id; twice at least")
+        composite.add_argument("--out", type=Path, required=True, help="folder for bundle.json and parts.json")
         golden = acts.add_parser("golden", help="make golden vectors for a model, with the reference interpreter")
         golden.add_argument("model", type=Path, help="the .tflite file")
         golden.add_argument("out", type=Path, help="golden.cbor, to be listed in bundle.json with the role golden")
@@ -77,6 +83,15 @@ class Command(BaseCommand):
         checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in made.report]
         hints = [f"  advice: {made.facts['advice']}"] if made.facts.get("advice") else []
         return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
+
+    def _composite(self, who: Actor, options: dict[str, Any]) -> str:
+        found = [rows.bundle(who.domain, one) for one in options["part"]]
+        names = ("name", "version", "counter")
+        made = composites.write(bundles=found, **{name: options[name] for name in names})
+        options["out"].mkdir(parents=True, exist_ok=True)
+        (options["out"] / "bundle.json").write_bytes(made.manifest)
+        (options["out"] / composites.FILE).write_bytes(made.parts)
+        return f"{options['out']}: upload it with `manage.py bundle upload`, then release it like any other."
 
     def _golden(self, _who: Actor, options: dict[str, Any]) -> str:
         names = ("cases", "steps", "seed", "tolerance")

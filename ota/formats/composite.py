@@ -1,0 +1,24 @@
+"""Composite bundles: bundles that are installed together or not at all. The officers' signature stands behind them."""
+
+from dataclasses import asdict
+
+from ota.errors import RefusedBundleError
+from ota.formats.judgement import Case, Judgement, read, statement
+from pki.kernel import composite
+from pki.kernel.errors import InvalidError
+
+
+def judge(case: Case) -> Judgement:
+    """Return which bundles it names.
+
+    Raises:
+        RefusedBundleError: it is no such document.
+    """
+    data = read(case.image, composite.MAX_PARTS, "list of parts")
+    try:
+        version, parts = composite.read(data)
+    except InvalidError as error:
+        raise RefusedBundleError(error.detail) from error
+    facts = {"version": version, "parts": [asdict(one) for one in parts], "flash": len(data)}
+    named = ", ".join(f"{one.id} {one.version} ({one.component})" for one in parts)
+    return Judgement(facts, [statement("parts", "muster", named)])

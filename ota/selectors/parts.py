@@ -1,0 +1,18 @@
+"""The bundles that a composite names, in its order."""
+
+from ota.models import Bundle
+
+
+def of(bundle: Bundle) -> list[Bundle]:
+    """Return the parts of a composite; of anything else, nothing."""
+    if bundle.kind != Bundle.Kind.COMPOSITE:
+        return []
+    order = {one["digest"]: place for place, one in enumerate(bundle.facts["parts"])}
+    rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=order).select_related("release", "domain")
+    found = rows.prefetch_related("files", "hardware_models", "arenas")
+    return sorted(found, key=lambda one: order[one.digest])
+
+
+def whole(bundle: Bundle) -> list[Bundle]:
+    """Return a bundle and its parts: all that a device takes with it."""
+    return [bundle, *of(bundle)]

@@ -1,0 +1,100 @@
+"""Check that the parts of a composite are here, are for its hardware and audience, and can run beside one another."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from devices.names import AUDIENCES
+from ota.errors import RefusedBundleError
+from ota.manifest import Manifest
+from ota.models import Bundle, Release
+from ota.selectors import parts as rows
+from pki.kernel import canonical, composite
+
+FILE = "parts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A composite bundle as files: ``bundle.json`` and ``parts.json``."""
+
+    manifest: bytes
+    parts: bytes
+
+
+def write(*, bundles: Sequence[Bundle], name: str, version: str, counter: int) -> Written:
+    """Write a composite of bundles that are here, for the hardware and audience that all of them share.
+
+    Raises:
+        RefusedBundleError: they share none, or cannot be parts together.
+    """
+    named = [{"component": b.component, "id": b.name, "version": b.version, "digest": b.digest} for b in bundles]
+    parts = canonical.dumps({"schema": 1, "version": version, "parts": named})
+    composite.read(parts)
+    rows = [{one["class_id"]: one for one in bundle.manifest["hw"]} for bundle in bundles]
+    classes = [one for class_id, one in rows[0].items() if all(class_id in others for others in rows)]
+    audience = [one for one in AUDIENCES if all(one in bundle.audience for bundle in bundles)]
+    if not classes or not audience:
+        msg = "These bundles share no hardware, or no audience; a composite is for devices that can take all of them."
+        raise RefusedBundleError(msg)
+    file = {"path": FILE, "size": len(parts), "sha256": hashlib.sha256(parts).hexdigest(), "role": "image"}
+    kind = composite.COMPONENT
+    facts = {"schema": 1, "id": name, "version": version, "kind": kind, "format": kind, "component": kind}
+    facts |= {"security_counter": counter, "audience": audience, "hw": classes, "files": [file]}
+    return Written(json.dumps(facts, indent=1).encode(), parts)
+
+
+def demand_parts(slug: str, wanted: Manifest, facts: Mapping[str, Any]) -> None:
+    """Refuse a composite whose parts could not be installed together.
+
+    Raises:
+        RefusedBundleError: it names the part, and what is wrong with it.
+    """
+    named = facts["parts"]
+    known = {
+        one.digest: one
+        for one in Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named])
+    }
+    counters = {one.component: one.security_counter for one in known.values()}
+    for part in named:
+        one = known.get(part["digest"])
+        if one is None or (one.component, one.name, one.version) != (part["component"], part["id"], part["version"]):
+            msg = f"The part {part['id']} {part['version']} with this digest is not here. Upload it first."
+            raise RefusedBundleError(msg)
+        _demand_for(wanted, one)
+        _demand_beside(one, counters)
+
+
+def demand_released(bundle: Bundle) -> None:
+    """Refuse to release a composite before its parts are: devices demand that officers signed each of them.
+
+    Raises:
+        RefusedBundleError: it names the part.
+    """
+    for one in rows.of(bundle):
+        release = getattr(one, "release", None)
+        if release is None or release.state != Release.State.PUBLISHED:
+            msg = f"The part {one} is not published. Release it first; a composite only says what goes together."
+            raise RefusedBundleError(msg)
+
+
+def _demand_for(wanted: Manifest, part: Bundle) -> None:
+    classes = {str(one["class_id"]) for one in part.manifest["hw"]}
+    if strange := [one.name for one in wanted.hw if str(one.class_id) not in classes]:
+        msg = f"The part {part} is not for the hardware {strange[0]}."
+        raise RefusedBundleError(msg)
+    if missing := sorted(set(wanted.audience) - set(part.audience)):
+        msg = f"The part {part} is not signed for {missing[0]}."
+        raise RefusedBundleError(msg)
+
+
+def _demand_beside(part: Bundle, counters: Mapping[str, int]) -> None:
+    """Compare what a part needs beside it with the other parts; what is no part is the device's to know."""
+    requires: Sequence[Mapping[str, Any]] = part.manifest.get("requires", [])
+    for one in requires:
+        have = counters.get(one["component"])
+        if have is not None and not one["min_counter"] <= have <= one.get("max_counter", have):
+            msg = f"The part {part} needs another {one['component']} than this composite brings."
+            raise RefusedBundleError(msg)

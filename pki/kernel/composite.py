@@ -1,0 +1,67 @@
+"""What runs together: the document in a composite bundle that names the bundles to be installed as one.
+
+``parts.json`` is canonical JSON: ``{"schema": 1, "version", "parts": [{"component", "id", "version", "digest"}]}``;
+``digest`` is the SHA-256 of the part's canonical ``bundle.json``, so that its officers' signature and this
+one's say the same. Server and device read it with the same code.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pki.kernel import canonical
+from pki.kernel.errors import InvalidError
+
+COMPONENT = "composite"
+MAX_PARTS = 16 * 1024
+LEAST, MOST = 2, 8
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
+_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+#: what never comes as a part: a set within a set, and what devices believe
+_NEVER = {COMPONENT, "config"}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A bundle by its names, and the SHA-256 of its ``bundle.json`` in hex."""
+
+    component: str
+    id: str
+    version: str
+    digest: str
+
+    @property
+    def path(self) -> str:
+        """Return its name among the signed targets."""
+        return f"{self.component}/{self.id}/{self.version}/bundle.json"
+
+
+def read(data: bytes) -> tuple[str, tuple[Part, ...]]:
+    """Return version and parts.
+
+    Raises:
+        InvalidError: it is no such document.
+    """
+    document: Any = canonical.loads(data, max_bytes=MAX_PARTS)
+    match document:
+        case {"schema": 1, "version": str(version), "parts": [*listed], **rest} if not rest:
+            parts = [_part(one) for one in listed]
+            components = {one.component for one in parts}
+            if LEAST <= len(parts) <= MOST and len(components) == len(parts) and not components & _NEVER:
+                return version, tuple(parts)
+    msg = (
+        f"parts.json holds schema (1), version, and {LEAST} to {MOST} parts, each for another component, and neither "
+        "for a composite nor for the configuration."
+    )
+    raise InvalidError(msg)
+
+
+def _part(value: object) -> Part:
+    match value:
+        case {"component": str(component), "id": str(name), "version": str(version), "digest": str(digest), **rest}:
+            good = _NAME.fullmatch(component) and _NAME.fullmatch(name) and _VERSION.fullmatch(version)
+            if good and _DIGEST.fullmatch(digest) and not rest:
+                return Part(component, name, version, digest)
+    msg = "A part has exactly component, id, version, and digest: the SHA-256 of its bundle.json in hex."
+    raise InvalidError(msg)
