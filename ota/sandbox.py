@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from ota.errors import RefusedBundleError, VerifierError
@@ -32,7 +33,14 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 _logger = logging.getLogger(__name__)
 
 
-def judge(format_: str, image: Path, anchors: Sequence[TrustAnchor], *, signature: Path | None = None) -> Judgement:
+def judge(
+    format_: str,
+    image: Path,
+    anchors: Sequence[TrustAnchor],
+    *,
+    signature: Path | None = None,
+    listed: Mapping[str, str] = MappingProxyType({}),
+) -> Judgement:
     """Return what a format's verifier found, when it accepts the artefact.
 
     Args:
@@ -40,13 +48,16 @@ def judge(format_: str, image: Path, anchors: Sequence[TrustAnchor], *, signatur
         image: the staged artefact.
         anchors: who may have signed it.
         signature: a detached signature, for formats that carry none.
+        listed: path to SHA-256 of each file but the signature, for formats that sign a folder.
 
     Raises:
         RefusedBundleError: the artefact is refused; one sentence says why.
         VerifierError: the verifier did not run; the artefact was not judged.
     """
     with tempfile.TemporaryDirectory(prefix="muster-judge-") as folder:
-        case = Case(format_, image.resolve(), signature, tuple(anchors), clock.unix(), Path(folder))
+        case = Case(
+            format_, image.resolve(), signature, tuple(anchors), clock.unix(), Path(folder), tuple(listed.items())
+        )
         answer = run("ota.formats", case.to_json(), case.scratch, WALL_S)
     if not isinstance(answer.get("ok"), bool):
         msg = "The verifier gave no verdict. Look into the log and try again."

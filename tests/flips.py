@@ -6,13 +6,14 @@ import tempfile
 from pathlib import Path
 
 from ota.errors import RefusedBundleError
-from ota.formats import esp, generic, mcuboot, mender, onnx_model, rauc, swu, tflite
+from ota.formats import esp, generic, mcuboot, mender, oms, onnx_model, rauc, swu, tflite
 from ota.formats.judgement import Case
 from pki.kernel import clock
+from tests.factories.artefacts import listed
 
 VERIFIERS = {
     "mcuboot": mcuboot, "esp": esp, "swu": swu, "rauc": rauc, "mender": mender, "generic": generic,
-    "generic-cms": generic, "tflite": tflite, "onnx": onnx_model,
+    "generic-cms": generic, "tflite": tflite, "onnx": onnx_model, "oms": oms, "oms-cert": oms,
 }  # fmt: skip
 
 
@@ -24,7 +25,8 @@ def accepts(format_, image, signature, anchors, scratch):
     if signature is not None:
         beside.write_bytes(signature)
     name = format_.split("-")[0]
-    case = Case(name, path, beside if signature is not None else None, anchors, clock.unix(), folder)
+    given = beside if signature is not None else None
+    case = Case(name, path, given, anchors, clock.unix(), folder, listed(format_, image))
     try:
         VERIFIERS[format_].judge(case)
     except RefusedBundleError:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from tests import environment, flips, mutations
-from tests.factories.artefacts import Makers
+from tests.factories.artefacts import Makers, listed
 from tests.fuzz import doors
 
 COUNTS = {
@@ -86,7 +86,7 @@ def _uploads(makers):
     place = folder / "tmp"  # of this run alone: what lies there afterwards was left behind by it
     place.mkdir()
     tempfile.tempdir = str(place)
-    for format_ in ("mcuboot", "esp", "swu", "rauc", "mender", "generic", "tflite", "onnx"):
+    for format_ in ("mcuboot", "esp", "swu", "rauc", "mender", "generic", "tflite", "onnx", "oms"):
         image, signature = makers.make(format_)
         source, wrong = random.Random(format_), 0
         beside = folder / "signature"
@@ -99,7 +99,8 @@ def _uploads(makers):
             (folder / "image").write_bytes(damaged)
             try:
                 given = beside if signature is not None else None
-                sandbox.judge(format_, folder / "image", makers.anchors(format_), signature=given)
+                facts = dict(listed(format_, damaged))
+                sandbox.judge(format_, folder / "image", makers.anchors(format_), signature=given, listed=facts)
                 wrong += 1
             except RefusedBundleError:
                 continue

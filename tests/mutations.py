@@ -99,7 +99,7 @@ def format_targets(makers):
     import struct
 
     from ota.errors import RefusedBundleError
-    from ota.formats import esp, graph, jws, mcuboot, mender, onnx_model, rauc, swu
+    from ota.formats import esp, graph, jws, mcuboot, mender, oms, onnx_model, rauc, swu
 
     def whole(data):
         mcuboot.read_structure(data, mcuboot.read_header(data))
@@ -111,7 +111,7 @@ def format_targets(makers):
     usual = (RefusedBundleError, struct.error, ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError)
     manifest = "[update]\ncompatible=node\nversion=1\n[bundle]\nformat=verity\n[image.x]\nfilename=x.img\n"
     token = makers.jws(b"payload")
-    anchors = makers.anchors("generic")
+    anchors, folder = makers.anchors("generic"), makers.make("oms-cert")
     return [
         Target("MCUboot images", makers.make("mcuboot")[0], whole, usual),
         Target("ESP images", makers.make("esp")[0], sector, usual),
@@ -119,9 +119,18 @@ def format_targets(makers):
         Target("Mender artifacts", makers.make("mender")[0], lambda data: mender._read(io.BytesIO(data)), usual),
         Target("RAUC manifests", manifest.encode(), lambda data: rauc.read_manifest(data.decode("latin-1")), usual),
         Target("detached signatures", token, lambda data: jws.verify(b"payload", data, anchors), usual),
+        Target("OMS signatures", folder[1], lambda data: _oms(oms, data), usual),
         Target("TFLite models", makers.make("tflite")[0], graph.read, usual),
         Target("ONNX models", makers.make("onnx")[0], onnx_model.inspect, usual),
     ]
+
+
+def _oms(reader, data):
+    """Read a signature, who made it, and what it covers."""
+    material, envelope = reader._envelope(data)
+    payload = reader._base64(envelope["payload"])
+    reader._resources(payload)
+    reader._certificate(material["x509CertificateChain"]["certificates"][0]["rawBytes"])
 
 
 def _public():

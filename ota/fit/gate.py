@@ -84,7 +84,8 @@ def verdict(kind: str, form: str, facts: Mapping[str, Any], profile: Profile) ->
     """
     if kind != "model":
         return []
-    return [*_memory(facts, profile), *_runtime(form, facts, profile.runtime), *_exchange(facts, profile.runtime)]
+    inner = facts.get("inner", form)  # of a signed folder: what the model in it is
+    return [*_memory(facts, profile), *_runtime(inner, facts, profile.runtime), *_exchange(facts, profile.runtime)]
 
 
 def _memory(facts: Mapping[str, Any], profile: Profile) -> Iterator[Reason]:

@@ -16,7 +16,7 @@ from ota.formats import cell
 from ota.formats.judgement import Case
 from pki.kernel.errors import DomainError
 
-_NAMES = ("composite", "config", "esp", "generic", "mcuboot", "mender", "rauc", "swu", "tflite")
+_NAMES = ("composite", "config", "esp", "generic", "mcuboot", "mender", "oms", "rauc", "swu", "tflite")
 _VERIFIERS = {**{name: f"ota.formats.{name}" for name in _NAMES}, "onnx": "ota.formats.onnx_model"}
 _MAX_REQUEST = 1 << 20
 

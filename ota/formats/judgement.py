@@ -34,6 +34,7 @@ class Case:
         anchors: who may have signed it.
         at: unix time at which certificates must be valid.
         scratch: a private folder for temporary files.
+        listed: path and SHA-256 (hex) of each file of the bundle but the signature, for formats that sign a folder.
     """
 
     format: str
@@ -42,6 +43,7 @@ class Case:
     anchors: tuple[TrustAnchor, ...]
     at: int
     scratch: Path
+    listed: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what the child reads."""
@@ -52,6 +54,7 @@ class Case:
             "anchors": [[anchor.name, anchor.pem, anchor.crl] for anchor in self.anchors],
             "at": self.at,
             "scratch": str(self.scratch),
+            "listed": [list(one) for one in self.listed],
         }
 
     @staticmethod
@@ -65,6 +68,7 @@ class Case:
             anchors=tuple(TrustAnchor(*one) for one in value["anchors"]),
             at=value["at"],
             scratch=Path(value["scratch"]),
+            listed=tuple((str(path), str(digest)) for path, digest in value["listed"]),
         )
 
 

@@ -12,6 +12,7 @@ from ota.errors import RefusedBundleError
 from ota.formats import detached, magic
 from ota.formats.judgement import Case, Judgement, read, statement
 
+FORMAT = "onnx"
 MAX_MODEL = 256 * 1024 * 1024
 MOST_NODES, MOST_TENSORS = 100_000, 100_000
 #: ONNX's words for what TFLite and the profiles of hardware call otherwise
@@ -30,12 +31,19 @@ def judge(case: Case) -> Judgement:
         msg = "The file is not an ONNX model: it begins as another format does. Upload it with its own format."
         raise RefusedBundleError(msg)
     signer, said = detached.verify(case, "A model")
-    facts = inspect(data)
-    tool = f"onnx {importlib.metadata.version('onnx')}"
-    return Judgement(
-        {**facts, "flash": len(data), **signer},
-        [said, statement("inspection", tool, f"IR {facts['ir_version']}, {facts['nodes']} nodes")],
-    )
+    found = inspected(data)
+    return Judgement({**found.facts, **signer}, [said, *found.statements])
+
+
+def inspected(data: bytes) -> Judgement:
+    """Return what a model needs, whoever has signed it.
+
+    Raises:
+        RefusedBundleError: no valid model, or its weights lie in other files.
+    """
+    facts, tool = inspect(data), f"onnx {importlib.metadata.version('onnx')}"
+    said = statement("inspection", tool, f"IR {facts['ir_version']}, {facts['nodes']} nodes")
+    return Judgement({**facts, "flash": len(data)}, [said])
 
 
 def inspect(data: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ota.fit import arena
 from ota.formats import detached, graph, magic
 from ota.formats.judgement import Case, Judgement, read, statement
 
+FORMAT = "tflite"
 MAX_MODEL = 64 * 1024 * 1024
 MAX_STEPS = 50_000
 MAX_BYTES = 1 << 40
@@ -40,15 +41,15 @@ def judge(case: Case) -> Judgement:
     data = read(case.image, MAX_MODEL, "model")
     magic.demand(data[: magic.ENOUGH], "tflite")
     signer, said = detached.verify(case, "A model")
-    model = graph.read(data)
+    found = inspected(data, graph.read(data))
+    return Judgement({**found.facts, **signer}, [said, *found.statements])
+
+
+def inspected(data: bytes, model: graph.Graph) -> Judgement:
+    """Return what a model needs, whoever has signed it."""
     tool = f"tflite {importlib.metadata.version('tflite')}"
-    return Judgement(
-        facts={**inspect(model), "flash": len(data), **signer},
-        statements=[
-            said,
-            statement("inspection", tool, f"schema {model.schema}, {len(model.subgraphs)} subgraphs"),
-        ],
-    )
+    said = statement("inspection", tool, f"schema {model.schema}, {len(model.subgraphs)} subgraphs")
+    return Judgement({**inspect(model), "flash": len(data)}, [said])
 
 
 def inspect(model: graph.Graph) -> dict[str, Any]:

@@ -105,6 +105,11 @@ def _rauc(manifest: Manifest, judgement: Judgement) -> Judgement:
     return judgement
 
 
+def _oms(manifest: Manifest, judgement: Judgement) -> Judgement:
+    """Do as with the format inside."""
+    return (_tflite if judgement.facts["inner"] == "tflite" else _onnx)(manifest, judgement)
+
+
 def _mender(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
     if not facts["artifact"].endswith(manifest.version):
@@ -127,6 +132,7 @@ _CHECKS: Mapping[str, Callable[[Manifest, Judgement], Judgement]] = {
     "mcuboot": _mcuboot,
     "onnx": _onnx,
     "mender": _mender,
+    "oms": _oms,
     "rauc": _rauc,
     "swu": _swu,
     "tflite": _tflite,

@@ -20,18 +20,14 @@ MAX_FILE = 2**40
 KINDS = ("firmware", "model", "config", "composite")
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "firmware": ("mcuboot", "esp", "swu", "rauc", "mender", "generic"),
-    "model": ("tflite", "onnx", "generic"),
+    "model": ("tflite", "onnx", "oms", "generic"),
     "config": ("config",),
     "composite": ("composite",),
 }
 #: the slots of configurations and of lists of parts; nothing else is written there
 CONFIG = "config"
 SLOTS = {CONFIG, composite.COMPONENT}
-ROLES = ("image", "signature", "golden", "sbom", "provenance")
-#: Named in the schema, and not read by this server yet.
-LATER = {
-    "format": ("oms",),
-}
+ROLES = ("image", "signature", "golden", "sbom", "provenance", "asset")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,24})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -78,9 +74,6 @@ def parse(data: bytes) -> Manifest:
 
 def _known(fields: Fields, name: str, known: tuple[str, ...]) -> str:
     value = fields.text(name)
-    if value in LATER.get(name, ()):
-        msg = f"bundle.json: the {name} {value!r} is not supported yet (see docs/limits.md)."
-        raise ManifestError(msg)
     if value not in known:
         msg = f"bundle.json: {name} must be one of {', '.join(known)}."
         raise ManifestError(msg)
@@ -244,7 +237,7 @@ def _agree_of_models(manifest: Manifest) -> None:
     if manifest.kind != "model" and (manifest.fit != Fit() or evaluation or golden or manifest.acknowledges):
         msg = "bundle.json: fit, eval, acknowledges and golden vectors belong to models only."
         raise ManifestError(msg)
-    if len(golden) > 1 or (golden and manifest.format != "tflite"):
+    if len(golden) > 1 or (golden and manifest.format not in {"tflite", "oms"}):
         msg = "bundle.json: one file of golden vectors, and for TensorFlow Lite only: nothing else runs them."
         raise ManifestError(msg)
     named = evaluation.get("golden") if evaluation else None

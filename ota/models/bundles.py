@@ -16,6 +16,7 @@ class TrustKey(models.Model):
         MENDER = "mender"
         TFLITE = "tflite"
         ONNX = "onnx"
+        OMS = "oms"
         GENERIC = "generic"
 
     domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
@@ -97,6 +98,7 @@ class BundleFile(models.Model):
         GOLDEN = "golden"
         SBOM = "sbom"
         PROVENANCE = "provenance"
+        ASSET = "asset"
 
     bundle = models.ForeignKey(Bundle, models.PROTECT, related_name="files")
     path = models.CharField(max_length=200)

@@ -125,6 +125,7 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
         staged[wanted.image.path].path,
         [TrustAnchor(key.name, key.pem, key.crl) for key in keys],
         signature=staged[signature.path].path if signature else None,
+        listed={one.path: one.sha256 for one in wanted.files if one is not signature},
     )
     judgement = agreement.check(wanted, trials.with_trial(wanted, staged, judgement))
     if wanted.kind == Bundle.Kind.CONFIG:

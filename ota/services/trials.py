@@ -23,7 +23,10 @@ def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgem
     Raises:
         RefusedBundleError: its own vectors fail, say nothing, or cannot be run here.
     """
-    if wanted.format != FORMAT:
+    if judgement.facts.get("inner", wanted.format) != FORMAT:
+        if wanted.of_role("golden"):
+            msg = "Golden vectors can be run for TensorFlow Lite models only."
+            raise RefusedBundleError(msg)
         return judgement
     entry, tool = wanted.of_role("golden"), measuring.tool()
     vectors = staged[entry.path].path if entry else None

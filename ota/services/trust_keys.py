@@ -19,7 +19,7 @@ from pki.services import ledger
 
 _MAX_PEM, _MAX_CRL = 16 * 1024, 4 << 20
 _BY_CA = {TrustKey.Format.SWU, TrustKey.Format.RAUC}
-_BY_EITHER = {TrustKey.Format.TFLITE, TrustKey.Format.ONNX, TrustKey.Format.GENERIC}
+_BY_EITHER = {TrustKey.Format.TFLITE, TrustKey.Format.ONNX, TrustKey.Format.OMS, TrustKey.Format.GENERIC}
 _LEAST_RSA = 2048
 
 
@@ -32,7 +32,7 @@ def add(*, actor: Actor, name: str, format: str, component: str = "", pem: str) 
         actor: a security officer.
         name: unique in the domain.
         format: ``mcuboot``, ``esp`` and ``mender`` take a public key, ``swu`` and ``rauc`` a signing CA's certificate,
-            ``tflite``, ``onnx`` and ``generic`` either.
+            ``tflite``, ``onnx``, ``oms`` and ``generic`` either.
         component: slot on the device.
         pem: the public half; a private key is refused.
 

@@ -1,26 +1,45 @@
 """Rows B: what is uploaded by an attacker, judged by the verifiers themselves; ``tests/ota`` uploads through the service."""
 
+import base64
 import gzip
+import hashlib
 import io
+import json
 import os
 import subprocess
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ota.errors import RefusedBundleError
-from ota.formats import esp, generic, mcuboot, mender, onnx_model, rauc, swu, tflite
+from ota.formats import esp, generic, mcuboot, mender, oms, onnx_model, rauc, swu, tflite
 from ota.formats.judgement import Case, TrustAnchor
 from pki.kernel import clock
 from tests.attacks.table import attack
 from tests.factories import models
-from tests.factories.artefacts import Makers, archive, esp_image, noise, private, public, remade, tar
+from tests.factories.artefacts import BIN, Makers, archive, esp_image, listed, noise, private, public, remade, tar
 from tests.peers.swupdate import make_swu
 
 VERIFIERS = {"mcuboot": mcuboot, "esp": esp, "swu": swu, "rauc": rauc, "mender": mender}
-VERIFIERS |= {"generic": generic, "generic-cms": generic, "tflite": tflite, "onnx": onnx_model}
+VERIFIERS |= {
+    "generic": generic,
+    "generic-cms": generic,
+    "tflite": tflite,
+    "onnx": onnx_model,
+    "oms": oms,
+    "oms-cert": oms,
+}
 FORMATS = sorted(VERIFIERS)
-BY_CA = ["swu", "rauc", "generic-cms"]
+BY_CA = ["swu", "rauc", "generic-cms", "oms-cert"]
+
+BY_SIGNER = {
+    "swu": Makers.swu,
+    "generic-cms": Makers.generic_cms,
+    "oms-cert": lambda makers, signer: makers.oms_cert(
+        signer, "device-ca" if signer.startswith("dev") else "signing-ca"
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +53,7 @@ class Judge:
     def __init__(self, makers, folder):
         self.makers, self.folder = makers, folder
 
-    def __call__(self, format_, artefact, crl="", anchors=None):
+    def __call__(self, format_, artefact, crl="", anchors=None, folder=()):
         image, signature = artefact
         scratch = self.folder / f"scratch{len(list(self.folder.iterdir()))}"
         scratch.mkdir()
@@ -44,7 +63,8 @@ class Judge:
             beside.write_bytes(signature)
         known = self.makers.anchors(format_, crl) if anchors is None else anchors
         name = format_.split("-")[0]
-        case = Case(name, path, beside if signature is not None else None, known, clock.unix(), scratch)
+        given = beside if signature is not None else None
+        case = Case(name, path, given, known, clock.unix(), scratch, folder or listed(format_, image))
         return VERIFIERS[format_].judge(case)
 
     def refuses(self, format_, artefact, words="", **further):
@@ -74,9 +94,9 @@ def test_a_stranger_vouches_for_nothing(judge, makers, format_, tmp_path):
 
 @attack("B1")
 @pytest.mark.parametrize("signer", ["expired", "future"])
-@pytest.mark.parametrize("format_", ["swu", "generic-cms"])
+@pytest.mark.parametrize("format_", ["swu", "generic-cms", "oms-cert"])
 def test_a_signer_out_of_its_time(judge, makers, format_, signer):
-    made = makers.swu(signer) if format_ == "swu" else makers.generic_cms(signer)
+    made = BY_SIGNER[format_](makers, signer)
     judge.refuses(format_, made, "not valid now|expired")
 
 
@@ -91,7 +111,7 @@ def test_a_rauc_signer_whose_time_is_over(judge, makers, monkeypatch):
 @attack("B2")
 @pytest.mark.parametrize("format_", BY_CA)
 def test_a_revoked_signer(judge, makers, format_):
-    made = {"swu": makers.swu, "rauc": makers.rauc, "generic-cms": makers.generic_cms}[format_]("revoked")
+    made = makers.rauc("revoked") if format_ == "rauc" else BY_SIGNER[format_](makers, "revoked")
     assert judge(format_, made)  # nobody has registered a CRL: nothing is known
     judge.refuses(format_, made, "was revoked", crl=makers.pki.crl("revoked"))
     assert judge(format_, makers.make(format_), crl=makers.pki.crl("revoked"))
@@ -100,9 +120,9 @@ def test_a_revoked_signer(judge, makers, format_):
 
 @attack("B3", "B4")
 @pytest.mark.parametrize("signer", ["device", "devsign", "noeku", "nodigsig"])
-@pytest.mark.parametrize("format_", ["swu", "generic-cms"])
+@pytest.mark.parametrize("format_", ["swu", "generic-cms", "oms-cert"])
 def test_a_signer_who_may_not_sign_code(judge, makers, format_, signer):
-    made = makers.swu(signer) if format_ == "swu" else makers.generic_cms(signer)
+    made = BY_SIGNER[format_](makers, signer)
     judge.refuses(format_, made)
 
 
@@ -287,3 +307,125 @@ def test_one_kind_is_never_taken_for_another(judge, makers, format_):
     judge.refuses("generic", (data, makers.jws(data)), "upload it with the format")
     for other in {"mcuboot", "esp", "swu", "rauc", "mender"} - {format_}:
         judge.refuses(other, (data, None), "The file is not")
+
+
+FOLDER = {"a.bin": models.dense(), "sub/labels.txt": b"yes\nno\n"}
+
+
+def digests(files):
+    return tuple((name, hashlib.sha256(data).hexdigest()) for name, data in files.items())
+
+
+def test_a_signed_folder_is_accepted_with_all_its_files(judge, makers):
+    for made in (makers.oms(FOLDER), makers.oms_cert(files=FOLDER)):
+        found = judge("oms", made, folder=digests(FOLDER), anchors=makers.anchors("oms") + makers.anchors("oms-cert"))
+        assert (found.facts["inner"], found.facts["schema"]) == ("tflite", 3)
+        assert any("OMS over 2 files" in one["outcome"] for one in found.statements)
+
+
+def test_models_of_other_formats_are_told_apart_in_a_signed_folder(judge, makers):
+    for name, data, inner in (("m.onnx", models.matmul(), "onnx"), ("m.bin", b"vela" * 99, "opaque")):
+        _, signature = makers.oms({"a.bin": b"x", name: data})
+        found = judge("oms", (data, signature), folder=digests({"a.bin": b"x", name: data}))
+        assert (found.facts["inner"], found.facts["flash"]) == (inner, len(data))
+
+
+@attack("B5")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda files: files | {".git/evil.bin": b"x"}, "'.git/evil.bin' is in the bundle and was not signed"),
+        (lambda files: files | {"evil.bin": b"x"}, "was not signed"),
+        (lambda files: {"a.bin": files["a.bin"]}, "'sub/labels.txt' was signed and is not in the bundle"),
+        (lambda files: files | {"sub/labels.txt": b"no\nyes\n"}, "'sub/labels.txt' is not the one that was signed"),
+    ],
+)
+def test_a_signed_folder_with_other_files_than_were_signed(judge, makers, change, words):
+    judge.refuses("oms", makers.oms(FOLDER), words, folder=digests(change(FOLDER)))
+
+
+@attack("B5")
+def test_a_signature_that_names_paths_to_ignore_hides_nothing(judge, makers, tmp_path):
+    """The tool's own verifier accepts this one: the labels are changed, and the signature says to overlook them."""
+    folder = makers.place(".folder")
+    for name, data in FOLDER.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    out, tool = tmp_path / "x.sig", str(BIN / "model_signing")
+    command = [tool, "sign", "key", "--private_key", makers.folder / "key.pem", "--signature", out]
+    subprocess.run([*command, "--ignore-paths", folder / "sub", folder], check=True, capture_output=True)
+    (folder / "sub" / "labels.txt").write_bytes(b"no\nyes\n")
+    public_key = makers.folder / "key.pub"
+    public_key.write_text(public(makers.key))
+    judged = subprocess.run(
+        [tool, "verify", "key", "--signature", out, "--public_key", public_key, folder],
+        capture_output=True,
+        check=False,
+    )
+    assert judged.returncode == 0
+    changed = FOLDER | {"sub/labels.txt": b"no\nyes\n"}
+    judge.refuses("oms", (FOLDER["a.bin"], out.read_bytes()), "was not signed", folder=digests(changed))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda doc: doc.update(mediaType="x"), "no Sigstore bundle"),
+        (lambda doc: doc["dsseEnvelope"].update(payloadType="x"), "no Sigstore bundle"),
+        (lambda doc: doc["dsseEnvelope"].update(signatures=[]), "exactly one signature"),
+        (
+            lambda doc: doc["dsseEnvelope"].update(signatures=doc["dsseEnvelope"]["signatures"] * 2),
+            "exactly one signature",
+        ),
+        (lambda doc: doc["dsseEnvelope"]["signatures"][0].update(sig="?"), "exactly one signature|base64"),
+        (lambda doc: doc.update(verificationMaterial={}), "neither a certificate nor a key"),
+        (lambda doc: doc["dsseEnvelope"].update(payload="e30="), "was changed"),
+    ],
+)
+def test_an_oms_signature_that_is_none(judge, makers, spoil, words):
+    image, signature = makers.oms_cert()
+    document = json.loads(signature)
+    spoil(document)
+    judge.refuses("oms-cert", (image, json.dumps(document).encode()), words)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda doc: doc.update(predicateType="https://model_signing/Digests/v0.1"), lambda doc: doc.update(subject=[]),
+        lambda doc: doc["predicate"]["serialization"].update(method="shards"), lambda doc: doc["predicate"]["serialization"].update(allow_symlinks=True),
+        lambda doc: doc["predicate"]["resources"][0].update(algorithm="blake2b"), lambda doc: doc["subject"][0]["digest"].update(sha256="0" * 64),
+        lambda doc: doc["predicate"].update(resources=doc["predicate"]["resources"] * 2), lambda doc: doc.clear(),
+    ],
+)  # fmt: skip
+def test_an_oms_statement_that_its_signer_made_odd(judge, makers, change):
+    """The signer's own key signs something else than OMS 1.0 with its defaults."""
+    image, signature = makers.oms()
+    document = json.loads(signature)
+    statement = json.loads(base64.b64decode(document["dsseEnvelope"]["payload"]))
+    change(statement)
+    payload = json.dumps(statement).encode()
+    kind = document["dsseEnvelope"]["payloadType"].encode()
+    signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    made = makers.key.sign(signed, ec.ECDSA(hashes.SHA256()))
+    document["dsseEnvelope"] |= {"payload": base64.b64encode(payload).decode()}
+    document["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(made).decode()
+    judge.refuses("oms", (image, json.dumps(document).encode()), "no statement of OMS|no plain list")
+
+
+def test_the_tools_own_verifier_accepts_what_we_accept(makers, tmp_path):
+    for files, made, mode in (
+        (FOLDER, makers.oms(FOLDER), "key"),
+        (FOLDER, makers.oms_cert(files=FOLDER), "certificate"),
+    ):
+        folder, sig, key = tmp_path / mode, tmp_path / f"{mode}.sig", tmp_path / "key.pub"
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        sig.write_bytes(made[1])
+        key.write_text(public(makers.key))
+        by = ["--public_key", key] if mode == "key" else ["--certificate_chain", makers.pki.folder / "root.pem"]
+        done = subprocess.run(
+            [BIN / "model_signing", "verify", mode, "--signature", sig, *by, folder], capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr

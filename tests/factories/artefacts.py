@@ -31,6 +31,11 @@ DAY = dt.timedelta(days=1)
 CODE, CLIENT = ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.CLIENT_AUTH
 
 
+def listed(format_, image):
+    """Return what the bundle lists beside the signature, for formats that sign a folder."""
+    return (("a.bin", hashlib.sha256(image).hexdigest()),) if format_.startswith("oms") else ()
+
+
 def noise(size, seed):
     """Return repeatable bytes, half random and half repeating."""
     source = random.Random(seed)
@@ -126,7 +131,7 @@ class Makers:
 
     def anchors(self, format_, crl=""):
         """Return who vouches for a format."""
-        if format_ in {"swu", "rauc", "generic-cms"}:
+        if format_ in {"swu", "rauc", "generic-cms", "oms-cert"}:
             return (TrustAnchor("signing-ca", self.pki.pem("signing-ca"), crl),)
         return (TrustAnchor("key", public(self.key)),)
 
@@ -165,6 +170,27 @@ class Makers:
         """Return a small model and its detached JWS."""
         data = models.dense()
         return data, self.jws(data)
+
+    def oms(self, files=None):
+        """Return a small model and the signature of its folder, by a key."""
+        return self._folder(files, ["sign", "key", "--private_key", self.folder / "key.pem"])
+
+    def oms_cert(self, signer="signer", ca="signing-ca", files=None):
+        """Return a small model and the signature of its folder, by a certificate."""
+        pki = self.pki.folder
+        command = ["sign", "certificate", "--private_key", pki / f"{signer}.key"]
+        command += ["--signing_certificate", pki / f"{signer}.pem", "--certificate_chain", pki / f"{ca}.pem"]
+        return self._folder(files, command)
+
+    def _folder(self, files, command):
+        folder, out = self.place(".folder"), self.place(".sig")
+        files = files or {"a.bin": models.dense()}
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        command = [BIN / "model_signing", *command, "--signature", out, folder]
+        subprocess.run(command, check=True, capture_output=True)
+        return files["a.bin"], out.read_bytes()
 
     def onnx(self):
         """Return a small ONNX model and its detached JWS."""
@@ -302,4 +328,4 @@ def _b64(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-__all__ = ["Makers", "Pki", "archive", "esp_image", "noise", "remade", "tar", "untar"]
+__all__ = ["Makers", "Pki", "archive", "esp_image", "listed", "noise", "remade", "tar", "untar"]

@@ -1,0 +1,195 @@
+"""Model folders signed by OpenSSF Model Signing (OMS, v1.0): a DSSE envelope over the list of all files.
+
+The tool's own verifier lets pass what it must not: it sets its clock to the signer's certificate, takes a device's
+certificate for a signer, and obeys paths to ignore that the signature names. Here the list that was signed is the list
+of the bundle, file by file, and the signer obeys the rules of every signer (``ota.formats.cms``).
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ota.errors import RefusedBundleError
+from ota.formats import cms, graph, tflite
+from ota.formats.judgement import Case, Judgement, TrustAnchor, read, statement
+from pki.kernel import canonical
+from pki.kernel.errors import InvalidError
+
+try:
+    from ota.formats import onnx_model
+except ImportError:  # without the extra `models`; the import has to be here, because nothing can be read later
+    onnx_model = None  # type: ignore[assignment]
+
+MAX_SIGNATURE, MAX_MODEL = 1 << 20, 256 << 20
+MOST_FILES = 64
+_MEDIA = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_PAYLOAD = "application/vnd.in-toto+json"
+_STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "https://model_signing/signature/v1.0"
+_HASHES: Mapping[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
+
+
+def judge(case: Case) -> Judgement:
+    """Return what the model is, when the files of the bundle are those that one of the anchors has signed.
+
+    Raises:
+        RefusedBundleError: unsigned, signed by a stranger, changed, or more or less files than were signed.
+    """
+    if case.signature is None:
+        msg = "A model folder needs its signature (`model.sig`): list it with the role signature."
+        raise RefusedBundleError(msg)
+    material, envelope = _envelope(read(case.signature, MAX_SIGNATURE, "signature"))
+    payload = _base64(envelope.get("payload"))
+    signer = _signer(case, material, envelope, payload)
+    signed, listed = _resources(payload), dict(case.listed)
+    _demand_same(signed, listed)
+    data = read(case.image, MAX_MODEL, "model")
+    names = [name for name, digest in listed.items() if digest == hashlib.sha256(data).hexdigest()]
+    if not names:
+        msg = "The model is none of the files that were signed."
+        raise RefusedBundleError(msg)
+    found = _inspected(data, names[0])
+    said = statement("signature", "muster", f"OMS over {len(signed)} files, by {signer['signer']}")
+    return Judgement({**found.facts, **signer}, [said, *found.statements])
+
+
+def _envelope(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return verification material and envelope of a Sigstore bundle."""
+    try:
+        document: Any = canonical.loads(data, max_bytes=MAX_SIGNATURE)
+    except InvalidError as error:
+        raise RefusedBundleError(error.detail) from error
+    match document:
+        case {"mediaType": str(media), "verificationMaterial": dict(material), "dsseEnvelope": dict(envelope)}:
+            if media == _MEDIA and envelope.get("payloadType") == _PAYLOAD:
+                return material, envelope
+    msg = f"The signature is no Sigstore bundle of the type {_MEDIA} over an in-toto statement."
+    raise RefusedBundleError(msg)
+
+
+def _signer(case: Case, material: dict[str, Any], envelope: dict[str, Any], payload: bytes) -> dict[str, str]:
+    """Return who signed: by a certificate below a signing CA, or by a registered key."""
+    match envelope.get("signatures"):
+        case [{"sig": str(text)}]:
+            signature = _base64(text)
+        case _:
+            msg = "The envelope has to hold exactly one signature."
+            raise RefusedBundleError(msg)
+    signed = b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD), _PAYLOAD.encode(), len(payload), payload)
+    match material:
+        case {"x509CertificateChain": {"certificates": [{"rawBytes": str(raw)}, *_]}}:
+            return _by_certificate(case, _certificate(raw), signature, signed)
+        case {"publicKey": dict()}:
+            return _by_key(case, signature, signed)
+    msg = "The signature names neither a certificate nor a key; keyless signing is not accepted."
+    raise RefusedBundleError(msg)
+
+
+def _by_certificate(case: Case, leaf: x509.Certificate, signature: bytes, signed: bytes) -> dict[str, str]:
+    if not _verifies(leaf.public_key(), signature, signed):
+        msg = "The signature was not made by the certificate that it names, or what it covers was changed."
+        raise RefusedBundleError(msg)
+    anchors = [one for one in case.anchors if "CERTIFICATE" in one.pem and _issued(leaf, one)]
+    if not anchors:
+        msg = "The signer's certificate was issued by none of the registered signing CAs itself."
+        raise RefusedBundleError(msg)
+    said = cms.demand_signer(leaf, anchors[0], case.at)
+    return {"signer": said["name"], "signer_certificate": said["certificate"], "signer_serial": said["serial"]}
+
+
+def _by_key(case: Case, signature: bytes, signed: bytes) -> dict[str, str]:
+    for anchor in case.anchors:
+        if "PUBLIC KEY" in anchor.pem:
+            key = serialization.load_pem_public_key(anchor.pem.encode())
+            if _verifies(key, signature, signed):
+                return {"signer": anchor.name}
+    msg = "None of the registered trust keys has signed this folder, or what was signed was changed."
+    raise RefusedBundleError(msg)
+
+
+def _verifies(key: object, signature: bytes, signed: bytes) -> bool:
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.key_size not in _HASHES:
+        return False
+    try:
+        key.verify(signature, signed, ec.ECDSA(_HASHES[key.curve.key_size]))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _issued(leaf: x509.Certificate, anchor: TrustAnchor) -> bool:
+    try:
+        leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(anchor.pem.encode()))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _certificate(raw: str) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(_base64(raw))
+    except ValueError as error:
+        msg = "The signer's certificate cannot be read."
+        raise RefusedBundleError(msg) from error
+
+
+def _resources(payload: bytes) -> dict[str, str]:
+    """Return path to SHA-256 of every file that was signed."""
+    try:
+        document: Any = canonical.loads(payload, max_bytes=MAX_SIGNATURE)
+        wanted, method = document["subject"], document["predicate"]["serialization"]
+        rows = [(one["name"], one["algorithm"], one["digest"]) for one in document["predicate"]["resources"]]
+        root = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, _, digest in rows)).hexdigest()
+        kinds = (document["_type"], document["predicateType"], method["method"], method["hash_type"])
+        good = kinds == (_STATEMENT, _PREDICATE, "files", "sha256") and len(wanted) == 1
+        good = good and wanted[0]["digest"]["sha256"] == root and method.get("allow_symlinks") is False
+    except (InvalidError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        msg = "What was signed is no statement of OMS 1.0."
+        raise RefusedBundleError(msg) from error
+    found = {str(name): str(digest) for name, _, digest in rows}
+    if not good or len(found) != len(rows) or {algorithm for _, algorithm, _ in rows} != {"sha256"}:
+        msg = "What was signed is no plain list of files by SHA-256 as OMS 1.0 has it; sign with its defaults."
+        raise RefusedBundleError(msg)
+    return found
+
+
+def _demand_same(signed: Mapping[str, str], listed: Mapping[str, str]) -> None:
+    """Refuse any difference between the signed list and the bundle's, whatever the signature says it ignores."""
+    if extra := sorted(set(listed) - set(signed)):
+        msg = f"The file {extra[0][:100]!r} is in the bundle and was not signed. Sign the folder anew, or leave it out."
+        raise RefusedBundleError(msg)
+    if missing := sorted(set(signed) - set(listed)):
+        msg = f"The file {missing[0][:100]!r} was signed and is not in the bundle. List it with the role asset."
+        raise RefusedBundleError(msg)
+    if changed := sorted(name for name, digest in signed.items() if listed[name] != digest):
+        msg = f"The file {changed[0][:100]!r} is not the one that was signed."
+        raise RefusedBundleError(msg)
+
+
+def _inspected(data: bytes, name: str) -> Judgement:
+    """Return what the model inside is; of a format that nobody here reads, its size."""
+    if data[4:8] == b"TFL3":
+        found, inner = tflite.inspected(data, graph.read(data)), tflite.FORMAT
+    elif name.endswith(".onnx"):
+        if onnx_model is None:
+            msg = "Inspecting an ONNX model needs the extra `models` on the server (pip install 'muster[models]')."
+            raise RefusedBundleError(msg)
+        found, inner = onnx_model.inspected(data), onnx_model.FORMAT
+    else:
+        said = statement("inspection", "muster", "a format that is not read here: size and declared figures only")
+        found, inner = Judgement({"flash": len(data)}, [said]), "opaque"
+    return Judgement({**found.facts, "inner": inner}, found.statements)
+
+
+def _base64(text: object) -> bytes:
+    try:
+        return base64.b64decode(str(text), validate=True)
+    except binascii.Error as error:
+        msg = "A field of the signature is no base64."
+        raise RefusedBundleError(msg) from error
