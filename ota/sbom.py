@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from ota import card
 from ota.errors import RefusedBundleError
 
 MAX_SBOM = 8 << 20
@@ -10,12 +11,13 @@ MOST_COMPONENTS, MOST_SHOWN = 20_000, 200
 _LONGEST = 120
 
 
-def read(data: bytes, image: str) -> dict[str, Any]:
+def read(data: bytes, image: str, *, model: bool = False) -> dict[str, Any]:
     """Return what people want to see: ``format``, number of ``components``, the first of them, ``licences`` by number.
 
     Args:
         data: the file.
         image: SHA-256 of the bundle's image in hex; a bill that names another one for its subject is refused.
+        model: the image is a model: its card (ML-BOM) is read too, as ``card``.
 
     Raises:
         RefusedBundleError: no such document, too large, or about another image.
@@ -25,6 +27,8 @@ def read(data: bytes, image: str) -> dict[str, Any]:
         form, listed = _components(value)
         found = [_told(form, one) for one in listed]
         subject = _subject(form, value)
+        shown = card.of(value) if model and form.startswith("CycloneDX") else {}
+        subject |= card.digests(value) if shown else set()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = "The SBOM is neither CycloneDX nor SPDX in JSON, or is too large."
         raise RefusedBundleError(msg) from error
@@ -38,7 +42,21 @@ def read(data: bytes, image: str) -> dict[str, Any]:
     for one in found:
         licences[one["licence"] or "unknown"] = licences.get(one["licence"] or "unknown", 0) + 1
     common = dict(sorted(licences.items(), key=lambda pair: (-pair[1], pair[0]))[:50])
-    return {"format": form, "components": len(found), "first": found[:MOST_SHOWN], "licences": common}
+    facts = {"format": form, "components": len(found), "first": found[:MOST_SHOWN], "licences": common}
+    return {**facts, "card": shown} if shown else facts
+
+
+def search(data: bytes, words: str) -> list[dict[str, str]]:
+    """Return the components of a bill that was read before whose name, version, licence or kind holds some words.
+
+    Args:
+        data: the file.
+        words: all of them have to occur, in any case of letters.
+    """
+    form, listed = _components(json.loads(data))
+    wanted = words.casefold().split()
+    rows = (_told(form, one) for one in listed)
+    return [one for one in rows if all(word in " ".join(one.values()).casefold() for word in wanted)]
 
 
 def _components(value: Any) -> tuple[str, list[Any]]:

@@ -285,6 +285,7 @@ class Agent:
         pair.confirm(arena)
         if assignment.component == config.COMPONENT:
             self._lines.drop()  # the next connection believes whom the new configuration names
+            config.publish(self.settings)
         self.report(assignment.action, "confirmed")
         if assignment.component == config.COMPONENT and config.wipes(pair.read_running(), self.public_id):
             self.wipe()

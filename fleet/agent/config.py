@@ -1,4 +1,4 @@
-"""What only an offline-signed configuration changes on a device: the roots that it trusts, and its server's address.
+"""What only an offline-signed configuration changes on a device: roots, server address, and what ``orders`` names.
 
 A twin, a command or EST ``cacerts`` never change them. A configuration is a bundle like any other: signed by the
 officers, named by the director, written beside the present one, tried, and kept or taken back.
@@ -20,18 +20,20 @@ from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Slots
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
-from pki.kernel import canonical, files
+from pki.kernel import canonical, files, orders
 from pki.kernel.addresses import is_server
 from pki.kernel.errors import InvalidError
 
 COMPONENT = "config"
+#: what the device's other software reads: time sources, policy keys, secrets
+KEPT = "orders.json"
 #: how often a new address is asked, and seconds between
 VISITS, BETWEEN_S = 3, 1.0
 Believes = Callable[[Transport | CoapTransport], None]
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
 #: a field that this device does not know may mean anything, so nothing of such a configuration is believed
-FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server"}
+FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server", *orders.FIELDS}
 
 
 def anchors(data: bytes) -> str:
@@ -43,6 +45,7 @@ def anchors(data: bytes) -> str:
     try:
         document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
         known, found = set(document) - MORE == FIELDS and document["schema"] == 1, document["anchors"]
+        orders.check(document)
         known = known and (document.get("server", "") == "" or is_server(document["server"]))
         pem = "".join(found[:MOST_ANCHORS])
         same = [_written(one) for one in found] == found
@@ -77,6 +80,13 @@ def effective(settings: Settings) -> Settings:
     kept = Slots(settings.folder / "slots" / COMPONENT).read_kept()
     address = server(kept) if kept is not None else ""
     return replace(settings, server=address) if address else settings
+
+
+def publish(settings: Settings) -> None:
+    """Write what the kept configuration sets for the rest of the device: whole or not at all, for its owner only."""
+    kept = Slots(settings.folder / "slots" / COMPONENT).read_kept()
+    document: Any = canonical.loads(kept, max_bytes=MAX_CONFIG) if kept is not None else {}
+    files.write_private(settings.folder / KEPT, canonical.dumps(orders.check(document)))
 
 
 def wipes(data: bytes, device: str) -> bool:

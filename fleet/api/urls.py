@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from fleet.api import devices, enrolment, field, ota, people, pki, statements
+from fleet.api import contents, devices, enrolment, field, ota, people, pki, statements
 
 ID = r"(?P<public_id>[0-9a-f-]{36})"
 
@@ -58,6 +58,7 @@ urlpatterns = [
     path("bundles", ota.Bundles.as_view()),
     re_path(rf"^bundles/{ID}$", ota.Bundle.as_view()),
     re_path(rf"^bundles/{ID}/patches$", ota.Patches.as_view()),
+    re_path(rf"^bundles/{ID}/contents$", contents.Contents.as_view()),
     path("releases", ota.Releases.as_view()),
     re_path(rf"^releases/{ID}$", ota.Release.as_view()),
     re_path(rf"^releases/{ID}/withdraw$", ota.ReleaseWithdraw.as_view()),

@@ -14,10 +14,13 @@ from ota.fit import Reason
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting, parts, patches
+from ota.selectors.contents import contents
 from ota.selectors.officers import officers
 from ota.services import bundles, releases, statements
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
+
+_DIGITS = 7
 
 
 @require_http_methods(["GET", "POST"])
@@ -35,8 +38,11 @@ def index(request: HttpRequest) -> HttpResponse:
         made = bundles.upload(actor=who, manifest=manifest.read(), files=files)
         address = reverse("console:bundle", args=[made.public_id])
         return JsonResponse({"address": address}, status=201) if wants_json(request) else HttpResponseRedirect(address)
-    found = cut(request, rows.bundles(who.domain))
-    found["rows"] = [(one, _fits(one)) for one in found["rows"]]
+    given = {name: request.GET.get(name, "")[:100] for name in ("q", "kind", "release")}
+    found = cut(request, rows.matching(who.domain, words=given["q"], kind=given["kind"], release=given["release"]))
+    known = fitting.released(who.domain)
+    found["rows"] = [(one, _listed(one, known)) for one in found["rows"]]
+    found |= {"given": given, "kinds": Bundle.Kind.values, "states": Release.State.values}
     return render(request, "console/bundles/list.html", found)
 
 
@@ -66,10 +72,23 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "arena": bundle.facts.get("arena"),
         "sbom": bundle.facts.get("sbom"),
         "hardware": _fits(bundle),
+        "card": _card(bundle),
         "parts": parts.of(bundle),
         "patches": patches.of_bundle(bundle),
     }
     return render(request, "console/bundles/detail.html", context)
+
+
+@require_GET
+@page
+def inside(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Search what a bundle holds by its bill of materials."""
+    who = actor(request)
+    who.require(Role.VIEWER)
+    bundle, words, number = rows.bundle(who.domain, public_id), request.GET.get("q", ""), request.GET.get("page", "")
+    found = contents(bundle, words, int(number) if number.isdecimal() and len(number) < _DIGITS else 1)
+    context = {"bundle": bundle, "sbom": bundle.facts.get("sbom"), "words": words, "found": found}
+    return render(request, "console/bundles/contents.html", context)
 
 
 @require_POST
@@ -92,6 +111,31 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
 def _fits(bundle: Bundle) -> list[tuple[HardwareModel, list[Reason]]]:
     """Return the hardware models that a bundle is for, and why it does not fit them now."""
     return [(one, fitting.reasons(bundle, one)) for one in bundle.hardware_models.all()]
+
+
+def _listed(bundle: Bundle, known: fitting.Released) -> list[tuple[HardwareModel, list[Reason]]]:
+    """Return the same for a list, without looking into the parts of a composite: its own page does."""
+    if bundle.kind == Bundle.Kind.COMPOSITE:
+        return [(one, []) for one in bundle.hardware_models.all()]
+    return [(one, fitting.reasons(bundle, one, known)) for one in bundle.hardware_models.all()]
+
+
+def _card(bundle: Bundle) -> dict[str, Any]:
+    """Return what is to be known of a model: by its author's words, by what was run here, and by what devices say."""
+    if bundle.kind != Bundle.Kind.MODEL:
+        return {}
+    said = bundle.facts.get("sbom", {}).get("card", {})
+    names = {one.pk: one.name for one in bundle.hardware_models.all()}
+    reported = [(names.get(one.hardware_model_id, ""), one.median, len(one.said)) for one in bundle.arenas.all()]
+    return {
+        "said": said,
+        "evaluation": bundle.manifest.get("eval"),
+        "golden": bundle.facts.get("golden"),
+        "trial": bundle.facts.get("trial"),
+        "reported": sorted(reported),
+        "licence": bundle.manifest.get("licence", ""),
+        "until": bundle.manifest.get("support_until", ""),
+    }
 
 
 def _asked(release: Release | None) -> Statement | None:

@@ -47,6 +47,7 @@ urlpatterns = [
     path("bundles", bundles.index, name="bundles"),
     path("bundles/fit", bundles.matrix, name="fit"),
     re_path(rf"^bundles/{ID}$", bundles.detail, name="bundle"),
+    re_path(rf"^bundles/{ID}/contents$", bundles.inside, name="bundle-contents"),
     re_path(rf"^bundles/{ID}/(?P<verb>prepare|publish)$", bundles.step, name="bundle-step"),
     path("rollouts", rollouts.index, name="rollouts"),
     path("rollouts/plan", rollouts.plan, name="rollout-plan"),

@@ -122,5 +122,7 @@ def _configuration(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
         yield "    devices MOVE BACK to the factory's server"
     for one in content.get("wipe", []):
         yield f"    ERASES the device {one}: it loses its key and has to be enrolled anew"
-    for name in sorted(set(content) - {"schema", "version", "anchors", "wipe", "server"}):
+    for name in content.get("secrets", {}):
+        yield f"    brings the secret {name}, sealed for devices"
+    for name in sorted(set(content) - {"schema", "version", "anchors", "wipe", "server", "secrets"}):
         yield f"    sets {name}: {content[name]}"

@@ -1,8 +1,9 @@
-"""Configuration bundles: what no server may do by itself: roots that a device trusts, its server's address, erasure.
+"""Configuration bundles: what no server may do by itself: roots, server address, time sources, policy keys, erasure.
 
 Nobody's native signature is asked for: the officers' own signature over the targets stands behind every byte.
 """
 
+import hashlib
 import re
 from typing import Any
 
@@ -12,13 +13,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from ota.errors import RefusedBundleError
 from ota.formats.judgement import Case, Judgement, read, statement
-from pki.kernel import canonical
+from pki.kernel import canonical, orders
 from pki.kernel.addresses import is_server
 from pki.kernel.errors import InvalidError
 
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
-FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server"}
+FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server", *orders.FIELDS}
 MOST_WIPED = 1000
 LONGEST_VERSION = 40
 _DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -32,16 +33,11 @@ def judge(case: Case) -> Judgement:
     """
     data = read(case.image, MAX_CONFIG, "configuration")
     try:
-        document = canonical.loads(data, max_bytes=MAX_CONFIG)
+        document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
+        further = orders.check(document) if isinstance(document, dict) else {}
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
-    if not isinstance(document, dict) or set(document) - MORE != FIELDS or document["schema"] != 1:
-        names, more = ", ".join(sorted(FIELDS)), " and ".join(sorted(MORE))
-        msg = f"A configuration of schema 1 has exactly these fields, and may have {more}: {names}."
-        raise RefusedBundleError(msg)
-    if not isinstance(document["version"], str) or not 0 < len(document["version"]) <= LONGEST_VERSION:
-        msg = f"`version` is a text of at most {LONGEST_VERSION} characters."
-        raise RefusedBundleError(msg)
+    _demand_fields(document)
     anchors = document["anchors"]
     if not isinstance(anchors, list) or not 0 < len(anchors) <= MOST_ANCHORS:
         msg = f"A configuration names between 1 and {MOST_ANCHORS} anchors."
@@ -51,13 +47,31 @@ def judge(case: Case) -> Judgement:
         msg = "A root stands twice among the anchors."
         raise RefusedBundleError(msg)
     wiped, server = _wiped(document.get("wipe", [])), _server(document)
-    facts = {"version": document["version"], "anchors": found, "wipe": wiped, "server": server, "flash": len(data)}
+    facts: dict[str, Any] = {"version": document["version"], "anchors": found, "wipe": wiped, "server": server}
+    facts |= {"flash": len(data), "orders": _named(further)}
     statements = [statement("anchors", "muster", f"{len(found)} self-signed roots in time")]
     if server:
         statements.append(statement("server", "muster", f"devices move to {server} if they are served there"))
+    statements += [statement(name.replace("_", " "), "muster", f"{len(one)} set") for name, one in further.items()]
     if wiped:
         statements.append(statement("wipe", "muster", f"{len(wiped)} devices erase themselves"))
     return Judgement(facts, statements)
+
+
+def _demand_fields(document: Any) -> None:
+    if not isinstance(document, dict) or set(document) - MORE != FIELDS or document["schema"] != 1:
+        names, more = ", ".join(sorted(FIELDS)), " and ".join(sorted(MORE))
+        msg = f"A configuration of schema 1 has exactly these fields, and may have {more}: {names}."
+        raise RefusedBundleError(msg)
+    if not isinstance(document["version"], str) or not 0 < len(document["version"]) <= LONGEST_VERSION:
+        msg = f"`version` is a text of at most {LONGEST_VERSION} characters."
+        raise RefusedBundleError(msg)
+
+
+def _named(further: dict[str, Any]) -> dict[str, Any]:
+    """Return what people may read of it: of secrets their names and digests."""
+    secrets = {name: hashlib.sha256(one.encode()).hexdigest() for name, one in further.get("secrets", {}).items()}
+    return {**further, "secrets": secrets} if "secrets" in further else further
 
 
 def _server(document: dict[str, Any]) -> str | None:

@@ -25,10 +25,9 @@ from pki.kernel.errors import InvalidError
 try:
     from ota.formats import onnx_model
 except ImportError:  # without the extra `models`; the import has to be here, because nothing can be read later
-    onnx_model = None  # type: ignore[assignment]
+    onnx_model = None  # type: ignore[assignment]  # asked before it is used
 
 MAX_SIGNATURE, MAX_MODEL = 1 << 20, 256 << 20
-MOST_FILES = 64
 _MEDIA = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD = "application/vnd.in-toto+json"
 _STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "https://model_signing/signature/v1.0"

@@ -2,16 +2,37 @@
 
 from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
 from ota.models import Bundle, Release, Statement, TrustKey
 from ota.selectors.finding import one
+
+_MOST_WORDS = 5
 
 
 def bundles(slug: str) -> QuerySet[Bundle]:
     """Return a domain's bundles, newest first, with their files, hardware models and release."""
     rows = Bundle.objects.filter(domain__slug=slug).select_related("release")
     return rows.prefetch_related("files", "hardware_models", "arenas").order_by("-id")
+
+
+def matching(slug: str, *, words: str = "", kind: str = "", release: str = "") -> QuerySet[Bundle]:
+    """Return those of a domain's bundles that a list asks for.
+
+    Args:
+        slug: of the domain.
+        words: each occurs in name, version or component.
+        kind: such as ``model``; empty for any.
+        release: state of the release, or ``none`` for bundles without one; empty for any.
+    """
+    rows = bundles(slug)
+    for word in words.split()[:_MOST_WORDS]:
+        rows = rows.filter(Q(name__icontains=word) | Q(version__icontains=word) | Q(component__icontains=word))
+    if kind:
+        rows = rows.filter(kind=kind)
+    if release:
+        rows = rows.filter(release=None) if release == "none" else rows.filter(release__state=release)
+    return rows
 
 
 def bundle(slug: str, public_id: str | UUID) -> Bundle:

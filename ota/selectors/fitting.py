@@ -1,6 +1,6 @@
 """Which bundles fit which hardware models, by what both are now."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from ota.selectors import parts
 from ota.selectors.bundles import bundles
 
 MOST = 50
+#: (component, internal id of a hardware model) to the highest counter that is published
+Released = Mapping[tuple[str, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,25 @@ def profile(model: HardwareModel) -> fit.Profile:
     return fit.Profile(model.flash_model, model.arena, model.runtime)
 
 
-def reasons(bundle: Bundle, model: HardwareModel) -> list[Reason]:
-    """Return why a bundle does not fit a hardware model; nothing means that it fits."""
+def reasons(bundle: Bundle, model: HardwareModel, known: Released | None = None) -> list[Reason]:
+    """Return why a bundle does not fit a hardware model; nothing means that it fits.
+
+    Args:
+        bundle: of any kind.
+        model: that it is for.
+        known: what ``released`` says of the domain, where many bundles are compared.
+    """
     if bundle.kind == Bundle.Kind.COMPOSITE:
-        return [one for part in parts.of(bundle) for one in reasons(part, model)]
+        return [one for part in parts.of(bundle) for one in reasons(part, model, known)]
     found = fit.verdict(bundle.kind, bundle.format, facts(bundle, model), profile(model))
-    return [*found, *_firmware(bundle, model)] if bundle.kind == Bundle.Kind.MODEL else found
+    return [*found, *_firmware(bundle, model, known)] if bundle.kind == Bundle.Kind.MODEL else found
+
+
+def released(slug: str) -> Released:
+    """Return the highest security counter that is published, by component and hardware model (internal id)."""
+    rows = Bundle.objects.filter(domain__slug=slug, release__state=Release.State.PUBLISHED)
+    counted = rows.values_list("component", "hardware_models").annotate(highest=Max("security_counter"))
+    return {(component, model): highest for component, model, highest in counted.order_by()}
 
 
 def facts(bundle: Bundle, model: HardwareModel) -> dict[str, Any]:
@@ -64,13 +79,13 @@ def facts(bundle: Bundle, model: HardwareModel) -> dict[str, Any]:
     return {**bundle.facts, "arena": {**bundle.facts["arena"], "need": said.median, "source": "reported"}}
 
 
-def _firmware(bundle: Bundle, model: HardwareModel) -> Iterator[Reason]:
+def _firmware(bundle: Bundle, model: HardwareModel, known: Released | None) -> Iterator[Reason]:
     """Name components that must run beside it in a newer version than any release for this hardware has."""
-    for one in bundle.manifest.get("requires", []):
-        released = Bundle.objects.filter(
-            domain=bundle.domain_id, component=one["component"], release__state=Release.State.PUBLISHED
-        )
-        highest = released.filter(hardware_models=model).aggregate(highest=Max("security_counter"))["highest"]
+    if not (wanted := bundle.manifest.get("requires")):
+        return
+    published = released(bundle.domain.slug) if known is None else known
+    for one in wanted:
+        highest = published.get((one["component"], model.pk))
         if highest is not None and highest < one["min_counter"]:
             yield Reason("needs_firmware", one["min_counter"], highest, "released", one["component"])
 
@@ -82,13 +97,13 @@ def models(slug: str) -> QuerySet[Bundle]:
 
 def matrix(slug: str) -> Matrix:
     """Return the newest bundles of models of a domain against the hardware models that any of them is for."""
-    found = list(models(slug)[:MOST])
+    found, known = list(models(slug)[:MOST]), released(slug)
     named = {model.pk for bundle in found for model in bundle.hardware_models.all()}
     columns = tuple(model for model in devices.hardware_models(slug) if model.pk in named)
-    rows = tuple(Row(bundle, tuple(_cell(bundle, model) for model in columns)) for bundle in found)
+    rows = tuple(Row(bundle, tuple(_cell(bundle, model, known) for model in columns)) for bundle in found)
     return Matrix(columns, rows)
 
 
-def _cell(bundle: Bundle, model: HardwareModel) -> list[Reason] | None:
+def _cell(bundle: Bundle, model: HardwareModel, known: Released) -> list[Reason] | None:
     named = {one.pk for one in bundle.hardware_models.all()}
-    return reasons(bundle, model) if model.pk in named else None
+    return reasons(bundle, model, known) if model.pk in named else None

@@ -175,9 +175,7 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
             .first()
         )
         if update is None or update.previous_bundle is None:
-            msg = (
-                "There is no earlier version of this device that could be put back; roll out what it shall run instead."
-            )
+            msg = "What this device ran before is not known here; roll out what it shall run instead."
             raise ConflictError(msg)
         if why := objection(update.previous_bundle, str(device.hardware_model.class_id)):
             msg = f"The device would refuse what it ran before, {update.previous_bundle}: {why}."

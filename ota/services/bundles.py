@@ -131,6 +131,7 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
     if wanted.kind == Bundle.Kind.CONFIG:
         _demand_way_back(slug, judgement.facts["anchors"])
         _demand_address(slug, judgement.facts["server"])
+        _demand_orders(slug, judgement.facts["orders"])
     elif wanted.kind == Bundle.Kind.COMPOSITE:
         composites.demand_parts(slug, wanted, judgement.facts)
     return judgement
@@ -142,7 +143,8 @@ def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Ju
     if entry is None:
         return judgement
     with staged[entry.path].path.open("rb") as file:
-        found = sbom.read(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256)
+        is_model = wanted.kind == Bundle.Kind.MODEL
+        found = sbom.read(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
     said = statement("contents", found["format"], f"{found['components']} components listed")
     return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])
 
@@ -160,6 +162,15 @@ def _demand_address(slug: str, server: str | None) -> None:
     if server is None and (now := campaigns.server_in_force(slug)):
         msg = (
             f'The configuration in force sends devices to {now}: repeat `server`, or say "" for the factory\'s address.'
+        )
+        raise InvalidError(msg)
+
+
+def _demand_orders(slug: str, told: Mapping[str, Any]) -> None:
+    """Refuse a configuration that would take something from devices because nobody thought of it."""
+    if forgotten := sorted(set(campaigns.orders_in_force(slug)) - set(told)):
+        msg = (
+            f"The configuration in force sets `{forgotten[0]}`: repeat it, or say that there are none by an empty one."
         )
         raise InvalidError(msg)
 

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from devices.models import Device, HardwareModel
+from ota import blobs
 from ota.models import Bundle, Release
 from pki import selectors as ground
-from pki.kernel import canonical
+from pki.kernel import canonical, orders
 from pki.kernel.actor import Actor, Role
 from pki.kernel.addresses import is_server
 from pki.kernel.errors import ConflictError, InvalidError
@@ -19,6 +21,7 @@ from pki.models import Authority
 COMPONENT = "config"
 NAME = "trust-anchors"
 FILE = "config.json"
+_MAX_CONFIG = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,12 @@ class Campaign:
 
 
 def anchors(
-    *, actor: Actor, drop: frozenset[str] = frozenset(), wipe: Sequence[Device] = (), server: str | None = None
+    *,
+    actor: Actor,
+    drop: frozenset[str] = frozenset(),
+    wipe: Sequence[Device] = (),
+    server: str | None = None,
+    further: Mapping[str, Any] = MappingProxyType({}),
 ) -> Campaign:
     """Write the bundle that makes every device trust exactly the roots of this domain, or has some erase themselves.
 
@@ -42,11 +50,13 @@ def anchors(
         wipe: devices that shall erase keys, images and state; the bundle is for their hardware models only then.
         server: where devices shall go, ``https://host:port`` or ``coaps://host:port``; empty for where the factory sent
             them, None for where the configuration before this one does.
+        further: time sources, policy keys, secrets (``pki.kernel.orders``); what is not named stays as it is in force.
 
     Raises:
         ConflictError: there is no root, or no hardware model to bring it to.
-        InvalidError: the address is none.
+        InvalidError: the address is none, or something else is malformed.
     """
+    orders.check(further)
     actor.require(Role.SECURITY_OFFICER)
     rows = [row for row in ground.authorities(actor.domain) if row.kind == Authority.Kind.ROOT]
     kept = [row for row in rows if row.fingerprint not in drop]
@@ -55,25 +65,43 @@ def anchors(
     if not kept or not models:
         msg = "An anchor campaign needs at least one root that stays, and one hardware model."
         raise ConflictError(msg)
-    address = server_in_force(actor.domain) if server is None else server
-    if address and not is_server(address):
-        msg = "The address is https://host:port or coaps://host:port in small letters, and nothing else."
-        raise InvalidError(msg)
     before = Bundle.objects.filter(domain__slug=actor.domain, name=NAME, component=COMPONENT)
     counter = 1 + max((one.security_counter for one in before), default=0)
     version = f"{counter}.0.0"
     pems = [certificate_pem(bytes(row.der)) for row in kept]
-    orders: dict[str, Any] = {"wipe": [one.key for one in wipe]} if wipe else {}
-    orders |= {"server": address} if address or server is not None else {}
-    config = canonical.dumps({"schema": 1, "version": version, "anchors": pems, **orders})
+    told: dict[str, Any] = {"wipe": [one.key for one in wipe]} if wipe else {}
+    told |= {**_address(actor.domain, server), **orders_in_force(actor.domain), **further}
+    config = canonical.dumps({"schema": 1, "version": version, "anchors": pems, **told})
     return Campaign(_manifest(version, counter, config, models), config)
+
+
+def _address(domain: str, server: str | None) -> dict[str, str]:
+    address = server_in_force(domain) if server is None else server
+    if address and not is_server(address):
+        msg = "The address is https://host:port or coaps://host:port in small letters, and nothing else."
+        raise InvalidError(msg)
+    return {"server": address} if address or server is not None else {}
 
 
 def server_in_force(domain: str) -> str:
     """Return the address in the newest configuration that was released; empty for where the factory sends devices."""
+    newest = _in_force(domain)
+    return str(newest.facts.get("server") or "") if newest else ""
+
+
+def orders_in_force(domain: str) -> dict[str, Any]:
+    """Return what else the newest configuration that was released sets: time sources, policy keys, secrets."""
+    newest = _in_force(domain)
+    if newest is None or not any(newest.facts.get("orders", {}).values()):
+        return {}
+    with blobs.store().at_hand(newest.image.sha256) as path:
+        document: Any = canonical.loads(path.read_bytes(), max_bytes=_MAX_CONFIG)
+    return {name: one for name, one in orders.check(document).items() if one}
+
+
+def _in_force(domain: str) -> Bundle | None:
     rows = Bundle.objects.filter(domain__slug=domain, component=COMPONENT, kind=Bundle.Kind.CONFIG)
-    newest = rows.filter(release__state=Release.State.PUBLISHED).order_by("-release__published_at", "-id").first()
-    return str(newest.facts.get("server") or "") if newest is not None else ""
+    return rows.filter(release__state=Release.State.PUBLISHED).order_by("-release__published_at", "-id").first()
 
 
 def certificate_pem(der: bytes) -> str:

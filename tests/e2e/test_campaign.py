@@ -88,6 +88,18 @@ def test_a_device_trusts_a_new_root_after_two_officers_have_signed_it(story, new
     assert agent.anchors() == both
 
 
+def test_time_sources_and_policy_keys_come_by_officers_alone(story, tmp_path):
+    campaign = Campaign(story, tmp_path, "campaign-orders")
+    told = {"time_sources": ["time.example"], "policy_keys": ["ab" * 32]}
+    campaign.roll_out(campaign.upload([story.anchor], 5, **told))
+    assert json.loads((campaign.agent.settings.folder / config.KEPT).read_text()) == told
+    campaign.roll_out(campaign.upload([story.anchor], 6, time_sources=[], policy_keys=[]))
+    assert json.loads((campaign.agent.settings.folder / config.KEPT).read_text()) == {
+        "time_sources": [],
+        "policy_keys": [],
+    }
+
+
 def test_a_configuration_under_which_the_server_is_a_stranger_is_taken_back(story, new_root, tmp_path):
     campaign = Campaign(story, tmp_path, "campaign-lost")
     data = json.dumps({"schema": 1, "version": "9.0.0", "anchors": [new_root.read_text()]}).encode()

@@ -126,3 +126,45 @@ def test_the_officers_see_whom_they_erase(published, enrol):
     assert json.loads(made.config)["wipe"] == [one.key]
     release = published.release(upload(published.domain, made))
     assert any("ERASES" in line and one.key in line for line in published.told(release.statement))
+
+
+KEY = "ab" * 32
+FURTHER = {"time_sources": ["time.example", "ntp.example:123"], "policy_keys": [KEY], "secrets": {"wifi": "c2VhbGVk"}}
+
+
+def test_time_sources_policy_keys_and_secrets_are_set_by_officers_and_kept_until_they_say_otherwise(published):
+    made = campaigns.anchors(actor=system(published.domain), further=FURTHER)
+    kept = upload(published.domain, made)
+    assert "c2VhbGVk" not in json.dumps(kept.facts)
+    release = published.release(kept)
+    told = "\n".join(published.told(release.statement))
+    assert "time.example" in told
+    assert KEY in told
+    assert "brings the secret wifi, sealed" in told
+    assert "c2VhbGVk" not in told
+    assert campaigns.orders_in_force(published.domain.slug) == FURTHER
+    later = campaigns.anchors(actor=system(published.domain), further={"secrets": {}})
+    document = json.loads(later.config)
+    assert (document["time_sources"], document["secrets"]) == (FURTHER["time_sources"], {})
+    forgotten = {name: value for name, value in document.items() if name != "policy_keys"}
+    with pytest.raises(InvalidError, match="sets `policy_keys`: repeat it"):
+        upload(published.domain, later, forgotten)
+    published.release(upload(published.domain, later))
+    assert "secrets" not in campaigns.orders_in_force(published.domain.slug)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"time_sources": "time.example"}, {"time_sources": ["Time.example"]}, {"time_sources": ["a", "a"]}, {"time_sources": ["a:0"]},
+        {"time_sources": ["a"] * 9}, {"policy_keys": ["ab"]}, {"policy_keys": [KEY, KEY]}, {"policy_keys": {}}, {"secrets": []},
+        {"secrets": {"WIFI": "c2VhbGVk"}}, {"secrets": {"wifi": "?"}}, {"secrets": {"wifi": ""}}, {"secrets": {"wifi": 1}},
+        {"secrets": {"wifi": "A" * 8196}}, {"secrets": {f"n{number}": "c2VhbGVk" for number in range(33)}},
+    ],
+)  # fmt: skip
+def test_orders_that_cannot_be_meant_are_refused_everywhere(published, odd):
+    with pytest.raises(InvalidError, match=next(iter(odd))):
+        campaigns.anchors(actor=system(published.domain), further=odd)
+    made = campaigns.anchors(actor=system(published.domain))
+    with pytest.raises(InvalidError, match=next(iter(odd))):
+        upload(published.domain, made, {**json.loads(made.config), **odd})

@@ -8,7 +8,10 @@ import pytest
 
 from ota import sbom
 from ota.errors import RefusedBundleError
+from ota.selectors.contents import contents
 from ota.services import bundles
+from pki.kernel import clock
+from pki.kernel.errors import InvalidError, NotFoundError
 from tests.factories.ground import system
 
 IMAGE = "ab" * 32
@@ -65,3 +68,70 @@ def test_an_upload_keeps_what_its_bill_says(workshop):
     kept = bundles.upload(actor=system(workshop.domain), manifest=json.dumps(manifest).encode(), files=files)
     assert kept.facts["sbom"]["components"] == 3
     assert any("3 components listed" in one["outcome"] for one in kept.report)
+
+
+ML_BOM = {
+    "bomFormat": "CycloneDX", "specVersion": "1.6",
+    "metadata": {"component": {
+        "type": "machine-learning-model", "name": "wake", "hashes": [{"alg": "SHA-256", "content": IMAGE}],
+        "licenses": [{"license": {"id": "Apache-2.0"}}],
+        "pedigree": {"ancestors": [{"name": "base", "version": "1", "hashes": [{"alg": "SHA-256", "content": "cd" * 32}]}]},
+        "modelCard": {
+            "modelParameters": {"task": "keyword spotting", "modelArchitecture": "MixConv", "datasets": [{"name": "speech"}, {}]},
+            "quantitativeAnalysis": {"performanceMetrics": [{"type": "recall", "value": "0.97"}]},
+            "considerations": {"useCases": ["wake a device"], "technicalLimitations": ["English\nonly"]},
+        },
+    }},
+}  # fmt: skip
+
+
+def test_the_card_of_a_model_is_read():
+    card = sbom.read(json.dumps(ML_BOM).encode(), IMAGE, model=True)["card"]
+    assert card == {
+        "task": "keyword spotting", "architecture": "MixConv", "datasets": ["speech", "undisclosed"],
+        "metrics": [{"type": "recall", "value": "0.97"}], "uses": ["wake a device"], "limits": ["English only"],
+        "licences": ["Apache-2.0"], "ancestors": [{"name": "base", "version": "1", "sha256": "cd" * 32}],
+    }  # fmt: skip
+    assert "card" not in sbom.read(json.dumps(ML_BOM).encode(), IMAGE)
+
+
+def test_the_model_may_stand_among_the_components_and_has_to_be_this_one():
+    listed = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [ML_BOM["metadata"]["component"]]}
+    assert sbom.read(json.dumps(listed).encode(), IMAGE, model=True)["card"]["task"] == "keyword spotting"
+    with pytest.raises(RefusedBundleError, match="another image"):
+        sbom.read(json.dumps(listed).encode(), "ef" * 32, model=True)
+
+
+@pytest.mark.parametrize("card", [[], {"modelParameters": []}, {"quantitativeAnalysis": {"performanceMetrics": [{}]}}])
+def test_a_card_that_is_none_is_refused(card):
+    broken = json.loads(json.dumps(ML_BOM))
+    broken["metadata"]["component"]["modelCard"] = card
+    with pytest.raises(RefusedBundleError, match="neither CycloneDX nor SPDX"):
+        sbom.read(json.dumps(broken).encode(), IMAGE, model=True)
+
+
+@pytest.mark.django_db
+def test_contents_are_searched_and_cut_into_pages(workshop):
+    image = workshop.image()
+    parts = [
+        {"name": f"lib-{number:03}", "version": "1", "licenses": [{"license": {"id": "MIT"}}]} for number in range(250)
+    ]
+    bill = json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": parts}).encode()
+    manifest = workshop.manifest(image, sbom="sbom.json")
+    manifest["files"].append(
+        {"path": "sbom.json", "size": len(bill), "sha256": hashlib.sha256(bill).hexdigest(), "role": "sbom"}
+    )
+    files = {"app.bin": io.BytesIO(image), "sbom.json": io.BytesIO(bill)}
+    kept = bundles.upload(actor=system(workshop.domain), manifest=json.dumps(manifest).encode(), files=files)
+    whole = contents(kept)
+    assert (whole.found, whole.pages, len(whole.rows)) == (250, 3, 100)
+    last = contents(kept, page=99)
+    assert (last.page, len(last.rows), last.rows[-1]["name"]) == (3, 50, "lib-249")
+    assert [one["name"] for one in contents(kept, "mit LIB-017").rows] == ["lib-017"]
+    assert contents(kept, "nothing").rows == []
+    with pytest.raises(InvalidError, match="at most 100"):
+        contents(kept, "x" * 101)
+    assert contents(workshop.bundle("1.0.1")).rows == []
+    kept.files.filter(role="sbom").update(collected_at=clock.now())
+    with pytest.raises(NotFoundError, match="not kept any more"):
+        contents(kept)

@@ -1,5 +1,6 @@
 """``manage.py ca csr | import | link | campaign | switch | retire | show``: between server and offline roots."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ class Command(BaseCommand):
         campaign.add_argument(
             "--server", help="https://host:port to which devices shall move; empty: as the factory said"
         )
+        campaign.add_argument("--time-source", action="append", help="host or host:port that sets devices' clocks")
+        campaign.add_argument("--policy-key", action="append", help="Ed25519 public key (hex) that may sign policies")
+        campaign.add_argument("--secret", action="append", help="NAME=FILE, sealed for devices already")
         campaign.add_argument("--drop", action="append", default=[], help="fingerprint of a root to trust no more")
         acts.add_parser("show", help="list the CA certificates")
 
@@ -75,9 +79,27 @@ class Command(BaseCommand):
                 self.stdout.write(f"Installed {installed.name}.")
 
 
+def _further(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what a campaign sets beside roots and address; one empty word sets none of a kind."""
+    found: dict[str, Any] = {}
+    for name, given in (("time_sources", options["time_source"]), ("policy_keys", options["policy_key"])):
+        if given is not None:
+            found[name] = [one for one in given if one]
+    if options["secret"] is not None:
+        pairs = [one.partition("=") for one in options["secret"] if one]
+        found["secrets"] = {name: base64.b64encode(Path(file).read_bytes()).decode() for name, _, file in pairs}
+    return found
+
+
 def _campaign(who: Actor, options: dict[str, Any]) -> str:
     wiped = [devices.device_by_name(who.domain, name) for name in options["wipe"]]
-    made = campaigns.anchors(actor=who, drop=frozenset(options["drop"]), wipe=wiped, server=options["server"])
+    made = campaigns.anchors(
+        actor=who,
+        drop=frozenset(options["drop"]),
+        wipe=wiped,
+        server=options["server"],
+        further=_further(options),
+    )
     folder = options["out"]
     folder.mkdir(parents=True, exist_ok=True)
     files.write_public(folder / "bundle.json", made.manifest)

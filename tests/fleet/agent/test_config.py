@@ -6,6 +6,8 @@ import pytest
 
 from fleet.agent import config
 from fleet.agent.errors import RefusedError
+from fleet.agent.slots import Image, Slots
+from fleet.agent.state import Settings
 from fleet.officer import authority
 
 DEVICE = "0190b5a0-0000-7000-8000-000000000001"
@@ -35,6 +37,9 @@ def test_a_plain_configuration_is_believed(document, root):
     [
         lambda one: one | {"server": "https://evil.example"},
         lambda one: {name: one[name] for name in ("schema", "anchors")},
+        lambda one: one | {"time_sources": "time.example"},
+        lambda one: one | {"policy_keys": ["short"]},
+        lambda one: one | {"secrets": {"wifi": 7}},
         lambda one: one | {"schema": 2},
         lambda one: one | {"schema": "1"},
         lambda one: one | {"anchors": []},
@@ -51,6 +56,26 @@ def test_a_plain_configuration_is_believed(document, root):
 def test_whatever_a_device_does_not_know_exactly_is_refused(document, change):
     with pytest.raises(RefusedError, match="self-test"):
         config.anchors(written(change(document)))
+
+
+def test_what_officers_set_is_written_for_the_rest_of_the_device(document, tmp_path):
+    """Only what has confirmed itself counts, and a later configuration that sets nothing takes it away."""
+    settings = Settings(tmp_path, "https://x.example:1", tmp_path, tmp_path, "hw", "dev")
+    told = {"time_sources": ["time.example"], "policy_keys": ["ab" * 32], "secrets": {"wifi": "c2VhbGVk"}}
+    pair = Slots(tmp_path / "slots" / config.COMPONENT)
+
+    def comes(data):
+        pair.inactive.write_bytes(data)
+        pair.swap(Image("1.0.0", "00", 1))
+        config.publish(settings)
+        return json.loads((tmp_path / config.KEPT).read_text())
+
+    assert comes(written(document | told)) == {}
+    pair.confirm()
+    assert comes(written(document)) == told
+    assert (tmp_path / config.KEPT).stat().st_mode & 0o077 == 0
+    pair.confirm()
+    assert comes(written(document)) == {}
 
 
 def test_a_device_erases_itself_only_where_it_is_listed(document):

@@ -40,6 +40,7 @@ ACTS = [
     ("GET", "/bundles", None, READS),
     ("GET", "/bundles/{bundle}", None, READS),
     ("GET", "/bundles/{bundle}/patches", None, READS),
+    ("GET", "/bundles/{bundle}/contents", None, READS),
     ("GET", "/fit", None, READS),
     ("GET", "/metadata-roles", None, READS),
     ("GET", "/releases", None, READS),

@@ -1,0 +1,49 @@
+"""What bundles hold by their bills of materials."""
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from fleet.api.auth import actor
+from fleet.api.base import Output, View
+from ota.selectors import bundles
+from ota.selectors.contents import contents
+from pki.kernel.actor import Role
+from pki.kernel.errors import InvalidError
+
+_DIGITS = 6
+
+
+class ComponentOut(Output):
+    """One component of a bundle."""
+
+    name = serializers.CharField()
+    version = serializers.CharField()
+    licence = serializers.CharField()
+    kind = serializers.CharField()
+
+
+class ContentsOut(Output):
+    """A page of components."""
+
+    count = serializers.IntegerField(source="found")
+    page = serializers.IntegerField()
+    pages = serializers.IntegerField()
+    results = ComponentOut(many=True, source="rows")
+
+
+class Contents(View):
+    """A bundle's components."""
+
+    @extend_schema(parameters=[OpenApiParameter("q", str), OpenApiParameter("page", int)], responses=ContentsOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """List the components of a bundle whose name, version, licence or kind holds all words of `q`."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        page = request.query_params.get("page", "1")
+        if not page.isdecimal() or len(page) > _DIGITS:
+            msg = "`page` is a number from 1 on."
+            raise InvalidError(msg)
+        bundle = bundles.bundle(who.domain, public_id)
+        return Response(ContentsOut(contents(bundle, request.query_params.get("q", ""), int(page))).data)

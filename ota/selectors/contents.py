@@ -1,0 +1,49 @@
+"""What is inside a bundle by its bill of materials, searched and cut into pages."""
+
+from dataclasses import dataclass
+
+from ota import blobs, sbom
+from ota.models import Bundle
+from pki.kernel.errors import InvalidError, NotFoundError
+
+PAGE = 100
+LONGEST_WORDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """One page of components.
+
+    Args:
+        rows: ``name``, ``version``, ``licence`` and ``kind`` of each.
+        found: how many there are in all.
+        page: which one this is, from 1 on.
+        pages: how many pages there are, at least one.
+    """
+
+    rows: list[dict[str, str]]
+    found: int
+    page: int
+    pages: int
+
+
+def contents(bundle: Bundle, words: str = "", page: int = 1) -> Contents:
+    """Return a page of the components that hold all the words in name, version, licence or kind; none without a bill.
+
+    Raises:
+        NotFoundError: the bill's bytes are gone.
+        InvalidError: the words are too long.
+    """
+    if len(words) > LONGEST_WORDS:
+        msg = f"Search for at most {LONGEST_WORDS} characters."
+        raise InvalidError(msg)
+    file = bundle.files.filter(role="sbom").first()
+    if file is None:
+        return Contents([], 0, 1, 1)
+    if file.collected_at is not None:
+        msg = "The bill of materials of this bundle is not kept any more."
+        raise NotFoundError(msg)
+    found = sbom.search(b"".join(blobs.store().read(file.sha256, 0, file.size)), words)
+    pages = max(-(-len(found) // PAGE), 1)
+    page = min(max(page, 1), pages)
+    return Contents(found[(page - 1) * PAGE : page * PAGE], len(found), page, pages)
