@@ -67,10 +67,13 @@ def anchors(
         raise ConflictError(msg)
     before = Bundle.objects.filter(domain__slug=actor.domain, name=NAME, component=COMPONENT)
     counter = 1 + max((one.security_counter for one in before), default=0)
-    version = f"{counter}.0.0"
-    pems = [certificate_pem(bytes(row.der)) for row in kept]
     told: dict[str, Any] = {"wipe": [one.key for one in wipe]} if wipe else {}
     told |= {**_address(actor.domain, server), **orders_in_force(actor.domain), **further}
+    return _written(counter, [certificate_pem(bytes(row.der)) for row in kept], told, models)
+
+
+def _written(counter: int, pems: list[str], told: Mapping[str, Any], models: list[HardwareModel]) -> Campaign:
+    version = f"{counter}.0.0"
     config = canonical.dumps({"schema": 1, "version": version, "anchors": pems, **told})
     return Campaign(_manifest(version, counter, config, models), config)
 
