@@ -20,6 +20,8 @@ from pki.kernel.errors import InvalidError
 WINDOW = 27
 _BSDIFF, _HDIFF = b"BSDIFF40", b"HDIFF13&"
 _HEATSHRINK = "heatshrink"
+#: magic, packer (none or tinyuz), version in the two highest bits and the bytes of two numbers in the others
+_LITE, _LITE_PACKERS, _LITE_HEAD, _SLACK = b"hI", {0, 1}, 4, 1 << 10
 #: a triple of bsdiff has 24 bytes; its matches are longer than 8 bytes, so that there are no more of them than that
 _TRIPLE, _MATCH, _FEW = 24, 8, 64
 _MOST_NAME, _MOST_NUMBER = 32, 9
@@ -55,6 +57,18 @@ def hdiff(old: bytes, data: bytes, length: int) -> bytes:
         raise InvalidError("this is not a patch of HDiffPatch")
     _same(_number(data[len(_HDIFF) + len(name) + 1 :]), length)
     return _whole(bytes(hdiffpatch.apply(old, data)), length)
+
+
+def lite(old: bytes, data: bytes, length: int) -> bytes:
+    """Apply a patch of HPatchLite, packed by tinyuz or not at all. Arguments and errors as for ``bsdiff``."""
+    if not data.startswith(_LITE) or len(data) < _LITE_HEAD or data[2] not in _LITE_PACKERS or data[3] >> 6 != 1:
+        raise InvalidError("this is not a patch of HPatchLite that is applied here")
+    new, unpacked = data[3] & 7, data[3] >> 3 & 7
+    ends = _LITE_HEAD + new, _LITE_HEAD + new + unpacked
+    _same(int.from_bytes(data[_LITE_HEAD : ends[0]], "little"), length)
+    if len(data) < ends[1] or int.from_bytes(data[ends[0] : ends[1]], "little") > 2 * length + _SLACK:
+        raise InvalidError("a stream of the patch is longer than its result allows")
+    return _whole(bytes(hdiffpatch.apply_lite(old, data)), length)
 
 
 def in_detools(old: bytes, data: bytes, length: int) -> bytes:

@@ -14,6 +14,8 @@ from pki.kernel import patch
 
 #: zstd needs the base in its window; above this it is slow and large
 MOST_FOR_ZSTD = 3 << 20
+#: a microcontroller keeps so much of what it has unpacked
+TUZ_WINDOW = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,15 @@ def _hdiff(old: bytes, new: bytes) -> bytes:
     return bytes(min(found, key=len))
 
 
+def _lite(old: bytes, new: bytes) -> bytes:
+    return bytes(hdiffpatch.diff_lite(old, new, compression=hdiffpatch.TuzConfig(dict_size=TUZ_WINDOW)))
+
+
 CANDIDATES: Mapping[str, Candidate] = {
     patch.FORMAT: Candidate(streams.make, patch.apply),
     "bsdiff": Candidate(bsdiff4.diff, appliers.bsdiff),
     "hdiffpatch": Candidate(_hdiff, appliers.hdiff),
     "zstd": Candidate(_zstd, appliers.zstd, MOST_FOR_ZSTD),
     "detools-heatshrink": Candidate(_detools, appliers.in_detools, 1 << 20),
+    "hpatchlite-tuz": Candidate(_lite, appliers.lite, 1 << 22),
 }

@@ -7,7 +7,9 @@ from typing import Any
 from pki.kernel import patch
 
 #: formats that this server makes; a device may know more, which are of no use here
-CANDIDATE_NAMES = (patch.FORMAT, "bsdiff", "hdiffpatch", "zstd", "detools-heatshrink")
+CANDIDATE_NAMES = (patch.FORMAT, "bsdiff", "hdiffpatch", "zstd", "detools-heatshrink", "hpatchlite-tuz")
+#: formats that microcontrollers apply as a stream, with a window of a kilobyte at most
+_SMALL = ("detools-heatshrink", "hpatchlite-tuz")
 LEAST_SHARE, LEAST_BYTES = 10, 4096
 MOST_APPLIERS = 8
 
@@ -54,8 +56,8 @@ def choose(offers: Iterable[Offer], appliers: Iterable[Mapping[str, Any]], runs:
 
 def ram_of(format_: str, base: int, size: int) -> int:
     """Return how many bytes applying a patch needs beside base and result, by the reference applier."""
-    if format_ == "detools-heatshrink":
-        return 1 << 10
+    if format_ in _SMALL:
+        return 1 << 11  # the window, and what comes in
     return size + min(patch.DICTIONARY, 2 * base + (1 << 20))
 
 
