@@ -2,7 +2,11 @@
 
 import os
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
+from fleet.bounds import Bounded
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
-application = get_asgi_application()
+_django = get_asgi_application()
+application = Bounded(_django, settings.FLEET_MAX_UPLOAD_MB << 20)
