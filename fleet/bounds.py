@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-Message = MutableMapping[str, Any]
+Scope = dict[str, Any]
+Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: longest body of anything but an upload; Django's own limit for what it keeps in memory lies below
 USUAL = 2 << 20
@@ -31,7 +32,7 @@ class Bounded:
         self._app, self._upload = app, upload + AROUND
         self._free = asyncio.Semaphore(MOST_UPLOADS)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 413 to what is too long, before or while it comes, and 503 when too much comes at once."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -48,7 +49,7 @@ class Bounded:
             async with self._free:
                 await self._bounded(scope, receive, send, limit)
 
-    async def _bounded(self, scope: Message, receive: Receive, send: Send, limit: int) -> None:
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         """Pass on a body of any declared or undeclared length, up to the limit."""
         came, over, begun = 0, False, False
 

@@ -11,6 +11,7 @@ import tempfile
 import uuid
 import zipfile
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -154,8 +155,9 @@ def test_ten_gigabytes_on_the_line_are_not_taken_in(story, declared):
     piece = bytes(1 << 20)
     chunk = piece if declared else f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
     sent = 0
-    with socket.create_connection(("localhost", story.operator_port), timeout=60) as plain:
-        line = context.wrap_socket(plain, server_hostname="localhost")
+    with ExitStack() as stack:
+        plain = stack.enter_context(socket.create_connection(("localhost", story.operator_port), timeout=60))
+        line = stack.enter_context(context.wrap_socket(plain, server_hostname="localhost"))
         line.sendall(head.encode())
         try:
             while sent < 2000:
