@@ -1,7 +1,6 @@
 """The agent: enrol, poll, verify, install, test, confirm, report; driven by ``step``, it never waits."""
 
 import hashlib
-import json
 import logging
 import random
 import shutil
@@ -14,11 +13,12 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.agent import config, downloads, est, forks, patches, polls, selftest, together, trial, twin
+from fleet.agent import agreement, config, downloads, est, forks, installing, patches, polls, selftest, trial, twin
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.commands import MISMATCH, Commands, Ring
-from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
+from fleet.agent.errors import AnswerError, RefusedError, TakenBackError, TransportError
+from fleet.agent.installing import Installer
 from fleet.agent.key import FileKey
 from fleet.agent.lines import Line, Lines
 from fleet.agent.polls import Said
@@ -55,7 +55,7 @@ class Agent:
         self._key = TpmKey(settings.folder, settings.tpm) if settings.tpm else FileKey(settings.folder)
         self._chain = settings.folder / "chain.pem"
         self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
-        self._failures, self._settled = 0, False
+        self._failures, self._untold, self._followed = 0, False, False
         self.restart_wanted = False
         acts = {
             "reboot": self._restart,
@@ -68,6 +68,7 @@ class Agent:
         self._last_batch = 0
         self.erased = False
         self._lines = Lines(settings, lambda: self._identity)
+        self._installer = Installer(settings.folder / "slots", self._bring, self._test)
 
     @property
     def enrolled(self) -> bool:
@@ -81,16 +82,12 @@ class Agent:
 
     def slots(self, component: str) -> Slots:
         """Return the slots of a component."""
-        return Slots(self.settings.folder / "slots" / component)
+        return self._installer.slots(component)
 
     def components(self) -> dict[str, dict[str, Any]]:
         """Return what runs, as a report says it."""
-        found = {}
-        for folder in sorted((self.settings.folder / "slots").glob("*")):
-            pair = Slots(folder)
-            if pair.running:
-                found[folder.name] = pair.running.report(confirmed=pair.confirmed)
-        return found
+        found = self._installer.running()
+        return {name: image.report(confirmed=self.slots(name).confirmed) for name, image in found.items()}
 
     def anchors(self) -> list[str]:
         """Return the SHA-256 of each root certificate that this device trusts, in hex."""
@@ -125,33 +122,38 @@ class Agent:
 
         Trouble with the line makes the waits longer, each with jitter; it never ends the agent.
         """
-        if self.erased:
-            return MOST_WAIT
         try:
+            self._recover()
+            if self.erased:
+                return MOST_WAIT
             self.enrol()
-            said = self._poll()
-            if said.renew:
-                self.renew()
-            if said.command:
-                self.obey()
-            if said.twin:
-                self.sync()
-            if said.update is not None:
-                self.update(said.update)
-            else:
-                self._settle()
-            self.look()
+            self._act(said := self._poll())
             self._failures = 0
             return self._wait(said.pause)
         except (TransportError, AnswerError, RefusedError) as error:
-            self._failures, self._settled = self._failures + 1, False
+            self._failures += 1
             _logger.info("no answer: %s", error, extra={"device": self.settings.name})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
         except Exception as error:
             # Whatever a disk that is full or a server in wrong hands makes of its answers, the agent goes on.
-            self._failures, self._settled = self._failures + 1, False
+            self._failures += 1
             _logger.exception("an answer broke a rule", extra={"device": self.settings.name, "cause": str(error)})
             return self._wait(MOST_WAIT)
+
+    def _act(self, said: Said) -> None:
+        """Do what the server has for this device."""
+        if said.renew:
+            self.renew()
+        if said.command:
+            self.obey()
+        if said.twin:
+            self.sync()
+        if said.update is not None:
+            self.update(said.update)
+        elif self._untold:
+            self.report()
+            self._untold = False
+        self.look()
 
     def rest(self, seconds: float, stopped: threading.Event) -> None:
         """Wait for the next step; over CoAP by observing the poll, so that what waits is heard of at once."""
@@ -169,7 +171,8 @@ class Agent:
 
     def update(self, action: int) -> None:
         """Follow an offer: verify first, write the inactive slot, test, keep or roll back, report."""
-        if self.state.get("refused_action") == action:
+        self._recover()
+        if self.erased or self.state.get("refused_action") == action:
             return
         assignment: Assignment | None = None
         try:
@@ -266,35 +269,43 @@ class Agent:
         self._lines.close()
 
     def _install(self, assignment: Assignment) -> None:
-        pair = self.slots(assignment.component)
-        running = pair.running
-        if running is None or running.sha256 != assignment.sha256:
+        agreement.keeps(self._installer.running(), {assignment.component: assignment.counter})
+        if not self._installer.has(assignment):
             self.report(assignment.action, "downloading")
-            pair.swap(self._bring(assignment, pair))
-        # An image that was swapped in before the power failed is tested now, not believed.
         try:
             if assignment.component == composite.COMPONENT:
-                self._together(assignment.action, pair.read_running())
-            arena = self._test(assignment.component)
-        except RefusedError as error:
-            pair.roll_back()
+                self._installer.together(assignment, lambda data: self._parts(assignment.action, data))
+            else:
+                self._installer.one(assignment)
+        except TakenBackError as error:
             self.state.put(refused_action=assignment.action, refused_reason=str(error))
             self.report(assignment.action, "rolled-back", str(error))
             self._send_log_after_failure()
             return
-        pair.confirm(arena)
         if assignment.component == config.COMPONENT:
             self._lines.drop()  # the next connection believes whom the new configuration names
-            config.publish(self.settings)
-        self.report(assignment.action, "confirmed")
-        if assignment.component == config.COMPONENT and config.wipes(pair.read_running(), self.public_id):
+        try:
+            self.report(assignment.action, "confirmed")
+        finally:
+            self._follow()
+
+    def _follow(self) -> None:
+        """Do what the kept configuration says beside roots and address; at every start too, for power may fail."""
+        kept = self.slots(config.COMPONENT).read_kept() if config.COMPONENT in self._installer.running() else None
+        if kept is None or self.erased:
+            return
+        config.publish(self.settings)
+        if self.enrolled and config.wipes(kept, self.public_id):
             self.wipe()
 
-    def _settle(self) -> None:
-        """Run again what ran before, where an image was never confirmed and nobody offers it any more."""
-        if not self._settled and together.take_back(self.slots(name) for name in self.components()):
-            self.report()
-        self._settled = True
+    def _recover(self) -> None:
+        """Take back what was never confirmed, before anybody is asked anything."""
+        if self.erased:
+            return
+        self._untold |= self._installer.recover()
+        if not self._followed:
+            self._follow()
+            self._followed = True
 
     def _bring(self, assignment: Assignment, pair: Slots) -> Image:
         image, patched = downloads.bring(assignment, self._lines.mirror, self._line(), pair)
@@ -302,12 +313,13 @@ class Agent:
         self.state.put(patched=patched and {**patched, "action": assignment.action})
         return image
 
-    def _together(self, action: int, data: bytes) -> None:
+    def _parts(self, action: int, data: bytes) -> list[Assignment]:
         parts = Trust(self.settings, self.state, self._line()).parts(data, action, self._counters())
-        together.install(parts, self.slots, self._bring, self._test)
+        agreement.keeps(self._installer.running(), {one.component: one.counter for one in parts})
+        return parts
 
     def _counters(self) -> dict[str, int]:
-        return {name: int(one["counter"]) for name, one in self.components().items()}
+        return {name: image.counter for name, image in self._installer.running().items()}
 
     def _send_log_after_failure(self) -> None:
         try:
@@ -333,7 +345,7 @@ class Agent:
             config.check(self.settings, pair.read_running(), self._identity, self._believes)
             return 0
         if component == composite.COMPONENT:
-            together.check(pair.read_running())
+            installing.check(pair.read_running())
             return 0
         selftest.check(component, pair.read_running())
         return trial.check(pair)
@@ -386,12 +398,3 @@ class Agent:
 
     def _wait(self, seconds: float) -> float:
         return max(0.2, seconds * self._random.uniform(0.8, 1.2))
-
-
-def load_image(path: Path) -> tuple[bytes, Image]:
-    """Return a factory image and what is known of it: ``FILE`` beside ``FILE.json``."""
-    facts = json.loads(path.with_name(f"{path.name}.json").read_text())
-    return path.read_bytes(), Image(facts["version"], facts["sha256"], facts["counter"])
-
-
-__all__ = ["Agent", "AgentError", "load_image"]

@@ -8,6 +8,7 @@ from typing import Any
 from tuf.api.metadata import TargetFile, Targets
 
 from fleet.agent.errors import RefusedError
+from fleet.agent.slots import Image
 from fleet.agent.state import Settings
 from pki.kernel import composite, golden
 
@@ -57,6 +58,7 @@ class Assignment:
     version: str
     patch: Patch | None = None
     golden: Golden | None = None
+    requires: tuple[tuple[str, int, int | None], ...] = ()
 
 
 def row(value: Any) -> dict[str, Any]:
@@ -153,18 +155,29 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
         raise RefusedError(msg)
     names = ("action", "kind", "component", "length", "sha256", "counter", "version")
     facts = {name: row[name] for name in names}
-    return Assignment(path=row["target"], patch=row["delta"], golden=_golden(bundle), **facts)
+    return Assignment(
+        path=row["target"], patch=row["delta"], golden=_golden(bundle), requires=_requires(bundle), **facts
+    )
 
 
-def row_of(bundle: Any, action: int, settings: Settings) -> dict[str, Any]:
+def _requires(bundle: Any) -> tuple[tuple[str, int, int | None], ...]:
+    return tuple((one["component"], one["min_counter"], one.get("max_counter")) for one in bundle.get("requires", []))
+
+
+def row_of(bundle: Any, target: str, action: int, settings: Settings) -> dict[str, Any]:
     """Return what the director would say of a part of a composite: it said so of the composite.
+
+    Args:
+        bundle: ``bundle.json`` of the part.
+        target: path by which the composite names it.
+        action: of the composite.
+        settings: of this device.
 
     Raises:
         KeyError, StopIteration: the bundle is malformed.
         TypeError, ValueError: a field has another type or form.
     """
     image = next(one for one in bundle["files"] if one["role"] == "image")
-    target = f"{bundle['component']}/{bundle['id']}/{bundle['version']}/bundle.json"
     facts = {"action": action, "kind": "update", "component": bundle["component"], "target": target}
     facts |= {"length": image["size"], "sha256": image["sha256"], "hw": settings.hw_class}
     return row({**facts, "counter": bundle["security_counter"], "version": bundle["version"]})
@@ -204,10 +217,32 @@ def beside(bundle: Any, installed: Mapping[str, int]) -> None:
     Raises:
         RefusedError: it names the component that is missing, too old or too new.
     """
-    for one in bundle.get("requires", []):
-        have, least, most = installed.get(one["component"]), one["min_counter"], one.get("max_counter")
-        if have is None or have < least or (most is not None and have > most):
-            wanted = f"at least {least}" if most is None else f"{least} to {most}"
-            runs = "nothing" if have is None else f"counter {have}"
-            msg = f"it needs {one['component']} with a counter of {wanted} beside it, and {runs} runs there"
+    for component, least, most in _requires(bundle):
+        if why := _amiss(installed.get(component), least, most):
+            msg = f"it needs {component} with a counter of {why} runs there"
             raise RefusedError(msg)
+
+
+def keeps(running: Mapping[str, Image], coming: Mapping[str, int]) -> None:
+    """Refuse what another component that runs here could not run beside: mixing is forbidden in both directions.
+
+    Args:
+        running: component to what runs.
+        coming: component to the security counter of what shall be installed.
+
+    Raises:
+        RefusedError: it names both components.
+    """
+    for name, image in running.items():
+        for component, least, most in () if name in coming else image.requires:
+            if component in coming and (why := _amiss(coming[component], least, most)):
+                msg = f"{name}, which runs here, needs {component} with a counter of {why} would run there"
+                raise RefusedError(msg)
+
+
+def _amiss(have: int | None, least: int, most: int | None) -> str:
+    """Return what is wanted and what is there, or nothing when both agree."""
+    if have is not None and have >= least and (most is None or have <= most):
+        return ""
+    wanted = f"at least {least}" if most is None else f"{least} to {most}"
+    return f"{wanted} beside it, and {'nothing' if have is None else f'counter {have}'}"

@@ -2,6 +2,7 @@
 
 * AgentError
   + RefusedError    what the server said is not to be believed or not for this device; nothing was installed
+    + TakenBackError  it was installed, failed its test, and was taken back
   + TransportError  the server cannot be reached, or answered that it cannot help now
   + AnswerError     the server refused a request; ``status`` says how
 """
@@ -13,6 +14,10 @@ class AgentError(Exception):
 
 class RefusedError(AgentError):
     """An update, or a document about it, is refused; the running slot is untouched."""
+
+
+class TakenBackError(RefusedError):
+    """An image was swapped in and failed its test; what ran before runs again."""
 
 
 class TransportError(AgentError):

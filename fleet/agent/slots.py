@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ class Image:
         counter: its security counter.
         golden: SHA-256 of the golden vectors beside it; empty when it came without.
         arena: bytes that the model took when they ran; 0 when nothing was measured.
+        requires: what must run beside it: component, lowest counter, highest counter or None.
+        members: of a composite that is being kept: component to the SHA-256 that follows it.
     """
 
     version: str
@@ -28,6 +31,8 @@ class Image:
     counter: int
     golden: str = ""
     arena: int = 0
+    requires: list[list[Any]] = field(default_factory=list)
+    members: Mapping[str, str] = field(default_factory=dict)
 
     def report(self, *, confirmed: bool) -> dict[str, Any]:
         """Return it as a report says it."""
@@ -67,9 +72,23 @@ class Slots:
             files.write_private(self._file("a"), data)
             self._write({"active": "a", "confirmed": True, "a": _plain(image)})
 
-    def swap(self, image: Image) -> None:
-        """Boot the inactive slot, on probation: what ran stays in the other one."""
+    def clear(self) -> None:
+        """Forget what is known of the slot that does not run, before anything is written into it."""
         state = self._read()
+        if not state["confirmed"]:
+            raise RefusedError(_ON_PROBATION)
+        if state.pop(_other(state["active"]), None):
+            self._write(state)
+
+    def swap(self, image: Image) -> None:
+        """Boot the inactive slot, on probation: what ran stays in the other one.
+
+        Raises:
+            RefusedError: what runs is on probation itself, so that nothing would be left to go back to.
+        """
+        state = self._read()
+        if not state["confirmed"]:
+            raise RefusedError(_ON_PROBATION)
         target = _other(state["active"])
         state[target] = _plain(image)
         self._write({**state, "active": target, "confirmed": False})
@@ -80,6 +99,13 @@ class Slots:
         if arena:
             state[state["active"]]["arena"] = arena
         self._write({**state, "confirmed": True})
+
+    def complete(self) -> None:
+        """Note that everything which belongs to the image that runs is kept too."""
+        state = self._read()
+        if state.get(state["active"], {}).get("members"):
+            state[state["active"]]["members"] = {}
+            self._write(state)
 
     def put_golden(self, data: bytes) -> None:
         """Keep golden vectors for the image in the slot that does not run."""
@@ -102,8 +128,10 @@ class Slots:
         return self._file(self._read()["active"])
 
     def roll_back(self) -> None:
-        """Boot the other slot again."""
+        """Boot the other slot again, if what runs is on probation; what has confirmed itself is never left."""
         state = self._read()
+        if state["confirmed"]:
+            return
         self._write({**state, "active": _other(state["active"]), "confirmed": True})
 
     def digest(self, path: Path) -> str:
@@ -140,6 +168,9 @@ class Slots:
         files.write_private(self._state, json.dumps(state, sort_keys=True).encode())
 
 
+_ON_PROBATION = "what runs is still on probation; nothing is written over what it would go back to"
+
+
 def sync(path: Path) -> None:
     """Wait until the disk has a file."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -155,3 +186,9 @@ def _other(slot: str) -> str:
 
 def _plain(image: Image) -> dict[str, Any]:
     return asdict(image)
+
+
+def load_image(path: Path) -> tuple[bytes, Image]:
+    """Return a factory image and what is known of it: ``FILE`` beside ``FILE.json``."""
+    facts = json.loads(path.with_name(f"{path.name}.json").read_text())
+    return path.read_bytes(), Image(facts["version"], facts["sha256"], facts["counter"])

@@ -52,7 +52,7 @@ def _said(model: Path, vectors: Path) -> dict[str, Any]:
             check=False,
         )
         return dict(json.loads(done.stdout))
-    except (subprocess.TimeoutExpired, ValueError):
+    except (subprocess.TimeoutExpired, ValueError, OSError):
         return {}
 
 

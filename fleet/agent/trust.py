@@ -109,7 +109,8 @@ class Trust:
             _, named = composite.read(data)
             bundles = [self._part(updater, one) for one in named]
             counters = {**installed, **{one["component"]: one["security_counter"] for one in bundles}}
-            rows = [agreement.row_of(one, action, self._settings) for one in bundles]
+            paths = [one.path for one in named]
+            rows = [agreement.row_of(*pair, action, self._settings) for pair in zip(bundles, paths, strict=True)]
             found = [agreement.agreed(*pair, self._settings) for pair in zip(rows, bundles, strict=True)]
             for assignment, bundle in zip(found, bundles, strict=True):
                 agreement.above_floor(assignment, self._targets(), self._settings)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleet.agent.agent import Agent, load_image
+from fleet.agent.agent import Agent
 from fleet.agent.errors import AgentError, AnswerError
+from fleet.agent.slots import load_image
 from fleet.agent.state import Settings
 from fleet.simulator.behaviour import Behaviour
 from fleet.simulator.mirror import HostileMirror

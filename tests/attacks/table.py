@@ -58,6 +58,7 @@ ROWS = {
     "M3": Row("a model on which the interpreter crashes", NONE, "the child dies, the device does not; the old one runs on"),
     "C1": Row("a composite with a part that officers never signed, or with another content, or have withdrawn", NONE, "refused; no part of it is kept"),
     "C2": Row("one part of a composite does not work on the device, or power fails between the parts", NONE, "all parts run what they ran before, or all the new"),
+    "C3": Row("what runs offered again and again, or another one while an image is on probation, or one that does not suit what runs beside it", NONE, "what was kept is never left for a worse one, nor is anything mixed"),
     "B1": Row("a signer whose certificate has expired, or is not valid yet", NONE, "refused at upload"),
     "B2": Row("a signer whose certificate was revoked", NONE, "refused at upload"),
     "B3": Row("a device's certificate signs firmware", NONE, "refused at upload"),

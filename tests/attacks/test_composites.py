@@ -1,14 +1,18 @@
 """Rows C: bundles that are installed together, in a thief's hands or on a failing device. All of it, or nothing."""
 
 import hashlib
+import shutil
 
 import pytest
 
-from fleet.agent import together
-from fleet.agent.agent import Agent
-from fleet.agent.slots import Image
+from fleet.agent import selftest, trial
+from fleet.agent.errors import RefusedError, TransportError
+from fleet.agent.slots import Image, Slots
+from fleet.officer import keys
 from ota.measuring import vectors
-from pki.kernel import canonical
+from ota.trust import documents
+from ota.trust.repository import bin_of
+from pki.kernel import canonical, clock
 from tests.attacks.conftest import OLD
 from tests.attacks.table import attack
 from tests.factories import models
@@ -84,7 +88,7 @@ def test_all_parts_are_installed_and_confirmed_together(site, device):
     assert not [path for path, _ in site.thief.asked[asked:] if path.startswith("/v1/blob/")]
 
 
-def kept_out(device, words, state="rolled-back"):
+def kept_out(device, words, state="refused"):
     said, reason = device.tries()
     assert (said, words in reason) == (state, True), (said, reason)
     assert runs(device) == (OLD, OLD_MODEL)
@@ -149,45 +153,174 @@ def test_a_model_that_fails_takes_the_firmware_back_with_it(site, thief, device)
     other = vectors.make(OLD_MODEL)
     thief.serve(other)
     site.offer(listed_=[bundle(), model_of(other)])
-    kept_out(device, "golden vector 1 fails")
+    kept_out(device, "golden vector 1 fails", "rolled-back")
+
+
+def whole_or_nothing(device):
+    """Say whether all the new runs; it has to be that, or all the old, and everything kept for good."""
+    assert all(one["confirmed"] for one in device.components().values())
+    now = (*runs(device), device.slots("composite").running is not None)
+    assert now in {(OLD, OLD_MODEL, False), (IMAGE, NEW_MODEL, True)}, now
+    return now[2]
 
 
 @attack("C2")
-@pytest.mark.parametrize("after", range(4))
-def test_power_that_fails_between_the_parts_leaves_all_old_or_ends_in_all_new(site, device, monkeypatch, after):
-    """The power fails after so many writes to the slots; then the device starts again with what its disk holds."""
+def test_power_that_fails_at_any_write_leaves_all_old_or_all_new_whatever_the_server_says_then(
+    site, device, monkeypatch
+):
+    """The device starts with what its disk holds, and settles before it asks anybody: the server may be silent."""
     site.offer()
-    left = [after]
+    written, places, write, ends = [], [], Slots._write, set()
 
-    def write(pair, image):
-        if not left[0]:
+    def failing(pair, state):
+        if len(written) == places[-1]:
             raise KeyboardInterrupt
-        left[0] -= 1
-        return swap(pair, image)
+        written.append(pair)
+        write(pair, state)
 
-    swap = together.Slots.swap
-    monkeypatch.setattr(together.Slots, "swap", write)
-    try:
-        device.tries()
-    except KeyboardInterrupt:
-        pass
-    else:
-        assert after == 3
-    monkeypatch.setattr(together.Slots, "swap", swap)
-    assert device.tries() == ("confirmed", "")
-    assert runs(device) == (IMAGE, NEW_MODEL)
+    while True:
+        places.append(len(places))
+        for name in ("app", WAKE, "composite"):
+            shutil.rmtree(device.settings.folder / "slots" / name, ignore_errors=True)
+        device.provision("app", OLD, Image("0.9.0", hashlib.sha256(OLD).hexdigest(), 2))
+        device.provision(WAKE, OLD_MODEL, Image("0.9.0", hashlib.sha256(OLD_MODEL).hexdigest(), 2))
+        written.clear()
+        monkeypatch.setattr(Slots, "_write", failing)
+        try:
+            device.tries()
+        except KeyboardInterrupt:
+            failed = True
+        else:
+            failed = False
+        monkeypatch.setattr(Slots, "_write", write)
+        device._recover()
+        ends.add(whole_or_nothing(device))
+        if not failed:
+            break
+        assert device.tries() == ("confirmed", "")
+        assert whole_or_nothing(device)
+    assert places == list(range(8))  # three swaps, three confirmations, the end of the set; and once whole
+    assert ends == {True, False}
 
 
 @attack("C2")
-def test_what_was_never_confirmed_is_taken_back_when_nobody_offers_it_any_more(site, thief, device, monkeypatch):
+def test_parts_that_came_are_not_fetched_again(site, thief, device):
+    """One part breaks off; what lies in the slot already is not asked for a second time."""
     site.offer()
-    monkeypatch.setattr(Agent, "_test", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        device.tries()
-    assert runs(device) == (IMAGE, NEW_MODEL)
-    monkeypatch.undo()
-    thief.routes["/v1/poll"] = b"\xa1\x64next\x01"
-    device.told.clear()
-    device.step()
-    assert runs(device) == (OLD, OLD_MODEL)
-    assert all(one["confirmed"] for one in device.told[0]["components"].values())
+    model = f"/v1/blob/{hashlib.sha256(NEW_MODEL).hexdigest()}"
+    good = thief.routes.pop(model)
+    assert device.tries()[0] == "unreachable"
+    assert whole_or_nothing(device) is False
+    thief.routes[model] = good
+    asked = len(thief.asked)
+    assert device.tries() == ("confirmed", "")
+    blobs = [path for path, _ in thief.asked[asked:] if path.startswith("/v1/blob/")]
+    assert f"/v1/blob/{hashlib.sha256(IMAGE).hexdigest()}" not in blobs
+
+
+@attack("C2")
+def test_trouble_that_is_no_refusal_takes_back_as_well(site, device, monkeypatch):
+    site.offer()
+    monkeypatch.setattr(trial.subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(OSError("no memory to fork")))
+    kept_out(device, "does not run", "rolled-back")
+
+
+@attack("C1")
+def test_a_part_that_calls_itself_another(site, device):
+    """Officers have signed, under the name of one bundle, the content of another."""
+    site.version += 1
+    files = [listed(IMAGE, "app.bin", "image")]
+    odd = bundle(id="odd", files=files)
+    text = canonical.dumps(odd)
+    parts = [
+        {"component": "app", "id": "app", "version": "9.0.0", "digest": hashlib.sha256(text).hexdigest()},
+        named(model_of()),
+    ]
+    whole = site.offer(parts=parts, listed_=[bundle(), model_of()])
+    role = {bin_of(site.thief.targets.signed, "app/app/9.0.0/bundle.json")}.pop()
+    entry = documents.Entry("app/app/9.0.0/bundle.json", text)
+    made = documents.listing(site.thief.bins[role].signed, [entry], site.version + 1, clock.now())
+    for officer in ("anna", "bruno"):
+        made.sign(keys.signer(site.thief.folder / f"{officer}.key"), append=True)
+    site.thief.bins[role] = made
+    site.thief.routes[f"/v1/metadata/app/app/9.0.0/{hashlib.sha256(text).hexdigest()}.bundle.json"] = text
+    site.thief.publish(site.version + 1, site.version + 1)
+    site.thief.direct(rows=[row(whole)])
+    kept_out(device, "holds another bundle than its name says")
+
+
+class TestAlone:
+    """Single components: what was kept is never left for a worse one, whatever is offered and whenever power fails."""
+
+    def offer(self, thief, version, one, data=None):
+        thief.release([one], version=version)
+        if data is not None:
+            thief.serve(data)
+        thief.direct(rows=[row(one)])
+
+    @attack("C3")
+    def test_what_runs_is_not_tested_again_because_it_is_offered_again(self, victim, monkeypatch):
+        assert victim.tries() == ("confirmed", "")
+        monkeypatch.setattr(
+            selftest, "check", lambda *_: (_ for _ in ()).throw(RefusedError("self-test: the line lies"))
+        )
+        assert victim.tries() == ("confirmed", "")
+        assert victim.installed == IMAGE
+
+    @attack("C3")
+    def test_an_image_on_probation_is_taken_back_before_another_is_written_over_what_ran(
+        self, thief, victim, monkeypatch
+    ):
+        check = selftest.check
+        monkeypatch.setattr(selftest, "check", lambda *_: (_ for _ in ()).throw(TransportError("cut")))
+        assert victim.tries()[0] == "unreachable"
+        assert victim.installed == OLD
+        monkeypatch.setattr(selftest, "check", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            victim.tries()
+        assert victim.installed == IMAGE
+        monkeypatch.setattr(selftest, "check", check)
+        bad = b"no image at all"
+        self.offer(thief, 3, bundle(bad, version="1.1.0"), bad)
+        said, _ = victim.tries()
+        assert (said, victim.installed) == ("rolled-back", OLD)
+        assert victim.slots("app").confirmed
+
+    def test_nothing_is_swapped_or_forgotten_while_what_runs_is_on_probation(self, victim):
+        pair = victim.slots("app")
+        pair.inactive.write_bytes(b"x")
+        pair.swap(Image("1", "00", 1))
+        for act in (pair.clear, lambda: pair.swap(Image("2", "11", 1))):
+            with pytest.raises(RefusedError, match="on probation"):
+                act()
+        pair.roll_back()
+        pair.roll_back()
+        assert victim.installed == OLD
+
+    @attack("C3")
+    def test_a_component_is_not_replaced_under_another_that_needs_it(self, victim):
+        victim.provision(
+            "radio", b"r", Image("1.0.0", hashlib.sha256(b"r").hexdigest(), 1, requires=[["app", 5, None]])
+        )
+        said, reason = victim.tries()
+        assert (said, victim.installed) == ("refused", OLD)
+        assert "radio, which runs here, needs app with a counter of at least 5" in reason
+
+    def test_the_same_bytes_under_a_higher_counter_need_not_come_again(self, thief, victim):
+        assert victim.tries() == ("confirmed", "")
+        self.offer(thief, 3, bundle(version="1.0.1", security_counter=4))
+        asked = len(thief.asked)
+        assert victim.tries() == ("confirmed", "")
+        assert victim.components()["app"]["counter"] == 4
+        assert not [path for path, _ in thief.asked[asked:] if path.startswith("/v1/blob/")]
+
+    def test_what_was_taken_back_is_told_when_nothing_else_is_said(self, thief, victim, monkeypatch):
+        monkeypatch.setattr(selftest, "check", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            victim.tries()
+        monkeypatch.undo()
+        thief.routes["/v1/poll"] = b"\xa1\x64next\x01"
+        victim.told.clear()
+        victim.step()
+        assert victim.installed == OLD
+        assert victim.told[0]["components"]["app"]["version"] == "0.9.0"

@@ -1,0 +1,135 @@
+"""Bring what was assigned into slots: written, swapped in on probation, tested, and kept or taken back.
+
+An image is on probation only while this code runs. Whoever finds one later (the power failed, or the process ended)
+takes it back, however the server behaves: ``recover`` comes before anything is asked. What belongs together is kept by
+a single write, that of the composite's own slot; the parts that it names follow.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fleet.agent.agreement import Assignment
+from fleet.agent.errors import RefusedError, TakenBackError
+from fleet.agent.slots import Image, Slots
+from pki.kernel import composite
+from pki.kernel.errors import InvalidError
+
+Bring = Callable[[Assignment, Slots], Image]
+Test = Callable[[str], int]
+
+
+class Installer:
+    """The slots of one device.
+
+    Args:
+        folder: holds a folder for each component.
+        bring: writes an assigned image into the slot that does not run; returns what is known of it.
+        test: tests what runs of a component; returns the bytes of arena that it took, 0 where nothing was measured.
+    """
+
+    def __init__(self, folder: Path, bring: Bring, test: Test) -> None:
+        self._folder, self._bring, self._test = folder, bring, test
+
+    def slots(self, component: str) -> Slots:
+        """Return the slots of a component."""
+        return Slots(self._folder / component)
+
+    def running(self) -> dict[str, Image]:
+        """Return what runs, by component."""
+        found = {path.name: Slots(path).running for path in sorted(self._folder.glob("*"))}
+        return {name: image for name, image in found.items() if image is not None}
+
+    def has(self, assignment: Assignment) -> bool:
+        """Say whether the very bundle that is assigned runs already, and was kept."""
+        pair = self.slots(assignment.component)
+        running, golden = pair.running, assignment.golden.sha256 if assignment.golden else ""
+        wanted = (assignment.sha256, assignment.version, assignment.counter, golden)
+        if running is None or not pair.confirmed:
+            return False
+        return (running.sha256, running.version, running.counter, running.golden) == wanted
+
+    def one(self, assignment: Assignment) -> None:
+        """Install one component, unless it runs already.
+
+        Raises:
+            RefusedError: the bytes that came are not the signed ones.
+            TakenBackError: the image fails its test; what ran before runs.
+            TransportError: it did not all come, or cannot be tested now.
+        """
+        if self.has(assignment):
+            return
+        pair = self.slots(assignment.component)
+        image = self._bring(assignment, pair)
+        pair.swap(image)
+        arenas = self._tested([pair], [assignment.component])
+        pair.confirm(arenas[assignment.component])
+
+    def together(self, assignment: Assignment, parts_of: Callable[[bytes], list[Assignment]]) -> None:
+        """Install a composite: all its parts are written before any is swapped in, and one that fails takes all back.
+
+        Args:
+            assignment: of the composite.
+            parts_of: checks a list of parts against what officers signed; returns each as an assignment.
+
+        Raises:
+            RefusedError: a part is not what was signed, or not for this device; nothing was swapped.
+            TakenBackError: a part fails its test; all run what they ran before.
+            TransportError: not all came, or it cannot be tested now.
+        """
+        whole = self.slots(composite.COMPONENT)
+        image = self._bring(assignment, whole)
+        parts = parts_of(whole.inactive.read_bytes())
+        missing = [one for one in parts if not self.has(one)]
+        pairs = {one.component: self.slots(one.component) for one in missing}
+        brought = {one.component: self._bring(one, pairs[one.component]) for one in missing}
+        whole.swap(replace(image, members={name: one.sha256 for name, one in brought.items()}))
+        for name, one in brought.items():
+            pairs[name].swap(one)
+        arenas = self._tested([whole, *pairs.values()], [one.component for one in parts])
+        whole.confirm()  # from here on the set is kept, whatever happens
+        for name, pair in pairs.items():
+            pair.confirm(arenas[name])
+        whole.complete()
+
+    def recover(self) -> bool:
+        """Take back what is on probation, or finish a set that was kept; say whether anything was."""
+        kept = self._following()
+        found = {name: self.slots(name) for name in self.running() if not self.slots(name).confirmed}
+        for name, pair in found.items():
+            if pair.running is not None and kept.get(name) == pair.running.sha256:
+                pair.confirm()
+            else:
+                pair.roll_back()
+        if kept:
+            self.slots(composite.COMPONENT).complete()
+        return bool(found)
+
+    def _following(self) -> Mapping[str, str]:
+        """Return which parts follow a composite that was kept: component to SHA-256."""
+        running = self.running().get(composite.COMPONENT)
+        return running.members if running is not None and self.slots(composite.COMPONENT).confirmed else {}
+
+    def _tested(self, pairs: Iterable[Slots], components: Iterable[str]) -> dict[str, int]:
+        """Test components, and take all the pairs back when one fails or cannot be tested."""
+        try:
+            return {name: self._test(name) for name in components}
+        except Exception as error:
+            for pair in pairs:
+                pair.roll_back()
+            if isinstance(error, RefusedError):
+                raise TakenBackError(str(error)) from error
+            raise
+
+
+def check(data: bytes) -> None:
+    """Refuse a list of parts that this device does not understand.
+
+    Raises:
+        RefusedError: it is none.
+    """
+    try:
+        composite.read(data)
+    except InvalidError as error:
+        msg = f"self-test: {error.detail}"
+        raise RefusedError(msg) from error
