@@ -22,14 +22,12 @@ def of(value: Any) -> dict[str, Any]:
     parameters, considered = told.get("modelParameters", {}), told.get("considerations", {})
     metrics = told.get("quantitativeAnalysis", {}).get("performanceMetrics", [])
     found = {
-        "task": _text(parameters.get("task", "")),
-        "architecture": _text(parameters.get("modelArchitecture") or parameters.get("architectureFamily") or ""),
-        "datasets": [
-            _text(one.get("name") or one.get("ref") or "undisclosed") for one in _rows(parameters, "datasets")
-        ],
-        "metrics": [{"type": _text(one["type"]), "value": _text(one["value"])} for one in metrics[:_MOST]],
-        "uses": [_text(one) for one in _rows(considered, "useCases")],
-        "limits": [_text(one) for one in _rows(considered, "technicalLimitations")],
+        "task": text(parameters.get("task", "")),
+        "architecture": text(parameters.get("modelArchitecture") or parameters.get("architectureFamily") or ""),
+        "datasets": [text(one.get("name") or one.get("ref") or "undisclosed") for one in _rows(parameters, "datasets")],
+        "metrics": [{"type": text(one["type"]), "value": text(one["value"])} for one in metrics[:_MOST]],
+        "uses": [text(one) for one in _rows(considered, "useCases")],
+        "limits": [text(one) for one in _rows(considered, "technicalLimitations")],
         "licences": [_licence(one) for one in _rows(model, "licenses")],
         "ancestors": [_ancestor(one) for one in _rows(model.get("pedigree", {}), "ancestors")],
     }
@@ -55,16 +53,17 @@ def _rows(value: Any, name: str) -> list[Any]:
     return list(value.get(name, []))[:_MOST]
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """Return what can be shown and stored anywhere: printable, of a bounded length."""
     return "".join(char if char.isprintable() else " " for char in str(value))[:_LONGEST]
 
 
 def _licence(entry: Any) -> str:
     if "expression" in entry:
-        return _text(entry["expression"])
-    return _text(entry["license"].get("id") or entry["license"].get("name") or "unknown")
+        return text(entry["expression"])
+    return text(entry["license"].get("id") or entry["license"].get("name") or "unknown")
 
 
 def _ancestor(one: Any) -> dict[str, str]:
     digest = next((str(entry["content"]) for entry in one.get("hashes", []) if entry["alg"] == "SHA-256"), "")
-    return {"name": _text(one["name"]), "version": _text(one.get("version", "")), "sha256": digest.lower()[:64]}
+    return {"name": text(one["name"]), "version": text(one.get("version", "")), "sha256": digest.lower()[:64]}

@@ -30,6 +30,11 @@ _START = (
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 _PATH = "/usr/local/bin:/usr/bin:/bin"
+#: ends of a child that the bytes it read have brought about
+_BY_THE_FILE = {
+    signal.SIGXCPU, signal.SIGKILL, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE,
+    signal.SIGILL,
+}  # fmt: skip
 _logger = logging.getLogger(__name__)
 
 
@@ -115,7 +120,7 @@ def _answer(code: int, said: BinaryIO, complained: BinaryIO) -> dict[str, Any]:
     trouble = complained.read(2000).decode(errors="replace").strip()
     if trouble:
         _logger.warning("the verifier complained", extra={"said": trouble[-1000:]})
-    if code in {-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGXFSZ, -signal.SIGSEGV}:
+    if -code in _BY_THE_FILE:
         msg = "The file needs more time or memory to verify than is allowed, and is refused."
         raise RefusedBundleError(msg)
     data = said.read(MAX_ANSWER + 1)

@@ -61,8 +61,8 @@ def search(data: bytes, words: str) -> list[dict[str, str]]:
 
 def _components(value: Any) -> tuple[str, list[Any]]:
     if value.get("bomFormat") == "CycloneDX":
-        return f"CycloneDX {str(value['specVersion'])[:8]}", list(value.get("components", []))
-    return str(value["spdxVersion"])[:16], list(value.get("packages", []))
+        return f"CycloneDX {card.text(value['specVersion'])[:8]}", list(value.get("components", []))
+    return card.text(value["spdxVersion"])[:16], list(value.get("packages", []))
 
 
 def _told(form: str, one: Any) -> dict[str, str]:
@@ -73,14 +73,14 @@ def _told(form: str, one: Any) -> dict[str, str]:
     else:
         licence = one.get("licenseConcluded") or one.get("licenseDeclared") or ""
         facts = (one["name"], one.get("versionInfo", ""), "" if licence == "NOASSERTION" else licence, "package")
-    texts = [str(fact)[:_LONGEST] for fact in facts]
+    texts = [card.text(fact)[:_LONGEST] for fact in facts]
     return dict(zip(("name", "version", "licence", "kind"), texts, strict=True))
 
 
 def _licence(entry: Any) -> str:
     if "expression" in entry:
-        return str(entry["expression"])
-    return str(entry["license"].get("id") or entry["license"].get("name") or "")
+        return card.text(entry["expression"])
+    return card.text(entry["license"].get("id") or entry["license"].get("name") or "")
 
 
 def _subject(form: str, value: Any) -> set[str]:

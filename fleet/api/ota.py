@@ -274,7 +274,8 @@ class FitOut(Output):
 
     def get_hardware(self, bundle: Any) -> list[dict[str, Any]]:
         """Return for each hardware model whether it fits, and why not, as both are now."""
-        found = [(model, fitting.reasons(bundle, model)) for model in bundle.hardware_models.all()]
+        known = self.context.get("released")
+        found = [(model, fitting.reasons(bundle, model, known)) for model in bundle.hardware_models.all()]
         return [
             {
                 "name": model.name,
@@ -294,7 +295,8 @@ class Fit(View):
         """List bundles of models, newest first, against the hardware models that they are for."""
         who = actor(request)
         who.require(Role.VIEWER)
-        return paging.page(request, fitting.models(who.domain), FitOut)
+        known = fitting.released(who.domain)
+        return paging.page(request, fitting.models(who.domain), FitOut, {"released": known})
 
 
 class Releases(View):

@@ -14,13 +14,16 @@ from pki.kernel.errors import InvalidError
 LIMIT, MOST = 50, 500
 
 
-def page(request: Request, rows: QuerySet[Any], serializer: type[Serializer[Any]]) -> Response:
+def page(
+    request: Request, rows: QuerySet[Any], serializer: type[Serializer[Any]], context: dict[str, Any] | None = None
+) -> Response:
     """Return one page, newest first, with the address of the next one.
 
     Args:
         request: its query may hold ``limit``, ``cursor`` and ``count=true``.
         rows: any queryset of a model with an ``id``; its order is replaced.
         serializer: of one row.
+        context: what the serializer needs besides.
     """
     query = request.query_params
     limit = _limit(query.get("limit", str(LIMIT)))
@@ -28,7 +31,7 @@ def page(request: Request, rows: QuerySet[Any], serializer: type[Serializer[Any]
     if cursor := query.get("cursor"):
         wanted = wanted.filter(id__lt=_decode(cursor))
     found: list[Model] = list(wanted[: limit + 1])
-    body: dict[str, Any] = {"results": serializer(found[:limit], many=True).data, "next": None}
+    body: dict[str, Any] = {"results": serializer(found[:limit], many=True, context=context or {}).data, "next": None}
     if len(found) > limit:
         further = query.copy()
         further["cursor"] = _encode(found[limit - 1].pk)

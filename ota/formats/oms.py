@@ -94,9 +94,9 @@ def _by_certificate(case: Case, leaf: x509.Certificate, signature: bytes, signed
     if not _verifies(leaf.public_key(), signature, signed):
         msg = "The signature was not made by the certificate that it names, or what it covers was changed."
         raise RefusedBundleError(msg)
-    anchors = [one for one in case.anchors if "CERTIFICATE" in one.pem and _issued(leaf, one)]
+    anchors = [one for one in case.anchors if "CERTIFICATE" in one.pem and _issued(leaf, one, case.at)]
     if not anchors:
-        msg = "The signer's certificate was issued by none of the registered signing CAs itself."
+        msg = "The signer's certificate was issued by none of the registered signing CAs itself that are valid now."
         raise RefusedBundleError(msg)
     said = cms.demand_signer(leaf, anchors[0], case.at)
     return {"signer": said["name"], "signer_certificate": said["certificate"], "signer_serial": said["serial"]}
@@ -122,12 +122,13 @@ def _verifies(key: object, signature: bytes, signed: bytes) -> bool:
     return True
 
 
-def _issued(leaf: x509.Certificate, anchor: TrustAnchor) -> bool:
+def _issued(leaf: x509.Certificate, anchor: TrustAnchor, at: int) -> bool:
     try:
-        leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(anchor.pem.encode()))
+        authority = x509.load_pem_x509_certificate(anchor.pem.encode())
+        leaf.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
         return False
-    return True
+    return authority.not_valid_before_utc.timestamp() <= at < authority.not_valid_after_utc.timestamp()
 
 
 def _certificate(raw: str) -> x509.Certificate:

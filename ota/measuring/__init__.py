@@ -1,12 +1,15 @@
 """Run a model where it can do no harm: what arena it takes, and whether its golden vectors come out right."""
 
 import importlib.metadata
+import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ota import sandbox
-from ota.errors import RefusedBundleError, VerifierError
+from ota.errors import RefusedBundleError
+from pki.kernel import interpreter
 
 WALL_S = 60
 _PACKAGE = "tflite-micro"
@@ -41,14 +44,19 @@ def tool() -> str:
         return ""
 
 
-def measure(image: Path, vectors: Path | None = None) -> Trial:
+def measure(image: Path, vectors: Path | None = None, cases: int = 0) -> Trial:
     """Run a model in a child process that can reach nothing.
 
-    A model on which the interpreter crashes, or takes too long, does not run.
+    A model on which the interpreter crashes, or takes too long, does not run. Nothing that the child says is believed
+    further than its form allows: it has run hostile code.
 
     Args:
         image: the staged model.
         vectors: its ``golden.cbor``, which was read already.
+        cases: how many vectors are in it.
+
+    Raises:
+        VerifierError: the child could not be run; nothing is known of the model.
     """
     with tempfile.TemporaryDirectory(prefix="muster-measure-") as folder:
         request = {
@@ -58,10 +66,18 @@ def measure(image: Path, vectors: Path | None = None) -> Trial:
         }
         try:
             said = sandbox.run("ota.measuring", request, Path(folder), WALL_S)
-        except (RefusedBundleError, VerifierError) as error:
+        except RefusedBundleError as error:
             return Trial(runs=False, message=f"the interpreter did not come to an end: {error.detail}"[:200])
-    if not isinstance(said.get("runs"), bool):
-        return Trial(runs=False, message="the interpreter gave no verdict")
-    total, head, failed = (int(said.get(name, 0)) for name in ("total", "head", "failed"))
-    message = str(said.get("message", ""))[:200]
-    return Trial(said["runs"], message, total, head, failed, float(said.get("difference", 0)))
+    return read(said, cases)
+
+
+def read(said: Mapping[str, object], cases: int) -> Trial:
+    """Return what a child said, if it has the form of an answer."""
+    match said:
+        case {"runs": False, "message": str(message)}:
+            return Trial(runs=False, message="".join(char for char in message if char.isprintable())[:200])
+        case {"runs": True, "total": int(total), "head": int(head), "failed": int(failed), "difference": float(by)}:
+            sane = 0 < total <= interpreter.ARENA and 0 <= head <= total and 0 <= failed <= cases and math.isfinite(by)
+            if sane and not isinstance(failed, bool):
+                return Trial(True, "", total, head, failed, by)  # noqa: FBT003  because it runs
+    return Trial(runs=False, message="the interpreter gave no verdict that can be read")

@@ -25,7 +25,7 @@ def main() -> None:
     cell.shut([path for path in (model, vectors) if path], Path(request["scratch"]))
     cases = golden.read(vectors.read_bytes()) if vectors else ()
     found = interpreter.try_out(model.read_bytes(), cases)
-    difference = min(found.difference, sys.float_info.max)  # JSON knows no infinity
+    difference = float(min(found.difference, sys.float_info.max))  # JSON knows no infinity
     facts = {"runs": found.runs, "message": found.message, "total": found.total, "head": found.head}
     sys.stdout.write(json.dumps({**facts, "failed": found.failed, "difference": difference}))
 

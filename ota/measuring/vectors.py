@@ -16,7 +16,7 @@ CASES = 16
 
 def make(
     model: bytes, *, cases: int = CASES, steps: int = 1, seed: int = 1,
-    tolerance: float = golden.USUAL_TOLERANCE, inputs: Sequence[Path] | None = None,
+    tolerance: float | None = None, inputs: Sequence[Path] | None = None,
 ) -> bytes:  # fmt: skip
     """Return ``golden.cbor`` with what the reference interpreter computes.
 
@@ -25,7 +25,8 @@ def make(
         cases: how many, if the inputs are not given.
         steps: of each case, for models that keep a state from one window to the next.
         seed: of random inputs: the whole range of a quantised type, -1 to 1 of a floating-point one.
-        tolerance: how far each element of an output may be off.
+        tolerance: how far each element of an output may be off; usually one step, or a thousandth of what a
+            floating-point output reaches.
         inputs: a ``.npy`` file for each input of the model; its first dimension counts the cases, and the rest is one
             window or a stream of them.
 
@@ -42,7 +43,7 @@ def make(
     except (RuntimeError, ValueError, TypeError, IndexError, OSError) as error:
         msg = f"The model does not run on these inputs: {error}."
         raise InvalidError(msg) from error
-    tolerated = int(tolerance) if float(tolerance).is_integer() else tolerance
+    tolerated = golden.usual(wanted, interpreter.kinds(model)) if tolerance is None else tolerance
     made = [Case(tuple(one), out, tolerated) for one, out in zip(given, wanted, strict=True)]
     data = golden.write(made)
     golden.read(data)  # refuses too few, too many, too long

@@ -6,6 +6,7 @@ from django.db.models import Prefetch, Q, QuerySet
 
 from ota.models import Bundle, Release, Statement, TrustKey
 from ota.selectors.finding import one
+from pki.kernel.errors import InvalidError
 
 _MOST_WORDS = 5
 
@@ -24,7 +25,13 @@ def matching(slug: str, *, words: str = "", kind: str = "", release: str = "") -
         words: each occurs in name, version or component.
         kind: such as ``model``; empty for any.
         release: state of the release, or ``none`` for bundles without one; empty for any.
+
+    Raises:
+        InvalidError: the filter is no text.
     """
+    if "\0" in words + kind + release:
+        msg = "The filter holds a NUL, which no text has."
+        raise InvalidError(msg)
     rows = bundles(slug)
     for word in words.split()[:_MOST_WORDS]:
         rows = rows.filter(Q(name__icontains=word) | Q(version__icontains=word) | Q(component__icontains=word))

@@ -15,6 +15,8 @@ from ota.selectors import parts
 from ota.selectors.bundles import bundles
 
 MOST = 50
+#: so many devices have to say what a model takes: of one or two, one that lies would decide
+ENOUGH = 3
 #: (component, internal id of a hardware model) to the highest counter that is published
 Released = Mapping[tuple[str, int], int]
 
@@ -74,9 +76,11 @@ def released(slug: str) -> Released:
 def facts(bundle: Bundle, model: HardwareModel) -> dict[str, Any]:
     """Return what was found in a bundle; what devices of this hardware model took of their arena counts most."""
     said = next((one for one in bundle.arenas.all() if one.hardware_model_id == model.pk), None)
-    if said is None or "arena" not in bundle.facts:
+    if said is None or "arena" not in bundle.facts or len(said.said) < ENOUGH:
         return dict(bundle.facts)
-    return {**bundle.facts, "arena": {**bundle.facts["arena"], "need": said.median, "source": "reported"}}
+    arena = bundle.facts["arena"]
+    need = max(said.median, arena.get("measured", 0))
+    return {**bundle.facts, "arena": {**arena, "need": need, "source": "reported"}}
 
 
 def _firmware(bundle: Bundle, model: HardwareModel, known: Released | None) -> Iterator[Reason]:

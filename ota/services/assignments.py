@@ -63,18 +63,25 @@ def schedule(*, rollout: Rollout, wave: Wave, device: Device, bundle: Bundle) ->
 
 def offer(*, actor: Actor, assignment: Assignment) -> None:
     """Offer a waiting assignment to its device; an older open one for the same component gives way."""
-    replaced = {one.component for one in parts.whole(assignment.bundle)}
-    older = Assignment.objects.filter(
-        device_id=assignment.device_id, bundle__component__in=replaced, closed_at__isnull=True
-    ).exclude(pk=assignment.pk)
-    for one in older.exclude(status=Status.WAITING):
+    for one in _replaced(assignment, _writes(assignment.bundle)):
         _end(one, Status.CANCELED, f"superseded by action {assignment.action_id}")
     assignment.previous_bundle = running_bundle(assignment.device, assignment.bundle.component)
     assignment.status = Status.SCHEDULED
     assignment.updated_at = clock.now()
     assignment.save(update_fields=["previous_bundle", "status", "updated_at"])
     changes.note(assignment.device.key)
-    twins.desire(actor=actor, device=assignment.device, component=assignment.bundle.component, wish=_wish(assignment))
+    _desire(actor, assignment)
+
+
+def _replaced(assignment: Assignment, components: set[str]) -> list[Assignment]:
+    """Return the open assignments of the same device that would write any of these components."""
+    older = Assignment.objects.filter(device_id=assignment.device_id, closed_at__isnull=True).exclude(pk=assignment.pk)
+    found = older.exclude(status=Status.WAITING).select_related("bundle", "device")
+    return [one for one in found if components & _writes(one.bundle)]
+
+
+def _writes(bundle: Bundle) -> set[str]:
+    return {bundle.component, *(part["component"] for part in bundle.facts.get("parts", []))}
 
 
 def of_device(device: Device, action_id: int) -> Assignment:
@@ -193,15 +200,17 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
             content_stamp=clock.unix() & 0x7FFF_FFFF,
         )
         changes.note(device.key)
-        twins.desire(actor=actor, device=device, component=back.bundle.component, wish=_wish(back))
+        _desire(actor, back)
         detail = {"device": device.key, "bundle": back.bundle.digest, "reason": reason[:200]}
         ledger.record(actor=actor, action="device.repair", thing=("action", back.action_id), detail=detail)
     return back
 
 
-def _wish(assignment: Assignment) -> dict[str, object]:
-    bundle = assignment.bundle
-    return {"version": bundle.version, "counter": bundle.security_counter, "action": assignment.action_id}
+def _desire(actor: Actor, assignment: Assignment) -> None:
+    """Say in the twin what the device shall run: of a composite each part too."""
+    for one in parts.whole(assignment.bundle):
+        wish = {"version": one.version, "counter": one.security_counter, "action": assignment.action_id}
+        twins.desire(actor=actor, device=assignment.device, component=one.component, wish=wish)
 
 
 def _move(assignment: Assignment, status: str) -> None:

@@ -92,7 +92,8 @@ def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
 def _download(actor: Actor, device: Device, **wanted: object) -> Download:
     actor.require_device(device.key)
     assignment = offers.current(device)
-    offered = parts.whole(assignment.bundle) if assignment else []
+    alone = wanted.get("role") or wanted.get("bundle_id")  # the action's own image, or a foreign client's artefact
+    offered = [] if assignment is None else [assignment.bundle] if alone else parts.whole(assignment.bundle)
     rows = BundleFile.objects.filter(bundle__in=offered, collected_at__isnull=True)
     file = rows.filter(**wanted).order_by("id").first() if offered else None
     if file is None:

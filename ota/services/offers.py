@@ -6,6 +6,7 @@ from django.conf import settings
 
 from devices.models import Device
 from ota.models import Assignment, Release, Rollout
+from ota.selectors import parts
 from ota.selectors.rollouts import open_assignments
 from ota.services import commands
 from ota.services.assignments import NOT_BEGUN, Kind
@@ -43,5 +44,7 @@ def _offered(device: Device, assignment: Assignment) -> bool:
     rollout = assignment.rollout
     if rollout is not None and rollout.release.state == Release.State.WITHDRAWN:
         return False
+    if any(one.release.state != Release.State.PUBLISHED for one in parts.of(assignment.bundle)):
+        return False  # a part was withdrawn: nobody is brought what officers are about to take back
     running = rollout is None or rollout.state == Rollout.State.RUNNING
     return not device.quarantined and (running or assignment.status not in NOT_BEGUN)

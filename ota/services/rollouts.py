@@ -1,6 +1,6 @@
 """Create, start, hold and finish rollouts. ``STEPS`` is the only truth about what may follow what."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -11,7 +11,7 @@ from devices.selectors import devices as devices_of
 from ota import planning
 from ota.models import Assignment, Bundle, Release, Rollout, Wave
 from ota.planning import PERMILLE, Tally, Thresholds, WavePlan
-from ota.selectors import fitting
+from ota.selectors import fitting, parts
 from ota.selectors.rollouts import rollout as rollout_of
 from ota.selectors.rollouts import running_bundle
 from ota.services import assignments
@@ -131,8 +131,8 @@ def tick(*, domain: TrustDomain) -> None:
         "domain", "release__bundle"
     ):
         with transaction.atomic():
-            if misfit := _misfits(rollout.release.bundle):
-                hold(actor=actor, rollout=rollout, reason=f"the bundle does not fit {misfit}", key="fit")
+            if why := _hindrance(rollout.release.bundle):
+                hold(actor=actor, rollout=rollout, reason=why, key="fit")
             else:
                 _advance(actor, rollout)
 
@@ -209,12 +209,13 @@ def _tally(rollout: Rollout, wave: Wave) -> Tally:
 def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
     """Decide who takes part, and in which wave; note why others do not."""
     bundle = rollout.release.bundle
+    whole = parts.whole(bundle)
     chosen: dict[str, Device] = {}
     excluded: dict[str, list[str]] = {}
     hardware = {model.pk: _misfit(bundle, model) for model in bundle.hardware_models.all()}
     wanted = devices_of(rollout.domain.slug).filter(query.parse(rollout.target))
     for device in wanted.exclude(state=Device.State.RETIRED):
-        reason = _unfit(device, hardware, bundle)
+        reason = _unfit(device, hardware, whole)
         if reason:
             excluded.setdefault(reason, []).append(device.name)
         else:
@@ -233,31 +234,70 @@ def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
     rollout.save(update_fields=["excluded"])
 
 
-def _misfits(bundle: Bundle) -> str:
-    """Return why a model does not fit what it is for any more: what a firmware can run may change at any time."""
+def _hindrance(bundle: Bundle) -> str:
+    """Return why a model or composite cannot go on: what a firmware can run may change, a part may be withdrawn."""
     if bundle.kind not in {Bundle.Kind.MODEL, Bundle.Kind.COMPOSITE}:
         return ""
-    return next(filter(None, (_misfit(bundle, model) for model in bundle.hardware_models.all())), "")
+    whole = parts.whole(bundle)
+    if gone := next((one for one in whole[1:] if one.release.state != Release.State.PUBLISHED), None):
+        return f"its part {gone} was withdrawn"
+    known = fitting.released(bundle.domain.slug)
+    models = [one for one in whole if one.kind == Bundle.Kind.MODEL]
+    misfits = (_misfit(one, model, known) for model in bundle.hardware_models.all() for one in models)
+    found = next(filter(None, misfits), "")
+    return f"the bundle does not fit {found}" if found else ""
 
 
-def _misfit(bundle: Bundle, model: HardwareModel) -> str:
+def _misfit(bundle: Bundle, model: HardwareModel, known: fitting.Released | None = None) -> str:
     """Return why a bundle does not fit a hardware model as it is now, or nothing."""
-    return "; ".join(f"{model.name}: {one.sentence()}" for one in fitting.reasons(bundle, model))
+    return "; ".join(f"{model.name}: {one.sentence()}" for one in fitting.reasons(bundle, model, known))
 
 
-def _unfit(device: Device, hardware: Mapping[int, str], bundle: Bundle) -> str:
+def _unfit(device: Device, hardware: Mapping[int, str], whole: Sequence[Bundle]) -> str:
+    """Return why a device takes no part, or nothing.
+
+    Args:
+        device: with its twin.
+        hardware: internal id of a hardware model to why the bundle does not fit it.
+        whole: the bundle, and its parts if it is a composite.
+    """
     if device.hardware_model_id not in hardware:
         return "the bundle is not for this hardware"
     if misfit := hardware[device.hardware_model_id]:
         return f"the bundle does not fit {misfit}"
+    if shut := _shut_out(device, whole[0]):
+        return shut
+    if missing := _beside(device, whole[0]):
+        return missing
+    runs = all(running is not None and running.pk == one.pk for one, running in _running(device, whole))
+    return "it runs this version already" if runs else ""
+
+
+def _shut_out(device: Device, bundle: Bundle) -> str:
+    """Return why a device is given nothing, or not this, whatever it runs."""
     if device.audience not in bundle.audience:
         return f"the bundle is signed for {' and '.join(bundle.audience)} only"
     if device.state != Device.State.ACTIVE:
         return f"the device is {device.state}"
     if device.quarantined:
         return "the device is quarantined"
-    running = running_bundle(device, bundle.component)
-    return "it runs this version already" if running and running.pk == bundle.pk else ""
+    alone = bundle.kind == Bundle.Kind.COMPOSITE and device.twin.reported.get("protection", "full") != "full"
+    return "its own update client installs no bundles together" if alone else ""
+
+
+def _running(device: Device, whole: Sequence[Bundle]) -> Iterator[tuple[Bundle, Bundle | None]]:
+    for one in whole:
+        yield one, running_bundle(device, one.component)
+
+
+def _beside(device: Device, bundle: Bundle) -> str:
+    """Return what the bundle needs beside it and the device does not run, by its last report, if it has made one."""
+    runs = device.twin.reported.get("components", {})
+    for one in bundle.manifest.get("requires", []) if runs else []:
+        have = runs.get(one["component"], {}).get("counter")
+        if have is None or not one["min_counter"] <= have <= one.get("max_counter", have):
+            return f"it needs {one['component']} with a counter of at least {one['min_counter']} first"
+    return ""
 
 
 def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str = "") -> Rollout:

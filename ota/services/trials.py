@@ -1,6 +1,7 @@
 """Run a model that comes in, and its golden vectors, before anybody relies on either."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ota import measuring
 from ota.blobs import Staged
@@ -13,8 +14,6 @@ from pki.kernel import golden
 from pki.kernel.golden import Case
 
 FORMAT = "tflite"
-#: outputs whose tolerance counts in steps
-_QUANTISED = {"INT8", "UINT8", "INT16", "INT32"}
 
 
 def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
@@ -30,31 +29,38 @@ def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgem
         return judgement
     entry, tool = wanted.of_role("golden"), measuring.tool()
     vectors = staged[entry.path].path if entry else None
-    cases = golden.read(vectors.read_bytes() if entry and entry.size <= golden.MAX_GOLDEN else b"") if vectors else ()
+    cases = golden.read(_bounded(vectors)) if vectors else ()
     _demand_sense(wanted, cases, judgement)
     if not tool:
         if cases:
             msg = "Golden vectors cannot be run on this machine: there is no `tflite-micro` for it."
             raise RefusedBundleError(msg)
         return judgement
-    found = measuring.measure(staged[wanted.image.path].path, vectors)
+    found = measuring.measure(staged[wanted.image.path].path, vectors, len(cases))
     _demand_right(found, cases)
     return _told(judgement, found, cases, tool)
+
+
+def _bounded(vectors: Path) -> bytes:
+    if (size := vectors.stat().st_size) > golden.MAX_GOLDEN:
+        msg = f"The golden vectors have {size} bytes; at most {golden.MAX_GOLDEN} are run on devices. Use fewer cases."
+        raise RefusedBundleError(msg)
+    return vectors.read_bytes()
 
 
 def _demand_sense(wanted: Manifest, cases: tuple[Case, ...], judgement: Judgement) -> None:
     """Refuse vectors that would tell nothing: always the same, or so tolerant that a broken model passes."""
     if not cases:
         return
+    outputs = judgement.facts["outputs"]
     if golden.constant(cases):
         msg = "All golden vectors want the same outputs; a broken model could pass them. Add cases that differ."
         raise RefusedBundleError(msg)
-    quantised = any(one["dtype"] in _QUANTISED for one in judgement.facts["outputs"])
-    widest = max(one.tolerance for one in cases)
-    if quantised and widest > golden.WIDE_TOLERANCE and WIDE_TOLERANCE not in wanted.acknowledges:
+    if WIDE_TOLERANCE not in wanted.acknowledges and golden.is_wide(cases, [one["dtype"] for one in outputs]):
         msg = (
-            f"A golden vector tolerates {widest:g} steps; more than {golden.WIDE_TOLERANCE} are accepted only if "
-            f"bundle.json says {WIDE_TOLERANCE!r} in `acknowledges`."
+            f"A golden vector tolerates more than {golden.WIDE_TOLERANCE} steps, or a tenth of what a floating-point "
+            f"output reaches: it would hardly notice a broken model. If that is meant, say {WIDE_TOLERANCE!r} in "
+            "`acknowledges` of bundle.json."
         )
         raise RefusedBundleError(msg)
 

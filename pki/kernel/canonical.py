@@ -43,7 +43,7 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = 16) -> object:
         text = data.decode()
         _refuse_depth(text, max_depth)
         return json.loads(text, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of thousands of digits
         msg = f"The document is not JSON: {error}."
         raise InvalidError(msg) from error
 

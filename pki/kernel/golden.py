@@ -21,6 +21,7 @@ LEAST_CASES, MOST_CASES = 8, 64
 #: reference kernels are exact, optimised ones may be one step off; more than four steps need the author's word
 USUAL_TOLERANCE, WIDE_TOLERANCE = 1, 4
 _MOST_PORTS = 16
+_FLOATS, _SHARE = {"FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8"}, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,44 @@ def difference(wanted: bytes, got: "np.ndarray[Any, Any]") -> float:
 def constant(cases: Sequence[Case]) -> bool:
     """Say whether every case wants the same outputs: such vectors tell a broken model from no other."""
     return len({one.wanted for one in cases}) == 1
+
+
+def usual(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
+    """Return the tolerance to give by default: one step, or a thousandth of what floating-point outputs reach.
+
+    Args:
+        wanted: the outputs of each case.
+        kinds: numpy's kind of each output, such as ``i`` or ``f4``.
+    """
+    if any(not kind.startswith("f") for kind in kinds):
+        return USUAL_TOLERANCE
+    reached = [_reach(part, f"<{kind}") for one in wanted for part, kind in zip(one, kinds, strict=True)]
+    return max(reached, default=0.0) / 1000
+
+
+def is_wide(cases: Sequence[Case], dtypes: Sequence[str]) -> bool:
+    """Say whether a broken model could pass: more than some steps, or a tenth of what a floating-point output reaches.
+
+    Args:
+        cases: the vectors.
+        dtypes: of the model's outputs, as TensorFlow Lite calls them.
+    """
+    widest = max(one.tolerance for one in cases)
+    floats = [place for place, dtype in enumerate(dtypes) if dtype in _FLOATS]
+    if len(floats) < len(dtypes) and widest > WIDE_TOLERANCE:
+        return True
+    pairs = [(one.wanted, place) for place in floats for one in cases if place < len(one.wanted)]
+    reached = [_reach(wanted[place], _FLOATS[dtypes[place]]) for wanted, place in pairs]
+    return bool(floats) and not widest <= _SHARE * max(reached, default=0.0)
+
+
+def _reach(data: bytes, kind: str) -> float:
+    """Return the largest magnitude in an output, 0 where none can be told."""
+    if not data or len(data) % np.dtype(kind).itemsize:
+        return 0.0
+    with np.errstate(all="ignore"):
+        largest = float(np.max(np.abs(np.frombuffer(data, kind).astype(np.float64))))
+    return largest if math.isfinite(largest) else 0.0
 
 
 def _case(number: int, value: object) -> Case:

@@ -97,6 +97,16 @@ def inputs(model: bytes) -> "list[np.ndarray[Any, Any]]":
         return [np.zeros(one["shape"], one["dtype"]) for one in _ports(_machine(model), "input")]
 
 
+def kinds(model: bytes) -> list[str]:
+    """Return the kind of each output, as numpy calls it: ``i1``, ``f4``.
+
+    Raises:
+        RuntimeError: the interpreter does not run it.
+    """
+    with _overheard([]):
+        return [np.dtype(one["dtype"]).str[1:] for one in _ports(_machine(model), "output")]
+
+
 def _machine(model: bytes) -> Any:
     return _runtime().Interpreter.from_bytes(model, arena_size=ARENA)
 

@@ -10,7 +10,6 @@ whole.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -68,5 +67,5 @@ def _is_base64(value: object) -> bool:
         return False
     try:
         return base64.b64encode(base64.b64decode(value, validate=True)).decode() == value
-    except binascii.Error:
+    except ValueError:  # no base64, or no ASCII
         return False

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from fleet.agent import selftest, trial
+from fleet.agent import config, selftest, trial
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.slots import Image, Slots
 from fleet.officer import keys
@@ -324,3 +324,32 @@ class TestAlone:
         victim.step()
         assert victim.installed == OLD
         assert victim.told[0]["components"]["app"]["version"] == "0.9.0"
+
+    @attack("C3")
+    def test_an_order_to_erase_is_followed_though_nobody_hears_of_it(self, thief, victim, monkeypatch):
+        """The report is lost; and another time the power fails before the order is followed."""
+        root = victim.settings.anchor.read_text()
+        document = {
+            "schema": 1,
+            "version": "1.0.0",
+            "anchors": [root],
+            "wipe": [victim.public_id],
+            "policy_keys": ["ab" * 32],
+        }
+        data = canonical.dumps(document)
+        files = [listed(data, "config.json", "image")]
+        one = bundle(data, id="anchors", kind="config", format="config", component="config", files=files)
+        monkeypatch.setattr(config, "check", lambda *_: None)  # the server has no TLS here
+        self.offer(thief, 3, one, data)
+        victim._recover()
+        follow = victim._follow
+        monkeypatch.setattr(victim, "_follow", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            victim.tries()
+        assert not victim.erased
+        monkeypatch.setattr(victim, "_follow", follow)
+        victim._followed = False  # as after a start
+        thief.close()  # nobody answers any more
+        victim.step()
+        assert victim.erased
+        assert not list(victim.settings.folder.iterdir())

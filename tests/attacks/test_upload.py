@@ -18,7 +18,20 @@ from ota.formats.judgement import Case, TrustAnchor
 from pki.kernel import clock
 from tests.attacks.table import attack
 from tests.factories import models
-from tests.factories.artefacts import BIN, Makers, archive, esp_image, listed, noise, private, public, remade, tar
+from tests.factories.artefacts import (
+    BIN,
+    CODE,
+    DAY,
+    Makers,
+    archive,
+    esp_image,
+    listed,
+    noise,
+    private,
+    public,
+    remade,
+    tar,
+)
 from tests.peers.swupdate import make_swu
 
 VERIFIERS = {"mcuboot": mcuboot, "esp": esp, "swu": swu, "rauc": rauc, "mender": mender}
@@ -307,6 +320,20 @@ def test_one_kind_is_never_taken_for_another(judge, makers, format_):
     judge.refuses("generic", (data, makers.jws(data)), "upload it with the format")
     for other in {"mcuboot", "esp", "swu", "rauc", "mender"} - {format_}:
         judge.refuses(other, (data, None), "The file is not")
+
+
+@attack("B1")
+@pytest.mark.parametrize("format_", ["oms-cert", "generic-cms"])
+def test_a_signing_ca_whose_time_is_over(judge, makers, monkeypatch, format_):
+    """The signer's own certificate is still valid; that of the CA above it is not."""
+    makers.pki.issue("old-ca", "root", ca=True, length=0, since=clock.now() - 900 * DAY, until=clock.now() + DAY)
+    makers.pki.issue("long", "old-ca", usage=[CODE])
+    made = makers.oms_cert("long", "old-ca") if format_ == "oms-cert" else makers.generic_cms("long")
+    anchors = (TrustAnchor("old-ca", makers.pki.pem("old-ca")),)
+    assert judge(format_, made, anchors=anchors)
+    later = clock.unix() + 2 * 86400
+    monkeypatch.setattr(clock, "unix", lambda: later)
+    judge.refuses(format_, made, "valid now", anchors=anchors)
 
 
 FOLDER = {"a.bin": models.dense(), "sub/labels.txt": b"yes\nno\n"}

@@ -69,8 +69,8 @@ def test_both_are_installed_together_and_the_arena_is_told(story, tmp_path):
     runs = story.rest.get(f"/devices/{agent.public_id}")["reported"]["components"]
     assert all(one["confirmed"] for one in runs.values())
     assert set(runs) == {"app", "model.site", "composite"}
-    # What this device's interpreter took counts from now on.
+    # One device's word about the arena is kept, and decides only together with that of others.
     assert runs["model.site"]["arena"] == 1264
     listed = {one["name"]: one["hardware"] for one in operator.rest.get("/fit?limit=500")["results"]}
     [fits] = listed["site-wake"]
-    assert (fits["fits"], fits["arena"]["need"], fits["arena"]["source"]) == (True, 1264, "reported")
+    assert (fits["fits"], fits["arena"]["measured"], fits["arena"]["source"]) == (True, 1264, "measured")

@@ -89,7 +89,18 @@ def test_a_counter_that_differs_from_the_signed_one_is_refused(workshop):
     refused(workshop, data, workshop.manifest(data, counter=2), "security counter")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"schema": 1, "schema": 1}', b'{"schema": 2}', b'{"a": 1.5}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"schema": 1, "schema": 1}',
+        b'{"schema": 2}',
+        b'{"a": 1.5}',
+        b'{"schema": ' + b"9" * 5000 + b"}",
+    ],
+)
 def test_a_manifest_that_is_no_manifest_is_refused(workshop, text):
     with pytest.raises(InvalidError):
         bundles.upload(actor=system(workshop.domain), manifest=text, files={"app.bin": io.BytesIO(b"x")})

@@ -7,13 +7,14 @@ import json
 import pytest
 from django.core.management import call_command
 
+from devices.models import Twin
 from devices.services import hardware
 from ota.errors import RefusedBundleError
 from ota.models import Assignment, Bundle
 from ota.planning import WavePlan
 from ota.selectors import fitting, parts
 from ota.selectors.signed import objection
-from ota.services import assignments, bundles, composites, downloads, releases, rollouts
+from ota.services import assignments, bundles, composites, downloads, offers, releases, rollouts
 from pki.kernel import actor as actors
 from pki.kernel import composite
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
@@ -154,6 +155,7 @@ def test_a_device_may_fetch_the_files_of_all_parts_and_of_nothing_else(site, who
         assert downloads.by_digest(actor=who, device=one, sha256=digest).size == bundle.image.size
     with pytest.raises(NotFoundError):
         downloads.by_digest(actor=who, device=one, sha256=stranger.image.sha256)
+    assert downloads.image(actor=who, device=one).sha256 == whole.image.sha256
     with pytest.raises(ConflictError, match="not known here"):
         assignments.repair(actor=system(site.domain), device=one, reason="x")
 
@@ -168,6 +170,74 @@ def test_an_open_update_of_a_part_gives_way(site, whole, enrol):
         rollouts.start(actor=system(site.domain), rollout=made)
         rollouts.tick(domain=site.domain)
     assert [one.status for one in Assignment.objects.order_by("id")] == ["canceled", "scheduled"]
+
+
+def test_an_open_set_gives_way_to_a_newer_part(site, whole, enrol):
+    enrol("dev-1")
+    for release in (site.workshop.release(whole), site.workshop.release(site.part("app", "1.1.0", 2))):
+        started(site, release)
+    assert [one.status for one in Assignment.objects.order_by("id")] == ["canceled", "scheduled"]
+
+
+def started(site, release):
+    made = rollouts.create(
+        actor=system(site.domain), name=str(release.pk), release=release, waves=[WavePlan(share=1000)]
+    )
+    rollouts.start(actor=system(site.domain), rollout=made)
+    rollouts.tick(domain=site.domain)
+    made.refresh_from_db()
+    return made
+
+
+def runs(device, *members):
+    """Let a device say what it runs."""
+    told = {
+        one.component: {"sha256": one.image.sha256, "version": one.version, "counter": one.security_counter}
+        for one in members
+    }
+    Twin.objects.filter(device=device).update(reported={"components": told})
+
+
+def test_a_set_counts_as_running_only_while_all_its_parts_do(site, whole, enrol):
+    one, release = enrol("dev-1").device, site.workshop.release(whole)
+    runs(one, *parts.whole(whole))
+    with pytest.raises(ConflictError, match="it runs this version already"):
+        started(site, release)
+    newer = site.part("app", "1.1.0", 2)
+    runs(one, whole, newer, parts.of(whole)[1])
+    made = started(site, release)
+    assert made.assignments.count() == 1
+    twin = Twin.objects.get(device=one)
+    assert {name: wish["version"] for name, wish in twin.desired["components"].items()} == {
+        "composite": "1.0.0", "app": "1.0.0", "net-core": "1.0.0",
+    }  # fmt: skip
+
+
+def test_a_device_whose_own_client_updates_it_is_given_no_set(site, whole, enrol):
+    one, release = enrol("dev-1").device, site.workshop.release(whole)
+    Twin.objects.filter(device=one).update(reported={"protection": "vendor"})
+    with pytest.raises(ConflictError, match="installs no bundles together"):
+        started(site, release)
+
+
+def test_a_device_that_lacks_what_must_run_beside_it_is_left_out(site, enrol):
+    one = enrol("dev-1").device
+    needs = site.workshop.release(site.part("net-core", requires=[{"component": "app", "min_counter": 3}]))
+    Twin.objects.filter(device=one).update(reported={"components": {"app": {"sha256": "00", "counter": 2}}})
+    with pytest.raises(ConflictError, match="it needs app with a counter of at least 3 first"):
+        started(site, needs)
+
+
+def test_a_withdrawn_part_stops_the_set_at_once(site, whole, enrol):
+    one = enrol("dev-1").device
+    made = started(site, site.workshop.release(whole))
+    who = actors.device(site.domain.slug, one.key)
+    assert offers.poll(actor=who, device=one).assignment is not None
+    releases.withdraw(actor=system(site.domain), release=parts.of(whole)[0].release, reason="bad")
+    assert offers.poll(actor=who, device=one).assignment is None
+    rollouts.tick(domain=site.domain)
+    made.refresh_from_db()
+    assert (made.state, "its part app 1.0.0 (app) was withdrawn" in made.hold_reason) == ("held", True)
 
 
 def test_what_became_of_a_part_becomes_of_the_set(site, whole, hardware_model):

@@ -158,7 +158,7 @@ def test_time_sources_policy_keys_and_secrets_are_set_by_officers_and_kept_until
     [
         {"time_sources": "time.example"}, {"time_sources": ["Time.example"]}, {"time_sources": ["a", "a"]}, {"time_sources": ["a:0"]},
         {"time_sources": ["a"] * 9}, {"policy_keys": ["ab"]}, {"policy_keys": [KEY, KEY]}, {"policy_keys": {}}, {"secrets": []},
-        {"secrets": {"WIFI": "c2VhbGVk"}}, {"secrets": {"wifi": "?"}}, {"secrets": {"wifi": ""}}, {"secrets": {"wifi": 1}},
+        {"secrets": {"WIFI": "c2VhbGVk"}}, {"secrets": {"wifi": "?"}}, {"secrets": {"wifi": ""}}, {"secrets": {"wifi": "\u00e9"}}, {"secrets": {"wifi": 1}},
         {"secrets": {"wifi": "A" * 8196}}, {"secrets": {f"n{number}": "c2VhbGVk" for number in range(33)}},
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 
 from ota import sbom
 from ota.errors import RefusedBundleError
+from ota.selectors.bundles import matching
 from ota.selectors.contents import contents
 from ota.services import bundles
 from pki.kernel import clock
@@ -68,6 +69,28 @@ def test_an_upload_keeps_what_its_bill_says(workshop):
     kept = bundles.upload(actor=system(workshop.domain), manifest=json.dumps(manifest).encode(), files=files)
     assert kept.facts["sbom"]["components"] == 3
     assert any("3 components listed" in one["outcome"] for one in kept.report)
+
+
+def test_what_no_database_and_no_page_can_hold_is_replaced():
+    odd = {
+        **CYCLONE,
+        "components": [{"name": "a\ud800\u0000", "version": "\u202e1", "licenses": [{"expression": "MIT\n"}]}],
+    }
+    [one] = sbom.read(json.dumps(odd).encode(), IMAGE)["first"]
+    assert one == {"name": "a  ", "version": " 1", "licence": "MIT ", "kind": ""}
+
+
+@pytest.mark.django_db
+def test_lists_are_filtered_by_words_kind_and_release(published):
+    first, second = published.bundle(), published.bundle("1.1.0")
+    published.release(second)
+    slug = published.domain.slug
+    assert list(matching(slug, words="APP 1.1")) == [second]
+    assert list(matching(slug, kind="firmware", release="none")) == [first]
+    assert list(matching(slug, release="published")) == [second]
+    assert list(matching(slug, kind="model")) == []
+    with pytest.raises(InvalidError, match="NUL"):
+        matching(slug, words="\0")
 
 
 ML_BOM = {

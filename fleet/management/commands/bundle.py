@@ -48,7 +48,8 @@ class Command(BaseCommand):
         golden.add_argument("--cases", type=int, default=16)
         golden.add_argument("--steps", type=int, default=1, help="of each case, for models that keep a state")
         golden.add_argument("--seed", type=int, default=1)
-        golden.add_argument("--tolerance", type=float, default=1, help="steps of a quantised output, or a number")
+        words = "steps of a quantised output, or a number; by itself one step, or a thousandth"
+        golden.add_argument("--tolerance", type=float, help=words)
         golden.add_argument("--inputs", type=Path, nargs="*", help="one .npy an input, cases first; else random ones")
         upload = acts.add_parser("upload", help="upload a folder with bundle.json and the files that it lists")
         upload.add_argument("folder", type=Path)
