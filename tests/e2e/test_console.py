@@ -108,6 +108,7 @@ def first(story, path):
 def pages(console):
     """Return the address of each screen."""
     story = console.story
+    model = next(one["id"] for one in story.rest.get("/bundles")["results"] if one["kind"] == "model")
     return {
         "overview": "/",
         "devices": "/devices",
@@ -115,6 +116,8 @@ def pages(console):
         "tokens": "/tokens",
         "bundles": "/bundles",
         "bundle": f"/bundles/{first(story, '/bundles')}",
+        "model": f"/bundles/{model}",
+        "contents": f"/bundles/{model}/contents?q=nabu",
         "fit": "/bundles/fit",
         "rollouts": "/rollouts",
         "rollout": f"/rollouts/{first(story, '/rollouts?name=firmware-1.2.4')}",
