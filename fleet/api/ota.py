@@ -257,11 +257,13 @@ class Patches(View):
 
     @extend_schema(responses=PatchOut(many=True))
     def get(self, request: Request, public_id: str) -> Response:
-        """List the patches to a bundle's image, those that save most first."""
+        """List the patches to a bundle's image, those that save most first, and how many were tried of those wanted."""
         who = actor(request)
         who.require(Role.VIEWER)
-        found = patch_rows.of_bundle(bundle_rows.bundle(who.domain, public_id))
-        return Response({"results": PatchOut(found, many=True).data})
+        bundle = bundle_rows.bundle(who.domain, public_id)
+        done, wanted = patch_rows.progress(bundle) or (0, 0)
+        found = PatchOut(patch_rows.of_bundle(bundle), many=True).data
+        return Response({"results": found, "done": done, "wanted": wanted})
 
 
 class FitOut(Output):

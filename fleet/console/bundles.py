@@ -74,6 +74,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "hardware": _fits(bundle),
         "card": _card(bundle),
         "parts": parts.of(bundle),
+        "work": patches.progress(bundle),
         "patches": patches.of_bundle(bundle),
     }
     return render(request, "console/bundles/detail.html", context)

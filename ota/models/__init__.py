@@ -2,7 +2,7 @@
 
 from ota.models.bundles import Bundle, BundleFile, BundleHardware, ModelArena, TrustKey
 from ota.models.commands import Command
-from ota.models.deltas import Delta, PatchTry
+from ota.models.deltas import Delta, PatchTry, PatchWork
 from ota.models.releases import Release, Statement, StatementSignature
 from ota.models.rollouts import Assignment, AssignmentEvent, Rollout, Wave
 
@@ -16,6 +16,7 @@ __all__ = [
     "Delta",
     "ModelArena",
     "PatchTry",
+    "PatchWork",
     "Release",
     "Rollout",
     "Statement",

@@ -28,6 +28,22 @@ class Delta(models.Model):
         return f"{self.format} {self.base[:8] or 'packed'} to {self.result[:8]}"
 
 
+class PatchWork(models.Model):
+    """How far the making of patches to one image has come, as the job that makes them last saw it."""
+
+    domain = models.ForeignKey("pki.TrustDomain", models.CASCADE, related_name="+")
+    result = models.CharField(max_length=64)
+    wanted = models.IntegerField()
+    done = models.IntegerField()
+    at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["domain", "result"], name="one_row_of_patch_work_an_image")]
+
+    def __str__(self) -> str:
+        return f"{self.done} of {self.wanted} to {self.result[:8]}"
+
+
 class PatchTry(models.Model):
     """What came of the patch that a device was given for an assignment, in its own words."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Q
 
-from ota.models import Bundle, BundleFile, Delta, PatchTry
+from ota.models import Bundle, BundleFile, Delta, PatchTry, PatchWork
 
 #: a format that fails for more than one device in a hundred of a rollout is off in it, from so many failures on;
 #: devices that lie about it make others fetch whole images, no more
@@ -33,6 +33,12 @@ class Patch:
     def percent(self) -> int:
         """Return what is saved in whole per cent, never more than it is."""
         return int(self.saved * 100)
+
+
+def progress(bundle: Bundle) -> tuple[int, int] | None:
+    """Return how many patches to a bundle's image were tried, of how many that devices want; None when none is."""
+    row = PatchWork.objects.filter(domain=bundle.domain_id, result=bundle.image.sha256).first()
+    return (row.done, row.wanted) if row else None
 
 
 def of_bundle(bundle: Bundle) -> list[Patch]:

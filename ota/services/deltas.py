@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,7 @@ from devices.models import Device
 from ota import blobs, sandbox
 from ota.deltas.choose import Offer, choose, ram_of
 from ota.errors import RefusedBundleError
-from ota.models import Assignment, Bundle, BundleFile, Delta, PatchTry, Rollout
+from ota.models import Assignment, Bundle, BundleFile, Delta, PatchTry, PatchWork, Rollout
 from ota.selectors import patches
 from ota.services import assignments, storage
 from pki.kernel import clock, patch
@@ -45,11 +45,13 @@ class Pair:
 
 def tick(*, domain: TrustDomain) -> bool:
     """Make one patch that is wanted and not there; a job calls this. Return whether one was tried."""
-    known = set(Delta.objects.filter(domain=domain).values_list("base", "result", "format"))
-    for pair in _wanted(domain):
-        if (pair.base, pair.result, pair.format) not in known and _images(pair):
-            _make(domain, pair)
-            return True
+    known = {Pair(*row) for row in Delta.objects.filter(domain=domain).values_list("base", "result", "format")}
+    wanted = _possible(list(_wanted(domain)))
+    waiting = [pair for pair in wanted if pair not in known]
+    _tell(domain, wanted, waiting)
+    if waiting:
+        _make(domain, waiting[0])
+        return True
     _prune(domain)
     return False
 
@@ -112,12 +114,23 @@ def _running(reported: Mapping[str, Any], bundle: Bundle) -> str:
     return str(reported.get("components", {}).get(bundle.component, {}).get("sha256", ""))
 
 
-def _images(pair: Pair) -> bool:
-    """Say whether both images lie here; only our own format packs an image as a whole."""
-    wanted = {pair.base, pair.result} - {""}
-    images = BundleFile.objects.filter(sha256__in=wanted, role="image", collected_at__isnull=True)
-    there = set(images.values_list("sha256", flat=True))
-    return there == wanted and (bool(pair.base) or pair.format == patch.FORMAT)
+def _possible(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs whose images both lie here; only our own format packs an image as a whole."""
+    named = {digest for pair in pairs for digest in (pair.base, pair.result) if digest}
+    images = BundleFile.objects.filter(sha256__in=named, role="image", collected_at__isnull=True)
+    there = {"", *images.values_list("sha256", flat=True)}
+    return [one for one in pairs if {one.base, one.result} <= there and (one.base or one.format == patch.FORMAT)]
+
+
+def _tell(domain: TrustDomain, wanted: Sequence[Pair], waiting: Sequence[Pair]) -> None:
+    """Note how far the work for each image is, where that has changed."""
+    left = Counter(pair.result for pair in waiting)
+    rows = {one.result: (one.wanted, one.done) for one in PatchWork.objects.filter(domain=domain)}
+    for result, many in Counter(pair.result for pair in wanted).items():
+        now = many, many - left[result]
+        if rows.get(result) != now:
+            facts = {"wanted": now[0], "done": now[1], "at": clock.now()}
+            PatchWork.objects.update_or_create(domain=domain, result=result, defaults=facts)
 
 
 def _make(domain: TrustDomain, pair: Pair) -> None:
@@ -159,3 +172,4 @@ def _prune(domain: TrustDomain) -> None:
     open_results = Assignment.objects.filter(domain=domain, closed_at__isnull=True).values("bundle__files__sha256")
     late = Delta.objects.filter(domain=domain, made_at__lt=clock.now() - KEPT).exclude(result__in=open_results)
     late.delete()
+    PatchWork.objects.filter(domain=domain, at__lt=clock.now() - KEPT).exclude(result__in=open_results).delete()

@@ -242,7 +242,12 @@ def stage(published, enrol):
 def test_a_device_that_can_apply_patches_is_given_one(stage):
     stage.report(appliers=ABLE)
     stage.roll_out()
+    assert patches.progress(stage.new) is None
+    assert deltas.tick(domain=stage.domain)
+    wanted = len(CANDIDATE_NAMES) + 1
+    assert patches.progress(stage.new) == (0, wanted)
     stage.ticks()
+    assert patches.progress(stage.new) == (wanted, wanted)
     made = Delta.objects.filter(domain=stage.domain)
     assert {one.format for one in made if one.base} == set(CANDIDATE_NAMES)
     assert [one.format for one in made if not one.base] == ["muster-1"]
