@@ -132,6 +132,7 @@ class Agent:
             return self._wait(said.pause)
         except (TransportError, AnswerError, RefusedError) as error:
             self._failures += 1
+            self._lines.silent(self._failures)
             _logger.info("no answer: %s", error, extra={"device": self.settings.name})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
         except Exception as error:
@@ -253,11 +254,7 @@ class Agent:
         Raises:
             AnswerError: refused, such as while quarantined.
         """
-        batch = {
-            "seq": self._batch(),
-            "metrics": metrics,
-            "peers": [list(peer) for peer in peers],
-        }
+        batch = {"seq": self._batch(), "metrics": metrics, "peers": [list(peer) for peer in peers]}
         self._line().call("POST", "/v1/telemetry", cbor2.dumps(batch), CBOR)
 
     def provision(self, component: str, data: bytes, image: Image) -> None:

@@ -13,6 +13,10 @@ from fleet.agent.transport import Transport
 Line = Transport | CoapTransport
 
 
+#: after so many attempts in a row every other one goes to the address of the factory
+SILENT = 12
+
+
 class Lines:
     """Opened when they are needed, and again after they were dropped.
 
@@ -24,6 +28,7 @@ class Lines:
     def __init__(self, settings: Settings, identity: Callable[[], tuple[Path, Path]]) -> None:
         self._settings, self._identity = settings, identity
         self._daily: Line | None = None
+        self._at_factory = False
         self.mirror = Transport(settings.mirror, None) if settings.mirror else None
 
     def daily(self) -> Line:
@@ -35,11 +40,11 @@ class Lines:
     @property
     def over_coap(self) -> bool:
         """Say whether the line of every day is CoAP."""
-        return config.effective(self._settings).over_coap
+        return self._now().over_coap
 
     def shown(self) -> Line:
         """Return a new line on which the certificate is shown; whoever asks for it closes it."""
-        settings = config.effective(self._settings)
+        settings = self._now()
         return line_to(settings.server, config.trusted(settings), self._identity())
 
     def first(self) -> Transport:
@@ -54,8 +59,27 @@ class Lines:
             raise TransportError(msg)
         return Transport(settings.enrol_at or settings.server, config.trusted(settings))
 
+    def silent(self, attempts: int) -> None:
+        """Try the factory's address too, when the one to which officers moved this device has gone silent.
+
+        Whoever answers there has to be the server that the device believes, so that nobody gains by it.
+
+        Args:
+            attempts: that have failed in a row.
+        """
+        if attempts < SILENT or config.effective(self._settings) == self._settings:
+            return
+        wanted = attempts % 2 == 0
+        if wanted != self._at_factory:
+            self.drop()
+            self._at_factory = wanted
+
+    def _now(self) -> Settings:
+        return self._settings if self._at_factory else config.effective(self._settings)
+
     def drop(self) -> None:
-        """Close the line of every day."""
+        """Close the line of every day; the next one goes where officers sent this device."""
+        self._at_factory = False
         if self._daily is not None:
             self._daily.close()
             self._daily = None
@@ -67,5 +91,5 @@ class Lines:
             self.mirror.close()
 
     def _in_oscore(self) -> OscoreTransport:
-        settings = config.effective(self._settings)
+        settings = self._now()
         return OscoreTransport(settings.server, self._identity(), settings.folder, self.shown)

@@ -145,9 +145,8 @@ def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Ju
     with staged[entry.path].path.open("rb") as file:
         is_model = wanted.kind == Bundle.Kind.MODEL
         found = sbom.read(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
-    said = statement(
-        "contents", found["format"], f"{found['components']} component{'s' if found['components'] != 1 else ''} listed"
-    )
+    many = found["components"]
+    said = statement("contents", found["format"], f"{many} component{'' if many == 1 else 's'} listed")
     return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])
 
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes
 
 from fleet.agent import config
 from fleet.agent.coap import CoapTransport
-from fleet.agent.errors import RefusedError
+from fleet.agent.errors import RefusedError, TransportError
+from fleet.agent.lines import SILENT
 from fleet.officer import authority
 from pki.kernel.errors import DomainError
 from tests.factories.story import eventually, identity
@@ -152,6 +153,25 @@ def test_a_device_moves_to_another_address_when_it_is_served_there(story, tmp_pa
     campaign.roll_out(campaign.upload([story.anchor], 64, server=""))
     assert config.effective(agent.settings) == agent.settings
     assert campaign.operator.rest.get(f"/devices/{agent.public_id}")["name"] == "campaign-moves"
+
+
+def test_a_device_whose_new_address_goes_silent_comes_back_by_the_factorys(story, tmp_path):
+    campaign = Campaign(story, tmp_path, "campaign-silent")
+    agent = campaign.agent
+    campaign.roll_out(campaign.upload([story.anchor], 68, server=address_of(story)))
+    # The address that officers chose dies: here it is written into the kept configuration by hand.
+    pair = agent.slots(config.COMPONENT)
+    document = json.loads(pair.read_running())
+    pair.image.write_text(json.dumps({**document, "server": "https://127.0.0.1:1"}))
+    agent._lines.drop()
+    for _ in range(SILENT - 1):
+        agent.step()
+    with pytest.raises(TransportError):
+        agent._line().call("GET", "/v1/poll")
+    agent.step()
+    agent.step()
+    assert agent._failures == 0
+    assert agent._line().call("GET", "/v1/poll").status == 200
 
 
 @pytest.mark.parametrize("where", ["nobody", "another door", "a stranger"])
