@@ -1,9 +1,7 @@
 """The agent: enrol, poll, verify, install, test, confirm, report; driven by ``step``, it never waits."""
 
-import hashlib
 import logging
 import random
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -13,10 +11,23 @@ import cbor2
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from fleet.agent import agreement, config, downloads, est, forks, installing, patches, polls, selftest, trial, twin
+from fleet.agent import (
+    agreement,
+    config,
+    downloads,
+    est,
+    forks,
+    installing,
+    polls,
+    reports,
+    selftest,
+    trial,
+    twin,
+    wiping,
+)
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
-from fleet.agent.commands import MISMATCH, Commands, Ring
+from fleet.agent.commands import Commands, Ring
 from fleet.agent.errors import AnswerError, RefusedError, TakenBackError, TransportError
 from fleet.agent.installing import Installer
 from fleet.agent.key import FileKey
@@ -126,13 +137,13 @@ class Agent:
             self._recover()
             if self.erased:
                 return MOST_WAIT
+            self._lines.silent(self._failures)
             self.enrol()
             self._act(said := self._poll())
             self._failures = 0
             return self._wait(said.pause)
         except (TransportError, AnswerError, RefusedError) as error:
             self._failures += 1
-            self._lines.silent(self._failures)
             _logger.info("no answer: %s", error, extra={"device": self.settings.name})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
         except Exception as error:
@@ -142,7 +153,9 @@ class Agent:
             return self._wait(MOST_WAIT)
 
     def _act(self, said: Said) -> None:
-        """Do what the server has for this device."""
+        """Do what the server has for this device; at another address than officers chose, ours has to be there."""
+        if self._lines.astray:
+            self._believes(self._line())
         if said.renew:
             self.renew()
         if said.command:
@@ -174,6 +187,7 @@ class Agent:
         """Follow an offer: verify first, write the inactive slot, test, keep or roll back, report."""
         self._recover()
         if self.erased or self.state.get("refused_action") == action:
+            self._tell_refusal()
             return
         assignment: Assignment | None = None
         try:
@@ -184,8 +198,18 @@ class Agent:
             self._install(assignment)
         except RefusedError as error:
             _logger.warning("refused", extra={"device": self.settings.name, "cause": str(error)})
-            self.state.put(refused_action=action, refused_reason=str(error))
-            self.report(action, "refused", str(error))
+            self._refuse(action, "refused", str(error))
+
+    def _refuse(self, action: int, state: str, reason: str) -> None:
+        """Never try an action again, and tell so until the server has heard it."""
+        self.state.put(refused_action=action, refused_reason=reason, refused_state=state, refused_told=False)
+        self._tell_refusal()
+
+    def _tell_refusal(self) -> None:
+        if not self.erased and not self.state.get("refused_told", True):
+            said = (self.state.get(name) for name in ("refused_action", "refused_state", "refused_reason"))
+            self.report(*said)
+            self.state.put(refused_told=True)
 
     def obey(self) -> None:
         """Do what the director has signed, once each, and answer."""
@@ -227,24 +251,9 @@ class Agent:
 
     def report(self, action: int | None = None, state: str = "", reason: str = "") -> None:
         """Send a report, signed by the device's key."""
-        payload: dict[str, Any] = {
-            "device": self.public_id,
-            "sequence": self.state.following("report_sequence"),
-            "at": clock.unix(),
-            "components": self.components(),
-            "anchors": self.anchors(),
-            "fork": bytes.fromhex(self.state.get("fork", "")),
-            "appliers": patches.APPLIERS,
-        }
-        if head := self.state.get("ledger_head"):
-            payload["head"] = head
-        if action is not None:
-            payload["action"] = action
-        if state:
-            payload |= {"state": state, "reason": reason[:500]}
-        if (patched := self.state.get("patched")) and action == patched["action"]:
-            payload["patch"] = {name: patched[name] for name in ("format", "trouble")}
-        body = cbor2.dumps({"payload": (data := cbor2.dumps(payload)), "signature": self._key.sign(data)})
+        runs = {"device": self.public_id, "components": self.components(), "anchors": self.anchors()}
+        data = cbor2.dumps(reports.payload(self.state, runs, action, state, reason))
+        body = cbor2.dumps({"payload": data, "signature": self._key.sign(data)})
         if token := forks.token(self._line().call("POST", "/v1/report", body, CBOR).body):
             self.state.put(fork=token)
 
@@ -271,33 +280,34 @@ class Agent:
             self.report(assignment.action, "downloading")
         try:
             if assignment.component == composite.COMPONENT:
-                self._installer.together(assignment, lambda data: self._parts(assignment.action, data))
+                self._installer.together(assignment, lambda data: self._parts(assignment, data))
             else:
                 self._installer.one(assignment)
         except TakenBackError as error:
-            self.state.put(refused_action=assignment.action, refused_reason=str(error))
-            self.report(assignment.action, "rolled-back", str(error))
+            self._refuse(assignment.action, "rolled-back", str(error))
             self._send_log_after_failure()
             return
         if assignment.component == config.COMPONENT:
-            self._lines.drop()  # the next connection believes whom the new configuration names
+            self._lines.moved()  # the next connection believes whom the new configuration names
         try:
             self.report(assignment.action, "confirmed")
         finally:
-            self._follow()
+            self._followed = False
+            self._recover()
 
     def _follow(self) -> None:
         """Do what the kept configuration says beside roots and address; at every start too, for power may fail."""
         kept = self.slots(config.COMPONENT).read_kept() if config.COMPONENT in self._installer.running() else None
-        if kept is None or self.erased:
-            return
-        config.publish(self.settings)
-        if self.enrolled and config.wipes(kept, self.public_id):
+        config.publish(self.settings, kept)
+        if kept is not None and self.enrolled and config.wipes(kept, self.public_id):
             self.wipe()
 
     def _recover(self) -> None:
         """Take back what was never confirmed, before anybody is asked anything."""
         if self.erased:
+            return
+        if wiping.begun(self.settings.folder):
+            self.wipe()
             return
         self._untold |= self._installer.recover()
         if not self._followed:
@@ -310,9 +320,10 @@ class Agent:
         self.state.put(patched=patched and {**patched, "action": assignment.action})
         return image
 
-    def _parts(self, action: int, data: bytes) -> list[Assignment]:
-        parts = Trust(self.settings, self.state, self._line()).parts(data, action, self._counters())
-        agreement.keeps(self._installer.running(), {one.component: one.counter for one in parts})
+    def _parts(self, whole: Assignment, data: bytes) -> list[Assignment]:
+        parts = Trust(self.settings, self.state, self._line()).parts(data, whole.action, self._counters())
+        coming = {one.component: one.counter for one in parts}
+        agreement.keeps(self._installer.running(), {**coming, whole.component: whole.counter})
         return parts
 
     def _counters(self) -> dict[str, int]:
@@ -328,11 +339,7 @@ class Agent:
         """Erase keys, images and state for good: two officers have signed that this device shall."""
         _logger.warning("erased by order", extra={"device": self.settings.name})
         self.close()
-        for path in self.settings.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        wiping.erase(self.settings.folder)
         self.erased = True
 
     def _test(self, component: str) -> int:
@@ -366,11 +373,7 @@ class Agent:
 
     def _attest(self) -> str:
         """Measure what runs, instead of repeating what was installed, and report it under the device's key."""
-        found = {name: hashlib.sha256(self.slots(name).read_running()).hexdigest() for name in self.components()}
-        for name, one in self.components().items():
-            if found[name] != one["sha256"]:
-                msg = f"{MISMATCH}: {name} is not what was installed but {found[name]}"
-                raise RefusedError(msg)
+        found = self._installer.measured()
         try:
             self.report()
         except (TransportError, AnswerError) as error:  # the answer to the command says the same

@@ -82,11 +82,11 @@ def effective(settings: Settings) -> Settings:
     return replace(settings, server=address) if address else settings
 
 
-def publish(settings: Settings) -> None:
+def publish(settings: Settings, kept: bytes | None) -> None:
     """Write what the kept configuration sets for the rest of the device: whole or not at all, for its owner only."""
-    kept = Slots(settings.folder / "slots" / COMPONENT).read_kept()
-    document: Any = canonical.loads(kept, max_bytes=MAX_CONFIG) if kept is not None else {}
-    files.write_private(settings.folder / KEPT, canonical.dumps(orders.check(document)))
+    if kept is not None:
+        document: Any = canonical.loads(kept, max_bytes=MAX_CONFIG)
+        files.write_private(settings.folder / KEPT, canonical.dumps(orders.check(document)))
 
 
 def wipes(data: bytes, device: str) -> bool:

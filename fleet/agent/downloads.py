@@ -69,7 +69,7 @@ def bring(
 
 
 def _copied(pair: slots.Slots) -> None:
-    part = pair.inactive.with_suffix(".part")
+    part = pair.inactive.with_suffix(".copy")  # not where another download may be waiting to go on
     shutil.copyfile(pair.image, part)
     slots.sync(part)
     part.replace(pair.inactive)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fleet.agent.agreement import Assignment
+from fleet.agent.commands import MISMATCH
 from fleet.agent.errors import RefusedError, TakenBackError
 from fleet.agent.slots import Image, Slots
 from pki.kernel import composite
@@ -40,6 +41,19 @@ class Installer:
         found = {path.name: Slots(path).running for path in sorted(self._folder.glob("*"))}
         return {name: image for name, image in found.items() if image is not None}
 
+    def measured(self) -> dict[str, str]:
+        """Return the SHA-256 of each image that runs, as it lies on the disk now.
+
+        Raises:
+            RefusedError: one is not what was installed.
+        """
+        found = {name: self.slots(name).digest(self.slots(name).image) for name in self.running()}
+        for name, image in self.running().items():
+            if found[name] != image.sha256:
+                msg = f"{MISMATCH}: {name} is not what was installed but {found[name]}"
+                raise RefusedError(msg)
+        return found
+
     def has(self, assignment: Assignment) -> bool:
         """Say whether the very bundle that is assigned runs already, and was kept."""
         pair = self.slots(assignment.component)
@@ -47,7 +61,9 @@ class Installer:
         wanted = (assignment.sha256, assignment.version, assignment.counter, golden)
         if running is None or not pair.confirmed:
             return False
-        return (running.sha256, running.version, running.counter, running.golden) == wanted
+        requires = [list(one) for one in assignment.requires]
+        here = (running.sha256, running.version, running.counter, running.golden)
+        return here == wanted and running.requires == requires
 
     def one(self, assignment: Assignment) -> None:
         """Install one component, unless it runs already.

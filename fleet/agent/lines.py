@@ -9,12 +9,15 @@ from fleet.agent.errors import TransportError
 from fleet.agent.oscore import OscoreTransport
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
+from pki.kernel import clock
 
 Line = Transport | CoapTransport
 
 
 #: after so many attempts in a row every other one goes to the address of the factory
 SILENT = 12
+#: so long a device stays there before it tries the address again to which officers moved it
+ASTRAY_S = 3600
 
 
 class Lines:
@@ -23,12 +26,15 @@ class Lines:
     Args:
         settings: of the device.
         identity: returns certificate chain and key files.
+
+    Attributes:
+        astray: whether the device asks at the factory's address, although officers moved it.
     """
 
     def __init__(self, settings: Settings, identity: Callable[[], tuple[Path, Path]]) -> None:
         self._settings, self._identity = settings, identity
         self._daily: Line | None = None
-        self._at_factory = False
+        self.astray, self._until = False, 0
         self.mirror = Transport(settings.mirror, None) if settings.mirror else None
 
     def daily(self) -> Line:
@@ -62,24 +68,29 @@ class Lines:
     def silent(self, attempts: int) -> None:
         """Try the factory's address too, when the one to which officers moved this device has gone silent.
 
-        Whoever answers there has to be the server that the device believes, so that nobody gains by it.
+        Whoever answers there has to be the server that the device believes; it is asked so at each step, and after an
+        hour the device looks again where officers sent it.
 
         Args:
             attempts: that have failed in a row.
         """
+        if self.astray and clock.unix() > self._until:
+            self.moved()
         if attempts < SILENT or config.effective(self._settings) == self._settings:
             return
-        wanted = attempts % 2 == 0
-        if wanted != self._at_factory:
-            self.drop()
-            self._at_factory = wanted
+        self.drop()
+        self.astray, self._until = attempts % 2 == 0, clock.unix() + ASTRAY_S
+
+    def moved(self) -> None:
+        """Go where officers send this device from now on."""
+        self.drop()
+        self.astray = False
 
     def _now(self) -> Settings:
-        return self._settings if self._at_factory else config.effective(self._settings)
+        return self._settings if self.astray else config.effective(self._settings)
 
     def drop(self) -> None:
-        """Close the line of every day; the next one goes where officers sent this device."""
-        self._at_factory = False
+        """Close the line of every day."""
         if self._daily is not None:
             self._daily.close()
             self._daily = None

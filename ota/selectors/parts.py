@@ -1,6 +1,6 @@
 """The bundles that a composite names, in its order."""
 
-from ota.models import Bundle
+from ota.models import Bundle, Release
 
 
 def of(bundle: Bundle) -> list[Bundle]:
@@ -16,3 +16,11 @@ def of(bundle: Bundle) -> list[Bundle]:
 def whole(bundle: Bundle) -> list[Bundle]:
     """Return a bundle and its parts: all that a device takes with it."""
     return [bundle, *of(bundle)]
+
+
+def stopped(bundle: Bundle) -> bool:
+    """Say whether a part of a composite is not published any more."""
+    if bundle.kind != Bundle.Kind.COMPOSITE:
+        return False
+    rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=[one["digest"] for one in bundle.facts["parts"]])
+    return rows.exclude(release__state=Release.State.PUBLISHED).exists()

@@ -134,8 +134,11 @@ def open_assignments(device: Device) -> list[Assignment]:
 def running_bundle(device: Device, component: str) -> Bundle | None:
     """Return the bundle that a device reports to run as a component, if this server knows its image."""
     components = device.twin.reported.get("components", {})
-    sha256 = components.get(component, {}).get("sha256", "")
-    if not sha256:
+    said = components.get(component, {})
+    if not said.get("sha256"):
         return None
     rows = Bundle.objects.filter(domain=device.domain_id, component=component, files__role="image")
-    return rows.filter(files__sha256=sha256).first()
+    # The same bytes may stand in several bundles: the one whose version and counter it names, else the newest.
+    found = list(rows.filter(files__sha256=said["sha256"]).order_by("-id"))
+    named = (one for one in found if (one.version, one.security_counter) == (said.get("version"), said.get("counter")))
+    return next(named, found[0] if found else None)

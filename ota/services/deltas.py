@@ -46,7 +46,7 @@ class Pair:
 def tick(*, domain: TrustDomain) -> bool:
     """Make one patch that is wanted and not there; a job calls this. Return whether one was tried."""
     known = {Pair(*row) for row in Delta.objects.filter(domain=domain).values_list("base", "result", "format")}
-    wanted = _possible(list(_wanted(domain)))
+    wanted = _possible(domain, list(_wanted(domain)))
     waiting = [pair for pair in wanted if pair not in known]
     _tell(domain, wanted, waiting)
     if waiting:
@@ -114,10 +114,13 @@ def _running(reported: Mapping[str, Any], bundle: Bundle) -> str:
     return str(reported.get("components", {}).get(bundle.component, {}).get("sha256", ""))
 
 
-def _possible(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs whose images both lie here; only our own format packs an image as a whole."""
+def _possible(domain: TrustDomain, pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs whose images both are this domain's; only our own format packs an image as a whole.
+
+    A device names the image that it runs: with another domain's it would be given what differs from that one.
+    """
     named = {digest for pair in pairs for digest in (pair.base, pair.result) if digest}
-    images = BundleFile.objects.filter(sha256__in=named, role="image", collected_at__isnull=True)
+    images = BundleFile.objects.filter(bundle__domain=domain, sha256__in=named, role="image", collected_at__isnull=True)
     there = {"", *images.values_list("sha256", flat=True)}
     return [one for one in pairs if {one.base, one.result} <= there and (one.base or one.format == patch.FORMAT)]
 

@@ -44,7 +44,7 @@ def _offered(device: Device, assignment: Assignment) -> bool:
     rollout = assignment.rollout
     if rollout is not None and rollout.release.state == Release.State.WITHDRAWN:
         return False
-    if any(one.release.state != Release.State.PUBLISHED for one in parts.of(assignment.bundle)):
+    if parts.stopped(assignment.bundle):
         return False  # a part was withdrawn: nobody is brought what officers are about to take back
     running = rollout is None or rollout.state == Rollout.State.RUNNING
     return not device.quarantined and (running or assignment.status not in NOT_BEGUN)

@@ -84,16 +84,15 @@ def constant(cases: Sequence[Case]) -> bool:
 
 
 def usual(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
-    """Return the tolerance to give by default: one step, or a thousandth of what floating-point outputs reach.
+    """Return the tolerance to give by default: one step, or a thousandth of what the smallest output reaches.
 
     Args:
         wanted: the outputs of each case.
-        kinds: numpy's kind of each output, such as ``i`` or ``f4``.
+        kinds: numpy's kind of each output, such as ``i1`` or ``f4``.
     """
-    if any(not kind.startswith("f") for kind in kinds):
-        return USUAL_TOLERANCE
-    reached = [_reach(part, f"<{kind}") for one in wanted for part, kind in zip(one, kinds, strict=True)]
-    return max(reached, default=0.0) / 1000
+    floats = [place for place, kind in enumerate(kinds) if kind.startswith("f")]
+    reached = [max(_reach(one[place], f"<{kinds[place]}") for one in wanted) / 1000 for place in floats]
+    return min([*reached, *([USUAL_TOLERANCE] if len(floats) < len(kinds) else [])])
 
 
 def is_wide(cases: Sequence[Case], dtypes: Sequence[str]) -> bool:
@@ -104,12 +103,14 @@ def is_wide(cases: Sequence[Case], dtypes: Sequence[str]) -> bool:
         dtypes: of the model's outputs, as TensorFlow Lite calls them.
     """
     widest = max(one.tolerance for one in cases)
-    floats = [place for place, dtype in enumerate(dtypes) if dtype in _FLOATS]
-    if len(floats) < len(dtypes) and widest > WIDE_TOLERANCE:
-        return True
-    pairs = [(one.wanted, place) for place in floats for one in cases if place < len(one.wanted)]
-    reached = [_reach(wanted[place], _FLOATS[dtypes[place]]) for wanted, place in pairs]
-    return bool(floats) and not widest <= _SHARE * max(reached, default=0.0)
+    return any(not widest <= _most(cases, place, dtype) for place, dtype in enumerate(dtypes))
+
+
+def _most(cases: Sequence[Case], place: int, dtype: str) -> float:
+    """Return the largest tolerance of an output that still notices a broken model."""
+    if dtype not in _FLOATS:
+        return WIDE_TOLERANCE
+    return _SHARE * max(_reach(one.wanted[place], _FLOATS[dtype]) if place < len(one.wanted) else 0.0 for one in cases)
 
 
 def _reach(data: bytes, kind: str) -> float:

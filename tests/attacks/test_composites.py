@@ -3,10 +3,11 @@
 import hashlib
 import shutil
 
+import cbor2
 import pytest
 
-from fleet.agent import config, selftest, trial
-from fleet.agent.errors import RefusedError, TransportError
+from fleet.agent import config, selftest, trial, wiping
+from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Image, Slots
 from fleet.officer import keys
 from ota.measuring import vectors
@@ -353,3 +354,73 @@ class TestAlone:
         victim.step()
         assert victim.erased
         assert not list(victim.settings.folder.iterdir())
+
+    @attack("C3")
+    def test_an_erasure_that_power_cut_off_is_finished(self, victim, monkeypatch):
+        """Whatever went first: key, certificate, images or the order itself."""
+        folder = victim.settings.folder
+        (folder / "chain.pem").write_text("x")
+        for name in sorted(path.name for path in folder.iterdir()):
+            monkeypatch.setattr(wiping.Path, "iterdir", lambda place, first=name: iter([place / first]))
+            monkeypatch.setattr(wiping.Path, "unlink", _stopped(wiping.Path.unlink, folder / wiping.MARK))
+            with pytest.raises(KeyboardInterrupt):
+                wiping.erase(folder)
+            monkeypatch.undo()
+            assert not (folder / name).exists()
+            assert wiping.begun(folder)
+        victim.step()
+        assert victim.erased
+        assert not list(folder.iterdir())
+
+    def test_a_refusal_is_told_until_it_was_heard(self, thief, victim):
+        thief.serve(b"")
+        bad = b"no image at all"
+        self.offer(thief, 3, bundle(bad, version="1.1.0"), bad)
+        heard = thief.routes["/v1/report"]
+        lost = []
+
+        def deaf(handler, body):
+            lost.append(body)
+            state = cbor2.loads(cbor2.loads(body)["payload"]).get("state")
+            handler.whole(b"", 503 if state == "rolled-back" else 200)
+
+        thief.routes["/v1/report"] = deaf
+        with pytest.raises((TransportError, AnswerError)):
+            victim.update(7)
+        thief.routes["/v1/report"] = heard
+        victim.told.clear()
+        victim.update(7)
+        assert [(one["action"], one["state"]) for one in victim.told] == [(7, "rolled-back")]
+        victim.update(7)
+        assert len(victim.told) == 1
+
+    def test_a_set_may_replace_one_that_needs_what_it_replaces(self, site, device):
+        old = device.slots("composite")
+        old.provision(b"{}", Image("0.9.0", hashlib.sha256(b"{}").hexdigest(), 1, requires=[["app", 2, 2]]))
+        site.offer()
+        assert device.tries() == ("confirmed", "")
+
+    def test_what_an_older_agent_did_not_keep_is_learnt_without_fetching_it(self, thief, victim):
+        """Requirements stand beside the image since this version: the same bundle is written once more."""
+        one = bundle(requires=[{"component": "app", "min_counter": 1}])
+        self.offer(thief, 3, one, IMAGE)
+        assert victim.tries() == ("confirmed", "")
+        pair = victim.slots("app")
+        state = pair._read()
+        state[state["active"]]["requires"] = []
+        pair._write(state)
+        asked = len(thief.asked)
+        assert victim.tries() == ("confirmed", "")
+        assert pair.running.requires == [["app", 1, None]]
+        assert not [path for path, _ in thief.asked[asked:] if path.startswith("/v1/blob/")]
+
+
+def _stopped(unlink, mark):
+    """Return what removes a file as ever, and ends everything before the mark goes."""
+
+    def run(path, *, missing_ok=False):
+        if path == mark:
+            raise KeyboardInterrupt
+        return unlink(path, missing_ok=missing_ok)
+
+    return run

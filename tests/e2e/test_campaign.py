@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 
 from fleet.agent import config
 from fleet.agent.coap import CoapTransport
-from fleet.agent.errors import RefusedError, TransportError
+from fleet.agent.errors import RefusedError
 from fleet.agent.lines import SILENT
 from fleet.officer import authority
 from pki.kernel.errors import DomainError
@@ -155,23 +155,36 @@ def test_a_device_moves_to_another_address_when_it_is_served_there(story, tmp_pa
     assert campaign.operator.rest.get(f"/devices/{agent.public_id}")["name"] == "campaign-moves"
 
 
-def test_a_device_whose_new_address_goes_silent_comes_back_by_the_factorys(story, tmp_path):
+def test_a_device_whose_new_address_goes_silent_comes_back_by_the_factorys(story, tmp_path, monkeypatch):
     campaign = Campaign(story, tmp_path, "campaign-silent")
-    agent = campaign.agent
-    campaign.roll_out(campaign.upload([story.anchor], 68, server=address_of(story)))
+    agent, there = campaign.agent, address_of(story)
+    campaign.roll_out(campaign.upload([story.anchor], 68, server=there))
     # The address that officers chose dies: here it is written into the kept configuration by hand.
     pair = agent.slots(config.COMPONENT)
     document = json.loads(pair.read_running())
     pair.image.write_text(json.dumps({**document, "server": "https://127.0.0.1:1"}))
     agent._lines.drop()
-    for _ in range(SILENT - 1):
+    for _ in range(SILENT):
         agent.step()
-    with pytest.raises(TransportError):
-        agent._line().call("GET", "/v1/poll")
+    assert agent._failures == SILENT
     agent.step()
+    assert (agent._failures, agent._lines.astray) == (0, True)
+    agent.renew()  # or else its certificate would end there
     agent.step()
     assert agent._failures == 0
-    assert agent._line().call("GET", "/v1/poll").status == 200
+    # Nobody but our server is believed there, and after an hour it looks again where officers sent it.
+    monkeypatch.setattr(agent, "_believes", lambda *_: (_ for _ in ()).throw(RefusedError("a stranger")))
+    agent.step()
+    assert agent._failures == 1
+    monkeypatch.undo()
+    agent._lines._until = 0
+    agent.step()
+    assert not agent._lines.astray
+    assert agent._failures == 2
+    pair.image.write_text(json.dumps({**document, "server": there}))
+    agent._lines.drop()
+    agent.step()
+    assert agent._failures == 0
 
 
 @pytest.mark.parametrize("where", ["nobody", "another door", "a stranger"])

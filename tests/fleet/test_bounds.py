@@ -1,10 +1,12 @@
 """The operator door takes in bodies of a bounded length, declared or not, and a bounded number of long ones at once."""
 
 import asyncio
+import contextlib
 import json
 
 import pytest
 
+from fleet import bounds
 from fleet.bounds import AROUND, MOST_UPLOADS, USUAL, Bounded
 
 UPLOAD = 1 << 20
@@ -73,18 +75,71 @@ def test_other_methods_and_paths_take_no_upload():
     assert asked("/api/v1/rollouts", [b"{}"], 2)[0] == 200
 
 
-def test_only_so_many_uploads_come_in_at_once():
+LONG = bytes(USUAL + 1)
+
+
+def test_only_so_many_long_bodies_come_in_at_once_and_short_ones_take_no_place():
     async def run():
         door = Door()
-        first = [asyncio.create_task(door.ask("/bundles", [None, b"x"])) for _ in range(MOST_UPLOADS)]
+        first = [asyncio.create_task(door.ask("/bundles", [LONG, None, b"x"])) for _ in range(MOST_UPLOADS)]
+        idle = [asyncio.create_task(door.ask("/bundles", [None, b"x"], 1)) for _ in range(20)]
         await asyncio.sleep(0.01)
-        status, body, _ = await door.ask("/bundles", [b"x"])
-        other, _, _ = await door.ask("/api/v1/devices", [b"x"])
+        status, body, _ = await door.ask("/bundles", [LONG, b"x"])
+        short = (await door.ask("/bundles", [b"x"]))[0]
+        other = (await door.ask("/api/v1/devices", [b"x"]))[0]
         door.waiting.set()
-        ended = [one[0] for one in await asyncio.gather(*first)]
-        return status, json.loads(body)["detail"], other, ended, (await door.ask("/bundles", [b"x"]))[0]
+        ended = {one[0] for one in await asyncio.gather(*first, *idle)}
+        later = (await door.ask("/bundles", [LONG, b"x"]))[0]
+        return status, json.loads(body)["detail"], short, other, ended, later
 
-    status, detail, other, ended, later = asyncio.run(run())
-    assert (status, other, later) == (503, 200, 200)
+    status, detail, short, other, ended, later = asyncio.run(run())
+    assert (status, short, other, later) == (503, 200, 200, 200)
     assert "Try again" in detail
-    assert ended == [200] * MOST_UPLOADS
+    assert ended == {200}
+
+
+def test_a_body_that_stops_coming_is_given_up_and_its_place_given_back(monkeypatch):
+    monkeypatch.setattr(bounds, "GAP_S", 0.05)
+
+    async def run():
+        door = Door()
+        slow = await asyncio.gather(*(door.ask("/bundles", [LONG, None, b"x"]) for _ in range(MOST_UPLOADS)))
+        return {one[0] for one in slow}, (await door.ask("/bundles", [LONG, b"x"]))[0]
+
+    assert asyncio.run(run()) == ({408}, 200)
+
+
+def test_a_request_that_breaks_off_gives_its_place_back():
+    async def run():
+        door = Door()
+        for _ in range(MOST_UPLOADS + 1):
+            task = asyncio.create_task(door.ask("/bundles", [LONG, None]))
+            await asyncio.sleep(0.001)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        return (await door.ask("/bundles", [LONG, b"x"]))[0]
+
+    assert asyncio.run(run()) == 200
+
+
+def test_an_answer_that_streams_hears_that_the_other_side_went_away():
+    """Once the body is whole nothing is timed: events are sent for hours."""
+
+    async def streaming(_scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        said.append((await receive())["type"])
+
+    said, left = [], [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+
+    async def receive():
+        return left.pop(0)
+
+    async def send(message):
+        said.append(message["status"])
+
+    asyncio.run(
+        Bounded(streaming, UPLOAD)({"type": "http", "method": "GET", "path": "/events", "headers": []}, receive, send)
+    )
+    assert said == [200, "http.disconnect"]

@@ -360,3 +360,13 @@ def test_appliers_that_are_none_are_refused(stage, appliers):
 def test_a_format_that_is_not_made_here_is_no_mistake(stage):
     stage.report(appliers=[{"format": "of-tomorrow", "ram_max": 1, "out_max": 1}])
     assert stage.one.device.twin.reported["appliers"] == []
+
+
+@pytest.mark.django_db
+def test_an_image_of_another_domain_is_no_base_of_a_patch(stage, other_domain):
+    """A device names what it runs: with another tenant's image it would be given what differs from that one."""
+    stage.report(appliers=ABLE)
+    stage.roll_out()
+    type(stage.old).objects.filter(pk=stage.old.pk).update(domain=other_domain)
+    stage.ticks()
+    assert {one.base for one in Delta.objects.all()} == {""}

@@ -95,6 +95,13 @@ class TestTolerance:
     def test_the_usual_one_is_a_step_or_a_thousandth(self):
         assert golden.usual([(b"\x01",)], ["i1"]) == 1
         assert golden.usual([(np.float32([-8]).tobytes(),)], ["f4"]) == 0.008
+        mixed = [(b"\x01", np.float32([0.9]).tobytes())]
+        tolerance = golden.usual(mixed, ["i1", "f4"])
+        assert not golden.is_wide([Case((b"",), mixed[0], tolerance)], ["INT8", "FLOAT32"])
+
+    def test_each_output_is_judged_by_its_own_reach(self):
+        wanted = (np.float32([0.9]).tobytes(), np.float32([1000]).tobytes())
+        assert golden.is_wide([Case((b"",), wanted, 99)], ["FLOAT32", "FLOAT32"])
 
 
 class TestInterpreter:

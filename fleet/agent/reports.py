@@ -1,0 +1,37 @@
+"""What a device says of itself in a report: what runs, what it believes, how its action goes."""
+
+from typing import Any
+
+from fleet.agent import patches
+from fleet.agent.state import State
+from pki.kernel import clock
+
+LONGEST_REASON = 500
+
+
+def payload(state: State, runs: dict[str, Any], action: int | None, status: str, reason: str) -> dict[str, Any]:
+    """Return a report, to be signed by the device's key.
+
+    Args:
+        state: of the device; gives the sequence number, the fork token and the ledger head.
+        runs: ``device``, ``components`` and ``anchors``.
+        action: that is told of, if any.
+        status: where it stands.
+        reason: why, cut to what is kept.
+    """
+    found: dict[str, Any] = {
+        **runs,
+        "sequence": state.following("report_sequence"),
+        "at": clock.unix(),
+        "fork": bytes.fromhex(state.get("fork", "")),
+        "appliers": patches.APPLIERS,
+    }
+    if head := state.get("ledger_head"):
+        found["head"] = head
+    if action is not None:
+        found["action"] = action
+    if status:
+        found |= {"state": status, "reason": reason[:LONGEST_REASON]}
+    if (patched := state.get("patched")) and action == patched["action"]:
+        found["patch"] = {name: patched[name] for name in ("format", "trouble")}
+    return found
