@@ -191,7 +191,7 @@ def bundle(paper: Paper, path: str) -> dict[str, Any]:
         raise InvalidError(msg)
     slots = {CONFIG, COMPOSITE} & {value.get("kind"), value["component"]}
     if slots and value.get("kind") != value["component"]:
-        msg = f"This paper is not to be signed: {path} is a configuration that calls itself something else."
+        msg = f"This paper is not to be signed: {path} calls itself something else than it is."
         raise InvalidError(msg)
     return dict(value)
 

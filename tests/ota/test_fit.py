@@ -212,6 +212,18 @@ class TestInTheFleet:
         assert [one.name for one in found.models] == [published.hardware.name]
         assert [one.code for one in found.rows[0].cells[0]] == ["runtime_mismatch"]
 
+    def test_a_model_that_needs_a_newer_firmware_than_any_that_is_released_does_not_fit(self, published, model):
+        published.release(published.bundle("2.0.0", 2))
+        needs = {**model.manifest, "requires": [{"component": "app", "min_counter": 3}]}
+        model.manifest = needs
+        [one] = fitting.reasons(model, published.hardware)
+        assert (one.code, one.subject, one.need, one.have) == ("needs_firmware", "app", 3, 2)
+        assert (
+            "needs app with a security counter of 3 or more beside it, and the newest release has 2" in one.sentence()
+        )
+        needs["requires"] = [{"component": "app", "min_counter": 2}, {"component": "never-released", "min_counter": 9}]
+        assert fitting.reasons(model, published.hardware) == []
+
     def test_a_description_stands_in_the_ledger(self, published):
         self.describe(published, {"runtime": "tflm"})
         [entry] = LedgerEntry.objects.filter(action="hardware.described")

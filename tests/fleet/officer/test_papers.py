@@ -118,6 +118,20 @@ def test_a_release_that_does_something_else_is_refused(server, change):
         server.check(value)
 
 
+@pytest.mark.parametrize("kind", ["config", "composite"])
+def test_firmware_that_is_something_else_in_disguise_is_not_signed(server, kind):
+    """The text says another kind than the place where it would be installed: officers would not be shown what it does."""
+    value = server.release()
+    entry = bin_in(value)["targets"]["app/app/1.0.0/bundle.json"]
+    text = {**json.loads(value["exhibits"].pop(entry["hashes"]["sha256"])), "kind": kind}
+    data = canonical.dumps(text)
+    digest = hashlib.sha256(data).hexdigest()
+    entry |= {"hashes": {"sha256": digest}, "length": len(data)}
+    value["exhibits"][digest] = data.decode()
+    with pytest.raises(InvalidError, match="calls itself something else than it is"):
+        describe.lines(*server.check(value))
+
+
 def test_a_paper_whose_digest_is_wrong_is_damaged(server):
     value = server.release()
     value["digest"] = "0" * 64
