@@ -39,7 +39,7 @@ def main(only=""):
     django.setup()
     started = time.monotonic()
     makers = Makers(Path(tempfile.mkdtemp()))
-    rows = [*_bit_flips(makers), *_formats(makers), *_uploads(makers)]
+    rows = [*_bit_flips(makers), *_formats(makers), *_uploads(makers), *_whole_uploads()]
     if not only:
         rows += [*_pki(), _power(), _reports(), _manifests(), _quiet_fleets(), *_doors()]
     result = {"seconds": round(time.monotonic() - started), "load": os.getloadavg()[0], "rows": rows}
@@ -114,6 +114,22 @@ def _uploads(makers):
             )
         )
     tempfile.tempdir = None
+    return rows
+
+
+def _whole_uploads():
+    """Let 200 damaged artefacts of each format go through the service that takes uploads, database and store."""
+    rows, test = [], "tests/ota/test_format_mutations.py::test_through_the_whole_upload"
+    surroundings = {**os.environ, "MUSTER_MUTATED_UPLOADS": str(COUNTS["uploads"])}
+    for format_ in ("mcuboot", "esp", "swu", "rauc", "mender", "generic", "tflite", "onnx", "oms"):
+        command = [sys.executable, "-m", "pytest", "-q", f"{test}[{format_}]"]
+        done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(done.stdout[-2000:], file=sys.stderr)
+        note = "1 if any was not refused, or left a file"
+        rows.append(
+            _row(f"damaged uploads through the whole upload, {format_}", COUNTS["uploads"], done.returncode, note)
+        )
     return rows
 
 
