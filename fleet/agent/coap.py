@@ -14,7 +14,7 @@ from OpenSSL import SSL
 
 from fleet.agent.dtls import Association
 from fleet.agent.errors import AnswerError, TransportError
-from fleet.agent.transport import LEAST_RATE, MAX_ANSWER, RATE_WINDOW, Answer, Transport
+from fleet.agent.transport import MAX_ANSWER, Answer, Transport, deadline, paced
 from pki.kernel.coap import NUMBERS, tag_bytes, tag_text
 
 METHODS = {"GET": codes.GET, "POST": codes.POST, "PUT": codes.PUT}
@@ -153,6 +153,7 @@ class CoapTransport:
     ) -> Generator[bytes]:
         """Yield the further blocks of an answer."""
         block, whole, since, came = first.opt.block2, len(first.payload), time.monotonic(), 0
+        until = deadline(limit)
         while block is not None and block.more and whole <= limit:
             answer = self._one(method, path, headers, block.block_number + 1, block.size_exponent)
             if answer.opt.etag != first.opt.etag or answer.opt.block2 is None:
@@ -160,11 +161,7 @@ class CoapTransport:
                 raise TransportError(msg)
             block, whole, came = answer.opt.block2, whole + len(answer.payload), came + len(answer.payload)
             yield bytes(answer.payload)
-            if time.monotonic() - since > RATE_WINDOW:
-                if came < LEAST_RATE * RATE_WINDOW:
-                    msg = "the download is slower than 1 KiB/s"
-                    raise TransportError(msg)
-                since, came = time.monotonic(), 0
+            since, came = paced(since, came, until)
         if whole > limit:
             msg = "the answer is longer than any that this device reads"
             raise TransportError(msg)

@@ -15,6 +15,8 @@ MAX_ANSWER = 1 << 20
 CHUNK = 16 * 1024
 #: a download that brings less than this over the window is given up: nobody may drip-feed a device
 LEAST_RATE, RATE_WINDOW = 1024, 10.0
+#: a body has ten minutes, and more if it is long: this many bytes a second on the whole
+WHOLE_S, WHOLE_RATE = 600.0, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Transport:
         """Yield (status, chunk) of a body, at most ``limit`` bytes and one chunk more.
 
         Raises:
-            TransportError: it broke off, or came slower than 1 KiB/s.
+            TransportError: it broke off, came slower than 1 KiB/s for a while, or took too long on the whole.
             AnswerError: the status is 400 or above.
         """
         with self._open("GET", path, None, headers or {}) as response:
@@ -104,7 +106,7 @@ class Transport:
             self._connection = None
 
     def _chunks(self, response: http.client.HTTPResponse, limit: int) -> Iterator[tuple[int, bytes]]:
-        since, came, whole = time.monotonic(), 0, 0
+        since, came, whole, until = time.monotonic(), 0, 0, deadline(limit)
         while whole <= limit:
             try:
                 data = response.read1(CHUNK)
@@ -116,12 +118,11 @@ class Transport:
                 return
             came, whole = came + len(data), whole + len(data)
             yield response.status, data
-            if time.monotonic() - since > RATE_WINDOW:
-                if came < LEAST_RATE * RATE_WINDOW:
-                    self.close()
-                    msg = "the download is slower than 1 KiB/s"
-                    raise TransportError(msg)
-                since, came = time.monotonic(), 0
+            try:
+                since, came = paced(since, came, until)
+            except TransportError:
+                self.close()
+                raise
         self.close()
 
     def _open(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
@@ -147,3 +148,31 @@ class Transport:
         if self._context is None:
             return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT, context=self._context)
+
+
+def deadline(limit: int) -> float:
+    """Return when a body of at most so many bytes has to be there, on the monotonic clock."""
+    return time.monotonic() + max(WHOLE_S, limit / WHOLE_RATE)
+
+
+def paced(since: float, came: int, until: float) -> tuple[float, int]:
+    """Return where the window of the least speed stands now.
+
+    Args:
+        since: when it began, on the monotonic clock.
+        came: bytes since then.
+        until: when the whole body has to be there.
+
+    Raises:
+        TransportError: too slow for a while, or on the whole.
+    """
+    now = time.monotonic()
+    if now > until:
+        msg = "the download takes too long on the whole"
+        raise TransportError(msg)
+    if now - since <= RATE_WINDOW:
+        return since, came
+    if came < LEAST_RATE * RATE_WINDOW:
+        msg = "the download is slower than 1 KiB/s"
+        raise TransportError(msg)
+    return now, 0

@@ -1,7 +1,7 @@
 """Statements: what officers are asked to sign about releases, counter floors, and another year."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -13,7 +13,9 @@ from devices import selectors as devices
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Nothing, Output, View, read
+from ota.models import Statement as Paper
 from ota.selectors import statements as rows
+from ota.selectors.officers import Officers, officers
 from ota.selectors.roles import roles
 from ota.services import statements, upkeep
 from pki.kernel.actor import Role
@@ -28,12 +30,34 @@ class StatementOut(Output):
     summary = serializers.CharField()
     digest = serializers.CharField()
     signed_by = serializers.SerializerMethodField()
+    missing = serializers.SerializerMethodField()
+    may_sign = serializers.SerializerMethodField()
     created_at = serializers.DateTimeField()
     published_at = serializers.DateTimeField(allow_null=True)
 
     def get_signed_by(self, statement: Any) -> list[str]:
         """Return the officers who signed so far."""
         return sorted(one.officer for one in statement.signatures.all())
+
+    def get_missing(self, statement: Any) -> int:
+        """Return how many officers have still to sign before it can be published; 0 once it was."""
+        signed = {one.officer for one in statement.signatures.all()}
+        waits = statement.state == Paper.State.PREPARED
+        return max(self._officers(statement).threshold - len(signed), 0) if waits else 0
+
+    def get_may_sign(self, statement: Any) -> list[str]:
+        """Return the officers who could still sign; nobody once it was published."""
+        signed = {one.keyid for one in statement.signatures.all()}
+        names = self._officers(statement).names if statement.state == Paper.State.PREPARED else {}
+        return sorted(name for keyid, name in names.items() if keyid not in signed)
+
+    def _officers(self, statement: Any) -> Officers:
+        """Return who signs in this domain, read once for a whole answer."""
+        context = cast("dict[str, Any]", self.context)
+        known: Officers | None = context.get("officers")
+        if known is None:
+            known = context["officers"] = officers(statement.domain.slug)
+        return known
 
 
 class FloorIn(Input):

@@ -1,7 +1,9 @@
 """How the roles of a domain's update metadata stand now, read from what is published."""
 
+from pathlib import Path
+
 from django.conf import settings
-from tuf.api.metadata import Snapshot, Timestamp
+from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 
 from ota.trust import standing
 from ota.trust.repository import Repository, bins
@@ -10,6 +12,8 @@ from pki.kernel import clock
 
 #: what nobody has to look at
 QUIET = {standing.GOOD}
+#: folder of a repository -> version of its snapshot, and the bin that ends first under it
+_first: dict[Path, tuple[int, Metadata[Targets] | None]] = {}
 
 
 def roles(slug: str, *, whole: bool = True) -> list[Standing]:
@@ -17,19 +21,37 @@ def roles(slug: str, *, whole: bool = True) -> list[Standing]:
 
     Args:
         slug: of the domain.
-        whole: look at every bin too, which reads them all.
+        whole: read every bin; else the one that ends first, which is looked for once for each snapshot.
     """
-    store = Repository(settings.FLEET_DIR / "tuf" / slug)
+    place = settings.FLEET_DIR / "tuf" / slug
+    store = Repository(place)
     root = store.root()
     if root is None:
         return []
     targets = store.targets()
     others = [one for one in (targets, store.newest(Snapshot), store.newest(Timestamp)) if one is not None]
-    delegated = bins(targets.signed) if whole and targets else None
-    documents = [store.document(role) for role in (delegated.get_roles() if delegated else ())]
-    return list(standing.standings(root, others, [one for one in documents if one is not None], clock.now()))
+    delegated = bins(targets.signed) if targets else None
+    names = tuple(delegated.get_roles()) if delegated else ()
+    newest = store.newest(Snapshot)
+    if whole or newest is None:
+        documents = [store.document(role) for role in names]
+        found = [one for one in documents if one is not None]
+    else:
+        found = _first_to_end(place, names, newest.signed.version)
+    return list(standing.standings(root, others, found, clock.now()))
+
+
+def _first_to_end(place: Path, names: tuple[str, ...], version: int) -> list[Metadata[Targets]]:
+    """Return the bin that ends first; all are read once for each snapshot, for they change with it only."""
+    known = _first.get(place)
+    if known is None or known[0] != version:
+        store = Repository(place)
+        documents = [one for one in (store.document(role) for role in names) if one is not None]
+        first = min(documents, key=lambda one: one.signed.expires, default=None)
+        known = _first[place] = (version, first)
+    return [known[1]] if known[1] is not None else []
 
 
 def alarms(slug: str) -> list[Standing]:
-    """Return the roles for which somebody should act; bins are looked at where all roles are shown."""
+    """Return the roles for which somebody should act."""
     return [one for one in roles(slug, whole=False) if one.level not in QUIET]

@@ -57,7 +57,16 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
             return _keep(actor, wanted, staged, judgement, hardware)
     except DomainError as error:
         _logger.warning("a bundle was refused", extra={"bundle": wanted.id, "reason": error.detail})
+        if isinstance(error, RefusedBundleError):
+            _record_refusal(actor, wanted, error)
         raise
+
+
+def _record_refusal(actor: Actor, wanted: Manifest, error: RefusedBundleError) -> None:
+    """Keep in the ledger who sent what that was not to be believed; the bytes are gone."""
+    detail = {"name": wanted.id, "version": wanted.version, "digest": wanted.digest, "reason": error.detail[:300]}
+    with transaction.atomic():
+        ledger.record(actor=actor, action="bundle.refused", thing=("bundle", wanted.digest), detail=detail)
 
 
 def _hardware(slug: str, wanted: Manifest) -> list[HardwareModel]:

@@ -34,7 +34,13 @@ def read(slug: str, name: str) -> bytes:
 def online_keys(*, actor: Actor) -> Mapping[str, Mapping[str, Any]]:
     """Make the online keys that are missing and return the public halves, for the root ceremony."""
     actor.require(Role.SECURITY_OFFICER)
-    return signing.client("admin").create_online_keys(ground.domain(actor.domain).slug)
+    domain = ground.domain(actor.domain)
+    held = signing.client("admin").create_online_keys(domain.slug)
+    if repository(domain.slug).root() is None:  # they are new: nothing names them yet
+        detail = {name: str(key.get("keyid", "")) for name, key in sorted(held.items())}
+        with transaction.atomic():
+            ledger.record(actor=actor, action="online-keys.created", thing=("domain", domain.slug), detail=detail)
+    return held
 
 
 def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[dict[str, Any]]]:

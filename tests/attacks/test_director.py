@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
 from devices.errors import ReplayError
-from fleet.agent import est
+from fleet.agent import config, est
 from fleet.agent.errors import RefusedError
 from fleet.agent.key import FileKey
 from fleet.agent.transport import Transport
 from fleet.officer import authority
 from ota.services import reports
-from pki.kernel import clock
+from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor, ActorKind
 from pki.kernel.errors import DeniedError
 from tests.attacks.conftest import OLD
@@ -40,7 +40,8 @@ def test_an_image_that_is_not_listed(thief, refused):
 @pytest.mark.parametrize("change", [{"sha256": "ab" * 32}, {"length": 1}, {"counter": 99}, {"component": "boot"}])
 def test_a_listed_name_with_other_facts(thief, refused, change):
     thief.direct(rows=[{**thief.row, **change}])
-    refused("", state="refused")
+    words = "differ about" if set(change) & {"sha256", "length"} else "another component or counter"
+    refused(words, state="refused")
 
 
 OTHER = {"vendor_id": HARDWARE, "class_id": "2f0d1c6e-0000-5000-8000-000000000002", "name": "other"}
@@ -108,15 +109,31 @@ def evil_config(folder, **further):
     return json.dumps({"schema": 1, "version": "9.0.0", "anchors": [root], **further}).encode()
 
 
+def believed(victim):
+    """Return what a device believes: address, roots, first TUF root, and what only officers set."""
+    kept = victim.settings.folder / config.KEPT
+    orders = kept.read_bytes() if kept.exists() else b""
+    return config.effective(victim.settings), victim.anchors(), victim.settings.tuf_root.read_bytes(), orders
+
+
+ORDERS = {"time_sources": ["ntp.evil.example"], "policy_keys": ["00" * 32], "secrets": {"wifi": "ZXZpbA=="}}
+
+
 @attack("U8")
-def test_anchors_and_addresses_by_twin_command_and_unsigned_configuration(thief, victim, tmp_path):
-    before = victim.anchors(), victim.settings
-    text = evil_config(tmp_path)
-    wish = {"server": "https://evil.example", "anchors": "evil", "time": "ntp.evil", "tuf_root": "evil"}
+def test_what_only_officers_set_does_not_come_by_the_twin(thief, victim):
+    before = believed(victim)
+    wish = {"server": "https://evil.example", "anchors": "evil", "tuf_root": "evil", **ORDERS}
     thief.routes["/v1/twin"] = cbor2.dumps({"config": wish, "version": 3, "components": {}})
     victim.sync()
-    order = {"id": str(uuid.UUID(int=7)), "kind": "set-server", "expires": "2999-01-01T00:00:00Z"}
-    answers = []
+    assert victim.state.get("config", {}) == {}
+    assert believed(victim) == before
+
+
+@attack("U8")
+@pytest.mark.parametrize("kind", ["set-server", "set-anchors", "set-time-source", "set-policy-key", "wipe"])
+def test_what_only_officers_set_does_not_come_by_a_command(thief, victim, kind):
+    before, answers = believed(victim), []
+    order = {"id": str(uuid.UUID(int=7)), "kind": kind, "expires": "2999-01-01T00:00:00Z"}
     thief.direct(rows=[], commands=[order])
     thief.routes["/v1/command"] = thief.routes["/v1/director"]
     thief.routes[f"/v1/command/{order['id']}"] = lambda handler, body: (
@@ -124,12 +141,21 @@ def test_anchors_and_addresses_by_twin_command_and_unsigned_configuration(thief,
     )  # fmt: skip
     victim.obey()
     assert answers[0]["state"] == "refused"
-    config = bundle(text, id="trust-anchors", component="config", kind="config", format="config", version="9.0.0")
+    assert believed(victim) == before
+
+
+@attack("U8")
+@pytest.mark.parametrize("further", [{}, {"server": "https://127.0.0.1:1"}, ORDERS])
+def test_what_only_officers_set_does_not_come_by_a_configuration_of_one_officer(thief, victim, tmp_path, further):
+    before = believed(victim)
+    text = canonical.dumps({**json.loads(evil_config(tmp_path)), **further})
+    one = bundle(text, id="trust-anchors", component="config", kind="config", format="config", version="9.0.0")
     thief.serve(text)
-    thief.release([bundle(), config], ("anna",), version=3)
-    thief.direct(rows=[row(config)])
-    assert victim.tries()[0] == "refused"
-    assert (victim.anchors(), victim.settings) == before
+    thief.release([bundle(), one], ("anna",), version=3)
+    thief.direct(rows=[row(one)])
+    said, reason = victim.tries()
+    assert (said, "was signed by 1/2 keys" in reason) == ("refused", True), reason
+    assert believed(victim) == before
 
 
 @attack("U8")

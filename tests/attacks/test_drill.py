@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from datetime import timedelta
 
 import cbor2
@@ -80,7 +81,8 @@ def tricks(thief, drill, folder):
     thief.rows = []
     yield "a floor of the director's own"
     thief.changes = {}
-    wish = {"server": "https://evil.example", "time": "ntp.evil", "policy_key": "00" * 32, "tuf_root": "evil"}
+    evil_orders = {"time_sources": ["ntp.evil.example"], "policy_keys": ["00" * 32], "secrets": {"wifi": "ZXZpbA=="}}
+    wish = {"server": "https://evil.example", "tuf_root": "evil", **evil_orders}
     thief.routes["/v1/twin"] = cbor2.dumps({"config": wish, "version": 99, "components": {}})
     thief.say(twin=99)
     yield "address, clock source and policy key by the twin"
@@ -115,6 +117,25 @@ def tricks(thief, drill, folder):
     thief.publish()
     thief.rows = drill.assign(moved)
     yield "another address by a configuration that no officer signed"
+    told = json.dumps({"schema": 1, "version": "9.0.2", "anchors": [root], **evil_orders})
+    digest = hashlib.sha256(told.encode()).hexdigest()
+    ordered = {**anchors, "version": "9.0.2"}
+    ordered["files"] = [{"path": "config.json", "size": len(told), "sha256": digest, "role": "image"}]
+    thief.lists(ordered, told.encode())
+    thief.publish()
+    thief.rows = drill.assign(ordered)
+    yield "policy keys, time sources and secrets by a configuration that no officer signed"
+    orders = [
+        {"id": str(uuid.UUID(int=number)), "kind": kind, "expires": "2999-01-01T00:00:00Z"}
+        for number, kind in enumerate(("set-server", "set-anchors", "set-policy-key", "set-time-source", "wipe"), 1)
+    ]
+    for one in orders:
+        thief.routes[f"/v1/command/{one['id']}"] = thief.answers
+    thief.rows, thief.changes = [], {"commands": orders}
+    thief.say(command=True)
+    yield "orders by command"
+    thief.changes = {}
+    thief.say(update=90_000)
     thief.rows = drill.assign(anchors)
     thief.publish(2**31)
     yield "versions far in the future"
@@ -124,23 +145,31 @@ def tricks(thief, drill, folder):
     yield "and what it said is remembered"
 
 
+def home(agent):
+    """Return what a device believes: address, roots, first TUF root, and what only officers set."""
+    kept = agent.settings.folder / config.KEPT
+    orders = kept.read_bytes() if kept.exists() else b""
+    return config.effective(agent.settings), agent.anchors(), agent.settings.tuf_root.read_bytes(), orders
+
+
 def test_the_whole_server_is_stolen(story, tmp_path):
     drill = Drill(story, tmp_path)
     first = drill.release("7.0.0", 70)
     drill.steps()
     assert drill.running() == {first}
-    homes = [(config.effective(one.settings), one.anchors()) for one in drill.agents]
+    homes = [home(one) for one in drill.agents]
     story.stop()
     thief = Thief(story.folder, tmp_path, story.device_port)
     try:
         for trick in tricks(thief, drill, tmp_path):
             drill.steps(thief)
             assert drill.running() == {first}, trick
-            assert [(config.effective(one.settings), one.anchors()) for one in drill.agents] == homes, trick
+            assert [home(one) for one in drill.agents] == homes, trick
             assert all(one.enrolled and not one.erased for one in drill.agents), trick
         words = {one.get("reason", "") for one in thief.heard}
         for said in ("never signed by the release officers", "was signed by 0/2 keys", "expired"):
             assert any(said in one for one in words), (said, words)
+        assert {cbor2.loads(one)["state"] for one in thief.answered} == {"refused"}
         assert path_of(drill.evil())
     finally:
         thief.close()

@@ -11,6 +11,7 @@ from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import Updater
 from tuf.ngclient._internal import trusted_metadata_set
 
+from fleet.agent import transport
 from fleet.officer import keys
 from pki.kernel import clock
 from tests.attacks.table import attack
@@ -51,7 +52,7 @@ def test_an_older_timestamp(thief, victim, refused):
     thief.publish(2, 3)
     assert victim.looks() == []
     thief.routes.update(old)
-    refused("not to be believed")
+    refused("version")
 
 
 @attack("T4")
@@ -59,7 +60,7 @@ def test_an_older_snapshot_by_the_stolen_timestamp_key(thief, victim, refused):
     thief.publish(5, 5)
     assert victim.looks() == []
     thief.publish(4, 6)
-    refused("not to be believed")
+    refused("version")
 
 
 @attack("T5")
@@ -67,7 +68,7 @@ def test_an_older_bin_by_the_stolen_online_keys(thief, victim, refused):
     thief.release([bundle()], version=3)
     assert victim.looks() == []
     thief.publish(4, 4, names={"b-0": 2, "b-1": 2})
-    refused("not to be believed")
+    refused("version")
 
 
 @attack("T6")
@@ -112,13 +113,13 @@ def test_a_newer_bin_under_an_older_snapshot(thief, refused):
     for name, data in newer.items():
         thief.routes[name.replace("/3.", "/2.")] = data
     thief.newest = {"timestamp": 2, "snapshot": 2}
-    refused("not to be believed")
+    refused("got v3")
 
 
 @attack("T10")
 def test_a_snapshot_that_drops_a_bin(thief, victim, refused):
     thief.publish(5, 5, names={"b-0": 0, "b-1": 0})
-    refused("not to be believed")
+    refused("missing info for")
 
 
 @attack("T11")
@@ -145,7 +146,7 @@ def test_an_endless_image(thief, victim, refused):
 @attack("T12")
 def test_a_timestamp_of_a_megabyte(thief, refused):
     thief.routes["/v1/metadata/timestamp.json"] = b"{" + b" " * 1_000_000
-    refused("not to be believed")
+    refused("exceeding the maximum allowed length")
 
 
 def sign_root(thief, root, names):
@@ -161,7 +162,7 @@ def test_a_root_by_one_officer(thief, refused):
     root.version = 2
     root.roles["targets"].threshold = 1
     sign_root(thief, root, ["anna"])
-    refused("not to be believed")
+    refused("root was signed by 1/2 keys")
 
 
 @attack("T14")
@@ -244,6 +245,17 @@ def test_a_drip_feed(thief, refused):
     thief.routes[f"/v1/blob/{thief.row['sha256']}"] = drip
     began = time.monotonic()
     refused("slower than 1 KiB/s", state="unreachable")
+    assert time.monotonic() - began < 30
+
+
+@attack("T20")
+def test_a_feed_just_above_the_least_speed(thief, refused, monkeypatch):
+    """Fast enough at each moment, and too slow on the whole: the time for all of it is bounded too."""
+    monkeypatch.setattr(transport, "WHOLE_S", 1.0)
+    monkeypatch.setattr(transport, "WHOLE_RATE", 1 << 30)
+    thief.routes[f"/v1/blob/{thief.row['sha256']}"] = lambda handler, body: drip(handler, body, rate=4000)
+    began = time.monotonic()
+    refused("too long on the whole", state="unreachable")
     assert time.monotonic() - began < 30
 
 

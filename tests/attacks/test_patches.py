@@ -24,8 +24,22 @@ def offers(thief, data, base=OLD, **changes):
     return f"/v1/blob/{digest}"
 
 
-def left_alone(victim):
-    """Say that nothing was installed, and nothing lies in the other slot."""
+@pytest.fixture
+def left_alone(victim, caplog):
+    """Return a check that nothing was installed, nothing lies in the other slot, and why the patch was of no use."""
+    caplog.set_level("WARNING", logger="muster.agent")
+
+    def check(words):
+        caplog.clear()
+        _left_alone(victim)
+        causes = [one.cause for one in caplog.records if "patch" in one.message]
+        assert causes
+        assert words in causes[0], causes
+
+    return check
+
+
+def _left_alone(victim):
     said, _ = victim.tries()
     assert said in {"downloading", "unreachable"}
     assert victim.installed == OLD
@@ -51,40 +65,40 @@ def bomb():
 
 @attack("D1")
 @pytest.mark.parametrize("made", [bomb, lambda: streams.make(OLD, IMAGE + b"more" * 20_000)])
-def test_a_patch_that_becomes_more_than_was_signed(thief, victim, made):
+def test_a_patch_that_becomes_more_than_was_signed(thief, left_alone, made):
     offers(thief, made())
-    left_alone(victim)
+    left_alone("damaged, or not for this image")
 
 
 @attack("D1")
-def test_a_patch_longer_than_it_was_named(thief, victim):
+def test_a_patch_longer_than_it_was_named(thief, left_alone):
     data = streams.make(OLD, IMAGE)
     path = offers(thief, data)
     thief.routes[path] = data + bytes(100_000)
-    left_alone(victim)
+    left_alone("not the one that was named")
 
 
 @attack("D2")
-def test_a_patch_for_another_image(thief, victim):
+def test_a_patch_for_another_image(thief, left_alone):
     offers(thief, streams.make(OLD[::-1], IMAGE), OLD[::-1])
-    left_alone(victim)
+    left_alone("for another image than the one that runs")
     offers(thief, streams.make(OLD[::-1], IMAGE), OLD)
-    left_alone(victim)
+    left_alone("what the patch yields is not the signed image")
 
 
 @attack("D3")
 @pytest.mark.parametrize("spoil", [lambda data: data[:-9], lambda data: data[:90] + bytes([data[90] ^ 4]) + data[91:]])
-def test_a_patch_that_is_cut_or_damaged(thief, victim, spoil):
+def test_a_patch_that_is_cut_or_damaged(thief, left_alone, spoil):
     data = streams.make(OLD, IMAGE[:-500] + bytes(range(250)) * 2)
     offers(thief, spoil(data))
-    left_alone(victim)
+    left_alone("damaged, or not for this image")
 
 
 @attack("D3")
-def test_a_patch_that_yields_an_image_of_the_thiefs(thief, victim):
+def test_a_patch_that_yields_an_image_of_the_thiefs(thief, left_alone):
     evil = IMAGE[:-1] + b"?"
     offers(thief, streams.make(OLD, evil))
-    left_alone(victim)
+    left_alone("what the patch yields is not the signed image")
 
 
 @attack("D3")

@@ -54,7 +54,7 @@ class Thief(Loopback):
         for path in (self.copy / "tuf" / "default").glob("*.json"):
             self.routes[f"/v1/metadata/{path.name}"] = path.read_bytes()
         self.victim, self.rows, self.changes, self.number = "", [], {}, clock.unix() + 1000
-        self.heard = []
+        self.heard, self.answered = [], []
         self.routes["/v1/director"] = self.routes["/v1/command"] = self._direct
         self.routes["/v1/report"] = self._hear
         self.routes["/v1/log"] = lambda handler, _: handler.whole(b"")
@@ -135,6 +135,11 @@ class Thief(Loopback):
         by = self.online["director"]
         signature = {"keyid": by.public_key.keyid, "sig": by.sign(canonical.dumps(signed)).signature}
         handler.whole(canonical.dumps({"signed": signed, "signatures": [signature]}))
+
+    def answers(self, handler, body):
+        """Take what a device answers to a command."""
+        self.answered.append(body)
+        handler.whole(b"")
 
     def _hear(self, handler, body):
         self.heard.append(cbor2.loads(cbor2.loads(body)["payload"]))

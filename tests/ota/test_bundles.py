@@ -45,9 +45,12 @@ def test_the_same_bundle_again_is_the_same_bundle(workshop):
     assert workshop.upload(data, manifest).pk == workshop.upload(data, manifest).pk
 
 
-def test_a_truncated_image_is_refused(workshop):
+def test_a_truncated_image_is_refused_and_the_ledger_says_who_sent_it(workshop):
     data = workshop.image()[:3000]
-    refused(workshop, data, workshop.manifest(data), "cut off")
+    manifest = workshop.manifest(data)
+    refused(workshop, data, manifest, "cut off")
+    [entry] = LedgerEntry.objects.filter(domain=workshop.domain, action="bundle.refused")
+    assert (entry.detail["name"], "cut off" in entry.detail["reason"]) == ("app", True)
 
 
 def test_an_image_signed_by_a_stranger_is_refused(workshop):

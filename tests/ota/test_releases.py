@@ -7,15 +7,18 @@ import pytest
 from django.conf import settings
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
+from fleet.api.statements import StatementOut
 from fleet.officer import keys
 from fleet.officer import metadata as officer
 from ota.errors import MetadataError, ReleaseStateError, StaleReleaseError
 from ota.models import Bundle, Statement
 from ota.selectors import signed
+from ota.selectors import statements as rows
 from ota.services import metadata, releases, statements, upkeep
 from ota.trust import documents
 from ota.trust.repository import bin_of, bins
 from pki.kernel.errors import DeniedError, InvalidError
+from pki.models import LedgerEntry
 from tests.factories.ground import person, system
 
 pytestmark = pytest.mark.django_db
@@ -217,3 +220,24 @@ def test_the_server_holds_no_key_that_signs_targets(published):
     online = {one["keyid"] for one in metadata.online_keys(actor=system(published.domain)).values()}
     assert not online & set(root.roles[Targets.type].keyids)
     assert not online & set(root.roles["root"].keyids)
+
+
+def test_who_signed_and_who_is_missing_is_told_by_rest(published):
+    statement = releases.prepare(actor=system(published.domain), bundle=published.bundle()).statement
+
+    def told():
+        again = rows.statement(published.domain.slug, statement.public_id)
+        data = StatementOut(again, context={}).data
+        return data["signed_by"], data["missing"], data["may_sign"]
+
+    assert told() == ([], 2, ["anna", "bruno", "carla"])
+    statements.submit(actor=system(published.domain), statement=statement, signature=published.sign(statement, "anna"))
+    assert told() == (["anna"], 1, ["bruno", "carla"])
+    published.publish(statement)
+    assert told() == (["anna", "bruno"], 0, [])
+
+
+def test_the_first_online_keys_stand_in_the_ledger(published):
+    [entry] = LedgerEntry.objects.filter(domain=published.domain, action="online-keys.created")
+    root = metadata.repository(published.domain.slug).root().signed
+    assert {entry.detail[name] for name in ("snapshot", "timestamp")} <= set(root.keys)

@@ -80,7 +80,19 @@ def test_in_the_last_months_of_a_year_the_officers_are_called(published, at):
     }  # fmt: skip
     assert "tuf-next-root" in found["root"].advice
     assert "release renew" in found["bins"].advice
-    assert [one.role for one in selector.alarms(published.domain.slug)] == ["root", "targets", "snapshot", "timestamp"]
+    assert [one.role for one in selector.alarms(published.domain.slug)] == [
+        "root", "targets", "snapshot", "timestamp", "bins",
+    ]  # fmt: skip
+
+
+def test_the_bin_that_ends_first_is_found_anew_with_each_snapshot(published):
+    """The alarms look at one bin only; it is the same that all of them together say."""
+    for version, counter in (("1.0.0", 1), ("1.1.0", 2)):
+        published.release(published.bundle(version, counter))
+        slug = published.domain.slug
+        [short] = [one for one in selector.roles(slug, whole=False) if one.role == "bins"]
+        [whole] = [one for one in selector.roles(slug) if one.role == "bins"]
+        assert (short.expires, short.level) == (whole.expires, whole.level)
 
 
 def test_a_worker_that_stands_still_is_noticed_within_the_hour(published, at):
