@@ -29,6 +29,7 @@ class TrustKeyOut(Output):
     name = serializers.CharField()
     format = serializers.CharField()
     component = serializers.CharField()
+    product = serializers.CharField()
     fingerprint = serializers.CharField()
     withdrawn_at = serializers.DateTimeField(allow_null=True)
 
@@ -39,6 +40,7 @@ class TrustKeyIn(Input):
     name = serializers.CharField(max_length=100)
     format = serializers.ChoiceField(choices=TrustKey.Format.values)
     component = serializers.CharField(max_length=60, default="", allow_blank=True)
+    product = serializers.CharField(max_length=60, default="", allow_blank=True)
     pem = serializers.CharField(max_length=20_000)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleet.officer import authority, describe, keys, metadata, papers
+from fleet.officer.token import Place
 from pki.kernel import files
 from pki.kernel.errors import ConflictError, DomainError
 
@@ -35,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--name", required=True)
     made.add_argument("--p256", action="store_true", help="for fleets with microcontrollers: signs SUIT manifests too")
+    made.add_argument("--pkcs11", metavar="MODULE", default="", help="make it in a token: the vendor's library")
+    made.add_argument("--token", default="", help="label of the token, with --pkcs11")
     made = act("ca-root", _ca_root, "make the offline root CA")
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--name", required=True)
@@ -93,7 +96,8 @@ def _proofs(parser: argparse.ArgumentParser) -> None:
 
 
 def _keygen(given: argparse.Namespace) -> None:
-    print(keys.generate(given.out, given.name, p256=given.p256))
+    place = Place(given.pkcs11, given.token, given.name) if given.pkcs11 else None
+    print(keys.generate(given.out, given.name, p256=given.p256, place=place))
 
 
 def _ca_root(given: argparse.Namespace) -> None:

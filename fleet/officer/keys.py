@@ -1,4 +1,4 @@
-"""An officer's key: Ed25519, or P-256 for fleets with microcontrollers, in a file that only its owner may read."""
+"""An officer's key: Ed25519, or P-256 for fleets with microcontrollers, in a file of its owner's, or in a token."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 
+from fleet.officer import token
+from fleet.officer.token import Place
 from pki.kernel import files
 from pki.kernel.errors import ConflictError, InvalidError
 
@@ -15,13 +17,14 @@ OFFICER_FIELD = "x-muster-officer"
 P256 = "ecdsa-sha2-nistp256"
 
 
-def generate(folder: Path, name: str, *, p256: bool = False) -> Path:
+def generate(folder: Path, name: str, *, p256: bool = False, place: Place | None = None) -> Path:
     """Make a key and return the path of its public half.
 
     Args:
         folder: where it is kept.
         name: of the officer.
         p256: P-256 instead of Ed25519: such keys sign manifests for microcontrollers too.
+        place: in a PKCS#11 token (P-256); the key file then only names it.
 
     Raises:
         ConflictError: there is one of that name.
@@ -31,22 +34,30 @@ def generate(folder: Path, name: str, *, p256: bool = False) -> Path:
         msg = f"{private} exists already and is not overwritten."
         raise ConflictError(msg)
     files.private_folder(folder)
-    key = ec.generate_private_key(ec.SECP256R1()) if p256 else ed25519.Ed25519PrivateKey.generate()
-    form = serialization.PrivateFormat.PKCS8
-    files.write_private(private, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
-    half = SSlibKey.from_crypto(key.public_key())
+    if place is not None:
+        half = SSlibKey.from_crypto(token.create(place))
+        files.write_private(private, place.to_json())
+    else:
+        key = ec.generate_private_key(ec.SECP256R1()) if p256 else ed25519.Ed25519PrivateKey.generate()
+        form = serialization.PrivateFormat.PKCS8
+        files.write_private(private, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+        half = SSlibKey.from_crypto(key.public_key())
     facts = {"name": name, "keyid": half.keyid, "key": half.to_dict()}
     files.write_public(public, json.dumps(facts, indent=1, sort_keys=True).encode())
     return public
 
 
-def signer(path: Path) -> CryptoSigner:
-    """Return the signer of a private key file.
+def signer(path: Path) -> Signer:
+    """Return the signer of a private key file, or of the token that it names.
 
     Raises:
-        InvalidError: it holds neither an Ed25519 nor a P-256 key.
+        InvalidError: it holds neither an Ed25519 nor a P-256 key, and names no token.
+        UnavailableError: the token is not there.
     """
-    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    data = path.read_bytes()
+    if data.lstrip().startswith(b"{"):
+        return token.TokenSigner(Place.from_json(data))
+    key = serialization.load_pem_private_key(data, None)
     p256 = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
     if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) or not (
         p256 or isinstance(key, ed25519.Ed25519PrivateKey)

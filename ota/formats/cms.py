@@ -36,6 +36,7 @@ def verify(case: Case, content: Path, signature: bytes, what: str) -> dict[str, 
     if openssl is None:
         msg = "The program openssl is needed to verify CMS signatures; install it on the server."
         raise RefusedBundleError(msg)
+    said = ""
     sig, ca, leaf = (case.scratch / name for name in ("sig", "ca.pem", "signer.pem"))
     sig.write_bytes(signature)
     for anchor in case.anchors:
@@ -48,8 +49,31 @@ def verify(case: Case, content: Path, signature: bytes, what: str) -> dict[str, 
         done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)  # noqa: S603  because the command is fixed and its inputs are files
         if done.returncode == 0:
             return demand_one(leaf.read_bytes(), anchor, case.at)
-    msg = f"{what} is signed by none of the registered signing CAs, was changed, or its signer is not valid now."
-    raise RefusedBundleError(msg)
+        said += done.stderr.decode(errors="replace")
+    raise RefusedBundleError(f"{what} {_why(said)}")
+
+
+def _why(said: str) -> str:
+    """Return which check failed and what to do, by what openssl said."""
+    for sign, words in (
+        ("certificate has expired", "was signed with a certificate that is not valid now: sign it with a valid one."),
+        (
+            "certificate is not yet valid",
+            "was signed with a certificate that is not valid now: sign it with a valid one.",
+        ),
+        (
+            "digest failure",
+            "is not the file that was signed: it was changed since. Sign this one, or upload the other.",
+        ),
+        ("signature failure", "carries a signature that was changed. Sign it anew."),
+        (
+            "issuer certificate",
+            "is signed by none of the registered signing CAs. Register its CA (`manage.py bundle trust`).",
+        ),
+    ):
+        if sign in said:
+            return words
+    return "is signed by none of the registered signing CAs, was changed, or its signer is not valid now. Sign it anew."
 
 
 def demand_signer(signer: x509.Certificate, anchor: TrustAnchor, at: int) -> dict[str, str]:

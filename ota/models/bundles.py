@@ -24,6 +24,8 @@ class TrustKey(models.Model):
     name = models.CharField(max_length=100)
     format = models.CharField(max_length=16, choices=Format)
     component = models.CharField(max_length=60, blank=True)
+    #: id of the only product (of its bundles) that it vouches for; empty for any
+    product = models.CharField(max_length=60, blank=True)
     pem = models.TextField()
     crl = models.TextField(blank=True)
     fingerprint = models.CharField(max_length=64)

@@ -86,7 +86,7 @@ def trust_key(slug: str, public_id: str | UUID) -> TrustKey:
     return one(trust_keys(slug), public_id, "trust key")
 
 
-def vouching_keys(slug: str, format_: str, component: str) -> list[TrustKey]:
-    """Return the keys that may vouch for an artefact: of its format, for its component or for any."""
+def vouching_keys(slug: str, format_: str, component: str, product: str) -> list[TrustKey]:
+    """Return the keys that may vouch for an artefact: of its format, for its component and product, or for any."""
     rows = trust_keys(slug).filter(format=format_, withdrawn_at__isnull=True)
-    return list(rows.filter(component__in=[component, ""]))
+    return list(rows.filter(component__in=[component, ""], product__in=[product, ""]))

@@ -121,10 +121,11 @@ def _stage(store: blobs.Blobs, folder: Path, wanted: Manifest, files: Mapping[st
 
 def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
     """Let the sandbox judge the image, then compare what is in it with what the manifest says."""
-    keys = rows.vouching_keys(slug, wanted.format, wanted.component)
+    keys = rows.vouching_keys(slug, wanted.format, wanted.component, wanted.id)
     if not keys and wanted.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
         msg = (
-            f"No trust key is registered for the format {wanted.format} and the component {wanted.component}. "
+            f"No trust key is registered for {wanted.id}, the format {wanted.format} and the component "
+            f"{wanted.component}. "
             "A security officer adds one with `manage.py bundle trust`."
         )
         raise RefusedBundleError(msg)

@@ -23,7 +23,7 @@ _BY_EITHER = {TrustKey.Format.TFLITE, TrustKey.Format.ONNX, TrustKey.Format.OMS,
 _LEAST_RSA = 2048
 
 
-def add(*, actor: Actor, name: str, format: str, component: str = "", pem: str) -> TrustKey:  # noqa: A002  because it is the word of bundle.json
+def add(*, actor: Actor, name: str, format: str, component: str = "", product: str = "", pem: str) -> TrustKey:  # noqa: A002  because it is the word of bundle.json
     """Let a key vouch for artefacts of a format, on one component or (empty) on any.
 
     Adding the same key under the same name again changes nothing.
@@ -34,6 +34,7 @@ def add(*, actor: Actor, name: str, format: str, component: str = "", pem: str) 
         format: ``mcuboot``, ``esp`` and ``mender`` take a public key, ``swu`` and ``rauc`` a signing CA's certificate,
             ``tflite``, ``onnx``, ``oms`` and ``generic`` either.
         component: slot on the device.
+        product: id of the only bundles that it vouches for; empty for any.
         pem: the public half; a private key is refused.
 
     Raises:
@@ -43,14 +44,21 @@ def add(*, actor: Actor, name: str, format: str, component: str = "", pem: str) 
     actor.require(Role.SECURITY_OFFICER)
     domain = ground.domain(actor.domain)
     pem, fingerprint = _read(actor.domain, format, pem)
-    wanted = {"format": format, "component": component, "fingerprint": fingerprint, "withdrawn_at": None}
+    wanted = {
+        "format": format,
+        "component": component,
+        "product": product,
+        "fingerprint": fingerprint,
+        "withdrawn_at": None,
+    }
     with transaction.atomic():
         key, made = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
         if not made and any(getattr(key, field) != value for field, value in wanted.items()):
             msg = f"The name {name!r} belongs to another trust key. Choose another name."
             raise ConflictError(msg)
         if made:
-            detail = {"name": name, "format": format, "component": component, "fingerprint": fingerprint}
+            detail = {"name": name, "format": format, "component": component, "product": product}
+            detail |= {"fingerprint": fingerprint}
             ledger.record(actor=actor, action="trust-key.added", thing=("trust-key", key.public_id), detail=detail)
     return key
 

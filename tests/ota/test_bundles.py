@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 
-from ota.models import Bundle
+from ota.models import Bundle, TrustKey
 from ota.services import bundles, trust_keys
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError
 from pki.models import LedgerEntry
@@ -145,3 +145,12 @@ def test_a_private_key_is_not_taken_as_a_trust_key(workshop):
     pem = workshop.key.read_text()
     with pytest.raises(InvalidError, match="private key"):
         trust_keys.add(actor=system(workshop.domain), name="oops", format="mcuboot", pem=pem)
+
+
+def test_a_key_of_one_product_vouches_for_no_other(workshop):
+    keys = TrustKey.objects.filter(domain=workshop.domain)
+    data = workshop.image()
+    keys.update(product="other")
+    refused(workshop, data, workshop.manifest(data), "No trust key is registered for app, the format mcuboot")
+    keys.update(product="app")
+    assert workshop.upload(data, workshop.manifest(data)).facts["signer"] == "firmware"

@@ -171,3 +171,45 @@ def test_a_wrong_pin_is_tried_once(set_up):
         assert all("has refused the PIN" in detail for detail in details[1:])
     finally:
         set_up.pin.write_text(PIN)
+
+
+OFFICER = """
+import json, sys
+from pathlib import Path
+from fleet.officer import keys
+signer = keys.signer(Path(sys.argv[1]))
+signature = signer.sign(b"a paper")
+_, public = keys.officer(Path(sys.argv[2]))
+public.verify_signature(signature, b"a paper")
+try:
+    public.verify_signature(signature, b"another")
+except Exception as error:
+    print(json.dumps({"keyid": signer.public_key.keyid == public.keyid, "scheme": public.scheme, "other": type(error).__name__}))
+"""
+
+
+def test_an_officers_key_in_a_token_signs_and_its_file_holds_no_secret(set_up, tmp_path):
+    set_up.run("softhsm2-util", "--init-token", "--free", "--label", "officers", "--pin", PIN, "--so-pin", "so-pin")
+    set_up.environment["MUSTER_PIN_FILE"] = str(set_up.pin)
+    make = (sys.executable, "-m", "fleet.officer", "keygen", "--out", tmp_path, "--name", "anna")
+    make += ("--pkcs11", set_up.environment["FLEET_PKCS11_MODULE"], "--token", "officers")
+    set_up.run(*make)
+    named = json.loads((tmp_path / "anna.key").read_text())
+    assert named == {
+        "pkcs11": {"module": set_up.environment["FLEET_PKCS11_MODULE"], "token": "officers", "label": "anna"}
+    }
+    said = json.loads(set_up.run(sys.executable, "-c", OFFICER, tmp_path / "anna.key", tmp_path / "anna.pub.json"))
+    assert said == {"keyid": True, "scheme": "ecdsa-sha2-nistp256", "other": "UnverifiedSignatureError"}
+    # The same name again is refused, beside the file and in the token.
+    (tmp_path / "anna.key").unlink()
+    done = subprocess.run(
+        [str(one) for one in make], cwd=ROOT, env=set_up.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "has a key 'anna' already" in done.stderr
+    wrong = {**set_up.environment, "MUSTER_PIN_FILE": str(tmp_path / "wrong")}
+    (tmp_path / "wrong").write_text("0000")
+    (tmp_path / "anna.key").write_text(json.dumps(named))
+    sign = [sys.executable, "-c", OFFICER, str(tmp_path / "anna.key"), str(tmp_path / "anna.pub.json")]
+    done = subprocess.run(sign, cwd=ROOT, env=wrong, capture_output=True, text=True, check=False)
+    assert "refuses the PIN" in done.stderr

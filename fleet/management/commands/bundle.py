@@ -32,25 +32,12 @@ class Command(BaseCommand):
         trust.add_argument("name")
         trust.add_argument("--format", required=True, choices=TrustKey.Format.values)
         trust.add_argument("--component", default="", help="on this component only")
+        trust.add_argument("--product", default="", help="for bundles of this id only")
         trust.add_argument("--pem", type=Path, required=True, help="public key, or the signing CA's certificate")
         crl = acts.add_parser("crl", help="register the newest CRL of a signing CA")
         crl.add_argument("name")
         crl.add_argument("--crl", type=Path, required=True)
-        composite = acts.add_parser("composite", help="write a bundle that installs other bundles together")
-        composite.add_argument("name")
-        composite.add_argument("version")
-        composite.add_argument("--counter", type=int, required=True, help="its own security counter")
-        composite.add_argument("--part", action="append", required=True, help="a bundle's id; twice at least")
-        composite.add_argument("--out", type=Path, required=True, help="folder for bundle.json and parts.json")
-        golden = acts.add_parser("golden", help="make golden vectors for a model, with the reference interpreter")
-        golden.add_argument("model", type=Path, help="the .tflite file")
-        golden.add_argument("out", type=Path, help="golden.cbor, to be listed in bundle.json with the role golden")
-        golden.add_argument("--cases", type=int, default=16)
-        golden.add_argument("--steps", type=int, default=1, help="of each case, for models that keep a state")
-        golden.add_argument("--seed", type=int, default=1)
-        words = "steps of a quantised output, or a number; by itself one step, or a thousandth"
-        golden.add_argument("--tolerance", type=float, help=words)
-        golden.add_argument("--inputs", type=Path, nargs="*", help="one .npy an input, cases first; else random ones")
+        _for_authors(acts)
         upload = acts.add_parser("upload", help="upload a folder with bundle.json and the files that it lists")
         upload.add_argument("folder", type=Path)
         listed = acts.add_parser("list", help="list bundles")
@@ -62,7 +49,7 @@ class Command(BaseCommand):
             self.stdout.write(getattr(self, f"_{options['act']}")(actor(options["domain"]), options))
 
     def _trust(self, who: Actor, options: dict[str, Any]) -> str:
-        names = ("name", "format", "component")
+        names = ("name", "format", "component", "product")
         made = trust_keys.add(actor=who, pem=options["pem"].read_text(), **{name: options[name] for name in names})
         return f"{made.name} vouches for {made.format} ({made.fingerprint[:16]}…)."
 
@@ -107,6 +94,25 @@ class Command(BaseCommand):
         if options["json"]:
             return json.dumps(found, indent=1)
         return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."
+
+
+def _for_authors(acts: Any) -> None:
+    """Declare what authors need beside their own tools."""
+    composite = acts.add_parser("composite", help="write a bundle that installs other bundles together")
+    composite.add_argument("name")
+    composite.add_argument("version")
+    composite.add_argument("--counter", type=int, required=True, help="its own security counter")
+    composite.add_argument("--part", action="append", required=True, help="a bundle's id; twice at least")
+    composite.add_argument("--out", type=Path, required=True, help="folder for bundle.json and parts.json")
+    golden = acts.add_parser("golden", help="make golden vectors for a model, with the reference interpreter")
+    golden.add_argument("model", type=Path, help="the .tflite file")
+    golden.add_argument("out", type=Path, help="golden.cbor, to be listed in bundle.json with the role golden")
+    golden.add_argument("--cases", type=int, default=16)
+    golden.add_argument("--steps", type=int, default=1, help="of each case, for models that keep a state")
+    golden.add_argument("--seed", type=int, default=1)
+    words = "steps of a quantised output, or a number; by itself one step, or a thousandth"
+    golden.add_argument("--tolerance", type=float, help=words)
+    golden.add_argument("--inputs", type=Path, nargs="*", help="one .npy an input, cases first; else random ones")
 
 
 def _told(bundle: Any) -> dict[str, Any]:

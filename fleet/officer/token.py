@@ -1,0 +1,150 @@
+"""An officer's key in a PKCS#11 token: P-256, made there, never readable. Its key file names the token, and no secret.
+
+``NAME.key`` then holds ``{"pkcs11": {"module", "token", "label"}}``. The PIN is asked for, or read from the file that
+``MUSTER_PIN_FILE`` names. Needs the extra ``grown``.
+"""
+
+import getpass
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
+
+from pki.kernel.errors import InvalidError, UnavailableError
+
+PIN_FILE = "MUSTER_PIN_FILE"
+_P256_OID = bytes.fromhex("06082a8648ce3d030107")
+_HALF, _POINT = 32, 65
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a key is: the vendor's library, the token's label, and the key's."""
+
+    module: str
+    token: str
+    label: str
+
+    def to_json(self) -> bytes:
+        """Return the content of a key file."""
+        return json.dumps({"pkcs11": asdict(self)}, indent=1).encode()
+
+    @staticmethod
+    def from_json(data: bytes) -> "Place":
+        """Return the place that a key file names.
+
+        Raises:
+            InvalidError: it names none.
+        """
+        try:
+            return Place(**{name: str(value) for name, value in json.loads(data)["pkcs11"].items()})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            msg = "The key file names no token: module, token and label are wanted."
+            raise InvalidError(msg) from error
+
+
+def create(place: Place) -> ec.EllipticCurvePublicKey:
+    """Make a key that cannot leave the token; return its public half.
+
+    Raises:
+        UnavailableError: the token is not there, refuses the PIN, or has a key of that label.
+    """
+    with _Session(place) as session:
+        pkcs11 = session.library
+        if any(session.opened.get_objects({pkcs11.Attribute.LABEL: place.label})):
+            msg = f"The token has a key {place.label!r} already; nothing was made."
+            raise UnavailableError(msg)
+        parameters = session.opened.create_domain_parameters(
+            pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: _P256_OID}, local=True
+        )
+        hidden = {pkcs11.Attribute.SENSITIVE: True, pkcs11.Attribute.EXTRACTABLE: False}
+        capabilities = pkcs11.MechanismFlag.SIGN | pkcs11.MechanismFlag.VERIFY
+        parameters.generate_keypair(label=place.label, store=True, private_template=hidden, capabilities=capabilities)
+        made: ec.EllipticCurvePublicKey = session.public()
+    return made
+
+
+class TokenSigner(Signer):
+    """Signs with a key in a token; asks for the PIN once.
+
+    Args:
+        place: where the key is.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._session = _Session(place)
+        with self._session as session:
+            self._public = SSlibKey.from_crypto(session.public())
+
+    @property
+    def public_key(self) -> Key:
+        """Return the public half."""
+        return self._public
+
+    @classmethod
+    def from_priv_key_uri(
+        cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
+    ) -> Signer:
+        """Refuse: keys are named by their files here."""
+        del public_key, secrets_handler
+        msg = f"A key is named by its file here, not by an address such as {priv_key_uri[:40]!r}."
+        raise InvalidError(msg)
+
+    def sign(self, payload: bytes) -> Signature:
+        """Return a signature in DER, over the SHA-256 that is made here."""
+        with self._session as session:
+            pkcs11 = session.library
+            key = session.opened.get_key(label=session.place.label, object_class=pkcs11.ObjectClass.PRIVATE_KEY)
+            raw = bytes(key.sign(hashlib.sha256(payload).digest(), mechanism=pkcs11.Mechanism.ECDSA))
+        r, s = (int.from_bytes(half, "big") for half in (raw[:_HALF], raw[_HALF:]))
+        return Signature(self._public.keyid, utils.encode_dss_signature(r, s).hex())
+
+
+class _Session:
+    """One session at a time; what the library says is turned into a sentence."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.opened, self._pin = place, None, ""
+        try:
+            import pkcs11  # noqa: PLC0415  because only officers with a token have the library
+        except ImportError as error:
+            msg = "Keys in tokens need the extra `grown` (pip install 'muster[grown]')."
+            raise UnavailableError(msg) from error
+        self.library: Any = pkcs11
+
+    def __enter__(self) -> Any:
+        try:
+            token = self.library.lib(self.place.module).get_token(token_label=self.place.token)
+            self._pin = self._pin or _pin(self.place)
+            self.opened = token.open(rw=True, user_pin=self._pin)
+        except (self.library.PKCS11Error, OSError, RuntimeError) as error:
+            msg = f"The token {self.place.token!r} is not there, or refuses the PIN: {error or type(error).__name__}."
+            raise UnavailableError(msg) from error
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, _trace: object) -> None:
+        opened, self.opened = self.opened, None
+        if opened is not None:
+            opened.close()
+        if isinstance(error, self.library.PKCS11Error):
+            msg = f"The token does not do that: {type(error).__name__}."
+            raise UnavailableError(msg) from error
+
+    def public(self) -> ec.EllipticCurvePublicKey:
+        """Return the public half of the key."""
+        opened: Any = self.opened
+        found = opened.get_key(label=self.place.label, object_class=self.library.ObjectClass.PUBLIC_KEY)
+        octets = bytes(found[self.library.Attribute.EC_POINT])
+        # The attribute is an OCTET STRING around the point; some tokens leave the wrapping out.
+        point = octets if octets[:1] == b"\x04" and len(octets) == _POINT else octets[2:]
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+
+
+def _pin(place: Place) -> str:
+    named = os.environ.get(PIN_FILE)
+    return Path(named).read_text().strip() if named else getpass.getpass(f"PIN of the token {place.token}: ")
