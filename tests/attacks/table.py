@@ -66,7 +66,7 @@ ROWS = {
     "B5": Row("a file or member that nobody listed", NONE, "refused at upload"),
     "B6": Row("names that climb, absolute names, links", NONE, "refused, nothing is written"),
     "B7": Row("a bomb: small file, endless content", NONE, "refused within the limits of the verifier"),
-    "B8": Row("one person signs twice; a row is set to published by hand", NONE, "not published, and the device refuses it"),
+    "B8": Row("one person signs twice; a row is set to published by hand", NONE, "not published, and the director assigns nothing"),
 }  # fmt: skip
 
 
@@ -79,9 +79,11 @@ def document(proofs: dict[str, list[str]]) -> str:
     lines = [
         "# Attacks",
         "",
-        "Made by `python -m tests.attacks.test_table`; a test compares. Each row is mounted by the tests that it names, against",
-        'the reference agent over a connection, or against the upload of the server. "python-tuf alone" is what its plain',
-        "client 7.0.1 does with the same metadata.",
+        "Made by `python -m tests.attacks.test_table`; a test compares. Each row is mounted by the tests that it names: rows T,",
+        "U, D, M and C against the reference agent over a connection (U5 and the service that takes reports), rows B against the",
+        "verifiers that the upload's child runs (`tests/ota` and `tests/faults/test_bad_uploads.py` send some through the child,",
+        'the service and the door), B8 against the services and the director. "python-tuf alone" is what its plain client 7.0.1',
+        "does with the same metadata.",
         "",
         "| row | attack | python-tuf alone | what comes of it | tests |",
         "|---|---|---|---|---|",
@@ -92,8 +94,8 @@ def document(proofs: dict[str, list[str]]) -> str:
     lines += [
         "",
         "The whole-server drill (`tests/attacks/test_drill.py`) hands a thief the disk, the database, the environment and",
-        "every online key of a running server, and its address: floor, anchors, address, clock, policy key, certificates,",
-        "versions and commands are each tried on four devices. None installs anything, and two polls after the officers",
+        "every online key of a running server, and its address: floor, anchors, address, clock, time sources, policy keys, secrets,",
+        "certificates, versions and commands are each tried on four devices. None installs anything, and two polls after the officers",
         "have signed a root with new online keys all of them run the owners' next release.",
     ]
     return "\n".join(lines) + "\n"
