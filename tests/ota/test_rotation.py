@@ -69,7 +69,8 @@ def test_every_online_key_is_exchanged_without_a_moment_in_which_devices_believe
     assert rotation.install({name: [keys[1]] for name, keys in both.items()}) == 3
     assert rotation.believed()
     actions = LedgerEntry.objects.filter(domain=rotation.domain, action__startswith="online-keys.")
-    assert [one.action.split(".")[1] for one in actions.order_by("id")] == ["prepared", "switched", "destroyed"]
+    acts = [one.action.split(".")[1] for one in actions.order_by("id")]
+    assert acts == ["created", "prepared", "switched", "destroyed"]
     line = signing.client("admin")
     assert set(line.every_key(rotation.domain.slug, "ledger")) == {before["ledger"], after["ledger"]}
     assert line.retire_online_keys(rotation.domain.slug) == []
