@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -58,12 +58,12 @@ def parse(data: bytes) -> Manifest:
         format=_known(fields, "format", FORMATS[kind]),
         component=fields.text("component", pattern=_NAME),
         security_counter=fields.integer("security_counter", 1, MAX_COUNTER),
-        audience=_audience(fields),
+        audience=_chosen(fields, "audience", AUDIENCES),
         hw=tuple(_hardware(item) for item in fields.items("hw", 1, 64)),
         files=tuple(_file(item) for item in fields.items("files", 1, MAX_FILES)),
         requires=tuple(_requirement(item) for item in fields.items("requires", 0, 16, optional=True)),
         fit=_fit(fields),
-        acknowledges=_acknowledges(fields),
+        acknowledges=_chosen(fields, "acknowledges", ACKNOWLEDGED) if fields.has("acknowledges") else (),
         raw=raw if isinstance(raw, dict) else {},
     )
     _describe(fields)
@@ -80,10 +80,11 @@ def _known(fields: Fields, name: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _audience(fields: Fields) -> tuple[str, ...]:
-    values = fields.texts("audience", 1, len(AUDIENCES))
-    if not set(values) <= set(AUDIENCES) or len(set(values)) != len(values):
-        msg = f"bundle.json: audience holds each of {', '.join(AUDIENCES)} at most once."
+def _chosen(fields: Fields, name: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Take a list of known words, each at most once."""
+    values = fields.texts(name, 1, len(known))
+    if not set(values) <= set(known) or len(set(values)) != len(values):
+        msg = f"bundle.json: {name} holds each of {', '.join(known)} at most once."
         raise ManifestError(msg)
     return tuple(values)
 
@@ -160,16 +161,6 @@ def _fit(fields: Fields) -> Fit:
     )
     inner.done()
     return found
-
-
-def _acknowledges(fields: Fields) -> tuple[str, ...]:
-    if not fields.has("acknowledges"):
-        return ()
-    values = fields.texts("acknowledges", 1, len(ACKNOWLEDGED))
-    if not set(values) <= set(ACKNOWLEDGED) or len(set(values)) != len(values):
-        msg = f"bundle.json: acknowledges holds each of {', '.join(ACKNOWLEDGED)} at most once."
-        raise ManifestError(msg)
-    return tuple(values)
 
 
 def _evaluation(fields: Fields) -> None:

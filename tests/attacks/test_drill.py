@@ -98,33 +98,16 @@ def tricks(thief, drill, folder):
     thief.lists(evil, EVIL)
     thief.publish()
     yield "bins signed by the stolen keys"
-    order = json.dumps(
-        {"schema": 1, "version": "9.0.0", "anchors": [authority.make_root(folder / "evil", "E").read_text()]}
-    )
-    anchors = drill.evil(id="trust-anchors", component="config", kind="config", format="config", version="9.0.0")
-    digest = hashlib.sha256(order.encode()).hexdigest()
-    anchors["files"] = [{"path": "config.json", "size": len(order), "sha256": digest, "role": "image"}]
-    thief.lists(anchors, order.encode())
-    thief.publish()
-    thief.rows = drill.assign(anchors)
-    yield "anchors by a configuration that no officer signed"
     root = drill.story.anchor.read_text()
-    away = json.dumps({"schema": 1, "version": "9.0.1", "anchors": [root], "server": "https://127.0.0.1:1"})
-    digest = hashlib.sha256(away.encode()).hexdigest()
-    moved = {**anchors, "version": "9.0.1"}
-    moved["files"] = [{"path": "config.json", "size": len(away), "sha256": digest, "role": "image"}]
-    thief.lists(moved, away.encode())
-    thief.publish()
-    thief.rows = drill.assign(moved)
-    yield "another address by a configuration that no officer signed"
-    told = json.dumps({"schema": 1, "version": "9.0.2", "anchors": [root], **evil_orders})
-    digest = hashlib.sha256(told.encode()).hexdigest()
-    ordered = {**anchors, "version": "9.0.2"}
-    ordered["files"] = [{"path": "config.json", "size": len(told), "sha256": digest, "role": "image"}]
-    thief.lists(ordered, told.encode())
-    thief.publish()
-    thief.rows = drill.assign(ordered)
-    yield "policy keys, time sources and secrets by a configuration that no officer signed"
+    configurations = {
+        "anchors": {"anchors": [authority.make_root(folder / "evil", "E").read_text()]},
+        "another address": {"anchors": [root], "server": "https://127.0.0.1:1"},
+        "policy keys, time sources and secrets": {"anchors": [root], **evil_orders},
+    }
+    for number, (name, content) in enumerate(configurations.items()):
+        made = configured(thief, drill, f"9.0.{number}", content)
+        thief.rows = drill.assign(made)
+        yield f"{name} by a configuration that no officer signed"
     orders = [
         {"id": str(uuid.UUID(int=number)), "kind": kind, "expires": "2999-01-01T00:00:00Z"}
         for number, kind in enumerate(("set-server", "set-anchors", "set-policy-key", "set-time-source", "wipe"), 1)
@@ -136,13 +119,25 @@ def tricks(thief, drill, folder):
     yield "orders by command"
     thief.changes = {}
     thief.say(update=90_000)
-    thief.rows = drill.assign(anchors)
+    thief.rows = drill.assign(made)
     thief.publish(2**31)
     yield "versions far in the future"
     far = clock.now().replace(microsecond=0) + timedelta(days=70_000)
     thief.changes = {"issued": _stamp(far), "version": 2**60, "expires": _stamp(far + timedelta(days=1))}
     yield "a clock in the twenty-third century"
     yield "and what it said is remembered"
+
+
+def configured(thief, drill, version, content):
+    """Return a configuration of the thief's own making, listed by the stolen keys."""
+    text = json.dumps({"schema": 1, "version": version, **content})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    files = [{"path": "config.json", "size": len(text), "sha256": digest, "role": "image"}]
+    kind = {"component": "config", "kind": "config", "format": "config"}
+    made = drill.evil(id="trust-anchors", version=version, files=files, **kind)
+    thief.lists(made, text.encode())
+    thief.publish()
+    return made
 
 
 def home(agent):
