@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tests.regressions import table_of
+
 MISSED, STOPPED, LATE, NONE = "lets it through", "stops it", "stops it late", "-"
 
 
@@ -97,6 +99,13 @@ def document(proofs: dict[str, list[str]]) -> str:
         "every online key of a running server, and its address: floor, anchors, address, clock, time sources, policy keys, secrets,",
         "certificates, versions and commands are each tried on four devices. None installs anything, and two polls after the officers",
         "have signed a root with new online keys all of them run the owners' next release.",
+        "",
+        "## What attackers once got through",
+        "",
+        "Rows R (attacks on a running server or device) and V (verifiers that were tricked); all rows stand in",
+        "`docs/reference/regressions.md`.",
+        "",
+        *table_of("RV"),
     ]
     return "\n".join(lines) + "\n"
 
