@@ -12,8 +12,8 @@ def judge(case: Case) -> Judgement:
         RefusedBundleError: unsigned, signed by a stranger, or a file of a format that has a verifier of its own.
     """
     with case.image.open("rb") as file:
-        known = magic.kind_of(file.read(magic.ENOUGH))
-    if known in magic.NAMES:
+        known = magic.kind_of(file)
+    if known is not None:
         msg = f"The file is {magic.NAMES[known]}: upload it with the format {known!r}, so that it is verified as such."
         raise RefusedBundleError(msg)
     facts, said = detached.verify(case, "The file")

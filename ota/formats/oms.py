@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ota.errors import RefusedBundleError
-from ota.formats import cms, graph, tflite
+from ota.formats import cms, graph, magic, tflite
 from ota.formats.judgement import Case, Judgement, TrustAnchor, read, statement
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
@@ -28,6 +28,7 @@ except ImportError:  # without the extra `models`; the import has to be here, be
     onnx_model = None  # type: ignore[assignment]  # asked before it is used
 
 MAX_SIGNATURE, MAX_MODEL = 1 << 20, 256 << 20
+_ONNX = "onnx"
 _MEDIA = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD = "application/vnd.in-toto+json"
 _STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "https://model_signing/signature/v1.0"
@@ -174,9 +175,13 @@ def _demand_same(signed: Mapping[str, str], listed: Mapping[str, str]) -> None:
 
 def _inspected(data: bytes, name: str) -> Judgement:
     """Return what the model inside is; of a format that nobody here reads, its size."""
-    if data[4:8] == b"TFL3":
+    kind = magic.kind_of_bytes(data)
+    if kind not in {None, tflite.FORMAT, _ONNX}:
+        msg = f"The model of the folder is {magic.NAMES[str(kind)]}. Upload it with the format {kind!r}."
+        raise RefusedBundleError(msg)
+    if kind == tflite.FORMAT:
         found, inner = tflite.inspected(data, graph.read(data)), tflite.FORMAT
-    elif name.endswith(".onnx"):
+    elif kind == _ONNX or name.endswith(".onnx"):
         if onnx_model is None:
             msg = "Inspecting an ONNX model needs the extra `models` on the server (pip install 'muster[models]')."
             raise RefusedBundleError(msg)

@@ -27,8 +27,9 @@ def judge(case: Case) -> Judgement:
         RefusedBundleError: unsigned, signed by a stranger, damaged or hostile.
     """
     data = read(case.image, MAX_MODEL, "model")
-    if magic.kind_of(data[: magic.ENOUGH]) is not None:
-        msg = "The file is not an ONNX model: it begins as another format does. Upload it with its own format."
+    known = magic.kind_of_bytes(data)
+    if known not in {None, FORMAT}:
+        msg = f"The file is not an ONNX model: it is {magic.NAMES[str(known)]}. Upload it with its own format."
         raise RefusedBundleError(msg)
     signer, said = detached.verify(case, "A model")
     found = inspected(data)
