@@ -1,6 +1,5 @@
 """Read tar archives that strangers made: plain files with plain names, in order, and never onto the disk."""
 
-import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -9,9 +8,6 @@ from typing import BinaryIO
 from ota.errors import RefusedBundleError
 
 MOST_MEMBERS = 256
-#: content may be so many times larger than its archive
-MOST_RATIO = 100
-SLACK = 1 << 20
 CHUNK, BLOCK = 1 << 16, 512
 
 
@@ -75,43 +71,3 @@ def _check(member: tarfile.TarInfo, seen: set[str], what: str) -> None:
         msg = f"{what} holds {member.name[:60]!r} twice, or more than {MOST_MEMBERS} members."
         raise RefusedBundleError(msg)
     seen.add(member.name)
-
-
-class Bounded:
-    """A gzip stream that ends in a refusal when it grows beyond all measure.
-
-    Args:
-        file: compressed.
-        size: of the compressed stream, in bytes.
-        what: for the sentence.
-    """
-
-    def __init__(self, file: BinaryIO, size: int, what: str) -> None:
-        self._stream, self._what = gzip.GzipFile(fileobj=file), what
-        self._left = size * MOST_RATIO + SLACK
-
-    def drain(self) -> None:
-        """Read to the end, so that the stream's own check sum is compared.
-
-        Raises:
-            RefusedBundleError: it does not fit, or the stream has no end.
-        """
-        while self.read(CHUNK):
-            pass
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to so many bytes.
-
-        Raises:
-            RefusedBundleError: more came than any honest archive of this size holds.
-        """
-        try:
-            data = self._stream.read(CHUNK if size < 0 else min(size, CHUNK))
-        except (OSError, EOFError, zlib.error) as error:
-            msg = f"{self._what} is damaged: {str(error)[:100]}"
-            raise RefusedBundleError(msg) from error
-        self._left -= len(data)
-        if self._left < 0:
-            msg = f"{self._what} unpacks to more than {MOST_RATIO} times its size and is refused."
-            raise RefusedBundleError(msg)
-        return data

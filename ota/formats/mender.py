@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from ota.errors import RefusedBundleError
-from ota.formats import magic
-from ota.formats.archive import Bounded, demand_nothing_else, members
+from ota.formats import bombs, magic
+from ota.formats.archive import demand_nothing_else, members
 from ota.formats.judgement import Case, Judgement, TrustAnchor, statement
 
 MAX_SMALL = 1 << 20
@@ -34,6 +34,7 @@ _HALF, _RAW = 32, 64
 class Found:
     """What was read: the small members, hashes of the large ones, and what the header says."""
 
+    budget: bombs.Budget
     small: dict[str, bytes] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -65,7 +66,8 @@ def judge(case: Case) -> Judgement:
 
 
 def _read(file: BinaryIO) -> Found:
-    found, names = Found(), []
+    found, names = Found(bombs.Budget(file.seek(0, 2))), []
+    file.seek(0)
     for name, content, size in members(file, "The artifact"):
         names.append(name)
         if name not in _ORDER[: len(names)] or _ORDER[len(names) - 1] != name:
@@ -74,9 +76,9 @@ def _read(file: BinaryIO) -> Found:
         if name == "header.tar.gz":
             data = _small(content, size, MAX_HEADER, name)
             found.hashes[name] = hashlib.sha256(data).hexdigest()
-            found.header = _header(data)
+            found.header = _header(data, found.budget)
         elif name == "data/0000.tar.gz":
-            _payload(content, size, found)
+            _payload(content, found)
         else:
             found.small[name] = _small(content, size, MAX_SMALL, name)
     if tuple(names) != _ORDER:
@@ -96,9 +98,9 @@ def _small(content: BinaryIO, size: int, limit: int, name: str) -> bytes:
     return content.read(limit)
 
 
-def _payload(content: BinaryIO, size: int, found: Found) -> None:
+def _payload(content: BinaryIO, found: Found) -> None:
     """Hash each file of the payload as it streams by."""
-    stream = Bounded(content, size, "The payload")
+    stream = bombs.Unpacked(content, "gzip", found.budget, "The payload")
     for name, file, length in members(cast("BinaryIO", stream), "The payload"):
         digest = hashlib.sha256()
         while chunk := file.read(1 << 16):
@@ -108,9 +110,9 @@ def _payload(content: BinaryIO, size: int, found: Found) -> None:
     stream.drain()
 
 
-def _header(data: bytes) -> dict[str, Any]:
+def _header(data: bytes, budget: bombs.Budget) -> dict[str, Any]:
     """Return ``header-info`` and the names of state scripts, which run as root on the device."""
-    stream = cast("BinaryIO", Bounded(io.BytesIO(data), len(data), "The header"))
+    stream = cast("BinaryIO", bombs.Unpacked(io.BytesIO(data), "gzip", budget, "The header"))
     info, scripts = None, []
     for name, file, size in members(stream, "The header"):
         if name == "header-info":

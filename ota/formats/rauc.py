@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ota.errors import RefusedBundleError
-from ota.formats import cms, magic
+from ota.formats import bombs, cms, magic
 from ota.formats.judgement import Case, Judgement, TrustAnchor, statement
 
 MAX_CMS = 256 * 1024
-MOST_RATIO, SLACK = 100, 1 << 20
-MOST_UNPACKED = 8 << 30
 SECONDS = 50
 _TAIL = struct.Struct(">Q")
 _LISTED = re.compile(r"(?P<mode>\S{10}) \S+\s+(?P<size>\d+) \S+ \S+ squashfs-root/?(?P<name>.*)")
@@ -68,7 +66,7 @@ def judge(case: Case) -> Judgement:
 
 def unpacked(image: Path) -> int:
     """Return how long a file the extraction may write, in bytes."""
-    return min(image.stat().st_size * MOST_RATIO + SLACK, MOST_UNPACKED)
+    return bombs.allowed(image.stat().st_size)
 
 
 def read_manifest(text: str) -> dict[str, Any]:
@@ -124,9 +122,7 @@ def _contents(case: Case) -> dict[str, int]:
     if done.returncode or _MANIFEST not in found:
         msg = "The bundle's squashfs cannot be read, or holds no manifest.raucm."
         raise RefusedBundleError(msg)
-    if sum(found.values()) > case.image.stat().st_size * MOST_RATIO + SLACK:
-        msg = f"The bundle unpacks to more than {MOST_RATIO} times its size and is refused."
-        raise RefusedBundleError(msg)
+    bombs.Budget(case.image.stat().st_size).spend(sum(found.values()), "The bundle")
     return found
 
 

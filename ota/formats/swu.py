@@ -4,6 +4,7 @@ No member is ever unpacked by its name.
 """
 
 import hashlib
+import io
 import re
 from dataclasses import dataclass
 
@@ -133,11 +134,12 @@ def _describe(data: bytes) -> dict[str, object]:
 
 def _compare(listed: object, payloads: list[Member]) -> None:
     files = dict(listed) if isinstance(listed, dict) else {}
+    budget = bombs.Budget(sum(len(one.data) for one in payloads))
     for one in payloads:
         if one.name not in files:
             msg = f"The member {one.name!r} is not listed in the signed description."
             raise RefusedBundleError(msg)
-        bombs.demand_bounded(one.data, f"The member {one.name!r}")
+        bombs.measured_size(io.BytesIO(one.data), budget, f"The member {one.name!r}")
         if hashlib.sha256(one.data).hexdigest() != files[one.name]:
             msg = f"The member {one.name!r} does not have the sha256 that the signed description gives."
             raise RefusedBundleError(msg)

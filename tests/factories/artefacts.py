@@ -42,6 +42,12 @@ def noise(size, seed):
     return source.randbytes(size // 2) + (source.randbytes(64) * (size // 128 + 1))[: size - size // 2]
 
 
+def make_zeros(path, size):
+    """Write a file of zeros that takes no space."""
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
 def public(key):
     """Return a public key in PEM."""
     return key.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()

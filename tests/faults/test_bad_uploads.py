@@ -200,6 +200,6 @@ def test_a_detached_signature_over_a_bomb_is_judged_and_the_bomb_not_unpacked(ma
     try:
         found = sandbox.judge("generic", image, makers.anchors("generic"), signature=beside)
     except RefusedBundleError as error:
-        assert "100 times" in error.detail
+        assert "bytes; at most" in error.detail
     else:
         assert found.facts["flash"] == len(data)
