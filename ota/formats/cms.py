@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ota.errors import RefusedBundleError
+from ota.formats import cms_causes
 from ota.formats.judgement import Case, TrustAnchor
 
 SECONDS = 30
@@ -32,48 +33,57 @@ def verify(case: Case, content: Path, signature: bytes, what: str) -> dict[str, 
     Raises:
         RefusedBundleError: none of the anchors stands behind it, or the signer may not sign code.
     """
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        msg = "The program openssl is needed to verify CMS signatures; install it on the server."
-        raise RefusedBundleError(msg)
-    said = ""
+    anchor, signer = _verified(case, signature, ["-content", content, "-out", "/dev/null"], what)
+    return demand_one(signer, anchor, case.at)
+
+
+def opened(case: Case, signature: bytes, what: str, detached: str) -> tuple[TrustAnchor, dict[str, str], bytes]:
+    """Return the anchor that stands behind a signature, what ``verify`` returns, and the content within the signature.
+
+    Args:
+        case: with the anchors, the time, and a scratch folder.
+        signature: CMS SignedData in DER.
+        what: for the sentence.
+        detached: the whole sentence for a signature without content.
+
+    Raises:
+        RefusedBundleError: as ``verify``; or there is no content within.
+    """
+    content = case.scratch / "content.signed"
+    anchor, signer = _verified(case, signature, ["-out", content], what, detached)
+    return anchor, demand_one(signer, anchor, case.at), content.read_bytes()
+
+
+def _verified(
+    case: Case, signature: bytes, content: list[str | Path], what: str, detached: str = ""
+) -> tuple[TrustAnchor, bytes]:
+    """Return the first anchor that OpenSSL finds behind a signature, and the signer's certificate in PEM."""
     sig, ca, leaf = (case.scratch / name for name in ("sig", "ca.pem", "signer.pem"))
     sig.write_bytes(signature)
-    for anchor in case.anchors:
-        if "CERTIFICATE" not in anchor.pem:
-            continue
+    anchors = [one for one in case.anchors if "CERTIFICATE" in one.pem]
+    for anchor in anchors:
         ca.write_text(anchor.pem)
-        command: list[str | Path] = [openssl, "cms", "-verify", "-binary", "-inform", "DER", "-in", sig]
-        command += ["-content", content, "-CAfile", ca, "-no-CApath", "-no-CAstore", "-partial_chain"]
-        command += ["-purpose", "any", "-attime", str(case.at), "-signer", leaf, "-out", "/dev/null"]
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)  # noqa: S603  because the command is fixed and its inputs are files
-        if done.returncode == 0:
-            return demand_one(leaf.read_bytes(), anchor, case.at)
-        said += done.stderr.decode(errors="replace")
-    raise RefusedBundleError(f"{what} {_why(said)}")
+        below: list[str | Path] = ["-CAfile", ca, "-no-CApath", "-no-CAstore", "-partial_chain"]
+        below += ["-purpose", "any", "-attime", str(case.at)]
+        if _openssl(sig, leaf, [*below, *content]).returncode == 0:
+            return anchor, leaf.read_bytes()
+    done = _openssl(sig, leaf, ["-noverify", *content])
+    if done.returncode:
+        cause = cms_causes.signature_cause(done.stderr.decode(errors="replace"))
+        if detached and cause == cms_causes.DETACHED:
+            raise RefusedBundleError(detached)
+    else:
+        cause = cms_causes.chain_cause(_one_signer(leaf.read_bytes()), anchors, case.at)
+    raise RefusedBundleError(f"{what} {cause}")
 
 
-def _why(said: str) -> str:
-    """Return which check failed and what to do, by what openssl said."""
-    for sign, words in (
-        ("certificate has expired", "was signed with a certificate that is not valid now: sign it with a valid one."),
-        (
-            "certificate is not yet valid",
-            "was signed with a certificate that is not valid now: sign it with a valid one.",
-        ),
-        (
-            "digest failure",
-            "is not the file that was signed: it was changed since. Sign this one, or upload the other.",
-        ),
-        ("signature failure", "carries a signature that was changed. Sign it anew."),
-        (
-            "issuer certificate",
-            "is signed by none of the registered signing CAs. Register its CA (`manage.py bundle trust`).",
-        ),
-    ):
-        if sign in said:
-            return words
-    return "is signed by none of the registered signing CAs, was changed, or its signer is not valid now. Sign it anew."
+def _openssl(sig: Path, leaf: Path, options: list[str | Path]) -> "subprocess.CompletedProcess[bytes]":
+    program = shutil.which("openssl")
+    if program is None:
+        msg = "The program openssl is needed to verify CMS signatures; install it on the server."
+        raise RefusedBundleError(msg)
+    command: list[str | Path] = [program, "cms", "-verify", "-binary", "-inform", "DER", "-in", sig, "-signer", leaf]
+    return subprocess.run([*command, *options], capture_output=True, timeout=SECONDS, check=False)  # noqa: S603  because the command is fixed and its inputs are files
 
 
 def demand_signer(signer: x509.Certificate, anchor: TrustAnchor, at: int) -> dict[str, str]:
@@ -106,11 +116,15 @@ def demand_one(pem: bytes, anchor: TrustAnchor, at: int) -> dict[str, str]:
     Raises:
         RefusedBundleError: there are several signers, or a rule is broken.
     """
+    return demand_signer(_one_signer(pem), anchor, at)
+
+
+def _one_signer(pem: bytes) -> x509.Certificate:
     signers = x509.load_pem_x509_certificates(pem)
     if len(signers) != 1:
         msg = "Exactly one signer is accepted."
         raise RefusedBundleError(msg)
-    return demand_signer(signers[0], anchor, at)
+    return signers[0]
 
 
 def _demand_issuer(signer: x509.Certificate, anchor: TrustAnchor) -> None:

@@ -82,6 +82,12 @@ def demand(head: bytes, wanted: str) -> None:
     raise RefusedBundleError(msg)
 
 
+def cms_content(data: bytes) -> str | None:
+    """Return what a CMS message holds (``signed`` or ``enveloped``), or None when it is no such message."""
+    match = _CMS.match(data)
+    return {b"\x02": "signed", b"\x03": "enveloped"}[match[0][-1:]] if match else None
+
+
 def _at(file: BinaryIO, offset: int, length: int) -> bytes:
     file.seek(offset)
     return file.read(length)
@@ -115,7 +121,7 @@ def _is_swu(file: BinaryIO, _size: int) -> bool:
 def _is_rauc(file: BinaryIO, size: int) -> bool:
     """Look for the CMS whose size stands in the last eight bytes; the payload before it may be encrypted."""
     length = int.from_bytes(_at(file, max(size - 8, 0), 8), "big")
-    return 0 < length <= min(_MAX_CMS, size - 8) and _CMS.match(_at(file, size - 8 - length, 32)) is not None
+    return 0 < length <= min(_MAX_CMS, size - 8) and cms_content(_at(file, size - 8 - length, 32)) is not None
 
 
 def _is_mender(file: BinaryIO, _size: int) -> bool:

@@ -5,24 +5,23 @@ A bundle is a squashfs, a dm-verity tree, and a CMS with the manifest inside; it
 links and what no manifest names: refused here.
 """
 
-import configparser
 import re
 import shutil
 import struct
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ota.errors import RefusedBundleError
 from ota.formats import bombs, cms, magic
 from ota.formats.judgement import Case, Judgement, TrustAnchor, statement
+from ota.formats.rauc_manifest import MANIFEST, read_manifest
 
 MAX_CMS = 256 * 1024
 SECONDS = 50
 _TAIL = struct.Struct(">Q")
 _LISTED = re.compile(r"(?P<mode>\S{10}) \S+\s+(?P<size>\d+) \S+ \S+ squashfs-root/?(?P<name>.*)")
-_MANIFEST = "manifest.raucm"
+PLAIN = "The bundle has `format=plain`, which is not accepted. Build it with `format=verity` in [bundle]."
 _CONFIGURATION = """[system]
 compatible=muster
 bootloader=noop
@@ -40,15 +39,14 @@ def judge(case: Case) -> Judgement:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or holds what no manifest names.
     """
     with case.image.open("rb") as file:
-        magic.demand(file.read(magic.ENOUGH), "rauc")
-    signature = _signature(case.image)
-    sizes = _contents(case)
-    anchor, signer, manifest = _verify(case, signature)
+        if magic.kind_of(file) != "rauc":
+            file.seek(0)
+            magic.demand(file.read(magic.ENOUGH), "rauc")
+    anchor, signer, manifest = _signed(case, _signature(case.image))
     facts = read_manifest(manifest)
-    named = {_MANIFEST, *facts["files"]}
-    if strays := sorted(set(sizes) - named):
-        msg = f"The bundle holds {strays[0][:80]!r}, which its signed manifest does not name."
-        raise RefusedBundleError(msg)
+    sizes = _contents(case)
+    _demand_named(sizes, {MANIFEST, *facts["files"]})
+    _extract(case, anchor)
     return Judgement(
         facts={
             **facts,
@@ -69,28 +67,6 @@ def unpacked(image: Path) -> int:
     return bombs.allowed(image.stat().st_size)
 
 
-def read_manifest(text: str) -> dict[str, Any]:
-    """Return what a manifest says.
-
-    Raises:
-        RefusedBundleError: malformed, not of the format ``verity``, or without compatible and version.
-    """
-    parser = configparser.ConfigParser(interpolation=None, strict=True)
-    try:
-        parser.read_string(text)
-        facts: dict[str, Any] = {name: parser["update"][name] for name in ("compatible", "version")}
-        form = parser["bundle"]["format"]
-    except (configparser.Error, KeyError) as error:
-        msg = "The bundle's manifest lacks compatible, version or format."
-        raise RefusedBundleError(msg) from error
-    if form != "verity":
-        msg = f"Bundles of the format {form[:20]!r} are refused: build it with `format=verity`."
-        raise RefusedBundleError(msg)
-    images = [name for name in parser.sections() if name.startswith("image.")]
-    files = [parser[name].get("filename", "") for name in (*images, "hooks", "handler") if parser.has_section(name)]
-    return {**facts, "images": [name.removeprefix("image.") for name in images], "files": [one for one in files if one]}
-
-
 def _signature(path: Path) -> bytes:
     """Return the CMS at the end of a bundle."""
     size = path.stat().st_size
@@ -104,57 +80,69 @@ def _signature(path: Path) -> bytes:
         return file.read(length)
 
 
+def _signed(case: Case, signature: bytes) -> tuple[TrustAnchor, dict[str, str], str]:
+    """Return the anchor, who signed below it, and the signed manifest."""
+    if magic.cms_content(signature) == "enveloped":
+        msg = (
+            "The bundle is encrypted for devices (`rauc encrypt`) and cannot be verified. Upload a `format=verity` one."
+        )
+        raise RefusedBundleError(msg)
+    anchor, signer, manifest = cms.opened(case, signature, "The bundle", PLAIN)
+    try:
+        return anchor, signer, manifest.decode()
+    except UnicodeDecodeError as error:
+        msg = "The bundle's manifest is not UTF-8. Build the bundle with `rauc bundle`."
+        raise RefusedBundleError(msg) from error
+
+
 def _contents(case: Case) -> dict[str, int]:
-    """Return the files of the squashfs with their sizes; nothing is unpacked yet."""
+    """Return the files of the squashfs with their sizes, and its folders with 0; nothing is unpacked yet."""
     done = _run(case, [_program("unsquashfs"), "-lln", "-no-progress", case.image])
     found: dict[str, int] = {}
     for line in done.stdout.splitlines():
-        match = _LISTED.match(line)
-        if match is None and " squashfs-root" in line:
-            msg = "The bundle holds a device, a pipe or a socket. Only plain files are accepted."
+        match = _LISTED.fullmatch(line)
+        if match is None:
+            msg = "The bundle holds a device or a name with line breaks, which is no plain file; others are refused."
             raise RefusedBundleError(msg)
-        if match is None or not match["name"]:
+        if match["mode"][0] not in "-d":
+            msg = f"The bundle holds {match['name'][:60]!r}, which is no plain file; others are refused."
+            raise RefusedBundleError(msg)
+        if not match["name"]:  # the top of the bundle
             continue
-        if match["mode"][0] != "-" or "/" in match["name"]:
-            msg = f"The bundle holds {match['name'][:60]!r}, which is no plain file at its top; others are refused."
-            raise RefusedBundleError(msg)
-        found[match["name"]] = int(match["size"])
-    if done.returncode or _MANIFEST not in found:
+        found[match["name"] + "/" * (match["mode"][0] == "d")] = int(match["size"]) * (match["mode"][0] == "-")
+    if done.returncode or MANIFEST not in found:
         msg = "The bundle's squashfs cannot be read, or holds no manifest.raucm."
         raise RefusedBundleError(msg)
     bombs.Budget(case.image.stat().st_size).spend(sum(found.values()), "The bundle")
     return found
 
 
-def _verify(case: Case, signature: bytes) -> tuple[TrustAnchor, dict[str, str], str]:
-    """Return the anchor, who signed below it, and the signed manifest."""
-    configuration, ca, sig = (case.scratch / name for name in ("rauc.conf", "ca.pem", "bundle.cms"))
-    sig.write_bytes(signature)
-    for number, anchor in enumerate(case.anchors):
-        if "CERTIFICATE" not in anchor.pem:
-            continue
-        ca.write_text(anchor.pem)
-        configuration.write_text(_CONFIGURATION.format(anchor=ca))
-        target = case.scratch / f"out{number}"
-        command: list[str | Path] = [_program("rauc"), f"--conf={configuration}", "extract", case.image, target]
-        if _run(case, command).returncode == 0:
-            shutil.rmtree(target)
-            signer, manifest = _signer(case, sig, ca)
-            return anchor, cms.demand_one(signer, anchor, case.at), manifest
-    msg = "The bundle is signed by none of the registered signing CAs, or was changed after it was signed."
-    raise RefusedBundleError(msg)
-
-
-def _signer(case: Case, sig: Path, ca: Path) -> tuple[bytes, str]:
-    """Return the signer's certificate and the manifest that was signed."""
-    leaf, manifest = case.scratch / "leaf.pem", case.scratch / "manifest"
-    command: list[str | Path] = [_program("openssl"), "cms", "-verify", "-binary", "-inform", "DER", "-in", sig]
-    command += ["-CAfile", ca, "-no-CApath", "-no-CAstore", "-partial_chain", "-purpose", "any"]
-    done = _run(case, [*command, "-attime", str(case.at), "-signer", leaf, "-out", manifest])
-    if done.returncode:
-        msg = "The bundle's signature holds no manifest (use `format=verity`), or its signer is not valid now."
+def _demand_named(sizes: dict[str, int], named: set[str]) -> None:
+    """Refuse files that the signed manifest does not name, and folders that hold none that it names."""
+    for name in sorted(sizes):
+        if name.endswith("/") and not any(one.startswith(name) for one in named):
+            msg = f"The bundle holds the folder {name[:60]!r}, which is no plain file and holds none that is named."
+            raise RefusedBundleError(msg)
+        if not name.endswith("/") and name not in named:
+            msg = f"The bundle holds {name[:80]!r}, which its signed manifest does not name."
+            raise RefusedBundleError(msg)
+    if missing := sorted(named - set(sizes)):
+        msg = f"The signed manifest names {missing[0][:80]!r}, which the bundle does not hold. Build it again."
         raise RefusedBundleError(msg)
-    return leaf.read_bytes(), manifest.read_text(errors="replace")
+
+
+def _extract(case: Case, anchor: TrustAnchor) -> None:
+    """Let ``rauc`` read all of it below the anchor whose signature was verified."""
+    configuration, ca, target = (case.scratch / name for name in ("rauc.conf", "rauc-ca.pem", "out"))
+    ca.write_text(anchor.pem)
+    configuration.write_text(_CONFIGURATION.format(anchor=ca))
+    command: list[str | Path] = [_program("rauc"), f"--conf={configuration}", "extract", case.image, target]
+    done = _run(case, command)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1].replace(str(case.scratch), "")
+        msg = f"The bundle's payload was changed after it was signed. `rauc extract` says: {said[:160]}"
+        raise RefusedBundleError(msg)
+    shutil.rmtree(target)
 
 
 def _run(case: Case, command: Sequence[str | Path]) -> "subprocess.CompletedProcess[str]":

@@ -99,7 +99,8 @@ def _esp(manifest: Manifest, judgement: Judgement) -> Judgement:
 
 def _rauc(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
-    _demand_same("version", facts["version"], manifest.version)
+    if facts["version"]:  # RAUC does not demand one; then bundle.json alone says it
+        _demand_same("version", facts["version"], manifest.version)
     if {one.name for one in manifest.hw} != {facts["compatible"]}:
         _contradiction("compatible", facts["compatible"], ", ".join(sorted(one.name for one in manifest.hw)))
     return judgement
