@@ -237,13 +237,15 @@ def test_a_mender_bomb(judge, makers):
 
 
 @attack("B7")
-def test_a_rauc_bomb(judge, tmp_path):
+def test_a_rauc_bomb(judge, makers, tmp_path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "manifest.raucm").write_text("x")
     make_zeros(tmp_path / "tree" / "rootfs.img", 600 << 20)
     command = ["mksquashfs", tmp_path / "tree", tmp_path / "image", "-no-progress", "-quiet"]
     subprocess.run(command, check=True, capture_output=True)
-    made = (tmp_path / "image").read_bytes() + b"cms" + (3).to_bytes(8, "big")
+    manifest = b"[update]\ncompatible=node\n[bundle]\nformat=verity\n[image.rootfs]\nfilename=rootfs.img\n"
+    signature = makers.cms(manifest, embedded=True)
+    made = (tmp_path / "image").read_bytes() + signature + len(signature).to_bytes(8, "big")
     judge.refuses("rauc", (made, None), "more than the 512 MiB")
 
 

@@ -245,8 +245,8 @@ class Makers:
         data = noise(30_000, 9)
         return data, self.cms(data, signer)
 
-    def cms(self, data, signer="signer"):
-        """Return a detached CMS."""
+    def cms(self, data, signer="signer", *, embedded=False):
+        """Return a detached CMS, or one that holds what it signs."""
         content, out, pki = self.place(".bin"), self.place(".p7s"), self.pki.folder
         content.write_bytes(data)
         command = [
@@ -263,6 +263,7 @@ class Makers:
             content,
         ]
         command += ["-out", out, "-signer", pki / f"{signer}.pem", "-inkey", pki / f"{signer}.key"]
+        command += ["-nodetach"] if embedded else []
         subprocess.run(command, check=True, capture_output=True)
         return out.read_bytes()
 
