@@ -136,7 +136,7 @@ def identity(agent):
     return agent.settings.folder / "chain.pem", agent.settings.folder / "device.key"
 
 
-def eventually(check, seconds=20, trouble="it did not happen"):
+def eventually(check, seconds=60, trouble="it did not happen"):
     """Wait until ``check`` returns something true; return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -164,7 +164,7 @@ def told(tmp_path_factory):
     started = time.monotonic()
     command = ["make", "demo", "HEADLESS=1", f"DEVICES={DEVICES}", f"SEED={SEED}", f"DIR={folder}"]
     command.append(f"SUMMARY={summary}")
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     return Story(folder, json.loads(summary.read_text()), time.monotonic() - started)
 

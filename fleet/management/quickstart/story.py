@@ -23,7 +23,9 @@ LEARN_TICKS = 60
 #: batches that may share a tick with another: a fault that begins before the server has learned would be learned too
 MERGED_TICKS = 10
 WAVES: list[dict[str, int]] = [{"count": 1, "soak_s": 2}, {"share": 250, "soak_s": 3}, {"share": 1000}]
+#: seconds without any progress; a slow machine may take longer over the whole
 PATIENCE = 150.0
+LONGEST = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def enrol(rest: Rest, ground: Ground, processes: Processes, roles: Cast, seed: i
         "the devices have enrolled by EST and come back over mTLS", f"python -m fleet.simulator {folder}/plan.json"
     ):
         processes.start("simulator", "-m", "fleet.simulator", str(folder / "plan.json"))
-        _wait(processes, lambda: _enrolled(rest, roles, voice), "the devices did not all enrol")
+        _wait(processes, voice, lambda: _enrolled(rest, roles, voice), "the devices did not all enrol")
 
 
 def roll_out(rest: Rest, name: str, release: Published, soak_s: int) -> str:
@@ -110,7 +112,7 @@ def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> dict[
                 voice.note(line)
         return facts["state"] in {"finished", "aborted"}
 
-    _wait(processes, over, "the rollout did not finish")
+    _wait(processes, voice, over, "the rollout did not finish")
     return dict(rest.get(f"/rollouts/{rollout}"))
 
 
@@ -128,7 +130,7 @@ def settle(rest: Rest, processes: Processes, voice: Voice) -> None:
                 return True
         return False
 
-    _wait(processes, over, "no device was found to misbehave, sent back and released")
+    _wait(processes, voice, over, "no device was found to misbehave, sent back and released")
 
 
 def _news(rest: Rest, facts: dict[str, Any]) -> list[str]:
@@ -179,14 +181,15 @@ def _enrolled(rest: Rest, roles: Cast, voice: Voice) -> bool:
     return ready == len(roles.devices)
 
 
-def _wait(processes: Processes, over: Callable[[], bool], trouble: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+def _wait(processes: Processes, voice: Voice, over: Callable[[], bool], trouble: str) -> None:
+    """Wait until ``over`` holds; give up when nothing new has happened for ``PATIENCE`` seconds."""
+    began = voice.progressed = time.monotonic()
+    while voice.idle_seconds() < PATIENCE and time.monotonic() - began < LONGEST:
         if over():
             return
         processes.check()
         time.sleep(0.5)
-    msg = f"After {PATIENCE:.0f} s {trouble}; the logs lie in {processes.folder}/log."
+    msg = f"No progress for {PATIENCE:.0f} s: {trouble}. Read the logs in {processes.folder}/log."
     raise UnavailableError(msg)
 
 

@@ -15,6 +15,8 @@ class Voice:
 
     started: float = field(default_factory=time.monotonic)
     live: bool = field(default_factory=sys.stdout.isatty)
+    progressed: float = field(default_factory=time.monotonic, init=False)
+    _bars: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def seconds(self) -> float:
         """Return the seconds since the story began."""
@@ -44,6 +46,9 @@ class Voice:
 
     def bar(self, text: str, done: int, whole: int) -> None:
         """Show how far a long step is; silent where no terminal listens."""
+        if self._bars.get(text) != (done, whole):
+            self._bars[text] = (done, whole)
+            self.progressed = time.monotonic()
         if self.live and whole:
             filled = _WIDTH * min(done, whole) // whole
             print(
@@ -52,5 +57,10 @@ class Voice:
                 flush=True,
             )
 
+    def idle_seconds(self) -> float:
+        """Return the seconds since anything new was shown."""
+        return time.monotonic() - self.progressed
+
     def _line(self, text: str) -> None:
+        self.progressed = time.monotonic()
         print(f"{text}\033[K" if self.live else text, flush=True)

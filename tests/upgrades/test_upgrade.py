@@ -1,0 +1,170 @@
+"""A set-up of an earlier version is brought up to date: no row is lost, and its devices install what is released next."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pytest
+from cryptography import x509
+
+from fleet.management.quickstart import material
+from pki.kernel import clock
+from tests.architecture.sources import ROOT
+from tests.factories.story import Story, eventually
+from tests.peers.operator import Operator
+from tests.regressions import regression
+from tests.upgrades.make import FIXTURES, free_ports
+from tests.upgrades.postgres import DATABASES, load_databases, running_server
+from tests.upgrades.rows import lost_rows, rows_of_postgresql, rows_of_sqlite
+
+pytestmark = pytest.mark.xdist_group("upgrades")
+
+COMMITS = sorted(path.name for path in FIXTURES.iterdir())
+#: (table, column) to the reason why a migration changes it; (table, "") when a table goes
+MOVED: dict[tuple[str, str], str] = {}
+
+
+@dataclass
+class OldSetUp(Story):
+    """An unpacked set-up of an earlier version, served by the present code.
+
+    Args:
+        address: its PostgreSQL, or nothing for SQLite.
+        commit: the version.
+    """
+
+    summary: dict = field(default_factory=dict)
+    seconds: float = 0
+    address: str = ""
+    commit: str = ""
+
+    @property
+    def environment(self):
+        """Return the environment of every process of this set-up."""
+        left = {name: value for name, value in os.environ.items() if not name.startswith(("FLEET_", "DATABASE_"))}
+        given = {**left, "FLEET_DIR": str(self.folder), "FLEET_DEVICE_WORKERS": "1"}
+        return {**given, "DATABASE_URL": self.address} if self.address else given
+
+    def manage(self, *arguments, check=True):
+        """Run a command of the present code."""
+        command = [sys.executable, "manage.py", *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
+        assert not (check and done.returncode), (arguments, done.stdout[-2000:], done.stderr[-2000:])
+        return done
+
+    def start(self):
+        """Serve it."""
+        with (self.folder / "serve.log").open("ab") as log:
+            command = [sys.executable, "manage.py", "serve"]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+        self.rest.ready(60)
+
+    def rows(self):
+        """Return every row of both databases."""
+        if not self.address:
+            return rows_of_sqlite(self.folder)
+        names = dict(zip(("main", "telemetry"), DATABASES, strict=True))
+        return rows_of_postgresql(
+            {name: self.address.replace(f"/{DATABASES[0]}?", f"/{own}?") for name, own in names.items()}
+        )
+
+
+@pytest.fixture(scope="module", params=[(commit, kind) for commit in COMMITS for kind in ("sqlite", "postgresql")])
+def old(request, tmp_path_factory):
+    commit, kind = request.param
+    folder = tmp_path_factory.mktemp(f"{commit}-{kind}")
+    with tarfile.open(FIXTURES / commit / f"{kind}.tar.xz") as archive:
+        archive.extractall(folder, filter="tar")
+    with tarfile.open(FIXTURES / commit / "agent.tar.xz") as archive:
+        archive.extractall(folder / "agent-source", filter="data")
+    _refuse_expired(folder, commit)
+    ports = "".join(f"{name}={port}\n" for name, port in free_ports().items())
+    settings = (folder / "fleet.env").read_text().splitlines(keepends=True)
+    (folder / "fleet.env").write_text("".join(line for line in settings if "_PORT=" not in line) + ports)
+    with ExitStack() as stack:
+        address = stack.enter_context(running_server()) if kind == "postgresql" else ""
+        if address:
+            load_databases(address, folder / "db")
+        found = OldSetUp(folder, address=address, commit=commit)
+        stack.callback(found.close)
+        yield found
+
+
+def _refuse_expired(folder, commit):
+    chain = next((folder / "devices").glob("*/chain.pem")).read_bytes()
+    end = x509.load_pem_x509_certificate(chain).not_valid_after_utc
+    assert end.timestamp() > clock.unix(), f"The fixture has expired: run python -m tests.upgrades.make {commit}"
+
+
+@regression("U", "rows of both databases of an earlier version")
+def test_no_row_is_lost(old):
+    before = old.rows()
+    assert sum(map(len, before.values())) > 500
+    old.manage("upgrade")
+    assert lost_rows(before, old.rows(), MOVED) == []
+    old.manage("upgrade")  # a second time changes nothing
+    assert lost_rows(before, old.rows(), MOVED) == []
+
+
+@regression("U", "the audit log, and agents of an earlier version at a new server")
+def test_the_log_verifies_and_old_agents_install_what_is_released_next(old):
+    old.start()
+    operator = Operator(old, old.folder)
+    released = {row["version"]: row for row in old.rest.get("/releases")["results"]}
+    assert {row["state"] for row in released.values()} == {"published"}
+    waiting = [path for path in sorted((old.folder / "devices").iterdir()) if _runs(old, path.name, "1.1.0")]
+    assert len(waiting) == 2
+    for disk in waiting:  # the rollout that was under way before the upgrade reaches them
+        _steps_until(old, disk, "1.2.4")
+
+    bundle = operator.upload(
+        _next_image(old), "1.3.0", board="vib-node", form="mcuboot", name="micropython", component="app", counter=3
+    )
+    operator.roll_out(operator.release(bundle), "after the upgrade")
+    boards = [path for path in sorted((old.folder / "devices").iterdir()) if path.name.startswith("vib-node")]
+    for disk in boards:
+        _steps_until(old, disk, "1.3.0")
+    report = json.loads(old.manage("ledger", "verify", "--json").stdout)
+    assert report["ok"], report["problems"]
+    old.stop()
+
+
+def _next_image(old):
+    archive = material.fetch()["uflash==1.2.4"]
+    made = material.firmware(old.folder / "offline", old.folder / "made", archive, "1.3.0", 3)
+    return made.files["app.bin"].read_bytes()
+
+
+def _runs(old, name, version):
+    return old.device(name)["reported"]["components"]["app"]["version"] == version
+
+
+def _steps_until(old, disk, version):
+    """Let the agent of the earlier version poll until the server knows that it runs a version."""
+    models = {row["name"]: row["class_id"] for row in old.rest.get("/hardware-models")["results"]}
+    command = [sys.executable, "-m", "fleet.agent", "--once", "--dir", disk, "--server", old.server]
+    command += ["--anchor", old.anchor, "--tuf-root", old.folder / "offline" / "root.json", "--name", disk.name]
+    command += ["--hw-class", models[disk.name.rsplit("-", 1)[0]]]
+    said = []
+
+    def step():
+        done = subprocess.run(
+            command, cwd=old.folder / "agent-source", env=old.environment, capture_output=True, text=True, check=False
+        )
+        said.append(done.stderr)
+        return _runs(old, disk.name, version)
+
+    eventually(step, trouble=said)
+
+
+def test_the_fixture_is_complete():
+    for commit in COMMITS:
+        assert {path.name for path in (FIXTURES / commit).iterdir()} >= {
+            "agent.tar.xz",
+            "postgresql.tar.xz",
+            "sqlite.tar.xz",
+        }
