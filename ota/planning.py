@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from pki.kernel.errors import InvalidError
 
+_T = TypeVar("_T")
 PERMILLE = 1000
 MOST_WAVES = 20
 
@@ -114,13 +116,34 @@ def assign(seed: str, devices: Sequence[str], waves: Sequence[WavePlan]) -> list
     Returns:
         The names of each wave; every device is in exactly one.
     """
-    order = sorted(devices, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
-    spread, start = [], 0
-    for wave in waves:
-        end = max(start, wave.reach(len(order)))
-        spread.append(order[start:end])
+    return spread(sorted(devices, key=lambda name: rank(seed, name)), waves)
+
+
+def rank(seed: str, name: str) -> bytes:
+    """Return what devices are sorted by before they are spread over the waves of a rollout."""
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def spread(order: Sequence[_T], waves: Sequence[WavePlan], placed: Sequence[int] = ()) -> list[list[_T]]:
+    """Cut devices into waves in the given order.
+
+    Args:
+        order: devices that are in no wave yet.
+        waves: cumulative plans.
+        placed: how many devices each wave has already, when an interrupted preparation continues.
+
+    Returns:
+        The devices to add to each wave; every device is in exactly one.
+    """
+    there = placed or [0] * len(waves)
+    total = sum(there) + len(order)
+    found, start, before = [], 0, 0
+    for wave, already in zip(waves, there, strict=True):
+        before += already
+        end = min(max(start, wave.reach(total) - before), len(order))
+        found.append(list(order[start:end]))
         start = end
-    return spread
+    return found
 
 
 def gate(

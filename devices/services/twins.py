@@ -1,8 +1,10 @@
 """Keep the twins: what devices report, what operators and rollouts desire."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from devices.errors import ReplayError
 from devices.models import Device, Twin
@@ -10,6 +12,17 @@ from pki.kernel import clock, configuration, monotone
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import PreconditionError, UnconditionalError
 from pki.services import changes, ledger
+
+#: both keep what else ``desired`` holds; names of components have no quotes (``ota.manifest``)
+_DESIRE_SQLITE = f"""
+    UPDATE {Twin._meta.db_table} SET desired = json_set(desired, %s, json(%s)),
+        desired_version = max(desired_version + 1, %s) WHERE device_id = %s
+"""  # noqa: S608  because the name is Django's own
+_DESIRE_POSTGRESQL = f"""
+    UPDATE {Twin._meta.db_table} SET desired = desired || jsonb_build_object('components',
+        coalesce(desired->'components', '{{}}'::jsonb) || jsonb_build_object(%s::text, %s::jsonb)),
+        desired_version = greatest(desired_version + 1, %s) WHERE device_id = %s
+"""  # noqa: S608  because the name is Django's own
 
 
 def report(
@@ -75,6 +88,23 @@ def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, Any]
         twin.desired_version = monotone.next_after(twin.desired_version, clock.unix())
         twin.save()
     return twin
+
+
+def desire_many(*, actor: Actor, wishes: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
+    """Say what components of many devices shall be, in the caller's transaction; rollouts do.
+
+    Args:
+        actor: an operator.
+        wishes: internal id of a device of the actor's domain, component, what it shall be.
+    """
+    actor.require(Role.OPERATOR)
+    postgresql = connection.vendor == "postgresql"
+    now, rows = clock.unix(), []
+    for device, component, wish in wishes:
+        path = component if postgresql else f'$.components."{component}"'
+        rows.append((path, json.dumps(wish), now, device))
+    with connection.cursor() as cursor:
+        cursor.executemany(_DESIRE_POSTGRESQL if postgresql else _DESIRE_SQLITE, rows)
 
 
 def desire_config(*, actor: Actor, device: Device, patch: dict[str, Any], seen: int) -> Twin:

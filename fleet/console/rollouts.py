@@ -18,7 +18,8 @@ from ota.services import rollouts
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
-LIVE = (Rollout.State.RUNNING, Rollout.State.HELD, Rollout.State.PAUSED)
+State = Rollout.State
+LIVE = (State.PREPARING, State.RUNNING, State.HELD, State.PAUSED, State.ABORTING)
 MOST_RELEASES = 200
 #: groups as a rollout goes through them
 ORDER = ("waiting", "offered", "installing", "finished", "canceling", "canceled", "failed")
@@ -61,7 +62,7 @@ def body(domain: str, public_id: str) -> dict[str, Any]:
     rollout = rows.rollout(domain, public_id)
     progress = rows.progress(rollout)
     opened = [one.wave.index + 1 for one in progress.waves if one.wave.state != Wave.State.WAITING]
-    said = f"The rollout is {rollout.state}"
+    said = f"The rollout is {progress.step.text if progress.step else rollout.state}"
     return {
         "rollout": rollout,
         "key": str(rollout.public_id),
@@ -104,7 +105,8 @@ def abort(request: HttpRequest, public_id: str) -> HttpResponse:
         key = str(rollout.public_id)
         context = {"rollout": rollout, "key": key, "open": open_, "done": done, "back": back}
         return render(request, "console/rollouts/abort.html", context)
-    return act(request, "The rollout is aborted.", back, lambda: rollouts.abort(actor=who, rollout=rollout))
+    said = "The rollout is aborted, or is being aborted: nothing new is offered."
+    return act(request, said, back, lambda: rollouts.abort(actor=who, rollout=rollout))
 
 
 @require_POST
@@ -114,7 +116,11 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     who = actor(request)
     rollout = rows.rollout(who.domain, public_id)
     services = {"start": rollouts.start, "pause": rollouts.pause, "resume": rollouts.resume}
-    done = {"start": "The first wave is open.", "pause": "Paused; what has begun goes on.", "resume": "It goes on."}
+    done = {
+        "start": "Started; the first wave opens within seconds.",
+        "pause": "Paused; what has begun goes on.",
+        "resume": "It goes on.",
+    }
     back = reverse("console:rollout", args=[rollout.public_id])
     return act(request, done[verb], back, lambda: services[verb](actor=who, rollout=rollout))
 
@@ -147,7 +153,10 @@ def plan(request: HttpRequest) -> HttpResponse:
         thresholds=Thresholds(_number(request, "success") * 10, _number(request, "errors") * 10),
     )
     back = reverse("console:rollout", args=[made.public_id])
-    return act(request, "The rollout is planned; start it when you are ready.", back, lambda: None)
+    said = "The rollout is planned; start it when you are ready."
+    if made.state == State.PREPARING:
+        said = "The rollout is being prepared; start it when all devices are chosen."
+    return act(request, said, back, lambda: None)
 
 
 def _number(request: HttpRequest, name: str) -> int:

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from devices.services import drift, retention
 from fleet.guard import reactions
-from ota.services import commands, deltas, freshness, rollouts, storage
+from ota.services import commands, deltas, freshness, rollout_steps, rollouts, storage
 from pki.models import TrustDomain
 from pki.services import changes, crls, ledger
 
@@ -34,6 +34,7 @@ def jobs() -> tuple[Job, ...]:
         Job("crls", 1, lambda domain: crls.refresh(domain=domain)),
         Job("metadata", 30, lambda domain: freshness.refresh(domain=domain)),
         Job("rollouts", 1, lambda domain: rollouts.tick(domain=domain)),
+        Job("rollout-steps", 1, lambda domain: rollout_steps.run(domain=domain)),
         Job("drift", min(settings.FLEET_DRIFT_TICK_S, 60), lambda domain: drift.tick(domain=domain)),
         Job("deltas", 5, lambda domain: deltas.tick(domain=domain)),
         Job("commands", 15, lambda domain: commands.expire(domain=domain)),

@@ -9,27 +9,36 @@ from pki.kernel import clock, ids
 
 
 class Rollout(models.Model):
-    """The way of one release to the devices that it is for, in waves."""
+    """The way of one release to the devices that it is for, in waves.
+
+    ``targets`` is how many devices take part; it is 0 until they have been chosen. ``planner`` is the process that
+    adds them while the rollout is preparing, ``planned_at`` when it last wrote.
+    """
 
     class State(models.TextChoices):
+        PREPARING = "preparing"
         DRAFT = "draft"
         RUNNING = "running"
         HELD = "held"
         PAUSED = "paused"
         FINISHED = "finished"
+        ABORTING = "aborting"
         ABORTED = "aborted"
 
     domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
     name = models.CharField(max_length=100)
     release = models.ForeignKey(Release, models.PROTECT, related_name="+")
-    state = models.CharField(max_length=8, choices=State, default=State.DRAFT)
+    state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
     hold_reason = models.CharField(max_length=300, blank=True)
     hold_key = models.CharField(max_length=60, blank=True)
     success_permille = models.IntegerField()
     error_permille = models.IntegerField()
     excluded = models.JSONField(default=dict)
     target = models.CharField(max_length=1000, blank=True)
+    targets = models.IntegerField(default=0)
+    planner = models.CharField(max_length=32, blank=True)
+    planned_at = models.DateTimeField(null=True)
     created_by = models.CharField(max_length=120)
     created_at = models.DateTimeField(default=clock.now)
     started_at = models.DateTimeField(null=True)
@@ -47,16 +56,22 @@ class Rollout(models.Model):
 
 
 class Wave(models.Model):
-    """One step of a rollout: a share of its devices, cumulative, and how long it must stay healthy."""
+    """One step of a rollout: a share of its devices, cumulative, and how long it must stay healthy.
+
+    ``count`` and ``share`` are the plan that it was made from (``planning.WavePlan``).
+    """
 
     class State(models.TextChoices):
         WAITING = "waiting"
+        OPENING = "opening"
         OPEN = "open"
         DONE = "done"
 
     rollout = models.ForeignKey(Rollout, models.CASCADE, related_name="waves")
     index = models.IntegerField()
     label = models.CharField(max_length=20)
+    count = models.IntegerField(default=0)
+    share = models.IntegerField(default=0)
     soak_s = models.IntegerField()
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
     gate = models.CharField(max_length=300, blank=True)
@@ -114,7 +129,11 @@ class Assignment(models.Model):
             models.UniqueConstraint(fields=["domain", "action_id"], name="one_assignment_an_action"),
             models.UniqueConstraint(fields=["rollout", "device"], name="one_assignment_a_rollout_and_device"),
         ]
-        indexes = [models.Index(fields=["device", "closed_at"]), models.Index(fields=["rollout", "status"])]
+        indexes = [
+            models.Index(fields=["device", "closed_at"]),
+            models.Index(fields=["rollout", "status"]),
+            models.Index(fields=["wave", "status"]),
+        ]
 
     def __str__(self) -> str:
         return f"action {self.action_id}"

@@ -1,14 +1,14 @@
 """What can be asked of rollouts and assignments. Nothing here writes or looks beyond one domain."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.db.models import Count, QuerySet
 
 from devices.models import Device
-from ota.models import Assignment, Bundle, Rollout, Wave
+from ota.models import Assignment, Rollout, Wave
 from ota.selectors.finding import one
 
 Status = Assignment.Status
@@ -44,6 +44,28 @@ class WaveProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What the server is at with a rollout: ``preparing``, ``opening`` (a wave) or ``aborting``.
+
+    Args:
+        name: of the step.
+        done: devices that it is done with.
+        devices: that it is for; 0 while they are being chosen.
+    """
+
+    name: str
+    done: int
+    devices: int
+
+    @property
+    def text(self) -> str:
+        """Return the step in words."""
+        if not self.devices:
+            return f"{self.name}, choosing devices"
+        return f"{self.name}, {self.done:,} of {self.devices:,} devices"
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How a rollout stands.
 
@@ -52,12 +74,14 @@ class Progress:
         groups: devices of the whole rollout by group.
         causes: what devices gave as reason of a failure, and how many did, most first.
         budget: failures that the error budget allows.
+        step: what the server is at, if it is at something.
     """
 
     waves: list[WaveProgress]
     groups: dict[str, int]
     causes: list[tuple[str, int]] = field(default_factory=list)
     budget: int = 0
+    step: Step | None = None
 
     @property
     def devices(self) -> int:
@@ -93,7 +117,22 @@ def progress(rollout: Rollout) -> Progress:
     whole: Counter[str] = sum(by_wave.values(), Counter())
     causes = rollout.assignments.filter(status=Status.ERROR).values_list("reason", flat=True)
     budget = whole.total() * rollout.error_permille // 1000
-    return Progress(waves, dict(whole), Counter(causes).most_common(20), budget)
+    step = _step(rollout, waves, whole)
+    return Progress(waves, dict(whole), Counter(causes).most_common(20), budget, step)
+
+
+def _step(rollout: Rollout, waves: Sequence[WaveProgress], whole: Mapping[str, int]) -> Step | None:
+    placed = sum(whole.values())
+    if rollout.state == Rollout.State.PREPARING:
+        return Step("preparing", placed, rollout.targets)
+    if rollout.state == Rollout.State.ABORTING:
+        left = sum(whole.get(name, 0) for name in ("waiting", "offered", "installing"))
+        return Step("aborting", placed - left, placed)
+    opening = next((one for one in waves if one.wave.state == Wave.State.OPENING), None)
+    if opening is None:
+        return None
+    name = f"opening wave {opening.wave.index + 1}"
+    return Step(name, opening.devices - opening.groups.get("waiting", 0), opening.devices)
 
 
 def tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
@@ -129,16 +168,3 @@ def open_assignments(device: Device) -> list[Assignment]:
     found = list(rows.select_related("bundle__domain", "rollout__release", "previous_bundle").order_by("id"))
     found.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
     return found
-
-
-def running_bundle(device: Device, component: str) -> Bundle | None:
-    """Return the bundle that a device reports to run as a component, if this server knows its image."""
-    components = device.twin.reported.get("components", {})
-    said = components.get(component, {})
-    if not said.get("sha256"):
-        return None
-    rows = Bundle.objects.filter(domain=device.domain_id, component=component, files__role="image")
-    # The same bytes may stand in several bundles: the one whose version and counter it names, else the newest.
-    found = list(rows.filter(files__sha256=said["sha256"]).order_by("-id"))
-    named = (one for one in found if (one.version, one.security_counter) == (said.get("version"), said.get("counter")))
-    return next(named, found[0] if found else None)

@@ -10,8 +10,9 @@ from devices.models import Device
 from devices.services import presence, twins
 from ota.models import Assignment, AssignmentEvent, Bundle, Rollout, Wave
 from ota.selectors import parts
-from ota.selectors.rollouts import running_bundle
+from ota.selectors.running import RunningBundles
 from ota.selectors.signed import objection
+from ota.services import assignment_batches
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, NotFoundError
@@ -47,10 +48,11 @@ class Feedback:
 
 
 def schedule(*, rollout: Rollout, wave: Wave, device: Device, bundle: Bundle) -> Assignment:
-    """Prepare one device's part of a rollout; it is offered when its wave opens (called by rollouts)."""
+    """Prepare one device's part of a rollout; it is offered when its wave opens."""
+    number = numbers.following_small(domain=rollout.domain, name="ddi-action")
     return Assignment.objects.create(
         domain=rollout.domain,
-        action_id=numbers.following_small(domain=rollout.domain, name="ddi-action"),
+        action_id=number,
         rollout=rollout,
         wave=wave,
         device=device,
@@ -63,25 +65,12 @@ def schedule(*, rollout: Rollout, wave: Wave, device: Device, bundle: Bundle) ->
 
 def offer(*, actor: Actor, assignment: Assignment) -> None:
     """Offer a waiting assignment to its device; an older open one for the same component gives way."""
-    for one in _replaced(assignment, _writes(assignment.bundle)):
-        _end(one, Status.CANCELED, f"superseded by action {assignment.action_id}")
-    assignment.previous_bundle = running_bundle(assignment.device, assignment.bundle.component)
-    assignment.status = Status.SCHEDULED
-    assignment.updated_at = clock.now()
-    assignment.save(update_fields=["previous_bundle", "status", "updated_at"])
-    changes.note(assignment.device.key)
-    _desire(actor, assignment)
-
-
-def _replaced(assignment: Assignment, components: set[str]) -> list[Assignment]:
-    """Return the open assignments of the same device that would write any of these components."""
-    older = Assignment.objects.filter(device_id=assignment.device_id, closed_at__isnull=True).exclude(pk=assignment.pk)
-    found = older.exclude(status=Status.WAITING).select_related("bundle", "device")
-    return [one for one in found if components & _writes(one.bundle)]
-
-
-def _writes(bundle: Bundle) -> set[str]:
-    return {bundle.component, *(part["component"] for part in bundle.facts.get("parts", []))}
+    bundle = assignment.bundle
+    running = RunningBundles(assignment.domain_id, {bundle.component})
+    with transaction.atomic():
+        runs = running.of(assignment.device.twin.reported, bundle.component)
+        assignment_batches.offer(actor, bundle, {assignment.pk: runs})
+    assignment.refresh_from_db()
 
 
 def of_device(device: Device, action_id: int) -> Assignment:

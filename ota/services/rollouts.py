@@ -1,20 +1,19 @@
 """Create, start, hold and finish rollouts. ``STEPS`` is the only truth about what may follow what."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Count
 
 from devices import query
-from devices.models import Device, HardwareModel
-from devices.selectors import devices as devices_of
 from ota import planning
 from ota.models import Assignment, Bundle, Release, Rollout, Wave
-from ota.planning import PERMILLE, Tally, Thresholds, WavePlan
-from ota.selectors import fitting, parts
+from ota.planning import Tally, Thresholds, WavePlan
+from ota.selectors import fitting, participants, parts
+from ota.selectors.participants import Participants
 from ota.selectors.rollouts import rollout as rollout_of
-from ota.selectors.rollouts import running_bundle
-from ota.services import assignments
+from ota.services import rollout_steps
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
@@ -32,7 +31,7 @@ STEPS: dict[str, tuple[frozenset[str], str]] = {
     "pause": (frozenset({State.RUNNING, State.HELD}), State.PAUSED),
     "resume": (frozenset({State.PAUSED, State.HELD}), State.RUNNING),
     "hold": (frozenset({State.RUNNING}), State.HELD),
-    "abort": (frozenset({State.DRAFT, State.RUNNING, State.HELD, State.PAUSED}), State.ABORTED),
+    "abort": (frozenset({State.PREPARING, State.DRAFT, State.RUNNING, State.HELD, State.PAUSED}), State.ABORTING),
     "finish": (frozenset({State.RUNNING}), State.FINISHED),
 }
 
@@ -47,6 +46,8 @@ def create(
     target: str = "",
 ) -> Rollout:
     """Plan a rollout of a published release to every device that it is for; nothing is offered yet.
+
+    With many devices the rollout is returned while it is preparing; a job adds them in small commits.
 
     Args:
         actor: an operator.
@@ -63,20 +64,40 @@ def create(
     actor.require(Role.OPERATOR)
     planning.check(waves, thresholds.success_permille, thresholds.error_permille)
     _demand_sense(name, release, target)
+    rollout = Rollout(
+        domain=domain_of(actor.domain),
+        name=name,
+        release=release,
+        state=State.PREPARING,
+        success_permille=thresholds.success_permille,
+        error_permille=thresholds.error_permille,
+        target=target.strip(),
+        created_by=f"{actor.kind}:{actor.key}",
+    )
+    chosen = _chosen_at_once(rollout)
     with transaction.atomic():
-        domain = domain_of(actor.domain)
-        _demand_free(domain, name)
-        rollout = Rollout.objects.create(
-            domain=domain,
-            name=name,
-            release=release,
-            success_permille=thresholds.success_permille,
-            error_permille=thresholds.error_permille,
-            target=target.strip(),
-            created_by=f"{actor.kind}:{actor.key}",
-        )
-        _plan(actor, rollout, waves)
+        _demand_free(rollout.domain, name)
+        rollout.planned_at = clock.now() if chosen else None
+        rollout.save()
+        _begin(actor, rollout, waves)
+    if chosen and rollout_steps.claim(rollout):
+        rollout_steps.fill(actor, rollout, chosen, rollout_steps.Budget())
+    rollout.refresh_from_db()
     return rollout
+
+
+def _chosen_at_once(rollout: Rollout) -> Participants | None:
+    """Return who takes part if few devices have to be asked; None leaves that to the job.
+
+    Raises:
+        ConflictError: nobody does.
+    """
+    if participants.candidates(rollout).values("pk")[: rollout_steps.AT_ONCE + 1].count() > rollout_steps.AT_ONCE:
+        return None
+    chosen = participants.choose(rollout)
+    if not chosen.ranked:
+        raise ConflictError(chosen.nobody)
+    return chosen
 
 
 def _demand_free(domain: TrustDomain, name: str) -> None:
@@ -85,10 +106,10 @@ def _demand_free(domain: TrustDomain, name: str) -> None:
         raise ConflictError(msg)
 
 
-def _plan(actor: Actor, rollout: Rollout, waves: Sequence[WavePlan]) -> None:
+def _begin(actor: Actor, rollout: Rollout, waves: Sequence[WavePlan]) -> None:
     for index, plan in enumerate(waves):
-        Wave.objects.create(rollout=rollout, index=index, label=plan.label, soak_s=plan.soak_s)
-    _spread(rollout, waves)
+        facts = {"label": plan.label, "count": plan.count, "share": plan.share, "soak_s": plan.soak_s}
+        Wave.objects.create(rollout=rollout, index=index, **facts)
     detail = {"release": str(rollout.release.public_id), "name": rollout.name, "target": rollout.target}
     ledger.record(actor=actor, action="rollout.created", thing=("rollout", rollout.public_id), detail=detail)
 
@@ -116,25 +137,26 @@ def hold(*, actor: Actor, rollout: Rollout, reason: str, key: str = "") -> Rollo
 
 
 def abort(*, actor: Actor, rollout: Rollout) -> Rollout:
-    """End a rollout for good: open assignments are canceled, devices keep what they run."""
-    with transaction.atomic():
-        rollout = _step("abort", actor, rollout)
-        for assignment in rollout.assignments.select_related("device").filter(closed_at__isnull=True):
-            assignments.cancel(actor=actor, assignment=assignment)
+    """End a rollout for good: open assignments are canceled, devices keep what they run.
+
+    With many open assignments the rollout is returned while it is aborting; a job cancels them in small commits.
+    Nothing that has not begun is offered from now on.
+    """
+    rollout = _step("abort", actor, rollout)
+    rollout_steps.abort(actor, rollout)
+    rollout.refresh_from_db()
     return rollout
 
 
 def tick(*, domain: TrustDomain) -> None:
     """Look at every running rollout of a domain: open, hold or finish (a leased job)."""
     actor = actors.system(domain.slug, "rollouts")
-    for rollout in Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related(
-        "domain", "release__bundle"
-    ):
-        with transaction.atomic():
-            if why := _hindrance(rollout.release.bundle):
-                hold(actor=actor, rollout=rollout, reason=why, key="fit")
-            else:
-                _advance(actor, rollout)
+    rows = Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related("domain", "release__bundle")
+    for rollout in rows:
+        if why := _hindrance(rollout.release.bundle):
+            hold(actor=actor, rollout=rollout, reason=why, key="fit")
+        else:
+            _advance(actor, rollout)
 
 
 def _demand_sense(name: str, release: Release, target: str) -> None:
@@ -153,7 +175,8 @@ def _advance(actor: Actor, rollout: Rollout) -> None:
         _step("finish", actor, rollout)
         return
     if wave.state == Wave.State.WAITING:
-        _open(actor, wave)
+        rollout_steps.open_wave(actor, wave)
+    if wave.state in {Wave.State.WAITING, Wave.State.OPENING}:
         return
     opened = _observed(wave)
     verdict = planning.gate(
@@ -170,7 +193,7 @@ def _advance(actor: Actor, rollout: Rollout) -> None:
         wave.state = Wave.State.DONE
         wave.done_at = clock.now()
     wave.gate = verdict.reason[:300]
-    wave.save()
+    wave.save(update_fields=["state", "gate", "opened_at", "checked_at", "done_at"])
 
 
 def _observed(wave: Wave) -> datetime:
@@ -183,55 +206,17 @@ def _observed(wave: Wave) -> datetime:
     return opened
 
 
-def _open(actor: Actor, wave: Wave) -> None:
-    wave.state = Wave.State.OPEN
-    wave.opened_at = clock.now()
-    wave.save(update_fields=["state", "opened_at"])
-    rows = wave.assignments.filter(status=Assignment.Status.WAITING)
-    for assignment in rows.select_related("device__twin", "device__domain", "bundle"):
-        assignments.offer(actor=actor, assignment=assignment)
-    detail = {"wave": wave.index + 1, "label": wave.label}
-    ledger.record(actor=actor, action="rollout.wave-opened", thing=("rollout", wave.rollout.public_id), detail=detail)
-
-
 def _tally(rollout: Rollout, wave: Wave) -> Tally:
     status = Assignment.Status
-    failed = [status.ERROR, status.CANCELED]
+    rows = wave.assignments.order_by().values_list("status").annotate(devices=Count("status"))
+    counted: dict[str, int] = dict(rows)
     return Tally(
-        devices=wave.assignments.count(),
-        finished=wave.assignments.filter(status=status.FINISHED).count(),
-        failed=wave.assignments.filter(status__in=failed).count(),
+        devices=sum(counted.values()),
+        finished=counted.get(status.FINISHED, 0),
+        failed=counted.get(status.ERROR, 0) + counted.get(status.CANCELED, 0),
         errors=rollout.assignments.filter(status=status.ERROR).count(),
-        targets=rollout.assignments.count(),
+        targets=rollout.targets or rollout.assignments.count(),
     )
-
-
-def _spread(rollout: Rollout, waves: Sequence[WavePlan]) -> None:
-    """Decide who takes part, and in which wave; note why others do not."""
-    bundle = rollout.release.bundle
-    whole = parts.whole(bundle)
-    chosen: dict[str, Device] = {}
-    excluded: dict[str, list[str]] = {}
-    hardware = {model.pk: _misfit(bundle, model) for model in bundle.hardware_models.all()}
-    wanted = devices_of(rollout.domain.slug).filter(query.parse(rollout.target))
-    for device in wanted.exclude(state=Device.State.RETIRED):
-        reason = _unfit(device, hardware, whole)
-        if reason:
-            excluded.setdefault(reason, []).append(device.name)
-        else:
-            chosen[device.name] = device
-    if not chosen:
-        why = "; ".join(f"{len(names)} because {reason}" for reason, names in excluded.items())
-        msg = f"No device is left to roll out to: {why or 'none is enrolled'}."
-        raise ConflictError(msg)
-    spread = planning.assign(rollout.name, sorted(chosen), waves)
-    for wave, names in zip(rollout.waves.all(), spread, strict=True):
-        for name in names:
-            assignments.schedule(rollout=rollout, wave=wave, device=chosen[name], bundle=bundle)
-    rollout.excluded = {
-        reason: {"count": len(names), "devices": names[:PERMILLE]} for reason, names in excluded.items()
-    }
-    rollout.save(update_fields=["excluded"])
 
 
 def _hindrance(bundle: Bundle) -> str:
@@ -243,61 +228,9 @@ def _hindrance(bundle: Bundle) -> str:
         return f"its part {gone} was withdrawn"
     known = fitting.released(bundle.domain.slug)
     models = [one for one in whole if one.kind == Bundle.Kind.MODEL]
-    misfits = (_misfit(one, model, known) for model in bundle.hardware_models.all() for one in models)
+    misfits = (participants.misfit(one, model, known) for model in bundle.hardware_models.all() for one in models)
     found = next(filter(None, misfits), "")
     return f"the bundle does not fit {found}" if found else ""
-
-
-def _misfit(bundle: Bundle, model: HardwareModel, known: fitting.Released | None = None) -> str:
-    """Return why a bundle does not fit a hardware model as it is now, or nothing."""
-    return "; ".join(f"{model.name}: {one.sentence()}" for one in fitting.reasons(bundle, model, known))
-
-
-def _unfit(device: Device, hardware: Mapping[int, str], whole: Sequence[Bundle]) -> str:
-    """Return why a device takes no part, or nothing.
-
-    Args:
-        device: with its twin.
-        hardware: internal id of a hardware model to why the bundle does not fit it.
-        whole: the bundle, and its parts if it is a composite.
-    """
-    if device.hardware_model_id not in hardware:
-        return "the bundle is not for this hardware"
-    if misfit := hardware[device.hardware_model_id]:
-        return f"the bundle does not fit {misfit}"
-    if shut := _shut_out(device, whole[0]):
-        return shut
-    if missing := _beside(device, whole[0]):
-        return missing
-    runs = all(running is not None and running.pk == one.pk for one, running in _running(device, whole))
-    return "it runs this version already" if runs else ""
-
-
-def _shut_out(device: Device, bundle: Bundle) -> str:
-    """Return why a device is given nothing, or not this, whatever it runs."""
-    if device.audience not in bundle.audience:
-        return f"the bundle is signed for {' and '.join(bundle.audience)} only"
-    if device.state != Device.State.ACTIVE:
-        return f"the device is {device.state}"
-    if device.quarantined:
-        return "the device is quarantined"
-    alone = bundle.kind == Bundle.Kind.COMPOSITE and device.twin.reported.get("protection", "full") != "full"
-    return "its own update client installs no bundles together" if alone else ""
-
-
-def _running(device: Device, whole: Sequence[Bundle]) -> Iterator[tuple[Bundle, Bundle | None]]:
-    for one in whole:
-        yield one, running_bundle(device, one.component)
-
-
-def _beside(device: Device, bundle: Bundle) -> str:
-    """Return what the bundle needs beside it and the device does not run, by its last report, if it has made one."""
-    runs = device.twin.reported.get("components", {})
-    for one in bundle.manifest.get("requires", []) if runs else []:
-        have = runs.get(one["component"], {}).get("counter")
-        if have is None or not one["min_counter"] <= have <= one.get("max_counter", have):
-            return f"it needs {one['component']} with a counter of at least {one['min_counter']} first"
-    return ""
 
 
 def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str = "") -> Rollout:
@@ -313,7 +246,7 @@ def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str =
         locked.hold_reason, locked.hold_key = reason[:300], key[:60]
         if act == "start":
             locked.started_at = clock.now()
-        if target in {State.FINISHED, State.ABORTED}:
+        if target == State.FINISHED:
             locked.finished_at = clock.now()
         locked.save()
         detail = {"reason": reason[:200]} if reason else {}

@@ -4,7 +4,7 @@ The same tables, fields, values and transactions as the ORM's; only the statemen
 and on SQLite it goes to the driver without the layers between. Values always travel as parameters.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, TypeAlias, TypeVar
 
@@ -70,6 +70,40 @@ def update(instance: models.Model, *names: str) -> None:
     wanted = [getattr(instance, name) for name in attributes]
     with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS):
         _run(real, statement, [*_converted(wanted, inward), instance.pk], fetch=False)
+
+
+def create_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
+    """Write many new rows by one prepared statement.
+
+    Args:
+        model: of the default database.
+        names: attributes (for a foreign key: ``name_id``); what is not named gets its default, anew for each row.
+        rows: the values of these attributes.
+    """
+    real = connections[DEFAULT_DB_ALIAS]
+    statement, fields, inward = _insert(model, real.vendor)
+    places = [names.index(name) if name in names else None for name, _ in fields]
+    if missing := set(names) - {name for name, _ in fields}:
+        msg = f"{model.__name__} has no field of these names: {', '.join(missing)}."
+        raise TypeError(msg)
+    plan = list(zip(places, (default for _, default in fields), strict=True))
+    ready = [
+        _converted([default() if place is None else row[place] for place, default in plan], inward) for row in rows
+    ]
+    _run_many(real, statement.rpartition(" RETURNING ")[0], ready)
+
+
+def update_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
+    """Write some fields of many rows by one prepared statement; a row is the new values, then the primary key."""
+    real = connections[DEFAULT_DB_ALIAS]
+    statement, _, inward = _update(model, names, real.vendor)
+    _run_many(real, statement, [[*_converted(row[:-1], inward), row[-1]] for row in rows])
+
+
+def _run_many(real: BaseDatabaseWrapper, statement: str, ready: list[list[Any]]) -> None:
+    if ready:
+        with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS), real.cursor() as cursor:
+            cursor.executemany(statement, ready)
 
 
 def _run(real: BaseDatabaseWrapper, statement: str, parameters: list[Any], *, fetch: bool = True) -> Any:

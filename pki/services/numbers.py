@@ -29,15 +29,25 @@ def following_small(*, domain: TrustDomain, name: str, above: int = 0) -> int:
         name: what is counted.
         above: the number is higher than this, too.
     """
+    return reserve_small(domain=domain, name=name, many=1, above=above)[0]
+
+
+def reserve_small(*, domain: TrustDomain, name: str, many: int, above: int = 0) -> range:
+    """Return the next ``many`` small numbers under a name; those that the caller does not use are lost.
+
+    Call this outside the transaction that uses the numbers: on PostgreSQL the counter's row stays locked until the
+    transaction ends, and every enrolment, repair and rollout of the domain waits for it.
+    """
     with transaction.atomic():
         row = _locked(domain, name)
-        number = max(row.value, above) + 1
-        block = (number - 1) // BLOCK
+        first = max(row.value, above) + 1
+        last = first + many - 1
+        block = (last - 1) // BLOCK
         if block != (row.value - 1) // BLOCK:
             journal.append("number-block", domain=domain.slug, name=name, below=(block + 1) * BLOCK + 1)
-        row.value = number
+        row.value = last
         row.save(update_fields=["value"])
-    return number
+    return range(first, last + 1)
 
 
 def raise_to(fact: dict[str, Any]) -> bool:

@@ -183,3 +183,12 @@ def test_a_domain_and_its_authority_come_back(journal_files, signer, offline):
     back = Authority.objects.get(domain=made, kind=Authority.Kind.ISSUING)
     assert back.fingerprint == installed.fingerprint
     assert (back.state, back.parent.kind) == (Authority.State.ACTIVE, Authority.Kind.ROOT)
+
+
+def test_numbers_are_reserved_in_blocks_that_a_restore_jumps_past(domain):
+    first = numbers.reserve_small(domain=domain, name="ddi-action", many=250)
+    second = numbers.reserve_small(domain=domain, name="ddi-action", many=3)
+    assert (list(first), list(second)) == (list(range(1, 251)), [251, 252, 253])
+    MonotoneNumber.objects.filter(domain=domain, name="ddi-action").update(value=20)
+    journal.apply()
+    assert numbers.following_small(domain=domain, name="ddi-action") > 253

@@ -1,0 +1,261 @@
+"""Prepare, open and abort rollouts of any size in small commits (decision 0013).
+
+A step is a state of the rollout or of a wave that is written first: ``preparing``, ``opening``, ``aborting``. Each
+commit handles a bounded number of devices and checks that state under the rollout's lock, so that a step can be
+interrupted or taken over after any commit, and two processes at the same step do no harm.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Count, Q, QuerySet
+
+from ota import planning
+from ota.models import Assignment, Rollout, Wave
+from ota.selectors import participants
+from ota.selectors.running import RunningBundles
+from ota.services import assignment_batches as batches
+from pki.kernel import actor as actors
+from pki.kernel import clock
+from pki.kernel.actor import Actor
+from pki.models import TrustDomain
+from pki.services import ledger, numbers
+
+State, Status = Rollout.State, Assignment.Status
+#: a step of at most so many devices is finished within the call that began it
+AT_ONCE = 1000
+#: who prepares a rollout and wrote nothing for so long has ended
+SILENT = timedelta(seconds=15)
+#: a job gives way after this time; the next run continues
+SECONDS = 20.0
+#: SQLite has one writer: between two commits others get this share of the time that a commit took, and this at least
+SHARE, LEAST_PAUSE = 1.0, 0.005
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Budget:
+    """How much one call may do.
+
+    Args:
+        commits: transactions of devices that are left; None for any number.
+        until: monotonic time after which nothing new begins.
+    """
+
+    commits: int | None = None
+    until: float = field(default_factory=lambda: time.monotonic() + SECONDS)
+
+    def spend(self) -> bool:
+        """Say whether another commit may be made, and count it."""
+        if self.commits is not None:
+            self.commits -= 1
+            return self.commits >= 0
+        return time.monotonic() < self.until
+
+
+def run(*, domain: TrustDomain, budget: Budget | None = None) -> None:
+    """Continue every step of a domain that is not finished (a leased job)."""
+    actor, spent = actors.system(domain.slug, "rollouts"), budget or Budget()
+    for rollout in _unfinished(domain):
+        try:
+            advance(actor, rollout, spent)
+        except Exception:
+            # The next run tries again; one rollout that cannot go on does not stop the others.
+            _logger.exception("a step of a rollout failed", extra={"rollout": rollout.name})
+
+
+def advance(actor: Actor, rollout: Rollout, budget: Budget) -> None:
+    """Continue what a rollout is at, as far as the budget goes."""
+    if rollout.state == State.PREPARING:
+        _prepare(actor, rollout, budget)
+    elif rollout.state == State.ABORTING:
+        _abort(actor, rollout, budget)
+    elif wave := rollout.waves.filter(state=Wave.State.OPENING).first():
+        _open(actor, rollout, wave, budget)
+
+
+def _unfinished(domain: TrustDomain) -> list[Rollout]:
+    now = clock.now()
+    fresh = Q(state=State.PREPARING, planned_at__gt=now - SILENT, planned_at__lte=now)
+    opening = Q(state=State.RUNNING, waves__state=Wave.State.OPENING)
+    rows = Rollout.objects.filter(Q(state__in=[State.PREPARING, State.ABORTING]) | opening, domain=domain)
+    found = rows.exclude(fresh).select_related("release__bundle", "domain")
+    return list(found.distinct().order_by("id"))
+
+
+def claim(rollout: Rollout) -> bool:
+    """Take the preparation of a rollout over; return whether it is still to be prepared. Whoever had it stops."""
+    rollout.planner, rollout.planned_at = secrets.token_hex(16), clock.now()
+    rows = Rollout.objects.filter(pk=rollout.pk, state=State.PREPARING)
+    return rows.update(planner=rollout.planner, planned_at=rollout.planned_at) == 1
+
+
+def _prepare(actor: Actor, rollout: Rollout, budget: Budget) -> None:
+    if claim(rollout):
+        chosen = participants.choose(rollout, between=lambda: _still_here(rollout))
+        fill(actor, rollout, chosen, budget)
+
+
+def _still_here(rollout: Rollout) -> None:
+    """Say that the preparation goes on, every few seconds."""
+    if rollout.planned_at is None or clock.now() - rollout.planned_at > SILENT / 5:
+        rollout.planned_at = clock.now()
+        Rollout.objects.filter(pk=rollout.pk, planner=rollout.planner).update(planned_at=rollout.planned_at)
+
+
+def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budget: Budget) -> None:
+    """Give the chosen devices their waves, beside those that an earlier attempt has placed."""
+    waves = list(rollout.waves.order_by("index"))
+    counts = dict(rollout.assignments.order_by().values_list("wave_id").annotate(devices=Count("id")))
+    there = set(rollout.assignments.values_list("device_id", flat=True))
+    order = [pk for pk in chosen.order if pk not in there]
+    if not order and not there:
+        _give_up(actor, rollout, chosen.nobody)
+        return
+    Rollout.objects.filter(pk=rollout.pk, planner=rollout.planner).update(targets=len(order) + len(there))
+    plans = [planning.WavePlan(one.count, one.share, one.soak_s) for one in waves]
+    spread = planning.spread(order, plans, [counts.get(one.pk, 0) for one in waves])
+    pairs = ((wave.pk, device) for wave, devices in zip(waves, spread, strict=True) for device in devices)
+    while placed := list(islice(pairs, batches.PLANNED)):
+        if not budget.spend():
+            _let_go(rollout)
+            return
+        taken = numbers.reserve_small(domain=rollout.domain, name="ddi-action", many=len(placed))
+        with _commit():
+            if not _mine(rollout):
+                return
+            batches.plan(rollout, placed, taken)
+    _prepared(actor, rollout, chosen)
+
+
+def _mine(rollout: Rollout) -> bool:
+    """Lock a rollout and say whether this process still prepares it; the lock lasts until the transaction ends."""
+    locked = _locked(rollout)
+    if (locked.state, locked.planner) != (State.PREPARING, rollout.planner):
+        return False
+    Rollout.objects.filter(pk=rollout.pk).update(planned_at=clock.now())
+    return True
+
+
+def _let_go(rollout: Rollout) -> None:
+    """Let the next run of the job continue without waiting."""
+    Rollout.objects.filter(pk=rollout.pk, planner=rollout.planner).update(planned_at=None)
+
+
+def _prepared(actor: Actor, rollout: Rollout, chosen: participants.Participants) -> None:
+    with transaction.atomic():
+        if not _mine(rollout):
+            return
+        facts = {"state": State.DRAFT, "excluded": chosen.excluded, "planner": "", "planned_at": None}
+        Rollout.objects.filter(pk=rollout.pk).update(targets=rollout.assignments.count(), **facts)
+        detail = {"devices": rollout.assignments.count(), "excluded": sum(one[0] for one in chosen.others.values())}
+        _record(actor, rollout, "rollout.prepared", detail)
+
+
+def _give_up(actor: Actor, rollout: Rollout, reason: str) -> None:
+    with transaction.atomic():
+        if _mine(rollout):
+            facts = {"state": State.ABORTED, "hold_reason": reason[:300], "finished_at": clock.now(), "planner": ""}
+            Rollout.objects.filter(pk=rollout.pk).update(**facts)
+            _record(actor, rollout, "rollout.aborted", {"reason": reason[:200]})
+
+
+def open_wave(actor: Actor, wave: Wave) -> None:
+    """Begin to offer a wave; a small one is open when this returns."""
+    with transaction.atomic():
+        rollout = _locked(wave.rollout)
+        waiting = Wave.objects.filter(pk=wave.pk, state=Wave.State.WAITING)
+        if rollout.state != State.RUNNING or not waiting.update(state=Wave.State.OPENING):
+            return
+    if wave.assignments.values("pk")[: AT_ONCE + 1].count() <= AT_ONCE:
+        _open(actor, wave.rollout, wave, Budget())
+
+
+def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: Budget) -> None:
+    bundle, last = rollout.release.bundle, 0
+    running = RunningBundles(rollout.domain_id, {bundle.component})
+    rows = wave.assignments.filter(status=Status.WAITING).order_by("id")
+    fields = ("id", "device__twin__reported")
+    while page := list(rows.filter(id__gt=last).values_list(*fields)[: batches.OFFERED]):
+        last = page[-1][0]
+        previous = {pk: running.of(reported or {}, bundle.component) for pk, reported in page}
+        if not budget.spend():
+            return
+        with _commit():
+            if not _opens(rollout, wave):
+                return
+            batches.offer(actor, bundle, previous)
+    _opened(actor, rollout, wave)
+
+
+def _opens(rollout: Rollout, wave: Wave) -> bool:
+    """Lock a rollout and say whether the wave may go on opening: a hold, a pause or an abort stops it."""
+    running = _locked(rollout).state == State.RUNNING
+    return running and Wave.objects.filter(pk=wave.pk, state=Wave.State.OPENING).exists()
+
+
+def _opened(actor: Actor, rollout: Rollout, wave: Wave) -> None:
+    with transaction.atomic():
+        if not _opens(rollout, wave):
+            return
+        Wave.objects.filter(pk=wave.pk).update(state=Wave.State.OPEN, opened_at=clock.now())
+        detail = {"wave": wave.index + 1, "label": wave.label, "devices": wave.assignments.count()}
+        _record(actor, rollout, "rollout.wave-opened", detail)
+
+
+def abort(actor: Actor, rollout: Rollout) -> None:
+    """Begin to cancel what is open; a small rollout is aborted when this returns."""
+    if _open_ones(rollout).values("pk")[: AT_ONCE + 1].count() <= AT_ONCE:
+        _abort(actor, rollout, Budget())
+
+
+def _abort(actor: Actor, rollout: Rollout, budget: Budget) -> None:
+    last = 0
+    rows = _open_ones(rollout).order_by("id")
+    while keys := list(rows.filter(id__gt=last).values_list("id", flat=True)[: batches.CANCELED]):
+        last = keys[-1]
+        if not budget.spend():
+            return
+        with _commit():
+            if _locked(rollout).state != State.ABORTING:
+                return
+            batches.cancel(keys)
+    with transaction.atomic():
+        if _locked(rollout).state == State.ABORTING:
+            Rollout.objects.filter(pk=rollout.pk).update(state=State.ABORTED, finished_at=clock.now())
+            Wave.objects.filter(rollout=rollout, state=Wave.State.OPENING).update(state=Wave.State.OPEN)
+            canceled = rollout.assignments.filter(status__in=[Status.CANCELED, Status.CANCELING]).count()
+            _record(actor, rollout, "rollout.aborted", {"canceled": canceled})
+
+
+def _open_ones(rollout: Rollout) -> QuerySet[Assignment]:
+    return rollout.assignments.filter(closed_at__isnull=True).exclude(status=Status.CANCELING)
+
+
+def _locked(rollout: Rollout) -> Rollout:
+    """Return the rollout as it is now, locked until the transaction ends; its own key stays usable to others."""
+    return Rollout.objects.select_for_update(no_key=True).get(pk=rollout.pk)
+
+
+def _record(actor: Actor, rollout: Rollout, action: str, detail: dict[str, Any]) -> None:
+    ledger.record(actor=actor, action=action, thing=("rollout", rollout.public_id), detail=detail)
+
+
+@contextmanager
+def _commit() -> Iterator[None]:
+    """Run one short transaction, and let other writers in after it."""
+    nested, began = connection.in_atomic_block, time.monotonic()
+    with transaction.atomic():
+        yield
+    took = time.monotonic() - began
+    _logger.debug("commit", extra={"ms": round(took * 1000, 1)})
+    if not nested and connection.vendor == "sqlite":
+        time.sleep(max(took * SHARE, LEAST_PAUSE))
