@@ -128,10 +128,6 @@ class WaveOut(Output):
     groups = serializers.DictField(child=serializers.IntegerField())
 
 
-def _step(step: rollout_rows.Step) -> dict[str, Any]:
-    return {"name": step.name, "done": step.done, "devices": step.devices, "text": step.text}
-
-
 class RolloutOut(Output):
     """A rollout and how it stands."""
 
@@ -150,7 +146,7 @@ class RolloutOut(Output):
         found = rollout_rows.progress(rollout)
         return {
             "devices": found.devices,
-            "step": None if found.step is None else _step(found.step),
+            "step": found.step.facts if found.step else None,
             "groups": found.groups,
             "budget": found.budget,
             "failures": [{"cause": cause, "devices": number} for cause, number in found.causes],

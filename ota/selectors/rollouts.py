@@ -64,6 +64,11 @@ class Step:
             return f"{self.name}, choosing devices"
         return f"{self.name}, {self.done:,} of {self.devices:,} devices"
 
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """Return the step for programs."""
+        return {"name": self.name, "done": self.done, "devices": self.devices, "text": self.text}
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -74,16 +74,7 @@ def create(
         target=target.strip(),
         created_by=f"{actor.kind}:{actor.key}",
     )
-    chosen = _chosen_at_once(rollout)
-    with transaction.atomic():
-        _demand_free(rollout.domain, name)
-        rollout.planned_at = clock.now() if chosen else None
-        rollout.save()
-        _begin(actor, rollout, waves)
-    if chosen and rollout_steps.claim(rollout):
-        rollout_steps.fill(actor, rollout, chosen, rollout_steps.Budget())
-    rollout.refresh_from_db()
-    return rollout
+    return _begin(actor, rollout, waves)
 
 
 def _chosen_at_once(rollout: Rollout) -> Participants | None:
@@ -106,12 +97,22 @@ def _demand_free(domain: TrustDomain, name: str) -> None:
         raise ConflictError(msg)
 
 
-def _begin(actor: Actor, rollout: Rollout, waves: Sequence[WavePlan]) -> None:
-    for index, plan in enumerate(waves):
-        facts = {"label": plan.label, "count": plan.count, "share": plan.share, "soak_s": plan.soak_s}
-        Wave.objects.create(rollout=rollout, index=index, **facts)
-    detail = {"release": str(rollout.release.public_id), "name": rollout.name, "target": rollout.target}
-    ledger.record(actor=actor, action="rollout.created", thing=("rollout", rollout.public_id), detail=detail)
+def _begin(actor: Actor, rollout: Rollout, waves: Sequence[WavePlan]) -> Rollout:
+    """Write a rollout that is preparing; add its devices at once if they are few."""
+    chosen = _chosen_at_once(rollout)
+    with transaction.atomic():
+        _demand_free(rollout.domain, rollout.name)
+        rollout.planned_at = clock.now() if chosen else None
+        rollout.save()
+        for index, plan in enumerate(waves):
+            facts = {"label": plan.label, "count": plan.count, "share": plan.share, "soak_s": plan.soak_s}
+            Wave.objects.create(rollout=rollout, index=index, **facts)
+        detail = {"release": str(rollout.release.public_id), "name": rollout.name, "target": rollout.target}
+        ledger.record(actor=actor, action="rollout.created", thing=("rollout", rollout.public_id), detail=detail)
+    if chosen and rollout_steps.claim(rollout):
+        rollout_steps.fill(actor, rollout, chosen, rollout_steps.Budget())
+    rollout.refresh_from_db()
+    return rollout
 
 
 def start(*, actor: Actor, rollout: Rollout) -> Rollout:
