@@ -1,12 +1,49 @@
-"""The operator door's ASGI application: Django. Devices have a door of their own in ``fleet.gateway``."""
+"""The operator server's ASGI application: Django. Devices have a listener of their own in ``fleet.gateway``."""
 
 import os
+import tempfile
+from typing import IO, Any
 
+import django
 from django.conf import settings
-from django.core.asgi import get_asgi_application
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler
 
 from fleet.bounds import Bounded
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
-_django = get_asgi_application()
-application = Bounded(_django, settings.FLEET_MAX_UPLOAD_MB << 20)
+django.setup(set_prefix=False)
+
+
+class OperatorHandler(ASGIHandler):
+    """Django, told how long a body is that came in chunks: by itself it takes such a body for an empty one."""
+
+    async def read_body(self, receive: Any) -> IO[bytes]:
+        """Return the body in memory or in a temporary file; nothing is left behind when it breaks off."""
+        body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115  because Django closes it
+        try:
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestAborted
+                body.write(message.get("body", b""))
+                more = message.get("more_body", False)
+        except BaseException:
+            body.close()
+            raise
+        body.seek(0)
+        return body
+
+    def create_request(self, scope: Any, body_file: IO[bytes]) -> Any:
+        """Return the request, with the length that was counted where the client named none."""
+        names = {name for name, _ in scope["headers"]}
+        if b"transfer-encoding" in names:
+            length = body_file.seek(0, os.SEEK_END)
+            body_file.seek(0)
+            fields = [one for one in scope["headers"] if one[0] not in {b"transfer-encoding", b"content-length"}]
+            scope = {**scope, "headers": [*fields, (b"content-length", str(length).encode())]}
+        return super().create_request(scope, body_file)
+
+
+application = Bounded(OperatorHandler(), settings.FLEET_MAX_UPLOAD_MB << 20)

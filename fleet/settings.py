@@ -124,6 +124,8 @@ STORAGES = {
 }
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
+# Of each body that comes in; what is longer waits on the disk.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 64 << 10
 FORM_RENDERER = "django.forms.renderers.DjangoTemplates"
 
 SECURE_HSTS_SECONDS = 31_536_000

@@ -13,9 +13,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from fleet.wire import limits
+
 #: handshakes that are under way at once; one that stalls gives its place back after a second
 MOST_HANDSHAKES, PLACE_SECONDS = 256, 1.0
-HANDSHAKE_SECONDS = 10.0
 #: sockets that have not said anything yet; the oldest make room
 MOST_SILENT, SILENT_SECONDS = 2000, 10.0
 #: the queue is as long as can be served within these seconds, by the rate of the last ones; further ones are turned
@@ -158,7 +159,7 @@ class Gate:
         try:
             with suppress(OSError, ssl.SSLError, asyncio.TimeoutError):
                 await self._loop.connect_accepted_socket(
-                    self._factory, peer, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+                    self._factory, peer, ssl=self._context, ssl_handshake_timeout=limits.HANDSHAKE_SECONDS
                 )
             self._finished += 1
         finally:

@@ -23,6 +23,8 @@ from fleet.gateway.protocol import BY_KIND, Dialect, Outcome, Peer, Reply, Reque
 from fleet.gateway.proxied import Proxies
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
+from fleet.wire import limits
+from fleet.wire.bodies import BodyError, read_body
 from pki.kernel import ids
 from pki.kernel.errors import DomainError
 
@@ -35,13 +37,14 @@ DIALECTS = (
     (est.dialect, est.render),
     (ddi.dialect, ddi.render),
 )
-BODY_SECONDS, PARTIAL = 30, 206
+PARTIAL = 206
 #: of a download that goes on where it broke off
 RESUMED = re.compile(r"bytes=[1-9][0-9]*-")
 #: header fields that claim to be somebody else
 CLAIMS = proxied.LOOKALIKES | {proxied.FIELD}
 #: a request body longer than this is refused before it is read to its end
 MAX_BODY = codec.MAX_BODY
+TEXT = "text/plain; charset=utf-8"
 _logger = logging.getLogger("muster.access")
 
 
@@ -72,15 +75,15 @@ class DeviceDoor:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         token = request_id.set(str(ids.uuid7()))
+        request = _request(scope, b"")
         try:
-            request = _request(scope, await _body(receive))
+            request = replace(request, payload=await read_body(receive, MAX_BODY))
             reply = await self._answer(request)
             status = await _send(request, reply, send)
-        except (_TooLong, TimeoutError) as error:
-            request, reply = (
-                _request(scope, b""),
-                Reply(Outcome.TOO_LARGE, f"{error}\n".encode(), "text/plain"),
-            )
+        except BodyError as error:
+            if not error.status:
+                return
+            reply = Reply(Outcome(error.status), f"{error.detail}\n".encode(), TEXT)
             status = await _send(request, reply, send, close=True)
         finally:
             identifier = request_id.get()
@@ -97,7 +100,7 @@ class DeviceDoor:
 
     async def _answer(self, request: Request) -> Reply:
         if request.path == "/healthz":
-            return Reply(Outcome.OK, b"ok\n", "text/plain; charset=utf-8")
+            return Reply(Outcome.OK, b"ok\n", TEXT)
         return await self._workers.answer(request)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -132,10 +135,6 @@ class DeviceDoor:
         self._clock = asyncio.create_task(each_second(self._table, self._answers, write))
 
 
-class _TooLong(Exception):  # noqa: N818  because it is a signal inside this module, not an error of the tree
-    """The body is longer than any request of a device may be."""
-
-
 def _behind(proxies: Proxies, dialect: Dialect) -> Dialect:
     """Return a dialect that answers for whom a listed proxy hands on; anybody else's word is refused."""
 
@@ -163,24 +162,8 @@ def _request(scope: Scope, body: bytes) -> Request:
         payload=body,
         headers=headers,
         claims=tuple(one for one in scope["headers"] if one[0] in CLAIMS),
-        query=dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=20)),
+        query=dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=limits.MOST_QUERY)),
     )
-
-
-async def _body(receive: Receive) -> bytes:
-    """Return the whole body, chunked or not; give up on one that is too long or too slow."""
-    parts = bytearray()
-    async with asyncio.timeout(BODY_SECONDS):
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return bytes(parts)
-            parts += message.get("body", b"")
-            if len(parts) > MAX_BODY:
-                msg = f"The body is longer than {MAX_BODY} bytes."
-                raise _TooLong(msg)
-            if not message.get("more_body"):
-                return bytes(parts)
 
 
 async def _send(request: Request, reply: Reply, send: Send, *, close: bool = False) -> int:

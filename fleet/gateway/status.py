@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from django.db import close_old_connections
 
+from fleet.wire.bodies import BodyError, read_body
 from pki import ocsp, selectors
 from pki.services import crls
 from pki.services.responders import Answer, Responders
@@ -29,7 +30,6 @@ _CRL = re.compile(r"/crl/([0-9a-f]{40})/([0-9a-f]{2})\.crl")
 _CA = re.compile(r"/ca/([0-9a-f]{40})\.cer")
 OCSP_RESPONSE = "application/ocsp-response"
 TEXT = {"content-type": "text/plain; charset=utf-8"}
-BODY_SECONDS = 10
 #: caches may keep a list so long: a revocation reaches relying parties that trust lists only within this time
 CRL_CACHE_SECONDS = 300
 OCSP_CACHE_SECONDS = 600
@@ -47,7 +47,13 @@ class StatusDoor:
         """Serve one ASGI scope."""
         if scope["type"] != "http":
             return
-        status, headers, body = await self._answer(scope, receive)
+        try:
+            status, headers, body = await self._answer(scope, receive)
+        except BodyError as error:
+            if not error.status:
+                return
+            status, headers = error.status, {**TEXT, "connection": "close"}
+            body = f"{error.detail}\n".encode()
         fields = {"content-length": str(len(body)), **headers}
         raw = [(name.encode(), value.encode()) for name, value in fields.items()]
         await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -71,7 +77,7 @@ class StatusDoor:
         if cached:
             data = _from_path(scope.get("raw_path", b"").decode("latin-1") or scope["path"])
         elif scope["method"] == "POST":
-            data = await _body(receive)
+            data = await read_body(receive, ocsp.MAX_REQUEST)
         else:
             return 405, {**TEXT, "allow": "GET, HEAD, POST"}, b"only GET and POST\n"
         loop = asyncio.get_running_loop()
@@ -90,20 +96,6 @@ def _from_path(path: str) -> bytes:
     try:
         return base64.b64decode(text[: 2 * ocsp.MAX_REQUEST], validate=True)
     except (binascii.Error, ValueError):
-        return b""
-
-
-async def _body(receive: Receive) -> bytes:
-    """Return the body, at most one byte more than any request may have; a slow one counts as empty."""
-    parts = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                parts += message.get("body", b"")
-                if len(parts) > ocsp.MAX_REQUEST or not message.get("more_body"):
-                    return bytes(parts[: ocsp.MAX_REQUEST + 1])
-    except TimeoutError:
         return b""
 
 

@@ -23,9 +23,9 @@ from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.plain import PlainBench
 from fleet.gateway.coap.tcp import Server
 from fleet.gateway.coap.udp import OscoreInterface, OscoreSocket
-from fleet.gateway.connection import LAST_WORD_SECONDS
 from fleet.gateway.following import Follower
 from fleet.gateway.hot import Answers, HotTable, each_second
+from fleet.wire.connections import LAST_WORD_SECONDS
 
 CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"
 #: mandatory in RFC 7252 and RFC 9148; OpenSSL offers its short tag at the lowest level only

@@ -22,6 +22,9 @@ from fleet.environment import ROOT
 from fleet.gateway.admission import Gate
 from fleet.gateway.coap import server as coap
 from fleet.gateway.http import DeviceDoor
+from fleet.wire import limits
+from fleet.wire.connections import Connections
+from fleet.wire.http1 import make_protocol
 from ota import blobs
 from pki.kernel import confine
 
@@ -90,7 +93,7 @@ def run(
     """
     config = uvicorn.Config(
         application,
-        http=application.protocol if isinstance(application, DeviceDoor) else "httptools",
+        http=protocol_of(application),
         loop="uvloop",
         lifespan="on" if refresh else "off",
         log_config=None,
@@ -98,10 +101,9 @@ def run(
         server_header=False,
         proxy_headers=False,  # who is at the other end is what the socket says; `proxied.py` believes listed ones
         ws="none",
-        timeout_keep_alive=75,
+        timeout_keep_alive=int(limits.IDLE_SECONDS),
         timeout_graceful_shutdown=5,
         backlog=2048,
-        limit_concurrency=None if isinstance(application, DeviceDoor) else 10_000,  # it says itself when to come again
         ssl_context_factory=(lambda _config, _default: context) if context else None,
     )
     config.load()
@@ -111,6 +113,13 @@ def run(
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     signal.signal(signal.SIGUSR1, lambda *_: setattr(server, "draining", True))
     asyncio.Runner(loop_factory=config.get_loop_factory()).run(server.serve(sockets=[listener]))
+
+
+def protocol_of(application: Any) -> type[asyncio.Protocol]:
+    """Return the protocol class of a listener: one for devices, one for all that ask for no certificates."""
+    if isinstance(application, DeviceDoor):
+        return application.protocol
+    return make_protocol(Connections(by_network=not settings.FLEET_PROXIES))
 
 
 def _prepare(refresh: Callable[[], None] | None, *, confined: bool) -> None:

@@ -1,0 +1,293 @@
+"""HTTP/1.1 on every listener: what the RFCs want of a request, and an end to everything that may come in.
+
+uvicorn's protocol class over httptools is the base; it is pinned, and tests go through real sockets.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from fleet.wire import limits
+from fleet.wire.connections import Connections
+from fleet.wire.heads import BAD, WRONG_VERSION, Refusal, is_bare, origin_form, wrong_head
+
+BUSY = (b"503 Service Unavailable", "Too many connections are open. Try again later.")
+LONG_HEAD = (
+    b"431 Request Header Fields Too Large",
+    f"A request has at most {limits.MOST_FIELDS} header fields and {limits.MOST_HEAD} bytes before its body.",
+)
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """One connection of a listener; ``shared`` is set by the listener before the first one."""
+
+    shared: Connections
+    fingerprint = address = ""
+
+    def connection_made(self, transport: Any) -> None:
+        """Count the connection, or say that there are too many."""
+        super().connection_made(transport)
+        self.address = str(self.client[0]) if self.client else ""
+        self._opened = self._heard = self.loop.time()
+        self._asked, self._between = False, True
+        self._head = self._began = self._fields = 0
+        self._reading_head = self._incomplete = self._over = False
+        self._framing = self._held = 0
+        self._own: object = None  # the answer to the request whose body comes in
+        self._late: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self.timeout_keep_alive_task = self.loop.call_later(limits.IDLE_SECONDS, self.timeout_keep_alive_handler)
+        if self.shared.full:
+            self._end(BUSY, b"retry-after: %d\r\n" % limits.COME_AGAIN_SECONDS)
+        else:
+            self.shared.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        super().connection_lost(exc)
+        if self._stalled is not None:
+            self._stalled.cancel()
+        self._unset_keepalive_if_required()
+        self._no_hurry()
+        self.shared.closed(self)
+
+    def pause_writing(self) -> None:
+        """Wait for a slow reader, but not for ever."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(limits.STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: it has read something."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; what comes before a body is short and comes soon, or never becomes a request."""
+        if self._over:
+            self._held += len(data)
+            if self._held > limits.LINGER_BYTES:
+                self.transport.abort()
+            return
+        begun, fresh, self._began = self._reading_head, not self._incomplete, 0
+        self._framing += len(data)
+        super().data_received(data)
+        if self.transport.is_closing() or self._over:
+            return
+        if self._reading_head:
+            self._wait_for_head(data, begun=begun, alone=fresh and not begun and self._began == 1)
+        elif self._incomplete and self._framing > limits.FRAMING:
+            self._end((BAD, "The chunks of the body hold too little data for their number and extensions."))
+        elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+            # Not a byte of a request: such bytes do not keep a connection open.
+            self.timeout_keep_alive_handler()
+
+    def _wait_for_head(self, data: bytes, *, begun: bool, alone: bool) -> None:
+        """Count half a head; one that begins behind the end of another request is counted from the next data on."""
+        self._head += len(data) if begun or alone else 0
+        if alone and is_bare(data):
+            self._end(WRONG_VERSION)
+        elif self._head > limits.MOST_HEAD:
+            self._end(LONG_HEAD)
+        else:
+            self._hurry()
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._asked, self._between, self._reading_head = True, False, True
+        self._head = self._fields = 0
+        self._began += 1
+        self._incomplete = True
+        super().on_message_begin()
+        self.scope["extensions"] = {"muster.connection": {"hold": self.hold}}
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request's target."""
+        super().on_url(url)
+        if len(self.url) > limits.MOST_LINE:
+            self._end((b"414 URI Too Long", f"A request target has at most {limits.MOST_LINE} bytes."))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the head; fields behind a body are no part of it, whatever they are called."""
+        if not self._reading_head or self._over:
+            return
+        self._fields += 1
+        if self._fields > limits.MOST_FIELDS:
+            self._end(LONG_HEAD)
+        else:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Take a request whose head is as it should be."""
+        self._reading_head, self._head, self._framing = False, 0, 0
+        self._no_hurry()
+        if self._over:
+            return
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > limits.MOST_HEAD:
+            self._end(LONG_HEAD)
+        elif len(self.pipeline) >= limits.MOST_PIPELINED:
+            self.transport.abort()
+            self._over = True
+        elif self._checked():
+            self._start()
+
+    def _checked(self) -> bool:
+        """Bring the head into the form that applications expect; refuse what has none."""
+        method = self.parser.get_method()
+        wrong = wrong_head(self.parser.get_http_version(), method, self.headers)
+        if wrong is None and self.url == b"*" and method == b"OPTIONS":
+            wrong = b"204 No Content", ""
+        formed = wrong or origin_form(self.url, self.headers)
+        if isinstance(formed[1], str):
+            self._end((formed[0], formed[1]))
+            return False
+        self.url, self.headers[:] = formed[0], formed[1]
+        return True
+
+    def _start(self) -> None:
+        super().on_headers_complete()
+        self._own = cycle = self.cycle
+        cycle.transport = _Ending(self)  # type: ignore[assignment]  # all of a transport that an answer uses
+        if self.scope["http_version"] == "1.0":
+            # Such a client knows no chunks; what has no length ends with the connection.
+            cycle.waiting_for_100_continue = False
+            cycle.chunked_encoding, cycle.expected_content_length = False, _UntilTheEnd()
+        if self.parser.should_upgrade():  # to a protocol that is not spoken here: answered, and then closed
+            cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body, unless the request was refused already."""
+        self._framing -= len(body) * (1 + limits.FRAMING_A_BYTE)
+        if not self._over:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request, unless it was refused already."""
+        self._incomplete, self._framing, self._own = False, 0, None
+        if not self._over:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Be between two requests again, unless another one has begun already."""
+        super().on_response_complete()
+        self._heard = self.loop.time()
+        self.shared.answered(self)
+        if self._reading_head:
+            self._hurry()
+        self._between = not self.pipeline and self.cycle.response_complete and not self.cycle.more_body
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._end((BAD, msg))
+
+    def shutdown(self) -> None:
+        """End when nothing is under way; whoever has just come and not asked yet is about to."""
+        if self._asked or self.loop.time() - self._opened > limits.HEAD_SECONDS:
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; polls answered from memory do not touch the clock, so ask it here."""
+        rest = self._heard + limits.IDLE_SECONDS - self.loop.time()
+        if rest > 0 or self.transport.get_write_buffer_size():  # a slow reader has its own clock
+            rest = max(rest, 1.0)
+            self.timeout_keep_alive_task = self.loop.call_later(rest + 0.1, self.timeout_keep_alive_handler)
+        elif not self._between and not self.cycle.response_complete:
+            self.timeout_keep_alive_task = None  # it is being answered
+        else:
+            super().timeout_keep_alive_handler()
+
+    def hold(self, seconds: float) -> None:
+        """Read nothing for a while: whoever asks too often gets the next answer later."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.loop.call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def linger(self) -> None:
+        """Close behind an answer; of a request that still comes in some is read away, so that the answer arrives."""
+        if self._incomplete and not self.transport.is_closing():
+            self._over = True
+            self.flow.resume_reading()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self.loop.call_later(limits.LINGER_SECONDS, self.transport.abort)
+        else:
+            self.transport.close()
+
+    def _end(self, refusal: Refusal, fields: bytes = b"") -> None:
+        """Say why and close; nothing more is read. In the middle of another answer there is nothing to say."""
+        if self._over:
+            return
+        self._over = True
+        self._no_hurry()
+        if self._answering:
+            if self._own is not self.cycle or self.cycle.response_started:
+                self.transport.abort()
+                return
+            self.cycle.disconnected = True  # its own body has turned out to be wrong
+            self.cycle.message_event.set()
+        status, text = refusal
+        body = text.encode() + b"\n" if text else b""
+        kind = b"content-type: text/plain; charset=utf-8\r\n" if text else b""
+        length = b"" if status.startswith(b"204") else b"content-length: %d\r\n" % len(body)
+        self.transport.write(
+            b"HTTP/1.1 " + status + b"\r\n" + kind + fields + length + b"connection: close\r\n\r\n" + body
+        )
+        self.linger()
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete and not self.cycle.disconnected
+
+    def _hurry(self) -> None:
+        """Wait for the rest of a head, but not for ever; while we answer another request, it waits for us."""
+        if self._late is None and not self._answering:
+            self._late = self.loop.call_later(limits.HEAD_SECONDS, self._too_late)
+
+    def _too_late(self) -> None:
+        self._end((b"408 Request Timeout", f"A request head comes within {limits.HEAD_SECONDS:.0f} seconds."))
+
+    def _no_hurry(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class _Ending:
+    """The transport as an answer sees it: closing it reads the rest of a request away first."""
+
+    __slots__ = ("_connection", "is_closing", "write")
+
+    def __init__(self, connection: BoundedConnection) -> None:
+        self._connection = connection
+        self.write, self.is_closing = connection.transport.write, connection.transport.is_closing
+
+    def close(self) -> None:
+        """Close behind what was written."""
+        self._connection.linger()
+
+
+class _UntilTheEnd(int):
+    """The length of an answer that ends with its connection: no piece is too long, and none is missing."""
+
+    def __lt__(self, other: int) -> bool:
+        return False
+
+    def __sub__(self, other: int) -> "_UntilTheEnd":
+        return self
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __eq__ = int.__eq__
+    __hash__ = int.__hash__
+
+
+def make_protocol(shared: Connections, base: type[BoundedConnection] = BoundedConnection) -> type[asyncio.Protocol]:
+    """Return the protocol class of one listener."""
+    return type("ListenerConnection", (base,), {"shared": shared})
