@@ -20,15 +20,9 @@ class OperatorHandler(ASGIHandler):
 
     async def read_body(self, receive: Any) -> IO[bytes]:
         """Return the body in memory or in a temporary file; nothing is left behind when it breaks off."""
-        body = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115  because Django closes it
+        body = tempfile.SpooledTemporaryFile(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115  because Django closes it
         try:
-            more = True
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise RequestAborted
-                body.write(message.get("body", b""))
-                more = message.get("more_body", False)
+            await _fill(body, receive)
         except BaseException:
             body.close()
             raise
@@ -44,6 +38,16 @@ class OperatorHandler(ASGIHandler):
             fields = [one for one in scope["headers"] if one[0] not in {b"transfer-encoding", b"content-length"}]
             scope = {**scope, "headers": [*fields, (b"content-length", str(length).encode())]}
         return super().create_request(scope, body_file)
+
+
+async def _fill(body: IO[bytes], receive: Any) -> None:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestAborted
+        body.write(message.get("body", b""))
+        more = message.get("more_body", False)
 
 
 application = Bounded(OperatorHandler(), settings.FLEET_MAX_UPLOAD_MB << 20)

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from django.http import JsonResponse
+from django.http import JsonResponse  # noqa: TID251  because it stands for a view of the console
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.decorators import api_view, authentication_classes, parser_classes, permission_classes
