@@ -3,8 +3,10 @@
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+from pki.kernel.public_keys import canonical_spki, key_identity
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
@@ -27,14 +29,12 @@ def key_type(key: object) -> str:
 
 def spki(key: PublicKey) -> bytes:
     """Return the DER SubjectPublicKeyInfo of a key."""
-    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return canonical_spki(key)
 
 
 def spki_sha256(key: PublicKey) -> str:
-    """Return the hex SHA-256 of a key's SubjectPublicKeyInfo."""
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(spki(key))
-    return digest.finalize().hex()
+    """Return the hex SHA-256 of a key's SubjectPublicKeyInfo: its identity, however it was written."""
+    return key_identity(key)
 
 
 def vouches(key: object, signature: bytes, payload: bytes) -> bool:

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from tuf.api.metadata import Metadata, Root, Targets
 
 from fleet.agent.agreement import Assignment
 from fleet.agent.errors import RefusedError
 from fleet.agent.state import State
-from pki.kernel import suit
+from pki.kernel import root_keys, suit
 from pki.kernel.errors import InvalidError
+from pki.kernel.public_keys import read_tuf_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +25,32 @@ class People:
     """Who may release for this device.
 
     Args:
-        keys: name to P-256 key.
+        keys: name to P-256 or Ed25519 key.
         threshold: how many of them must agree.
     """
 
-    keys: Mapping[str, ec.EllipticCurvePublicKey]
+    keys: Mapping[str, suit.Key]
     threshold: int
 
 
 def people(root: Path) -> People:
-    """Return the release officers of a TUF root, those with P-256 keys; firmware has them compiled in."""
+    """Return the release officers of a TUF root, those whose keys a manifest can name; firmware has them compiled in.
+
+    Raises:
+        RefusedError: the root names a key or a person twice.
+    """
     signed = Metadata[Root].from_bytes(root.read_bytes()).signed
+    try:
+        root_keys.check_root_keys(signed.to_dict())
+    except InvalidError as error:
+        raise RefusedError(error.detail) from error
     role = signed.roles[Targets.type]
-    known = {}
+    known: dict[str, suit.Key] = {}
     for keyid in role.keyids:
-        if signed.keys[keyid].scheme == "ecdsa-sha2-nistp256":
-            key = serialization.load_pem_public_key(signed.keys[keyid].keyval["public"].encode())
-            if isinstance(key, ec.EllipticCurvePublicKey):
-                known[keyid] = key
+        key = read_tuf_fields(signed.keys[keyid].to_dict())
+        p256 = isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name == "secp256r1"
+        if p256 or isinstance(key, ed25519.Ed25519PublicKey):
+            known[keyid] = key  # type: ignore[assignment]  # one of the two kinds, as asked above
     return People(known, role.threshold)
 
 

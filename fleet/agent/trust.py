@@ -13,7 +13,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthM
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from fleet.agent import agreement, memory, witness
+from fleet.agent import agreement, memory, roots, witness
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
@@ -61,6 +61,7 @@ class Trust:
         self._settings, self._state, self._transport = settings, state, transport
         self._folder = settings.folder / "tuf"
         self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._roots = roots.KeptRoots(self._folder / "root_history")
 
     def assignment(self, device: str, installed: Mapping[str, int] | None = None) -> Assignment | None:
         """Return what this device shall install now, checked against both repositories.
@@ -160,13 +161,15 @@ class Trust:
             snapshot_max_length=1024 * 1024,
             targets_max_length=MAX_METADATA,
         )
+        bootstrap = self._bootstrap()
+        self._roots.check_kept(bootstrap)
         try:
-            updater = Updater(
+            updater = roots.updater_with(self._roots.admit)(
                 str(self._folder),
                 _METADATA,
                 fetcher=_Fetcher(self._transport),
                 config=config,
-                bootstrap=self._bootstrap(),
+                bootstrap=bootstrap,
             )
             updater.refresh()
         except (RepositoryError, DownloadError, ValueError) as error:

@@ -9,6 +9,7 @@ no encodings, a least rate; plain HTTP only, since what it fetches is believed b
 """
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import FetcherInterface, Updater
 
 from fleet.agent.errors import AnswerError, TransportError
+from fleet.agent.roots import updater_with
 from fleet.agent.transport import Transport
-from pki.kernel import files
+from pki.kernel import files, root_keys
+from pki.kernel.errors import InvalidError
 
 #: python-tuf cuts each file at its own length; nothing of the suite is longer
 MOST = 64 << 20
@@ -50,6 +53,18 @@ class Fetcher(FetcherInterface):
             raise DownloadError(str(error)) from error
 
 
+def admit(data: bytes) -> None:
+    """Refuse a root in which a role names one key under two ids.
+
+    Raises:
+        RepositoryError: a key would count twice.
+    """
+    try:
+        root_keys.refuse_twins(json.loads(data)["signed"])
+    except InvalidError as error:
+        raise RepositoryError(error.detail) from error
+
+
 def init(folder: Path, root: Path) -> None:
     """Trust a root; nothing is fetched.
 
@@ -58,6 +73,7 @@ def init(folder: Path, root: Path) -> None:
     """
     data = root.read_bytes()
     Metadata[Root].from_bytes(data)
+    admit(data)
     files.private_folder(folder)
     files.write_private(folder / "root.json", data)
 
@@ -87,7 +103,7 @@ def main(arguments: list[str]) -> int:
             init(options.metadata_dir, options.root)
             return 0
         target_dir = str(options.target_dir) if options.target_dir else None
-        updater = Updater(
+        updater = updater_with(admit)(
             str(options.metadata_dir), options.metadata_url, target_dir, options.target_base_url or None, Fetcher(),
             bootstrap=None,
         )  # fmt: skip

@@ -1,15 +1,17 @@
 """``python -m fleet.officer``: make keys, certify the issuing CA, sign root, targets and releases."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from fleet.officer import authority, describe, keys, metadata, papers
+from fleet.officer import authority, describe, keys, metadata, papers, rootlines
 from fleet.officer.token import Place
-from pki.kernel import files
-from pki.kernel.errors import ConflictError, DomainError
+from pki.kernel import canonical, clock, files, root_keys
+from pki.kernel.errors import ConflictError, DomainError, InvalidError
+
+MAX_JSON = 256 * 1024
 
 
 def main() -> int:
@@ -53,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true")
     _signing(act)
+    _papers(act)
     return parser
 
 
@@ -62,6 +65,7 @@ def _signing(act: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--online", type=Path, required=True)
     made.add_argument("--key", type=Path, action="append", required=True)
     made.add_argument("--out", type=Path, required=True)
+    made.add_argument("--yes", action="store_true", help="do not ask")
     made = act(
         "tuf-next-root", _tuf_next_root, "make and sign the root that follows: other online keys, or other officers"
     )
@@ -77,6 +81,13 @@ def _signing(act: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--key", type=Path, action="append", required=True)
     made.add_argument("--bits", type=int, default=8, choices=range(1, 15), help="2 ** BITS bins (default: 8, so 256)")
     made.add_argument("--out", type=Path, required=True)
+    made.add_argument("--yes", action="store_true", help="do not ask")
+    made = act("show-root", _show_root, "show people and keys of a TUF root, and what changes")
+    made.add_argument("shown", type=Path)
+    made.add_argument("--root", type=Path, help="your own copy of the root before it")
+
+
+def _papers(act: Callable[..., argparse.ArgumentParser]) -> None:
     made = act("show", _show, "show what a paper would do")
     made.add_argument("prepared", type=Path)
     _proofs(made)
@@ -116,24 +127,38 @@ def _ca_cross(given: argparse.Namespace) -> None:
 
 
 def _tuf_root(given: argparse.Namespace) -> None:
-    online = json.loads(given.online.read_text())
-    _write(given.out, metadata.root(given.officer, online, given.key))
+    document = metadata.make_root(given.officer, _json(given.online))
+    _ask(given, rootlines.root_lines(document.signed, None))
+    _write(given.out, metadata.sign_document(document, given.key))
 
 
 def _tuf_next_root(given: argparse.Namespace) -> None:
-    online = json.loads(given.online.read_text()) if given.online else {}
-    named = {name: key if isinstance(key, list) else [key] for name, key in online.items()}
-    lines = [f"{name}: {', '.join(key['keyid'][:16] for key in held)}" for name, held in sorted(named.items())]
-    if online:
-        lines = ["The next root names these online keys:", *lines]
-    if given.officer:
-        lines += ["The next root names these officers:", *(path.name for path in given.officer)]
-    _ask(given, lines)
-    _write(given.out, metadata.next_root(given.root.read_bytes(), online, given.key, given.officer))
+    present = given.root.read_bytes()
+    document = metadata.make_next_root(present, _json(given.online) if given.online else {}, given.officer)
+    _ask(given, rootlines.root_lines(document.signed, metadata.read_root(present).signed))
+    _write(given.out, metadata.sign_document(document, given.key))
 
 
 def _tuf_targets(given: argparse.Namespace) -> None:
-    _write(given.out, metadata.first_targets(given.root.read_bytes(), given.key, given.bits))
+    root = given.root.read_bytes()
+    end = f"{clock.now() + metadata.LIFE:%Y-%m-%d}"
+    _ask(given, rootlines.targets_lines(metadata.read_root(root).signed, 2**given.bits, end))
+    _write(given.out, metadata.first_targets(root, given.key, given.bits))
+
+
+def _show_root(given: argparse.Namespace) -> None:
+    new = metadata.read_root(given.shown.read_bytes()).signed
+    old = metadata.read_root(given.root.read_bytes()).signed if given.root else None
+    print("\n".join(rootlines.root_lines(new, old)))
+    root_keys.check_root_keys(new.to_dict(), root_keys.read_root_keys(old.to_dict()).online_identities() if old else ())
+
+
+def _json(path: Path) -> dict[str, Any]:
+    value = canonical.loads(path.read_bytes(), max_bytes=MAX_JSON)
+    if not isinstance(value, dict):
+        msg = f"{path} is no JSON map of online keys."
+        raise InvalidError(msg)
+    return value
 
 
 def _show(given: argparse.Namespace) -> None:
@@ -159,9 +184,16 @@ def _read(given: argparse.Namespace, seen: dict[str, int] | None = None) -> tupl
 
 def _ask(given: argparse.Namespace, lines: list[str]) -> None:
     print("\n".join(lines))
-    if not given.yes and input("Sign this? Type yes: ").strip() != "yes":
+    if not given.yes and not _agrees():
         msg = "Nothing was signed."
         raise ConflictError(msg)
+
+
+def _agrees() -> bool:
+    try:
+        return input("Sign this? Type yes: ").strip() == "yes"
+    except EOFError:  # nobody is there to answer; scripts say --yes
+        return False
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@ from fleet.officer import papers
 from fleet.officer.papers import Change, Paper
 from pki.kernel import canonical, composite
 from pki.kernel.errors import InvalidError
+from pki.kernel.shown import printable
 
 _MAX_CONFIG = 64 * 1024
 
@@ -23,7 +24,7 @@ def lines(paper: Paper, change: Change) -> list[str]:
         paper: as it was read and checked.
         change: what it changes.
     """
-    return ["".join(char if char.isprintable() else "?" for char in line) for line in _lines(paper, change)]
+    return [printable(line) for line in _lines(paper, change)]
 
 
 def _lines(paper: Paper, change: Change) -> list[str]:

@@ -12,8 +12,10 @@ from fleet.officer import token
 from fleet.officer.token import Place
 from pki.kernel import files
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.names import check_person
+from pki.kernel.public_keys import PublicKey, key_identity, read_tuf, read_tuf_fields
+from pki.kernel.root_keys import OFFICER_FIELD, officer_name
 
-OFFICER_FIELD = "x-muster-officer"
 P256 = "ecdsa-sha2-nistp256"
 
 
@@ -28,7 +30,9 @@ def generate(folder: Path, name: str, *, p256: bool = False, place: Place | None
 
     Raises:
         ConflictError: there is one of that name.
+        InvalidError: the name is refused.
     """
+    check_person(name)
     private, public = folder / f"{name}.key", folder / f"{name}.pub.json"
     if private.exists():
         msg = f"{private} exists already and is not overwritten."
@@ -68,9 +72,28 @@ def signer(path: Path) -> Signer:
 
 
 def officer(path: Path) -> tuple[str, SSlibKey]:
-    """Return name and public key of an officer's ``NAME.pub.json``."""
-    facts = json.loads(path.read_text())
-    return facts["name"], public_key(facts["keyid"], facts["key"], facts["name"])
+    """Return name and public key of an officer's ``NAME.pub.json``; the key's id and spelling are computed here.
+
+    Raises:
+        InvalidError: malformed, or its id, type or scheme is not that of the key in it.
+    """
+    try:
+        facts = json.loads(path.read_text())
+        name, keyid, fields = facts["name"], facts["keyid"], facts["key"]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} is no officer's public key. Expected the NAME.pub.json that `muster-sign keygen` wrote."
+        raise InvalidError(msg) from error
+    key = _computed(read_tuf_fields(fields))
+    if key.keyid != keyid or (key.keytype, key.scheme) != (fields["keytype"], fields["scheme"]):
+        msg = f"{path}: keyid, keytype or scheme is not that of the key in it; nothing was signed. Ask its owner again."
+        raise InvalidError(msg)
+    key.unrecognized_fields[OFFICER_FIELD] = check_person(name)
+    return name, key
+
+
+def holder(key: SSlibKey) -> str:
+    """Return the person whose key it is."""
+    return officer_name(key.keyid, key.unrecognized_fields)
 
 
 def online_key(facts: dict[str, Any], people: set[str]) -> SSlibKey:
@@ -78,24 +101,23 @@ def online_key(facts: dict[str, Any], people: set[str]) -> SSlibKey:
 
     Args:
         facts: what the server says of its key.
-        people: ids of the officers' keys.
+        people: identities of the officers' keys (SHA-256 of the SubjectPublicKeyInfo).
 
     Raises:
         InvalidError: it is no Ed25519 key, its id is not its own, or it is an officer's.
     """
     try:
-        key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(facts["keyval"]["public"]))
-    except (KeyError, TypeError, ValueError) as error:
+        key = read_tuf("ed25519", "ed25519", facts["keyval"]["public"])
+    except (KeyError, TypeError, AttributeError, InvalidError) as error:
         msg = "An online key is no Ed25519 key; nothing was signed."
         raise InvalidError(msg) from error
-    found = SSlibKey.from_crypto(key)
-    if found.keyid != facts.get("keyid") or found.keyid in people:
+    found = _computed(key)
+    if found.keyid != facts.get("keyid") or key_identity(key) in people:
         msg = "An online key comes under an id that is not its own, or is an officer's; nothing was signed."
         raise InvalidError(msg)
     return found
 
 
-def public_key(keyid: str, facts: dict[str, Any], name: str = "") -> SSlibKey:
-    """Return a public key from its parts, marked with the officer's name."""
-    further = {OFFICER_FIELD: name} if name else {}
-    return SSlibKey(keyid, facts["keytype"], facts["scheme"], facts["keyval"], further)
+def _computed(key: PublicKey) -> SSlibKey:
+    """Return a key as TUF writes it, its id computed from its canonical form."""
+    return SSlibKey.from_crypto(key)

@@ -16,9 +16,10 @@ from typing import Any
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
-from fleet.officer import keys, places
-from pki.kernel import canonical, clock, composite, files, suit
+from fleet.officer import keys, metadata, places
+from pki.kernel import canonical, clock, composite, files, root_keys, suit
 from pki.kernel.errors import InvalidError
+from pki.kernel.public_keys import key_identity, read_tuf_fields
 
 FLOORS_FIELD, BIN_PREFIX, MOST_BITS = "x-muster-floors", "b", 14
 CONFIG = "config"
@@ -109,8 +110,9 @@ def check(paper: Paper, roots: Sequence[bytes], seen: Mapping[str, int] | None =
     Raises:
         InvalidError: it would do something else beside; one sentence says what.
     """
-    known = [Metadata[Root].from_bytes(one).signed for one in roots]
+    known = [metadata.read_root(one).signed for one in roots]
     own = known[0]
+    root_keys.check_root_keys(own.to_dict())
     _demand_signed(paper.before, known)
     found = _compare(paper)
     odd = [
@@ -205,10 +207,16 @@ def _exhibit(paper: Paper, path: str) -> str:
 
 def _demand_signed(before: Documents, roots: Sequence[Root]) -> None:
     for role, one in before.items():
-        found = (root.get_verification_result(Targets.type, one.signed_bytes, one.signatures) for root in roots)
-        if not any(found):
+        if not any(_signed_by(root, one) for root in roots):
             msg = f"What the paper calls the present {role} was not signed by the officers of this root."
             raise InvalidError(msg)
+
+
+def _signed_by(root: Root, document: Metadata[Targets]) -> bool:
+    """Say whether enough officers of a root signed a document: different keys, not different ids."""
+    result = root.get_verification_result(Targets.type, document.signed_bytes, document.signatures)
+    signers = {key_identity(read_tuf_fields(key.to_dict())) for key in result.signed.values()}
+    return bool(result) and len(signers) >= max(result.threshold, root_keys.THRESHOLD)
 
 
 def _compare(paper: Paper) -> Change:

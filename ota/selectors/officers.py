@@ -7,6 +7,7 @@ from tuf.api.metadata import Targets
 
 from ota.trust import policy
 from ota.trust.repository import Repository
+from pki.kernel.root_keys import THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Officers:
     """
 
     names: dict[str, str] = field(default_factory=dict)
-    threshold: int = policy.THRESHOLD
+    threshold: int = THRESHOLD
 
 
 def officers(slug: str) -> Officers:
@@ -27,5 +28,5 @@ def officers(slug: str) -> Officers:
     root = Repository(settings.FLEET_DIR / "tuf" / slug).root()
     if root is None:
         return Officers()
-    threshold = max(root.signed.roles[Targets.type].threshold, policy.THRESHOLD)
+    threshold = max(root.signed.roles[Targets.type].threshold, THRESHOLD)
     return Officers(policy.officers(root.signed), threshold)

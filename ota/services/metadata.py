@@ -10,6 +10,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from ota.errors import MetadataError, StaleReleaseError
 from ota.services import freshness
 from ota.services.freshness import repository
+from ota.services.machine_keys import machine_identities
 from ota.trust import documents, policy
 from ota.trust.repository import Repository, load
 from pki import selectors as ground
@@ -106,7 +107,7 @@ def install_root(*, actor: Actor, root: bytes) -> int:
         if previous and previous.signed.version == new.signed.version:
             store.publish(name, root)
             return new.signed.version
-        policy.check_root(new, previous, online, clock.now())
+        policy.check_root(new, previous, online, clock.now(), machine_identities(new.signed))
         store.publish(name, root)
         detail = {"version": new.signed.version, "officers": sorted(policy.officers(new.signed).values())}
         ledger.record(actor=actor, action="root.installed", thing=("root", new.signed.version), detail=detail)

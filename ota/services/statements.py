@@ -16,6 +16,7 @@ from ota.trust.repository import Repository, manifest_name
 from pki import selectors as ground
 from pki.kernel import clock, suit
 from pki.kernel.actor import Actor, Role
+from pki.kernel.root_keys import THRESHOLD
 from pki.services import journal, ledger
 
 Kind, State = Statement.Kind, Statement.State
@@ -148,7 +149,7 @@ def _publish_manifests(statement: Statement, paper: Paper, given: list[Statement
     store = freshness.repository(statement.domain.slug)
     for role, manifest in paper.manifests().items():
         signed = {one.officer: suit.raw(bytes.fromhex(one.sigs[role])) for one in given if role in one.sigs}
-        if len(signed) >= policy.THRESHOLD and statement.release is not None:
+        if len(signed) >= THRESHOLD and statement.release is not None:
             name = manifest_name(statement.release.bundle.digest, role.removeprefix("suit-"))
             store.publish(name, suit.envelope(manifest, [signed[officer] for officer in sorted(signed)]))
 

@@ -1,23 +1,24 @@
 """Who may sign what: rules over a root beyond TUF's own. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from securesystemslib.exceptions import UnverifiedSignatureError
-from securesystemslib.signer import Key, Signature, SSlibKey
+from securesystemslib.signer import Key, Signature
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from ota.errors import MetadataError
+from ota.trust.counting import signed_by_enough, signer_identities
 from ota.trust.documents import BIN_FIELD, BIN_PREFIX
 from ota.trust.repository import bins
+from pki.kernel import root_keys
+from pki.kernel.errors import InvalidError
+from pki.kernel.public_keys import key_identity, read_tuf_fields
+from pki.kernel.root_keys import ONLINE_FIELDS, THRESHOLD
 
 Documents = Mapping[str, Metadata[Targets]]
-#: People who must agree, at least.
-THRESHOLD = 2
-OFFICER_FIELD = "x-muster-officer"
-ONLINE = ("snapshot", "timestamp", "director", "ledger")
-ONLINE_FIELDS = {"director": "x-muster-director", "ledger": "x-muster-ledger"}
+ONLINE = (*root_keys.ONLINE_ROLES, *ONLINE_FIELDS)
 
 
 def check_root(
@@ -25,6 +26,7 @@ def check_root(
     previous: Metadata[Root] | None,
     online: Mapping[str, Sequence[Mapping[str, Any]]],
     now: datetime,
+    formerly_online: Iterable[str] = (),
 ) -> None:
     """Refuse a root that clients would refuse, or that gives away what people must hold.
 
@@ -34,6 +36,7 @@ def check_root(
         online: the signer's public keys by name: the one that signs, and the next one if it is ready; the root
             may name either or both.
         now: the present time.
+        formerly_online: identities (SHA-256 of the SubjectPublicKeyInfo) of keys that servers hold or held.
 
     Raises:
         MetadataError: one sentence says what is wrong.
@@ -46,8 +49,7 @@ def check_root(
     if not root.consistent_snapshot:
         msg = "The root must use consistent snapshots."
         raise MetadataError(msg)
-    for role in (Root.type, Targets.type):
-        _check_people(root, role, {entry["keyid"] for held in online.values() for entry in held})
+    _check_keys(root, {*formerly_online, *_identities(online)})
     for role in (Snapshot.type, Timestamp.type):
         if root.roles[role].threshold != 1:
             msg = f"The root's {role} needs a threshold of 1: one online key signs it."
@@ -75,8 +77,7 @@ def officers(root: Root, role: str = Targets.type) -> dict[str, str]:
 
 def officer_of(key: Key) -> str:
     """Return the person to whom a root gives a key, or the key id when it names nobody."""
-    name = key.unrecognized_fields.get(OFFICER_FIELD)
-    return name if isinstance(name, str) and 0 < len(name) <= 60 else key.keyid[:60]  # noqa: PLR2004  because it is the longest name of an officer
+    return root_keys.officer_name(key.keyid, key.unrecognized_fields)
 
 
 def check_targets(root: Root, document: Metadata[Targets]) -> None:
@@ -122,7 +123,7 @@ def check_bin(root: Root, targets: Targets, role: str, document: Metadata[Target
     if roles is None or not roles.is_delegated_role(role):
         msg = f"The targets delegate to no {role[:60]!r}."
         raise MetadataError(msg)
-    if not targets.get_verification_result(role, document.signed_bytes, document.signatures):
+    if not signed_by_enough(targets, role, document):
         msg = f"{role} is not signed by the people to whom the targets delegate it."
         raise MetadataError(msg)
     if document.signed.unrecognized_fields != {BIN_FIELD: role}:
@@ -137,11 +138,11 @@ def check_bin(root: Root, targets: Targets, role: str, document: Metadata[Target
 def _demand_people(root: Root, document: Metadata[Targets]) -> None:
     """Refuse a document without the root's threshold in keys, and as many different people."""
     result = root.get_verification_result(Targets.type, document.signed_bytes, document.signatures)
-    signers = {keyid: officer_of(key) for keyid, key in result.signed.items()}
+    names = {officer_of(key) for key in result.signed.values()}
     threshold = max(root.roles[Targets.type].threshold, THRESHOLD)
-    if len(signers) < threshold or len(set(signers.values())) < threshold:
-        names = ", ".join(sorted(set(signers.values()))) or "nobody"
-        msg = f"Targets need the signatures of at least two officers; valid ones are of {names}."
+    if len(signer_identities(result)) < threshold or len(names) < threshold:
+        valid = ", ".join(sorted(names)) or "nobody"
+        msg = f"Targets need the signatures of at least two officers; valid ones are of {valid}."
         raise MetadataError(msg)
 
 
@@ -174,21 +175,19 @@ def _check_signatures(new: Metadata[Root], previous: Metadata[Root] | None) -> N
     except ValueError as error:
         msg = f"The root does not follow the installed one: {error}"
         raise MetadataError(msg) from error
-    if not result:
+    enough = all(len(signer_identities(one)) >= one.threshold for one in (result.first, result.second))
+    if not result or not enough:
         msg = "The root is not signed by enough of its officers' keys (and of those before it)."
         raise MetadataError(msg)
 
 
-def _check_people(root: Root, role: str, online: set[str]) -> None:
-    keyids = root.roles[role].keyids
-    if root.roles[role].threshold < THRESHOLD:
-        msg = f"The root lets one key sign {role}; at least {THRESHOLD} people must."
-        raise MetadataError(msg)
-    if online & set(keyids):
-        msg = f"An online key may not sign {role}."
-        raise MetadataError(msg)
-    keys = [root.keys[keyid] for keyid in keyids if keyid in root.keys]
-    values = {key.keyval.get("public") for key in keys if isinstance(key, SSlibKey)}
-    if len(values) != len(keyids) or len({officer_of(key) for key in keys}) != len(keyids):
-        msg = f"The {role} keys of the root must belong to different people, one key each."
-        raise MetadataError(msg)
+def _check_keys(root: Root, online: set[str]) -> None:
+    """Refuse a root in which a key or a person counts twice, or a server's key sits among those of people."""
+    try:
+        root_keys.check_root_keys(root.to_dict(), online)
+    except InvalidError as error:
+        raise MetadataError(error.detail) from error
+
+
+def _identities(online: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
+    return {key_identity(read_tuf_fields(entry)) for held in online.values() for entry in held}

@@ -13,6 +13,7 @@ from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, SuccinctRoles, TargetFile, Targets, Timestamp
 
 from ota.errors import MetadataError
+from ota.trust.counting import signed_by_enough
 from pki.kernel import files
 from pki.kernel.errors import NotFoundError
 
@@ -100,6 +101,14 @@ class Repository:
         newest = next(iter(self.versions("root")), None)
         return None if newest is None else self._load(f"{newest}.root.json", Root)
 
+    def root_of(self, version: int) -> Metadata[Root]:
+        """Return a published root.
+
+        Raises:
+            NotFoundError: there is none of that version.
+        """
+        return self._load(f"{version}.root.json", Root)
+
     def targets(self) -> Metadata[Targets] | None:
         """Return the newest targets that the newest root's officers signed, or None."""
         root = self.root()
@@ -134,7 +143,7 @@ class Repository:
     def _believed(self, delegator: Root | Targets, role: str) -> Metadata[Targets] | None:
         for version in self.versions(role):
             found = self._load(f"{version}.{role}.json", Targets)
-            if delegator.get_verification_result(role, found.signed_bytes, found.signatures):
+            if signed_by_enough(delegator, role, found):
                 return found
         return None
 

@@ -1,7 +1,8 @@
 """SUIT manifests for microcontrollers (draft-ietf-suit-manifest-34, RFC 9124): one component, signed by several people.
 
 An envelope is CBOR tag 107 over an authentication wrapper and a manifest. The wrapper holds the manifest's digest and a
-COSE_Sign1 (RFC 9052, ES256, detached) of each person over it. A device demands as many different people as its
+COSE_Sign1 (RFC 9052, detached) of each person over it: ES256 or ESP256 by a P-256 key, EdDSA or Ed25519 by an Ed25519
+key (RFC 9053, RFC 9864: the newer names mean the same arithmetic). A device demands as many different people as its
 factory told it. Only one shape is written and read: whatever differs from it by a byte is refused, so that nothing has
 to be interpreted on a device with little memory.
 """
@@ -9,28 +10,49 @@ to be interpreted on a device with little memory.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import cbor2
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 
 from pki.kernel.errors import InvalidError
+from pki.kernel.public_keys import key_identity
 
 MAX_ENVELOPE = 4096
 MOST_SIGNATURES = 8
 URI = "/v1/blob/image"
-_ENVELOPE, _SIGN1, _SHA256, _ES256 = 107, 18, -16, -7
-_PROTECTED = cbor2.dumps({1: _ES256})
+_ENVELOPE, _SIGN1, _SHA256 = 107, 18, -16
+ES256, EDDSA, ESP256, ED25519 = -7, -8, -9, -19
+#: algorithm -> the only kind of key that may be used with it
+_KEYS: Mapping[int, type] = {
+    ES256: ec.EllipticCurvePublicKey,
+    ESP256: ec.EllipticCurvePublicKey,
+    EDDSA: ed25519.Ed25519PublicKey,
+    ED25519: ed25519.Ed25519PublicKey,
+}
 _HALF = 32
+Key = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 #: keys of the manifest, directives, conditions and parameters (draft-34, section 16)
 _VERSION, _SEQUENCE, _COMMON, _VALIDATE, _INSTALL = 1, 2, 3, 7, 20
 _COMPONENTS, _SHARED = 2, 4
 _OVERRIDE, _FETCH, _IS_VENDOR, _IS_CLASS, _IS_IMAGE = 20, 21, 1, 2, 3
 _P_VENDOR, _P_CLASS, _P_DIGEST, _P_SIZE, _P_URI = 1, 2, 3, 14, 21
 _REPORT_ALL, _REPORT_FAILURE = 15, 2
+
+
+class CoseSignature(bytes):
+    """64 bytes, and the COSE algorithm that the protected header names; plain bytes mean ES256."""
+
+    algorithm: int
+
+    def __new__(cls, data: bytes, algorithm: int = ES256) -> Self:
+        """Return a signature of an algorithm."""
+        made = super().__new__(cls, data)
+        made.algorithm = algorithm
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +119,9 @@ def manifest(image: Image) -> bytes:
     )
 
 
-def to_be_signed(manifest: bytes) -> bytes:
+def to_be_signed(manifest: bytes, algorithm: int = ES256) -> bytes:
     """Return what each person signs (RFC 9052, 4.4): the Sig_structure over the manifest's digest."""
-    return _dump(["Signature1", _PROTECTED, b"", _digest_block(manifest)])
+    return _dump(["Signature1", _dump({1: algorithm}), b"", _digest_block(manifest)])
 
 
 def envelope(manifest: bytes, signatures: Sequence[bytes]) -> bytes:
@@ -107,13 +129,13 @@ def envelope(manifest: bytes, signatures: Sequence[bytes]) -> bytes:
 
     Args:
         manifest: as ``manifest`` returned it.
-        signatures: of each person over ``to_be_signed``, r and s of 32 bytes each.
+        signatures: of each person over ``to_be_signed``: 64 bytes (r and s, or of EdDSA).
     """
-    blocks = [_dump(cbor2.CBORTag(_SIGN1, [_PROTECTED, {}, None, one])) for one in signatures]
+    blocks = [_dump(cbor2.CBORTag(_SIGN1, [_dump({1: _algorithm(one)}), {}, None, bytes(one)])) for one in signatures]
     return _dump(cbor2.CBORTag(_ENVELOPE, {2: _dump([_digest_block(manifest), *blocks]), 3: manifest}))
 
 
-def read(data: bytes) -> tuple[Image, bytes, list[bytes]]:
+def read(data: bytes) -> tuple[Image, bytes, list[CoseSignature]]:
     """Return the image, the manifest and the signatures of an envelope; nothing is verified yet.
 
     Raises:
@@ -125,10 +147,9 @@ def read(data: bytes) -> tuple[Image, bytes, list[bytes]]:
     try:
         outer: Any = cbor2.loads(data).value
         signed = outer[3]
-        signatures = [cbor2.loads(one).value[3] for one in cbor2.loads(outer[2])[1:]]
+        signatures = [_signature(cbor2.loads(one).value) for one in cbor2.loads(outer[2])[1:]]
         image = _image(cbor2.loads(signed))
-        whole = all(type(one) is bytes and len(one) == 2 * _HALF for one in signatures)
-        same = whole and len(signatures) <= MOST_SIGNATURES and envelope(manifest(image), signatures) == data
+        same = len(signatures) <= MOST_SIGNATURES and envelope(manifest(image), signatures) == data
     except (cbor2.CBORError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         msg = "This is no SUIT envelope of the one shape that is known here."
         raise InvalidError(msg) from error
@@ -138,16 +159,18 @@ def read(data: bytes) -> tuple[Image, bytes, list[bytes]]:
     return image, signed, signatures
 
 
-def signers(manifest: bytes, signatures: Sequence[bytes], keys: Mapping[str, ec.EllipticCurvePublicKey]) -> set[str]:
-    """Return which of some people have signed a manifest.
+def signers(manifest: bytes, signatures: Sequence[bytes], keys: Mapping[str, Key]) -> set[str]:
+    """Return which of some people have signed a manifest; of several names of one key the first counts.
 
     Args:
         manifest: what was signed.
-        signatures: r and s of 32 bytes each.
-        keys: name to public key (P-256).
+        signatures: 64 bytes each, with their algorithm.
+        keys: name to public key (P-256 or Ed25519).
     """
-    payload = to_be_signed(manifest)
-    return {name for name, key in keys.items() if any(_fits(key, one, payload) for one in signatures)}
+    own: dict[str, str] = {}
+    for name, key in keys.items():
+        own.setdefault(key_identity(key), name)
+    return {name for name in own.values() if any(_fits(keys[name], one, manifest) for one in signatures)}
 
 
 def raw(der: bytes) -> bytes:
@@ -155,13 +178,39 @@ def raw(der: bytes) -> bytes:
     return b"".join(one.to_bytes(_HALF, "big") for one in utils.decode_dss_signature(der))
 
 
-def _fits(key: ec.EllipticCurvePublicKey, signature: bytes, payload: bytes) -> bool:
-    halves = int.from_bytes(signature[:_HALF], "big"), int.from_bytes(signature[_HALF:], "big")
+def _fits(key: Key, signature: bytes, manifest: bytes) -> bool:
+    algorithm = _algorithm(signature)
+    if len(signature) != 2 * _HALF or not isinstance(key, _KEYS.get(algorithm, ())):
+        return False
+    payload = to_be_signed(manifest, algorithm)
     try:
-        key.verify(utils.encode_dss_signature(*halves), payload, ec.ECDSA(hashes.SHA256()))
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(bytes(signature), payload)
+        elif key.curve.name == "secp256r1":
+            halves = int.from_bytes(signature[:_HALF], "big"), int.from_bytes(signature[_HALF:], "big")
+            key.verify(utils.encode_dss_signature(*halves), payload, ec.ECDSA(hashes.SHA256()))
+        else:
+            return False
     except (InvalidSignature, ValueError):
         return False
-    return len(signature) == 2 * _HALF
+    return True
+
+
+def _algorithm(signature: bytes) -> int:
+    return signature.algorithm if isinstance(signature, CoseSignature) else ES256
+
+
+def _signature(block: Any) -> CoseSignature:
+    """Return the signature of a COSE_Sign1 whose algorithm is known."""
+    algorithm = cbor2.loads(block[0])[1]
+    if (
+        type(algorithm) is not int
+        or algorithm not in _KEYS
+        or type(block[3]) is not bytes
+        or len(block[3]) != 2 * _HALF
+    ):
+        raise ValueError(algorithm)
+    return CoseSignature(block[3], algorithm)
 
 
 def _image(value: Any) -> Image:

@@ -158,6 +158,7 @@ def trust(ground: Ground, processes: Processes, voice: Voice) -> None:
                 "-m",
                 "fleet.officer",
                 "tuf-root",
+                "--yes",
                 *publics,
                 "--online",
                 str(online),
@@ -167,7 +168,7 @@ def trust(ground: Ground, processes: Processes, voice: Voice) -> None:
             )
         if not targets.exists():
             names = ("--root", str(ground.tuf_root), "--out", str(targets))
-            processes.run("-m", "fleet.officer", "tuf-targets", *keys, *names)
+            processes.run("-m", "fleet.officer", "tuf-targets", "--yes", *keys, *names)
         processes.run("manage.py", "release", "root", "--root", str(ground.tuf_root), "--targets", str(targets))
         files.write_private(ground.offline / "tuf-installed", b"yes")
 

@@ -8,12 +8,13 @@ import cbor2
 import pycddl
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cwt import COSE, COSEKey
 
 from pki.kernel import suit
 from pki.kernel.errors import InvalidError
 from tests.architecture.sources import ROOT
+from tests.regressions import regression
 
 VENDOR = uuid.uuid5(uuid.NAMESPACE_DNS, "acme.example")
 IMAGE = suit.Image(1_795_719_007, VENDOR, uuid.uuid5(VENDOR, "esp32c3-cam"), "app", hashlib.sha256(b"x").digest(), 4096)
@@ -127,3 +128,28 @@ def test_no_flipped_bit_and_no_further_byte_passes(people):
             continue
         assert suit.signers(manifest, signatures, publics(people)) != {"anna", "bruno"}, (at, bit)
         assert image
+
+
+@regression("V1", "one key under two names in a SUIT reader")
+def test_one_key_under_two_names_is_one_person(people):
+    _, manifest, signatures = suit.read(signed(people, "anna", "anna"))
+    anna = people["anna"].public_key()
+    assert suit.signers(manifest, signatures, {"anna": anna, "mallory": anna}) == {"anna"}
+
+
+@regression("V6", "SUIT signatures with ESP256, EdDSA and Ed25519, each bound to its kind of key")
+def test_an_algorithm_belongs_to_a_kind_of_key(people):
+    manifest, edward = suit.manifest(IMAGE), ed25519.Ed25519PrivateKey.generate()
+    keys = {**publics(people), "edward": edward.public_key()}
+    for algorithm in (suit.ES256, suit.ESP256, suit.EDDSA, suit.ED25519):
+        payload = suit.to_be_signed(manifest, algorithm)
+        given = suit.raw(people["anna"].sign(payload, ec.ECDSA(hashes.SHA256()))), edward.sign(payload)
+        made = suit.envelope(manifest, [suit.CoseSignature(one, algorithm) for one in given])
+        _, body, signatures = suit.read(made)
+        assert [one.algorithm for one in signatures] == [algorithm] * 2
+        who = {"anna"} if algorithm in {suit.ES256, suit.ESP256} else {"edward"}
+        assert suit.signers(body, signatures, keys) == who
+        again = [suit.CoseSignature(one, suit.ES256 if algorithm != suit.ES256 else suit.ESP256) for one in signatures]
+        assert suit.signers(body, again, keys) == set()
+    with pytest.raises(InvalidError):
+        suit.read(suit.envelope(manifest, [suit.CoseSignature(bytes(64), -35)]))

@@ -1,0 +1,85 @@
+"""Which roots a device takes: each key and each person counts once, and no key of a server is a person's.
+
+TUF counts key ids; whoever writes a root chooses them. So a root is looked at before it is used or kept, also one that
+the officers of the former root have signed.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tuf.ngclient import Updater
+
+from fleet.agent.errors import RefusedError
+from pki.kernel import canonical, root_keys
+from pki.kernel.errors import InvalidError
+from pki.kernel.root_keys import RootKeys
+
+MAX_ROOT = 128 * 1024
+
+
+def updater_with(admit: Callable[[bytes], None]) -> type[Updater]:
+    """Return python-tuf's client, which looks at each root once its signatures are good, before it is kept or used.
+
+    ``_persist_root`` is the one place through which python-tuf takes a root that it did not have, the first one too.
+
+    Args:
+        admit: raises when a root is not to be taken.
+    """
+
+    class RootUpdater(Updater):
+        def _persist_root(self, version: int, data: bytes) -> None:
+            admit(data)
+            super()._persist_root(version, data)
+
+    return RootUpdater
+
+
+class KeptRoots:
+    """The roots that a device has taken.
+
+    Args:
+        folder: holds them, one file a version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._good: dict[bytes, RootKeys] = {}
+
+    def check_kept(self, bootstrap: bytes) -> None:
+        """Look at the factory's root and at every kept one; one that was looked at before is not parsed again.
+
+        Raises:
+            RefusedError: a key or a person counts twice in one of them.
+        """
+        self._keep(bootstrap)
+        for path in self._folder.glob("*.root.json"):
+            self._keep(path.read_bytes())
+
+    def admit(self, data: bytes) -> None:
+        """Look at a root that the officers of the former one have signed, before it is kept.
+
+        Raises:
+            RefusedError: a key or a person counts twice, or a key that was a server's is a person's.
+        """
+        for path in self._folder.glob("*.root.json"):  # those too that were taken since, in the same look
+            self._keep(path.read_bytes())
+        _checked(data, {identity for one in self._good.values() for identity in one.online_identities()})
+
+    def _keep(self, data: bytes) -> None:
+        digest = hashlib.sha256(data).digest()
+        if digest not in self._good:
+            self._good[digest] = _checked(data)
+
+
+def _checked(data: bytes, formerly: Iterable[str] = ()) -> RootKeys:
+    try:
+        value: Any = canonical.loads(data, max_bytes=MAX_ROOT)
+        return root_keys.check_root_keys(value["signed"], formerly)
+    except (KeyError, TypeError) as error:
+        msg = f"a root of the update metadata is malformed: {error}"
+        raise RefusedError(msg) from error
+    except InvalidError as error:
+        msg = f"a root of the update metadata is not to be believed: {error.detail}"
+        raise RefusedError(msg) from error

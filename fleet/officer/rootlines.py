@@ -1,0 +1,125 @@
+"""Say in words what a TUF root or first targets would do: people and keys by fingerprint, never file names."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tuf.api.metadata import Root, Targets
+
+from pki.kernel import root_keys
+from pki.kernel.errors import InvalidError
+from pki.kernel.public_keys import key_identity, read_tuf_fields
+from pki.kernel.root_keys import OFFICER_FIELD, ONLINE_FIELDS, ONLINE_ROLES, PEOPLE, describe_key
+from pki.kernel.shown import printable
+
+_KEY_FIELDS = {"keytype", "scheme", "keyval", OFFICER_FIELD}
+_NAMED_FIELDS = {"keyids", "threshold", "keys"}
+#: role -> identity -> what stands in its line
+Holders = dict[str, dict[str, str]]
+
+
+def root_lines(new: Root, old: Root | None) -> list[str]:
+    """Return what a root says, and how it differs from the one before, line by line.
+
+    Args:
+        new: the root to sign.
+        old: the installed one; None for the first.
+
+    Raises:
+        InvalidError: the root holds what this tool cannot show.
+    """
+    refuse_unknown(new)
+    return [printable(line) for line in _lines(new, old)]
+
+
+def refuse_unknown(root: Root) -> None:
+    """Refuse a root with fields that would be signed and not shown.
+
+    Raises:
+        InvalidError: it names the first one.
+    """
+    odd = [*(set(root.unrecognized_fields) - set(ONLINE_FIELDS.values()))]
+    odd += [name for key in root.keys.values() for name in set(key.to_dict()) - _KEY_FIELDS]
+    for place in ONLINE_FIELDS.values():
+        field = root.unrecognized_fields.get(place, {})
+        odd += [f"{place}.{name}" for name in set(field) - _NAMED_FIELDS] if isinstance(field, dict) else [place]
+    odd += [f"{role}.{name}" for role, one in root.roles.items() for name in one.unrecognized_fields]
+    if odd:
+        msg = f"The root has the field {min(odd)[:60]!r}, which this tool does not know; nothing was signed."
+        raise InvalidError(msg)
+
+
+def _lines(new: Root, old: Root | None) -> Iterator[str]:
+    before = f"{old.version} -> " if old else ""
+    yield f"ROOT version {before}{new.version}, expires {new.expires:%Y-%m-%d}"
+    was = holders(old) if old else {}
+    for role, held in holders(new).items():
+        former = was.get(role, {})
+        yield f"{_head(role, new, old)}:"
+        for identity, text in sorted(held.items(), key=lambda item: item[1]):
+            yield f"  {text}{_mark(identity, text, former) if old else ''}"
+        yield from (f"  {text}  REMOVED" for identity, text in sorted(former.items()) if identity not in held)
+    yield from _shared_names(new)
+
+
+def _mark(identity: str, text: str, former: Mapping[str, str]) -> str:
+    if identity not in former:
+        return "  ADDED"
+    return "" if former[identity] == text else f"  was {former[identity]}"
+
+
+def _head(role: str, new: Root, old: Root | None) -> str:
+    if role not in new.roles:
+        return f"{role} (online)"
+    now, was = new.roles[role].threshold, old.roles[role].threshold if old else None
+    changed = f", was {was}" if was not in {None, now} else ""
+    kind = "people" if role in PEOPLE else "online"
+    return f"{role} ({kind}): {now} of {len(new.roles[role].keyids)} must sign{changed}"
+
+
+def holders(root: Root) -> Holders:
+    """Return who holds the keys of each role: identity to name and fingerprint.
+
+    Raises:
+        InvalidError: a key is malformed.
+    """
+    found: Holders = {}
+    for role in (*PEOPLE, *ONLINE_ROLES):
+        found[role] = dict(_holder(root.keys[keyid].to_dict(), keyid, role) for keyid in root.roles[role].keyids)
+    for role, place in ONLINE_FIELDS.items():
+        field: Any = root.unrecognized_fields.get(place, {"keys": {}, "keyids": []})
+        try:
+            found[role] = dict(_holder(field["keys"][keyid], keyid, role) for keyid in field["keyids"])
+        except (KeyError, TypeError) as error:
+            msg = f"The root's field {place} is malformed; nothing was signed."
+            raise InvalidError(msg) from error
+    return found
+
+
+def _holder(fields: Mapping[str, Any], keyid: str, role: str) -> tuple[str, str]:
+    name = root_keys.officer_name(keyid, fields) if role in PEOPLE else "key"
+    return key_identity(read_tuf_fields(fields)), f"{name}: {describe_key(fields)}"
+
+
+def _shared_names(root: Root) -> Iterator[str]:
+    """Yield people who have one key for root and another for targets: that is one person, not two."""
+    held = {
+        role: {root.keys[one].to_dict().get(OFFICER_FIELD): one for one in root.roles[role].keyids} for role in PEOPLE
+    }
+    for name in sorted(str(one) for one in set(held["root"]) & set(held["targets"]) if one):
+        if held["root"][name] != held["targets"][name]:
+            yield f"NOTE: {name} has one key for root and another for targets"
+
+
+def targets_lines(root: Root, bins: int, expires: str) -> list[str]:
+    """Return what first targets would say.
+
+    Args:
+        root: names the officers.
+        bins: how many hash bins there are.
+        expires: when the documents end.
+    """
+    head = f"FIRST TARGETS with {bins} bins, empty, without floors; expires {expires}"
+    threshold = root.roles[Targets.type].threshold
+    who = sorted(holders(root)[Targets.type].values())
+    lines = [head, f"releases are signed by {threshold} of these people (root version {root.version}):"]
+    return [printable(line) for line in [*lines, *(f"  {one}" for one in who)]]

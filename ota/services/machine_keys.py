@@ -1,0 +1,60 @@
+"""Keys that machines hold: online keys of all domains, past ones too, CAs and certified keys. None is a person's."""
+
+from collections.abc import Iterator
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from tuf.api.metadata import Root
+
+from ota.errors import MetadataError
+from ota.services.freshness import repository
+from ota.trust import policy
+from pki.kernel import root_keys
+from pki.kernel.errors import InvalidError
+from pki.kernel.public_keys import accept_key, key_identity, read_raw
+from pki.models import Authority, Certificate, TrustDomain
+from pki.services import signing
+
+
+def machine_identities(root: Root) -> set[str]:
+    """Return the identities of keys that servers, CAs and devices hold or held, as far as a root could name them.
+
+    Args:
+        root: whose people's keys are looked up among the certified ones.
+    """
+    found = set(_authorities())
+    for slug in TrustDomain.objects.values_list("slug", flat=True):
+        found.update(_online(slug))
+    try:
+        people = root_keys.read_root_keys(root.to_dict()).people
+    except InvalidError:
+        return found  # whoever checks the root says what is wrong with it
+    named = {identity for held in people.values() for identity in held.values()}
+    certified = Certificate.objects.filter(spki_sha256__in=named).values_list("spki_sha256", flat=True)
+    return found | set(certified)
+
+
+def authority_identities() -> set[str]:
+    """Return the identities of all CAs that this server knows, of every domain, retired ones and links included."""
+    return set(_authorities())
+
+
+def _authorities() -> Iterator[str]:
+    for der in Authority.objects.values_list("der", flat=True):
+        try:
+            yield key_identity(accept_key(x509.load_der_x509_certificate(bytes(der)).public_key()))
+        except (ValueError, UnsupportedAlgorithm, InvalidError):
+            continue  # a key that is not accepted here cannot be one that is
+
+
+def _online(slug: str) -> Iterator[str]:
+    """Yield what the signer holds or held, and what any published root named, when the signer has forgotten it."""
+    line = signing.client("admin")
+    for name in policy.ONLINE:
+        yield from (key_identity(read_raw(raw)) for raw in line.every_key(slug, name).values())
+    store = repository(slug)
+    for version in store.versions(Root.type):
+        try:
+            yield from root_keys.read_root_keys(store.root_of(version).signed.to_dict()).online_identities()
+        except (InvalidError, MetadataError):
+            continue

@@ -1,0 +1,31 @@
+"""Count who signed: TUF counts key ids, we count keys. Two ids of one key are one signer. Pure."""
+
+from typing import Any
+
+from tuf.api.metadata import Metadata, Root, Targets, VerificationResult
+
+from pki.kernel.errors import InvalidError
+from pki.kernel.public_keys import key_identity, read_tuf_fields
+
+
+def signer_identities(result: VerificationResult) -> set[str]:
+    """Return the identities of the keys whose signatures are valid; a key that is not accepted counts for nothing."""
+    found = set()
+    for key in result.signed.values():
+        try:
+            found.add(key_identity(read_tuf_fields(key.to_dict())))
+        except InvalidError:
+            continue
+    return found
+
+
+def signed_by_enough(delegator: Root | Targets, role: str, document: Metadata[Any]) -> bool:
+    """Say whether as many different keys as a role demands have signed a document.
+
+    Args:
+        delegator: names keys and threshold of the role.
+        role: of the document.
+        document: with its signatures.
+    """
+    result = delegator.get_verification_result(role, document.signed_bytes, document.signatures)
+    return bool(result) and len(signer_identities(result)) >= result.threshold

@@ -1,0 +1,176 @@
+"""Who a TUF root really names: keys by value, people by name. One rule for server, officers' tool and device.
+
+TUF leaves key ids to whoever writes a root (TAP 12), and counts ids. Here two ids of one key are one key, so that
+nobody counts twice; a root that tries it is refused, whoever signed it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pki.kernel import public_keys
+from pki.kernel.errors import InvalidError
+from pki.kernel.names import LONGEST_PERSON, fold_person
+from pki.kernel.public_keys import key_identity, read_tuf_fields, short_fingerprint
+
+#: People who must agree, at least.
+THRESHOLD = 2
+OFFICER_FIELD = "x-muster-officer"
+PEOPLE = ("root", "targets")
+#: what the server signs: by TUF's own roles, and by fields of ours
+ONLINE_ROLES = ("snapshot", "timestamp")
+ONLINE_FIELDS = {"director": "x-muster-director", "ledger": "x-muster-ledger"}
+
+
+@dataclass(frozen=True, slots=True)
+class RootKeys:
+    """The keys of a root by role: key id to identity.
+
+    Args:
+        people: of root and targets.
+        online: of snapshot, timestamp, director and ledger.
+        names: key id to the person whom the root names, for keys of people.
+    """
+
+    people: Mapping[str, Mapping[str, str]]
+    online: Mapping[str, Mapping[str, str]]
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def online_identities(self) -> set[str]:
+        """Return the identities of all online keys."""
+        return {one for held in self.online.values() for one in held.values()}
+
+
+def check_root_keys(signed: Mapping[str, Any], formerly_online: Iterable[str] = ()) -> RootKeys:
+    """Return the keys of a root in which each key and each person counts once, and no role shares another's keys.
+
+    Args:
+        signed: the signed part of a root.
+        formerly_online: identities of keys that servers hold or held; no person may have one.
+
+    Raises:
+        InvalidError: one sentence says which keys collide, or which is malformed.
+    """
+    found = read_root_keys(signed)
+    for role in PEOPLE:
+        _check_role(signed, role, found)
+    _check_online(found, set(formerly_online))
+    return found
+
+
+def read_root_keys(signed: Mapping[str, Any]) -> RootKeys:
+    """Return the keys of a root by value.
+
+    Raises:
+        InvalidError: a key is malformed, not accepted or named twice, or a role names one that is not there.
+    """
+    try:
+        known = _identities("keys", signed["keys"])
+        roles = {role: _chosen(role, signed["roles"][role]["keyids"], known) for role in (*PEOPLE, *ONLINE_ROLES)}
+        online = {role: roles[role] for role in ONLINE_ROLES}
+        for name, place in ONLINE_FIELDS.items():
+            given = signed.get(place, {"keys": {}, "keyids": []})
+            online[name] = _chosen(name, given["keyids"], _identities(place, given["keys"]))
+        people = {role: roles[role] for role in PEOPLE}
+        names = {keyid: officer_name(keyid, signed["keys"][keyid]) for held in people.values() for keyid in held}
+    except (KeyError, TypeError, AttributeError) as error:
+        msg = f"The root's keys or roles are malformed: {error}"
+        raise InvalidError(msg) from error
+    return RootKeys(people, online, names)
+
+
+def officer_name(keyid: str, fields: Mapping[str, Any]) -> str:
+    """Return the person to whom a root gives a key, or the key id when it names nobody."""
+    name = fields.get(OFFICER_FIELD)
+    return name if isinstance(name, str) and 0 < len(name) <= LONGEST_PERSON else keyid[:LONGEST_PERSON]
+
+
+def refuse_twins(signed: Mapping[str, Any]) -> None:
+    """Refuse a root in which two key ids of one role are one key: a rule for any TUF root, whoever made it.
+
+    Raises:
+        InvalidError: it names the role.
+    """
+    for role, held in signed["roles"].items():
+        _refuse_same(role, dict(_readable(held["keyids"], signed["keys"])))
+
+
+def _readable(keyids: Iterable[str], keys: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the identity of each key that is understood; the others verify nothing."""
+    for keyid in keyids:
+        try:
+            yield keyid, key_identity(read_tuf_fields(keys.get(keyid)))
+        except InvalidError:
+            continue
+
+
+def _identities(place: str, keys: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for keyid, fields in keys.items():
+        try:
+            found[keyid] = key_identity(read_tuf_fields(fields))
+        except InvalidError as error:
+            msg = f"The root's key {keyid[:16]} is refused: {error.detail}"
+            raise InvalidError(msg) from error
+    _refuse_same(place, found)
+    return found
+
+
+def _chosen(role: str, keyids: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    if missing := [one for one in keyids if one not in known]:
+        msg = f"The root names {str(missing[0])[:16]} for {role}, and has no such key."
+        raise InvalidError(msg)
+    return {one: known[one] for one in keyids}
+
+
+def _refuse_same(place: str, found: Mapping[str, str]) -> None:
+    first: dict[str, str] = {}
+    for keyid, identity in found.items():
+        other = first.setdefault(identity, keyid)
+        if other != keyid:
+            msg = (
+                f"The root's {place} name one key twice: {other[:16]} and {keyid[:16]} are both the key "
+                f"{short_fingerprint(identity)}. Name each person's own key, once."
+            )
+            raise InvalidError(msg)
+
+
+def _check_role(signed: Mapping[str, Any], role: str, found: RootKeys) -> None:
+    held, threshold = found.people[role], signed["roles"][role].get("threshold")
+    if type(threshold) is not int or threshold < THRESHOLD:
+        msg = f"The root lets one key sign {role}; at least {THRESHOLD} people must."
+        raise InvalidError(msg)
+    if len(held) < threshold:
+        msg = f"The root's {role} needs {threshold} people and names {len(held)}."
+        raise InvalidError(msg)
+    people = {fold_person(found.names[keyid]) for keyid in held}
+    if len(people) != len(held):
+        msg = f"The {role} keys of the root must belong to different people, one key each."
+        raise InvalidError(msg)
+
+
+def _check_online(found: RootKeys, formerly: set[str]) -> None:
+    seen: dict[str, str] = {}
+    for name, held in found.online.items():
+        for identity in held.values():
+            if seen.setdefault(identity, name) != name:
+                msg = f"The root gives {name} the online key of {seen[identity]}: each role has a key of its own."
+                raise InvalidError(msg)
+    for role, held in found.people.items():
+        for keyid, identity in held.items():
+            if identity in seen or identity in formerly:
+                msg = (
+                    f"An online key may not sign {role}: {found.names[keyid]}'s key {short_fingerprint(identity)} "
+                    "is or was held by a server."
+                )
+                raise InvalidError(msg)
+
+
+def describe_key(fields: Mapping[str, Any]) -> str:
+    """Return fingerprint and type of a TUF key object, as people compare them.
+
+    Raises:
+        InvalidError: it is no key.
+    """
+    key = read_tuf_fields(fields)
+    return f"{short_fingerprint(key_identity(key))} ({public_keys.describe_type(key)})"

@@ -1,0 +1,6 @@
+"""Text that others wrote, made harmless for a terminal: nothing in it can move the cursor or begin a line."""
+
+
+def printable(text: str) -> str:
+    """Return a text in which every character that is not printable is a question mark."""
+    return "".join(char if char.isprintable() else "?" for char in text)
