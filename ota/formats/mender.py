@@ -1,14 +1,14 @@
 """Mender artifacts of version 3: our own reader, and the signature over the manifest by a registered key.
 
-An artifact is a tar archive: ``version``, ``manifest`` (SHA-256 of everything else), ``manifest.sig``,
-``header.tar.gz``, ``data/0000.tar.gz``. ``mender-artifact validate`` without a key accepts unsigned ones.
+An artifact is a tar archive: ``version``, ``manifest`` (SHA-256 of everything else), ``manifest.sig``, ``header.tar``
+and ``data/0000.tar``, the last two plain or compressed (``.gz``, ``.xz``,
+``.zst``). ``mender-artifact validate`` without a key accepts unsigned ones.
 """
 
 import base64
 import binascii
 import hashlib
 import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,10 +22,12 @@ from ota.errors import RefusedBundleError
 from ota.formats import bombs, magic
 from ota.formats.archive import demand_nothing_else, members
 from ota.formats.judgement import Case, Judgement, TrustAnchor, statement
+from ota.formats.mender_header import MAX_SMALL, read_header, read_json
 
-MAX_SMALL = 1 << 20
 MAX_HEADER = 8 << 20
-_ORDER = ("version", "manifest", "manifest.sig", "header.tar.gz", "data/0000.tar.gz")
+_MEMBERS = ("version", "manifest", "manifest.sig", "header.tar", "data/0000.tar")
+_ORDER = f"The artifact's members are not {', '.join(_MEMBERS)} in this order (the last two also with .gz, .xz or .zst)"
+_COMPRESSIONS = {"": "", ".gz": "gzip", ".xz": "xz", ".zst": "zstd"}
 _LINE = re.compile(r"([0-9a-f]{64})  (\S{1,200})")
 _HALF, _RAW = 32, 64
 
@@ -55,9 +57,13 @@ def judge(case: Case) -> Judgement:
         found = _read(file)
     signer = verify(found.small["manifest"], found.small["manifest.sig"], case.anchors)
     _compare(listed(found.small["manifest"]), found.hashes)
-    facts = _facts(found)
     return Judgement(
-        facts={**facts, "flash": sum(found.sizes.values()), "signer": signer},
+        facts={
+            **found.header,
+            "files": dict(found.sizes),
+            "flash": sum(found.sizes.values()),
+            "signer": signer,
+        },
         statements=[
             statement("signature", "muster", f"manifest signed by {signer}"),
             statement("contents", "muster", f"{len(found.hashes)} members, each listed and hashed"),
@@ -66,29 +72,50 @@ def judge(case: Case) -> Judgement:
 
 
 def _read(file: BinaryIO) -> Found:
-    found, names = Found(bombs.Budget(file.seek(0, 2))), []
+    found, count = Found(bombs.Budget(file.seek(0, 2))), 0
     file.seek(0)
     for name, content, size in members(file, "The artifact"):
-        names.append(name)
-        if name not in _ORDER[: len(names)] or _ORDER[len(names) - 1] != name:
-            msg = f"The artifact's members are not {', '.join(_ORDER)} in this order. Only one payload is accepted."
-            raise RefusedBundleError(msg)
-        if name == "header.tar.gz":
+        suffix = _suffix(name, count)
+        if count < _MEMBERS.index("header.tar"):
+            found.small[name] = _small(content, size, MAX_SMALL, name)
+            _demand_version(found.small["version"])
+        elif name.startswith("header.tar"):
             data = _small(content, size, MAX_HEADER, name)
             found.hashes[name] = hashlib.sha256(data).hexdigest()
-            found.header = _header(data, found.budget)
-        elif name == "data/0000.tar.gz":
-            _payload(content, found)
+            inside = _opened(io.BytesIO(data), suffix, found.budget, "The header")
+            found.header = read_header(members(cast("BinaryIO", inside), "The header"))
         else:
-            found.small[name] = _small(content, size, MAX_SMALL, name)
-    if tuple(names) != _ORDER:
-        msg = f"The artifact lacks {_ORDER[len(names)]}; sign it with `mender-artifact sign`."
+            _payload(content, suffix, found)
+        count += 1
+    if count < len(_MEMBERS):
+        msg = f"{_ORDER}: {_MEMBERS[count]} is missing. Write the artifact with `mender-artifact`."
         raise RefusedBundleError(msg)
     found.hashes["version"] = hashlib.sha256(found.small["version"]).hexdigest()
-    if _json(found.small["version"], "version") != {"format": "mender", "version": 3}:
-        msg = "Only Mender artifacts of version 3 are accepted."
-        raise RefusedBundleError(msg)
     return found
+
+
+def _demand_version(data: bytes) -> None:
+    if read_json(data, "version") != {"format": "mender", "version": 3}:
+        msg = "Only Mender artifacts of version 3 are accepted. Write it with `mender-artifact write … -v 3`."
+        raise RefusedBundleError(msg)
+
+
+def _suffix(name: str, place: int) -> str:
+    """Return the suffix of a member's compression, when it is the member that belongs in this place."""
+    wanted = _MEMBERS[place] if place < len(_MEMBERS) else ""
+    suffix = name.removeprefix(wanted)
+    if wanted and name.startswith(wanted) and (suffix in _COMPRESSIONS if wanted.endswith(".tar") else not suffix):
+        return suffix
+    if wanted == "manifest.sig":
+        why = "it is not signed. Sign it with `mender-artifact sign -k KEY`"
+    elif "augment" in name:
+        why = "it has an augmented header, which no signature covers. Write it without `--augment-…`"
+    elif name.startswith("data/") and not wanted:
+        why = "it has several payloads, and devices install artifacts with exactly one"
+    else:
+        why = f"{name[:60]!r} stands in place {place + 1}. Write the artifact with `mender-artifact`"
+    msg = f"{_ORDER}: {why}."
+    raise RefusedBundleError(msg)
 
 
 def _small(content: BinaryIO, size: int, limit: int, name: str) -> bytes:
@@ -98,31 +125,22 @@ def _small(content: BinaryIO, size: int, limit: int, name: str) -> bytes:
     return content.read(limit)
 
 
-def _payload(content: BinaryIO, found: Found) -> None:
+def _opened(content: BinaryIO, suffix: str, budget: bombs.Budget, what: str) -> "BinaryIO | bombs.Unpacked":
+    """Return the tar archive within a member."""
+    return bombs.Unpacked(content, _COMPRESSIONS[suffix], budget, what) if suffix else content
+
+
+def _payload(content: BinaryIO, suffix: str, found: Found) -> None:
     """Hash each file of the payload as it streams by."""
-    stream = bombs.Unpacked(content, "gzip", found.budget, "The payload")
+    stream = _opened(content, suffix, found.budget, "The payload")
     for name, file, length in members(cast("BinaryIO", stream), "The payload"):
         digest = hashlib.sha256()
         while chunk := file.read(1 << 16):
             digest.update(chunk)
         found.hashes[f"data/0000/{name}"] = digest.hexdigest()
         found.sizes[name] = length
-    stream.drain()
-
-
-def _header(data: bytes, budget: bombs.Budget) -> dict[str, Any]:
-    """Return ``header-info`` and the names of state scripts, which run as root on the device."""
-    stream = cast("BinaryIO", bombs.Unpacked(io.BytesIO(data), "gzip", budget, "The header"))
-    info, scripts = None, []
-    for name, file, size in members(stream, "The header"):
-        if name == "header-info":
-            info = _json(_small(file, size, MAX_SMALL, name), name)
-        elif name.startswith("scripts/"):
-            scripts.append(name.removeprefix("scripts/"))
-    if not isinstance(info, dict):
-        msg = "The artifact's header has no header-info."
-        raise RefusedBundleError(msg)
-    return {**info, "scripts": scripts}
+    while stream.read(1 << 16):  # to the end, so that the checksums of the compression are compared
+        continue
 
 
 def listed(manifest: bytes) -> dict[str, str]:
@@ -135,7 +153,7 @@ def listed(manifest: bytes) -> dict[str, str]:
     for line in manifest.decode("utf-8", "replace").splitlines():
         match = _LINE.fullmatch(line)
         if match is None or match[2] in found:
-            msg = "The artifact's manifest is malformed."
+            msg = f"The artifact's manifest is malformed: {line[:80]!r} is no digest and name, or names a file twice."
             raise RefusedBundleError(msg)
         found[match[2]] = match[1]
     return found
@@ -181,29 +199,3 @@ def _compare(listed: dict[str, str], found: dict[str, str]) -> None:
     if missing := sorted(set(listed) - set(found)):
         msg = f"The manifest lists {missing[0][:80]!r}, and the artifact does not hold it."
         raise RefusedBundleError(msg)
-
-
-def _facts(found: Found) -> dict[str, Any]:
-    info = found.header
-    try:
-        name = str(info["artifact_provides"]["artifact_name"])
-        devices = [str(one) for one in info["artifact_depends"]["device_type"]]
-        payloads = [str(one["type"]) for one in info["payloads"]]
-    except (KeyError, TypeError) as error:
-        msg = "The artifact's header-info lacks artifact_name, device_type or payloads."
-        raise RefusedBundleError(msg) from error
-    return {
-        "artifact": name,
-        "hardware": devices,
-        "payloads": payloads,
-        "scripts": info["scripts"],
-        "files": dict(found.sizes),
-    }
-
-
-def _json(data: bytes, name: str) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        msg = f"{name} of the artifact is no JSON."
-        raise RefusedBundleError(msg) from error

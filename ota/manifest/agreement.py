@@ -7,6 +7,7 @@ from typing import Any
 from ota.errors import RefusedBundleError
 from ota.fit import margin
 from ota.formats.judgement import Judgement, statement
+from ota.formats.mender_header import names_version
 from ota.manifest.document import Manifest
 from ota.manifest.reader import ARENA_BELOW_MEASURED
 
@@ -113,8 +114,9 @@ def _oms(manifest: Manifest, judgement: Judgement) -> Judgement:
 
 def _mender(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
-    if not facts["artifact"].endswith(manifest.version):
-        _contradiction("artifact name", facts["artifact"], f"version {manifest.version}; end the name with it")
+    if not names_version(facts, manifest.id, manifest.version):
+        wanted = f"version {manifest.version}; name the artifact {manifest.id}-{manifest.version}"
+        _contradiction("artifact name", facts["artifact"], wanted)
     if strange := sorted({one.name for one in manifest.hw} - set(facts["hardware"])):
         _contradiction("device type", ", ".join(facts["hardware"]), strange[0])
     return judgement
