@@ -12,7 +12,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import lz4.frame
 import zstandard
@@ -26,8 +26,8 @@ MOST_LAYERS = 3
 CHUNK = 1 << 16
 #: memory that one decoder may take for its dictionary, in bytes
 MEMORY = 256 << 20
-#: bytes from which a compression is told
-HEAD = 16
+#: bytes from which a compression or an archive is told
+HEAD = 512
 _MIB = 1 << 20
 _BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError, RuntimeError, ValueError)
 
@@ -218,6 +218,27 @@ def demand_measurable(head: bytes, what: str) -> None:
             raise RefusedBundleError(msg)
 
 
+class Peekable:
+    """A stream whose first block can be looked at before it is read.
+
+    Args:
+        stream: anything that reads.
+    """
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream, self.head = stream, b""
+        while len(self.head) < HEAD and (more := stream.read(HEAD - len(self.head))):
+            self.head += more
+        self._ahead = self.head
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to so many bytes."""
+        if self._ahead:
+            data, self._ahead = self._ahead[:size], self._ahead[size:]
+            return data
+        return self._stream.read(size)
+
+
 class Unpacked:
     """A compressed file as what it unpacks to, counted against a budget.
 
@@ -259,7 +280,7 @@ class Unpacked:
         return came
 
 
-def measured_size(file: BinaryIO, budget: Budget, what: str) -> int | None:
+def measured_size(file: Readable, budget: Budget, what: str) -> int | None:
     """Return what a file unpacks to when it begins like something compressed; None when it does not, or is damaged.
 
     For content that a device's tool does not unpack by itself: a script may.
@@ -267,12 +288,11 @@ def measured_size(file: BinaryIO, budget: Budget, what: str) -> int | None:
     Raises:
         RefusedBundleError: it unpacks to more than the budget allows.
     """
-    start = file.tell()
-    compression = compression_of(file.read(HEAD))
-    file.seek(start)
+    ahead = Peekable(file)
+    compression = compression_of(ahead.head)
     if compression is None:
         return None
-    stream, came = next(make for name, _, make in _MEASURED if name == compression)(file), 0
+    stream, came = next(make for name, _, make in _MEASURED if name == compression)(ahead), 0
     try:
         while data := stream.read(CHUNK):
             came += len(data)

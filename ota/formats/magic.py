@@ -20,6 +20,7 @@ _BEGINS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x3d\xb8\xf3\x96", "mcuboot"),
     (4, b"TFL3", "tflite"),
     (0, b"070702", "swu"),
+    (110, b"sw-description\0", "swu"),
     (0, b"070701", "a cpio archive without checksums"),
     (0, b"hsqs", "rauc"),
     (0, b"version\0", "mender"),

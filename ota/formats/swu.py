@@ -1,35 +1,21 @@
 """SWUpdate archives: a cpio archive whose signed description must list every member with its hash.
 
-No member is ever unpacked by its name.
+No member is ever unpacked by its name. What the description tells devices is read by ``ota.formats.swupdate``.
 """
 
 import hashlib
-import io
-import re
-from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 from ota.errors import RefusedBundleError
-from ota.formats import bombs, cms, magic
+from ota.formats import bombs, cms, magic, tarballs
 from ota.formats.judgement import Case, Judgement, read, statement
+from ota.formats.swupdate.cpio import Member, Window, unpack
+from ota.formats.swupdate.description import Entry, Selection, listed_members, read_description
 
 MAX_ARCHIVE = 1 << 29
-MAX_DESCRIPTION = 256 * 1024
-MAX_MEMBERS = 64
-_HEADER = 110
-_MAGIC = b"070702"
-_TRAILER = "TRAILER!!!"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_ENTRY = re.compile(r"\{([^{}]*)\}")
-_FIELD = re.compile(r'([A-Za-z0-9_-]+)\s*[:=]\s*"([^"\\]*)"')
-_COMPATIBLE = re.compile(r"hardware-compatibility\s*[:=]\s*\[([^\]]*)\]")
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One file of the archive."""
-
-    name: str
-    data: bytes
+_SHOWN = 8
+#: handlers that unpack with libarchive
+_ARCHIVES = {"archive", "tar"}
 
 
 def judge(case: Case) -> Judgement:
@@ -47,14 +33,19 @@ def judge(case: Case) -> Judgement:
     description, signature, *payloads = members
     content = case.scratch / "content"
     content.write_bytes(description.data)
-    signer = cms.verify(case, content, signature.data, "The description")
-    facts = _describe(description.data)
-    _compare(facts["files"], payloads)
+    signer = cms.verify(case, content, bytes(signature.data), "The description")
+    selections = read_description(bytes(description.data))
+    entries = list(listed_members(selections))
+    _compare(entries, payloads)
+    sizes = _measure(entries, {one.name: one for one in payloads}, bombs.Budget(len(data)))
     return Judgement(
         facts={
-            "version": facts["version"],
-            "hardware": facts["hardware"],
-            "flash": sum(len(one.data) for one in payloads),
+            "version": selections[0].version,
+            "hardware": sorted({revision for one in selections for revision in one.hardware}),
+            "selections": [_fact(one) for one in selections],
+            "scripts": sorted({one.filename for one in entries if one.section in {"scripts", "bootenv"}}),
+            "sizes": sizes,
+            "flash": sum(sizes.values()),
             "signer": signer["name"],
             "signer_certificate": signer["certificate"],
             "signer_serial": signer["serial"],
@@ -62,87 +53,92 @@ def judge(case: Case) -> Judgement:
         statements=[
             statement("signature", "openssl cms", f"signed below {signer['name']}"),
             statement("contents", "muster", f"{len(payloads)} members, each listed and hashed"),
+            *(statement("selection", "muster", _sentence(one)) for one in selections[:_SHOWN]),
         ],
     )
 
 
-def unpack(data: bytes) -> list[Member]:
-    """Read a cpio archive with checksums, names and sizes checked.
+def _fact(chosen: Selection) -> dict[str, object]:
+    """Return what is kept of one selection."""
+    choice = chosen.choice
+    return {
+        "board": choice.board,
+        "set": choice.software_set,
+        "mode": choice.mode,
+        "hardware": list(chosen.hardware),
+        "members": [[one.section, one.filename, one.type] for one in chosen.entries],
+        "variables": list(chosen.variables),
+    }
 
-    Raises:
-        RefusedBundleError: cut, doubled, checksums wrong, or a name that could leave a folder.
-    """
-    members: list[Member] = []
-    offset = 0
-    while True:
-        name, size, checksum, start = _head(data, offset)
-        if name == _TRAILER:
-            break
-        body = data[start : start + size]
-        if len(body) != size or sum(body) & 0xFFFF_FFFF != checksum:
-            msg = f"The member {name[:60]!r} is cut or its checksum is wrong."
+
+def _sentence(chosen: Selection) -> str:
+    """Return a selection as people read it."""
+    parts = [f"{one.filename} ({one.section}, {one.type or 'no handler'})" for one in chosen.entries]
+    parts += [f"sets {one}" for one in chosen.variables]
+    text = f"{chosen.choice}, revisions {', '.join(chosen.hardware)}: {'; '.join(parts)}"
+    return text if len(text) <= 400 else f"{text[:399]}…"  # noqa: PLR2004  because a report has short lines
+
+
+def _compare(entries: list[Entry], payloads: list[Member]) -> None:
+    """Refuse members that no entry lists, entries without a member, and members that are not what entries list."""
+    listed: dict[str, Entry] = {}
+    for entry in entries:
+        if listed.setdefault(entry.filename, entry).sha256 != entry.sha256:
+            msg = f"sw-description lists {entry.filename!r} with two different sha256. Correct one of them."
             raise RefusedBundleError(msg)
-        if not _NAME.fullmatch(name) or name in {one.name for one in members} or len(members) >= MAX_MEMBERS:
-            msg = f"The member name {name[:60]!r} is refused: plain names, each once, at most {MAX_MEMBERS}."
-            raise RefusedBundleError(msg)
-        members.append(Member(name, body))
-        offset = _aligned(start + size)
-    if data[_aligned(start) :].strip(b"\0"):
-        msg = "Bytes follow the end of the archive."
-        raise RefusedBundleError(msg)
-    return members
-
-
-def _head(data: bytes, offset: int) -> tuple[str, int, int, int]:
-    """Return name, size, checksum and start of the body of the member at an offset."""
-    head = data[offset : offset + _HEADER]
-    if len(head) != _HEADER or head[:6] != _MAGIC:
-        msg = "The archive is cut or is not cpio with checksums (`crc`, 070702)."
-        raise RefusedBundleError(msg)
-    fields = [int(head[6 + 8 * n : 14 + 8 * n], 16) for n in range(13)]
-    size, length, checksum = fields[6], fields[11], fields[12]
-    name = data[offset + _HEADER : offset + _HEADER + length]
-    if not 0 < length <= 200 or len(name) != length or name[-1:] != b"\0":  # noqa: PLR2004  because no member name is longer
-        msg = "A member's name in the archive is malformed."
-        raise RefusedBundleError(msg)
-    return name[:-1].decode("ascii", "replace"), size, checksum, _aligned(offset + _HEADER + length)
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // 4) * 4
-
-
-def _describe(data: bytes) -> dict[str, object]:
-    """Return version, hardware and listed files of a description."""
-    if len(data) > MAX_DESCRIPTION:
-        msg = "sw-description is too long."
-        raise RefusedBundleError(msg)
-    text = re.sub(r"/\*.*?\*/|//[^\n]*|#[^\n]*", "", data.decode("utf-8", "replace"), flags=re.DOTALL)
-    version = re.search(r'^\s*version\s*[:=]\s*"([^"\\]{1,40})"', text, re.MULTILINE)
-    if version is None:
-        msg = "sw-description names no version."
-        raise RefusedBundleError(msg)
-    compatible = _COMPATIBLE.search(text)
-    files = {}
-    for group in _ENTRY.findall(text):
-        fields = dict(_FIELD.findall(group))
-        if "filename" in fields:
-            files[fields["filename"]] = fields.get("sha256", "")
-    hardware = re.findall(r'"([^"\\]{1,60})"', compatible[1]) if compatible else []
-    return {"version": version[1], "hardware": hardware, "files": files}
-
-
-def _compare(listed: object, payloads: list[Member]) -> None:
-    files = dict(listed) if isinstance(listed, dict) else {}
-    budget = bombs.Budget(sum(len(one.data) for one in payloads))
     for one in payloads:
-        if one.name not in files:
-            msg = f"The member {one.name!r} is not listed in the signed description."
+        if one.name not in listed:
+            msg = f"The member {one.name!r} is not listed in the signed description. Remove it or list it."
             raise RefusedBundleError(msg)
-        bombs.measured_size(io.BytesIO(one.data), budget, f"The member {one.name!r}")
-        if hashlib.sha256(one.data).hexdigest() != files[one.name]:
+        if hashlib.sha256(one.data).hexdigest() != listed[one.name].sha256:
             msg = f"The member {one.name!r} does not have the sha256 that the signed description gives."
             raise RefusedBundleError(msg)
-    if missing := sorted(set(files) - {one.name for one in payloads}):
-        msg = f"The description lists {missing[0]!r}, and the archive does not hold it."
+    if missing := sorted(set(listed) - {one.name for one in payloads}):
+        msg = f"The description lists {missing[0]!r}, and the archive does not hold it. Add it, or remove the entry."
         raise RefusedBundleError(msg)
+
+
+def _measure(entries: list[Entry], members: dict[str, Member], budget: bombs.Budget) -> dict[str, int]:
+    """Return what each member unpacks to on a device, in bytes; the largest when it is used in several ways.
+
+    Raises:
+        RefusedBundleError: together they unpack to too much, or one cannot be measured.
+    """
+    sizes: dict[str, int] = {}
+    ways = {(one.filename, one.compression, one.type, one.encrypted, one.unpacked): one for one in entries}
+    for entry in ways.values():
+        size = _unpacked_size(entry, members[entry.filename].data, budget)
+        if entry.unpacked and entry.compression and size != entry.unpacked:
+            said = f"its decompressed-size says {entry.unpacked}"
+            msg = f"{entry.filename!r} unpacks to {size} bytes, and {said}. Correct it."
+            raise RefusedBundleError(msg)
+        sizes[entry.filename] = max(size, sizes.get(entry.filename, 0))
+    return sizes
+
+
+def _unpacked_size(entry: Entry, data: memoryview, budget: bombs.Budget) -> int:
+    what = f"The member {entry.filename!r}"
+    file = cast("BinaryIO", Window(data))
+    if entry.encrypted:
+        return _declared_size(entry, len(data), budget, what)
+    if entry.compression:
+        stream = bombs.Unpacked(file, entry.compression, budget, what)
+        return tarballs.measure_archive(stream, budget, what) if entry.type in _ARCHIVES else stream.drain()
+    if entry.type in _ARCHIVES:
+        return tarballs.measure_archive(file, budget, what)
+    found = bombs.measured_size(file, budget, what)
+    return len(data) if found is None else max(found, len(data))
+
+
+def _declared_size(entry: Entry, packed: int, budget: bombs.Budget, what: str) -> int:
+    """Return the unpacked size of a member that only devices can decrypt, as the vendor has signed it."""
+    if not entry.compression and entry.type not in _ARCHIVES:
+        return packed
+    if not entry.unpacked:
+        msg = (
+            f"{what} is encrypted and compressed, so that its unpacked size cannot be measured. State it: "
+            'properties = { decompressed-size = "BYTES"; }.'
+        )
+        raise RefusedBundleError(msg)
+    budget.spend(entry.unpacked, what)
+    return entry.unpacked

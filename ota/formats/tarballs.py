@@ -7,29 +7,7 @@ from ota.errors import RefusedBundleError
 from ota.formats import bombs
 
 MOST_ENTRIES = 100_000
-_BLOCK = 512
 _CPIO = (b"070701", b"070702", b"070707", b"\xc7\x71", b"\x71\xc7")
-
-
-class Peekable:
-    """A stream whose first block can be looked at before it is read.
-
-    Args:
-        stream: anything that reads.
-    """
-
-    def __init__(self, stream: bombs.Readable) -> None:
-        self._stream, self.head = stream, b""
-        while len(self.head) < _BLOCK and (more := stream.read(_BLOCK - len(self.head))):
-            self.head += more
-        self._ahead = self.head
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to so many bytes."""
-        if self._ahead:
-            data, self._ahead = self._ahead[:size], self._ahead[size:]
-            return data
-        return self._stream.read(size)
 
 
 def measure_archive(file: bombs.Readable, budget: bombs.Budget, what: str) -> int:
@@ -43,13 +21,13 @@ def measure_archive(file: bombs.Readable, budget: bombs.Budget, what: str) -> in
     Raises:
         RefusedBundleError: it is of another kind, compressed in a way that cannot be measured, or too large.
     """
-    stream = Peekable(file)
+    stream = bombs.Peekable(file)
     for _ in range(bombs.MOST_LAYERS):
         bombs.demand_measurable(stream.head, what)
         compression = bombs.compression_of(stream.head)
         if compression is None:
             return _contents(stream, budget, what)
-        stream = Peekable(bombs.Unpacked(stream, compression, budget, what))
+        stream = bombs.Peekable(bombs.Unpacked(stream, compression, budget, what))
     if bombs.compression_of(stream.head) is None:
         bombs.demand_measurable(stream.head, what)
         return _contents(stream, budget, what)
@@ -57,7 +35,7 @@ def measure_archive(file: bombs.Readable, budget: bombs.Budget, what: str) -> in
     raise RefusedBundleError(msg)
 
 
-def _contents(stream: Peekable, budget: bombs.Budget, what: str) -> int:
+def _contents(stream: bombs.Peekable, budget: bombs.Budget, what: str) -> int:
     """Return the size of the files in an archive that is not compressed (any more)."""
     if stream.head.startswith(_CPIO):
         came = 0

@@ -8,6 +8,7 @@ from ota.errors import RefusedBundleError
 from ota.fit import margin
 from ota.formats.judgement import Judgement, statement
 from ota.formats.mender_header import names_version
+from ota.formats.swupdate import revisions
 from ota.manifest.document import Manifest
 from ota.manifest.reader import ARENA_BELOW_MEASURED
 
@@ -45,10 +46,26 @@ def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
 def _swu(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
     _demand_same("version", facts["version"], manifest.version)
-    revisions = {one.rev for one in manifest.hw if one.rev}
-    if revisions and not revisions <= set(facts["hardware"]):
-        _contradiction("hardware-compatibility", ", ".join(facts["hardware"]), ", ".join(sorted(revisions)))
+    for hardware in manifest.hw:
+        if hardware.rev:
+            _demand_revision(hardware.name, hardware.rev, facts["selections"])
     return judgement
+
+
+def _demand_revision(board: str, revision: str, selections: list[dict[str, Any]]) -> None:
+    """Refuse a revision for which the archive installs nothing: what is said for that board counts, if anything is."""
+    own = [one["hardware"] for one in selections if one["board"] == board] or [one["hardware"] for one in selections]
+    answers = [revisions.accepts(one, revision) for one in own]
+    if True in answers:
+        return
+    listed = ", ".join(sorted({entry for one in own for entry in one}))
+    if None in answers:
+        msg = (
+            f"hardware-compatibility in the signed file is {listed}, and whether it accepts the revision {revision} of "
+            "bundle.json cannot be told: write the expression without classes like [[:digit:]], or leave `rev` out."
+        )
+        raise RefusedBundleError(msg)
+    _contradiction("hardware-compatibility", listed, revision)
 
 
 def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:

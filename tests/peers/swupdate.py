@@ -122,13 +122,13 @@ def make_swu(folder, version, target, payload, signer):
     return archive([*members, ("payload.bin", payload)])
 
 
-def archive(members):
-    """Return a cpio archive with checksums (``crc``, 070702)."""
+def archive(members, magic=b"070702"):
+    """Return a cpio archive with checksums (``crc``, 070702), or without (``newc``, 070701)."""
     out = bytearray()
     for inode, (name, data) in enumerate([*members, ("TRAILER!!!", b"")], 1):
-        checksum = sum(data) & 0xFFFF_FFFF if name != "TRAILER!!!" else 0
-        fields = [inode, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, checksum]
-        out += b"070702" + b"".join(b"%08X" % value for value in fields) + name.encode() + b"\0"
+        checksum = sum(data) & 0xFFFF_FFFF if name != "TRAILER!!!" and magic == b"070702" else 0
+        fields = [inode, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name.encode()) + 1, checksum]
+        out += magic + b"".join(b"%08X" % value for value in fields) + name.encode() + b"\0"
         out += b"\0" * (-len(out) % 4) + data
         out += b"\0" * (-len(out) % 4)
     return bytes(out)
