@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from django.conf import settings
 from django.db.models import Model, Q, QuerySet
 
@@ -32,6 +34,7 @@ from devices.models import (
 from devices.series import DAY_MS, unpacked
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError, NotFoundError
+from pki.kernel.public_keys import accept_key, key_identity
 from pki.models import Certificate
 from pki.services.certificates import Standing, standing
 
@@ -338,6 +341,17 @@ def vendor_anchors(slug: str) -> list[bytes]:
     """Return the CA certificates (DER) of vendors whose device identities a domain trusts for enrolment."""
     rows = VendorAnchor.objects.filter(domain__slug=slug, kind="idevid", withdrawn_at__isnull=True)
     return [bytes(der) for der in rows.order_by("id").values_list("der", flat=True)]
+
+
+def vendor_identities() -> set[str]:
+    """Return the identities (SHA-256 of the SubjectPublicKeyInfo) of the keys of all vendors' CAs, of every domain."""
+    found = set()
+    for der in VendorAnchor.objects.values_list("der", flat=True):
+        try:
+            found.add(key_identity(accept_key(x509.load_der_x509_certificate(bytes(der)).public_key())))
+        except (ValueError, TypeError, UnsupportedAlgorithm, InvalidError):
+            continue  # a key that is not accepted here cannot be one that is
+    return found
 
 
 def vendors(slug: str) -> QuerySet[VendorAnchor]:

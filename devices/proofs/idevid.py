@@ -13,6 +13,7 @@ from devices.proofs import preregistered
 from devices.proofs.claim import Claim, Identity, checked_name, wished_name
 from pki.kernel import clock
 from pki.kernel.errors import UnauthenticatedError
+from pki.services import own_keys
 from pki.x509 import fingerprint, issued_by
 
 REFUSAL = "The certificate shown is of no vendor that is trusted here, or is not valid now."
@@ -66,6 +67,8 @@ def _anchor(domain: str, leaf: x509.Certificate) -> VendorAnchor | None:
     now = clock.now()
     for row in rows.select_related("hardware_model"):
         above = x509.load_der_x509_certificate(bytes(row.der))
+        if own_keys.is_own(above):
+            continue  # it was registered before it became, or was seen to be, a CA of this server
         if above.not_valid_before_utc <= now <= above.not_valid_after_utc and issued_by(leaf, above):
             return row
     return None

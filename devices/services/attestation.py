@@ -15,6 +15,7 @@ from pki import x509 as rules
 from pki.kernel import clock
 from pki.kernel.errors import DomainError, InvalidError, LimitedError, UnauthenticatedError
 from pki.selectors import domain as domain_of
+from pki.services import own_keys
 from pki.tpm import credential, structures
 
 LIFE = timedelta(minutes=5)
@@ -166,6 +167,7 @@ def _vouched(domain: str, der: bytes, ek: structures.Public) -> tuple[VendorAnch
         raise UnauthenticatedError(REFUSAL)
     rows = VendorAnchor.objects.filter(domain__slug=domain, kind=HardwareIdentity.Kind.TPM, withdrawn_at__isnull=True)
     for row in rows:
-        if rules.issued_by(certificate, x509.load_der_x509_certificate(bytes(row.der))):
+        above = x509.load_der_x509_certificate(bytes(row.der))
+        if not own_keys.is_own(above) and rules.issued_by(certificate, above):
             return row, f"{certificate.serial_number:x}"
     raise UnauthenticatedError(REFUSAL)

@@ -13,7 +13,7 @@ from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
 from pki.profiles import DEVICE
 from pki.selectors import domain as domain_of
-from pki.services import ledger, profiles
+from pki.services import ledger, own_keys, profiles
 from pki.services.authorities import load
 from pki.x509 import fingerprint
 
@@ -76,11 +76,12 @@ def trust_vendor(
         hardware_model: what all its devices are; without one each device has to be expected by its serial number.
 
     Raises:
-        InvalidError: no CA certificate.
+        InvalidError: no CA certificate, or of a key that one of this server's CAs holds.
         ConflictError: it is trusted already.
     """
     actor.require(Role.SECURITY_OFFICER)
     certificate = _vendor_ca(name, kind, pem)
+    own_keys.demand_strangers_key(own_keys.identity_of(certificate), "a vendor's CA")
     digest = fingerprint(certificate)
     with transaction.atomic():
         domain = domain_of(actor.domain)

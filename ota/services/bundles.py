@@ -18,7 +18,7 @@ from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import campaigns, composites, storage, trials
+from ota.services import campaigns, composites, storage, trials, trust_keys
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, DomainError, InvalidError
@@ -121,7 +121,7 @@ def _stage(store: blobs.Blobs, folder: Path, wanted: Manifest, files: Mapping[st
 
 def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
     """Let the sandbox judge the image, then compare what is in it with what the manifest says."""
-    keys = rows.vouching_keys(slug, wanted.format, wanted.component, wanted.id)
+    keys = trust_keys.strangers(rows.vouching_keys(slug, wanted.format, wanted.component, wanted.id))
     if not keys and wanted.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
         msg = (
             f"No trust key is registered for {wanted.id}, the format {wanted.format} and the component "

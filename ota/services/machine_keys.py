@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from tuf.api.metadata import Root
 
 from ota.errors import MetadataError
@@ -11,9 +9,9 @@ from ota.services.freshness import repository
 from ota.trust import policy
 from pki.kernel import root_keys
 from pki.kernel.errors import InvalidError
-from pki.kernel.public_keys import accept_key, key_identity, read_raw
-from pki.models import Authority, Certificate, TrustDomain
-from pki.services import signing
+from pki.kernel.public_keys import key_identity, read_raw
+from pki.models import Certificate, TrustDomain
+from pki.services import own_keys, signing
 
 
 def machine_identities(root: Root) -> set[str]:
@@ -22,7 +20,7 @@ def machine_identities(root: Root) -> set[str]:
     Args:
         root: whose people's keys are looked up among the certified ones.
     """
-    found = set(_authorities())
+    found = own_keys.own_identities()
     for slug in TrustDomain.objects.values_list("slug", flat=True):
         found.update(_online(slug))
     try:
@@ -32,19 +30,6 @@ def machine_identities(root: Root) -> set[str]:
     named = {identity for held in people.values() for identity in held.values()}
     certified = Certificate.objects.filter(spki_sha256__in=named).values_list("spki_sha256", flat=True)
     return found | set(certified)
-
-
-def authority_identities() -> set[str]:
-    """Return the identities of all CAs that this server knows, of every domain, retired ones and links included."""
-    return set(_authorities())
-
-
-def _authorities() -> Iterator[str]:
-    for der in Authority.objects.values_list("der", flat=True):
-        try:
-            yield key_identity(accept_key(x509.load_der_x509_certificate(bytes(der)).public_key()))
-        except (ValueError, UnsupportedAlgorithm, InvalidError):
-            continue  # a key that is not accepted here cannot be one that is
 
 
 def _online(slug: str) -> Iterator[str]:

@@ -8,14 +8,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from django.db import transaction
 
+from devices.selectors import vendor_identities
 from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows
 from pki import selectors as ground
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError
-from pki.models import Authority
-from pki.services import ledger
+from pki.kernel.public_keys import accept_key, key_identity, read_pem
+from pki.services import ledger, own_keys
 
 _MAX_PEM, _MAX_CRL = 16 * 1024, 4 << 20
 _BY_CA = {TrustKey.Format.SWU, TrustKey.Format.RAUC}
@@ -43,7 +44,7 @@ def add(*, actor: Actor, name: str, format: str, component: str = "", product: s
     """
     actor.require(Role.SECURITY_OFFICER)
     domain = ground.domain(actor.domain)
-    pem, fingerprint = _read(actor.domain, format, pem)
+    pem, fingerprint = _read(format, pem)
     wanted = {
         "format": format,
         "component": component,
@@ -73,6 +74,22 @@ def withdraw(*, actor: Actor, key: TrustKey) -> TrustKey:
             found.save(update_fields=["withdrawn_at"])
             ledger.record(actor=actor, action="trust-key.withdrawn", thing=("trust-key", found.public_id))
     return found
+
+
+def strangers(keys: list[TrustKey]) -> list[TrustKey]:
+    """Return the keys without those of CAs that certify devices, whichever of the two came first."""
+    issuers = own_keys.known_identities() | vendor_identities() if keys else set()
+    return [key for key in keys if _identity(key) not in issuers]
+
+
+def _identity(key: TrustKey) -> str:
+    """Return the identity of a registered key; empty for a kind that no CA here can have."""
+    try:
+        if "CERTIFICATE" in key.pem:
+            return own_keys.identity_of(x509.load_pem_x509_certificate(key.pem.encode()))
+        return key_identity(read_pem(key.pem))
+    except InvalidError:
+        return ""
 
 
 def renew_crl(*, actor: Actor, key: TrustKey, crl: str) -> list[Bundle]:
@@ -115,7 +132,7 @@ def _crl(key: TrustKey, pem: str) -> x509.CertificateRevocationList:
     return found
 
 
-def _read(slug: str, format_: str, pem: str) -> tuple[str, str]:
+def _read(format_: str, pem: str) -> tuple[str, str]:
     """Return the PEM in its usual form and the fingerprint of what it holds."""
     if len(pem) > _MAX_PEM or not pem.isascii():
         msg = "A trust key is a PEM file of at most 16 KiB."
@@ -127,7 +144,7 @@ def _read(slug: str, format_: str, pem: str) -> tuple[str, str]:
         msg = f"Trust keys are for one of these formats: {', '.join(TrustKey.Format.values)}."
         raise InvalidError(msg)
     if format_ in _BY_CA or (format_ in _BY_EITHER and "CERTIFICATE" in pem):
-        return _signing_ca(slug, pem)
+        return _signing_ca(pem)
     return _public_key(format_, pem)
 
 
@@ -147,10 +164,20 @@ def _public_key(format_: str, pem: str) -> tuple[str, str]:
         raise InvalidError(msg)
     spki = serialization.PublicFormat.SubjectPublicKeyInfo
     text = key.public_bytes(serialization.Encoding.PEM, spki).decode()
-    return text, hashlib.sha256(key.public_bytes(serialization.Encoding.DER, spki)).hexdigest()
+    fingerprint = hashlib.sha256(key.public_bytes(serialization.Encoding.DER, spki)).hexdigest()
+    accept_key(key)
+    _demand_no_issuer(fingerprint)
+    return text, fingerprint
 
 
-def _signing_ca(slug: str, pem: str) -> tuple[str, str]:
+def _demand_no_issuer(identity: str) -> None:
+    """Refuse the key of whoever certifies devices: a CA of this server in any certificate, or a vendor's."""
+    if identity in own_keys.own_identities() or identity in vendor_identities():
+        msg = "This CA issues device certificates; it must not vouch for firmware. Make a signing CA."
+        raise InvalidError(msg)
+
+
+def _signing_ca(pem: str) -> tuple[str, str]:
     """Accept a CA that signs code only: with the common root as anchor, a device CA's leaf would pass."""
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
@@ -163,7 +190,5 @@ def _signing_ca(slug: str, pem: str) -> tuple[str, str]:
         raise InvalidError(msg)
     der = certificate.public_bytes(serialization.Encoding.DER)
     fingerprint = hashlib.sha256(der).hexdigest()
-    if Authority.objects.filter(domain__slug=slug, fingerprint=fingerprint).exists():
-        msg = "This CA issues device certificates; it must not vouch for firmware. Make a signing CA."
-        raise InvalidError(msg)
+    _demand_no_issuer(own_keys.identity_of(certificate))
     return certificate.public_bytes(serialization.Encoding.PEM).decode(), fingerprint

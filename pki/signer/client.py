@@ -81,6 +81,10 @@ class Signer:
         fields = {"certificate": certificate, "root": root, "status_url": status_url}
         self._call("install_authority", domain, **fields)
 
+    def authority_keys(self, domain: str) -> list[str]:
+        """Return the identities of a domain's CA keys, those that wait for a certificate too."""
+        return list(self._call("authority_keys", domain)["identities"])
+
     def use_authority(self, domain: str, authority: str) -> None:
         """Let the signer issue under this CA (key id) where nobody names another."""
         self._call("use_authority", domain, authority=authority)

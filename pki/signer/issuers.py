@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import serialization
 
 from pki import x509 as rules
 from pki.kernel.errors import InvalidError, NotFoundError
+from pki.keys import spki_sha256
 from pki.vault.store import Vault
 
 #: the first one's place, and the pattern of those after it
@@ -36,6 +37,10 @@ class Issuers:
         place = FIRST if not places else f"{FIRST}-{max(_number(one) for one in places) + 1}"
         self._vault.create_authority(domain, place)
         return place, self._vault.authority(domain, place)
+
+    def identities(self, domain: str) -> list[str]:
+        """Return the identities of all CA keys (SHA-256 of the SubjectPublicKeyInfo), waiting ones too."""
+        return [spki_sha256(self._vault.authority(domain, place).public_key()) for place in self._places(domain)]
 
     def key(self, domain: str, key_id: str) -> rules.CaKey:
         """Return the key of an installed CA, to have it certified again (by a new root)."""

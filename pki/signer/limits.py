@@ -25,6 +25,7 @@ RATES: dict[str, tuple[float, int]] = {
     "sign_timestamp": (5, 200),
     "sign_head": (20, 200),
     "public_keys": (200, 2000),
+    "authority_keys": (200, 2000),
     "last_head": (20, 200),
     "ping": (200, 2000),
     "refused": (5, 200),

@@ -42,6 +42,7 @@ class Operations:
         self.table: dict[str, Callable[[str, dict[str, Any]], Done]] = {
             "ping": lambda _domain, _request: Done({}, {}),
             "public_keys": self._public_keys,
+            "authority_keys": self._authority_keys,
             "last_head": self._last_head,
             "issue_device": self._issue_device,
             "door_identity": self._door_identity,
@@ -171,6 +172,10 @@ class Operations:
         held = self._online.held(domain)
         keys = {name: generations[0] for name, generations in held.items()}
         return Done({"keys": keys, "held": held, "past": self._online.past(domain)}, {})
+
+    def _authority_keys(self, domain: str, _request: dict[str, Any]) -> Done:
+        """Tell the identities of a domain's CA keys, so that none of them passes for somebody else's."""
+        return Done({"identities": self._issuers.identities(domain)}, {})
 
     def _last_head(self, domain: str, _request: dict[str, Any]) -> Done:
         """Tell the newest ledger head signed: what no owner of database or journal can make it forget."""

@@ -38,6 +38,7 @@ ROLES: dict[str, frozenset[str]] = {
             "prepare_online_keys",
             "switch_online_keys",
             "retire_online_keys",
+            "authority_keys",
             "sign_snapshot",
             "sign_timestamp",
             "sign_head",
