@@ -1,8 +1,9 @@
 """Judge hostile artefacts in a child process that can reach nothing and ends soon.
 
-The child has a session of its own (killed as a group), an empty environment but PATH and TMPDIR, a private
-TMPDIR, limits on time, memory, files and processes, no network where the system allows that, and sees no
-file but the artefact (Landlock). What it says is bounded and parsed, never rendered unescaped.
+What is promised: no network, no file but the artefacts, bounded scratch space, memory, processor time and processes,
+and no descendant that outlives the verdict. ``ota.cell`` says by which mechanisms; where one promise cannot be kept,
+nothing is judged and the upload is refused with a sentence. What the child says is bounded and parsed, never rendered
+unescaped.
 """
 
 import json
@@ -12,8 +13,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -23,6 +25,8 @@ from ota.formats.judgement import Case, Judgement, TrustAnchor
 from pki.kernel import clock
 
 WALL_S = 60
+#: How much longer a keeper may take to end what its child has started.
+GRACE_S = 20.0
 MAX_ANSWER = 512 * 1024
 _ROOT = Path(__file__).resolve().parent.parent
 _START = (
@@ -35,7 +39,30 @@ _BY_THE_FILE = {
     signal.SIGXCPU, signal.SIGKILL, signal.SIGXFSZ, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE,
     signal.SIGILL,
 }  # fmt: skip
+#: ends that a keeper brings about
+_REFUSALS = {
+    "time": "The file takes longer to verify than is allowed, and is refused.",
+    "memory": "The file needs more memory to verify than is allowed, and is refused.",
+    "scratch": "The file needs more disk space to verify than is allowed, and is refused.",
+}
+_FAILURES = {
+    "alive": "A process that the verifier started could not be ended, so its verdict is not used. Look into the log.",
+    "orphaned": "The verifier was stopped because the server's process ended. Try again.",
+}
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a child.
+
+    Args:
+        answer: what it says; it has read hostile bytes.
+        holds: promised property to the mechanism that kept it.
+    """
+
+    answer: dict[str, Any]
+    holds: Mapping[str, str] = field(default_factory=dict)
 
 
 def judge(
@@ -60,76 +87,142 @@ def judge(
         VerifierError: the verifier did not run; the artefact was not judged.
     """
     with tempfile.TemporaryDirectory(prefix="muster-judge-") as folder:
-        case = Case(
-            format_, image.resolve(), signature, tuple(anchors), clock.unix(), Path(folder), tuple(listed.items())
-        )
-        answer = run("ota.formats", case.to_json(), case.scratch, WALL_S)
+        case = Case(format_, image, signature, tuple(anchors), clock.unix(), Path(folder), tuple(listed.items()))
+        files = {"image": image} | ({"signature": signature} if signature else {})
+        outcome = run("ota.formats", case.to_json(), files, case.scratch, WALL_S)
+    answer = outcome.answer
     if not isinstance(answer.get("ok"), bool):
         msg = "The verifier gave no verdict. Look into the log and try again."
         raise VerifierError(msg)
     if not answer["ok"]:
         raise RefusedBundleError(str(answer.get("detail", "refused"))[:500], format=format_)
-    measures = ", ".join(answer.get("confined", []))
+    measures = "; ".join(f"{name}: {how}" for name, how in outcome.holds.items())
     statements = [*answer["statements"], {"check": "confinement", "tool": "muster", "outcome": measures}]
     return Judgement(answer["facts"], statements)
 
 
-def run(module: str, request: Mapping[str, Any], scratch: Path, seconds: float) -> dict[str, Any]:
-    """Return what a child answers, which reads one request and shuts itself in.
+def confinement() -> Mapping[str, str]:
+    """Return by which mechanism this machine keeps each promise; a child is started to see.
+
+    Raises:
+        VerifierError: a promise cannot be kept; the sentence says which, and uploads are refused for it.
+    """
+    with tempfile.TemporaryDirectory(prefix="muster-judge-") as folder:
+        return run("ota.cell", {}, {}, Path(folder), WALL_S).holds
+
+
+def run(module: str, request: Mapping[str, Any], files: Mapping[str, Path], scratch: Path, seconds: float) -> Outcome:
+    """Return what a confined child answers.
 
     Args:
-        module: a package of this floor with a ``__main__``.
-        request: for its standard input, as JSON.
+        module: a package with a ``__main__`` that keeps a child (``ota.cell``).
+        request: for it, as JSON.
+        files: the artefacts; they are opened once, here, and no path is followed again.
         scratch: its working folder, the only one that it may write.
         seconds: of the wall clock.
 
     Raises:
-        RefusedBundleError: it took too long, or more memory than it may have.
-        VerifierError: it could not run.
+        RefusedBundleError: it took too long, or more memory or disk space than it may have.
+        VerifierError: it could not run, or not be confined as promised.
     """
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
-        child = subprocess.Popen(  # noqa: S603  because the command is fixed and the artefact is data
+    with _opened(files) as descriptors, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+        keeper = subprocess.Popen(  # noqa: S603  because the command is fixed and the artefact is data
             [sys.executable, "-I", "-c", _START, str(_ROOT), module],
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=complained,
             cwd=scratch,
             env={"PATH": _PATH, "TMPDIR": str(scratch)},
+            pass_fds=tuple(descriptors.values()),
             start_new_session=True,
         )
+        asked = {"body": request, "files": descriptors, "scratch": str(scratch), "seconds": seconds}
         try:
-            child.communicate(json.dumps(request).encode(), timeout=seconds)
-        except subprocess.TimeoutExpired as error:
-            msg = f"The file took longer than {seconds:.0f} s to verify and is refused."
-            raise RefusedBundleError(msg) from error
+            _wait(keeper, json.dumps(asked).encode(), seconds + GRACE_S)
         finally:
-            _end(child)
-        return _answer(child.returncode, said, complained)
+            _end(keeper)
+        return _outcome(_report(keeper.returncode, said, complained))
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """End the whole group: some tools leave children behind."""
+@contextmanager
+def _opened(files: Mapping[str, Path]) -> Iterator[dict[str, int]]:
+    """Yield each file's descriptor, for reading."""
+    found: dict[str, int] = {}
+    try:
+        for name, path in files.items():
+            found[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        yield found
+    finally:
+        for descriptor in found.values():
+            os.close(descriptor)
+
+
+def _wait(keeper: "subprocess.Popen[bytes]", request: bytes, seconds: float) -> None:
+    """Send the request and wait; standard input stays open, since its end tells the keeper that we are gone."""
+    with suppress(BrokenPipeError):  # it has ended already; its exit code says so
+        if keeper.stdin:
+            keeper.stdin.write(request + b"\n")
+            keeper.stdin.flush()
+    try:
+        keeper.wait(seconds)
+    except subprocess.TimeoutExpired as error:
+        msg = "The verifier could not be ended in time; nothing was stored. Look into the log."
+        raise VerifierError(msg) from error
+
+
+def _end(keeper: "subprocess.Popen[bytes]") -> None:
+    """End a keeper, which has ended by itself but for a fault of ours."""
     with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+        keeper.kill()
+    keeper.wait()
+    if keeper.stdin:
+        with suppress(BrokenPipeError):
+            keeper.stdin.close()
 
 
-def _answer(code: int, said: BinaryIO, complained: BinaryIO) -> dict[str, Any]:
+def _report(code: int, said: BinaryIO, complained: BinaryIO) -> dict[str, Any]:
+    """Return what a keeper reports; it has read no hostile byte."""
     said.seek(0)
     complained.seek(0)
     trouble = complained.read(2000).decode(errors="replace").strip()
     if trouble:
         _logger.warning("the verifier complained", extra={"said": trouble[-1000:]})
-    if -code in _BY_THE_FILE:
-        msg = "The file needs more time or memory to verify than is allowed, and is refused."
-        raise RefusedBundleError(msg)
-    data = said.read(MAX_ANSWER + 1)
-    if len(data) > MAX_ANSWER:
-        msg = "The file holds more facts than are kept, and is refused."
-        raise RefusedBundleError(msg)
     try:
-        answer = json.loads(data)
+        report: dict[str, Any] = json.loads(said.read())
     except ValueError as error:
         msg = "The verifier could not run on this machine. Look into the log; nothing was stored."
         raise VerifierError(msg, code=code) from error
-    return answer if isinstance(answer, dict) else {}
+    return report
+
+
+def _outcome(report: Mapping[str, Any]) -> Outcome:
+    """Return the child's answer, when it was confined as promised and came to its end.
+
+    Raises:
+        RefusedBundleError: it used more than it may.
+        VerifierError: it was not confined as promised, or broke.
+    """
+    if report["complaint"].strip():
+        _logger.warning("the verifier complained", extra={"said": report["complaint"].strip()[-1000:]})
+    if report["missing"]:
+        msg = (
+            "Uploads are refused: this machine does not confine the verifier as promised "
+            f"({'; '.join(report['missing'])}). `manage.py doctor` shows each promise."
+        )
+        raise VerifierError(msg)
+    if report["end"] in _REFUSALS:
+        raise RefusedBundleError(_REFUSALS[report["end"]])
+    if report["end"]:
+        raise VerifierError(_FAILURES[report["end"]])
+    if -report["code"] in _BY_THE_FILE:
+        msg = "The file needs more time or memory to verify than is allowed, and is refused."
+        raise RefusedBundleError(msg)
+    if len(report["answer"]) > MAX_ANSWER:
+        msg = "The file holds more facts than are kept, and is refused."
+        raise RefusedBundleError(msg)
+    try:
+        answer = json.loads(report["answer"])
+    except ValueError as error:
+        msg = "The verifier could not run on this machine. Look into the log; nothing was stored."
+        raise VerifierError(msg, code=report["code"]) from error
+    return Outcome(answer if isinstance(answer, dict) else {}, report["holds"])

@@ -1,21 +1,19 @@
-"""The child process that makes patches: reads a request, makes each candidate, tries it, writes what came out right.
+"""The keeper of a child that makes patches: it makes each candidate, tries it, writes what came out right.
 
 Started by ``ota.sandbox`` only. A maker that crashes, is slow or wrong is dropped, and said.
 """
 
 import hashlib
-import json
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from ota import cell
+from ota.cell import Bounds, Request
 from ota.deltas.candidates import CANDIDATES
-from ota.formats import cell
 
 MAKE_S, CPU_S = 60, 240
-_MAX_REQUEST = 1 << 16
 
 
 class TooSlowError(Exception):
@@ -24,14 +22,16 @@ class TooSlowError(Exception):
 
 def main() -> None:
     """Make the patches of one pair."""
-    request: dict[str, Any] = json.loads(sys.stdin.buffer.read(_MAX_REQUEST))
-    scratch, new = Path(request["scratch"]), Path(request["new"])
-    old = Path(request["old"]) if request["old"] else None
-    most = 2 * new.stat().st_size + (1 << 20)
-    cell.shut([path for path in (old, new) if path], scratch, most, CPU_S)
+    request = cell.read_request()
+    most = 2 * request.given("new").stat().st_size + (1 << 20)
+    cell.run(request, Bounds(most, CPU_S), _made)
+
+
+def _made(request: Request) -> dict[str, Any]:
+    old, new = request.path("old"), request.given("new")
     signal.signal(signal.SIGALRM, _too_slow)
     base, result = (old.read_bytes() if old else b""), new.read_bytes()
-    sys.stdout.write(json.dumps({"made": [_tried(name, base, result, scratch) for name in request["formats"]]}))
+    return {"made": [_tried(name, base, result, request.scratch) for name in request.body["formats"]]}
 
 
 def _too_slow(_number: int, _frame: object) -> None:

@@ -1,39 +1,36 @@
-"""The child process: read a case from standard input, judge it, write one JSON object to standard output.
+"""The keeper of a verifier: read a case from standard input, judge it in a confined child, write one JSON object.
 
-Started by ``ota.sandbox`` only. The verifier is imported before the process is shut in, because afterwards
+Started by ``ota.sandbox`` only. The verifier is imported before the child is confined, because afterwards
 the project's own folder cannot be read any more.
 """
 
 import importlib
-import json
 import os
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ota.formats import cell
+from ota import cell
+from ota.cell import Bounds, Request
 from ota.formats.judgement import Case
 from pki.kernel.errors import DomainError
 
 _NAMES = ("composite", "config", "esp", "generic", "mcuboot", "mender", "oms", "rauc", "swu", "tflite")
 _VERIFIERS = {**{name: f"ota.formats.{name}" for name in _NAMES}, "onnx": "ota.formats.onnx_model"}
-_MAX_REQUEST = 1 << 20
 
 
 def main() -> None:
     """Judge one case."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    case = Case.from_json(json.loads(sys.stdin.buffer.read(_MAX_REQUEST)))
-    verifier = importlib.import_module(_VERIFIERS[case.format])
-    artefacts = [path for path in (case.image, case.signature) if path]
-    measures = cell.shut(artefacts, case.scratch, getattr(verifier, "unpacked", _small)(case.image))
-    sys.stdout.write(json.dumps({**answer(verifier, case), "confined": measures}))
+    request = cell.read_request()
+    verifier = importlib.import_module(_VERIFIERS[request.body["format"]])
+    unpacked = getattr(verifier, "unpacked", None)
+    bounds = Bounds(unpacked(request.given("image")) if unpacked else cell.FILE_SIZE)
+    cell.run(request, bounds, lambda asked: answer(verifier, _case(asked)))
 
 
-def _small(_image: Path) -> int:
-    """Return how long a file most verifiers may write."""
-    return cell.FILE_SIZE
+def _case(request: Request) -> Case:
+    return Case.from_json(request.body, request.given("image"), request.path("signature"), request.scratch)
 
 
 def answer(verifier: ModuleType, case: Case) -> dict[str, Any]:

@@ -46,28 +46,24 @@ class Case:
     listed: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the child reads."""
+        """Return what the child reads; it gets the files as open descriptors."""
         return {
             "format": self.format,
-            "image": str(self.image),
-            "signature": str(self.signature) if self.signature else None,
             "anchors": [[anchor.name, anchor.pem, anchor.crl] for anchor in self.anchors],
             "at": self.at,
-            "scratch": str(self.scratch),
             "listed": [list(one) for one in self.listed],
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Case":
-        """Return the case that the parent wrote."""
-        signature = value["signature"]
+    def from_json(value: Mapping[str, Any], image: Path, signature: Path | None, scratch: Path) -> "Case":
+        """Return the case that the parent wrote, with the files as this process opens them."""
         return Case(
             format=value["format"],
-            image=Path(value["image"]),
-            signature=Path(signature) if signature else None,
+            image=image,
+            signature=signature,
             anchors=tuple(TrustAnchor(*one) for one in value["anchors"]),
             at=value["at"],
-            scratch=Path(value["scratch"]),
+            scratch=scratch,
             listed=tuple((str(path), str(digest)) for path, digest in value["listed"]),
         )
 

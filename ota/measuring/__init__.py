@@ -59,13 +59,9 @@ def measure(image: Path, vectors: Path | None = None, cases: int = 0) -> Trial:
         VerifierError: the child could not be run; nothing is known of the model.
     """
     with tempfile.TemporaryDirectory(prefix="muster-measure-") as folder:
-        request = {
-            "model": str(image.resolve()),
-            "vectors": str(vectors.resolve()) if vectors else "",
-            "scratch": folder,
-        }
+        files = {"model": image} | ({"vectors": vectors} if vectors else {})
         try:
-            said = sandbox.run("ota.measuring", request, Path(folder), WALL_S)
+            said = sandbox.run("ota.measuring", {}, files, Path(folder), WALL_S).answer
         except RefusedBundleError as error:
             return Trial(runs=False, message=f"the interpreter did not come to an end: {error.detail}"[:200])
     return read(said, cases)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import transaction
@@ -23,6 +23,7 @@ from ota.services import assignments, storage
 from pki.kernel import clock, patch
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DomainError
+from pki.kernel.files import open_plain
 from pki.models import TrustDomain
 
 #: a pair is worth a patch for one in a hundred of the devices that wait, or for fifty
@@ -144,30 +145,41 @@ def _make(domain: TrustDomain, pair: Pair) -> None:
         scratch = Path(folder)
         old = held.enter_context(store.at_hand(pair.base)) if pair.base else None
         new = held.enter_context(store.at_hand(pair.result))
-        request = {"old": str(old) if old else "", "new": str(new), "formats": [pair.format]}
-        try:
-            [said] = sandbox.run("ota.deltas", {**request, "scratch": folder}, scratch, SECONDS)["made"]
-        except RefusedBundleError:
-            said = {"trouble": f"it took longer than {SECONDS} s, or too much memory"}
-        except (DomainError, KeyError, ValueError) as error:
-            said = {"trouble": str(error)[:200]}
-        if "trouble" in said:
+        said, stream = _asked(pair, old, new, scratch)
+        if stream is None:
             _logger.warning("a patch was not made", extra={**facts, "trouble": said["trouble"]})
             Delta.objects.create(domain=domain, trouble=str(said["trouble"])[:200], **facts)
             return
-        with (scratch / pair.format).open("rb") as stream:
-            sha256, size = store.put(stream, int(said["size"]))
+        held.enter_context(stream)
+        staged = store.stage(stream, held.enter_context(store.staging()), "patch", int(said["size"]))
+        store.adopt(staged)
         length = old.stat().st_size if old else 0
         measured = {
-            "size": size,
-            "sha256": sha256,
-            "ram": ram_of(pair.format, length, size),
-            "seconds": said["seconds"],
+            "size": staged.size,
+            "sha256": staged.sha256,
+            "ram": ram_of(pair.format, length, staged.size),
+            "seconds": float(said["seconds"]),
         }
-        with transaction.atomic(), (scratch / pair.format).open("rb") as stream:
-            storage.hold([sha256])
-            store.put(stream, size)  # again only if it was collected since
+        with transaction.atomic():
+            storage.hold([staged.sha256])
+            store.adopt(staged)  # again only if it was collected since
             Delta.objects.create(domain=domain, **facts, **measured)
+
+
+def _asked(pair: Pair, old: Path | None, new: Path, scratch: Path) -> tuple[dict[str, Any], BinaryIO | None]:
+    """Return what the child says of a patch, and the patch; what the child left there may be anything."""
+    files = {"new": new} | ({"old": old} if old else {})
+    try:
+        said: dict[str, Any] = sandbox.run("ota.deltas", {"formats": [pair.format]}, files, scratch, SECONDS).answer[
+            "made"
+        ][0]
+        if "trouble" in said:
+            return said, None
+        return {"size": int(said["size"]), "seconds": float(said["seconds"])}, open_plain(scratch / pair.format)
+    except RefusedBundleError:
+        return {"trouble": f"it took longer than {SECONDS} s, or too much memory"}, None
+    except (DomainError, OSError, LookupError, TypeError, ValueError) as error:
+        return {"trouble": str(error)[:200]}, None
 
 
 def _prune(domain: TrustDomain) -> None:

@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -28,6 +27,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 #: No abstract Unix sockets and no signals to processes outside (since version 6).
 _SCOPES = 0b11
+#: Bind and connect of TCP.
+_TCP = 0b11
+NETWORK_SINCE, SCOPES_SINCE = 4, 6
 _CAPABILITY_VERSION, _KEPT_CAPABILITIES = 0x20080522, 1 << 1  # version 3; CAP_DAC_OVERRIDE
 
 
@@ -52,12 +54,13 @@ class _PathBeneath(ctypes.Structure):
     _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
 
 
-def landlock(read: Iterable[Path], write: Iterable[Path]) -> bool:
+def landlock(read: Iterable[Path], write: Iterable[Path], *, network: bool = True) -> bool:
     """Keep this process, for good, from every file but those beneath the given places.
 
     Args:
         read: folders or files that may be read and executed; absent ones are passed over.
         write: folders that may be read and changed.
+        network: False refuses TCP as well, where the kernel can (version 4).
 
     Returns:
         False when this kernel has no Landlock; the caller says so in its log.
@@ -65,13 +68,13 @@ def landlock(read: Iterable[Path], write: Iterable[Path]) -> bool:
     Raises:
         OSError: the kernel has Landlock but refused; nothing was confined.
     """
-    version = _abi()
+    version = landlock_version()
     if version < 1:
         return False
     handled = _handled(version)
     # A device file made beneath a place that may be written would open the disk below every file.
     written = handled & ~(_IOCTL_DEVICE | _MAKE_CHARACTER_DEVICE | _MAKE_BLOCK_DEVICE)
-    ruleset = _ruleset(version, handled)
+    ruleset = _ruleset(version, handled, network=network)
     try:
         for places, rights in ((read, _READ), (write, written)):
             for place in places:
@@ -102,12 +105,17 @@ def undumpable() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def die_with_parent() -> None:
-    """Get SIGTERM when the process that started this one is gone, however it went."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """Get a signal when the process that started this one is gone, however it went."""
+    _prctl(_PR_SET_PDEATHSIG, number)
 
 
-def limits(*, cpu_s: int, address_space: int, file_size: int, processes: int = 64) -> None:
+def dumpable() -> None:
+    """Let the processes that this one starts look at its open files, also after it changed its user."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def limits(*, cpu_s: int, address_space: int, file_size: int, processes: int = 64, files: int = 256) -> None:
     """Bound what this process may use.
 
     Args:
@@ -115,22 +123,27 @@ def limits(*, cpu_s: int, address_space: int, file_size: int, processes: int = 6
         address_space: bytes of virtual memory.
         file_size: bytes of the largest file it may write.
         processes: processes of this user at most (root is not bound by it).
+        files: open files of one process.
     """
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    for kind, wanted in ((resource.RLIMIT_NPROC, processes), (resource.RLIMIT_NOFILE, files)):
+        most = min([wanted, *(value for value in resource.getrlimit(kind) if value != resource.RLIM_INFINITY)])
+        resource.setrlimit(kind, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _abi() -> int:
+def landlock_version() -> int:
+    """Return the version of the kernel's Landlock, below 1 where there is none."""
     return int(_libc.syscall(_CREATE_RULESET, None, 0, 1))
 
 
-def _ruleset(version: int, handled: int) -> int:
+def _ruleset(version: int, handled: int, *, network: bool) -> int:
     fields, size = _Ruleset(handled), 8
-    if version >= 6:  # noqa: PLR2004  because landlock(7): scopes came with version 6
+    if version >= NETWORK_SINCE and not network:
+        fields.handled_access_net, size = _TCP, 16
+    if version >= SCOPES_SINCE:
         fields.scoped, size = _SCOPES, ctypes.sizeof(_Ruleset)
     return _call(_CREATE_RULESET, ctypes.byref(fields), size, 0)
 
@@ -174,4 +187,4 @@ def _check(result: int) -> int:
 
 def available() -> bool:
     """Say whether this kernel has Landlock."""
-    return _abi() >= 1
+    return landlock_version() >= 1

@@ -1,11 +1,14 @@
 """Files that must be whole or absent, and files that only grow."""
 
+import errno
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -22,6 +25,19 @@ def remove(path: Path) -> None:
     """Remove a file, if it is there, and wait until the disk knows."""
     path.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file that somebody hostile may have made: no link is followed, no pipe waited for.
+
+    Raises:
+        OSError: it is not there, or no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "It is no plain file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def private_folder(path: Path) -> Path:

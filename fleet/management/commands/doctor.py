@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from ota import blobs
+from ota import blobs, sandbox
 from ota.selectors.roles import roles
 from ota.trust import standing
 from pki import selectors
@@ -73,6 +73,7 @@ def _findings() -> Iterator[Finding]:
         confine.available(),
         "Landlock is there" if confine.available() else "this kernel has no Landlock: doors are not confined",
     )
+    yield from _verifier()
     yield Finding(
         "signer",
         listening(settings.FLEET_DIR),
@@ -86,6 +87,17 @@ def _findings() -> Iterator[Finding]:
         yield Finding("journal", not problems, " ".join(problems) or "the database is as new as the journal")
     except Error as error:
         yield Finding("journal", ok=False, detail=f"cannot be compared: {error}")
+
+
+def _verifier() -> Iterator[Finding]:
+    """Say by which mechanism each promise about the child that judges uploads holds."""
+    try:
+        holds = sandbox.confinement()
+    except (DomainError, OSError) as error:
+        yield Finding("verifier", ok=False, detail=str(error))
+        return
+    for promise, mechanism in holds.items():
+        yield Finding(f"verifier: {promise}", ok=True, detail=mechanism)
 
 
 def _blobs() -> Finding:

@@ -1,0 +1,50 @@
+"""What the server asks a keeper for: one line of JSON, and files as open descriptors."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAX_REQUEST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One piece of work.
+
+    Args:
+        body: what the module understands.
+        files: descriptors of the artefacts, by name; a path could be exchanged between two looks.
+        scratch: the only folder that may be written.
+        seconds: of the wall clock.
+    """
+
+    body: Mapping[str, Any]
+    files: Mapping[str, int]
+    scratch: Path
+    seconds: float
+
+    def path(self, name: str) -> Path | None:
+        """Return the path by which this process, and programs that it starts, open a file; None if it was not given."""
+        descriptor = self.files.get(name)
+        return None if descriptor is None else Path("/proc", Path("/proc/self").readlink(), "fd", str(descriptor))
+
+    def given(self, name: str) -> Path:
+        """Return the path of a file that must have been given.
+
+        Raises:
+            KeyError: it was not.
+        """
+        path = self.path(name)
+        if path is None:
+            raise KeyError(name)
+        return path
+
+
+def read_request() -> Request:
+    """Return the request on standard input, which stays open: its end tells that the server is gone."""
+    line = sys.stdin.buffer.readline(MAX_REQUEST)
+    asked = json.loads(line)
+    return Request(asked["body"], asked["files"], Path(asked["scratch"]), float(asked["seconds"]))
