@@ -12,7 +12,7 @@ from devices.models import Device, HardwareModel
 from ota import planning
 from ota.models import Bundle, Rollout
 from ota.planning import PERMILLE
-from ota.selectors import fitting, parts
+from ota.selectors import fitting, parts, signed
 from ota.selectors.running import RunningBundles
 
 #: devices read in one query
@@ -114,7 +114,9 @@ def choose(rollout: Rollout, between: Callable[[], None] = lambda: None) -> Part
 
 
 def misfit(bundle: Bundle, model: HardwareModel, known: fitting.Released | None = None) -> str:
-    """Return why a bundle does not fit a hardware model as it is now, or nothing."""
+    """Return why a bundle does not fit a hardware model as it is now, or officers do not allow it there, or nothing."""
+    if why := signed.objection(bundle, str(model.class_id)):
+        return f"{model.name}: {why}"
     return "; ".join(f"{model.name}: {one.sentence()}" for one in fitting.reasons(bundle, model, known))
 
 

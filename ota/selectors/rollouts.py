@@ -170,6 +170,9 @@ def assignments_of(device: Device, limit: int = 100) -> list[Assignment]:
 def open_assignments(device: Device) -> list[Assignment]:
     """Return what a device shall do, in its order: oldest first, but repairs before all."""
     rows = Assignment.objects.filter(device=device, closed_at__isnull=True).exclude(status=Status.WAITING)
-    found = list(rows.select_related("bundle__domain", "rollout__release", "previous_bundle").order_by("id"))
+    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").prefetch_related(
+        "bundle__files"
+    )
+    found = list(rows.order_by("id"))
     found.sort(key=lambda one: one.kind != Assignment.Kind.REPAIR)
     return found

@@ -1,38 +1,106 @@
-"""What the release officers say of a bundle, read from their signed documents and from no row."""
+"""What the release officers say of a bundle, read from their signed documents and from no row.
+
+``refusal`` is the only place that decides whether a device may be given a bundle. Every protocol asks it, at offer and
+at download: rows of the database can only narrow what it allows.
+"""
+
+import hashlib
+from collections.abc import Iterable
 
 from django.conf import settings
 from tuf.api.metadata import Snapshot, Timestamp
 
-from ota.models import Bundle
+from devices.models import Device
+from ota.models import Bundle, BundleFile
 from ota.selectors import parts
-from ota.trust import documents
+from ota.trust import gate
+from ota.trust.gate import Recipient
+from ota.trust.officers import UNSIGNED, OfficersView, officers_view
 from ota.trust.repository import Repository
+from pki.kernel import canonical, clock
+from pki.kernel.errors import InvalidError
+
+_EDITED = "its rows say something else than the release officers have signed"
 
 
-def objection(bundle: Bundle, class_id: str) -> str:
-    """Return why devices of a hardware class would refuse a bundle, or nothing when they would not.
+def refusal(bundle: Bundle, device: Device) -> str:
+    """Return why a device may not be given a bundle now, or nothing when officers' signatures allow it.
+
+    The officers of the device's domain have signed the bundle and not withdrawn it, their documents have not expired,
+    and hardware class, audience and counter floor are theirs. A composite is given only when each of its parts is.
 
     Args:
         bundle: of any domain.
-        class_id: of the device's hardware model.
+        device: who would be given it.
     """
-    store = Repository(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
+    if bundle.domain_id != device.domain_id:
+        return "it belongs to another trust domain"
+    return _whole(bundle, Recipient(str(device.hardware_model.class_id), device.audience))
+
+
+def objection(bundle: Bundle, class_id: str) -> str:
+    """Return why no device of a hardware class may be given a bundle, or nothing when some may.
+
+    Args:
+        bundle: of any domain.
+        class_id: of the hardware model.
+    """
+    return _whole(bundle, Recipient(class_id))
+
+
+def blanket_refusal(bundle: Bundle) -> str:
+    """Return why devices of no hardware that a bundle names may be given it, or nothing when some may."""
+    classes = [str(one.class_id) for one in bundle.hardware_models.all()]
+    found = [objection(bundle, class_id) for class_id in classes]
+    return found[0] if found and all(found) else "" if found else UNSIGNED
+
+
+def hold_roots(slugs: Iterable[str]) -> None:
+    """Keep the first root of each domain in this process and in those that it forks: no other one is accepted later."""
+    for slug in slugs:
+        officers_view(settings.FLEET_DIR / "tuf" / slug).hold()
+
+
+def lists_file(bundle: Bundle, file: BundleFile) -> bool:
+    """Say whether the signed ``bundle.json`` names a stored file: path, role, length and digest.
+
+    The caller has asked ``refusal``, so that the manifest is the one that officers signed.
+    """
+    said = {"path": file.path, "role": str(file.role), "size": file.size, "sha256": file.sha256}
+    return any(all(one.get(name) == value for name, value in said.items()) for one in bundle.manifest["files"])
+
+
+def _whole(bundle: Bundle, recipient: Recipient) -> str:
+    view = officers_view(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
     for part in parts.of(bundle):
-        if why := _objection(store, part, class_id):
+        if why := _of_one(view, part, recipient):
             return f"of its part {part}: {why}"
-    return _objection(store, bundle, class_id)
+    return _of_one(view, bundle, recipient)
 
 
-def _objection(store: Repository, bundle: Bundle, class_id: str) -> str:
-    target, targets = store.listed(bundle.target_path), store.targets()
-    if target is None or targets is None or target.hashes.get("sha256") != bundle.digest:
-        return "the release officers have not signed it"
-    if reason := documents.reason_of(target):
-        return f"the release officers have withdrawn it: {reason}"
-    floor = documents.floors_of(targets.signed).get(bundle.component, {}).get(class_id, 0)
-    if bundle.security_counter < floor:
-        return f"its security counter {bundle.security_counter} is below the floor {floor} that officers signed"
-    return ""
+def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> str:
+    listed = view.listed(bundle.target_path, clock.now())
+    if listed.reason:
+        return listed.reason
+    try:
+        document = canonical.dumps(bundle.manifest)
+    except InvalidError:
+        return UNSIGNED
+    # From here on the manifest is what officers signed, and it decides; the columns beside it have to agree.
+    if listed.sha256 != hashlib.sha256(document).hexdigest() or bundle.digest != listed.sha256:
+        return UNSIGNED
+    if not _agrees(bundle):
+        return _EDITED
+    return gate.refusal(bundle.manifest, listed.floors, recipient)
+
+
+def _agrees(bundle: Bundle) -> bool:
+    """Say whether the columns of a bundle, and the row of its image, are those of its signed manifest."""
+    said = bundle.manifest
+    names = ("component", "version", "kind", "format", "security_counter")
+    same = all(getattr(bundle, name) == said[name] for name in names) and bundle.name == said["id"]
+    images = [one for one in bundle.files.all() if one.role == BundleFile.Role.IMAGE]
+    return same and len(images) == 1 and lists_file(bundle, images[0])
 
 
 def newest(slug: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ from devices.services import presence, twins
 from ota.models import Assignment, AssignmentEvent, Bundle, Rollout, Wave
 from ota.selectors import parts
 from ota.selectors.running import RunningBundles
-from ota.selectors.signed import objection
+from ota.selectors.signed import refusal
 from ota.services import assignment_batches
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
@@ -173,8 +173,8 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
         if update is None or update.previous_bundle is None:
             msg = "What this device ran before is not known here; roll out what it shall run instead."
             raise ConflictError(msg)
-        if why := objection(update.previous_bundle, str(device.hardware_model.class_id)):
-            msg = f"The device would refuse what it ran before, {update.previous_bundle}: {why}."
+        if why := refusal(update.previous_bundle, device):
+            msg = f"The device cannot go back to what it ran before, {update.previous_bundle}: {why}."
             raise ConflictError(msg)
         _end(update, Status.ERROR, f"rolled back: {reason}"[:500])
         back = Assignment.objects.create(

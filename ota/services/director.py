@@ -1,6 +1,5 @@
 """Write the director's document: what this one device shall run now, signed online, short-lived."""
 
-import logging
 from datetime import timedelta
 
 from devices.models import Device
@@ -18,7 +17,6 @@ from pki.services import numbers, signing
 
 LIFE = timedelta(minutes=30)
 NONCE_BYTES = 16
-_logger = logging.getLogger(__name__)
 
 
 def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
@@ -45,7 +43,7 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
         "issued": _stamp(now),
         "expires": _stamp(now + LIFE),
         "version": numbers.following(domain=device.domain, name=f"director-{device.pk}"),
-        "assignments": [_row(assignment, device)] if assignment and _allowed(assignment, device) else [],
+        "assignments": [_row(assignment, device)] if assignment else [],
         "newest": signed_rows.newest(actor.domain),
     }
     if waiting := [_command(one) for one in commands.waiting_for(device)]:
@@ -78,14 +76,6 @@ def check_nonce(nonce: bytes) -> None:
     if len(nonce) != NONCE_BYTES:
         msg = f"The nonce has {NONCE_BYTES} bytes, made at random for this request."
         raise InvalidError(msg)
-
-
-def _allowed(assignment: Assignment, device: Device) -> bool:
-    """The director chooses only among what people signed, did not withdraw, and left above their floors."""
-    why = signed_rows.objection(assignment.bundle, str(device.hardware_model.class_id))
-    if why:
-        _logger.warning("not assigned", extra={"device": device.name, "bundle": str(assignment.bundle), "why": why})
-    return not why
 
 
 def _row(assignment: Assignment, device: Device) -> dict[str, object]:

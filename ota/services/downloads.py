@@ -9,7 +9,7 @@ from django.conf import settings
 from devices.models import Device
 from ota import blobs
 from ota.models import BundleFile, Delta
-from ota.selectors import parts
+from ota.selectors import parts, signed
 from ota.services import offers
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
@@ -78,9 +78,9 @@ def by_name(*, actor: Actor, device: Device, bundle_id: int, name: str) -> Downl
 
 
 def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
-    """Return a patch to the image of the device's current action."""
+    """Return a patch to the image of the device's current action; a file of a bundle is never given as a patch."""
     row = Delta.objects.filter(domain=device.domain_id, sha256=sha256, trouble="").first()
-    if row is None:
+    if row is None or BundleFile.objects.filter(sha256=sha256).exists():
         return None
     actor.require_device(device.key)
     assignment = offers.current(device)
@@ -95,8 +95,8 @@ def _download(actor: Actor, device: Device, **wanted: object) -> Download:
     alone = wanted.get("role") or wanted.get("bundle_id")  # the action's own image, or a foreign client's artefact
     offered = [] if assignment is None else [assignment.bundle] if alone else parts.whole(assignment.bundle)
     rows = BundleFile.objects.filter(bundle__in=offered, collected_at__isnull=True)
-    file = rows.filter(**wanted).order_by("id").first() if offered else None
-    if file is None:
+    file = rows.filter(**wanted).select_related("bundle").order_by("id").first() if offered else None
+    if file is None or not signed.lists_file(file.bundle, file):
         msg = "There is no such file for this device now."
         raise NotFoundError(msg)
     return Download(blobs.store().path(file.sha256), file.size, file.sha256, file.sha1, file.path)

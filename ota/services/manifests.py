@@ -2,11 +2,11 @@
 
 from devices.models import Device
 from devices.services import twins
-from ota.selectors import signed
+from ota.models import Bundle
 from ota.services import freshness, offers
-from ota.trust.repository import manifest_name
+from pki.kernel import suit
 from pki.kernel.actor import Actor
-from pki.kernel.errors import NotFoundError
+from pki.kernel.errors import InvalidError, NotFoundError
 
 
 def current(*, actor: Actor, device: Device) -> bytes:
@@ -19,7 +19,19 @@ def current(*, actor: Actor, device: Device) -> bytes:
     assignment = offers.current(device)
     twins.protected(actor=actor, device=device, grade="manifest")
     hardware = str(device.hardware_model.class_id)
-    if assignment is None or signed.objection(assignment.bundle, hardware):
-        msg = "There is no manifest for this device now."
-        raise NotFoundError(msg)
-    return freshness.repository(actor.domain).read(manifest_name(assignment.bundle.digest, hardware))
+    if assignment is not None:
+        data = freshness.repository(actor.domain).read_manifest(assignment.bundle.digest, hardware)
+        if _names_image(data, assignment.bundle, hardware):
+            return data
+    msg = "There is no manifest for this device now."
+    raise NotFoundError(msg)
+
+
+def _names_image(data: bytes, bundle: Bundle, hardware: str) -> bool:
+    """Say whether an envelope orders what officers have signed as this bundle: another one may lie in its place."""
+    try:
+        image, _, _ = suit.read(data)
+        sequence = image.sequence
+        return image == suit.images(bundle.manifest, sequence).get(hardware)
+    except (InvalidError, ValueError):
+        return False

@@ -1,16 +1,22 @@
 """Answer "anything for me?"."""
 
+import logging
 from dataclasses import dataclass
 
 from django.conf import settings
 
 from devices.models import Device
 from ota.models import Assignment, Release, Rollout
-from ota.selectors import parts
+from ota.selectors import parts, signed
 from ota.selectors.rollouts import open_assignments
 from ota.services import commands
-from ota.services.assignments import NOT_BEGUN, Kind
+from ota.services.assignments import NOT_BEGUN, Kind, Status
 from pki.kernel.actor import Actor
+from pki.kernel.recent import Recent
+
+_logger = logging.getLogger(__name__)
+#: a refusal stands in the log once in ten minutes for each device and bundle
+_logged: Recent[tuple[int, int, str], None] = Recent(600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +29,42 @@ class Offer:
 
 
 def poll(*, actor: Actor, device: Device) -> Offer:
-    """Return what a device shall do now: nothing is written."""
+    """Return what a device shall do now: nothing is written.
+
+    An action that an operator cancels is shown until the device has answered, whatever may be given to it.
+    """
     actor.require_device(device.key)
-    assignment = current(device)
+    found = open_assignments(device)
+    canceling = (one for one in found if one.status == Status.CANCELING)
+    assignment = _first(device, found) or next(canceling, None)
     return Offer(settings.FLEET_POLL_S, assignment, commands.waiting_for(device).exists())
 
 
 def current(device: Device) -> Assignment | None:
     """Return the assignment that is offered to a device, or None.
 
-    A quarantined device is offered its own repair only; a held or paused rollout withholds what has not begun, and a
-    withdrawn release is offered no more.
+    What officers signed decides (``ota.selectors.signed.refusal``); rows only narrow it: a quarantined device is
+    offered its own repair only; a held or paused rollout withholds what has not begun, and a withdrawn release is
+    offered no more.
     """
-    return next((one for one in open_assignments(device) if _offered(device, one)), None)
+    return _first(device, open_assignments(device))
 
 
-def _offered(device: Device, assignment: Assignment) -> bool:
+def _first(device: Device, found: list[Assignment]) -> Assignment | None:
+    return next((one for one in found if _wanted(device, one) and _allowed(device, one)), None)
+
+
+def _allowed(device: Device, assignment: Assignment) -> bool:
+    why = signed.refusal(assignment.bundle, device)
+    if why:
+        extra = {"device": device.name, "bundle": str(assignment.bundle), "why": why}
+        key = device.pk, assignment.bundle_id, why
+        _logged.get(key, lambda: _logger.warning("not offered", extra=extra))
+    return not why
+
+
+def _wanted(device: Device, assignment: Assignment) -> bool:
+    """Say whether the rows would have an action offered now."""
     if assignment.kind == Kind.REPAIR:
         return True
     rollout = assignment.rollout

@@ -10,7 +10,7 @@ from devices import query
 from ota import planning
 from ota.models import Assignment, Bundle, Release, Rollout, Wave
 from ota.planning import Tally, Thresholds, WavePlan
-from ota.selectors import fitting, participants, parts
+from ota.selectors import fitting, participants, parts, signed
 from ota.selectors.participants import Participants
 from ota.selectors.rollouts import rollout as rollout_of
 from ota.services import rollout_steps
@@ -168,6 +168,9 @@ def _demand_sense(name: str, release: Release, target: str) -> None:
     if release.state != Release.State.PUBLISHED:
         msg = "Only a published release can be rolled out; two officers must sign it first."
         raise ConflictError(msg)
+    if why := signed.blanket_refusal(release.bundle):
+        msg = f"{release.bundle} cannot be rolled out: {why}."
+        raise ConflictError(msg)
 
 
 def _advance(actor: Actor, rollout: Rollout) -> None:
@@ -221,7 +224,9 @@ def _tally(rollout: Rollout, wave: Wave) -> Tally:
 
 
 def _hindrance(bundle: Bundle) -> str:
-    """Return why a model or composite cannot go on: what a firmware can run may change, a part may be withdrawn."""
+    """Return why a rollout cannot go on: officers took the bundle back, or what a firmware can run has changed."""
+    if why := signed.blanket_refusal(bundle):
+        return f"no device may be given it: {why}"
     if bundle.kind not in {Bundle.Kind.MODEL, Bundle.Kind.COMPOSITE}:
         return ""
     whole = parts.whole(bundle)

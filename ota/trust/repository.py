@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ class Repository:
         self._folder = folder
         self._loaded: dict[str, Metadata[Any]] = {}
         self._listed: dict[str, list[int]] | None = None
+        self._chain: tuple[list[int], list[int]] | None = None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -50,19 +52,37 @@ class Repository:
             self._listed = None
             os.close(descriptor)
 
+    def freeze(self) -> None:
+        """List the files once: what is added later is not seen by this object."""
+        self._listed = self._scan()
+
+    def forget(self) -> None:
+        """Drop the documents that were read, which may be many; they are read again when they are asked for."""
+        self._loaded.clear()
+
     def read(self, name: str) -> bytes:
         """Return a published file.
 
         Raises:
             NotFoundError: the name is no metadata name, or nothing of that name was published.
         """
-        if name == _TIMESTAMP or any(form.fullmatch(name) for form in (_VERSIONED, _BUNDLE, _MANIFEST)):
-            try:
-                return (self._folder / name).read_bytes()
-            except OSError:
-                pass
-        msg = "There is no such metadata."
-        raise NotFoundError(msg)
+        if name == _TIMESTAMP or any(form.fullmatch(name) for form in (_VERSIONED, _BUNDLE)):
+            return self._read(name)
+        raise _missing()
+
+    def read_manifest(self, digest: str, hardware: str) -> bytes:
+        """Return the SUIT envelope of a bundle for a hardware class; it has no public name, and goes to whom it is for.
+
+        Raises:
+            NotFoundError: none was published.
+        """
+        return self._read(manifest_name(digest, hardware))
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self._folder / name).read_bytes()
+        except OSError as error:
+            raise _missing() from error
 
     def publish(self, name: str, data: bytes) -> None:
         """Write a file whole; one that is there already must hold the same bytes, but for the timestamp.
@@ -96,9 +116,29 @@ class Repository:
         """Return the newest version of each role that lies there, believed or not."""
         return {role: max(numbers) for role, numbers in self._all_versions().items()}
 
+    def root_chain(self) -> list[int]:
+        """Return the versions of the roots, oldest first, as far as each is signed by the officers of the one before.
+
+        A file that somebody put beside them is no root: the chain ends before it.
+        """
+        versions = sorted(self.versions(Root.type))
+        if self._chain is None or self._chain[0] != versions:
+            self._chain = versions, self._linked(versions)
+        return self._chain[1]
+
+    def _linked(self, versions: list[int]) -> list[int]:
+        before, found = b"", list[int]()
+        for number in versions:
+            data = self.read(f"{number}.root.json")
+            if found and not _follows(before, data):
+                break
+            found.append(number)
+            before = data
+        return found
+
     def root(self) -> Metadata[Root] | None:
-        """Return the newest root, or None before the key ceremony."""
-        newest = next(iter(self.versions("root")), None)
+        """Return the newest root of the chain that begins with the first one, or None before the key ceremony."""
+        newest = next(reversed(self.root_chain()), None)
         return None if newest is None else self._load(f"{newest}.root.json", Root)
 
     def root_of(self, version: int) -> Metadata[Root]:
@@ -123,7 +163,7 @@ class Repository:
 
     def last_believed(self) -> dict[str, Metadata[Targets]]:
         """Return targets and bins as officers signed them last: the present ones, or those before them."""
-        for version in self.versions(Root.type):
+        for version in reversed(self.root_chain()):
             root = self._load(f"{version}.root.json", Root).signed
             targets = self._believed(root, Targets.type)
             if targets is None:
@@ -173,6 +213,20 @@ class Repository:
         if name not in self._loaded:
             self._loaded[name] = load(self.read(name), kind)
         return self._loaded[name]
+
+
+@lru_cache(maxsize=1024)
+def _follows(before: bytes, data: bytes) -> bool:
+    """Say whether a root is the one after another: signed by enough officers of both (TUF specification, 5.3)."""
+    try:
+        previous, new = load(before, Root), load(data, Root)
+        return bool(new.signed.get_root_verification_result(previous.signed, new.signed_bytes, new.signatures))
+    except (MetadataError, ValueError):
+        return False
+
+
+def _missing() -> NotFoundError:
+    return NotFoundError("There is no such metadata.")
 
 
 def manifest_name(digest: str, hardware: str) -> str:

@@ -26,6 +26,7 @@ from fleet.management.serving.supervisor import (
     signer_running,
     spawn,
 )
+from ota.selectors import signed
 from pki import selectors
 from pki.kernel.errors import DomainError
 from pki.models import TrustDomain
@@ -68,6 +69,7 @@ class Command(BaseCommand):
         if not domains or not selectors.authorities(domains[0].slug):
             msg = "There is no issuing CA yet; run `manage.py quickstart` or the steps of `manage.py ca --help`."
             raise CommandError(msg)
+        signed.hold_roots(one.slug for one in domains)
         by_hand = settings.FLEET_VAULT_KEY == "ask"
         if by_hand and not listening(folder):
             msg = "FLEET_VAULT_KEY=ask: start `python -m pki.signer` first and type its passphrase."

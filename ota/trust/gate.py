@@ -1,0 +1,39 @@
+"""May a bundle be given to a device? One rule over what officers signed, for every protocol. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ota.trust.documents import Floors
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who would be given a bundle.
+
+    Args:
+        class_id: of the hardware model.
+        audience: of the device; empty asks about hardware only.
+    """
+
+    class_id: str
+    audience: str = ""
+
+
+def refusal(manifest: Mapping[str, Any], floors: Floors, recipient: Recipient) -> str:
+    """Return why a bundle that officers list may not be given, or nothing when it may.
+
+    Args:
+        manifest: its ``bundle.json``, whose digest the officers signed.
+        floors: component to hardware class to the lowest counter, as the officers signed them.
+        recipient: who would be given it.
+    """
+    if recipient.class_id not in {one["class_id"] for one in manifest["hw"]}:
+        return "the release officers have signed it for other hardware"
+    if recipient.audience and recipient.audience not in manifest["audience"]:
+        return f"the release officers have signed it for {' and '.join(manifest['audience'])} only"
+    counter, component = manifest["security_counter"], manifest["component"]
+    floor = floors.get(component, {}).get(recipient.class_id, 0)
+    if counter < floor:
+        return f"its security counter {counter} is below the floor {floor} that officers signed"
+    return ""
