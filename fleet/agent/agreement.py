@@ -150,13 +150,24 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
     if (bundle["kind"] == composite.COMPONENT) != (bundle["component"] == composite.COMPONENT):
         msg = f"{row['target']} calls itself something else than it is"
         raise RefusedError(msg)
-    if bundle["component"] != row["component"] or bundle["security_counter"] != row["counter"]:
+    signed = {"component": bundle["component"], "counter": bundle["security_counter"], "version": bundle["version"]}
+    if row["component"] != signed["component"] or row["counter"] != signed["counter"]:
         msg = f"{row['target']} is signed for another component or counter"
         raise RefusedError(msg)
-    names = ("action", "kind", "component", "length", "sha256", "counter", "version")
-    facts = {name: row[name] for name in names}
+    if row["version"] != signed["version"]:
+        msg = f"{row['target']} is signed with the version {signed['version']!r:.80}, and the director says another one"
+        raise RefusedError(msg)
+    # What is installed, kept and reported is what officers signed; only the action and its kind are the director's.
     return Assignment(
-        path=row["target"], patch=row["delta"], golden=_golden(bundle), requires=_requires(bundle), **facts
+        action=row["action"],
+        kind=row["kind"],
+        path=row["target"],
+        length=image["size"],
+        sha256=image["sha256"],
+        patch=row["delta"],
+        golden=_golden(bundle),
+        requires=_requires(bundle),
+        **signed,
     )
 
 

@@ -5,7 +5,8 @@ at download: rows of the database can only narrow what it allows.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django.conf import settings
 from tuf.api.metadata import Snapshot, Timestamp
@@ -70,6 +71,50 @@ def lists_file(bundle: Bundle, file: BundleFile) -> bool:
     return any(all(one.get(name) == value for name, value in said.items()) for one in bundle.manifest["files"])
 
 
+def described(device: Device, components: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what a device reports to run, in the officers' words where its digest is that of an image they signed.
+
+    Version and counter of such an image are those of its signed ``bundle.json``, whatever the device calls it, and
+    ``signed`` is true; of anything else they stay the device's own word, and ``signed`` is false.
+
+    Args:
+        device: that reports.
+        components: component to version, sha256, counter and confirmed.
+    """
+    digests = [one["sha256"] for one in components.values()]
+    rows = Bundle.objects.filter(domain=device.domain_id, component__in=components, files__role="image")
+    rows = rows.filter(files__sha256__in=digests).select_related("domain").prefetch_related("files").distinct()
+    known = list(rows.order_by("-id"))
+    return {name: _described(device, name, dict(said), known) for name, said in components.items()}
+
+
+def _described(device: Device, component: str, said: dict[str, Any], known: list[Bundle]) -> dict[str, Any]:
+    class_id = str(device.hardware_model.class_id)
+    fits = [one for one in known if one.component == component and one.image.sha256 == said["sha256"]]
+    found = [one.manifest for one in fits if _vouched(one, class_id)]
+    if not found:
+        return {**said, "signed": False}
+    # The same bytes may stand in several bundles: the one that the device names, else the newest.
+    names = said["version"], said["counter"]
+    chosen = next((one for one in found if (one["version"], one["security_counter"]) == names), found[0])
+    return {**said, "version": chosen["version"], "counter": chosen["security_counter"], "signed": True}
+
+
+def _vouched(bundle: Bundle, class_id: str) -> bool:
+    """Say whether officers have ever signed a bundle for a hardware class: what runs may be withdrawn or too old."""
+    view = officers_view(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
+    digest = view.listed(bundle.target_path, clock.now()).sha256
+    is_signed = bool(digest) and digest == _digest(bundle) and _agrees(bundle)
+    return is_signed and class_id in {one["class_id"] for one in bundle.manifest["hw"]}
+
+
+def _digest(bundle: Bundle) -> str:
+    try:
+        return hashlib.sha256(canonical.dumps(bundle.manifest)).hexdigest()
+    except InvalidError:
+        return ""
+
+
 def _whole(bundle: Bundle, recipient: Recipient) -> str:
     view = officers_view(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
     for part in parts.of(bundle):
@@ -82,12 +127,8 @@ def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> str:
     listed = view.listed(bundle.target_path, clock.now())
     if listed.reason:
         return listed.reason
-    try:
-        document = canonical.dumps(bundle.manifest)
-    except InvalidError:
-        return UNSIGNED
-    # From here on the manifest is what officers signed, and it decides; the columns beside it have to agree.
-    if listed.sha256 != hashlib.sha256(document).hexdigest() or bundle.digest != listed.sha256:
+    # Once the digests agree, the manifest is what officers signed, and it decides; the columns have to agree with it.
+    if listed.sha256 != _digest(bundle) or bundle.digest != listed.sha256:
         return UNSIGNED
     if not _agrees(bundle):
         return _EDITED
@@ -97,8 +138,9 @@ def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> str:
 def _agrees(bundle: Bundle) -> bool:
     """Say whether the columns of a bundle, and the row of its image, are those of its signed manifest."""
     said = bundle.manifest
-    names = ("component", "version", "kind", "format", "security_counter")
-    same = all(getattr(bundle, name) == said[name] for name in names) and bundle.name == said["id"]
+    same = all(getattr(bundle, name) == said[name] for name in ("component", "version", "security_counter"))
+    same &= bundle.name == said["id"]
+    same &= (bundle.kind == Bundle.Kind.COMPOSITE) == (said["kind"] == Bundle.Kind.COMPOSITE)  # it decides about parts
     images = [one for one in bundle.files.all() if one.role == BundleFile.Role.IMAGE]
     return same and len(images) == 1 and lists_file(bundle, images[0])
 

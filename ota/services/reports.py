@@ -11,6 +11,7 @@ from devices import metrics
 from devices.models import Device
 from devices.services import distrust, forks, presence, twins
 from ota.deltas.choose import CANDIDATE_NAMES, MOST_APPLIERS
+from ota.selectors import signed
 from ota.services import arenas, assignments, deltas
 from ota.services.assignments import Feedback, Status
 from pki.kernel import cbor, clock
@@ -82,8 +83,9 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
     if report.device != device.key:
         msg = "The report is for another device."
         raise DeniedError(msg)
-    twins.report(actor=actor, device=device, sequence=report.sequence, components=report.components, seen=report.seen)
-    arenas.reported(actor=actor, device=device, components=report.components)
+    components = signed.described(device, report.components)
+    twins.report(actor=actor, device=device, sequence=report.sequence, components=components, seen=report.seen)
+    arenas.reported(actor=actor, device=device, components=components)
     if report.at is not None:
         presence.measured(device.pk, metrics.CLOCK_SKEW, float(report.at - clock.unix()))
     token = forks.turn(actor=actor, device=device, given=report.fork)

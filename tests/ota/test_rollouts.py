@@ -11,7 +11,7 @@ from devices.errors import ReplayError
 from devices.models import Sample
 from devices.services import presence, quarantine, registry
 from fleet.guard import reactions
-from ota.models import Assignment, AssignmentEvent, Rollout
+from ota.models import Assignment, AssignmentEvent, Bundle, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
 from ota.services import assignments, director, downloads, offers, releases, reports, rollouts
@@ -20,6 +20,7 @@ from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError, NotFoundError
 from tests.factories.ground import person, system
+from tests.regressions import regression
 
 pytestmark = pytest.mark.django_db(databases=["default", "telemetry"])
 Status = Assignment.Status
@@ -106,6 +107,36 @@ def test_a_wave_opens_the_next_only_when_it_is_healthy(stage):
         stage.finish(one, action)
     stage.tick(2)
     assert stage.state() == "finished"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"version": "99.9.9-patched", "counter": 77}, {"version": "2.0.0", "counter": 2, "signed": True}),
+        ({"version": ""}, {"version": "2.0.0", "counter": 2, "signed": True}),
+        ({"sha256": "ab" * 32, "version": "9"}, {"version": "9", "counter": 1, "signed": False}),
+    ],
+)
+@regression("R12", "a device reports another version or counter than officers signed for its digest")
+def test_a_reported_image_is_shown_as_officers_signed_it(stage, said, shown):
+    one, image = stage.devices[0], stage.release.bundle.image
+    parts = {"version": "2.0.0", "sha256": image.sha256, "counter": 1, "confirmed": True, **said}
+    body = {"device": one.device.key, "sequence": 100, "at": 0, "components": {"app": parts, "boot": parts}}
+    payload = cbor2.dumps(body)
+    stage.send(one, payload, one.key)
+    one.device.twin.refresh_from_db()
+    known = one.device.twin.reported["components"]
+    assert {name: known["app"][name] for name in shown} == shown
+    assert (known["boot"]["version"], known["boot"]["signed"]) == (parts["version"], False), "it is no image of boot"
+
+
+@regression("R12", "rows of a bundle were edited: they say nothing about what a device runs")
+def test_a_reported_image_is_not_described_by_rows(stage):
+    one, bundle = stage.devices[0], stage.release.bundle
+    Bundle.objects.filter(pk=bundle.pk).update(version="99.9.9-patched", security_counter=99)
+    stage.report(one, running=bundle)
+    one.device.twin.refresh_from_db()
+    assert one.device.twin.reported["components"]["app"]["signed"] is False
 
 
 def test_soaking_counts_only_while_somebody_looks(published, enrol):

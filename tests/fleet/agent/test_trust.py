@@ -13,6 +13,7 @@ from fleet.officer import keys as officer_keys
 from ota.trust import documents
 from pki.kernel import canonical, clock
 from tests.fleet.agent.adversary import DEVICE, HARDWARE, IMAGE, _signer, bundle, path_of
+from tests.regressions import regression
 
 
 @pytest.fixture
@@ -70,6 +71,12 @@ def test_a_signed_image_for_other_hardware_is_refused(adversary, ask):
 def test_an_image_that_is_signed_for_others_is_refused(adversary, ask, audience):
     adversary.release([bundle(audience=audience)], version=3)
     refused(ask, "not signed for production")
+
+
+@regression("R12", "the director names another version than officers signed")
+def test_a_director_that_names_another_version_is_refused(adversary, ask):
+    adversary.direct(rows=[{**adversary.row, "version": "99.9.9-patched"}])
+    refused(ask, "signed with the version '1.0.0', and the director says another one")
 
 
 @pytest.mark.parametrize("change", [{"component": "boot"}, {"counter": 99}])
