@@ -150,13 +150,6 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
     if (bundle["kind"] == composite.COMPONENT) != (bundle["component"] == composite.COMPONENT):
         msg = f"{row['target']} calls itself something else than it is"
         raise RefusedError(msg)
-    signed = {"component": bundle["component"], "counter": bundle["security_counter"], "version": bundle["version"]}
-    if row["component"] != signed["component"] or row["counter"] != signed["counter"]:
-        msg = f"{row['target']} is signed for another component or counter"
-        raise RefusedError(msg)
-    if row["version"] != signed["version"]:
-        msg = f"{row['target']} is signed with the version {signed['version']!r:.80}, and the director says another one"
-        raise RefusedError(msg)
     # What is installed, kept and reported is what officers signed; only the action and its kind are the director's.
     return Assignment(
         action=row["action"],
@@ -167,8 +160,24 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
         patch=row["delta"],
         golden=_golden(bundle),
         requires=_requires(bundle),
-        **signed,
+        **_named_alike(row, bundle),
     )
+
+
+def _named_alike(row: Mapping[str, Any], bundle: Any) -> dict[str, Any]:
+    """Return component, counter and version as officers signed them, when the director says the same.
+
+    Raises:
+        RefusedError: it says something else.
+    """
+    signed = {"component": bundle["component"], "counter": bundle["security_counter"], "version": bundle["version"]}
+    if row["component"] != signed["component"] or row["counter"] != signed["counter"]:
+        msg = f"{row['target']} is signed for another component or counter"
+        raise RefusedError(msg)
+    if row["version"] != signed["version"]:
+        msg = f"{row['target']} is signed with the version {signed['version']!r:.80}, and the director says another one"
+        raise RefusedError(msg)
+    return signed
 
 
 def _requires(bundle: Any) -> tuple[tuple[str, int, int | None], ...]:
