@@ -141,12 +141,7 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
     if image["size"] != row["length"] or image["sha256"] != row["sha256"]:
         msg = f"director and signed targets differ about {row['target']}"
         raise RefusedError(msg)
-    if settings.hw_class not in {one["class_id"] for one in bundle["hw"]} or row["hw"] != settings.hw_class:
-        msg = f"{row['target']} is for other hardware than this device"
-        raise RefusedError(msg)
-    if settings.audience not in bundle["audience"]:
-        msg = f"{row['target']} is not signed for {settings.audience}"
-        raise RefusedError(msg)
+    _demand_for(row, bundle, settings)
     if (bundle["kind"] == composite.COMPONENT) != (bundle["component"] == composite.COMPONENT):
         msg = f"{row['target']} calls itself something else than it is"
         raise RefusedError(msg)
@@ -162,6 +157,16 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
         requires=_requires(bundle),
         **_named_alike(row, bundle),
     )
+
+
+def _demand_for(row: Mapping[str, Any], bundle: Any, settings: Settings) -> None:
+    """Refuse what is for other hardware than this device, or for another audience."""
+    if settings.hw_class not in {one["class_id"] for one in bundle["hw"]} or row["hw"] != settings.hw_class:
+        msg = f"{row['target']} is for other hardware than this device"
+        raise RefusedError(msg)
+    if settings.audience not in bundle["audience"]:
+        msg = f"{row['target']} is not signed for {settings.audience}"
+        raise RefusedError(msg)
 
 
 def _named_alike(row: Mapping[str, Any], bundle: Any) -> dict[str, Any]:
