@@ -15,7 +15,9 @@ DTYPES = frozenset(
      "BOOL", "STRING", "COMPLEX64", "COMPLEX128", "RESOURCE", "VARIANT"}
 )  # fmt: skip
 FIELDS = frozenset({"runtime", "schema_max", "ops", "custom_ops", "dtypes", "kernel_factor", "inputs", "outputs"})
-_OPERATOR, _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,59}|[A-Z][A-Za-z0-9]{0,59}"), re.compile(r"[A-Za-z0-9_.:-]{1,60}")
+#: of ONNX with the domain in front, unless it is the default one
+_OPERATOR = re.compile(r"[A-Z][A-Z0-9_]{0,59}|([A-Za-z0-9_.-]{1,60}:)?[A-Z][A-Za-z0-9_]{0,59}")
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,120}")
 _FACTOR = re.compile(r"[1-9]\.[0-9]{1,3}|[1-9]")
 MOST_OPERATORS, MOST_PORTS, MOST_DIMENSIONS, MOST_VERSION, LARGEST = 400, 16, 8, 1000, 1 << 31
 

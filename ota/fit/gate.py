@@ -118,7 +118,7 @@ def _runtime(form: str, facts: Mapping[str, Any], runtime: Mapping[str, Any]) ->
     yield from _operators(facts, runtime.get("ops", "all"))
     custom = facts.get("custom_operators", facts.get("custom", ()))
     if "ops" in runtime or "custom_ops" in runtime:
-        yield from (Reason("custom_op", name) for name in custom if name not in runtime.get("custom_ops", ()))
+        yield from (Reason("custom_op", name) for name in custom if not _has_custom(name, runtime))
     if "dtypes" in runtime:
         used = sorted({*facts.get("dtypes", ()), *(one["dtype"] for one in _ports(facts, "inputs", "outputs"))})
         yield from (Reason("dtype_unsupported", name) for name in used if name not in runtime["dtypes"])
@@ -133,15 +133,20 @@ def _trial(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[Rea
         yield Reason("does_not_run", trial["message"], source=trial["tool"])
 
 
+def _has_custom(name: str, runtime: Mapping[str, Any]) -> bool:
+    """Say whether a firmware has a custom operator: by its name, by its whole domain, or among its operators."""
+    known, listed = runtime.get("ops", {}), runtime.get("custom_ops", ())
+    return name in listed or name.rpartition(":")[0] in listed or (not isinstance(known, str) and name in known)
+
+
 def _operators(facts: Mapping[str, Any], known: str | Mapping[str, int]) -> Iterator[Reason]:
     if isinstance(known, str):
         return
     custom = set(facts.get("custom_operators", ()))
     for name, one in facts.get("operators", {}).items():
-        if name in custom:
-            continue
         if name not in known:
-            yield Reason("op_missing", name)
+            if name not in custom:
+                yield Reason("op_missing", name)
         elif one["version"] > known[name]:
             yield Reason("op_version", one["version"], known[name], subject=name)
 

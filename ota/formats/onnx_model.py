@@ -1,23 +1,19 @@
 """ONNX models: a detached signature over the file, then an inspection; needs the extra ``models``."""
 
 import importlib.metadata
-from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from ota.errors import RefusedBundleError
-from ota.formats import detached, magic
+from ota.formats import detached, magic, onnx_graph
 from ota.formats.judgement import Case, Judgement, read, statement
 
 FORMAT = "onnx"
 MAX_MODEL = 256 * 1024 * 1024
-MOST_NODES, MOST_TENSORS = 100_000, 100_000
 #: ONNX's words for what TFLite and the profiles of hardware call otherwise
 _NAMES = {"FLOAT": "FLOAT32", "DOUBLE": "FLOAT64"}
-_OWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
 
 
 def judge(case: Case) -> Judgement:
@@ -55,49 +51,56 @@ def inspect(data: bytes) -> dict[str, Any]:
     """
     try:
         model = onnx.load_model_from_string(data)
-        _demand_whole(model)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError) as error:
-        msg = "The file is no valid ONNX model."
+    except (DecodeError, ValueError, TypeError) as error:
+        msg = "The file is no valid ONNX model: it is no protobuf of the type ModelProto."
         raise RefusedBundleError(msg) from error
-    graph = model.graph
-    if len(graph.node) > MOST_NODES or len(graph.initializer) > MOST_TENSORS:
-        msg = f"The model has more than {MOST_NODES} nodes or {MOST_TENSORS} tensors and is refused."
-        raise RefusedBundleError(msg)
-    counted = Counter(one.op_type for one in graph.node)
+    _demand_plain(model)
+    found = onnx_graph.walk(model)
+    _demand_valid(model)
+    given = {one.name for one in model.graph.initializer} | {one.values.name for one in model.graph.sparse_initializer}
     return {
         "ir_version": model.ir_version,
-        "opset": {one.domain or "ai.onnx": one.version for one in model.opset_import},
-        "custom": sorted({one.domain for one in graph.node} - _OWN_DOMAINS),
-        "operators": {name: {"count": number, "version": 0} for name, number in sorted(counted.items())},
-        "nodes": len(graph.node),
-        "inputs": [_port(one) for one in graph.input],
-        "outputs": [_port(one) for one in graph.output],
-        "weights": {"bytes": sum(one.ByteSize() for one in graph.initializer)},
+        "opset": found.opset,
+        "custom": sorted({name.rpartition(":")[0] for name in found.custom}),
+        "custom_operators": found.custom,
+        "operators": found.operators,
+        "functions": len(model.functions),
+        "nodes": found.nodes,
+        # up to IR 3 every initialiser is an input as well, and later one that is has a default
+        "inputs": [_port(one) for one in model.graph.input if one.name not in given],
+        "outputs": [_port(one) for one in model.graph.output],
+        "weights": {"bytes": sum(one.ByteSize() for one in onnx_graph.tensors(model))},
     }
 
 
-def _demand_whole(model: Any) -> None:
-    """Refuse a model that names other files, before anything looks for them."""
-    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in _tensors(model.graph, model.functions)):
-        msg = "The model keeps weights in other files; only models in one file are accepted."
+def _demand_plain(model: Any) -> None:
+    """Refuse what a policy excludes, before anything reads further: ``docs/reference/formats.md``."""
+    if model.ir_version > onnx.IR_VERSION:
+        msg = (
+            f"The model has the IR version {model.ir_version}, and this server reads up to {onnx.IR_VERSION}. Save it "
+            "with an older one, or update the `onnx` package of the server."
+        )
         raise RefusedBundleError(msg)
+    if len(model.training_info):
+        msg = "The model carries training information, which devices do not run. Save it without `training_info`."
+        raise RefusedBundleError(msg)
+    for number, one in enumerate(onnx_graph.tensors(model)):
+        if one.data_location == onnx.TensorProto.EXTERNAL or one.external_data:
+            msg = "The model keeps weights in other files; only models in one file are accepted."
+            raise RefusedBundleError(msg)
+        if number >= onnx_graph.MOST_TENSORS:
+            onnx_graph.refuse(f"has more than {onnx_graph.MOST_TENSORS} tensors")
 
 
-def _tensors(graph: Any, functions: Any = ()) -> Iterator[Any]:
-    """Yield every tensor of a model, in subgraphs and functions too."""
-    yield from getattr(graph, "initializer", ())
-    for sparse in getattr(graph, "sparse_initializer", ()):
-        yield from (sparse.values, sparse.indices)
-    for attribute in (one for node in graph.node for one in node.attribute):
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        for inner in (attribute.g, *attribute.graphs):
-            if inner.node:
-                yield from _tensors(inner)
-    for function in functions:
-        yield from _tensors(function)
+def _demand_valid(model: Any) -> None:
+    """Let ``onnx.checker`` read the model; what it says is the reason."""
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError, TypeError) as error:
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "it says nothing")
+        said = "".join(char if char.isprintable() else "?" for char in said[:200])
+        msg = f"The file is no valid ONNX model. onnx.checker says: {said}"
+        raise RefusedBundleError(msg) from error
 
 
 def _port(value: Any) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_an_onnx_model_is_compared_by_its_opset_types_and_ports():
     ports = {
         side: [{"shape": one["shape"], "dtype": one["dtype"]} for one in found[side]] for side in ("inputs", "outputs")
     }
-    fitting_ = {"runtime": "onnx", "schema_max": 21, "dtypes": ["FLOAT32"], "ops": {"MatMul": 1}, **ports}
+    fitting_ = {"runtime": "onnx", "schema_max": 21, "dtypes": ["FLOAT32"], "ops": {"MatMul": 13}, **ports}
 
     def told(profile, arena=0):
         return [one.code for one in verdict("model", "onnx", facts, Profile(1 << 20, arena, runtime.profile(profile)))]
@@ -110,6 +110,7 @@ def test_an_onnx_model_is_compared_by_its_opset_types_and_ports():
     assert told(fitting_ | {"schema_max": 20}) == ["schema_unsupported"]
     assert told(fitting_ | {"dtypes": ["INT8"]}) == ["dtype_unsupported"]
     assert told(fitting_ | {"ops": {"Relu": 1}}) == ["op_missing"]
+    assert told(fitting_ | {"ops": {"MatMul": 9}}) == ["op_version"]
     assert told(fitting_ | {"inputs": [{"shape": [9, 9], "dtype": "FLOAT32"}]}) == ["io_mismatch"]
     assert told({}, arena=4096) == ["not_measured"]
 

@@ -1,0 +1,183 @@
+"""Walk an ONNX model: every operator that runs it, in subgraphs and local functions too, and every tensor in the file.
+
+Sources: ``onnx.proto`` and the ONNX IR specification. An operator is identified by domain, name and the version of the
+operator set that introduced it (``since_version``); a call of a function that the model defines itself is no operator.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import onnx
+
+from ota.errors import RefusedBundleError
+
+MOST_NODES, MOST_TENSORS, DEEPEST = 100_000, 100_000, 16
+#: ``ai.onnx`` is another spelling of the default domain
+DEFAULT = "ai.onnx"
+STANDARD = {DEFAULT, "ai.onnx.ml"}
+Key = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class Walk:
+    """What runs a model.
+
+    Args:
+        functions: of the model, by domain, name and overload.
+        counts: (domain, operator) to the number of its nodes.
+        versions: (domain, operator) to the highest version of it that is needed.
+        opset: domain to the highest version that is imported where operators are used.
+        nodes: how many there are in all graphs and functions.
+    """
+
+    functions: Mapping[Key, Any]
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    versions: dict[tuple[str, str], int] = field(default_factory=dict)
+    opset: dict[str, int] = field(default_factory=dict)
+    nodes: int = 0
+    _entered: set[Key] = field(default_factory=set)
+
+    def graph(self, nodes: Any, imported: Mapping[str, int], depth: int = 0) -> None:
+        """Count the operators of a graph, of the graphs in its attributes, and of the functions that it calls.
+
+        Raises:
+            RefusedBundleError: there are too many nodes, or graphs lie too deep in one another.
+        """
+        if depth > DEEPEST:
+            refuse(f"nests graphs and functions more than {DEEPEST} deep")
+        for node in nodes:
+            self.nodes += 1
+            if self.nodes > MOST_NODES:
+                refuse(f"has more than {MOST_NODES} nodes")
+            self._node(node, imported, depth)
+            for inner in graphs_of(node.attribute):
+                self.graph(inner.node, imported, depth + 1)
+
+    def _node(self, node: Any, imported: Mapping[str, int], depth: int) -> None:
+        domain = node.domain or DEFAULT
+        key = (domain, node.op_type, node.overload)
+        called = self.functions.get(key)
+        if called is None or domain in STANDARD:
+            self._count(domain, node.op_type, imported.get(domain, 0))
+        if called is not None and key not in self._entered:
+            self._entered.add(key)
+            self.graph(called.node, imports(called.opset_import), depth + 1)
+
+    def _count(self, domain: str, name: str, imported: int) -> None:
+        version = since(domain, name, imported)
+        self.counts[domain, name] += 1
+        self.versions[domain, name] = max(version, self.versions.get((domain, name), 0))
+        self.opset[domain] = max(imported, self.opset.get(domain, 0))
+
+    @property
+    def custom(self) -> list[str]:
+        """Return the operators of other domains than ONNX's own, as ``domain:name``."""
+        return sorted(shown(domain, name) for domain, name in self.counts if domain not in STANDARD)
+
+    @property
+    def operators(self) -> dict[str, dict[str, int]]:
+        """Return operator to count and version."""
+        rows = sorted((shown(*key), number, self.versions[key]) for key, number in self.counts.items())
+        return {name: {"count": number, "version": version} for name, number, version in rows}
+
+
+def walk(model: Any) -> Walk:
+    """Return what runs a model.
+
+    Raises:
+        RefusedBundleError: it is too large, or imports one operator set twice.
+    """
+    functions = {(one.domain or DEFAULT, one.name, one.overload): one for one in model.functions}
+    if len(functions) != len(model.functions):
+        refuse("defines a function twice")
+    found = Walk(functions)
+    imported = imports(model.opset_import)
+    found.opset |= imported
+    found.graph(model.graph.node, imported)
+    return found
+
+
+def imports(opsets: Any) -> dict[str, int]:
+    """Return domain to version of imported operator sets.
+
+    Raises:
+        RefusedBundleError: one is imported twice.
+    """
+    found: dict[str, int] = {}
+    for one in opsets:
+        domain = one.domain or DEFAULT
+        if found.setdefault(domain, one.version) != one.version:
+            refuse(f"imports the operator set {domain[:60]!r} in two versions")
+    return found
+
+
+def since(domain: str, name: str, imported: int) -> int:
+    """Return the version in which an operator is used: of ONNX's own the one that introduced it in this form."""
+    if domain in STANDARD:
+        try:
+            schema = onnx.defs.get_schema(name, imported, "" if domain == DEFAULT else domain)
+        except onnx.defs.SchemaError:
+            return imported
+        return int(schema.since_version)
+    return imported
+
+
+def shown(domain: str, name: str) -> str:
+    """Return an operator as profiles name it: ``Relu``, ``ai.onnx.ml:Scaler``, ``com.acme:Secret``."""
+    text = name if domain == DEFAULT else f"{domain}:{name}"
+    return "".join(char if char.isprintable() else "?" for char in text[:120])
+
+
+def graphs_of(attributes: Any) -> Iterator[Any]:
+    """Yield the graphs in attributes, empty ones too."""
+    for one in attributes:
+        if one.HasField("g"):
+            yield one.g
+        yield from one.graphs
+
+
+def tensors(model: Any) -> Iterator[Any]:
+    """Yield every tensor of a model: initialisers, sparse ones, and those in attributes of graphs and functions.
+
+    Raises:
+        RefusedBundleError: graphs lie too deep in one another.
+    """
+    yield from _of_graph(model.graph)
+    for function in model.functions:
+        yield from _of_nodes(function.node)
+        yield from _of_attributes(function.attribute_proto)
+
+
+def _of_graph(graph: Any, depth: int = 0) -> Iterator[Any]:
+    if depth > DEEPEST:
+        refuse(f"nests graphs more than {DEEPEST} deep")
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _of_nodes(graph.node, depth)
+
+
+def _of_nodes(nodes: Any, depth: int = 0) -> Iterator[Any]:
+    for node in nodes:
+        yield from _of_attributes(node.attribute, depth)
+
+
+def _of_attributes(attributes: Any, depth: int = 0) -> Iterator[Any]:
+    for one in attributes:
+        yield from (one.t, *one.tensors)
+        for sparse in (one.sparse_tensor, *one.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+    for inner in graphs_of(attributes):
+        yield from _of_graph(inner, depth + 1)
+
+
+def refuse(why: str) -> NoReturn:
+    """Refuse a model.
+
+    Raises:
+        RefusedBundleError: always.
+    """
+    msg = f"The model {why} and is refused."
+    raise RefusedBundleError(msg)
