@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests import environment, flips, mutations
+from tests import differences, environment, flips, mutations
 from tests.factories.artefacts import Makers, listed
-from tests.fuzz import doors
+from tests.fuzz import doors, readers
 
 COUNTS = {
     "bit flips": 1000,
@@ -39,7 +39,7 @@ def main(only=""):
     django.setup()
     started = time.monotonic()
     makers = Makers(Path(tempfile.mkdtemp()))
-    rows = [*_bit_flips(makers), *_formats(makers), *_uploads(makers), *_whole_uploads()]
+    rows = [*_bit_flips(makers), *_formats(makers), *_descriptions(), *_uploads(makers), *_whole_uploads()]
     if not only:
         rows += [*_pki(), _power(), _reports(), _manifests(), _quiet_fleets(), *_doors()]
     result = {"seconds": round(time.monotonic() - started), "load": os.getloadavg()[0], "rows": rows}
@@ -75,6 +75,23 @@ def _formats(makers):
         note = "ended otherwise than in a refusal, or late"
         rows.append(_row(f"mutated {target.name}", COUNTS["formats"], len(wrong), note))
     return rows
+
+
+def _descriptions():
+    """Feed 10,000 mutations to each reader of SWUpdate archives, compare with libconfig itself, and fuzz for 10 minutes."""
+    rows = []
+    for target in mutations.description_targets():
+        wrong = mutations.survives(target, COUNTS["formats"])
+        print("\n".join(wrong[:5]), file=sys.stderr)
+        note = "ended otherwise than in a refusal, or late"
+        rows.append(_row(f"mutated {target.name}", COUNTS["formats"], len(wrong), note))
+    wrong = differences.between(differences.mutated_texts(COUNTS["formats"], 14))
+    print("\n".join(map(str, wrong[:5])), file=sys.stderr)
+    note = "read otherwise than by the library, without a stated reason"
+    rows.append(_row("mutated libconfig texts beside the library", COUNTS["formats"], len(wrong), note))
+    return rows + [
+        _fuzzed("tests.fuzz.readers", target, f"inputs to the reader of {target}") for target in readers.TARGETS
+    ]
 
 
 def _uploads(makers):
@@ -163,17 +180,20 @@ def _power():
 
 def _doors():
     """Let a coverage-guided fuzzer at the entries of the doors, ten minutes in all."""
-    rows = []
-    for target in doors.TARGETS:
-        command = [sys.executable, "-m", "tests.fuzz.doors", target, str(COUNTS["fuzzing"]), "1"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        print(done.stderr[-2000:] if done.returncode else "", file=sys.stderr)
-        runs = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
-        count = int(runs[1]) if runs else 0
-        wrong = 0 if done.returncode == 0 and count else 1
-        note = f"crashes, hangs or memory in {COUNTS['fuzzing']} s of atheris"
-        rows.append(_row(f"inputs to the {target} entry of the doors", count, wrong, note))
-    return rows
+    return [
+        _fuzzed("tests.fuzz.doors", target, f"inputs to the {target} entry of the doors") for target in doors.TARGETS
+    ]
+
+
+def _fuzzed(module, target, name):
+    """Return the row of one run of the fuzzer."""
+    command = [sys.executable, "-m", module, target, str(COUNTS["fuzzing"]), "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stderr[-2000:] if done.returncode else "", file=sys.stderr)
+    runs = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
+    count = int(runs[1]) if runs else 0
+    wrong = 0 if done.returncode == 0 and count else 1
+    return _row(name, count, wrong, f"crashes, hangs or memory in {COUNTS['fuzzing']} s of atheris")
 
 
 def _reports():

@@ -125,6 +125,43 @@ def format_targets(makers):
     ]
 
 
+def description_targets():
+    """Return the readers of what SWUpdate archives say and hold."""
+    import gzip
+    import io
+
+    from ota.errors import RefusedBundleError
+    from ota.formats import bombs, tarballs
+    from ota.formats.swupdate import revisions
+    from ota.formats.swupdate.cpio import unpack
+    from ota.formats.swupdate.description import read_description
+    from ota.formats.swupdate.libconfig import read_libconfig
+    from tests.factories import descriptions
+    from tests.peers.swupdate import archive
+
+    def measure(data):
+        tarballs.measure_archive(io.BytesIO(data), bombs.Budget(len(data)), "The archive")
+
+    refused = (RefusedBundleError,)
+    text = descriptions.software(descriptions.SETS + "/* x */ a = [ 1, 2 ]; b = 0x1FL; # y\n")
+    members = archive([("sw-description", text), ("p.bin", b"x" * 100)])
+    return [
+        Target("libconfig texts", text, read_libconfig, refused),
+        Target("descriptions in libconfig", descriptions.software("", descriptions.BOARDS), read_description, refused),
+        Target(
+            "descriptions in JSON", descriptions.tree(properties={"a": ["b", 1.5, None]}), read_description, refused
+        ),
+        Target("cpio archives", members, unpack, refused),
+        Target("packed tar archives", gzip.compress(descriptions.tarball()), measure, refused),
+        Target(
+            "expressions of revisions",
+            b"^(rev[A-C]+|x{2,3})\\.[0-9]?$",
+            lambda data: revisions.accepts([revisions.PREFIX + data.decode("latin-1")], "revA.1"),
+            (),
+        ),
+    ]
+
+
 def _oms(reader, data):
     """Read a signature, who made it, and what it covers."""
     material, envelope = reader._envelope(data)

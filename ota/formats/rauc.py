@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ota.errors import RefusedBundleError
-from ota.formats import bombs, cms, magic
+from ota.formats import bombs, cms, magic, tarballs
 from ota.formats.judgement import Case, Judgement, TrustAnchor, statement
 from ota.formats.rauc_manifest import MANIFEST, read_manifest
 
@@ -142,7 +142,17 @@ def _extract(case: Case, anchor: TrustAnchor) -> None:
         said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1].replace(str(case.scratch), "")
         msg = f"The bundle's payload was changed after it was signed. `rauc extract` says: {said[:160]}"
         raise RefusedBundleError(msg)
+    _measure_archives(case, target)
     shutil.rmtree(target)
+
+
+def _measure_archives(case: Case, target: Path) -> None:
+    """Measure what devices unpack with tar: images whose names say so, as ``rauc`` goes by them."""
+    budget = bombs.Budget(case.image.stat().st_size)
+    for path in sorted(target.rglob("*.tar*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                tarballs.measure_archive(file, budget, f"The image {path.name[:60]!r}")
 
 
 def _run(case: Case, command: Sequence[str | Path]) -> "subprocess.CompletedProcess[str]":

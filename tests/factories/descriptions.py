@@ -116,6 +116,7 @@ SYNTAX = {
     "a comment without end of line": Variant(software(IMAGES).strip() + b" # end", tool=False),
     "an unclosed comment": Variant(software(IMAGES) + b"/* end", policy="comment is not closed"),
     "an unclosed string": Variant(software(IMAGES).replace(b'"p.bin"', b'"p.bin'), tool=False),
+    "an unclosed string at the end": Variant(software(IMAGES) + b'"end', policy="string is not closed"),
     "slashes and braces in strings": Variant(software('description = "a // b { c } # d /* e */";' + IMAGES)),
     "escapes in strings": Variant(software('description = "a \\"b\\" \\\\ \\x41 \\n";' + entry()).replace(b"p.bin", b"\\x70.bin")),
     "escapes that libconfig keeps": Variant(software('description = "\\q \\/ \\x4";' + IMAGES)),

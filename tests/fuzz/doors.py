@@ -114,14 +114,22 @@ def main():
     """Fuzz one target for some seconds; a crash ends the process with another status than 0."""
     import atheris
 
-    target, seconds, seed = sys.argv[1], sys.argv[2], sys.argv[3]
+    target = sys.argv[1]
     with atheris.instrument_imports(include=["fleet", "devices", "ota.services.reports", "pki.kernel", "aiocoap"]):
         import django
 
         django.setup()
         run = target_of(target)
+    fuzz(run, corpus(target))
+
+
+def fuzz(run, good):
+    """Let atheris loose on a target: for the seconds and with the seed of the command line."""
+    import atheris
+
+    seconds, seed = sys.argv[2], sys.argv[3]
     folder = Path(tempfile.mkdtemp(prefix="muster-fuzz-"))
-    for number, data in enumerate(corpus(target)):
+    for number, data in enumerate(good):
         (folder / str(number)).write_bytes(data)
     options = [f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={LONGEST}", "-timeout=5"]
     atheris.Setup([sys.argv[0], str(folder), *options, f"-rss_limit_mb={MEMORY_MB}", "-print_final_stats=1"], run)

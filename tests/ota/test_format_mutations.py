@@ -15,6 +15,7 @@ from pki.kernel.errors import DomainError
 from tests import mutations
 from tests.factories.artefacts import Makers
 from tests.factories.ground import system
+from tests.regressions import regression
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,17 @@ def makers(tmp_path_factory):
 @pytest.mark.parametrize("number", range(9))
 def test_readers_of_artefacts_refuse_and_nothing_else(makers, number):
     assert mutations.survives(mutations.format_targets(makers)[number], 1000) == []
+
+
+DESCRIPTIONS = {target.name: target for target in mutations.description_targets()}
+
+
+@regression("C2", "mutated descriptions, archives and revisions")
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_readers_of_descriptions_refuse_and_nothing_else(name):
+    target = DESCRIPTIONS[name]
+    target.read(target.good)
+    assert mutations.survives(target, 500) == []
 
 
 #: ``make judge`` sends 200 of each format

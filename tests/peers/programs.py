@@ -11,8 +11,13 @@ def require(program):
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found:
         return found
-    words = f"the peer program {program} is missing; run `make peers`"
+    skip_missing(f"the peer program {program}")
+    return ""
+
+
+def skip_missing(what):
+    """Skip a test for want of a peer; with CI=true fail it."""
+    words = f"{what} is missing; run `make peers`"
     if os.environ.get("CI") == "true":
         pytest.fail(words)
     pytest.skip(words)
-    return ""
