@@ -93,18 +93,19 @@ def tried(*, actor: Actor, device: Device, action_id: int, format_: str, trouble
 def _wanted(domain: TrustDomain) -> Iterator[Pair]:
     """Yield the pairs that waiting devices make, those of most devices first, in each format that these can apply."""
     waiting = Assignment.objects.filter(domain=domain, closed_at__isnull=True, rollout__state=Rollout.State.RUNNING)
-    rows = waiting.select_related("device__twin", "bundle").prefetch_related("bundle__files")[:MOST_WAITING]
+    rows = list(waiting.values_list("bundle_id", "device__twin__reported")[:MOST_WAITING])
+    bundles = Bundle.objects.prefetch_related("files").in_bulk({key for key, _ in rows})
     counted: Counter[Pair] = Counter()
-    total = 0
-    for assignment in rows:
-        total += 1
-        reported, bundle = assignment.device.twin.reported, assignment.bundle
-        runs = _running(reported, bundle)
-        for applier in reported.get("appliers", []):
-            result = bundle.image.sha256
+    for key, reported in rows:
+        appliers = (reported or {}).get("appliers", [])
+        if not appliers:
+            continue
+        result, runs = bundles[key].image.sha256, _running(reported, bundles[key])
+        for applier in appliers:
             counted[Pair("", result, applier["format"])] += 1
             if runs and runs != result:
                 counted[Pair(runs, result, applier["format"])] += 1
+    total = len(rows)
     for pair, devices in counted.most_common():
         if devices >= ENOUGH or devices * SHARE >= total:
             yield pair

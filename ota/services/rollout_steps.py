@@ -36,8 +36,8 @@ AT_ONCE = 1000
 SILENT = timedelta(seconds=15)
 #: a job gives way after this time; the next run continues
 SECONDS = 20.0
-#: SQLite has one writer: between two commits others get this share of the time that a commit took, and this at least
-SHARE, LEAST_PAUSE = 1.0, 0.005
+#: SQLite has one writer: between two commits others get this share of the time that a commit took, within these seconds
+SHARE, LEAST_PAUSE, MOST_PAUSE = 1.0, 0.005, 0.1
 _logger = logging.getLogger(__name__)
 
 
@@ -252,10 +252,12 @@ def _record(actor: Actor, rollout: Rollout, action: str, detail: dict[str, Any])
 @contextmanager
 def _commit() -> Iterator[None]:
     """Run one short transaction, and let other writers in after it."""
-    nested, began = connection.in_atomic_block, time.monotonic()
+    nested = connection.in_atomic_block
     with transaction.atomic():
+        # From here on SQLite's only writer is this one: the time before was spent waiting for others.
+        began, worked = time.monotonic(), time.thread_time()
         yield
-    took = time.monotonic() - began
-    _logger.debug("commit", extra={"ms": round(took * 1000, 1)})
+    took, worked = time.monotonic() - began, time.thread_time() - worked
+    _logger.debug("commit", extra={"ms": round(took * 1000, 1), "cpu_ms": round(worked * 1000, 1)})
     if not nested and connection.vendor == "sqlite":
-        time.sleep(max(took * SHARE, LEAST_PAUSE))
+        time.sleep(min(max(took * SHARE, LEAST_PAUSE), MOST_PAUSE))

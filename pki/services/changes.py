@@ -16,6 +16,8 @@ from pki.models import Change
 KEPT = timedelta(hours=1)
 #: more than this at once is cheaper to read anew as a whole
 MOST_AT_ONCE = 50_000
+#: rows that one commit removes
+PRUNED = 1000
 _INSERT = f"INSERT INTO {Change._meta.db_table} (subject, at) VALUES (%s, %s)"  # noqa: S608  because the name is Django's own
 
 
@@ -32,8 +34,11 @@ def note(*subjects: str) -> None:
 
 
 def prune() -> int:
-    """Forget what every reader has had time to read; return how many rows went."""
-    return Change.objects.filter(at__lt=clock.now() - KEPT).delete()[0]
+    """Forget, in small commits, what every reader has had time to read; return how many rows went."""
+    gone, late = 0, Change.objects.filter(at__lt=clock.now() - KEPT)
+    while keys := list(late.order_by("id").values_list("id", flat=True)[:PRUNED]):
+        gone += Change.objects.filter(id__in=keys).delete()[0]
+    return gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Write the ledger: leaves in the services' own transactions, order and signature afterwards."""
 
 import hashlib
+import time
 from typing import Any
 
 from django.db import connection, transaction
@@ -12,8 +13,12 @@ from pki.ledger import merkle
 from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDomain, quick
 from pki.services import journal, signing
 
-#: Leaves put in order in one go.
-BATCH = 5000
+#: leaves put in order in one transaction, and transactions in one go
+BATCH, BATCHES = 1000, 5
+#: how far back each look for leaves goes, and seconds between two looks over all of them
+BEHIND, SEARCHED_S = 2000, 60.0
+#: internal id of a domain to the monotonic time of the last look over all of its leaves
+_searched: dict[int, float] = {}
 
 
 def record(
@@ -86,15 +91,39 @@ def leaf_hash(entry: LedgerEntry) -> str:
 
 def sequence(*, domain: TrustDomain) -> LedgerHead | None:
     """Put new leaves in order and sign the head; called by one leased job. Return the new head, if any."""
-    with transaction.atomic():
-        last = LedgerOrder.objects.filter(domain=domain).order_by("-index").first()
-        start = last.index + 1 if last else 0
-        waiting = LedgerEntry.objects.filter(domain=domain, order__isnull=True).order_by("id")[:BATCH]
-        rows = [LedgerOrder(domain=domain, index=start + n, entry=entry) for n, entry in enumerate(waiting)]
-        if not rows and not _unsigned(domain, start):
-            return None
-        LedgerOrder.objects.bulk_create(rows)
+    last, batches = _last_place(domain), 0
+    while batches < BATCHES and (waiting := _waiting(domain, last)):
+        start = last[0] + 1
+        # Read before, written in one short transaction: two at once would collide at the unique place.
+        with transaction.atomic():
+            LedgerOrder.objects.bulk_create(
+                [LedgerOrder(domain=domain, index=start + n, entry_id=key) for n, key in enumerate(waiting)]
+            )
+        last, batches = (start + len(waiting) - 1, waiting[-1]), batches + 1
+    if not batches and not _unsigned(domain, last[0] + 1):
+        return None
     return _sign(domain)
+
+
+def _last_place(domain: TrustDomain) -> tuple[int, int]:
+    """Return the last place of a domain and the entry there; -1 and 0 for none."""
+    rows = LedgerOrder.objects.filter(domain=domain).order_by("-index")
+    return rows.values_list("index", "entry_id").first() or (-1, 0)
+
+
+def _waiting(domain: TrustDomain, last: tuple[int, int]) -> list[int]:
+    """Return the next entries without a place, oldest first.
+
+    On SQLite ids follow the commits. On PostgreSQL a later commit can carry an earlier id: a look goes back some way
+    each time, and over everything once a minute.
+    """
+    rows, now = LedgerEntry.objects.filter(domain=domain, order__isnull=True), time.monotonic()
+    if not (whole := now - _searched.get(domain.pk, -SEARCHED_S) >= SEARCHED_S):
+        rows = rows.filter(id__gt=last[1] - BEHIND)
+    found = list(rows.order_by("id").values_list("id", flat=True)[:BATCH])
+    if whole and len(found) < BATCH:
+        _searched[domain.pk] = now
+    return found
 
 
 def epoch_of(domain: TrustDomain) -> int:

@@ -98,6 +98,11 @@ def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None
     metadata.publish(domain=domain, given=made, bases=dict.fromkeys(made, 1))
 
 
+def publish_one(folder: Path, path: str, document: bytes) -> None:
+    """Hold the ceremony in a folder and publish one bundle that two officers sign."""
+    _publish_many(_officers(folder), iter([(path, document)]))
+
+
 class _Counter:
     """Fetches published files for python-tuf's client, and counts bytes."""
 

@@ -193,3 +193,24 @@ def test_only_people_of_the_domain_and_the_system_may_verify(domain):
     ledger_check.verify(actor=person(domain, "viewer"))
     with pytest.raises(DeniedError):
         ledger_check.verify(actor=actors.device(domain.slug, "x"))
+
+
+def test_a_leaf_that_was_committed_late_gets_its_place_within_a_minute(book, domain, monkeypatch):
+    monkeypatch.setattr(ledger, "BEHIND", 0)
+    monkeypatch.setattr(ledger, "_searched", {})
+    index = book("a").size
+    late, early = (ledger.record(actor=system(domain), action="test.done", thing=("test", name)) for name in "bc")
+    LedgerOrder.objects.create(domain=domain, index=index, entry=early)
+    ledger.sequence(domain=domain)
+    assert not LedgerOrder.objects.filter(entry=late).exists()
+    ledger._searched.clear()
+    ledger.sequence(domain=domain)
+    assert LedgerOrder.objects.get(entry=late).index == index + 1
+
+
+def test_more_leaves_than_one_transaction_takes_get_their_places_in_one_go(book, domain, monkeypatch):
+    monkeypatch.setattr(ledger, "BATCH", 3)
+    size = book("a").size
+    for number in range(10):
+        ledger.record(actor=system(domain), action="test.done", thing=("test", number))
+    assert ledger.sequence(domain=domain).size == size + 10

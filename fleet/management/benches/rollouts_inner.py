@@ -1,0 +1,286 @@
+"""``python -m fleet.management.benches.rollouts_inner ACT …``: the parts of the rollouts' bench; prints JSON."""
+
+import hashlib
+import json
+import logging
+import os
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STEP, PEOPLE, PATIENCE_S = 1000, 150, 1800
+PASSWORD = "correct horse battery staple bench"  # noqa: S105  because it belongs to people of a benchmark
+#: a client rests so long between two acts
+REST_S = {"sign-in": 0.5, "enrol": 0.2, "report": 0.1}
+
+
+def main() -> None:
+    """Set Django up on FLEET_DIR and do one act."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
+    import django  # noqa: PLC0415  because settings have to be named before anything of Django is loaded
+
+    django.setup()
+    sys.stdout.write(json.dumps(ACTS[sys.argv[1]](*sys.argv[2:])) + "\n")
+
+
+def seed(many: str) -> int:
+    """Write devices with twins, people who can sign in, and a release that two officers have signed."""
+    from django.db import transaction  # noqa: PLC0415  because of the set-up above
+
+    from devices.models import Device, HardwareModel, Twin  # noqa: PLC0415  because of the set-up above
+    from pki.models import quick  # noqa: PLC0415  because of the set-up above
+
+    model = HardwareModel.objects.get(name="bench")
+    parts = {"app": {"version": "1.0.0", "sha256": "ab" * 32, "counter": 1, "confirmed": True}}
+    reported = {"components": parts, "protection": "full", "anchors": ["cd" * 32]}
+    for start in range(0, int(many), STEP):
+        names = [f"synthetic-{number:06}" for number in range(start, min(start + STEP, int(many)))]
+        facts: list[tuple[Any, ...]] = [(model.domain_id, name, model.pk, "active", []) for name in names]
+        with transaction.atomic():
+            quick.create_many(Device, ("domain_id", "name", "hardware_model_id", "state", "tags"), facts)
+            made = Device.objects.filter(name__in=names).values_list("pk", flat=True)
+            quick.create_many(Twin, ("device_id", "reported"), [(key, reported) for key in made])
+    _people(model.domain)
+    _release(model)
+    return int(many)
+
+
+def _people(domain: Any) -> None:
+    from django.contrib.auth.hashers import make_password  # noqa: PLC0415  because of the set-up above
+
+    from fleet.operators.models import Operator  # noqa: PLC0415  because of the set-up above
+    from fleet.operators.services import people  # noqa: PLC0415  because of the set-up above
+    from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
+
+    password, secret = make_password(PASSWORD), ""
+    for number in range(PEOPLE):
+        one = Operator.objects.create(
+            domain=domain, username=f"bench-{number}", password=password, totp_secret=secret,
+            totp_confirmed_at=clock.now(),
+        )  # fmt: skip
+        people.begin_totp(operator=one)
+        secret = one.totp_secret
+
+
+def _release(model: Any) -> None:
+    """Have two officers sign a bundle; the bench measures the rollout, not the upload."""
+    from fleet.management.benches import trust_inner  # noqa: PLC0415  because of the set-up above
+    from ota.models import Bundle, BundleFile, Release  # noqa: PLC0415  because of the set-up above
+    from pki.kernel import canonical, clock  # noqa: PLC0415  because of the set-up above
+
+    hardware = [{"vendor_id": str(model.vendor_id), "class_id": str(model.class_id), "name": model.name}]
+    manifest = {"schema": 1, "id": "app", "version": "2.0.0", "kind": "firmware", "format": "generic"}
+    manifest |= {"component": "app", "security_counter": 2, "audience": ["production"], "hw": hardware, "files": []}
+    document = canonical.dumps(manifest)
+    bundle = Bundle.objects.create(
+        domain=model.domain, digest=hashlib.sha256(document).hexdigest(), name="app", version="2.0.0", kind="firmware",
+        format="generic", component="app", security_counter=2, audience=["production"], manifest=manifest, report={},
+        facts={}, uploaded_by_kind="system", uploaded_by_key="bench",
+    )  # fmt: skip
+    bundle.hardware_models.add(model)
+    BundleFile.objects.create(bundle=bundle, path="app.bin", role="image", size=1, sha256="ef" * 32, sha1="", md5="")
+    with tempfile.TemporaryDirectory() as folder:
+        trust_inner.publish_one(Path(folder), bundle.target_path, document)
+    Release.objects.create(domain=model.domain, bundle=bundle, state=Release.State.PUBLISHED, published_at=clock.now())
+
+
+def roll(many: str) -> dict[str, Any]:
+    """Create, start and abort a rollout as people do; wait for the worker in between."""
+    from ota.models import Assignment, Release  # noqa: PLC0415  because of the set-up above
+    from ota.planning import Thresholds, WavePlan  # noqa: PLC0415  because of the set-up above
+    from ota.services import rollouts  # noqa: PLC0415  because of the set-up above
+    from pki.kernel import actor as actors  # noqa: PLC0415  because of the set-up above
+
+    who, release = actors.system("default", "bench"), Release.objects.get()
+    plan = {"name": "bench", "release": release, "thresholds": Thresholds(1, 1000)}
+    waves = [WavePlan(count=max(1, int(many) * 1225 // 10_000)), WavePlan(share=1000)]
+    calls: list[float] = []
+
+    def call(act: Callable[..., Any], **given: Any) -> Any:
+        began = time.monotonic()
+        answer = act(actor=who, **given)
+        calls.append(time.monotonic() - began)
+        return answer
+
+    began = time.monotonic()
+    rollout = call(rollouts.create, waves=waves, **plan)
+    create_s = _until(lambda: _state(rollout) == "draft", began)
+    first, second = rollout.waves.all()
+    call(rollouts.start, rollout=rollout)
+    _until(lambda: _state(first) == "open")
+    _finish(first)
+    _until(lambda: _state(second) != "waiting")
+    open_s = _until(lambda: _state(second) == "open")
+    offered = Assignment.objects.filter(wave=second, status="scheduled").count()
+    began = time.monotonic()
+    call(rollouts.abort, rollout=rollout)
+    abort_s = _until(lambda: _state(rollout) == "aborted", began)
+    rows = Assignment.objects.filter(rollout=rollout)
+    counts = {"wave": offered, "left": rows.filter(closed_at=None).count(), "placed": rows.count()}
+    return {**counts, "devices": int(many), "call_s": max(calls), "create_s": create_s, "open_s": open_s,
+            "abort_s": abort_s}  # fmt: skip
+
+
+def _state(row: Any) -> str:
+    return str(type(row).objects.values_list("state", flat=True).get(pk=row.pk))
+
+
+def _finish(wave: Any) -> None:
+    """Report for all devices of a wave that they have installed it, without the devices."""
+    from ota.models import Assignment  # noqa: PLC0415  because of the set-up above
+    from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
+
+    keys = list(Assignment.objects.filter(wave=wave).values_list("pk", flat=True))
+    for start in range(0, len(keys), STEP):
+        rows = Assignment.objects.filter(pk__in=keys[start : start + STEP])
+        rows.update(status="finished", closed_at=clock.now())
+        time.sleep(0.02)
+
+
+def _until(done: Callable[[], bool], began: float | None = None) -> float:
+    """Wait for something; return the seconds since it began."""
+    start = time.monotonic() if began is None else began
+    while not done():
+        if time.monotonic() > start + PATIENCE_S:
+            msg = "the worker does not finish"
+            raise RuntimeError(msg)
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
+class _Heard(logging.Handler):
+    """Keeps how long each transaction of a rollout took, and what failed because the database was locked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits: list[float] = []
+        self.locked = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one record."""
+        self.commits += [record.ms] if hasattr(record, "ms") and record.name.endswith("rollout_steps") else []
+        said = str(record.exc_info[1]) if record.exc_info else ""
+        self.locked += "locked" in said or "deadlock" in said
+        if said:
+            sys.stderr.write(f"{record.name}: {record.getMessage()}: {said}\n")  # a benchmark tells what it met
+
+
+def worker(go_on: str) -> dict[str, Any]:
+    """Run all periodic jobs as ``manage.py work`` does."""
+    from fleet.jobs.runner import Runner  # noqa: PLC0415  because of the set-up above
+
+    heard, runner = _Heard(), Runner()
+    logging.getLogger("ota.services.rollout_steps").setLevel(logging.DEBUG)
+    for name in ("ota.services.rollout_steps", "muster.jobs"):
+        logging.getLogger(name).addHandler(heard)
+        logging.getLogger(name).propagate = False
+    thread = threading.Thread(target=runner.run)
+    thread.start()
+    _say_ready()
+    while Path(go_on).exists():
+        time.sleep(0.1)
+    runner.stopped.set()
+    thread.join()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"commits": heard.commits, "locked": heard.locked, "memory_mb": memory}
+
+
+def client(kind: str, place: str, go_on: str) -> dict[str, Any]:
+    """Do one kind of act again and again, until the file is gone; return when and for how many milliseconds."""
+    act = {"sign-in": _sign_in, "enrol": _enrol, "report": _report}[kind](int(place))
+    act()
+    _say_ready()
+    took: list[tuple[float, float]] = []
+    failures: list[str] = []
+    while Path(go_on).exists():
+        at, began = time.time(), time.monotonic()
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001  because whatever a client meets counts
+            failures.append(f"{type(error).__name__}: {error}"[:200])
+        took.append((at, (time.monotonic() - began) * 1000))
+        time.sleep(REST_S[kind])
+    return {"kind": kind, "took": took, "failures": failures}
+
+
+def _say_ready() -> None:
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+
+
+def _sign_in(place: int) -> Callable[[], None]:
+    """Return what signs the next person in; nobody comes twice within the life of a code."""
+    from fleet.operators import totp  # noqa: PLC0415  because of the set-up above
+    from fleet.operators.models import Operator  # noqa: PLC0415  because of the set-up above
+    from fleet.operators.services import people  # noqa: PLC0415  because of the set-up above
+    from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
+
+    secret = people.begin_totp(operator=Operator.objects.get(username="bench-0"))
+    names = [f"bench-{number}" for number in range(PEOPLE) if number % 2 == place % 2]
+    turn = [0]
+
+    def act() -> None:
+        turn[0] += 1
+        code = totp.code(secret, clock.unix() // 30)
+        name, address = names[turn[0] % len(names)], f"10.{place}.{turn[0] // 250}.{turn[0] % 250}"
+        people.sign_in(username=name, password=PASSWORD, code=code, address=address)
+
+    return act
+
+
+def _enrol(place: int) -> Callable[[], Any]:
+    """Return what enrols the next device."""
+    from devices.proofs.claim import Shown  # noqa: PLC0415  because of the set-up above
+    from devices.services import enrolment  # noqa: PLC0415  because of the set-up above
+    from fleet.management.benches.ground import certificate_request  # noqa: PLC0415  because of the set-up above
+    from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
+    from pki.x509 import parse_csr  # noqa: PLC0415  because of the set-up above
+
+    folder, domain = Path(os.environ["FLEET_DIR"]), TrustDomain.objects.get(slug="default")
+    tokens = json.loads((folder / "tokens.json").read_text())
+    names = iter(range(place, len(tokens), 8))
+
+    def act() -> Any:
+        number = next(names)
+        csr, key = certificate_request(f"bench-{number:06}")
+        done = enrolment.enrol(domain=domain, shown=Shown(tokens[number]), csr=parse_csr(csr), via="est")
+        return done, key
+
+    return act
+
+
+def _report(place: int) -> Callable[[], None]:
+    """Return what sends the next signed report of one device."""
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415  because of the set-up above
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415  because of the set-up above
+
+    from devices.models import Device  # noqa: PLC0415  because of the set-up above
+    from ota.services import reports  # noqa: PLC0415  because of the set-up above
+    from pki.kernel import actor as actors  # noqa: PLC0415  because of the set-up above
+    from pki.kernel import cbor  # noqa: PLC0415  because of the set-up above
+
+    done, key = _enrol(place)()
+    certificate, sequence = bytes(done.certificate.der), [0]
+    who = actors.device("default", done.device.key)
+
+    def act() -> None:
+        sequence[0] += 1
+        part = {"version": "1.0.0", "sha256": "ab" * 32, "counter": 1, "confirmed": True}
+        body = {"device": done.device.key, "sequence": sequence[0], "components": {"app": part}}
+        payload = cbor.dumps(body)
+        signature = key.sign(payload, ec.ECDSA(hashes.SHA256()))
+        device = Device.objects.select_related("twin", "domain", "hardware_model").get(pk=done.device.pk)
+        reports.receive(actor=who, device=device, payload=payload, signature=signature, certificate=certificate)
+
+    return act
+
+
+ACTS: dict[str, Callable[..., Any]] = {"seed": seed, "roll": roll, "worker": worker, "client": client}
+
+if __name__ == "__main__":
+    main()

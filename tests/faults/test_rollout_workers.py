@@ -1,0 +1,107 @@
+"""Workers at the same rollout, on a database file as a server has it; some are killed at any moment."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ota import planning
+from ota.planning import WavePlan
+from tests.regressions import regression
+
+MANY, FIRST, KILLED = 2000, 700, 3
+SET_UP = "import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'fleet.settings'\nimport django\ndjango.setup()\n"
+SEED = f"""
+from devices.models import Device, HardwareModel, Twin
+from ota.models import Bundle, Release, Rollout, Wave
+from pki.kernel import clock, ids
+from pki.models import TrustDomain
+domain = TrustDomain.objects.get()
+model = HardwareModel.objects.create(domain=domain, name="n", vendor="v", vendor_id=ids.uuid7(), class_id=ids.uuid7())
+devices = [Device(domain=domain, name=f"d-{{n}}", hardware_model=model, state="active") for n in range({MANY})]
+Device.objects.bulk_create(devices)
+Twin.objects.bulk_create([Twin(device=one) for one in devices])
+bundle = Bundle.objects.create(
+    domain=domain, digest="0" * 64, name="app", version="1", kind="firmware", format="generic", component="app",
+    security_counter=1, audience=["production"], manifest={{}}, report={{}}, facts={{}})
+bundle.hardware_models.add(model)
+release = Release.objects.create(domain=domain, bundle=bundle, state="published", published_at=clock.now())
+rollout = Rollout.objects.create(
+    domain=domain, name="r", release=release, state="preparing", success_permille=1, error_permille=1000)
+Wave.objects.create(rollout=rollout, index=0, label="a", count={FIRST}, soak_s=0)
+Wave.objects.create(rollout=rollout, index=1, label="b", share=1000, soak_s=0)
+"""
+WORK = """
+from ota.models import Rollout, Wave
+from ota.services import rollout_steps
+from pki.models import TrustDomain
+domain = TrustDomain.objects.get()
+print("ready", flush=True)
+while (rollout := Rollout.objects.get()).state != "aborted":
+    # As if each had found the other one silent: nobody waits for a lease.
+    Rollout.objects.filter(state="preparing").update(planned_at=None)
+    if rollout.state == "draft":
+        Rollout.objects.filter(state="draft").update(state="running")
+        Wave.objects.filter(index=0, state="waiting").update(state="opening")
+    if rollout.state == "running" and rollout.waves.first().state == "open":
+        Rollout.objects.filter(state="running").update(state="aborting")
+    rollout_steps.run(domain=domain, budget=rollout_steps.Budget(3))
+"""
+CHECK = """
+import json
+from collections import Counter
+from devices.models import Twin
+from ota.models import Assignment, AssignmentEvent
+from pki.models import LedgerEntry
+rows = Assignment.objects.values_list("wave__index", "device__name", "status", "action_id")
+print(json.dumps({
+    "waves": [[name for index, name, _, _ in rows if index == wave] for wave in (0, 1)],
+    "statuses": Counter(status for _, _, status, _ in rows),
+    "actions": len({number for _, _, _, number in rows}),
+    "events": AssignmentEvent.objects.count(),
+    "desired": Twin.objects.filter(desired__components__app__version="1").count(),
+    "entries": Counter(LedgerEntry.objects.filter(action__startswith="rollout.").values_list("action", flat=True)),
+}))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    environment = {**os.environ, "FLEET_DIR": str(tmp_path), "DATABASE_URL": "", "TELEMETRY_DATABASE_URL": ""}
+    subprocess.run([sys.executable, "manage.py", "upgrade"], env=environment, check=True, capture_output=True)
+    started = []
+
+    def run(code):
+        command = [sys.executable, "-c", SET_UP + code]
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    for one in started:
+        one.kill()
+        one.stdout.close()
+        one.wait(10)
+
+
+@regression("N2", "two workers at one rollout, and workers that are killed at any moment")
+def test_two_workers_of_which_some_are_killed_do_each_part_of_a_rollout_once(start):
+    assert start(SEED).wait(60) == 0
+    steady, doomed = start(WORK), start(WORK)
+    for _ in range(KILLED):
+        doomed.stdout.readline()
+        time.sleep(random.uniform(0.05, 0.4))
+        doomed.kill()
+        doomed.wait(10)
+        doomed = start(WORK)
+    assert (steady.wait(120), doomed.wait(120)) == (0, 0)
+    seen = json.loads(start(CHECK).stdout.readline())
+    plans = [WavePlan(count=FIRST), WavePlan(share=1000)]
+    expected = planning.assign("r", [f"d-{number}" for number in range(MANY)], plans)
+    assert [sorted(one) for one in seen["waves"]] == [sorted(one) for one in expected]
+    assert seen["statuses"] == {"canceled": MANY}
+    assert (seen["actions"], seen["events"], seen["desired"]) == (MANY, MANY, FIRST)
+    assert seen["entries"] == {"rollout.prepared": 1, "rollout.wave-opened": 1, "rollout.aborted": 1}
