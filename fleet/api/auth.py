@@ -7,7 +7,7 @@ from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
 from fleet.operators.identity import actor_for
-from fleet.operators.models import Operator
+from fleet.operators.models import ApiToken, Operator
 from fleet.operators.services import tokens
 from pki.kernel.actor import Actor
 from pki.kernel.errors import UnauthenticatedError
@@ -16,15 +16,16 @@ from pki.kernel.errors import UnauthenticatedError
 class TokenAuthentication(authentication.BaseAuthentication):
     """``Authorization: Bearer mst_…``."""
 
-    def authenticate(self, request: Request) -> tuple[Operator, str] | None:
-        """Return the operator behind the token, or None when there is none."""
+    def authenticate(self, request: Request) -> tuple[Operator, ApiToken] | None:
+        """Return the operator behind the token and the token, or None when there is none."""
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
         try:
-            return tokens.use(secret.strip()[:200]), "api"
+            token = tokens.authenticate_token(secret.strip()[:200])
         except UnauthenticatedError as error:
             raise exceptions.AuthenticationFailed(error.detail) from error
+        return token.operator, token
 
     def authenticate_header(self, _request: Request) -> str:
         """Return what a 401 asks for."""
@@ -47,7 +48,8 @@ def actor(request: Request) -> Actor:
     operator = request.user
     if not isinstance(operator, Operator):
         raise exceptions.NotAuthenticated
-    return actor_for(operator, "api", request.META.get("muster.request_id", ""))
+    token = str(request.auth.public_id) if isinstance(request.auth, ApiToken) else ""
+    return actor_for(operator, "api", request.META.get("muster.request_id", ""), token)
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base class registers by hand

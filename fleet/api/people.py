@@ -6,8 +6,10 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Nothing, Output, View, read
+from fleet.operators import selectors
 from fleet.operators.models import Operator
 from fleet.operators.services import tokens
 
@@ -24,13 +26,20 @@ class ApiTokenIn(Input):
     """A token to make for oneself."""
 
     name = serializers.CharField(max_length=60)
-    days = serializers.IntegerField(min_value=1, max_value=365, default=90)
+    days = serializers.IntegerField(
+        min_value=1,
+        max_value=365,
+        required=False,
+        help_text="Days; 90 when left out, cut to the end of the token used.",
+    )
 
 
 class ApiTokenOut(Output):
     """A token, without its secret."""
 
     id = serializers.UUIDField(source="public_id")
+    operator = serializers.CharField(source="operator.username")
+    created_with = serializers.UUIDField(source="parent.public_id", default=None, allow_null=True)
     name = serializers.CharField()
     prefix = serializers.CharField()
     expires_at = serializers.DateTimeField()
@@ -54,15 +63,24 @@ class MyTokens(View):
     @extend_schema(responses=ApiTokenOut(many=True))
     def get(self, request: Request) -> Response:
         """List one's own tokens."""
-        rows = _operator(request).tokens.order_by("-id")
+        rows = _operator(request).tokens.select_related("operator", "parent").order_by("-id")
         return Response({"results": ApiTokenOut(rows, many=True).data, "next": None})
 
     @extend_schema(request=ApiTokenIn, responses={201: ApiTokenOut})
     def post(self, request: Request) -> Response:
-        """Make a token for oneself; its secret stands in this answer only."""
+        """Create a token for oneself; its secret is in this answer only. With a token: it ends with that one."""
         given = read(request, ApiTokenIn)
         token, secret = tokens.create(actor=actor(request), operator=_operator(request), **given)
         return Response({**ApiTokenOut(token).data, "secret": secret}, status=status.HTTP_201_CREATED)
+
+
+class Tokens(View):
+    """The tokens of the trust domain."""
+
+    @extend_schema(responses=ApiTokenOut(many=True))
+    def get(self, request: Request) -> Response:
+        """List the tokens that the caller may revoke: an admin all of the trust domain, others their own."""
+        return paging.page(request, selectors.tokens_of(actor=actor(request)), ApiTokenOut)
 
 
 class TokenRevoke(View):
@@ -70,7 +88,7 @@ class TokenRevoke(View):
 
     @extend_schema(request=Nothing, responses=ApiTokenOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Revoke a token."""
+        """Revoke a token and the tokens that were created with it."""
         read(request, Nothing)
         return Response(ApiTokenOut(tokens.revoke(actor=actor(request), public_id=public_id)).data)
 

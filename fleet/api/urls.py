@@ -11,6 +11,7 @@ urlpatterns = [
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("me", people.Me.as_view()),
     path("me/tokens", people.MyTokens.as_view()),
+    path("api-tokens", people.Tokens.as_view()),
     re_path(rf"^api-tokens/{ID}/revoke$", people.TokenRevoke.as_view()),
     path("hardware-models", devices.HardwareModels.as_view()),
     path("hardware-models/<str:public_id>/telemetry", devices.HardwareTelemetry.as_view()),

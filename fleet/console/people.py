@@ -1,4 +1,4 @@
-"""Sign in by a one-time link or by password and code; set both up; sign out."""
+"""Sign in by password and code; set both up, or anew, behind a one-time link; sign out."""
 
 import segno
 from django.contrib import messages
@@ -11,10 +11,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from fleet.console.door import page
 from fleet.operators import totp
-from fleet.operators.models import Operator
-from fleet.operators.services import people
-from pki.kernel.errors import DomainError
+from fleet.operators.services import links, people
+from pki.kernel.errors import DomainError, InvalidError
 
+#: where the session keeps which link was opened
+LINK = "opened-link"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
@@ -28,7 +29,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
                 username=request.POST.get("username", "")[:60],
                 password=request.POST.get("password", "")[:1000],
                 code=request.POST.get("code", "")[:10],
-                address=str(request.META.get("REMOTE_ADDR", "")),
+                address=_address(request),
             )
         except DomainError as error:
             messages.error(request, error.detail)
@@ -41,49 +42,49 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @page
 def follow_link(request: HttpRequest, word: str) -> HttpResponse:
-    """Show a button, so that a mail scanner's GET does not use the link up; then sign in."""
+    """Show a button, so that a mail scanner's GET does not use the link up; then begin the set-up that it opens."""
     if request.method == "GET":
         return render(request, "console/people/link.html")
-    operator = people.follow_link(word=word, address=str(request.META.get("REMOTE_ADDR", "")))
-    login(request, operator, BACKEND)
-    return HttpResponseRedirect(reverse("console:overview"))
+    link = links.open_link(word=word, address=_address(request))
+    request.session.flush()  # whoever was signed in here is signed out, and the session gets a new key
+    request.session[LINK] = link.pk
+    return HttpResponseRedirect(reverse("console:set-up-password"))
 
 
 @require_http_methods(["GET", "POST"])
 @page
 def set_up_password(request: HttpRequest) -> HttpResponse:
-    """Ask for a first password."""
-    operator = _operator(request)
-    if operator is None or operator.has_usable_password():
-        return HttpResponseRedirect(reverse("console:overview"))
+    """Ask for a new password, step 1 of 2."""
+    link = links.opened_link(request.session.get(LINK))
     if request.method == "POST":
         try:
-            people.set_password(operator=operator, password=request.POST.get("password", "")[:1000])
+            links.choose_password(link=link, password=request.POST.get("password", "")[:1000])
         except DomainError as error:
             messages.error(request, error.detail)
         else:
-            login(request, operator, BACKEND)
             return HttpResponseRedirect(reverse("console:set-up-totp"))
-    return render(request, "console/people/password.html")
+    return render(request, "console/people/password.html", {"link": link})
 
 
 @require_http_methods(["GET", "POST"])
 @page
 def set_up_totp(request: HttpRequest) -> HttpResponse:
-    """Show the second factor's QR code and ask for a first code."""
-    operator = _operator(request)
-    if operator is None or operator.totp_confirmed_at:
-        return HttpResponseRedirect(reverse("console:overview"))
+    """Show the second factor's QR code and ask for a first code, step 2 of 2; then sign the person in."""
+    link = links.opened_link(request.session.get(LINK))
+    if not link.new_password:
+        return HttpResponseRedirect(reverse("console:set-up-password"))
     if request.method == "POST":
         try:
-            people.confirm_totp(operator=operator, code=request.POST.get("code", "")[:10])
-        except DomainError as error:
+            operator = links.finish_set_up(link=link, code=request.POST.get("code", "")[:10], address=_address(request))
+        except InvalidError as error:
             messages.error(request, error.detail)
         else:
+            request.session.flush()
+            login(request, operator, BACKEND)
             return HttpResponseRedirect(reverse("console:overview"))
-    secret = people.begin_totp(operator=operator)
-    picture = segno.make(totp.address(secret, operator.username)).svg_data_uri(scale=5, border=2, light="#fff")
-    return render(request, "console/people/totp.html", {"picture": picture, "secret": secret})
+    secret = links.begin_second_factor(link=link)
+    picture = segno.make(totp.address(secret, link.operator.username)).svg_data_uri(scale=5, border=2, light="#fff")
+    return render(request, "console/people/totp.html", {"picture": picture, "secret": secret, "link": link})
 
 
 @require_POST
@@ -93,8 +94,8 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(reverse("console:sign-in"))
 
 
-def _operator(request: HttpRequest) -> Operator | None:
-    return request.user if isinstance(request.user, Operator) else None
+def _address(request: HttpRequest) -> str:
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def _next(request: HttpRequest) -> str:

@@ -3,6 +3,7 @@
 from django.urls import path, re_path
 
 from fleet.console import (
+    accounts,
     approvals,
     bundles,
     devices,
@@ -26,6 +27,11 @@ urlpatterns = [
     path("set-up/password", people.set_up_password, name="set-up-password"),
     path("set-up/totp", people.set_up_totp, name="set-up-totp"),
     path("sign-out", people.sign_out, name="sign-out"),
+    path("people", accounts.people, name="people"),
+    re_path(r"^people/(?P<username>\w{1,60})/link$", accounts.make_link, name="person-link"),
+    re_path(r"^people/(?P<username>\w{1,60})/approve$", accounts.approve_link, name="person-approve"),
+    path("api-tokens", accounts.api_tokens, name="api-tokens"),
+    re_path(rf"^api-tokens/{ID}/revoke$", accounts.revoke_token, name="api-token-revoke"),
     path("devices", devices.index, name="devices"),
     re_path(rf"^devices/{ID}$", devices.detail, name="device"),
     re_path(

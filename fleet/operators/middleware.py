@@ -1,4 +1,4 @@
-"""Nobody gets further than the set-up pages before password and second factor are in place."""
+"""Nobody gets further than the sign-in and set-up pages before password and second factor are in place."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ OPEN = ("/sign-in", "/sign-out", "/set-up", "/static/", "/healthz", "/readyz", "
 
 
 class FinishedSetUpMiddleware:
-    """Send people who are signed in but not set up to the page that is next."""
+    """Send people who are not signed in, or whose account is not set up, to the sign-in page."""
 
     async_capable = True
     sync_capable = True
@@ -40,7 +40,5 @@ def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
     operator = request.user
     if not isinstance(operator, Operator):
         return HttpResponseRedirect(f"{reverse('console:sign-in')}?next={request.path}")
-    if operator.set_up:
-        return None
-    page = "console:set-up-totp" if operator.has_usable_password() else "console:set-up-password"
-    return HttpResponseRedirect(reverse(page))
+    # Nobody is signed in before both factors are proved; an account that lost one signs in again.
+    return None if operator.set_up else HttpResponseRedirect(reverse("console:sign-in"))

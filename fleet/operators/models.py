@@ -47,9 +47,13 @@ class Grant(models.Model):
 
 
 class ApiToken(models.Model):
-    """A secret by which a program acts as an operator; only its hash is kept."""
+    """A secret by which a program acts as an operator; only its hash is kept.
+
+    A token that was created by a program with another token ends with that one (``parent``).
+    """
 
     operator = models.ForeignKey(Operator, models.CASCADE, related_name="tokens")
+    parent = models.ForeignKey("self", models.CASCADE, null=True, related_name="children")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
     name = models.CharField(max_length=60)
     prefix = models.CharField(max_length=12)
@@ -64,15 +68,36 @@ class ApiToken(models.Model):
 
 
 class LoginLink(models.Model):
-    """A one-time address that signs an operator in, so that no first password is ever needed."""
+    """A one-time address that opens the first set-up of an account, or its recovery, and nothing else.
 
-    operator = models.ForeignKey(Operator, models.CASCADE, related_name="+")
+    Password and second factor that are chosen through it wait here until both are proved; until then the account
+    keeps the ones that it has.
+    """
+
+    class Purpose(models.TextChoices):
+        SET_UP = "set-up"
+        RECOVERY = "recovery"
+
+    operator = models.ForeignKey(Operator, models.CASCADE, related_name="links")
+    purpose = models.CharField(max_length=10, choices=Purpose, default=Purpose.SET_UP)
     secret_hash = models.CharField(max_length=64, unique=True)
+    created_by = models.CharField(max_length=60, blank=True)
+    created_at = models.DateTimeField(default=clock.now)
     expires_at = models.DateTimeField()
+    needs_approval = models.BooleanField(default=False)
+    approved_by = models.CharField(max_length=60, blank=True)
     used_at = models.DateTimeField(null=True)
+    voided_at = models.DateTimeField(null=True)
+    new_password = models.CharField(max_length=128, blank=True)
+    new_totp_secret = models.CharField(max_length=300, blank=True)
 
     def __str__(self) -> str:
-        return f"link of {self.operator}"
+        return f"{self.purpose} link of {self.operator}"
+
+    @property
+    def waits_for_approval(self) -> bool:
+        """Say whether another admin has to approve it before it opens anything."""
+        return self.needs_approval and not self.approved_by
 
 
 class Attempts(models.Model):
@@ -80,7 +105,7 @@ class Attempts(models.Model):
 
     key = models.CharField(max_length=120, unique=True)
     count = models.IntegerField(default=0)
-    until = models.DateTimeField()
+    until = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:
         return f"{self.key} {self.count}"

@@ -35,6 +35,7 @@ class Actor:
         roles: what an operator may do; empty for devices and the system.
         via: the door: ``console``, ``api``, ``command``, ``device``, ``ddi``, ``est``, ``job``.
         request_id: ties log lines and ledger entries of one request together.
+        token: public id of the API token by which an operator's program came; empty for people and the system.
     """
 
     kind: ActorKind
@@ -43,6 +44,12 @@ class Actor:
     roles: frozenset[Role] = frozenset()
     via: str = ""
     request_id: str = ""
+    token: str = ""
+
+    @property
+    def is_system(self) -> bool:
+        """Say whether a job or a command on the server acts."""
+        return self.kind is ActorKind.SYSTEM
 
     def require(self, *roles: Role) -> None:
         """Refuse unless the actor is the system, or an operator who holds one of the roles.
@@ -60,6 +67,12 @@ class Actor:
             raise DeniedError(msg, wanted=sorted(roles))
         msg = "Devices may not do this."
         raise DeniedError(msg)
+
+    def require_person(self) -> None:
+        """Refuse what comes by an API token: only a person who has proved both factors, or the system, may do this."""
+        if self.token:
+            msg = "An API token may not do this. Sign in to the console with password and code."
+            raise DeniedError(msg)
 
     def require_device(self, key: str) -> None:
         """Refuse unless the actor is the system or the very device that is meant."""

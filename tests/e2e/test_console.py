@@ -69,7 +69,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def console(browser, story):
-    """Sign a new person in by a one-time link and set both factors up."""
+    """Set a new account up by its one-time link."""
     username = f"eva_{uuid.uuid4().hex[:6]}"
     roles = [word for role in ("operator", "security-officer", "release-officer") for word in ("--role", role)]
     story.manage("operator", "create", username, *roles)
@@ -77,9 +77,9 @@ def console(browser, story):
     context = browser.new_context(ignore_https_errors=True, base_url=f"https://localhost:{story.operator_port}")
     page = context.new_page()
     page.goto(link)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Begin set-up").click()
     page.get_by_label("New password").fill(PASSWORD)
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Continue").click()
     secret = page.locator("[data-totp-secret]").text_content().strip()
     page.get_by_label("Code").fill(totp.code(secret, clock.unix() // totp.STEP_SECONDS))
     page.get_by_role("button", name="Confirm").click()

@@ -5,7 +5,7 @@ from django.test import Client
 
 from devices.services import incidents
 from fleet.operators import totp
-from fleet.operators.services import people
+from fleet.operators.services import links, people
 from ota.planning import WavePlan
 from ota.services import rollouts
 from pki.kernel import clock
@@ -27,14 +27,34 @@ WHY = {
 }  # fmt: skip
 
 
+class Browser(Client):
+    """A client that speaks HTTPS with localhost."""
+
+    def __init__(self, **headers):
+        super().__init__(headers={"host": "localhost", **headers})
+
+    def request(self, **request):
+        """Send as HTTPS."""
+        return super().request(**{**request, "wsgi.url_scheme": "https"})
+
+
 def person_with(domain, username, roles):
     """Return a person whose set-up is finished."""
     operator = people.create(actor=system(domain), username=username, roles=roles)
-    people.set_password(operator=operator, password=PASSWORD)
-    secret = people.begin_totp(operator=operator)
-    people.confirm_totp(operator=operator, code=totp.code(secret, clock.unix() // 30))
-    operator.refresh_from_db()
+    set_up_account(domain, operator)
     return operator
+
+
+def set_up_account(domain, operator, password=PASSWORD):
+    """Set both factors by a link, as a person does; return the secret of the second one."""
+    _, path = links.create_link(actor=system(domain), operator=operator)
+    link = links.open_link(word=path.rsplit("/", 1)[1], address="127.0.0.1")
+    links.choose_password(link=link, password=password)
+    secret = links.begin_second_factor(link=link)
+    code = totp.code(secret, clock.unix() // totp.STEP_SECONDS)
+    links.finish_set_up(link=link, code=code, address="127.0.0.1")
+    operator.refresh_from_db()
+    return secret
 
 
 def signed_in(domain, username, roles):

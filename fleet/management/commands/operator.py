@@ -1,4 +1,4 @@
-"""``manage.py operator create | login-link | token``."""
+"""``manage.py operator create | login-link | token | tokens | revoke-token``."""
 
 import json
 from typing import Any
@@ -6,8 +6,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.operators.services import people, tokens
+from fleet.operators import selectors
+from fleet.operators.models import ApiToken, LoginLink
+from fleet.operators.services import links, people, tokens
 from pki.kernel import actor as actors
+from pki.kernel import clock
 from pki.kernel.errors import DomainError
 
 
@@ -18,22 +21,28 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the acts."""
+        """Declare the actions."""
         parser.add_argument("--domain", default="default")
         parser.add_argument("--json", action="store_true")
         acts = parser.add_subparsers(dest="act", required=True)
         create = acts.add_parser("create", help="make an operator")
         create.add_argument("username")
         create.add_argument("--role", action="append", default=[])
-        link = acts.add_parser("login-link", help="print a one-time sign-in address")
+        link = acts.add_parser(
+            "login-link", help="print a one-time address for first set-up or recovery, valid for an hour"
+        )
         link.add_argument("username")
+        link.add_argument("--first", action="store_true", help="only when the account is not set up yet")
         token = acts.add_parser("token", help="make an API token")
         token.add_argument("username")
         token.add_argument("--name", default="command line")
-        token.add_argument("--days", type=int, default=90)
+        token.add_argument("--days", type=int, default=tokens.USUAL_DAYS)
+        acts.add_parser("tokens", help="list the API tokens of the trust domain")
+        revoked = acts.add_parser("revoke-token", help="revoke an API token and the tokens created with it")
+        revoked.add_argument("id")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Run one act."""
+        """Run one action."""
         try:
             facts = self._act(options)
         except DomainError as error:
@@ -46,10 +55,28 @@ class Command(BaseCommand):
         if options["act"] == "create":
             operator = people.create(actor=actor, username=options["username"], roles=options["role"])
             return {"operator": operator.username, "roles": ", ".join(options["role"])}
+        if options["act"] == "tokens":
+            return {str(row.public_id): _token_line(row) for row in selectors.tokens_of(actor=actor)}
+        if options["act"] == "revoke-token":
+            row = tokens.revoke(actor=actor, public_id=options["id"])
+            return {"revoked": str(row.public_id), "operator": row.operator.username}
         operator = people.by_name(options["domain"], options["username"])
         if options["act"] == "login-link":
-            path = people.login_link(actor=actor, operator=operator)
-            name = settings.FLEET_HOST_NAMES[0]
-            return {"path": path, "url": f"https://{name}:{settings.FLEET_OPERATOR_PORT}{path}"}
+            if options["first"] and operator.set_up:
+                return {"url": f"https://{settings.FLEET_HOST_NAMES[0]}:{settings.FLEET_OPERATOR_PORT}/"}
+            return _link_facts(*links.create_link(actor=actor, operator=operator))
         _, secret = tokens.create(actor=actor, operator=operator, name=options["name"], days=options["days"])
         return {"secret": secret}
+
+
+def _link_facts(link: LoginLink, path: str) -> dict[str, str]:
+    url = f"https://{settings.FLEET_HOST_NAMES[0]}:{settings.FLEET_OPERATOR_PORT}{path}"
+    facts = {"path": path, "url": url, "purpose": link.purpose, "expires": f"{link.expires_at:%Y-%m-%d %H:%M} UTC"}
+    if link.waits_for_approval:
+        facts["approval"] = "A second admin has to approve this link on the console under People before it opens."
+    return facts
+
+
+def _token_line(row: ApiToken) -> str:
+    state = "revoked" if row.revoked_at else "expired" if row.expires_at <= clock.now() else "valid"
+    return f"{row.operator.username}, {row.name}, {row.prefix}…, {state}, expires {row.expires_at:%Y-%m-%d}"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ class Command(BaseCommand):
         ground, rest = self._serve(ground, processes, voice, options)
         to_console = voice.seconds()
         if not options["headless"]:
-            voice.note(f"Console: {grounds.sign_in_url(ground, processes)}")
+            voice.note(f"Set up your account on the console: {grounds.set_up_url(ground, processes)}")
             voice.note(f"It shows a certificate of this set-up's own root: {ground.anchor}")
         if options["no_demo"]:
             self._stay(ground, processes, voice, options)
@@ -169,8 +170,10 @@ class Command(BaseCommand):
         """Keep the server up for people until they press Ctrl-C."""
         if options["headless"]:
             return
-        address = grounds.sign_in_url(ground, processes)
-        voice.note(f"The console stands open at {address}  (Ctrl-C stops the server)")
+        address = f"https://localhost:{ground.operator_port}/"
+        voice.note(f"The console is at {address}  (Ctrl-C stops the server)")
+        voice.note("First visit: open the set-up link printed above; it works once, within an hour.")
+        voice.note(f"A new one: FLEET_DIR={ground.folder} {sys.executable} manage.py operator login-link admin")
         if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
             webbrowser.open(address)
         while True:

@@ -193,10 +193,10 @@ def serve(ground: Ground, processes: Processes, voice: Voice) -> Rest:
     return rest
 
 
-def sign_in_url(ground: Ground, processes: Processes) -> str:
-    """Return a one-time address that opens the console."""
-    path = json.loads(processes.run("manage.py", "operator", "--json", "login-link", "admin"))["path"]
-    return f"https://localhost:{ground.operator_port}{path}"
+def set_up_url(ground: Ground, processes: Processes) -> str:
+    """Return the one-time address that opens the set-up of the account `admin`; the console's own once it is set up."""
+    facts = json.loads(processes.run("manage.py", "operator", "--json", "login-link", "--first", "admin"))
+    return f"https://localhost:{ground.operator_port}{facts.get('path', '/')}"
 
 
 def _first_operator(processes: Processes, roles: list[str]) -> None:

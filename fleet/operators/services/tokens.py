@@ -1,75 +1,118 @@
-"""Make, use and revoke API tokens."""
+"""Create, check and revoke API tokens."""
 
 import hashlib
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from fleet.operators.models import ApiToken, Operator
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
-from pki.kernel.errors import InvalidError, NotFoundError, UnauthenticatedError
+from pki.kernel.errors import DeniedError, InvalidError, NotFoundError, UnauthenticatedError
 from pki.services import ledger
 
 PREFIX = "mst_"
 MAX_DAYS = 365
+USUAL_DAYS = 90
 USED_EVERY = timedelta(minutes=1)
 
 
-def create(*, actor: Actor, operator: Operator, name: str, days: int = 90) -> tuple[ApiToken, str]:
-    """Make a token for oneself, or as an admin for others; its secret is shown this once."""
+def create(*, actor: Actor, operator: Operator, name: str, days: int | None = None) -> tuple[ApiToken, str]:
+    """Create a token for oneself, or as an admin for others; its secret is shown this once.
+
+    A token that is created with another token acts as the same operator, expires no later and ends with it; it creates
+    no further ones.
+
+    Args:
+        actor: who asks.
+        operator: as whom the token acts.
+        name: to recognise it by, at most 60 characters.
+        days: how long it lives; ``USUAL_DAYS`` when not given, cut to the end of the creating token.
+
+    Raises:
+        DeniedError: it is for somebody else, or a token that was created by a token asks.
+        InvalidError: the name or the life is out of bounds.
+    """
     if actor.key != operator.username:
         actor.require(Role.ADMIN)
-    if not 0 < days <= MAX_DAYS or not 0 < len(name) <= 60:  # noqa: PLR2004  because the column has 60
-        msg = f"A token needs a name and lives between 1 and {MAX_DAYS} days."
+    wanted = USUAL_DAYS if days is None else days
+    if not 0 < wanted <= MAX_DAYS or not 0 < len(name) <= 60:  # noqa: PLR2004  because the column has 60
+        msg = f"A token needs a name of at most 60 characters and lives between 1 and {MAX_DAYS} days."
         raise InvalidError(msg)
     secret = PREFIX + secrets.token_urlsafe(32)
     with transaction.atomic():
+        parent = _creating_token(actor, operator)
+        expires = clock.now() + timedelta(days=wanted)
+        if parent and expires > parent.expires_at:
+            expires = _cut_expiry(parent, days)
         token = ApiToken.objects.create(
             operator=operator,
+            parent=parent,
             name=name,
             prefix=secret[:12],
             secret_hash=_hash(secret),
-            expires_at=clock.now() + timedelta(days=days),
+            expires_at=expires,
         )
-        detail = {"operator": operator.username, "name": name}
+        detail = {"operator": operator.username, "name": name, "parent": actor.token}
         ledger.record(actor=actor, action="api-token.created", thing=("api-token", token.public_id), detail=detail)
     return token, secret
 
 
 def revoke(*, actor: Actor, public_id: str) -> ApiToken:
-    """Make a token worthless: one's own, or as an admin anyone's in the domain."""
+    """Revoke a token and what was created with it: one's own, or as an admin anyone's in the domain."""
     with transaction.atomic():
         rows = ApiToken.objects.filter(operator__domain__slug=actor.domain, public_id=public_id)
-        token = rows.select_related("operator").first()
+        token = rows.select_related("operator", "parent").first()
         if token is None:
             msg = "There is no such token."
             raise NotFoundError(msg)
         if actor.key != token.operator.username:
             actor.require(Role.ADMIN)
-        if token.revoked_at is None:
-            token.revoked_at = clock.now()
-            token.save(update_fields=["revoked_at"])
-            ledger.record(actor=actor, action="api-token.revoked", thing=("api-token", token.public_id))
+        for ended in [token, *token.children.filter(revoked_at=None)]:
+            if ended.revoked_at is None:
+                ended.revoked_at = clock.now()
+                ended.save(update_fields=["revoked_at"])
+                ledger.record(actor=actor, action="api-token.revoked", thing=("api-token", ended.public_id))
     return token
 
 
-def use(secret: str) -> Operator:
-    """Return the operator whose token this is.
+def authenticate_token(secret: str) -> ApiToken:
+    """Return the token whose secret this is.
 
     Raises:
-        UnauthenticatedError: unknown, expired or revoked.
+        UnauthenticatedError: it is unknown, expired or revoked, or the one that created it is.
     """
-    rows = ApiToken.objects.select_related("operator__domain")
+    rows = ApiToken.objects.select_related("operator__domain", "parent")
     now = clock.now()
     token = rows.filter(secret_hash=_hash(secret), revoked_at__isnull=True, expires_at__gt=now).first()
-    if token is None or not token.operator.is_active:
+    ended = token is not None and token.parent and (token.parent.revoked_at or token.parent.expires_at <= now)
+    if token is None or ended or not token.operator.is_active:
         msg = "The API token is unknown, expired or revoked."
         raise UnauthenticatedError(msg)
     if token.last_used_at is None or now - token.last_used_at > USED_EVERY:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
-    return token.operator
+    return token
+
+
+def _creating_token(actor: Actor, operator: Operator) -> ApiToken | None:
+    """Return the token with which a program creates another one; the row is locked against a revocation meanwhile."""
+    if not actor.token:
+        return None
+    rows = ApiToken.objects.select_for_update().filter(public_id=actor.token, operator=operator, revoked_at=None)
+    parent = rows.first()
+    if parent is None or parent.parent_id is not None:
+        msg = "This API token may not create tokens. Sign in to the console, or use a token that a person created."
+        raise DeniedError(msg)
+    return parent
+
+
+def _cut_expiry(parent: ApiToken, days: int | None) -> datetime:
+    if days is None:
+        return parent.expires_at
+    end = f"{parent.expires_at:%Y-%m-%d %H:%M} UTC"
+    msg = f"A token that is created with a token ends with it, at {end}. Ask for fewer days."
+    raise InvalidError(msg)
 
 
 def _hash(secret: str) -> str:

@@ -27,6 +27,7 @@ VIEWER, OPERATOR, RELEASE, SECURITY, ADMIN = Role
 READS = frozenset(Role)
 #: method, path, body, who may (an admin gives out roles and holds none of these by that alone); {} are ids of the domain's own objects
 ACTS = [
+    ("GET", "/api-tokens", None, READS),
     ("GET", "/hardware-models", None, READS),
     ("GET", "/devices", None, READS),
     ("GET", "/devices/{device}", None, READS),

@@ -1,0 +1,57 @@
+"""People and their API tokens: who may sign in, links for set-up and recovery, tokens to revoke."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from fleet.console.door import act, actor, page
+from fleet.console.paging import cut
+from fleet.operators import selectors
+from fleet.operators.services import links, tokens
+from pki.kernel.actor import Role
+
+
+@require_GET
+@page
+def people(request: HttpRequest) -> HttpResponse:
+    """List the operators of the trust domain."""
+    return render(request, "console/people/list.html", {"people": selectors.people_of(actor=actor(request))})
+
+
+@require_POST
+@page
+def make_link(request: HttpRequest, username: str) -> HttpResponse:
+    """Create a link for set-up or recovery and show it, this once."""
+    who = actor(request)
+    operator = selectors.person_named(actor=who, username=username)
+    link, path = links.create_link(actor=who, operator=operator)
+    return render(request, "console/people/made.html", {"link": link, "url": request.build_absolute_uri(path)})
+
+
+@require_POST
+@page
+def approve_link(request: HttpRequest, username: str) -> HttpResponse:
+    """Approve a recovery as the second admin."""
+    who = actor(request)
+    operator = selectors.person_named(actor=who, username=username)
+    done = f"The recovery link of {username} works now."
+    return act(request, done, reverse("console:people"), lambda: links.approve_link(actor=who, operator=operator))
+
+
+@require_GET
+@page
+def api_tokens(request: HttpRequest) -> HttpResponse:
+    """List the API tokens that the person may revoke."""
+    who = actor(request)
+    context = {**cut(request, selectors.tokens_of(actor=who)), "is_admin": Role.ADMIN in who.roles}
+    return render(request, "console/people/tokens.html", context)
+
+
+@require_POST
+@page
+def revoke_token(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Revoke a token and what was created with it."""
+    who = actor(request)
+    done = "The token is revoked, and the tokens that were created with it."
+    return act(request, done, reverse("console:api-tokens"), lambda: tokens.revoke(actor=who, public_id=public_id))
