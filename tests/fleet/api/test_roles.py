@@ -209,7 +209,11 @@ def test_whoever_belongs_to_another_domain_finds_nothing(domain, ids, other_doma
 def test_lists_of_another_domain_are_empty(domain, ids, other_domain):
     stranger = Caller(other_domain, "stranger", *Role)
     for method, path, _, _ in ACTS:
-        if method == "GET" and "{" not in path and path not in {"/ledger", "/ledger/head", "/authorities", "/api-tokens"}:
+        if (
+            method == "GET"
+            and "{" not in path
+            and path not in {"/ledger", "/ledger/head", "/authorities", "/api-tokens"}
+        ):
             body = stranger.client.get(f"/api/v1{path}", secure=True, headers=stranger.headers).json()
             assert body["results"] == [], path
 
