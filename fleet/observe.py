@@ -40,7 +40,7 @@ class JsonFormatter(logging.Formatter):
                 line[name] = redact(str(value)) if not isinstance(value, int | float) else value
         if record.exc_info:
             line["traceback"] = redact(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def redact(text: str) -> str:

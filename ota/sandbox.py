@@ -22,7 +22,8 @@ from typing import Any, BinaryIO
 
 from ota.errors import RefusedBundleError, VerifierError
 from ota.formats.judgement import Case, Judgement, TrustAnchor
-from pki.kernel import clock
+from pki.kernel import clock, intake, strict_json
+from pki.kernel.errors import InvalidError
 
 WALL_S = 60
 #: How much longer a keeper may take to end what its child has started.
@@ -188,8 +189,8 @@ def _report(code: int, said: BinaryIO, complained: BinaryIO) -> dict[str, Any]:
     if trouble:
         _logger.warning("the verifier complained", extra={"said": trouble[-1000:]})
     try:
-        report: dict[str, Any] = json.loads(said.read())
-    except ValueError as error:
+        report: dict[str, Any] = strict_json.read_json(said.read(), max_bytes=4 * MAX_ANSWER)
+    except InvalidError as error:
         msg = "The verifier could not run on this machine. Look into the log; nothing was stored."
         raise VerifierError(msg, code=code) from error
     return report
@@ -221,8 +222,8 @@ def _outcome(report: Mapping[str, Any]) -> Outcome:
         msg = "The file holds more facts than are kept, and is refused."
         raise RefusedBundleError(msg)
     try:
-        answer = json.loads(report["answer"])
-    except ValueError as error:
+        answer = strict_json.read_json(report["answer"], max_bytes=MAX_ANSWER, max_depth=intake.MOST_DEPTH)
+    except InvalidError as error:
         msg = "The verifier could not run on this machine. Look into the log; nothing was stored."
         raise VerifierError(msg, code=report["code"]) from error
     return Outcome(answer if isinstance(answer, dict) else {}, report["holds"])

@@ -1,12 +1,13 @@
 """Read a bill of materials: CycloneDX or SPDX in JSON, bounded, and compared with the image that it describes. Pure."""
 
-import json
 from typing import Any
 
 from ota import card
 from ota.errors import RefusedBundleError
+from pki.kernel import strict_json
+from pki.kernel.errors import InvalidError
 
-MAX_SBOM = 8 << 20
+MAX_SBOM, MOST_DEPTH = 8 << 20, 32
 MOST_COMPONENTS, MOST_SHOWN = 20_000, 200
 _LONGEST = 120
 
@@ -23,13 +24,13 @@ def read(data: bytes, image: str, *, model: bool = False) -> dict[str, Any]:
         RefusedBundleError: no such document, too large, or about another image.
     """
     try:
-        value = json.loads(data) if len(data) <= MAX_SBOM else None
+        value = strict_json.read_json(data, max_bytes=MAX_SBOM, max_depth=MOST_DEPTH, lenient=True)
         form, listed = _components(value)
         found = [_told(form, one) for one in listed]
         subject = _subject(form, value)
         shown = card.of(value) if model and form.startswith("CycloneDX") else {}
         subject |= card.digests(value) if shown else set()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, InvalidError) as error:
         msg = "The SBOM is neither CycloneDX nor SPDX in JSON, or is too large."
         raise RefusedBundleError(msg) from error
     if len(found) > MOST_COMPONENTS:
@@ -53,7 +54,7 @@ def search(data: bytes, words: str) -> list[dict[str, str]]:
         data: the file.
         words: all of them have to occur, in any case of letters.
     """
-    form, listed = _components(json.loads(data))
+    form, listed = _components(strict_json.read_json(data, max_bytes=MAX_SBOM, max_depth=MOST_DEPTH, lenient=True))
     wanted = words.casefold().split()
     rows = (_told(form, one) for one in listed)
     return [one for one in rows if all(word in " ".join(one.values()).casefold() for word in wanted)]

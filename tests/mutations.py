@@ -87,7 +87,7 @@ def pki_targets():
         Target(
             "TPM answers",
             cbor2.dumps(answer),
-            lambda data: enrol._answer(codec.decode(body(data, codec.CBOR))),
+            lambda data: enrol._answer(codec.decode(body(data, codec.CBOR), None)),
             refused,
         ),
     ]

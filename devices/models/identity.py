@@ -6,6 +6,7 @@ from django.db.models import Q
 from devices.models.registry import Device, HardwareModel
 from pki.kernel import clock, ids
 from pki.models import TrustDomain
+from pki.models.documents import DocumentField
 
 
 class HardwareIdentity(models.Model):
@@ -24,7 +25,7 @@ class HardwareIdentity(models.Model):
     key = models.CharField(max_length=200)
     vendor = models.CharField(max_length=200)
     serial = models.CharField(max_length=100, blank=True)
-    facts = models.JSONField(default=dict)
+    facts = DocumentField(default=dict)
     verified_at = models.DateTimeField(default=clock.now)
 
     class Meta:
@@ -100,7 +101,7 @@ class EnrolmentRequest(models.Model):
     hardware_model = models.ForeignKey(HardwareModel, models.PROTECT, related_name="+")
     proof = models.CharField(max_length=16)
     profile = models.CharField(max_length=40)
-    facts = models.JSONField(default=dict)
+    facts = DocumentField(default=dict)
     state = models.CharField(max_length=8, choices=State, default=State.WAITING)
     why = models.CharField(max_length=200)
     reason = models.CharField(max_length=300, blank=True)

@@ -6,6 +6,7 @@ from django.db.models import Q
 from devices.models.registry import Device
 from pki.kernel import clock, ids
 from pki.models import TrustDomain
+from pki.models.documents import DocumentField
 
 
 class Incident(models.Model):
@@ -28,8 +29,8 @@ class Incident(models.Model):
     layer = models.CharField(max_length=12)
     severity = models.CharField(max_length=6)
     score = models.FloatField()
-    explanation = models.JSONField(default=dict)
-    reaction = models.JSONField(default=dict)
+    explanation = DocumentField(default=dict)
+    reaction = DocumentField(default=dict)
     verdict = models.CharField(max_length=8, choices=Verdict, blank=True)
     opened_at = models.DateTimeField(default=clock.now)
     last_seen_at = models.DateTimeField(default=clock.now)

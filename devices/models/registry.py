@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from pki.kernel import clock, ids
 from pki.models import TrustDomain
+from pki.models.documents import DocumentField
 
 
 class HardwareModel(models.Model):
@@ -25,8 +26,8 @@ class HardwareModel(models.Model):
     class_id = models.UUIDField()
     flash_model = models.BigIntegerField(default=0)
     arena = models.BigIntegerField(default=0)
-    telemetry = models.JSONField(default=dict)
-    runtime = models.JSONField(default=dict)
+    telemetry = DocumentField(default=dict)
+    runtime = DocumentField(default=dict)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:
@@ -63,7 +64,7 @@ class Device(models.Model):
     quarantine_reason = models.CharField(max_length=300, blank=True)
     site = models.CharField(max_length=100, blank=True)
     owner = models.CharField(max_length=200, blank=True)
-    tags = models.JSONField(default=list)
+    tags = DocumentField(default=list)
     parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
     enrolled_at = models.DateTimeField(null=True)
     salt = models.BinaryField(default=ids.salt)
@@ -102,11 +103,11 @@ class Twin(models.Model):
     """
 
     device = models.OneToOneField(Device, models.CASCADE, related_name="twin")
-    desired = models.JSONField(default=dict)
+    desired = DocumentField(default=dict)
     desired_version = models.BigIntegerField(default=0)
     config_version = models.BigIntegerField(default=0)
     config_fetched = models.BigIntegerField(default=0)
-    reported = models.JSONField(default=dict)
+    reported = DocumentField(default=dict)
     reported_version = models.BigIntegerField(default=0)
     report_sequence = models.BigIntegerField(default=0)
     reported_at = models.DateTimeField(null=True)

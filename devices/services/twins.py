@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, transaction
@@ -10,7 +11,7 @@ from devices.errors import ReplayError
 from devices.models import Device, Twin
 from pki.kernel import clock, configuration, monotone
 from pki.kernel.actor import Actor, Role
-from pki.kernel.errors import PreconditionError, UnconditionalError
+from pki.kernel.errors import InvalidError, PreconditionError, UnconditionalError
 from pki.services import changes, ledger
 
 #: both keep what else ``desired`` holds; names of components have no quotes (``ota.manifest``)
@@ -23,6 +24,8 @@ _DESIRE_POSTGRESQL = f"""
         coalesce(desired->'components', '{{}}'::jsonb) || jsonb_build_object(%s::text, %s::jsonb)),
         desired_version = greatest(desired_version + 1, %s) WHERE device_id = %s
 """  # noqa: S608  because the name is Django's own
+#: attributes of a client of another protocol that are kept of a device (hawkBit's quota)
+MOST_ATTRIBUTES = 100
 
 
 def report(
@@ -65,13 +68,41 @@ def protected(*, actor: Actor, device: Device, grade: str) -> None:
         twin.save(update_fields=["reported"])
 
 
-def attributes(*, actor: Actor, device: Device, values: dict[str, str], replace: bool = False) -> Twin:
-    """Take the attributes that a client of another protocol reports (DDI configData)."""
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """A change of the attributes that a client of another protocol reports.
+
+    Args:
+        values: attribute to value, clean.
+        replace: whether the others go.
+        remove: attributes to take away.
+        altered: attributes whose value was cleaned or cut; they are shown as such.
+    """
+
+    values: dict[str, str]
+    replace: bool = False
+    remove: frozenset[str] = frozenset()
+    altered: frozenset[str] = frozenset()
+
+
+def attributes(*, actor: Actor, device: Device, change: Attributes) -> Twin:
+    """Take the attributes that a client of another protocol reports (DDI configData).
+
+    Raises:
+        InvalidError: with these the device would have too many.
+    """
     actor.require_device(device.key)
     with transaction.atomic():
         twin = Twin.objects.select_for_update().get(device=device)
-        before = {} if replace else twin.reported.get("attributes", {})
-        twin.reported = {**twin.reported, "attributes": {**before, **values}}
+        before = {} if change.replace else twin.reported.get("attributes", {})
+        after = {name: value for name, value in {**before, **change.values}.items() if name not in change.remove}
+        if len(after) > MOST_ATTRIBUTES:
+            msg = f"`data`: a device has at most {MOST_ATTRIBUTES} attributes; with these it would have {len(after)}."
+            raise InvalidError(msg)
+        altered = (set(twin.reported.get("altered", [])) - set(change.values)) & set(after) | change.altered
+        twin.reported = {**twin.reported, "attributes": after, "altered": sorted(altered)}
+        if not altered:
+            del twin.reported["altered"]
         twin.reported_version = monotone.next_after(twin.reported_version, clock.unix())
         twin.reported_at = clock.now()
         twin.save()

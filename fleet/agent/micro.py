@@ -15,7 +15,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from fleet.agent.agreement import Assignment
 from fleet.agent.errors import RefusedError
 from fleet.agent.state import State
-from pki.kernel import root_keys, suit
+from pki.kernel import root_keys, suit, tuf_json
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import read_tuf_fields
 
@@ -39,7 +39,7 @@ def people(root: Path) -> People:
     Raises:
         RefusedError: the root names a key or a person twice.
     """
-    signed = Metadata[Root].from_bytes(root.read_bytes()).signed
+    signed = Metadata[Root].from_bytes(root.read_bytes(), tuf_json.StrictDeserializer()).signed
     try:
         root_keys.check_root_keys(signed.to_dict())
     except InvalidError as error:

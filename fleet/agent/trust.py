@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.ngclient import Updater, UpdaterConfig
 
 from fleet.agent import agreement, memory, roots, witness
 from fleet.agent.agreement import Assignment
@@ -19,7 +19,7 @@ from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
-from pki.kernel import canonical, clock, composite
+from pki.kernel import canonical, clock, composite, tuf_json
 from pki.kernel.errors import InvalidError
 
 MAX_DIRECTOR = 16 * 1024
@@ -31,7 +31,7 @@ _METADATA = "/v1/metadata/"
 _Signed = TypeVar("_Signed", Root, Targets, Timestamp)
 
 
-class _Fetcher(FetcherInterface):
+class _Fetcher(tuf_json.StrictFetcher):
     """Fetch metadata over the device's own connection."""
 
     def __init__(self, transport: Transport | CoapTransport) -> None:
@@ -262,7 +262,7 @@ class Trust:
 
     def _kept(self, role: str, kind: type[_Signed]) -> _Signed:
         """Return a document that the last refresh believed."""
-        found = Metadata[Any].from_file(str(self._folder / f"{role}.json")).signed
+        found = Metadata[Any].from_file(str(self._folder / f"{role}.json"), tuf_json.StrictDeserializer()).signed
         if not isinstance(found, kind):
             msg = f"what this device has kept as {role} is something else"
             raise RefusedError(msg)

@@ -9,7 +9,6 @@ no encodings, a least rate; plain HTTP only, since what it fetches is believed b
 """
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -18,12 +17,12 @@ from urllib.parse import urlsplit
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, Root
-from tuf.ngclient import FetcherInterface, Updater
+from tuf.ngclient import Updater
 
 from fleet.agent.errors import AnswerError, TransportError
 from fleet.agent.roots import updater_with
 from fleet.agent.transport import Transport
-from pki.kernel import files, root_keys
+from pki.kernel import files, root_keys, tuf_json
 from pki.kernel.errors import InvalidError
 
 #: python-tuf cuts each file at its own length; nothing of the suite is longer
@@ -31,7 +30,7 @@ MOST = 64 << 20
 _logger = logging.getLogger(__name__)
 
 
-class Fetcher(FetcherInterface):
+class Fetcher(tuf_json.StrictFetcher):
     """Fetches over the agent's own connections, one an origin."""
 
     def __init__(self) -> None:
@@ -60,7 +59,7 @@ def admit(data: bytes) -> None:
         RepositoryError: a key would count twice.
     """
     try:
-        root_keys.refuse_twins(json.loads(data)["signed"])
+        root_keys.refuse_twins(tuf_json.read_metadata(data)["signed"])
     except InvalidError as error:
         raise RepositoryError(error.detail) from error
 
@@ -72,7 +71,7 @@ def init(folder: Path, root: Path) -> None:
         RepositoryError: the file is no root metadata.
     """
     data = root.read_bytes()
-    Metadata[Root].from_bytes(data)
+    Metadata[Root].from_bytes(data, tuf_json.StrictDeserializer())
     admit(data)
     files.private_folder(folder)
     files.write_private(folder / "root.json", data)

@@ -6,6 +6,36 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from pki.kernel import intake
+from pki.kernel.errors import InvalidError
+
+MOST_INTEGER = 2**31 - 1
+#: seconds that a wave may soak: a year
+MOST_SOAK = 366 * 24 * 3600
+
+
+class Text(serializers.CharField):
+    """Free text of our own API: what cannot be stored is refused, directions and controls too, line ends are not."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text."""
+        given = super().to_internal_value(data)
+        if intake.cleaned(given, len(given))[1]:
+            msg = "It holds a control character, a character of text direction, or none that can be stored. Remove it."
+            raise serializers.ValidationError(msg)
+        return str(given)
+
+
+class Name(serializers.CharField):
+    """A name or another identifier of our own API, in Unicode's composed form."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the name."""
+        try:
+            return intake.identifier(super().to_internal_value(data), self.field_name or "item")
+        except InvalidError as error:
+            raise serializers.ValidationError(error.detail) from error
+
 
 class Input(serializers.Serializer[Any]):
     """An input body; a field that it does not know is an error."""
@@ -28,7 +58,7 @@ class Nothing(Input):
 class ReasonIn(Input):
     """Why something is done."""
 
-    reason = serializers.CharField(max_length=300)
+    reason = Text(max_length=300)
 
 
 def read(request: Request, shape: type[Input]) -> dict[str, Any]:

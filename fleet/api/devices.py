@@ -13,9 +13,12 @@ from devices.names import AUDIENCES
 from devices.services import children, hardware, incidents, quarantine, registry
 from fleet.api import paging
 from fleet.api.auth import actor
-from fleet.api.base import Input, Nothing, Output, ReasonIn, View, read
+from fleet.api.base import Input, Name, Nothing, Output, ReasonIn, Text, View, read
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
+
+#: of memory that a hardware model may claim: a tebibyte
+MOST_BYTES = 1 << 40
 
 
 class HardwareOut(Output):
@@ -35,25 +38,25 @@ class HardwareOut(Output):
 class DescriptionIn(Input):
     """What people say of a device."""
 
-    site = serializers.CharField(max_length=100, required=False, allow_blank=True)
-    owner = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    tags = serializers.ListField(child=serializers.CharField(max_length=40), required=False, max_length=32)
-    gateway = serializers.CharField(max_length=100, required=False, allow_blank=True)
+    site = Name(max_length=100, required=False, allow_blank=True)
+    owner = Name(max_length=200, required=False, allow_blank=True)
+    tags = serializers.ListField(child=Name(max_length=40), required=False, max_length=32)
+    gateway = Name(max_length=100, required=False, allow_blank=True)
     audience = serializers.ChoiceField(choices=AUDIENCES, required=False)
 
 
 class ChildIn(Input):
     """A device behind a gateway."""
 
-    name = serializers.CharField(max_length=64)
-    hardware = serializers.CharField(max_length=60)
-    gateway = serializers.CharField(max_length=100)
+    name = Name(max_length=64)
+    hardware = Name(max_length=60)
+    gateway = Name(max_length=100)
 
 
 class TelemetryIn(Input):
     """Which metrics a hardware model may report: name to operational, personal or on_device_only."""
 
-    telemetry = serializers.DictField(child=serializers.CharField())
+    telemetry = serializers.DictField(child=Text())
 
 
 class RuntimeIn(Input):
@@ -65,10 +68,10 @@ class RuntimeIn(Input):
 class HardwareIn(Input):
     """A hardware model to register."""
 
-    name = serializers.CharField(max_length=60)
-    vendor = serializers.CharField(max_length=100)
-    flash_model = serializers.IntegerField(min_value=0, default=0)
-    arena = serializers.IntegerField(min_value=0, default=0)
+    name = Name(max_length=60)
+    vendor = Name(max_length=100)
+    flash_model = serializers.IntegerField(min_value=0, max_value=MOST_BYTES, default=0)
+    arena = serializers.IntegerField(min_value=0, max_value=MOST_BYTES, default=0)
 
 
 class DeviceOut(Output):
@@ -251,7 +254,7 @@ class DeviceAct(View):
 class DecommissionIn(Input):
     """The device's name, typed again: this cannot be undone."""
 
-    name = serializers.CharField(max_length=100)
+    name = Name(max_length=100)
 
 
 class Decommission(View):

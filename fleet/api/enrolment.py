@@ -12,15 +12,15 @@ from devices.models import EnrolmentRequest, HardwareIdentity
 from devices.services import approvals, expected, rollover, tokens, transfer
 from fleet.api import paging
 from fleet.api.auth import actor
-from fleet.api.base import Input, Nothing, Output, View, read
+from fleet.api.base import Input, Name, Nothing, Output, Text, View, read
 from pki.kernel.actor import Role
 
 
 class TokenIn(Input):
     """Enrolment tokens to make: one for each name, or ``count`` nameless ones."""
 
-    hardware = serializers.CharField(max_length=60)
-    devices = serializers.ListField(child=serializers.CharField(max_length=64), max_length=1000, default=list)
+    hardware = Name(max_length=60)
+    devices = serializers.ListField(child=Name(max_length=64), max_length=1000, default=list)
     count = serializers.IntegerField(min_value=1, max_value=1000, default=1)
     days = serializers.IntegerField(min_value=1, max_value=365, default=7)
     profile = serializers.SlugField(max_length=40, default="device")
@@ -50,9 +50,9 @@ class NewTokenOut(Output):
 class ExpectedIn(Input):
     """A device that will come."""
 
-    serial = serializers.CharField(max_length=100)
-    hardware = serializers.CharField(max_length=60)
-    device = serializers.CharField(max_length=64)
+    serial = Name(max_length=100)
+    hardware = Name(max_length=60)
+    device = Name(max_length=64)
     spki_sha256 = serializers.RegexField(r"^[0-9a-fA-F]{64}$", default="", allow_blank=True)
     profile = serializers.SlugField(max_length=40, default="device")
 
@@ -72,10 +72,10 @@ class ExpectedOut(Output):
 class VendorIn(Input):
     """A vendor's CA certificate in PEM; with ``hardware`` everything that it vouches for is of that model."""
 
-    name = serializers.CharField(max_length=100)
+    name = Name(max_length=100)
     kind = serializers.ChoiceField(choices=HardwareIdentity.Kind.values)
-    pem = serializers.CharField(max_length=20_000)
-    hardware = serializers.CharField(max_length=60, default="", allow_blank=True)
+    pem = Text(max_length=20_000)
+    hardware = Name(max_length=60, default="", allow_blank=True)
 
 
 class VendorOut(Output):
@@ -115,7 +115,7 @@ class WaitingOut(Output):
 class DecideIn(Input):
     """Why."""
 
-    reason = serializers.CharField(max_length=300, default="", allow_blank=True)
+    reason = Text(max_length=300, default="", allow_blank=True)
 
 
 class Tokens(View):
@@ -285,7 +285,7 @@ class TransferOut(Output):
 class TakeIn(Input):
     """The code of an offer."""
 
-    code = serializers.CharField(max_length=200)
+    code = Name(max_length=200)
 
 
 class Transfer(View):

@@ -3,12 +3,14 @@
 import logging
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 
 from fleet.observe import request_id
 from pki.kernel.errors import DomainError
+from pki.models.documents import UNSTORABLE
 
 STATUS = {
     "invalid": 422,
@@ -44,6 +46,12 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     set_rollback()
     if isinstance(error, DomainError):
         return _domain(error)
+    if isinstance(error, SuspiciousOperation):  # too many fields, a form that is too large: Django's own bounds
+        status = 413 if isinstance(error, RequestDataTooBig) else 400
+        return problem(status, "invalid", str(error))
+    if isinstance(error, UNSTORABLE):
+        _logger.warning("a value that no column takes came past all checks", exc_info=error)
+        return problem(400, "invalid", "A value of the request cannot be stored: it is out of range, or no text.")
     known = exception_handler(error, context)
     if known is None:
         _logger.error("a request failed", exc_info=error)

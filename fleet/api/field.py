@@ -14,7 +14,7 @@ from devices.metrics import is_name
 from devices.services import groups, twins
 from fleet.api import paging
 from fleet.api.auth import actor
-from fleet.api.base import Input, Nothing, Output, View, read
+from fleet.api.base import Input, Name, Nothing, Output, Text, View, read
 from ota.models import Command
 from ota.selectors import commands as command_rows
 from ota.services import commands
@@ -31,7 +31,7 @@ class CommandIn(Input):
     """A word for a device."""
 
     kind = serializers.ChoiceField(choices=Command.Kind.values)
-    reason = serializers.CharField(max_length=300)
+    reason = Text(max_length=300)
     minutes = serializers.IntegerField(min_value=commands.LEAST_MINUTES, max_value=commands.MOST_MINUTES, default=60)
 
 
@@ -60,15 +60,15 @@ class LogOut(Output):
 class GroupIn(Input):
     """A group: listed, or by query."""
 
-    name = serializers.CharField(max_length=60)
-    query = serializers.CharField(max_length=1000, default="", allow_blank=True)
+    name = Name(max_length=60)
+    query = Text(max_length=1000, default="", allow_blank=True)
 
 
 class MembersIn(Input):
     """Names of devices to add to a listed group and to take out of it."""
 
-    add = serializers.ListField(child=serializers.CharField(max_length=100), default=list, max_length=1000)
-    remove = serializers.ListField(child=serializers.CharField(max_length=100), default=list, max_length=1000)
+    add = serializers.ListField(child=Name(max_length=100), default=list, max_length=1000)
+    remove = serializers.ListField(child=Name(max_length=100), default=list, max_length=1000)
 
 
 class GroupOut(Output):

@@ -10,7 +10,8 @@ from rest_framework.response import Response
 
 from fleet.api import paging
 from fleet.api.auth import actor
-from fleet.api.base import Input, Nothing, Output, ReasonIn, View, read
+from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, ReasonIn, Text, View, read
+from fleet.api.parsers import BUNDLE_PARTS, check_parts
 from ota.models import TrustKey
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
@@ -18,6 +19,7 @@ from ota.selectors import fitting
 from ota.selectors import patches as patch_rows
 from ota.selectors import rollouts as rollout_rows
 from ota.services import bundles, releases, rollouts, trust_keys
+from pki.kernel import intake
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
@@ -37,11 +39,11 @@ class TrustKeyOut(Output):
 class TrustKeyIn(Input):
     """A key to register."""
 
-    name = serializers.CharField(max_length=100)
+    name = Name(max_length=100)
     format = serializers.ChoiceField(choices=TrustKey.Format.values)
-    component = serializers.CharField(max_length=60, default="", allow_blank=True)
-    product = serializers.CharField(max_length=60, default="", allow_blank=True)
-    pem = serializers.CharField(max_length=20_000)
+    component = Name(max_length=60, default="", allow_blank=True)
+    product = Name(max_length=60, default="", allow_blank=True)
+    pem = Text(max_length=20_000)
 
 
 class BundleOut(Output):
@@ -101,20 +103,20 @@ class ReleaseIn(Input):
 class WaveIn(Input):
     """One wave: a count of devices or a cumulative share in permille."""
 
-    count = serializers.IntegerField(min_value=0, default=0)
+    count = serializers.IntegerField(min_value=0, max_value=MOST_INTEGER, default=0)
     share = serializers.IntegerField(min_value=0, max_value=1000, default=0)
-    soak_s = serializers.IntegerField(min_value=0, default=0)
+    soak_s = serializers.IntegerField(min_value=0, max_value=MOST_SOAK, default=0)
 
 
 class RolloutIn(Input):
     """A rollout to plan."""
 
-    name = serializers.CharField(max_length=100)
+    name = Name(max_length=100)
     release = serializers.UUIDField()
     waves = WaveIn(many=True)
     success_permille = serializers.IntegerField(min_value=1, max_value=1000, default=900)
     error_permille = serializers.IntegerField(min_value=0, max_value=1000, default=100)
-    target = serializers.CharField(max_length=1000, default="", allow_blank=True)
+    target = Text(max_length=1000, default="", allow_blank=True)
 
 
 class WaveOut(Output):
@@ -225,11 +227,12 @@ class Bundles(View):
     @extend_schema(request={"multipart/form-data": OpenApiTypes.OBJECT}, responses={201: BundleOut})
     def post(self, request: Request) -> Response:
         """Upload a bundle: the part ``manifest`` (bundle.json) and a part ``files`` for each payload."""
+        check_parts(request.data, BUNDLE_PARTS)
         manifest = request.FILES.get("manifest")
         if manifest is None or manifest.size is None or manifest.size > 1 << 20:
             msg = "Send bundle.json as the part `manifest` and each payload as a part `files`."
             raise InvalidError(msg)
-        files = {str(one.name): one.file for one in request.FILES.getlist("files")}
+        files = {intake.identifier(one.name, "files"): one.file for one in request.FILES.getlist("files")}
         made = bundles.upload(actor=actor(request), manifest=manifest.read(), files=files)
         return Response(BundleOut(made).data, status=status.HTTP_201_CREATED)
 

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from fleet.api import paging
 from fleet.api.auth import actor
-from fleet.api.base import Input, Nothing, Output, View, read
+from fleet.api.base import Input, Name, Nothing, Output, View, read
 from fleet.operators import selectors
 from fleet.operators.models import Operator
 from fleet.operators.services import tokens
@@ -25,7 +25,7 @@ class MeOut(Output):
 class ApiTokenIn(Input):
     """A token to make for oneself."""
 
-    name = serializers.CharField(max_length=60)
+    name = Name(max_length=60)
     days = serializers.IntegerField(
         min_value=1,
         max_value=365,

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from devices import selectors as devices
 from fleet.api import paging
 from fleet.api.auth import actor
-from fleet.api.base import Input, Output, View, read
+from fleet.api.base import MOST_INTEGER, Input, Name, Output, View, read
 from pki import selectors
 from pki.kernel import clock
 from pki.kernel.actor import Role
@@ -68,13 +68,13 @@ class ProfileIn(Input):
     """What is to change in a profile; what is not given stays."""
 
     name = serializers.SlugField(max_length=40)
-    validity_days = serializers.IntegerField(required=False)
-    renewal_days = serializers.IntegerField(required=False)
-    jitter_hours = serializers.IntegerField(required=False)
-    grace_days = serializers.IntegerField(required=False)
-    key_types = serializers.ListField(child=serializers.CharField(max_length=20), required=False)
-    authority = serializers.CharField(max_length=64, required=False, allow_blank=True)
-    proofs = serializers.ListField(child=serializers.CharField(max_length=20), required=False)
+    validity_days = serializers.IntegerField(max_value=MOST_INTEGER, required=False)
+    renewal_days = serializers.IntegerField(max_value=MOST_INTEGER, required=False)
+    jitter_hours = serializers.IntegerField(max_value=MOST_INTEGER, required=False)
+    grace_days = serializers.IntegerField(max_value=MOST_INTEGER, required=False)
+    key_types = serializers.ListField(child=Name(max_length=20), required=False)
+    authority = Name(max_length=64, required=False, allow_blank=True)
+    proofs = serializers.ListField(child=Name(max_length=20), required=False)
     approval = serializers.BooleanField(required=False)
     server_keygen = serializers.BooleanField(required=False)
 

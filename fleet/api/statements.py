@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from devices import selectors as devices
 from fleet.api import paging
 from fleet.api.auth import actor
-from fleet.api.base import Input, Nothing, Output, View, read
+from fleet.api.base import Input, Name, Nothing, Output, View, read
 from ota.models import Statement as Paper
 from ota.selectors import statements as rows
 from ota.selectors.officers import Officers, officers
@@ -63,8 +63,8 @@ class StatementOut(Output):
 class FloorIn(Input):
     """A counter floor to raise."""
 
-    component = serializers.CharField(max_length=60)
-    hardware_model = serializers.CharField(max_length=100)
+    component = Name(max_length=60)
+    hardware_model = Name(max_length=100)
     counter = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
 
 

@@ -11,6 +11,7 @@ from django.shortcuts import render
 from fleet.observe import request_id
 from fleet.operators.identity import actor_for
 from fleet.operators.models import Operator
+from fleet.plain_text import check_form
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DomainError, UnauthenticatedError
 
@@ -44,6 +45,7 @@ def page(view: View) -> View:
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
+            check_form(request)
             return view(request, *args, **kwargs)
         except DomainError as error:
             status = STATUS.get(error.kind, 500)

@@ -8,10 +8,12 @@ from typing import Any
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
+from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError
 
 PAGE = 50
 MOST = 1 << 63
+MOST_MARK = 1000
 BY_AGE: tuple[str, ...] = ("id",)
 BY_NAME: tuple[str, ...] = ("name", "id")
 
@@ -62,8 +64,8 @@ def _address(request: HttpRequest, way: str, row: Model, fields: tuple[str, ...]
 
 def _read(mark: str, length: int) -> list[Any]:
     try:
-        read = json.loads(base64.urlsafe_b64decode(mark[:400] + "=" * (-len(mark) % 4)))
-    except (binascii.Error, ValueError) as error:
+        read = strict_json.read_json(base64.urlsafe_b64decode(mark + "=" * (-len(mark) % 4)), max_bytes=MOST_MARK)
+    except (binascii.Error, ValueError, InvalidError) as error:
         msg = "This page address is damaged; start again from the list."
         raise InvalidError(msg) from error
     kinds = [str] * (length - 1) + [int]

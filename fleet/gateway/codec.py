@@ -5,33 +5,40 @@ from typing import Any
 
 from fleet.gateway.protocol import Outcome, Reply, Request
 from fleet.observe import request_id
-from pki.kernel import cbor
+from pki.kernel import cbor, intake, strict_json
 from pki.kernel.errors import DomainError, InvalidError
 
 MAX_BODY = 64 * 1024
 CBOR, JSON = "application/cbor", "application/json"
+#: the one field of what the director signs for
+NONCE = frozenset({"nonce"})
 
 
-def decode(request: Request) -> dict[str, Any]:
+def decode(request: Request, known: frozenset[str] | None, *, free_text: bool = False) -> dict[str, Any]:
     """Return the body as a map with text keys; an empty body is an empty map.
 
+    Args:
+        request: of the device protocol.
+        known: fields of this resource; another one is refused by its name. None when its service checks them itself.
+        free_text: the body carries what the device logs: characters that cannot be stored are replaced, not refused.
+
     Raises:
-        InvalidError: neither CBOR nor JSON as its Content-Type says, or no map.
+        InvalidError: neither CBOR nor JSON as its Content-Type says, no map, an unknown field, or a value that cannot
+            be stored.
     """
     if not request.payload:
         return {}
-    try:
-        body = json.loads(request.payload) if _is_json(request) else cbor.loads(request.payload, max_bytes=MAX_BODY)
-        good = not _is_json(request) or _is_text(body)
-    except (ValueError, RecursionError, InvalidError) as error:
-        form = "JSON" if _is_json(request) else "CBOR"
-        msg = f"The body is not {form}; send a map as {CBOR} or {JSON}."
-        raise InvalidError(msg) from error
-    if not good:
-        msg = "A text of the JSON holds a NUL or half a character, which no text has."
-        raise InvalidError(msg)
+    if _is_json(request):
+        body = strict_json.read_json(request.payload, max_bytes=MAX_BODY, max_depth=8, lenient=free_text)
+    else:
+        body = cbor.loads(request.payload, max_bytes=MAX_BODY, lenient=free_text)
     if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
         msg = "The body is not a map with text keys."
+        raise InvalidError(msg)
+    if known is not None and (unknown := sorted(set(body) - known)):
+        names = ", ".join(intake.shown(name, 40) for name in unknown[:10])
+        wanted = ", ".join(sorted(known)) or "none"
+        msg = f"Unknown fields: {names}. This resource takes: {wanted}."
         raise InvalidError(msg)
     return body
 
@@ -72,15 +79,6 @@ def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
     if _is_json(request):
         return Reply(outcome, json.dumps(body).encode(), JSON, headers)
     return Reply(outcome, cbor.dumps(body), CBOR, headers)
-
-
-def _is_text(value: object) -> bool:
-    """Say whether every text in a JSON value can be written: the reader of CBOR refuses the others by itself."""
-    if isinstance(value, str):
-        return "\0" not in value and all(not "\ud800" <= char <= "\udfff" for char in value)
-    if isinstance(value, dict):
-        return all(_is_text(one) for pair in value.items() for one in pair)
-    return all(map(_is_text, value)) if isinstance(value, list) else True
 
 
 def _is_json(request: Request) -> bool:

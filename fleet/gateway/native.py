@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fleet.gateway import codec, identity
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import Outcome, Reply, Request, check_words
 from fleet.gateway.resources import (
     blob,
     command,
@@ -62,6 +62,7 @@ def dialect(request: Request) -> Reply | None:
     parts = request.path.split("/", 3)
     if len(parts) < 3 or parts[1] != "v1":  # noqa: PLR2004  because a path has a root, a version and a name
         return None
+    check_words(request)
     if parts[2] == "enrol":
         return enrol.handle(request, identity.domain_by_host(request.host))
     entry = RESOURCES.get(parts[2])

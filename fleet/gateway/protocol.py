@@ -7,7 +7,9 @@ from enum import Enum
 
 from fleet.observe import request_id
 from ota.services.downloads import Download
-from pki.kernel.errors import DomainError
+from pki.kernel import intake
+from pki.kernel.errors import DomainError, InvalidError
+from pki.models.documents import UNSTORABLE
 
 _logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Outcome(Enum):
     UNAVAILABLE = 503
 
 
+MOST_PATH, MOST_HOST = 1000, 255
 BY_KIND = {
     "invalid": Outcome.INVALID,
     "unauthenticated": Outcome.UNAUTHENTICATED,
@@ -121,6 +124,18 @@ class Reply:
     routine: bool = True
 
 
+def check_words(request: Request) -> None:
+    """Refuse a path, a query or a stored header field with text that is none; each dialect asks before it reads them.
+
+    Raises:
+        InvalidError: it names the part.
+    """
+    intake.identifier(request.path, "path", most=MOST_PATH)
+    intake.identifier(request.host, "host", most=MOST_HOST)
+    for name, value in request.query.items():
+        intake.text(value, f"query {intake.shown(intake.identifier(name, 'query'))}")
+
+
 Dialect = Callable[[Request], Reply | None]
 Renderer = Callable[[Request, Outcome, DomainError], Reply]
 
@@ -135,6 +150,10 @@ def answer(request: Request, dialects: tuple[tuple[Dialect, Renderer], ...]) -> 
             reply = dialect(request)
         except DomainError as error:
             return render(request, BY_KIND.get(error.kind, Outcome.INTERNAL), error)
+        except UNSTORABLE as error:
+            _logger.warning("a value that no column takes came past all checks", exc_info=error)
+            msg = "A value of the request cannot be stored: it is out of range, or no text."
+            return render(request, Outcome.INVALID, InvalidError(msg))
         except Exception:
             _logger.exception("a request failed", extra={"path": request.path[:200]})
             msg = f"Something failed on our side. The log knows it as {request_id.get()}."

@@ -7,6 +7,7 @@ import os
 import tarfile
 from pathlib import Path
 
+from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError
 
 MANIFEST = "manifest.json"
@@ -65,7 +66,7 @@ def _manifest(tar: tarfile.TarFile) -> dict[str, str]:
     if file is None or entry.size > MOST_MANIFEST:
         msg = "The archive has no manifest."
         raise ValueError(msg)
-    manifest = json.loads(file.read())
+    manifest = strict_json.read_json(file.read(), max_bytes=MOST_MANIFEST)
     if manifest["format"] != FORMAT:
         msg = f"The archive has the format {manifest['format']}; this program reads {FORMAT}."
         raise ValueError(msg)

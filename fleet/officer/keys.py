@@ -10,12 +10,13 @@ from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 
 from fleet.officer import token
 from fleet.officer.token import Place
-from pki.kernel import files
+from pki.kernel import files, strict_json
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.names import check_person
 from pki.kernel.public_keys import PublicKey, key_identity, read_tuf, read_tuf_fields
 from pki.kernel.root_keys import OFFICER_FIELD, officer_name
 
+MAX_FILE = 64 * 1024
 P256 = "ecdsa-sha2-nistp256"
 
 
@@ -78,9 +79,9 @@ def officer(path: Path) -> tuple[str, SSlibKey]:
         InvalidError: malformed, or its id, type or scheme is not that of the key in it.
     """
     try:
-        facts = json.loads(path.read_text())
+        facts = strict_json.read_json(path.read_bytes(), max_bytes=MAX_FILE)
         name, keyid, fields = facts["name"], facts["keyid"], facts["key"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (InvalidError, KeyError, TypeError) as error:
         msg = f"{path} is no officer's public key. Expected the NAME.pub.json that `muster-sign keygen` wrote."
         raise InvalidError(msg) from error
     key = _computed(read_tuf_fields(fields))

@@ -11,7 +11,7 @@ from tuf.api.metadata import Delegations, Metadata, Role, Root, SuccinctRoles, T
 from tuf.api.serialization.json import JSONSerializer
 
 from fleet.officer import keys
-from pki.kernel import clock, root_keys
+from pki.kernel import clock, root_keys, tuf_json
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
 
@@ -129,7 +129,7 @@ def read_root(data: bytes) -> Metadata[Root]:
         InvalidError: it is none, or its own people have not signed it.
     """
     try:
-        document = Metadata[Root].from_bytes(data)
+        document = Metadata[Root].from_bytes(data, tuf_json.StrictDeserializer())
         document.verify_delegate(Root.type, document)  # whatever is no root has no such role
     except (RepositoryError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"This is no TUF root that its own officers signed: {error}"
@@ -158,7 +158,7 @@ def first_targets(root: bytes, signers: list[Path], bit_length: int = 8) -> byte
     Raises:
         InvalidError: the root names a key or a person twice.
     """
-    known = Metadata[Root].from_bytes(root).signed
+    known = Metadata[Root].from_bytes(root, tuf_json.StrictDeserializer()).signed
     root_keys.check_root_keys(known.to_dict())
     role = known.roles[Targets.type]
     keys_ = {keyid: known.keys[keyid] for keyid in role.keyids}

@@ -17,7 +17,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from fleet.officer import keys, metadata, places
-from pki.kernel import canonical, clock, composite, files, root_keys, suit
+from pki.kernel import canonical, clock, composite, files, root_keys, strict_json, suit, tuf_json
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
 
@@ -29,7 +29,7 @@ MOST_LEAP = 10_000
 LONGEST_LIFE = timedelta(days=400)
 #: a SUIT sequence is the time of the paper; officers take their time
 MOST_LATE = 30 * 86400
-MAX_BUNDLE = 256 * 1024
+MAX_BUNDLE, MAX_PAPER = 256 * 1024, 64 << 20
 Documents = Mapping[str, Metadata[Targets]]
 
 
@@ -78,7 +78,7 @@ def read(data: bytes) -> Paper:
         InvalidError: malformed, damaged, or a text in it is not the one that is named.
     """
     try:
-        value = json.loads(data)
+        value = strict_json.read_json(data, max_bytes=MAX_PAPER, max_depth=tuf_json.MOST_DEPTH)
         documents, before = (
             {str(role): Metadata[Targets].from_dict(one) for role, one in value[name].items()}
             for name in ("documents", "before")
@@ -87,7 +87,7 @@ def read(data: bytes) -> Paper:
         paper = Paper(*names, documents, before, exhibits, int(value["sequence"]))
         digest = value["digest"]
         wrong = [name for name, text in paper.exhibits.items() if hashlib.sha256(text.encode()).hexdigest() != name]
-    except (ValueError, KeyError, TypeError, AttributeError, RepositoryError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RepositoryError, InvalidError) as error:
         msg = f"This is no paper to sign (`prepared.json`): {error}"
         raise InvalidError(msg) from error
     parts: dict[str, object] = {role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in documents.items()}
@@ -141,7 +141,8 @@ def check(paper: Paper, roots: Sequence[bytes], seen: Mapping[str, int] | None =
 def seen(key: Path) -> dict[str, int]:
     """Return the newest version of each role that the holder of a key has seen, as it lies beside the key."""
     path = _memory(key)
-    return {str(role): int(version) for role, version in json.loads(path.read_text()).items()} if path.exists() else {}
+    known = strict_json.read_json(path.read_bytes(), max_bytes=MAX_BUNDLE) if path.exists() else {}
+    return {str(role): int(version) for role, version in known.items()}
 
 
 def remember(paper: Paper, key: Path) -> None:
@@ -290,8 +291,8 @@ def _forgotten(paper: Paper, seen: Mapping[str, int]) -> list[str]:
 
 def _floors_too_high(paper: Paper, change: Change) -> list[str]:
     """Return floors above everything that is released: such devices could never be updated again."""
-    texts = [
-        json.loads(paper.exhibits[one.hashes["sha256"]])
+    texts: list[Any] = [
+        canonical.loads(paper.exhibits[one.hashes["sha256"]].encode(), max_bytes=MAX_BUNDLE)
         for one in _entries_of(paper)
         if one.hashes.get("sha256") in paper.exhibits
     ]

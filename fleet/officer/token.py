@@ -15,8 +15,10 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
 
+from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError, UnavailableError
 
+MAX_FILE = 64 * 1024
 PIN_FILE = "MUSTER_PIN_FILE"
 _P256_OID = bytes.fromhex("06082a8648ce3d030107")
 _HALF, _POINT = 32, 65
@@ -42,8 +44,9 @@ class Place:
             InvalidError: it names none.
         """
         try:
-            return Place(**{name: str(value) for name, value in json.loads(data)["pkcs11"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            named = strict_json.read_json(data, max_bytes=MAX_FILE)["pkcs11"]
+            return Place(**{name: str(value) for name, value in named.items()})
+        except (InvalidError, KeyError, TypeError, AttributeError) as error:
             msg = "The key file names no token: module, token and label are wanted."
             raise InvalidError(msg) from error
 

@@ -1,9 +1,13 @@
 """What a simulated fleet shall be: read from one JSON file, checked before anything starts."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pki.kernel import strict_json
+from pki.kernel.errors import InvalidError
+
+MAX_PLAN = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def read(path: Path) -> Plan:
         ValueError: a field is missing or unknown; it says which.
     """
     try:
-        raw: dict[str, Any] = json.loads(path.read_text())
+        raw: dict[str, Any] = strict_json.read_json(path.read_bytes(), max_bytes=MAX_PLAN)
         fault = Fault(**raw["fault"]) if raw.get("fault") else None
         devices = tuple(DevicePlan(**one) for one in raw["devices"])
         return Plan(
@@ -73,6 +77,6 @@ def read(path: Path) -> Plan:
             devices,
             fault,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, InvalidError) as error:
         msg = f"{path} is no plan of a fleet: {error}"
         raise ValueError(msg) from error

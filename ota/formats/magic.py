@@ -6,7 +6,6 @@ the magic bytes is there as well: less than one of 2^30 random files has it.
 """
 
 import io
-import json
 import re
 import struct
 import tarfile
@@ -15,6 +14,8 @@ from typing import BinaryIO
 
 from ota.errors import RefusedBundleError
 from ota.formats import protobuf
+from pki.kernel import strict_json
+from pki.kernel.errors import InvalidError
 
 _BEGINS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x3d\xb8\xf3\x96", "mcuboot"),
@@ -131,8 +132,8 @@ def _is_mender(file: BinaryIO, _size: int) -> bool:
         with tarfile.open(fileobj=io.BytesIO(_at(file, 0, _TAR_HEAD)), mode="r|") as archive:
             first = archive.next()
             content = archive.extractfile(first) if first and first.name == "version" else None
-            document = json.loads(content.read(4096)) if content else None
-    except (tarfile.TarError, OSError, ValueError, RecursionError):
+            document = strict_json.read_json(content.read(4096), max_bytes=4096) if content else None
+    except (tarfile.TarError, OSError, InvalidError):
         return False
     return isinstance(document, dict) and document.get("format") == "mender"
 

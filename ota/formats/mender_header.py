@@ -3,12 +3,13 @@
 Source: Mender's artifact format, version 3 (``Documentation/artifact-format-v3.md`` of mender-artifact).
 """
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any, BinaryIO, NoReturn
 
 from ota.errors import RefusedBundleError
+from pki.kernel import strict_json
+from pki.kernel.errors import InvalidError
 
 MAX_SMALL = 1 << 20
 _TYPE_INFO, _META_DATA = "headers/0000/type-info", "headers/0000/meta-data"
@@ -54,8 +55,8 @@ def read_json(data: bytes, name: str) -> Any:
     if len(data) > MAX_SMALL:
         _refuse(f"holds a {name} of more than {MAX_SMALL} bytes")
     try:
-        return json.loads(data, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
+        return strict_json.read_json(data, max_bytes=MAX_SMALL)
+    except InvalidError:
         _refuse(f"holds a {name} that is no JSON, or names a key twice")
 
 
@@ -76,14 +77,6 @@ def names_version(facts: dict[str, Any], identity: str, version: str) -> bool:
     if begins:
         said |= {name[begins.end() :], name[begins.start() :].lstrip("-_ ")}
     return version in said or name in {f"{identity}{separator}{version}" for separator in "-_ "}
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        message = "a key appears twice"
-        raise ValueError(message)
-    return found
 
 
 def _facts(info: dict[str, Any], kind: object) -> dict[str, Any]:

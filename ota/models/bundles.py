@@ -3,6 +3,7 @@
 from django.db import models
 
 from pki.kernel import clock, ids
+from pki.models.documents import DocumentField
 
 
 class TrustKey(models.Model):
@@ -57,10 +58,10 @@ class Bundle(models.Model):
     format = models.CharField(max_length=16)
     component = models.CharField(max_length=60)
     security_counter = models.IntegerField()
-    audience = models.JSONField(default=list)
-    manifest = models.JSONField()
-    report = models.JSONField()
-    facts = models.JSONField()
+    audience = DocumentField(default=list)
+    manifest = DocumentField()
+    report = DocumentField()
+    facts = DocumentField()
     uploaded_by_kind = models.CharField(max_length=16)
     uploaded_by_key = models.CharField(max_length=100)
     created_at = models.DateTimeField(default=clock.now)
@@ -128,7 +129,7 @@ class ModelArena(models.Model):
     bundle = models.ForeignKey(Bundle, models.CASCADE, related_name="arenas")
     hardware_model = models.ForeignKey("devices.HardwareModel", models.CASCADE, related_name="+")
     #: public id of a device to its last word; of the first devices only, which is enough
-    said = models.JSONField(default=dict)
+    said = DocumentField(default=dict)
     median = models.BigIntegerField()
 
     class Meta:

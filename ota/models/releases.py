@@ -4,6 +4,7 @@ from django.db import models
 
 from ota.models.bundles import Bundle
 from pki.kernel import clock, ids
+from pki.models.documents import DocumentField
 
 
 class Release(models.Model):
@@ -92,7 +93,7 @@ class StatementSignature(models.Model):
     statement = models.ForeignKey(Statement, models.PROTECT, related_name="signatures")
     keyid = models.CharField(max_length=64)
     officer = models.CharField(max_length=60)
-    sigs = models.JSONField()
+    sigs = DocumentField()
     at = models.DateTimeField(default=clock.now)
 
     class Meta:

@@ -6,6 +6,7 @@ from django.db.models import Q
 from ota.models.bundles import Bundle
 from ota.models.releases import Release
 from pki.kernel import clock, ids
+from pki.models.documents import DocumentField
 
 
 class Rollout(models.Model):
@@ -34,7 +35,7 @@ class Rollout(models.Model):
     hold_key = models.CharField(max_length=60, blank=True)
     success_permille = models.IntegerField()
     error_permille = models.IntegerField()
-    excluded = models.JSONField(default=dict)
+    excluded = DocumentField(default=dict)
     target = models.CharField(max_length=1000, blank=True)
     targets = models.IntegerField(default=0)
     planner = models.CharField(max_length=32, blank=True)

@@ -210,18 +210,18 @@ def _move(assignment: Assignment, status: str) -> None:
 
 def _end(assignment: Assignment, status: str, reason: str) -> None:
     assignment.status = status
-    assignment.reason = reason[:500]
+    assignment.reason = intake.kept(reason, 500)
     assignment.updated_at = assignment.closed_at = clock.now()
     assignment.save(update_fields=["status", "reason", "updated_at", "closed_at"])
     changes.note(assignment.device.key)
-    AssignmentEvent.objects.create(assignment=assignment, status=status, text=reason[:LONGEST_TEXT])
+    AssignmentEvent.objects.create(assignment=assignment, status=status, text=intake.kept(reason, LONGEST_TEXT))
 
 
 def _tell(assignment: Assignment, status: str, texts: Sequence[str]) -> None:
     room = MOST_EVENTS - assignment.events.count()
     AssignmentEvent.objects.bulk_create(
         [
-            AssignmentEvent(assignment=assignment, status=status, text=text[:LONGEST_TEXT])
+            AssignmentEvent(assignment=assignment, status=status, text=intake.kept(text, LONGEST_TEXT))
             for text in list(texts)[: min(MOST_TEXTS, max(room, 0))]
         ]
     )

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from devices.models import Device
 from devices.services import distrust
 from ota.models import Command
-from pki.kernel import clock
+from pki.kernel import clock, intake
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
 from pki.models import TrustDomain
@@ -130,7 +130,7 @@ def expire(*, domain: TrustDomain) -> int:
 
 
 def _close(command: Command, state: Command.State, result: str) -> None:
-    command.state, command.result, command.closed_at = state, result[:LONGEST_RESULT], clock.now()
+    command.state, command.result, command.closed_at = state, intake.kept(result, LONGEST_RESULT), clock.now()
     command.save(update_fields=["state", "result", "closed_at"])
     changes.note(command.device.key)
 

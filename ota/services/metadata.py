@@ -14,8 +14,9 @@ from ota.services.machine_keys import machine_identities
 from ota.trust import documents, policy
 from ota.trust.repository import Repository, load
 from pki import selectors as ground
-from pki.kernel import clock
+from pki.kernel import clock, strict_json, tuf_json
 from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import InvalidError
 from pki.models import TrustDomain
 from pki.services import ledger, signing
 
@@ -217,9 +218,9 @@ def _set(data: bytes) -> dict[str, Metadata[Targets]]:
         msg = f"A set of targets has at most {MAX_SET} bytes."
         raise MetadataError(msg)
     try:
-        value = json.loads(data)
+        value = strict_json.read_json(data, max_bytes=MAX_SET, max_depth=tuf_json.MOST_DEPTH)
         found = {str(role): load(json.dumps(one).encode(), Targets) for role, one in value.items()}
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError, InvalidError) as error:
         msg = "The first targets are a JSON map of role to document, as `muster-sign tuf-targets` writes it."
         raise MetadataError(msg) from error
     if Targets.type not in found:

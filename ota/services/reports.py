@@ -14,7 +14,7 @@ from ota.deltas.choose import CANDIDATE_NAMES, MOST_APPLIERS
 from ota.selectors import signed
 from ota.services import arenas, assignments, deltas
 from ota.services.assignments import Feedback, Status
-from pki.kernel import cbor, clock
+from pki.kernel import cbor, clock, intake
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, InvalidError, NotFoundError
 from pki.keys import vouches
@@ -131,9 +131,8 @@ def parse(payload: bytes) -> Report:
     readers = {"anchors": _anchors, "head": _head, "appliers": _appliers}
     seen = {name: read(body[name]) for name, read in readers.items() if name in body}
     components, patch = _components(body.get("components")), _patch(body.get("patch"))
-    return Report(
-        body["device"], body["sequence"], components, action, state, reason[:500], seen, _fork(body), at, patch
-    )
+    who, text = body["device"], intake.kept(reason, 500)
+    return Report(who, body["sequence"], components, action, state, text, seen, _fork(body), at, patch)
 
 
 def _fork(body: dict[str, Any]) -> bytes | None:
@@ -145,7 +144,7 @@ def _fork(body: dict[str, Any]) -> bytes | None:
 
 
 def _map(payload: bytes) -> dict[str, Any]:
-    body = cbor.loads(payload, max_bytes=MAX_REPORT)
+    body = cbor.loads(payload, max_bytes=MAX_REPORT, lenient=True)
     if not isinstance(body, dict) or set(body) - _FIELDS - _SEEN_FIELDS:
         msg = f"The report is a map with the fields {', '.join(sorted(_FIELDS | _SEEN_FIELDS))}."
         raise InvalidError(msg)
@@ -163,6 +162,8 @@ def _components(value: object) -> dict[str, dict[str, Any]]:
             and isinstance(one, dict)
             and set(one) - {"arena"} == {"version", "sha256", "counter", "confirmed"}
             and isinstance(one["version"], str)
+            and one["version"].isprintable()
+            and intake.REPLACEMENT not in one["version"]
             and len(one["version"]) <= 40  # noqa: PLR2004  because versions of bundles have 40
             and isinstance(one["sha256"], str)
             and _DIGEST.fullmatch(one["sha256"])
@@ -203,7 +204,7 @@ def _patch(value: object) -> tuple[str, str] | None:
         case None:
             return None
         case {"format": str(name), "trouble": str(why), **rest} if name in CANDIDATE_NAMES and not rest:
-            return name, why[:200]
+            return name, intake.kept(why, 200)
         case _:
             msg = "`patch` is a map with format (of a patch that this server makes) and trouble, both texts."
             raise InvalidError(msg)

@@ -15,7 +15,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, SuccinctRoles, TargetFile
 
 from ota.errors import MetadataError
 from ota.trust.counting import signed_by_enough
-from pki.kernel import files
+from pki.kernel import files, tuf_json
 from pki.kernel.errors import NotFoundError
 
 MAX_METADATA = 5_000_000
@@ -255,7 +255,7 @@ def load(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
         msg = f"Metadata of {len(data)} bytes is refused; at most {MAX_METADATA}."
         raise MetadataError(msg)
     try:
-        found = Metadata.from_bytes(data)
+        found = Metadata.from_bytes(data, tuf_json.StrictDeserializer())
     except (RepositoryError, DownloadError, ValueError, KeyError, TypeError, AttributeError) as error:
         msg = f"This is not TUF metadata of the type {kind.type}."
         raise MetadataError(msg) from error

@@ -5,8 +5,8 @@ refused on both ways: what is signed or hashed here never needs them.
 """
 
 import json
-from typing import NoReturn
 
+from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError
 
 
@@ -36,16 +36,7 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = 16) -> object:
     Raises:
         InvalidError: too long, too deep, not UTF-8, not JSON, duplicate keys, floats or NaN.
     """
-    if len(data) > max_bytes:
-        msg = f"The document has {len(data)} bytes; at most {max_bytes} are read."
-        raise InvalidError(msg)
-    try:
-        text = data.decode()
-        _refuse_depth(text, max_depth)
-        return json.loads(text, object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or a number of thousands of digits
-        msg = f"The document is not JSON: {error}."
-        raise InvalidError(msg) from error
+    return strict_json.read_json(data, max_bytes=max_bytes, max_depth=max_depth, floats=False)
 
 
 def _refuse_floats(value: object) -> None:
@@ -61,36 +52,3 @@ def _refuse_floats(value: object) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _refuse_floats(item)
-
-
-def _refuse_depth(text: str, max_depth: int) -> None:
-    depth = 0
-    quoted = escaped = False
-    for char in text:
-        if quoted:
-            quoted = escaped or char != '"'
-            escaped = char == "\\" and not escaped
-        elif char == '"':
-            quoted = True
-        elif char in "[{":
-            depth += 1
-            if depth > max_depth:
-                msg = f"The document is nested deeper than {max_depth} levels."
-                raise InvalidError(msg)
-        elif char in "]}":
-            depth -= 1
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            msg = f"The key {key[:80]!r} stands twice in one object."
-            raise InvalidError(msg)
-        found[key] = value
-    return found
-
-
-def _no_float(literal: str) -> NoReturn:
-    msg = f"{literal[:40]} is not an integer; floats are not accepted here."
-    raise InvalidError(msg)

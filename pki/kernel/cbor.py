@@ -5,9 +5,11 @@ duplicate key win. What comes from a peer is walked first, and only then decoded
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import cbor2
 
+from pki.kernel import intake
 from pki.kernel.errors import InvalidError
 
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = range(8)
@@ -20,37 +22,53 @@ def dumps(value: object) -> bytes:
     return cbor2.dumps(value)
 
 
-def loads(data: bytes, *, max_bytes: int, max_depth: int = 8) -> object:
-    """Read one value of integers, floats, strings, lists, maps with text keys, true, false and null.
+def loads(
+    data: bytes,
+    *,
+    max_bytes: int,
+    max_depth: int = 8,
+    lenient: bool = False,
+    cose: frozenset[int] | None = None,
+) -> Any:
+    """Read one value of integers of 64 bits, finite floats, strings, lists, maps with text keys, true, false and null.
 
     Args:
         data: the whole input.
         max_bytes: longer input is refused before it is looked at.
         max_depth: deeper nesting is refused.
+        lenient: for messages with a device's free text: characters that cannot be stored are replaced, not refused.
+        cose: tags that may occur, for COSE and SUIT, whose maps have integers as keys as well; None for plain values.
 
     Raises:
-        InvalidError: too long, too deep, cut off, followed by more, tagged, or a map with a doubtful key.
+        InvalidError: too long, too deep, cut off, followed by more, tagged, a map with a doubtful key, or a value that
+            cannot be stored; it names the place.
     """
     if len(data) > max_bytes:
         msg = f"The CBOR has {len(data)} bytes; at most {max_bytes} are read."
         raise InvalidError(msg)
-    walk = _Walk(data, max_depth)
+    walk = _Walk(data, max_depth, cose)
     walk.value(0)
     if walk.at != len(data):
         msg = "Something follows the CBOR value."
         raise InvalidError(msg)
     try:
-        return cbor2.loads(data)
+        value = cbor2.loads(data, str_errors="replace" if lenient else "strict")
     except (cbor2.CBORError, ValueError, EOFError) as error:
         msg = "This is not CBOR."
         raise InvalidError(msg) from error
+    if lenient:
+        value = intake.storable_document(value)
+    intake.check_document(value, most_depth=max_depth + 1, most_items=len(data) * 2 + 1)
+    return value
 
 
 class _Walk:
     """One pass over the bytes that decodes nothing but lengths and keys."""
 
-    def __init__(self, data: bytes, max_depth: int) -> None:
+    def __init__(self, data: bytes, max_depth: int, cose: frozenset[int] | None) -> None:
         self.at = 0
+        self._tags = cose or frozenset()
+        self._key_types = {_TEXT} if cose is None else {_TEXT, _UNSIGNED, _NEGATIVE}
         self._data = data
         self._max_depth = max_depth
 
@@ -61,26 +79,24 @@ class _Walk:
             raise InvalidError(msg)
         major, count = self._head()
         if major in {_BYTES, _TEXT}:
-            part = self._string(major, count)
-            if major == _TEXT and b"\0" in part:
-                msg = "A text of the CBOR holds a NUL, which no text has."
-                raise InvalidError(msg)
-            return major, part
+            return major, self._string(major, count)
         if major == _LIST:
             for _ in self._items(count):
                 self.value(depth + 1)
         elif major == _MAP:
             self._map(count, depth)
-        return major, b""
+        elif major == _TAG:
+            self.value(depth + 1)
+        return major, b"" if count is None else count.to_bytes(8, "big")
 
     def _map(self, count: int | None, depth: int) -> None:
         keys = set()
         for _ in self._items(count):
             major, key = self.value(depth + 1)
-            if major != _TEXT or key in keys:
-                msg = "Keys of a map are texts, and none stands twice."
+            if major not in self._key_types or (major, key) in keys:
+                msg = "Keys of a map are texts, and none appears twice."
                 raise InvalidError(msg)
-            keys.add(key)
+            keys.add((major, key))
             self.value(depth + 1)
 
     def _items(self, count: int | None) -> Iterator[None]:
@@ -114,17 +130,23 @@ class _Walk:
         """Return major type and argument (None: of indefinite length)."""
         first = self._take(1)[0]
         major, low = first >> 5, first & 0x1F
-        if major == _TAG or (major == _SIMPLE and low not in _PLAIN_SIMPLE):
+        argument = self._argument(low)
+        if (major == _TAG and argument not in self._tags) or (major == _SIMPLE and low not in _PLAIN_SIMPLE):
             msg = "Tags and special values have no place in this CBOR."
             raise InvalidError(msg)
-        if low < 24:  # noqa: PLR2004  because RFC 8949, 3: the argument itself
-            return major, low
-        if low <= 27:  # noqa: PLR2004  because RFC 8949, 3: 1, 2, 4 or 8 bytes follow
-            return major, int.from_bytes(self._take(1 << (low - 24)), "big")
+        if argument is not None:
+            return major, argument
         if low == _INDEFINITE and major in {_BYTES, _TEXT, _LIST, _MAP}:
             return major, None
         msg = "This is not CBOR."
         raise InvalidError(msg)
+
+    def _argument(self, low: int) -> int | None:
+        if low < 24:  # noqa: PLR2004  because RFC 8949, 3: the argument itself
+            return low
+        if low <= 27:  # noqa: PLR2004  because RFC 8949, 3: 1, 2, 4 or 8 bytes follow
+            return int.from_bytes(self._take(1 << (low - 24)), "big")
+        return None
 
     def _peek(self) -> int:
         if self.at >= len(self._data):

@@ -17,6 +17,7 @@ from typing import Any
 
 import cbor2
 
+from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
 
 MAGIC = b"MSP1"
@@ -31,7 +32,7 @@ _HEAD = len(MAGIC) + 4
 SLACK = 4096
 _BAD = (
     cbor2.CBORError, lzma.LZMAError, OSError, EOFError, ValueError, TypeError, IndexError, KeyError, ArithmeticError,
-    MemoryError,
+    MemoryError, InvalidError,
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def _opened(patch: bytes, length: int) -> tuple[bool, list[bytes]]:
     size = int.from_bytes(patch[len(MAGIC) : _HEAD], "little")
     if patch[: len(MAGIC)] != MAGIC or size > MAX_HEAD:
         raise ValueError(size)
-    head: Any = cbor2.loads(patch[_HEAD : _HEAD + size])
+    head: Any = cbor.loads(patch[_HEAD : _HEAD + size], max_bytes=MAX_HEAD)
     result, sparse, listed = head
     if result != length or len(listed) != (_SPARSE_STREAMS if sparse else _DENSE_STREAMS):
         raise ValueError(listed)

@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 
+from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity
 
@@ -145,12 +146,12 @@ def read(data: bytes) -> tuple[Image, bytes, list[CoseSignature]]:
         msg = f"An envelope has at most {MAX_ENVELOPE} bytes."
         raise InvalidError(msg)
     try:
-        outer: Any = cbor2.loads(data).value
+        outer: Any = _load(data).value
         signed = outer[3]
-        signatures = [_signature(cbor2.loads(one).value) for one in cbor2.loads(outer[2])[1:]]
-        image = _image(cbor2.loads(signed))
+        signatures = [_signature(_load(one).value) for one in _load(outer[2])[1:]]
+        image = _image(_load(signed))
         same = len(signatures) <= MOST_SIGNATURES and envelope(manifest(image), signatures) == data
-    except (cbor2.CBORError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (InvalidError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         msg = "This is no SUIT envelope of the one shape that is known here."
         raise InvalidError(msg) from error
     if not same:
@@ -202,7 +203,7 @@ def _algorithm(signature: bytes) -> int:
 
 def _signature(block: Any) -> CoseSignature:
     """Return the signature of a COSE_Sign1 whose algorithm is known."""
-    algorithm = cbor2.loads(block[0])[1]
+    algorithm = _load(block[0])[1]
     if (
         type(algorithm) is not int
         or algorithm not in _KEYS
@@ -214,8 +215,8 @@ def _signature(block: Any) -> CoseSignature:
 
 
 def _image(value: Any) -> Image:
-    common = cbor2.loads(value[_COMMON])
-    parameters = cbor2.loads(common[_SHARED])[1]
+    common = _load(value[_COMMON])
+    parameters = _load(common[_SHARED])[1]
     for number in (value[_SEQUENCE], parameters[_P_SIZE]):
         if type(number) is not int or number < 1:
             raise ValueError(number)
@@ -224,7 +225,7 @@ def _image(value: Any) -> Image:
         UUID(bytes=parameters[_P_VENDOR]),
         UUID(bytes=parameters[_P_CLASS]),
         common[_COMPONENTS][0][0].decode(),
-        cbor2.loads(parameters[_P_DIGEST])[1],
+        _load(parameters[_P_DIGEST])[1],
         parameters[_P_SIZE],
     )
 
@@ -232,6 +233,10 @@ def _image(value: Any) -> Image:
 def _digest_block(manifest: bytes) -> bytes:
     """Return the digest of the manifest as the envelope holds it: of its byte string."""
     return _dump([_SHA256, hashlib.sha256(_dump(manifest)).digest()])
+
+
+def _load(data: Any) -> Any:
+    return cbor.loads(data, max_bytes=MAX_ENVELOPE, cose=frozenset({_ENVELOPE, _SIGN1}))
 
 
 def _dump(value: Any) -> bytes:

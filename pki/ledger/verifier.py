@@ -21,6 +21,10 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from pki.kernel import strict_json
+
+#: bytes of one entry or head in a file
+MOST_LINE = 1 << 20
 SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
 
 
@@ -51,10 +55,8 @@ def roots(leaves: list[bytes]) -> Iterator[bytes]:
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file of JSON lines."""
-    with path.open() as file:
-        for text in file:
-            if text.strip():
-                yield json.loads(text)
+    with path.open("rb") as file:
+        yield from strict_json.read_lines(file, max_bytes=MOST_LINE)
 
 
 def void(entries: list[dict[str, Any]]) -> dict[int, int]:

@@ -3,6 +3,7 @@
 from django.db import models
 
 from pki.kernel import clock, ids
+from pki.models.documents import DocumentField
 
 
 class TrustDomain(models.Model):
@@ -11,7 +12,7 @@ class TrustDomain(models.Model):
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
     slug = models.SlugField(max_length=40, unique=True)
     name = models.CharField(max_length=200)
-    host_names = models.JSONField(default=list)
+    host_names = DocumentField(default=list)
     created_at = models.DateTimeField(default=clock.now)
 
     def __str__(self) -> str:

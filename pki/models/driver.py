@@ -9,6 +9,9 @@ from typing import Any, TypeAlias
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.models.expressions import Col
 
+from pki.kernel import intake
+from pki.models.documents import DocumentField
+
 Convert: TypeAlias = Callable[[Any], Any]
 #: fields whose Python values are the driver's own
 PLAIN = frozenset(
@@ -59,16 +62,26 @@ def _text_of_time(value: datetime) -> str:
     return str((value if value.tzinfo is UTC else value.astimezone(UTC)).replace(tzinfo=None))
 
 
+def _text_of_document(value: Any) -> str:
+    intake.check_document(value)
+    return json.dumps(value)
+
+
+def _document_of_text(text: str) -> Any:
+    found = json.loads(text)
+    return intake.storable_document(found) if "\\u" in text else found
+
+
 # What Django's own SQLite backend writes and reads, value for value (a test compares them).
 _TO_SQLITE: dict[type, Convert] = {
     models.DateTimeField: _text_of_time,
     models.UUIDField: lambda value: (value if isinstance(value, uuid.UUID) else uuid.UUID(value)).hex,
-    models.JSONField: json.dumps,
+    DocumentField: _text_of_document,
     models.BooleanField: bool,
 }
 _FROM_SQLITE: dict[type, Convert] = {
     models.DateTimeField: lambda value: value.replace(tzinfo=UTC),  # the connection parses them already
     models.UUIDField: uuid.UUID,
-    models.JSONField: json.loads,
+    DocumentField: _document_of_text,
     models.BooleanField: bool,
 }

@@ -3,6 +3,7 @@
 from django.db import models
 
 from pki.kernel import clock, ids
+from pki.models.documents import DocumentField
 from pki.models.domains import TrustDomain
 
 
@@ -18,7 +19,7 @@ class LedgerEntry(models.Model):
     action = models.CharField(max_length=60, db_index=True)
     object_kind = models.CharField(max_length=40)
     object_key = models.CharField(max_length=100, db_index=True)
-    detail = models.JSONField(default=dict)
+    detail = DocumentField(default=dict)
     request_id = models.CharField(max_length=60, blank=True)
     leaf_hash = models.CharField(max_length=64)
 
@@ -69,7 +70,7 @@ class LedgerEdge(models.Model):
 
     domain = models.OneToOneField(TrustDomain, models.PROTECT, related_name="+")
     size = models.BigIntegerField()
-    frontier = models.JSONField(default=list)
+    frontier = DocumentField(default=list)
 
     def __str__(self) -> str:
         return f"{self.size}"

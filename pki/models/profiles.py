@@ -3,6 +3,7 @@
 from django.db import models
 
 from pki.kernel import clock, ids
+from pki.models.documents import DocumentField
 from pki.models.domains import TrustDomain
 
 
@@ -16,9 +17,9 @@ class CertificateProfile(models.Model):
     renewal_days = models.PositiveIntegerField(default=30)
     jitter_hours = models.PositiveIntegerField(default=168)
     grace_days = models.PositiveIntegerField(default=90)
-    key_types = models.JSONField(default=list)
+    key_types = DocumentField(default=list)
     authority = models.CharField(max_length=64, blank=True)
-    proofs = models.JSONField(default=list)
+    proofs = DocumentField(default=list)
     approval = models.BooleanField(default=False)
     server_keygen = models.BooleanField(default=False)
     changed_at = models.DateTimeField(default=clock.now)

@@ -13,11 +13,13 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, transaction
 
-from pki.kernel import clock, files
-from pki.kernel.errors import DomainError
+from pki.kernel import clock, files, strict_json
+from pki.kernel.errors import DomainError, InvalidError
 
 _logger = logging.getLogger(__name__)
 _handlers: dict[str, Callable[[dict[str, Any]], bool]] = {}
+#: bytes of one line
+MOST_LINE = 1 << 20
 
 
 def folder() -> Path:
@@ -104,8 +106,8 @@ def _lines(path: Path, needed: dict[str, type]) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                found = json.loads(line)
-            except ValueError:
+                found = strict_json.read_json(line, max_bytes=MOST_LINE)
+            except InvalidError:
                 found = None
             if isinstance(found, dict) and all(type(found.get(name)) is kind for name, kind in needed.items()):
                 yield found

@@ -59,7 +59,7 @@ def cbor():
         for form in ("application/cbor", "application/json"):
             asked = Request(Peer(), "POST", "/v1/x", "", "", data, {"content-type": form})
             with suppress(DomainError):
-                body = codec.decode(asked)
+                body = codec.decode(asked, None)
                 for parse in (telemetry.parse, configuration.check):
                     with suppress(DomainError):
                         parse(body)

@@ -58,7 +58,7 @@ class TestFormat:
         ],
     )  # fmt: skip
     def test_anything_else_is_refused(self, value):
-        with pytest.raises(InvalidError, match=r"[Gg]olden vector"):
+        with pytest.raises(InvalidError, match=r"[Gg]olden vector|finite number"):
             golden.read(cbor2.dumps(value))
 
     @given(st.binary(max_size=200))

@@ -1,5 +1,6 @@
 """The JSON bodies of DDI, written and read with the care that real clients need."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from devices.services import twins
@@ -7,10 +8,13 @@ from fleet.gateway.identity import Identified
 from ota.models import Assignment
 from ota.services.assignments import Feedback, Status
 from ota.services.offers import Offer
+from pki.kernel import intake
 from pki.kernel.errors import InvalidError
 
 MAX_KEYS, MAX_TEXT = 100, 128
 MAX_DETAILS = 50
+#: of configData; the first is what a body without one means
+MODES = ("merge", "replace", "remove")
 #: hawkBit's bounds of the polling time
 LEAST_SLEEP, MOST_SLEEP = 1, 24 * 3600 - 1
 #: feedback execution -> status; anything not here means that the device is at work
@@ -84,26 +88,53 @@ def cancel_feedback(body: dict[str, Any]) -> Feedback:
     return Feedback(Status.WARNING if execution == "rejected" else Status.RUNNING, texts)
 
 
-def config_data(body: dict[str, Any]) -> tuple[dict[str, str], bool]:
-    """Return the attributes of a configData body, and whether they replace the old ones.
+@dataclass(frozen=True, slots=True)
+class ConfigData:
+    """Attributes that a client reports.
+
+    Args:
+        values: attribute to value, cleaned and cut.
+        mode: one of ``MODES``.
+        altered: attributes whose value is not the one that was sent.
+    """
+
+    values: dict[str, str]
+    mode: str
+    altered: frozenset[str]
+
+
+def config_data(body: dict[str, Any]) -> ConfigData:
+    """Read a configData body: values are free text, which is cleaned and cut; names are identifiers.
 
     Raises:
-        InvalidError: it names the key that breaks a limit.
+        InvalidError: it names the field that breaks a limit.
     """
-    data = body.get("data")
+    data, mode = body.get("data"), body.get("mode", MODES[0])
     if not isinstance(data, dict) or len(data) > MAX_KEYS:
-        msg = f"`data` is an object with at most {MAX_KEYS} keys."
+        msg = f"`data` must be an object with at most {MAX_KEYS} keys."
         raise InvalidError(msg)
+    if mode not in MODES:
+        msg = f"`mode` must be one of {', '.join(MODES)}."
+        raise InvalidError(msg)
+    values, altered = {}, set()
     for key, value in data.items():
-        if not isinstance(value, str) or len(key) > MAX_TEXT or len(value) > MAX_TEXT:
-            msg = f"The attribute {key[:60]!r} is not a text of at most {MAX_TEXT} characters."
+        name = intake.identifier(key, f"name in data: {intake.shown(key)}", most=MAX_TEXT)
+        if intake.REPLACEMENT in name or not isinstance(value, str | int | float):
+            msg = f"`data.{intake.shown(name)}` must be a text under a printable name."
             raise InvalidError(msg)
-    return data, body.get("mode") == "replace"
+        text = value if isinstance(value, str) else str(value).lower()
+        values[name], changed = intake.cleaned(text, MAX_TEXT)
+        if changed or intake.REPLACEMENT in values[name]:
+            altered.add(name)
+    return ConfigData(values, str(mode), frozenset(altered))
 
 
-def keep_config(who: Identified, values: dict[str, str], *, replace: bool) -> None:
+def keep_config(who: Identified, said: ConfigData) -> None:
     """Store the attributes in the device's twin."""
-    twins.attributes(actor=who.actor, device=who.device, values=values, replace=replace)
+    gone = frozenset(said.values) if said.mode == "remove" else frozenset()
+    values = {} if gone else said.values
+    change = twins.Attributes(values, replace=said.mode == "replace", remove=gone, altered=said.altered - gone)
+    twins.attributes(actor=who.actor, device=who.device, change=change)
 
 
 def _status(body: dict[str, Any]) -> tuple[str, str, list[str]]:
@@ -114,8 +145,8 @@ def _status(body: dict[str, Any]) -> tuple[str, str, list[str]]:
     result = status.get("result")
     finished = result.get("finished") if isinstance(result, dict) else "none"
     details = status.get("details") or []
-    texts = [str(text) for text in details][:MAX_DETAILS] if isinstance(details, list) else [str(details)]
-    return status["execution"], str(finished), texts
+    listed = details[:MAX_DETAILS] if isinstance(details, list) else [details]
+    return status["execution"], str(finished), [str(text) for text in listed]
 
 
 def _reason(details: list[str]) -> str:

@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable
 
 from fleet.gateway import identity, native
+from fleet.gateway.codec import MAX_BODY
 from fleet.gateway.ddi import bodies
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import Outcome, Reply, Request, check_words
 from ota.services import assignments, downloads, offers
+from pki.kernel import intake, strict_json
 from pki.kernel.errors import DeniedError, DomainError, InvalidError, NotFoundError
 
 _BASE = re.compile(r"/([A-Za-z0-9-]{1,40})/controller/v1/([A-Za-z0-9._-]{1,64})(?:/(.*))?")
@@ -25,6 +27,7 @@ def dialect(request: Request) -> Reply | None:
     match = _BASE.fullmatch(request.path)
     if match is None:
         return None
+    check_words(request)
     tenant, controller, rest = match.groups()
     who = identity.device(request, identity.domain_by_slug(tenant), "ddi")
     if who.device.name != controller:
@@ -59,8 +62,7 @@ def _poll(request: Request, who: Identified, _parts: list[str]) -> Reply:
 
 
 def _config_data(request: Request, who: Identified, _parts: list[str]) -> Reply:
-    values, replace = bodies.config_data(_read(request))
-    bodies.keep_config(who, values, replace=replace)
+    bodies.keep_config(who, bodies.config_data(_read(request)))
     return Reply(Outcome.OK, device_id=who.device.pk, routine=False)
 
 
@@ -103,13 +105,13 @@ def _artifact(_request: Request, who: Identified, parts: list[str]) -> Reply:
 ROUTES: tuple[tuple[frozenset[str], str, Handler, bool], ...] = (
     (frozenset({"GET"}), r"", _poll, True),
     (frozenset({"PUT"}), r"configData", _config_data, True),
-    (frozenset({"GET"}), r"deploymentBase/(\d{1,10})", _deployment, True),
-    (frozenset({"POST"}), r"deploymentBase/(\d{1,10})/feedback", _feedback, True),
-    (frozenset({"GET"}), r"cancelAction/(\d{1,10})", _cancel, True),
-    (frozenset({"POST"}), r"cancelAction/(\d{1,10})/feedback", _cancel_feedback, True),
+    (frozenset({"GET"}), r"deploymentBase/([0-9]{1,10})", _deployment, True),
+    (frozenset({"POST"}), r"deploymentBase/([0-9]{1,10})/feedback", _feedback, True),
+    (frozenset({"GET"}), r"cancelAction/([0-9]{1,10})", _cancel, True),
+    (frozenset({"POST"}), r"cancelAction/([0-9]{1,10})/feedback", _cancel_feedback, True),
     (
         frozenset({"GET", "HEAD"}),
-        r"softwaremodules/(\d{1,10})/artifacts/([A-Za-z0-9._-]{1,200})",
+        r"softwaremodules/([0-9]{1,10})/artifacts/([A-Za-z0-9._-]{1,200})",
         _artifact,
         True,
     ),
@@ -125,11 +127,9 @@ def _action(text: str) -> int:
 
 
 def _read(request: Request) -> dict[str, object]:
-    try:
-        body = json.loads(request.payload or b"{}")
-    except (ValueError, RecursionError) as error:
-        msg = "The body is not JSON."
-        raise InvalidError(msg) from error
+    body = strict_json.read_json(
+        request.payload or b"{}", max_bytes=MAX_BODY, max_depth=intake.MOST_DEPTH, lenient=True
+    )
     if not isinstance(body, dict):
         msg = "The body is not a JSON object."
         raise InvalidError(msg)

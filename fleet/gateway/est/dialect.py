@@ -11,7 +11,7 @@ import secrets
 from fleet.gateway import identity
 from fleet.gateway.est import operations
 from fleet.gateway.est.operations import Place
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import Outcome, Reply, Request, check_words
 from pki.kernel.errors import DomainError, InvalidError, UnauthenticatedError
 
 ROOT = "/.well-known/est/"
@@ -31,6 +31,7 @@ def dialect(request: Request) -> Reply | None:
     """Answer paths below ``/.well-known/est/``, with or without a label."""
     if not request.path.startswith(ROOT):
         return None
+    check_words(request)
     label, _, operation = request.path[len(ROOT) :].rpartition("/")
     if operation not in METHODS or "/" in label:
         return Reply(Outcome.NOT_FOUND, b"There is no such EST operation.\n", PLAIN)

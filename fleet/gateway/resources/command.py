@@ -7,10 +7,13 @@ from ota.services import commands, director
 from pki.kernel import ids
 from pki.kernel.errors import InvalidError
 
+ANSWER = frozenset({"state", "result"})
+
 
 def handle(request: Request, who: Identified) -> Reply:
     """Return the signed commands, or take the answer to one."""
-    body, name = codec.decode(request), request.path.removeprefix("/v1/command").strip("/")
+    name = request.path.removeprefix("/v1/command").strip("/")
+    body = codec.decode(request, ANSWER if name else codec.NONCE, free_text=bool(name))
     if not name:
         nonce = codec.octets(body, "nonce")
         data = director.commands_for(actor=who.actor, device=who.device, nonce=nonce)

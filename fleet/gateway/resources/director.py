@@ -8,6 +8,6 @@ from ota.services import director
 
 def handle(request: Request, who: Identified) -> Reply:
     """Return the director's signed document."""
-    nonce = codec.octets(codec.decode(request), "nonce")
+    nonce = codec.octets(codec.decode(request, codec.NONCE), "nonce")
     data = director.metadata(actor=who.actor, device=who.device, nonce=nonce)
     return Reply(Outcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)

@@ -22,6 +22,9 @@ from pki.models import TrustDomain
 from pki.profiles import ALL_KEY_TYPES
 from pki.x509 import parse_csr
 
+CHALLENGE = frozenset({"ek_certificate", "ek_public", "ak_public"})
+ENROL = frozenset({"session", "secret", "csr", "key", "quote"})
+
 
 def handle(request: Request, domain: TrustDomain) -> Reply:
     """Answer paths below ``/v1/enrol/``."""
@@ -34,7 +37,7 @@ def handle(request: Request, domain: TrustDomain) -> Reply:
 
 
 def _challenge(request: Request, domain: TrustDomain) -> Reply:
-    body = codec.decode(request)
+    body = codec.decode(request, CHALLENGE)
     made = attestation.challenge(
         domain=domain.slug,
         ek_certificate=codec.octets(body, "ek_certificate"),
@@ -46,7 +49,7 @@ def _challenge(request: Request, domain: TrustDomain) -> Reply:
 
 
 def _enrol(request: Request, domain: TrustDomain) -> Reply:
-    body = codec.decode(request)
+    body = codec.decode(request, ENROL)
     csr = parse_csr(codec.octets(body, "csr"), ALL_KEY_TYPES)
     shown = Shown(tpm=attestation.check(domain=domain.slug, answer=_answer(body), csr=csr))
     done = enrolment.enrol(domain=domain, csr=csr, via="tpm", shown=shown, request_id=request_id.get())

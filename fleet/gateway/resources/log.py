@@ -6,10 +6,12 @@ from fleet.gateway.protocol import Outcome, Reply, Request
 from ota.services import logs
 from pki.kernel.errors import InvalidError
 
+FIELDS = frozenset({"reason", "text"})
+
 
 def handle(request: Request, who: Identified) -> Reply:
     """Take a log; nothing comes back."""
-    body = codec.decode(request)
+    body = codec.decode(request, FIELDS, free_text=True)
     reason, text = body.get("reason"), body.get("text")
     if not isinstance(reason, str) or not isinstance(text, str):
         msg = "`reason` and `text` are text."

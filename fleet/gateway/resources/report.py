@@ -5,10 +5,12 @@ from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Outcome, Reply, Request
 from ota.services import reports
 
+FIELDS = frozenset({"payload", "signature"})
+
 
 def handle(request: Request, who: Identified) -> Reply:
     """Take a report; what comes back is the token for the next one, if the device knows the fork test."""
-    body = codec.decode(request)
+    body = codec.decode(request, FIELDS)
     token = reports.receive(
         actor=who.actor,
         device=who.device,

@@ -8,6 +8,6 @@ from ota.services import director
 
 def handle(request: Request, who: Identified) -> Reply:
     """Return the signed time."""
-    nonce = codec.octets(codec.decode(request), "nonce")
+    nonce = codec.octets(codec.decode(request, codec.NONCE), "nonce")
     data = director.time(actor=who.actor, nonce=nonce)
     return Reply(Outcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)

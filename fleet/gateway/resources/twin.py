@@ -11,6 +11,8 @@ from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Outcome, Reply, Request
 from pki.kernel.errors import InvalidError
 
+FIELDS = frozenset({"config"})
+
 
 def handle(request: Request, who: Identified) -> Reply:
     """Return the desired sections, or take the reported configuration."""
@@ -24,7 +26,7 @@ def handle(request: Request, who: Identified) -> Reply:
         body["components"] = twin.desired.get("components", {})
         reply = codec.encode(request, body, who.device.pk)
     else:
-        config = codec.decode(request).get("config")
+        config = codec.decode(request, FIELDS).get("config")
         if not isinstance(config, dict):
             msg = "`config` is a map."
             raise InvalidError(msg)

@@ -1,6 +1,5 @@
 """``manage.py hardware register | runtime | list``."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from devices import selectors
 from devices.services import hardware
 from fleet.management.acts import actor, refusals
+from pki.kernel import strict_json
 from pki.kernel.actor import Actor
+from pki.kernel.errors import InvalidError
+
+MAX_PROFILE = 1 << 20
 
 
 class Command(BaseCommand):
@@ -50,8 +53,8 @@ class Command(BaseCommand):
 
 def _described(who: Actor, name: str, file: Path) -> str:
     try:
-        profile = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+        profile = strict_json.read_json(file.read_bytes(), max_bytes=MAX_PROFILE)
+    except (OSError, InvalidError) as error:
         msg = f"{file} cannot be read as JSON: {error}"
         raise CommandError(msg) from error
     model = selectors.hardware_model(who.domain, name)

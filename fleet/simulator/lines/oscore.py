@@ -12,6 +12,8 @@ from fleet.simulator.lines.base import Reach
 from fleet.simulator.lines.coap import CoapLine
 from fleet.simulator.lines.datagrams import Datagrams, opened
 from fleet.simulator.lines.https import HttpsLine
+from pki.kernel import cbor
+from pki.kernel.errors import InvalidError
 
 OK = 200
 
@@ -87,8 +89,8 @@ class OscoreLine(CoapLine):
         if status != OK:
             raise TransportError(msg)
         try:
-            given: Any = cbor2.loads(body)
+            given: Any = cbor.loads(body, max_bytes=4096)
             self._port = int(given["port"])
             return Context(given["ms"], given["salt"], given["client_id"])
-        except (KeyError, TypeError, ValueError, EOFError, cbor2.CBORError) as error:
+        except (KeyError, TypeError, ValueError, InvalidError) as error:
             raise TransportError(msg) from error

@@ -10,7 +10,7 @@ from pki.kernel.errors import InvalidError
 
 #: a NUL is no text here: no database holds one
 letters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-numbers = st.integers(-(2**63), 2**63)
+numbers = st.integers(-(2**63), 2**63 - 1)
 plain = st.recursive(
     st.none() | st.booleans() | numbers | st.binary(max_size=40) | st.text(letters, max_size=40),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(letters, max_size=8), inner, max_size=4),
@@ -72,5 +72,5 @@ def test_input_above_the_limit_is_not_looked_at():
 
 @pytest.mark.parametrize("value", ["a\0b", {"a\0": 1}, ["x", {"k": "\0"}]])
 def test_a_nul_is_no_text(value):
-    with pytest.raises(InvalidError, match="NUL"):
+    with pytest.raises(InvalidError, match=r"U\+0000"):
         cbor.loads(cbor2.dumps(value), max_bytes=100)

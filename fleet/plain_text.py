@@ -1,0 +1,74 @@
+"""Paths, queries and forms of the operator server: text that can be stored, or refused before a view reads it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponseBase, JsonResponse, QueryDict
+
+from fleet.observe import request_id
+from pki.kernel import intake
+from pki.kernel.errors import InvalidError
+
+#: characters of one value of a query or a form; the longest that any view takes is a certificate in PEM
+MOST_QUERY, MOST_FORM = 4000, 100_000
+
+
+class PlainTextMiddleware:
+    """Answer 400 to a path or a query with characters that no text holds."""
+
+    async_capable = True
+    sync_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer the request, or refuse it."""
+        refused = _refusal(request)
+        if self.is_async:
+            return _ready(refused) if refused else self.get_response(request)
+        return refused or self.get_response(request)
+
+
+def check_form(request: HttpRequest) -> None:
+    """Refuse a form with characters that no text holds; line ends and tabs are text.
+
+    Raises:
+        InvalidError: it names the field.
+    """
+    _check_fields(request.POST, MOST_FORM)
+    for field, files in request.FILES.lists():
+        intake.identifier(field, "name of a file field", most=100)
+        for file in files:
+            intake.identifier(file.name, field, most=400)
+
+
+def _check_fields(given: QueryDict, most: int) -> None:
+    for name, values in given.lists():
+        intake.identifier(name, "name of a field", most=100)
+        for value in values:
+            intake.text(value, intake.shown(name), most=most)
+
+
+def _refusal(request: HttpRequest) -> HttpResponseBase | None:
+    try:
+        intake.identifier(request.path_info, "path")
+        _check_fields(request.GET, MOST_QUERY)
+    except InvalidError as error:
+        problem = {
+            "type": "urn:muster:problem:invalid",
+            "title": "The request is malformed",
+            "status": 400,
+            "detail": error.detail,
+            "instance": f"urn:uuid:{request_id.get()}",
+        }
+        return JsonResponse(problem, status=400, content_type="application/problem+json")
+    return None
+
+
+async def _ready(response: HttpResponseBase) -> HttpResponseBase:
+    return response
