@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, ReasonIn, Text, View, read
-from fleet.api.parsers import BUNDLE_PARTS, check_parts
+from fleet.api.parsers import bundle_parts
 from ota.models import TrustKey
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
@@ -19,9 +19,7 @@ from ota.selectors import fitting
 from ota.selectors import patches as patch_rows
 from ota.selectors import rollouts as rollout_rows
 from ota.services import bundles, releases, rollouts, trust_keys
-from pki.kernel import intake
 from pki.kernel.actor import Role
-from pki.kernel.errors import InvalidError
 
 
 class TrustKeyOut(Output):
@@ -227,13 +225,8 @@ class Bundles(View):
     @extend_schema(request={"multipart/form-data": OpenApiTypes.OBJECT}, responses={201: BundleOut})
     def post(self, request: Request) -> Response:
         """Upload a bundle: the part ``manifest`` (bundle.json) and a part ``files`` for each payload."""
-        check_parts(request.data, BUNDLE_PARTS)
-        manifest = request.FILES.get("manifest")
-        if manifest is None or manifest.size is None or manifest.size > 1 << 20:
-            msg = "Send bundle.json as the part `manifest` and each payload as a part `files`."
-            raise InvalidError(msg)
-        files = {intake.identifier(one.name, "files"): one.file for one in request.FILES.getlist("files")}
-        made = bundles.upload(actor=actor(request), manifest=manifest.read(), files=files)
+        manifest, files = bundle_parts(request)
+        made = bundles.upload(actor=actor(request), manifest=manifest, files=files)
         return Response(BundleOut(made).data, status=status.HTTP_201_CREATED)
 
 

@@ -4,6 +4,7 @@ from typing import IO, Any
 
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError
+from rest_framework.request import Request
 
 from pki.kernel import intake, strict_json
 from pki.kernel.errors import InvalidError
@@ -28,13 +29,19 @@ class StrictJSONParser(parsers.JSONParser):
             raise ParseError(error.detail) from error
 
 
-def check_parts(data: Any, known: frozenset[str]) -> None:
-    """Refuse a multipart body with parts that its view does not know.
+def bundle_parts(request: Request) -> tuple[bytes, dict[str, Any]]:
+    """Return ``bundle.json`` and the payloads of an upload, by name.
 
     Raises:
-        InvalidError: it names them.
+        InvalidError: a part is unknown or missing, or a file's name is not printable.
     """
-    if unknown := sorted(set(data) - known):
+    if unknown := sorted(set(request.data) - BUNDLE_PARTS):
         names = ", ".join(intake.shown(name, 40) for name in unknown[:10])
-        msg = f"Unknown parts: {names}. This resource takes: {', '.join(sorted(known))}."
+        msg = f"Unknown parts: {names}. This resource takes: {', '.join(sorted(BUNDLE_PARTS))}."
         raise InvalidError(msg)
+    manifest = request.FILES.get("manifest")
+    if manifest is None or manifest.size is None or manifest.size > MAX_JSON:
+        msg = "Send bundle.json as the part `manifest` and each payload as a part `files`."
+        raise InvalidError(msg)
+    files = {intake.identifier(one.name, "files"): one.file for one in request.FILES.getlist("files")}
+    return manifest.read(), files

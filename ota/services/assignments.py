@@ -13,7 +13,7 @@ from ota.selectors import parts
 from ota.selectors.running import RunningBundles
 from ota.selectors.signed import refusal
 from ota.services import assignment_batches
-from pki.kernel import clock
+from pki.kernel import clock, intake
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, NotFoundError
 from pki.services import changes, ledger, numbers
