@@ -53,18 +53,17 @@ def seed(many: str) -> int:
 def _people(domain: Any) -> None:
     from django.contrib.auth.hashers import make_password  # noqa: PLC0415  because of the set-up above
 
+    from fleet.operators import totp  # noqa: PLC0415  because of the set-up above
     from fleet.operators.models import Operator  # noqa: PLC0415  because of the set-up above
-    from fleet.operators.services import people  # noqa: PLC0415  because of the set-up above
+    from fleet.operators.services import factors  # noqa: PLC0415  because of the set-up above
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
 
-    password, secret = make_password(PASSWORD), ""
+    password, secret = make_password(PASSWORD), factors.seal_secret(totp.new_secret())
     for number in range(PEOPLE):
-        one = Operator.objects.create(
+        Operator.objects.create(
             domain=domain, username=f"bench-{number}", password=password, totp_secret=secret,
             totp_confirmed_at=clock.now(),
         )  # fmt: skip
-        people.begin_totp(operator=one)
-        secret = one.totp_secret
 
 
 def _release(model: Any) -> None:
@@ -217,10 +216,10 @@ def _sign_in(place: int) -> Callable[[], None]:
     """Return what signs the next person in; nobody comes twice within the life of a code."""
     from fleet.operators import totp  # noqa: PLC0415  because of the set-up above
     from fleet.operators.models import Operator  # noqa: PLC0415  because of the set-up above
-    from fleet.operators.services import people  # noqa: PLC0415  because of the set-up above
+    from fleet.operators.services import factors, people  # noqa: PLC0415  because of the set-up above
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
 
-    secret = people.begin_totp(operator=Operator.objects.get(username="bench-0"))
+    secret = factors.open_secret(Operator.objects.get(username="bench-0").totp_secret)
     names = [f"bench-{number}" for number in range(PEOPLE) if number % 2 == place % 2]
     turn = [0]
 
