@@ -13,6 +13,7 @@ from fleet.bounds import Bounded
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
 django.setup(set_prefix=False)
+from fleet.operators import credentials  # noqa: E402  because its models need Django to be set up
 
 
 class OperatorHandler(ASGIHandler):
@@ -50,4 +51,10 @@ async def _fill(body: IO[bytes], receive: Any) -> None:
         more = message.get("more_body", False)
 
 
-application = Bounded(OperatorHandler(), settings.FLEET_MAX_UPLOAD_MB << 20)
+application = Bounded(
+    OperatorHandler(),
+    settings.FLEET_MAX_UPLOAD_MB << 20,
+    credentials.person_of,
+    settings.FLEET_STRANGERS_A_MINUTE,
+    tuple(settings.FLEET_PROXIES),
+)

@@ -1,26 +1,42 @@
-"""Bound what the operator door takes in: Django spools a whole body to the disk before anybody looks at who sent it."""
+"""Bound what the operator server takes in: Django spools a whole body before anybody looks at who sent it."""
 
 import asyncio
 import json
-import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from fleet.wire import limits, rates
+from fleet.wire.bodies import BodyError, Pace
+from fleet.wire.networks import Trusted, network_of
+from fleet.wire.rates import Rates
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: from the Authorization and Cookie fields to the name of a person, or nothing
+Who = Callable[[str, str], str]
 
+#: longest body of somebody without a good token or session: a form to sign in has less
+STRANGER = 64 << 10
 #: longest body of anything but an upload; Django's own limit for what it keeps in memory lies below
 USUAL = 2 << 20
 #: what `multipart/form-data` and `bundle.json` add to the files
 AROUND = 4 << 20
-#: bodies longer than the usual that may come in at once: each fills the disk with twice its length
-MOST_UPLOADS = 8
-#: longest pause within a body, and longest time for all of it, in seconds
-GAP_S, WHOLE_S = 30.0, 3600.0
+#: bodies longer than the usual that may come in at once, of all and of one person: each fills the disk with twice its
+#: length
+MOST_UPLOADS, MOST_OF_PERSON = 8, 2
+#: longest time for all of a body, in seconds; pauses and the least speed are those of every listener
+WHOLE_S = 3600.0
 _UPLOADS = {"/bundles", "/api/v1/bundles"}
+#: public and the same for everybody: may be kept by caches
+_STATIC = "/static/"
+#: asked by monitors of this machine, often
+_HEALTH = {"/healthz", "/readyz", "/metrics"}
 
 
 class Bounded:
@@ -29,78 +45,185 @@ class Bounded:
     Args:
         app: answers.
         upload: longest upload in bytes, without what is around the files.
+        who: says who shows a good credential; runs in a thread.
+        strangers: requests a minute that one network may make without one, or 0.
+        proxies: whose word about a client's address is taken.
     """
 
-    def __init__(self, app: App, upload: int) -> None:
-        self._app, self._upload = app, upload + AROUND
-        self._free = asyncio.Semaphore(MOST_UPLOADS)
+    def __init__(self, app: App, upload: int, who: Who, strangers: float = 0.0, proxies: tuple[str, ...] = ()) -> None:
+        self._app, self._upload, self._who = app, upload + AROUND, who
+        self._rates, self._trusted = Rates(0, strangers), Trusted(proxies)
+        self._places: Counter[str] = Counter()
+        self._checking: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 413 to what is too long, before or while it comes, 503 when too much comes at once."""
+        """Answer what is too often, too long or too slow with the reason, before or while it comes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        connected = scope.get("client") or ("", 0)
+        address = self._trusted.client_of(connected[0], scope["headers"])
+        proof: dict[str, bool] = {}
+        scope = {**scope, "client": (address, connected[1]), "muster.proof": proof}
+        answer = _Answer(send, scope["path"])
+        caller = _Caller(scope, self._who)
+        if scope["path"] not in _HEALTH and await self._refuses(caller, address):
+            wait = str(self._rates.wait("", address) or 1)
+            await answer.refuse(429, rates.DETAIL, {b"retry-after": wait.encode()})
+            _hold(scope)
+            return
+        await self._answered(scope, receive, answer, caller)
+        if scope["path"] not in _HEALTH and answer.status:
+            safe = scope["method"] in {"GET", "HEAD"}
+            self._rates.answered("", address, answer.status, proved=bool(proof), safe=safe)
+
+    async def _refuses(self, caller: "_Caller", address: str) -> bool:
+        """Say whether a network has asked too often, and the request shows no good credential; one look at a time."""
+        network = network_of(address)
+        if not self._rates.wait("", address):
+            return False
+        if not caller.shows or network in self._checking:
+            return True
+        self._checking.add(network)
+        try:
+            return not await caller.name()
+        finally:
+            self._checking.discard(network)
+
+    async def _answered(self, scope: Scope, receive: Receive, answer: "_Answer", caller: "_Caller") -> None:
         is_upload = scope["method"] == "POST" and scope["path"].rstrip("/") in _UPLOADS
         limit = self._upload if is_upload else USUAL
-        if _declared(scope) > limit:
-            await _refuse(send, 413, limit)
-            return
-        body = _Body(receive, limit, self._free)
-        begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
+        body = _Body(receive, limit, self._places, caller)
         try:
-            await self._app(scope, body.receive, watched)
+            await body.expect(_declared(scope))
+            await self._app(scope, body.receive, answer.send)
+        except BodyError as error:
+            body.error = error
         finally:
             body.close()
-        if body.refused and not begun:
-            await _refuse(send, body.refused, limit)
+        if body.error is not None and body.error.status and not answer.status:
+            status = body.error.status
+            fields = {b"retry-after": b"60"} if status == 503 else {}  # noqa: PLR2004  because it is unavailable
+            fields |= {b"www-authenticate": b'Bearer realm="muster"'} if status == 401 else {}  # noqa: PLR2004  because RFC 9110, 15.5.2 wants it
+            await answer.refuse(status, body.error.detail, {**fields, b"connection": b"close"})
+
+
+class _Caller:
+    """Who sends a request, asked at most once, and only when it matters."""
+
+    def __init__(self, scope: Scope, who: Who) -> None:
+        fields = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        self._given = fields.get(b"authorization", ""), fields.get(b"cookie", "")
+        self._who, self._name = who, ""
+        self._asked = False
+
+    @property
+    def shows(self) -> bool:
+        """Say whether there is anything to look at."""
+        return any(self._given)
+
+    async def name(self) -> str:
+        """Return the person's name, or nothing."""
+        if not self._asked and self.shows:
+            self._name = await sync_to_async(self._who, thread_sensitive=False)(*self._given)
+        self._asked = True
+        return self._name
 
 
 class _Body:
-    """One body that comes in: counted, and never waited for without end.
+    """One body that comes in: counted, never waited for without end, and long only for somebody who is known.
 
     Args:
         receive: gives its pieces.
         limit: in bytes.
-        free: places for long bodies; one is taken as soon as a body turns out to be long, whoever sends it.
+        places: how many long bodies each person sends at the moment.
+        caller: who sends it.
     """
 
-    def __init__(self, receive: Receive, limit: int, free: asyncio.Semaphore) -> None:
-        self._receive, self._limit, self._free = receive, limit, free
-        self._came, self._whole, self._placed = 0, False, False
-        self._until = time.monotonic() + WHOLE_S
-        self.refused = 0
+    def __init__(self, receive: Receive, limit: int, places: Counter[str], caller: _Caller) -> None:
+        self._receive, self._limit, self._places, self._caller = receive, limit, places, caller
+        self._pace, self._whole, self._placed = Pace(WHOLE_S), False, ""
+        self.error: BodyError | None = None
 
     async def receive(self) -> Message:
         """Return the next piece, or that the other side is gone, which also stands for a refusal."""
         if self._whole:
-            return await self._receive()  # nothing more comes but the end of the line
+            return await self._receive()  # nothing more comes but the end of the connection
         try:
-            message = await asyncio.wait_for(self._receive(), min(GAP_S, max(self._until - time.monotonic(), 0)))
-        except TimeoutError:
-            self.refused = 408
+            message = await self._pace.next_piece(self._receive)
+            self._whole = not message.get("more_body", False)
+            await self.expect(self._pace.came)
+        except BodyError as error:
+            self.error = error
             return {"type": "http.disconnect"}
-        self._came += len(message.get("body", b""))
-        self._whole = not message.get("more_body", False)
-        if self._came > self._limit:
-            self.refused = 413
-        elif self._came > USUAL and not self._placed:
-            if self._free.locked():
-                self.refused = 503
-            else:
-                await self._free.acquire()
-                self._placed = True
-        return {"type": "http.disconnect"} if self.refused else message
+        return message
+
+    async def expect(self, length: int) -> None:
+        """Refuse a body that has so many bytes, if it may not.
+
+        Raises:
+            BodyError: too long (413), of nobody who is known (401), or one too many at once (503).
+        """
+        if length > self._limit:
+            msg = f"At most {self._limit >> 20} MB are accepted here."
+            raise BodyError(413, msg)
+        if length > STRANGER and not await self._caller.name():
+            msg = f"A body of more than {STRANGER >> 10} KB needs an API token or a session. Sign in first."
+            raise BodyError(401, msg)
+        if self._pace.came > USUAL and not self._placed:
+            await self._take_place()
+
+    async def _take_place(self) -> None:
+        name = await self._caller.name()
+        if self._places[name] >= MOST_OF_PERSON:
+            msg = f"You send {MOST_OF_PERSON} uploads already. Wait for one of them to end."
+            raise BodyError(503, msg)
+        if self._places.total() >= MOST_UPLOADS:
+            msg = "Too many uploads come in at once. Try again soon."
+            raise BodyError(503, msg)
+        self._places[name] += 1
+        self._placed = name
 
     def close(self) -> None:
         """Give the place back."""
         if self._placed:
-            self._free.release()
+            self._places[self._placed] -= 1
+            self._places += Counter()  # forgets who has none
+            self._placed = ""
+
+
+class _Answer:
+    """What goes out: kept by no cache, unless it is a static file."""
+
+    def __init__(self, send: Send, path: str) -> None:
+        self._send, self._kept, self.status = send, path.startswith(_STATIC), 0
+
+    async def send(self, message: Message) -> None:
+        """Pass a message of ASGI on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if not self._kept:
+                fields = [one for one in message.get("headers", ()) if one[0].lower() != b"cache-control"]
+                message = {**message, "headers": [*fields, (b"cache-control", b"no-store")]}
+        await self._send(message)
+
+    async def refuse(self, status: int, detail: str, fields: dict[bytes, bytes]) -> None:
+        """Answer with a problem document (RFC 9457)."""
+        kind, title = _PROBLEMS[status]
+        problem = {"type": f"urn:muster:problem:{kind}", "title": title, "status": status, "detail": detail}
+        body = json.dumps(problem).encode()
+        headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": status, "headers": [*headers, *fields.items()]})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+_PROBLEMS = {
+    401: ("unauthenticated", "Authentication is needed"),
+    408: ("too-slow", "Too slow"),
+    413: ("too-large", "Too large"),
+    429: ("limited", "Too much"),
+    503: ("unavailable", "A needed part does not answer"),
+}
 
 
 def _declared(scope: Message) -> int:
@@ -108,19 +231,8 @@ def _declared(scope: Message) -> int:
     return int(value) if value.isdigit() else 0
 
 
-async def _refuse(send: Send, status: int, limit: int) -> None:
-    kind, title, detail = {
-        408: ("too-slow", "Too slow", "The body did not come in time."),
-        413: ("too-large", "Too large", f"At most {limit >> 20} MB are accepted here."),
-        503: (
-            "unavailable",
-            "A needed part does not answer",
-            "Too many uploads come in at once. Try again soon.",
-        ),
-    }[status]
-    problem = {"type": f"urn:muster:problem:{kind}", "title": title, "status": status, "detail": detail}
-    body = json.dumps(problem).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    headers += [(b"connection", b"close"), *([(b"retry-after", b"60")] if status == 503 else [])]  # noqa: PLR2004  because it is unavailable
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _hold(scope: Scope) -> None:
+    """Read nothing more from whoever was refused, for a moment."""
+    connection = scope.get("extensions", {}).get("muster.connection")
+    if connection:
+        asyncio.get_running_loop().call_soon(connection["hold"], limits.HOLD_SECONDS)

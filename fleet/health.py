@@ -1,14 +1,21 @@
 """Is this process alive, can it serve, and its numbers for Prometheus."""
 
+import hmac
+from pathlib import Path
+
 from django.conf import settings
 from django.db import Error, connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from devices import selectors as devices
+from fleet.wire.networks import TRACES
 from ota.selectors.roles import roles
 from pki import selectors
 from pki.signer.client import listening
+
+#: characters of a token for metrics
+LEAST_TOKEN = 16
 
 
 def healthz(_request: HttpRequest) -> HttpResponse:
@@ -24,9 +31,12 @@ def readyz(_request: HttpRequest) -> JsonResponse:
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return the fleet's numbers; only to this machine, since they tell about the fleet."""
-    if request.META.get("REMOTE_ADDR") not in {"127.0.0.1", "::1"}:
-        return HttpResponse(status=403)
+    """Return the fleet's numbers: to this machine, or to whoever shows the token for them."""
+    if not (_is_local(request) or _has_token(request)):
+        answer = HttpResponse("Ask on this machine, or with the token of FLEET_METRICS_TOKEN_FILE.\n", status=401)
+        answer["WWW-Authenticate"] = 'Bearer realm="metrics"'
+        answer["Content-Type"] = "text/plain; charset=utf-8"
+        return answer
     registry = CollectorRegistry()
     gauge = Gauge("muster_devices", "Devices by condition", ["domain", "condition"], registry=registry)
     for domain in selectors.domains():
@@ -47,3 +57,21 @@ def _database(alias: str) -> bool:
     except Error:
         return False
     return True
+
+
+def _is_local(request: HttpRequest) -> bool:
+    """Say whether a program of this machine asks; what a proxy hands on comes from elsewhere."""
+    handed_on = any(f"HTTP_{name.decode().upper().replace('-', '_')}" in request.META for name in TRACES)
+    return request.META.get("REMOTE_ADDR") in {"127.0.0.1", "::1"} and not handed_on
+
+
+def _has_token(request: HttpRequest) -> bool:
+    """Say whether the request shows the token; the file is read each time, so that it can be exchanged."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if not settings.FLEET_METRICS_TOKEN_FILE or scheme.lower() != "bearer":
+        return False
+    try:
+        wanted = Path(settings.FLEET_METRICS_TOKEN_FILE).read_text().strip()
+    except (OSError, ValueError):
+        return False
+    return len(wanted) >= LEAST_TOKEN and hmac.compare_digest(given.strip().encode(), wanted.encode())

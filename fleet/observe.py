@@ -11,6 +11,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
+from django.utils.functional import LazyObject, empty
 
 from pki.kernel import clock, ids
 
@@ -19,6 +20,8 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _SECRET = re.compile(
     r"(?i)(met_|mst_)[A-Za-z0-9_-]{8,}|((?:authorization|password|secret|token|cookie)['\"]?\s*[:=]\s*)\S+"
 )
+#: what follows in such a path is a one-time secret
+_ONE_TIME = re.compile(r"(?i)(/(?:sign-in|set-up|recover)/[a-z-]+/)[^/?#\s\"'<>]+")
 _HIDDEN = "[hidden]"
 
 
@@ -44,7 +47,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def redact(text: str) -> str:
-    """Return the text without credentials: our own token forms, and values after telling names."""
+    """Return the text without credentials: our own token forms, values after telling names, one-time links."""
+    text = _ONE_TIME.sub(rf"\1{_HIDDEN}", text)
     return _SECRET.sub(lambda match: f"{match[2] or match[1] or ''}{_HIDDEN}", text)
 
 
@@ -98,6 +102,8 @@ def _begin(request: HttpRequest) -> tuple[float, Any]:
 
 def _end(request: HttpRequest, response: HttpResponseBase, started: float) -> HttpResponseBase:
     response["X-Request-Id"] = request_id.get()
+    if _signed_in(request):
+        getattr(request, "scope", {}).get("muster.proof", {})["person"] = True
     logging.getLogger("muster.access").info(
         "answered",
         extra={
@@ -109,3 +115,12 @@ def _end(request: HttpRequest, response: HttpResponseBase, started: float) -> Ht
         },
     )
     return response
+
+
+def _signed_in(request: HttpRequest) -> bool:
+    """Say whether somebody was found behind the request; nobody is looked for if no view has."""
+    given = vars(request)
+    user = given.get("_cached_user") or given.get("user")
+    if user is None or (isinstance(user, LazyObject) and vars(user)["_wrapped"] is empty):
+        return False
+    return bool(user.is_authenticated)

@@ -50,6 +50,11 @@ def claim(home: TrustDomain, secret: str, csr: x509.CertificateSigningRequest) -
     )
 
 
+def is_known(secret: str) -> bool:
+    """Say whether a secret is that of a token that was not withdrawn; takes no lock and tells nothing else."""
+    return EnrolmentToken.objects.filter(secret_hash=secret_hash(secret[:200]), withdrawn_at__isnull=True).exists()
+
+
 def mark_used(secret_hash: str, device: Device, spki: str) -> bool:
     """Mark a token used, as the journal says; return whether it was open until now."""
     token = EnrolmentToken.objects.filter(secret_hash=secret_hash, used_at__isnull=True).first()

@@ -19,14 +19,16 @@ from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
 from fleet.gateway.following import Follower
 from fleet.gateway.hot import Answers, HotTable, each_second
+from fleet.gateway.limiter import Asker, Limiter
 from fleet.gateway.protocol import BY_KIND, Dialect, Outcome, Peer, Reply, Request
 from fleet.gateway.proxied import Proxies
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
-from fleet.wire import limits
+from fleet.wire import limits, rates
 from fleet.wire.bodies import BodyError, read_body
+from fleet.wire.networks import FORWARDED, Trusted
 from pki.kernel import ids
-from pki.kernel.errors import DomainError
+from pki.kernel.errors import DomainError, LimitedError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -53,8 +55,10 @@ class DeviceDoor:
 
     def __init__(self) -> None:
         proxies = Proxies(settings.FLEET_PROXIES, settings.FLEET_PROXY_FORM)
-        behind = tuple((_behind(proxies, dialect), render) for dialect, render in DIALECTS)
+        trusted = Trusted(settings.FLEET_PROXIES)
+        behind = tuple((_behind(proxies, trusted, dialect), render) for dialect, render in DIALECTS)
         self._workers = Workers("device-door", behind)
+        self._limiter = Limiter(self._workers, trusted)
         self._table, self._answers = HotTable(), Answers()
         self._connections = Connections(self._table, self._answers)
         self._clock: asyncio.Task[None] | None = None
@@ -76,27 +80,41 @@ class DeviceDoor:
         started = time.perf_counter()
         token = request_id.set(str(ids.uuid7()))
         request = _request(scope, b"")
+        who = self._limiter.asker(request)
         try:
-            request = replace(request, payload=await read_body(receive, MAX_BODY))
-            reply = await self._answer(request)
-            status = await _send(request, reply, send)
-        except BodyError as error:
-            if not error.status:
-                return
-            reply = Reply(Outcome(error.status), f"{error.detail}\n".encode(), TEXT)
-            status = await _send(request, reply, send, close=True)
+            request, reply, status = await self._served(request, who, receive, send)
         finally:
             identifier = request_id.get()
             request_id.reset(token)
+        if not status:
+            return
+        self._limiter.answered(who, request, status, proved=bool(reply.device_id))
+        if status == Outcome.LIMITED.value and "muster.connection" in scope.get("extensions", {}):
+            scope["extensions"]["muster.connection"]["hold"](limits.HOLD_SECONDS)
         if reply.device_id:
             out = len(reply.payload) if reply.routine else 0
-            presence.seen(reply.device_id, request.peer.address, len(request.payload), out, routine=reply.routine)
+            presence.seen(reply.device_id, who.address, len(request.payload), out, routine=reply.routine)
         presence.answered(request.peer.fingerprint, status)
         if status == PARTIAL and RESUMED.fullmatch(request.headers.get("range", "")):
             presence.notice(request.peer.fingerprint, "download_resumes")
         extra = {"door": "device", "method": request.method, "path": request.path[:200], "status": status}
         extra |= {"request_id": identifier, "ms": round((time.perf_counter() - started) * 1000, 1)}
         _logger.info("answered", extra={**extra, "device": reply.device_id})
+
+    async def _served(self, request: Request, who: Asker, receive: Receive, send: Send) -> tuple[Request, Reply, int]:
+        """Answer a request; the status is 0 when nobody waits for an answer any more."""
+        try:
+            if request.path != "/healthz" and (seconds := await self._limiter.wait(who, request)):
+                reply = _refused(request, Outcome.LIMITED, LimitedError(rates.DETAIL, retry_after=seconds))
+            else:
+                request = replace(request, payload=await read_body(receive, MAX_BODY))
+                reply = await self._answer(request)
+            return request, reply, await _send(request, reply, send)
+        except BodyError as error:
+            if not error.status:
+                return request, Reply(), 0
+            reply = Reply(Outcome(error.status), f"{error.detail}\n".encode(), TEXT)
+            return request, reply, await _send(request, reply, send, close=True)
 
     async def _answer(self, request: Request) -> Reply:
         if request.path == "/healthz":
@@ -135,15 +153,26 @@ class DeviceDoor:
         self._clock = asyncio.create_task(each_second(self._table, self._answers, write))
 
 
-def _behind(proxies: Proxies, dialect: Dialect) -> Dialect:
+def _behind(proxies: Proxies, trusted: Trusted, dialect: Dialect) -> Dialect:
     """Return a dialect that answers for whom a listed proxy hands on; anybody else's word is refused."""
 
     def answer(request: Request) -> Reply | None:
-        if request.claims:
-            request = replace(request, peer=proxies.peer(request.claims, request.peer), claims=())
-        return dialect(request)
+        peer = proxies.peer(request.claims, request.peer) if request.claims else request.peer
+        address = trusted.client_of(peer.address, request.forwarded)
+        return dialect(replace(request, peer=replace(peer, address=address), claims=()))
 
     return answer
+
+
+def _refused(request: Request, outcome: Outcome, error: DomainError) -> Reply:
+    """Return a refusal in the form of the protocol that a path belongs to."""
+    if request.path.startswith(est.ROOT):
+        return est.render(request, outcome, error)
+    if request.path.startswith("/v1/"):
+        return codec.refusal(request, outcome, error)
+    headers = {"retry-after": str(error.context["retry_after"])} if outcome is Outcome.LIMITED else {}
+    reply = ddi.render(request, outcome, error)
+    return replace(reply, headers={**reply.headers, **headers})
 
 
 def _request(scope: Scope, body: bytes) -> Request:
@@ -162,6 +191,7 @@ def _request(scope: Scope, body: bytes) -> Request:
         payload=body,
         headers=headers,
         claims=tuple(one for one in scope["headers"] if one[0] in CLAIMS),
+        forwarded=tuple(one for one in scope["headers"] if one[0] == FORWARDED),
         query=dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=limits.MOST_QUERY)),
     )
 

@@ -84,6 +84,7 @@ class Request:
         payload: body.
         headers: lower-case names; the first of each.
         claims: header fields that name another peer than the connection's, as a proxy writes them.
+        forwarded: header fields that name another address than the connection's.
         subject: which device is meant, when a dialect names one; nothing is inferred from the peer alone.
     """
 
@@ -96,6 +97,7 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     claims: tuple[tuple[bytes, bytes], ...] = ()
+    forwarded: tuple[tuple[bytes, bytes], ...] = ()
     subject: str = ""
 
 

@@ -14,9 +14,13 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import unquote
 
+from django.conf import settings
 from django.db import close_old_connections
 
+from fleet.wire import limits, rates
 from fleet.wire.bodies import BodyError, read_body
+from fleet.wire.networks import Trusted
+from fleet.wire.rates import Rates
 from pki import ocsp, selectors
 from pki.services import crls
 from pki.services.responders import Answer, Responders
@@ -34,6 +38,7 @@ TEXT = {"content-type": "text/plain; charset=utf-8"}
 CRL_CACHE_SECONDS = 300
 OCSP_CACHE_SECONDS = 600
 THREADS = 2
+TOO_MANY = 429
 
 
 class StatusDoor:
@@ -42,13 +47,19 @@ class StatusDoor:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, "status-door")
         self._responders = Responders()
+        self._rates = Rates(0, settings.FLEET_STRANGERS_A_MINUTE)
+        self._trusted = Trusted(settings.FLEET_PROXIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] != "http":
             return
+        address = self._trusted.client_of((scope.get("client") or ("", 0))[0], scope["headers"])
         try:
-            status, headers, body = await self._answer(scope, receive)
+            if seconds := self._rates.wait("", address):
+                status, headers, body = TOO_MANY, {**TEXT, "retry-after": str(seconds)}, f"{rates.DETAIL}\n".encode()
+            else:
+                status, headers, body = await self._answer(scope, receive)
         except BodyError as error:
             if not error.status:
                 return
@@ -58,6 +69,9 @@ class StatusDoor:
         raw = [(name.encode(), value.encode()) for name, value in fields.items()]
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        self._rates.answered("", address, status, safe=True)
+        if status == TOO_MANY and "muster.connection" in scope.get("extensions", {}):
+            scope["extensions"]["muster.connection"]["hold"](limits.HOLD_SECONDS)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         path, method = scope["path"], scope["method"]

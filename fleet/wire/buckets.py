@@ -2,10 +2,12 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 #: rows of a table, about 200 bytes each; whoever was not heard longest makes room
 MOST_ROWS = 20_000
+#: rows that each charge looks at, to forget those whose buckets are full again
+LOOKED_AT = 2
 
 
 class Buckets:
@@ -22,12 +24,12 @@ class Buckets:
         self, rate: float, burst: float, *, most: int = MOST_ROWS, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._rate, self._burst, self._most, self._now = rate, burst, most, now
-        self._rows: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._rows: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def wait(self, key: Hashable) -> float:
+    def wait(self, key: str) -> float:
         """Return in how many seconds a request of this key is welcome; 0: now."""
         row = self._rows.get(key)
         if row is None:
@@ -35,19 +37,17 @@ class Buckets:
         level = self._level(row)
         return 0.0 if level >= 1 else (1 - level) / self._rate
 
-    def charge(self, key: Hashable, cost: float = 1.0) -> None:
-        """Take tokens. A bucket owes at most as much as it can hold, so that nobody waits for hours."""
+    def charge(self, key: str, cost: float = 1.0) -> None:
+        """Take tokens. A bucket owes at most a tenth of what it holds, so that nobody waits for long."""
         row = self._rows.pop(key, None)
         level = (self._burst if row is None else self._level(row)) - cost
-        self._rows[key] = max(level, -self._burst), self._now()
-        while len(self._rows) > self._most:
-            self._rows.popitem(last=False)
-
-    def prune(self) -> None:
-        """Forget the buckets that are full again."""
-        full = [key for key, row in self._rows.items() if self._level(row) >= self._burst]
-        for key in full:
-            del self._rows[key]
+        self._rows[key] = max(level, -self._burst / 10), self._now()
+        for _ in range(LOOKED_AT):
+            oldest = next(iter(self._rows))
+            if len(self._rows) > self._most or self._level(self._rows[oldest]) >= self._burst:
+                del self._rows[oldest]
+            if not self._rows:
+                break
 
     def _level(self, row: tuple[float, float]) -> float:
         level, since = row

@@ -9,14 +9,17 @@ import math
 from fleet.wire.buckets import Buckets
 from fleet.wire.networks import network_of
 
-#: a failed request of somebody who is known costs as much as so many good ones
+#: a failed request of a certificate costs as much as so many good ones
 FAILED_COST = 10.0
-#: seconds of the sustained rate that a bucket holds
+#: what a network pays for reading what is public: CA certificates, revocation lists, a sign-in page
+PUBLIC_COST = 0.05
+#: seconds of the sustained rate that the bucket of a certificate holds
 BURST_SECONDS = 20.0
-DETAIL = "Too many requests. Wait as long as Retry-After says."
+DETAIL = "Too many requests. Wait as long as Retry-After says, then try again."
 #: statuses that are no fault of whoever asks
-_BLAMELESS = frozenset({202, 304, 408, 413, 429, 500, 503})
-FIRST_FAILURE = 400
+_OURS = frozenset({429, 500, 503})
+#: accepted, and to be asked for again
+_PENDING, _FIRST_FAILURE = 202, 400
 
 
 class Rates:
@@ -39,11 +42,9 @@ class Rates:
             seconds = self._networks.wait(network_of(address)) if self._networks else 0.0
         return math.ceil(seconds)
 
-    def crowded(self, address: str) -> bool:
-        """Say whether a network has used up what it may ask without a proof."""
-        return self._networks is not None and self._networks.wait(network_of(address)) > 0
-
-    def answered(self, fingerprint: str, address: str, status: int, *, proved: bool = False) -> None:
+    def answered(
+        self, fingerprint: str, address: str, status: int, *, proved: bool = False, safe: bool = False
+    ) -> None:
         """Charge for an answer.
 
         Args:
@@ -51,21 +52,14 @@ class Rates:
             address: of the client.
             status: of the answer, as HTTP has it.
             proved: whether a token or a session was good.
+            safe: whether the request only read something.
         """
-        failed = status >= FIRST_FAILURE and status not in _BLAMELESS
+        if status in _OURS:
+            return
+        failed = status >= _FIRST_FAILURE
         if fingerprint:
             if self._certificates is not None:
                 self._certificates.charge(fingerprint, FAILED_COST if failed else 1.0)
-        elif self._networks is not None and not proved and status not in _BLAMELESS:
-            self._networks.charge(network_of(address), 1.0)
-
-    def charge(self, address: str, cost: float) -> None:
-        """Charge a network with something else than a whole request."""
-        if self._networks is not None:
-            self._networks.charge(network_of(address), cost)
-
-    def prune(self) -> None:
-        """Forget the buckets that are full again."""
-        for one in (self._certificates, self._networks):
-            if one is not None:
-                one.prune()
+        elif self._networks is not None and not proved:
+            public = not failed and (safe or status == _PENDING)
+            self._networks.charge(network_of(address), PUBLIC_COST if public else 1.0)

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from fleet import bounds
-from fleet.bounds import AROUND, MOST_UPLOADS, USUAL, Bounded
+from fleet.bounds import AROUND, MOST_OF_PERSON, MOST_UPLOADS, STRANGER, USUAL, Bounded
+from fleet.wire import limits
+from tests.regressions import regression
 
 UPLOAD = 1 << 20
 
@@ -15,8 +16,12 @@ UPLOAD = 1 << 20
 class Door:
     """Sends requests to an application that reads the whole body and answers with its length."""
 
-    def __init__(self):
-        self.app, self.waiting = Bounded(self.read, UPLOAD), asyncio.Event()
+    def __init__(self, *more):
+        self.status = 200
+        self.app, self.waiting = (
+            Bounded(self.read, UPLOAD, lambda authorization, _: authorization, *more),
+            asyncio.Event(),
+        )
 
     async def read(self, _scope, receive, send):
         length = 0
@@ -27,11 +32,12 @@ class Door:
             length += len(message["body"])
             if not message.get("more_body"):
                 break
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": self.status, "headers": []})
         await send({"type": "http.response.body", "body": str(length).encode()})
 
-    async def ask(self, path, chunks, declared=None, method="POST"):
+    async def ask(self, path, chunks, declared=None, method="POST", person="anna", address="192.0.2.1"):
         headers = [] if declared is None else [(b"content-length", str(declared).encode())]
+        headers += [(b"authorization", person.encode())] if person else []
         left, said = list(chunks), []
 
         async def receive():
@@ -43,7 +49,9 @@ class Door:
         async def send(message):
             said.append(message)
 
-        await self.app({"type": "http", "method": method, "path": path, "headers": headers}, receive, send)
+        scope = {"type": "http", "method": method, "path": path, "headers": headers, "client": (address, 1)}
+        await self.app(scope, receive, send)
+        self.fields = dict(said[0]["headers"])
         return said[0]["status"], said[1]["body"], left
 
 
@@ -81,7 +89,9 @@ LONG = bytes(USUAL + 1)
 def test_only_so_many_long_bodies_come_in_at_once_and_short_ones_take_no_place():
     async def run():
         door = Door()
-        first = [asyncio.create_task(door.ask("/bundles", [LONG, None, b"x"])) for _ in range(MOST_UPLOADS)]
+        first = [
+            asyncio.create_task(door.ask("/bundles", [LONG, None, b"x"], person=str(n))) for n in range(MOST_UPLOADS)
+        ]
         idle = [asyncio.create_task(door.ask("/bundles", [None, b"x"], 1)) for _ in range(20)]
         await asyncio.sleep(0.01)
         status, body, _ = await door.ask("/bundles", [LONG, b"x"])
@@ -99,11 +109,13 @@ def test_only_so_many_long_bodies_come_in_at_once_and_short_ones_take_no_place()
 
 
 def test_a_body_that_stops_coming_is_given_up_and_its_place_given_back(monkeypatch):
-    monkeypatch.setattr(bounds, "GAP_S", 0.05)
+    monkeypatch.setattr(limits, "GAP_SECONDS", 0.05)
 
     async def run():
         door = Door()
-        slow = await asyncio.gather(*(door.ask("/bundles", [LONG, None, b"x"]) for _ in range(MOST_UPLOADS)))
+        slow = await asyncio.gather(
+            *(door.ask("/bundles", [LONG, None, b"x"], person=str(n)) for n in range(MOST_UPLOADS))
+        )
         return {one[0] for one in slow}, (await door.ask("/bundles", [LONG, b"x"]))[0]
 
     assert asyncio.run(run()) == ({408}, 200)
@@ -140,6 +152,83 @@ def test_an_answer_that_streams_hears_that_the_other_side_went_away():
         said.append(message["status"])
 
     asyncio.run(
-        Bounded(streaming, UPLOAD)({"type": "http", "method": "GET", "path": "/events", "headers": []}, receive, send)
+        Bounded(streaming, UPLOAD, lambda *_: "")(
+            {"type": "http", "method": "GET", "path": "/events", "headers": []}, receive, send
+        )
     )
     assert said == [200, "http.disconnect"]
+
+
+@regression("R9", "slow and long uploads of nobody, beside somebody's upload; more uploads of one person than it may")
+def test_strangers_take_no_places_and_one_person_takes_few():
+    async def run():
+        door = Door()
+        strangers = await asyncio.gather(*(door.ask("/bundles", [LONG, None], person="") for _ in range(20)))
+        refused_before = await door.ask("/bundles", [b"x"], STRANGER + 1, person="")
+        small = await door.ask("/sign-in", [b"x" * 1000], person="")
+        held = [asyncio.create_task(door.ask("/bundles", [LONG, None, b"x"])) for _ in range(MOST_OF_PERSON)]
+        await asyncio.sleep(0.05)
+        third, others = await door.ask("/bundles", [LONG, b"x"]), await door.ask("/bundles", [LONG, b"x"], person="bo")
+        door.waiting.set()
+        ended = await asyncio.gather(*held)
+        return strangers, refused_before, small, third, others, ended, (await door.ask("/bundles", [LONG, b"x"]))[0]
+
+    strangers, refused_before, small, third, others, ended, later = asyncio.run(run())
+    assert {one[0] for one in strangers} == {401}
+    assert (refused_before[0], len(refused_before[2])) == (401, 1), "nothing of it was read"
+    assert "Sign in" in json.loads(refused_before[1])["detail"]
+    assert (small[0], third[0], others[0], later) == (200, 503, 200, 200)
+    assert {one[0] for one in ended} == {200}
+
+
+@regression("B6", "an upload that is slow and never stops, and one that is slower than any line")
+def test_a_slow_body_is_taken_and_one_that_trickles_is_told_why(monkeypatch):
+    monkeypatch.setattr(limits, "BODY_GRACE_SECONDS", 0.1)
+
+    async def run(pieces, size, pause):
+        door = Door()
+
+        async def receive():
+            await asyncio.sleep(pause)
+            left[0] -= 1
+            return {"type": "http.request", "body": b"x" * size, "more_body": left[0] > 0}
+
+        async def send(message):
+            said.append(message)
+
+        left, said = [pieces], []
+        scope = {"type": "http", "method": "POST", "path": "/api/v1/devices", "headers": [], "client": ("192.0.2.1", 1)}
+        await door.app(scope, receive, send)
+        return said[0]["status"], said[1]["body"]
+
+    assert asyncio.run(run(30, 100, 0.02)) == (200, b"3000"), "five thousand bytes a second, for longer than the grace"
+    status, body = asyncio.run(run(100, 1, 0.02))
+    assert status == 408
+    assert "bytes a second" in json.loads(body)["detail"]
+
+
+@regression("R15", "answers of the operator server that a cache could keep")
+@pytest.mark.parametrize(("path", "kept"), [("/account", False), ("/api/v1/tokens", False), ("/static/x.css", True)])
+def test_only_static_files_may_be_kept(path, kept):
+    async def run():
+        door = Door()
+        await door.ask(path, [b""], method="GET")
+        return door.fields
+
+    assert (asyncio.run(run()).get(b"cache-control") == b"no-store") is not kept
+
+
+@regression("R10", "wrong credentials without end at the operator server")
+def test_who_has_no_credential_is_refused_when_its_network_failed_too_often():
+    async def run():
+        door = Door(10.0)
+        door.status = 401
+        found = [(await door.ask("/api/v1/devices", [b""], person=""))[0] for _ in range(15)]
+        door.status = 200
+        known = (await door.ask("/api/v1/devices", [b""]))[0]
+        elsewhere = (await door.ask("/api/v1/devices", [b""], person="", address="198.51.100.1"))[0]
+        return found, known, elsewhere, (await door.ask("/healthz", [b""], person=""))[0]
+
+    found, known, elsewhere, health = asyncio.run(run())
+    assert found == [401] * 10 + [429] * 5
+    assert (known, elsewhere, health) == (200, 200, 200)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from aiocoap import Message, resource
 from aiocoap.numbers import codes
 from aiocoap.pipe import Pipe
+from django.conf import settings
 
 from devices.services import presence
 from fleet.gateway import codec, native
@@ -22,10 +23,11 @@ from fleet.gateway.est import coaps
 from fleet.gateway.protocol import BY_KIND, Outcome, Peer, Reply, Request
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
+from fleet.wire.rates import DETAIL, Rates
 from ota.services.downloads import Download
 from pki.kernel import ids
 from pki.kernel.coap import TAG
-from pki.kernel.errors import DomainError, InvalidError
+from pki.kernel.errors import DomainError, LimitedError
 
 DIALECTS = ((native.dialect, codec.refusal), (coaps.dialect, coaps.render))
 #: no message of a device is larger, in blocks or whole
@@ -46,6 +48,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         self._fast = fast
         self._watching: dict[str, set[Any]] = {}
         self._workers = Workers("coap-door", DIALECTS)
+        self._rates = Rates(settings.FLEET_REQUESTS_A_DEVICE, settings.FLEET_STRANGERS_A_MINUTE)
 
     async def needs_blockwise_assembly(self, request: Message) -> bool:
         """Let aiocoap put blocks together, except of files: those are cut here, block for block, from the disk."""
@@ -87,21 +90,27 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         """Answer one whole request."""
         return await self.answer(request, _peer(request.remote))
 
-    async def answer(self, request: Message, peer: Peer) -> Message:
+    async def answer(self, message: Message, peer: Peer) -> Message:
         """Answer one whole request of a peer."""
-        started = time.perf_counter()
         token = request_id.set(str(ids.uuid7()))
         try:
-            asked, reply = await self._answer(request, peer)
-            if reply.file is not None:
-                self._fast.allow(peer.fingerprint, reply.file)
-            answer = await self._answered(request, asked, reply)
-            extra: dict[str, object] = {"door": "coap", "method": asked.method, "path": asked.path[:200]}
-            extra |= {"status": str(answer.code)[:4], "request_id": request_id.get(), "device": reply.device_id}
-            _logger.info("answered", extra={**extra, "ms": round((time.perf_counter() - started) * 1000, 1)})
-            return answer
+            return await self._logged(message, mapping.request(message, peer), peer)
+        except mapping.CoapRefusalError as refusal:
+            self._rates.answered(peer.fingerprint, peer.address, Outcome.INVALID.value)
+            return Message(code=refusal.code, payload=refusal.detail.encode())
         finally:
             request_id.reset(token)
+
+    async def _logged(self, message: Message, asked: Request, peer: Peer) -> Message:
+        started = time.perf_counter()
+        reply = await self._answer(message, asked, peer)
+        if reply.file is not None:
+            self._fast.allow(peer.fingerprint, reply.file)
+        answer = await self._answered(message, asked, reply)
+        extra: dict[str, object] = {"door": "coap", "method": asked.method, "path": asked.path[:200]}
+        extra |= {"status": str(answer.code)[:4], "request_id": request_id.get(), "device": reply.device_id}
+        _logger.info("answered", extra={**extra, "ms": round((time.perf_counter() - started) * 1000, 1)})
+        return answer
 
     async def in_thread(self, act: Callable[[], T]) -> T:
         """Run what waits for the database or the signer."""
@@ -115,25 +124,24 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         """End the threads."""
         self._workers.close()
 
-    async def _answer(self, message: Message, peer: Peer) -> tuple[Request, Reply]:
-        try:
-            asked = mapping.request(message, peer)
-        except InvalidError as error:
-            asked = Request(peer, "POST", "/", "", "")
-            return asked, coaps.render(asked, Outcome.INVALID, error)
+    async def _answer(self, message: Message, asked: Request, peer: Peer) -> Reply:
         if tuple(message.opt.uri_path) == WELL_KNOWN:
             listed = links(asked.query.get("rt", ""), in_oscore=not peer.certificate)
-            return asked, Reply(Outcome.OK, listed.encode(), "application/link-format")
+            return Reply(Outcome.OK, listed.encode(), "application/link-format")
         if not peer.fingerprint:
-            return asked, Reply(Outcome.UNAUTHENTICATED, b"Use coaps:// with the device's certificate.", "text/plain")
+            return Reply(Outcome.UNAUTHENTICATED, b"Use coaps:// with the device's certificate.", "text/plain")
         if not peer.certificate and (message.opt.uri_path[:1] != ("v1",) or message.opt.uri_path[:2] == ENROL):
-            return asked, Reply(Outcome.DENIED, b"Enrol and renew over coaps:// or https://.", "text/plain")
+            return Reply(Outcome.DENIED, b"Enrol and renew over coaps:// or https://.", "text/plain")
+        if seconds := self._rates.wait(peer.fingerprint, peer.address):
+            error = LimitedError(DETAIL, retry_after=seconds)
+            return codec.refusal(asked, Outcome.LIMITED, error)
         reply = await self._workers.answer(asked)
+        self._rates.answered(peer.fingerprint, peer.address, reply.outcome.value)
         presence.answered(peer.fingerprint, reply.outcome.value)
         if reply.device_id:
             out = len(reply.payload) if reply.routine else 0
             presence.seen(reply.device_id, peer.address, len(asked.payload), out, routine=reply.routine)
-        return asked, reply
+        return reply
 
     async def _answered(self, message: Message, asked: Request, reply: Reply) -> Message:
         file = reply.file

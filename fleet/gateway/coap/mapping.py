@@ -1,12 +1,18 @@
 """Between CoAP messages and the device protocol: codes, content formats, paths. Pure."""
 
+from typing import Any
+
 from aiocoap import Message
 from aiocoap.numbers import codes
 
 from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from fleet.wire import limits
 from pki.kernel.coap import FORMATS, NUMBERS, is_tag, tag_bytes, tag_text
 from pki.kernel.errors import InvalidError
 
+#: critical options that are understood (RFC 7252, 5.4.1; RFC 7959; RFC 8613): an unknown one refuses the request
+CRITICAL = frozenset({1, 3, 5, 7, 9, 11, 15, 17, 23, 27})
+PROXY = frozenset({35, 39})
 METHODS = {codes.GET: "GET", codes.POST: "POST", codes.PUT: "PUT"}
 CODES = {
     Outcome.CREATED: codes.CREATED,
@@ -17,6 +23,9 @@ CODES = {
     Outcome.DENIED: codes.FORBIDDEN,
     Outcome.NOT_FOUND: codes.NOT_FOUND,
     Outcome.NOT_ALLOWED: codes.METHOD_NOT_ALLOWED,
+    Outcome.NOT_ACCEPTABLE: codes.NOT_ACCEPTABLE,
+    Outcome.TOO_SLOW: codes.REQUEST_ENTITY_INCOMPLETE,
+    Outcome.UNSUPPORTED: codes.UNSUPPORTED_CONTENT_FORMAT,
     Outcome.CONFLICT: codes.CONFLICT,
     Outcome.NOT_MODIFIED: codes.VALID,
     Outcome.PRECONDITION: codes.PRECONDITION_FAILED,
@@ -28,29 +37,44 @@ CODES = {
 }
 
 
+class CoapRefusalError(InvalidError):
+    """A request that CoAP itself refuses.
+
+    Args:
+        code: of the answer.
+        detail: its diagnostic payload (RFC 7252, 5.5.2).
+    """
+
+    def __init__(self, code: Any, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 def request(message: Message, peer: Peer) -> Request:
     """Return what a CoAP request asks.
 
     Raises:
-        InvalidError: a method, a path or a content format that the device protocol has no word for.
+        CoapRefusalError: a method, an option, a path or a content format that the device protocol has no word for.
     """
+    _check_options(message)
     method = METHODS.get(message.code)
     if method is None:
-        msg = "Use GET, POST or PUT."
-        raise InvalidError(msg)
+        raise CoapRefusalError(codes.METHOD_NOT_ALLOWED, "Use GET, POST or PUT.")
     if any("/" in part or part in {"", ".", ".."} for part in message.opt.uri_path):
-        msg = "A path segment is empty, or holds a slash or dots."
-        raise InvalidError(msg)
+        raise CoapRefusalError(codes.BAD_REQUEST, "A path segment is empty, or holds a slash or dots.")
+    if len(message.opt.uri_query) > limits.MOST_QUERY:
+        raise CoapRefusalError(codes.BAD_REQUEST, f"A query has at most {limits.MOST_QUERY} fields.")
     headers = {}
-    for name, number in (("content-type", message.opt.content_format), ("accept", message.opt.accept)):
-        if number is not None:
-            headers[name] = _media(int(number))
+    if message.opt.content_format is not None:
+        headers["content-type"] = _media(int(message.opt.content_format), codes.UNSUPPORTED_CONTENT_FORMAT)
+    if message.opt.accept is not None:
+        headers["accept"] = _media(int(message.opt.accept), codes.NOT_ACCEPTABLE)
     if message.opt.etags:
         headers["if-none-match"] = ",".join(tag_text(value) for value in message.opt.etags[:4])
     if message.opt.if_match:
         headers["if-match"] = ",".join(tag_text(value) for value in message.opt.if_match[:4])
     host = message.opt.uri_host or ""
-    pairs = [part.partition("=") for part in message.opt.uri_query[:20]]
+    pairs = [part.partition("=") for part in message.opt.uri_query]
     return Request(
         peer=peer,
         method=method,
@@ -76,8 +100,15 @@ def response(asked: Request, reply: Reply) -> Message:
     return made
 
 
-def _media(number: int) -> str:
+def _check_options(message: Message) -> None:
+    numbers = {int(option.number) for option in message.opt.option_list()}
+    if numbers & PROXY:
+        raise CoapRefusalError(codes.PROXYING_NOT_SUPPORTED, "This server is no proxy.")
+    if unknown := sorted(number for number in numbers if number & 1 and number not in CRITICAL):
+        raise CoapRefusalError(codes.BAD_OPTION, f"The critical option {unknown[0]} is not supported.")
+
+
+def _media(number: int, code: Any) -> str:
     if number not in FORMATS:
-        msg = f"The content format {number} is not known here."
-        raise InvalidError(msg)
+        raise CoapRefusalError(code, f"The content format {number} is not known here.")
     return FORMATS[number]

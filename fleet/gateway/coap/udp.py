@@ -19,6 +19,7 @@ from aiocoap.message import Direction
 from aiocoap.numbers import codes, types
 from aiocoap.transports import generic_udp
 from aiocoap.util import hostportjoin
+from django.conf import settings
 from django.db import DatabaseError
 
 from devices.services import presence
@@ -26,7 +27,9 @@ from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.links import WELL_KNOWN, links
 from fleet.gateway.coap.oscore import FEW_LEFT, Contexts, InThread, SecurityContext, kid_of
 from fleet.gateway.coap.remote import Remote, SocketAddress
-from fleet.gateway.protocol import Peer
+from fleet.gateway.protocol import Outcome, Peer
+from fleet.wire.networks import network_of
+from fleet.wire.rates import DETAIL, Rates
 from pki.kernel.errors import DomainError, LimitedError, NotFoundError
 
 LONGEST = 1500
@@ -132,6 +135,8 @@ class OscoreSocket(asyncio.DatagramProtocol):
         self.hostinfo_local = name
         self._waiting: set[tuple[SocketAddress, bytes]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._strangers = Rates(0, settings.FLEET_STRANGERS_A_MINUTE)
+        self._asking: set[str] = set()
         self._expected: OrderedDict[tuple[SocketAddress, int], Speaker] = OrderedDict()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -196,8 +201,18 @@ class OscoreSocket(asyncio.DatagramProtocol):
             self._interface.dispatch(message)
 
     async def _take(self, message: Message, data: bytes, addr: SocketAddress) -> None:
+        kid, network, address = kid_of(message), network_of(str(addr[0])), str(addr[0])
+        seconds = 0 if self.contexts.at_hand(kid) is not None else self._strangers.wait("", address)
+        if (
+            seconds and network in self._asking
+        ):  # of a network that failed too often one unknown name is looked up at a time
+            self._refuse(message, addr, codes.TOO_MANY_REQUESTS, DETAIL.encode(), seconds)
+            self._waiting.discard((addr, data))
+            return
+        self._asking.add(network)
         try:
-            context = await self.contexts.get(kid_of(message))
+            context = await self.contexts.get(kid)
+            self._asking.discard(network)
             speaker: Speaker | None = context.remotes.get(addr)
             if speaker is None or (said := speaker.repeated(data)) is None:
                 await self._open(context, message, data, addr)
@@ -206,6 +221,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
                 if said:
                     self.write(said, addr)
         except NotFoundError:
+            self._strangers.answered("", address, Outcome.UNAUTHENTICATED.value)
             self._refuse(message, addr, codes.UNAUTHORIZED, b"Security context not found")
         except LimitedError:
             return  # too many strangers at once; who means it repeats its request
@@ -213,6 +229,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             # Nothing is said: whether this number counts as used could not be written, and each may be answered once.
             _logger.warning("an OSCORE request was put off", extra={"cause": str(problem)})
         finally:
+            self._asking.discard(network)
             self._waiting.discard((addr, data))
 
     async def _open(self, context: SecurityContext, message: Message, data: bytes, addr: SocketAddress) -> None:
@@ -266,9 +283,9 @@ class OscoreSocket(asyncio.DatagramProtocol):
         while context.remotes:
             self._interface.lost(context.remotes.popitem()[1])
 
-    def _refuse(self, message: Message, addr: SocketAddress, code: Any, why: bytes) -> None:
+    def _refuse(self, message: Message, addr: SocketAddress, code: Any, why: bytes, wait: int = 0) -> None:
         if message.mtype is types.CON:
-            self._send(message, addr, Message(code=code, payload=why, max_age=0))
+            self._send(message, addr, Message(code=code, payload=why, max_age=wait))
 
     def _send(self, message: Message, addr: SocketAddress, answer: Message) -> None:
         """Answer at once."""

@@ -3,12 +3,15 @@
 import pytest
 from aiocoap import Message
 from aiocoap.numbers import codes
+from aiocoap.numbers.optionnumbers import OptionNumber
 from OpenSSL import SSL
 
 from fleet.gateway.coap import association, links, mapping
 from fleet.gateway.coap.association import Association, State
 from fleet.gateway.protocol import Outcome, Peer, Reply
+from fleet.wire import limits
 from pki.kernel.errors import InvalidError
+from tests.regressions import regression
 
 PEER = Peer("f" * 64, b"der", "192.0.2.1")
 
@@ -27,15 +30,34 @@ def test_a_segment_never_becomes_another_path(path):
         mapping.request(message(path=path), PEER)
 
 
-@pytest.mark.parametrize("code", [codes.DELETE, codes.FETCH, codes.PATCH])
-def test_other_methods_are_refused(code):
-    with pytest.raises(InvalidError, match="GET, POST or PUT"):
-        mapping.request(message(code), PEER)
+@regression("B8", "CoAP: methods, Accept, Content-Format, critical options and query options that nobody knows")
+@pytest.mark.parametrize(
+    ("made", "code"),
+    [
+        (lambda: message(codes.DELETE), codes.METHOD_NOT_ALLOWED),
+        (lambda: message(codes.FETCH), codes.METHOD_NOT_ALLOWED),
+        (lambda: message(codes.PATCH), codes.METHOD_NOT_ALLOWED),
+        (lambda: message(codes.POST, content_format=999), codes.UNSUPPORTED_CONTENT_FORMAT),
+        (lambda: message(accept=999), codes.NOT_ACCEPTABLE),
+        (lambda: message(proxy_uri="coap://elsewhere/"), codes.PROXYING_NOT_SUPPORTED),
+        (lambda: _with_option(65001), codes.BAD_OPTION),
+        (lambda: message(uri_query=("a=1",) * (limits.MOST_QUERY + 1)), codes.BAD_REQUEST),
+    ],
+)
+def test_what_coap_has_a_code_for_gets_it(made, code):
+    with pytest.raises(mapping.CoapRefusalError) as refused:
+        mapping.request(made(), PEER)
+    assert refused.value.code is code
 
 
-def test_an_unknown_content_format_is_refused():
-    with pytest.raises(InvalidError, match="content format 999"):
-        mapping.request(message(codes.POST, content_format=999), PEER)
+def test_an_unknown_elective_option_is_passed_over():
+    assert mapping.request(_with_option(65000), PEER).path == "/v1/poll"
+
+
+def _with_option(number):
+    made = message()
+    made.opt.add_option(OptionNumber(number).create_option(value=b"x"))
+    return made
 
 
 def test_host_query_and_formats_arrive():
