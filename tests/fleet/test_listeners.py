@@ -74,7 +74,7 @@ def answers_of(listener, *pieces, pause=0.0):
         async with served(listener) as (shared, connect):
             reader, writer = await connect()
             for one in pieces:
-                if reader._buffer or reader.at_eof():  # it has its answer already
+                if b"connection: close" in bytes(reader._buffer).lower() or reader.at_eof():  # the last answer
                     break
                 writer.write(one)
                 await asyncio.sleep(pause)
