@@ -10,10 +10,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ota.blobs.local import LocalBlobs
 from ota.blobs.s3 import Place, S3Blobs
-from ota.blobs.staging import Kept, Staged
+from ota.blobs.staging import Area, Kept, Staged
 from ota.blobs.store import Blobs
 
-__all__ = ["Blobs", "Kept", "LocalBlobs", "Place", "S3Blobs", "Staged", "place", "store"]
+__all__ = ["Area", "Blobs", "Kept", "LocalBlobs", "Place", "S3Blobs", "Staged", "place", "store"]
 
 SCHEME = "s3://"
 

@@ -1,12 +1,16 @@
 """Blobs in a folder: staged while they come in, moved into place by their digest when they are accepted."""
 
+import hashlib
+import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ota.blobs.staging import CHUNK, Kept, Staged, Staging
+from ota.blobs.staging import CHUNK, Kept, Staged, Staging, by_descriptor, digest_of
 from ota.blobs.store import checked, is_digest, missing
+from ota.errors import BlobStoreError
 from pki.kernel import files
 
 
@@ -18,17 +22,25 @@ class LocalBlobs(Staging):
     """
 
     def adopt(self, staged: Staged) -> bool:
-        """Keep staged bytes under their digest; return False when they were kept already."""
+        """Keep staged bytes under their digest; return False when they were kept already.
+
+        Raises:
+            BlobStoreError: they are not the bytes that came in.
+        """
         target = self._path(staged.sha256)
-        if target.exists():
+        if _holds(target, staged.sha256):
             return False
+        other = target.is_symlink() or target.exists()
         files.private_folder(target.parent)
-        staged.path.chmod(0o600)
-        try:
-            # A second name, not a move: of two that come at once only one may believe that it was first.
-            target.hardlink_to(staged.path)
-        except FileExistsError:
-            return False
+        with _named(staged, target.parent) as name:
+            if other:  # bytes of another digest lie there, which are nobody's
+                name.replace(target)
+                return True
+            try:
+                # A second name, not a move: of two that come at once only one may believe that it was first.
+                target.hardlink_to(name)
+            except FileExistsError:
+                return False
         return True
 
     def size(self, sha256: str) -> int:
@@ -60,8 +72,16 @@ class LocalBlobs(Staging):
 
     @contextmanager
     def at_hand(self, sha256: str) -> Iterator[Path]:
-        """Yield where the bytes lie."""
-        yield self.path(sha256)
+        """Yield a path to the bytes, which were compared with the digest; it is bound to the file, not to its name.
+
+        Raises:
+            BlobStoreError: other bytes lie there.
+        """
+        with self.path(sha256).open("rb") as file:
+            if digest_of(file.fileno()) != sha256:
+                msg = f"The file of {sha256} holds other bytes. Restore it from its source."
+                raise BlobStoreError(msg)
+            yield by_descriptor(file.fileno())
 
     def remove(self, sha256: str) -> None:
         """Forget bytes that nothing refers to."""
@@ -79,3 +99,45 @@ class LocalBlobs(Staging):
 
     def _path(self, sha256: str) -> Path:
         return self._folder / checked(sha256)[:2] / sha256
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    """Say whether a file is there and holds the bytes of a digest."""
+    try:
+        with files.open_plain(path) as file:
+            return digest_of(file.fileno()) == sha256
+    except OSError:
+        return False
+
+
+@contextmanager
+def _named(staged: Staged, folder: Path) -> Iterator[Path]:
+    """Give staged bytes a name in a folder, hashed as they lie there; the name is gone afterwards."""
+    staged.demand_unchanged()
+    name = folder / f".{secrets.token_hex(16)}.new"
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            # With a folder's descriptor Python calls linkat, which follows the link in /proc to the file itself.
+            os.link(staged.path, name.name, dst_dir_fd=place, follow_symlinks=True)
+        except OSError:  # a file system without O_TMPFILE, or another one than the folder's
+            _copy(staged, name)
+        yield name
+        os.fsync(place)
+    finally:
+        name.unlink(missing_ok=True)
+        os.close(place)
+
+
+def _copy(staged: Staged, name: Path) -> None:
+    digest = hashlib.sha256()
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as target, staged.path.open("rb") as source:
+        while part := source.read(CHUNK):
+            digest.update(part)
+            target.write(part)
+        target.flush()
+        os.fsync(target.fileno())
+    if digest.hexdigest() != staged.sha256:
+        msg = "The bytes that were judged changed before they could be kept, so they are refused. Upload again."
+        raise BlobStoreError(msg)

@@ -4,7 +4,6 @@ An object's entity tag is no digest (multipart), and a store may answer wrongly:
 compared with its SHA-256, and what a device fetches the device compares with what officers signed.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ota.blobs.staging import CHUNK, Kept, Staged, Staging
+from ota.blobs.staging import CHUNK, Kept, Staged, Staging, receive
 from ota.blobs.store import checked, is_digest, missing
 from ota.errors import BlobNotFoundError, BlobStoreError
 from pki.kernel.errors import DomainError
@@ -69,6 +68,7 @@ class S3Blobs(Staging):
                 return False
             msg = f"The object {staged.sha256} in the bucket has another size than its bytes. Remove it, then go on."
             raise BlobStoreError(msg)
+        staged.demand_unchanged()
         facts = {**self._at(staged.sha256), "Metadata": {"sha256": staged.sha256}, **self._encryption()}
         with staged.path.open("rb") as file, _told(existing_is_well=True) as told:
             if staged.size <= PART:
@@ -114,16 +114,13 @@ class S3Blobs(Staging):
         Raises:
             BlobStoreError: the store gave other bytes than those of the digest.
         """
-        with self.staging() as folder:
-            copy, digest = folder / "copy", hashlib.sha256()
-            with copy.open("xb") as file:
-                for data in self.read(sha256, 0, self.size(sha256)):
-                    digest.update(data)
-                    file.write(data)
-            if digest.hexdigest() != sha256:
+        with self.staging() as area:
+            size = self.size(sha256)
+            staged = receive(self.read(sha256, 0, size), area, size)
+            if staged.sha256 != sha256:
                 msg = f"The blob store gave other bytes than those of {sha256}. Restore that object from its source."
                 raise BlobStoreError(msg)
-            yield copy
+            yield staged.path
 
     def remove(self, sha256: str) -> None:
         """Forget bytes that nothing refers to."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from ota.blobs.staging import Kept, Staged
+from ota.blobs.staging import Area, Kept, Staged
 from ota.errors import BlobNotFoundError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -15,14 +15,14 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class Blobs(Protocol):
     """A store. No name that someone else chose ever becomes a path or a key."""
 
-    def staging(self) -> AbstractContextManager[Path]:
-        """Yield a private folder for incoming bytes; what was not adopted is gone afterwards."""
+    def staging(self) -> AbstractContextManager[Area]:
+        """Yield where bytes may come in; what was not adopted is gone afterwards."""
 
     def sweep(self, before: float) -> int:
         """Remove staging folders that a killed process left, older than a Unix time; return how many."""
 
-    def stage(self, stream: BinaryIO, folder: Path, name: str, limit: int) -> Staged:
-        """Copy a stream into a staging folder and hash it on the way; raise ``TooLargeError`` above the limit."""
+    def stage(self, stream: BinaryIO, area: Area, limit: int) -> Staged:
+        """Copy a stream into a file without a name and hash it on the way; raise ``TooLargeError`` above the limit."""
 
     def adopt(self, staged: Staged) -> bool:
         """Keep staged bytes under their digest; return False when they were kept already."""

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.conf import settings
@@ -10,7 +9,7 @@ from django.db import transaction
 
 from devices.models import HardwareModel
 from ota import blobs, fit, sandbox, sbom
-from ota.blobs import Staged
+from ota.blobs import Area, Staged
 from ota.deltas import advice
 from ota.errors import ManifestError, RefusedBundleError
 from ota.formats.judgement import Judgement, TrustAnchor, statement
@@ -50,8 +49,8 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
     _demand_new(actor.domain, wanted)
     store = blobs.store()
     try:
-        with store.staging() as folder:
-            staged = _stage(store, folder, wanted, files)
+        with store.staging() as area:
+            staged = _stage(store, area, wanted, files)
             judgement = _with_contents(wanted, staged, _judge(actor.domain, wanted, staged))
             judgement = _with_advice(wanted, staged, judgement)
             return _keep(actor, wanted, staged, judgement, hardware)
@@ -96,7 +95,7 @@ def _demand_new(slug: str, wanted: Manifest) -> None:
         raise RefusedBundleError(msg)
 
 
-def _stage(store: blobs.Blobs, folder: Path, wanted: Manifest, files: Mapping[str, BinaryIO]) -> dict[str, Staged]:
+def _stage(store: blobs.Blobs, area: Area, wanted: Manifest, files: Mapping[str, BinaryIO]) -> dict[str, Staged]:
     """Bring the listed files in, each compared with what the manifest says of it."""
     listed = {entry.path for entry in wanted.files}
     if missing := sorted(listed - set(files)):
@@ -110,8 +109,8 @@ def _stage(store: blobs.Blobs, folder: Path, wanted: Manifest, files: Mapping[st
         msg = f"The bundle is larger than the {settings.FLEET_MAX_UPLOAD_MB} MB that this server accepts."
         raise ManifestError(msg)
     staged = {}
-    for number, entry in enumerate(wanted.files):
-        one = store.stage(files[entry.path], folder, str(number), entry.size)
+    for entry in wanted.files:
+        one = store.stage(files[entry.path], area, entry.size)
         if (one.size, one.sha256) != (entry.size, entry.sha256):
             msg = f"{entry.path}: the bytes that came are not the ones that bundle.json lists."
             raise ManifestError(msg)

@@ -152,7 +152,7 @@ def _make(domain: TrustDomain, pair: Pair) -> None:
             Delta.objects.create(domain=domain, trouble=str(said["trouble"])[:200], **facts)
             return
         held.enter_context(stream)
-        staged = store.stage(stream, held.enter_context(store.staging()), "patch", int(said["size"]))
+        staged = store.stage(stream, held.enter_context(store.staging()), int(said["size"]))
         store.adopt(staged)
         length = old.stat().st_size if old else 0
         measured = {

@@ -92,8 +92,8 @@ def move(source: LocalBlobs) -> Iterator[blobs.Kept]:
     """
     target = blobs.store()
     for one in list(source.listed()):
-        with source.path(one.sha256).open("rb") as stream, target.staging() as folder:
-            staged = target.stage(stream, folder, "0", one.size)
+        with source.path(one.sha256).open("rb") as stream, target.staging() as area:
+            staged = target.stage(stream, area, one.size)
             if staged.sha256 != one.sha256:
                 msg = f"The file {one.sha256} in the folder holds other bytes. Restore or remove it, then go on."
                 raise BlobStoreError(msg)

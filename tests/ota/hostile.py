@@ -5,6 +5,7 @@ Run as ``python -m tests.ota.hostile`` by ``ota.sandbox`` only.
 
 import ctypes
 import errno
+import hashlib
 import mmap
 import os
 import signal
@@ -204,7 +205,12 @@ def modes(request):
     return {"uid": os.getuid()}
 
 
-ACTS = {one.__name__: one for one in (outlive, bomb, fill, greedy, reach, modes)}
+def digest(request):
+    """Say what the artefact holds."""
+    return {"sha256": hashlib.sha256(request.given("image").read_bytes()).hexdigest()}
+
+
+ACTS = {one.__name__: one for one in (digest, outlive, bomb, fill, greedy, reach, modes)}
 
 
 def main():

@@ -56,7 +56,7 @@ def test_what_was_put_is_read_whole_and_in_parts(store, tmp_path):
 def test_the_same_bytes_are_written_once(store):
     for new in (True, False):
         with store.staging() as folder:
-            assert store.adopt(store.stage(io.BytesIO(DATA), folder, "0", len(DATA))) is new
+            assert store.adopt(store.stage(io.BytesIO(DATA), folder, len(DATA))) is new
     assert [(one.sha256, one.size) for one in store.listed()] == [(DIGEST, len(DATA))]
 
 
@@ -121,7 +121,7 @@ class TestBucket:
     def test_a_rival_that_was_first_is_no_error(self, in_bucket, tmp_path, monkeypatch):
         rival = S3Blobs(tmp_path / "rival", in_bucket._place)
         with in_bucket.staging() as folder:
-            staged = in_bucket.stage(io.BytesIO(DATA), folder, "0", len(DATA))
+            staged = in_bucket.stage(io.BytesIO(DATA), folder, len(DATA))
             asked = in_bucket.size
 
             def looks_then_loses(digest):
