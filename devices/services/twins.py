@@ -50,22 +50,20 @@ def report(
     return twin
 
 
-def protected(*, actor: Actor, device: Device, grade: str) -> None:
-    """Note how a device checks what it installs: ``full``, ``manifest`` or ``vendor``; it shows by what it asks for.
+def proved(*, actor: Actor, device: Device, proof: dict[str, Any]) -> None:
+    """Keep what a device has shown of how it checks what it installs; ``ota.trust.protection`` judges it.
 
     Args:
         actor: the device.
         device: the one that is meant.
-        grade: ``full`` for director and signed repository, ``manifest`` for a SUIT envelope of several officers,
-            ``vendor`` for the format's own signature alone: no freshness, and what was signed once can come again.
+        proof: which protocol it speaks, and when it last asked for what.
     """
     actor.require_device(device.key)
-    if device.twin.reported.get("protection") == grade:
-        return
     with transaction.atomic():
         twin = Twin.objects.select_for_update().get(device=device)
-        twin.reported = {**twin.reported, "protection": grade}
+        twin.reported = {**{name: one for name, one in twin.reported.items() if name != "protection"}, "proof": proof}
         twin.save(update_fields=["reported"])
+    device.twin.reported = twin.reported
 
 
 @dataclass(frozen=True, slots=True)

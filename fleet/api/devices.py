@@ -14,6 +14,7 @@ from devices.services import children, hardware, incidents, quarantine, registry
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, ReasonIn, Text, View, read
+from ota.selectors.protection import protection_of
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
@@ -89,6 +90,7 @@ class DeviceOut(Output):
     audience = serializers.CharField()
     enrolled_at = serializers.DateTimeField(allow_null=True)
     protection = serializers.SerializerMethodField()
+    protection_basis = serializers.SerializerMethodField()
     reported = serializers.SerializerMethodField()
     desired = serializers.SerializerMethodField()
     identities = serializers.SerializerMethodField()
@@ -101,9 +103,12 @@ class DeviceOut(Output):
         ]
 
     def get_protection(self, device: Any) -> str:
-        """Return how the device checks what it installs: full, manifest, vendor, or nothing when it never asked."""
-        twin = getattr(device, "twin", None)
-        return str(twin.reported.get("protection", "")) if twin else ""
+        """Return the protection grade: full, manifest, vendor, unproven, or nothing when the device never asked."""
+        return protection_of(device).grade
+
+    def get_protection_basis(self, device: Any) -> list[str]:
+        """Return what the protection grade rests on, and what is missing for a better one."""
+        return list(protection_of(device).basis)
 
     def get_reported(self, device: Any) -> dict[str, Any]:
         """Return what the device says it runs."""

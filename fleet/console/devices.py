@@ -16,6 +16,7 @@ from fleet.console import timeline
 from fleet.console.door import act, actor, page
 from fleet.console.paging import BY_NAME, cut
 from ota.selectors import rollouts
+from ota.selectors.protection import protection_of
 from pki import selectors as ground
 from pki.kernel import clock
 from pki.kernel.actor import Role
@@ -28,11 +29,6 @@ NETWORKS = 5
 #: shown first if there is no other wish
 METRICS = ("bytes_out", "packets_out", "requests")
 #: act -> icon, what it does, whether it can be undone, for the confirmation page
-GRADES = {
-    "full": "It checks director and officers' repository itself; a stolen server can install nothing on it.",
-    "manifest": "It checks a manifest that two officers signed; a stolen server can only hold updates back.",
-    "vendor": "It checks the format's own signature alone: what was signed once can be offered again.",
-}
 EFFECTS = {
     "quarantine": (
         "shield-lock",
@@ -98,7 +94,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "address": presence.address if presence else "",
         "networks": list(selectors.source_networks(device)[:NETWORKS]),
         "components": _components(device),
-        "protection": _protection(device),
+        "protection": protection_of(device),
         "identities": selectors.identities(device),
         "certificates": [(one, certificates.standing(one, clock.now())) for one in held],
         "timeline": timeline.of(who.domain, device, seen),
@@ -142,12 +138,6 @@ def _revoke(request: HttpRequest, valid: list[Certificate]) -> None:
     reason = request.POST.get("code", "unspecified")
     for one in valid:
         certificates.revoke(actor=actor(request), fingerprint=one.fingerprint, reason=reason)
-
-
-def _protection(device: Device) -> dict[str, str] | None:
-    """Return how the device checks what it installs, and what that means."""
-    grade = str(device.twin.reported.get("protection", ""))
-    return {"grade": grade, "meaning": GRADES[grade]} if grade in GRADES else None
 
 
 def _components(device: Device) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from ota.models import Bundle, Rollout
 from ota.planning import PERMILLE
 from ota.selectors import fitting, parts, signed
 from ota.selectors.running import RunningBundles
+from ota.trust import protection
 
 #: devices read in one query
 PAGE = 2000
@@ -157,7 +158,10 @@ class _Rules:
             return f"the device is {device.state}"
         if device.quarantined_at is not None:
             return "the device is quarantined"
-        alone = bundle.kind == Bundle.Kind.COMPOSITE and device.reported.get("protection", "full") != "full"
+        # What servers before this version have noted stands under `protection`.
+        client, before = device.reported.get("proof", {}).get("client"), device.reported.get("protection")
+        foreign = client in {protection.DDI, protection.SUIT} or before in {protection.VENDOR, protection.MANIFEST}
+        alone = bundle.kind == Bundle.Kind.COMPOSITE and foreign
         return "its own update client installs no bundles together" if alone else ""
 
     def _beside(self, device: Candidate) -> str:

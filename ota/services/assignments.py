@@ -12,7 +12,8 @@ from ota.models import Assignment, AssignmentEvent, Bundle, Rollout, Wave
 from ota.selectors import parts
 from ota.selectors.running import RunningBundles
 from ota.selectors.signed import refusal
-from ota.services import assignment_batches
+from ota.services import assignment_batches, proofs
+from ota.trust import protection
 from pki.kernel import clock, intake
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, NotFoundError
@@ -98,7 +99,7 @@ def retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:
     if not assignment.open:
         msg = "This action has ended."
         raise NotFoundError(msg)
-    twins.protected(actor=actor, device=device, grade="vendor")
+    proofs.asked(actor=actor, device=device, client=protection.DDI, name="deployment")
     if assignment.status == Status.SCHEDULED:
         _move(assignment, Status.RETRIEVED)
     return assignment

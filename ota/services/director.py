@@ -3,11 +3,11 @@
 from datetime import timedelta
 
 from devices.models import Device
-from devices.services import twins
 from ota.deltas.choose import Offer
 from ota.models import Assignment, Command
 from ota.selectors import signed as signed_rows
-from ota.services import commands, deltas, offers
+from ota.services import commands, deltas, offers, proofs
+from ota.trust import protection
 from pki import selectors as ground
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor
@@ -33,7 +33,7 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
     actor.require_device(device.key)
     check_nonce(nonce)
     assignment = offers.current(device)
-    twins.protected(actor=actor, device=device, grade="full")
+    proofs.asked(actor=actor, device=device, client=protection.NATIVE, name="director")
     now = clock.now().replace(microsecond=0)
     signed: dict[str, object] = {
         "_type": "director",

@@ -1,9 +1,9 @@
 """The SUIT envelope of what a microcontroller shall install now: officers made it, the server only chooses it."""
 
 from devices.models import Device
-from devices.services import twins
 from ota.models import Bundle
-from ota.services import freshness, offers
+from ota.services import freshness, offers, proofs
+from ota.trust import protection
 from pki.kernel import suit
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
@@ -17,7 +17,7 @@ def current(*, actor: Actor, device: Device) -> bytes:
     """
     actor.require_device(device.key)
     assignment = offers.current(device)
-    twins.protected(actor=actor, device=device, grade="manifest")
+    proofs.asked(actor=actor, device=device, client=protection.SUIT, name="manifest")
     hardware = str(device.hardware_model.class_id)
     if assignment is not None:
         data = freshness.repository(actor.domain).read_manifest(assignment.bundle.digest, hardware)

@@ -253,7 +253,7 @@ def test_a_device_that_can_apply_patches_is_given_one(stage):
     assert [one.format for one in made if not one.base] == ["muster-1"]
     row = stage.row()
     stage.one.device.twin.refresh_from_db()
-    assert stage.one.device.twin.reported["protection"] == "full"
+    assert stage.one.device.twin.reported["proof"]["client"] == "native"
     delta = row["delta"]
     told = patches.of_bundle(stage.new)
     assert {(one.base, one.format) for one in told} >= {("1.0.0", "bsdiff"), ("", "muster-1")}

@@ -8,6 +8,7 @@ from fleet.agent.state import State
 from fleet.officer import keys
 from ota.errors import MetadataError
 from ota.models import Assignment, Rollout, Wave
+from ota.selectors.protection import protection_of
 from ota.services import assignments, manifests, releases, statements
 from pki.kernel import actor as actors
 from pki.kernel import clock, suit
@@ -45,7 +46,7 @@ def test_a_device_gets_what_two_officers_signed(small, enrol, tmp_path):
     envelope = manifests.current(actor=actor, device=device)
     assert len(envelope) <= 400
     device.twin.refresh_from_db()
-    assert device.twin.reported["protection"] == "manifest"
+    assert protection_of(device).grade == "manifest"
     who = micro.people(small.folder / "root.json")
     assert (len(who.keys), who.threshold) == (3, 2)
     state, hardware = State(tmp_path / "disk"), device.hardware_model

@@ -3,11 +3,11 @@
 from fleet.gateway.codec import JSON
 from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Outcome, Reply, Request
-from ota.services import metadata
+from ota.services import proofs
 
 
 def handle(request: Request, who: Identified) -> Reply:
     """Return one metadata file."""
     name = request.path.rsplit("/", 1)[-1]
-    data = metadata.read(who.actor.domain, name)
+    data = proofs.read_metadata(actor=who.actor, device=who.device, name=name)
     return Reply(Outcome.OK, data, JSON, {"cache-control": "no-cache"}, device_id=who.device.pk, routine=False)

@@ -1,0 +1,15 @@
+"""How devices are protected from a server in wrong hands, by what they have shown."""
+
+from devices.models import Device
+from ota.trust import protection
+from ota.trust.protection import Protection
+from pki.kernel import clock
+
+
+def protection_of(device: Device) -> Protection:
+    """Return the grade of a device as it is now, and what it rests on."""
+    twin = getattr(device, "twin", None)
+    if twin is None:
+        return Protection("")
+    reported = twin.reported
+    return protection.judge(reported.get("proof", {}), reported.get("components", {}), clock.unix())

@@ -1,0 +1,46 @@
+"""Note what a device asks for: the evidence of how it checks what it installs."""
+
+import re
+
+from devices.models import Device
+from devices.services import twins
+from ota.services import metadata
+from ota.trust import protection
+from pki.kernel import clock
+from pki.kernel.actor import Actor
+
+#: metadata that officers signed: lists, bins, and the bundle.json that they name
+_DOCUMENT = re.compile(r"[0-9]+\.(targets|b-[0-9a-f]+)\.json|[0-9a-f]{64}\.bundle\.json")
+
+
+def asked(*, actor: Actor, device: Device, client: str, name: str) -> None:
+    """Note that a device has asked for something by a protocol; what it showed by another one counts no more.
+
+    Args:
+        actor: the device.
+        device: the one that is meant.
+        client: ``native``, ``suit`` or ``ddi``.
+        name: ``director``, ``metadata``, ``documents``, ``manifest`` or ``deployment``.
+    """
+    known = device.twin.reported.get("proof", {})
+    if known.get("client") != client:
+        known = {}
+    at = protection.coarse(clock.unix())
+    if name == "documents" and name in known:
+        return
+    if known.get(name) != at:
+        twins.proved(actor=actor, device=device, proof={**known, "client": client, name: at})
+
+
+def read_metadata(*, actor: Actor, device: Device, name: str) -> bytes:
+    """Return a published metadata file to a device.
+
+    Raises:
+        NotFoundError: nothing of that name was published.
+    """
+    data = metadata.read(actor.domain, name)
+    if name == "timestamp.json":
+        asked(actor=actor, device=device, client=protection.NATIVE, name="metadata")
+    elif _DOCUMENT.fullmatch(name):
+        asked(actor=actor, device=device, client=protection.NATIVE, name="documents")
+    return data

@@ -1,0 +1,89 @@
+"""How well a device is protected from a server in wrong hands: a grade, and what it rests on. Pure.
+
+The server sees what a device asks for and what it reports under its key. It does not see what the device's code
+compares; a grade says what was shown, and names what it takes for granted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FULL, MANIFEST, VENDOR, UNPROVEN = "full", "manifest", "vendor", "unproven"
+#: which protocol a device's update client speaks
+NATIVE, SUIT, DDI = "native", "suit", "ddi"
+#: what is noted of a device's requests is this coarse, in seconds, so that few of them are written
+COARSE_S = 6 * 3600
+#: an agent looks at the metadata every hour; whoever has not for a day has not shown that it knows the current ones
+CURRENT_S = 24 * 3600 + COARSE_S
+MEANINGS = {
+    FULL: "It asks both the director and the officers' metadata. A client that compares them, as the reference agent "
+    "does, installs nothing from a stolen server that officers did not sign for it.",
+    MANIFEST: "It asks for a manifest that officers signed. A client that checks their signatures installs nothing "
+    "else; a stolen server can hold updates back.",
+    VENDOR: "Only the signature inside the image can stop a stolen server, if the client checks it: everything that "
+    "the vendor ever signed can be offered, older versions too.",
+    UNPROVEN: "The device has not shown that it checks what officers signed.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How a device is protected.
+
+    Args:
+        grade: ``full``, ``manifest``, ``vendor``, ``unproven``, or empty for a device that never asked for an update.
+        basis: what the grade rests on, and what is missing for a better one, a sentence each.
+    """
+
+    grade: str
+    basis: tuple[str, ...] = ()
+
+    @property
+    def meaning(self) -> str:
+        """Return what the grade means for whoever reads it."""
+        return MEANINGS.get(self.grade, "")
+
+
+def judge(proof: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]], now: int) -> Protection:
+    """Return the grade of a device.
+
+    Args:
+        proof: ``client``, and when the device last asked for what (``metadata``, ``documents``, ``director``,
+            ``manifest``, ``deployment``), in unix time.
+        components: its last signed report; ``signed`` is true where officers signed the image.
+        now: unix time.
+    """
+    client = proof.get("client", "")
+    known = [name for name, one in components.items() if one.get("signed") and one.get("confirmed")]
+    installed = f"Its signed report names an image that officers signed: {', '.join(sorted(known))}." if known else ""
+    unsigned = sorted(name for name, one in components.items() if one.get("signed") is False)
+    also = (f"What it runs as {', '.join(unsigned)} was not signed by officers.",) if unsigned else ()
+    if client == DDI:
+        return Protection(VENDOR, ("It updates by DDI (SWUpdate and others), which carries no officers' signatures.",))
+    if client == SUIT:
+        basis = ("It asks for the SUIT manifest, which the officers' P-256 keys sign.", installed or _NO_REPORT)
+        return Protection(MANIFEST, (*basis, *also))
+    if client != NATIVE:
+        return Protection("")
+    shown = [_asked(proof, name, words, now) for name, words in _ASKED.items()]
+    documents = "" if proof.get("documents") else "It has fetched no list or bundle.json that officers signed."
+    missing = [*(why for good, why in shown if not good), documents, "" if installed else _NO_REPORT]
+    if missing := [why for why in missing if why]:
+        return Protection(UNPROVEN, (*missing, *also))
+    return Protection(FULL, (*(why for _, why in shown), installed, *also))
+
+
+_NO_REPORT = "It has not reported an installed image that officers signed."
+_ASKED = {"director": "the director (`/v1/director`)", "metadata": "the update metadata (`/v1/metadata`)"}
+
+
+def _asked(proof: Mapping[str, Any], name: str, words: str, now: int) -> tuple[bool, str]:
+    at = proof.get(name, 0)
+    if at and now - at <= CURRENT_S:
+        return True, f"It has asked for {words} within the last day."
+    return False, f"It has not asked for {words} within the last day." if at else f"It has never asked for {words}."
+
+
+def coarse(now: int) -> int:
+    """Return a time as it is noted."""
+    return now - now % COARSE_S
