@@ -29,6 +29,7 @@ MEMORY = 256 << 20
 #: bytes from which a compression or an archive is told
 HEAD = 512
 _MIB = 1 << 20
+_FOLLOWED = "other bytes follow the compressed stream"
 _BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError, RuntimeError, ValueError)
 
 
@@ -118,10 +119,11 @@ class _Frames:
         file: compressed.
         magic: how each frame begins.
         make: a decoder of one frame.
+        alone: whether nothing at all may follow the first frame.
     """
 
-    def __init__(self, file: Readable, magic: bytes, make: Callable[[], Decoder]) -> None:
-        self._file, self._magic, self._make = file, magic, make
+    def __init__(self, file: Readable, magic: bytes, make: Callable[[], Decoder], *, alone: bool = False) -> None:
+        self._file, self._magic, self._make, self._alone = file, magic, make, alone
         self._decoder, self._ahead = make(), b""
 
     def read(self, size: int, /) -> bytes:
@@ -145,7 +147,10 @@ class _Frames:
 
     def _next_frame(self) -> bool:
         """Begin the frame that follows; False when there is none. Zeros may pad the file."""
-        rest = (self._decoder.unused_data or b"").lstrip(b"\0")
+        rest = self._decoder.unused_data or b""
+        if self._alone and (rest or self._file.read(1)):
+            raise ValueError(_FOLLOWED)
+        rest = rest.lstrip(b"\0")
         while len(rest) < len(self._magic):
             more = self._file.read(CHUNK)
             if not more:
@@ -154,8 +159,7 @@ class _Frames:
         if not rest:
             return False
         if not rest.startswith(self._magic):
-            message = "other bytes follow the compressed stream"
-            raise ValueError(message)
+            raise ValueError(_FOLLOWED)
         self._decoder, self._ahead = self._make(), rest
         return True
 
@@ -184,6 +188,8 @@ _MEASURED: tuple[tuple[str, bytes, Callable[[Readable], Readable]], ...] = (
     ("lz4", _LZ4, _frames(_LZ4, lz4.frame.LZ4FrameDecompressor)),
     ("zstd", _ZSTD, _zstd),
 )
+#: what SWUpdate itself unpacks: it stops after one member, and what follows would not be installed
+ONE_GZIP = "gzip of one member"
 #: compressions that libarchive unpacks on devices and nothing here measures
 _UNMEASURED: tuple[tuple[str, bytes], ...] = (
     ("lzip", b"LZIP"),
@@ -197,6 +203,12 @@ _UNMEASURED: tuple[tuple[str, bytes], ...] = (
     *(("skippable frames", bytes([0x50 + number]) + b"\x2a\x4d\x18") for number in range(16)),
 )
 MEASURED_NAMES = "gzip, bzip2, xz, lzma, lz4 or zstd"
+
+
+def _unpacker(compression: str) -> Callable[[Readable], Readable]:
+    if compression == ONE_GZIP:
+        return lambda file: _Frames(file, _GZIP, _Gzip, alone=True)
+    return next(make for name, _, make in _MEASURED if name == compression)
 
 
 def compression_of(head: bytes) -> str | None:
@@ -244,13 +256,13 @@ class Unpacked:
 
     Args:
         file: compressed.
-        compression: as ``compression_of`` names it.
+        compression: as ``compression_of`` names it, or ``ONE_GZIP``.
         budget: of the artefact.
         what: for the sentence.
     """
 
     def __init__(self, file: Readable, compression: str, budget: Budget, what: str) -> None:
-        make = next(make for name, _, make in _MEASURED if name == compression)
+        make = _unpacker(compression)
         self._stream, self._budget, self._what = make(file), budget, what
         self._compression = compression
 
@@ -292,7 +304,7 @@ def measured_size(file: Readable, budget: Budget, what: str) -> int | None:
     compression = compression_of(ahead.head)
     if compression is None:
         return None
-    stream, came = next(make for name, _, make in _MEASURED if name == compression)(ahead), 0
+    stream, came = _unpacker(compression)(ahead), 0
     try:
         while data := stream.read(CHUNK):
             came += len(data)

@@ -53,7 +53,7 @@ def judge(case: Case) -> Judgement:
         statements=[
             statement("signature", "openssl cms", f"signed below {signer['name']}"),
             statement("contents", "muster", f"{len(payloads)} members, each listed and hashed"),
-            *(statement("selection", "muster", _sentence(one)) for one in selections[:_SHOWN]),
+            *(statement("selection", "muster", text) for text in _sentences(selections)),
         ],
     )
 
@@ -69,6 +69,12 @@ def _fact(chosen: Selection) -> dict[str, object]:
         "members": [[one.section, one.filename, one.type] for one in chosen.entries],
         "variables": list(chosen.variables),
     }
+
+
+def _sentences(selections: list[Selection]) -> list[str]:
+    """Return the selections as people read them; the rest of many are counted."""
+    texts = [_sentence(one) for one in selections[:_SHOWN]]
+    return texts if len(selections) <= _SHOWN else [*texts, f"and {len(selections) - _SHOWN} other selections"]
 
 
 def _sentence(chosen: Selection) -> str:

@@ -4,12 +4,14 @@ import gzip
 import hashlib
 import io
 import json
+import random
 import tarfile
 from dataclasses import dataclass, field
 
 import zstandard
 
 PAYLOAD = b"payload of a device\n" * 8
+NOISE = random.Random(4).randbytes(40_000)
 OTHER = b"another payload\n" * 9
 DIGEST, OTHER_DIGEST = (hashlib.sha256(data).hexdigest() for data in (PAYLOAD, OTHER))
 ENTRY = f'filename = "p.bin"; type = "rawfile"; path = "/data/x"; sha256 = "{DIGEST}";'
@@ -214,6 +216,19 @@ MEANING = {
     "compressed, true": packed(gzip.compress(PAYLOAD), "compressed = true;"),
     "compressed with zstd": packed(zstandard.compress(PAYLOAD), 'compressed = "zstd";'),
     "compressed, false": Variant(software(entry("compressed = false;"))),
+    "two gzip members": packed(gzip.compress(PAYLOAD) * 2, 'compressed = "zlib";', policy="other bytes follow"),
+    "two long gzip members": packed(gzip.compress(NOISE) * 2, 'compressed = "zlib";', tool=False),
+    "gzip with zeros behind": packed(gzip.compress(NOISE) + bytes(40_000), 'compressed = "zlib";', tool=False),
+    "gzip cut off": packed(gzip.compress(PAYLOAD)[:-4], 'compressed = "zlib";', policy="cut off"),
+    "gzip with a wrong checksum": packed(gzip.compress(PAYLOAD)[:-8] + bytes(8), 'compressed = "zlib";', tool=False),
+    "two frames of zstd": packed(zstandard.compress(NOISE) * 2, 'compressed = "zstd";'),
+    "zstd cut off": packed(zstandard.compress(NOISE)[:-4], 'compressed = "zstd";'),
+    "zstd with a skippable frame first": packed(b"\x50\x2a\x4d\x18\4\0\0\0abcd" + zstandard.compress(PAYLOAD), 'compressed = "zstd";'),
+    "an empty member": packed(b"", ""),
+    "an empty compressed member": packed(b"", 'compressed = "zlib";', policy="cut off"),
+    "a raw image that is gzip": packed(gzip.compress(PAYLOAD), ""),
+    "an archive, uncompressed, by its other name": Variant(
+        software(entry(sha256=hashlib.sha256(tarball()).hexdigest()).replace("rawfile", "tar")), members={"p.bin": tarball()}),
     "zstd called zlib": packed(zstandard.compress(PAYLOAD), 'compressed = "zlib";', tool=False),
     "an encrypted flag that is a text": Variant(software(entry('encrypted = "yes";')), policy="neither true nor false"),
     "an offset": Variant(software(entry('offset = "1M";'))),
@@ -224,6 +239,43 @@ MEANING = {
         members={"p.bin": gzip.compress(tarball(), mtime=0)}),
     "newc": Variant(software(IMAGES), magic=NEWC),
     "settings that SWUpdate does not know": Variant(software('x = { y = "z"; };' + entry("sha512 = 1;"))),
+    "a description with signs of other scripts": Variant(software('description = "Größe 版本 🙂";' + IMAGES)),
+    "a version with spaces in it": Variant(software(IMAGES, HEAD.replace("1.0.0", "rel 1.0 beta"))),
+    "a version with spaces around": Variant(software(IMAGES, HEAD.replace("1.0.0", " 1.0 ")), policy="1 to 64 printable"),
+    "a version with other signs": Variant(software(IMAGES, HEAD.replace("1.0.0", "v1.2-3-gabc1234-dirty+~_"))),
+    "revisions that are numbers": Variant(software(IMAGES, HEAD.replace('"1.0"', "1")), tool=False),
+    "an image for a volume": Variant(software(entry().replace('type = "rawfile";', 'volume = "rootfs";'))),
+    "an image for a device": Variant(software(entry().replace('type = "rawfile";', 'device = "/dev/null";'))),
+    "JSON with numbers and null": Variant(tree(a=1.5, b=None, c=-7, d=[1, {"e": True}], image={"compressed": False, "offset": "1M"})),
+    "JSON with a byte order mark": Variant(b"\xef\xbb\xbf" + tree(), tool=False),
+    "JSON with an escape": Variant(tree().replace(b"p.bin", b"\\u0070.bin")),
+    "JSON with a section that is an object": Variant(tree(images={"filename": "p.bin"}), tool=False),
+    "JSON with half a character": Variant(tree(description="\ud800"), policy="half a character"),
+    "JSON with compressed as a text": Variant(tree(image={"compressed": "true"}), tool=False),
+    "JSON with compressed as a number": Variant(tree(image={"compressed": 0}), policy="none of true, false"),
+    "UTF-16": Variant(MULTILINE.decode().encode("utf-16"), tool=False),
+    "a link with other settings": Variant(software(f'images: ( {{ ref = "#./common"; filename = "z"; }} ); common: ( {{ {ENTRY} }} );')),
+    "links one after the other": Variant(software(f'images: ( {{ ref = "#./a"; }} ); a: ( {{ ref = "#./b"; }} ); b: ( {{ {ENTRY} }} );')),
+    "a link to the parent's list": Variant(software(f'board: {{ images: ( {{ ref = "#../common"; }} ); }}; common: ( {{ {ENTRY} }} );')),
+    "a link of a set to a list": Variant(
+        software(f'stable: {{ main: {{ images: ( {{ ref = "#./common"; }} ); common: ( {{ {ENTRY} }} ); }}; }};'),
+        arguments=("-e", "stable,main")),
+    "a link of a set to another": Variant(
+        software(f'stable: {{ main: {{ ref = "#./alt"; }}; alt: {{ {IMAGES} }}; }};'), arguments=("-e", "stable,main")),
+    "a set of a board beside a set for all": Variant(
+        software(f"{SETS} board: {{ stable: {{ main: {{ images: ( {{ {SECOND} }} ); }}; }}; }};"), members=BOTH,
+        arguments=("-e", "stable,main")),
+    "a set that is not asked for": Variant(software(SETS + IMAGES), members=BOTH),
+    "a set that is missing": Variant(software(SETS + IMAGES), members=BOTH, arguments=("-e", "other,main")),
+    "scripts of a board, images for all": Variant(
+        software(f"{IMAGES} board: {{ scripts: ( {{ {SECOND.replace('rawfile', 'shellscript')} }} ); }};"), members=BOTH),
+    "empty images of a board": Variant(software(f"{IMAGES} board: {{ images: ( ); }};"), tool=False, policy="accepted"),
+    "a boot script": Variant(software(f'{IMAGES} bootenv: ( {{ {SECOND.replace("rawfile", "bootloader")} }} );'), members=BOTH),
+    "a variable without a name": Variant(software('vars: ( { value = "b"; } );' + IMAGES), policy="has no name"),
+    "a partition without a device": Variant(software('partitions: ( { name = "a"; } );' + IMAGES), policy="no name or no device"),
+    "a hook without an embedded script": Variant(software(entry('hook = "f";')), policy="hook"),
+    "properties that are no group": Variant(software(entry("properties = 5;")), policy="no group"),
+    "installed directly": Variant(software(entry("installed-directly = true;"))),
     "reboot as a text": Variant(software('reboot = "no";' + IMAGES), policy="`reboot` is no bool"),
     "a very long name": Variant(software(entry('name = "' + "n" * 300 + '";')), policy="255"),
 }  # fmt: skip

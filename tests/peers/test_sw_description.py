@@ -1,4 +1,4 @@
-"""``sw-description`` in 120 ways, judged by us and by ``swupdate -c``: what differs is a policy in our own document."""
+"""``sw-description`` in more than 160 ways, judged by us and by ``swupdate -c``: what differs is a policy in our own document."""
 
 import os
 import re
@@ -23,7 +23,8 @@ from tests.peers.programs import require
 from tests.peers.swupdate import archive
 from tests.regressions import regression
 
-pytestmark = pytest.mark.peer
+#: one worker asks swupdate about all of them at once
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("descriptions")]
 AT_ONCE, TRIES, SECONDS = 6, 4, 60
 POLICIES = ROOT / "docs" / "reference" / "sw-description.md"
 
@@ -104,7 +105,7 @@ def ours(makers, image, folder):
         return error.detail
 
 
-@regression("C2", "120 ways to write sw-description, judged beside swupdate -c")
+@regression("C2", "more than 160 ways to write sw-description, judged beside swupdate -c")
 @pytest.mark.parametrize("name", VARIANTS)
 def test_we_read_what_swupdate_reads_or_refuse_it_as_our_document_says(judged, makers, name, tmp_path):
     images, verdicts = judged

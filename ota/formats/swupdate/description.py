@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from ota.formats import bombs
 from ota.formats.swupdate import selection
 from ota.formats.swupdate.json_form import read_json
 from ota.formats.swupdate.libconfig import read_libconfig
@@ -27,7 +28,7 @@ _TEXTS = (
 _TRUTHS = (
     "installed-directly", "preserve-attributes", "install-if-different", "install-if-higher", "encrypted",
 )  # fmt: skip
-_COMPRESSIONS = {"zlib": "gzip", "zstd": "zstd", True: "gzip", False: ""}
+_COMPRESSIONS = {"zlib": bombs.ONE_GZIP, "zstd": "zstd", True: bombs.ONE_GZIP, False: ""}
 _INTS = {"int", "int64"}
 
 
@@ -40,7 +41,7 @@ class Entry:
         filename: of the member.
         sha256: in lower case.
         type: of the handler that installs it.
-        compression: that SWUpdate itself unpacks: ``gzip``, ``zstd``, or nothing.
+        compression: that SWUpdate itself unpacks, as ``bombs`` names it, or nothing.
         encrypted: whether the device decrypts it first.
         unpacked: the property ``decompressed-size``, or 0.
         line: where it is.
