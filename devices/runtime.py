@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from devices import labels
 from pki.kernel.errors import InvalidError
 
 RUNTIMES = ("tflm", "litert", "onnx")
@@ -14,10 +15,14 @@ DTYPES = frozenset(
     {"FLOAT16", "FLOAT32", "FLOAT64", "INT4", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
      "BOOL", "STRING", "COMPLEX64", "COMPLEX128", "RESOURCE", "VARIANT"}
 )  # fmt: skip
-FIELDS = frozenset({"runtime", "schema_max", "ops", "custom_ops", "dtypes", "kernel_factor", "inputs", "outputs"})
+FIELDS = frozenset(
+    {"runtime", "schema_max", "ops", "custom_ops", "dtypes", "kernel_factor", "inputs", "outputs", "labels"}
+)
 #: of ONNX with the domain in front, unless it is the default one
 _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]{0,59}|([A-Za-z0-9_.-]{1,60}:)?[A-Z][A-Za-z0-9_]{0,59}")
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,120}")
+_SCALE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?(e[-+]?[0-9]{1,2})?")
+_PORT = {"shape", "dtype", "scale", "zero_point"}
 _FACTOR = re.compile(r"[1-9]\.[0-9]{1,3}|[1-9]")
 MOST_OPERATORS, MOST_PORTS, MOST_DIMENSIONS, MOST_VERSION, LARGEST = 400, 16, 8, 1000, 1 << 31
 
@@ -29,7 +34,9 @@ def profile(document: object) -> dict[str, Any]:
         document: ``runtime`` (tflm, litert, onnx), ``schema_max`` (number), ``ops`` (``"all"``, or operator to its
             highest version), ``custom_ops`` and ``dtypes`` (lists), ``kernel_factor`` (decimal text, at least 1: how
             much more arena this device's kernels take than the reference ones), ``inputs`` and ``outputs`` (lists of
-            ``{"shape", "dtype"}``: what the installed application exchanges with a model). All may be left out.
+            ``{"shape", "dtype"}`` with ``scale`` (decimal text) and ``zero_point`` (number) where they matter: what the
+            installed application exchanges with a model), ``labels`` (list: what the elements of its first output stand
+            for). All may be left out.
 
     Raises:
         InvalidError: it says which field is wrong.
@@ -46,6 +53,7 @@ def profile(document: object) -> dict[str, Any]:
         "kernel_factor": lambda value: isinstance(value, str) and _FACTOR.fullmatch(value),
         "inputs": _ports,
         "outputs": _ports,
+        "labels": lambda value: isinstance(value, list) and labels.are_labels(value),
     }
     for name, value in document.items():
         if not rules[name](value):
@@ -78,9 +86,18 @@ def _ports(value: object) -> bool:
 
 
 def _port(value: object) -> bool:
-    if not isinstance(value, dict) or set(value) != {"shape", "dtype"}:
+    if not isinstance(value, dict) or not {"shape", "dtype"} <= set(value) <= _PORT:
+        return False
+    if not _quantisation(value.get("scale", "1"), value.get("zero_point", 0)):
         return False
     shape, dtype = value["shape"], value["dtype"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         return False
     return isinstance(shape, list) and len(shape) <= MOST_DIMENSIONS and all(_number(one, LARGEST) for one in shape)
+
+
+def _quantisation(scale: object, zero_point: object) -> bool:
+    """Say whether a scale is a positive decimal text, and a zero point one that a 32-bit number holds."""
+    if not isinstance(scale, str) or not _SCALE.fullmatch(scale) or float(scale) <= 0:
+        return False
+    return isinstance(zero_point, int) and not isinstance(zero_point, bool) and -LARGEST <= zero_point < LARGEST

@@ -15,6 +15,13 @@ from pki.kernel.errors import InvalidError
 from pki.kernel.shown import printable
 
 _MAX_CONFIG = 64 * 1024
+#: what author and officers accept by name -> in words
+_ACKNOWLEDGED = {
+    "arena-below-measured": "the declared arena is smaller than what the model took when it was run",
+    "wide-tolerance": "golden vectors whose tolerance would hardly notice a broken model",
+    "io-changed": "inputs or outputs differ from the model before it in shape, type, scale or zero point",
+    "labels-changed": "labels differ from the model before it, or are in another order",
+}
 
 
 def lines(paper: Paper, change: Change) -> list[str]:
@@ -84,6 +91,10 @@ def _bundle(paper: Paper, path: str) -> Iterator[str]:
         yield f"  only beside {one.get('component')} with a counter of at least {one.get('min_counter')}"
     for one in value.get("files", []):
         yield f"  {one.get('role')} {one.get('path')}: {one.get('size')} bytes, sha256 {one.get('sha256')}"
+    for one in value.get("acknowledges", []):
+        yield f"  ACKNOWLEDGES {one}: {_ACKNOWLEDGED.get(one, 'a finding of the server that is overridden')}"
+    for place, label in enumerate(value.get("fit", {}).get("labels", [])):
+        yield f"  label {place} is {label}"
     if value["component"] == papers.CONFIG:
         yield from _configuration(paper, value)
     if value["component"] == papers.COMPOSITE:

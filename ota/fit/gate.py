@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
+from ota.fit import exchange
+
 _SENTENCES = {
     "not_measured": "what arena it needs is not known; its author declares it (`fit.arena` in bundle.json)",
     "flash_exceeded": "it needs {need} bytes of flash ({source}) and {have} are there",
@@ -20,6 +22,7 @@ _SENTENCES = {
     "needs_firmware": "it needs {subject} with a security counter of {need} or more beside it, and the newest release "
     "has {have}",
     "io_mismatch": "{subject} is {need} and the application exchanges {have}",
+    "labels_mismatch": "it states {need}, and the application expects {have} labels in its own order",
 }
 #: format of a bundle -> runtimes that can run it
 RUNS = {"tflite": ("tflm", "litert"), "onnx": ("onnx",)}
@@ -153,7 +156,7 @@ def _operators(facts: Mapping[str, Any], known: str | Mapping[str, int]) -> Iter
 
 def _exchange(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[Reason]:
     """Compare what goes in and comes out with what the installed application gives and takes."""
-    for side in ("inputs", "outputs"):
+    for side in exchange.SIDES:
         if side not in runtime:
             continue
         need, have = _ports(facts, side), runtime[side]
@@ -161,21 +164,17 @@ def _exchange(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[
             yield Reason("io_mismatch", len(need), len(have), subject=f"the number of {side}")
             continue
         for place, (wanted, given) in enumerate(zip(need, have, strict=True)):
-            if not _same(wanted, given):
-                yield Reason("io_mismatch", _shown(wanted), _shown(given), subject=f"{side[:-1]} {place}")
+            if not exchange.agrees(wanted, given):
+                steps = bool({"scale", "zero_point"} & set(given))
+                shown = exchange.shown(wanted, quantised=steps), exchange.shown(given)
+                yield Reason("io_mismatch", *shown, subject=f"{side[:-1]} {place}")
+    labels = facts.get("labels") or []
+    if "labels" in runtime and list(labels) != list(runtime["labels"]):
+        differs = (
+            exchange.difference(labels, runtime["labels"]) if labels else "no labels (`fit.labels` in bundle.json)"
+        )
+        yield Reason("labels_mismatch", differs, len(runtime["labels"]))
 
 
 def _ports(facts: Mapping[str, Any], *sides: str) -> Sequence[Mapping[str, Any]]:
     return [one for side in sides for one in facts.get(side, ())]
-
-
-def _same(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Say whether two ports agree; a dimension that the model names by a word may be any number."""
-    need, have = wanted["shape"], given["shape"]
-    if wanted["dtype"] != given["dtype"] or len(need) != len(have):
-        return False
-    return all(isinstance(one, str) or one == other for one, other in zip(need, have, strict=True))
-
-
-def _shown(port: Mapping[str, Any]) -> str:
-    return f"{port['dtype']} {'x'.join(map(str, port['shape'])) or 'scalar'}"

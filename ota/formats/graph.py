@@ -24,7 +24,7 @@ _CUSTOM = tflite.BuiltinOperator.CUSTOM
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor: shape, type, the bytes of its constant content, and its first quantisation step."""
+    """One tensor: shape, type, the bytes of its constant content, its first quantisation step, and how many it has."""
 
     name: str
     shape: tuple[int, ...]
@@ -33,6 +33,7 @@ class Tensor:
     variable: bool
     scale: float | None
     zero_point: int | None
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ def _tensor(source: "tflite.Tensor", buffers: list[int]) -> Tensor:
         variable=bool(source.IsVariable()),
         scale=float(steps.Scale(0)) if scaled else None,
         zero_point=int(steps.ZeroPoint(0)) if scaled else None,
+        steps=steps.ScaleLength() if steps is not None else 0,
     )
 
 

@@ -138,6 +138,47 @@ def graphs_of(attributes: Any) -> Iterator[Any]:
         yield from one.graphs
 
 
+def quantisation(graph: Any) -> dict[str, tuple[str | None, int | None]]:
+    """Return scale (decimal text) and zero point of inputs and outputs that are quantised in the model's main graph.
+
+    An input is when it goes into DequantizeLinear, an output when it comes out of QuantizeLinear, with constants.
+
+    Raises:
+        RefusedBundleError: one has a scale for each channel, or two different ones.
+    """
+    constants = {one.name: one for one in graph.initializer}
+    constants |= {
+        node.output[0]: attribute.t
+        for node in graph.node
+        if node.op_type == "Constant" and node.output
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
+    found: dict[str, tuple[str | None, int | None]] = {}
+    ports = {one.name for one in (*graph.input, *graph.output)}
+    for node in graph.node:
+        if node.op_type not in {"DequantizeLinear", "QuantizeLinear"}:
+            continue
+        name = node.input[0] if node.op_type == "DequantizeLinear" else node.output[0]
+        if name in ports:
+            scale, zero = (constants.get(one) for one in [*node.input[1:3], "", ""][:2])
+            said = (_scalar(scale, name), _scalar(zero, name))
+            step = (f"{said[0]:.9g}" if said[0] is not None else None, int(said[1] or 0))
+            if found.setdefault(name, step) != step:
+                refuse(f"quantises {name[:60]!r} in two ways")
+    return found
+
+
+def _scalar(tensor: Any, name: str) -> Any:
+    """Return the one number in a constant, or None where there is no constant."""
+    if tensor is None:
+        return None
+    values = onnx.numpy_helper.to_array(tensor).reshape(-1)
+    if values.size != 1:
+        refuse(f"quantises {name[:60]!r}, which it exchanges with the application, for each channel")
+    return values[0]
+
+
 def tensors(model: Any) -> Iterator[Any]:
     """Yield every tensor of a model: initialisers, sparse ones, and those in attributes of graphs and functions.
 

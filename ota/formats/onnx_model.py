@@ -1,6 +1,7 @@
 """ONNX models: a detached signature over the file, then an inspection; needs the extra ``models``."""
 
 import importlib.metadata
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
@@ -58,6 +59,7 @@ def inspect(data: bytes) -> dict[str, Any]:
     found = onnx_graph.walk(model)
     _demand_valid(model)
     given = {one.name for one in model.graph.initializer} | {one.values.name for one in model.graph.sparse_initializer}
+    steps = onnx_graph.quantisation(model.graph)
     return {
         "ir_version": model.ir_version,
         "opset": found.opset,
@@ -67,8 +69,8 @@ def inspect(data: bytes) -> dict[str, Any]:
         "functions": len(model.functions),
         "nodes": found.nodes,
         # up to IR 3 every initialiser is an input as well, and later one that is has a default
-        "inputs": [_port(one) for one in model.graph.input if one.name not in given],
-        "outputs": [_port(one) for one in model.graph.output],
+        "inputs": [_port(one, steps) for one in model.graph.input if one.name not in given],
+        "outputs": [_port(one, steps) for one in model.graph.output],
         "weights": {"bytes": sum(one.ByteSize() for one in onnx_graph.tensors(model))},
     }
 
@@ -103,9 +105,10 @@ def _demand_valid(model: Any) -> None:
         raise RefusedBundleError(msg) from error
 
 
-def _port(value: Any) -> dict[str, Any]:
+def _port(value: Any, steps: Mapping[str, tuple[str | None, int | None]]) -> dict[str, Any]:
     tensor = value.type.tensor_type
     shape = [one.dim_value if one.HasField("dim_value") else one.dim_param[:40] for one in tensor.shape.dim]
     kind = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type else "UNDEFINED"
-    kind = _NAMES.get(kind, kind)
-    return {"name": value.name[:100], "dtype": kind, "shape": shape}
+    scale, zero_point = steps.get(value.name, (None, None))
+    port = {"name": value.name[:100], "dtype": _NAMES.get(kind, kind), "shape": shape}
+    return {**port, "scale": scale, "zero_point": zero_point}

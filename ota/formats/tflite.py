@@ -199,6 +199,12 @@ def _operators(operators: list[graph.Operator]) -> dict[str, dict[str, int]]:
 
 
 def _port(tensor: graph.Tensor) -> dict[str, Any]:
+    if tensor.steps > 1:
+        msg = (
+            f"The input or output {tensor.name[:60]!r} has {tensor.steps} scales (one a channel). Applications "
+            "exchange tensors with one scale and one zero point: quantise it per tensor."
+        )
+        raise RefusedBundleError(msg)
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),

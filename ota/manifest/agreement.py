@@ -22,7 +22,10 @@ def check(manifest: Manifest, judgement: Judgement) -> Judgement:
     Raises:
         RefusedBundleError: the artefact and the manifest contradict each other.
     """
-    return _CHECKS[manifest.format](manifest, judgement)
+    found = _CHECKS[manifest.format](manifest, judgement)
+    if manifest.fit.labels:
+        return Judgement({**found.facts, "labels": list(manifest.fit.labels)}, found.statements)
+    return found
 
 
 def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
@@ -139,9 +142,9 @@ def _mender(manifest: Manifest, judgement: Judgement) -> Judgement:
     return judgement
 
 
-def _nothing_inside(_manifest: Manifest, judgement: Judgement) -> Judgement:
+def _nothing_inside(manifest: Manifest, judgement: Judgement) -> Judgement:
     """Nothing in the file says what it is: only the officers' signatures over ``bundle.json`` do."""
-    return judgement
+    return _onnx(manifest, judgement) if manifest.kind == "model" else judgement
 
 
 _CHECKS: Mapping[str, Callable[[Manifest, Judgement], Judgement]] = {

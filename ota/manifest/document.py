@@ -46,10 +46,17 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What the author says that a model needs, in bytes; zero means nothing was said."""
+    """What the author says of a model: needs in bytes (zero: nothing was said), and what its outputs stand for.
+
+    Args:
+        flash: bytes of flash.
+        arena: bytes of tensor arena.
+        labels: names of the classes in the order of the output's elements; empty when nothing was said.
+    """
 
     flash: int = 0
     arena: int = 0
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

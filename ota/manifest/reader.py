@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+from devices import labels
 from devices.names import AUDIENCES
 from ota.errors import ManifestError
 from ota.manifest.document import FileEntry, Fit, Hardware, Manifest, Requirement
@@ -35,7 +36,8 @@ _DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
 _MAX_PATH = 200
 #: what an author may stand for by name, and officers sign: else the bundle is refused
 ARENA_BELOW_MEASURED, WIDE_TOLERANCE = "arena-below-measured", "wide-tolerance"
-ACKNOWLEDGED = (ARENA_BELOW_MEASURED, WIDE_TOLERANCE)
+IO_CHANGED, LABELS_CHANGED = "io-changed", "labels-changed"
+ACKNOWLEDGED = (ARENA_BELOW_MEASURED, WIDE_TOLERANCE, IO_CHANGED, LABELS_CHANGED)
 
 
 def parse(data: bytes) -> Manifest:
@@ -158,9 +160,18 @@ def _fit(fields: Fields) -> Fit:
     found = Fit(
         flash=inner.integer("flash", 1, MAX_FILE) if inner.has("flash") else 0,
         arena=inner.integer("arena", 1, MAX_FILE) if inner.has("arena") else 0,
+        labels=_labels(inner) if inner.has("labels") else (),
     )
     inner.done()
     return found
+
+
+def _labels(fields: Fields) -> tuple[str, ...]:
+    found = fields.texts("labels", 1, labels.MOST)
+    if not labels.are_labels(found):
+        msg = f"{fields.place}: labels must be {labels.RULE}."
+        raise ManifestError(msg)
+    return tuple(found)
 
 
 def _evaluation(fields: Fields) -> None:

@@ -17,7 +17,7 @@ from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import campaigns, composites, storage, trials, trust_keys
+from ota.services import campaigns, composites, storage, successors, trials, trust_keys
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, DomainError, InvalidError
@@ -53,6 +53,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
             staged = _stage(store, area, wanted, files)
             judgement = _with_contents(wanted, staged, _judge(actor.domain, wanted, staged))
             judgement = _with_advice(wanted, staged, judgement)
+            judgement = successors.with_changes(actor.domain, wanted, hardware, judgement)
             return _keep(actor, wanted, staged, judgement, hardware)
     except DomainError as error:
         _logger.warning("a bundle was refused", extra={"bundle": wanted.id, "reason": error.detail})

@@ -10,7 +10,7 @@ from ota.errors import RefusedBundleError, ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import composites, freshness, statements
+from ota.services import composites, freshness, statements, successors
 from ota.trust import documents, repository
 from ota.trust.prepared import Paper
 from pki.kernel import canonical, clock
@@ -18,7 +18,7 @@ from pki.kernel.actor import Actor, Role
 from pki.models import TrustDomain
 from pki.services import ledger
 
-MOST_REASON = 200
+MOST_REASON, LONGEST_SUMMARY = 200, 300
 #: kinds whose image officers read before they sign; no manifest for microcontrollers stands for them
 _SHOWN = {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}
 
@@ -35,7 +35,8 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         raise_floor: from its publication on devices of its hardware refuse every lower counter of its component.
 
     Raises:
-        RefusedBundleError: the bundle does not fit hardware that it names.
+        RefusedBundleError: the bundle does not fit hardware that it names, or changes what the model before it
+            exchanges with its application and does not acknowledge that.
         ReleaseStateError: there is no repository yet, or the release was withdrawn.
     """
     actor.require(Role.RELEASE_OFFICER)
@@ -46,13 +47,15 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         _demand_not_withdrawn(release)
         if listed(bundle):
             return _adopted(actor, release)
+        changed = successors.demand_acknowledged(bundle)
         held, targets = _held(bundle, raise_floor=raise_floor)
         known = release.statement if release.pk else None
         if known and known.state == Statement.State.PREPARED and statements.follows(known, held):
             return release
         release.state, release.published_at = Release.State.PREPARED, None
         release.save()
-        kind, summary, paper = Statement.Kind.RELEASE, f"release {bundle}", _paper(bundle, held, targets)
+        kind, paper = Statement.Kind.RELEASE, _paper(bundle, held, targets)
+        summary = "; ".join([f"release {bundle}", *changed])[:LONGEST_SUMMARY]
         statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
         detail = {"bundle": bundle.digest}
         ledger.record(actor=actor, action="release.prepared", thing=("release", release.public_id), detail=detail)

@@ -1,0 +1,112 @@
+"""What a model exchanges with its application: shapes, types, quantisation and labels, compared exactly. Pure.
+
+A model with another scale or zero point computes other numbers from the same bytes, and one whose labels are in another
+order names other classes: both run without an error, and are wrong.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SIDES = ("inputs", "outputs")
+_SHOWN = 5
+Port = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between a model and the one before it.
+
+    Args:
+        acknowledgement: the word in ``acknowledges`` of bundle.json that accepts it.
+        text: what changed, for people.
+    """
+
+    acknowledgement: str
+    text: str
+
+
+def agrees(wanted: Port, given: Port) -> bool:
+    """Say whether a model's port is what an application exchanges; what the application does not state may be anything.
+
+    Args:
+        wanted: of the model; a dimension that it names by a word may be any number.
+        given: of the application: ``shape``, ``dtype``, and ``scale`` and ``zero_point`` where it states them.
+    """
+    need, have = wanted["shape"], given["shape"]
+    if wanted["dtype"] != given["dtype"] or len(need) != len(have):
+        return False
+    if "scale" in given and not _same_scale(wanted.get("scale"), given["scale"]):
+        return False
+    if "zero_point" in given and wanted.get("zero_point") != given["zero_point"]:
+        return False
+    return all(isinstance(one, str) or one == other for one, other in zip(need, have, strict=True))
+
+
+def shown(port: Port, *, quantised: bool = True) -> str:
+    """Return a port for people: type, shape, and the quantisation where there is one and it matters."""
+    text = f"{port['dtype']} {'x'.join(map(str, port['shape'])) or 'scalar'}"
+    if not quantised:
+        return text
+    if port.get("scale") is not None:
+        text += f" scale {port['scale']}"
+    if port.get("zero_point") is not None:
+        text += f" zero point {port['zero_point']}"
+    return text
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    """Yield what differs between two models.
+
+    Args:
+        before: facts of the model that ran before.
+        after: facts of the one that follows it.
+    """
+    for side in SIDES:
+        was, now = before.get(side, ()), after.get(side, ())
+        if len(was) != len(now):
+            yield Change("io-changed", f"the number of {side} changes from {len(was)} to {len(now)}")
+            continue
+        for place, (old, new) in enumerate(zip(was, now, strict=True)):
+            if not _same_port(old, new):
+                yield Change("io-changed", f"{side[:-1]} {place} changes from {shown(old)} to {shown(new)}")
+    was, now = before.get("labels") or [], after.get("labels") or []
+    if was and list(was) != list(now):
+        yield Change("labels-changed", _of_labels(was, now))
+
+
+def difference(need: Sequence[str], have: Sequence[str]) -> str:
+    """Return the first place where two lists of labels differ, for people."""
+    place = next((at for at, pair in enumerate(zip(need, have, strict=False)) if pair[0] != pair[1]), None)
+    if place is None:
+        return f"{len(need)} labels instead of {len(have)}"
+    return f"label {place} is {need[place]!r} instead of {have[place]!r}"
+
+
+def _of_labels(was: Sequence[str], now: Sequence[str]) -> str:
+    if not now:
+        return f"labels are not stated any more ({len(was)} were)"
+    moved = [f"{at}: {old!r} -> {new!r}" for at, (old, new) in enumerate(zip(was, now, strict=False)) if old != new]
+    kind = "are reordered" if sorted(was) == sorted(now) else f"change ({len(was)} before, {len(now)} now)"
+    more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
+    return f"labels {kind}: {', '.join(moved[:_SHOWN]) or 'the last ones'}{more}"
+
+
+def _same_port(old: Port, new: Port) -> bool:
+    same = old["dtype"] == new["dtype"] and list(old["shape"]) == list(new["shape"])
+    return same and _same_scale(old.get("scale"), new.get("scale")) and old.get("zero_point") == new.get("zero_point")
+
+
+def _same_scale(one: object, other: object) -> bool:
+    """Compare scales as devices keep them: 32-bit floating point numbers."""
+    if one is None or other is None:
+        return one is other
+    return _float32(str(one)) == _float32(str(other))
+
+
+def _float32(text: str) -> bytes:
+    try:
+        return struct.pack("<f", float(text))
+    except OverflowError:
+        return text.encode()

@@ -1,0 +1,30 @@
+"""Which model ran before, and what the next one changes of what the application exchanges with it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ota import fit
+from ota.fit import Change
+from ota.models import Bundle, Release
+
+
+def models_before(slug: str, component: str, hardware: Iterable[int], digest: str) -> list[Bundle]:
+    """Return the model that was published last in a component, for each hardware model (internal id), each once.
+
+    Args:
+        slug: of the domain.
+        component: the slot on the device.
+        hardware: internal ids of hardware models.
+        digest: of the bundle that follows them, which is left out.
+    """
+    published = Bundle.objects.filter(
+        domain__slug=slug, kind=Bundle.Kind.MODEL, component=component, release__state=Release.State.PUBLISHED
+    ).exclude(digest=digest)
+    newest = published.order_by("-release__published_at", "-pk")
+    found = {one.pk: one for model in hardware if (one := newest.filter(hardware_models=model).first())}
+    return list(found.values())
+
+
+def changes(before: Iterable[Bundle], facts: Mapping[str, Any]) -> list[tuple[Bundle, Change]]:
+    """Return what a model with these facts changes, and of which model before it."""
+    return [(one, change) for one in before for change in fit.changes(one.facts, facts)]

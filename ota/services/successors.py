@@ -1,0 +1,57 @@
+"""A model that exchanges other things with its application than the one before it needs an acknowledgement."""
+
+from collections.abc import Iterable
+
+from devices.models import HardwareModel
+from ota.errors import RefusedBundleError
+from ota.fit import Change
+from ota.formats.judgement import Judgement, statement
+from ota.manifest import Manifest
+from ota.models import Bundle
+from ota.selectors import predecessors
+
+_MOST_SHOWN = 8
+
+
+def with_changes(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
+    """Return the judgement with what the model changes of the one that was published before it.
+
+    Raises:
+        RefusedBundleError: inputs, outputs or labels change, and ``acknowledges`` does not say so.
+    """
+    if wanted.kind != Bundle.Kind.MODEL:
+        return judgement
+    before = predecessors.models_before(slug, wanted.component, [one.pk for one in hardware], wanted.digest)
+    found = predecessors.changes(before, judgement.facts)
+    if not found:
+        return judgement
+    _demand_acknowledged(found, wanted.acknowledges)
+    said = [f"{change.text} (since {bundle})" for bundle, change in found[:_MOST_SHOWN]]
+    statements = [*judgement.statements, *(statement("change", "muster", text) for text in said)]
+    return Judgement({**judgement.facts, "changes": said}, statements)
+
+
+def demand_acknowledged(bundle: Bundle) -> list[str]:
+    """Return what a model changes of the ones before it now, for the officers who are asked to sign it.
+
+    Raises:
+        RefusedBundleError: something changes that its ``acknowledges`` does not name.
+    """
+    if bundle.kind != Bundle.Kind.MODEL:
+        return []
+    hardware = [one.pk for one in bundle.hardware_models.all()]
+    before = predecessors.models_before(bundle.domain.slug, bundle.component, hardware, bundle.digest)
+    found = predecessors.changes(before, bundle.facts)
+    _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
+    return [change.text for _, change in found]
+
+
+def _demand_acknowledged(found: list[tuple[Bundle, Change]], acknowledged: Iterable[str]) -> None:
+    missing = [(bundle, one) for bundle, one in found if one.acknowledgement not in acknowledged]
+    if missing:
+        bundle, change = missing[0]
+        msg = (
+            f"Compared with {bundle}, {change.text}. If the application is ready for it, put "
+            f"{change.acknowledgement!r} into `acknowledges` of bundle.json; officers are shown it before they sign."
+        )
+        raise RefusedBundleError(msg, acknowledgement=change.acknowledgement)
