@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from fleet.gateway.protocol import Reply, Request
+from ota.blobs.verified import demand_stamp
 from ota.services import downloads
 from ota.services.downloads import Download
 from pki.kernel.errors import DomainError
@@ -88,8 +89,9 @@ async def send(request: Request, reply: Reply, file: Download, out: Send) -> int
         return await _from_bucket(reply, file, part, start, out)
     # From the page cache a read is faster than a thread would be.
     with file.path.open("rb") as stream:
+        demand_stamp(stream, file.stamp)
         await out(start)
-        await _copy(stream, part, out)
+        await _copy(stream, file, part, out)
     return part.status
 
 
@@ -124,11 +126,12 @@ async def _relay(pieces: Iterator[bytes], data: bytes, rest: int, out: Send) -> 
         raise OSError(msg)
 
 
-async def _copy(stream: BinaryIO, part: Part, out: Send) -> None:
+async def _copy(stream: BinaryIO, file: Download, part: Part, out: Send) -> None:
     stream.seek(part.start)
     rest = part.length
     while rest:
         data = stream.read(min(CHUNK, rest))
+        demand_stamp(stream, file.stamp)
         if not data:
             msg = "A stored blob is shorter than its record says."
             raise OSError(msg)

@@ -1,13 +1,14 @@
 """Decide who may fetch which bytes: only files of an action that is open and offered to this device."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.conf import settings
 
 from devices.models import Device
 from ota import blobs
+from ota.blobs.verified import Stamp, verify_bytes
 from ota.models import BundleFile, Delta
 from ota.selectors import parts, signed
 from ota.services import offers
@@ -25,6 +26,7 @@ class Download:
         sha256: hex; also the entity tag of our own protocol.
         sha1: hex; the entity tag of DDI.
         name: file name for people.
+        stamp: of the local file when its bytes were verified; whoever sends them compares it after each read.
     """
 
     path: Path | None
@@ -32,6 +34,7 @@ class Download:
     sha256: str
     sha1: str
     name: str
+    stamp: Stamp = ()
 
 
 def address(file: Download) -> str:
@@ -86,7 +89,7 @@ def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
     assignment = offers.current(device)
     if assignment is None or assignment.bundle.image.sha256 != row.result:
         return None
-    return Download(blobs.store().path(sha256), row.size, sha256, "", f"{row.result[:16]}.patch")
+    return _verified(Download(blobs.store().path(sha256), row.size, sha256, "", f"{row.result[:16]}.patch"))
 
 
 def _download(actor: Actor, device: Device, **wanted: object) -> Download:
@@ -99,4 +102,13 @@ def _download(actor: Actor, device: Device, **wanted: object) -> Download:
     if file is None or not signed.lists_file(file.bundle, file):
         msg = "There is no such file for this device now."
         raise NotFoundError(msg)
-    return Download(blobs.store().path(file.sha256), file.size, file.sha256, file.sha1, file.path)
+    return _verified(Download(blobs.store().path(file.sha256), file.size, file.sha256, file.sha1, file.path))
+
+
+def _verified(file: Download) -> Download:
+    """Return a download whose bytes are those that officers signed; what lies in a bucket the device compares.
+
+    Raises:
+        BlobStoreError: the stored file holds other bytes.
+    """
+    return file if file.path is None else replace(file, stamp=verify_bytes(file.path, file.sha256))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import uuid
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from devices.models import Device
 from devices.services import hardware
 from fleet.gateway import codec, http
-from fleet.gateway.coap import door, mapping
+from fleet.gateway.coap import door, mapping, window
 from fleet.gateway.protocol import Peer, Request, answer
 from fleet.officer import keys
 from fleet.officer import metadata as officer
@@ -441,3 +442,22 @@ def test_an_envelope_of_another_image_is_not_given(fleet):
     (tuf / names[1]).write_bytes((tuf / names[0]).read_bytes())
     assert fleet.given(made) == EVERYTHING - {"SUIT manifest"}
     assert fleet.ask("GET", f"/v1/metadata/{names[0]}").outcome.value == 404, "envelopes have no public name"
+
+
+@regression("R1", "the stored bytes of a released image are exchanged on the server's disk")
+def test_exchanged_bytes_are_given_by_no_protocol(fleet):
+    bundle, evil = fleet.upload("2.0.0", 2), fleet.upload("6.6.6", 6)
+    fleet.workshop.release(bundle)
+    made = fleet.assign(bundle)
+    assert fleet.given(made) == EVERYTHING
+    path, other = (blobs.store().path(one.image.sha256) for one in (bundle, evil))
+    files = {name for name in EVERYTHING if "blob" in name or "image" in name or "artifact" in name}
+    facts, whole = path.stat(), path.read_bytes()
+    reply = fleet.ask("GET", f"/v1/blob/{bundle.image.sha256}")
+    path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    with pytest.raises(OSError, match="changed after its bytes were verified"):
+        window.piece(reply.file, 0, 1024)
+    assert fleet.given(made) == EVERYTHING - files
+    path.write_bytes(whole)
+    assert fleet.given(made) == EVERYTHING

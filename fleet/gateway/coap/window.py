@@ -7,6 +7,7 @@ while it is used. Nothing here is believed: the device compares the whole with w
 import threading
 from collections import OrderedDict
 
+from ota.blobs.verified import demand_stamp
 from ota.services import downloads
 from ota.services.downloads import Download
 
@@ -50,4 +51,6 @@ def piece(file: Download, start: int, length: int) -> bytes:
         return _WINDOW.piece(file, start, length)
     with file.path.open("rb") as source:
         source.seek(start)
-        return source.read(length)
+        data = source.read(length)
+        demand_stamp(source, file.stamp)
+        return data
