@@ -3,11 +3,20 @@
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+from pki import der
 from pki.errors import CsrError
-from pki.keys import KEY_TYPES, PublicKey, key_type
+from pki.kernel.errors import InvalidError
+from pki.keys import KEY_TYPES, PublicKey, key_type, spki
 
 MAX_CSR = 8192
 P256_ONLY = frozenset({"p256"})
+#: PKCS#9 (RFC 2985, 5.4): OIDs in DER; both have a single value
+CHALLENGE_PASSWORD = bytes.fromhex("06092a864886f70d010907")
+_SINGLE = frozenset({CHALLENGE_PASSWORD, bytes.fromhex("06092a864886f70d01090e")})
+_ATTRIBUTES, _SET = 0xA0, 0x31
+#: DirectoryString and IA5String: UTF8, Printable, Teletex, IA5
+_STRINGS = frozenset({0x0C, 0x13, 0x14, 0x16})
+_TWICE = "An attribute of the request appears twice. Give it once."
 _NO_REQUEST = "This is not a PKCS#10 certificate request in DER."
 
 
@@ -30,7 +39,8 @@ def read_csr(data: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.Certifi
     """Read a certificate request without checking its signature: only for who hands it to the signer, which does.
 
     Raises:
-        CsrError: too long, not DER, or a key of another type.
+        CsrError: too long, not DER, a key of another type or in another form than a certificate carries, or a field is
+            malformed.
     """
     if len(data) > MAX_CSR:
         msg = f"The certificate request has {len(data)} bytes; at most {MAX_CSR} are read."
@@ -41,7 +51,25 @@ def read_csr(data: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.Certifi
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CsrError(_NO_REQUEST) from error
     check_key_type(key, key_types)
+    _check_fields(csr)
+    _check_spelling(csr, key)
     return csr
+
+
+def challenge_password(csr: x509.CertificateSigningRequest) -> bytes | None:
+    """Return the challengePassword of a request (PKCS#9), or None when there is none.
+
+    Raises:
+        CsrError: the attributes are malformed.
+    """
+    values = _attributes(csr).get(CHALLENGE_PASSWORD)
+    if values is None:
+        return None
+    tag, start, end = der.element(values[0])
+    if tag not in _STRINGS:
+        msg = "The request's challengePassword is no string of a type that PKCS#9 allows."
+        raise CsrError(msg)
+    return values[0][start:end]
 
 
 def check_possession(csr: x509.CertificateSigningRequest) -> None:
@@ -57,6 +85,49 @@ def check_possession(csr: x509.CertificateSigningRequest) -> None:
     if not proved:
         msg = "The request is not signed by the key that it names; sign it with the device's own key."
         raise CsrError(msg)
+
+
+def _check_fields(csr: x509.CertificateSigningRequest) -> None:
+    """Touch what the library parses late, so that nothing of it raises anywhere else."""
+    try:
+        csr.subject.rfc4514_string()
+    except (ValueError, TypeError, KeyError) as error:
+        msg = f"The request's subject is malformed: {str(error)[:120].rstrip('.')}. Write names as UTF8String."
+        raise CsrError(msg) from error
+    challenge_password(csr)
+
+
+def _check_spelling(csr: x509.CertificateSigningRequest, key: object) -> None:
+    """Refuse a key that a certificate would carry in other bytes: the device could not use it as it means to."""
+    _, _, written, *_ = der.parts(csr.tbs_certrequest_bytes)
+    if isinstance(key, PublicKey) and written != spki(key):
+        msg = (
+            "The request's key is not written as a certificate carries it: RSA as rsaEncryption with NULL parameters, "
+            "a curve by its name with an uncompressed point. RSA-PSS keys, compressed points and explicit curve "
+            "parameters are not taken. Make the request with a key of the usual form."
+        )
+        raise CsrError(msg)
+
+
+def _attributes(csr: x509.CertificateSigningRequest) -> dict[bytes, list[bytes]]:
+    """Return the attributes of a request, OID to values, both in DER (RFC 2986, 4.1); the library takes one each."""
+    found: dict[bytes, list[bytes]] = {}
+    try:
+        for field in der.parts(csr.tbs_certrequest_bytes)[3:]:
+            for one in der.inside(field, _ATTRIBUTES):
+                name, values = der.parts(one)
+                if name in found:
+                    raise CsrError(_TWICE)
+                found[name] = der.inside(values, _SET)
+    except (InvalidError, ValueError, IndexError) as error:
+        if isinstance(error, CsrError):
+            raise
+        msg = "The request's attributes are malformed: each is an OID and a SET of values in DER."
+        raise CsrError(msg) from error
+    if any(len(values) != 1 if name in _SINGLE else not values for name, values in found.items()):
+        msg = "An attribute of the request has no value, or several where PKCS#9 allows one."
+        raise CsrError(msg)
+    return found
 
 
 def check_key_type(key: object, key_types: frozenset[str]) -> None:

@@ -42,9 +42,22 @@ def parts(data: bytes) -> list[bytes]:
     Raises:
         InvalidError: it is no SEQUENCE, or something is left over.
     """
+    return inside(data, SEQUENCE)
+
+
+def inside(data: bytes, wanted: int) -> list[bytes]:
+    """Return the elements inside one constructed element, each with its header.
+
+    Args:
+        data: the element.
+        wanted: its tag.
+
+    Raises:
+        InvalidError: it has another tag, or something is left over.
+    """
     tag, offset, end = element(data)
-    if tag != SEQUENCE or end != len(data):
-        msg = "This is not one DER SEQUENCE."
+    if tag != wanted or end != len(data):
+        msg = f"This is not one DER element with the tag {wanted:#04x}."
         raise InvalidError(msg)
     found = []
     while offset < end:

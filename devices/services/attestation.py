@@ -12,6 +12,7 @@ from django.db import transaction
 from devices.models import HardwareIdentity, TpmChallenge, VendorAnchor
 from devices.proofs.claim import TpmIdentity
 from pki import x509 as rules
+from pki.foreign import read_certificate
 from pki.kernel import clock
 from pki.kernel.errors import DomainError, InvalidError, LimitedError, UnauthenticatedError
 from pki.selectors import domain as domain_of
@@ -157,9 +158,12 @@ def _vouched(domain: str, der: bytes, ek: structures.Public) -> tuple[VendorAnch
     A TLS verifier would refuse most of these certificates: their subject is often empty.
     """
     try:
-        certificate = x509.load_der_x509_certificate(der)
+        shown = read_certificate(der, "The endorsement key's certificate")
+        certificate = shown.certificate
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (ValueError, x509.InvalidVersion, x509.ExtensionNotFound) as error:
+    except InvalidError as error:
+        raise UnauthenticatedError(error.detail) from error
+    except x509.ExtensionNotFound as error:
         raise UnauthenticatedError(REFUSAL) from error
     now = clock.now()
     in_time = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
@@ -167,7 +171,7 @@ def _vouched(domain: str, der: bytes, ek: structures.Public) -> tuple[VendorAnch
         raise UnauthenticatedError(REFUSAL)
     rows = VendorAnchor.objects.filter(domain__slug=domain, kind=HardwareIdentity.Kind.TPM, withdrawn_at__isnull=True)
     for row in rows:
-        above = x509.load_der_x509_certificate(bytes(row.der))
-        if not own_keys.is_own(above) and rules.issued_by(certificate, above):
+        above = read_certificate(bytes(row.der)).certificate
+        if not own_keys.is_own(above) and shown.is_issued_by(above):
             return row, f"{certificate.serial_number:x}"
     raise UnauthenticatedError(REFUSAL)

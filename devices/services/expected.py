@@ -3,19 +3,18 @@
 import re
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from django.db import transaction
 
 from devices.models import HardwareIdentity, HardwareModel, PreRegistration, VendorAnchor
 from devices.names import check_name
+from pki.foreign import Foreign, read_certificate
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
+from pki.kernel.pem import read_der
 from pki.profiles import DEVICE
 from pki.selectors import domain as domain_of
 from pki.services import ledger, own_keys, profiles
-from pki.services.authorities import load
-from pki.x509 import fingerprint
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _SERIAL = re.compile(r"[\x21-\x7e]{1,100}")
@@ -80,21 +79,20 @@ def trust_vendor(
         ConflictError: it is trusted already.
     """
     actor.require(Role.SECURITY_OFFICER)
-    certificate = _vendor_ca(name, kind, pem)
-    own_keys.demand_strangers_key(own_keys.identity_of(certificate), "a vendor's CA")
-    digest = fingerprint(certificate)
+    given = _vendor_ca(name, kind, pem)
+    own_keys.demand_strangers_key(own_keys.identity_of(given.certificate), "a vendor's CA")
+    digest = given.fingerprint
     with transaction.atomic():
         domain = domain_of(actor.domain)
         rows = VendorAnchor.objects.filter(domain=domain, kind=kind, fingerprint=digest)
         if rows.filter(withdrawn_at__isnull=True).exists():
             msg = "This vendor's certificate is trusted already."
             raise ConflictError(msg)
-        der = certificate.public_bytes(Encoding.DER)
         row, _ = VendorAnchor.objects.update_or_create(
             domain=domain,
             kind=kind,
             fingerprint=digest,
-            defaults={"name": name, "hardware_model": hardware_model, "der": der, "withdrawn_at": None},
+            defaults={"name": name, "hardware_model": hardware_model, "der": given.der, "withdrawn_at": None},
         )
         detail = {"name": name, "kind": kind, "fingerprint": digest}
         ledger.record(actor=actor, action="vendor.trusted", thing=("vendor", row.public_id), detail=detail)
@@ -130,15 +128,15 @@ def _check(serial: str, key: str, device_name: str) -> None:
         raise InvalidError(msg)
 
 
-def _vendor_ca(name: str, kind: str, pem: bytes) -> x509.Certificate:
+def _vendor_ca(name: str, kind: str, pem: bytes) -> Foreign:
     if kind not in HardwareIdentity.Kind.values or not 0 < len(name) <= 100:  # noqa: PLR2004  because the column has 100
         msg = "A vendor has a name of at most 100 characters and the kind idevid or tpm."
         raise InvalidError(msg)
-    certificate = load(pem)
-    if not _is_ca(certificate):
+    given = read_certificate(read_der(pem, "CERTIFICATE"))
+    if not _is_ca(given.certificate):
         msg = "This is no CA certificate; give the one that issues the vendor's device identities."
         raise InvalidError(msg)
-    return certificate
+    return given
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:

@@ -23,6 +23,7 @@ from fleet.agent.transport import Transport
 from pki.kernel import canonical, files, orders
 from pki.kernel.addresses import is_server
 from pki.kernel.errors import InvalidError
+from pki.kernel.pem import demand_one
 
 COMPONENT = "config"
 #: what the device's other software reads: time sources, policy keys, secrets
@@ -60,7 +61,7 @@ def anchors(data: bytes) -> str:
 
 def _written(pem: str) -> str:
     """Return a certificate as every reader writes it: what two readers see differently is believed by none."""
-    certificate = x509.load_pem_x509_certificate(pem.encode())
+    certificate = x509.load_pem_x509_certificate(demand_one(pem, "CERTIFICATE", what="An anchor"))
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 

@@ -9,6 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from pki.kernel import files
+from pki.kernel.pem import demand_one
+
+KINDS = ("PRIVATE KEY", "EC PRIVATE KEY")
 
 
 class DeviceKey(Protocol):
@@ -43,7 +46,9 @@ class FileKey:
             form = serialization.PrivateFormat.PKCS8
             pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
             files.write_private(self.path, pem)
-        loaded = serialization.load_pem_private_key(self.path.read_bytes(), None)
+        loaded = serialization.load_pem_private_key(
+            demand_one(self.path.read_bytes(), *KINDS, what=str(self.path)), None
+        )
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             msg = f"{self.path} holds no elliptic curve key."
             raise TypeError(msg)

@@ -13,14 +13,14 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import unquote
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from OpenSSL import crypto
 
 from fleet.gateway.anchors import believe, client_anchors
 from fleet.gateway.protocol import Peer
 from pki import selectors
+from pki.foreign import read_certificate
 from pki.kernel.errors import DeniedError, InvalidError
+from pki.kernel.pem import read_der
 from pki.kernel.recent import Recent
 
 FIELD = b"client-cert"
@@ -90,16 +90,14 @@ class Proxies:
         """Return the certificate in DER, whatever way the proxy writes it."""
         try:
             if self._form == "nginx":
-                leaf = x509.load_pem_x509_certificate(unquote(text).encode())
-            else:
-                # In the form of RFC 9440 there are colons around it; where they do not belong, base64 refuses them.
-                colons = _RFC9440.fullmatch(text)
-                inner = (colons[1] if colons else ":") if self._form == "rfc9440" else text
-                leaf = x509.load_der_x509_certificate(base64.b64decode(inner, validate=True))
-        except (ValueError, binascii.Error) as error:
-            msg = f"Client-Cert holds no certificate in the form {self._form}."
+                return read_certificate(read_der(unquote(text), "CERTIFICATE", "Client-Cert"), "Client-Cert").der
+            # In the form of RFC 9440 there are colons around it; where they do not belong, base64 refuses them.
+            colons = _RFC9440.fullmatch(text)
+            inner = (colons[1] if colons else ":") if self._form == "rfc9440" else text
+            return read_certificate(base64.b64decode(inner, validate=True), "Client-Cert").der
+        except (ValueError, binascii.Error, InvalidError) as error:
+            msg = f"Client-Cert holds no certificate in the form {self._form}: {error}"
             raise InvalidError(msg) from error
-        return leaf.public_bytes(serialization.Encoding.DER)
 
     def _verify(self, der: bytes) -> None:
         store = self._store.get("store", _store)

@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from pki.kernel import clock, files
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.pem import demand_one
 
 ROOT_LIFE, ISSUING_LIFE = timedelta(days=20 * 365), timedelta(days=10 * 365)
 
@@ -50,7 +51,8 @@ def certify(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> bytes:
         InvalidError: the request is malformed, or not signed by its own key.
     """
     try:
-        request = x509.load_pem_x509_csr(csr)
+        request = x509.load_pem_x509_csr(demand_one(csr, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"))
+        request.subject.rfc4514_string()
     except ValueError as error:
         msg = "This is no certificate request in PEM."
         raise InvalidError(msg) from error
@@ -81,7 +83,7 @@ def cross(folder: Path, other: bytes) -> bytes:
     Raises:
         InvalidError: the other certificate is no self-signed root with an elliptic curve key.
     """
-    theirs = x509.load_pem_x509_certificate(other)
+    theirs = x509.load_pem_x509_certificate(demand_one(other, "CERTIFICATE"))
     public = theirs.public_key()
     try:
         theirs.verify_directly_issued_by(theirs)
@@ -103,7 +105,7 @@ def cross(folder: Path, other: bytes) -> bytes:
 
 def describe(csr: bytes, permitted: Sequence[str] = ()) -> str:
     """Return what a request asks for, for the officer to read."""
-    request = x509.load_pem_x509_csr(csr)
+    request = x509.load_pem_x509_csr(demand_one(csr, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"))
     bounds = f"for names below {', '.join(permitted)} only" if permitted else "for any name"
     return f"an issuing CA named {request.subject.rfc4514_string()!r} (path length 0, ten years, {bounds})"
 

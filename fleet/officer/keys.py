@@ -13,6 +13,7 @@ from fleet.officer.token import Place
 from pki.kernel import files, strict_json
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.names import check_person
+from pki.kernel.pem import demand_one
 from pki.kernel.public_keys import PublicKey, key_identity, read_tuf, read_tuf_fields
 from pki.kernel.root_keys import OFFICER_FIELD, officer_name
 
@@ -62,7 +63,7 @@ def signer(path: Path) -> Signer:
     data = path.read_bytes()
     if data.lstrip().startswith(b"{"):
         return token.TokenSigner(Place.from_json(data))
-    key = serialization.load_pem_private_key(data, None)
+    key = serialization.load_pem_private_key(demand_one(data, "PRIVATE KEY", "EC PRIVATE KEY", what=str(path)), None)
     p256 = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
     if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) or not (
         p256 or isinstance(key, ed25519.Ed25519PrivateKey)

@@ -16,6 +16,7 @@ from ota.formats.judgement import Case, Judgement, read, statement
 from pki.kernel import canonical, orders
 from pki.kernel.addresses import is_server
 from pki.kernel.errors import InvalidError
+from pki.kernel.pem import demand_one
 
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
@@ -95,11 +96,11 @@ def _wiped(devices: object) -> list[str]:
 def _root(pem: object, at: int) -> str:
     """Return the fingerprint of a root."""
     try:
-        root = x509.load_pem_x509_certificate(str(pem).encode())
+        root = x509.load_pem_x509_certificate(demand_one(str(pem), "CERTIFICATE", what="An anchor"))
         basic = root.extensions.get_extension_for_class(x509.BasicConstraints)
         usage = root.extensions.get_extension_for_class(x509.KeyUsage).value
         root.verify_directly_issued_by(root)
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
+    except (ValueError, TypeError, InvalidSignature, InvalidError, x509.ExtensionNotFound) as error:
         msg = "An anchor is no self-signed root certificate in PEM."
         raise RefusedBundleError(msg) from error
     if root.public_bytes(serialization.Encoding.PEM).decode() != pem:

@@ -12,9 +12,11 @@ from devices.selectors import vendor_identities
 from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows
 from pki import selectors as ground
+from pki.foreign import read_certificate
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.pem import demand_one
 from pki.kernel.public_keys import accept_key, key_identity, read_pem
 from pki.services import ledger, own_keys
 
@@ -117,7 +119,7 @@ def renew_crl(*, actor: Actor, key: TrustKey, crl: str) -> list[Bundle]:
 
 def _crl(key: TrustKey, pem: str) -> x509.CertificateRevocationList:
     try:
-        found = x509.load_pem_x509_crl(pem[:_MAX_CRL].encode())
+        found = x509.load_pem_x509_crl(demand_one(pem[:_MAX_CRL], "X509 CRL", what="The CRL"))
         authority = x509.load_pem_x509_certificate(key.pem.encode())
         genuine = found.issuer == authority.subject and found.is_signature_valid(authority.public_key())  # type: ignore[arg-type]  # a CA's key can sign
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -143,6 +145,7 @@ def _read(format_: str, pem: str) -> tuple[str, str]:
     if format_ not in TrustKey.Format.values:
         msg = f"Trust keys are for one of these formats: {', '.join(TrustKey.Format.values)}."
         raise InvalidError(msg)
+    demand_one(pem, "CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY", what="The trust key")
     if format_ in _BY_CA or (format_ in _BY_EITHER and "CERTIFICATE" in pem):
         return _signing_ca(pem)
     return _public_key(format_, pem)
@@ -181,6 +184,7 @@ def _signing_ca(pem: str) -> tuple[str, str]:
     """Accept a CA that signs code only: with the common root as anchor, a device CA's leaf would pass."""
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
+        read_certificate(certificate.public_bytes(serialization.Encoding.DER))
         basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
     except (ValueError, x509.ExtensionNotFound) as error:
         msg = "This is not a CA certificate in PEM (`-----BEGIN CERTIFICATE-----`)."

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from pki.kernel import edwards
 from pki.kernel.errors import InvalidError
+from pki.kernel.pem import demand_one
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 MAX_TEXT = 16 * 1024
@@ -69,8 +70,9 @@ def read_pem(pem: str) -> PublicKey:
     if len(pem) > MAX_TEXT:
         msg = f"A public key in PEM has at most {MAX_TEXT} characters (got {len(pem)})."
         raise InvalidError(msg)
+    data = demand_one(pem, "PUBLIC KEY", "RSA PUBLIC KEY", what="The key")
     try:
-        key = serialization.load_pem_public_key(pem.encode())
+        key = serialization.load_pem_public_key(data)
     except (ValueError, TypeError, UnsupportedAlgorithm, UnicodeError) as error:
         msg = "This is no public key in PEM. Expected `-----BEGIN PUBLIC KEY-----`."
         raise InvalidError(msg) from error

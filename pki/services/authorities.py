@@ -6,8 +6,10 @@ from django.conf import settings
 from django.db import transaction
 
 from pki import x509 as rules
+from pki.foreign import read_certificate
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
+from pki.kernel.pem import read_der
 from pki.models import Authority, TrustDomain
 from pki.selectors import domain as domain_of
 from pki.services import journal, ledger, signing
@@ -149,10 +151,11 @@ def load(pem: bytes) -> x509.Certificate:
     Raises:
         InvalidError: it is none.
     """
+    given = read_certificate(read_der(pem, "CERTIFICATE"))
     try:
-        return x509.load_pem_x509_certificate(pem)
-    except (ValueError, x509.InvalidVersion) as error:
-        msg = "This is not a certificate in PEM."
+        return x509.load_der_x509_certificate(given.der)
+    except ValueError as error:
+        msg = f"This certificate is not in DER: {str(error)[:160]}. Write defaults out of its extensions."
         raise InvalidError(msg) from error
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
-from cryptography.x509.oid import AttributeOID
 
 from devices.proofs.claim import Shown
 from devices.services import enrolment
@@ -16,6 +15,7 @@ from fleet.gateway import identity, native
 from fleet.gateway.protocol import Peer, Request
 from fleet.observe import request_id
 from pki import selectors
+from pki.csr import challenge_password
 from pki.csrattrs import attributes
 from pki.kernel.errors import InvalidError
 from pki.models import Certificate, TrustDomain
@@ -104,9 +104,8 @@ def check_binding(csr: x509.CertificateSigningRequest, peer: Peer) -> None:
     Raises:
         InvalidError: its challengePassword is not this connection's tls-unique; TLS 1.3 has none to compare with.
     """
-    try:
-        given = csr.attributes.get_attribute_for_oid(AttributeOID.CHALLENGE_PASSWORD).value
-    except x509.AttributeNotFound:
+    given = challenge_password(csr)
+    if given is None:
         return
     if not peer.binding:
         msg = "The request is bound to a connection by tls-unique, which TLS 1.3 has not; use TLS 1.2 or leave it out."
