@@ -14,6 +14,7 @@ from devices.services import children, hardware, incidents, quarantine, registry
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, ReasonIn, Text, View, read
+from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.selectors.protection import protection_of
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
@@ -217,6 +218,8 @@ class Devices(View):
 
 class Device(View):
     """One device."""
+
+    parser_classes = (StrictJSONParser, MergePatchParser)
 
     @extend_schema(responses=DeviceOut)
     def get(self, request: Request, public_id: str) -> Response:

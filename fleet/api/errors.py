@@ -19,6 +19,7 @@ STATUS = {
     "not-found": 404,
     "conflict": 409,
     "limited": 429,
+    "unsupported": 415,
     "unavailable": 503,
     "pending": 202,
     "precondition": 412,

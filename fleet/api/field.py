@@ -15,6 +15,7 @@ from devices.services import groups, twins
 from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, Text, View, read
+from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.models import Command
 from ota.selectors import commands as command_rows
 from ota.services import commands
@@ -122,6 +123,8 @@ class CommandCancel(View):
 
 class Twin(View):
     """What a device shall be, and says it is."""
+
+    parser_classes = (StrictJSONParser, MergePatchParser)
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, public_id: str) -> Response:

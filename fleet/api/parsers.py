@@ -29,6 +29,12 @@ class StrictJSONParser(parsers.JSONParser):
             raise ParseError(error.detail) from error
 
 
+class MergePatchParser(StrictJSONParser):
+    """A JSON Merge Patch (RFC 7396): for resources whose PATCH leaves alone what is not named."""
+
+    media_type = "application/merge-patch+json"
+
+
 def bundle_parts(request: Request) -> tuple[bytes, dict[str, Any]]:
     """Return ``bundle.json`` and the payloads of an upload, by name.
 

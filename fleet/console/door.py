@@ -22,6 +22,7 @@ STATUS = {
     "not-found": 404,
     "conflict": 409,
     "limited": 429,
+    "unsupported": 415,
     "unavailable": 503,
 }
 View = Callable[..., HttpResponse]

@@ -6,7 +6,7 @@ from typing import Any
 from fleet.gateway.protocol import Outcome, Reply, Request
 from fleet.observe import request_id
 from pki.kernel import cbor, intake, strict_json
-from pki.kernel.errors import DomainError, InvalidError
+from pki.kernel.errors import DomainError, InvalidError, UnsupportedError
 
 MAX_BODY = 64 * 1024
 CBOR, JSON = "application/cbor", "application/json"
@@ -23,12 +23,17 @@ def decode(request: Request, known: frozenset[str] | None, *, free_text: bool = 
         free_text: the body carries what the device logs: characters that cannot be stored are replaced, not refused.
 
     Raises:
+        UnsupportedError: the Content-Type is neither CBOR nor JSON.
         InvalidError: neither CBOR nor JSON as its Content-Type says, no map, an unknown field, or a value that cannot
             be stored.
     """
     if not request.payload:
         return {}
-    if _is_json(request):
+    kind = media_type(request.headers.get("content-type", CBOR))
+    if kind not in {CBOR, JSON}:
+        msg = f"The Content-Type is {intake.shown(kind, 60)}. Send a map as {CBOR} or {JSON}."
+        raise UnsupportedError(msg)
+    if kind == JSON:
         body = strict_json.read_json(request.payload, max_bytes=MAX_BODY, max_depth=8, lenient=free_text)
     else:
         body = cbor.loads(request.payload, max_bytes=MAX_BODY, lenient=free_text)
@@ -63,7 +68,7 @@ def octets(body: dict[str, Any], name: str) -> bytes:
 
 def encode(request: Request, value: object, device_id: int) -> Reply:
     """Return a reply in the form that the request came in."""
-    if _is_json(request):
+    if _wants_json(request):
         return Reply(Outcome.OK, json.dumps(value, default=bytes.hex).encode(), JSON, device_id=device_id)
     return Reply(Outcome.OK, cbor.dumps(value), CBOR, device_id=device_id)
 
@@ -76,11 +81,19 @@ def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
         headers["retry-after"] = str(int(float(str(error.context.get("retry_after", 5)))) + 1)
     if outcome is Outcome.PRECONDITION and "tag" in error.context:
         headers["etag"] = str(error.context["tag"])
-    if _is_json(request):
+    if _wants_json(request):
         return Reply(outcome, json.dumps(body).encode(), JSON, headers)
     return Reply(outcome, cbor.dumps(body), CBOR, headers)
 
 
-def _is_json(request: Request) -> bool:
-    kind = request.headers.get("content-type") or request.headers.get("accept", "")
-    return "json" in kind
+def media_type(field: str) -> str:
+    """Return type and subtype without parameters, in lower case: they are compared without regard to case."""
+    return field.partition(";")[0].strip().lower()
+
+
+def _wants_json(request: Request) -> bool:
+    """Say whether the answer is JSON: what the client accepts decides, and else the form of its body."""
+    accepted = {media_type(one) for one in request.headers.get("accept", "").split(",")} & {CBOR, JSON}
+    if len(accepted) == 1:
+        return JSON in accepted
+    return media_type(request.headers.get("content-type", "")) == JSON

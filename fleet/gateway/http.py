@@ -175,13 +175,18 @@ def _refused(request: Request, outcome: Outcome, error: DomainError) -> Reply:
     return replace(reply, headers={**reply.headers, **headers})
 
 
+def _own_authority() -> str:
+    """Return host and port under which devices reach this server, for links in answers to whoever named none."""
+    return f"{(settings.FLEET_HOST_NAMES or ['localhost'])[0]}:{settings.FLEET_DEVICE_PORT}"
+
+
 def _request(scope: Scope, body: bytes) -> Request:
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
     tls = scope.get("extensions", {}).get("muster.peer", {})
     client = scope.get("client") or ("", 0)
-    authority = headers.get("host", "")
+    authority = headers.get("host", "") or _own_authority()  # HTTP/1.0 knows no Host
     return Request(
         peer=Peer(tls.get("fingerprint", ""), tls.get("certificate", b""), client[0], tls.get("binding", b"")),
         method=scope["method"],
@@ -207,7 +212,7 @@ async def _send(request: Request, reply: Reply, send: Send, *, close: bool = Fal
         fields["content-type"] = reply.content_type
     if close:
         fields["connection"] = "close"
-    if reply.outcome is Outcome.NO_CONTENT:
+    if reply.outcome in {Outcome.NO_CONTENT, Outcome.NOT_MODIFIED}:
         del fields["content-length"]
     headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": reply.outcome.value, "headers": headers})

@@ -51,6 +51,7 @@ BY_KIND = {
     "pending": Outcome.ACCEPTED,
     "precondition": Outcome.PRECONDITION,
     "unconditional": Outcome.UNCONDITIONAL,
+    "unsupported": Outcome.UNSUPPORTED,
 }
 
 

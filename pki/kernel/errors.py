@@ -10,6 +10,7 @@
   + UnavailableError      a part that is needed does not answer
   + PreconditionError     what the caller saw is not the newest any more
   + UnconditionalError    the caller must say which version it saw
+  + UnsupportedError      the body is in a form that nobody reads here
   + PendingError          accepted, but a person has to approve it first; ask again the same way
 
 Each floor subclasses these in its own ``errors.py``. A door maps ``kind`` to its status code; no error
@@ -87,6 +88,12 @@ class UnconditionalError(DomainError):
     """The caller must name the version that it has seen."""
 
     kind = "unconditional"
+
+
+class UnsupportedError(DomainError):
+    """The body is of a media type that is not read here."""
+
+    kind = "unsupported"
 
 
 class PendingError(DomainError):

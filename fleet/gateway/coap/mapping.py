@@ -89,6 +89,9 @@ def request(message: Message, peer: Peer) -> Request:
 
 def response(asked: Request, reply: Reply) -> Message:
     """Return a reply as a CoAP response."""
+    accepted = asked.headers.get("accept", reply.content_type)
+    if reply.payload and reply.outcome is Outcome.OK and accepted != reply.content_type:
+        return Message(code=codes.NOT_ACCEPTABLE, payload=f"There is {reply.content_type} only.".encode())
     success = codes.CONTENT if asked.method == "GET" else codes.CHANGED
     made = Message(code=CODES.get(reply.outcome, success), payload=reply.payload)
     if reply.payload and (number := NUMBERS.get(reply.content_type)) is not None:

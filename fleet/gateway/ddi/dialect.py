@@ -33,9 +33,11 @@ def dialect(request: Request) -> Reply | None:
     if who.device.name != controller:
         msg = "The certificate belongs to another controller."
         raise DeniedError(msg)
-    for method, pattern, handler, quarantined in ROUTES:
+    for methods, pattern, handler, quarantined in ROUTES:
         found = re.fullmatch(pattern, rest or "")
-        if found and request.method in method:
+        if found and request.method not in methods:
+            return Reply(Outcome.NOT_ALLOWED, headers={"allow": ", ".join(sorted(methods))}, device_id=who.device.pk)
+        if found:
             native.gate(who, allowed=quarantined)
             return handler(request, who, list(found.groups()))
     msg = "There is no such DDI resource."
