@@ -57,7 +57,8 @@ def _swu(manifest: Manifest, judgement: Judgement) -> Judgement:
 
 def _demand_revision(board: str, revision: str, selections: list[dict[str, Any]]) -> None:
     """Refuse a revision for which the archive installs nothing: what is said for that board counts, if anything is."""
-    own = [one["hardware"] for one in selections if one["board"] == board] or [one["hardware"] for one in selections]
+    own = {tuple(one["hardware"]) for one in selections if one["board"] == board}
+    own = own or {tuple(one["hardware"]) for one in selections}
     answers = [revisions.accepts(one, revision) for one in own]
     if True in answers:
         return

@@ -17,7 +17,7 @@ from ota.manifest.document import Hardware
 from pki.kernel import clock
 from tests.factories import descriptions
 from tests.factories.artefacts import Makers
-from tests.factories.descriptions import BOARDS, ENTRY, IMAGES, SECOND, SETS, VARIANTS, software
+from tests.factories.descriptions import BOARDS, ENTRY, HEAD, IMAGES, SECOND, SETS, VARIANTS, software
 from tests.peers.swupdate import archive
 from tests.regressions import regression
 
@@ -65,6 +65,7 @@ def boards():
         (software('partitions: ( { name = "a"; } );' + IMAGES), "has no name or no device"),
         (software('bootenv: ( { name = ""; } );' + IMAGES), "has no name"),
         (software("".join(f"b{n} = {{ c = {{ }}; }};" for n in range(40))), "more than 256 combinations"),
+        (software(IMAGES, HEAD.replace("[", "[ " + '"x", ' * 200)), "more than 128 entries"),
         (b"{" + b'"a":[' * 50, "no JSON|deeper"),
         (b'{"a": NaN}', "NaN is no JSON"),
         (b'{"a": "\\u0000"}', "a NUL or half a character"),

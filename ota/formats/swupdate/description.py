@@ -20,6 +20,7 @@ MOST_ENTRIES = 256
 #: SWUpdate cuts longer texts off without a word
 MOST_TEXT = 255
 MOST_VERSION = 64
+MOST_REVISIONS = 128
 _OFFSET = re.compile(r"(?:0x[0-9A-Fa-f]{1,15}|0|[1-9][0-9]{0,15})[KMG]?")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _TEXTS = (
@@ -169,6 +170,8 @@ def _hardware(section: Section | None) -> tuple[str, ...]:
     setting = section.setting
     if setting.kind not in {"array", "list"}:
         refuse('`hardware-compatibility` is no list of texts, like [ "1.0", "#RE:^2\\\\." ].', setting.line)
+    if len(setting.elements) > MOST_REVISIONS:
+        refuse(f"`hardware-compatibility` has more than {MOST_REVISIONS} entries. Use an expression.", setting.line)
     return tuple(text for one in setting.elements if (text := _text(one, "hardware-compatibility")))
 
 

@@ -5,10 +5,11 @@ given to Python's ``re``: it becomes a finite automaton, and a revision is read 
 Search Algorithm", CACM 11(6), 1968). Classes like ``[[:digit:]]``, backslash letters and counts over 100 are not read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 PREFIX = "#RE:"
-MOST_STATES = 2_000
+MOST_STATES = 500
 _MOST_REPEATS = 100
 _ANY = frozenset(chr(code) for code in range(1, 128))
 _SPECIAL = frozenset("\\^$.[]|()*+?{}")
@@ -34,7 +35,7 @@ class _Piece:
     end: _State
 
 
-def accepts(revisions: list[str], revision: str) -> bool | None:
+def accepts(revisions: Sequence[str], revision: str) -> bool | None:
     """Say whether one of the entries accepts a revision; None when that rests on a pattern that is not read here."""
     unread = False
     for entry in revisions:
@@ -52,6 +53,8 @@ def accepts(revisions: list[str], revision: str) -> bool | None:
 
 def _matches(pattern: str, text: str) -> bool:
     """Say whether a part of the text matches."""
+    if not text.isascii():
+        raise UnreadablePatternError
     whole = _Pattern(pattern).read()
     current = _reach([whole.start], at_start=True, at_end=not text)
     for number, sign in enumerate(text):
@@ -113,27 +116,27 @@ class _Pattern:
     def _sequence(self) -> _Piece:
         start = end = self._state()
         while self._ahead() not in {"", "|", ")"}:
-            before = self._at
-            piece = self._atom()
-            after = self._at
-            for piece in self._repeated(piece, before, after):  # noqa: B020  because the piece is what is repeated
+            for piece in self._repeated():
                 end.free.append(piece.start)
                 end = piece.end
         return _Piece(start, end)
 
-    def _repeated(self, piece: _Piece, before: int, after: int) -> list[_Piece]:
-        """Return the piece as often as what follows it asks for."""
+    def _repeated(self) -> list[_Piece]:
+        """Return the next piece as often as what follows it asks for; it is read anew each time."""
+        before, pieces = self._at, [self._atom()]
+        anchor = self._pattern[before] in "^$"
         least, most = self._count()
-        if (most is not None and most > _MOST_REPEATS) or least > _MOST_REPEATS:
+        if anchor and (least, most) != (1, 1):
             raise UnreadablePatternError
-        behind, pieces = self._at, [piece]
+        if max(least, most or 0) > _MOST_REPEATS or (most is not None and most < least):
+            raise UnreadablePatternError
+        behind = self._at
         for _ in range(max(least, most or 0, 1) - 1):
             self._at = before
             pieces.append(self._atom())
-        self._at = behind if len(pieces) > 1 else max(behind, after)
-        for number, one in enumerate(pieces):
-            if number >= least:
-                one.start.free.append(one.end)
+        self._at = behind
+        for one in pieces[least:]:
+            one.start.free.append(one.end)
         if most is None:
             pieces[-1].end.free.append(pieces[-1].start)
         return pieces if most != 0 else []
@@ -193,10 +196,14 @@ class _Pattern:
         if not closed or not inside or "[" in inside or "\\" in inside or not set(inside) <= _ANY:
             raise UnreadablePatternError
         signs: set[str] = set()
-        while inside:
-            first, last = inside[0], inside[2] if inside[1:2] == "-" and len(inside) > 2 else inside[0]  # noqa: PLR2004  because a range has three signs
+        at = 0
+        while at < len(inside):
+            first = last = inside[at]
+            if inside[at + 1 : at + 2] == "-" and at + 2 < len(inside):
+                last = inside[at + 2]
+                at += 2
+            at += 1
             if last < first:
                 raise UnreadablePatternError
             signs |= {chr(code) for code in range(ord(first), ord(last) + 1)}
-            inside = inside[3 if first != last or (inside[1:2] == "-" and len(inside) > 2) else 1 :]  # noqa: PLR2004  because a range has three signs
         return _ANY - signs if negated else frozenset(signs)
