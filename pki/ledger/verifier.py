@@ -21,10 +21,9 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from pki.kernel import strict_json
-
 #: bytes of one entry or head in a file
 MOST_LINE = 1 << 20
+RESTORE = ("_type", "domain", "epoch", "lost_epoch", "lost_size", "lost_root", "at")
 SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
 
 
@@ -56,25 +55,44 @@ def roots(leaves: list[bytes]) -> Iterator[bytes]:
 def lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file of JSON lines."""
     with path.open("rb") as file:
-        yield from strict_json.read_lines(file, max_bytes=MOST_LINE)
+        while text := file.readline(MOST_LINE + 1):
+            if len(text) > MOST_LINE:
+                msg = f"a line is longer than {MOST_LINE} bytes"
+                raise ValueError(msg)
+            if text.strip():
+                yield dict(json.loads(text, object_pairs_hook=_each_once))
 
 
-def void(entries: list[dict[str, Any]]) -> dict[int, int]:
-    """Return epoch -> size up to which its heads still hold, for each epoch that ended in a restore."""
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose names differ: of a name twice, one program would read the first and another the last."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        msg = "an object holds a name twice"
+        raise ValueError(msg)
+    return found
+
+
+def void(
+    entries: list[dict[str, Any]], keys: list[Ed25519PublicKey], unsigned: int, wrong: list[str]
+) -> dict[int, int]:
+    """Return epoch -> size up to which its heads still hold, for each epoch that ended in a restore that is proved."""
     found: dict[int, int] = {}
     present = 0
     for index, entry in enumerate(entries):
         if entry["action"] == "ledger.restored" and entry["actor"].startswith("system:"):
             new = int(entry["detail"]["epoch"])
+            if not (new <= unsigned or signed(entry["detail"], keys, RESTORE)):
+                wrong.append(f"the restore at entry {index} is not signed by this key")
+                continue
             found.update(dict.fromkeys(range(present, new), index))
             present = new
     return found
 
 
-def signed(head: dict[str, Any], keys: list[Ed25519PublicKey]) -> bool:
-    """Say whether one of the keys has signed a head."""
+def signed(head: dict[str, Any], keys: list[Ed25519PublicKey], names: tuple[str, ...] = SIGNED) -> bool:
+    """Say whether one of the keys has signed a head, or a restore."""
     try:
-        signature, data = bytes.fromhex(head["sig"]), canonical({name: head[name] for name in SIGNED})
+        signature, data = bytes.fromhex(head["sig"]), canonical({name: head[name] for name in names})
     except (ValueError, KeyError, TypeError):
         return False
     for key in keys:
@@ -86,8 +104,8 @@ def signed(head: dict[str, Any], keys: list[Ed25519PublicKey]) -> bool:
     return False
 
 
-def check(export: Path, given: list[str], others: Path | None) -> list[str]:
-    """Return what is wrong, a sentence each."""
+def check(export: Path, given: list[str], others: Path | None, unsigned: int = 0) -> list[str]:
+    """Return what is wrong, a sentence each; restores up to the epoch ``unsigned`` need no signature."""
     rows = list(lines(export))
     about = next((row for row in rows if row.get("kind") == "ledger"), {})
     entries = [row["entry"] for row in rows if row.get("kind") == "entry"]
@@ -96,7 +114,8 @@ def check(export: Path, given: list[str], others: Path | None) -> list[str]:
         heads += [head for head in lines(others) if head.get("domain") == about.get("domain")]
     keys = [Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)) for key in given or about.get("keys", [])]
     tree = [root.hex() for root in roots([leaf_hash(entry) for entry in entries])]
-    limits, wrong = void(entries), []
+    wrong: list[str] = []
+    limits = void(entries, keys, unsigned, wrong)
     for head in heads:
         size, epoch = head["size"], head["epoch"]
         if not signed(head, keys):
@@ -117,8 +136,12 @@ def main() -> int:
     parser.add_argument("export", type=Path)
     parser.add_argument("--key", action="append", default=[], help="a public key of the ledger in hex")
     parser.add_argument("--heads", type=Path, help="heads kept by somebody else, JSON lines")
+    parser.add_argument(
+        "--unsigned-restores", type=int, default=0, metavar="EPOCH",
+        help="accept restores up to this epoch without a signature: they were made by versions that signed none",
+    )  # fmt: skip
     options = parser.parse_args()
-    wrong = check(options.export, options.key, options.heads)
+    wrong = check(options.export, options.key, options.heads, options.unsigned_restores)
     sys.stdout.write("\n".join(wrong or ["ok: every signed head matches the entries"]) + "\n")
     return 1 if wrong else 0
 

@@ -10,7 +10,7 @@ from pki.errors import StaleDatabaseError
 from pki.kernel import actor as actors
 from pki.ledger.merkle import Frontier
 from pki.models import LedgerHead, LedgerOrder, TrustDomain
-from pki.services import journal, ledger
+from pki.services import journal, ledger, restores
 
 #: A fact is written before its transaction commits; none takes longer than this.
 LONGEST_TRANSACTION = timedelta(minutes=10)
@@ -73,14 +73,9 @@ def resume() -> Resumed:
         with transaction.atomic():
             domain = TrustDomain.objects.get(slug=slug)
             last = heads[-1]
-            detail = {
-                # Above every epoch ever published: the same backup may be restored twice.
-                "epoch": 1 + max(head["epoch"] for head in heads),
-                "lost_epoch": last["epoch"],
-                "lost_size": last["size"],
-                "lost_root": last["root"],
-                "applied": applied.changed,
-            }
+            # Above every epoch ever published: the same backup may be restored twice.
+            epoch = 1 + max(head["epoch"] for head in heads)
+            detail = {**restores.signed_statement(slug, epoch, last), "applied": applied.changed}
             actor = actors.system(slug, "restore", via="command")
             ledger.record(actor=actor, action="ledger.restored", thing=("ledger", slug), detail=detail, domain=domain)
     return Resumed(applied.changed, applied.refused, {slug: len(heads) for slug, heads in lost.items()})
@@ -100,7 +95,7 @@ def _lost() -> dict[str, list[dict[str, Any]]]:
 
 
 def _missing(domain: TrustDomain, heads: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    epoch = ledger.epoch_of(domain)
+    epoch = restores.journalled_epoch(domain, heads)
     known = set(LedgerHead.objects.filter(domain=domain).values_list("epoch", "size", "root_hash"))
     unknown = [
         head for head in heads if head["epoch"] >= epoch and (head["epoch"], head["size"], head["root"]) not in known

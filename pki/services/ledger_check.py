@@ -1,6 +1,6 @@
 """Verify a ledger: recompute every leaf and the tree, compare with each signed head, inside and outside."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from pki.kernel.actor import Actor, Role
 from pki.ledger.merkle import Frontier
 from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
 from pki.selectors import domain as domain_of
-from pki.services import journal, ledger, signing
+from pki.services import journal, ledger, restores, signing
 
 _RESTORED = {"epoch": 0, "lost_epoch": 0, "lost_size": 0, "lost_root": ""}
 _SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
@@ -62,10 +62,11 @@ def verify(*, actor: Actor, witnesses: Iterable[tuple[str, list[Any]]] = ()) -> 
     stored = list(LedgerHead.objects.filter(domain=domain).order_by("id"))
     published = [head for head in journal.heads() if head["domain"] == domain.slug]
     roots = _roots(domain, report)
-    void = _void(domain, report, published)
     keys = signing.client("admin").every_key(domain.slug, "ledger")
     for head in published:
         _check_signature(report, head, keys.get(str(head.get("keyid")), b""))
+    void = _void(domain, report, published, _Proofs(keys, remembered.get("unsigned_restores", 0)))
+    for head in published:
         _compare(report, roots, head, void)
     _check_stored(report, roots, stored, published)
     _check_remembered(report, roots, remembered, published)
@@ -94,10 +95,29 @@ def _roots(domain: TrustDomain, report: Report) -> dict[int, str]:
     return roots
 
 
-def _void(domain: TrustDomain, report: Report, published: list[dict[str, Any]]) -> dict[int, int]:
+@dataclass(frozen=True, slots=True)
+class _Proofs:
+    """What proves a restore.
+
+    Args:
+        keys: public halves of the ledger's keys by id.
+        unsigned: restores up to this epoch were made before restores were signed; the signer remembers it.
+    """
+
+    keys: Mapping[str, bytes]
+    unsigned: int
+
+    def hold(self, domain: TrustDomain, detail: dict[str, Any], published: list[dict[str, Any]]) -> bool:
+        """Say whether a restore is signed, or older than signatures and known by the journal's heads."""
+        if restores.has_signature(detail, domain.slug, self.keys):
+            return True
+        return int(detail["epoch"]) <= self.unsigned and any(head["epoch"] == detail["epoch"] for head in published)
+
+
+def _void(domain: TrustDomain, report: Report, published: list[dict[str, Any]], proofs: _Proofs) -> dict[int, int]:
     """Return, for each epoch that ended in a restore, the size up to which its heads still hold.
 
-    A restore must name the last head that it lost, or heads could be made void by a leaf that is added later.
+    A restore is signed, and names the last head that it lost: else anybody could make heads void by adding a row.
     """
     found: dict[int, int] = {}
     present = 0
@@ -106,6 +126,12 @@ def _void(domain: TrustDomain, report: Report, published: list[dict[str, Any]]) 
         # Until the sequencer has placed it, what stood behind the entries that were read cannot be compared.
         index = min(report.entries, order.index) if order else report.entries
         new = int(detail["epoch"])
+        if not proofs.hold(domain, detail, published):
+            report.problems.append(
+                f"The restore at entry {index} is not proved: the signer has not signed it. Somebody wrote this entry"
+                " into the database; the published heads are compared as if it were not there."
+            )
+            continue
         ended = [head for head in published if present <= head["epoch"] < new]
         last = max(ended, key=lambda head: (head["epoch"], head["size"]), default=None)
         named = (detail["lost_epoch"], detail["lost_size"], detail["lost_root"])

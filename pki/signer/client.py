@@ -120,14 +120,17 @@ class Signer:
         return list(self._call("retire_online_keys", domain)["retired"])
 
     def last_head(self, domain: str) -> dict[str, Any]:
-        """Return epoch, size and root of the newest ledger head that the signer has signed (size 0: none)."""
+        """Return epoch, size and root of the newest ledger head that the signer has signed (size 0: none).
+
+        ``unsigned_restores`` beside them is the epoch up to which restores were made before they were signed.
+        """
         return dict(self._call("last_head", domain)["head"])
 
     def sign(self, document: str, domain: str, payload: bytes) -> dict[str, str]:
         """Return {"keyid", "sig"} over a canonical document.
 
         Args:
-            document: snapshot, timestamp, director, time or head.
+            document: snapshot, timestamp, director, time, head or restore.
             domain: slug.
             payload: its canonical bytes.
         """

@@ -24,6 +24,7 @@ RATES: dict[str, tuple[float, int]] = {
     "sign_snapshot": (5, 200),
     "sign_timestamp": (5, 200),
     "sign_head": (20, 200),
+    "sign_restore": (1, 20),
     "public_keys": (200, 2000),
     "authority_keys": (200, 2000),
     "last_head": (20, 200),

@@ -15,6 +15,9 @@ from pki.vault.store import Vault
 MAX_PAYLOAD = 200_000
 #: How far above the clock a version may lie: a worker in wrong hands cannot use the numbers up (fast-forward).
 AHEAD = 3600
+_RESTORED, _UNSIGNED = "ledger.restored-epoch", "ledger.unsigned-restores"
+#: Lost publications may have begun epochs that the signer's own memory, put back from a backup, does not know.
+_MOST_EPOCHS = 1000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: operation -> (_type, online key, longest life)
 DOCUMENTS: dict[str, tuple[str, str, timedelta]] = {
@@ -23,6 +26,7 @@ DOCUMENTS: dict[str, tuple[str, str, timedelta]] = {
     "sign_director": ("director", "director", timedelta(hours=1, minutes=5)),
     "sign_time": ("time", "director", timedelta(0)),
     "sign_head": ("head", "ledger", timedelta(0)),
+    "sign_restore": ("restore", "ledger", timedelta(0)),
 }
 
 
@@ -45,6 +49,9 @@ def check(vault: Vault, operation: str, domain: str, payload: bytes) -> str:
         raise InvalidError(msg)
     if kind in {"snapshot", "timestamp"}:
         _only_forward(vault, domain, kind, document)
+    if kind == "restore":
+        _of_this_ledger(domain, document)
+        _new_epoch(vault, domain, document)
     if kind == "head":
         _of_this_ledger(domain, document)
         _one_root_a_size(vault, domain, document)
@@ -96,12 +103,38 @@ def last_head(vault: Vault, domain: str) -> dict[str, Any]:
     return dict(json.loads(vault.read_fact(domain, "ledger.head") or b'{"epoch":0,"size":0,"root":""}'))
 
 
+def unsigned_restores(vault: Vault, domain: str) -> int:
+    """Return the epoch up to which this ledger's restores were made before restores were signed."""
+    return int(vault.read_fact(domain, _UNSIGNED) or 0)
+
+
+def remember_unsigned(vault: Vault, domain: str) -> None:
+    """Remember, once a domain, which epochs were begun before restores were signed."""
+    if vault.read_fact(domain, _UNSIGNED) is None:
+        vault.write_fact(domain, _UNSIGNED, str(last_head(vault, domain)["epoch"]).encode())
+
+
+def _new_epoch(vault: Vault, domain: str, restore: dict[str, Any]) -> None:
+    """Remember the epoch that a restore begins; heads of it may be signed from then on."""
+    epoch, last = restore.get("epoch"), last_head(vault, domain)["epoch"]
+    if type(epoch) is not int or not last < epoch <= last + _MOST_EPOCHS:
+        msg = f"A restore begins an epoch above {last}, the last one that was signed, and at most {_MOST_EPOCHS} above."
+        raise InvalidError(msg)
+    vault.write_fact(domain, _RESTORED, str(epoch).encode())
+
+
 def _one_root_a_size(vault: Vault, domain: str, head: dict[str, Any]) -> None:
     """Never sign two different trees of one size in one epoch, nor a smaller one."""
     last = last_head(vault, domain)
     epoch, size, root = head.get("epoch"), head.get("size"), head.get("root")
     if type(epoch) is not int or type(size) is not int or not _DIGEST.fullmatch(str(root)):
         msg = "A ledger head has epoch, size and root (SHA-256 in hex)."
+        raise InvalidError(msg)
+    begun = int(vault.read_fact(domain, _RESTORED) or 0)
+    if epoch > max(last["epoch"], begun):
+        msg = (
+            f"A ledger head of epoch {epoch} needs a signed restore: run `manage.py restore --resume` after a restore."
+        )
         raise InvalidError(msg)
     grows = epoch > last["epoch"] or (epoch == last["epoch"] and size > last["size"])
     same = (epoch, size, root) == (last["epoch"], last["size"], last["root"])

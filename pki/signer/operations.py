@@ -179,7 +179,8 @@ class Operations:
 
     def _last_head(self, domain: str, _request: dict[str, Any]) -> Done:
         """Tell the newest ledger head signed: what no owner of database or journal can make it forget."""
-        return Done({"head": metadata.last_head(self._vault, domain)}, {})
+        head = metadata.last_head(self._vault, domain)
+        return Done({"head": {**head, "unsigned_restores": metadata.unsigned_restores(self._vault, domain)}}, {})
 
     def _oscore_secret(self, domain: str, request: dict[str, Any]) -> Done:
         """Derive the secret of one OSCORE context: always the same for the same context and certificate."""

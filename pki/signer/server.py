@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from pki.kernel import confine, files
 from pki.kernel.errors import ConflictError, DeniedError, DomainError, InvalidError, UnauthenticatedError
-from pki.signer import frames
+from pki.signer import frames, metadata
 from pki.signer.client import SCOPED, role_secret
 from pki.signer.limits import Limits
 from pki.signer.log import Log
@@ -42,6 +42,7 @@ ROLES: dict[str, frozenset[str]] = {
             "sign_snapshot",
             "sign_timestamp",
             "sign_head",
+            "sign_restore",
         }
     ),
 }
@@ -121,6 +122,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """Make the secrets by which the doors of a domain will be known."""
         for role in SCOPED:
             role_secret(self._folder, role, domain)
+        metadata.remember_unsigned(self.vault, domain)
 
     def expected_secret(self, peer: Peer) -> str | None:
         """Return the secret that proves a peer, or None when there is no such role or domain."""

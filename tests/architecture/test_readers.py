@@ -6,8 +6,8 @@ from tests.architecture.sources import modules
 from tests.regressions import regression
 
 LIBRARIES = {"json", "cbor2", "tomllib", "yaml", "ruamel"}
-#: the readers themselves
-READERS = {"pki/kernel/strict_json.py", "pki/kernel/cbor.py"}
+#: the readers themselves, and the verifier that runs alone, on a machine without the rest
+READERS = {"pki/kernel/strict_json.py", "pki/kernel/cbor.py", "pki/ledger/verifier.py"}
 #: reads one format as its device's tool does, and refuses what that tool and people would understand differently
 AS_THE_TOOL = {"ota/formats/swupdate/json_form.py"}
 #: what this program itself has written, to its own database, vault, folder or child process

@@ -4,9 +4,11 @@ import pytest
 
 from pki.errors import StaleDatabaseError
 from pki.kernel import actor as actors
+from pki.kernel.errors import InvalidError
 from pki.models import Authority, LedgerEntry, LedgerHead, LedgerOrder, MonotoneNumber, TrustDomain
 from pki.services import freshness, journal, ledger, ledger_check, numbers
 from tests.factories.ground import system
+from tests.regressions import regression
 
 pytestmark = pytest.mark.django_db
 
@@ -118,8 +120,7 @@ def test_heads_cannot_be_made_void_by_a_leaf_that_claims_a_restore(book, domain,
     detail = {"epoch": 1, "lost_epoch": 0, "lost_size": kept, "lost_root": "0" * 64, "applied": {}}
     who = actors.system(domain.slug, "restore")
     ledger.record(actor=who, action="ledger.restored", thing=("ledger", domain.slug), detail=detail)
-    ledger.sequence(domain=domain)
-    assert any("does not name the last head" in problem for problem in verify(domain).problems)
+    assert any("is not proved" in problem for problem in verify(domain).problems)
 
 
 def test_small_numbers_jump_past_all_that_were_handed_out(journal_files, domain):
@@ -192,3 +193,52 @@ def test_numbers_are_reserved_in_blocks_that_a_restore_jumps_past(domain):
     MonotoneNumber.objects.filter(domain=domain, name="ddi-action").update(value=20)
     journal.apply()
     assert numbers.following_small(domain=domain, name="ddi-action") > 253
+
+
+@regression("R6", "an invented restore that names the last head hides no removed entries")
+def test_an_invented_restore_hides_nothing(book, domain, owner):
+    kept = book("a").size
+    lost = book(*"bcdefgh")
+    go_back(domain, kept)
+    detail = {
+        "epoch": 1, "lost_epoch": lost.epoch, "lost_size": lost.size, "lost_root": lost.root_hash, "applied": {},
+    }  # fmt: skip
+    who = actors.system(domain.slug, "restore", via="command")
+    ledger.record(actor=who, action="ledger.restored", thing=("ledger", domain.slug), detail=detail)
+    assert freshness.problems(), "the database is older than the journal, whatever it says of itself"
+    with pytest.raises(InvalidError, match="needs a signed restore"):
+        ledger.sequence(domain=domain)
+    problems = verify(domain).problems
+    assert any("is not proved" in problem for problem in problems)
+    assert any("does not match the entries" in problem for problem in problems)
+
+
+@regression("R6", "a signed restore of one epoch or domain proves no other")
+@pytest.mark.parametrize(
+    "change", [{"epoch": 2}, {"lost_size": 1}, {"domain": "other"}, {"sig": "00" * 64}, {"at": ""}]
+)
+def test_a_changed_restore_is_not_proved(book, domain, owner, change):
+    kept = book("a").size
+    book("b")
+    go_back(domain, kept)
+    freshness.resume()
+    book("c")
+    assert verify(domain).ok
+    entry = LedgerEntry.objects.get(domain=domain, action="ledger.restored")
+    LedgerEntry.objects.filter(pk=entry.pk).update(detail=entry.detail | change)
+    assert any("is not proved" in problem for problem in verify(domain).problems)
+
+
+@regression("R6", "a restore made before restores were signed stays verifiable, and only up to its epoch")
+def test_a_restore_of_an_older_version_stays_verifiable(book, domain, owner):
+    kept = book("a").size
+    book("b")
+    go_back(domain, kept)
+    freshness.resume()
+    book("c")
+    entry = LedgerEntry.objects.get(domain=domain, action="ledger.restored")
+    old = {name: entry.detail[name] for name in ("epoch", "lost_epoch", "lost_size", "lost_root", "applied")}
+    published = [head for head in journal.heads() if head["domain"] == domain.slug]
+    held = {unsigned: ledger_check._Proofs({}, unsigned).hold(domain, old, published) for unsigned in (0, 1)}
+    assert held == {0: False, 1: True}
+    assert not ledger_check._Proofs({}, 9).hold(domain, old | {"epoch": 2}, published)

@@ -6,11 +6,13 @@ import sys
 
 import pytest
 
+from pki.kernel import actor as actors
 from pki.ledger import merkle, proofs
-from pki.models import LedgerEntry, LedgerNode
+from pki.models import LedgerEntry, LedgerHead, LedgerNode, LedgerOrder
 from pki.services import ledger, ledger_proofs
 from tests.architecture.sources import ROOT
 from tests.factories.ground import person, system
+from tests.regressions import regression
 
 pytestmark = pytest.mark.django_db
 VERIFIER = ROOT / "pki/ledger/verifier.py"
@@ -87,3 +89,19 @@ def test_an_export_that_somebody_touched_does_not(book, domain, tmp_path, act):
         lines = [line for line in lines if '"kind":"head"' not in line]
     path.write_text("\n".join(lines))
     assert verify(path).returncode == 1
+
+
+@regression("R6", "the verifier that runs alone takes no restore that the ledger's key has not signed")
+def test_an_export_with_an_invented_restore_does_not_verify(book, domain, owner, tmp_path):
+    kept = book("a").size
+    lost = book("b", "c")
+    LedgerHead.objects.filter(domain=domain, size__gt=kept).delete()
+    LedgerOrder.objects.filter(domain=domain, index__gte=kept).delete()
+    LedgerEntry.objects.filter(domain=domain, order__isnull=True).delete()
+    detail = {"epoch": 1, "lost_epoch": 0, "lost_size": lost.size, "lost_root": lost.root_hash}
+    who = actors.system(domain.slug, "restore")
+    row = ledger.record(actor=who, action="ledger.restored", thing=("ledger", domain.slug), detail=detail)
+    LedgerOrder.objects.create(domain=domain, index=kept, entry=row)
+    done = verify(exported(domain, tmp_path / "export.jsonl"))
+    assert done.returncode == 1
+    assert "is not signed by this key" in done.stdout

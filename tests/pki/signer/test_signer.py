@@ -232,10 +232,20 @@ def test_the_signer_never_signs_two_ledgers_of_one_size(line, online, domain):
     ):
         with pytest.raises(InvalidError):
             sign(line, "work", "head", **other)
+    with pytest.raises(InvalidError, match="needs a signed restore"):
+        sign(line, "work", "head", **head(domain, 1, 2))
+    begun = {"domain": domain.slug, "lost_epoch": 0, "lost_size": 5, "lost_root": "0" * 64}
+    for epoch in (0, True, 2000):
+        with pytest.raises(InvalidError, match="begins an epoch"):
+            sign(line, "admin", "restore", **begun, epoch=epoch, at=now())
+    with pytest.raises(DeniedError):
+        sign(line, "work", "restore", **begun, epoch=1, at=now())
+    sign(line, "admin", "restore", **begun, epoch=1, at=now())
     sign(line, "work", "head", **head(domain, 1, 2))
     with pytest.raises(InvalidError, match="does not go back"):
         sign(line, "work", "head", **head(domain, 0, 9))
-    assert line("door", "last_head")["head"] == {"epoch": 1, "size": 2, "root": "0" * 64}
+    last = {"epoch": 1, "size": 2, "root": "0" * 64, "unsigned_restores": 0}
+    assert line("door", "last_head")["head"] == last
 
 
 def test_a_signature_verifies_under_the_public_key_that_the_signer_names(line, online, domain):

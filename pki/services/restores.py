@@ -1,0 +1,69 @@
+"""What proves that a backup was put back: a statement that the signer signed, and the journal outside the database.
+
+The database's owner can write any row. One that claims a restore, but was not signed, would make published heads void
+and so hide entries that were removed.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from pki.kernel import canonical, clock
+from pki.models import TrustDomain
+from pki.services import journal, ledger, signing
+
+FACT = "ledger.restored"
+_SIGNED = ("_type", "domain", "epoch", "lost_epoch", "lost_size", "lost_root", "at")
+
+
+def signed_statement(slug: str, epoch: int, lost: Mapping[str, Any]) -> dict[str, Any]:
+    """Have the signer sign that a new epoch begins after a head that was lost; keep it in the journal.
+
+    Args:
+        slug: the domain's.
+        epoch: that begins.
+        lost: the last published head, which the database does not reach.
+
+    Returns:
+        The statement with its signature, for the detail of the ledger entry.
+    """
+    statement = {
+        "_type": "restore",
+        "domain": slug,
+        "epoch": epoch,
+        "lost_epoch": lost["epoch"],
+        "lost_size": lost["size"],
+        "lost_root": lost["root"],
+        "at": clock.now().replace(microsecond=0).isoformat(),
+    }
+    signed = {**statement, **signing.client("admin").sign("restore", slug, canonical.dumps(statement))}
+    journal.append(FACT, **{name: value for name, value in signed.items() if name != "at"}, signed_at=statement["at"])
+    return signed
+
+
+def has_signature(detail: Mapping[str, Any], slug: str, keys: Mapping[str, bytes]) -> bool:
+    """Say whether the detail of a ledger entry is a restore of this domain that one of its ledger keys has signed."""
+    try:
+        statement = {name: detail[name] for name in _SIGNED}
+        key = ed25519.Ed25519PublicKey.from_public_bytes(keys[str(detail["keyid"])])
+        key.verify(bytes.fromhex(detail["sig"]), canonical.dumps(statement))
+    except (InvalidSignature, KeyError, TypeError, ValueError):
+        return False
+    return (statement["_type"], statement["domain"]) == ("restore", slug)
+
+
+def journalled_epoch(domain: TrustDomain, heads: Iterable[Mapping[str, Any]]) -> int:
+    """Return the newest epoch that the database claims and the journal knows: as a restore, or by a head of it.
+
+    Args:
+        domain: of the ledger.
+        heads: the domain's, from the journal.
+    """
+    claimed = [int(entry.detail.get("epoch", 0)) for entry in ledger.restores(domain)]
+    if not claimed:
+        return 0
+    known = {int(head["epoch"]) for head in heads}
+    known |= {int(fact["epoch"]) for fact in journal.read() if fact["kind"] == FACT and fact["domain"] == domain.slug}
+    return max([epoch for epoch in claimed if epoch in known], default=0)
