@@ -29,6 +29,9 @@ _COUNTER, _DEPENDENCY, _VENDOR, _CLASS = 0x50, 0x40, 0x74, 0x75
 _KNOWN_UNPROTECTED = {0x01, 0x02, 0x10, 0x11, 0x12, 0x20, 0x22, 0x23, 0x24, 0x25}
 _COUNTER_BYTES, _UUID_BYTES, _DEPENDENCY_BYTES = 4, 16, 12
 _TLV_HEAD = 4
+#: at the end of a slot (MCUboot ``bootutil_public.c``): for alignments up to 8, and behind two bytes of a larger one
+_SWAP_MAGIC = bytes.fromhex("77c295f360d2ef7f3552500f2cb67980")
+_SWAP_MAGIC_ALIGNED = bytes.fromhex("2de15d29410b8d77679c110f1f8a")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def read_header(data: bytes) -> Header:
 
 
 def read_structure(data: bytes, header: Header) -> list[tuple[int, bytes]]:
-    """Return the protected TLVs, after checking that the file ends where the TLVs end (0xff aside).
+    """Return the protected TLVs, after checking that nothing follows all TLVs but empty flash and a plain trailer.
 
     Raises:
         RefusedBundleError: cut off, unknown unprotected TLVs, or bytes that nobody signed.
@@ -100,10 +103,35 @@ def read_structure(data: bytes, header: Header) -> list[tuple[int, bytes]]:
     if not set(kinds) <= _KNOWN_UNPROTECTED or len(set(kinds)) != len(kinds):
         msg = "The image carries unknown or doubled TLVs outside its signed part; build it without them."
         raise RefusedBundleError(msg)
-    if data[last:].strip(b"\xff"):
-        msg = f"{len(data) - last} bytes that nobody signed follow the image; upload it without them."
-        raise RefusedBundleError(msg)
+    _demand_trailer(data[last:])
     return protected
+
+
+def _demand_trailer(rest: bytes) -> None:
+    """Refuse what follows the TLVs, but for empty flash and the trailer that ``imgtool sign --pad`` writes.
+
+    Nobody signs the trailer. It may ask for a swap (MCUboot's magic at the end of the slot), which a bootloader does
+    for a test; marked as confirmed, the image could not be taken back.
+    """
+    alignment = _trailer_alignment(rest)
+    fill = rest[: -len(_SWAP_MAGIC)] if alignment else rest
+    if not fill.strip(b"\xff") or (alignment and not fill.strip(b"\0")):
+        return
+    confirmed = -(-(-len(_SWAP_MAGIC) // alignment) * alignment + alignment) if alignment else 0
+    if alignment and rest[confirmed:][:1] == b"\x01":
+        msg = "The image is marked as confirmed, so that a bootloader never takes it back. Sign it without `--confirm`."
+        raise RefusedBundleError(msg)
+    msg = f"{len(rest)} bytes that nobody signed follow the image; upload it without them."
+    raise RefusedBundleError(msg)
+
+
+def _trailer_alignment(rest: bytes) -> int:
+    """Return the flash alignment of which the magic number at the end of a slot tells; 0 where there is none."""
+    found = rest[-len(_SWAP_MAGIC) :]
+    if found == _SWAP_MAGIC:
+        return 8
+    known = found[2:] == _SWAP_MAGIC_ALIGNED and int.from_bytes(found[:2], "little") in {16, 32}
+    return int.from_bytes(found[:2], "little") if known else 0
 
 
 def _area(data: bytes, start: int, number: int) -> tuple[list[tuple[int, bytes]], int]:
