@@ -17,19 +17,19 @@ MANY, FIRST, KILLED = 2000, 700, 3
 SET_UP = "import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'fleet.settings'\nimport django\ndjango.setup()\n"
 SEED = f"""
 from devices.models import Device, HardwareModel, Twin
-from ota.models import Bundle, Release, Rollout, Wave
-from pki.kernel import clock, ids
+from fleet.management.acts import signer
+from fleet.management.benches.rollouts_inner import publish_release
+from ota.models import Release, Rollout, Wave
+from pki.kernel import ids
 from pki.models import TrustDomain
 domain = TrustDomain.objects.get()
 model = HardwareModel.objects.create(domain=domain, name="n", vendor="v", vendor_id=ids.uuid7(), class_id=ids.uuid7())
 devices = [Device(domain=domain, name=f"d-{{n}}", hardware_model=model, state="active") for n in range({MANY})]
 Device.objects.bulk_create(devices)
 Twin.objects.bulk_create([Twin(device=one) for one in devices])
-bundle = Bundle.objects.create(
-    domain=domain, digest="0" * 64, name="app", version="1", kind="firmware", format="generic", component="app",
-    security_counter=1, audience=["production"], manifest={{}}, report={{}}, facts={{}})
-bundle.hardware_models.add(model)
-release = Release.objects.create(domain=domain, bundle=bundle, state="published", published_at=clock.now())
+with signer():
+    publish_release(model)
+release = Release.objects.get()
 rollout = Rollout.objects.create(
     domain=domain, name="r", release=release, state="preparing", success_permille=1, error_permille=1000)
 Wave.objects.create(rollout=rollout, index=0, label="a", count={FIRST}, soak_s=0)
@@ -63,7 +63,7 @@ print(json.dumps({
     "statuses": Counter(status for _, _, status, _ in rows),
     "actions": len({number for _, _, _, number in rows}),
     "events": AssignmentEvent.objects.count(),
-    "desired": Twin.objects.filter(desired__components__app__version="1").count(),
+    "desired": Twin.objects.filter(desired__components__app__version="2.0.0").count(),
     "entries": Counter(LedgerEntry.objects.filter(action__startswith="rollout.").values_list("action", flat=True)),
 }))
 """
@@ -72,7 +72,8 @@ print(json.dumps({
 @pytest.fixture
 def start(tmp_path):
     environment = {**os.environ, "FLEET_DIR": str(tmp_path), "DATABASE_URL": "", "TELEMETRY_DATABASE_URL": ""}
-    subprocess.run([sys.executable, "manage.py", "upgrade"], env=environment, check=True, capture_output=True)
+    for act in (["upgrade"], ["release", "online-keys"]):
+        subprocess.run([sys.executable, "manage.py", *act], env=environment, check=True, capture_output=True)
     started = []
 
     def run(code):

@@ -21,7 +21,7 @@ from fleet.management.serving.supervisor import await_signer
 DEVICES = 100_000
 #: what the eight clients do, each in a process of its own through the services
 CLIENTS = ("sign-in", "sign-in", "enrol", "enrol", "enrol", "report", "report", "report")
-TOKENS, QUIET_S = 900, 10
+QUIET_S = 10
 P99_MS, CREATE_S, OPEN_S, MEMORY_MB, COMMIT_MS, CALL_MS = 500, 10, 10, 400, 100, 1000
 
 
@@ -41,8 +41,8 @@ def measured(made: Ground, devices: int, clients: tuple[str, ...] = CLIENTS) -> 
         devices: besides those that the clients enrol.
         clients: what each of them does.
     """
-    tokens, go_on = made.folder / "tokens.json", made.folder / "go-on"
-    tokens.write_text(json.dumps([token for _, token in made.tokens(TOKENS)]))
+    go_on = made.folder / "go-on"
+    made.tokens(1)
     go_on.touch()
     made.processes.start("signer", "-m", "pki.signer")
     await_signer(made.folder)

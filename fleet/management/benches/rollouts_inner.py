@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def seed(many: str) -> int:
             made = Device.objects.filter(name__in=names).values_list("pk", flat=True)
             quick.create_many(Twin, ("device_id", "reported"), [(key, reported) for key in made])
     _people(model.domain)
-    _release(model)
+    publish_release(model)
     return int(many)
 
 
@@ -66,7 +67,7 @@ def _people(domain: Any) -> None:
         )  # fmt: skip
 
 
-def _release(model: Any) -> None:
+def publish_release(model: Any) -> None:
     """Have two officers sign a bundle; the bench measures the rollout, not the upload."""
     from fleet.management.benches import trust_inner  # noqa: PLC0415  because of the set-up above
     from ota.models import Bundle, BundleFile, Release  # noqa: PLC0415  because of the set-up above
@@ -74,7 +75,8 @@ def _release(model: Any) -> None:
 
     hardware = [{"vendor_id": str(model.vendor_id), "class_id": str(model.class_id), "name": model.name}]
     manifest = {"schema": 1, "id": "app", "version": "2.0.0", "kind": "firmware", "format": "generic"}
-    manifest |= {"component": "app", "security_counter": 2, "audience": ["production"], "hw": hardware, "files": []}
+    manifest |= {"component": "app", "security_counter": 2, "audience": ["production"], "hw": hardware}
+    manifest["files"] = [{"path": "app.bin", "role": "image", "size": 1, "sha256": "ef" * 32}]
     document = canonical.dumps(manifest)
     bundle = Bundle.objects.create(
         domain=model.domain, digest=hashlib.sha256(document).hexdigest(), name="app", version="2.0.0", kind="firmware",
@@ -233,21 +235,23 @@ def _sign_in(place: int) -> Callable[[], None]:
 
 
 def _enrol(place: int) -> Callable[[], Any]:
-    """Return what enrols the next device."""
+    """Return what enrols the next device, with a token that it makes for it."""
+    from devices.models import HardwareModel  # noqa: PLC0415  because of the set-up above
     from devices.proofs.claim import Shown  # noqa: PLC0415  because of the set-up above
-    from devices.services import enrolment  # noqa: PLC0415  because of the set-up above
+    from devices.services import enrolment, tokens  # noqa: PLC0415  because of the set-up above
     from fleet.management.benches.ground import certificate_request  # noqa: PLC0415  because of the set-up above
+    from pki.kernel import actor as actors  # noqa: PLC0415  because of the set-up above
     from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
     from pki.x509 import parse_csr  # noqa: PLC0415  because of the set-up above
 
-    folder, domain = Path(os.environ["FLEET_DIR"]), TrustDomain.objects.get(slug="default")
-    tokens = json.loads((folder / "tokens.json").read_text())
-    names = iter(range(place, len(tokens), 8))
+    domain, model = TrustDomain.objects.get(slug="default"), HardwareModel.objects.get(name="bench")
+    who, names = actors.system("default", "bench"), count()
 
     def act() -> Any:
-        number = next(names)
-        csr, key = certificate_request(f"bench-{number:06}")
-        done = enrolment.enrol(domain=domain, shown=Shown(tokens[number]), csr=parse_csr(csr), via="est")
+        name = f"bench-{place}-{next(names)}"
+        _, token = tokens.create(actor=who, hardware_model=model, device_name=name)
+        csr, key = certificate_request(name)
+        done = enrolment.enrol(domain=domain, shown=Shown(token), csr=parse_csr(csr), via="est")
         return done, key
 
     return act
