@@ -19,8 +19,9 @@ from pki.models import quick
 from pki.services import changes
 
 Status = Assignment.Status
-#: most devices of one transaction: an offer writes up to five rows for each, a cancellation three, a plan one
-OFFERED, CANCELED, PLANNED = 200, 300, 1000
+#: most devices of one transaction, which writes at most 1,000 rows: an offer writes three for each device (five where
+#: an older one gives way), a cancellation three, a plan one
+OFFERED, OFFERED_BESIDE_OTHERS, CANCELED, PLANNED = 330, 200, 330, 500
 #: states in which a device can never report again
 GONE = frozenset({Device.State.RETIRED, Device.State.RETURNED})
 CANCELED_BY_OPERATOR = "canceled by an operator"
@@ -37,8 +38,8 @@ class _Row:
     status: str
 
 
-def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]) -> None:
-    """Add waiting assignments to a rollout that is preparing.
+def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]) -> quick.Prepared:
+    """Return waiting assignments to add to a rollout that is preparing (``quick.write_many``).
 
     Args:
         rollout: with its release.
@@ -52,10 +53,10 @@ def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[
         for (wave, device), number in zip(placed, numbers, strict=True)
     ]
     names = ("domain_id", "rollout_id", "bundle_id", "kind", "wave_id", "device_id", "action_id", "status")
-    quick.create_many(Assignment, (*names, "content_stamp", "created_at", "updated_at"), rows)
+    return quick.prepare_many(Assignment, (*names, "content_stamp", "created_at", "updated_at"), rows)
 
 
-def offer(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> None:
+def offer(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> int:
     """Offer waiting assignments to their devices; an older open one for the same component gives way.
 
     One of a device that was retired or returned since the rollout was planned is canceled instead: it would never end.
@@ -64,33 +65,56 @@ def offer(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> N
         actor: an operator, or the server's own job.
         bundle: of all these assignments.
         previous: internal id of an assignment to that of the bundle that its device runs now.
+
+    Returns:
+        The internal id of the last assignment that the transaction had room for.
     """
-    devices = list(Assignment.objects.filter(pk__in=list(previous)).values_list("device_id", flat=True))
+    chosen = Assignment.objects.filter(pk__gte=min(previous), pk__lte=max(previous), bundle=bundle)
+    devices = chosen.filter(status=Status.WAITING).order_by().values("device_id")
     rows = _locked(Assignment.objects.filter(device_id__in=devices, closed_at__isnull=True))
     known = {pk: (str(key), state) for pk, key, state in
              Device.objects.filter(pk__in=devices).values_list("pk", "public_id", "state")}  # fmt: skip
     wanted = [one for one in rows if one.pk in previous and one.status == Status.WAITING]
     lost = {one.pk: known[one.device][1] for one in wanted if known[one.device][1] in GONE}
     ready = [one for one in wanted if one.pk not in lost]
+    replaced = _replaced(bundle, ready, rows)
+    if len(ready) > OFFERED_BESIDE_OTHERS and replaced:
+        # Each of these writes two rows more: the rest is left to the next transaction.
+        ready = ready[:OFFERED_BESIDE_OTHERS]
+        replaced = _replaced(bundle, ready, rows)
+        lost = {pk: state for pk, state in lost.items() if pk <= ready[-1].pk}
     _end({pk: f"the device is {state}" for pk, state in lost.items()})
-    _end(_replaced(bundle, ready, rows))
+    _end(replaced)
     now = clock.now()
     offered = [(previous[one.pk], Status.SCHEDULED.value, now, one.pk) for one in ready]
     quick.update_many(Assignment, ("previous_bundle_id", "status", "updated_at"), offered)
     _desire(actor, bundle, ready)
     _note(known[one.device][0] for one in ready)
+    return ready[-1].pk if len(ready) + len(lost) < len(wanted) else max(previous)
 
 
-def cancel(keys: Sequence[int]) -> None:
-    """Cancel assignments by internal id: what was not fetched yet ends at once, the others are asked to give up."""
-    rows = _locked(Assignment.objects.filter(pk__in=list(keys), closed_at__isnull=True))
-    ended = [one for one in rows if one.status in {Status.WAITING, Status.SCHEDULED}]
-    _end({one.pk: CANCELED_BY_OPERATOR for one in ended})
-    begun = [one.pk for one in rows if one not in ended and one.status != Status.CANCELING]
-    Assignment.objects.filter(pk__in=begun).update(status=Status.CANCELING, updated_at=clock.now())
+def cancel(rollout: Rollout, after: int, last: int) -> None:
+    """Cancel a range of a rollout's assignments: what was not fetched ends at once, the others are asked to give up.
+
+    Args:
+        rollout: whose.
+        after: internal id before the first one.
+        last: internal id of the last one.
+    """
+    rows = rollout.assignments.filter(id__gt=after, id__lte=last, closed_at__isnull=True)
+    locked = _locked(rows)
+    ended = [one.pk for one in locked if one.status in {Status.WAITING, Status.SCHEDULED}]
+    now, status = clock.now(), Status.CANCELED.value
+    events = [(pk, now, status, CANCELED_BY_OPERATOR) for pk in ended]
+    quick.create_many(AssignmentEvent, ("assignment_id", "at", "status", "text"), events)
     # What waits is not offered, so that no answer to a device depends on it.
-    offered = [one.device for one in ended if one.status != Status.WAITING]
-    _note(map(str, Device.objects.filter(pk__in=offered).values_list("public_id", flat=True)))
+    if any(one.status == Status.SCHEDULED for one in locked):
+        _note(map(str, rows.filter(status=Status.SCHEDULED).values_list("device__public_id", flat=True)))
+    if len(ended) < len(locked):
+        begun = rows.exclude(status__in=[Status.WAITING, Status.SCHEDULED, Status.CANCELING])
+        begun.update(status=Status.CANCELING, updated_at=now)
+    facts = {"status": status, "reason": CANCELED_BY_OPERATOR, "updated_at": now, "closed_at": now}
+    rows.filter(status__in=[Status.WAITING, Status.SCHEDULED]).update(**facts)
 
 
 def _locked(rows: QuerySet[Assignment]) -> list[_Row]:

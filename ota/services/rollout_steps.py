@@ -26,7 +26,7 @@ from ota.services import assignment_batches as batches
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
-from pki.models import TrustDomain
+from pki.models import TrustDomain, quick
 from pki.services import ledger, numbers
 
 State, Status = Rollout.State, Assignment.Status
@@ -37,7 +37,7 @@ SILENT = timedelta(seconds=15)
 #: a job gives way after this time; the next run continues
 SECONDS = 20.0
 #: SQLite has one writer: between two commits others get this share of the time that a commit took, within these seconds
-SHARE, LEAST_PAUSE, MOST_PAUSE = 1.0, 0.005, 0.1
+SHARE, LEAST_PAUSE, MOST_PAUSE = 0.5, 0.005, 0.1
 _logger = logging.getLogger(__name__)
 
 
@@ -129,10 +129,11 @@ def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budg
             _let_go(rollout)
             return
         taken = numbers.reserve_small(domain=rollout.domain, name="ddi-action", many=len(placed))
+        ready = batches.plan(rollout, placed, taken)
         with _commit():
             if not _mine(rollout):
                 return
-            batches.plan(rollout, placed, taken)
+            quick.write_many(ready)
     _prepared(actor, rollout, chosen)
 
 
@@ -185,14 +186,13 @@ def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: Budget) -> None:
     rows = wave.assignments.filter(status=Status.WAITING).order_by("id")
     fields = ("id", "device__twin__reported")
     while page := list(rows.filter(id__gt=last).values_list(*fields)[: batches.OFFERED]):
-        last = page[-1][0]
         previous = {pk: running.of(reported or {}, bundle.component) for pk, reported in page}
         if not budget.spend():
             return
         with _commit():
             if not _opens(rollout, wave):
                 return
-            batches.offer(actor, bundle, previous)
+            last = batches.offer(actor, bundle, previous)
     _opened(actor, rollout, wave)
 
 
@@ -221,13 +221,13 @@ def _abort(actor: Actor, rollout: Rollout, budget: Budget) -> None:
     last = 0
     rows = _open_ones(rollout).order_by("id")
     while keys := list(rows.filter(id__gt=last).values_list("id", flat=True)[: batches.CANCELED]):
-        last = keys[-1]
         if not budget.spend():
             return
         with _commit():
             if _locked(rollout).state != State.ABORTING:
                 return
-            batches.cancel(keys)
+            batches.cancel(rollout, last, keys[-1])
+        last = keys[-1]
     with transaction.atomic():
         if _locked(rollout).state == State.ABORTING:
             Rollout.objects.filter(pk=rollout.pk).update(state=State.ABORTED, finished_at=clock.now())

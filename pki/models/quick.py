@@ -5,6 +5,7 @@ and on SQLite it goes to the driver without the layers between. Values always tr
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias, TypeVar
 
@@ -72,25 +73,41 @@ def update(instance: models.Model, *names: str) -> None:
         _run(real, statement, [*_converted(wanted, inward), instance.pk], fetch=False)
 
 
-def create_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
-    """Write many new rows by one prepared statement.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Rows as the driver takes them, and the statement that writes each: nothing is left to compute under a lock."""
+
+    statement: str
+    rows: list[list[Any]]
+
+
+def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> Prepared:
+    """Return many new rows, to be written by ``write_many``.
 
     Args:
         model: of the default database.
         names: attributes (for a foreign key: ``name_id``); what is not named gets its default, anew for each row.
         rows: the values of these attributes.
     """
-    real = connections[DEFAULT_DB_ALIAS]
-    statement, fields, inward = _insert(model, real.vendor)
-    places = [names.index(name) if name in names else None for name, _ in fields]
+    statement, fields, inward = _insert(model, connections[DEFAULT_DB_ALIAS].vendor)
     if missing := set(names) - {name for name, _ in fields}:
         msg = f"{model.__name__} has no field of these names: {', '.join(missing)}."
         raise TypeError(msg)
-    plan = list(zip(places, (default for _, default in fields), strict=True))
+    plan = [(names.index(name) if name in names else None, default) for name, default in fields]
     ready = [
         _converted([default() if place is None else row[place] for place, default in plan], inward) for row in rows
     ]
-    _run_many(real, statement.rpartition(" RETURNING ")[0], ready)
+    return Prepared(statement.rpartition(" RETURNING ")[0], ready)
+
+
+def write_many(prepared: Prepared) -> None:
+    """Write prepared rows."""
+    _run_many(connections[DEFAULT_DB_ALIAS], prepared.statement, prepared.rows)
+
+
+def create_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
+    """Write many new rows by one statement; the arguments are those of ``prepare_many``."""
+    write_many(prepare_many(model, names, rows))
 
 
 def update_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:

@@ -27,10 +27,9 @@ def note(*subjects: str) -> None:
     Args:
         *subjects: public ids; none for everything.
     """
-    now = clock.now()
-    adapt = connections["default"].ops.adapt_datetimefield_value
+    now = connections["default"].ops.adapt_datetimefield_value(clock.now())
     with connections["default"].cursor() as cursor:
-        cursor.executemany(_INSERT, [(subject, adapt(now)) for subject in subjects or ("",)])
+        cursor.executemany(_INSERT, [(subject, now) for subject in subjects or ("",)])
 
 
 def prune() -> int:

@@ -79,6 +79,8 @@ def judged(seen: dict[str, Any], database: str) -> list[dict[str, Any]]:
         row(f"{database}: longest transaction of the rollout", max(seen["commits"]), "ms", COMMIT_MS, against),
         row(f"{database}: transactions of the rollout, median", statistics.median(seen["commits"]), "ms", COMMIT_MS,
              f"{len(seen['commits'])} of them, p99 {_share(seen['commits'], 0.99):.1f} ms; {against}"),
+        row(f"{database}: longest transaction of the rollout, processor time", max(seen["processor"]), "ms", COMMIT_MS,
+            f"{sum(seen['processor']) / 1000:.1f} s in all of them; {against}"),
         row(f"{database}: memory of the worker", seen["memory_mb"], "MB", MEMORY_MB, against),
     ]  # fmt: skip
     for kind in dict.fromkeys(one["kind"] for one in seen["clients"]):

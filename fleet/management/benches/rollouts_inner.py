@@ -160,11 +160,14 @@ class _Heard(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.commits: list[float] = []
+        self.processor: list[float] = []
         self.locked = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one record."""
-        self.commits += [record.ms] if hasattr(record, "ms") and record.name.endswith("rollout_steps") else []
+        if hasattr(record, "ms") and hasattr(record, "cpu_ms"):
+            self.commits.append(record.ms)
+            self.processor.append(record.cpu_ms)
         said = str(record.exc_info[1]) if record.exc_info else ""
         self.locked += "locked" in said or "deadlock" in said
         if said:
@@ -188,7 +191,7 @@ def worker(go_on: str) -> dict[str, Any]:
     runner.stopped.set()
     thread.join()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"commits": heard.commits, "locked": heard.locked, "memory_mb": memory}
+    return {"commits": heard.commits, "processor": heard.processor, "locked": heard.locked, "memory_mb": memory}
 
 
 def client(kind: str, place: str, go_on: str) -> dict[str, Any]:
