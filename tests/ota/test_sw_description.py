@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import json
+import uuid
 
 import pytest
 
@@ -12,8 +14,7 @@ from ota.formats.swupdate import revisions
 from ota.formats.swupdate.description import read_description
 from ota.formats.swupdate.json_form import read_json
 from ota.formats.swupdate.libconfig import read_libconfig
-from ota.manifest import agreement
-from ota.manifest.document import Hardware
+from ota.manifest import agreement, parse
 from pki.kernel import clock
 from tests.factories import descriptions
 from tests.factories.artefacts import Makers
@@ -150,13 +151,13 @@ def test_an_expression_that_would_take_for_ever_is_answered():
     assert revisions.accepts([revisions.PREFIX + "^(a|a|aa)*(a|aa)*(a*)*b$"], "a" * 255) is False
 
 
-class Said:
-    """What of a manifest the comparison looks at."""
-
-    format, version = "swu", "1.0.0"
-
-    def __init__(self, name, rev):
-        self.hw = (Hardware(None, None, name, rev),)
+def manifest(name, rev):
+    """Return what bundle.json says, for one hardware and revision."""
+    file = {"path": "a.swu", "size": 1, "sha256": "a" * 64, "role": "image"}
+    hw = {"vendor_id": str(uuid.NAMESPACE_DNS), "class_id": str(uuid.NAMESPACE_OID), "name": name}
+    body = {"schema": 1, "id": "a", "version": "1.0.0", "kind": "firmware", "format": "swu", "component": "app"}
+    body |= {"security_counter": 1, "audience": ["lab"], "hw": [hw | ({"rev": rev} if rev else {})], "files": [file]}
+    return parse(json.dumps(body).encode())
 
 
 @regression("C2", "a hardware revision of bundle.json that the description does not accept")
@@ -168,10 +169,10 @@ def test_the_revision_of_the_manifest_is_one_that_the_board_accepts(name, rev, f
     selections = [swu._fact(one) for one in boards()]
     found = Judgement({"version": "1.0.0", "hardware": [], "selections": selections}, [])
     if fine:
-        assert agreement.check(Said(name, rev), found) is found
+        assert agreement.check(manifest(name, rev), found) is found
     else:
         with pytest.raises(RefusedBundleError, match=rf"bundle\.json says {rev}"):
-            agreement.check(Said(name, rev), found)
+            agreement.check(manifest(name, rev), found)
 
 
 @pytest.fixture(scope="module")
