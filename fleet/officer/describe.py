@@ -9,19 +9,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from fleet.officer import papers
+from fleet.officer.bundlelines import bundle_lines
 from fleet.officer.papers import Change, Paper
-from pki.kernel import canonical, composite
+from pki.kernel import canonical, composite, orders
 from pki.kernel.errors import InvalidError
 from pki.kernel.shown import printable
 
 _MAX_CONFIG = 64 * 1024
-#: what author and officers accept by name -> in words
-_ACKNOWLEDGED = {
-    "arena-below-measured": "the declared arena is smaller than what the model took when it was run",
-    "wide-tolerance": "golden vectors whose tolerance would hardly notice a broken model",
-    "io-changed": "inputs or outputs differ from the model before it in shape, type, scale or zero point",
-    "labels-changed": "labels differ from the model before it, or are in another order",
-}
+#: documents of a renewal that are shown one by one
+_MOST_SHOWN = 8
+_CONFIG_FIELDS = {"schema", "version", "anchors", "wipe", "server", *orders.FIELDS}
 
 
 def lines(paper: Paper, change: Change) -> list[str]:
@@ -47,8 +44,11 @@ def _lines(paper: Paper, change: Change) -> list[str]:
         found.append(f"  with a P-256 key also: a manifest for microcontrollers, sequence {paper.sequence}")
     if paper.kind == "renewal":
         found.append(f"RENEWS targets and {len(paper.documents) - 1} bins; what is listed stays as it is")
-    for role, one in sorted(paper.documents.items())[:8]:
+    for role, one in sorted(paper.documents.items())[:_MOST_SHOWN]:
         found.append(f"  {role} version {one.signed.version}, expires {one.signed.expires:%Y-%m-%d}")
+    if len(paper.documents) > _MOST_SHOWN:
+        ends = [one.signed.expires for one in paper.documents.values()]
+        found.append(f"  {len(ends)} documents in all expire between {min(ends):%Y-%m-%d} and {max(ends):%Y-%m-%d}")
     return found
 
 
@@ -83,18 +83,7 @@ def _digest(path: Path) -> str:
 
 def _bundle(paper: Paper, path: str) -> Iterator[str]:
     value = papers.bundle(paper, path)
-    yield f"  {value.get('kind')} in the format {value.get('format')}, security counter {value.get('security_counter')}"
-    yield f"  for {', '.join(map(str, value.get('audience', [])))}"
-    for one in value.get("hw", []):
-        yield f"  on {one.get('name')} (hardware class {one.get('class_id')})"
-    for one in value.get("requires", []):
-        yield f"  only beside {one.get('component')} with a counter of at least {one.get('min_counter')}"
-    for one in value.get("files", []):
-        yield f"  {one.get('role')} {one.get('path')}: {one.get('size')} bytes, sha256 {one.get('sha256')}"
-    for one in value.get("acknowledges", []):
-        yield f"  ACKNOWLEDGES {one}: {_ACKNOWLEDGED.get(one, 'a finding of the server that is overridden')}"
-    for place, label in enumerate(value.get("fit", {}).get("labels", [])):
-        yield f"  label {place} is {label}"
+    yield from bundle_lines(value)
     if value["component"] == papers.CONFIG:
         yield from _configuration(paper, value)
     if value["component"] == papers.COMPOSITE:
@@ -122,19 +111,29 @@ def _configuration(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
     """Show what a configuration changes on every device that takes it."""
     text = _shown(paper, value)
     content: Any = canonical.loads(text, max_bytes=_MAX_CONFIG)
+    if not isinstance(content, dict) or set(content) - _CONFIG_FIELDS:
+        msg = "This paper is not to be signed: its configuration has a field that this tool does not know."
+        raise InvalidError(msg)
+    yield f"    configuration version {content.get('version')}, schema {content.get('schema')}"
     for pem in content.get("anchors", []):
         root = x509.load_pem_x509_certificate(pem.encode())
         if root.public_bytes(serialization.Encoding.PEM).decode() != pem:
             msg = "This paper is not to be signed: an anchor in it is not written as every reader writes it."
             raise InvalidError(msg)
         yield f"    makes devices trust the root with SHA-256 {root.fingerprint(hashes.SHA256()).hex()}"
+    yield from _orders(content)
+
+
+def _orders(content: dict[str, Any]) -> Iterator[str]:
+    """Show what a configuration sets beside roots."""
     if content.get("server"):
         yield f"    devices MOVE to the server {content['server']}"
     elif "server" in content:
         yield "    devices MOVE BACK to the factory's server"
     for one in content.get("wipe", []):
         yield f"    ERASES the device {one}: it loses its key and has to be enrolled anew"
-    for name in content.get("secrets", {}):
-        yield f"    brings the secret {name}, sealed for devices"
+    for name, sealed in content.get("secrets", {}).items():
+        digest = hashlib.sha256(str(sealed).encode()).hexdigest()
+        yield f"    brings the secret {name}, sealed for devices (SHA-256 {digest})"
     for name in sorted(set(content) - {"schema", "version", "anchors", "wipe", "server", "secrets"}):
         yield f"    sets {name}: {content[name]}"
