@@ -31,6 +31,11 @@ class TrustKeyOut(Output):
     component = serializers.CharField()
     product = serializers.CharField()
     fingerprint = serializers.CharField()
+    revocation = serializers.ChoiceField(
+        choices=["crl", "none", "unstated", "n/a"],
+        source="revocation_state",
+        help_text="how revoked signers are noticed: by a CRL, not at all (stated or unstated), or n/a for a bare key",
+    )
     withdrawn_at = serializers.DateTimeField(allow_null=True)
 
 
@@ -42,6 +47,7 @@ class TrustKeyIn(Input):
     component = Name(max_length=60, default="", allow_blank=True)
     product = Name(max_length=60, default="", allow_blank=True)
     pem = Text(max_length=20_000)
+    revocation = serializers.ChoiceField(choices=TrustKey.Revocation.values, default="", allow_blank=True)
 
 
 class BundleOut(Output):

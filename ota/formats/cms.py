@@ -17,6 +17,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from ota.errors import RefusedBundleError
 from ota.formats import cms_causes
 from ota.formats.judgement import Case, TrustAnchor
+from pki.kernel import revocation
+from pki.kernel.errors import InvalidError
 
 SECONDS = 30
 
@@ -151,14 +153,47 @@ def _demand_usage(signer: x509.Certificate) -> None:
 
 
 def _demand_not_revoked(signer: x509.Certificate, anchor: TrustAnchor, at: int) -> None:
-    """Look the signer up in the CRL that was registered with the signing CA; an old CRL proves nothing."""
-    if not anchor.crl:
-        return
-    crl = x509.load_pem_x509_crl(anchor.crl.encode())
-    ends = crl.next_update_utc or crl.last_update_utc + dt.timedelta(days=1)
-    if at >= ends.timestamp():
-        msg = f"The CRL of the signing CA {anchor.name} is out of date. Register its newest one and upload again."
+    """Look signer and signing CA up in the CRLs that were registered; an old or partial CRL proves nothing."""
+    authority = x509.load_pem_x509_certificate(anchor.pem.encode())
+    if anchor.revocation == "crl" or anchor.crl:
+        _look_up(signer, anchor.crl, authority, anchor.name, at)
+    if anchor.issuer_crl:
+        above = x509.load_pem_x509_certificate(anchor.issuer.encode())
+        _look_up(authority, anchor.issuer_crl, above, f"the issuer of {anchor.name}", at, of_authorities=True)
+
+
+def _look_up(  # noqa: PLR0913  because each is a fact of the question
+    certificate: x509.Certificate,
+    crl: str,
+    issuer: x509.Certificate,
+    name: str,
+    at: int,
+    *,
+    of_authorities: bool = False,
+) -> None:
+    if not crl:
+        msg = f"No CRL of {name} is registered, and its trust key demands one. Register it (`manage.py bundle crl`)."
         raise RefusedBundleError(msg)
-    if crl.get_revoked_certificate_by_serial_number(signer.serial_number) is not None:
-        msg = "The signer's certificate was revoked. Sign with another one."
+    try:
+        lists = revocation.read_lists(crl, issuer, of_authorities=of_authorities)
+    except InvalidError as error:
+        msg = f"The CRL of {name} is refused: {error.detail} Register a complete one and upload again."
+        raise RefusedBundleError(msg) from error
+    if any(certificate.serial_number in one.serials for one in lists):
+        what = (
+            "The signing CA's certificate was revoked. Use"
+            if of_authorities
+            else ("The signer's certificate was revoked. Sign with")
+        )
+        raise RefusedBundleError(f"{what} another one.")
+    for_it = revocation.covering(certificate, lists)
+    if not for_it:
+        msg = (
+            f"None of the registered CRLs of {name} speaks for this certificate: they are of other distribution points."
+        )
         raise RefusedBundleError(msg)
+    try:
+        revocation.demand_current(for_it, dt.datetime.fromtimestamp(at, dt.UTC))
+    except InvalidError as error:
+        msg = f"The CRL of the signing CA {name} is out of date. Register its newest one and upload again."
+        raise RefusedBundleError(msg) from error

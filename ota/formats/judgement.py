@@ -15,12 +15,22 @@ class TrustAnchor:
     Args:
         name: for people.
         pem: public key or certificate.
-        crl: newest CRL of that CA in PEM, or empty when none is registered.
+        crl: newest CRLs of that CA in PEM, or empty when none is registered.
+        revocation: ``crl`` when a signer is accepted only by a current CRL.
+        issuer: certificate of the CA above it in PEM, when its CRLs are registered.
+        issuer_crl: newest CRLs of the CA above, or empty.
     """
 
     name: str
     pem: str
     crl: str = ""
+    revocation: str = ""
+    issuer: str = ""
+    issuer_crl: str = ""
+
+    def to_json(self) -> list[str]:
+        """Return it as the child reads it."""
+        return [self.name, self.pem, self.crl, self.revocation, self.issuer, self.issuer_crl]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class Case:
         """Return what the child reads; it gets the files as open descriptors."""
         return {
             "format": self.format,
-            "anchors": [[anchor.name, anchor.pem, anchor.crl] for anchor in self.anchors],
+            "anchors": [anchor.to_json() for anchor in self.anchors],
             "at": self.at,
             "listed": [list(one) for one in self.listed],
         }

@@ -20,6 +20,10 @@ class TrustKey(models.Model):
         OMS = "oms"
         GENERIC = "generic"
 
+    class Revocation(models.TextChoices):
+        CRL = "crl"
+        NONE = "none"
+
     domain = models.ForeignKey("pki.TrustDomain", models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
     name = models.CharField(max_length=100)
@@ -29,6 +33,11 @@ class TrustKey(models.Model):
     product = models.CharField(max_length=60, blank=True)
     pem = models.TextField()
     crl = models.TextField(blank=True)
+    #: what happens without a CRL; keys of before this was asked are unstated: accepted, and shown in red
+    revocation = models.CharField(max_length=8, blank=True, choices=Revocation)
+    #: the CA above a signing CA and its CRLs: a signing CA can be revoked too
+    issuer_pem = models.TextField(blank=True)
+    issuer_crl = models.TextField(blank=True)
     fingerprint = models.CharField(max_length=64)
     added_at = models.DateTimeField(default=clock.now)
     withdrawn_at = models.DateTimeField(null=True)
@@ -38,6 +47,13 @@ class TrustKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.format})"
+
+    @property
+    def revocation_state(self) -> str:
+        """Return how revoked signers are noticed: ``crl``, ``none`` (stated), ``unstated``; ``n/a`` for a bare key."""
+        if "CERTIFICATE" not in self.pem:
+            return "n/a"
+        return self.revocation or (self.Revocation.CRL.value if self.crl else "unstated")
 
 
 class Bundle(models.Model):

@@ -12,7 +12,7 @@ from ota import blobs, fit, sandbox, sbom
 from ota.blobs import Area, Staged
 from ota.deltas import advice
 from ota.errors import ManifestError, RefusedBundleError
-from ota.formats.judgement import Judgement, TrustAnchor, statement
+from ota.formats.judgement import Judgement, statement
 from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
@@ -133,7 +133,7 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
     judgement = sandbox.judge(
         wanted.format,
         staged[wanted.image.path].path,
-        [TrustAnchor(key.name, key.pem, key.crl) for key in keys],
+        [trust_keys.anchor_of(key) for key in keys],
         signature=staged[signature.path].path if signature else None,
         listed={one.path: one.sha256 for one in wanted.files if one is not signature},
     )

@@ -9,24 +9,37 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from django.db import transaction
 
 from devices.selectors import vendor_identities
+from ota.formats.judgement import TrustAnchor
 from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows
 from pki import selectors as ground
 from pki.foreign import read_certificate
 from pki.kernel import clock
+from pki.kernel import revocation as revocations
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.pem import demand_one
 from pki.kernel.public_keys import accept_key, key_identity, read_pem
+from pki.kernel.revocation import RevocationList
 from pki.services import ledger, own_keys
+from pki.x509 import issued_by as is_issued_by
 
-_MAX_PEM, _MAX_CRL = 16 * 1024, 4 << 20
+_MAX_PEM = 16 * 1024
 _BY_CA = {TrustKey.Format.SWU, TrustKey.Format.RAUC}
 _BY_EITHER = {TrustKey.Format.TFLITE, TrustKey.Format.ONNX, TrustKey.Format.OMS, TrustKey.Format.GENERIC}
 _LEAST_RSA = 2048
 
 
-def add(*, actor: Actor, name: str, format: str, component: str = "", product: str = "", pem: str) -> TrustKey:  # noqa: A002  because it is the word of bundle.json
+def add(  # noqa: PLR0913  because each is a fact of the key
+    *,
+    actor: Actor,
+    name: str,
+    format: str,  # noqa: A002  because it is the word of bundle.json
+    component: str = "",
+    product: str = "",
+    pem: str,
+    revocation: str = "",
+) -> TrustKey:
     """Let a key vouch for artefacts of a format, on one component or (empty) on any.
 
     Adding the same key under the same name again changes nothing.
@@ -39,6 +52,8 @@ def add(*, actor: Actor, name: str, format: str, component: str = "", product: s
         component: slot on the device.
         product: id of the only bundles that it vouches for; empty for any.
         pem: the public half; a private key is refused.
+        revocation: for a signing CA, ``crl`` (signers are accepted by a current CRL only) or ``none`` (revoked signers
+            are not noticed); empty leaves it unstated, which is accepted and shown as a warning.
 
     Raises:
         InvalidError: it is no usable public key or certificate.
@@ -54,6 +69,9 @@ def add(*, actor: Actor, name: str, format: str, component: str = "", product: s
         "fingerprint": fingerprint,
         "withdrawn_at": None,
     }
+    if revocation:
+        _check_choice(pem, revocation)
+        wanted["revocation"] = revocation
     with transaction.atomic():
         key, made = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
         if not made and any(getattr(key, field) != value for field, value in wanted.items()):
@@ -94,44 +112,127 @@ def _identity(key: TrustKey) -> str:
         return ""
 
 
-def renew_crl(*, actor: Actor, key: TrustKey, crl: str) -> list[Bundle]:
-    """Register the newest CRL of a signing CA; what is uploaded from now on is compared with it.
+def anchor_of(key: TrustKey) -> TrustAnchor:
+    """Return a trust key as verifiers get it."""
+    return TrustAnchor(key.name, key.pem, key.crl, key.revocation, key.issuer_pem, key.issuer_crl)
 
-    Returns:
-        bundles that a signer vouched for whom this CRL revokes: look at them, and withdraw their releases.
+
+def choose_revocation(*, actor: Actor, key: TrustKey, revocation: str) -> TrustKey:
+    """State what happens to signers of a signing CA without a CRL: ``crl`` refuses them, ``none`` accepts them.
 
     Raises:
-        InvalidError: no CRL of this CA, or one that is out of date or older than the one that is known.
+        InvalidError: another word, or the key is no signing CA, or a CRL is registered and must go on to count.
     """
     actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
         found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor.domain, key.public_id).pk)
-        read = _crl(found, crl)
-        found.crl = read.public_bytes(serialization.Encoding.PEM).decode()
-        found.save(update_fields=["crl"])
-        revoked = {f"{one.serial_number:x}" for one in read}
-        vouched = Bundle.objects.filter(domain=found.domain, facts__signer=found.name).order_by("id")
-        flagged = [one for one in vouched if one.facts.get("signer_serial") in revoked]
-        detail: dict[str, object] = {"number": len(revoked), "bundles": [one.digest for one in flagged]}
+        _check_choice(found.pem, revocation)
+        if revocation == TrustKey.Revocation.NONE and found.crl:
+            msg = (
+                f"A CRL of {found.name} is registered and counts. Withdraw this trust key and add it anew without one."
+            )
+            raise InvalidError(msg)
+        found.revocation = revocation
+        found.save(update_fields=["revocation"])
+        thing, detail = ("trust-key", found.public_id), {"revocation": revocation}
+        ledger.record(actor=actor, action="trust-key.revocation", thing=thing, detail=detail)
+    return found
+
+
+def renew_crl(*, actor: Actor, key: TrustKey, crl: str, issuer: str = "") -> list[Bundle]:
+    """Register the newest CRL of a signing CA, or of the CA above it; later uploads are compared with it.
+
+    A list takes the place of the one for the same distribution points; a partial one never replaces a complete one.
+
+    Args:
+        actor: a security officer.
+        key: the signing CA.
+        crl: one or several CRLs in PEM.
+        issuer: certificate in PEM of the CA above, when the CRLs are that one's.
+
+    Returns:
+        bundles that a revoked signer (or any signer of a revoked CA) vouched for: look at them, and withdraw their
+        releases.
+
+    Raises:
+        InvalidError: no complete CRL of this CA, or one that is out of date or older than the one that is known.
+    """
+    actor.require(Role.SECURITY_OFFICER)
+    with transaction.atomic():
+        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor.domain, key.public_id).pk)
+        above = _load_ca(issuer) if issuer else None
+        if above is not None:
+            lists = _issuer_lists(found, above, crl)
+        else:
+            lists = _own_lists(found, crl)
+        flagged = _flagged(found, lists, all_of_them=above is not None)
+        detail: dict[str, object] = {
+            "number": sum(len(one.serials) for one in lists),
+            "crl_numbers": [one.number for one in lists],
+            "of": "issuer" if above is not None else "signing-ca",
+            "bundles": [one.digest for one in flagged],
+        }
         ledger.record(actor=actor, action="trust-key.crl", thing=("trust-key", found.public_id), detail=detail)
     return flagged
 
 
-def _crl(key: TrustKey, pem: str) -> x509.CertificateRevocationList:
+def _own_lists(key: TrustKey, crl: str) -> list[RevocationList]:
+    if "CERTIFICATE" not in key.pem:
+        msg = f"{key.name} is a public key. Only a signing CA has CRLs."
+        raise InvalidError(msg)
+    lists = _succeeding(crl, key.crl, _load_ca(key.pem))
+    key.crl, key.revocation = "".join(one.pem for one in lists), TrustKey.Revocation.CRL
+    key.save(update_fields=["crl", "revocation"])
+    return lists
+
+
+def _issuer_lists(key: TrustKey, above: x509.Certificate, crl: str) -> list[RevocationList]:
+    if "CERTIFICATE" not in key.pem or not is_issued_by(_load_ca(key.pem), above):
+        msg = f"The given issuer did not issue the certificate of {key.name}."
+        raise InvalidError(msg)
+    same = key.issuer_pem and own_keys.identity_of(_load_ca(key.issuer_pem)) == own_keys.identity_of(above)
+    lists = _succeeding(crl, key.issuer_crl if same else "", above, of_authorities=True)
+    key.issuer_pem = above.public_bytes(serialization.Encoding.PEM).decode()
+    key.issuer_crl = "".join(one.pem for one in lists)
+    key.save(update_fields=["issuer_pem", "issuer_crl"])
+    return lists
+
+
+def _succeeding(
+    crl: str, before: str, issuer: x509.Certificate, *, of_authorities: bool = False
+) -> list[RevocationList]:
+    """Return what holds once new lists came; what an older version kept, and would not be taken now, is let go."""
+    new = revocations.read_lists(crl, issuer, of_authorities=of_authorities)
+    revocations.demand_current(new, clock.now())
     try:
-        found = x509.load_pem_x509_crl(demand_one(pem[:_MAX_CRL], "X509 CRL", what="The CRL"))
-        authority = x509.load_pem_x509_certificate(key.pem.encode())
-        genuine = found.issuer == authority.subject and found.is_signature_valid(authority.public_key())  # type: ignore[arg-type]  # a CA's key can sign
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        msg = "This is no CRL in PEM (`-----BEGIN X509 CRL-----`), or the trust key is no signing CA."
+        known = revocations.read_lists(before, issuer, of_authorities=of_authorities) if before else []
+    except InvalidError:
+        known = []
+    return revocations.succeed_lists(known, new)
+
+
+def _flagged(key: TrustKey, lists: list[RevocationList], *, all_of_them: bool) -> list[Bundle]:
+    """Return the bundles of signers whom lists revoke; of all signers when the signing CA itself is revoked."""
+    revoked = {serial for one in lists for serial in one.serials}
+    vouched = list(Bundle.objects.filter(domain=key.domain, facts__signer=key.name).order_by("id"))
+    if all_of_them:
+        return vouched if _load_ca(key.pem).serial_number in revoked else []
+    serials = {f"{one:x}" for one in revoked}
+    return [one for one in vouched if one.facts.get("signer_serial") in serials]
+
+
+def _load_ca(pem: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError as error:
+        msg = "This is not a CA certificate in PEM (`-----BEGIN CERTIFICATE-----`)."
         raise InvalidError(msg) from error
-    if not genuine or found.next_update_utc is None or found.next_update_utc <= clock.now():
-        msg = f"This CRL is not of {key.name}, or is out of date. Fetch its newest one."
+
+
+def _check_choice(pem: str, revocation_: str) -> None:
+    if revocation_ not in TrustKey.Revocation.values or "CERTIFICATE" not in pem:
+        msg = "revocation is crl or none, and is stated for a signing CA only; a bare key cannot be revoked by a CRL."
         raise InvalidError(msg)
-    if key.crl and x509.load_pem_x509_crl(key.crl.encode()).last_update_utc > found.last_update_utc:
-        msg = "A newer CRL is registered already."
-        raise InvalidError(msg)
-    return found
 
 
 def _read(format_: str, pem: str) -> tuple[str, str]:

@@ -34,9 +34,7 @@ class Command(BaseCommand):
         trust.add_argument("--component", default="", help="on this component only")
         trust.add_argument("--product", default="", help="for bundles of this id only")
         trust.add_argument("--pem", type=Path, required=True, help="public key, or the signing CA's certificate")
-        crl = acts.add_parser("crl", help="register the newest CRL of a signing CA")
-        crl.add_argument("name")
-        crl.add_argument("--crl", type=Path, required=True)
+        _for_revocation(acts, trust)
         _for_authors(acts)
         upload = acts.add_parser("upload", help="upload a folder with bundle.json and the files that it lists")
         upload.add_argument("folder", type=Path)
@@ -49,18 +47,47 @@ class Command(BaseCommand):
             self.stdout.write(getattr(self, f"_{options['act']}")(actor(options["domain"]), options))
 
     def _trust(self, who: Actor, options: dict[str, Any]) -> str:
-        names = ("name", "format", "component", "product")
+        names = ("name", "format", "component", "product", "revocation")
         made = trust_keys.add(actor=who, pem=options["pem"].read_text(), **{name: options[name] for name in names})
-        return f"{made.name} vouches for {made.format} ({made.fingerprint[:16]}…)."
+        said = f"{made.name} vouches for {made.format} ({made.fingerprint[:16]}…)."
+        return f"{said}{self._warning(made)}"
+
+    def _warning(self, key: TrustKey) -> str:
+        """Return, in red, that revoked signers of a key are not noticed."""
+        words = {
+            "unstated": "no CRL is registered (`bundle crl`), and `bundle revocation` states no choice",
+            "none": "stated by `bundle revocation`",
+        }.get(key.revocation_state)
+        if words is None:
+            return ""
+        return "\n" + self.style.ERROR(f"Revoked signers below {key.name} are NOT noticed: {words}.")
+
+    def _keys(self, who: Actor, _options: dict[str, Any]) -> str:
+        lines = []
+        for key in rows.trust_keys(who.domain):
+            ended = " withdrawn" if key.withdrawn_at else ""
+            lines.append(
+                f"{key.name}  {key.format}  {key.fingerprint[:16]}…  revocation: {key.revocation_state}{ended}"
+            )
+            lines += [self._warning(key).strip()] if self._warning(key) and not ended else []
+        return "\n".join(lines) or "None."
+
+    def _revocation(self, who: Actor, options: dict[str, Any]) -> str:
+        key = trust_keys.choose_revocation(actor=who, key=self._key(who, options), revocation=options["choice"])
+        return f"Revocation of signers below {key.name}: {key.revocation_state}.{self._warning(key)}"
 
     def _crl(self, who: Actor, options: dict[str, Any]) -> str:
+        key, issuer = self._key(who, options), options["issuer"].read_text() if options["issuer"] else ""
+        flagged = trust_keys.renew_crl(actor=who, key=key, crl=options["crl"].read_text(), issuer=issuer)
+        told = [f"  its signer was revoked: {one} — withdraw its release" for one in flagged]
+        return "\n".join(["The CRL is registered.", *told])
+
+    def _key(self, who: Actor, options: dict[str, Any]) -> TrustKey:
         key = rows.trust_keys(who.domain).filter(name=options["name"]).first()
         if key is None:
             msg = "There is no trust key of this name (`manage.py bundle trust`)."
             raise NotFoundError(msg)
-        flagged = trust_keys.renew_crl(actor=who, key=key, crl=options["crl"].read_text())
-        told = [f"  its signer was revoked: {one} — withdraw its release" for one in flagged]
-        return "\n".join(["The CRL is registered.", *told])
+        return key
 
     def _upload(self, who: Actor, options: dict[str, Any]) -> str:
         folder: Path = options["folder"]
@@ -94,6 +121,21 @@ class Command(BaseCommand):
         if options["json"]:
             return json.dumps(found, indent=1)
         return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."
+
+
+def _for_revocation(acts: Any, trust: CommandParser) -> None:
+    """Declare how revoked signers are noticed."""
+    choices = TrustKey.Revocation.values
+    words = "crl: refuse signers without a current CRL; none: revoked signers are not noticed"
+    trust.add_argument("--revocation", default="", choices=["", *choices], help=f"for a signing CA; {words}")
+    crl = acts.add_parser("crl", help="register the newest CRL of a signing CA, complete or all its shards")
+    crl.add_argument("name")
+    crl.add_argument("--crl", type=Path, required=True, help="one or several CRLs in PEM")
+    crl.add_argument("--issuer", type=Path, help="certificate of the CA above, when the CRLs are that one's")
+    choice = acts.add_parser("revocation", help="state how revoked signers below a signing CA are noticed")
+    choice.add_argument("name")
+    choice.add_argument("choice", choices=choices, help=words)
+    acts.add_parser("keys", help="list trust keys, and how revoked signers are noticed")
 
 
 def _for_authors(acts: Any) -> None:

@@ -1,0 +1,198 @@
+"""Read revocation lists of other people's CAs (RFC 5280, 5 and 6.3.3): complete lists, or shards of one together.
+
+A list that says only a part must never stand for the whole: delta lists, lists of some reasons or of CA certificates
+only, indirect lists and whatever a critical extension changes are refused. A shard (a list with a distribution point)
+speaks for the certificates that name its point, and for no others.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+
+from pki.kernel.errors import InvalidError
+
+MAX_TEXT, MOST_LISTS = 4 << 20, 64
+SKEW = dt.timedelta(minutes=5)
+_PEM = re.compile(r"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_WEAK = {"md5", "sha1"}
+_ENTRY = (x509.CRLReason, x509.InvalidityDate)
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """One list that was checked.
+
+    Args:
+        crl: as it was read.
+        points: the distribution points for whose certificates it speaks; empty when it speaks for all.
+        number: CRLNumber, or None of an issuer that numbers none.
+        serials: of the revoked certificates.
+    """
+
+    crl: x509.CertificateRevocationList
+    points: frozenset[str]
+    number: int | None
+    serials: frozenset[int]
+
+    @property
+    def pem(self) -> str:
+        """Return it in PEM."""
+        return self.crl.public_bytes(serialization.Encoding.PEM).decode()
+
+    def ends(self) -> dt.datetime:
+        """Return when it is out of date."""
+        return self.crl.next_update_utc or self.crl.last_update_utc
+
+
+def read_lists(text: str, issuer: x509.Certificate, *, of_authorities: bool = False) -> list[RevocationList]:
+    """Return the lists in a PEM text, each signed by an issuer that may sign lists, each complete for its points.
+
+    Args:
+        text: one or several CRLs in PEM.
+        issuer: the CA.
+        of_authorities: they are asked about a CA's certificate, not about an end entity's.
+
+    Raises:
+        InvalidError: one sentence says which list is refused, and why.
+    """
+    blocks = _PEM.findall(text[: MAX_TEXT + 1])
+    if not blocks or len(blocks) > MOST_LISTS or len(text) > MAX_TEXT:
+        msg = f"Expected 1 to {MOST_LISTS} CRLs in PEM (`-----BEGIN X509 CRL-----`), {MAX_TEXT} bytes at most."
+        raise InvalidError(msg)
+    _demand_may_sign(issuer)
+    found = [_read(block, issuer, of_authorities=of_authorities) for block in blocks]
+    if len({one.points for one in found}) != len(found):
+        msg = "Two of the CRLs are for the same distribution point. Give the newest of each."
+        raise InvalidError(msg)
+    return found
+
+
+def demand_current(lists: Iterable[RevocationList], at: dt.datetime) -> None:
+    """Refuse lists that are not valid at a time.
+
+    Raises:
+        InvalidError: one is out of date, from the future, or says no end.
+    """
+    for one in lists:
+        if one.crl.next_update_utc is None:
+            msg = "The CRL has no nextUpdate, so that nobody can tell whether it is the newest. Issue it with one."
+            raise InvalidError(msg)
+        if one.ends() <= at or one.crl.last_update_utc > at + SKEW:
+            msg = f"The CRL of {one.crl.last_update_utc:%Y-%m-%d %H:%M} is out of date or from the future."
+            raise InvalidError(msg)
+
+
+def succeed_lists(before: Sequence[RevocationList], new: Sequence[RevocationList]) -> list[RevocationList]:
+    """Return what holds after new lists came: each takes the place of the one for the same points, if it is newer.
+
+    A shard never takes the place of a list that speaks for all.
+
+    Raises:
+        InvalidError: a new list is older than the one that is known, by number or date, or has lost its number.
+    """
+    held = {one.points: one for one in before}
+    for one in new:
+        known = held.get(one.points)
+        if known is not None and known.crl.fingerprint(hashes.SHA256()) != one.crl.fingerprint(hashes.SHA256()):
+            _demand_newer(known, one)
+        held[one.points] = one
+    return list(held.values())
+
+
+def covering(certificate: x509.Certificate, lists: Iterable[RevocationList]) -> list[RevocationList]:
+    """Return the lists that speak for a certificate: those for all, and those of a point that it names."""
+    named = _named_points(certificate)
+    return [one for one in lists if not one.points or one.points & named]
+
+
+def _demand_newer(known: RevocationList, new: RevocationList) -> None:
+    if known.number is not None and (new.number is None or new.number <= known.number):
+        msg = f"The CRL has the number {new.number}; {known.number} is registered already. Fetch the newest one."
+        raise InvalidError(msg)
+    if new.crl.last_update_utc < known.crl.last_update_utc:
+        msg = "A newer CRL is registered already."
+        raise InvalidError(msg)
+
+
+def _demand_may_sign(issuer: x509.Certificate) -> None:
+    try:
+        usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    except ValueError as error:
+        msg = "The CA's certificate has extensions that cannot be read."
+        raise InvalidError(msg) from error
+    if not usage.crl_sign:
+        msg = "The CA's certificate does not let its key sign CRLs: its key usage lacks cRLSign."
+        raise InvalidError(msg)
+
+
+def _read(block: str, issuer: x509.Certificate, *, of_authorities: bool) -> RevocationList:
+    try:
+        crl = x509.load_pem_x509_crl(block.encode())
+        genuine = crl.issuer == issuer.subject and crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # a CA's key can sign
+        weak = crl.signature_hash_algorithm is not None and crl.signature_hash_algorithm.name in _WEAK
+        number, points = _judge(crl.extensions, of_authorities=of_authorities)
+        serials = frozenset(_serial(entry) for entry in crl)
+    except (ValueError, TypeError, UnsupportedAlgorithm, UnicodeError) as error:
+        msg = f"This is no CRL that can be read: {str(error)[:120]}"
+        raise InvalidError(msg) from error
+    if not genuine or weak:
+        msg = "The CRL was not issued by this CA, its signature is wrong, or it uses MD5 or SHA-1."
+        raise InvalidError(msg)
+    return RevocationList(crl, points, number, serials)
+
+
+def _judge(extensions: x509.Extensions, *, of_authorities: bool) -> tuple[int | None, frozenset[str]]:
+    """Return number and points of a list, when its extensions leave it complete."""
+    number, points = None, frozenset[str]()
+    for one in extensions:
+        if isinstance(one.value, x509.CRLNumber):
+            number = one.value.crl_number
+        elif isinstance(one.value, x509.DeltaCRLIndicator):
+            msg = "This is a delta CRL: it says only what changed. Register the complete one."
+            raise InvalidError(msg)
+        elif isinstance(one.value, x509.IssuingDistributionPoint):
+            points = _points(one.value, of_authorities=of_authorities)
+        elif one.critical and not isinstance(one.value, x509.AuthorityKeyIdentifier):
+            msg = f"The CRL has the critical extension {one.oid.dotted_string}, which is not known here."
+            raise InvalidError(msg)
+    return number, points
+
+
+def _points(point: x509.IssuingDistributionPoint, *, of_authorities: bool) -> frozenset[str]:
+    other_half = point.only_contains_user_certs if of_authorities else point.only_contains_ca_certs
+    partial = point.only_some_reasons is not None or point.indirect_crl or point.only_contains_attribute_certs
+    if partial or other_half or point.relative_name is not None:
+        msg = (
+            "This CRL is a part: for some reasons, for other kinds of certificates, or of other issuers. Register the "
+            "complete one."
+        )
+        raise InvalidError(msg)
+    return frozenset(repr(name) for name in point.full_name or ())
+
+
+def _serial(entry: x509.RevokedCertificate) -> int:
+    """Return the serial number of an entry that means what it says by itself."""
+    for one in entry.extensions:
+        if one.critical and not isinstance(one.value, _ENTRY):
+            msg = f"An entry of the CRL has the critical extension {one.oid.dotted_string}: it is of another issuer."
+            raise InvalidError(msg)
+        if isinstance(one.value, x509.CRLReason) and one.value.reason == x509.ReasonFlags.remove_from_crl:
+            msg = "An entry of the CRL is removed from it, which only delta CRLs say. Register the complete one."
+            raise InvalidError(msg)
+    return entry.serial_number
+
+
+def _named_points(certificate: x509.Certificate) -> frozenset[str]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except (x509.ExtensionNotFound, ValueError):
+        return frozenset()
+    whole = (one for one in found if one.reasons is None and one.crl_issuer is None)
+    return frozenset(repr(name) for one in whole for name in one.full_name or ())
