@@ -31,11 +31,7 @@ class TrustKeyOut(Output):
     component = serializers.CharField()
     product = serializers.CharField()
     fingerprint = serializers.CharField()
-    revocation = serializers.ChoiceField(
-        choices=["crl", "none", "unstated", "n/a"],
-        source="revocation_state",
-        help_text="how revoked signers are noticed: by a CRL, not at all (stated or unstated), or n/a for a bare key",
-    )
+    revocation = serializers.ChoiceField(["crl", "none", "unstated", "n/a"], source="revocation_state")
     withdrawn_at = serializers.DateTimeField(allow_null=True)
 
 

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET
 from devices import selectors as devices
 from fleet.console.door import actor, page
 from fleet.console.paging import cut
+from ota.selectors.bundles import trust_keys
 from ota.selectors.roles import roles
 from pki import selectors
 from pki.kernel import clock
@@ -32,6 +33,8 @@ class Lists:
     first_end: datetime | None
 
 
+#: release keys of vendors that are shown
+MOST_KEYS = 200
 Tree = tuple[Authority, list[tuple[Authority, Lists]]]
 
 
@@ -53,6 +56,7 @@ def authorities(request: HttpRequest) -> HttpResponse:
         "status_url": settings.FLEET_STATUS_URL,
         "profiles": selectors.profiles(who.domain),
         "roles": roles(who.domain),
+        "trust_keys": trust_keys(who.domain).filter(withdrawn_at__isnull=True)[:MOST_KEYS],
     }
     return render(request, "console/trust/authorities.html", context)
 

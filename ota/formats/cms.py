@@ -162,7 +162,7 @@ def _demand_not_revoked(signer: x509.Certificate, anchor: TrustAnchor, at: int) 
         _look_up(authority, anchor.issuer_crl, above, f"the issuer of {anchor.name}", at, of_authorities=True)
 
 
-def _look_up(  # noqa: PLR0913  because each is a fact of the question
+def _look_up(
     certificate: x509.Certificate,
     crl: str,
     issuer: x509.Certificate,

@@ -137,7 +137,7 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
         signature=staged[signature.path].path if signature else None,
         listed={one.path: one.sha256 for one in wanted.files if one is not signature},
     )
-    judgement = agreement.check(wanted, trials.with_trial(wanted, staged, judgement))
+    judgement = agreement.check(wanted, trials.with_trial(wanted, staged, trust_keys.with_revocation(keys, judgement)))
     if wanted.kind == Bundle.Kind.CONFIG:
         _demand_way_back(slug, judgement.facts["anchors"])
         _demand_address(slug, judgement.facts["server"])

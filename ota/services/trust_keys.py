@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from django.db import transaction
 
 from devices.selectors import vendor_identities
-from ota.formats.judgement import TrustAnchor
+from ota.formats.judgement import Judgement, TrustAnchor, statement
 from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows
 from pki import selectors as ground
@@ -117,6 +117,18 @@ def anchor_of(key: TrustKey) -> TrustAnchor:
     return TrustAnchor(key.name, key.pem, key.crl, key.revocation, key.issuer_pem, key.issuer_crl)
 
 
+def with_revocation(keys: list[TrustKey], judgement: Judgement) -> Judgement:
+    """Add how a revoked signer would have been noticed, when a signing CA vouches."""
+    signer = next((key for key in keys if key.name == judgement.facts.get("signer")), None)
+    if signer is None or signer.revocation_state == "n/a":
+        return judgement
+    words = {
+        "crl": f"the CRL of {signer.name} was consulted",
+        "none": f"NOT CHECKED: {signer.name} is trusted without revocation lists, as stated",
+    }.get(signer.revocation_state, f"NOT CHECKED: no CRL of {signer.name} is registered, and no choice is stated")
+    return Judgement(judgement.facts, [*judgement.statements, statement("revocation", "muster", words)])
+
+
 def choose_revocation(*, actor: Actor, key: TrustKey, revocation: str) -> TrustKey:
     """State what happens to signers of a signing CA without a CRL: ``crl`` refuses them, ``none`` accepts them.
 
@@ -161,10 +173,7 @@ def renew_crl(*, actor: Actor, key: TrustKey, crl: str, issuer: str = "") -> lis
     with transaction.atomic():
         found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor.domain, key.public_id).pk)
         above = _load_ca(issuer) if issuer else None
-        if above is not None:
-            lists = _issuer_lists(found, above, crl)
-        else:
-            lists = _own_lists(found, crl)
+        lists = _own_lists(found, crl) if above is None else _issuer_lists(found, above, crl)
         flagged = _flagged(found, lists, all_of_them=above is not None)
         detail: dict[str, object] = {
             "number": sum(len(one.serials) for one in lists),
