@@ -74,7 +74,8 @@ def _groups(value: Mapping[str, Any]) -> Iterator[str]:
         ("eval", "evaluation"),
     ):
         if name in value:
-            yield f"  {words}: {', '.join(f'{key} {one}' for key, one in sorted(value[name].items()))}"
+            said = (f"{key} {one}" for key, one in sorted(value[name].items()) if key != "labels")
+            yield f"  {words}: {', '.join(said)}"
 
 
 def refuse_unknown(value: object, known: Mapping[str, Any] | None, place: str) -> None:

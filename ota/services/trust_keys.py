@@ -232,10 +232,12 @@ def _flagged(key: TrustKey, lists: list[RevocationList], *, all_of_them: bool) -
 
 def _load_ca(pem: str) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(pem.encode())
+        certificate = x509.load_pem_x509_certificate(demand_one(pem, "CERTIFICATE"))
     except ValueError as error:
         msg = "This is not a CA certificate in PEM (`-----BEGIN CERTIFICATE-----`)."
         raise InvalidError(msg) from error
+    read_certificate(certificate.public_bytes(serialization.Encoding.DER))
+    return certificate
 
 
 def _check_choice(pem: str, revocation_: str) -> None:

@@ -61,8 +61,11 @@ def read_lists(text: str, issuer: x509.Certificate, *, of_authorities: bool = Fa
         InvalidError: one sentence says which list is refused, and why.
     """
     blocks = _PEM.findall(text[: MAX_TEXT + 1])
-    if not blocks or len(blocks) > MOST_LISTS or len(text) > MAX_TEXT:
-        msg = f"Expected 1 to {MOST_LISTS} CRLs in PEM (`-----BEGIN X509 CRL-----`), {MAX_TEXT} bytes at most."
+    if not blocks or len(blocks) > MOST_LISTS or len(text) > MAX_TEXT or text.count("-----BEGIN ") != len(blocks):
+        msg = (
+            f"Expected 1 to {MOST_LISTS} CRLs and nothing else in PEM (`-----BEGIN X509 CRL-----`), {MAX_TEXT} bytes at "
+            "most."
+        )
         raise InvalidError(msg)
     _demand_may_sign(issuer)
     found = [_read(block, issuer, of_authorities=of_authorities) for block in blocks]
