@@ -63,8 +63,8 @@ def read_lists(text: str, issuer: x509.Certificate, *, of_authorities: bool = Fa
     blocks = _PEM.findall(text[: MAX_TEXT + 1])
     if not blocks or len(blocks) > MOST_LISTS or len(text) > MAX_TEXT or text.count("-----BEGIN ") != len(blocks):
         msg = (
-            f"Expected 1 to {MOST_LISTS} CRLs and nothing else in PEM (`-----BEGIN X509 CRL-----`), {MAX_TEXT} bytes at "
-            "most."
+            f"Expected 1 to {MOST_LISTS} CRLs and nothing else in PEM (`-----BEGIN X509 CRL-----`), {MAX_TEXT} bytes "
+            "at most."
         )
         raise InvalidError(msg)
     _demand_may_sign(issuer)
