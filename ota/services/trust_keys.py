@@ -60,26 +60,25 @@ def add(  # noqa: PLR0913  because each is a fact of the key
         ConflictError: the name is taken by another key.
     """
     actor.require(Role.SECURITY_OFFICER)
-    domain = ground.domain(actor.domain)
     pem, fingerprint = _read(format, pem)
-    wanted = {
-        "format": format,
-        "component": component,
-        "product": product,
-        "fingerprint": fingerprint,
-        "withdrawn_at": None,
-    }
+    wanted = {"format": format, "component": component, "product": product, "fingerprint": fingerprint}
     if revocation:
         _check_choice(pem, revocation)
         wanted["revocation"] = revocation
+    return _keep(actor, name, pem, wanted)
+
+
+def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey:
+    """Store a key under its name, unless the very same is there."""
+    domain = ground.domain(actor.domain)
     with transaction.atomic():
         key, made = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
-        if not made and any(getattr(key, field) != value for field, value in wanted.items()):
+        other = key.withdrawn_at is not None or any(getattr(key, field) != value for field, value in wanted.items())
+        if not made and other:
             msg = f"The name {name!r} belongs to another trust key. Choose another name."
             raise ConflictError(msg)
         if made:
-            detail = {"name": name, "format": format, "component": component, "product": product}
-            detail |= {"fingerprint": fingerprint}
+            detail = {"name": name, **wanted}
             ledger.record(actor=actor, action="trust-key.added", thing=("trust-key", key.public_id), detail=detail)
     return key
 
