@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sqlite3
 import uuid
 from datetime import timedelta
 
@@ -12,13 +13,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fleet.agent import config
 from fleet.management.quickstart import material
-from fleet.officer import authority
+from fleet.officer import authority, keys
+from fleet.officer import metadata as officer
 from pki.kernel import clock
 from tests.attacks.thief import Thief
 from tests.e2e.test_rotation import ALL, root
-from tests.factories.story import eventually
+from tests.factories.story import eventually, identity
 from tests.fleet.agent.adversary import _stamp, bundle, image, path_of, row
 from tests.peers.operator import Operator
+from tests.peers.pki import signing_ca
+from tests.peers.programs import require
+from tests.peers.swupdate import Swupdate, make_swu
+from tests.regressions import regression
 
 pytestmark = pytest.mark.xdist_group("story")
 BOARD, MANY = "drill-node", 4
@@ -177,3 +183,170 @@ def test_the_whole_server_is_stolen(story, tmp_path):
         drill.steps()
     assert drill.running() == {second}
     assert json.loads(story.manage("ledger", "verify", "--json").stdout)["ok"]
+
+
+class Fifth:
+    """A device that updates by SWUpdate, its vendor, and what somebody with the whole server tries on it."""
+
+    BOARD, NAME = "drill-swu", "drill-swu-1"
+
+    def __init__(self, story, folder):
+        self.story, self.folder = story, folder
+        self.operator = Operator(story, folder)
+        self.ca, *self.vendor = signing_ca(folder, "drill-vendor")
+        self.operator.board(self.BOARD)
+        self.operator.trust("drill-vendor-swu", self.ca.read_text())
+        self.agent = story.agent(self.NAME, folder / "enrolled", self.BOARD)
+        home, self.target = self.agent.settings.folder, folder / "installed.bin"
+        self.device = Swupdate(
+            folder / "device", self.NAME, home / "chain.pem", home / "device.key", story.anchor, self.ca
+        )
+        self.base = f"/DEFAULT/controller/v1/{self.NAME}"
+        self.database = story.folder / "db" / "main.sqlite3"
+
+    def image(self, version, signer):
+        """Return an archive that would write its version into the target."""
+        return make_swu(self.folder, version, self.target, version.encode() * 4000, signer)
+
+    def upload(self, version):
+        return self.operator.upload(self.image(version, self.vendor), version, board=self.BOARD, name="drill-rootfs")
+
+    def release(self, made):
+        rollout = self.operator.roll_out(self.operator.release(made))
+        eventually(lambda: self.operator.progress(rollout)["groups"].get("offered"))
+
+    @property
+    def installed(self):
+        return self.target.read_bytes()[:5].decode()
+
+    def runs_until(self, wanted, seconds=8):
+        """Let SWUpdate ask until it has come to an outcome; return its log."""
+        for _ in range(3):
+            outcome, log = self.device.run(f"https://localhost:{self.story.device_port}", seconds)
+            if outcome == wanted:
+                return log
+        raise AssertionError((outcome, log[-3000:]))
+
+    def offered_by(self, thief, data):
+        """Let the thief's server offer an archive by DDI, with digests that are right."""
+        name, link = "image.swu", f"https://localhost:{self.story.device_port}{self.base}"
+        href = {"href": f"{link}/softwaremodules/1/artifacts/{name}"}
+        digests = {kind: hashlib.new(kind, data).hexdigest() for kind in ("sha1", "md5", "sha256")}
+        artifact = {"filename": name, "hashes": digests, "size": len(data), "_links": {"download": href}}
+        chunk = {"part": "os", "version": "6.6.6", "name": "evil", "artifacts": [artifact]}
+        deployment = {"download": "forced", "update": "forced", "chunks": [chunk]}
+        poll = {
+            "config": {"polling": {"sleep": "00:00:02"}},
+            "_links": {"deploymentBase": {"href": f"{link}/deploymentBase/9?c=1"}},
+        }
+        thief.routes[self.base] = json.dumps(poll).encode()
+        thief.routes[f"{self.base}/deploymentBase/9?c=1"] = json.dumps({"id": "9", "deployment": deployment}).encode()
+        thief.routes[f"{self.base}/deploymentBase/9/feedback"] = thief.routes[f"{self.base}/configData"] = b""
+        thief.routes[f"{self.base}/softwaremodules/1/artifacts/{name}"] = data
+
+    def rows(self, made):
+        """Let every row say that a bundle was released to the device, while the server is stopped; return what undoes it."""
+        with sqlite3.connect(self.database) as database:
+            one = database.execute
+            key, manifest = one(
+                "SELECT id, manifest FROM ota_bundle WHERE public_id = ?", (uuid.UUID(made["id"]).hex,)
+            ).fetchone()
+            old = one(
+                "SELECT a.id, a.status, a.closed_at, a.bundle_id, a.rollout_id FROM ota_assignment a "
+                "JOIN devices_device d ON d.id = a.device_id WHERE d.name = ? ORDER BY a.id DESC", (self.NAME,)
+            ).fetchone()  # fmt: skip
+            state = one("SELECT state FROM ota_rollout WHERE id = ?", old[4:]).fetchone()
+            one(
+                "UPDATE ota_assignment SET status = 'scheduled', closed_at = NULL, bundle_id = ? WHERE id = ?",
+                (key, old[0]),
+            )
+            one("UPDATE ota_rollout SET state = 'running' WHERE id = ?", old[4:])
+            one(
+                "UPDATE ota_release SET state = 'published', published_at = '2026-01-01 00:00:00' WHERE bundle_id = ?",
+                (key,),
+            )
+            one(
+                "UPDATE ota_statement SET state = 'published' WHERE release_id = (SELECT id FROM ota_release WHERE bundle_id = ?)",
+                (key,),
+            )
+        self.undo = [
+            (
+                "UPDATE ota_assignment SET status = 'finished', closed_at = '2026-01-01 00:00:00', bundle_id = ? WHERE id = ?",
+                (old[3], old[0]),
+            ),
+            ("UPDATE ota_rollout SET state = ? WHERE id = ?", (*state, old[4])),
+            ("UPDATE ota_release SET state = 'prepared', published_at = NULL WHERE bundle_id = ?", (key,)),
+            (
+                "UPDATE ota_statement SET state = 'stale' WHERE release_id = (SELECT id FROM ota_release WHERE bundle_id = ?)",
+                (key,),
+            ),
+        ]
+        return key, json.loads(manifest)
+
+    def restore(self, planted):
+        """Take rows and files back."""
+        with sqlite3.connect(self.database) as database:
+            for statement, values in self.undo:
+                database.execute(statement, values)
+        for path in planted:
+            path.unlink()
+
+    def plants(self, thief, manifest):
+        """Put a bin and a root into the server's folder that stolen online keys and strangers have signed."""
+        tuf, people = self.story.folder / "tuf" / "default", ("eve", "mallory", "oscar")
+        for name in people:
+            keys.generate(self.folder, name)
+        thief.lists(manifest, b"")
+        role = next(role for role, one in thief.bins.items() if path_of(manifest) in one.signed.targets)
+        listed = tuf / f"{thief.bins[role].signed.version}.{role}.json"
+        listed.write_bytes(thief.bins[role].to_bytes())
+        present = (tuf / f"{thief.root.version}.root.json").read_bytes()
+        theirs = [self.folder / f"{name}.key" for name in people[:2]]
+        root = officer.next_root(present, {}, theirs, [self.folder / f"{name}.pub.json" for name in people])
+        own = tuf / f"{thief.root.version + 1}.root.json"
+        own.write_bytes(root)
+        return [listed, own]
+
+
+@pytest.mark.peer
+@regression("R1", "the whole server is stolen: a real SWUpdate as the fifth device of the drill")
+def test_the_whole_server_is_stolen_and_a_device_updates_by_swupdate(story, tmp_path):
+    require("swupdate")
+    require("openssl")
+    fifth = Fifth(story, tmp_path)
+    fifth.release(fifth.upload("1.0.0"))
+    fifth.runs_until("installed")
+    assert fifth.installed == "1.0.0"
+    second = fifth.upload("2.0.0")
+    fifth.operator.rest.post("/releases", {"bundle": second["id"]})
+    story.stop()
+    thief = Thief(story.folder, tmp_path, story.device_port)
+    try:
+        # The thief's own server: what the vendor did not sign is refused by SWUpdate itself.
+        _, *strangers = signing_ca(tmp_path, "stranger")
+        fifth.offered_by(thief, fifth.image("6.6.6", strangers))
+        fifth.runs_until("badsig")
+        assert fifth.installed == "1.0.0"
+    finally:
+        thief.close()
+    # The server's own code over the thief's rows and documents: nothing, although the vendor has signed the archive.
+    key, manifest = fifth.rows(second)
+    planted = fifth.plants(thief, manifest)
+    try:
+        story.start()
+        fifth.runs_until("idle")
+        own = identity(fifth.agent)
+        for path in (
+            f"{fifth.base}/softwaremodules/{key}/artifacts/image.swu",
+            f"/v1/blob/{manifest['files'][0]['sha256']}",
+        ):
+            assert story.call("GET", path, identity=own)[0] == 404, path
+        assert fifth.installed == "1.0.0"
+    finally:
+        story.stop()
+        fifth.restore(planted)
+        story.start()
+    # The same archive, once officers have released it.
+    fifth.release(second)
+    fifth.runs_until("installed")
+    assert fifth.installed == "2.0.0"

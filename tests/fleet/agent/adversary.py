@@ -57,13 +57,14 @@ class Loopback:
                 else:
                     route(self, body)
 
-            do_GET = do_POST = answer  # noqa: N815  because http.server calls them so
+            do_GET = do_POST = do_HEAD = do_PUT = answer  # noqa: N815  because http.server calls them so
 
             def whole(self, data, status=200):
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                if self.command != "HEAD":
+                    self.wfile.write(data)
 
             def log_message(self, *_):
                 pass
