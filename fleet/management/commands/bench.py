@@ -6,9 +6,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from fleet.management.benches import doors, drift, pki, rollouts, trust
+from fleet.management.benches import doors, drift, hostile, pki, rollouts, trust
 
-BENCHES = {"doors": doors.run, "drift": drift.run, "pki": pki.run, "rollouts": rollouts.run, "trust": trust.run}
+BENCHES = {
+    "doors": doors.run,
+    "drift": drift.run,
+    "hostile": hostile.run,
+    "pki": pki.run,
+    "rollouts": rollouts.run,
+    "trust": trust.run,
+}
 
 
 class Command(BaseCommand):

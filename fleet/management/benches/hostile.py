@@ -1,0 +1,198 @@
+"""What others feel while strangers hold ten thousand half connections at each listener, or send wrong tokens."""
+
+import base64
+import multiprocessing
+import os
+import resource
+import socket
+import ssl
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fleet.management.benches import peers
+from fleet.management.benches.ground import Ground, certificate_request, ground
+from fleet.management.benches.http import client, request
+from fleet.management.benches.peers import Target
+from fleet.management.benches.rows import load, row
+
+ENROLLED, POLLERS, ROUNDS, SECONDS = 4, 4, 3, 5.0
+#: at each listener: some say nothing, some begin TLS and stop, some begin a request and stop
+HALF, WITH_TLS, PATIENCE = 10_000, 1500, 120.0
+TOKENS, ATTACKERS, AT_ONCE = 100_000, 4, 16
+NETWORKS = 200
+LISTENERS = {
+    "FLEET_DEVICE_PORT": "device-door-1",
+    "FLEET_OPERATOR_PORT": "operator-door",
+    "FLEET_STATUS_PORT": "status-door",
+    "FLEET_COAP_PORT": "coap-door",
+}
+BEGUN = b"GET /v1/poll HTTP/1.1\r\nHost: localhost\r\nX-Half: "
+PATH = "/.well-known/est/simpleenroll"
+
+
+def run() -> list[dict[str, Any]]:
+    """Measure everything; takes about four minutes."""
+    peers.need("cc")
+    most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], HALF + 2000)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with ground(FLEET_LOG_LEVEL="ERROR", FLEET_CONNECTIONS_A_DEVICE="1000") as made:
+        certs = made.folder / "devices"
+        certs.mkdir()
+        peers.build(made.folder)
+        given = made.tokens(ENROLLED)
+        made.serve()
+        for name, token in given:
+            made.enrol(name, token, certs)
+        time.sleep(3)  # the poll cache is loaded
+        return [*_half(made, certs), *_wrong_tokens(made, certs)]
+
+
+def _half(made: Ground, certs: Path) -> list[dict[str, Any]]:
+    quiet = _p99(made, certs)
+    before = {name: _resident(made.pids()[name]) for name in LISTENERS.values()}
+    with _attackers([(_hold, (port, setting, str(made.anchor))) for setting, port in _ports(made).items()]) as said:
+        open_now = {said.get(timeout=PATIENCE)[0] for _ in LISTENERS}
+        loud = _p99(made, certs)
+        grown = {name: _resident(made.pids()[name]) - size for name, size in before.items()}
+    counts = dict(open_now)
+    each = {name: grown[name] / 1024 / max(1, counts[setting]) for setting, name in LISTENERS.items()}
+    figures = ", ".join(f"{name} {each[name]:.1f} KiB each of {counts[key]}" for key, name in LISTENERS.items())
+    detail = (
+        f"{HALF} opened at each of {len(LISTENERS)} listeners from {NETWORKS} networks, {figures}; "
+        f"without {quiet:.2f} ms, beside them {loud:.2f} ms; {load()}"
+    )
+    return [
+        row("poll p99 beside half connections at every listener", loud, "ms", 10, detail),
+        row("poll p99 beside half connections against without", loud / quiet, "ratio", 2, detail),
+        row("memory of a half connection, worst listener", max(each.values()), "KiB", 64, detail),
+    ]
+
+
+def _wrong_tokens(made: Ground, certs: Path) -> list[dict[str, Any]]:
+    quiet = _p99(made, certs)
+    work = [(_guess, (made.door, str(made.anchor), place)) for place in range(ATTACKERS)]
+    with _attackers(work) as said:
+        loud = _p99(made, certs)
+        counted = [said.get(timeout=PATIENCE * 3) for _ in range(ATTACKERS)]
+    sent, refused, seconds = (sum(one[place] for one in counted) for place in range(3))
+    cheap = 100 * refused / max(1, sent)
+    detail = (
+        f"{sent} wrong enrolment tokens in {seconds / ATTACKERS:.0f} s from {NETWORKS} networks, {cheap:.0f}% of the "
+        f"answers were 429; without {quiet:.2f} ms, beside them {loud:.2f} ms; {load()}"
+    )
+    return [row("poll p99 beside wrong tokens against without", loud / quiet, "ratio", 2, detail)]
+
+
+def _p99(made: Ground, certs: Path) -> float:
+    target = Target(made.door, "/v1/poll", str(made.anchor), str(certs), connections=POLLERS, seconds=SECONDS)
+    return statistics.median(float(peers.tlsload(made.folder, target)["p99_ms"]) for _ in range(ROUNDS))
+
+
+def _ports(made: Ground) -> dict[str, int]:
+    return {setting: made.ports[setting] for setting in LISTENERS}
+
+
+@contextmanager
+def _attackers(work: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> Any:
+    """Run attackers beside the block, at the lowest priority, so that they do not slow those who measure."""
+    fork = multiprocessing.get_context("fork")
+    said, end = fork.Queue(), fork.Event()
+    made = [fork.Process(target=_polite, args=(act, *arguments, said, end)) for act, arguments in work]
+    for one in made:
+        one.start()
+    try:
+        yield said
+    finally:
+        end.set()
+        for one in made:
+            one.join(30)
+            if one.is_alive():
+                one.kill()
+
+
+def _polite(act: Callable[..., None], *arguments: Any) -> None:
+    os.nice(19)
+    act(*arguments)
+
+
+def _hold(port: int, setting: str, anchor: str, said: Any, end: Any) -> None:
+    """Open half connections, say how many are open, and open again what the server closes."""
+    context = ssl.create_default_context(cafile=anchor)
+    plain = setting == "FLEET_STATUS_PORT"
+    held: list[socket.socket | None] = [_half_open(port, place, context, plain=plain) for place in range(HALF)]
+    said.put(((setting, sum(1 for one in held if one is not None and _stands(one))),))
+    turn = 0
+    while not end.wait(0.01):
+        for place in range(turn, turn + 20):
+            one = held[place % HALF]
+            if one is None or not _stands(one):
+                held[place % HALF] = _half_open(port, place % HALF, context, plain=plain)
+        turn += 20
+
+
+def _half_open(port: int, place: int, context: ssl.SSLContext, *, plain: bool) -> socket.socket | None:
+    line = socket.socket()
+    line.settimeout(3)
+    try:
+        line.bind((f"127.{1 + place % NETWORKS}.0.{1 + place // NETWORKS % 250}", 0))
+        line.connect(("127.0.0.1", port))
+        if plain:
+            line.send(BEGUN + b"x" * 4000 if place % 3 else b"")
+        elif place % (HALF // WITH_TLS) == 0:
+            line = context.wrap_socket(line, server_hostname="localhost")
+            line.send(BEGUN + b"x" * 4000)
+        elif place % 3:
+            line.send(b"\x16\x03\x01\x02\x00\x01\x00")
+    except OSError:
+        line.close()
+        return None
+    line.settimeout(0)
+    return line
+
+
+def _stands(line: socket.socket) -> bool:
+    try:
+        return bool(line.recv(1))
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+
+
+def _guess(port: int, anchor: str, place: int, said: Any, end: Any) -> None:
+    """Send wrong tokens, some on each connection without waiting for the answers; say how many and what came."""
+    context, session = client(Path(anchor)), None
+    csr = base64.b64encode(certificate_request("guess")[0])
+    sent, refused, begun = 0, 0, time.monotonic()
+    while sent < TOKENS // ATTACKERS and time.monotonic() - begun < PATIENCE:
+        batch = b"".join(
+            request(
+                "POST",
+                PATH,
+                csr,
+                {"Authorization": f"Bearer met_{place}-{sent + number}", "Content-Type": "application/pkcs10"},
+            )
+            for number in range(AT_ONCE)
+        )
+        raw = socket.socket()
+        raw.settimeout(5)
+        with suppress(OSError), raw:
+            raw.bind((f"127.{1 + sent // AT_ONCE % NETWORKS}.0.{1 + place}", 0))
+            raw.connect(("127.0.0.1", port))
+            with context.wrap_socket(raw, server_hostname="localhost", session=session) as line:
+                line.sendall(batch)
+                came = line.recv(65536)
+                session = line.session
+                refused += came.startswith(b"HTTP/1.1 429") * AT_ONCE
+        sent += AT_ONCE
+    said.put((sent, refused, time.monotonic() - begun))
+    del end
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
