@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from pki.kernel import handover
 from pki.signer import client, server
 
 _logger = logging.getLogger("muster.signer")
@@ -12,6 +13,7 @@ _logger = logging.getLogger("muster.signer")
 
 def main() -> int:
     """Run; exit 1 when another signer serves this folder already."""
+    handover.hide_passphrase()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     folder = os.environ.get("FLEET_DIR")
     if not folder:

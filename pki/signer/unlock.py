@@ -6,7 +6,7 @@ import secrets
 from functools import cache
 from pathlib import Path
 
-from pki.kernel import files
+from pki.kernel import files, handover
 from pki.kernel.errors import InvalidError
 from pki.vault.token import Token, TokenSettings
 
@@ -17,8 +17,9 @@ LEAST_PASSPHRASE = 12
 def passphrase(folder: Path) -> str:
     """Return the vault's passphrase, as FLEET_VAULT_KEY says where from.
 
-    ``file``: ``secrets/vault.key``, made at the first start. ``environment``: FLEET_VAULT_PASSPHRASE, taken out of the
-    environment once read. ``ask``: typed by a person; start `python -m pki.signer` by hand before `serve`.
+    ``file``: ``secrets/vault.key``, made at the first start. ``environment``: FLEET_VAULT_PASSPHRASE, which reaches this
+    process as a descriptor (``pki.kernel.handover``). ``ask``: typed by a person; start `python -m pki.signer` by hand
+    before `serve`.
 
     Raises:
         InvalidError: it is missing or short.
@@ -26,7 +27,7 @@ def passphrase(folder: Path) -> str:
     source = os.environ.get("FLEET_VAULT_KEY", "file")
     if source == "file":
         return files.secret_once(folder / "secrets" / "vault.key", lambda: secrets.token_urlsafe(48))
-    found = os.environ.pop("FLEET_VAULT_PASSPHRASE", "") if source == "environment" else ""
+    found = handover.take_passphrase() if source == "environment" else ""
     if source == "ask":
         found = getpass.getpass("Passphrase of the vault: ")
     if len(found) < LEAST_PASSPHRASE:

@@ -19,7 +19,7 @@ from django.db import connections
 
 from fleet import environment
 from fleet.environment import ROOT
-from pki.kernel import confine
+from pki.kernel import confine, handover
 from pki.kernel.errors import DomainError, UnavailableError
 from pki.signer.client import listening
 
@@ -97,6 +97,8 @@ class Supervisor:
 
     def run(self) -> None:
         """Start everything and watch until SIGTERM or SIGINT."""
+        if handover.keep_descriptor() is not None:
+            confine.undumpable()  # it keeps the passphrase for a signer that has to be started again
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._renew_now)
@@ -184,11 +186,14 @@ class Supervisor:
 
 def spawn(*arguments: str) -> int:
     """Start one of our programs and return its process id."""
+    signer = arguments[:2] == ("-m", "pki.signer")
+    held = handover.keep_descriptor()
     child = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment.signer()},
+        env={**handover.environment_of(signer=signer), **environment.signer()},
         stdin=subprocess.DEVNULL,
+        pass_fds=(held,) if signer and held is not None else (),
         preexec_fn=confine.die_with_parent,  # noqa: PLW1509  because the supervisor has no threads
     )
     return child.pid
@@ -201,6 +206,7 @@ def fork(serve: Callable[[], None]) -> int:
     if pid:
         return pid
     confine.die_with_parent()
+    handover.forget_passphrase()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     try:
