@@ -17,7 +17,7 @@ LEAST_PASSPHRASE = 12
 def passphrase(folder: Path) -> str:
     """Return the vault's passphrase, as FLEET_VAULT_KEY says where from.
 
-    ``file``: ``secrets/vault.key``, made at the first start. ``environment``: FLEET_VAULT_PASSPHRASE, which reaches this
+    ``file``: ``secrets/vault.key``, made at the first start. ``environment``: FLEET_VAULT_PASSPHRASE; it reaches this
     process as a descriptor (``pki.kernel.handover``). ``ask``: typed by a person; start `python -m pki.signer` by hand
     before `serve`.
 
