@@ -71,7 +71,7 @@ def browser():
 def console(browser, story):
     """Set a new account up by its one-time link."""
     username = f"eva_{uuid.uuid4().hex[:6]}"
-    roles = [word for role in ("operator", "security-officer", "release-officer") for word in ("--role", role)]
+    roles = [word for role in ("operator", "security-officer", "release-officer", "admin") for word in ("--role", role)]
     story.manage("operator", "create", username, *roles)
     link = json.loads(story.manage("operator", "--json", "login-link", username).stdout)["path"]
     context = browser.new_context(ignore_https_errors=True, base_url=f"https://localhost:{story.operator_port}")
@@ -114,6 +114,8 @@ def pages(console):
         "devices": "/devices",
         "device": f"/devices/{story.device(story.summary['flagged'][0])['id']}",
         "tokens": "/tokens",
+        "people": "/people",
+        "api-tokens": "/api-tokens",
         "bundles": "/bundles",
         "bundle": f"/bundles/{first(story, '/bundles')}",
         "model": f"/bundles/{model}",
@@ -195,13 +197,13 @@ def test_a_rollout_page_is_live(console):
     with console.page() as page:
         page.goto(f"/rollouts/{made['id']}")
         page.get_by_role("button", name="Start").click()
-        expect(page.locator("[data-state=running]")).to_be_visible(timeout=10_000)
-        expect(page.get_by_text("offered").first).to_be_visible(timeout=10_000)
+        expect(page.locator("[data-state=running]")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("offered").first).to_be_visible(timeout=60_000)
         story.rest.post(f"/rollouts/{made['id']}/pause")
-        expect(page.locator("[data-state=paused]")).to_be_visible(timeout=10_000)
+        expect(page.locator("[data-state=paused]")).to_be_visible(timeout=60_000)
         page.get_by_role("button", name="Abort").click()
         page.get_by_role("button", name="Abort the rollout").click()
-        expect(page.locator("[data-state=aborted]")).to_be_visible(timeout=10_000)
+        expect(page.locator("[data-state=aborted]")).to_be_visible(timeout=60_000)
 
 
 def bundle_files(console, folder, *, flip=False):
