@@ -5,10 +5,11 @@ be lost. So each fact is kept with the key that said it, and forgotten once the 
 Beneath all lies what people said: when this agent was built, and when the root was signed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from fleet.agent.errors import RefusedError
 from fleet.agent.state import State
 from pki.kernel import clock
 
@@ -16,6 +17,10 @@ from pki.kernel import clock
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)
 #: officers sign a root for a year; it was not signed earlier than this before its end
 ROOT_LIFE = timedelta(days=400)
+#: a document of the director lives at most this long, and may be signed so long after the timestamp's end
+DIRECTOR_LIFE, SKEW = timedelta(hours=1, minutes=5), timedelta(minutes=5)
+#: seconds that a version may lie above the time at which it was signed (as the signer allows)
+AHEAD = 3600
 FACTS = ("director_version", "signed_time", "ledger_head")
 
 
@@ -45,3 +50,30 @@ def now(state: State, root_expires: datetime) -> datetime:
     if signed := state.get("signed_time"):
         floors.append(datetime.fromisoformat(signed))
     return max(clock.now(), *floors)
+
+
+def check_bounds(signed: Mapping[str, Any], timestamp_expires: datetime, root_expires: datetime) -> None:
+    """Refuse a director document whose time or version would block this device once it is remembered.
+
+    The thief of an online key can sign any time and version. What is remembered is bounded by the timestamp that was
+    verified in the same look, by the end of the root that officers signed, and versions by the time of signing.
+
+    Args:
+        signed: the document: ``issued``, ``expires``, ``version``.
+        timestamp_expires: end of the verified timestamp.
+        root_expires: end of the trusted root.
+
+    Raises:
+        RefusedError: it lies beyond one of them.
+    """
+    issued, expires = (datetime.fromisoformat(signed[name]) for name in ("issued", "expires"))
+    if issued > min(timestamp_expires + SKEW, root_expires):
+        msg = f"the director's document is issued in the future: {issued:%Y-%m-%d %H:%M}"
+        raise RefusedError(msg)
+    if not issued <= expires <= issued + DIRECTOR_LIFE:
+        msg = f"the director's document lives longer than {DIRECTOR_LIFE}"
+        raise RefusedError(msg)
+    most = int(issued.timestamp()) + AHEAD
+    if type(signed["version"]) is not int or not 0 < signed["version"] <= most:
+        msg = f"the version of the director's document is not between 1 and {most}"
+        raise RefusedError(msg)

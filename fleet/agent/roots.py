@@ -57,20 +57,34 @@ class KeptRoots:
         for path in self._folder.glob("*.root.json"):
             self._keep(path.read_bytes())
 
+    def kept_above(self, bootstrap: bytes) -> int:
+        """Return how many roots are kept above the factory's, without a gap."""
+        version = first = _version_of(bootstrap)
+        while (self._folder / f"{version + 1}.root.json").is_file():
+            version += 1
+        return version - first
+
     def admit(self, data: bytes) -> None:
         """Look at a root that the officers of the former one have signed, before it is kept.
 
         Raises:
             RefusedError: a key or a person counts twice, or a key that was a server's is a person's.
         """
-        for path in self._folder.glob("*.root.json"):  # those too that were taken since, in the same look
-            self._keep(path.read_bytes())
-        _checked(data, {identity for one in self._good.values() for identity in one.online_identities()})
+        formerly = {identity for one in self._good.values() for identity in one.online_identities()}
+        self._good[hashlib.sha256(data).digest()] = _checked(data, formerly)
 
     def _keep(self, data: bytes) -> None:
         digest = hashlib.sha256(data).digest()
         if digest not in self._good:
             self._good[digest] = _checked(data)
+
+
+def _version_of(data: bytes) -> int:
+    try:
+        return int(canonical.loads(data, max_bytes=MAX_ROOT)["signed"]["version"])
+    except (KeyError, TypeError, ValueError, InvalidError) as error:
+        msg = f"the factory's root of the update metadata is malformed: {error}"
+        raise RefusedError(msg) from error
 
 
 def _checked(data: bytes, formerly: Iterable[str] = ()) -> RootKeys:

@@ -26,6 +26,8 @@ MAX_DIRECTOR = 16 * 1024
 MAX_METADATA = 512 * 1024
 DIRECTOR_FIELD = "x-muster-director"
 MOST_COMMANDS = 10
+#: roots that a device follows in one look; each carries the signatures of the officers of the one before
+MOST_NEW_ROOTS = 512
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _METADATA = "/v1/metadata/"
 _Signed = TypeVar("_Signed", Root, Targets, Timestamp)
@@ -153,15 +155,16 @@ class Trust:
             raise RefusedError(msg) from error
 
     def _refreshed(self) -> Updater:
+        bootstrap = self._bootstrap()
         config = UpdaterConfig(
-            max_root_rotations=64,
+            # python-tuf counts from the factory's root, which it verifies the kept ones from: bound the new ones only.
+            max_root_rotations=self._roots.kept_above(bootstrap) + MOST_NEW_ROOTS,
             max_delegations=8,
             root_max_length=128 * 1024,
             timestamp_max_length=16 * 1024,
             snapshot_max_length=1024 * 1024,
             targets_max_length=MAX_METADATA,
         )
-        bootstrap = self._bootstrap()
         self._roots.check_kept(bootstrap)
         try:
             updater = roots.updater_with(self._roots.admit)(
@@ -290,13 +293,14 @@ class Trust:
         if signed["nonce"] != nonce.hex():
             msg = "the director's document is not the answer to this request"
             raise RefusedError(msg)
-        if not datetime.fromisoformat(signed["issued"]).tzinfo:
+        if not all(datetime.fromisoformat(signed[name]).tzinfo for name in ("issued", "expires")):
             msg = "the director's document says no time zone"
             raise RefusedError(msg)
         if signed["version"] <= (self._state.get("director_version") or 0):
             msg = "the director's document is older than one seen before"
             raise RefusedError(msg)
         self._check_floor(datetime.fromisoformat(signed["expires"]))
+        memory.check_bounds(signed, self._kept("timestamp", Timestamp).expires, self._root().expires)
 
     def _check_floor(self, expires: datetime) -> None:
         """Compare an end with the clock, but never with less than what was signed and seen."""

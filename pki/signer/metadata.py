@@ -18,6 +18,10 @@ AHEAD = 3600
 _RESTORED, _UNSIGNED = "ledger.restored-epoch", "ledger.unsigned-restores"
 #: Lost publications may have begun epochs that the signer's own memory, put back from a backup, does not know.
 _MOST_EPOCHS = 1000
+#: How far a document's own time may lie from the signer's clock.
+SKEW = timedelta(minutes=1)
+#: How many entries may lie between two signed ledger heads.
+MOST_NEW_ENTRIES = 10_000_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: operation -> (_type, online key, longest life)
 DOCUMENTS: dict[str, tuple[str, str, timedelta]] = {
@@ -47,6 +51,8 @@ def check(vault: Vault, operation: str, domain: str, payload: bytes) -> str:
     if kind == "time" and abs(clock.now() - _time(document, "now")) > timedelta(seconds=5):
         msg = "The signer does not sign another time than its own."
         raise InvalidError(msg)
+    if kind == "director":
+        _check_director(document)
     if kind in {"snapshot", "timestamp"}:
         _only_forward(vault, domain, kind, document)
     if kind == "restore":
@@ -80,6 +86,17 @@ def _time(document: dict[str, Any], name: str) -> datetime:
             return time
     msg = f"The document needs an RFC 3339 time `{name}` with its zone."
     raise InvalidError(msg)
+
+
+def _check_director(document: dict[str, Any]) -> None:
+    """Bound version and time: a device keeps both, and whoever takes a listener over could block it with large ones."""
+    if abs(clock.now() - _time(document, "issued")) > SKEW:
+        msg = f"`issued` of a director document must be the present time, within {SKEW.seconds} s."
+        raise InvalidError(msg)
+    version, most = document.get("version"), clock.unix() + AHEAD
+    if type(version) is not int or not 0 < version <= most:
+        msg = f"The version of a director document must be between 1 and {most}."
+        raise InvalidError(msg)
 
 
 def _only_forward(vault: Vault, domain: str, kind: str, document: dict[str, Any]) -> None:
@@ -135,6 +152,9 @@ def _one_root_a_size(vault: Vault, domain: str, head: dict[str, Any]) -> None:
         msg = (
             f"A ledger head of epoch {epoch} needs a signed restore: run `manage.py restore --resume` after a restore."
         )
+        raise InvalidError(msg)
+    if epoch < 0 or size < 0 or (last["size"] and size > last["size"] + MOST_NEW_ENTRIES):
+        msg = f"A ledger head may be at most {MOST_NEW_ENTRIES} entries above the last one."
         raise InvalidError(msg)
     grows = epoch > last["epoch"] or (epoch == last["epoch"] and size > last["size"])
     same = (epoch, size, root) == (last["epoch"], last["size"], last["root"])

@@ -10,6 +10,7 @@ from tuf.api.metadata import Targets
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.state import State
 from fleet.officer import keys as officer_keys
+from fleet.officer import metadata
 from ota.trust import documents
 from pki.kernel import canonical, clock
 from tests.fleet.agent.adversary import DEVICE, HARDWARE, IMAGE, _signer, bundle, path_of
@@ -275,9 +276,12 @@ def test_targets_that_let_others_sign_the_bins_are_refused(adversary, ask):
 
 
 def test_what_a_stolen_key_said_is_forgotten_when_the_root_names_it_no_more(adversary, ask, tmp_path):
-    far = (clock.now() + timedelta(days=30_000)).replace(microsecond=0)
-    adversary.direct(issued=str(far), expires=str(far + timedelta(days=1)), version=2**60)
+    far = (clock.now() + timedelta(days=200)).replace(microsecond=0)
+    number = int(far.timestamp()) + 3000
+    adversary.publish(3, 3, timestamp_at=far)
+    adversary.direct(issued=str(far), expires=str(far + timedelta(minutes=30)), version=number)
     ask()
+    adversary.publish(4, 4)
     refused(ask, "expired")
     adversary.rotate()
     assert ask().action == 7
@@ -302,3 +306,54 @@ def test_a_refusal_leaves_what_was_believed_as_it_was(adversary, ask):
     adversary.direct()
     assert ask().action == 7
     assert adversary.row["hw"] == HARDWARE
+
+
+def follow_roots(adversary, first, last):
+    """Serve a chain of roots, each signed by the officers of the one before; the last names the online keys."""
+    public = {
+        name: {"keyid": one.public_key.keyid, **one.public_key.to_dict()} for name, one in adversary.online.items()
+    }
+    signers = [adversary.folder / "anna.key", adversary.folder / "bruno.key"]
+    newest = adversary.routes.get(f"/v1/metadata/{first - 1}.root.json", adversary.first_root)
+    for version in range(first, last + 1):
+        newest = adversary.routes[f"/v1/metadata/{version}.root.json"] = metadata.next_root(newest, public, signers)
+
+
+@regression("R3", "300 roots in the life of a device, at many looks and at one")
+@pytest.mark.parametrize("steps", [(70, 140, 210, 301), (301,)])
+def test_a_device_follows_hundreds_of_roots(adversary, ask, tmp_path, steps):
+    first = 2
+    for last in steps:
+        follow_roots(adversary, first, last)
+        assert ask().action == 7
+        assert (tmp_path / "device" / "tuf" / "root.json").resolve().name == f"{last}.root.json"
+        first = last + 1
+
+
+@regression("R3", "a chain of roots without end")
+def test_a_look_follows_a_bounded_number_of_roots(adversary, ask, tmp_path, monkeypatch):
+    monkeypatch.setattr("fleet.agent.trust.MOST_NEW_ROOTS", 5)
+    follow_roots(adversary, 2, 9)
+    ask()
+    assert (tmp_path / "device" / "tuf" / "root.json").resolve().name == "6.root.json"
+    ask()
+    assert (tmp_path / "device" / "tuf" / "root.json").resolve().name == "9.root.json"
+
+
+@regression("R11", "a director document of another time or with a version that nothing can follow")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": 2**60}, "version"),
+        ({"version": True}, "version"),
+        ({"version": 2**31}, "version"),
+        ({"issued": "2099-01-01T00:00:00Z", "expires": "2099-01-01T00:30:00Z"}, "future"),
+        ({"expires": "2099-01-01T00:30:00Z"}, "lives longer"),
+        ({"expires": "2030-01-01T00:30:00"}, "time zone"),
+    ],
+)
+def test_a_director_that_would_block_the_device_is_refused(adversary, ask, change, words):
+    adversary.direct(**change)
+    refused(ask, words)
+    adversary.direct()
+    assert ask().action == 7  # nothing of it was remembered

@@ -23,6 +23,7 @@ from pki.signer import frames
 from pki.signer.client import Signer, role_secret, secret_file
 from pki.signer.server import ANY, ROLES
 from tests.factories.devices import csr
+from tests.regressions import regression
 
 pytestmark = pytest.mark.django_db
 SHAPES = {
@@ -206,6 +207,34 @@ def test_what_is_not_canonical_json_is_not_signed(line, online, payload):
 def test_a_time_without_a_zone_is_no_time(line, online, expires):
     with pytest.raises(InvalidError, match="RFC 3339"):
         sign(line, "door", "director", expires=expires)
+
+
+@regression("R11", "a taken-over listener asks for director documents with extreme versions and times")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"version": 2**60}, "between 1"),
+        ({"version": 0}, "between 1"),
+        ({"version": True}, "between 1"),
+        ({"issued": "2099-01-01T00:00:00+00:00"}, "present time"),
+        ({"issued": "2001-01-01T00:00:00+00:00"}, "present time"),
+    ],
+)
+def test_a_director_document_is_bounded_in_version_and_time(line, online, change, words):
+    usual = {"issued": now(), "expires": now(minutes=30), "version": int(datetime.now(UTC).timestamp())}
+    sign(line, "door", "director", **usual)
+    with pytest.raises(InvalidError, match=words):
+        sign(line, "door", "director", **{**usual, **change})
+
+
+@regression("R11", "a taken-over worker asks for ledger heads that nothing can follow")
+@pytest.mark.parametrize("change", [{"size": 2**60}, {"epoch": 2**60}, {"size": -1}, {"epoch": -1}])
+def test_a_ledger_head_is_bounded_above_the_last_one(line, online, domain, change):
+    usual = {"domain": domain.slug, "epoch": 0, "root": "ab" * 32, "at": now()}
+    sign(line, "work", "head", **usual, size=1)
+    with pytest.raises(InvalidError, match="at most|signed restore"):
+        sign(line, "work", "head", **{**usual, "size": 2, **change})
+    sign(line, "work", "head", **usual, size=2)
 
 
 def test_the_signer_lends_its_name_to_no_other_time_than_its_own(line, online):
