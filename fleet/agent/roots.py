@@ -81,7 +81,8 @@ class KeptRoots:
 
 def _version_of(data: bytes) -> int:
     try:
-        return int(canonical.loads(data, max_bytes=MAX_ROOT)["signed"]["version"])
+        value: Any = canonical.loads(data, max_bytes=MAX_ROOT)
+        return int(value["signed"]["version"])
     except (KeyError, TypeError, ValueError, InvalidError) as error:
         msg = f"the factory's root of the update metadata is malformed: {error}"
         raise RefusedError(msg) from error
