@@ -1,8 +1,10 @@
 """Name constraints (RFC 5280, 4.2.1.10): which names an issuing CA may certify, as its root has bounded it. Pure.
 
-Only dNSName subtrees are used: device certificates have a URN without a host, to which no URI constraint could apply.
+DNS names and IP addresses are compared, permitted and excluded ones; device certificates have a URN without a host, to
+which no URI constraint could apply.
 """
 
+import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -10,31 +12,59 @@ from cryptography import x509
 
 from pki.kernel.errors import InvalidError
 
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Bounds = tuple[tuple[str, ...], tuple[_Network, ...]]
+
 
 def check(parent: x509.Certificate, names: Iterable[x509.GeneralName]) -> None:
-    """Refuse names that lie outside of what a CA's certificate permits.
+    """Refuse names that lie outside of what a CA's certificate permits, or within what it excludes.
 
     Raises:
-        InvalidError: it says which name, and what is permitted.
+        InvalidError: it says which name, and what is permitted or excluded.
     """
-    permitted = _permitted(parent)
-    if not permitted:
-        return
+    permitted, excluded = _bounds(parent, of_permitted=True), _bounds(parent, of_permitted=False)
     for name in names:
-        if isinstance(name, x509.DNSName) and not any(_within(name.value, one) for one in permitted):
-            msg = f"This CA may not certify {name.value[:80]!r}: its root permits {', '.join(permitted)} only."
-            raise InvalidError(msg)
+        if isinstance(name, x509.DNSName | x509.IPAddress):
+            _check_name(name, permitted, excluded)
 
 
-@lru_cache(maxsize=64)
-def _permitted(parent: x509.Certificate) -> tuple[str, ...]:
+def _check_name(name: x509.DNSName | x509.IPAddress, permitted: _Bounds, excluded: _Bounds) -> None:
+    shown = str(name.value)[:80]
+    if _inside(name, excluded):
+        msg = f"This CA may not certify {shown!r}: its root excludes {_listed(name, excluded)}."
+        raise InvalidError(msg)
+    if _listed(name, permitted) and not _inside(name, permitted):
+        msg = f"This CA may not certify {shown!r}: its root permits {_listed(name, permitted)} only."
+        raise InvalidError(msg)
+
+
+def _inside(name: x509.DNSName | x509.IPAddress, bounds: _Bounds) -> bool:
+    if isinstance(name, x509.DNSName):
+        return any(_within(name.value, tree) for tree in bounds[0])
+    value = name.value
+    networks = value if isinstance(value, _Network) else ipaddress.ip_network(value)
+    return any(one.version == networks.version and networks.subnet_of(one) for one in bounds[1])  # type: ignore[arg-type]  # of one version
+
+
+def _listed(name: x509.DNSName | x509.IPAddress, bounds: _Bounds) -> str:
+    return ", ".join(map(str, bounds[0] if isinstance(name, x509.DNSName) else bounds[1]))
+
+
+@lru_cache(maxsize=128)
+def _bounds(parent: x509.Certificate, *, of_permitted: bool) -> _Bounds:
     try:
         constraints = parent.extensions.get_extension_for_class(x509.NameConstraints).value
     except x509.ExtensionNotFound:
-        return ()
-    trees = constraints.permitted_subtrees or []
-    return tuple(one.value.lower() for one in trees if isinstance(one, x509.DNSName))
+        return (), ()
+    trees = (constraints.permitted_subtrees if of_permitted else constraints.excluded_subtrees) or []
+    dns = tuple(one.value.lower() for one in trees if isinstance(one, x509.DNSName))
+    networks = tuple(one.value for one in trees if isinstance(one, x509.IPAddress) and isinstance(one.value, _Network))
+    return dns, networks
 
 
 def _within(name: str, tree: str) -> bool:
-    return name.lower() == tree or name.lower().endswith(f".{tree}")
+    """Say whether a DNS name is in a subtree; an empty tree holds all, `.x` what is below x."""
+    lower = name.lower().rstrip(".")
+    if tree.startswith("."):
+        return lower.endswith(tree)
+    return not tree or lower == tree or lower.endswith(f".{tree}")

@@ -5,11 +5,13 @@ import binascii
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import RefusedError, TransportError
@@ -21,7 +23,8 @@ ROOT = "/.well-known/est"
 ACCEPTED = 202
 #: an issuing CA, and a link from its root to the one that this device trusts
 DEEPEST = 2
-LEAST_LIFE = timedelta(hours=1)
+LEAST_LIFE = SKEW = timedelta(hours=1)
+_Extension = TypeVar("_Extension", x509.BasicConstraints, x509.ExtendedKeyUsage, x509.KeyUsage)
 PKCS10 = {"Content-Type": "application/pkcs10"}
 
 
@@ -95,12 +98,52 @@ def _demand_usable(leaf: x509.Certificate, above: list[x509.Certificate], holder
     if not _leads_to(roots, leaf, above, DEEPEST):
         msg = "the new certificate does not lead to a root that this device trusts"
         raise RefusedError(msg)
-    if leaf.not_valid_after_utc < clock.now() + LEAST_LIFE:
+    now = clock.now()
+    if leaf.not_valid_after_utc < now + LEAST_LIFE:
         msg = "the new certificate ends within the hour"
         raise RefusedError(msg)
+    if leaf.not_valid_before_utc > now + SKEW:
+        msg = f"the new certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        raise RefusedError(msg)
+    _demand_client(leaf)
     if holder.chain.exists() and identity(holder.chain) != _names(leaf):
         msg = "the new certificate names another device"
         raise RefusedError(msg)
+
+
+def _demand_client(leaf: x509.Certificate) -> None:
+    """Refuse a certificate that is a CA's, or that no server would take in a TLS handshake (RFC 5280, 4.2.1)."""
+    basic, usages = _extension(leaf, x509.BasicConstraints), _extension(leaf, x509.ExtendedKeyUsage)
+    usage = _extension(leaf, x509.KeyUsage)
+    if (basic is not None and basic.ca) or (usage is not None and usage.key_cert_sign):
+        msg = "the new certificate is a CA's"
+        raise RefusedError(msg)
+    allowed = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if usages is not None and not allowed & set(usages):
+        msg = "the new certificate is for other uses than clientAuth"
+        raise RefusedError(msg)
+    if usage is not None and not usage.digital_signature:
+        msg = "the new certificate lacks the key usage digitalSignature"
+        raise RefusedError(msg)
+
+
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+    except (ValueError, x509.DuplicateExtension) as error:
+        msg = f"a certificate has extensions that cannot be read: {error}"
+        raise RefusedError(msg) from error
+
+
+def _may_issue(issuer: x509.Certificate, below: int) -> bool:
+    """Say whether a certificate is a CA's that is valid now and may have so many CAs below it."""
+    basic, usage = _extension(issuer, x509.BasicConstraints), _extension(issuer, x509.KeyUsage)
+    now = clock.now()
+    in_time = issuer.not_valid_before_utc <= now + SKEW and now <= issuer.not_valid_after_utc
+    deep = basic is not None and (basic.path_length is None or basic.path_length >= below)
+    return in_time and basic is not None and basic.ca and deep and (usage is None or usage.key_cert_sign)
 
 
 def _is_for(leaf: x509.Certificate, key: DeviceKey) -> bool:
@@ -125,9 +168,11 @@ def _names(leaf: x509.Certificate) -> list[str]:
 
 def _leads_to(roots: list[x509.Certificate], one: x509.Certificate, above: list[x509.Certificate], deep: int) -> bool:
     """Say whether a certificate leads to a root; in a rollover a link between two roots lies between."""
-    if any(_issued_by(one, root) for root in roots):
+    below = DEEPEST - deep
+    if any(_issued_by(one, root) and _may_issue(root, below) for root in roots):
         return True
-    return deep > 0 and any(_issued_by(one, issuer) and _leads_to(roots, issuer, above, deep - 1) for issuer in above)
+    issuers = [issuer for issuer in above if _issued_by(one, issuer) and _may_issue(issuer, below)] if deep > 0 else []
+    return any(_leads_to(roots, issuer, above, deep - 1) for issuer in issuers)
 
 
 def _issued_by(one: x509.Certificate, issuer: x509.Certificate) -> bool:

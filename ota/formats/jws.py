@@ -14,6 +14,7 @@ from ota.errors import RefusedBundleError
 from ota.formats.judgement import TrustAnchor
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
+from pki.kernel.public_keys import key_identity, read_pem
 
 MAX_SIGNATURE = 4096
 _COMPACT = re.compile(rb"([A-Za-z0-9_-]{1,400})\.\.([A-Za-z0-9_-]{86})")
@@ -37,19 +38,21 @@ def verify(payload: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) -> 
     if match is None:
         msg = "The signature is not a detached JWS in compact form (`header..signature`)."
         raise RefusedBundleError(msg)
-    _check_header(_decode(match[1]))
+    kid = _check_header(_decode(match[1]))
     raw = _decode(match[2])
     r, s = int.from_bytes(raw[:_HALF], "big"), int.from_bytes(raw[_HALF:], "big")
     der = utils.encode_dss_signature(r, s)
     digest = hashlib.sha256(match[1] + b"." + base64.urlsafe_b64encode(payload).rstrip(b"=")).digest()
-    for anchor in anchors:
+    named = [anchor for anchor in anchors if kid in {anchor.name, key_identity(read_pem(anchor.pem))}]
+    for anchor in named or anchors:
         if _signed_by(anchor, der, digest):
             return anchor.name
     msg = "None of the registered trust keys has signed this file; sign it with a registered key."
     raise RefusedBundleError(msg)
 
 
-def _check_header(data: bytes) -> None:
+def _check_header(data: bytes) -> str:
+    """Return the key id, a hint (RFC 7515, 4.1.4): one that names a registered key binds the signature to that key."""
     try:
         header = canonical.loads(data, max_bytes=300, max_depth=2)
     except InvalidError as error:
@@ -58,6 +61,10 @@ def _check_header(data: bytes) -> None:
     if not isinstance(header, dict) or header.get("alg") != "ES256" or not set(header) <= _ALLOWED:
         msg = "The signature must be ES256 and may have no header fields but alg, kid and typ."
         raise RefusedBundleError(msg)
+    if not all(isinstance(one, str) and one.isprintable() for one in header.values()):
+        msg = "The header fields alg, kid and typ of the signature must be texts (RFC 7515, 4.1)."
+        raise RefusedBundleError(msg)
+    return str(header.get("kid", ""))
 
 
 def _decode(text: bytes) -> bytes:

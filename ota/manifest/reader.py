@@ -13,6 +13,7 @@ from ota.errors import ManifestError
 from ota.manifest.document import FileEntry, Fit, Hardware, Manifest, Requirement
 from ota.manifest.fields import Fields
 from pki.kernel import canonical, composite
+from pki.kernel.names import SLUG, is_path_part
 
 MAX_MANIFEST = 256 * 1024
 MAX_FILES = 64
@@ -29,7 +30,6 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 CONFIG = "config"
 SLOTS = {CONFIG, composite.COMPONENT}
 ROLES = ("image", "signature", "golden", "sbom", "provenance", "asset")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,24})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -54,11 +54,11 @@ def parse(data: bytes) -> Manifest:
         raise ManifestError(msg)
     kind = _known(fields, "kind", KINDS)
     manifest = Manifest(
-        id=fields.text("id", pattern=_NAME),
+        id=fields.text("id", pattern=SLUG),
         version=fields.text("version", pattern=_VERSION),
         kind=kind,
         format=_known(fields, "format", FORMATS[kind]),
-        component=fields.text("component", pattern=_NAME),
+        component=fields.text("component", pattern=SLUG),
         security_counter=fields.integer("security_counter", 1, MAX_COUNTER),
         audience=_chosen(fields, "audience", AUDIENCES),
         hw=tuple(_hardware(item) for item in fields.items("hw", 1, 64)),
@@ -136,16 +136,19 @@ def _path(path: str) -> str:
         or len(path.encode()) > _MAX_PATH
         or unicodedata.normalize("NFC", path) != path
         or "\\" in path
-        or any(part in {"", ".", ".."} for part in parts)
+        or not all(is_path_part(part) for part in parts)
     ):
-        msg = f"bundle.json: the path {path[:60]!r} is refused; use a short relative path without `..`."
+        msg = (
+            f"bundle.json: the path {path[:60]!r} is refused; use a short relative path without `..`. No part begins "
+            "or ends with a space, ends with a dot, or has percent-encoded characters."
+        )
         raise ManifestError(msg)
     return path
 
 
 def _requirement(fields: Fields) -> Requirement:
     found = Requirement(
-        component=fields.text("component", pattern=_NAME),
+        component=fields.text("component", pattern=SLUG),
         min_counter=fields.integer("min_counter", 0, MAX_COUNTER),
         max_counter=fields.integer("max_counter", 0, MAX_COUNTER) if fields.has("max_counter") else None,
     )

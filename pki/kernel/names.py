@@ -14,12 +14,13 @@ LONGEST_PERSON = 60
 _MARKS = frozenset(" .'-_@\u2019")
 _KINDS = frozenset({"Ll", "Lu", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 #: component, bundle id, secret and the like: what stands in target paths
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9_-])?")
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9_-])?")
+_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
-def is_slug(text: str) -> bool:
-    """Say whether a text names a component or a bundle: lower-case letters, digits and ``._-``, no dot at an end."""
-    return bool(_SLUG.fullmatch(text)) and ".." not in text
+def is_path_part(part: str) -> bool:
+    """Say whether a part of a file's path means the same to every reader: no space or dot at an end, no ``%2e``."""
+    return part not in {"", ".", ".."} and part == part.strip() and not part.endswith(".") and not _ENCODED.search(part)
 
 
 def check_person(name: object) -> str:

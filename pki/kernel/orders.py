@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pki.kernel.errors import InvalidError
+from pki.kernel.names import SLUG
 
 FIELDS = ("time_sources", "policy_keys", "secrets")
 MOST_SOURCES, MOST_KEYS, MOST_SECRETS, LONGEST_SECRET = 8, 8, 32, 8192
 _SOURCE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[1-9][0-9]{0,4})?")
 _KEY = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 
 def check(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _texts(value: object, pattern: re.Pattern[str], most: int) -> bool:
 def _secrets(value: object) -> bool:
     if not isinstance(value, dict) or len(value) > MOST_SECRETS:
         return False
-    return all(_NAME.fullmatch(name) and _is_base64(one) for name, one in value.items())
+    return all(SLUG.fullmatch(name) and _is_base64(one) for name, one in value.items())
 
 
 def _is_base64(value: object) -> bool:
