@@ -5,12 +5,14 @@ import io
 import json
 
 import pytest
+from onnx import parser
 
 from devices import runtime
 from ota import fit
 from ota.errors import ManifestError, RefusedBundleError
 from ota.fit import Profile, verdict
 from ota.formats import graph, onnx_model, tflite
+from ota.formats.judgement import Judgement
 from ota.manifest import agreement, parse
 from ota.models import Bundle
 from ota.services import bundles, releases, trust_keys
@@ -107,8 +109,6 @@ def test_each_difference_to_the_model_before_is_named():
 def test_quantisation_is_read_from_both_formats():
     found = tflite.inspect(graph.read(models.dense((16, 4))))
     assert (found["inputs"][0]["scale"], found["inputs"][0]["zero_point"]) == ("0.0500000007", 0)
-    from onnx import parser
-
     head = '<ir_version: 8, opset_import: ["" : 13]> g (int8[1,4] x) => (int8[1,4] y)'
     constants = "<float s = {0.05}, int8 z = {3}, float[2] many = {0.1, 0.2}>"
     body = "{ f = DequantizeLinear (x, s, z) y = QuantizeLinear (f, s, z) }"
@@ -175,9 +175,16 @@ def test_labels_are_signed_with_the_bundle_and_shown(workshop):
         with pytest.raises(ManifestError, match="labels"):
             parse(canonical.dumps(manifest_of(workshop, fit={"labels": labels})))
     model = graph.read(models.dense((16, 4)))
-    from ota.formats.judgement import Judgement
-
     assert agreement.check(said, Judgement({**tflite.inspect(model), "flash": 9}, [])).facts["labels"] == ["no", "yes"]
+
+
+@pytest.mark.django_db
+def test_an_opaque_model_is_compared_by_what_its_author_declares(workshop):
+    """Nothing in the file says what it needs, so that the fit gate goes by bundle.json."""
+    opaque = {**manifest_of(workshop, fit={"arena": 4096}), "format": "generic"}
+    facts = agreement.check(parse(canonical.dumps(opaque)), Judgement({"flash": 9}, [])).facts
+    assert verdict("model", "generic", facts, Profile(1 << 20, 8192)) == []
+    assert [one.code for one in verdict("model", "generic", facts, Profile(1 << 20, 1024))] == ["arena_exceeded"]
 
 
 @pytest.mark.django_db
