@@ -12,6 +12,7 @@ from aiocoap.transports import tcp, tls
 from devices.services import presence
 from fleet.gateway.admission import Gate
 from fleet.gateway.protocol import Peer
+from fleet.wire.bodies import Pace
 
 #: connections that are open at once, and of one certificate; whoever was silent longest makes room
 MOST_CONNECTIONS, MOST_OF_ONE = 5000, 8
@@ -26,6 +27,8 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
     _my_max_message_size = MAX_MESSAGE
     peer = Peer()
     heard = 0.0
+    _pace: Pace | None = None
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Take the leaf certificate: the handshake is over, and only now the connection counts."""
@@ -40,18 +43,31 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
         self._ctx.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Remember when the peer spoke last."""
+        """Remember when the peer spoke last; a message that has begun comes as fast as any body, or never."""
         self.heard = self.loop.time()
         super().data_received(data)
+        self._no_hurry()
+        if not self._spool or self._transport.is_closing():
+            self._pace = None
+            return
+        self._pace = self._pace or Pace()
+        self._pace.came += len(data)
+        self._late = self.loop.call_later(self._pace.patience, self.end)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
+        self._no_hurry()
         self._ctx.closed(self)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Close: it has asked for more than it reads."""
         self.end()
+
+    def _no_hurry(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def end(self) -> None:
         """Close at once; aiocoap's own way sends a message first."""

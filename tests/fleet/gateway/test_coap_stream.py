@@ -1,0 +1,38 @@
+"""A CoAP message over TCP that begins and never ends takes its connection with it."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+import pytest
+
+from fleet.gateway.coap.tcp import Connection, Server
+from fleet.wire import limits
+from tests.regressions import regression
+
+
+@regression("R2", "half a message of CoAP over TCP, in one piece and byte by byte")
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_half_a_message_ends_at_a_deadline(pause, monkeypatch):
+    monkeypatch.setattr(limits, "GAP_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "BODY_GRACE_SECONDS", 0.3)
+
+    async def run():
+        loop, server = asyncio.get_running_loop(), Server()
+        log = server.log = logging.getLogger(__name__)
+        listener = await loop.create_server(lambda: Connection(server, log, loop, is_server=True), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+        for byte in b"\xd0\xff" + bytes(40):
+            writer.write(bytes((byte,)))
+            await asyncio.sleep(pause)
+            if reader.at_eof():
+                break
+        with suppress(ConnectionError):  # it may be reset
+            await asyncio.wait_for(reader.read(), 5)
+        await asyncio.sleep(0.05)
+        left = len(server._pool)
+        writer.close()
+        listener.close()
+        return left
+
+    assert asyncio.run(run()) == 0
