@@ -101,7 +101,8 @@ def claim(rollout: Rollout) -> bool:
 def _prepare(actor: Actor, rollout: Rollout, budget: Budget) -> None:
     if claim(rollout):
         chosen = participants.choose(rollout, between=lambda: _still_here(rollout))
-        fill(actor, rollout, chosen, budget)
+        # However long the choice took: a run that never wrote would begin anew for ever.
+        fill(actor, rollout, chosen, Budget(budget.commits))
 
 
 def _still_here(rollout: Rollout) -> None:

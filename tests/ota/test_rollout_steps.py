@@ -237,6 +237,15 @@ def test_nothing_is_offered_before_the_wave_opens_nor_while_the_rollout_is_pause
 
 
 @pytest.mark.django_db
+@regression("N2", "choosing the devices takes longer than one run of the job may")
+def test_a_run_whose_time_went_for_choosing_devices_places_some_all_the_same(site):
+    rollout = site.plan()
+    rollout_steps.run(domain=site.domain, budget=Budget(until=0.0))
+    rollout.refresh_from_db()
+    assert (rollout.state, rollout.assignments.count()) == ("draft", MORE)
+
+
+@pytest.mark.django_db
 def test_a_rollout_is_aborted_while_it_is_preparing(site):
     rollout = site.plan()
     site.steps(commits=1)
