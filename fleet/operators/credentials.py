@@ -6,6 +6,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import close_old_connections
 
 from fleet.operators.models import Operator
 from fleet.operators.services import tokens
@@ -21,6 +22,7 @@ def person_of(authorization: str, cookie: str) -> str:
         authorization: field of the request, or empty.
         cookie: field of the request, or empty.
     """
+    close_old_connections()  # it runs in threads that no request of Django ends
     scheme, _, secret = authorization[:LONGEST].partition(" ")
     if scheme.lower() == "bearer":
         return tokens.person_of(secret.strip()[:200])

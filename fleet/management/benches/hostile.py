@@ -82,7 +82,7 @@ def _wrong_tokens(made: Ground, certs: Path) -> list[dict[str, Any]]:
     sent, refused, seconds = (sum(one[place] for one in counted) for place in range(3))
     cheap = 100 * refused / max(1, sent)
     detail = (
-        f"{sent} wrong enrolment tokens in {seconds / ATTACKERS:.0f} s from {NETWORKS} networks, {cheap:.0f}% of the "
+        f"{sent} wrong enrolment tokens in {seconds / ATTACKERS:.0f} s from {ATTACKERS} networks, {cheap:.0f}% of the "
         f"answers were 429; without {quiet:.2f} ms, beside them {loud:.2f} ms; {load()}"
     )
     return [row("poll p99 beside wrong tokens against without", loud / quiet, "ratio", 2, detail)]
@@ -182,7 +182,7 @@ def _guess(port: int, anchor: str, place: int, said: Any, end: Any) -> None:
         raw = socket.socket()
         raw.settimeout(5)
         with suppress(OSError), raw:
-            raw.bind((f"127.{1 + sent // AT_ONCE % NETWORKS}.0.{1 + place}", 0))
+            raw.bind((f"127.{1 + place}.0.{1 + sent // AT_ONCE % 250}", 0))
             raw.connect(("127.0.0.1", port))
             with context.wrap_socket(raw, server_hostname="localhost", session=session) as line:
                 line.sendall(batch)
