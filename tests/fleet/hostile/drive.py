@@ -1,0 +1,284 @@
+"""Put hostile values into requests one place at a time, send them to every listener, and judge what comes back."""
+
+import json
+import logging
+import random
+import re
+from dataclasses import dataclass
+from urllib.parse import quote_from_bytes, unquote
+
+from aiocoap import Message
+from aiocoap.numbers import codes
+from django.db import transaction
+from django.test import Client
+
+from fleet.gateway import http, protocol
+from fleet.gateway import status as status_door
+from fleet.gateway.coap import door as coap_door
+from fleet.gateway.coap import mapping
+from fleet.gateway.protocol import Outcome, Peer
+from pki.kernel.errors import DomainError
+from pki.services.responders import Responders
+from tests.fleet.hostile import corpus
+from tests.fleet.hostile.routes import QUERY
+
+JSON, CBOR, FORM = "application/json", "application/cbor", "application/x-www-form-urlencoded"
+#: acts that would take away what later requests need: done, judged and undone
+DESTRUCTIVE = re.compile(
+    r"retire|revoke|decommission|suspend|quarantine|abort|withdraw|distrust|publish|sign-out|transfer|switch|decide|"
+    r"approve|deny|cancel|close|groups/|director|set-up|profiles|renewals|api-tokens|me/tokens"
+)
+#: the word before an id in a path -> which object of the domain stands there
+OBJECTS = {
+    "rollouts": "rollout", "bundles": "bundle", "incidents": "incident", "approvals": "waiting", "releases": "release",
+    "hardware-models": "hardware", "statements": "statement", "groups": "group", "commands": "command",
+}  # fmt: skip
+SUCCESS = 200
+SLOW = frozenset({"/api/v1/ledger/verify", "/api/v1/openapi.json"})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One hostile value in one place of a request."""
+
+    place: str
+    name: str
+    value: object
+
+    def __str__(self):
+        return f"{self.place} {self.name}={self.value!r:.60}"
+
+
+def cases(route, dice, most=0):
+    """Return cases for a route: ``most`` of them drawn, or all."""
+    places = [Case("header", name, value) for name, value in corpus.HEADERS]
+    places += [Case("query", name, value) for name in dice.sample(QUERY, 3) for value in corpus.PERCENT]
+    places += [Case("query", value, "1") for value in corpus.PERCENT[:24]]
+    if "{" in route.path:
+        places += [Case("path", "", value) for value in corpus.PERCENT]
+    if route.method not in {"GET", "HEAD", "DELETE"}:
+        raws = corpus.RAW_CBOR if route.form == "cbor" else corpus.RAW_JSON
+        places += [Case("raw", "", value) for value in raws]
+        places += [Case("unknown", "zz_unknown", 1)]
+        for name in [*_inner(route.body)]:
+            places += [Case("field", name, value) for value in corpus.values()]
+    return dice.sample(places, min(most, len(places))) if most else places
+
+
+def _inner(body, before=""):
+    for name, value in body.items():
+        yield f"{before}{name}"
+        if isinstance(value, dict):
+            yield from _inner(value, f"{before}{name}\t")
+
+
+class Driver:
+    """Sends cases to the listeners of one domain, in this process.
+
+    Args:
+        ids: of the domain's objects, as paths name them.
+        device: an enrolled device with its certificate.
+        clients: name to (client, headers) for the operator server.
+    """
+
+    def __init__(self, ids, device, clients):
+        self.ids, self.device, self.clients = ids, device, clients
+        self.sent, self.wrong, self.counts = 0, [], {}
+        self._net = _Net()
+        logging.getLogger().addHandler(self._net)
+
+    def run(self, route, case, caller):
+        """Send one case; note a 500, a net that caught, or a dropped field."""
+        self.sent += 1
+        before = len(self._net.caught)
+        try:
+            with transaction.atomic(), transaction.atomic(using="telemetry"):
+                code, text = getattr(self, f"_{route.listener}")(route, case, caller)
+                undo = code >= 400 or DESTRUCTIVE.search(route.path) is not None
+                for alias in ("default", "telemetry"):
+                    transaction.set_rollback(undo, using=alias)
+        except Exception as error:
+            code, text = 599, f"{type(error).__name__}: {error}"
+        self.counts[code] = self.counts.get(code, 0) + 1
+        trouble = code in {500, 599} or len(self._net.caught) > before
+        dropped = case.place == "unknown" and code < 400 and self._owns(route)
+        if trouble or dropped:
+            said = self._net.caught[before:] or [text[:200]]
+            self.wrong.append(f"{route} [{caller}] {case}: {code} {'dropped' if dropped else said}")
+
+    def close(self):
+        """Stop listening to the log."""
+        logging.getLogger().removeHandler(self._net)
+
+    def _owns(self, route):
+        """Say whether unknown fields of a route are ours to refuse: DDI's are ignored, EST has none."""
+        native = route.listener in {"device", "coap"} and route.path.startswith("/v1/")
+        return (native or route.path.startswith("/api/")) and bool(route.body) and route.form in {"json", "cbor"}
+
+    def _path(self, route, case):
+        path = re.sub(r"\{([a-z_]+)\}", lambda found: str(self.ids.get(found[1], "{}")), route.path)
+        kind = re.search(r"([a-z-]+)/\{\}", path)
+        filler = case.value if case.place == "path" else str(self.ids[OBJECTS.get(kind[1] if kind else "", "device")])
+        path = (
+            path.replace("{}", filler)
+            .replace("DEVICE", self.device.device.name)
+            .replace("DOMAIN", self.device.device.domain.slug)
+        )
+        return path, f"{case.name}={case.value}" if case.place == "query" else ""
+
+    def _body(self, route, case):
+        """Return the bytes of a body and their media type; None for the bytes where the form cannot say the value."""
+        if case.place == "raw":
+            return case.value, {"cbor": CBOR, "form": FORM}.get(route.form, JSON)
+        return _written(route.form, self._fields(route, case), case)
+
+    def _fields(self, route, case):
+        """Return the good fields of a route with one of them hostile, or one more."""
+        body = json.loads(json.dumps(_filled(route.body, self.ids), default=lambda one: one.hex()))
+        if route.form == "cbor":
+            body = dict(route.body)
+        if case.place == "field":
+            *above, last = case.name.split("\t")
+            held = body
+            for name in above:
+                held[name] = dict(held[name])
+                held = held[name]
+            held[last] = case.value
+        elif case.place == "unknown":
+            body[case.name] = case.value
+        return body
+
+    def _operator(self, route, case, caller):
+        client, headers = self.clients[caller]
+        path, query = self._path(route, case)
+        body, kind = self._body(route, case) if route.method not in {"GET", "HEAD"} else (b"", "")
+        extra = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+        if case.place == "header":
+            named = case.name.upper().replace("-", "_")
+            extra[named if named == "CONTENT_TYPE" else f"HTTP_{named}"] = str(case.value)
+        given = {"CONTENT_TYPE": kind or "text/plain", "QUERY_STRING": query, "HTTP_HOST": "localhost", **extra}
+        raw = unquote(path, errors="surrogateescape").encode("utf-8", "surrogateescape").decode("latin-1")
+        answer = client.generic(route.method, "/", body or b"", secure=True, **{**given, "PATH_INFO": raw})
+        text = b"".join(answer.streaming_content) if answer.streaming else answer.content
+        return answer.status_code, text.decode("utf-8", "replace")
+
+    def _request(self, route, case, caller):
+        path, query = self._path(route, case)
+        body, kind = self._body(route, case)
+        headers = {"host": "localhost", "content-type": kind}
+        if case.place == "header":
+            headers[case.name] = str(case.value)
+        peer = {"fingerprint": self.device.certificate.fingerprint, "certificate": bytes(self.device.certificate.der)}
+        scope = {
+            "method": route.method, "path": unquote(path), "query_string": query.encode(), "client": ("192.0.2.1", 1),
+            "headers": [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()],
+            "extensions": {"muster.peer": peer} if caller == "device" else {},
+        }  # fmt: skip
+        return http._request(scope, body if body is not None and route.method not in {"GET", "HEAD"} else b"")
+
+    def _device(self, route, case, caller):
+        try:
+            request = self._request(route, case, caller)
+        except DomainError as error:
+            return protocol.BY_KIND[error.kind].value, error.detail
+        reply = protocol.answer(request, http.DIALECTS)
+        return reply.outcome.value, reply.payload.decode("utf-8", "replace")
+
+    def _coap(self, route, case, caller):
+        method = {"GET": codes.GET, "POST": codes.POST, "PUT": codes.PUT}[route.method]
+        path, query = self._path(route, case)
+        body, _ = self._body(route, case)
+        message = Message(code=method, payload=body if body is not None else b"")
+        message.opt.uri_path = tuple(unquote(path).strip("/").split("/"))
+        if query:
+            message.opt.uri_query = (unquote(query),)
+        message.opt.content_format = 60 if route.form == "cbor" else 286
+        proved = Peer(self.device.certificate.fingerprint, bytes(self.device.certificate.der), "192.0.2.1")
+        try:
+            asked = mapping.request(message, proved if caller == "device" else Peer("", b"", "192.0.2.1"))
+        except DomainError as error:
+            return protocol.BY_KIND[error.kind].value, error.detail
+        reply = protocol.answer(asked, coap_door.DIALECTS)
+        mapping.response(asked, reply)
+        return reply.outcome.value, reply.payload.decode("utf-8", "replace")
+
+    def _status(self, route, case, _caller):
+        path, _ = self._path(route, case)
+        path = unquote(path)
+        if path.startswith("/ocsp"):
+            data = self._body(route, case)[0] if route.method == "POST" else status_door._from_path(path)
+            Responders().answer(data or b"")
+            return 200, ""
+        work = {status_door._CRL: status_door._list, status_door._CA: status_door._authority}
+        for pattern, answer in work.items():
+            if pattern.fullmatch(path):
+                return answer(path)[0], ""
+        return Outcome.NOT_FOUND.value, ""
+
+
+class _Net(logging.Handler):
+    """Notes what the last net or the handler of unknown errors had to catch."""
+
+    def __init__(self):
+        super().__init__()
+        self.caught = []
+
+    def emit(self, record):
+        if "came past all checks" in record.getMessage() or "a request failed" in record.getMessage():
+            self.caught.append(f"{record.getMessage()}: {record.exc_info[1]!r:.200}" if record.exc_info else "?")
+
+
+def _written(form, body, case):
+    """Return a body in a form, and its media type."""
+    if form == "cbor":
+        return corpus.as_cbor(body), CBOR
+    if form == "form":
+        pairs = [
+            f"{name}={quote_from_bytes(str(value).encode('utf-8', 'surrogatepass'))}" for name, value in body.items()
+        ]
+        return "&".join(pairs).encode(), FORM
+    if form == "multipart":
+        return _multipart(case), "multipart/form-data; boundary=x"
+    if form == "raw":
+        return str(case.value).encode("utf-8", "surrogatepass"), "application/pkcs10"
+    return corpus.as_json(body), JSON
+
+
+def _filled(body, ids):
+    words = json.dumps(body, default=lambda one: one.hex())
+    for name, value in ids.items():
+        words = words.replace(f"{{{name}}}", json.dumps(str(value))[1:-1])
+    return json.loads(words)
+
+
+def _multipart(case):
+    value = str(case.value).encode("utf-8", "surrogatepass").replace(b"\r", b"").replace(b"\n", b"")
+    names = {"field": value, "unknown": b"manifest"}.get(case.place, b"manifest")
+    part = b'--x\r\nContent-Disposition: form-data; name="manifest"; filename="bundle.json"\r\n\r\n{}\r\n'
+    other = b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + names + b'"\r\n\r\nx\r\n'
+    extra = b'--x\r\nContent-Disposition: form-data; name="zz_unknown"\r\n\r\n1\r\n' if case.place == "unknown" else b""
+    return part + other + extra + b"--x--\r\n"
+
+
+def poisoned(client, headers, paths):
+    """Return the lists and details that do not answer 200 with text that every reader takes."""
+    wrong = []
+    for path in paths:
+        answer = client.get(path, secure=True, headers={"host": "localhost", **headers})
+        try:
+            text = (b"".join(answer.streaming_content) if answer.streaming else answer.content).decode()
+            if answer.status_code != SUCCESS or (path.startswith("/api") and json.loads(text) is None):
+                wrong.append(f"{path}: {answer.status_code}")
+        except ValueError as error:
+            wrong.append(f"{path}: {error}")
+    return wrong
+
+
+def anonymous():
+    """Return a client without a session that gives 500 instead of raising."""
+    return Client(raise_request_exception=False, headers={"host": "localhost"})
+
+
+def shuffled(seed):
+    """Return a generator of a seed."""
+    return random.Random(seed)
