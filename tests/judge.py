@@ -41,7 +41,7 @@ def main(only=""):
     makers = Makers(Path(tempfile.mkdtemp()))
     rows = [*_bit_flips(makers), *_formats(makers), *_descriptions(), *_uploads(makers), *_whole_uploads()]
     if not only:
-        rows += [*_pki(), _power(), _reports(), _manifests(), _quiet_fleets(), *_doors()]
+        rows += [*_pki(), _power(), _reports(), _manifests(), _quiet_fleets(), *_doors(), *_hostile_values()]
     result = {"seconds": round(time.monotonic() - started), "load": os.getloadavg()[0], "rows": rows}
     target = Path(__file__).resolve().parents[1] / f"docs/reference/judged/{only or 'house'}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +147,26 @@ def _whole_uploads():
         rows.append(
             _row(f"damaged uploads through the whole upload, {format_}", COUNTS["uploads"], done.returncode, note)
         )
+    return rows
+
+
+def _hostile_values():
+    """Put every hostile value into every place of every route of every listener, on both databases."""
+    rows, test = [], "tests/fleet/hostile/test_values.py"
+    for database in ("sqlite", "postgresql"):
+        result = Path(tempfile.mkdtemp()) / "result.json"
+        surroundings = {
+            **os.environ,
+            "MUSTER_HOSTILE_VALUES": "0",
+            "MUSTER_HOSTILE_RESULT": str(result),
+            "MUSTER_TEST_DATABASE": database,
+        }
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:logging", "--show-capture=no", test]
+        done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+        found = json.loads(result.read_text()) if result.exists() else {"sent": 0, "wrong": ["it did not run"]}
+        print("\n".join([*found["wrong"][:20], done.stdout[-500:] if done.returncode else ""]), file=sys.stderr)
+        note = f"500, dropped or stored as poison; memory grew by {found.get('growth_mb')} MB"
+        rows.append(_row(f"hostile values, {database}", found["sent"], len(found["wrong"]) or done.returncode, note))
     return rows
 
 
