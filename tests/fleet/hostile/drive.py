@@ -5,6 +5,7 @@ import logging
 import random
 import re
 from dataclasses import dataclass
+from http import cookies as http_cookies
 from urllib.parse import quote_from_bytes, unquote
 
 from aiocoap import Message
@@ -158,7 +159,11 @@ class Driver:
             extra[named if named == "CONTENT_TYPE" else f"HTTP_{named}"] = str(case.value)
         given = {"CONTENT_TYPE": kind or "text/plain", "QUERY_STRING": query, "HTTP_HOST": "localhost", **extra}
         raw = unquote(path, errors="surrogateescape").encode("utf-8", "surrogateescape").decode("latin-1")
+        kept = {name: one.value for name, one in client.cookies.items()}
         answer = client.generic(route.method, "/", body or b"", secure=True, **{**given, "PATH_INFO": raw})
+        client.cookies = http_cookies.SimpleCookie(kept)  # whatever signs out or in, the next one asks as before
+        if answer.streaming and answer.is_async:
+            return answer.status_code, ""  # events to a page, without end
         text = b"".join(answer.streaming_content) if answer.streaming else answer.content
         return answer.status_code, text.decode("utf-8", "replace")
 
