@@ -77,7 +77,7 @@ def test_what_no_database_and_no_page_can_hold_is_replaced():
         "components": [{"name": "a\ud800\u0000", "version": "\u202e1", "licenses": [{"expression": "MIT\n"}]}],
     }
     [one] = sbom.read(json.dumps(odd).encode(), IMAGE)["first"]
-    assert one == {"name": "a  ", "version": " 1", "licence": "MIT ", "kind": ""}
+    assert one == {"name": "a\ufffd\ufffd", "version": " 1", "licence": "MIT ", "kind": ""}
 
 
 @pytest.mark.django_db
