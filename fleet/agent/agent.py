@@ -66,7 +66,8 @@ class Agent:
         self._key = TpmKey(settings.folder, settings.tpm) if settings.tpm else FileKey(settings.folder)
         self._chain = settings.folder / "chain.pem"
         self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
-        self._failures, self._untold, self._followed = 0, False, False
+        self._failures, self._untold, self._followed, self._booted = 0, False, False, False
+        self._mismatch = ""
         self.restart_wanted = False
         acts = {
             "reboot": self._restart,
@@ -164,6 +165,9 @@ class Agent:
             self.sync()
         if said.update is not None:
             self.update(said.update)
+        elif self._mismatch:
+            self.report(state="refused", reason=self._mismatch)
+            self._mismatch = ""
         elif self._untold:
             self.report()
             self._untold = False
@@ -310,9 +314,20 @@ class Agent:
             self.wipe()
             return
         self._untold |= self._installer.recover()
+        if not self._booted:
+            self._check_boot()
         if not self._followed:
             self._follow()
             self._followed = True
+
+    def _check_boot(self) -> None:
+        """Compare the bytes of what runs with what was installed, once after each start; the next answer tells."""
+        self._booted = True
+        try:
+            self._installer.measured()
+        except (RefusedError, OSError) as error:
+            _logger.warning("changed since it was installed", extra={"device": self.settings.name, "cause": str(error)})
+            self._mismatch = str(error)
 
     def _bring(self, assignment: Assignment, pair: Slots) -> Image:
         image, patched = downloads.bring(assignment, self._lines.mirror, self._line(), pair)

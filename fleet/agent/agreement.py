@@ -15,6 +15,10 @@ from pki.kernel import composite, golden
 FLOORS_FIELD, BIN_FIELD = "x-muster-floors", "x-muster-bin"
 #: no bundle.json is longer
 MAX_BUNDLE = 256 * 1024
+#: action numbers and security counters fit 31 bits, and 0 is none (docs/reference/device-protocol.md)
+MOST_NUMBER = 2**31 - 1
+#: no image is longer than this, in bytes
+MOST_LENGTH = 1 << 40
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _COMPONENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
@@ -78,6 +82,10 @@ def row(value: Any) -> dict[str, Any]:
     if not _DIGEST.fullmatch(value["sha256"]) or not _COMPONENT.fullmatch(value["component"]):
         msg = "digest or component is malformed"
         raise ValueError(msg)
+    for name, most in {"action": MOST_NUMBER, "counter": MOST_NUMBER, "length": MOST_LENGTH}.items():
+        if not 0 < value[name] <= most:
+            msg = f"`{name}` must be between 1 and {most}"
+            raise ValueError(msg)
     return {**value, "delta": patch(value.get("delta"))}
 
 

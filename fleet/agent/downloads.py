@@ -2,14 +2,17 @@
 
 import contextlib
 import hashlib
+import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 from fleet.agent import blobs, patches, slots
 from fleet.agent.agreement import Assignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.transport import Transport
+from pki.kernel import files
 
 _PARTIAL = 206
 
@@ -30,15 +33,19 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | 
     if not marker.exists() or marker.read_text() != assignment.sha256:
         part.unlink(missing_ok=True)
         marker.write_text(assignment.sha256)
-    try:
-        _append(assignment, mirror or server, part, mirrored=mirror is not None)
-    except (AnswerError, TransportError):
-        if mirror is None:
+    with _open_part(part) as file:  # written, hashed and named through this one descriptor
+        try:
+            _append(assignment, mirror or server, file, mirrored=mirror is not None)
+        except (AnswerError, TransportError):
+            if mirror is None:
+                raise
+            _append(assignment, server, file, mirrored=False)
+        try:
+            _check(assignment, file)
+        except RefusedError:
+            part.unlink(missing_ok=True)
             raise
-        _append(assignment, server, part, mirrored=False)
-    _check(assignment, part)
-    slots.sync(part)
-    part.replace(target)
+        slots.put_in_place(file, part, target)
     with contextlib.suppress(OSError):
         marker.unlink()
 
@@ -70,17 +77,17 @@ def bring(
 
 def _copied(pair: slots.Slots) -> None:
     part = pair.inactive.with_suffix(".copy")  # not where another download may be waiting to go on
-    shutil.copyfile(pair.image, part)
-    slots.sync(part)
-    part.replace(pair.inactive)
+    with files.open_plain(pair.image) as image, part.open("w+b") as file:
+        shutil.copyfileobj(image, file)
+        slots.put_in_place(file, part, pair.inactive)
 
 
 def _there(assignment: Assignment, target: Path) -> bool:
     """Say whether the very bytes lie in the slot already: they came before, and something else broke off."""
     if not target.exists() or target.stat().st_size != assignment.length:
         return False
-    with target.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == assignment.sha256
+    with files.open_plain(target) as file:
+        return slots.digest_of(file) == assignment.sha256
 
 
 def golden(assignment: Assignment, server: Transport | CoapTransport, pair: slots.Slots) -> str:
@@ -101,8 +108,14 @@ def golden(assignment: Assignment, server: Transport | CoapTransport, pair: slot
     return wanted.sha256
 
 
-def _append(assignment: Assignment, source: Transport | CoapTransport, part: Path, *, mirrored: bool) -> None:
-    have = part.stat().st_size if part.exists() else 0
+def _open_part(part: Path) -> BinaryIO:
+    """Open the file of a download that begins or goes on; no link is followed."""
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "r+b")
+
+
+def _append(assignment: Assignment, source: Transport | CoapTransport, file: BinaryIO, *, mirrored: bool) -> None:
+    have = file.seek(0, os.SEEK_END)
     if have >= assignment.length:
         return
     headers = {"Range": f"bytes={have}-", "If-Range": f'"{assignment.sha256}"'} if have else {}
@@ -110,7 +123,7 @@ def _append(assignment: Assignment, source: Transport | CoapTransport, part: Pat
         opened = source.stream(f"/{assignment.sha256}", assignment.length, headers)
     else:
         opened = blobs.stream(source, assignment.sha256, assignment.length, headers)
-    with part.open("ab") as file, contextlib.closing(opened) as chunks:
+    with contextlib.closing(opened) as chunks:
         for status, chunk in chunks:
             if have and status != _PARTIAL:
                 file.truncate(0)
@@ -123,14 +136,13 @@ def _append(assignment: Assignment, source: Transport | CoapTransport, part: Pat
             file.write(chunk)
 
 
-def _check(assignment: Assignment, part: Path) -> None:
-    size = part.stat().st_size
+def _check(assignment: Assignment, file: BinaryIO) -> None:
+    size = file.seek(0, os.SEEK_END)
     if size < assignment.length:
         msg = f"{size} of {assignment.length} bytes of {assignment.path} came"
         raise TransportError(msg)
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    found = slots.digest_of(file)
     if found != assignment.sha256:
-        part.unlink()
         msg = f"the bytes of {assignment.path} are not the signed ones (sha256 {found[:12]}…)"
         raise RefusedError(msg)

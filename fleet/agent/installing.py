@@ -12,7 +12,7 @@ from pathlib import Path
 from fleet.agent.agreement import Assignment
 from fleet.agent.commands import MISMATCH
 from fleet.agent.errors import RefusedError, TakenBackError
-from fleet.agent.slots import Image, Slots
+from fleet.agent.slots import Image, Slots, read_verified
 from pki.kernel import composite
 from pki.kernel.errors import InvalidError
 
@@ -95,7 +95,7 @@ class Installer:
         """
         whole = self.slots(composite.COMPONENT)
         image = self._bring(assignment, whole)
-        parts = parts_of(whole.inactive.read_bytes())
+        parts = parts_of(read_verified(whole.inactive, assignment.sha256))
         missing = [one for one in parts if not self.has(one)]
         pairs = {one.component: self.slots(one.component) for one in missing}
         brought = {one.component: self._bring(one, pairs[one.component]) for one in missing}
@@ -113,7 +113,7 @@ class Installer:
         kept = self._following()
         found = {name: self.slots(name) for name in self.running() if not self.slots(name).confirmed}
         for name, pair in found.items():
-            if pair.running is not None and kept.get(name) == pair.running.sha256:
+            if pair.running is not None and kept.get(name) == pair.running.sha256 and pair.matches():
                 pair.confirm()
             else:
                 pair.roll_back()
@@ -127,15 +127,19 @@ class Installer:
         return running.members if running is not None and self.slots(composite.COMPONENT).confirmed else {}
 
     def _tested(self, pairs: Iterable[Slots], components: Iterable[str]) -> dict[str, int]:
-        """Test components, and take all the pairs back when one fails or cannot be tested."""
+        """Test components, and take all the pairs back when one fails, cannot be tested, or was exchanged meanwhile."""
+        pairs = list(pairs)
         try:
-            return {name: self._test(name) for name in components}
+            arenas = {name: self._test(name) for name in components}
+            for pair in pairs:
+                pair.check_bytes()
         except Exception as error:
             for pair in pairs:
                 pair.roll_back()
             if isinstance(error, RefusedError):
                 raise TakenBackError(str(error)) from error
             raise
+        return arenas
 
 
 def check(data: bytes) -> None:

@@ -72,6 +72,6 @@ def _demand(data: bytes, sha256: str, trouble: str) -> None:
 
 def _write(target: Path, image: bytes) -> None:
     part = target.with_suffix(".patched")  # not where another download may be waiting to go on
-    part.write_bytes(image)
-    slots.sync(part)
-    part.replace(target)
+    with part.open("w+b") as file:
+        file.write(image)
+        slots.put_in_place(file, part, target)

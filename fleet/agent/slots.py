@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fleet.agent.errors import RefusedError
 from pki.kernel import files
@@ -84,18 +84,29 @@ class Slots:
         """Boot the inactive slot, on probation: what ran stays in the other one.
 
         Raises:
-            RefusedError: what runs is on probation itself, so that nothing would be left to go back to.
+            RefusedError: what runs is on probation itself, so that nothing would be left to go back to; or the bytes
+                in the slot are not those that were verified.
         """
         state = self._read()
         if not state["confirmed"]:
             raise RefusedError(_ON_PROBATION)
         target = _other(state["active"])
+        self._demand(target, image.sha256)
         state[target] = _plain(image)
         self._write({**state, "active": target, "confirmed": False})
 
     def confirm(self, arena: int = 0) -> None:
-        """Keep the image that runs, and what it took of the arena."""
+        """Keep the image that runs, and what it took of the arena.
+
+        Raises:
+            RefusedError: the bytes in its slot are not those that were verified; it is taken back.
+        """
         state = self._read()
+        try:
+            self.check_bytes()
+        except RefusedError:
+            self.roll_back()
+            raise
         if arena:
             state[state["active"]]["arena"] = arena
         self._write({**state, "confirmed": True})
@@ -111,16 +122,20 @@ class Slots:
         """Keep golden vectors for the image in the slot that does not run."""
         files.write_private(self._golden(_other(self._read()["active"])), data)
 
-    def golden(self) -> Path | None:
-        """Return the file of the vectors of the image that runs, or None when it came without; whole or not at all."""
+    def read_golden(self) -> bytes | None:
+        """Return the vectors of the image that runs, or None when it came without.
+
+        Raises:
+            RefusedError: the bytes on the disk are not the signed ones.
+        """
         running = self.running
-        path = self._golden(self._read()["active"])
         if running is None or not running.golden:
             return None
-        if not path.exists() or self.digest(path) != running.golden:
+        try:
+            return read_verified(self._golden(self._read()["active"]), running.golden)
+        except RefusedError as error:
             msg = "self-test: the golden vectors on this disk are damaged"
-            raise RefusedError(msg)
-        return path
+            raise RefusedError(msg) from error
 
     @property
     def image(self) -> Path:
@@ -136,18 +151,53 @@ class Slots:
 
     def digest(self, path: Path) -> str:
         """Return the hex SHA-256 of a file."""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with files.open_plain(path) as file:
+            return digest_of(file)
 
     def read_running(self) -> bytes:
-        """Return the bytes of the image that runs."""
-        return self._file(self._read()["active"]).read_bytes()
+        """Return the bytes of the image that runs.
+
+        Raises:
+            RefusedError: they are not those that were verified.
+        """
+        state = self._read()
+        return read_verified(self._file(state["active"]), state[state["active"]]["sha256"])
 
     def read_kept(self) -> bytes | None:
-        """Return the bytes of the last image that has confirmed itself, or None when none has."""
+        """Return the bytes of the last image that has confirmed itself, or None when none has.
+
+        Raises:
+            RefusedError: they are not those that were verified.
+        """
         state = self._read()
         slot = state["active"] if state["confirmed"] else _other(state["active"])
-        return self._file(slot).read_bytes() if state.get(slot) else None
+        return read_verified(self._file(slot), state[slot]["sha256"]) if state.get(slot) else None
+
+    def matches(self) -> bool:
+        """Say whether the bytes in the active slot are those of the image that runs."""
+        running = self.running
+        try:
+            return running is not None and self.digest(self.image) == running.sha256
+        except OSError:
+            return False
+
+    def check_bytes(self) -> None:
+        """Refuse when the bytes in the active slot are not those of the image that runs.
+
+        Raises:
+            RefusedError: they are not.
+        """
+        state = self._read()
+        self._demand(state["active"], state[state["active"]]["sha256"])
+
+    def _demand(self, slot: str, sha256: str) -> None:
+        try:
+            found = self.digest(self._file(slot))
+        except OSError as error:
+            found = str(error)
+        if found != sha256:
+            msg = f"the bytes in slot {slot} are not those that were verified (sha256 {found[:12]}…)"
+            raise RefusedError(msg)
 
     def _file(self, slot: str) -> Path:
         return self._folder / f"slot-{slot}.bin"
@@ -171,13 +221,50 @@ class Slots:
 _ON_PROBATION = "what runs is still on probation; nothing is written over what it would go back to"
 
 
-def sync(path: Path) -> None:
-    """Wait until the disk has a file."""
-    descriptor = os.open(path, os.O_RDONLY)
+def digest_of(file: BinaryIO) -> str:
+    """Return the hex SHA-256 of what an open file holds from here on."""
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """Return the bytes of a file, read once, if they have this digest.
+
+    Raises:
+        RefusedError: they have another one, or the file is gone.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with files.open_plain(path) as file:
+            data = file.read()
+    except OSError as error:
+        msg = f"{path.name} cannot be read: {error}"
+        raise RefusedError(msg) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        msg = f"the bytes of {path.name} are not those that were verified"
+        raise RefusedError(msg)
+    return data
+
+
+def put_in_place(written: BinaryIO, part: Path, target: Path) -> None:
+    """Give a file that was written and verified through one descriptor its name in a slot.
+
+    Args:
+        written: the open file whose bytes were verified.
+        part: the name under which it was written.
+        target: the slot's file.
+
+    Raises:
+        RefusedError: what carries the name now is another file: it was exchanged in between.
+    """
+    written.flush()
+    os.fsync(written.fileno())
+    part.replace(target)
+    with files.open_plain(target) as placed:
+        if not os.path.samestat(os.fstat(placed.fileno()), os.fstat(written.fileno())):
+            msg = f"{target.name} was exchanged after its bytes were verified"
+            raise RefusedError(msg)
 
 
 def _other(slot: str) -> str:

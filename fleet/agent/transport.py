@@ -1,22 +1,32 @@
 """One keep-alive connection over mutual TLS: bounded answers, a deadline, a least speed, no redirects."""
 
 import http.client
+import io
+import math
+import socket
 import ssl
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from fleet.agent.errors import AnswerError, TransportError
 
 TIMEOUT = 20.0
+#: seconds until the whole head of an answer has to be there, `100 Continue` and the like included
+HEAD_S = 60.0
 MAX_ANSWER = 1 << 20
 CHUNK = 16 * 1024
 #: a download that brings less than this over the window is given up: nobody may drip-feed a device
 LEAST_RATE, RATE_WINDOW = 1024, 10.0
 #: a body has ten minutes, and more if it is long: this many bytes a second on the whole
 WHOLE_S, WHOLE_RATE = 600.0, 4096
+
+
+#: characters of a path and query that stay as they are (RFC 3986), percent signs included
+_PATH = "/?%:@!$&'()*+,;=-._~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,52 @@ class Answer:
     status: int
     body: bytes
     headers: dict[str, str]
+
+
+class _TimedReader(io.RawIOBase):
+    """Read a connection until a time: each answer has one deadline, however many bytes keep coming.
+
+    Args:
+        connection: the socket.
+        until: on the monotonic clock.
+    """
+
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        super().__init__()
+        self._connection, self._raw, self.until = connection, connection.makefile("rb", buffering=0), until
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read some bytes, before the deadline."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            msg = "the answer takes too long"
+            raise TimeoutError(msg)
+        self._connection.settimeout(min(TIMEOUT, left))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    """An answer whose head has a deadline of its own; its body is paced by whoever reads it."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self._reader = _TimedReader(sock, time.monotonic() + HEAD_S)
+        self.fp = io.BufferedReader(self._reader)
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        self._reader.until = math.inf
 
 
 class Transport:
@@ -141,13 +197,17 @@ class Transport:
     def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
         if self._connection is None:
             self._connection = self._connect()
-        self._connection.request(method, path, body, {"Accept-Encoding": "identity", **headers})
+        target = quote(path, safe=_PATH)  # what a server puts into a path may be any text
+        self._connection.request(method, target, body, {"Accept-Encoding": "identity", **headers})
         return self._connection.getresponse()
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._context is None:
-            return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
-        return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT, context=self._context)
+            made = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
+        else:
+            made = http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT, context=self._context)
+        made.response_class = _TimedResponse
+        return made
 
 
 def deadline(limit: int) -> float:

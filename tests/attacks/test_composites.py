@@ -290,7 +290,7 @@ class TestAlone:
     def test_nothing_is_swapped_or_forgotten_while_what_runs_is_on_probation(self, victim):
         pair = victim.slots("app")
         pair.inactive.write_bytes(b"x")
-        pair.swap(Image("1", "00", 1))
+        pair.swap(Image("1", hashlib.sha256(b"x").hexdigest(), 1))
         for act in (pair.clear, lambda: pair.swap(Image("2", "11", 1))):
             with pytest.raises(RefusedError, match="on probation"):
                 act()

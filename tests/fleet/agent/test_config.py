@@ -1,5 +1,6 @@
 """What a device believes of a configuration that officers signed: exactly the fields that it knows, and no more."""
 
+import hashlib
 import json
 
 import pytest
@@ -66,7 +67,7 @@ def test_what_officers_set_is_written_for_the_rest_of_the_device(document, tmp_p
 
     def comes(data):
         pair.inactive.write_bytes(data)
-        pair.swap(Image("1.0.0", "00", 1))
+        pair.swap(Image("1.0.0", hashlib.sha256(data).hexdigest(), 1))
         config.publish(settings, pair.read_kept())
         return json.loads((tmp_path / config.KEPT).read_text()) if (tmp_path / config.KEPT).exists() else None
 

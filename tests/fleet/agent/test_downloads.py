@@ -1,14 +1,17 @@
 """Images come whole and true, or not at all; what came is not asked for twice."""
 
+import contextlib
 import hashlib
 import socket
+import time
 
 import pytest
 
-from fleet.agent import downloads, transport
+from fleet.agent import downloads, slots, transport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.transport import Transport
 from tests.fleet.agent.adversary import IMAGE, Loopback, assignment, drip
+from tests.regressions import regression
 
 DIGEST = hashlib.sha256(IMAGE).hexdigest()
 BLOB = f"/v1/blob/{DIGEST}"
@@ -154,3 +157,49 @@ def test_a_redirect_is_not_followed(server, line):
     server.routes["/v1/time"] = away
     with pytest.raises(AnswerError, match="307"):
         line.call("GET", "/v1/time")
+
+
+@regression("R4", "a rename loop that puts another file under the name that was verified")
+def test_what_is_exchanged_after_its_hash_is_not_put_in_place(tmp_path):
+    part, target = tmp_path / "slot-a.part", tmp_path / "slot-a.bin"
+    with part.open("w+b") as file:
+        file.write(b"verified")
+        (tmp_path / "evil").write_bytes(b"evil")
+        (tmp_path / "evil").replace(part)  # between the hash and the rename
+        with pytest.raises(RefusedError, match="exchanged"):
+            slots.put_in_place(file, part, target)
+
+
+@regression("R4", "a link under the name of a download")
+def test_a_download_does_not_go_on_through_a_link(tmp_path):
+    (tmp_path / "secret").write_bytes(b"keep me")
+    (tmp_path / "slot-a.part").symlink_to(tmp_path / "secret")
+    with pytest.raises(OSError, match="symbolic"):
+        downloads._open_part(tmp_path / "slot-a.part")
+    assert (tmp_path / "secret").read_bytes() == b"keep me"
+
+
+@regression("R13", "heads that never end: 100 Continue again and again, and two bytes a second")
+@pytest.mark.parametrize("slowly", ["continue", "drip"])
+def test_the_head_of_an_answer_has_one_deadline(server, line, monkeypatch, slowly):
+    monkeypatch.setattr(transport, "HEAD_S", 1.0)
+
+    def answer(handler, _body):
+        text = b"HTTP/1.1 100 Continue\r\n\r\n" if slowly == "continue" else b"X"
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                handler.wfile.write(text)
+                handler.wfile.flush()
+                time.sleep(0.05)
+
+    server.routes[BLOB] = answer
+    began = time.monotonic()
+    with pytest.raises(TransportError):
+        line.call("GET", BLOB)
+    assert time.monotonic() - began < 8  # the server would have gone on for ten seconds
+
+
+@regression("R13", "text outside ASCII in what becomes a path")
+def test_any_text_can_stand_in_a_path(server, line):
+    with pytest.raises(AnswerError):
+        line.call("GET", "/v1/metadata/ü/\u202e/bundle.json")

@@ -1,12 +1,16 @@
 """The running image stays whole until the new one has shown itself to work."""
 
+import hashlib
+
 import pytest
 
 from fleet.agent import selftest
 from fleet.agent.errors import RefusedError
 from fleet.agent.slots import Image, Slots
+from tests.regressions import regression
 
-OLD, NEW = Image("1.0.0", "a" * 64, 1), Image("2.0.0", "b" * 64, 2)
+OLD = Image("1.0.0", hashlib.sha256(b"old").hexdigest(), 1)
+NEW = Image("2.0.0", hashlib.sha256(b"new").hexdigest(), 2)
 
 
 @pytest.fixture
@@ -52,6 +56,35 @@ def test_state_survives_a_restart(slots, tmp_path):
     slots.swap(NEW)
     again = Slots(tmp_path / "app")
     assert (again.running, again.confirmed) == (NEW, False)
+
+
+@regression("R4", "bytes that change in the slot between verification and swap")
+def test_other_bytes_than_were_verified_are_not_swapped_in(slots):
+    slots.inactive.write_bytes(b"evil")
+    with pytest.raises(RefusedError, match="not those that were verified"):
+        slots.swap(NEW)
+    slots.inactive.unlink()
+    with pytest.raises(RefusedError, match="not those that were verified"):
+        slots.swap(NEW)
+    assert (slots.running, slots.confirmed) == (OLD, True)
+
+
+@regression("R4", "bytes that change in the slot between swap and confirmation")
+def test_other_bytes_than_were_verified_are_not_confirmed(slots):
+    slots.inactive.write_bytes(b"new")
+    slots.swap(NEW)
+    slots.image.write_bytes(b"evil")
+    with pytest.raises(RefusedError, match="not those that were verified"):
+        slots.confirm()
+    assert (slots.running, slots.confirmed, slots.read_running()) == (OLD, True, b"old")
+
+
+@regression("R4", "a slot that is a link to another file")
+def test_a_link_in_a_slot_is_not_followed(slots, tmp_path):
+    (tmp_path / "elsewhere").write_bytes(b"new")
+    slots.inactive.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError, match="not those that were verified"):
+        slots.swap(NEW)
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 31, b"\x3d\xb8\xf3\x96" + b"\0" * 28, b"\x3d\xb8\xf3\x96" + b"\xff" * 60])

@@ -357,3 +357,12 @@ def test_a_director_that_would_block_the_device_is_refused(adversary, ask, chang
     refused(ask, words)
     adversary.direct()
     assert ask().action == 7  # nothing of it was remembered
+
+
+@regression("R13", "numbers that no device may keep")
+@pytest.mark.parametrize(
+    "change", [{"counter": 0}, {"counter": 2**31}, {"counter": -1}, {"action": 0}, {"action": 2**31}, {"length": 0}]
+)
+def test_a_director_that_names_impossible_numbers_is_refused(adversary, ask, change):
+    adversary.direct(rows=[{**adversary.row, **change}])
+    refused(ask, "must be between 1")
