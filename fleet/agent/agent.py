@@ -4,6 +4,7 @@ import logging
 import random
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,7 @@ LOOK_EACH_S = 3600
 MOST_LOG = 30 * 1024
 #: the log of all devices of this process; a real device is alone in it
 RING = Ring()
-_logger = logging.getLogger("muster.agent")
-_logger.addHandler(RING)
+(_logger := logging.getLogger("muster.agent")).addHandler(RING)
 
 
 class Agent:
@@ -66,8 +66,7 @@ class Agent:
         self._key = TpmKey(settings.folder, settings.tpm) if settings.tpm else FileKey(settings.folder)
         self._chain = settings.folder / "chain.pem"
         self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
-        self._failures, self._untold, self._followed, self._booted = 0, False, False, False
-        self._mismatch = ""
+        self._failures, self._untold, self._followed = 0, False, False
         self.restart_wanted = False
         acts = {
             "reboot": self._restart,
@@ -165,9 +164,8 @@ class Agent:
             self.sync()
         if said.update is not None:
             self.update(said.update)
-        elif self._mismatch:
-            self.report(state="refused", reason=self._mismatch)
-            self._mismatch = ""
+        elif trouble := self._installer.boot_trouble():
+            self.report(state="refused", reason=trouble)
         elif self._untold:
             self.report()
             self._untold = False
@@ -314,20 +312,9 @@ class Agent:
             self.wipe()
             return
         self._untold |= self._installer.recover()
-        if not self._booted:
-            self._check_boot()
         if not self._followed:
             self._follow()
             self._followed = True
-
-    def _check_boot(self) -> None:
-        """Compare the bytes of what runs with what was installed, once after each start; the next answer tells."""
-        self._booted = True
-        try:
-            self._installer.measured()
-        except (RefusedError, OSError) as error:
-            _logger.warning("changed since it was installed", extra={"device": self.settings.name, "cause": str(error)})
-            self._mismatch = str(error)
 
     def _bring(self, assignment: Assignment, pair: Slots) -> Image:
         image, patched = downloads.bring(assignment, self._lines.mirror, self._line(), pair)
@@ -345,10 +332,8 @@ class Agent:
         return {name: image.counter for name, image in self._installer.running().items()}
 
     def _send_log_after_failure(self) -> None:
-        try:
+        with suppress(AnswerError):  # the server does not want it
             self.send_log("failure")
-        except AnswerError as error:
-            _logger.info("the log was not wanted", extra={"device": self.settings.name, "cause": str(error)})
 
     def wipe(self) -> None:
         """Erase keys, images and state for good: two officers have signed that this device shall."""

@@ -31,6 +31,18 @@ class Installer:
 
     def __init__(self, folder: Path, bring: Bring, test: Test) -> None:
         self._folder, self._bring, self._test = folder, bring, test
+        self._looked = False
+
+    def boot_trouble(self) -> str:
+        """Return what was changed on the disk since it was installed; looks once after each start, else nothing."""
+        if self._looked:
+            return ""
+        self._looked = True
+        try:
+            self.measured()
+        except (RefusedError, OSError) as error:
+            return str(error)
+        return ""
 
     def slots(self, component: str) -> Slots:
         """Return the slots of a component."""

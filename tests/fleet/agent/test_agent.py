@@ -8,11 +8,13 @@ import cbor2
 import pytest
 
 from fleet.agent.agent import LEAST_WAIT, Agent
+from fleet.agent.commands import MISMATCH
 from fleet.agent.polls import MOST_PAUSE
 from fleet.agent.slots import Image
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
 from tests.fleet.agent.adversary import DEVICE, HARDWARE
+from tests.regressions import regression
 
 
 class Enrolled(Agent):
@@ -41,6 +43,27 @@ def agent(adversary, tmp_path):
 def test_nonsense_from_the_server_does_not_end_the_agent(adversary, agent, answer):
     adversary.routes["/v1/poll"] = answer
     assert 0.2 <= agent.step() <= 2 * 2 * LEAST_WAIT
+
+
+@regression("R4", "bytes that change on the disk before the device starts")
+def test_a_changed_image_is_reported_after_the_next_start(adversary, agent):
+    reports = []
+
+    def heard(handler, body):
+        reports.append(cbor2.loads(cbor2.loads(body)["payload"]))
+        handler.whole(b"")
+
+    agent._key.sign = lambda _: b""
+    agent.anchors = list
+    agent.provision("app", b"installed", Image("1.0.0", hashlib.sha256(b"installed").hexdigest(), 1))
+    agent.slots("app").image.write_bytes(b"something")
+    adversary.routes["/v1/report"] = heard
+    adversary.routes["/v1/poll"] = cbor2.dumps({"next": 1})
+    agent.step()
+    agent.step()
+    told = [one["reason"] for one in reports if one.get("state") == "refused"]
+    assert len(told) == 1
+    assert MISMATCH in told[0]
 
 
 def test_trouble_makes_the_waits_longer(agent, adversary):
