@@ -126,7 +126,7 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["fleet.uploads.PathUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
 # Of each body that comes in; what is longer waits on the disk.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 64 << 10

@@ -1,11 +1,12 @@
 """Bodies of the REST API: JSON, read as strictly as on every other server."""
 
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
+from fleet.uploads import files_by_path
 from pki.kernel import intake, strict_json
 from pki.kernel.errors import InvalidError
 
@@ -35,11 +36,11 @@ class MergePatchParser(StrictJSONParser):
     media_type = "application/merge-patch+json"
 
 
-def bundle_parts(request: Request) -> tuple[bytes, dict[str, Any]]:
-    """Return ``bundle.json`` and the payloads of an upload, by name.
+def bundle_parts(request: Request) -> tuple[bytes, dict[str, BinaryIO]]:
+    """Return ``bundle.json`` and the payloads of an upload, by the path that was sent for each.
 
     Raises:
-        InvalidError: a part is unknown or missing, or a file's name is not printable.
+        InvalidError: a part is unknown or missing, or a file's path is not printable or came twice.
     """
     if unknown := sorted(set(request.data) - BUNDLE_PARTS):
         names = ", ".join(intake.shown(name, 40) for name in unknown[:10])
@@ -49,5 +50,4 @@ def bundle_parts(request: Request) -> tuple[bytes, dict[str, Any]]:
     if manifest is None or manifest.size is None or manifest.size > MAX_JSON:
         msg = "Send bundle.json as the part `manifest` and each payload as a part `files`."
         raise InvalidError(msg)
-    files = {intake.identifier(one.name, "files"): one.file for one in request.FILES.getlist("files")}
-    return manifest.read(), files
+    return manifest.read(), files_by_path(request.FILES.getlist("files"))

@@ -1,6 +1,6 @@
 """Bundles and their releases: what was verified, what is inside, who signed and who is missing."""
 
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from devices.models import HardwareModel
 from fleet.console.door import act, actor, page, wants_json
 from fleet.console.paging import cut
+from fleet.uploads import files_by_path
 from ota.fit import Reason
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
@@ -34,7 +35,7 @@ def index(request: HttpRequest) -> HttpResponse:
         if manifest is None or not manifest.size or manifest.size > 1 << 20:
             msg = "Choose the bundle.json and the files that it lists."
             raise InvalidError(msg)
-        files = {str(one.name): cast("BinaryIO", one.file) for one in request.FILES.getlist("files")}
+        files = files_by_path(request.FILES.getlist("files"))
         made = bundles.upload(actor=who, manifest=manifest.read(), files=files)
         address = reverse("console:bundle", args=[made.public_id])
         return JsonResponse({"address": address}, status=201) if wants_json(request) else HttpResponseRedirect(address)

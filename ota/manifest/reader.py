@@ -1,7 +1,6 @@
 """Read ``bundle.json`` strictly: unknown fields, duplicate keys, floats and odd paths are refused."""
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -12,8 +11,9 @@ from devices.names import AUDIENCES
 from ota.errors import ManifestError
 from ota.manifest.document import FileEntry, Fit, Hardware, Manifest, Requirement
 from ota.manifest.fields import Fields
+from ota.manifest.paths import MOST_BYTES, SWU, check_path, check_paths
 from pki.kernel import canonical, composite
-from pki.kernel.names import SLUG, is_path_part
+from pki.kernel.names import SLUG
 
 MAX_MANIFEST = 256 * 1024
 MAX_FILES = 64
@@ -33,7 +33,6 @@ ROLES = ("image", "signature", "golden", "sbom", "provenance", "asset")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,24})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
-_MAX_PATH = 200
 #: what an author may stand for by name, and officers sign: else the bundle is refused
 ARENA_BELOW_MEASURED, WIDE_TOLERANCE = "arena-below-measured", "wide-tolerance"
 IO_CHANGED, LABELS_CHANGED = "io-changed", "labels-changed"
@@ -116,7 +115,7 @@ def _uuid(fields: Fields, name: str) -> UUID:
 
 def _file(fields: Fields) -> FileEntry:
     found = FileEntry(
-        path=_path(fields.text("path", longest=_MAX_PATH)),
+        path=check_path(fields.text("path", longest=MOST_BYTES)),
         size=fields.integer("size", 1, MAX_FILE),
         sha256=fields.text("sha256", pattern=_DIGEST),
         role=fields.text("role"),
@@ -126,24 +125,6 @@ def _file(fields: Fields) -> FileEntry:
         raise ManifestError(msg)
     fields.done()
     return found
-
-
-def _path(path: str) -> str:
-    parts = path.split("/")
-    odd = any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} for char in path)
-    if (
-        odd
-        or len(path.encode()) > _MAX_PATH
-        or unicodedata.normalize("NFC", path) != path
-        or "\\" in path
-        or not all(is_path_part(part) for part in parts)
-    ):
-        msg = (
-            f"bundle.json: the path {path[:60]!r} is refused; use a short relative path without `..`. No part begins "
-            "or ends with a space, ends with a dot, or has percent-encoded characters."
-        )
-        raise ManifestError(msg)
-    return path
 
 
 def _requirement(fields: Fields) -> Requirement:
@@ -192,7 +173,7 @@ def _evaluation(fields: Fields) -> None:
 def _describe(fields: Fields) -> None:
     """Read the fields that people and later checks use; they must be well-formed now."""
     fields.text("licence", longest=60, optional=True)
-    fields.text("sbom", longest=_MAX_PATH, optional=True)
+    fields.text("sbom", longest=MOST_BYTES, optional=True)
     until = fields.text("support_until", longest=10, optional=True)
     if until:
         try:
@@ -213,13 +194,8 @@ def _describe(fields: Fields) -> None:
 
 def _agree(manifest: Manifest) -> None:
     """Check what no single field says."""
-    paths = [entry.path.casefold() for entry in manifest.files]
-    if len(set(paths)) != len(paths):
-        msg = "bundle.json: a path stands twice in files."
-        raise ManifestError(msg)
-    if [entry.role for entry in manifest.files].count("image") != 1:
-        msg = "bundle.json: exactly one file has the role image."
-        raise ManifestError(msg)
+    check_paths(entry.path for entry in manifest.files)
+    _agree_of_image(manifest)
     if (manifest.kind in SLOTS or manifest.component in SLOTS) and manifest.kind != manifest.component:
         msg = (
             "bundle.json: a configuration has the component config, a composite the component composite; no other has."
@@ -236,6 +212,16 @@ def _agree(manifest: Manifest) -> None:
         raise ManifestError(msg)
 
 
+def _agree_of_image(manifest: Manifest) -> None:
+    """Check that there is one image, and that its client takes it by its name."""
+    if [entry.role for entry in manifest.files].count("image") != 1:
+        msg = "bundle.json: exactly one file has the role image."
+        raise ManifestError(msg)
+    if manifest.format == "swu" and not manifest.image.path.endswith(SWU):
+        msg = f"bundle.json: SWUpdate installs only files that are called *{SWU}. Rename {manifest.image.path[:60]!r}."
+        raise ManifestError(msg)
+
+
 def _agree_of_models(manifest: Manifest) -> None:
     """Check what only models have: fit, evaluation, golden vectors."""
     evaluation, golden = manifest.raw.get("eval"), [one for one in manifest.files if one.role == "golden"]
@@ -245,7 +231,7 @@ def _agree_of_models(manifest: Manifest) -> None:
     if len(golden) > 1 or (golden and manifest.format not in {"tflite", "oms"}):
         msg = "bundle.json: one file of golden vectors, and for TensorFlow Lite only: nothing else runs them."
         raise ManifestError(msg)
-    named = evaluation.get("golden") if evaluation else None
-    if named and [one.sha256 for one in golden] != [named]:
+    digest = evaluation.get("golden") if evaluation else None
+    if digest and [one.sha256 for one in golden] != [digest]:
         msg = "bundle.json: eval names golden vectors that files does not list with the role golden."
         raise ManifestError(msg)

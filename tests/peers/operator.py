@@ -37,12 +37,12 @@ class Operator:
         """Let a key vouch for archives."""
         return self.rest.post("/trust-keys", {"name": name, "format": form, "pem": pem})
 
-    def upload(self, data, version, *, board=BOARD, form="swu", name="rootfs", component="os", counter=None):
+    def upload(self, data, version, *, board=BOARD, form="swu", name="rootfs", component="os", counter=None, path=None):
         """Upload an image as a bundle; return the bundle."""
         model = self.board(board)
         file = self.folder / f"{uuid.uuid4().hex}.{form}"
         file.write_bytes(data)
-        path = f"image.{form}"
+        path = path or f"image.{form}"
         manifest = {
             "schema": 1,
             "id": name,

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,8 @@ class Swupdate:
     anchor: Path
     ca: Path
 
-    def run(self, url, seconds, *arguments, version="1.0.0"):
-        """Run for some seconds; return the outcome and the log."""
+    def run(self, url, seconds, *arguments, version="1.0.0", until=None):
+        """Run for some seconds, or until the log matches ``until``; return the outcome and the log."""
         program = require("swupdate")
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         config = self.folder / "swupdate.cfg"
@@ -77,7 +78,7 @@ class Swupdate:
                 start_new_session=True,
             )
             try:
-                child.wait(timeout=seconds)
+                _wait(child, seconds, log, until)
             except subprocess.TimeoutExpired:
                 os.killpg(child.pid, signal.SIGTERM)
                 try:
@@ -90,6 +91,16 @@ class Swupdate:
             if re.search(pattern, text):
                 return word, text
         return "unreachable", text
+
+
+def _wait(child, seconds, log, until):
+    """Wait for the end of a program, or for a line of its log; both after some seconds at most."""
+    deadline = time.monotonic() + seconds
+    while until and time.monotonic() < deadline:
+        if child.poll() is not None or re.search(until, log.read_text(errors="replace")):
+            break
+        time.sleep(0.2)
+    child.wait(timeout=0.1 if until else seconds)
 
 
 def make_swu(folder, version, target, payload, signer):

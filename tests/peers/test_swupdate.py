@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.factories.story import eventually
+from tests.factories.story import eventually, identity
 from tests.peers.cutter import Cutter
 from tests.peers.operator import BOARD, Operator
 from tests.peers.pki import signing_ca
@@ -19,20 +19,21 @@ pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
 class Bench:
     """One device, its signing CA, a stranger's one, and an operator."""
 
-    def __init__(self, story, folder):
+    def __init__(self, story, folder, prefix="swu"):
         self.story, self.folder = story, folder
+        self.name, self.board = f"{prefix}-1", f"{prefix}-board"
         self.operator = Operator(story, folder)
-        self.operator.board()
+        self.operator.board(self.board)
         self.ca, *self.signer = signing_ca(folder, "acme")
         self.stranger_ca, *self.stranger = signing_ca(folder, "stranger")
-        self.operator.trust("acme-swu", self.ca.read_text())
+        self.operator.trust(f"acme-{prefix}", self.ca.read_text())
         # The server knows both; the device believes the first one only.
-        self.operator.trust("stranger-swu", self.stranger_ca.read_text())
-        agent = story.agent("swu-1", folder / "enrolled", BOARD)
-        home = agent.settings.folder
+        self.operator.trust(f"stranger-{prefix}", self.stranger_ca.read_text())
+        agent = story.agent(self.name, folder / "enrolled", self.board)
+        home, self.identity = agent.settings.folder, identity(agent)
         self.target = folder / "installed.bin"
         self.device = Swupdate(
-            folder / "device", "swu-1", home / "chain.pem", home / "device.key", story.anchor, self.ca
+            folder / "device", self.name, home / "chain.pem", home / "device.key", story.anchor, self.ca
         )
 
     def image(self, version, signer, size=64 * 1024):

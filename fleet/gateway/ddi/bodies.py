@@ -5,6 +5,7 @@ from typing import Any
 
 from devices.services import twins
 from fleet.gateway.identity import Identified
+from ota.manifest.paths import quote_path
 from ota.models import Assignment
 from ota.services.assignments import Feedback, Status
 from ota.services.offers import Offer
@@ -46,7 +47,7 @@ def deployment(base: str, assignment: Assignment) -> dict[str, Any]:
     """Return the deployment: one chunk, one artifact, all three hashes, always forced."""
     bundle = assignment.bundle
     image = bundle.image
-    href = {"href": f"{base}/softwaremodules/{bundle.pk}/artifacts/{image.path}"}
+    href = {"href": f"{base}/softwaremodules/{bundle.pk}/artifacts/{quote_path(image.path)}"}
     artifact = {
         "filename": image.path,
         "hashes": {"sha1": image.sha1, "md5": image.md5, "sha256": image.sha256},

@@ -9,6 +9,7 @@ from fleet.gateway.codec import MAX_BODY
 from fleet.gateway.ddi import bodies
 from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Outcome, Reply, Request, check_words
+from ota.manifest.paths import disposition
 from ota.services import assignments, downloads, offers
 from pki.kernel import intake, strict_json
 from pki.kernel.errors import DeniedError, DomainError, InvalidError, NotFoundError
@@ -100,7 +101,7 @@ def _cancel_feedback(request: Request, who: Identified, parts: list[str]) -> Rep
 
 def _artifact(_request: Request, who: Identified, parts: list[str]) -> Reply:
     file = downloads.by_name(actor=who.actor, device=who.device, bundle_id=_action(parts[0]), name=parts[1])
-    headers = {"etag": f'"{file.sha1}"', "content-disposition": f"attachment;filename={file.name}"}
+    headers = {"etag": f'"{file.sha1}"', "content-disposition": disposition(file.name)}
     return Reply(Outcome.OK, headers=headers, file=file, device_id=who.device.pk, routine=False)
 
 
@@ -113,7 +114,7 @@ ROUTES: tuple[tuple[frozenset[str], str, Handler, bool], ...] = (
     (frozenset({"POST"}), r"cancelAction/([0-9]{1,10})/feedback", _cancel_feedback, True),
     (
         frozenset({"GET", "HEAD"}),
-        r"softwaremodules/([0-9]{1,10})/artifacts/([A-Za-z0-9._-]{1,200})",
+        r"softwaremodules/([0-9]{1,10})/artifacts/(.{1,200})",
         _artifact,
         True,
     ),

@@ -91,10 +91,11 @@ class Command(BaseCommand):
 
     def _upload(self, who: Actor, options: dict[str, Any]) -> str:
         folder: Path = options["folder"]
-        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "bundle.json"]
+        manifest = folder / "bundle.json"
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != manifest]
         with contextlib.ExitStack() as stack:
             files = {path.relative_to(folder).as_posix(): stack.enter_context(path.open("rb")) for path in paths}
-            made = bundles.upload(actor=who, manifest=(folder / "bundle.json").read_bytes(), files=files)
+            made = bundles.upload(actor=who, manifest=manifest.read_bytes(), files=files)
         checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in made.report]
         hints = [f"  advice: {made.facts['advice']}"] if made.facts.get("advice") else []
         return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])

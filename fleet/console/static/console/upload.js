@@ -15,11 +15,25 @@ form.addEventListener("submit", (event) => {
   request.addEventListener("abort", () => refuse("Cancelled; nothing was kept."));
   request.open("POST", form.action || location.href);
   request.setRequestHeader("Accept", "application/json");
-  request.send(new FormData(form));
+  request.send(whole());
   part("progress").hidden = false;
   part("send").disabled = true;
   words("The upload begins…");
 });
+
+// A chosen folder stands for both fields: its bundle.json, and each other file under its path in the folder.
+part("folder").addEventListener("change", () => {
+  for (const field of form.querySelectorAll("input[required]")) field.disabled = part("folder").files.length > 0;
+});
+
+function whole() {
+  const data = new FormData(form);
+  for (const file of part("folder").files) {
+    const path = file.webkitRelativePath.split("/").slice(1).join("/");
+    data.append(path === "bundle.json" ? "manifest" : "files", file, path);
+  }
+  return data;
+}
 
 part("cancel").addEventListener("click", () => running && running.abort());
 

@@ -1,0 +1,86 @@
+"""Uploaded files under the path that the client sent: Django itself keeps the last part of a file name only.
+
+The path decides nothing but which entry of ``bundle.json`` a file is for. No file is ever stored under it.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
+from django.http import HttpRequest, QueryDict
+from django.http.multipartparser import MultiPartParser
+
+from pki.kernel import intake
+from pki.kernel.errors import InvalidError
+
+if TYPE_CHECKING:
+    from django.utils.datastructures import MultiValueDict
+
+    Parsed = tuple[QueryDict, MultiValueDict[str, UploadedFile[Any]]]
+#: characters of a sent path, as it stands in the head of a part
+MOST_PATH = 400
+
+
+class SentFile(TemporaryUploadedFile):
+    """A file on the disk, and the path by which the client calls it."""
+
+    sent_as: str = ""
+
+
+class PathUploadHandler(TemporaryFileUploadHandler):
+    """Keep the sent path beside the name that Django makes of it."""
+
+    def __init__(self, request: HttpRequest | None = None) -> None:
+        super().__init__(request)
+        self.sent_as = ""
+        self._is_parsing = False
+
+    def handle_raw_input(
+        self,
+        input_data: Any,
+        META: Any,  # noqa: N803  because the interface is Django's
+        content_length: int,  # noqa: ARG002  because the interface is Django's
+        boundary: Any,  # noqa: ARG002  because the interface is Django's
+        encoding: str | None = None,
+    ) -> "Parsed | None":
+        """Let a parser that keeps paths read the body, in place of the one that calls this."""
+        if self._is_parsing:
+            return None
+        self._is_parsing = True
+        parser = _PathParser(META, input_data, [self], encoding)
+        parser.handler = self
+        return parser.parse()
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        """Begin a file."""
+        FileUploadHandler.new_file(self, *args, **kwargs)
+        self.file = SentFile(self.file_name or "", self.content_type or "", 0, self.charset, self.content_type_extra)
+        self.file.sent_as = self.sent_as
+
+
+class _PathParser(MultiPartParser):
+    """Django's parser, which tells the handler the name that was sent."""
+
+    handler: PathUploadHandler
+
+    def sanitize_file_name(self, file_name: str) -> str:
+        """Return the name as Django keeps it; one of which it would keep nothing is refused by its path later."""
+        self.handler.sent_as = file_name
+        return super().sanitize_file_name(file_name) or "unnamed"
+
+
+def files_by_path(files: "Iterable[UploadedFile[Any]]") -> dict[str, BinaryIO]:
+    """Return the files of an upload by the paths that ``bundle.json`` lists.
+
+    Raises:
+        InvalidError: a path is not printable, or was sent twice.
+    """
+    found: dict[str, BinaryIO] = {}
+    for one in files:
+        path = intake.identifier(one.sent_as if isinstance(one, SentFile) else one.name, "files", most=MOST_PATH)
+        if path in found:
+            msg = f"The file {intake.shown(path)!r} was sent twice. Send each file that bundle.json lists once."
+            raise InvalidError(msg)
+        found[path] = cast("BinaryIO", one.file)
+    return found
