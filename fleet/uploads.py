@@ -70,7 +70,7 @@ class _PathParser(MultiPartParser):
         return super().sanitize_file_name(file_name) or "unnamed"
 
 
-def files_by_path(files: "Iterable[UploadedFile[Any]]") -> dict[str, BinaryIO]:
+def files_by_path(files: Iterable["UploadedFile[Any]"]) -> dict[str, BinaryIO]:
     """Return the files of an upload by the paths that ``bundle.json`` lists.
 
     Raises:
