@@ -9,7 +9,7 @@ from django.conf import settings
 from devices.models import Device
 from ota import blobs
 from ota.blobs.verified import Stamp, verify_bytes
-from ota.models import BundleFile, Delta
+from ota.models import Assignment, BundleFile, Delta
 from ota.selectors import parts, signed
 from ota.services import offers
 from pki.kernel.actor import Actor
@@ -99,10 +99,17 @@ def _download(actor: Actor, device: Device, **wanted: object) -> Download:
     offered = [] if assignment is None else [assignment.bundle] if alone else parts.whole(assignment.bundle)
     rows = BundleFile.objects.filter(bundle__in=offered, collected_at__isnull=True)
     file = rows.filter(**wanted).select_related("bundle").order_by("id").first() if offered else None
-    if file is None or not signed.lists_file(file.bundle, file):
+    if assignment is None or file is None or not _is_signed(device, assignment, file):
         msg = "There is no such file for this device now."
         raise NotFoundError(msg)
     return _verified(Download(blobs.store().path(file.sha256), file.size, file.sha256, file.sha1, file.path))
+
+
+def _is_signed(device: Device, assignment: Assignment, file: BundleFile) -> bool:
+    """Say whether officers have signed a file, by the very manifest that was checked: rows may change meanwhile."""
+    if file.bundle_id == assignment.bundle_id:
+        return signed.lists_file(assignment.bundle, file)
+    return not signed.refusal(file.bundle, device) and signed.lists_file(file.bundle, file)
 
 
 def _verified(file: Download) -> Download:

@@ -13,11 +13,11 @@ class Recipient:
 
     Args:
         class_id: of the hardware model.
-        audience: of the device; empty asks about hardware only.
+        audience: of the device; None asks about hardware only.
     """
 
     class_id: str
-    audience: str = ""
+    audience: str | None = None
 
 
 def refusal(manifest: Mapping[str, Any], floors: Floors, recipient: Recipient) -> str:
@@ -30,7 +30,7 @@ def refusal(manifest: Mapping[str, Any], floors: Floors, recipient: Recipient) -
     """
     if recipient.class_id not in {one["class_id"] for one in manifest["hw"]}:
         return "the release officers have signed it for other hardware"
-    if recipient.audience and recipient.audience not in manifest["audience"]:
+    if recipient.audience is not None and recipient.audience not in manifest["audience"]:
         return f"the release officers have signed it for {' and '.join(manifest['audience'])} only"
     counter, component = manifest["security_counter"], manifest["component"]
     floor = floors.get(component, {}).get(recipient.class_id, 0)

@@ -11,6 +11,7 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers import codes
 from django.conf import settings
+from django.db import connection
 from tuf.api.metadata import Metadata, Root, Targets
 
 from devices.models import Device
@@ -193,6 +194,13 @@ def laboratory(fleet):
     return fleet.assign(bundle)
 
 
+def no_audience(fleet):
+    """Signed for the laboratory only, for a device whose row names no audience at all."""
+    made = laboratory(fleet)
+    Device.objects.filter(pk=fleet.device.pk).update(audience="")
+    return made
+
+
 def other_hardware(fleet):
     """Signed for other hardware, and a row names this one too."""
     model = hardware.register(actor=system(fleet.domain), name="other", vendor="acme.example")
@@ -247,7 +255,7 @@ def other_action(fleet):
 
 CASES = [
     unsigned, one_signature, withdrawn, below_floor, repair_below_floor, counter_row_below_floor, manifest_row_below_floor,
-    laboratory, other_hardware, other_domain, other_image, other_name, other_action,
+    laboratory, no_audience, other_hardware, other_domain, other_image, other_name, other_action,
 ]  # fmt: skip
 
 
@@ -259,6 +267,45 @@ def test_what_officers_did_not_sign_is_given_by_no_protocol(fleet, offline, case
     fleet.elsewhere = new_domain(offline) if case is other_domain else None
     made = case(fleet)
     assert fleet.given(made) == set()
+
+
+def edits_once(edit):
+    """Return a wrapper of queries that edits rows the moment that a file is looked up for a download."""
+    done = []
+
+    def wrapper(execute, sql, params, many, context):
+        if not done and "collected_at" in sql and sql.startswith("SELECT") and "LIMIT 1" in sql:
+            done.append(sql)
+            edit()
+        return execute(sql, params, many, context)
+
+    return wrapper, done
+
+
+@pytest.mark.parametrize("by", ["HTTPS blob", "HTTPS image", "DDI artifact"])
+@regression("R1", "rows of a released bundle are edited between the check and the download")
+def test_rows_that_change_during_a_download_give_nothing(fleet, by):
+    bundle, evil = fleet.upload("2.0.0", 2), fleet.upload("6.6.6", 6)
+    fleet.workshop.release(bundle)
+    made = fleet.assign(bundle)
+    facts = {name: getattr(evil.image, name) for name in ("sha256", "sha1", "md5", "size")}
+    said = {name: facts[name] for name in ("sha256", "size")}
+    manifest = {**bundle.manifest, "files": [{**one, **said} for one in bundle.manifest["files"]]}
+
+    def edit():
+        BundleFile.objects.filter(bundle=bundle).update(**facts)
+        Bundle.objects.filter(pk=bundle.pk).update(manifest=manifest)
+
+    base = f"/{fleet.domain.slug.upper()}/controller/v1/{fleet.device.name}"
+    path = {
+        "HTTPS blob": f"/v1/blob/{facts['sha256']}",
+        "HTTPS image": "/v1/blob/image",
+        "DDI artifact": f"{base}/softwaremodules/{made.bundle_id}/artifacts/{bundle.image.path}",
+    }[by]
+    wrapper, done = edits_once(edit)
+    with connection.execute_wrapper(wrapper):
+        assert not fleet.has_file(path)
+    assert done
 
 
 @regression("R1", "officers' documents have expired")
