@@ -14,6 +14,7 @@ from ota.trust.documents import BIN_FIELD, BIN_PREFIX
 from ota.trust.repository import bins
 from pki.kernel import root_keys
 from pki.kernel.errors import InvalidError
+from pki.kernel.names import check_person
 from pki.kernel.public_keys import key_identity, read_tuf_fields
 from pki.kernel.root_keys import ONLINE_FIELDS, THRESHOLD
 
@@ -50,6 +51,7 @@ def check_root(
         msg = "The root must use consistent snapshots."
         raise MetadataError(msg)
     _check_keys(root, {*formerly_online, *_identities(online)})
+    _check_names(root, previous.signed if previous else None)
     for role in (Snapshot.type, Timestamp.type):
         if root.roles[role].threshold != 1:
             msg = f"The root's {role} needs a threshold of 1: one online key signs it."
@@ -185,6 +187,16 @@ def _check_keys(root: Root, online: set[str]) -> None:
     """Refuse a root in which a key or a person counts twice, or a server's key sits among those of people."""
     try:
         root_keys.check_root_keys(root.to_dict(), online)
+    except InvalidError as error:
+        raise MetadataError(error.detail) from error
+
+
+def _check_names(root: Root, previous: Root | None) -> None:
+    """Refuse a new name that people would take for another one; names that were installed before stay."""
+    before = {name for role in root_keys.PEOPLE for name in officers(previous, role).values()} if previous else set()
+    try:
+        for name in {one for role in root_keys.PEOPLE for one in officers(root, role).values()} - before:
+            check_person(name)
     except InvalidError as error:
         raise MetadataError(error.detail) from error
 

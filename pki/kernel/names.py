@@ -13,8 +13,21 @@ LONGEST_PERSON = 60
 #: marks that a person's name may hold between letters and digits
 _MARKS = frozenset(" .'-_@\u2019")
 _KINDS = frozenset({"Ll", "Lu", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
+#: letters and marks that are not seen (Unicode's Default_Ignorable_Code_Point), beside the category Cf
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0") | frozenset(
+    chr(one) for span in (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)) for one in span
+)
+#: scripts whose letters look like those of one another; within a word of a name there is one of them
+_ALIKE = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"})
+#: letters that look like one of another script, after case folding (after Unicode's confusables, UTS #39)
+_TWINS = str.maketrans(
+    "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0455\u0456\u0458\u04bb\u0501\u051b\u051d"
+    "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u0131\u0251\u0261\u2019",
+    "abekmhopctyxsijhdqwabezhikmnoptyxiag'",
+)
 #: component, bundle id, secret and the like: what stands in target paths
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9_-])?")
+_ENDS = "".join(_MARKS)
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
@@ -32,8 +45,9 @@ def check_person(name: object) -> str:
     if (
         not isinstance(name, str)
         or not 0 < len(name) <= LONGEST_PERSON
-        or unicodedata.normalize("NFC", name) != name
-        or not all(one in _MARKS or unicodedata.category(one) in _KINDS for one in name)
+        or unicodedata.normalize("NFKC", name) != name
+        or not all(one in _MARKS or (unicodedata.category(one) in _KINDS and one not in _UNSEEN) for one in name)
+        or any(len(_scripts(word)) > 1 for word in name.split())
         or {name[0], name[-1]} & _MARKS
         or "  " in name
         or ".." in name
@@ -41,12 +55,19 @@ def check_person(name: object) -> str:
         shown = "".join(one if one.isprintable() else "?" for one in str(name)[:LONGEST_PERSON])
         msg = (
             f"The name {shown!r} is refused. A name has 1 to {LONGEST_PERSON} letters and digits; single spaces and "
-            ". ' - _ @ may stand between them, not at an end."
+            ". ' - _ @ may stand between them, not at an end. The letters of one word are of one script."
         )
         raise InvalidError(msg)
     return name
 
 
 def fold_person(name: str) -> str:
-    """Return a name as people tell names apart: without case, kinds of spaces and compatibility forms."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """Return a name as people tell names apart: without case, unseen characters, kinds of spaces and of letters."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    seen = "".join(one for one in folded if one not in _UNSEEN and unicodedata.category(one) not in {"Cf", "Cc"})
+    return " ".join(seen.translate(_TWINS).strip(_ENDS).split())
+
+
+def _scripts(word: str) -> set[str]:
+    """Return which of the scripts that look alike the letters of a word are of."""
+    return {unicodedata.name(one, "").partition(" ")[0] for one in word} & _ALIKE

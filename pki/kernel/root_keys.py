@@ -143,6 +143,11 @@ def _check_role(signed: Mapping[str, Any], role: str, found: RootKeys) -> None:
     if len(held) < threshold:
         msg = f"The root's {role} needs {threshold} people and names {len(held)}."
         raise InvalidError(msg)
+    if nobody := [keyid for keyid in held if found.names[keyid] == keyid[:LONGEST_PERSON]]:
+        msg = (
+            f"The root's {role} key {nobody[0][:16]} names no person. Add the officer by the NAME.pub.json of `keygen`."
+        )
+        raise InvalidError(msg)
     people = {fold_person(found.names[keyid]) for keyid in held}
     if len(people) != len(held):
         msg = f"The {role} keys of the root must belong to different people, one key each."

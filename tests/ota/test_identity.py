@@ -138,6 +138,24 @@ def test_people_of_one_name_are_one(published):
         metadata.install_root(actor=system(published.domain), root=new)
 
 
+@regression("V1", "a second key of one person under a name that looks the same, that cannot be read, or none")
+@pytest.mark.parametrize(
+    "name", ["anna\u200b", "\u0430nna", "anna\ufe0f", "Anna.", "", None, 7, "dora\u3164", "a" * 61]
+)
+def test_a_second_key_of_one_person_takes_no_seat(published, tmp_path, name):
+    other = CryptoSigner.generate_ed25519().public_key
+    if name is not None:
+        other.unrecognized_fields["x-muster-officer"] = name
+    new = signed_next(published, lambda root: root.add_key(other, "targets"))
+    with pytest.raises(MetadataError, match=r"different people|names no person|is refused"):
+        metadata.install_root(actor=system(published.domain), root=new)
+    if name != "dora\u3164":  # a new person by name; only the server and the officers' tool look at how it is spelt
+        kept = roots.KeptRoots(tmp_path)
+        kept.check_kept(published.root)
+        with pytest.raises(RefusedError, match=r"different people|names no person"):
+            kept.admit(new)
+
+
 @regression("V1", "a key whose type or scheme is not that of its bytes")
 def test_a_key_is_what_it_says(published):
     _, carla = keys.officer(published.folder / "carla.pub.json")

@@ -104,6 +104,36 @@ def test_names_of_people(name):
         names.check_person(name)
 
 
+LOOKALIKES = [
+    "anna\ufe0f", "an\u034fna", "anna\u3164", "\u0430nna", "ann\u03b1", "anna\U000e0101", "an\u180bna", "\uff41nna",
+]  # fmt: skip
+
+
+@regression("V1", "names that look like another person's: letters of another script, characters that are not seen")
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_names_that_look_alike_are_one(name):
+    with pytest.raises(InvalidError, match="is refused"):
+        names.check_person(name)
+    assert names.fold_person(name) == "anna"
+
+
+def test_names_that_differ_in_what_is_not_seen_are_one_person():
+    same = ("anna", "Anna", "ANNA\u200b", "anna ", "anna.", "\u0430nn\u0430", "\u0410NNA", "a\u00adnna")
+    assert {names.fold_person(one) for one in same} == {"anna"}
+    assert names.fold_person("O\u2019Neil") == names.fold_person("O'Neil")
+    assert len({names.fold_person(one) for one in ("anna", "annb", "anna b", "\u00e4nna", "\u738b\u4f1f")}) == 5
+
+
 def test_names_that_people_have():
-    for name in ("anna", "Jürgen Müller", "O'Neil", "王伟", "Anna-Lena B.C. Smith", "x1"):
+    for name in (
+        "Anna \u0418\u0432\u0430\u043d\u043e\u0432\u0430",
+        "\u0395\u03bb\u03ad\u03bd\u03b7",
+        "\u5c71\u7530\u3055\u3093",
+        "anna",
+        "Jürgen Müller",
+        "O'Neil",
+        "王伟",
+        "Anna-Lena B.C. Smith",
+        "x1",
+    ):
         assert names.check_person(name) == name
