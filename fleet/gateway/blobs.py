@@ -18,7 +18,7 @@ from pki.kernel.errors import DomainError
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 CHUNK = 256 * 1024
-_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})")
+_RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +37,17 @@ class Part:
 
 
 def choose(headers: dict[str, str], size: int, etag: str) -> Part:
-    """Decide from the request's header fields which bytes are sent. Pure."""
-    if etag in _tags(headers.get("if-none-match", "")):
-        return Part(304, 0, 0)
-    if "if-match" in headers and etag not in _tags(headers["if-match"]) and headers["if-match"] != "*":
+    """Decide from the request's header fields which bytes are sent, in the order of RFC 9110, 13.2.2. Pure."""
+    if "if-match" in headers and not {etag, "*"} & _tags(headers["if-match"]):
         return Part(412, 0, 0)
+    if {etag, f"W/{etag}", "*"} & _tags(headers.get("if-none-match", "")):
+        return Part(304, 0, 0)
     wanted = headers.get("range", "")
     match = _RANGE.fullmatch(wanted.strip())
-    if match is None or match.groups() == ("", "") or headers.get("if-range", etag) != etag:
+    first, last = match.groups() if match is not None else ("", "")
+    backwards = bool(first and last) and int(last) < int(first)  # no range at all (RFC 9110, 14.1.1)
+    if first == last == "" or backwards or headers.get("if-range", etag) != etag:
         return Part(200, 0, size)
-    first, last = match.groups()
     if not first:
         start = max(size - int(last), 0)
         return Part(206, start, size - start) if int(last) else Part(416, 0, 0)
@@ -142,4 +143,5 @@ async def _copy(stream: BinaryIO, file: Download, part: Part, out: Send) -> None
 
 
 def _tags(value: str) -> set[str]:
-    return {tag.strip().removeprefix("W/") for tag in value.split(",") if tag.strip()}
+    """Return the entity tags of a field; weak ones keep their mark: If-Match compares strongly (RFC 9110, 8.8.3.2)."""
+    return {tag.strip() for tag in value.split(",")}

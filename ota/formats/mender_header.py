@@ -73,10 +73,14 @@ def names_version(facts: dict[str, Any], identity: str, version: str) -> bool:
     """
     name = str(facts["artifact"])
     begins = _VERSION.search(name)
-    said = {name, *(text for key, text in facts["provides"].items() if key.endswith(".version"))}
+    said = {name, *(text for key, text in facts["provides"].items() if _is_version(key, text))}
     if begins:
         said |= {name[begins.end() :], name[begins.start() :].lstrip("-_ ")}
     return version in said or name in {f"{identity}{separator}{version}" for separator in "-_ "}
+
+
+def _is_version(key: str, value: object) -> bool:
+    return key.endswith(".version") and isinstance(value, str)
 
 
 def _facts(info: dict[str, Any], kind: object) -> dict[str, Any]:

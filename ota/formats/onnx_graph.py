@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+import numpy as np
 import onnx
 
 from ota.errors import RefusedBundleError
@@ -17,6 +18,8 @@ MOST_NODES, MOST_TENSORS, DEEPEST = 100_000, 100_000, 16
 #: ``ai.onnx`` is another spelling of the default domain
 DEFAULT = "ai.onnx"
 STANDARD = {DEFAULT, "ai.onnx.ml"}
+#: attributes of Constant that hold numbers
+_CONSTANTS = {"value", "value_float", "value_floats", "value_int", "value_ints"}
 Key = tuple[str, str, str]
 
 
@@ -63,7 +66,10 @@ class Walk:
             self._count(domain, node.op_type, imported.get(domain, 0))
         if called is not None and key not in self._entered:
             self._entered.add(key)
-            self.graph(called.node, imports(called.opset_import), depth + 1)
+            own = imports(called.opset_import)
+            self.graph(called.node, own, depth + 1)
+            for usual in graphs_of(called.attribute_proto):  # for attributes that the call does not give
+                self.graph(usual.node, own, depth + 1)
 
     def _count(self, domain: str, name: str, imported: int) -> None:
         version = since(domain, name, imported)
@@ -148,11 +154,11 @@ def quantisation(graph: Any) -> dict[str, tuple[str | None, int | None]]:
     """
     constants = {one.name: one for one in graph.initializer}
     constants |= {
-        node.output[0]: attribute.t
+        node.output[0]: attribute
         for node in graph.node
         if node.op_type == "Constant" and node.output
         for attribute in node.attribute
-        if attribute.name == "value"
+        if attribute.name in _CONSTANTS
     }
     found: dict[str, tuple[str | None, int | None]] = {}
     ports = {one.name for one in (*graph.input, *graph.output)}
@@ -169,11 +175,14 @@ def quantisation(graph: Any) -> dict[str, tuple[str | None, int | None]]:
     return found
 
 
-def _scalar(tensor: Any, name: str) -> Any:
-    """Return the one number in a constant, or None where there is no constant."""
-    if tensor is None:
+def _scalar(constant: Any, name: str) -> Any:
+    """Return the one number in a tensor or in an attribute of Constant, or None where there is no constant."""
+    if constant is None:
         return None
-    values = onnx.numpy_helper.to_array(tensor).reshape(-1)
+    if isinstance(constant, onnx.AttributeProto):
+        constant = onnx.helper.get_attribute_value(constant)
+    tensor = isinstance(constant, onnx.TensorProto)
+    values = np.reshape(onnx.numpy_helper.to_array(constant) if tensor else constant, -1)
     if values.size != 1:
         refuse(f"quantises {name[:60]!r}, which it exchanges with the application, for each channel")
     return values[0]

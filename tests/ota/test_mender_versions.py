@@ -34,3 +34,9 @@ def test_the_end_of_a_name_is_not_enough(name, version):
 def test_the_software_version_that_is_provided_counts():
     assert says("nightly", "2.3.4", **{"rootfs-image.app": "2.3.4"})
     assert not says("nightly", "2.3.4", **{"rootfs-image.app": "12.3.4"})
+
+
+def test_a_list_that_is_provided_says_no_version():
+    facts = {"artifact": "app-1.0", "provides": {"rootfs-image.version": ["2.0"]}}
+    assert names_version(facts, "app", "1.0")
+    assert not names_version(facts, "app", "2.0")

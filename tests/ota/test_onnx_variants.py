@@ -76,6 +76,27 @@ def function(body, call="com.acme.Twice", further="", imports='"" : 13'):
     return parsed(f"{HEAD}{MAIN} {{ y = {call} (x) }}\n{made}\n{further}")
 
 
+def usual_branch():
+    """Return a function whose branch is an attribute that the call leaves at its usual value."""
+    model = branches(SECRET)
+    call = helper.make_node("Either", ["c", "x"], ["y"], domain="com.acme")
+    inner = model.graph.node[0]
+    usual = onnx.AttributeProto()
+    usual.CopyFrom(next(one for one in inner.attribute if one.name == "then_branch"))
+    usual.name = "branch"
+    kept = [one for one in inner.attribute if one.name == "else_branch"]
+    asked = onnx.AttributeProto(name="then_branch", type=onnx.AttributeProto.GRAPH, ref_attr_name="branch")
+    body = onnx.NodeProto(op_type="If", input=["c"], output=["y"], attribute=[*kept, asked])
+    made = onnx.FunctionProto(domain="com.acme", name="Either", input=["c", "x"], output=["y"], node=[body])
+    made.opset_import.extend(model.opset_import)
+    made.attribute_proto.append(usual)
+    model.ir_version = 9
+    model.functions.append(made)
+    del model.graph.node[:]
+    model.graph.node.append(call)
+    return model
+
+
 CHAIN = "Inner (a) => (b) { b = com.acme.Secret (a) }"
 INNER = f'<domain: "com.acme", opset_import: ["" : 13, "com.acme" : 1]> {CHAIN}'
 #: name to model, and the operators that the fit gate has to see
@@ -101,6 +122,10 @@ MODELS = {
     "a function in a function": (
         lambda: function("b = com.acme.Inner (a)", further=INNER, imports='"" : 13, "com.acme" : 1'),
         {"com.acme:Secret": 1},
+    ),
+    "a custom operator in a function's usual attribute": (
+        usual_branch,
+        {"com.acme:Secret": 1, "If": 13, "Relu": 13},
     ),
     "a function that nothing calls": (
         lambda: function(f"b = {SECRET} (a)", call="Relu", imports='"" : 13, "com.acme" : 1'),
@@ -149,7 +174,7 @@ def refused(model):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@regression("C4", "28 ONNX models beside onnx.checker: subgraphs, functions, domains, initialisers as inputs")
+@regression("C4", "29 ONNX models beside onnx.checker: subgraphs, functions, domains, initialisers as inputs")
 def test_models_are_judged_as_the_checker_judges_and_seen_whole(name):
     make, operators = MODELS[name]
     model = make()
@@ -227,3 +252,12 @@ def test_initialisers_are_no_inputs_of_the_application():
     for ir_version in (3, 8):
         found = onnx_model.inspect(with_initializer(ir_version, as_input=True).SerializeToString())
         assert [one["name"] for one in found["inputs"]] == ["x"]
+
+
+@regression("R14", "scales of ONNX models that stand in any form of Constant")
+@pytest.mark.parametrize("value", ["value_float = 0.25", "value_floats = [0.25]", "value = float {0.25}"])
+def test_a_scale_is_read_from_every_form_of_constant(value):
+    text = f"s = Constant <{value}> () y = DequantizeLinear (x, s)"
+    model = parsed(f"{HEAD}g (int8[1,4] x) => (float[1,4] y) {{ {text} }}")
+    (port,) = onnx_model.inspect(model.SerializeToString())["inputs"]
+    assert (port["scale"], port["zero_point"]) == ("0.25", 0)

@@ -110,7 +110,8 @@ def config_data(body: dict[str, Any]) -> ConfigData:
     Raises:
         InvalidError: it names the field that breaks a limit.
     """
-    data, mode = body.get("data"), body.get("mode", MODES[0])
+    data, mode = body.get("data"), body.get("mode")
+    mode = MODES[0] if mode is None else mode
     if not isinstance(data, dict) or len(data) > MAX_KEYS:
         msg = f"`data` must be an object with at most {MAX_KEYS} keys."
         raise InvalidError(msg)
@@ -120,10 +121,10 @@ def config_data(body: dict[str, Any]) -> ConfigData:
     values, altered = {}, set()
     for key, value in data.items():
         name = intake.identifier(key, f"name in data: {intake.shown(key)}", most=MAX_TEXT)
-        if intake.REPLACEMENT in name or not isinstance(value, str | int | float):
+        if intake.REPLACEMENT in name or not isinstance(value, str | int | float | None):
             msg = f"`data.{intake.shown(name)}` must be a text under a printable name."
             raise InvalidError(msg)
-        text = value if isinstance(value, str) else str(value).lower()
+        text = value if isinstance(value, str) else "" if value is None else str(value).lower()
         values[name], changed = intake.cleaned(text, MAX_TEXT)
         if changed or intake.REPLACEMENT in values[name]:
             altered.add(name)

@@ -67,6 +67,29 @@ def test_not_modified_names_no_length():
     assert b"content-length" not in dict(blobs.headers_of(reply, part, 10))
 
 
+@regression("B8", "conditional requests: any tag, weak tags, their order, ranges in other letters")
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"if-none-match": "*"}, 304),
+        ({"if-none-match": 'W/"x", "y"'}, 304),
+        ({"if-none-match": '"y"'}, 200),
+        ({"if-match": '"y"', "if-none-match": '"x"'}, 412),
+        ({"if-match": 'W/"x"'}, 412),
+        ({"if-match": ' "y", "x"'}, 200),
+        ({"if-match": "*"}, 200),
+        ({"range": "Bytes=2-3"}, 206),
+        ({"range": "bytes=2-3", "if-range": 'W/"x"'}, 200),
+        ({"range": "bytes=3-2"}, 200),
+        ({"range": "bytes=10-"}, 416),
+        ({"range": "bytes=-0"}, 416),
+        ({"range": "bytes=1-2,4-5"}, 200),
+    ],
+)
+def test_conditions_decide_what_is_sent(fields, status):
+    assert blobs.choose(fields, 10, '"x"').status == status
+
+
 @regression("B8", "links in answers to HTTP/1.0 without a Host")
 def test_without_a_host_links_lead_to_the_servers_own_name(settings):
     settings.FLEET_HOST_NAMES, settings.FLEET_DEVICE_PORT = ["devices.example"], 8444
