@@ -60,7 +60,7 @@ def origin_form(url: bytes, fields: Fields) -> tuple[bytes, Fields] | Refusal:
         fields = [*(one for one in fields if one[0] != b"host"), (b"host", absolute[1])]
     if not url.startswith(b"/") or b"#" in url:
         return BAD, "The request target is a path that begins with a slash."
-    if url.count(b"&") >= limits.MOST_QUERY:
+    if url.partition(b"?")[2].count(b"&") >= limits.MOST_QUERY:
         return BAD, f"A query has at most {limits.MOST_QUERY} fields."
     # Else a parser of addresses would take the first part of the path for a host.
     return b"/" + url.lstrip(b"/") if url.startswith(b"//") else url, fields

@@ -9,8 +9,8 @@ MOST_LINE, MOST_FIELDS, MOST_HEAD = 8 * 1024, 100, 16 * 1024
 HEAD_SECONDS = 10.0
 #: a connection on which no request is under way and nothing comes is closed after this time
 IDLE_SECONDS = 75.0
-#: fields of a query
-MOST_QUERY = 100
+#: fields of a query; no resource takes half as many
+MOST_QUERY = 20
 #: bytes of chunk sizes, chunk extensions and trailers: so many, and so many more for each byte of the body. A body that
 #: comes in chunks of one byte needs five.
 FRAMING, FRAMING_A_BYTE = 16 * 1024, 8
