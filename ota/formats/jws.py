@@ -43,12 +43,26 @@ def verify(payload: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) -> 
     r, s = int.from_bytes(raw[:_HALF], "big"), int.from_bytes(raw[_HALF:], "big")
     der = utils.encode_dss_signature(r, s)
     digest = hashlib.sha256(match[1] + b"." + base64.urlsafe_b64encode(payload).rstrip(b"=")).digest()
-    named = [anchor for anchor in anchors if kid in {anchor.name, key_identity(read_pem(anchor.pem))}]
+    named = [anchor for anchor in anchors if kid in _names(anchor)]
     for anchor in named or anchors:
         if _signed_by(anchor, der, digest):
             return anchor.name
     msg = "None of the registered trust keys has signed this file; sign it with a registered key."
     raise RefusedBundleError(msg)
+
+
+def _names(anchor: TrustAnchor) -> set[str]:
+    """Return what a key id may be of a key: its name here, its identity, or its JWK thumbprint (RFC 7638)."""
+    key = read_pem(anchor.pem)
+    found = {anchor.name, key_identity(key)}
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        point = key.public_numbers()
+        x, y = (
+            base64.urlsafe_b64encode(one.to_bytes(_HALF, "big")).rstrip(b"=").decode() for one in (point.x, point.y)
+        )
+        jwk = canonical.dumps({"crv": "P-256", "kty": "EC", "x": x, "y": y})
+        found.add(base64.urlsafe_b64encode(hashlib.sha256(jwk).digest()).rstrip(b"=").decode())
+    return found
 
 
 def _check_header(data: bytes) -> str:

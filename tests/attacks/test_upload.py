@@ -9,13 +9,14 @@ import subprocess
 import tarfile
 
 import pytest
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ota.errors import RefusedBundleError
-from ota.formats import esp, generic, mcuboot, mender, oms, onnx_model, rauc, swu, tflite
+from ota.formats import esp, generic, jws, mcuboot, mender, oms, onnx_model, rauc, swu, tflite
 from ota.formats.judgement import Case, TrustAnchor
 from pki.kernel import clock
+from pki.kernel.public_keys import key_identity
 from tests.attacks.table import attack
 from tests.factories import models
 from tests.factories.artefacts import (
@@ -309,6 +310,38 @@ JWS_LIES = [
 def test_a_jws_whose_header_changes_the_rules(judge, makers, header):
     data = noise(1000, 1)
     judge.refuses("generic", (data, makers.jws(data, header)), "ES256")
+
+
+def thumbprint(key):
+    """Return the JWK thumbprint of a P-256 key (RFC 7638), as `step crypto jws sign` writes it for the key id."""
+    point = key.public_numbers()
+    x, y = (base64.urlsafe_b64encode(one.to_bytes(32, "big")).decode().rstrip("=") for one in (point.x, point.y))
+    members = f'{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}'
+    return base64.urlsafe_b64encode(hashlib.sha256(members.encode()).digest()).decode().rstrip("=")
+
+
+def text_of(key):
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+@pytest.mark.parametrize("spelling", ["name", "identity", "thumbprint"])
+@regression("V6", "a JWS whose kid names another registered key than the one that has signed")
+def test_a_jws_is_by_the_key_that_its_kid_names(makers, spelling):
+    data, keys = noise(1000, 1), [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    anchors = [TrustAnchor(name, text_of(key.public_key())) for name, key in zip(("one", "two"), keys, strict=True)]
+    kids = {
+        "name": ["one", "two"],
+        "identity": [key_identity(key.public_key()) for key in keys],
+        "thumbprint": [thumbprint(key.public_key()) for key in keys],
+    }[spelling]
+    for place, name in enumerate(("one", "two")):
+        right = makers.jws(data, {"alg": "ES256", "kid": kids[place]}, key=keys[place])
+        assert jws.verify(data, right, anchors) == name
+        wrong = makers.jws(data, {"alg": "ES256", "kid": kids[1 - place]}, key=keys[place])
+        with pytest.raises(RefusedBundleError, match="None of the registered trust keys"):
+            jws.verify(data, wrong, anchors)
+    hint = makers.jws(data, {"alg": "ES256", "kid": "of no key that is registered here"}, key=keys[1])
+    assert jws.verify(data, hint, anchors) == "two"
 
 
 @pytest.mark.parametrize("raw", [bytes(64), b"\x30" * 70, b""])
