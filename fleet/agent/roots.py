@@ -33,6 +33,11 @@ def updater_with(admit: Callable[[bytes], None]) -> type[Updater]:
             admit(data)
             super()._persist_root(version, data)
 
+        def _update_root_symlink(self) -> None:
+            # It is called after a refusal too; ``root.json`` would then name a root that was not kept.
+            if Path(self._dir, "root_history", f"{self._trusted_set.root.version}.root.json").is_file():
+                super()._update_root_symlink()
+
     return RootUpdater
 
 

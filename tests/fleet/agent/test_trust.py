@@ -2,10 +2,11 @@
 
 import contextlib
 import hashlib
+import json
 from datetime import timedelta
 
 import pytest
-from tuf.api.metadata import Targets
+from tuf.api.metadata import Key, Metadata, Root, Targets
 
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.state import State
@@ -338,6 +339,54 @@ def test_a_look_follows_a_bounded_number_of_roots(adversary, ask, tmp_path, monk
     assert (tmp_path / "device" / "tuf" / "root.json").resolve().name == "6.root.json"
     ask()
     assert (tmp_path / "device" / "tuf" / "root.json").resolve().name == "9.root.json"
+
+
+def shared_seat(root, facts):
+    """One key in capitals under a second id and name."""
+    return {**facts, "keyval": {"public": facts["keyval"]["public"].upper()}, "x-muster-officer": "mallory"}
+
+
+def second_seat(root, facts):
+    """Another key of the same person, whose name looks the same."""
+    return {**SECOND, "x-muster-officer": "\u0430nna\u200b"}
+
+
+def server_seat(root, facts):
+    """The key that signs timestamps."""
+    [keyid] = root.roles["timestamp"].keyids
+    return {**root.keys[keyid].to_dict(), "keyval": {"public": root.keys[keyid].keyval["public"].upper()},
+            "x-muster-officer": "dora"}  # fmt: skip
+
+
+def nobodys_seat(root, facts):
+    """A key that names nobody."""
+    return SECOND
+
+
+SECOND = _signer().public_key.to_dict()
+
+
+@regression("V1", "the whole agent gets a next root that takes a second seat, signed by the old officers")
+@pytest.mark.parametrize("seat", [shared_seat, second_seat, server_seat, nobodys_seat])
+def test_a_next_root_with_a_stolen_seat_is_refused_and_not_kept(adversary, ask, tmp_path, seat):
+    ask()
+    document = Metadata[Root].from_bytes(adversary.first_root)
+    root = document.signed
+    root.version = 2
+    _, anna = officer_keys.officer(adversary.folder / "anna.pub.json")
+    root.add_key(Key.from_dict("f" * 64, json.loads(json.dumps(seat(root, anna.to_dict())))), "targets")
+    root.add_key(Key.from_dict("f" * 64, json.loads(json.dumps(seat(root, anna.to_dict())))), "root")
+    document.signatures.clear()
+    signers = [adversary.folder / "anna.key", adversary.folder / "bruno.key"]
+    adversary.routes["/v1/metadata/2.root.json"] = metadata.sign_document(document, signers)
+    for _ in range(2):  # nothing of it was kept, so that the second look refuses it too
+        refused(ask, "name one key twice|different people|names no person|online key may not sign")
+    tuf = tmp_path / "device" / "tuf"
+    assert (tuf / "root.json").resolve().name == "1.root.json"
+    assert not (tuf / "root_history" / "2.root.json").exists()
+    adversary.rotate()  # the officers sign a right one, and the device goes on
+    assert ask().action == 7
+    assert (tuf / "root.json").resolve().name == "2.root.json"
 
 
 @regression("R11", "a director document of another time or with a version that nothing can follow")

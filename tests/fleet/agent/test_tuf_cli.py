@@ -6,11 +6,12 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from securesystemslib.signer import CryptoSigner, Signature
+from tuf.api.metadata import Key, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from tests.architecture.sources import ROOT as HERE
 from tests.fleet.agent.adversary import Loopback
+from tests.regressions import regression
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 
@@ -164,6 +165,29 @@ def test_roots_are_followed_one_by_one_and_a_root_that_the_last_one_has_not_sign
     repository.new_root()
     repository.publish()
     assert trusting("refresh") == 1
+
+
+@regression("V1", "the conformance client gets a next root in which one key has two ids, signed by the old root")
+@pytest.mark.parametrize("role", ROLES)
+def test_a_next_root_that_names_one_key_twice_is_refused(repository, trusting, role):
+    assert trusting("refresh") == 0
+    repository.root_version += 1
+    root = Root(version=2, expires=repository.end(), consistent_snapshot=True)
+    for name in ROLES:
+        root.add_key(repository.signers[name].public_key, name)
+    fields = repository.signers[role].public_key.to_dict()
+    fields["keyval"] = {"public": fields["keyval"]["public"].upper()}
+    root.add_key(Key.from_dict("f" * 64, fields), role)
+    root.roles[role].threshold = 2
+    signer = repository.signers["root"]
+    made = repository.put("/metadata/2.root.json", root, signer)
+    made.signatures["f" * 64] = Signature("f" * 64, made.signatures[signer.public_key.keyid].signature)
+    repository.server.routes["/metadata/2.root.json"] = made.to_bytes()
+    assert trusting("refresh") == 1
+    assert (trusting.folder / "metadata" / "root.json").resolve().name == "1.root.json"
+    repository.root_version = 1
+    repository.new_root()
+    assert trusting("refresh") == 0  # a right root is followed afterwards
 
 
 def test_without_a_root_or_with_rubbish_for_one_nothing_is_believed(repository, client):
