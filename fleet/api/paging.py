@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from typing import Any
 
 from django.db.models import Model, QuerySet
@@ -12,6 +13,7 @@ from rest_framework.serializers import Serializer
 from pki.kernel.errors import InvalidError
 
 LIMIT, MOST = 50, 500
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def page(
@@ -42,7 +44,7 @@ def page(
 
 
 def _limit(text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) <= MOST:
+    if not _NUMBER.fullmatch(text) or not 0 < int(text) <= MOST:
         msg = f"`limit` lies between 1 and {MOST}."
         raise InvalidError(msg)
     return int(text)
