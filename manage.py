@@ -9,7 +9,7 @@ from pki.kernel import handover
 
 def main() -> None:
     """Hand the command line to Django."""
-    handover.hide_passphrase()
+    handover.hide_secrets()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
     # After the environment is set, because Django reads it at import.
     from django.core.management import execute_from_command_line

@@ -1,5 +1,7 @@
 """Read the configuration: FLEET_* from the environment, then from ``FLEET_DIR/fleet.env``.
 
+Secrets of the environment arrive by descriptor (``pki.kernel.handover``).
+
 ``docs/reference/settings.md`` lists every name; a test compares that table with ``DEFAULTS``.
 """
 
@@ -8,7 +10,7 @@ import secrets
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pki.kernel import files
+from pki.kernel import files, handover
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,7 +67,8 @@ def read() -> dict[str, str]:
     """Return every setting: the environment wins over ``fleet.env``, that wins over the defaults."""
     values = dict(DEFAULTS)
     values.update(settings_file(folder() / "fleet.env"))
-    values.update({name: os.environ[name] for name in DEFAULTS if name in os.environ})
+    given = {**os.environ, **handover.read_secrets(handover.DATABASE)}
+    values.update({name: given[name] for name in DEFAULTS if name in given})
     values["FLEET_DIR"] = str(folder())
     return values
 
@@ -115,7 +118,7 @@ def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
         "ENGINE": "django.db.backends.postgresql",
         "NAME": parts.path.lstrip("/"),
         "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
+        "PASSWORD": unquote(parts.password or "") or handover.read_secrets(handover.DATABASE).get("PGPASSWORD", ""),
         "HOST": unquote(query.get("host", parts.hostname or "")),
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": 600,

@@ -5,6 +5,7 @@ compared with its SHA-256, and what a device fetches the device compares with wh
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 from ota.blobs.staging import CHUNK, Kept, Staged, Staging, receive
 from ota.blobs.store import checked, is_digest, missing
 from ota.errors import BlobNotFoundError, BlobStoreError
+from pki.kernel import handover
 from pki.kernel.errors import DomainError
 
 _logger = logging.getLogger("muster.storage")
@@ -166,7 +168,7 @@ class S3Blobs(Staging):
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        session = boto3.session.Session()  # of its own: the library's common one is for one thread
+        session = boto3.session.Session(botocore_session=_session())  # the library's common one is for one thread
         return session.client("s3", endpoint_url=endpoint or None, region_name=self._place.region, config=config)
 
     def _in_parts(self, facts: dict[str, Any], file: BinaryIO) -> None:
@@ -201,6 +203,18 @@ class S3Blobs(Staging):
 
     def _at(self, sha256: str) -> dict[str, str]:
         return {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}{checked(sha256)[:2]}/{sha256}"}
+
+
+def _session() -> Any:
+    """Return a session of the library that finds its credentials where it always does, and in those handed over."""
+    from botocore import credentials, session  # noqa: PLC0415  because it is slow to load
+
+    made = session.Session()
+    given = {**os.environ, **handover.read_secrets(handover.BUCKET)}
+    chain = made.get_component("credential_provider")
+    chain.insert_before("env", credentials.EnvProvider(given))
+    chain.insert_before("container-role", credentials.ContainerProvider(given))
+    return made
 
 
 @contextmanager

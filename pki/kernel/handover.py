@@ -1,72 +1,145 @@
-"""Hand a secret of the environment to one process only.
+"""Hand each secret of the environment to the processes that need it, and to no other.
 
 ``/proc/PID/environ`` shows what a process was started with for as long as it lives, whatever it removes from
-``os.environ``. So a process that finds such a secret moves it into a file in memory and starts itself anew without it;
-only the process that needs it inherits the descriptor.
+``os.environ``. So a program that finds a secret there moves it into a sealed file in memory (``memfd_create(2)``), one
+file per kind of secret, and starts itself anew without it. Other processes get a secret by inheriting the descriptor.
 """
 
+import fcntl
+import json
 import os
+import re
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
-PASSPHRASE = "FLEET_VAULT_PASSPHRASE"  # noqa: S105  because it is the setting's name
-DESCRIPTOR = f"{PASSPHRASE}_FD"
-#: What the signer needs not: whoever reads its environment learns nothing of databases and buckets.
-_OF_OTHERS = ("DATABASE_URL", "TELEMETRY_DATABASE_URL")
-_MOST = 4096
+PASSPHRASE, DATABASE, BUCKET = KINDS = ("passphrase", "database", "bucket")
+#: Secrets that this server has no use for: no process gets them.
+_UNUSED = "unused"
+_VAULT = "FLEET_VAULT_PASSPHRASE"
+_KNOWN = {
+    _VAULT: PASSPHRASE,
+    "DATABASE_URL": DATABASE,
+    "TELEMETRY_DATABASE_URL": DATABASE,
+    "PGPASSWORD": DATABASE,
+    "AWS_ACCESS_KEY_ID": BUCKET,
+}
+#: A mode and a label, in spite of their names.
+_PUBLIC = frozenset({"FLEET_VAULT_KEY", "FLEET_PKCS11_TOKEN"})
+_SECRET_NAME = re.compile(
+    r"(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|DATABASE_URL|(^|_)KEY|(^|_)PIN)$", re.ASCII | re.IGNORECASE
+)
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+_LABEL = "muster-"
+_held: dict[str, int] = {}
 
 
-def hide_passphrase() -> None:
-    """Start this program anew, under the same process id, when the vault's passphrase is in its environment."""
-    secret = os.environ.pop(PASSPHRASE, "")
-    if not secret:
-        return
-    os.environ[DESCRIPTOR] = str(_in_memory(secret, inherited=True))
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], dict(os.environ))  # noqa: S606  because it is this very program
-
-
-def keep_descriptor() -> int | None:
-    """Return the descriptor of the passphrase, which no other program that this process starts inherits; or None."""
-    if PASSPHRASE in os.environ:  # not started by `manage.py`
-        os.environ[DESCRIPTOR] = str(_in_memory(os.environ.pop(PASSPHRASE), inherited=False))
-    try:
-        descriptor = int(os.environ.get(DESCRIPTOR, ""))
-        os.set_inheritable(descriptor, False)  # noqa: FBT003  because it takes no keyword
-    except (ValueError, OSError):
+def kind_of(name: str) -> str | None:
+    """Return which kind of secret an environment variable holds, ``unused`` for one that no process needs, or None."""
+    if name in _KNOWN:
+        return _KNOWN[name]
+    if name in _PUBLIC or not _SECRET_NAME.search(name):
         return None
-    return descriptor
+    return BUCKET if name.startswith("AWS_") else _UNUSED
 
 
-def forget_passphrase() -> None:
-    """Close the passphrase in a process that was forked and needs it not."""
-    descriptor = keep_descriptor()
-    if descriptor is not None:
-        os.close(descriptor)
-    os.environ.pop(DESCRIPTOR, None)
+def hide_secrets(kinds: Iterable[str] = KINDS) -> None:
+    """Start this program anew, under the same process id, when its environment holds a secret.
+
+    Args:
+        kinds: what this program may hold or hand on; every other secret is dropped.
+    """
+    _adopt()
+    found = {name: value for name, value in os.environ.items() if value and kind_of(name)}
+    if not found:
+        return
+    for kind in kinds:
+        own = {**read_secrets(kind), **{name: value for name, value in found.items() if kind_of(name) == kind}}
+        if own:
+            _held[kind] = _in_memory(kind, own)
+    for descriptor in descriptors_of(kinds):
+        os.set_inheritable(descriptor, True)  # noqa: FBT003  because it takes no keyword
+    environment = environment_of(kinds)
+    clean = {name: value for name, value in environment.items() if name not in found}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], clean)  # noqa: S606  because it is this very program
+
+
+def read_secrets(kind: str) -> dict[str, str]:
+    """Return the secrets of a kind by name: what was handed over, and what stands in ``os.environ``.
+
+    Something stands there only in a program that did not call ``hide_secrets``, or with an empty value.
+    """
+    _adopt()
+    found: dict[str, str] = {}
+    if kind in _held:
+        found = json.loads(os.pread(_held[kind], os.fstat(_held[kind]).st_size, 0))
+    return {**found, **{name: value for name, value in os.environ.items() if kind_of(name) == kind}}
+
+
+def holds_secret(kind: str) -> bool:
+    """Say whether this process has the descriptor of a kind of secret."""
+    _adopt()
+    return kind in _held
+
+
+def forget_secrets(*kinds: str) -> None:
+    """Close the descriptors of secrets that this process does not need (any longer)."""
+    _adopt()
+    for kind in kinds:
+        if kind in _held:
+            os.close(_held.pop(kind))
 
 
 def take_passphrase() -> str:
-    """Return the passphrase and forget it; for the signer."""
-    descriptor = keep_descriptor()
-    if descriptor is None:
-        return ""
-    secret = os.pread(descriptor, _MOST, 0).decode()
-    forget_passphrase()
-    return secret
+    """Return the vault's passphrase and forget it; for the signer."""
+    found = read_secrets(PASSPHRASE).get(_VAULT, "")
+    forget_secrets(PASSPHRASE)
+    os.environ.pop(_VAULT, None)
+    return found
 
 
-def environment_of(*, signer: bool) -> dict[str, str]:
-    """Return the environment for a program that this process starts.
+def environment_of(kinds: Iterable[str]) -> dict[str, str]:
+    """Return the environment for a program that this process starts with ``descriptors_of`` the same kinds.
 
     Args:
-        signer: it is the signer, which gets the passphrase's descriptor; no other program does.
+        kinds: of secrets that it may have.
     """
-    keep_descriptor()
-    without = (PASSPHRASE, *(_OF_OTHERS if signer else (DESCRIPTOR,)))
-    found = {name: value for name, value in os.environ.items() if name not in without}
-    return {name: value for name, value in found.items() if not (signer and name.startswith("AWS_"))}
+    _adopt()
+    given = set(kinds)
+    found = {name: value for name, value in os.environ.items() if kind_of(name) in {None, *given}}
+    if BUCKET not in given:
+        found = {name: value for name, value in found.items() if not name.startswith("AWS_")}
+    return found | {_variable(kind): str(_held[kind]) for kind in given if kind in _held}
 
 
-def _in_memory(secret: str, *, inherited: bool) -> int:
-    descriptor = os.memfd_create("passphrase", 0 if inherited else os.MFD_CLOEXEC)
-    os.write(descriptor, secret.encode())
+def descriptors_of(kinds: Iterable[str]) -> tuple[int, ...]:
+    """Return the descriptors of secrets that a program which this process starts inherits (``pass_fds``)."""
+    _adopt()
+    return tuple(_held[kind] for kind in kinds if kind in _held)
+
+
+def _adopt() -> None:
+    """Take the descriptors that this process was started with; no program that it starts inherits them by itself."""
+    for kind in KINDS:
+        given = os.environ.pop(_variable(kind), "")
+        if not given.isdecimal():
+            continue
+        try:
+            ours = str(Path(f"/proc/self/fd/{int(given)}").readlink()).startswith(f"/memfd:{_LABEL}{kind}")
+        except OSError:  # not inherited
+            continue
+        if ours:
+            os.set_inheritable(int(given), False)  # noqa: FBT003  because it takes no keyword
+            _held[kind] = int(given)
+
+
+def _variable(kind: str) -> str:
+    return f"FLEET_{kind.upper()}_FD"
+
+
+def _in_memory(kind: str, secrets: dict[str, str]) -> int:
+    """Return the descriptor of a file that nobody who inherits it can change."""
+    descriptor = os.memfd_create(f"{_LABEL}{kind}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(descriptor, json.dumps(secrets).encode())
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
     return descriptor

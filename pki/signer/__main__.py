@@ -13,7 +13,7 @@ _logger = logging.getLogger("muster.signer")
 
 def main() -> int:
     """Run; exit 1 when another signer serves this folder already."""
-    handover.hide_passphrase()
+    handover.hide_secrets([handover.PASSPHRASE])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     folder = os.environ.get("FLEET_DIR")
     if not folder:

@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from fleet.environment import ROOT
 from fleet.management.benches.http import basic, client, connect, exchange, request
 from fleet.management.quickstart.processes import Processes, free_port
+from pki.kernel import handover
 
 TICK = os.sysconf("SC_CLK_TCK")
 PATIENCE = 60.0
@@ -84,7 +85,7 @@ class Ground:
 
     def environment(self) -> dict[str, str]:
         """Return what a child of this set-up needs."""
-        return {**os.environ, **self.processes.environment, "FLEET_DIR": str(self.folder)}
+        return {**handover.environment_of(handover.KINDS), **self.processes.environment, "FLEET_DIR": str(self.folder)}
 
     def enrol(self, name: str, token: str, folder: Path) -> Path:
         """Enrol a device by EST; write ``NAME.pem`` (chain) and ``NAME.key``, return the first."""
@@ -169,7 +170,13 @@ def start_inner(made: Ground, *arguments: str) -> subprocess.Popen[str]:
     """Start what measures from inside (``doors_inner``); what it prints can be read."""
     command = [sys.executable, "-m", "fleet.management.benches.doors_inner", *arguments]
     return subprocess.Popen(
-        command, cwd=ROOT, env=made.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=made.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=handover.descriptors_of(handover.KINDS),
     )
 
 

@@ -17,6 +17,7 @@ from fleet.environment import ROOT
 from fleet.management.benches.ground import Ground, ground
 from fleet.management.benches.rows import load, row
 from fleet.management.serving.supervisor import await_signer
+from pki.kernel import handover
 
 DEVICES = 100_000
 #: what the eight clients do, each in a process of its own through the services
@@ -108,7 +109,8 @@ def _failures(seen: dict[str, Any]) -> int:
 
 def _inner(made: Ground, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fleet.management.benches.rollouts_inner", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, text=True)
+    given, descriptors = made.environment(), handover.descriptors_of(handover.KINDS)
+    return subprocess.Popen(command, cwd=ROOT, env=given, stdout=subprocess.PIPE, text=True, pass_fds=descriptors)
 
 
 def _ready(child: subprocess.Popen[str]) -> None:

@@ -26,6 +26,7 @@ from fleet.management.serving.supervisor import (
     signer_running,
     spawn,
 )
+from ota import blobs
 from ota.selectors import signed
 from pki import selectors
 from pki.kernel.errors import DomainError
@@ -91,7 +92,7 @@ class Command(BaseCommand):
             supervisor.add(f"device-door-{number + 1}", door, Renewal.ROLLING)
         if settings.FLEET_COAP_PORT:
             self._add_coap(supervisor, host, contexts, plain)
-        supervisor.add("status-door", lambda: fork(lambda: _status(status)))
+        supervisor.add("status-door", lambda: fork(lambda: _status(status), bucket=False))
         supervisor.add("operator-door", lambda: fork(lambda: _operator(operator, domains[0], names)), Renewal.ROLLING)
         return supervisor
 
@@ -131,11 +132,13 @@ def _urls(name: str) -> dict[str, str]:
 
 def _device(listener: Any, context: Any) -> None:
     signing.client("door")  # reads the role's secret before the folder of secrets is out of reach
+    blobs.store().open()  # its credentials may lie where a confined process reads nothing
     doors.run(DeviceDoor(), listener, context, confined=True, refresh=tls.keep_anchors(context))
 
 
 def _coap(sockets: Sockets) -> None:
     signing.client("door")
+    blobs.store().open()
     doors.run_coap(sockets, refresh=tls.keep_coap_anchors(sockets))
 
 
@@ -149,4 +152,5 @@ def _operator(listener: Any, domain: TrustDomain, host_names: list[str]) -> None
     # Made here and not before the fork, so that no device door has this door's key in its memory.
     await_signer(settings.FLEET_DIR)
     context = tls.operator_context(signing.client("serve"), domain, host_names)
+    blobs.store().open()
     doors.run(application, listener, context, confined=False)

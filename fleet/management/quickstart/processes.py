@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.environment import ROOT
-from pki.kernel import confine
+from pki.kernel import confine, handover
 from pki.kernel.errors import UnavailableError
 
 
@@ -38,7 +38,8 @@ class Processes:
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env=self._environment(),
+            env=self._environment(*arguments),
+            pass_fds=handover.descriptors_of(_secrets_of(*arguments)),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -58,7 +59,8 @@ class Processes:
             self.running[name] = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env=self._environment(),
+                env=self._environment(*arguments),
+                pass_fds=handover.descriptors_of(_secrets_of(*arguments)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -110,13 +112,19 @@ class Processes:
             msg = f"A server runs in {self.folder} already (process {parent}); stop it first, or choose another --dir."
             raise UnavailableError(msg)
 
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, **self.environment, "FLEET_DIR": str(self.folder)}
+    def _environment(self, *arguments: str) -> dict[str, str]:
+        given = handover.environment_of(_secrets_of(*arguments))
+        return {**given, **self.environment, "FLEET_DIR": str(self.folder)}
 
     def _remember(self) -> None:
         record = self.folder / "run" / "quickstart.json"
         record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         record.write_text(json.dumps({name: child.pid for name, child in self.running.items()}))
+
+
+def _secrets_of(*arguments: str) -> tuple[str, ...]:
+    """Return the kinds of secrets that a program gets: the server's commands all, devices and officers none."""
+    return handover.KINDS if arguments[:1] == ("manage.py",) else ()
 
 
 def free_port(wanted: int, host: str = "127.0.0.1") -> int:

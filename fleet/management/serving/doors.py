@@ -25,7 +25,6 @@ from fleet.gateway.http import DeviceDoor
 from fleet.wire import limits
 from fleet.wire.connections import Connections
 from fleet.wire.http1 import make_protocol
-from ota import blobs
 from pki.kernel import confine
 
 REFRESH_SECONDS = 2
@@ -124,7 +123,6 @@ def protocol_of(application: Any) -> type[asyncio.Protocol]:
 
 def _prepare(refresh: Callable[[], None] | None, *, confined: bool) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
-    blobs.store().open()  # its credentials may lie where a confined process reads nothing
     if confined:
         confine_door()
     if refresh:

@@ -97,7 +97,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Start everything and watch until SIGTERM or SIGINT."""
-        if handover.keep_descriptor() is not None:
+        if handover.holds_secret(handover.PASSPHRASE):
             confine.undumpable()  # it keeps the passphrase for a signer that has to be started again
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -187,26 +187,31 @@ class Supervisor:
 def spawn(*arguments: str) -> int:
     """Start one of our programs and return its process id."""
     signer = arguments[:2] == ("-m", "pki.signer")
-    held = handover.keep_descriptor()
+    secrets = [handover.PASSPHRASE] if signer else [handover.DATABASE, handover.BUCKET]
     child = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env={**handover.environment_of(signer=signer), **environment.signer()},
+        env={**handover.environment_of(secrets), **environment.signer()},
         stdin=subprocess.DEVNULL,
-        pass_fds=(held,) if signer and held is not None else (),
+        pass_fds=handover.descriptors_of(secrets),
         preexec_fn=confine.die_with_parent,  # noqa: PLW1509  because the supervisor has no threads
     )
     return child.pid
 
 
-def fork(serve: Callable[[], None]) -> int:
-    """Fork a process that runs ``serve`` and ends with it; return its id."""
+def fork(serve: Callable[[], None], *, bucket: bool = True) -> int:
+    """Fork a process that runs ``serve`` and ends with it; return its id.
+
+    Args:
+        serve: in the new process, which has read the database's address already.
+        bucket: it needs the credentials of the bucket.
+    """
     connections.close_all()
     pid = os.fork()
     if pid:
         return pid
     confine.die_with_parent()
-    handover.forget_passphrase()
+    handover.forget_secrets(handover.PASSPHRASE, handover.DATABASE, *(() if bucket else (handover.BUCKET,)))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     try:
