@@ -24,6 +24,7 @@ OWN = {
     "ota/cell/request.py",
     "ota/selectors/statements.py",
     "ota/trust/prepared.py",
+    "pki/kernel/handover.py",
     "pki/models/driver.py",
     "pki/services/ledger_proofs.py",
     "pki/signer/metadata.py",
