@@ -65,7 +65,7 @@ def boards():
         (software(f'images: ( {{ {ENTRY} hook = "f"; }} );'), "`hook` is code"),
         (software('partitions: ( { name = "a"; } );' + IMAGES), "has no name or no device"),
         (software('bootenv: ( { name = ""; } );' + IMAGES), "has no name"),
-        (software("".join(f"b{n} = {{ c = {{ }}; }};" for n in range(40))), "more than 256 combinations"),
+        (software("".join(f"b{n} = {{ c = {{ }}; }};" for n in range(40))), "more than 1024 combinations"),
         (software(IMAGES, HEAD.replace("[", "[ " + '"x", ' * 200)), "more than 128 entries"),
         (b"{" + b'"a":[' * 50, "no JSON|deeper"),
         (b'{"a": NaN}', "NaN is no JSON"),
@@ -77,6 +77,16 @@ def boards():
 )  # fmt: skip
 def test_a_refusal_says_where_and_why(text, words):
     refuses(text, words)
+
+
+@regression("C2", "many boards, each with two copies of a software set")
+def test_twenty_boards_with_two_copies_each_are_read():
+    sets = "stable: {{ a: {{ images: ( {{ {0} }} ); }}; b: {{ images: ( {{ {1} }} ); }}; }};"
+    each = 'b{0}: {{ hardware-compatibility: [ "{0}.0" ]; {1} }};'
+    inside = "".join(each.format(number, sets.format(ENTRY, SECOND)) for number in range(20))
+    found = read_description(f'software = {{ version = "1.0.0"; {inside} }};'.encode())
+    assert len(found) == 40
+    assert {(one.choice.board, *one.hardware) for one in found} == {(f"b{one}", f"{one}.0") for one in range(20)}
 
 
 @regression("C2", "texts that are nested, repeated or linked without end")

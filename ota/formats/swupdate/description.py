@@ -93,8 +93,11 @@ def read_description(data: bytes) -> list[Selection]:
     if document.members.get(selection.ROOT, Setting("null", None, 0)).kind != "group":
         refuse("there is no group `software`, in which everything else is.")
     found: dict[object, Selection] = {}
+    seen: set[object] = set()
     for choice in selection.choices(document):
-        chosen = _selected(document, choice)
+        places = _places(document, choice)
+        chosen = None if places in seen else _selected(document, choice)
+        seen.add(places)
         if chosen is not None:
             found.setdefault((chosen.version, chosen.hardware, chosen.entries, chosen.variables), chosen)
     if not found:
@@ -104,6 +107,12 @@ def read_description(data: bytes) -> list[Selection]:
         said = ", ".join(f"{version!r} for {one.choice}" for version, one in list(versions.items())[:3])
         refuse(f"devices find different versions in it: {said}. Give one archive one version.")
     return list(found.values())
+
+
+def _places(document: Setting, choice: Choice) -> tuple[Path | None, ...]:
+    """Return where a device of that choice finds each section: who finds all in the same places installs the same."""
+    sections = (selection.find_section(document, choice, name) for name in _FOUND)
+    return tuple(one.path if one is not None else None for one in sections)
 
 
 def _selected(document: Setting, choice: Choice) -> Selection | None:
@@ -240,6 +249,10 @@ _SECTIONS: dict[str, _Reader] = {
     "vars": _read_variable,
     "partitions": _read_partition,
 }
+
+
+#: every section that is looked for
+_FOUND = (*_SECTIONS, *_COMMON, "embedded-script", "hardware-compatibility", "version")
 
 
 def _entry(element: Setting, section: str) -> Entry:

@@ -14,7 +14,7 @@ ROOT = "software"
 #: links that may be followed one after the other, as in SWUpdate
 MOST_LINKS = 10
 #: ways to choose a board, a set and a mode
-MOST_CHOICES = 256
+MOST_CHOICES = 1024
 Path = tuple[str, ...]
 
 
