@@ -166,6 +166,12 @@ def finish_set_up(*, link: LoginLink, code: str, address: str) -> Operator:
     return operator
 
 
+def void_recoveries(operator: Operator) -> None:
+    """End the recovery links of a person whose roles have grown: nobody has approved them for these roles."""
+    rows = LoginLink.objects.filter(operator=operator, voided_at=None, purpose=LoginLink.Purpose.RECOVERY)
+    rows.update(voided_at=clock.now(), new_password="", new_totp_secret="")
+
+
 def _replaced_factors(link: LoginLink, step: int) -> Operator:
     operator = link.operator
     operator.password, operator.totp_secret = link.new_password, link.new_totp_secret

@@ -4,7 +4,7 @@ from django.db import transaction
 
 from fleet.operators.identity import actor_for
 from fleet.operators.models import Grant, Operator
-from fleet.operators.services import throttle
+from fleet.operators.services import links, throttle
 from fleet.operators.services.factors import use_code
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError, UnauthenticatedError
@@ -34,7 +34,7 @@ def create(*, actor: Actor, username: str, roles: list[str]) -> Operator:
 
 
 def grant(*, actor: Actor, operator: Operator, role: str) -> None:
-    """Give an operator a role."""
+    """Give an operator a role; a recovery link from before a security role has to be created anew, with approval."""
     actor.require(Role.ADMIN)
     if role not in set(Role):
         msg = f"The roles are {', '.join(Role)}."
@@ -44,6 +44,8 @@ def grant(*, actor: Actor, operator: Operator, role: str) -> None:
         if made:
             thing = ("operator", operator.username)
             ledger.record(actor=actor, action="operator.role-granted", thing=thing, detail={"role": role})
+            if role in links.SECURITY_ROLES:
+                links.void_recoveries(operator)
 
 
 def by_name(domain: str, username: str) -> Operator:

@@ -170,3 +170,16 @@ def test_the_second_factor_is_not_readable_in_the_database(domain, operator):
     link = links.open_link(word=new_word(domain, operator), address=ADDRESS)
     secret = links.begin_second_factor(link=link)
     assert secret not in LoginLink.objects.get(pk=link.pk).new_totp_secret
+
+
+@regression("A1", "a recovery link that is older than the security role which it would open")
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_recovery_ends_when_a_security_role_is_granted(domain, operator, opened):
+    set_up_account(domain, operator)
+    boss = actor_for(person_with(domain, "boss", ["admin"]), "console")
+    person_with(domain, "second", ["admin"])
+    word = new_word(domain, operator, boss)
+    link = links.open_link(word=word, address=ADDRESS) if opened else None
+    people.grant(actor=boss, operator=operator, role="release-officer")
+    with pytest.raises(UnauthenticatedError):
+        links.opened_link(link.pk) if link else links.open_link(word=word, address=ADDRESS)

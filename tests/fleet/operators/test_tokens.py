@@ -50,6 +50,18 @@ def test_tokens_of_others_are_an_admins_business(domain):
         )
 
 
+@regression("A2", "an admin's token for somebody with a role that the admin lacks")
+def test_an_admin_gets_no_token_with_more_roles(domain, operator):
+    boss = actor_for(person_with(domain, "boss", ["admin"]), "console")
+    officer = person_with(domain, "officer", ["security-officer"])
+    for other in (officer, operator):
+        with pytest.raises(DeniedError, match="which you lack"):
+            tokens.create(actor=boss, operator=other, name="ci")
+    watcher = people.create(actor=system(domain), username="watcher", roles=["viewer"])
+    assert tokens.create(actor=boss, operator=watcher, name="ci")[0].operator == watcher
+    assert tokens.create(actor=system(domain), operator=officer, name="ci")[0].operator == officer
+
+
 @regression("A2", "a token that creates one with a longer life")
 def test_a_token_creates_none_that_outlives_it(operator):
     _, secret = new_token(operator, days=1)
