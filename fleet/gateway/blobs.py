@@ -105,7 +105,11 @@ async def _from_bucket(reply: Reply, file: Download, part: Part, start: dict[str
         await out({"type": "http.response.start", "status": 307, "headers": fields})
         await out({"type": "http.response.body", "body": b""})
         return 307
-    pieces = downloads.read(file, part.start, part.length)
+    # Our own clients compare the digest themselves; of others nobody gets the end of other bytes.
+    ends = part.start + part.length == file.size
+    checked = ends and not reply.direct
+    start_at, length = part.start, part.length
+    pieces = downloads.read_end(file, start_at) if checked else downloads.read(file, start_at, length)
     try:
         data = await asyncio.to_thread(next, pieces, b"")
         await out(start)

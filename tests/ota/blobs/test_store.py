@@ -15,8 +15,11 @@ from ota.blobs import s3 as implementation
 from ota.blobs.local import LocalBlobs
 from ota.blobs.s3 import Place, S3Blobs
 from ota.errors import BlobNotFoundError, BlobStoreError, TooLargeError
+from ota.services import downloads
+from ota.services.downloads import Download
 from tests.peers import s3
 from tests.peers.s3 import bucket  # noqa: F401  because it is a fixture
+from tests.regressions import regression
 
 DATA = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -204,3 +207,21 @@ def test_the_settings_name_the_bucket(settings):
 )
 def test_encryption_is_asked_for_as_the_setting_says(tmp_path, wanted, sent):
     assert S3Blobs(tmp_path, Place("fleet", encryption=wanted))._encryption() == sent
+
+
+@regression("R1", "the store gives other bytes than were released: no DDI client gets all of them")
+def test_no_client_gets_all_of_other_bytes(tmp_path, monkeypatch):
+    folder, data = LocalBlobs(tmp_path / "blobs"), os.urandom(700_000)
+    digest, size = folder.put(io.BytesIO(data), len(data))
+    monkeypatch.setattr(blobs, "store", lambda: folder)
+    file = Download(None, size, digest, "", "image.swu")
+    for start in (0, 1, 300_000, size - 1):
+        assert b"".join(downloads.read_end(file, start)) == data[start:]
+    kept = folder.path(digest)
+    kept.chmod(0o600)
+    kept.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    for start in (0, 300_000, size - 1):
+        got = []
+        with pytest.raises(BlobStoreError, match="other bytes"):
+            got.extend(downloads.read_end(file, start))
+        assert len(b"".join(got)) < size - start
