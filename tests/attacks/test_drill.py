@@ -131,6 +131,13 @@ def tricks(thief, drill, folder):
     far = clock.now().replace(microsecond=0) + timedelta(days=70_000)
     thief.changes = {"issued": _stamp(far), "version": 2**60, "expires": _stamp(far + timedelta(days=1))}
     yield "a clock in the twenty-third century"
+    far = clock.now().replace(microsecond=0) + timedelta(days=200)  # what the officers' root lets a device believe
+    number = int(far.timestamp()) + 3000
+    thief.publish(2**31, far)
+    thief.changes = {"issued": _stamp(far), "version": number, "expires": _stamp(far + timedelta(minutes=30))}
+    yield "a clock of the next half-year"
+    thief.publish(2**31 + 1000)
+    thief.changes = {}
     yield "and what it said is remembered"
 
 
@@ -168,7 +175,7 @@ def test_the_whole_server_is_stolen(story, tmp_path):
             assert [home(one) for one in drill.agents] == homes, trick
             assert all(one.enrolled and not one.erased for one in drill.agents), trick
         words = {one.get("reason", "") for one in thief.heard}
-        for said in ("never signed by the release officers", "was signed by 0/2 keys", "expired"):
+        for said in ("never signed by the release officers", "was signed by 0/2 keys", "in the future", "expired"):
             assert any(said in one for one in words), (said, words)
         assert {cbor2.loads(one)["state"] for one in thief.answered} == {"refused"}
         assert path_of(drill.evil())

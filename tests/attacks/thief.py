@@ -76,8 +76,8 @@ class Thief(Loopback):
         self.routes[f"/v1/metadata/{path_of(made).rsplit('/', 1)[0]}/{entry.digest}.bundle.json"] = entry.document
         self.routes[f"/v1/blob/{made['files'][0]['sha256']}"] = text
 
-    def publish(self, leap=0):
-        """Sign snapshot and timestamp with the stolen keys."""
+    def publish(self, leap=0, at=None):
+        """Sign snapshot and timestamp with the stolen keys, the timestamp as if at another time."""
         version = clock.unix() + 10_000 + leap
         while f"/v1/metadata/{version}.snapshot.json" in self.routes:
             version += 1
@@ -90,7 +90,7 @@ class Thief(Loopback):
         snapshot.sign(self.online["snapshot"])
         data = documents.to_bytes(snapshot)
         self.routes[f"/v1/metadata/{version}.snapshot.json"] = data
-        timestamp = documents.timestamp(version, version, clock.now())
+        timestamp = documents.timestamp(version, version, at or clock.now())
         timestamp.sign(self.online["timestamp"])
         self.routes["/v1/metadata/timestamp.json"] = documents.to_bytes(timestamp)
         self.newest = {"timestamp": version, "snapshot": version}
