@@ -61,6 +61,8 @@ def configure_logging(config: dict[str, str]) -> None:
     root.setLevel(config.get("level", "INFO"))
     # It tells at each verification which officer did not sign: two of three is the rule here.
     logging.getLogger("tuf").setLevel(logging.WARNING)
+    # A wrong Host is the client's fault: it is answered 400 and in the access log, without a traceback for each.
+    logging.getLogger("django.security.DisallowedHost").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 

@@ -151,23 +151,28 @@ def _whole_uploads():
 
 
 def _hostile_values():
-    """Put every hostile value into every place of every route of every listener, on both databases."""
-    rows, test = [], "tests/fleet/hostile/test_values.py"
-    for database in ("sqlite", "postgresql"):
-        result = Path(tempfile.mkdtemp()) / "result.json"
-        surroundings = {
-            **os.environ,
-            "MUSTER_HOSTILE_VALUES": "0",
-            "MUSTER_HOSTILE_RESULT": str(result),
-            "MUSTER_TEST_DATABASE": database,
-        }
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:logging", "--show-capture=no", test]
-        done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
-        found = json.loads(result.read_text()) if result.exists() else {"sent": 0, "wrong": ["it did not run"]}
-        print("\n".join([*found["wrong"][:20], done.stdout[-500:] if done.returncode else ""]), file=sys.stderr)
-        note = f"500, dropped or stored as poison; memory grew by {found.get('growth_mb')} MB"
-        rows.append(_row(f"hostile values, {database}", found["sent"], len(found["wrong"]) or done.returncode, note))
-    return rows
+    """Put every hostile value into every place of every route of every listener, on both databases; then raw bytes."""
+    rows = [_hostile("values", database) for database in ("sqlite", "postgresql")]
+    return [*rows, _hostile("wire", "sqlite")]
+
+
+def _hostile(what, database):
+    """Run the full form of one of the hostile tests; return its row."""
+    result = Path(tempfile.mkdtemp()) / "result.json"
+    surroundings = {
+        **os.environ,
+        "MUSTER_HOSTILE_VALUES": "0",
+        "MUSTER_HOSTILE_WIRE": "0",
+        "MUSTER_HOSTILE_RESULT": str(result),
+        "MUSTER_TEST_DATABASE": database,
+    }
+    test = f"tests/fleet/hostile/test_{what}.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:logging", "--show-capture=no", test]
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    found = json.loads(result.read_text()) if result.exists() else {"sent": 0, "wrong": ["it did not run"]}
+    print("\n".join([*found["wrong"][:20], done.stdout[-500:] if done.returncode else ""]), file=sys.stderr)
+    note = f"500, dropped, stored as poison or logged as a crash; memory grew by {found.get('growth_mb')} MB"
+    return _row(f"hostile {what}, {database}", found["sent"], len(found["wrong"]) or done.returncode, note)
 
 
 def _survives(name, good, parse, refusals):

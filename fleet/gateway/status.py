@@ -9,6 +9,7 @@ import binascii
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
@@ -32,6 +33,7 @@ Response = tuple[int, dict[str, str], bytes]
 
 _CRL = re.compile(r"/crl/([0-9a-f]{40})/([0-9a-f]{2})\.crl")
 _CA = re.compile(r"/ca/([0-9a-f]{40})\.cer")
+READ = frozenset({"GET", "HEAD"})
 OCSP_RESPONSE = "application/ocsp-response"
 TEXT = {"content-type": "text/plain; charset=utf-8"}
 #: caches may keep a list so long: a revocation reaches relying parties that trust lists only within this time
@@ -75,25 +77,22 @@ class StatusDoor:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         path, method = scope["path"], scope["method"]
-        if path == "/healthz":
-            return 200, TEXT, b"ok\n"
-        if path == "/ocsp" or path.startswith("/ocsp/"):
-            return await self._ocsp(scope, receive)
-        if method not in {"GET", "HEAD"}:
-            return 405, {**TEXT, "allow": "GET, HEAD"}, b"only GET\n"
-        work = _list if _CRL.fullmatch(path) else _authority if _CA.fullmatch(path) else None
-        if work is None:
+        entry = next((one for one in ROUTES if one.path.fullmatch(path)), None)
+        if entry is None:
             return 404, TEXT, b"There are lists below /crl, CA certificates below /ca, and OCSP at /ocsp.\n"
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _in_thread, work, path)
+        if method not in entry.methods:
+            allow = ", ".join(sorted(entry.methods))
+            return 405, {**TEXT, "allow": allow}, f"The methods of this path are {allow}.\n".encode()
+        if entry.work is None:
+            return await self._ocsp(scope, receive)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _in_thread, entry.work, path)
 
     async def _ocsp(self, scope: Scope, receive: Receive) -> Response:
-        cached = scope["method"] in {"GET", "HEAD"}
+        cached = scope["method"] != "POST"
         if cached:
             data = _from_path(scope.get("raw_path", b"").decode("latin-1") or scope["path"])
-        elif scope["method"] == "POST":
-            data = await read_body(receive, ocsp.MAX_REQUEST)
         else:
-            return 405, {**TEXT, "allow": "GET, HEAD, POST"}, b"only GET and POST\n"
+            data = await read_body(receive, ocsp.MAX_REQUEST)
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._pool, _in_thread, self._responders.answer, data)
         return 200, {"content-type": OCSP_RESPONSE, **_caching(answer, cached=cached)}, answer.der
@@ -141,6 +140,34 @@ def _authority(path: str) -> Response:
     if data is None:
         return 404, TEXT, b"There is no such CA.\n"
     return 200, {"content-type": "application/pkix-cert", "cache-control": "max-age=3600, public"}, data
+
+
+def _healthy(_path: str) -> Response:
+    return 200, TEXT, b"ok\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path.
+
+    Args:
+        path: pattern of the whole path.
+        methods: that it knows.
+        work: answers the path in a thread; None for OCSP, which needs the whole request.
+    """
+
+    path: re.Pattern[str]
+    methods: frozenset[str]
+    work: Callable[[str], Response] | None
+
+
+#: everything that this listener answers
+ROUTES = (
+    Entry(re.compile(r"/healthz"), READ, _healthy),
+    Entry(_CRL, READ, _list),
+    Entry(_CA, READ, _authority),
+    Entry(re.compile(r"/ocsp(?:/.*)?", re.DOTALL), READ | {"POST"}, None),
+)
 
 
 def _date(at: datetime) -> str:

@@ -273,7 +273,10 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
                 remote.send(answer)
                 continue
             remote.mids.append(int.from_bytes(message[2:4], "big"))
-            self._message_interface._received_datagram(remote, message)  # noqa: SLF001  because it is how a socket tells aiocoap
+            try:
+                self._message_interface._received_datagram(remote, message)  # noqa: SLF001  because it is how a socket tells aiocoap
+            except ValueError:  # aiocoap decodes text options only here, and refuses none that is not UTF-8
+                _logger.info("a message with a malformed option is ignored")
 
 
 class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type: ignore[misc]  # aiocoap has no types

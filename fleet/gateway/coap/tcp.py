@@ -45,7 +45,12 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
     def data_received(self, data: bytes) -> None:
         """Remember when the peer spoke last; a message that has begun comes as fast as any body, or never."""
         self.heard = self.loop.time()
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except ValueError:  # aiocoap raises it for a text option that is not UTF-8
+            self._no_hurry()
+            self.abort("An option is malformed.")
+            return
         self._no_hurry()
         if not self._spool or self._transport.is_closing():
             self._pace = None

@@ -36,3 +36,21 @@ def test_half_a_message_ends_at_a_deadline(pause, monkeypatch):
         return left
 
     assert asyncio.run(run()) == 0
+
+
+@regression("B2", "text options of CoAP over TCP that are not UTF-8")
+def test_a_text_option_that_is_no_text_ends_the_connection_and_nothing_else():
+    async def run():
+        loop, server, escaped = asyncio.get_running_loop(), Server(), []
+        loop.set_exception_handler(lambda _, context: escaped.append(context))
+        log = server.log = logging.getLogger(__name__)
+        listener = await loop.create_server(lambda: Connection(server, log, loop, is_server=True), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+        writer.write(b"\x00\xe1" + b"\x40\x01" + b"\x33\xff\xfe\xfd")
+        with suppress(ConnectionError):  # it may be reset
+            await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        listener.close()
+        return [one for one in escaped if isinstance(one.get("exception"), ValueError)]
+
+    assert asyncio.run(run()) == []

@@ -1,5 +1,6 @@
 """Put hostile values into requests one place at a time, send them to every listener, and judge what comes back."""
 
+import base64
 import json
 import logging
 import random
@@ -13,11 +14,14 @@ from aiocoap.numbers import codes
 from django.db import transaction
 from django.test import Client
 
+from devices.models import Device, Twin
 from fleet.gateway import http, protocol
 from fleet.gateway import status as status_door
 from fleet.gateway.coap import door as coap_door
 from fleet.gateway.coap import mapping
 from fleet.gateway.protocol import Outcome, Peer
+from ota.models import Assignment, Rollout
+from pki.kernel.coap import tag_bytes
 from pki.kernel.errors import DomainError
 from pki.services.responders import Responders
 from tests.fleet.hostile import corpus
@@ -27,13 +31,19 @@ JSON, CBOR, FORM = "application/json", "application/cbor", "application/x-www-fo
 #: acts that would take away what later requests need: done, judged and undone
 DESTRUCTIVE = re.compile(
     r"retire|revoke|decommission|suspend|quarantine|abort|withdraw|distrust|publish|sign-out|transfer|switch|decide|"
-    r"approve|deny|cancel|close|groups/|director|set-up|profiles|renewals|api-tokens|me/tokens"
+    r"approve|deny|cancel|close|groups/|director|set-up|profiles|renewals|resume|api-tokens|me/tokens|people/|/bundles$|"
+    r"/command|/report|/est/|/trust-keys|/rollouts/|/oscore"
 )
 #: the word before an id in a path -> which object of the domain stands there
 OBJECTS = {
     "rollouts": "rollout", "bundles": "bundle", "incidents": "incident", "approvals": "waiting", "releases": "release",
-    "hardware-models": "hardware", "statements": "statement", "groups": "group", "commands": "command",
+    "hardware-models": "hardware", "statements": "statement", "groups": "group", "commands": "command", "people": "username",
+    "api-tokens": "api_token", "enrolment-tokens": "enrolment_token", "tokens": "enrolment_token", "ledger": "entry",
+    "consistency": "size", "metadata": "metadata", "blob": "sha256", "command": "own_command", "deploymentBase": "action",
+    "cancelAction": "action", "softwaremodules": "bundle_row", "artifacts": "file", "est": "label", "crl": "authority",
+    "ca": "authority", "ocsp": "ocsp",
 }  # fmt: skip
+PLACE = re.compile(r"(?:([A-Za-z-]+)/)?\{([a-z_]*)\}")
 SUCCESS = 200
 SLOW = frozenset({"/api/v1/ledger/verify", "/api/v1/openapi.json"})
 
@@ -55,8 +65,8 @@ def cases(route, dice, most=0):
     places = [Case("header", name, value) for name, value in corpus.HEADERS]
     places += [Case("query", name, value) for name in dice.sample(QUERY, 3) for value in corpus.PERCENT]
     places += [Case("query", value, "1") for value in corpus.PERCENT[:24]]
-    if "{" in route.path:
-        places += [Case("path", "", value) for value in corpus.PERCENT]
+    for number in range(route.path.count("{")):
+        places += [Case("path", str(number), value) for value in corpus.PERCENT]
     if route.method not in {"GET", "HEAD", "DELETE"}:
         raws = corpus.RAW_CBOR if route.form == "cbor" else corpus.RAW_JSON
         places += [Case("raw", "", value) for value in raws]
@@ -94,6 +104,7 @@ class Driver:
         before = len(self._net.caught)
         try:
             with transaction.atomic(), transaction.atomic(using="telemetry"):
+                self._prepare(route)
                 code, text = getattr(self, f"_{route.listener}")(route, case, caller)
                 undo = code >= 400 or DESTRUCTIVE.search(route.path) is not None
                 for alias in ("default", "telemetry"):
@@ -102,14 +113,43 @@ class Driver:
             code, text = 599, f"{type(error).__name__}: {error}"
         self.counts[code] = self.counts.get(code, 0) + 1
         trouble = code in {500, 599} or len(self._net.caught) > before
-        dropped = case.place == "unknown" and code < 400 and self._owns(route)
+        # Refused with its name, or for another reason that comes first: a role, a state, the body that a raw form has.
+        dropped = (
+            case.place == "unknown"
+            and self._owns(route)
+            and (code < 400 or (self._must_name(code) and case.name not in text))
+        )
         if trouble or dropped:
             said = self._net.caught[before:] or [text[:200]]
             self.wrong.append(f"{route} [{caller}] {case}: {code} {'dropped' if dropped else said}")
 
+    def good(self, route, caller):
+        """Send the good request of a route, undo what it did, and return its status."""
+        with transaction.atomic(), transaction.atomic(using="telemetry"):
+            self._prepare(route)
+            code, text = getattr(self, f"_{route.listener}")(route, Case("good", "", None), caller)
+            for alias in ("default", "telemetry"):
+                transaction.set_rollback(True, using=alias)
+        return code, text[:300]
+
     def close(self):
         """Stop listening to the log."""
         logging.getLogger().removeHandler(self._net)
+
+    @staticmethod
+    def _must_name(code):
+        """Say whether a status is that of a body that breaks a rule."""
+        return code in {400, 422}
+
+    def _prepare(self, route):
+        """Bring an object into the state from which a route leads on; it is undone with the request."""
+        if route.path == "/api/v1/devices/{device}/resume":
+            Device.objects.filter(public_id=self.ids["device"]).update(state=Device.State.SUSPENDED)
+        elif "/rollouts/" in route.path and route.path.endswith("/resume"):
+            Rollout.objects.filter(public_id=self.ids["rollout"]).update(state=Rollout.State.PAUSED)
+        elif "/cancelAction/" in route.path:
+            action = Assignment.objects.filter(action_id=self.ids["action"], device=self.device.device)
+            action.update(status=Assignment.Status.CANCELING)
 
     def _owns(self, route):
         """Say whether unknown fields of a route are ours to refuse: DDI's are ignored, EST has none."""
@@ -117,27 +157,38 @@ class Driver:
         return (native or route.path.startswith("/api/")) and bool(route.body) and route.form in {"json", "cbor"}
 
     def _path(self, route, case):
-        path = re.sub(r"\{([a-z_]+)\}", lambda found: str(self.ids.get(found[1], "{}")), route.path)
-        kind = re.search(r"([a-z-]+)/\{\}", path)
-        filler = case.value if case.place == "path" else str(self.ids[OBJECTS.get(kind[1] if kind else "", "device")])
-        path = (
-            path.replace("{}", filler)
-            .replace("DEVICE", self.device.device.name)
-            .replace("DOMAIN", self.device.device.domain.slug)
-        )
-        return path, f"{case.name}={case.value}" if case.place == "query" else ""
+        number = iter(range(route.path.count("{")))
+
+        def filled(found):
+            before = f"{found[1]}/" if found[1] else ""
+            if case.place == "path" and case.name == str(next(number)):
+                return before + case.value
+            return before + str(self.ids[found[2] or OBJECTS.get(found[1] or "", "device")])
+
+        path = PLACE.sub(filled, route.path)
+        path = path.replace("DEVICE", self.device.device.name).replace("DOMAIN", self.device.device.domain.slug)
+        return path, f"{case.name}={case.value}" if case.place == "query" else route.query
 
     def _body(self, route, case):
         """Return the bytes of a body and their media type; None for the bytes where the form cannot say the value."""
         if case.place == "raw":
             return case.value, {"cbor": CBOR, "form": FORM}.get(route.form, JSON)
-        return _written(route.form, self._fields(route, case), case)
+        if route.form == "raw":
+            return self.ids["csr" if route.listener == "coap" else "csr_base64"], "application/pkcs10"
+        if route.form == "multipart":
+            return _multipart(case, self.ids), "multipart/form-data; boundary=x"
+        return _written(route.form, self._fields(route, case))
 
     def _fields(self, route, case):
         """Return the good fields of a route with one of them hostile, or one more."""
         body = json.loads(json.dumps(_filled(route.body, self.ids), default=lambda one: one.hex()))
         if route.form == "cbor":
-            body = dict(route.body)
+            body = {name: self.ids["signed"].get(name, value) for name, value in route.body.items()}
+        elif route.listener == "device":
+            signed = {name: value.hex() for name, value in self.ids["signed"].items() if name in body}
+            body |= signed
+        if "seq" in body:
+            body["seq"] = self.sent + 1  # a number that was seen before is taken and not looked at
         if case.place == "field":
             *above, last = case.name.split("\t")
             held = body
@@ -149,8 +200,18 @@ class Driver:
             body[case.name] = case.value
         return body
 
+    def _good_fields(self, route):
+        """Return the header fields that a good request of a route has."""
+        if "/twin" in route.path and route.method in {"PATCH", "PUT"}:
+            twin = Twin.objects.get(device__public_id=self.ids["device"])
+            own = Twin.objects.get(device=self.device.device)
+            tag = f"d{twin.config_version}" if route.listener == "operator" else f"r{own.reported_version}"
+            return {"if-match": f'"{tag}"'}
+        return {"authorization": f"Bearer {self.ids['est_token']}"} if "/est/" in route.path else {}
+
     def _operator(self, route, case, caller):
         client, headers = self.clients[caller]
+        headers = {**headers, **self._good_fields(route)}
         path, query = self._path(route, case)
         body, kind = self._body(route, case) if route.method not in {"GET", "HEAD"} else (b"", "")
         extra = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
@@ -170,10 +231,12 @@ class Driver:
     def _request(self, route, case, caller):
         path, query = self._path(route, case)
         body, kind = self._body(route, case)
-        headers = {"host": "localhost", "content-type": kind}
+        headers = {"host": self.device.device.domain.host_names[0], "content-type": kind, **self._good_fields(route)}
         if case.place == "header":
             headers[case.name] = str(case.value)
         peer = {"fingerprint": self.device.certificate.fingerprint, "certificate": bytes(self.device.certificate.der)}
+        given = self.ids["csr_renewal"] if "reenroll" in path and case.place != "raw" else None
+        body = given or body
         scope = {
             "method": route.method, "path": unquote(path), "query_string": query.encode(), "client": ("192.0.2.1", 1),
             "headers": [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()],
@@ -194,9 +257,14 @@ class Driver:
         path, query = self._path(route, case)
         body, _ = self._body(route, case)
         message = Message(code=method, payload=body if body is not None else b"")
+        if path.endswith("sren") and case.place != "raw":
+            message.payload = base64.b64decode(self.ids["csr_renewal"])
+        for tag in self._good_fields(route).get("if-match", "").split():
+            message.opt.if_match = [tag_bytes(tag)]
         message.opt.uri_path = tuple(unquote(path).strip("/").split("/"))
         if query:
             message.opt.uri_query = (unquote(query),)
+        message.opt.uri_host = self.device.device.domain.host_names[0]
         message.opt.content_format = 60 if route.form == "cbor" else 286
         proved = Peer(self.device.certificate.fingerprint, bytes(self.device.certificate.der), "192.0.2.1")
         try:
@@ -210,15 +278,14 @@ class Driver:
     def _status(self, route, case, _caller):
         path, _ = self._path(route, case)
         path = unquote(path)
-        if path.startswith("/ocsp"):
-            data = self._body(route, case)[0] if route.method == "POST" else status_door._from_path(path)
-            Responders().answer(data or b"")
-            return 200, ""
-        work = {status_door._CRL: status_door._list, status_door._CA: status_door._authority}
-        for pattern, answer in work.items():
-            if pattern.fullmatch(path):
-                return answer(path)[0], ""
-        return Outcome.NOT_FOUND.value, ""
+        entry = next((one for one in status_door.ROUTES if one.path.fullmatch(path)), None)
+        if entry is None or route.method not in entry.methods:
+            return Outcome.NOT_FOUND.value if entry is None else Outcome.NOT_ALLOWED.value, ""
+        if entry.work is not None:
+            return entry.work(path)[0], ""
+        data = self._body(route, case)[0] if route.method == "POST" else status_door._from_path(path)
+        Responders().answer(data or b"")
+        return SUCCESS, ""
 
 
 class _Net(logging.Handler):
@@ -233,7 +300,7 @@ class _Net(logging.Handler):
             self.caught.append(f"{record.getMessage()}: {record.exc_info[1]!r:.200}" if record.exc_info else "?")
 
 
-def _written(form, body, case):
+def _written(form, body):
     """Return a body in a form, and its media type."""
     if form == "cbor":
         return corpus.as_cbor(body), CBOR
@@ -242,10 +309,6 @@ def _written(form, body, case):
             f"{name}={quote_from_bytes(str(value).encode('utf-8', 'surrogatepass'))}" for name, value in body.items()
         ]
         return "&".join(pairs).encode(), FORM
-    if form == "multipart":
-        return _multipart(case), "multipart/form-data; boundary=x"
-    if form == "raw":
-        return str(case.value).encode("utf-8", "surrogatepass"), "application/pkcs10"
     return corpus.as_json(body), JSON
 
 
@@ -256,13 +319,13 @@ def _filled(body, ids):
     return json.loads(words)
 
 
-def _multipart(case):
+def _multipart(case, ids):
     value = str(case.value).encode("utf-8", "surrogatepass").replace(b"\r", b"").replace(b"\n", b"")
-    names = {"field": value, "unknown": b"manifest"}.get(case.place, b"manifest")
-    part = b'--x\r\nContent-Disposition: form-data; name="manifest"; filename="bundle.json"\r\n\r\n{}\r\n'
-    other = b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + names + b'"\r\n\r\nx\r\n'
-    extra = b'--x\r\nContent-Disposition: form-data; name="zz_unknown"\r\n\r\n1\r\n' if case.place == "unknown" else b""
-    return part + other + extra + b"--x--\r\n"
+    name = value if case.place == "field" else b"app.bin"
+    part = b'--x\r\nContent-Disposition: form-data; name="manifest"; filename="bundle.json"\r\n\r\n'
+    other = b'\r\n--x\r\nContent-Disposition: form-data; name="files"; filename="' + name + b'"\r\n\r\n'
+    extra = b'\r\n--x\r\nContent-Disposition: form-data; name="zz_unknown"\r\n\r\n1' if case.place == "unknown" else b""
+    return part + ids["manifest"] + other + ids["image"] + extra + b"\r\n--x--\r\n"
 
 
 def poisoned(client, headers, paths):
