@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -41,8 +42,10 @@ class _Fetcher(tuf_json.StrictFetcher):
         self._transport = transport
 
     def _fetch(self, url: str) -> Iterator[bytes]:
+        # A version is a part of the path: in a URL its question and percent signs are no syntax; CoAP has none.
+        path = quote(url, safe="/") if isinstance(self._transport, Transport) else url
         try:
-            for _, chunk in self._transport.stream(url, MAX_METADATA):
+            for _, chunk in self._transport.stream(path, MAX_METADATA):
                 yield chunk
         except AnswerError as error:
             raise DownloadHTTPError(str(error), error.status) from error

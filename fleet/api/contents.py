@@ -1,4 +1,4 @@
-"""What bundles hold by their bills of materials."""
+"""What bundles hold by their bills of materials, and the patches that bring devices to them."""
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from fleet.api.auth import actor
 from fleet.api.base import Output, View
-from ota.selectors import bundles
+from ota.selectors import bundles, patches
 from ota.selectors.contents import contents
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
@@ -47,3 +47,27 @@ class Contents(View):
             raise InvalidError(msg)
         bundle = bundles.bundle(who.domain, public_id)
         return Response(ContentsOut(contents(bundle, request.query_params.get("q", ""), int(page))).data)
+
+
+class PatchOut(Output):
+    """A patch that brings devices to a bundle."""
+
+    base = serializers.CharField(allow_null=True)
+    format = serializers.CharField()
+    size = serializers.IntegerField()
+    saved = serializers.FloatField()
+    trouble = serializers.CharField()
+
+
+class Patches(View):
+    """What patches save of a bundle's way to devices."""
+
+    @extend_schema(responses=PatchOut(many=True))
+    def get(self, request: Request, public_id: str) -> Response:
+        """List the patches to a bundle's image, those that save most first, and how many were tried of those wanted."""
+        who = actor(request)
+        who.require(Role.VIEWER)
+        bundle = bundles.bundle(who.domain, public_id)
+        done, wanted = patches.progress(bundle) or (0, 0)
+        found = PatchOut(patches.of_bundle(bundle), many=True).data
+        return Response({"results": found, "done": done, "wanted": wanted})

@@ -18,7 +18,7 @@ from ota.selectors import bundles as bundle_rows
 from ota.selectors import fitting
 from ota.selectors import patches as patch_rows
 from ota.selectors import rollouts as rollout_rows
-from ota.services import bundles, releases, rollouts, trust_keys
+from ota.services import bundles, releases, removals, rollouts, trust_keys
 from pki.kernel.actor import Role
 
 
@@ -242,29 +242,12 @@ class Bundle(View):
         who.require(Role.VIEWER)
         return Response(BundleOut(bundle_rows.bundle(who.domain, public_id)).data)
 
-
-class PatchOut(Output):
-    """A patch that brings devices to a bundle."""
-
-    base = serializers.CharField(allow_null=True)
-    format = serializers.CharField()
-    size = serializers.IntegerField()
-    saved = serializers.FloatField()
-    trouble = serializers.CharField()
-
-
-class Patches(View):
-    """What patches save of a bundle's way to devices."""
-
-    @extend_schema(responses=PatchOut(many=True))
-    def get(self, request: Request, public_id: str) -> Response:
-        """List the patches to a bundle's image, those that save most first, and how many were tried of those wanted."""
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, public_id: str) -> Response:
+        """Delete a bundle that was never published, with its unpublished release."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        bundle = bundle_rows.bundle(who.domain, public_id)
-        done, wanted = patch_rows.progress(bundle) or (0, 0)
-        found = PatchOut(patch_rows.of_bundle(bundle), many=True).data
-        return Response({"results": found, "done": done, "wanted": wanted})
+        removals.delete_bundle(actor=who, bundle=bundle_rows.bundle(who.domain, public_id))
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class FitOut(Output):

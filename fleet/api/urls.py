@@ -58,7 +58,7 @@ urlpatterns = [
     path("trust-keys", ota.TrustKeys.as_view()),
     path("bundles", ota.Bundles.as_view()),
     re_path(rf"^bundles/{ID}$", ota.Bundle.as_view()),
-    re_path(rf"^bundles/{ID}/patches$", ota.Patches.as_view()),
+    re_path(rf"^bundles/{ID}/patches$", contents.Patches.as_view()),
     re_path(rf"^bundles/{ID}/contents$", contents.Contents.as_view()),
     path("releases", ota.Releases.as_view()),
     re_path(rf"^releases/{ID}$", ota.Release.as_view()),

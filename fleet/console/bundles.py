@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -11,13 +12,14 @@ from devices.models import HardwareModel
 from fleet.console.door import act, actor, page, wants_json
 from fleet.console.paging import cut
 from fleet.uploads import files_by_path
+from ota.errors import ReleaseStateError
 from ota.fit import Reason
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting, parts, patches
 from ota.selectors.contents import contents
 from ota.selectors.officers import officers
-from ota.services import bundles, releases, statements
+from ota.services import bundles, releases, removals, statements
 from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
@@ -76,6 +78,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "card": _card(bundle),
         "parts": parts.of(bundle),
         "work": patches.progress(bundle),
+        "may_delete": removals.may_be_deleted(bundle),
         "patches": patches.of_bundle(bundle),
     }
     return render(request, "console/bundles/detail.html", context)
@@ -108,6 +111,25 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
         msg = "There is nothing to publish; prepare the release first."
         raise InvalidError(msg)
     return act(request, "Published.", back, lambda: statements.publish(actor=who, statement=statement))
+
+
+@require_POST
+@page
+def delete(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Delete a bundle that was never published, once its name was typed."""
+    who = actor(request)
+    bundle = rows.bundle(who.domain, public_id)
+    back = reverse("console:bundle", args=[bundle.public_id])
+    if request.POST.get("name") != bundle.name:
+        msg = f"Type {bundle.name} to confirm. Nothing was deleted."
+        raise InvalidError(msg)
+    try:
+        removals.delete_bundle(actor=who, bundle=bundle)
+    except ReleaseStateError as error:
+        messages.error(request, error.detail)
+        return HttpResponseRedirect(back)
+    messages.success(request, f"{bundle} is deleted.")
+    return HttpResponseRedirect(reverse("console:bundles"))
 
 
 def _fits(bundle: Bundle) -> list[tuple[HardwareModel, list[Reason]]]:

@@ -54,6 +54,7 @@ urlpatterns = [
     path("bundles/fit", bundles.matrix, name="fit"),
     re_path(rf"^bundles/{ID}$", bundles.detail, name="bundle"),
     re_path(rf"^bundles/{ID}/contents$", bundles.inside, name="bundle-contents"),
+    re_path(rf"^bundles/{ID}/delete$", bundles.delete, name="bundle-delete"),
     re_path(rf"^bundles/{ID}/(?P<verb>prepare|publish)$", bundles.step, name="bundle-step"),
     path("rollouts", rollouts.index, name="rollouts"),
     path("rollouts/plan", rollouts.plan, name="rollout-plan"),

@@ -36,6 +36,8 @@ _ACCEPTED = {
     "wide-tolerance": "golden vectors whose tolerance would hardly notice a broken model",
     "io-changed": "inputs or outputs differ from the model before it in shape, type, scale or zero point",
     "labels-changed": "labels differ from the model before it, or are in another order",
+    "version-goes-back": "the version looks OLDER than that of a bundle which was published before it",
+    "counter-goes-back": "the security counter is LOWER than that of a bundle which was published before it",
 }
 
 

@@ -16,13 +16,13 @@ from ota.formats.judgement import Case, Judgement, read, statement
 from pki.kernel import canonical, orders
 from pki.kernel.addresses import is_server
 from pki.kernel.errors import InvalidError
+from pki.kernel.names import LONGEST_VERSION, wrong_version
 from pki.kernel.pem import demand_one
 
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
 FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server", *orders.FIELDS}
 MOST_WIPED = 1000
-LONGEST_VERSION = 40
 _DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -64,8 +64,9 @@ def _demand_fields(document: Any) -> None:
         names, more = ", ".join(sorted(FIELDS)), " and ".join(sorted(MORE))
         msg = f"A configuration of schema 1 has exactly these fields, and may have {more}: {names}."
         raise RefusedBundleError(msg)
-    if not isinstance(document["version"], str) or not 0 < len(document["version"]) <= LONGEST_VERSION:
-        msg = f"`version` is a text of at most {LONGEST_VERSION} characters."
+    version = document["version"]
+    if not isinstance(version, str) or wrong_version(version):
+        msg = f"`version` is a printable text of at most {LONGEST_VERSION} characters without slashes."
         raise RefusedBundleError(msg)
 
 

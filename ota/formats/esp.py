@@ -104,7 +104,7 @@ def _description(data: bytes) -> dict[str, Any]:
     if found[0] != _DESCRIPTION_MAGIC:
         msg = "The image has no app description (esp_app_desc_t), so nothing signed says its version and counter."
         raise RefusedBundleError(msg)
-    version, project = (one.split(b"\0", 1)[0].decode("ascii", "replace") for one in found[3:5])
+    version, project = (one.split(b"\0", 1)[0].decode("utf-8", "replace") for one in found[3:5])
     return {"security_counter": found[1], "version": version, "project": project}
 
 

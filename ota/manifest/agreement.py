@@ -12,8 +12,11 @@ from ota.formats.swupdate import revisions
 from ota.manifest.document import Manifest
 from ota.manifest.reader import ARENA_BELOW_MEASURED
 
-_DOTTED = re.compile(r"([0-9]+(?:\.[0-9]+)*)(?:\+([0-9]+))?")
-_PARTS = 3
+#: what the header of MCUboot can say: major, minor, revision and build, and how large each may be
+_MCUBOOT = re.compile(r"[vV]?([0-9]{1,10})(?:\.([0-9]{1,10}))?(?:\.([0-9]{1,10}))?(?:\+([0-9]{1,10}))?", re.ASCII)
+_LARGEST = (2**8 - 1, 2**8 - 1, 2**16 - 1, 2**32 - 1)
+#: bytes of the version in an app description of ESP-IDF, which need not end with a zero
+_ESP_BYTES = 32
 
 
 def check(manifest: Manifest, judgement: Judgement) -> Judgement:
@@ -31,7 +34,8 @@ def check(manifest: Manifest, judgement: Judgement) -> Judgement:
 def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
     _demand_same("security counter", facts["security_counter"], manifest.security_counter)
-    if _numbers(facts["version"]) != _numbers(manifest.version):
+    said = _numbers(manifest.version)
+    if said is not None and said != _numbers(facts["version"]):
         _contradiction("version", facts["version"], manifest.version)
     for field, named in (
         ("class_id", {str(one.class_id) for one in manifest.hw}),
@@ -43,7 +47,16 @@ def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
                 f"{', '.join(sorted(named))}. Correct `hw` or upload the image for that hardware."
             )
             raise RefusedBundleError(msg)
+    if said is None:
+        return _noted(judgement, f"the image's header says {facts['version']}, and cannot say {manifest.version}")
     return judgement
+
+
+def _noted(judgement: Judgement, text: str) -> Judgement:
+    """Return the judgement with what officers read of a version that the artefact's format cannot hold."""
+    return Judgement(
+        {**judgement.facts, "version_note": text}, [*judgement.statements, statement("version", "muster", text)]
+    )
 
 
 def _swu(manifest: Manifest, judgement: Judgement) -> Judgement:
@@ -115,8 +128,13 @@ def _config(manifest: Manifest, judgement: Judgement) -> Judgement:
 def _esp(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
     _demand_same("security counter (secure_version)", facts["security_counter"], manifest.security_counter)
-    _demand_same("version", facts["version"], manifest.version)
-    return judgement
+    room = manifest.version.encode()[:_ESP_BYTES]
+    cut = len(room) == _ESP_BYTES and facts["version"] != manifest.version
+    if not cut or facts["version"].encode() not in {room, room[:-1]}:
+        _demand_same("version", facts["version"], manifest.version)
+        return judgement
+    text = f"the image holds the first {len(facts['version'].encode())} bytes of it only: {facts['version']}"
+    return _noted(judgement, text)
 
 
 def _rauc(manifest: Manifest, judgement: Judgement) -> Judgement:
@@ -178,10 +196,8 @@ def _contradiction(what: str, found: object, said: object) -> None:
     raise RefusedBundleError(msg)
 
 
-def _numbers(version: str) -> tuple[list[int], int] | str:
-    """Return dotted numbers padded to three, and the build number."""
-    match = _DOTTED.fullmatch(version)
-    if match is None:
-        return version
-    parts = [int(part) for part in match[1].split(".")]
-    return parts + [0] * (_PARTS - len(parts)), int(match[2] or 0)
+def _numbers(version: str) -> tuple[int, ...] | None:
+    """Return major, minor, revision and build; None for a text that the header of MCUboot cannot hold."""
+    match = _MCUBOOT.fullmatch(version)
+    numbers = tuple(int(one or 0) for one in match.groups()) if match else ()
+    return numbers if numbers and all(map(int.__le__, numbers, _LARGEST)) else None

@@ -13,7 +13,7 @@ from ota.manifest.document import FileEntry, Fit, Hardware, Manifest, Requiremen
 from ota.manifest.fields import Fields
 from ota.manifest.paths import MOST_BYTES, SWU, check_path, check_paths
 from pki.kernel import canonical, composite
-from pki.kernel.names import SLUG
+from pki.kernel.names import SLUG, wrong_version
 
 MAX_MANIFEST = 256 * 1024
 MAX_FILES = 64
@@ -30,13 +30,15 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 CONFIG = "config"
 SLOTS = {CONFIG, composite.COMPONENT}
 ROLES = ("image", "signature", "golden", "sbom", "provenance", "asset")
-_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}([-+][0-9A-Za-z.+-]{1,24})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
 #: what an author may stand for by name, and officers sign: else the bundle is refused
 ARENA_BELOW_MEASURED, WIDE_TOLERANCE = "arena-below-measured", "wide-tolerance"
 IO_CHANGED, LABELS_CHANGED = "io-changed", "labels-changed"
-ACKNOWLEDGED = (ARENA_BELOW_MEASURED, WIDE_TOLERANCE, IO_CHANGED, LABELS_CHANGED)
+VERSION_GOES_BACK, COUNTER_GOES_BACK = "version-goes-back", "counter-goes-back"
+#: of any bundle; the others belong to models
+_OF_ANY = {VERSION_GOES_BACK, COUNTER_GOES_BACK}
+ACKNOWLEDGED = (ARENA_BELOW_MEASURED, WIDE_TOLERANCE, IO_CHANGED, LABELS_CHANGED, VERSION_GOES_BACK, COUNTER_GOES_BACK)
 
 
 def parse(data: bytes) -> Manifest:
@@ -54,7 +56,7 @@ def parse(data: bytes) -> Manifest:
     kind = _known(fields, "kind", KINDS)
     manifest = Manifest(
         id=fields.text("id", pattern=SLUG),
-        version=fields.text("version", pattern=_VERSION),
+        version=_version(fields.text("version")),
         kind=kind,
         format=_known(fields, "format", FORMATS[kind]),
         component=fields.text("component", pattern=SLUG),
@@ -71,6 +73,13 @@ def parse(data: bytes) -> Manifest:
     fields.done()
     _agree(manifest)
     return manifest
+
+
+def _version(version: str) -> str:
+    if why := wrong_version(version):
+        msg = f"bundle.json: the version {version[:80]!r} is refused: {why}."
+        raise ManifestError(msg)
+    return version
 
 
 def _known(fields: Fields, name: str, known: tuple[str, ...]) -> str:
@@ -225,8 +234,10 @@ def _agree_of_image(manifest: Manifest) -> None:
 def _agree_of_models(manifest: Manifest) -> None:
     """Check what only models have: fit, evaluation, golden vectors."""
     evaluation, golden = manifest.raw.get("eval"), [one for one in manifest.files if one.role == "golden"]
-    if manifest.kind != "model" and (manifest.fit != Fit() or evaluation or golden or manifest.acknowledges):
-        msg = "bundle.json: fit, eval, acknowledges and golden vectors belong to models only."
+    named = set(manifest.acknowledges) - _OF_ANY
+    if manifest.kind != "model" and (manifest.fit != Fit() or evaluation or golden or named):
+        what = ", ".join(["fit, eval, golden vectors", *sorted(named)])
+        msg = f"bundle.json: these belong to models only: {what}. Remove them."
         raise ManifestError(msg)
     if len(golden) > 1 or (golden and manifest.format not in {"tflite", "oms"}):
         msg = "bundle.json: one file of golden vectors, and for TensorFlow Lite only: nothing else runs them."

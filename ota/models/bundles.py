@@ -69,7 +69,7 @@ class Bundle(models.Model):
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
     digest = models.CharField(max_length=64)
     name = models.CharField(max_length=60)
-    version = models.CharField(max_length=40)
+    version = models.CharField(max_length=64)
     kind = models.CharField(max_length=12, choices=Kind)
     format = models.CharField(max_length=16)
     component = models.CharField(max_length=60)

@@ -18,6 +18,12 @@ def whole(bundle: Bundle) -> list[Bundle]:
     return [bundle, *of(bundle)]
 
 
+def wholes_of(bundle: Bundle) -> list[Bundle]:
+    """Return the composites that name a bundle."""
+    rows = Bundle.objects.filter(domain=bundle.domain_id, kind=Bundle.Kind.COMPOSITE)
+    return [one for one in rows if bundle.digest in {part["digest"] for part in one.facts["parts"]}]
+
+
 def stopped(bundle: Bundle) -> bool:
     """Say whether a part of a composite is not published any more."""
     if bundle.kind != Bundle.Kind.COMPOSITE:

@@ -1,4 +1,4 @@
-"""Which model ran before, and what the next one changes of what the application exchanges with it."""
+"""What was published before a bundle, and what a model changes of what its application exchanges with it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,6 +22,24 @@ def models_before(slug: str, component: str, hardware: Iterable[int], digest: st
     ).exclude(digest=digest)
     newest = published.order_by("-release__published_at", "-pk")
     found = {one.pk: one for model in hardware if (one := newest.filter(hardware_models=model).first())}
+    return list(found.values())
+
+
+def published_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> list[Bundle]:
+    """Return what was published before of a bundle's name: the latest, and the one of the highest counter.
+
+    Args:
+        slug: of the domain.
+        name: the bundle's ``id``.
+        component: the slot on the device.
+        hardware: internal ids of hardware models; one in common counts.
+        digest: of the bundle that follows them, which is left out.
+    """
+    kin = Bundle.objects.filter(domain__slug=slug, name=name, component=component, hardware_models__in=list(hardware))
+    published = kin.filter(release__published_at__isnull=False).exclude(digest=digest).distinct()
+    latest = published.order_by("-release__published_at", "-pk").first()
+    highest = published.order_by("-security_counter", "-release__published_at", "-pk").first()
+    found = {one.pk: one for one in (latest, highest) if one}
     return list(found.values())
 
 

@@ -17,7 +17,7 @@ from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import campaigns, composites, storage, successors, trials, trust_keys
+from ota.services import backsteps, campaigns, composites, storage, successors, trials, trust_keys
 from pki import selectors as ground
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, DomainError, InvalidError
@@ -54,6 +54,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
             judgement = _with_contents(wanted, staged, _judge(actor.domain, wanted, staged))
             judgement = _with_advice(wanted, staged, judgement)
             judgement = successors.with_changes(actor.domain, wanted, hardware, judgement)
+            judgement = backsteps.with_backsteps(actor.domain, wanted, hardware, judgement)
             return _keep(actor, wanted, staged, judgement, hardware)
     except DomainError as error:
         _logger.warning("a bundle was refused", extra={"bundle": wanted.id, "reason": error.detail})
@@ -82,18 +83,11 @@ def _hardware(slug: str, wanted: Manifest) -> list[HardwareModel]:
 
 
 def _demand_new(slug: str, wanted: Manifest) -> None:
-    """Refuse a version that exists with other content, and a counter that goes back."""
+    """Refuse a version that exists with other content."""
     kin = Bundle.objects.filter(domain__slug=slug, name=wanted.id, component=wanted.component)
     if kin.filter(version=wanted.version).exists():
         msg = f"{wanted.id} {wanted.version} exists with other content. Give the new content a new version."
         raise ConflictError(msg)
-    highest = kin.order_by("-security_counter").values_list("security_counter", flat=True).first() or 0
-    if wanted.security_counter < highest:
-        msg = (
-            f"The security counter {wanted.security_counter} goes back: {wanted.id} has {highest} already. "
-            "Build it with that counter or a higher one."
-        )
-        raise RefusedBundleError(msg)
 
 
 def _stage(store: blobs.Blobs, area: Area, wanted: Manifest, files: Mapping[str, BinaryIO]) -> dict[str, Staged]:

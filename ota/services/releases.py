@@ -10,7 +10,7 @@ from ota.errors import RefusedBundleError, ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import composites, freshness, statements, successors
+from ota.services import backsteps, composites, freshness, statements, successors
 from ota.trust import documents, repository
 from ota.trust.prepared import Paper
 from pki.kernel import canonical, clock
@@ -36,7 +36,7 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
 
     Raises:
         RefusedBundleError: the bundle does not fit hardware that it names, or changes what the model before it
-            exchanges with its application and does not acknowledge that.
+            exchanges with its application, or goes back in version or counter, and does not acknowledge that.
         ReleaseStateError: there is no repository yet, or the release was withdrawn.
     """
     actor.require(Role.RELEASE_OFFICER)
@@ -47,7 +47,7 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         _demand_not_withdrawn(release)
         if listed(bundle):
             return _adopted(actor, release)
-        changed = successors.demand_acknowledged(bundle)
+        changed = [*backsteps.demand_acknowledged(bundle), *successors.demand_acknowledged(bundle)]
         held, targets = _held(bundle, raise_floor=raise_floor)
         known = release.statement if release.pk else None
         if known and known.state == Statement.State.PREPARED and statements.follows(known, held):

@@ -17,6 +17,7 @@ from ota.services.assignments import Feedback, Status
 from pki.kernel import cbor, clock, intake
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, InvalidError, NotFoundError
+from pki.kernel.names import LONGEST_VERSION
 from pki.keys import vouches
 
 MAX_REPORT = 16 * 1024
@@ -164,7 +165,7 @@ def _components(value: object) -> dict[str, dict[str, Any]]:
             and isinstance(one["version"], str)
             and one["version"].isprintable()
             and intake.REPLACEMENT not in one["version"]
-            and len(one["version"]) <= 40  # noqa: PLR2004  because versions of bundles have 40
+            and len(one["version"]) <= LONGEST_VERSION
             and isinstance(one["sha256"], str)
             and _DIGEST.fullmatch(one["sha256"])
             and _integer(one["counter"])

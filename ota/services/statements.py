@@ -9,7 +9,7 @@ from tuf.api.metadata import Root
 from ota.errors import MetadataError, ReleaseStateError
 from ota.models import Release, Statement, StatementSignature
 from ota.selectors import statements as rows
-from ota.services import freshness, metadata
+from ota.services import backsteps, freshness, metadata
 from ota.trust import documents, policy, prepared
 from ota.trust.prepared import Documents, Paper
 from ota.trust.repository import Repository, manifest_name
@@ -94,6 +94,7 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
         MetadataError: not enough different officers signed.
         StaleReleaseError: another statement about the same targets was published since this one was prepared.
         ReleaseStateError: another paper has taken its place, or the release was withdrawn.
+        RefusedBundleError: version or counter go back by now, and the bundle does not acknowledge that.
     """
     actor.require(Role.RELEASE_OFFICER)
     with transaction.atomic():
@@ -101,6 +102,8 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
         if statement.state == State.PUBLISHED:
             return statement
         _demand_waiting(statement)
+        if statement.kind == Kind.RELEASE and statement.release is not None:
+            backsteps.demand_acknowledged(statement.release.bundle)  # another one may have been published since
         paper, given = rows.paper(statement), list(statement.signatures.all())
         for one in given:
             for role in paper.documents:

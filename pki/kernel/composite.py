@@ -11,12 +11,11 @@ from typing import Any
 
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
-from pki.kernel.names import SLUG
+from pki.kernel.names import SLUG, wrong_version
 
 COMPONENT = "composite"
 MAX_PARTS = 16 * 1024
 LEAST, MOST = 2, 8
-_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: what never comes as a part: a set within a set, and what devices believe
 _NEVER = {COMPONENT, "config"}
@@ -60,7 +59,7 @@ def read(data: bytes) -> tuple[str, tuple[Part, ...]]:
 def _part(value: object) -> Part:
     match value:
         case {"component": str(component), "id": str(name), "version": str(version), "digest": str(digest), **rest}:
-            good = SLUG.fullmatch(component) and SLUG.fullmatch(name) and _VERSION.fullmatch(version)
+            good = SLUG.fullmatch(component) and SLUG.fullmatch(name) and not wrong_version(version)
             if good and _DIGEST.fullmatch(digest) and not rest:
                 return Part(component, name, version, digest)
     msg = "A part has exactly component, id, version, and digest: the SHA-256 of its bundle.json in hex."

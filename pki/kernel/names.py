@@ -28,12 +28,30 @@ _TWINS = str.maketrans(
 #: component, bundle id, secret and the like: what stands in target paths
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9_-])?")
 _ENDS = "".join(_MARKS)
+#: characters of a version, and bytes of it in UTF-8: with a CoAP option of 255 bytes devices fetch what it names
+LONGEST_VERSION, LARGEST_VERSION = 64, 200
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def is_path_part(part: str) -> bool:
     """Say whether a part of a file's path means the same to every reader: no space or dot at an end, no ``%2e``."""
     return part not in {"", ".", ".."} and part == part.strip() and not part.endswith(".") and not _ENCODED.search(part)
+
+
+def wrong_version(version: str) -> str:
+    """Return why a text is no version, or nothing when it is one.
+
+    A version is a text for people, and a part of the path of a signed target: printable, and without separators.
+    """
+    if not 0 < len(version) <= LONGEST_VERSION or len(version.encode("utf-8", "replace")) > LARGEST_VERSION:
+        return f"it must have 1 to {LONGEST_VERSION} characters and at most {LARGEST_VERSION} bytes of UTF-8"
+    if not version.isprintable() or unicodedata.normalize("NFC", version) != version:
+        return "it holds a character that is not printable, or not in Unicode's composed form (NFC)"
+    if version != version.strip() or version in {".", ".."}:
+        return "it begins or ends with a space, or is only a dot or two"
+    if "/" in version or "\\" in version:
+        return "it holds a slash or a backslash, and is a part of the path that officers sign; write a dash instead"
+    return ""
 
 
 def check_person(name: object) -> str:

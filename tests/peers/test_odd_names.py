@@ -18,7 +18,7 @@ from tests.regressions import regression
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
 INSTALLED = ("sub folder/ü/app+1.swu", "question?mark.swu", "a% 20b%2.swu", "x" * 196 + ".swu")
-DONE = r"SWUPDATE successful !|SWUPDATE failed|Got malformed JSON|404"
+DONE = r"SWUPDATE successful !|HTTP error code|Got malformed JSON"
 
 
 @pytest.fixture(scope="module")

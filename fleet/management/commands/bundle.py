@@ -11,7 +11,7 @@ from fleet.management.acts import actor, refusals
 from ota.measuring import vectors
 from ota.models import TrustKey
 from ota.selectors import bundles as rows
-from ota.services import bundles, composites, trust_keys
+from ota.services import bundles, composites, removals, trust_keys
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
 
@@ -38,6 +38,8 @@ class Command(BaseCommand):
         _for_authors(acts)
         upload = acts.add_parser("upload", help="upload a folder with bundle.json and the files that it lists")
         upload.add_argument("folder", type=Path)
+        delete = acts.add_parser("delete", help="delete a bundle that was never published")
+        delete.add_argument("bundle", help="the bundle's id")
         listed = acts.add_parser("list", help="list bundles")
         listed.add_argument("--json", action="store_true")
 
@@ -99,6 +101,11 @@ class Command(BaseCommand):
         checks = [f"  {one['check']}: {one['outcome']} ({one['tool']})" for one in made.report]
         hints = [f"  advice: {made.facts['advice']}"] if made.facts.get("advice") else []
         return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
+
+    def _delete(self, who: Actor, options: dict[str, Any]) -> str:
+        bundle = rows.bundle(who.domain, options["bundle"])
+        removals.delete_bundle(actor=who, bundle=bundle)
+        return f"{bundle} is deleted."
 
     def _composite(self, who: Actor, options: dict[str, Any]) -> str:
         found = [rows.bundle(who.domain, one) for one in options["part"]]

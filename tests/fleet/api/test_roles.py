@@ -73,6 +73,7 @@ ACTS = [
     ("POST", "/groups", {"name": "odd ones", "query": "quarantined"}, {OPERATOR}),
     ("PATCH", "/groups/{group}", {"add": ["dev-1-1"]}, {OPERATOR}),
     ("DELETE", "/groups/{spare_group}", None, {OPERATOR}),
+    ("DELETE", "/bundles/{bundle}", None, {OPERATOR, RELEASE}),
     ("POST", "/devices", {"name": "behind-1", "hardware": "node", "gateway": "{gateway}"}, {OPERATOR}),
     ("POST", "/authorities/{authority}/switch", {}, {SECURITY}),
     ("POST", "/certificate-profiles", {"name": "long", "validity_days": 700}, {SECURITY}),

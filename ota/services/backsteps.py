@@ -1,0 +1,94 @@
+"""A version or security counter that goes back behind what was published needs an acknowledgement.
+
+Counters count from publication: what was only uploaded blocks nothing. The floor that officers signed stays a limit
+that no acknowledgement lifts.
+"""
+
+from collections.abc import Iterable
+
+from devices.models import HardwareModel
+from ota.errors import RefusedBundleError
+from ota.formats.judgement import Judgement, statement
+from ota.manifest import Manifest
+from ota.manifest.reader import COUNTER_GOES_BACK, VERSION_GOES_BACK
+from ota.manifest.versions import looks_older
+from ota.models import Bundle
+from ota.selectors import predecessors
+from ota.services import freshness
+from ota.trust import documents
+
+
+def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
+    """Return the judgement with where the bundle goes back behind what was published, or uploaded, before it.
+
+    Raises:
+        RefusedBundleError: it goes back behind a published bundle, and ``acknowledges`` does not say so; or its counter
+            is below the floor that officers signed.
+    """
+    models = list(hardware)
+    _demand_above_floor(slug, wanted.component, [str(one.class_id) for one in models], wanted.security_counter)
+    keys = [one.pk for one in models]
+    before = predecessors.published_before(slug, wanted.id, wanted.component, keys, wanted.digest)
+    found = _backsteps(before, wanted.version, wanted.security_counter)
+    _demand_acknowledged(found, wanted.acknowledges)
+    said = list(found.values())
+    kin = Bundle.objects.filter(domain__slug=slug, name=wanted.id, component=wanted.component)
+    newest = kin.filter(hardware_models__in=keys).exclude(digest=wanted.digest).order_by("-pk").first()
+    if newest and not said and looks_older(wanted.version, newest.version):
+        said = [f"version looks older than {newest.version}, which was uploaded before it"]
+    if not said:
+        return judgement
+    statements = [*judgement.statements, *(statement("order", "muster", text) for text in said)]
+    return Judgement({**judgement.facts, "order": said}, statements)
+
+
+def demand_acknowledged(bundle: Bundle) -> list[str]:
+    """Return where a bundle goes back now, and what its format cannot say of its version: officers read both.
+
+    Raises:
+        RefusedBundleError: it goes back behind a published bundle, and its ``acknowledges`` does not say so; or its
+            counter is below the floor that officers signed.
+    """
+    models, slug = list(bundle.hardware_models.all()), bundle.domain.slug
+    _demand_above_floor(slug, bundle.component, [str(one.class_id) for one in models], bundle.security_counter)
+    keys = [one.pk for one in models]
+    before = predecessors.published_before(slug, bundle.name, bundle.component, keys, bundle.digest)
+    found = _backsteps(before, bundle.version, bundle.security_counter)
+    _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
+    note = bundle.facts.get("version_note")
+    return [*found.values(), *([note] if note else [])]
+
+
+def _backsteps(before: Iterable[Bundle], version: str, counter: int) -> dict[str, str]:
+    """Return what goes back, by the word that acknowledges it."""
+    found: dict[str, str] = {}
+    for one in before:
+        if looks_older(version, one.version):
+            found.setdefault(VERSION_GOES_BACK, f"version goes back from {one.version} to {version}")
+        if counter < one.security_counter:
+            text = f"security counter goes back from {one.security_counter} to {counter}"
+            found.setdefault(COUNTER_GOES_BACK, text)
+    return found
+
+
+def _demand_acknowledged(found: dict[str, str], acknowledged: Iterable[str]) -> None:
+    missing = [(word, text) for word, text in found.items() if word not in set(acknowledged)]
+    if missing:
+        word, text = missing[0]
+        msg = (
+            f"Compared with what was published before, the {text}. If that is intended (an older branch), put {word!r} "
+            "into `acknowledges` of bundle.json; officers are shown it before they sign."
+        )
+        raise RefusedBundleError(msg, acknowledgement=word)
+
+
+def _demand_above_floor(slug: str, component: str, classes: Iterable[str], counter: int) -> None:
+    targets = freshness.repository(slug).targets()
+    floors = documents.floors_of(targets.signed).get(component, {}) if targets else {}
+    floor = max((floors.get(one, 0) for one in classes), default=0)
+    if counter < floor:
+        msg = (
+            f"The security counter {counter} is below the floor {floor} that officers signed for {component}: devices "
+            "refuse it. Build it with that counter or a higher one."
+        )
+        raise RefusedBundleError(msg)
