@@ -40,9 +40,9 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
         bundle = Bundle.objects.select_for_update().select_related("domain").get(pk=known.pk)
         statements = Statement.objects.filter(release__bundle=bundle).select_for_update()
         signed = StatementSignature.objects.filter(statement__in=[one.pk for one in statements])
+        _demand_unreleased(bundle)
         if signed.exists():
             actor.require(Role.RELEASE_OFFICER)
-        _demand_unreleased(bundle)
         detail = {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}
         digests = sorted(set(bundle.files.values_list("sha256", flat=True)))
         thing = ("bundle", str(bundle.public_id))
