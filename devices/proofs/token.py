@@ -23,15 +23,7 @@ def claim(home: TrustDomain, secret: str, csr: x509.CertificateSigningRequest) -
     Raises:
         TokenError: unknown, expired, withdrawn, or for another name; one sentence for all.
     """
-    # The look-up is by the hash of 256 random bits, so its timing tells nothing about the secret.
-    digest = secret_hash(secret[:200])
-    token = quick.get(EnrolmentToken, lock=True, secret_hash=digest)
-    if token is not None and token.domain_id != home.pk:
-        token = None
-    cause = "unknown" if token is None else token.state
-    if token is None or cause in {"withdrawn", "expired"}:
-        _logger.warning("an enrolment was refused", extra={"cause": cause, "trust_domain": home.slug})
-        raise TokenError(REFUSAL)
+    digest, token = _usable(home, secret, lock=True)
     wished = wished_name(csr)
     if token.device_name and wished and wished != token.device_name:
         _logger.warning("an enrolment was refused", extra={"cause": "name", "token": str(token.public_id)})
@@ -48,6 +40,28 @@ def claim(home: TrustDomain, secret: str, csr: x509.CertificateSigningRequest) -
         done=(token.used_by, token.used_spki) if token.used_by else None,
         journal={"token": digest},
     )
+
+
+def refuse_unknown(home: TrustDomain, secret: str) -> None:
+    """Refuse a secret that is no token's, without a lock: on SQLite guesses would take turns with all writers.
+
+    Raises:
+        TokenError: as ``claim`` raises it.
+    """
+    _usable(home, secret, lock=False)
+
+
+def _usable(home: TrustDomain, secret: str, *, lock: bool) -> tuple[str, EnrolmentToken]:
+    # The look-up is by the hash of 256 random bits, so its timing tells nothing about the secret.
+    digest = secret_hash(secret[:200])
+    token = quick.get(EnrolmentToken, lock=lock, secret_hash=digest)
+    if token is not None and token.domain_id != home.pk:
+        token = None
+    cause = "unknown" if token is None else token.state
+    if token is None or cause in {"withdrawn", "expired"}:
+        _logger.warning("an enrolment was refused", extra={"cause": cause, "trust_domain": home.slug})
+        raise TokenError(REFUSAL)
+    return digest, token
 
 
 def is_known(secret: str) -> bool:

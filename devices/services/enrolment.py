@@ -58,6 +58,7 @@ def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: 
     """
     key = x509.csr_key(csr)
     spki = x509.spki_sha256(key)
+    _refuse_unknown(domain, shown)
     with transaction.atomic():
         claim = _claim(domain, shown, csr, spki)
         if claim.done:
@@ -84,6 +85,7 @@ def keygen(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id:
         DeniedError: the profile does not permit it, or a person would have to approve it first.
         TokenError: the proof was used; an answer that got lost cannot be repeated, because the key is gone.
     """
+    _refuse_unknown(domain, shown)
     with transaction.atomic():
         claim = _claim(domain, shown, csr, "")
         if claim.done:
@@ -132,6 +134,12 @@ def reenrol(*, actor: Actor, device: Device, csr: bytes, current: Certificate) -
 def _successor(current: Certificate, spki: str) -> Certificate | None:
     rows = Certificate.objects.filter(renewed_from=current, spki_sha256=spki, revoked_at__isnull=True)
     return rows.filter(not_after__gt=clock.now()).order_by("-id").first()
+
+
+def _refuse_unknown(domain: TrustDomain, shown: Shown) -> None:
+    """Look at a token before the transaction that would take SQLite's only write lock."""
+    if shown.tpm is None and shown.secret:
+        token.refuse_unknown(domain, shown.secret)
 
 
 def _claim(domain: TrustDomain, shown: Shown, csr: Csr, spki: str) -> Claim:

@@ -12,18 +12,20 @@ from devices.models import Device, Twin
 from pki.kernel import clock, configuration, monotone
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError, PreconditionError, UnconditionalError
+from pki.models import quick
 from pki.services import changes, ledger
 
 #: both keep what else ``desired`` holds; names of components have no quotes (``ota.manifest``)
 _DESIRE_SQLITE = f"""
-    UPDATE {Twin._meta.db_table} SET desired = json_set(desired, %s, json(%s)),
-        desired_version = max(desired_version + 1, %s) WHERE device_id = %s
+    UPDATE {Twin._meta.db_table} SET desired = json_set(desired, %s, json(v.column2)),
+        desired_version = max(desired_version + 1, %s) FROM (VALUES
 """  # noqa: S608  because the name is Django's own
 _DESIRE_POSTGRESQL = f"""
     UPDATE {Twin._meta.db_table} SET desired = desired || jsonb_build_object('components',
-        coalesce(desired->'components', '{{}}'::jsonb) || jsonb_build_object(%s::text, %s::jsonb)),
-        desired_version = greatest(desired_version + 1, %s) WHERE device_id = %s
+        coalesce(desired->'components', '{{}}'::jsonb) || jsonb_build_object(%s::text, v.column2::jsonb)),
+        desired_version = greatest(desired_version + 1, %s) FROM (VALUES
 """  # noqa: S608  because the name is Django's own
+_OF_DEVICES = ") AS v WHERE device_id = v.column1"
 #: attributes of a client of another protocol that are kept of a device (hawkBit's quota)
 MOST_ATTRIBUTES = 100
 
@@ -127,13 +129,17 @@ def desire_many(*, actor: Actor, wishes: Sequence[tuple[int, str, dict[str, Any]
         wishes: internal id of a device of the actor's domain, component, what it shall be.
     """
     actor.require(Role.OPERATOR)
-    postgresql = connection.vendor == "postgresql"
-    now, rows = clock.unix(), []
+    if postgresql := connection.vendor == "postgresql":
+        # Locked in one order before one statement takes them in any.
+        twins = Twin.objects.select_for_update().filter(device_id__in={device for device, _, _ in wishes})
+        list(twins.order_by("device_id").values_list("id"))
+    rows: dict[str, list[list[object]]] = {}
     for device, component, wish in wishes:
+        rows.setdefault(component, []).append([device, json.dumps(wish)])
+    for component, wanted in rows.items():
+        before = _DESIRE_POSTGRESQL if postgresql else _DESIRE_SQLITE
         path = component if postgresql else f'$.components."{component}"'
-        rows.append((path, json.dumps(wish), now, device))
-    with connection.cursor() as cursor:
-        cursor.executemany(_DESIRE_POSTGRESQL if postgresql else _DESIRE_SQLITE, rows)
+        quick.write_many(quick.Prepared(before, wanted, _OF_DEVICES), path, clock.unix())
 
 
 def desire_config(*, actor: Actor, device: Device, patch: dict[str, Any], seen: int) -> Twin:

@@ -1,6 +1,7 @@
 """Run the table in one process: a thread a job, each run under its lease."""
 
 import logging
+import sys
 import threading
 from datetime import timedelta
 
@@ -15,6 +16,8 @@ from pki.models import TrustDomain
 
 _logger = logging.getLogger("muster.jobs")
 LEASE = timedelta(seconds=60)
+#: a job that computes lets the others go on after this time
+SWITCH_S = 0.0005
 
 
 def forget_leases() -> None:
@@ -34,6 +37,8 @@ class Runner:
 
     def run(self) -> None:
         """Run every job at its interval until ``stopped`` is set, then wait for what still runs."""
+        # A job that writes waits for Python's lock after each row that SQLite gives it, while it holds SQLite's lock.
+        sys.setswitchinterval(SWITCH_S)
         threads = [threading.Thread(target=self._loop, args=(job,), name=job.name) for job in jobs()]
         for thread in threads:
             thread.start()

@@ -154,7 +154,7 @@ def _desire(actor: Actor, bundle: Bundle, ready: Sequence[_Row]) -> None:
     for one in parts.whole(bundle):
         wish = {"version": one.version, "counter": one.security_counter}
         wishes += [(row.device, one.component, {**wish, "action": row.action_id}) for row in ready]
-    twins.desire_many(actor=actor, wishes=sorted(wishes, key=lambda wish: wish[0]))
+    twins.desire_many(actor=actor, wishes=wishes)
 
 
 def _note(keys: Iterable[str]) -> None:

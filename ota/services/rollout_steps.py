@@ -37,7 +37,7 @@ SILENT = timedelta(seconds=15)
 #: a job gives way after this time; the next run continues
 SECONDS = 20.0
 #: SQLite has one writer: between two commits others get this share of the time that a commit took, within these seconds
-SHARE, LEAST_PAUSE, MOST_PAUSE = 0.5, 0.005, 0.1
+SHARE, LEAST_PAUSE, MOST_PAUSE = 1.0, 0.005, 0.1
 _logger = logging.getLogger(__name__)
 
 

@@ -7,6 +7,7 @@ and on SQLite it goes to the driver without the layers between. Values always tr
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
@@ -15,6 +16,8 @@ from django.db.transaction import mark_for_rollback_on_error
 
 from pki.models.driver import Convert, from_driver, to_driver
 
+#: of one statement: what SQLite takes unless it was built otherwise
+MOST_PARAMETERS = 32_766
 Row = TypeVar("Row", bound=models.Model)
 # Written as a string: Django's own classes take no parameters at run time.
 AnyField: TypeAlias = "models.Field[Any, Any]"
@@ -75,10 +78,11 @@ def update(instance: models.Model, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rows as the driver takes them, and the statement that writes each: nothing is left to compute under a lock."""
+    """Rows as the driver takes them, and what stands before and after them: nothing is left to compute under a lock."""
 
-    statement: str
+    before: str
     rows: list[list[Any]]
+    after: str = ""
 
 
 def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> Prepared:
@@ -97,30 +101,40 @@ def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterab
     ready = [
         _converted([default() if place is None else row[place] for place, default in plan], inward) for row in rows
     ]
-    return Prepared(statement.rpartition(" RETURNING ")[0], ready)
+    return Prepared(statement.partition("(%s")[0], ready)
 
 
-def write_many(prepared: Prepared) -> None:
-    """Write prepared rows."""
-    _run_many(connections[DEFAULT_DB_ALIAS], prepared.statement, prepared.rows)
+def write_many(prepared: Prepared, *given: Any) -> None:
+    """Write prepared rows, by one statement for as many of them as a statement takes.
+
+    One statement for each row would give other threads of the process (Python's lock) a turn after each row, while the
+    database's write lock is held.
+
+    Args:
+        prepared: the rows, and the statement around them.
+        given: parameters of the statement before the rows.
+    """
+    real = connections[DEFAULT_DB_ALIAS]
+    for start in range(0, len(prepared.rows), at_once := MOST_PARAMETERS // max(map(len, prepared.rows), default=1)):
+        rows = prepared.rows[start : start + at_once]
+        marks = "(" + ", ".join(["%s"] * len(rows[0])) + ")"
+        statement = prepared.before + ", ".join([marks] * len(rows)) + prepared.after
+        with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS), real.cursor() as cursor:
+            cursor.execute(statement, [*given, *chain.from_iterable(rows)])
 
 
 def create_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
-    """Write many new rows by one statement; the arguments are those of ``prepare_many``."""
+    """Write many new rows; the arguments are those of ``prepare_many``."""
     write_many(prepare_many(model, names, rows))
 
 
 def update_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
-    """Write some fields of many rows by one prepared statement; a row is the new values, then the primary key."""
-    real = connections[DEFAULT_DB_ALIAS]
-    statement, _, inward = _update(model, names, real.vendor)
-    _run_many(real, statement, [[*_converted(row[:-1], inward), row[-1]] for row in rows])
+    """Write some fields of many rows; a row is the new values, then the primary key.
 
-
-def _run_many(real: BaseDatabaseWrapper, statement: str, ready: list[list[Any]]) -> None:
-    if ready:
-        with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS), real.cursor() as cursor:
-            cursor.executemany(statement, ready)
+    On PostgreSQL the caller has locked them in an order that all keep to.
+    """
+    before, after, inward = _update_many(model, names, connections[DEFAULT_DB_ALIAS].vendor)
+    write_many(Prepared(before, [[*_converted(row[:-1], inward), row[-1]] for row in rows], after))
 
 
 def _run(real: BaseDatabaseWrapper, statement: str, parameters: list[Any], *, fetch: bool = True) -> Any:
@@ -187,6 +201,25 @@ def _update(
     table, key = _quote(model._meta.db_table), _quote(model._meta.pk.column)
     statement = f"UPDATE {table} SET {settings} WHERE {key} = %s"  # noqa: S608  because only names of our own models stand in it
     return statement, [field.attname for field in fields], [to_driver(field, vendor) for field in fields]
+
+
+@cache
+def _update_many(
+    model: type[models.Model], names: tuple[str, ...], vendor: str
+) -> tuple[str, str, list[Convert | None]]:
+    """Return the statement before and after its rows of values, and how each value goes to the driver."""
+    fields = [_field(model, name) for name in names]
+    settings = ", ".join(f"{_quote(one.column)} = v.column{n}{_cast(one, vendor)}" for n, one in enumerate(fields, 1))
+    table, key = _quote(model._meta.db_table), _quote(model._meta.pk.column)
+    before = f"UPDATE {table} SET {settings} FROM (VALUES "  # noqa: S608  because only names of our own models stand in it
+    after = f") AS v WHERE {table}.{key} = v.column{len(fields) + 1}"
+    return before, after, [to_driver(field, vendor) for field in fields]
+
+
+def _cast(field: AnyField, vendor: str) -> str:
+    """Return the cast to a column's type: PostgreSQL takes a column of values that are all NULL for text."""
+    kind = str(field.db_type(connections[DEFAULT_DB_ALIAS]))
+    return f"::{kind}" if vendor == "postgresql" and not kind.startswith(("varchar", "text")) else ""
 
 
 @cache

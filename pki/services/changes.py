@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.db import connections
 
 from pki.kernel import clock
-from pki.models import Change
+from pki.models import Change, quick
 
 #: rows are kept so long; a reader that slept longer reads everything anew
 KEPT = timedelta(hours=1)
@@ -18,7 +18,7 @@ KEPT = timedelta(hours=1)
 MOST_AT_ONCE = 50_000
 #: rows that one commit removes
 PRUNED = 1000
-_INSERT = f"INSERT INTO {Change._meta.db_table} (subject, at) VALUES (%s, %s)"  # noqa: S608  because the name is Django's own
+_INSERT = f"INSERT INTO {Change._meta.db_table} (subject, at) VALUES "  # noqa: S608  because the name is Django's own
 
 
 def note(*subjects: str) -> None:
@@ -28,8 +28,7 @@ def note(*subjects: str) -> None:
         *subjects: public ids; none for everything.
     """
     now = connections["default"].ops.adapt_datetimefield_value(clock.now())
-    with connections["default"].cursor() as cursor:
-        cursor.executemany(_INSERT, [(subject, now) for subject in subjects or ("",)])
+    quick.write_many(quick.Prepared(_INSERT, [[subject, now] for subject in subjects or ("",)]))
 
 
 def prune() -> int:

@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from devices import selectors
 from devices.errors import LifecycleError, ReplayError
@@ -194,3 +196,13 @@ def test_a_schema_that_makes_no_sense_is_refused(domain, enrol, document):
         hardware.classify(actor=person(domain, "operator"), model=model, telemetry=document)
     with pytest.raises(DeniedError):
         hardware.classify(actor=person(domain, "viewer"), model=model, telemetry={})
+
+
+def test_the_drift_job_looks_first(domain, enrol, settings):
+    settings.FLEET_DRIFT_TICK_S = 60
+    enrol()
+    with CaptureQueriesContext(connection) as seen:
+        for later in (0, 600, 601):
+            with clock.frozen(clock.now() + timedelta(seconds=later)):
+                assert drift.tick(domain=domain) == []
+    assert not [one for one in seen if "devices_device" in one["sql"]]

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from devices.errors import TokenError
 from devices.models import Device, EnrolmentToken
@@ -16,6 +18,7 @@ from pki.services import journal
 from pki.x509 import parse_csr as parsed
 from tests.factories.devices import csr
 from tests.factories.ground import person, system
+from tests.regressions import regression
 
 pytestmark = pytest.mark.django_db
 
@@ -120,3 +123,11 @@ def test_what_the_database_forgot_comes_back_from_the_journal(domain, hardware_m
     assert back.state == Device.State.ACTIVE
     with pytest.raises(TokenError):
         enrol(domain, secret, csr("dev-2")[0])
+
+
+@regression("N2", "guessed enrolment tokens take no turn at SQLite's write lock")
+def test_an_unknown_token_is_refused_before_a_transaction_begins(domain, hardware_model):
+    request, _ = csr("dev-1")
+    with CaptureQueriesContext(connection) as seen, pytest.raises(TokenError):
+        enrol(domain, "met_guessed", request)
+    assert [one["sql"].split()[0] for one in seen] == ["SELECT"]

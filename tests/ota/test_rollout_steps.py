@@ -1,5 +1,6 @@
 """Rollouts of many devices: small commits, interrupted and taken over, and nothing offered too early."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -20,7 +21,7 @@ from tests.regressions import regression
 
 MANY, MORE = 3000, 1300
 WAVES = [WavePlan(count=1), WavePlan(count=1200), WavePlan(share=1000)]
-MOST_ROWS = 1000
+MOST_ROWS, MOST_STATEMENTS = 1000, 40
 
 
 class Site:
@@ -41,7 +42,7 @@ class Site:
         )
 
     def steps(self, commits=None):
-        rollout_steps.run(domain=self.domain, budget=Budget(commits) if commits else None)
+        rollout_steps.run(domain=self.domain, budget=Budget(commits, until=time.monotonic() + 600))
 
     def finish(self, wave):
         rows_ = Assignment.objects.filter(wave=wave)
@@ -74,14 +75,16 @@ def large_site(published, hardware_model):
 
 
 class Commits:
-    """Counts the rows that each transaction of the steps writes."""
+    """Counts the rows that each transaction of the steps writes, and its statements; none is run once for each row."""
 
     def __init__(self):
-        self.rows = [0]
+        self.rows, self.statements = [0], [0]
 
     def __call__(self, execute, sql, params, many, context):
         if sql.startswith(("SAVEPOINT", "BEGIN")):
             self.rows.append(0)
+            self.statements.append(0)
+        self.statements[-1] += len(params) if many else 1
         result = execute(sql, params, many, context)
         if sql.lstrip().startswith(("INSERT", "UPDATE", "DELETE")):
             self.rows[-1] += max(context["cursor"].rowcount, 0)
@@ -110,6 +113,7 @@ def test_a_large_rollout_is_prepared_opened_and_aborted_in_small_commits(large_s
     assert rollout.state == "aborted"
     assert rows.progress(rollout).groups == {"canceled": MANY}
     assert MOST_ROWS / 2 < max(commits.rows) <= MOST_ROWS + 2
+    assert max(commits.statements) <= MOST_STATEMENTS
     assert actions(rollout) == [
         "rollout.created", "rollout.prepared", "rollout.start", "rollout.wave-opened", "rollout.abort", "rollout.aborted",
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from devices.models import Device, EnrolmentToken, HardwareModel, Twin
 from pki.models import LedgerEntry, quick
@@ -108,3 +109,19 @@ def test_after_an_error_in_a_transaction_nothing_more_is_written(domain, model):
             quick.create(Device, domain=domain, hardware_model=model, name="one")
         with pytest.raises(transaction.TransactionManagementError):
             quick.create(LedgerEntry, domain=domain, actor_kind="system", actor_key="x", action="a.b")
+
+
+def test_many_rows_are_written_by_few_statements_value_for_value(domain, model, monkeypatch):
+    monkeypatch.setattr(quick, "MOST_PARAMETERS", 60)
+    names = [f"many-{number:02}" for number in range(20)]
+    rows = [(domain.pk, name, model.pk, []) for name in names]
+    quick.create_many(Device, ("domain_id", "name", "hardware_model_id", "tags"), rows)
+    made = list(Device.objects.order_by("name"))
+    assert [(one.name, one.hardware_model, one.tags) for one in made] == [(name, model, []) for name in names]
+    changed = [(AT if number % 2 else None, "x", ["%s", "?"], one.pk) for number, one in enumerate(made)]
+    with CaptureQueriesContext(connection) as seen:
+        quick.update_many(Device, ("quarantined_at", "quarantine_reason", "tags"), changed)
+        quick.update_many(Device, ("quarantined_at",), [(None, made[0].pk)])
+    assert len(seen) == 3
+    found = list(Device.objects.order_by("name").values_list("quarantined_at", "quarantine_reason", "tags", "pk"))
+    assert found == changed
