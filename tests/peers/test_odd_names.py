@@ -1,7 +1,6 @@
-"""Odd file names from the upload to the device: libcurl fetches each by its link, and SWUpdate installs some of them.
+"""Odd file names from the upload to the device: curl fetches each by its link, and SWUpdate installs some of them.
 
-SWUpdate hands the link to libcurl as it is, so ``curl`` stands for its download; ``python -m tests.judge`` lets SWUpdate
-itself install every name.
+SWUpdate hands the link to libcurl as it is, so ``curl`` stands for its download.
 """
 
 import json
