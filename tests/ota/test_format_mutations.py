@@ -61,7 +61,8 @@ def manifest(model, format_, files, **changes):
 
 def upload(domain, model, format_, artefact, **changes):
     """Upload an artefact through the service."""
-    files = {name: data for name, data in zip(("a.bin", "a.sig"), artefact, strict=True) if data is not None}
+    names = ("a.swu" if format_ == "swu" else "a.bin", "a.sig")
+    files = {name: data for name, data in zip(names, artefact, strict=True) if data is not None}
     text = json.dumps(manifest(model, format_, files, **changes)).encode()
     streams = {name: io.BytesIO(data) for name, data in files.items()}
     return bundles.upload(actor=system(domain), manifest=text, files=streams)

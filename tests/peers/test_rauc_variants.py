@@ -3,10 +3,12 @@
 ``docs/reference/formats.md`` states each policy.
 """
 
+import io
 import os
 import re
 import struct
 import subprocess
+import tarfile
 
 import pytest
 
@@ -21,6 +23,18 @@ from tests.regressions import regression
 pytestmark = pytest.mark.peer
 
 IMAGE = noise(16 * 1024, 5)
+
+
+def _tarred(data):
+    with io.BytesIO() as stream:
+        with tarfile.open(fileobj=stream, mode="w:xz") as archive:
+            member = tarfile.TarInfo("rootfs")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        return stream.getvalue()
+
+
+TARRED = _tarred(IMAGE)
 UPDATE, VERITY, ROOTFS = (
     "[update]\ncompatible=node\nversion=2.3.4\n",
     "[bundle]\nformat=verity\n",
@@ -140,7 +154,7 @@ ACCEPTED = {
     "a handler": (f"{WHOLE}[handler]\nfilename=all.sh\nargs=--fast\n", {**ONE, "all.sh": HOOK}),
     "a file in a folder": (f"{UPDATE}{VERITY}[image.rootfs]\nfilename=a/b/rootfs.img\n", {"a/b/rootfs.img": IMAGE}),
     "an odd file name": (f"{UPDATE}{VERITY}[image.rootfs]\nfilename=root fs+v~2@x.img\n", {"root fs+v~2@x.img": IMAGE}),
-    "a compressed tar": (f"{UPDATE}{VERITY}[image.rootfs]\nfilename=rootfs.tar.xz\n", {"rootfs.tar.xz": IMAGE}),
+    "a compressed tar": (f"{UPDATE}{VERITY}[image.rootfs]\nfilename=rootfs.tar.xz\n", {"rootfs.tar.xz": TARRED}),
     "a file system for vfat": (f"{UPDATE}{VERITY}[image.efi]\nfilename=efi.vfat\n", {"efi.vfat": IMAGE}),
     "comments and Windows line ends": (f"# made by hand\n\n{WHOLE}".replace("\n", "\r\n"), ONE),
     "meta data of its own": (f"{WHOLE}[meta.acme]\nbranch=main\n", ONE),

@@ -171,6 +171,8 @@ EXPECTED = (
     (r"POST /.well-known/est/(sen|skg|skc)", {401}),  # the certificate is of no vendor
     (r"GET /healthz", {200, 404}),  # of the device listener: answered before the protocols
     (r"GET /\{\}", {404}),
+    (r"DELETE /api/v1/bundles/.*", {409}),  # the bundle was published
+    (r"POST /bundles/.*/delete", {409, 422}),  # its name is not typed; it was published
 )
 #: methods that the map of addresses does not name: each is tried, and may be refused
 UNNAMED = frozenset({405})
