@@ -71,7 +71,7 @@ def test_every_name_that_is_taken_can_be_fetched_and_installed(bench):
 def test_every_other_name_is_refused_at_upload(bench):
     data, _ = bench.image("99.0.0", bench.signer, size=2048)
     for name in (*BAD, "app.bin", "app.SWU", "app.swu.sig"):
-        if "\ud800" in name or '"' in name:  # no multipart head holds them
+        if not name or "\ud800" in name or '"' in name:  # no multipart head holds them
             continue
         with pytest.raises(DomainError, match=r"bundle\.json|JSON") as refused:
             bench.operator.upload(data, "99.0.0", board=bench.board, name="names", path=name)

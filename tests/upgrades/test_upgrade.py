@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from cryptography import x509
+from tuf.api.metadata import Metadata, Timestamp
 
 from fleet.management.quickstart import material
 from pki.kernel import clock
@@ -114,6 +115,8 @@ def test_no_row_is_lost(old):
 def test_the_log_verifies_and_old_agents_install_what_is_released_next(old):
     old.start()
     operator = Operator(old, old.folder)
+    # The timestamp of the fixture has expired: devices would refuse what they are offered before it is signed anew.
+    eventually(lambda: _timestamp_ends(old) > clock.now())
     released = {row["version"]: row for row in old.rest.get("/releases")["results"]}
     assert {row["state"] for row in released.values()} == {"published"}
     waiting = [path for path in sorted((old.folder / "devices").iterdir()) if _runs(old, path.name, "1.1.0")]
@@ -131,6 +134,11 @@ def test_the_log_verifies_and_old_agents_install_what_is_released_next(old):
     report = json.loads(old.manage("ledger", "verify", "--json").stdout)
     assert report["ok"], report["problems"]
     old.stop()
+
+
+def _timestamp_ends(old):
+    text = (old.folder / "tuf" / "default" / "timestamp.json").read_bytes()
+    return Metadata[Timestamp].from_bytes(text).signed.expires
 
 
 def _next_image(old):
