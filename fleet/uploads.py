@@ -35,6 +35,7 @@ class PathUploadHandler(TemporaryFileUploadHandler):
         super().__init__(request)
         self.sent_as = ""
         self._is_parsing = False
+        self._begun: list[SentFile] = []
 
     def handle_raw_input(
         self,
@@ -50,13 +51,19 @@ class PathUploadHandler(TemporaryFileUploadHandler):
         self._is_parsing = True
         parser = _PathParser(META, input_data, [self], encoding)
         parser.handler = self
-        return parser.parse()
+        try:
+            return parser.parse()
+        except BaseException:
+            for file in self._begun:  # Django closes the last one only
+                file.close()
+            raise
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Begin a file."""
         FileUploadHandler.new_file(self, *args, **kwargs)
         self.file = SentFile(self.file_name or "", self.content_type or "", 0, self.charset, self.content_type_extra)
         self.file.sent_as = self.sent_as
+        self._begun.append(self.file)
 
 
 class _PathParser(MultiPartParser):
