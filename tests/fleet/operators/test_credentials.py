@@ -9,7 +9,8 @@ from tests.factories.ground import system
 from tests.factories.people import signed_in
 from tests.regressions import regression
 
-pytestmark = pytest.mark.django_db
+#: the connection is closed between requests, which inside a transaction would end it
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @regression("R9", "credentials that are looked at before a long body is taken in")
