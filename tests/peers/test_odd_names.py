@@ -73,6 +73,6 @@ def test_every_other_name_is_refused_at_upload(bench):
     for name in (*BAD, "app.bin", "app.SWU", "app.swu.sig"):
         if not name or "\ud800" in name or '"' in name:  # no multipart head holds them
             continue
-        with pytest.raises(DomainError, match=r"bundle\.json|JSON") as refused:
+        with pytest.raises(DomainError) as refused:
             bench.operator.upload(data, "99.0.0", board=bench.board, name="names", path=name)
         assert refused.value.context["status"] in {400, 422}, name
