@@ -1,7 +1,8 @@
 """Admission before TLS: in a storm of reconnecting devices, handshakes that begin are handshakes that end.
 
-A handshake costs a hundred polls. When more connections come than the processor can serve, they wait in their order
-without one; a silent connection costs a socket and nothing else, and whoever has hung up meanwhile costs no handshake.
+A handshake costs a hundred polls. When more connections come than the processor can serve, they wait without one, and
+networks take turns; a connection that has not sent the whole first record of its ClientHello costs a socket and nothing
+else, and whoever has hung up meanwhile costs no handshake.
 """
 
 import asyncio
@@ -9,16 +10,21 @@ import logging
 import socket
 import ssl
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from fleet.wire import limits
+from fleet.wire.fair_queue import FairQueue
+from fleet.wire.networks import network_of
 
 #: handshakes that are under way at once; one that stalls gives its place back after a second
 MOST_HANDSHAKES, PLACE_SECONDS = 256, 1.0
-#: sockets that have not said anything yet; the oldest make room
+#: sockets whose first record is not complete yet; the oldest of the network that holds most make room
 MOST_SILENT, SILENT_SECONDS = 2000, 10.0
+#: head of a TLS record (RFC 8446, 5.1): type, version, length; the longest one that a ClientHello may fill
+RECORD_HEAD, HANDSHAKE, LONGEST_RECORD = 5, 0x16, 1 << 14
 #: the queue is as long as can be served within these seconds, by the rate of the last ones; further ones are turned
 #: away at once, which costs next to nothing: a client that is told soon comes again later, one that waits in vain for
 #: its own deadline costs a handshake for nobody
@@ -30,6 +36,21 @@ QUEUE_SECONDS = 15.0
 #: of TCP_INFO: both ends are there (include/net/tcp_states.h)
 ESTABLISHED = 1
 _logger = logging.getLogger("muster.admission")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caller:
+    """A connection that has no TLS yet.
+
+    Args:
+        line: its socket, not blocking.
+        network: that it is counted with.
+        since: monotonic time at which it was accepted.
+    """
+
+    line: socket.socket
+    network: str
+    since: float
 
 
 class Gate:
@@ -46,8 +67,10 @@ class Gate:
     ) -> None:
         self._listener, self._factory, self._context = listener, factory, context
         self._loop = asyncio.get_running_loop()
-        self._silent: OrderedDict[socket.socket, float] = OrderedDict()
-        self._queue: deque[tuple[socket.socket, float]] = deque()
+        # Those that are silent, oldest first, and the same by network.
+        self._silent: OrderedDict[Caller, None] = OrderedDict()
+        self._silent_by_network: FairQueue[Caller] = FairQueue()
+        self._queue: FairQueue[Caller] = FairQueue()
         self._busy = self._finished = self._turned_away = 0
         self._rate = FIRST_RATE
         self._paused: asyncio.TimerHandle | None = None
@@ -63,8 +86,8 @@ class Gate:
         if self._paused is not None:
             self._paused.cancel()
         self._loop.remove_reader(self._listener)
-        for one in list(self._silent):
-            self._drop(one)
+        for caller in list(self._silent):
+            self._drop(caller)
 
     @property
     def quiet(self) -> bool:
@@ -75,8 +98,8 @@ class Gate:
         """Accept nothing more; what has no handshake yet is closed."""
         self._timer.cancel()
         self.retire()
-        while self._queue:
-            self._queue.popleft()[0].close()
+        while caller := self._queue.take():
+            caller.line.close()
 
     async def wait_closed(self) -> None:
         """Wait for handshakes that are under way."""
@@ -87,24 +110,19 @@ class Gate:
     def _accept(self) -> None:
         for _ in range(AT_ONCE):
             try:
-                peer, _address = self._listener.accept()
+                line, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:  # no file descriptors are left, for one
                 _logger.warning("a connection could not be accepted", extra={"cause": str(error)})
                 self._pause()
                 return
-            if self._full:
-                self._turn_away(peer)
-                continue
-            peer.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
-            if _waits(peer):
-                self._enqueue(peer)
-                continue
-            while len(self._silent) >= MOST_SILENT:
-                self._drop(next(iter(self._silent)))
-            self._silent[peer] = time.monotonic()
-            self._loop.add_reader(peer, self._speaks, peer)
+            line.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
+            caller = Caller(line, network_of(address[0]) if address else "", time.monotonic())
+            if missing := _missing(line):
+                self._await(caller, missing)
+            else:
+                self._enqueue(caller)
         self._admit()
 
     def _pause(self) -> None:
@@ -112,40 +130,55 @@ class Gate:
         self._loop.remove_reader(self._listener)
         self._paused = self._loop.call_later(PAUSE_SECONDS, self._loop.add_reader, self._listener, self._accept)
 
-    def _speaks(self, peer: socket.socket) -> None:
-        """Queue a socket whose first bytes are there."""
-        self._loop.remove_reader(peer)
-        self._silent.pop(peer, None)
-        self._enqueue(peer)
+    def _await(self, caller: Caller, bytes_wanted: int) -> None:
+        """Wait for the rest of a first record; the kernel wakes us when so many bytes are there, not for each one."""
+        while len(self._silent) >= MOST_SILENT and (oldest := self._silent_by_network.make_room(newest=False)):
+            self._drop(oldest)
+        self._silent[caller] = None
+        self._silent_by_network.add(caller.network, caller)
+        caller.line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, bytes_wanted)
+        self._loop.add_reader(caller.line, self._speaks, caller)
+
+    def _speaks(self, caller: Caller) -> None:
+        """Queue a socket whose first record is there, or whose other end will send no more."""
+        missing = _missing(caller.line)
+        if missing and not _gone(caller.line):
+            caller.line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, missing)
+            return
+        self._forget(caller)
+        if missing:
+            caller.line.close()
+            return
+        caller.line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        self._enqueue(caller)
         self._admit()
 
-    def _enqueue(self, peer: socket.socket) -> None:
-        if self._full:
-            self._turn_away(peer)
-        else:
-            self._queue.append((peer, time.monotonic()))
+    def _enqueue(self, caller: Caller) -> None:
+        self._queue.add(caller.network, caller)
+        # Who comes last from where most come from is turned away.
+        while len(self._queue) > self._room and (last := self._queue.make_room(newest=True)):
+            self._turn_away(last.line)
 
     @property
-    def _full(self) -> bool:
-        return len(self._queue) >= max(LEAST_QUEUED, self._rate * WAIT_SECONDS)
+    def _room(self) -> float:
+        return max(LEAST_QUEUED, self._rate * WAIT_SECONDS)
 
-    def _turn_away(self, peer: socket.socket) -> None:
+    def _turn_away(self, line: socket.socket) -> None:
         """Close a connection whose first bytes nobody has read: the kernel resets it, and the client knows at once."""
         self._turned_away += 1
-        peer.close()
+        line.close()
 
     def _admit(self) -> None:
-        while self._queue and self._busy < MOST_HANDSHAKES:
-            peer, since = self._queue.popleft()
-            if time.monotonic() - since > QUEUE_SECONDS or _gone(peer):
-                peer.close()
+        while self._busy < MOST_HANDSHAKES and (caller := self._queue.take()):
+            if time.monotonic() - caller.since > QUEUE_SECONDS or _gone(caller.line):
+                caller.line.close()
                 continue
             self._busy += 1
-            task = self._loop.create_task(self._shake(peer))
+            task = self._loop.create_task(self._shake(caller.line))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _shake(self, peer: socket.socket) -> None:
+    async def _shake(self, line: socket.socket) -> None:
         held = True
 
         def give_back() -> None:
@@ -159,7 +192,7 @@ class Gate:
         try:
             with suppress(OSError, ssl.SSLError, asyncio.TimeoutError):
                 await self._loop.connect_accepted_socket(
-                    self._factory, peer, ssl=self._context, ssl_handshake_timeout=limits.HANDSHAKE_SECONDS
+                    self._factory, line, ssl=self._context, ssl_handshake_timeout=limits.HANDSHAKE_SECONDS
                 )
             self._finished += 1
         finally:
@@ -173,24 +206,42 @@ class Gate:
             _logger.warning("connections were turned away before TLS", extra={"connections": self._turned_away})
         self._finished = self._turned_away = 0
         limit = time.monotonic() - SILENT_SECONDS
-        while self._silent and next(iter(self._silent.values())) < limit:
-            self._drop(next(iter(self._silent)))
+        while self._silent and (oldest := next(iter(self._silent))).since < limit:
+            self._drop(oldest)
         self._timer = self._loop.call_later(1.0, self._each_second)
 
-    def _drop(self, peer: socket.socket) -> None:
-        self._silent.pop(peer, None)
-        self._loop.remove_reader(peer)
-        peer.close()
+    def _drop(self, caller: Caller) -> None:
+        self._forget(caller)
+        caller.line.close()
+
+    def _forget(self, caller: Caller) -> None:
+        self._loop.remove_reader(caller.line)
+        self._silent.pop(caller, None)
+        self._silent_by_network.remove(caller.network, caller)
 
 
-def _waits(peer: socket.socket) -> bool:
-    """Say whether the first bytes of a connection are there."""
+def _missing(line: socket.socket) -> int:
+    """Return how many bytes have to be there until more can be said; 0: the first record is complete.
+
+    What is no TLS counts as complete: the handshake refuses it at once.
+    """
     try:
-        return bool(peer.recv(1, socket.MSG_PEEK))
+        head = line.recv(RECORD_HEAD, socket.MSG_PEEK)
+        if head[:1] not in {b"", bytes([HANDSHAKE])}:
+            return 0
+        if len(head) < RECORD_HEAD:
+            return RECORD_HEAD
+        whole = RECORD_HEAD + int.from_bytes(head[3:])
+        if whole > RECORD_HEAD + LONGEST_RECORD:
+            return 0
+        there = len(line.recv(whole, socket.MSG_PEEK))
+    except BlockingIOError:
+        return RECORD_HEAD
     except OSError:
-        return False
+        return 0
+    return 0 if there == whole else whole
 
 
-def _gone(peer: socket.socket) -> bool:
+def _gone(line: socket.socket) -> bool:
     """Say whether the other end has hung up, though its first bytes may still lie here unread."""
-    return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED
+    return line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED

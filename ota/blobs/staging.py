@@ -130,7 +130,9 @@ class Staging(ABC):
         """Yield where bytes may come in; what was not adopted is gone afterwards."""
         files.private_folder(self._folder)
         with ExitStack() as held:
-            folder = held.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX, dir=self._folder))
+            # What somebody puts into the folder while it is removed is left to ``sweep``: the upload itself is done.
+            made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=self._folder, ignore_cleanup_errors=True)
+            folder = held.enter_context(made)
             yield Area(Path(folder), held)
 
     def stage(self, stream: BinaryIO, area: Area, limit: int) -> Staged:

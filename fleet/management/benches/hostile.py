@@ -20,7 +20,7 @@ from fleet.management.benches.peers import Target
 from fleet.management.benches.rows import load, row
 
 ENROLLED, POLLERS, ROUNDS, SECONDS = 4, 4, 3, 5.0
-#: at each listener: some say nothing, some begin TLS and stop, some begin a request and stop
+#: at each listener: some say nothing, some stop within a ClientHello or after it, some begin a request and stop
 HALF, WITH_TLS, PATIENCE = 10_000, 1500, 300.0
 TOKENS, ATTACKERS, AT_ONCE = 100_000, 4, 16
 NETWORKS = 200
@@ -147,12 +147,21 @@ def _half_open(port: int, place: int, context: ssl.SSLContext, *, plain: bool) -
             line = context.wrap_socket(line, server_hostname="localhost")
             line.send(BEGUN + b"x" * 4000)
         elif place % 3:
-            line.send(b"\x16\x03\x01\x02\x00\x01\x00")
+            hello = _hello(context)
+            line.send(hello[:7] if place % 3 == 1 else hello)
     except OSError:
         line.close()
         return None
     line.settimeout(0)
     return line
+
+
+def _hello(context: ssl.SSLContext) -> bytes:
+    """Return the first bytes that a TLS client sends."""
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
 
 
 def _stands(line: socket.socket) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from fleet.gateway import admission
 from fleet.gateway.admission import Gate
 from tests.peers.pki import self_signed
+from tests.regressions import regression
 
 
 class Echo(asyncio.Protocol):
@@ -45,6 +46,19 @@ def echoed(port, context):
     ):
         line.sendall(b"hello")
         return line.recv(100), time.monotonic() - started
+
+
+def hello_of(context):
+    """Return the first bytes that a TLS client sends."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
+
+
+def calls_from(address, listener):
+    """Return a connection from an address of this machine."""
+    return socket.create_connection(listener.getsockname(), timeout=5, source_address=(address, 0))
 
 
 def with_gate(listener, context, act):
@@ -128,11 +142,7 @@ def test_whoever_has_hung_up_meanwhile_costs_no_handshake(listener, contexts, mo
     """It sent its hello, waited, and left by an ordinary farewell: its bytes still lie there."""
     ours, theirs = contexts
     monkeypatch.setattr(admission, "MOST_HANDSHAKES", 0)
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    hello = theirs.wrap_bio(incoming, outgoing, server_hostname="localhost")
-    with pytest.raises(ssl.SSLWantReadError):
-        hello.do_handshake()
-    first = outgoing.read()
+    first = hello_of(theirs)
 
     def act(gate):
         with socket.create_connection(listener.getsockname(), timeout=5) as one:
@@ -146,3 +156,76 @@ def test_whoever_has_hung_up_meanwhile_costs_no_handshake(listener, contexts, mo
         return gate.quiet, gate._finished
 
     assert with_gate(listener, ours, act) == (True, 0)
+
+
+@regression("R2", "half a ClientHello takes no place among the handshakes, however many there are")
+def test_half_a_hello_takes_no_place(listener, contexts, monkeypatch):
+    ours, theirs = contexts
+    monkeypatch.setattr(admission, "MOST_HANDSHAKES", 4)
+    monkeypatch.setattr(admission, "LEAST_QUEUED", 8)
+    monkeypatch.setattr(admission, "FIRST_RATE", 1.0)
+    first = hello_of(theirs)
+
+    def act(gate):
+        half = [calls_from(f"127.{place}.0.1", listener) for place in range(1, 60)]
+        for place, one in enumerate(half):
+            one.sendall(first[: (1, 5, 7, len(first) - 1)[place % 4]])
+        time.sleep(0.3)
+        quiet, answer = gate.quiet, echoed(listener.getsockname()[1], theirs)
+        for one in half:
+            one.close()
+        return quiet, answer
+
+    quiet, (data, took) = with_gate(listener, ours, act)
+    assert quiet, "none of them waits for a handshake"
+    assert data == b"hello"
+    assert took < 3
+
+
+@regression("R2", "a hello that comes in pieces is served as one that comes whole")
+def test_a_hello_in_pieces_is_served(listener, contexts):
+    ours, theirs = contexts
+
+    def act(_gate):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = theirs.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with calls_from("127.0.0.1", listener) as line:
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    for byte in outgoing.read():
+                        line.sendall(bytes([byte]))
+                        time.sleep(0.0005)
+                    incoming.write(line.recv(65536))
+            line.sendall(outgoing.read())
+            client.write(b"hello")
+            line.sendall(outgoing.read())
+            return client.version()
+
+    assert with_gate(listener, ours, act).startswith("TLS")
+
+
+@regression("R2", "a crowd from a few networks that begins handshakes and stalls does not shut out the others")
+def test_networks_take_turns(listener, contexts, monkeypatch):
+    ours, theirs = contexts
+    monkeypatch.setattr(admission, "MOST_HANDSHAKES", 4)
+    monkeypatch.setattr(admission, "LEAST_QUEUED", 40)
+    monkeypatch.setattr(admission, "FIRST_RATE", 1.0)
+    monkeypatch.setattr(admission, "PLACE_SECONDS", 0.2)
+    first = hello_of(theirs)
+
+    def act(_gate):
+        stalled = [calls_from(f"127.{1 + place % 3}.0.1", listener) for place in range(120)]
+        for one in stalled:
+            one.sendall(first)
+        time.sleep(0.1)
+        answer = echoed(listener.getsockname()[1], theirs)
+        for one in stalled:
+            one.close()
+        return answer
+
+    data, took = with_gate(listener, ours, act)
+    assert data == b"hello"
+    assert took < 2, "it waited for all of them"

@@ -1,0 +1,79 @@
+"""A queue in which networks take turns, and in which the network that holds most makes room."""
+
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class FairQueue(Generic[Item]):
+    """What waits, by network; every operation takes constant time, however many networks there are.
+
+    A crowd from many networks is served in the order in which it came; a crowd from a few networks waits for itself
+    and holds nobody else up.
+    """
+
+    def __init__(self) -> None:
+        # Networks in the order of their turns; of each the items, oldest first.
+        self._waiting: OrderedDict[str, OrderedDict[Item, None]] = OrderedDict()
+        # Networks by the number of items that each holds, so that the one with most is found without a search.
+        self._by_size: dict[int, OrderedDict[str, None]] = {}
+        self._most = self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, network: str, item: Item) -> None:
+        """Let an item wait for the turn of its network."""
+        held = self._waiting.setdefault(network, OrderedDict())
+        held[item] = None
+        self._count += 1
+        self._resize(network, len(held) - 1, len(held))
+
+    def take(self) -> Item | None:
+        """Return the oldest item of the network whose turn it is; None when nothing waits."""
+        if not self._count:
+            return None
+        network = next(iter(self._waiting))
+        self._waiting.move_to_end(network)
+        item = next(iter(self._waiting[network]))
+        self.remove(network, item)
+        return item
+
+    def remove(self, network: str, item: Item) -> bool:
+        """Forget an item; return whether it waited."""
+        held = self._waiting.get(network)
+        if held is None or item not in held:
+            return False
+        del held[item]
+        self._count -= 1
+        self._resize(network, len(held) + 1, len(held))
+        if not held:
+            del self._waiting[network]
+        return True
+
+    def make_room(self, *, newest: bool) -> Item | None:
+        """Take the newest or the oldest item out of the network that holds most; of several, the last to hold so many.
+
+        Args:
+            newest: True where whoever came last is told to come again; False where waiting long is the fault.
+        """
+        if not self._count:
+            return None
+        network = next(reversed(self._by_size[self._most]))
+        held = self._waiting[network]
+        item = next(reversed(held)) if newest else next(iter(held))
+        self.remove(network, item)
+        return item
+
+    def _resize(self, network: str, old: int, new: int) -> None:
+        if old:
+            same = self._by_size[old]
+            del same[network]
+            if not same:
+                del self._by_size[old]
+        if new:
+            self._by_size.setdefault(new, OrderedDict())[network] = None
+        # Sizes change by one, so that the largest one does too.
+        if new > self._most or (old == self._most and old not in self._by_size):
+            self._most = new
