@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from fleet.wire import limits
 from fleet.wire.fair_queue import FairQueue
@@ -23,14 +24,16 @@ from fleet.wire.networks import network_of
 MOST_HANDSHAKES, PLACE_SECONDS = 256, 1.0
 #: sockets whose first record is not complete yet; the oldest of the network that holds most make room
 MOST_SILENT, SILENT_SECONDS = 2000, 10.0
+#: how often some of those that were silent for too long are closed, and how many
+SWEEP_SECONDS, SWEPT_AT_ONCE = 0.05, 50
 #: head of a TLS record (RFC 8446, 5.1): type, version, length; the longest one that a ClientHello may fill
 RECORD_HEAD, HANDSHAKE, LONGEST_RECORD = 5, 0x16, 1 << 14
 #: the queue is as long as can be served within these seconds, by the rate of the last ones; further ones are turned
 #: away at once, which costs next to nothing: a client that is told soon comes again later, one that waits in vain for
 #: its own deadline costs a handshake for nobody
 WAIT_SECONDS, LEAST_QUEUED, FIRST_RATE, KEPT_OF_RATE = 3.0, 256, 300.0, 0.7
-#: accepted in one go, and how long to pause when there are no file descriptors
-AT_ONCE, PAUSE_SECONDS = 64, 0.1
+#: accepted, and begun, before whoever is inside has a turn again; how long to pause without file descriptors
+AT_ONCE, BEGUN_AT_ONCE, PAUSE_SECONDS = 16, 4, 0.1
 #: who has waited longer in the queue has given up
 QUEUE_SECONDS = 15.0
 #: of TCP_INFO: both ends are there (include/net/tcp_states.h)
@@ -71,6 +74,7 @@ class Gate:
         self._silent: OrderedDict[Caller, None] = OrderedDict()
         self._silent_by_network: FairQueue[Caller] = FairQueue()
         self._queue: FairQueue[Caller] = FairQueue()
+        self._admits = False
         self._busy = self._finished = self._turned_away = 0
         self._rate = FIRST_RATE
         self._paused: asyncio.TimerHandle | None = None
@@ -80,6 +84,7 @@ class Gate:
         listener.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
         self._loop.add_reader(listener, self._accept)
         self._timer = self._loop.call_later(1.0, self._each_second)
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def retire(self) -> None:
         """Accept nothing more: another process does. Whoever has begun goes on."""
@@ -97,6 +102,7 @@ class Gate:
     def close(self) -> None:
         """Accept nothing more; what has no handshake yet is closed."""
         self._timer.cancel()
+        self._sweeper.cancel()
         self.retire()
         while caller := self._queue.take():
             caller.line.close()
@@ -169,14 +175,25 @@ class Gate:
         line.close()
 
     def _admit(self) -> None:
-        while self._busy < MOST_HANDSHAKES and (caller := self._queue.take()):
+        """Begin a few handshakes, now or when whoever is inside has had a turn."""
+        if not self._admits:
+            self._admits = True
+            self._loop.call_soon(self._begin_some)
+
+    def _begin_some(self) -> None:
+        self._admits = False
+        begun = 0
+        while begun < BEGUN_AT_ONCE and self._busy < MOST_HANDSHAKES and (caller := self._queue.take()):
             if time.monotonic() - caller.since > QUEUE_SECONDS or _gone(caller.line):
                 caller.line.close()
                 continue
+            begun += 1
             self._busy += 1
             task = self._loop.create_task(self._shake(caller.line))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        if begun == BEGUN_AT_ONCE:
+            self._admit()
 
     async def _shake(self, line: socket.socket) -> None:
         held = True
@@ -205,10 +222,15 @@ class Gate:
         if self._turned_away:
             _logger.warning("connections were turned away before TLS", extra={"connections": self._turned_away})
         self._finished = self._turned_away = 0
-        limit = time.monotonic() - SILENT_SECONDS
-        while self._silent and (oldest := next(iter(self._silent))).since < limit:
-            self._drop(oldest)
         self._timer = self._loop.call_later(1.0, self._each_second)
+
+    def _sweep(self) -> None:
+        """Close a few of those that have been silent for too long: a thousand at once would hold everybody up."""
+        limit = time.monotonic() - SILENT_SECONDS
+        for caller in list(islice(self._silent, SWEPT_AT_ONCE)):
+            if caller.since < limit:
+                self._drop(caller)
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def _drop(self, caller: Caller) -> None:
         self._forget(caller)

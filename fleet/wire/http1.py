@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleet.wire import limits
+from fleet.wire.closed import CLOSED
 from fleet.wire.connections import Connections
 from fleet.wire.heads import BAD, WRONG_VERSION, Refusal, is_bare, origin_form, wrong_head
 
@@ -37,6 +38,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._own: object = None  # the answer to the request whose body comes in
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self.timeout_keep_alive_task = self.loop.call_later(limits.IDLE_SECONDS, self.timeout_keep_alive_handler)
         if self.shared.full:
             self._end(BUSY, b"retry-after: %d\r\n" % limits.COME_AGAIN_SECONDS)
@@ -44,13 +46,18 @@ class BoundedConnection(HttpToolsProtocol):
             self.shared.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Forget it, and leave nothing that refers to itself: what is answered late finds a closed transport."""
         super().connection_lost(exc)
-        if self._stalled is not None:
-            self._stalled.cancel()
+        for timer in (self._stalled, self._resting):
+            if timer is not None:
+                timer.cancel()
         self._unset_keepalive_if_required()
         self._no_hurry()
         self.shared.closed(self)
+        self.pipeline.clear()
+        self.transport = self.flow._transport = CLOSED  # noqa: SLF001  because uvicorn has no way to end it
+        self.cycle = self._own = self._stalled = self._resting = None  # type: ignore[assignment]  # as before the first
+        self.scope = {}  # type: ignore[typeddict-item]
 
     def pause_writing(self) -> None:
         """Wait for a slow reader, but not for ever."""
@@ -202,7 +209,7 @@ class BoundedConnection(HttpToolsProtocol):
         """Read nothing for a while: whoever asks too often gets the next answer later."""
         if not self.transport.is_closing():
             self.transport.pause_reading()
-            self.loop.call_later(seconds, self._go_on)
+            self._resting = self.loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
         if not self.transport.is_closing():

@@ -1,6 +1,7 @@
 """Networks as limits see them, and the address of a client behind a listed proxy."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from pki.kernel.errors import InvalidError
@@ -13,6 +14,7 @@ FORWARDED = b"x-forwarded-for"
 TRACES = frozenset({FORWARDED, b"forwarded", b"x-real-ip", b"via", b"x-forwarded-host", b"x-forwarded-proto"})
 
 
+@lru_cache(8192)
 def network_of(address: str) -> str:
     """Return the network that an address is counted with: /24 of IPv4, /64 of IPv6.
 

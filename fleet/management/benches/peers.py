@@ -64,6 +64,7 @@ class Target:
         certs: folder with the devices' certificates and keys, or "-".
         connections: at once.
         seconds: for how long.
+        pause_ms: between an answer and the next request of a connection.
     """
 
     port: int
@@ -72,11 +73,12 @@ class Target:
     certs: str = "-"
     connections: int = 32
     seconds: float = 3.0
+    pause_ms: float = 0.0
 
 
 def tlsload(folder: Path, to: Target) -> Any:
     """Return requests a second, p50 and p99 in ms, and failures, as ``tlsload.c`` measures them."""
-    arguments = [str(to.port), to.path, str(to.connections), str(to.seconds), to.ca, to.certs, "-j"]
+    arguments = [str(to.port), to.path, str(to.connections), str(to.seconds), to.ca, to.certs, "-j", str(to.pause_ms)]
     done = subprocess.run([folder / "tlsload", *arguments], capture_output=True, text=True, check=False)
     if done.returncode or not done.stdout:
         msg = f"tlsload failed: {done.stdout[-300:]} {done.stderr[-300:]}"

@@ -1,7 +1,9 @@
 """One connection of the device door over a real socket: heads that are too long, too slow or no heads at all; crowds."""
 
 import asyncio
+import gc
 import time
+import weakref
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,6 +14,7 @@ from fleet.gateway import connection
 from fleet.gateway.connection import Connections, make
 from fleet.gateway.hot import Answers, HotTable
 from fleet.wire import limits
+from tests.regressions import regression
 
 REQUEST = b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -296,3 +299,30 @@ def test_whoever_comes_to_a_full_door_hears_when_to_come_again(monkeypatch):
             assert shared.count == 2
 
     asyncio.run(run())
+
+
+@regression("R2", "ended connections are freed at once and not by a collector, which would stop the listener")
+@pytest.mark.parametrize("ending", ["answered", "within a head", "while answers wait"])
+def test_an_ended_connection_is_freed_without_a_collector(ending):
+    async def run():
+        async with served() as (shared, connect):
+            reader, writer = await connect()
+            sent = {"answered": REQUEST * 3, "within a head": REQUEST[:20], "while answers wait": REQUEST * 8}
+            writer.write(sent[ending])
+            if ending == "answered":
+                for _ in range(3):
+                    await reader.readuntil(b"\r\n\r\n0")
+            await asyncio.sleep(0.05)
+            watched = [weakref.ref(one) for one in shared._open[""]]
+            writer.close()
+            await asyncio.sleep(0.1)
+            SEEN.clear()
+            return len(watched), [one() for one in watched if one() is not None]
+
+    gc.collect()
+    gc.disable()
+    try:
+        watched, left = asyncio.run(run())
+    finally:
+        gc.enable()
+    assert (watched, left) == (1, [])

@@ -47,7 +47,7 @@ def test_what_was_removed_is_not_taken():
 
 
 def test_it_agrees_with_a_plain_list_after_any_operations():
-    chance = random.Random(7)  # noqa: S311  because it is a test
+    chance = random.Random(7)
     for _ in range(200):
         queue, plain = FairQueue(), []
         for step in range(60):

@@ -1,5 +1,6 @@
 /* tlsload: closed-loop HTTPS/1.1 keep-alive load with CLIENT CERTIFICATES (wrk and h2load present none), loopback only.
- *   tlsload PORT PATH CONNS SECONDS CA_PEM CERTDIR [-j]
+ *   tlsload PORT PATH CONNS SECONDS CA_PEM CERTDIR [-j [PAUSE_MS]]
+ * PAUSE_MS: a connection rests so long between an answer and its next request, as a fleet does; 0 asks at once.
  * CA_PEM "-" speaks plain HTTP, for peers that have no TLS.
  * CERTDIR holds pairs NAME.pem + NAME.key; connection i uses pair i mod N. CERTDIR "-" presents no certificate.
  * One full handshake for each connection before the clock starts, then only keep-alive requests are timed.
@@ -28,7 +29,7 @@
 #define MAX_PAIRS 4096
 #define BUF 65536
 
-typedef struct { SSL *ssl; int fd; double sent; size_t used; char *buf; } conn_t;
+typedef struct { SSL *ssl; int fd; double sent, due; size_t used; char *buf; } conn_t; /* due: of the next request; 0: one is under way */
 
 static int put(conn_t *c, const char *b, int n) { return c->ssl ? SSL_write(c->ssl, b, n) : (int)write(c->fd, b, (size_t)n); }
 static int get(conn_t *c) {
@@ -50,10 +51,10 @@ static size_t complete(const char *b, size_t n, int *status) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 7) { fprintf(stderr, "usage: tlsload PORT PATH CONNS SECONDS CA_PEM CERTDIR|- [-j]\n"); return 2; }
+    if (argc < 7) { fprintf(stderr, "usage: tlsload PORT PATH CONNS SECONDS CA_PEM CERTDIR|- [-j [PAUSE_MS]]\n"); return 2; }
     int port = atoi(argv[1]), n = atoi(argv[3]), json = argc > 7 && !strcmp(argv[7], "-j"), pairs = 0;
-    double dur = atof(argv[4]);
-    if (port < 1 || port > 65535 || n < 1 || n > 1000 || dur <= 0 || dur > 120) { fprintf(stderr, "bad argument\n"); return 2; }
+    double dur = atof(argv[4]), rest = argc > 8 ? atof(argv[8]) / 1e3 : 0;
+    if (port < 1 || port > 65535 || n < 1 || n > 1000 || dur <= 0 || dur > 120 || rest < 0) { fprintf(stderr, "bad argument\n"); return 2; }
     char **names = calloc(MAX_PAIRS, sizeof *names);
     if (strcmp(argv[6], "-")) {
         DIR *d = opendir(argv[6]);
@@ -107,9 +108,18 @@ int main(int argc, char **argv) {
         p[i].events = POLLIN;
     }
     double start = now(), end = start + dur;
-    for (int i = 0; i < n; i++) { c[i].sent = now(); if (put(&c[i], req, reqlen) != reqlen) die("write"); }
-    while (now() < end && dead < n) {
-        poll(p, (nfds_t)n, 200);
+    for (int i = 0; i < n; i++) c[i].due = start + rest * i / n; /* spread, so that they do not ask together */
+    for (double t; (t = now()) < end && dead < n;) {
+        double next = t + 0.2;
+        for (int i = 0; i < n; i++) {
+            if (!c[i].due || p[i].fd < 0) continue;
+            if (c[i].due > t) { if (c[i].due < next) next = c[i].due; continue; }
+            c[i].due = 0;
+            c[i].sent = now();
+            if (put(&c[i], req, reqlen) != reqlen) { dead++; p[i].fd = -1; }
+        }
+        struct timespec wait = {0, (long)((next > now() ? next - now() : 0) * 1e9)};
+        ppoll(p, (nfds_t)n, &wait, NULL);
         for (int i = 0; i < n; i++) {
             if (!(p[i].revents & (POLLIN | POLLHUP | POLLERR)) || p[i].fd < 0) continue;
             for (;;) {
@@ -124,6 +134,7 @@ int main(int argc, char **argv) {
                 c[i].used = 0;
                 double t = now();
                 if (status >= 200 && status < 400) { done++; if (kept < MAX_SAMPLES) lat[kept++] = (float)(t - c[i].sent); } else bad++;
+                if (rest) { c[i].due = t + rest; break; }
                 c[i].sent = t;
                 if (put(&c[i], req, reqlen) != reqlen) { dead++; p[i].fd = -1; break; }
             }
