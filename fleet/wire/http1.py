@@ -57,7 +57,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.pipeline.clear()
         self.transport = self.flow._transport = CLOSED  # noqa: SLF001  because uvicorn has no way to end it
         self.cycle = self._own = self._stalled = self._resting = None  # type: ignore[assignment]  # as before the first
-        self.scope = {}  # type: ignore[typeddict-item]
+        self.scope = {}  # type: ignore[typeddict-item]  # nothing is asked any more
 
     def pause_writing(self) -> None:
         """Wait for a slow reader, but not for ever."""
