@@ -107,7 +107,7 @@ def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
         options = {"init_command": pragmas, "transaction_mode": "IMMEDIATE", "timeout": 20}
         # Kept open: opening and its pragmas cost more than most requests.
         return {
-            "ENGINE": "django.db.backends.sqlite3",
+            "ENGINE": "fleet.sqlite",
             "NAME": str(fallback),
             "OPTIONS": options,
             "CONN_MAX_AGE": None,

@@ -18,12 +18,12 @@ from pki.services import changes, ledger
 #: both keep what else ``desired`` holds; names of components have no quotes (``ota.manifest``)
 _DESIRE_SQLITE = f"""
     UPDATE {Twin._meta.db_table} SET desired = json_set(desired, %s, json(v.column2)),
-        desired_version = max(desired_version + 1, %s) FROM (VALUES
+        desired_version = max(desired_version + 1, %s) FROM (
 """  # noqa: S608  because the name is Django's own
 _DESIRE_POSTGRESQL = f"""
     UPDATE {Twin._meta.db_table} SET desired = desired || jsonb_build_object('components',
         coalesce(desired->'components', '{{}}'::jsonb) || jsonb_build_object(%s::text, v.column2::jsonb)),
-        desired_version = greatest(desired_version + 1, %s) FROM (VALUES
+        desired_version = greatest(desired_version + 1, %s) FROM (
 """  # noqa: S608  because the name is Django's own
 _OF_DEVICES = ") AS v WHERE device_id = v.column1"
 #: attributes of a client of another protocol that are kept of a device (hawkBit's quota)
@@ -139,7 +139,7 @@ def desire_many(*, actor: Actor, wishes: Sequence[tuple[int, str, dict[str, Any]
     for component, wanted in rows.items():
         before = _DESIRE_POSTGRESQL if postgresql else _DESIRE_SQLITE
         path = component if postgresql else f'$.components."{component}"'
-        quick.write_many(quick.Prepared(before, wanted, _OF_DEVICES), path, clock.unix())
+        quick.write_many(quick.Prepared(before, wanted, _OF_DEVICES, ("bigint", "text")), path, clock.unix())
 
 
 def desire_config(*, actor: Actor, device: Device, patch: dict[str, Any], seen: int) -> Twin:

@@ -21,7 +21,7 @@ from pki.services import changes
 Status = Assignment.Status
 #: most devices of one transaction, which writes at most 1,000 rows: an offer writes three for each device (five where
 #: an older one gives way), a cancellation three, a plan one
-OFFERED, OFFERED_BESIDE_OTHERS, CANCELED, PLANNED = 330, 200, 330, 500
+OFFERED, OFFERED_BESIDE_OTHERS, CANCELED, PLANNED = 330, 200, 330, 1000
 #: states in which a device can never report again
 GONE = frozenset({Device.State.RETIRED, Device.State.RETURNED})
 CANCELED_BY_OPERATOR = "canceled by an operator"

@@ -23,6 +23,7 @@ from ota.models import Assignment, Rollout, Wave
 from ota.selectors import participants
 from ota.selectors.running import RunningBundles
 from ota.services import assignment_batches as batches
+from ota.services.pace import Pace
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
@@ -36,8 +37,10 @@ AT_ONCE = 1000
 SILENT = timedelta(seconds=15)
 #: a job gives way after this time; the next run continues
 SECONDS = 20.0
-#: SQLite has one writer: between two commits others get this share of the time that a commit took, within these seconds
-SHARE, LEAST_PAUSE, MOST_PAUSE = 1.0, 0.005, 0.1
+#: SQLite has one writer: whoever waits looks every 4 ms at the latest (`fleet.sqlite`) and gets in between two commits
+PAUSE = 0.005
+#: action numbers are reserved for so many devices at once
+RESERVED = 5000
 _logger = logging.getLogger(__name__)
 
 
@@ -124,18 +127,26 @@ def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budg
     Rollout.objects.filter(pk=rollout.pk, planner=rollout.planner).update(targets=len(order) + len(there))
     plans = [planning.WavePlan(one.count, one.share, one.soak_s) for one in waves]
     spread = planning.spread(order, plans, [counts.get(one.pk, 0) for one in waves])
-    pairs = ((wave.pk, device) for wave, devices in zip(waves, spread, strict=True) for device in devices)
-    while placed := list(islice(pairs, batches.PLANNED)):
+    pairs = [(wave.pk, device) for wave, devices in zip(waves, spread, strict=True) for device in devices]
+    taken, pace, done = _numbers(rollout, len(pairs)), Pace(batches.PLANNED), 0
+    while placed := pairs[done : done + pace.devices]:
         if not budget.spend():
             _let_go(rollout)
             return
-        taken = numbers.reserve_small(domain=rollout.domain, name="ddi-action", many=len(placed))
-        ready = batches.plan(rollout, placed, taken)
-        with _commit():
+        done += len(placed)
+        ready = batches.plan(rollout, placed, list(islice(taken, len(placed))))
+        with _commit(pace):
             if not _mine(rollout):
                 return
             quick.write_many(ready)
     _prepared(actor, rollout, chosen)
+
+
+def _numbers(rollout: Rollout, many: int) -> Iterator[int]:
+    """Yield action numbers, reserved in blocks; those of a block that a crash leaves unused are lost."""
+    for start in range(0, many, RESERVED):
+        wanted = min(RESERVED, many - start)
+        yield from numbers.reserve_small(domain=rollout.domain, name="ddi-action", many=wanted)
 
 
 def _mine(rollout: Rollout) -> bool:
@@ -182,15 +193,15 @@ def open_wave(actor: Actor, wave: Wave) -> None:
 
 
 def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: Budget) -> None:
-    bundle, last = rollout.release.bundle, 0
+    bundle, last, pace = rollout.release.bundle, 0, Pace(batches.OFFERED)
     running = RunningBundles(rollout.domain_id, {bundle.component})
     rows = wave.assignments.filter(status=Status.WAITING).order_by("id")
     fields = ("id", "device__twin__reported")
-    while page := list(rows.filter(id__gt=last).values_list(*fields)[: batches.OFFERED]):
+    while page := list(rows.filter(id__gt=last).values_list(*fields)[: pace.devices]):
         previous = {pk: running.of(reported or {}, bundle.component) for pk, reported in page}
         if not budget.spend():
             return
-        with _commit():
+        with _commit(pace):
             if not _opens(rollout, wave):
                 return
             last = batches.offer(actor, bundle, previous)
@@ -219,12 +230,12 @@ def abort(actor: Actor, rollout: Rollout) -> None:
 
 
 def _abort(actor: Actor, rollout: Rollout, budget: Budget) -> None:
-    last = 0
+    last, pace = 0, Pace(batches.CANCELED)
     rows = _open_ones(rollout).order_by("id")
-    while keys := list(rows.filter(id__gt=last).values_list("id", flat=True)[: batches.CANCELED]):
+    while keys := list(rows.filter(id__gt=last).values_list("id", flat=True)[: pace.devices]):
         if not budget.spend():
             return
-        with _commit():
+        with _commit(pace):
             if _locked(rollout).state != State.ABORTING:
                 return
             batches.cancel(rollout, last, keys[-1])
@@ -251,7 +262,7 @@ def _record(actor: Actor, rollout: Rollout, action: str, detail: dict[str, Any])
 
 
 @contextmanager
-def _commit() -> Iterator[None]:
+def _commit(pace: Pace) -> Iterator[None]:
     """Run one short transaction, and let other writers in after it."""
     nested = connection.in_atomic_block
     with transaction.atomic():
@@ -259,6 +270,7 @@ def _commit() -> Iterator[None]:
         began, worked = time.monotonic(), time.thread_time()
         yield
     took, worked = time.monotonic() - began, time.thread_time() - worked
+    pace.took(took)
     _logger.debug("commit", extra={"ms": round(took * 1000, 1), "cpu_ms": round(worked * 1000, 1)})
     if not nested and connection.vendor == "sqlite":
-        time.sleep(min(max(took * SHARE, LEAST_PAUSE), MOST_PAUSE))
+        time.sleep(PAUSE)

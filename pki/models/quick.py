@@ -78,11 +78,19 @@ def update(instance: models.Model, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rows as the driver takes them, and what stands before and after them: nothing is left to compute under a lock."""
+    """Rows as the driver takes them, and the statement around them: nothing is left to compute under a lock.
+
+    Args:
+        before: the statement before its rows, which it knows as ``column1``, ``column2``, ….
+        rows: their values.
+        after: the statement behind them.
+        types: of these values, as PostgreSQL calls them.
+    """
 
     before: str
     rows: list[list[Any]]
     after: str = ""
+    types: tuple[str, ...] = ()
 
 
 def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> Prepared:
@@ -101,7 +109,7 @@ def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterab
     ready = [
         _converted([default() if place is None else row[place] for place, default in plan], inward) for row in rows
     ]
-    return Prepared(statement.partition("(%s")[0], ready)
+    return Prepared(statement.partition("VALUES (%s")[0], ready, types=_types(model, _names(model)[1:]))
 
 
 def write_many(prepared: Prepared, *given: Any) -> None:
@@ -115,12 +123,28 @@ def write_many(prepared: Prepared, *given: Any) -> None:
         given: parameters of the statement before the rows.
     """
     real = connections[DEFAULT_DB_ALIAS]
+    run = _write_arrays if real.vendor == "postgresql" else _write_values
+    with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS), real.cursor() as cursor:
+        run(cursor, prepared, given)
+
+
+def _write_values(cursor: Any, prepared: Prepared, given: tuple[Any, ...]) -> None:
+    """Give each value as a parameter of its own."""
     for start in range(0, len(prepared.rows), at_once := MOST_PARAMETERS // max(map(len, prepared.rows), default=1)):
         rows = prepared.rows[start : start + at_once]
         marks = "(" + ", ".join(["%s"] * len(rows[0])) + ")"
-        statement = prepared.before + ", ".join([marks] * len(rows)) + prepared.after
-        with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS), real.cursor() as cursor:
-            cursor.execute(statement, [*given, *chain.from_iterable(rows)])
+        statement = prepared.before + "VALUES " + ", ".join([marks] * len(rows)) + prepared.after
+        cursor.execute(statement, [*given, *chain.from_iterable(rows)])
+
+
+def _write_arrays(cursor: Any, prepared: Prepared, given: tuple[Any, ...]) -> None:
+    """Give each column as one array: to split a statement of ten thousand marks costs more than to run it."""
+    if prepared.rows:
+        arrays = ", ".join(f"%s::{one}[]" for one in prepared.types)
+        names = ", ".join(f"column{number}" for number in range(1, len(prepared.types) + 1))
+        source = f"SELECT * FROM unnest({arrays}) AS given_rows({names})"  # noqa: S608  because only types of our own models stand in it
+        columns = [list(column) for column in zip(*prepared.rows, strict=True)]
+        cursor.execute(prepared.before + source + prepared.after, [*given, *columns])
 
 
 def create_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
@@ -134,7 +158,8 @@ def update_many(model: type[models.Model], names: tuple[str, ...], rows: Iterabl
     On PostgreSQL the caller has locked them in an order that all keep to.
     """
     before, after, inward = _update_many(model, names, connections[DEFAULT_DB_ALIAS].vendor)
-    write_many(Prepared(before, [[*_converted(row[:-1], inward), row[-1]] for row in rows], after))
+    ready = [[*_converted(row[:-1], inward), row[-1]] for row in rows]
+    write_many(Prepared(before, ready, after, _types(model, (*names, model._meta.pk.attname))))
 
 
 def _run(real: BaseDatabaseWrapper, statement: str, parameters: list[Any], *, fetch: bool = True) -> Any:
@@ -209,17 +234,18 @@ def _update_many(
 ) -> tuple[str, str, list[Convert | None]]:
     """Return the statement before and after its rows of values, and how each value goes to the driver."""
     fields = [_field(model, name) for name in names]
-    settings = ", ".join(f"{_quote(one.column)} = v.column{n}{_cast(one, vendor)}" for n, one in enumerate(fields, 1))
+    settings = ", ".join(f"{_quote(one.column)} = v.column{number}" for number, one in enumerate(fields, 1))
     table, key = _quote(model._meta.db_table), _quote(model._meta.pk.column)
-    before = f"UPDATE {table} SET {settings} FROM (VALUES "  # noqa: S608  because only names of our own models stand in it
+    before = f"UPDATE {table} SET {settings} FROM ("  # noqa: S608  because only names of our own models stand in it
     after = f") AS v WHERE {table}.{key} = v.column{len(fields) + 1}"
     return before, after, [to_driver(field, vendor) for field in fields]
 
 
-def _cast(field: AnyField, vendor: str) -> str:
-    """Return the cast to a column's type: PostgreSQL takes a column of values that are all NULL for text."""
-    kind = str(field.db_type(connections[DEFAULT_DB_ALIAS]))
-    return f"::{kind}" if vendor == "postgresql" and not kind.startswith(("varchar", "text")) else ""
+@cache
+def _types(model: type[models.Model], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what the database calls the types of fields; a text that is too long is refused by its column, not cut."""
+    kinds = [str(_field(model, name).db_type(connections[DEFAULT_DB_ALIAS])) for name in names]
+    return tuple("text" if one.startswith("varchar") else one for one in kinds)
 
 
 @cache

@@ -18,7 +18,7 @@ KEPT = timedelta(hours=1)
 MOST_AT_ONCE = 50_000
 #: rows that one commit removes
 PRUNED = 1000
-_INSERT = f"INSERT INTO {Change._meta.db_table} (subject, at) VALUES "  # noqa: S608  because the name is Django's own
+_INSERT = f"INSERT INTO {Change._meta.db_table} (subject, at) "
 
 
 def note(*subjects: str) -> None:
@@ -28,7 +28,8 @@ def note(*subjects: str) -> None:
         *subjects: public ids; none for everything.
     """
     now = connections["default"].ops.adapt_datetimefield_value(clock.now())
-    quick.write_many(quick.Prepared(_INSERT, [[subject, now] for subject in subjects or ("",)]))
+    rows: list[list[object]] = [[subject, now] for subject in subjects or ("",)]
+    quick.write_many(quick.Prepared(_INSERT, rows, types=("text", "timestamptz")))
 
 
 def prune() -> int:

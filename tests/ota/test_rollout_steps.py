@@ -221,7 +221,7 @@ def test_nothing_is_offered_before_the_wave_opens_nor_while_the_rollout_is_pause
     rollouts.tick(domain=site.domain)
     site.steps(commits=2)
     offered = {one.device_id for one in rollout.assignments.filter(status="scheduled")}
-    assert len(offered) == 2 * assignment_batches.OFFERED
+    assert 0 < len(offered) <= 2 * assignment_batches.OFFERED
     assert all(offers.current(one) for one in Device.objects.filter(pk__in=list(offered)[:3]))
     rollouts.pause(actor=site.actor, rollout=rollout)
     site.steps()
