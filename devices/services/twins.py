@@ -1,7 +1,7 @@
 """Keep the twins: what devices report, what operators and rollouts desire."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,13 @@ from pki.services import changes, ledger
 
 #: both keep what else ``desired`` holds; names of components have no quotes (``ota.manifest``)
 _DESIRE_SQLITE = f"""
-    UPDATE {Twin._meta.db_table} SET desired = json_set(desired, %s, json(v.column2)),
+    UPDATE {Twin._meta.db_table} SET desired = json_set(desired, %s, json_set(%s, '$.action', v.column2)),
         desired_version = max(desired_version + 1, %s) FROM (
 """  # noqa: S608  because the name is Django's own
 _DESIRE_POSTGRESQL = f"""
     UPDATE {Twin._meta.db_table} SET desired = desired || jsonb_build_object('components',
-        coalesce(desired->'components', '{{}}'::jsonb) || jsonb_build_object(%s::text, v.column2::jsonb)),
+        coalesce(desired->'components', '{{}}'::jsonb) || jsonb_build_object(%s::text,
+            %s::jsonb || jsonb_build_object('action', v.column2))),
         desired_version = greatest(desired_version + 1, %s) FROM (
 """  # noqa: S608  because the name is Django's own
 _OF_DEVICES = ") AS v WHERE device_id = v.column1"
@@ -121,25 +122,25 @@ def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, Any]
     return twin
 
 
-def desire_many(*, actor: Actor, wishes: Sequence[tuple[int, str, dict[str, Any]]]) -> None:
-    """Say what components of many devices shall be, in the caller's transaction; rollouts do.
+def desire_many(*, actor: Actor, component: str, wish: dict[str, Any], actions: Mapping[int, int]) -> None:
+    """Say what a component of many devices shall be, in the caller's transaction; rollouts do.
 
     Args:
         actor: an operator.
-        wishes: internal id of a device of the actor's domain, component, what it shall be.
+        component: name.
+        wish: what it shall be, but for the action.
+        actions: internal id of a device of the actor's domain to the action that shall bring it there.
     """
     actor.require(Role.OPERATOR)
     if postgresql := connection.vendor == "postgresql":
         # Locked in one order before one statement takes them in any.
-        twins = Twin.objects.select_for_update().filter(device_id__in={device for device, _, _ in wishes})
+        twins = Twin.objects.select_for_update().filter(device_id__in=list(actions))
         list(twins.order_by("device_id").values_list("id"))
-    rows: dict[str, list[list[object]]] = {}
-    for device, component, wish in wishes:
-        rows.setdefault(component, []).append([device, json.dumps(wish)])
-    for component, wanted in rows.items():
-        before = _DESIRE_POSTGRESQL if postgresql else _DESIRE_SQLITE
-        path = component if postgresql else f'$.components."{component}"'
-        quick.write_many(quick.Prepared(before, wanted, _OF_DEVICES, ("bigint", "text")), path, clock.unix())
+    before = _DESIRE_POSTGRESQL if postgresql else _DESIRE_SQLITE
+    path = component if postgresql else f'$.components."{component}"'
+    rows: list[list[object]] = [[device, action] for device, action in actions.items()]
+    prepared = quick.Prepared(before, rows, _OF_DEVICES, ("bigint", "bigint"))
+    quick.write_many(prepared, path, json.dumps(wish), clock.unix())
 
 
 def desire_config(*, actor: Actor, device: Device, patch: dict[str, Any], seen: int) -> Twin:

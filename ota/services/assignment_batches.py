@@ -69,8 +69,9 @@ def offer(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> i
     Returns:
         The internal id of the last assignment that the transaction had room for.
     """
-    chosen = Assignment.objects.filter(pk__gte=min(previous), pk__lte=max(previous), bundle=bundle)
-    devices = chosen.filter(status=Status.WAITING).order_by().values("device_id")
+    # Lists of keys: before a new table's statistics are there, PostgreSQL would read all of a rollout for each range.
+    chosen = Assignment.objects.filter(pk__in=list(previous), status=Status.WAITING)
+    devices = list(chosen.order_by().values_list("device_id", flat=True))
     rows = _locked(Assignment.objects.filter(device_id__in=devices, closed_at__isnull=True))
     known = {pk: (str(key), state) for pk, key, state in
              Device.objects.filter(pk__in=devices).values_list("pk", "public_id", "state")}  # fmt: skip
@@ -85,23 +86,19 @@ def offer(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> i
         lost = {pk: state for pk, state in lost.items() if pk <= ready[-1].pk}
     _end({pk: f"the device is {state}" for pk, state in lost.items()})
     _end(replaced)
-    now = clock.now()
-    offered = [(previous[one.pk], Status.SCHEDULED.value, now, one.pk) for one in ready]
-    quick.update_many(Assignment, ("previous_bundle_id", "status", "updated_at"), offered)
+    _schedule(ready, previous)
     _desire(actor, bundle, ready)
     _note(known[one.device][0] for one in ready)
     return ready[-1].pk if len(ready) + len(lost) < len(wanted) else max(previous)
 
 
-def cancel(rollout: Rollout, after: int, last: int) -> None:
-    """Cancel a range of a rollout's assignments: what was not fetched ends at once, the others are asked to give up.
+def cancel(keys: Sequence[int]) -> None:
+    """Cancel some of a rollout's assignments: what was not fetched ends at once, the others are asked to give up.
 
     Args:
-        rollout: whose.
-        after: internal id before the first one.
-        last: internal id of the last one.
+        keys: internal ids.
     """
-    rows = rollout.assignments.filter(id__gt=after, id__lte=last, closed_at__isnull=True)
+    rows = Assignment.objects.filter(pk__in=keys, closed_at__isnull=True)
     locked = _locked(rows)
     ended = [one.pk for one in locked if one.status in {Status.WAITING, Status.SCHEDULED}]
     now, status = clock.now(), Status.CANCELED.value
@@ -121,6 +118,14 @@ def _locked(rows: QuerySet[Assignment]) -> list[_Row]:
     """Return assignments in the order of their ids, locked until the transaction ends."""
     found = rows.select_for_update().order_by("id")
     return [_Row(*one) for one in found.values_list("id", "action_id", "device_id", "bundle_id", "status")]
+
+
+def _schedule(ready: Sequence[_Row], previous: Mapping[int, int | None]) -> None:
+    """Offer assignments; devices run few different bundles, so that a statement for each of these is short."""
+    facts = {"status": Status.SCHEDULED.value, "updated_at": clock.now()}
+    for bundle in {previous[one.pk] for one in ready}:
+        keys = [one.pk for one in ready if previous[one.pk] == bundle]
+        Assignment.objects.filter(pk__in=keys).update(previous_bundle_id=bundle, **facts)
 
 
 def _replaced(bundle: Bundle, ready: Sequence[_Row], rows: Sequence[_Row]) -> dict[int, str]:
@@ -150,11 +155,10 @@ def _end(reasons: Mapping[int, str]) -> None:
 
 
 def _desire(actor: Actor, bundle: Bundle, ready: Sequence[_Row]) -> None:
-    wishes = []
+    actions = {row.device: row.action_id for row in ready}
     for one in parts.whole(bundle):
         wish = {"version": one.version, "counter": one.security_counter}
-        wishes += [(row.device, one.component, {**wish, "action": row.action_id}) for row in ready]
-    twins.desire_many(actor=actor, wishes=wishes)
+        twins.desire_many(actor=actor, component=one.component, wish=wish, actions=actions)
 
 
 def _note(keys: Iterable[str]) -> None:

@@ -1,9 +1,19 @@
 """How much one transaction of a long step does: as much as keeps it short, whatever the machine is busy with."""
 
 from dataclasses import dataclass
+from typing import Any
 
-#: a transaction of the step should take so many seconds, and never does fewer devices than this
-WISHED_SECONDS, LEAST = 0.03, 20
+from django.db import connection
+from django.db.models import QuerySet
+
+from ota.models import Assignment
+
+#: a transaction should take so many seconds: on SQLite all other writers wait, elsewhere those of the same rows only
+WISHED_SECONDS, WISHED_BESIDE_OTHERS = 0.03, 0.06
+#: devices of a transaction, however long they take
+LEAST = 20
+#: rows that are read at once, outside of the transactions: to find the first few of many costs as much as to find these
+READ = 5000
 
 
 @dataclass(slots=True)
@@ -20,7 +30,35 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """Learn from how long the last transaction took."""
-        if seconds > WISHED_SECONDS:
-            self.devices = max(int(self.devices * max(WISHED_SECONDS / seconds, 0.25)), LEAST)
+        wished = WISHED_SECONDS if connection.vendor == "sqlite" else WISHED_BESIDE_OTHERS
+        if seconds > wished:
+            self.devices = max(int(self.devices * max(wished / seconds, 0.25)), LEAST)
         else:
             self.devices = min(int(self.devices * 1.5), self.most)
+
+
+class ReadAhead:
+    """What a step still has to do, in the order of internal ids.
+
+    Args:
+        rows: to read from.
+        *names: of the fields; the first is ``id``.
+    """
+
+    def __init__(self, rows: QuerySet[Assignment], *names: str) -> None:
+        self._rows, self._names = rows.order_by("id"), names
+        self._held: list[tuple[Any, ...]] = []
+        self._place = self._last = 0
+
+    def first(self, many: int) -> list[tuple[Any, ...]]:
+        """Return the next rows that are not done; none when everything is."""
+        if self._place >= len(self._held):
+            self._held = list(self._rows.filter(id__gt=self._last).values_list(*self._names)[:READ])
+            self._place = 0
+        return self._held[self._place : self._place + many]
+
+    def done(self, last: int) -> None:
+        """Go on behind the row with this internal id."""
+        self._last = last
+        while self._place < len(self._held) and self._held[self._place][0] <= last:
+            self._place += 1

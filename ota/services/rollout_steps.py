@@ -23,7 +23,7 @@ from ota.models import Assignment, Rollout, Wave
 from ota.selectors import participants
 from ota.selectors.running import RunningBundles
 from ota.services import assignment_batches as batches
-from ota.services.pace import Pace
+from ota.services.pace import Pace, ReadAhead
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
@@ -193,11 +193,10 @@ def open_wave(actor: Actor, wave: Wave) -> None:
 
 
 def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: Budget) -> None:
-    bundle, last, pace = rollout.release.bundle, 0, Pace(batches.OFFERED)
+    bundle, pace = rollout.release.bundle, Pace(batches.OFFERED)
     running = RunningBundles(rollout.domain_id, {bundle.component})
-    rows = wave.assignments.filter(status=Status.WAITING).order_by("id")
-    fields = ("id", "device__twin__reported")
-    while page := list(rows.filter(id__gt=last).values_list(*fields)[: pace.devices]):
+    waiting = ReadAhead(wave.assignments.filter(status=Status.WAITING), "id", "device__twin__reported")
+    while page := waiting.first(pace.devices):
         previous = {pk: running.of(reported or {}, bundle.component) for pk, reported in page}
         if not budget.spend():
             return
@@ -205,6 +204,7 @@ def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: Budget) -> None:
             if not _opens(rollout, wave):
                 return
             last = batches.offer(actor, bundle, previous)
+        waiting.done(last)
     _opened(actor, rollout, wave)
 
 
@@ -230,16 +230,15 @@ def abort(actor: Actor, rollout: Rollout) -> None:
 
 
 def _abort(actor: Actor, rollout: Rollout, budget: Budget) -> None:
-    last, pace = 0, Pace(batches.CANCELED)
-    rows = _open_ones(rollout).order_by("id")
-    while keys := list(rows.filter(id__gt=last).values_list("id", flat=True)[: pace.devices]):
+    pace, open_ones = Pace(batches.CANCELED), ReadAhead(_open_ones(rollout), "id")
+    while page := open_ones.first(pace.devices):
         if not budget.spend():
             return
         with _commit(pace):
             if _locked(rollout).state != State.ABORTING:
                 return
-            batches.cancel(rollout, last, keys[-1])
-        last = keys[-1]
+            batches.cancel([key for (key,) in page])
+        open_ones.done(page[-1][0])
     with transaction.atomic():
         if _locked(rollout).state == State.ABORTING:
             Rollout.objects.filter(pk=rollout.pk).update(state=State.ABORTED, finished_at=clock.now())

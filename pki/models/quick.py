@@ -18,6 +18,9 @@ from pki.models.driver import Convert, from_driver, to_driver
 
 #: of one statement: what SQLite takes unless it was built otherwise
 MOST_PARAMETERS = 32_766
+_INTO = "INSERT INTO "
+#: fewer new rows are written by one statement: COPY takes one exchange with the server more
+LEAST_COPIED = 20
 Row = TypeVar("Row", bound=models.Model)
 # Written as a string: Django's own classes take no parameters at run time.
 AnyField: TypeAlias = "models.Field[Any, Any]"
@@ -139,12 +142,23 @@ def _write_values(cursor: Any, prepared: Prepared, given: tuple[Any, ...]) -> No
 
 def _write_arrays(cursor: Any, prepared: Prepared, given: tuple[Any, ...]) -> None:
     """Give each column as one array: to split a statement of ten thousand marks costs more than to run it."""
-    if prepared.rows:
+    alone = prepared.before.startswith(_INTO) and not prepared.after and not given
+    if alone and len(prepared.rows) >= LEAST_COPIED:
+        _copy_in(cursor, prepared)
+    elif prepared.rows:
         arrays = ", ".join(f"%s::{one}[]" for one in prepared.types)
         names = ", ".join(f"column{number}" for number in range(1, len(prepared.types) + 1))
         source = f"SELECT * FROM unnest({arrays}) AS given_rows({names})"  # noqa: S608  because only types of our own models stand in it
         columns = [list(column) for column in zip(*prepared.rows, strict=True)]
         cursor.execute(prepared.before + source + prepared.after, [*given, *columns])
+
+
+def _copy_in(cursor: Any, prepared: Prepared) -> None:
+    """Add rows by COPY, which PostgreSQL reads faster than a statement."""
+    statement = f"COPY {prepared.before.removeprefix(_INTO)} FROM STDIN"
+    with connections[DEFAULT_DB_ALIAS].wrap_database_errors, cursor.copy(statement) as copy:
+        for row in prepared.rows:
+            copy.write_row(row)
 
 
 def create_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:

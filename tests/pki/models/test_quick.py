@@ -113,7 +113,7 @@ def test_after_an_error_in_a_transaction_nothing_more_is_written(domain, model):
 
 def test_many_rows_are_written_by_few_statements_value_for_value(domain, model, monkeypatch):
     monkeypatch.setattr(quick, "MOST_PARAMETERS", 60)
-    names = [f"many-{number:02}" for number in range(20)]
+    names = [f"many-{number:02}" for number in range(30)]
     rows = [(domain.pk, name, model.pk, []) for name in names]
     quick.create_many(Device, ("domain_id", "name", "hardware_model_id", "tags"), rows)
     made = list(Device.objects.order_by("name"))
@@ -127,12 +127,13 @@ def test_many_rows_are_written_by_few_statements_value_for_value(domain, model, 
     assert found == changed
 
 
-def test_no_text_is_cut_to_the_length_of_its_column(domain, model):
+@pytest.mark.parametrize("many", [1, 50])
+def test_no_text_is_cut_to_the_length_of_its_column(domain, model, many):
     """PostgreSQL cuts what is cast to a shorter type, and refuses what is written into a shorter column."""
-    name = "n" * 1000
+    rows = [(domain.pk, f"nnn{number}" * 200, model.pk, []) for number in range(many)]
     if connection.vendor == "postgresql":
         with pytest.raises(DataError), transaction.atomic():
-            quick.create_many(Device, ("domain_id", "name", "hardware_model_id"), [(domain.pk, name, model.pk)])
+            quick.create_many(Device, ("domain_id", "name", "hardware_model_id", "tags"), rows)
         assert not Device.objects.filter(name__startswith="nnn").exists()
 
 
