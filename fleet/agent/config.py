@@ -124,7 +124,7 @@ def check(settings: Settings, data: bytes, identity: tuple[Path, Path], believes
         settings: of the factory.
         data: the configuration.
         identity: certificate chain and key files.
-        believes: asks over a line for the director's document; raises unless it is fresh and to be believed.
+        believes: asks over a line for the director's document; raises unless it is fresh and can be trusted.
 
     Raises:
         RefusedError: it is malformed, or the server is a stranger under it.
@@ -152,7 +152,7 @@ def _greet(address: str, trial: Path, identity: tuple[Path, Path]) -> None:
         return  # an answer came through the handshake, whatever it says
     except (TransportError, ssl.SSLError) as error:
         if _is_disbelief(error):
-            msg = "self-test: under the new anchors this server is not to be believed"
+            msg = "self-test: under the new anchors this server cannot be trusted"
             raise RefusedError(msg) from error
         raise
     finally:
@@ -170,7 +170,7 @@ def _visit(settings: Settings, address: str, trial: Path, identity: tuple[Path, 
         transport = line_to(address, trial, identity)
         _patiently(believes, transport)
     except RefusedError as error:
-        msg = f"self-test: at {address} nobody is to be believed: {error}"
+        msg = f"self-test: at {address} no answer can be trusted: {error}"
         raise RefusedError(msg) from error
     except (AnswerError, TransportError, OSError, SSL.Error, x509.ExtensionNotFound) as error:
         msg = f"self-test: at {address} this device is not served: {error}"

@@ -1,7 +1,7 @@
 """What goes wrong on a device.
 
 * AgentError
-  + RefusedError    what the server said is not to be believed or not for this device; nothing was installed
+  + RefusedError    what the server said cannot be trusted or is not for this device; nothing was installed
     + TakenBackError  it was installed, failed its test, and was taken back
   + TransportError  the server cannot be reached, or answered that it cannot help now
   + AnswerError     the server refused a request; ``status`` says how

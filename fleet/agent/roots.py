@@ -101,5 +101,5 @@ def _checked(data: bytes, formerly: Iterable[str] = ()) -> RootKeys:
         msg = f"a root of the update metadata is malformed: {error}"
         raise RefusedError(msg) from error
     except InvalidError as error:
-        msg = f"a root of the update metadata is not to be believed: {error.detail}"
+        msg = f"a root of the update metadata cannot be trusted: {error.detail}"
         raise RefusedError(msg) from error

@@ -76,7 +76,7 @@ class Trust:
             installed: component to the security counter of what runs there.
 
         Raises:
-            RefusedError: something is not to be believed; the sentence says what.
+            RefusedError: something cannot be trusted; the sentence says what.
             TransportError: the server cannot be reached.
         """
         updater, signed = self._asked(device, "/v1/director")
@@ -107,7 +107,7 @@ class Trust:
             installed: component to the security counter of what runs there.
 
         Raises:
-            RefusedError: a part is not to be believed; the sentence says which.
+            RefusedError: a part cannot be trusted; the sentence says which.
             TransportError: the server cannot be reached.
         """
         updater = self._refreshed()
@@ -143,7 +143,7 @@ class Trust:
         """Look whether the server still tells the truth, when nothing waits: withdrawals and floors are learned by it.
 
         Raises:
-            RefusedError: something is not to be believed.
+            RefusedError: something cannot be trusted.
             TransportError: the server cannot be reached.
         """
         self._asked(device, "/v1/director")
@@ -211,7 +211,7 @@ class Trust:
         """Return the commands for this device, as the director has signed them just now.
 
         Raises:
-            RefusedError: something is not to be believed.
+            RefusedError: something cannot be trusted.
             TransportError: the server cannot be reached.
         """
         _, signed = self._asked(device, "/v1/command")
@@ -316,7 +316,7 @@ def _trouble(what: str, error: Exception) -> AgentError:
     """Return what a failure means: too long is a lie, not to be had is a matter of the line."""
     if isinstance(error, DownloadError) and not isinstance(error, DownloadLengthMismatchError):
         return TransportError(str(error))
-    return RefusedError(f"{what} is not to be believed: {error}")
+    return RefusedError(f"{what} cannot be trusted: {error}")
 
 
 def _online(root: Root) -> set[str]:

@@ -64,7 +64,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
 
 
 def _record_refusal(actor: Actor, wanted: Manifest, error: RefusedBundleError) -> None:
-    """Keep in the ledger who sent what that was not to be believed; the bytes are gone."""
+    """Keep in the ledger who sent what that could not be trusted; the bytes are gone."""
     detail = {"name": wanted.id, "version": wanted.version, "digest": wanted.digest, "reason": error.detail[:300]}
     with transaction.atomic():
         ledger.record(actor=actor, action="bundle.refused", thing=("bundle", wanted.digest), detail=detail)

@@ -76,7 +76,7 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
             raise MetadataError(msg)
     with transaction.atomic(), store.lock():
         _switch(actor, domain, names)
-        # While the root names both: later, when it names the new ones only, nothing old is left to be believed.
+        # While the root names both: later, when it names the new ones only, nothing old is left to trust.
         freshness.freshen(domain, store, anew=True)
 
 

@@ -104,7 +104,7 @@ def test_time_sources_and_policy_keys_come_by_officers_alone(story, tmp_path):
 def test_a_configuration_under_which_the_server_is_a_stranger_is_taken_back(story, new_root, tmp_path):
     campaign = Campaign(story, tmp_path, "campaign-lost")
     data = json.dumps({"schema": 1, "version": "9.0.0", "anchors": [new_root.read_text()]}).encode()
-    with pytest.raises(RefusedError, match="not to be believed"):
+    with pytest.raises(RefusedError, match="cannot be trusted"):
         config.check(campaign.agent.settings, data, identity(campaign.agent), campaign.agent._believes)
     with pytest.raises(DomainError, match="never believe this server again"):
         campaign.upload([new_root], 9)
@@ -202,7 +202,7 @@ def test_a_device_stays_where_it_is_when_the_new_address_is_not_its_servers(stor
         rollout = campaign.roll_out(campaign.upload([story.anchor], counter, server=there), ends="failed")
     assert config.effective(agent.settings).server == before
     assert agent._line().call("GET", "/v1/poll").status == 200
-    assert "is to be believed" in agent.state.get("refused_reason") or "not served" in agent.state.get("refused_reason")
+    assert "can be trusted" in agent.state.get("refused_reason") or "not served" in agent.state.get("refused_reason")
     assert campaign.operator.progress(rollout)["groups"].get("failed") == 1
 
 

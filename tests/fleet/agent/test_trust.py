@@ -90,7 +90,7 @@ def test_a_director_that_moves_an_image_elsewhere_is_refused(adversary, ask, cha
 @pytest.mark.parametrize("officers", [(), ("anna",), ("anna", "anna")])
 def test_targets_of_fewer_than_two_officers_are_refused(adversary, ask, officers):
     adversary.release([bundle()], officers, version=3)
-    refused(ask, "not to be believed")
+    refused(ask, "cannot be trusted")
 
 
 def test_a_director_signed_by_another_key_is_refused(adversary, ask):
@@ -129,19 +129,19 @@ def test_older_metadata_is_refused_once_newer_was_seen(adversary, ask):
     adversary.release([bundle()], version=3)
     ask()
     adversary.routes.update({name: old[name] for name in old if "metadata" in name})
-    refused(ask, "not to be believed")
+    refused(ask, "cannot be trusted")
 
 
 def test_stolen_keys_cannot_bring_older_targets_back(adversary, ask):
     adversary.release([bundle()], version=3)
     ask()
     adversary.publish(4, 4, names={"targets": 2})
-    refused(ask, "not to be believed")
+    refused(ask, "cannot be trusted")
 
 
 def test_an_expired_timestamp_is_refused(adversary, ask):
     adversary.publish(2, 3, timestamp_at=clock.now() - timedelta(days=2))
-    refused(ask, "not to be believed|expired")
+    refused(ask, "cannot be trusted|expired")
 
 
 def test_a_clock_set_back_does_not_bring_expired_documents_to_life(adversary, ask, tmp_path):
@@ -199,7 +199,7 @@ def test_a_bundle_json_that_was_changed_is_refused(adversary, ask, change):
     digest = hashlib.sha256(canonical.dumps(bundle(audience=["production", "lab"]))).hexdigest()
     name = f"/v1/metadata/app/app/1.0.0/{digest}.bundle.json"
     adversary.routes[name] = change(adversary.routes[name])
-    refused(ask, "not to be believed")
+    refused(ask, "cannot be trusted")
 
 
 def test_a_bundle_that_people_signed_under_another_name_is_refused(adversary, ask):
