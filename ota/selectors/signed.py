@@ -152,3 +152,9 @@ def newest(slug: str) -> dict[str, int]:
     if timestamp is None:
         return {}
     return {Snapshot.type: timestamp.signed.snapshot_meta.version, Timestamp.type: timestamp.signed.version}
+
+
+def is_fresh(slug: str) -> bool:
+    """Say whether the timestamp holds: after a long stop of the server it has expired until the worker renews it."""
+    timestamp = Repository(settings.FLEET_DIR / "tuf" / slug).newest(Timestamp)
+    return timestamp is None or timestamp.signed.expires > clock.now()

@@ -28,15 +28,24 @@ class Offer:
     command: bool = False
 
 
-def poll(*, actor: Actor, device: Device) -> Offer:
+def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> Offer:
     """Return what a device shall do now: nothing is written.
 
     An action that an operator cancels is shown until the device has answered, whatever may be given to it.
+
+    Args:
+        actor: the device.
+        device: that asks.
+        follows_metadata: its client verifies the update metadata: while their timestamp has expired it is offered
+            nothing, because it would refuse the action, and never try it again.
     """
     actor.require_device(device.key)
     found = open_assignments(device)
     canceling = (one for one in found if one.status == Status.CANCELING)
-    assignment = _first(device, found) or next(canceling, None)
+    assignment = _first(device, found)
+    if assignment is not None and follows_metadata and not signed.is_fresh(device.domain.slug):
+        assignment = None
+    assignment = assignment or next(canceling, None)
     return Offer(settings.FLEET_POLL_S, assignment, commands.waiting_for(device).exists())
 
 

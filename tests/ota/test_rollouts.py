@@ -397,3 +397,21 @@ def test_a_withdrawn_release_does_not_stand_in_the_way_of_another_component(stag
     assert offers.current(one.device).pk == first.pk
     releases.withdraw(actor=system(stage.domain), release=stage.release, reason="bad")
     assert offers.current(one.device).bundle.component == "boot"
+
+
+def test_no_offer_is_refused_for_good_because_the_server_was_down(stage, monkeypatch):
+    """Its timestamp expired meanwhile: who follows the update metadata is offered nothing while that is so."""
+    stage.start()
+    ((held, one),) = stage.offered()
+    device = held.device
+    who, later = actors.device(stage.domain.slug, device.key), clock.now() + timedelta(hours=3)
+
+    def offered(**how):
+        return offers.poll(actor=who, device=device, **how).assignment
+
+    assert offered(follows_metadata=True) == one
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "now", lambda: later)
+        assert offered(follows_metadata=True) is None
+        assert offered() == one, "an update client of its own asks for no timestamp"
+    assert offered(follows_metadata=True) == one

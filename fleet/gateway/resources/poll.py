@@ -16,7 +16,7 @@ def handle(request: Request, who: Identified) -> Reply:
     shown to know; ``renew``: true when it is time for a new certificate. What a device does not know, it leaves.
     """
     codec.decode(request, frozenset())
-    offer = offers.poll(actor=who.actor, device=who.device)
+    offer = offers.poll(actor=who.actor, device=who.device, follows_metadata=True)
     body: dict[str, object] = {"next": jittered(offer.next_s)}
     # A child has no certificate to renew, and a quarantined device renews when it is released: until then only its
     # repair is open to it.
