@@ -111,6 +111,8 @@ def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
             "NAME": str(fallback),
             "OPTIONS": options,
             "CONN_MAX_AGE": None,
+            # As Django does by itself for its own backend; pytest-django would call the file after this one's path.
+            "TEST": {"NAME": ":memory:"},
         }
     parts = urlsplit(url)
     query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)

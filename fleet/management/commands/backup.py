@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
 
 from fleet.management import archive
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Copy by SQLite's own backup interface, so that writers need not stop."""
-        if any(not str(one["ENGINE"]).endswith("sqlite3") for one in settings.DATABASES.values()):
+        if any(one.vendor != "sqlite" for one in connections.all()):
             msg = "This set-up runs on PostgreSQL: use pg_dump for both databases, and keep journal/ apart from them."
             raise CommandError(msg)
         if options["file"].exists():

@@ -59,7 +59,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{' '.join(problems)} Run `manage.py restore --resume` before the server starts.")
 
     def _restore(self, path: Path) -> None:
-        if any(not str(settings.DATABASES[alias]["ENGINE"]).endswith("sqlite3") for alias in ALIASES):
+        if any(connections[alias].vendor != "sqlite" for alias in ALIASES):
             msg = (
                 "This set-up runs on PostgreSQL: use pg_restore for both databases, then `manage.py restore --resume`."
             )
