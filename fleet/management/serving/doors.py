@@ -126,13 +126,12 @@ def protocol_of(application: Any) -> type[asyncio.Protocol]:
 
 def _prepare(refresh: Callable[[], None] | None, *, confined: bool) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
-    if confined:
-        scheduling.ask_for_short_turns()
     # What was loaded so far stays for good: a collection that looks through all of it stops the loop for 0.2 s.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECTED_AFTER)
     if confined:
+        scheduling.ask_for_short_turns()
+        gc.set_threshold(*COLLECTED_AFTER)
         confine_door()
     if refresh:
         threading.Thread(target=_repeat, args=(refresh,), daemon=True).start()
