@@ -34,11 +34,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
             msg = "database is locked"
             raise OperationalError(msg)
         try:
-            self._begin(deadline)
+            self._begin(deadline, timeout)
         finally:
             turn.release()
 
-    def _begin(self, deadline: float) -> None:
+    def _begin(self, deadline: float, timeout: float) -> None:
         """Look again and again, without the layers between: each look that fails raises an error."""
         line = self.connection
         with self.wrap_database_errors:
@@ -55,4 +55,4 @@ class DatabaseWrapper(base.DatabaseWrapper):
                         return
             finally:
                 # Where no transaction is begun, SQLite itself waits.
-                line.execute(f"PRAGMA busy_timeout = {self.settings_dict['OPTIONS'].get('timeout', 5) * 1000:.0f}")
+                line.execute(f"PRAGMA busy_timeout = {timeout * 1000:.0f}")

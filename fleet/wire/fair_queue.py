@@ -9,8 +9,8 @@ Item = TypeVar("Item")
 class FairQueue(Generic[Item]):
     """What waits, by network; every operation takes constant time, however many networks there are.
 
-    A crowd from many networks is served in the order in which it came; a crowd from a few networks waits for itself
-    and holds nobody else up.
+    Items of many networks are served in the order in which they came; many items of a few networks wait for each
+    other and delay nobody else.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class FairQueue(Generic[Item]):
         """Take the newest or the oldest item out of the network that holds most; of several, the last to hold so many.
 
         Args:
-            newest: True where whoever came last is told to come again; False where waiting long is the fault.
+            newest: True to refuse the last arrival; False to drop what has waited longest.
         """
         if not self._count:
             return None

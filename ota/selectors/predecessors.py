@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.db.models import QuerySet
+
 from ota import fit
 from ota.fit import Change
 from ota.models import Bundle, Release
@@ -35,12 +37,21 @@ def published_before(slug: str, name: str, component: str, hardware: Iterable[in
         hardware: internal ids of hardware models; one in common counts.
         digest: of the bundle that follows them, which is left out.
     """
-    kin = Bundle.objects.filter(domain__slug=slug, name=name, component=component, hardware_models__in=list(hardware))
-    published = kin.filter(release__published_at__isnull=False).exclude(digest=digest).distinct()
+    published = _of_name(slug, name, component, hardware, digest).filter(release__published_at__isnull=False).distinct()
     latest = published.order_by("-release__published_at", "-pk").first()
     highest = published.order_by("-security_counter", "-release__published_at", "-pk").first()
     found = {one.pk: one for one in (latest, highest) if one}
     return list(found.values())
+
+
+def uploaded_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> Bundle | None:
+    """Return what was uploaded last of a bundle's name; the arguments are those of ``published_before``."""
+    return _of_name(slug, name, component, hardware, digest).order_by("-pk").first()
+
+
+def _of_name(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> QuerySet[Bundle]:
+    rows = Bundle.objects.filter(domain__slug=slug, name=name, component=component, hardware_models__in=list(hardware))
+    return rows.exclude(digest=digest)
 
 
 def changes(before: Iterable[Bundle], facts: Mapping[str, Any]) -> list[tuple[Bundle, Change]]:

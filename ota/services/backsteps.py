@@ -32,8 +32,7 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
     found = _backsteps(before, wanted.version, wanted.security_counter)
     _demand_acknowledged(found, wanted.acknowledges)
     said = list(found.values())
-    kin = Bundle.objects.filter(domain__slug=slug, name=wanted.id, component=wanted.component)
-    newest = kin.filter(hardware_models__in=keys).exclude(digest=wanted.digest).order_by("-pk").first()
+    newest = predecessors.uploaded_before(slug, wanted.id, wanted.component, keys, wanted.digest)
     if newest and not said and looks_older(wanted.version, newest.version):
         said = [f"version looks older than {newest.version}, which was uploaded before it"]
     if not said:

@@ -45,6 +45,7 @@ def test_what_was_published_meanwhile_counts(published):
 
 
 def test_an_upload_that_looks_older_than_another_one_says_so(workshop):
+    workshop.bundle("1.0.0", 1)
     workshop.bundle("2.0.0", 1)
     assert workshop.bundle("1.9.0", 2).facts["order"] == [
         "version looks older than 2.0.0, which was uploaded before it"

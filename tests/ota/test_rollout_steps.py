@@ -12,7 +12,7 @@ from ota import planning
 from ota.models import Assignment, AssignmentEvent, Rollout, Wave
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
-from ota.services import assignment_batches, offers, rollout_steps, rollouts
+from ota.services import assignment_batches, offers, pace, rollout_steps, rollouts
 from ota.services.rollout_steps import Budget
 from pki.kernel.errors import ConflictError
 from pki.models import Change, LedgerEntry
@@ -303,3 +303,16 @@ def test_the_order_of_waves_is_that_of_a_plan_made_in_one_go():
     order = sorted(names, key=lambda name: planning.rank("seed", name))
     rest = planning.spread(order[2:], waves, [2, 0])
     assert [order[:2] + rest[0], rest[1]] == whole
+
+
+@pytest.mark.django_db
+def test_what_is_read_ahead_comes_once_and_in_order_though_nothing_of_it_changes(site, monkeypatch):
+    monkeypatch.setattr(pace, "READ", 7)
+    rollout = site.plan()
+    site.steps()
+    seen, ahead = [], pace.ReadAhead(rollout.assignments.all(), "id")
+    while page := ahead.first(5):
+        seen += [key for (key,) in page]
+        assert len(seen) <= rollout.assignments.count()
+        ahead.done(page[-1][0])
+    assert seen == sorted(rollout.assignments.values_list("id", flat=True))

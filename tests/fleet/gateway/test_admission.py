@@ -207,7 +207,7 @@ def test_a_hello_in_pieces_is_served(listener, contexts):
     assert with_gate(listener, ours, act).startswith("TLS")
 
 
-@regression("R2", "a crowd from a few networks that begins handshakes and stalls does not shut out the others")
+@regression("R2", "many stalled handshakes from a few networks do not lock others out")
 def test_networks_take_turns(listener, contexts, monkeypatch):
     ours, theirs = contexts
     monkeypatch.setattr(admission, "MOST_HANDSHAKES", 4)

@@ -24,7 +24,7 @@ def test_networks_take_turns():
     assert emptied(queue) == ["a1", "b1", "c1", "a2", "c2", "a3"]
 
 
-def test_a_crowd_from_many_networks_is_served_in_its_order():
+def test_many_networks_are_served_in_their_order():
     assert emptied(filled(*((str(number), number) for number in range(1000)))) == list(range(1000))
 
 
