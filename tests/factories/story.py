@@ -17,6 +17,7 @@ from fleet.agent.agent import Agent
 from fleet.agent.state import Settings
 from fleet.management.quickstart.rest import Rest
 from tests.architecture.sources import ROOT
+from tests.factories.ports import lease_listeners
 
 DEVICES, SEED = 20, 7
 
@@ -152,15 +153,7 @@ def told(tmp_path_factory):
     folder = tmp_path_factory.mktemp("story") / "set-up"
     summary = folder.parent / "summary.json"
     environment = {name: value for name, value in os.environ.items() if name not in {"FLEET_DIR", "DATABASE_URL"}}
-    # Ports of our own, so that two runs on one machine do not meet.
-    base = 20_000 + os.getpid() * 8 % 12_000  # workers are neighbours: each has eight ports, below the ephemeral ones
-    environment |= {
-        "FLEET_OPERATOR_PORT": str(base),
-        "FLEET_DEVICE_PORT": str(base + 1),
-        "FLEET_STATUS_PORT": str(base + 2),
-        "FLEET_COAP_PORT": str(base + 3),
-        "FLEET_OSCORE_PORT": str(base + 4),
-    }
+    environment |= lease_listeners()  # so that two runs on one machine do not meet
     started = time.monotonic()
     command = ["make", "demo", "HEADLESS=1", f"DEVICES={DEVICES}", f"SEED={SEED}", f"DIR={folder}"]
     command.append(f"SUMMARY={summary}")

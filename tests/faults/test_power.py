@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 
 from fleet.environment import ROOT
 from fleet.management.benches import ground
-from fleet.management.quickstart.processes import Processes, free_port
+from fleet.management.quickstart.processes import Processes
+from tests.factories.ports import lease_listeners
 from tests.faults import power
 
 #: one server for all of them: two at once would take the same ports
@@ -48,10 +49,11 @@ def record(base):
     """Return (the folder before, the steps) of a server that enrolled and revoked over its real door."""
     folder, trace = base / "fleet", base / "trace"
     folder.mkdir(mode=0o700)
-    port = free_port(33200)
-    ports = {"FLEET_OPERATOR_PORT": free_port(33000), "FLEET_DEVICE_PORT": port, "FLEET_STATUS_PORT": free_port(33400)}
-    processes = Processes(folder, {name: str(value) for name, value in ports.items()})
-    made = ground.Ground(processes, ports, ground.authority(folder, processes))
+    ports = lease_listeners()
+    processes = Processes(folder, ports)
+    made = ground.Ground(
+        processes, {name: int(port) for name, port in ports.items()}, ground.authority(folder, processes)
+    )
     tokens = made.tokens(DEVICES)
     before = base / "before"
     subprocess.run(["cp", "-a", str(folder), str(before)], check=True)

@@ -7,7 +7,6 @@ import getpass
 import http.client
 import os
 import secrets
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.sources import ROOT
+from tests.factories.ports import lease_ports
 from tests.factories.story import eventually
 
 PYTHON = ROOT / "var" / "peers" / "swift" / "bin" / "python"
@@ -70,7 +70,7 @@ def start(folder):
     etc, secret = folder / "etc", secrets.token_hex(12)
     for place in (etc, folder / "srv" / "d1"):
         place.mkdir(parents=True)
-    ports = {name: free() for name in (*RINGS, "proxy")}
+    ports = dict(zip((*RINGS, "proxy"), lease_ports(len(RINGS) + 1), strict=True))
     (etc / "swift.conf").write_text(WHOLE)
     for name, port in ports.items():
         (etc / f"{name}.conf").write_text(configuration(folder, name, port, secret))
@@ -113,12 +113,6 @@ def healthy(port):
         return False
     finally:
         connection.close()
-
-
-def free():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def client(bucket, secret=None):

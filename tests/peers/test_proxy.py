@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from fleet.management.quickstart.processes import free_port
+from tests.factories.ports import lease_port
 from tests.factories.story import eventually, identity
 from tests.peers.pki import self_signed
 from tests.peers.programs import require
@@ -41,7 +41,7 @@ def filled(recipe, folder, words):
 @pytest.fixture(params=["nginx", "haproxy"])
 def proxy(request, story, agent, tmp_path):
     """Run a proxy by its recipe before a server that lists it; return its port and a client's context maker."""
-    folder, port = tmp_path / "proxy", free_port(33000)
+    folder, port = tmp_path / "proxy", lease_port()
     folder.mkdir()
     certificate, key = self_signed(folder, "localhost")
     (folder / "server.pem").write_bytes(certificate.read_bytes() + key.read_bytes())

@@ -10,8 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fleet.management.quickstart.processes import free_port
 from tests.architecture.sources import ROOT
+from tests.factories.ports import lease_ports
 from tests.factories.story import eventually
 from tests.peers.programs import require
 
@@ -28,8 +28,7 @@ class Chip:
         state = folder / "state"
         state.mkdir(parents=True)
         subprocess.run(["swtpm_setup", "--tpm2", "--tpmstate", state], check=True, capture_output=True, timeout=60)
-        port = free_port(28_000 + os.getpid() % 500 * 4)
-        control = free_port(port + 1)
+        port, control = lease_ports(2)
         self._start(
             "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--flags", "startup-clear,not-need-init",
             "--server", f"type=tcp,port={port},bindaddr=127.0.0.1", "--ctrl", f"type=tcp,port={control},bindaddr=127.0.0.1",

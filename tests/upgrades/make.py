@@ -17,9 +17,9 @@ import tempfile
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
-from fleet.management.quickstart.processes import free_port
 from fleet.management.quickstart.rest import Rest
 from tests.architecture.sources import ROOT
+from tests.factories.ports import lease_listeners
 from tests.upgrades.postgres import dump_databases, running_server
 
 FIXTURES = ROOT / "tests" / "data" / "upgrades"
@@ -73,16 +73,8 @@ def _make(source, folder, target, kind):
 def _environment(folder, address):
     """Return an environment with ports that are free, so that no other set-up on this machine is met."""
     left = {name: value for name, value in os.environ.items() if not name.startswith(("FLEET_", "DATABASE_"))}
-    given = {**left, **{name: str(port) for name, port in free_ports().items()}, "FLEET_DIR": str(folder)}
+    given = {**left, **lease_listeners(), "FLEET_DIR": str(folder)}
     return {**given, "DATABASE_URL": address} if address else given
-
-
-def free_ports():
-    """Return a free port for each listener, by the name of its setting; each process begins elsewhere."""
-    ports, wanted = {}, 24_000 + os.getpid() * 8 % 6_000
-    for door in ("OPERATOR", "DEVICE", "STATUS", "COAP", "OSCORE"):
-        wanted = ports[f"FLEET_{door}_PORT"] = free_port(wanted + 1)
-    return ports
 
 
 def _manage(source, environment, *arguments):

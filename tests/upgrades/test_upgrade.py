@@ -15,10 +15,11 @@ from tuf.api.metadata import Metadata, Timestamp
 from fleet.management.quickstart import material
 from pki.kernel import clock
 from tests.architecture.sources import ROOT
+from tests.factories.ports import lease_listeners
 from tests.factories.story import Story, eventually
 from tests.peers.operator import Operator
 from tests.regressions import regression
-from tests.upgrades.make import FIXTURES, free_ports
+from tests.upgrades.make import FIXTURES
 from tests.upgrades.postgres import DATABASES, load_databases, running_server
 from tests.upgrades.rows import lost_rows, rows_of_postgresql, rows_of_sqlite
 
@@ -83,7 +84,7 @@ def old(request, tmp_path_factory):
     with tarfile.open(FIXTURES / commit / "agent.tar.xz") as archive:
         archive.extractall(folder / "agent-source", filter="data")
     _refuse_expired(folder, commit)
-    ports = "".join(f"{name}={port}\n" for name, port in free_ports().items())
+    ports = "".join(f"{name}={port}\n" for name, port in lease_listeners().items())
     settings = (folder / "fleet.env").read_text().splitlines(keepends=True)
     (folder / "fleet.env").write_text("".join(line for line in settings if "_PORT=" not in line) + ports)
     with ExitStack() as stack:

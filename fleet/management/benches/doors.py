@@ -61,7 +61,7 @@ def _in_use() -> list[dict[str, Any]]:
         made.processes.run("-m", INNER, "fleet", str(DEVICES), timeout=600)
         made.processes.stop()
         prints = [_fingerprint(min(certs.glob("*.pem"))), _fingerprint(fetcher / "bench-000001.pem")]
-        plain = [free_port(32800 + place * 50) for place in range(2)]
+        plain = [free_port(30800 + place * 50) for place in range(2)]
         listeners = [f"--bench-plain={port}:{one}" for port, one in zip(plain, prints, strict=True)]
         made.serve(*listeners)
         time.sleep(5)  # the hot table is loaded
@@ -156,7 +156,7 @@ def _median(values: list[tuple[float, float, float]], place: int) -> float:
 
 
 def _goosebit(made: Ground) -> Any:
-    port, folder = free_port(32300), made.folder
+    port, folder = free_port(30300), made.folder
     program = peers.SOURCES / "goosebit_peer.py"
     environment = {"GOOSEBIT_DB_URI": f"sqlite://{folder}/goosebit.sqlite3", "GOOSEBIT_ARTIFACTS_DIR": f"{folder}/art"}
     command = (str(peers.GOOSEBIT), str(program), str(port), "1000")

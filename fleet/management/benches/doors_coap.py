@@ -27,7 +27,7 @@ def coap(made: Ground, plain: tuple[int, int], blob: Path) -> list[dict[str, Any
         plain: ports of the benchmark's plain listeners: of an idle device, and of one that may fetch the file.
         blob: the file.
     """
-    port, folder = free_port(32600), made.folder
+    port, folder = free_port(30600), made.folder
     command = ("coap-server-notls", "-A", "127.0.0.1", "-p", str(port), "-d", "10")
     digest = hashlib.sha256(blob.read_bytes()).hexdigest()
     with peers.running(made.cores[0], 0, *command, log=folder / "libcoap.log"):

@@ -72,11 +72,12 @@ class Processes:
         """Fail when a child has ended by itself.
 
         Raises:
-            UnavailableError: it names the child and its log.
+            UnavailableError: it names the child and its log, and says what the log ends with.
         """
         for name, child in self.running.items():
             if child.poll() is not None:
-                msg = f"The process {name} ended with {child.returncode}; read {self.folder}/log/{name}.log."
+                log = self.folder / "log" / f"{name}.log"
+                msg = f"The process {name} ended with {child.returncode}; read {log}. It ends with: {_last_words(log)}"
                 raise UnavailableError(msg)
 
     def stop(self) -> None:
@@ -120,6 +121,13 @@ class Processes:
         record = self.folder / "run" / "quickstart.json"
         record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         record.write_text(json.dumps({name: child.pid for name, child in self.running.items()}))
+
+
+def _last_words(log: Path) -> str:
+    """Return the last lines of a log, on one line."""
+    with log.open("rb") as text:
+        text.seek(max(0, log.stat().st_size - 2000))
+        return " / ".join(text.read().decode(errors="replace").splitlines()[-3:])
 
 
 def _secrets_of(*arguments: str) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ import psycopg
 import pytest
 
 from fleet.management.benches import ground
-from fleet.management.quickstart.processes import Processes, free_port
+from fleet.management.quickstart.processes import Processes
 from pki.kernel import handover
 from tests import database
 from tests.architecture.sources import ROOT
+from tests.factories.ports import lease_listeners
 from tests.factories.story import eventually
 from tests.regressions import regression
 
@@ -120,11 +121,9 @@ def addresses():
 def served(tmp_path, addresses):
     """Yield what a running server writes about itself, and the secrets that it was started with."""
     own = {name: secrets.token_urlsafe(24) for name in NAMES} | addresses[0]
-    names = ("OPERATOR", "DEVICE", "STATUS", "COAP")
-    ports = {f"FLEET_{name}_PORT": str(free_port(34000 + 200 * place)) for place, name in enumerate(names)}
     nowhere = {"FLEET_BLOBS": "s3://bucket", "FLEET_S3_ENDPOINT": "http://127.0.0.1:9"}
     public = {"FLEET_VAULT_KEY": "environment", "AWS_EC2_METADATA_DISABLED": "true", **nowhere}
-    processes = Processes(tmp_path, {**ports, **public, **own})
+    processes = Processes(tmp_path, {**lease_listeners(), **public, **own})
     ground.authority(tmp_path, processes)
     processes.start("serve", "manage.py", "serve")
     try:

@@ -1,0 +1,26 @@
+"""Children of the quickstart: one that ends by itself is named, with its log and what the log ends with."""
+
+import pytest
+
+from fleet.management.quickstart.processes import Processes
+from pki.kernel.errors import UnavailableError
+
+
+def test_a_child_that_ended_is_named_with_the_end_of_its_log(tmp_path):
+    processes = Processes(tmp_path, {})
+    processes.start("worker", "-c", "print('x' * 5000); print('first'); print('The port 8443 is taken.'); exit(3)")
+    processes.running["worker"].wait(30)
+    with pytest.raises(UnavailableError) as refused:
+        processes.check()
+    assert f"The process worker ended with 3; read {tmp_path}/log/worker.log." in str(refused.value)
+    assert str(refused.value).endswith("first / The port 8443 is taken.")
+    assert len(str(refused.value)) < 3000
+
+
+def test_a_child_that_runs_is_no_trouble(tmp_path):
+    processes = Processes(tmp_path, {})
+    processes.start("worker", "-c", "import time; time.sleep(60)")
+    try:
+        processes.check()
+    finally:
+        processes.stop()
