@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from django.db.models import Q
+from django.db.models import Q, TextField, Value
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import Exact
 
 from devices.models import Device, GroupMember
 from devices.names import TAG
 from pki.kernel.errors import InvalidError
+from pki.models.json_members import member_of
 
 LONGEST, MOST_TESTS, DEEPEST = 1000, 50, 16
 _TOKEN = re.compile(r'\s*(?:("(?:[^"\\]|\\["\\])*")|(<=|>=|!=|[=<>~(),])|([^\s"=<>!~(),]+))')
@@ -199,7 +202,8 @@ class _Reader:
         if operator not in {"=", "!="}:
             msg = f"After runs.{component} stands = or !=, and a version."
             raise InvalidError(msg)
-        found = Q(**{f"twin__reported__components__{component}__version": self._value()})
+        version = member_of("twin__reported", "components", component, "version", text=True)
+        found = Q(Exact(Coalesce(version, Value(""), output_field=TextField()), self._value()))
         return ~found if operator == "!=" else found
 
     def _values(self) -> list[str]:

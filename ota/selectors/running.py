@@ -29,8 +29,11 @@ class RunningBundles:
             component: name.
         """
         said = reported.get("components", {}).get(component, {})
-        found = self._known.get((component, str(said.get("sha256"))), [])
+        return self.named(component, said.get("sha256"), said.get("version"), said.get("counter"))
+
+    def named(self, component: str, sha256: object, version: object, counter: object) -> int | None:
+        """Return what ``of`` returns, by what a device reports of one component (None: it does not say)."""
+        found = self._known.get((component, str(sha256)), [])
         # The same bytes may be in several bundles: the one whose version and counter it names, else the newest.
-        told = (said.get("version"), said.get("counter"))
-        named = (pk for pk, version, counter in found if (version, counter) == told)
+        named = (pk for pk, *told in found if told == [version, counter])
         return next(named, found[0][0] if found else None)

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, QuerySet
-from django.db.models.fields.json import KeyTextTransform, KeyTransform
 
 from devices.models import Device
 from ota import blobs, sandbox
@@ -27,6 +26,7 @@ from pki.kernel.actor import Actor
 from pki.kernel.errors import DomainError
 from pki.kernel.files import open_plain
 from pki.models import TrustDomain
+from pki.models.json_members import member_of
 
 #: a pair is worth a patch for one in a hundred of the devices that wait, or for fifty
 SHARE, ENOUGH = 100, 50
@@ -117,9 +117,8 @@ def _groups(rows: QuerySet[Assignment], component: str) -> Iterator[tuple[Any, A
 
     The database counts: reading 20,000 reports every few seconds kept the worker's other jobs waiting.
     """
-    said = KeyTransform("components", "device__twin__reported")
-    runs = KeyTextTransform("sha256", KeyTransform(component, said))
-    able = rows.annotate(able=KeyTransform("appliers", "device__twin__reported"), runs=runs)
+    runs = member_of("device__twin__reported", "components", component, "sha256", text=True)
+    able = rows.annotate(able=member_of("device__twin__reported", "appliers"), runs=runs)
     yield from able.filter(able__isnull=False).values_list("able", "runs").annotate(devices=Count("pk"))
 
 

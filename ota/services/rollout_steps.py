@@ -28,6 +28,7 @@ from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.models import TrustDomain, quick
+from pki.models.json_members import member_of
 from pki.services import ledger, numbers
 
 State, Status = Rollout.State, Assignment.Status
@@ -41,6 +42,8 @@ SECONDS = 20.0
 PAUSE = 0.005
 #: action numbers are reserved for so many devices at once
 RESERVED = 5000
+#: what a device reports of a component, as far as it says which bundle that is
+RUNS, TEXTS = ("sha256", "version", "counter"), {"sha256", "version"}
 _logger = logging.getLogger(__name__)
 
 
@@ -195,9 +198,12 @@ def open_wave(actor: Actor, wave: Wave) -> None:
 def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: Budget) -> None:
     bundle, pace = rollout.release.bundle, Pace(batches.OFFERED)
     running = RunningBundles(rollout.domain_id, {bundle.component})
-    waiting = ReadAhead(wave.assignments.filter(status=Status.WAITING), "id", "device__twin__reported")
+    # A whole report has up to 20 KB, and thousands are read ahead.
+    path = ("device__twin__reported", "components", bundle.component)
+    said = {name: member_of(*path, name, text=name in TEXTS) for name in RUNS}
+    waiting = ReadAhead(wave.assignments.filter(status=Status.WAITING).annotate(**said), "id", *RUNS)
     while page := waiting.first(pace.devices):
-        previous = {pk: running.of(reported or {}, bundle.component) for pk, reported in page}
+        previous = {pk: running.named(bundle.component, *told) for pk, *told in page}
         if not budget.spend():
             return
         with _commit(pace):

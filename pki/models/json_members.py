@@ -1,0 +1,45 @@
+"""Members of JSON objects in queries, whatever their names are.
+
+Django reads a name of digits as a place in a list, and two underscores as a path; names that devices and vendors
+choose (components, attributes) may be both.
+"""
+
+import json
+from typing import Any
+
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
+
+
+class Member(KeyTransform):
+    """A member of a JSON object, as JSON: ``Member("0", Member("components", "reported"))``."""
+
+    def as_sqlite(self, compiler: Any, connection: Any, **_extra: Any) -> tuple[str, tuple[Any, ...]]:
+        """Return the SQL of SQLite: every name of the path is quoted."""
+        source, params, names = self.preprocess_lhs(compiler, connection)
+        path = "$" + "".join(f".{json.dumps(name)}" for name in names)
+        return f"json_extract({source}, %s)", (*params, path)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **_extra: Any) -> tuple[str, tuple[Any, ...]]:
+        """Return the SQL of PostgreSQL: a path takes names of digits as names where there is an object."""
+        source, params, names = self.preprocess_lhs(compiler, connection)
+        operator = "#>>" if isinstance(self, KeyTextTransform) else "#>"
+        return f"({source} {operator} %s)", (*params, names)
+
+
+class TextMember(Member, KeyTextTransform):
+    """A member of a JSON object, as text."""
+
+
+def member_of(source: str, *names: str, text: bool = False) -> Member:
+    """Return the expression of a member.
+
+    Args:
+        source: the field, by its path from the model that is asked.
+        *names: of the members on the way, outermost first; none has a quotation mark or a backslash, which SQLite reads
+            as they stand.
+        text: True for the text itself, False for JSON.
+    """
+    found: Any = source
+    for name in names[:-1]:
+        found = Member(name, found)
+    return (TextMember if text else Member)(names[-1], found)
