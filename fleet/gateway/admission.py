@@ -1,8 +1,9 @@
 """Admission before TLS: in a storm of reconnecting devices, handshakes that begin are handshakes that end.
 
-A handshake costs a hundred polls. When more connections come than the processor can serve, they wait without one, and
-networks take turns; a connection that has not sent the whole first record of its ClientHello costs a socket and nothing
-else, and whoever has hung up meanwhile costs no handshake.
+A handshake costs a hundred polls. When more connections come than the processor can serve, they wait without one.
+Networks take turns, and those from which a client with a certificate came in the last hour have most of them: a fleet
+behind one address is one network, and an attacker may have thousands. A connection that has not sent the whole first
+record of its ClientHello costs a socket and nothing else, and whoever has hung up meanwhile costs no handshake.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from itertools import islice
 from fleet.wire import limits
 from fleet.wire.fair_queue import FairQueue
 from fleet.wire.networks import network_of
+from fleet.wire.proven_networks import ProvenNetworks
 
 #: handshakes that are under way at once; one that stalls gives its place back after a second
 MOST_HANDSHAKES, PLACE_SECONDS = 256, 1.0
@@ -32,6 +34,8 @@ RECORD_HEAD, HANDSHAKE, LONGEST_RECORD = 5, 0x16, 1 << 14
 #: away at once, which costs next to nothing: a client that is told soon comes again later, one that waits in vain for
 #: its own deadline costs a handshake for nobody
 WAIT_SECONDS, LEAST_QUEUED, FIRST_RATE, KEPT_OF_RATE = 3.0, 256, 300.0, 0.7
+#: of so many handshakes one is for a network that has not proved itself, while both kinds wait
+TURN_OF_OTHERS = 4
 #: accepted, and begun, before whoever is inside has a turn again; how long to pause without file descriptors
 AT_ONCE, BEGUN_AT_ONCE, PAUSE_SECONDS = 16, 4, 0.1
 #: who has waited longer in the queue has given up
@@ -73,7 +77,10 @@ class Gate:
         # Those that are silent, oldest first, and the same by network.
         self._silent: OrderedDict[Caller, None] = OrderedDict()
         self._silent_by_network: FairQueue[Caller] = FairQueue()
-        self._queue: FairQueue[Caller] = FairQueue()
+        self._proven = ProvenNetworks()
+        # Those of proven networks, and of all others.
+        self._queues: tuple[FairQueue[Caller], FairQueue[Caller]] = (FairQueue(), FairQueue())
+        self._turn = 0
         self._admits = False
         self._busy = self._finished = self._turned_away = 0
         self._rate = FIRST_RATE
@@ -97,14 +104,18 @@ class Gate:
     @property
     def quiet(self) -> bool:
         """Say whether nobody is on the way in."""
-        return not self._queue and not self._busy
+        return not self._waits and not self._busy
+
+    @property
+    def _waits(self) -> bool:
+        return any(self._queues)
 
     def close(self) -> None:
         """Accept nothing more; what has no handshake yet is closed."""
         self._timer.cancel()
         self._sweeper.cancel()
         self.retire()
-        while caller := self._queue.take():
+        while caller := self._take():
             caller.line.close()
 
     async def wait_closed(self) -> None:
@@ -160,10 +171,18 @@ class Gate:
         self._admit()
 
     def _enqueue(self, caller: Caller) -> None:
-        self._queue.add(caller.network, caller)
+        queue = self._queues[caller.network not in self._proven]
+        queue.add(caller.network, caller)
         # Who comes last from where most come from is turned away.
-        while len(self._queue) > self._room and (last := self._queue.make_room(newest=True)):
+        while len(queue) > self._room and (last := queue.make_room(newest=True)):
             self._turn_away(last.line)
+
+    def _take(self) -> Caller | None:
+        """Return whose turn it is."""
+        self._turn = (self._turn + 1) % TURN_OF_OTHERS
+        proven, others = self._queues
+        first, second = (others, proven) if self._turn == 0 else (proven, others)
+        return first.take() or second.take()
 
     @property
     def _room(self) -> float:
@@ -183,19 +202,19 @@ class Gate:
     def _begin_some(self) -> None:
         self._admits = False
         begun = 0
-        while begun < BEGUN_AT_ONCE and self._busy < MOST_HANDSHAKES and (caller := self._queue.take()):
+        while begun < BEGUN_AT_ONCE and self._busy < MOST_HANDSHAKES and (caller := self._take()):
             if time.monotonic() - caller.since > QUEUE_SECONDS or _gone(caller.line):
                 caller.line.close()
                 continue
             begun += 1
             self._busy += 1
-            task = self._loop.create_task(self._shake(caller.line))
+            task = self._loop.create_task(self._shake(caller))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if begun == BEGUN_AT_ONCE:
             self._admit()
 
-    async def _shake(self, line: socket.socket) -> None:
+    async def _shake(self, caller: Caller) -> None:
         held = True
 
         def give_back() -> None:
@@ -208,16 +227,26 @@ class Gate:
         timer = self._loop.call_later(PLACE_SECONDS, give_back)
         try:
             with suppress(OSError, ssl.SSLError, asyncio.TimeoutError):
-                await self._loop.connect_accepted_socket(
-                    self._factory, line, ssl=self._context, ssl_handshake_timeout=limits.HANDSHAKE_SECONDS
+                transport, _ = await self._loop.connect_accepted_socket(
+                    self._factory,
+                    caller.line,
+                    ssl=self._context,
+                    ssl_handshake_timeout=limits.HANDSHAKE_SECONDS,
+                    ssl_shutdown_timeout=limits.CLOSE_SECONDS,
                 )
+                self._note(caller.network, transport)
             self._finished += 1
         finally:
             timer.cancel()
             give_back()
 
+    def _note(self, network: str, transport: asyncio.Transport) -> None:
+        """Remember where a client came from that has a certificate, where clients need none: that has got so far."""
+        if self._context.verify_mode == ssl.CERT_NONE or transport.get_extra_info("peercert"):
+            self._proven.add(network)
+
     def _each_second(self) -> None:
-        if self._finished > self._rate or self._queue:
+        if self._finished > self._rate or self._waits:
             self._rate = KEPT_OF_RATE * self._rate + (1 - KEPT_OF_RATE) * self._finished
         if self._turned_away:
             _logger.warning("connections were turned away before TLS", extra={"connections": self._turned_away})

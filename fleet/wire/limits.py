@@ -29,5 +29,7 @@ MOST_UNNAMED, MOST_OF_NETWORK = 4000, 1000
 MOST_OPEN, COME_AGAIN_SECONDS = 10_000, 30
 #: TLS handshakes: from the first byte to the last
 HANDSHAKE_SECONDS = 10.0
+#: how long a closed connection waits for the other end's goodbye; most clients never send one
+CLOSE_SECONDS = 1.0
 #: how long nothing is read from a connection whose request was refused because of its rate
 HOLD_SECONDS = 1.0

@@ -9,6 +9,7 @@ import pytest
 
 from fleet.gateway import admission
 from fleet.gateway.admission import Gate
+from fleet.wire import proven_networks
 from tests.peers.pki import self_signed
 from tests.regressions import regression
 
@@ -229,3 +230,50 @@ def test_networks_take_turns(listener, contexts, monkeypatch):
     data, took = with_gate(listener, ours, act)
     assert data == b"hello"
     assert took < 2, "it waited for all of them"
+
+
+@regression("R2", "a fleet behind one address is served while many networks stall their handshakes")
+def test_a_fleet_behind_one_address_is_not_delayed_by_many_networks(listener, contexts, monkeypatch):
+    ours, theirs = contexts
+    monkeypatch.setattr(admission, "MOST_HANDSHAKES", 4)
+    monkeypatch.setattr(admission, "LEAST_QUEUED", 200)
+    monkeypatch.setattr(admission, "PLACE_SECONDS", 0.2)
+    first, port = hello_of(theirs), listener.getsockname()[1]
+
+    def act(_gate):
+        echoed(port, theirs)  # a device of the fleet has been here before
+        stalled = [calls_from(f"127.{place}.0.1", listener) for place in range(1, 151)]
+        for one in stalled:
+            one.sendall(first)
+        time.sleep(0.1)
+        answers = [echoed(port, theirs) for _ in range(3)]
+        for one in stalled:
+            one.close()
+        return answers
+
+    for data, took in with_gate(listener, ours, act):
+        assert data == b"hello"
+        assert took < 3, "it waited for its turn among 150 networks"
+
+
+@pytest.mark.parametrize(("needed", "proves"), [(ssl.CERT_NONE, True), (ssl.CERT_OPTIONAL, False)])
+def test_where_certificates_are_asked_for_a_network_proves_itself_by_one(listener, contexts, needed, proves):
+    ours, theirs = contexts
+    ours.verify_mode = needed
+
+    def act(gate):
+        echoed(listener.getsockname()[1], theirs)
+        return admission.network_of("127.0.0.1") in gate._proven
+
+    assert with_gate(listener, ours, act) is proves
+
+
+def test_proven_networks_are_bounded_and_forgotten(monkeypatch):
+    monkeypatch.setattr(proven_networks, "MOST_PROVEN", 3)
+    known = proven_networks.ProvenNetworks()
+    for name in ("a", "b", "c", "a", "d"):
+        known.add(name)
+    assert [name for name in "abcd" if name in known] == ["a", "c", "d"]
+    monkeypatch.setattr(proven_networks, "PROVEN_SECONDS", -1.0)
+    known.add("c")
+    assert "c" not in known
