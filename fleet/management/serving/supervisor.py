@@ -112,12 +112,10 @@ class Supervisor:
         self.end()
 
     def end(self) -> None:
-        """Stop the children, last started first."""
-        for child in reversed(self.children):
-            if child.pid:
-                _end(child.pid)
-        for pid in self.leaving:
-            _end(pid)
+        """Stop the children, all at once; the first one after all others, since they ask it for signatures."""
+        first, *others = [child.pid for child in self.children if child.pid] or [0]
+        _end(*others, *self.leaving)
+        _end(*filter(None, [first]))
         (self.folder / "run" / "serve.json").unlink(missing_ok=True)
 
     def _tend(self, child: Child) -> None:
@@ -299,14 +297,15 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def _end(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if _gone(pid):
-            return
+def _end(*pids: int) -> None:
+    """Stop processes together; what does not end in time is killed."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline, left = time.monotonic() + PATIENCE, list(pids)
+    while (left := [pid for pid in left if not _gone(pid)]) and time.monotonic() < deadline:
         time.sleep(0.02)
-    with suppress(ProcessLookupError, ChildProcessError):
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    for pid in left:
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
