@@ -9,6 +9,7 @@ unescaped.
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -164,11 +165,16 @@ def _wait(keeper: "subprocess.Popen[bytes]", request: bytes, seconds: float) -> 
         if keeper.stdin:
             keeper.stdin.write(request + b"\n")
             keeper.stdin.flush()
+    # `Popen.wait` with a time looks every 50 ms only.
+    ended, looker = os.pidfd_open(keeper.pid), select.poll()
+    looker.register(ended, select.POLLIN)
     try:
-        keeper.wait(seconds)
-    except subprocess.TimeoutExpired as error:
+        over = looker.poll(seconds * 1000)
+    finally:
+        os.close(ended)
+    if not over:
         msg = "The verifier could not be ended in time; nothing was stored. Look into the log."
-        raise VerifierError(msg) from error
+        raise VerifierError(msg)
 
 
 def _end(keeper: "subprocess.Popen[bytes]") -> None:
