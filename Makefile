@@ -7,8 +7,8 @@ V := .venv/bin
 SEED ?= 1
 DEVICES ?= 50
 PYTEST ?= $(V)/python -m pytest
-# Two worker processes: tests wait for real servers more than they compute.
-WORKERS ?= 2
+# Three worker processes: tests wait for real servers more than they compute.
+WORKERS ?= 3
 
 .PHONY: demo check test judge peers bench-peers bench lock
 

@@ -34,6 +34,7 @@ def pytest_collection_modifyitems(config, items):
         items[:] = wanted
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Tell the story once."""
     return StoryScheduling(config, log)

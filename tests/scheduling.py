@@ -12,6 +12,8 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.architecture.sources import ROOT
 
 MARK = re.compile(r'xdist_group\("(\w+)"\)')
+#: a module that makes something costly for all of its tests
+SHARED = re.compile(r'fixture\(scope="module"')
 
 
 @cache
@@ -21,8 +23,14 @@ def group(path):
     return match[1] if match else ""
 
 
+@cache
+def scope(path):
+    """Return what the tests of a module share a worker with: a group, their module, or "" for nothing."""
+    return group(path) or (path if SHARED.search((ROOT / path).read_text()) else "")
+
+
 class StoryScheduling(LoadScopeScheduling):
-    """Keep together what shares a story; every other test is on its own."""
+    """Keep together what shares a story or a costly fixture; every other test is on its own."""
 
     def _split_scope(self, nodeid):
-        return group(nodeid.partition("::")[0]) or nodeid
+        return scope(nodeid.partition("::")[0]) or nodeid

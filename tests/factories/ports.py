@@ -39,6 +39,14 @@ def lease_port():
     return lease_ports(1)[0]
 
 
+def lease_pair():
+    """Return the first of two neighbouring ports: an emulated TPM has its control channel at the next one."""
+    first, second = lease_ports(2)
+    while second != first + 1:
+        first, second = second, lease_port()
+    return first
+
+
 def lease_listeners():
     """Return a port for each listener of a server, as text, by the name of its setting."""
     settings = [f"FLEET_{name}_PORT" for name in ("OPERATOR", "DEVICE", "STATUS", "COAP", "OSCORE")]

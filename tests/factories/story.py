@@ -18,6 +18,7 @@ from fleet.agent.state import Settings
 from fleet.management.quickstart.rest import Rest
 from tests.architecture.sources import ROOT
 from tests.factories.ports import lease_listeners
+from tests.scheduling import group
 
 DEVICES, SEED = 20, 7
 
@@ -147,24 +148,76 @@ def eventually(check, seconds=60, trouble="it did not happen"):
     raise AssertionError(trouble)
 
 
+def quickstart_environment():
+    """Return the environment of a story with ports of its own, so that two runs on one machine do not meet."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"FLEET_DIR", "DATABASE_URL"}}
+    return kept | lease_listeners()
+
+
 @pytest.fixture(scope="session")
 def told(tmp_path_factory):
     """Tell the story by the README's own command."""
     folder = tmp_path_factory.mktemp("story") / "set-up"
     summary = folder.parent / "summary.json"
-    environment = {name: value for name, value in os.environ.items() if name not in {"FLEET_DIR", "DATABASE_URL"}}
-    environment |= lease_listeners()  # so that two runs on one machine do not meet
     started = time.monotonic()
     command = ["make", "demo", "HEADLESS=1", f"DEVICES={DEVICES}", f"SEED={SEED}", f"DIR={folder}"]
-    command.append(f"SUMMARY={summary}")
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=1800)
+    done = subprocess.run(
+        [*command, f"SUMMARY={summary}"],
+        cwd=ROOT, env=quickstart_environment(), capture_output=True, text=True, check=False, timeout=1800,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     return Story(folder, json.loads(summary.read_text()), time.monotonic() - started)
 
 
 @pytest.fixture(scope="session")
-def story(told):
-    """Return the story's set-up with its server up."""
-    told.start()
-    yield told
-    told.close()
+def interrupted(tmp_path_factory):
+    """Tell the story again, kill it in its middle, and go on by the same command."""
+    folder = tmp_path_factory.mktemp("interrupted") / "set-up"
+    environment, summaries = quickstart_environment(), [folder.parent / f"{name}.json" for name in ("first", "second")]
+
+    def tell(summary):
+        command = [sys.executable, "manage.py", "quickstart", "--headless", "--devices", str(DEVICES), "--seed", "3"]
+        with summary.with_suffix(".log").open("wb") as log:
+            return subprocess.Popen(
+                [*command, "--dir", folder, "--summary", summary], cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+
+    started, first = time.monotonic(), tell(summaries[0])
+    _await_words(summaries[0].with_suffix(".log"), "firmware-1.2.4: wave 25 % is open", first)
+    first.kill()
+    first.wait(timeout=10)
+    assert not summaries[0].exists()
+    again = tell(summaries[1])
+    code = again.wait(timeout=1800)  # the quickstart itself gives up when nothing goes on
+    assert code == 0, summaries[1].with_suffix(".log").read_text()[-3000:]
+    return Story(folder, json.loads(summaries[1].read_text()), time.monotonic() - started)
+
+
+def _await_words(log, words, process, seconds=150):
+    """Wait until a log says something; give up when it has said nothing new for so many seconds."""
+    length, heard = 0, time.monotonic()
+    while words not in (text := log.read_text(errors="replace")):
+        if len(text) > length:
+            length, heard = len(text), time.monotonic()
+        assert time.monotonic() - heard < seconds, text[-2000:]
+        assert process.poll() is None, text[-2000:]
+        time.sleep(0.1)
+
+
+#: the group of the test that runs: half of the tests that need a set-up get one that was interrupted once
+_GROUP = [""]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Remember for whom a story would be told."""
+    _GROUP[0] = group(item.nodeid.partition("::")[0])
+
+
+@pytest.fixture(scope="session")
+def story(request):
+    """Return a set-up with its server up; which one, the first test that asks decides by its group."""
+    found = request.getfixturevalue("interrupted" if _GROUP[0] == "doors" else "told")
+    found.start()
+    yield found
+    found.close()

@@ -23,6 +23,8 @@ suricatta : {{
   cafile = "{anchor}"; sslkey = "{key}"; sslcert = "{chain}";
 }};
 """
+#: it has installed and told the server so
+INSTALLED = r"Update successful, executing post-update actions"
 OUTCOMES = [
     ("badsig", r"Authentication of all signatures failed|Signature verification failed"),
     ("resumefail", r"Requested range was not delivered"),
@@ -58,7 +60,15 @@ class Swupdate:
     ca: Path
 
     def run(self, url, seconds, *arguments, version="1.0.0", until=None):
-        """Run for some seconds, or until the log matches ``until``; return the outcome and the log."""
+        """Run for some seconds at most; return the outcome and the log.
+
+        Args:
+            url: of the server.
+            seconds: at most.
+            arguments: for its client of hawkBit's protocol.
+            version: that it reports.
+            until: a pattern of its log, or a question that is true when enough has happened; None: for all seconds.
+        """
         program = require("swupdate")
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         config = self.folder / "swupdate.cfg"
@@ -94,10 +104,11 @@ class Swupdate:
 
 
 def _wait(child, seconds, log, until):
-    """Wait for the end of a program, or for a line of its log; both after some seconds at most."""
+    """Wait for the end of a program, or until enough has happened; both for some seconds at most."""
     deadline = time.monotonic() + seconds
+    enough = until if callable(until) else lambda: re.search(until, log.read_text(errors="replace"))
     while until and time.monotonic() < deadline:
-        if child.poll() is not None or re.search(until, log.read_text(errors="replace")):
+        if child.poll() is not None or enough():
             break
         time.sleep(0.2)
     child.wait(timeout=0.1 if until else seconds)

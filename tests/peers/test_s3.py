@@ -10,6 +10,7 @@ from fleet.agent import blobs
 from fleet.agent.agent import Agent
 from fleet.agent.errors import AnswerError
 from fleet.management.quickstart import material
+from tests.factories.ports import lease_port
 from tests.factories.story import eventually, identity
 from tests.peers import s3
 from tests.peers.operator import Operator
@@ -125,7 +126,7 @@ def test_devices_that_follow_no_redirect_get_the_bytes_through_the_door(server, 
 def test_a_bucket_that_is_away_is_said_so_and_nothing_is_lost(server, offered, bucket):  # noqa: F811
     agent, digest, data = offered
     server.stop()
-    server.start(**bucket.settings | {"FLEET_S3_ENDPOINT": f"http://127.0.0.1:{s3.free()}"}, FLEET_BLOBS_DIRECT="0")
+    server.start(**bucket.settings | {"FLEET_S3_ENDPOINT": f"http://127.0.0.1:{lease_port()}"}, FLEET_BLOBS_DIRECT="0")
     try:
         status, headers, body = get(server, agent, digest, Accept="application/json")
         assert status == 503, body

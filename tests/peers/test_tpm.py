@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from pki import der
 from tests.architecture.sources import ROOT
+from tests.factories.ports import lease_pair
 from tests.peers.programs import require
 
 pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("story")]
@@ -78,7 +79,7 @@ def _point(key):
 
 @pytest.fixture(scope="module")
 def tpm(tmp_path_factory):
-    made = Tpm(tmp_path_factory.mktemp("tpm") / "device", 2421)
+    made = Tpm(tmp_path_factory.mktemp("tpm") / "device", lease_pair())
     made.run("newkey", "app")
     return made
 

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.architecture.sources import ROOT
-from tests.factories.ports import lease_ports
+from tests.factories.ports import lease_pair
 from tests.factories.story import eventually
 from tests.peers.programs import require
 
@@ -28,10 +28,10 @@ class Chip:
         state = folder / "state"
         state.mkdir(parents=True)
         subprocess.run(["swtpm_setup", "--tpm2", "--tpmstate", state], check=True, capture_output=True, timeout=60)
-        port, control = lease_ports(2)
+        port = lease_pair()
         self._start(
             "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--flags", "startup-clear,not-need-init",
-            "--server", f"type=tcp,port={port},bindaddr=127.0.0.1", "--ctrl", f"type=tcp,port={control},bindaddr=127.0.0.1",
+            "--server", f"type=tcp,port={port},bindaddr=127.0.0.1", "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1",
         )  # fmt: skip
         bus = folder / "bus"
         self._start("dbus-daemon", "--session", "--nofork", f"--address=unix:path={bus}")

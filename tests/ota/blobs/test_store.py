@@ -17,6 +17,7 @@ from ota.blobs.s3 import Place, S3Blobs
 from ota.errors import BlobNotFoundError, BlobStoreError, TooLargeError
 from ota.services import downloads
 from ota.services.downloads import Download
+from tests.factories.ports import lease_port
 from tests.peers import s3
 from tests.peers.s3 import bucket  # noqa: F401  because it is a fixture
 from tests.regressions import regression
@@ -171,7 +172,7 @@ class TestBucket:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         with pytest.raises(BlobStoreError, match="refused"):
             S3Blobs(tmp_path, in_bucket._place).put(io.BytesIO(DATA), len(DATA))
-        nobody = dataclasses.replace(in_bucket._place, endpoint=f"http://127.0.0.1:{s3.free()}")
+        nobody = dataclasses.replace(in_bucket._place, endpoint=f"http://127.0.0.1:{lease_port()}")
         with pytest.raises(BlobStoreError, match="does not answer"):
             S3Blobs(tmp_path, nobody).size(DIGEST)
 
