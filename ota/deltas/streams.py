@@ -18,6 +18,8 @@ from pki.kernel import patch
 _TRIED = ((3, 0, 2), (0, 0, 0), (4, 0, 0), (0, 2, 2), (3, 0, 0), (1, 3, 3), (0, 0, 2))
 _TRIED_LONG = ((3, 0, 2), (0, 0, 0), (3, 0, 0))
 _LONG = 1 << 20
+#: of LZMA: bytes
+_LEAST_DICTIONARY = 4096
 
 
 def make(old: bytes, new: bytes) -> bytes:
@@ -64,7 +66,10 @@ def _packed(data: bytes) -> tuple[tuple[int, int, int, int], bytes]:
     found = [(data, patch.RAW, 0), (bz2.compress(data, 9), patch.BZIP2, 0)]
     for lc, lp, pb in (_TRIED_LONG if len(data) > _LONG else _TRIED) if data else ():
         parameter = pb * 45 + lp * 9 + lc
-        chain = [{**patch.filters(parameter)[0], "preset": 9 | lzma.PRESET_EXTREME, "nice_len": 273}]
+        whole = patch.filters(parameter)[0]
+        # A dictionary longer than the data finds nothing more, and takes memory and time.
+        size = min(whole["dict_size"], max(len(data), _LEAST_DICTIONARY))
+        chain = [{**whole, "preset": 9 | lzma.PRESET_EXTREME, "nice_len": 273, "dict_size": size}]
         found.append((lzma.compress(data, lzma.FORMAT_RAW, filters=chain), patch.LZMA, parameter))
     best, codec, parameter = min(found, key=lambda one: len(one[0]))
     return (codec, len(data), len(best), parameter), best
