@@ -79,6 +79,7 @@ class Agent:
         self._last_batch = 0
         self.erased = False
         self._lines = Lines(settings, lambda: self._identity)
+        self._config_watch = config.Watch(settings)
         self._installer = Installer(settings.folder / "slots", self._bring, self._test)
 
     @property
@@ -164,7 +165,7 @@ class Agent:
             self.sync()
         if said.update is not None:
             self.update(said.update)
-        elif trouble := self._installer.boot_trouble():
+        elif trouble := self._installer.boot_trouble() or self._config_watch.trouble():
             self.report(state="refused", reason=trouble)
         elif self._untold:
             self.report()
@@ -299,8 +300,7 @@ class Agent:
 
     def _follow(self) -> None:
         """Do what the kept configuration says beside roots and address; at every start too, for power may fail."""
-        kept = self.slots(config.COMPONENT).read_kept() if config.COMPONENT in self._installer.running() else None
-        config.publish(self.settings, kept)
+        config.publish(self.settings, kept := config.read(self.settings))
         if kept is not None and self.enrolled and config.wipes(kept, self.public_id):
             self.wipe()
 

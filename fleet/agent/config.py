@@ -4,6 +4,7 @@ A twin, a command or EST ``cacerts`` never change them. A configuration is a bun
 officers, named by the director, written beside the present one, tried, and kept or taken back.
 """
 
+import logging
 import ssl
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
 #: a field that this device does not know may mean anything, so nothing of such a configuration is believed
 FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server", *orders.FIELDS}
+_logger = logging.getLogger("muster.agent")
 
 
 def anchors(data: bytes) -> str:
@@ -76,9 +78,50 @@ def server(data: bytes) -> str:
     return str(document.get("server", ""))
 
 
+def read(settings: Settings) -> bytes | None:
+    """Return the kept configuration, compared with its signed digest at each use; None where the factory's holds.
+
+    A configuration whose bytes changed on the disk is not used: the device goes back to the roots and the address of
+    the factory, so that it can still be reached and given a new one.
+    """
+    try:
+        return _slots(settings).read_kept()
+    except RefusedError as error:
+        _logger.warning(_UNUSABLE, error, extra={"device": settings.name})
+        return None
+
+
+class Watch:
+    """Tells once when the kept configuration can no longer be used.
+
+    Args:
+        settings: of the factory.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._known = settings, ""
+
+    def trouble(self) -> str:
+        """Return why the factory's configuration is used instead of the kept one; nothing if it is not, or was told."""
+        found = ""
+        try:
+            _slots(self._settings).read_kept()
+        except RefusedError as error:
+            found = _UNUSABLE % error
+        told, self._known = found == self._known, found
+        return "" if told else found
+
+
+_UNUSABLE = "the kept configuration is not used, but the factory's: %s"
+
+
+def _slots(settings: Settings) -> Slots:
+    return Slots(settings.folder / "slots" / COMPONENT)
+
+
 def effective(settings: Settings) -> Settings:
     """Return what holds: the settings of the factory, with the address of the kept configuration if it names one."""
-    kept = Slots(settings.folder / "slots" / COMPONENT).read_kept()
+    kept = read(settings)
     address = server(kept) if kept is not None else ""
     return replace(settings, server=address) if address else settings
 
@@ -102,13 +145,22 @@ def wipes(data: bytes, device: str) -> bool:
 
 def trusted(settings: Settings) -> Path:
     """Return the PEM file of the roots that this device trusts: of its kept configuration, or of the factory."""
-    kept = Slots(settings.folder / "slots" / COMPONENT).read_kept()
+    kept = read(settings)
     if kept is None:
         return settings.anchor
     path, text = settings.folder / "anchors.pem", anchors(kept).encode()
-    if not path.exists() or path.read_bytes() != text:
+    if _content(path) != text:
         files.write_private(path, text)
     return path
+
+
+def _content(path: Path) -> bytes | None:
+    """Return what is in a file; None if it is not there, or a link."""
+    try:
+        with files.open_plain(path) as file:
+            return file.read(MAX_CONFIG)
+    except OSError:
+        return None
 
 
 def _is_disbelief(error: Exception) -> bool:

@@ -33,7 +33,7 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | 
     if not marker.exists() or marker.read_text() != assignment.sha256:
         part.unlink(missing_ok=True)
         marker.write_text(assignment.sha256)
-    with _open_part(part) as file:  # written, hashed and named through this one descriptor
+    with slots.open_part(part) as file:  # written, hashed and named through this one descriptor
         try:
             _append(assignment, mirror or server, file, mirrored=mirror is not None)
         except (AnswerError, TransportError):
@@ -77,7 +77,8 @@ def bring(
 
 def _copied(pair: slots.Slots) -> None:
     part = pair.inactive.with_suffix(".copy")  # not where another download may be waiting to go on
-    with files.open_plain(pair.image) as image, part.open("w+b") as file:
+    with files.open_plain(pair.image) as image, slots.open_part(part) as file:
+        file.truncate(0)
         shutil.copyfileobj(image, file)
         slots.put_in_place(file, part, pair.inactive)
 
@@ -106,12 +107,6 @@ def golden(assignment: Assignment, server: Transport | CoapTransport, pair: slot
         raise RefusedError(msg)
     pair.put_golden(data)
     return wanted.sha256
-
-
-def _open_part(part: Path) -> BinaryIO:
-    """Open the file of a download that begins or goes on; no link is followed."""
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    return os.fdopen(descriptor, "r+b")
 
 
 def _append(assignment: Assignment, source: Transport | CoapTransport, file: BinaryIO, *, mirrored: bool) -> None:

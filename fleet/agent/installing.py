@@ -67,7 +67,7 @@ class Installer:
         return found
 
     def has(self, assignment: Assignment) -> bool:
-        """Say whether the very bundle that is assigned runs already, and was kept."""
+        """Say whether the very bundle that is assigned runs already, was kept, and lies whole on the disk."""
         pair = self.slots(assignment.component)
         running, golden = pair.running, assignment.golden.sha256 if assignment.golden else ""
         wanted = (assignment.sha256, assignment.version, assignment.counter, golden)
@@ -75,7 +75,7 @@ class Installer:
             return False
         requires = [list(one) for one in assignment.requires]
         here = (running.sha256, running.version, running.counter, running.golden)
-        return here == wanted and running.requires == requires
+        return here == wanted and running.requires == requires and pair.matches()
 
     def one(self, assignment: Assignment) -> None:
         """Install one component, unless it runs already.

@@ -72,6 +72,7 @@ def _demand(data: bytes, sha256: str, trouble: str) -> None:
 
 def _write(target: Path, image: bytes) -> None:
     part = target.with_suffix(".patched")  # not where another download may be waiting to go on
-    with part.open("w+b") as file:
+    with slots.open_part(part) as file:
+        file.truncate(0)
         file.write(image)
         slots.put_in_place(file, part, target)

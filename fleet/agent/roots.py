@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from tuf.api.metadata import Signed
 from tuf.ngclient import Updater
 
 from fleet.agent.errors import RefusedError
@@ -19,7 +20,18 @@ from pki.kernel.root_keys import RootKeys
 MAX_ROOT = 128 * 1024
 
 
-def updater_with(admit: Callable[[bytes], None]) -> type[Updater]:
+class VerifyingUpdater(Updater):
+    """python-tuf's client, which also gives out what it has verified."""
+
+    def verified(self, role: str) -> Signed | None:
+        """Return the signed part of a role's metadata as it was verified; None if there is none."""
+        try:
+            return self._trusted_set[role]
+        except KeyError:
+            return None
+
+
+def updater_with(admit: Callable[[bytes], None]) -> type[VerifyingUpdater]:
     """Return python-tuf's client, which looks at each root once its signatures are good, before it is kept or used.
 
     ``_persist_root`` is the one place through which python-tuf takes a root that it did not have, the first one too.
@@ -28,7 +40,7 @@ def updater_with(admit: Callable[[bytes], None]) -> type[Updater]:
         admit: raises when a root is not to be taken.
     """
 
-    class RootUpdater(Updater):
+    class RootUpdater(VerifyingUpdater):
         def _persist_root(self, version: int, data: bytes) -> None:
             admit(data)
             super()._persist_root(version, data)

@@ -164,10 +164,14 @@ class Slots:
         return read_verified(self._file(state["active"]), state[state["active"]]["sha256"])
 
     def read_kept(self) -> bytes | None:
-        """Return the bytes of the last image that has confirmed itself, or None when none has."""
+        """Return the bytes of the last image that has confirmed itself, or None when none has.
+
+        Raises:
+            RefusedError: they are not those that were verified.
+        """
         state = self._read()
         slot = state["active"] if state["confirmed"] else _other(state["active"])
-        return self._file(slot).read_bytes() if state.get(slot) else None
+        return read_verified(self._file(slot), state[slot]["sha256"]) if state.get(slot) else None
 
     def matches(self) -> bool:
         """Say whether the bytes in the active slot are those of the image that runs."""
@@ -241,6 +245,12 @@ def read_verified(path: Path, sha256: str) -> bytes:
         msg = f"the bytes of {path.name} are not those that were verified"
         raise RefusedError(msg)
     return data
+
+
+def open_part(part: Path) -> BinaryIO:
+    """Open a file that is written before it gets its name in a slot, new or to go on with; no link is followed."""
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "r+b")
 
 
 def put_in_place(written: BinaryIO, part: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, RepositoryError
-from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
 from fleet.agent import agreement, memory, roots, witness
@@ -67,6 +67,7 @@ class Trust:
         self._folder = settings.folder / "tuf"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._roots = roots.KeptRoots(self._folder / "root_history")
+        self._updater: roots.VerifyingUpdater | None = None
 
     def assignment(self, device: str, installed: Mapping[str, int] | None = None) -> Assignment | None:
         """Return what this device shall install now, checked against both repositories.
@@ -149,10 +150,12 @@ class Trust:
         self._asked(device, "/v1/director")
 
     def _bundle(self, updater: Updater, target: TargetFile) -> Any:
-        """Return the bundle.json that officers signed; its length and digest are theirs."""
+        """Return the bundle.json that officers signed; its length and digest are theirs, also as it is read here."""
         path = updater.download_target(target, str(self._folder / "bundle.json"), _METADATA)
+        data = Path(path).read_bytes()
+        target.verify_length_and_hashes(data)
         try:
-            return canonical.loads(Path(path).read_bytes(), max_bytes=agreement.MAX_BUNDLE)
+            return canonical.loads(data, max_bytes=agreement.MAX_BUNDLE)
         except InvalidError as error:
             msg = f"the bundle.json of {target.path} is malformed: {error.detail}"
             raise RefusedError(msg) from error
@@ -180,6 +183,7 @@ class Trust:
             updater.refresh()
         except (RepositoryError, DownloadError, ValueError) as error:
             raise _trouble("the update metadata", error) from error
+        self._updater = updater
         self._check_people()
         memory.forget(self._state, _online(self._root()))
         self._check_floor(self._kept("timestamp", Timestamp).expires)
@@ -267,10 +271,10 @@ class Trust:
         return self._kept("targets", Targets)
 
     def _kept(self, role: str, kind: type[_Signed]) -> _Signed:
-        """Return a document that the last refresh believed."""
-        found = Metadata[Any].from_file(str(self._folder / f"{role}.json"), tuf_json.StrictDeserializer()).signed
+        """Return a document that the last refresh verified: the one in memory, whatever the disk says by now."""
+        found = self._updater.verified(role) if self._updater is not None else None
         if not isinstance(found, kind):
-            msg = f"what this device has kept as {role} is something else"
+            msg = f"this device has verified no {role} metadata"
             raise RefusedError(msg)
         return found
 

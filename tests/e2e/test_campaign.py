@@ -1,6 +1,7 @@
 """An anchor campaign over the wire: devices trust a new root because officers signed it, and for no other reason."""
 
 import contextlib
+import dataclasses
 import hashlib
 import http.server
 import json
@@ -155,15 +156,22 @@ def test_a_device_moves_to_another_address_when_it_is_served_there(story, tmp_pa
     assert campaign.operator.rest.get(f"/devices/{agent.public_id}")["name"] == "campaign-moves"
 
 
+def keep_by_hand(agent, document):
+    """Make a device keep a configuration as if officers had signed it and it had passed its test."""
+    pair, data = agent.slots(config.COMPONENT), json.dumps(document).encode()
+    pair.inactive.write_bytes(data)
+    pair.swap(dataclasses.replace(pair.running, sha256=hashlib.sha256(data).hexdigest()))
+    pair.confirm()
+    agent._lines.drop()
+
+
 def test_a_device_whose_new_address_goes_silent_comes_back_by_the_factorys(story, tmp_path, monkeypatch):
     campaign = Campaign(story, tmp_path, "campaign-silent")
     agent, there = campaign.agent, address_of(story)
     campaign.roll_out(campaign.upload([story.anchor], 68, server=there))
-    # The address that officers chose dies: here it is written into the kept configuration by hand.
-    pair = agent.slots(config.COMPONENT)
-    document = json.loads(pair.read_running())
-    pair.image.write_text(json.dumps({**document, "server": "https://127.0.0.1:1"}))
-    agent._lines.drop()
+    # The address that officers chose dies: here a configuration with another one is kept by hand.
+    document = json.loads(agent.slots(config.COMPONENT).read_running())
+    keep_by_hand(agent, {**document, "server": "https://127.0.0.1:1"})
     for _ in range(SILENT):
         agent.step()
     assert agent._failures == SILENT
@@ -181,8 +189,7 @@ def test_a_device_whose_new_address_goes_silent_comes_back_by_the_factorys(story
     agent.step()
     assert not agent._lines.astray
     assert agent._failures == 2
-    pair.image.write_text(json.dumps({**document, "server": there}))
-    agent._lines.drop()
+    keep_by_hand(agent, {**document, "server": there})
     agent.step()
     assert agent._failures == 0
 

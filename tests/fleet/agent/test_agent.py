@@ -1,6 +1,7 @@
 """The agent goes on whatever the server says; it waits longer when there is trouble."""
 
 import hashlib
+import json
 import threading
 import time
 
@@ -13,6 +14,7 @@ from fleet.agent.polls import MOST_PAUSE
 from fleet.agent.slots import Image
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
+from fleet.officer import authority
 from tests.fleet.agent.adversary import DEVICE, HARDWARE
 from tests.regressions import regression
 
@@ -33,6 +35,11 @@ def agent(adversary, tmp_path):
     made = Enrolled(Settings(tmp_path / "disk", adversary.address, tmp_path, adversary.root_file, HARDWARE, "a"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return authority.make_root(tmp_path_factory.mktemp("root"), "Root").read_text()
 
 
 @pytest.mark.parametrize(
@@ -64,6 +71,30 @@ def test_a_changed_image_is_reported_after_the_next_start(adversary, agent):
     told = [one["reason"] for one in reports if one.get("state") == "refused"]
     assert len(told) == 1
     assert MISMATCH in told[0]
+
+
+@regression("R4", "a configuration that changes on the disk while the device runs")
+def test_a_changed_configuration_is_reported_and_obeyed_by_nobody(adversary, agent, root):
+    reports = []
+
+    def heard(handler, body):
+        reports.append(cbor2.loads(cbor2.loads(body)["payload"]))
+        handler.whole(b"")
+
+    agent._key.sign = lambda _: b""
+    agent.anchors = list
+    document = {"schema": 1, "version": "1.0.0", "anchors": [root]}
+    data = json.dumps(document).encode()
+    agent.provision("config", data, Image("1.0.0", hashlib.sha256(data).hexdigest(), 1))
+    adversary.routes |= {"/v1/report": heard, "/v1/poll": cbor2.dumps({"next": 1})}
+    agent.step()
+    assert reports == []
+    agent.slots("config").image.write_text(json.dumps({**document, "wipe": [DEVICE]}))
+    agent._followed = False  # as after a restart
+    agent.step()
+    agent.step()
+    assert not agent.erased
+    assert ["the factory's" in one["reason"] for one in reports if one.get("state") == "refused"] == [True]
 
 
 def test_trouble_makes_the_waits_longer(agent, adversary):

@@ -10,6 +10,7 @@ from fleet.agent.errors import RefusedError
 from fleet.agent.slots import Image, Slots
 from fleet.agent.state import Settings
 from fleet.officer import authority
+from tests.regressions import regression
 
 DEVICE = "0190b5a0-0000-7000-8000-000000000001"
 
@@ -26,6 +27,69 @@ def document(root):
 
 def written(document):
     return json.dumps(document).encode()
+
+
+@pytest.fixture
+def kept(document, tmp_path):
+    """A device whose officers moved it to another address."""
+    (tmp_path / "factory.pem").write_text("the root of the factory")
+    settings = Settings(tmp_path, "https://factory.example:1", tmp_path / "factory.pem", tmp_path, "hw", "dev")
+    data = written(document | {"server": "https://moved.example:1"})
+    pair = Slots(tmp_path / "slots" / config.COMPONENT)
+    pair.provision(data, Image("1.0.0", hashlib.sha256(data).hexdigest(), 1))
+    return settings, pair
+
+
+def in_place(pair, data):
+    pair.image.write_bytes(data)
+
+
+def by_link(pair, data):
+    other = pair.image.with_name("other")
+    other.write_bytes(data)
+    pair.image.unlink()
+    pair.image.symlink_to(other)
+
+
+def removed(pair, _data):
+    pair.image.unlink()
+
+
+@regression("R4", "a kept configuration whose bytes change on the disk: other roots, another address, an erasure")
+@pytest.mark.parametrize("change", [in_place, by_link, removed])
+def test_a_changed_configuration_is_not_used_and_the_factorys_is(kept, document, tmp_path, change):
+    settings, pair = kept
+    assert config.effective(settings).server == "https://moved.example:1"
+    assert config.trusted(settings).read_text() == document["anchors"][0]
+    thief = authority.make_root(tmp_path / "thief", "Thief").read_text()
+    change(pair, written(document | {"anchors": [thief], "server": "https://thief.example:1", "wipe": [DEVICE]}))
+    assert config.read(settings) is None
+    assert config.effective(settings) == settings
+    assert config.trusted(settings) == settings.anchor
+
+
+def test_a_changed_configuration_is_reported_once_and_again_after_it_was_whole(kept):
+    settings, pair = kept
+    watch, whole = config.Watch(settings), pair.image.read_bytes()
+    assert watch.trouble() == ""
+    for _ in range(2):
+        pair.image.write_bytes(b"{}")
+        assert "the kept configuration is not used, but the factory's" in watch.trouble()
+        assert watch.trouble() == ""
+        pair.image.write_bytes(whole)
+        assert watch.trouble() == ""
+
+
+@regression("R4", "the file of trusted roots exchanged for another one or a link")
+def test_the_file_of_roots_is_written_anew_when_it_is_not_what_the_configuration_says(kept, document, tmp_path):
+    settings, _ = kept
+    path = config.trusted(settings)
+    path.unlink()
+    (tmp_path / "same").write_text(document["anchors"][0])
+    for changed in (lambda: path.write_text("thief"), lambda: (path.unlink(), path.symlink_to(tmp_path / "same"))):
+        changed()
+        assert config.trusted(settings).read_text() == document["anchors"][0]
+        assert not path.is_symlink()
 
 
 def test_a_plain_configuration_is_believed(document, root):

@@ -175,7 +175,7 @@ def test_a_download_does_not_go_on_through_a_link(tmp_path):
     (tmp_path / "secret").write_bytes(b"keep me")
     (tmp_path / "slot-a.part").symlink_to(tmp_path / "secret")
     with pytest.raises(OSError, match="symbolic"):
-        downloads._open_part(tmp_path / "slot-a.part")
+        slots.open_part(tmp_path / "slot-a.part")
     assert (tmp_path / "secret").read_bytes() == b"keep me"
 
 

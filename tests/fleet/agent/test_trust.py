@@ -44,6 +44,21 @@ def test_without_an_assignment_nothing_is_installed(adversary, ask):
     assert ask() is None
 
 
+@regression("R4", "metadata that change on the disk after they were verified")
+def test_metadata_on_the_disk_are_not_trusted_after_they_were_verified(adversary, ask, tmp_path):
+    honest = adversary.routes["/v1/director"]
+
+    def swapped(handler, body):
+        for name in ("root", "timestamp", "snapshot", "targets"):
+            path = tmp_path / "device" / "tuf" / f"{name}.json"
+            path.unlink()
+            path.write_bytes(b"{}")
+        honest(handler, body)
+
+    adversary.routes["/v1/director"] = swapped
+    assert ask().action == 7
+
+
 def refused(ask, words):
     with pytest.raises(RefusedError, match=words):
         ask()
