@@ -27,7 +27,10 @@ STATUS = {
 }  # fmt: skip
 #: RFC 7252, 4.8: the first wait, its factor with each repetition, and how many there are
 ACK_SECONDS, FACTOR, ATTEMPTS = 2.0, 1.5, 4
+#: an empty acknowledgement earns the response so much more time, once
 ANSWER_SECONDS = 30.0
+#: RFC 7252, 4.8.2: after so long nobody answers any more (MAX_TRANSMIT_WAIT), however often it was acknowledged
+EXCHANGE_SECONDS = 93.0
 EXPONENT, BLOCK = 6, 1024
 REFUSED = 400
 OBSERVING = b"obsv"
@@ -139,8 +142,11 @@ class CoapTransport:
         """Send a body, in blocks if it is long, and return the first message of the answer."""
         if len(body) <= BLOCK:
             return self._exchange(self._request(method, path, headers, body))
-        count = -(-len(body) // BLOCK)
+        count, until = -(-len(body) // BLOCK), deadline(len(body))
         for number in range(count):
+            if time.monotonic() > until:
+                msg = "the server takes too long for what this device sends"
+                raise TransportError(msg)
             part = self._request(method, path, headers, body[number * BLOCK : (number + 1) * BLOCK])
             part.opt.block1 = (number, number + 1 < count, EXPONENT)
             answer = self._exchange(part)
@@ -212,11 +218,11 @@ class CoapTransport:
         return self._line
 
     def _answered(self, line: Association, message: Message) -> Message:
-        wait = ACK_SECONDS * self._random.uniform(1, FACTOR)
+        wait, latest = ACK_SECONDS * self._random.uniform(1, FACTOR), time.monotonic() + EXCHANGE_SECONDS
         try:
             for _ in range(ATTEMPTS):
                 line.send(message.encode())
-                answer = self._heard(line, message, wait)
+                answer = self._heard(line, message, min(wait, latest - time.monotonic()), latest)
                 if answer is not None:
                     return answer
                 wait *= 2
@@ -226,16 +232,25 @@ class CoapTransport:
         msg = "the server does not answer"
         raise TransportError(msg)
 
-    def _heard(self, line: Association, message: Message, wait: float) -> Message | None:
-        """Return the response, or None when nothing came in time; an empty acknowledgement earns it more time."""
+    def _heard(self, line: Association, message: Message, wait: float, latest: float = 0.0) -> Message | None:
+        """Return the response, or None when nothing came in time.
+
+        Args:
+            line: to the server.
+            message: that was sent.
+            wait: seconds until it has to be answered or acknowledged.
+            latest: when the whole exchange ends, on the monotonic clock; an empty acknowledgement gives the response
+                more time before that, and no second one gives it any more.
+        """
         until = time.monotonic() + wait
+        acknowledged = min(until + ANSWER_SECONDS, latest)
         while (data := line.receive(until)) is not None:
             try:
                 answer = Message.decode(data)
             except (CoapError, ValueError):
                 continue
             if answer.mtype is types.ACK and answer.code == codes.EMPTY and answer.mid == message.mid:
-                until = time.monotonic() + ANSWER_SECONDS
+                until = max(until, acknowledged)
             elif answer.mtype is types.RST and answer.mid == message.mid:
                 msg = "the server does not know this request"
                 raise TransportError(msg)

@@ -2,14 +2,13 @@
 
 import http.client
 import io
-import math
 import socket
 import ssl
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from fleet.agent.errors import AnswerError, TransportError
@@ -39,7 +38,7 @@ class Answer:
 
 
 class _TimedReader(io.RawIOBase):
-    """Read a connection until a time: each answer has one deadline, however many bytes keep coming.
+    """Read a connection until a time, however many bytes keep coming.
 
     Args:
         connection: the socket.
@@ -70,7 +69,10 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    """An answer whose head has a deadline of its own; its body is paced by whoever reads it."""
+    """An answer with a deadline for its head, one for the whole body, and one for each next byte of the payload.
+
+    What stands between the payload (sizes and extensions of chunks, trailers) is read under the same deadlines.
+    """
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -78,10 +80,17 @@ class _TimedResponse(http.client.HTTPResponse):
         self._reader = _TimedReader(sock, time.monotonic() + HEAD_S)
         self.fp = io.BufferedReader(self._reader)
 
-    def begin(self) -> None:
-        """Read the head."""
-        super().begin()
-        self._reader.until = math.inf
+    def next_bytes(self, until: float) -> bytes:
+        """Return some bytes of the payload; none at its end.
+
+        Args:
+            until: when the whole body has to be there, on the monotonic clock.
+
+        Raises:
+            TimeoutError: no byte of the payload came within 20 seconds, or it is too late for the whole.
+        """
+        self._reader.until = min(until, time.monotonic() + TIMEOUT)
+        return self.read1(CHUNK)
 
 
 class Transport:
@@ -161,11 +170,11 @@ class Transport:
             self._connection.close()
             self._connection = None
 
-    def _chunks(self, response: http.client.HTTPResponse, limit: int) -> Iterator[tuple[int, bytes]]:
+    def _chunks(self, response: _TimedResponse, limit: int) -> Iterator[tuple[int, bytes]]:
         since, came, whole, until = time.monotonic(), 0, 0, deadline(limit)
         while whole <= limit:
             try:
-                data = response.read1(CHUNK)
+                data = response.next_bytes(until)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 msg = f"the download broke off: {error}"
@@ -181,7 +190,7 @@ class Transport:
                 raise
         self.close()
 
-    def _open(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+    def _open(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> _TimedResponse:
         attempts = 2 if self._connection is not None else 1
         while True:
             attempts -= 1
@@ -194,12 +203,14 @@ class Transport:
                     msg = f"{self._host} cannot be reached: {error}"
                     raise TransportError(msg) from error
 
-    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> http.client.HTTPResponse:
+    def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> _TimedResponse:
         if self._connection is None:
             self._connection = self._connect()
+        elif self._connection.sock is not None:
+            self._connection.sock.settimeout(TIMEOUT)  # the last answer left there what remained of its own time
         target = quote(path, safe=_PATH)  # what a server puts into a path may be any text
         self._connection.request(method, target, body, {"Accept-Encoding": "identity", **headers})
-        return self._connection.getresponse()
+        return cast("_TimedResponse", self._connection.getresponse())  # the class that ``_connect`` has named
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._context is None:

@@ -199,6 +199,37 @@ def test_the_head_of_an_answer_has_one_deadline(server, line, monkeypatch, slowl
     assert time.monotonic() - began < 8  # the server would have gone on for ten seconds
 
 
+@regression("R13", "what stands between the payload without end: trailers, sizes and extensions of chunks")
+@pytest.mark.parametrize(
+    ("first", "again"), [(b"0\r\n", b"a: b\r\n"), (b"", b"0"), (b"1;", b"a=b;"), (b"2\r\nxx\r\n", b"0")]
+)
+def test_a_body_of_which_no_payload_comes_has_a_deadline(server, line, monkeypatch, first, again):
+    monkeypatch.setattr(transport, "TIMEOUT", 1.0)
+
+    def answer(handler, _body):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + first)
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                handler.wfile.write(again)
+                handler.wfile.flush()
+                time.sleep(0.05)
+
+    server.routes[BLOB] = answer
+    began = time.monotonic()
+    with pytest.raises(TransportError):
+        line.call("GET", BLOB)
+    assert time.monotonic() - began < 8  # the server would have gone on for ten seconds
+
+
+def test_an_answer_with_chunks_and_trailers_is_read(server, line):
+    def answer(handler, _body):
+        chunks = b"5;a=b\r\nwhole\r\n0\r\na: b\r\n\r\n"
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+
+    server.routes[BLOB] = answer
+    assert line.call("GET", BLOB).body == b"whole"
+
+
 @regression("R13", "text outside ASCII in what becomes a path")
 def test_any_text_can_stand_in_a_path(server, line):
     with pytest.raises(AnswerError):
