@@ -72,10 +72,14 @@ class Bounded:
             await answer.refuse(429, rates.DETAIL, {b"retry-after": wait.encode()})
             _hold(scope)
             return
-        await self._answered(scope, receive, answer, caller)
-        if scope["path"] not in _HEALTH and answer.status:
-            safe = scope["method"] in {"GET", "HEAD"}
-            self._rates.answered("", address, answer.status, proved=bool(proof), safe=safe)
+        try:
+            await self._answered(scope, receive, answer, caller)
+        finally:
+            if scope["path"] not in _HEALTH:
+                safe = scope["method"] in {"GET", "HEAD"}
+                # Whoever goes away before the answer is charged too, as for one that failed where it changes something.
+                status = answer.status or (200 if safe else 400)
+                self._rates.answered("", address, status, proved=bool(proof), safe=safe)
 
     async def _refuses(self, caller: "_Caller", address: str) -> bool:
         """Say whether a network has asked too often, and the request shows no good credential; one look at a time."""

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -50,6 +50,29 @@ TEXT = "text/plain; charset=utf-8"
 _logger = logging.getLogger("muster.access")
 
 
+@dataclass(slots=True)
+class _Exchange:
+    """One request and what became of it.
+
+    Args:
+        request: of the device.
+        who: is charged for it.
+        reply: that was sent, or would have been.
+        status: of HTTP; 0 when there was nothing to answer.
+    """
+
+    request: Request
+    who: Asker
+    reply: Reply = field(default_factory=Reply)
+    status: int = 0
+
+    def log(self, identifier: str, seconds: float) -> None:
+        """Write the line of the access log."""
+        extra: dict[str, object] = {"door": "device", "method": self.request.method, "path": self.request.path[:200]}
+        extra |= {"status": self.status, "request_id": identifier, "ms": round(seconds * 1000, 1)}
+        _logger.info("answered", extra={**extra, "device": self.reply.device_id})
+
+
 class DeviceDoor:
     """The application: bounded bodies, bounded threads, one log line a request."""
 
@@ -80,14 +103,22 @@ class DeviceDoor:
         started = time.perf_counter()
         token = request_id.set(str(ids.uuid7()))
         request = _request(scope, b"")
-        who = self._limiter.asker(request)
+        exchange = _Exchange(request, self._limiter.asker(request))
         try:
-            request, reply, status = await self._served(request, who, receive, send)
-        finally:
+            await self._serve(exchange, receive, send)
+        except Exception:
+            exchange.status = exchange.status or Outcome.INTERNAL.value
+            raise
+        finally:  # whether anybody read the answer or not
             identifier = request_id.get()
             request_id.reset(token)
-        if not status:
-            return
+            if exchange.status:
+                self._note(exchange, scope)
+                exchange.log(identifier, time.perf_counter() - started)
+
+    def _note(self, exchange: "_Exchange", scope: Scope) -> None:
+        """Charge for an answer, and remember what it says of the device."""
+        request, reply, status, who = exchange.request, exchange.reply, exchange.status, exchange.who
         self._limiter.answered(who, request, status, proved=bool(reply.device_id))
         if status == Outcome.LIMITED.value and "muster.connection" in scope.get("extensions", {}):
             scope["extensions"]["muster.connection"]["hold"](limits.HOLD_SECONDS)
@@ -97,24 +128,22 @@ class DeviceDoor:
         presence.answered(request.peer.fingerprint, status)
         if status == PARTIAL and RESUMED.fullmatch(request.headers.get("range", "")):
             presence.notice(request.peer.fingerprint, "download_resumes")
-        extra = {"door": "device", "method": request.method, "path": request.path[:200], "status": status}
-        extra |= {"request_id": identifier, "ms": round((time.perf_counter() - started) * 1000, 1)}
-        _logger.info("answered", extra={**extra, "device": reply.device_id})
 
-    async def _served(self, request: Request, who: Asker, receive: Receive, send: Send) -> tuple[Request, Reply, int]:
-        """Answer a request; the status is 0 when nobody waits for an answer any more."""
+    async def _serve(self, exchange: "_Exchange", receive: Receive, send: Send) -> None:
+        """Answer a request; the status stays 0 when the other side has gone before its body was whole."""
+        request, close = exchange.request, False
         try:
-            if request.path != "/healthz" and (seconds := await self._limiter.wait(who, request)):
+            if request.path != "/healthz" and (seconds := await self._limiter.wait(exchange.who, request)):
                 reply = _refused(request, Outcome.LIMITED, LimitedError(rates.DETAIL, retry_after=seconds))
             else:
-                request = replace(request, payload=await read_body(receive, MAX_BODY))
+                exchange.request = request = replace(request, payload=await read_body(receive, MAX_BODY))
                 reply = await self._answer(request)
-            return request, reply, await _send(request, reply, send)
         except BodyError as error:
             if not error.status:
-                return request, Reply(), 0
-            reply = Reply(Outcome(error.status), f"{error.detail}\n".encode(), TEXT)
-            return request, reply, await _send(request, reply, send, close=True)
+                return
+            reply, close = Reply(Outcome(error.status), f"{error.detail}\n".encode(), TEXT), True
+        exchange.reply, exchange.status = reply, reply.outcome.value
+        exchange.status = await _send(request, reply, send, close=close)
 
     async def _answer(self, request: Request) -> Reply:
         if request.path == "/healthz":

@@ -6,7 +6,7 @@ uvicorn's protocol class over httptools is the base; it is pinned, and tests go 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from fleet.wire import limits
 from fleet.wire.closed import CLOSED
@@ -36,6 +36,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._reading_head = self._incomplete = self._over = False
         self._framing = self._held = 0
         self._own: object = None  # the answer to the request whose body comes in
+        self._live: list[RequestResponseCycle] = []  # answers that are not complete, the oldest of pipelined ones first
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._resting: asyncio.TimerHandle | None = None
@@ -46,8 +47,12 @@ class BoundedConnection(HttpToolsProtocol):
             self.shared.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it, and leave nothing that refers to itself: what is answered late finds a closed transport."""
-        super().connection_lost(exc)
+        """Tell every answer that nobody reads it; leave nothing that refers to itself: late ones find it closed."""
+        super().connection_lost(exc)  # tells the newest one only
+        for cycle in self._live:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._live.clear()
         for timer in (self._stalled, self._resting):
             if timer is not None:
                 timer.cancel()
@@ -156,6 +161,7 @@ class BoundedConnection(HttpToolsProtocol):
     def _start(self) -> None:
         super().on_headers_complete()
         self._own = cycle = self.cycle
+        self._live.append(cycle)
         cycle.transport = _Ending(self)  # type: ignore[assignment]  # all of a transport that an answer uses
         if self.scope["http_version"] == "1.0":
             # Such a client knows no chunks; what has no length ends with the connection.
@@ -178,6 +184,9 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Be between two requests again, unless another one has begun already."""
+        if self.cycle is None:  # the connection ended in between
+            return
+        del self._live[:1]
         super().on_response_complete()
         self._heard = self.loop.time()
         self.shared.answered(self)
@@ -266,13 +275,23 @@ class BoundedConnection(HttpToolsProtocol):
 
 
 class _Ending:
-    """The transport as an answer sees it: closing it reads the rest of a request away first."""
+    """The connection's transport of the moment as an answer sees it: the closed one when the connection has ended.
 
-    __slots__ = ("_connection", "is_closing", "write")
+    Closing it reads the rest of a request away first.
+    """
+
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: BoundedConnection) -> None:
         self._connection = connection
-        self.write, self.is_closing = connection.transport.write, connection.transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the answer."""
+        self._connection.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Say whether nothing more is sent."""
+        return self._connection.transport.is_closing()
 
     def close(self) -> None:
         """Close behind what was written."""

@@ -135,8 +135,11 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         if seconds := self._rates.wait(peer.fingerprint, peer.address):
             error = LimitedError(DETAIL, retry_after=seconds)
             return codec.refusal(asked, Outcome.LIMITED, error)
-        reply = await self._workers.answer(asked)
-        self._rates.answered(peer.fingerprint, peer.address, reply.outcome.value)
+        reply = Reply()
+        try:
+            reply = await self._workers.answer(asked)
+        finally:  # also for whom nobody waits any more
+            self._rates.answered(peer.fingerprint, peer.address, reply.outcome.value)
         presence.answered(peer.fingerprint, reply.outcome.value)
         if reply.device_id:
             out = len(reply.payload) if reply.routine else 0
