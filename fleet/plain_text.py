@@ -1,4 +1,4 @@
-"""Paths, queries and forms of the operator server: text that can be stored, or refused before a view reads it."""
+"""Paths, queries and forms of the operator server: UTF-8 that can be stored, or refused before a view reads it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,14 +8,18 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse, QueryDict
 
 from fleet.observe import request_id
 from pki.kernel import intake
-from pki.kernel.errors import InvalidError
+from pki.kernel.errors import DomainError, InvalidError, UnsupportedError
 
 #: characters of one value of a query or a form; the longest that any view takes is a certificate in PEM
 MOST_QUERY, MOST_FORM = 4000, 100_000
 
 
+#: names of UTF-8, and of ASCII, which is a part of it
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+
+
 class PlainTextMiddleware:
-    """Answer 400 to a path or a query with characters that no text holds."""
+    """Answer 400 to a path or a query with characters that no text holds, and 415 to a body in another charset."""
 
     async_capable = True
     sync_capable = True
@@ -56,18 +60,40 @@ def _check_fields(given: QueryDict, most: int) -> None:
 
 def _refusal(request: HttpRequest) -> HttpResponseBase | None:
     try:
+        _check_charset(request)
         intake.identifier(request.path_info, "path")
         _check_fields(request.GET, MOST_QUERY)
+    except UnsupportedError as error:
+        return _problem(415, error, "The media type is not supported")
     except InvalidError as error:
-        problem = {
-            "type": "urn:muster:problem:invalid",
-            "title": "The request is malformed",
-            "status": 400,
-            "detail": error.detail,
-            "instance": f"urn:uuid:{request_id.get()}",
-        }
-        return JsonResponse(problem, status=400, content_type="application/problem+json")
+        return _problem(400, error, "The request is malformed")
     return None
+
+
+def _check_charset(request: HttpRequest) -> None:
+    """Refuse a charset that is not UTF-8; Django would decode by any name that Python knows, `hex` and `rot13` too.
+
+    Raises:
+        UnsupportedError: it names the charset.
+    """
+    charset = (request.content_params or {}).get("charset")
+    if charset is None:
+        return
+    if charset.strip().lower() not in CHARSETS:
+        msg = f"The charset {intake.shown(charset[:40])!r} is not supported. Send the body in UTF-8."
+        raise UnsupportedError(msg)
+    request.encoding = "utf-8"
+
+
+def _problem(status: int, error: DomainError, title: str) -> HttpResponseBase:
+    problem = {
+        "type": f"urn:muster:problem:{error.kind}",
+        "title": title,
+        "status": status,
+        "detail": error.detail,
+        "instance": f"urn:uuid:{request_id.get()}",
+    }
+    return JsonResponse(problem, status=status, content_type="application/problem+json")
 
 
 async def _ready(response: HttpResponseBase) -> HttpResponseBase:

@@ -1,7 +1,6 @@
 """How often devices and strangers may ask the device gateway over HTTPS; the cheapest refusal comes first."""
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass
 
@@ -85,5 +84,5 @@ def _secret(field: str) -> str:
         return ""
     try:
         return base64.b64decode(value.strip(), validate=True).decode("latin-1").partition(":")[2]
-    except binascii.Error:
+    except ValueError:  # no base64, or no ASCII
         return ""

@@ -96,8 +96,8 @@ def _secret(request: Request) -> str:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError) as error:
-            msg = "The Authorization header is malformed."
+        except ValueError as error:  # no base64, no ASCII, or no UTF-8 inside
+            msg = "The Authorization field is not valid: HTTP Basic holds base64 of NAME:TOKEN."
             raise InvalidError(msg) from error
     msg = "Send the enrolment token as the password of HTTP Basic, or as a bearer token."
     raise UnauthenticatedError(msg)
