@@ -1,17 +1,20 @@
 """Between CoAP messages and the device protocol: codes, content formats, paths. Pure."""
 
+from collections import Counter
 from typing import Any
 
 from aiocoap import Message
 from aiocoap.numbers import codes
+from aiocoap.numbers.optionnumbers import OptionNumber
 
+from fleet.gateway.coap import measured
 from fleet.gateway.protocol import Outcome, Peer, Reply, Request
 from fleet.wire import limits
 from pki.kernel.coap import FORMATS, NUMBERS, is_tag, tag_bytes, tag_text
 from pki.kernel.errors import InvalidError
 
 #: critical options that are understood (RFC 7252, 5.4.1; RFC 7959; RFC 8613): an unknown one refuses the request
-CRITICAL = frozenset({1, 3, 5, 7, 9, 11, 15, 17, 23, 27})
+CRITICAL = frozenset({1, 3, 7, 9, 11, 15, 17, 23, 27})
 PROXY = frozenset({35, 39})
 METHODS = {codes.GET: "GET", codes.POST: "POST", codes.PUT: "PUT"}
 CODES = {
@@ -35,6 +38,9 @@ CODES = {
     Outcome.INTERNAL: codes.INTERNAL_SERVER_ERROR,
     Outcome.UNAVAILABLE: codes.SERVICE_UNAVAILABLE,
 }
+
+
+measured.measure_options()
 
 
 class CoapRefusalError(InvalidError):
@@ -65,8 +71,8 @@ def request(message: Message, peer: Peer) -> Request:
     if len(message.opt.uri_query) > limits.MOST_QUERY:
         raise CoapRefusalError(codes.BAD_REQUEST, f"A query has at most {limits.MOST_QUERY} fields.")
     headers = {}
-    if message.opt.content_format is not None:
-        headers["content-type"] = _media(int(message.opt.content_format), codes.UNSUPPORTED_CONTENT_FORMAT)
+    if formats := message.opt.get_option(OptionNumber.CONTENT_FORMAT)[:1]:
+        headers["content-type"] = _media(int(formats[0].value), codes.UNSUPPORTED_CONTENT_FORMAT)
     if message.opt.accept is not None:
         headers["accept"] = _media(int(message.opt.accept), codes.NOT_ACCEPTABLE)
     if message.opt.etags:
@@ -104,11 +110,34 @@ def response(asked: Request, reply: Reply) -> Message:
 
 
 def _check_options(message: Message) -> None:
-    numbers = {int(option.number) for option in message.opt.option_list()}
-    if numbers & PROXY:
+    """Refuse critical options that are unknown, repeated or of a wrong length, and drop such elective ones.
+
+    RFC 7252, 5.4.1, 5.4.3 and 5.4.5: both kinds are treated as options that nobody knows.
+    """
+    counts = Counter(option.number for option in message.opt.option_list())
+    if PROXY & counts.keys():
         raise CoapRefusalError(codes.PROXYING_NOT_SUPPORTED, "This server is no proxy.")
-    if unknown := sorted(number for number in numbers if number & 1 and number not in CRITICAL):
-        raise CoapRefusalError(codes.BAD_OPTION, f"The critical option {unknown[0]} is not supported.")
+    for number in sorted(counts):
+        found = message.opt.get_option(number)
+        fit = [option for option in found if measured.fits(option)]
+        if number & 1:
+            _check_critical(number, len(found), all_fit=len(fit) == len(found))
+        elif len(fit) < len(found):
+            message.opt.delete_option(number)
+            for option in fit:
+                message.opt.add_option(option)
+
+
+def _check_critical(number: OptionNumber, count: int, *, all_fit: bool) -> None:
+    if int(number) not in CRITICAL:
+        wrong = "is not supported"
+    elif not all_fit:
+        wrong = "has a length that it may not have"
+    elif count > 1 and number not in measured.REPEATABLE:
+        wrong = "comes more than once"
+    else:
+        return
+    raise CoapRefusalError(codes.BAD_OPTION, f"The critical option {measured.name_of(number)} {wrong}.")
 
 
 def _media(number: int, code: Any) -> str:

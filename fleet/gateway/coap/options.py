@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 URI_HOST, URI_PORT, URI_PATH, ACCEPT, BLOCK2 = 3, 7, 11, 17, 23
 ONE_BYTE, TWO_BYTES = 13, 14
+#: options that are read, and their least and most bytes (RFC 7252, table 4; RFC 7959, table 1); of ports there is one
+LENGTHS = {URI_HOST: (1, 255), URI_PORT: (0, 2), URI_PATH: (0, 255), ACCEPT: (0, 2), BLOCK2: (0, 3)}
 #: without the option: the first block, as large as may be
 WHOLE = 6
 
@@ -31,19 +33,20 @@ class Asked:
 def read(data: bytes) -> Asked | None:
     """Return what options mean, or None for anything but these options, or for a payload."""
     path, host, accept, bits = [], b"", -1, WHOLE
+    last = 0
     for number, value in pairs(data):
+        least, most = LENGTHS.get(number, (1, 0))
+        if not least <= len(value) <= most or number == last != URI_PATH:
+            return None  # the ordinary way refuses what is too long, or may come once only (RFC 7252, 5.4.5)
+        last = number
         if number == URI_PATH:
             path.append(value)
         elif number == URI_HOST:
             host = value
-        elif number == URI_PORT and len(value) <= 2:  # noqa: PLR2004  because a port has two bytes
-            continue  # one socket, one port: it names where it came to
-        elif number == ACCEPT and len(value) <= 2:  # noqa: PLR2004  because a content format has two bytes
+        elif number == ACCEPT:
             accept = int.from_bytes(value, "big")
-        elif number == BLOCK2 and len(value) <= 3:  # noqa: PLR2004  because a block option has three bytes
+        elif number == BLOCK2:
             bits = int.from_bytes(value, "big")
-        else:
-            return None
     if not host.isascii():
         return None
     return Asked(tuple(path), host.decode("ascii").strip("[]"), accept, bits >> 4, bits & 7)

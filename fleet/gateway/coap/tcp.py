@@ -47,9 +47,9 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
         self.heard = self.loop.time()
         try:
             super().data_received(data)
-        except ValueError:  # aiocoap raises it for a text option that is not UTF-8
+        except ValueError as error:  # a text option that is not UTF-8; `measured` has noted which
             self._no_hurry()
-            self.abort("An option is malformed.")
+            self.abort(" ".join(getattr(error, "__notes__", ["An option is not UTF-8."])))
             return
         self._no_hurry()
         if not self._spool or self._transport.is_closing():

@@ -47,10 +47,13 @@ def test_a_text_option_that_is_no_text_ends_the_connection_and_nothing_else():
         listener = await loop.create_server(lambda: Connection(server, log, loop, is_server=True), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
         writer.write(b"\x00\xe1" + b"\x40\x01" + b"\x33\xff\xfe\xfd")
+        said = b""
         with suppress(ConnectionError):  # it may be reset
-            await asyncio.wait_for(reader.read(), 5)
+            said = await asyncio.wait_for(reader.read(), 5)
         writer.close()
         listener.close()
-        return [one for one in escaped if isinstance(one.get("exception"), ValueError)]
+        return said, [one for one in escaped if isinstance(one.get("exception"), ValueError)]
 
-    assert asyncio.run(run()) == []
+    said, escaped = asyncio.run(run())
+    assert b"The option Uri-Host (3) is not UTF-8." in said
+    assert escaped == []

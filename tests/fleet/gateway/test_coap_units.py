@@ -6,7 +6,7 @@ from aiocoap.numbers import codes
 from aiocoap.numbers.optionnumbers import OptionNumber
 from OpenSSL import SSL
 
-from fleet.gateway.coap import association, links, mapping
+from fleet.gateway.coap import association, links, mapping, options
 from fleet.gateway.coap.association import Association, State
 from fleet.gateway.protocol import Outcome, Peer, Reply
 from fleet.wire import limits
@@ -48,6 +48,56 @@ def test_what_coap_has_a_code_for_gets_it(made, code):
     with pytest.raises(mapping.CoapRefusalError) as refused:
         mapping.request(made(), PEER)
     assert refused.value.code is code
+
+
+POLL = [(11, b"v1"), (11, b"poll")]
+
+
+def sent(*options):
+    """Return the bytes of a GET with these options, in the order of their numbers."""
+    data, last = b"", 0
+    for number, value in sorted(options, key=lambda option: option[0]):
+        head = [part_of(number - last), part_of(len(value))]
+        data += bytes((head[0][0] << 4 | head[1][0],)) + head[0][1] + head[1][1] + value
+        last = number
+    return data
+
+
+def part_of(number):
+    return (number, b"") if number < 13 else (13, bytes((number - 13,)))
+
+
+@regression("B8", "CoAP: critical options that come twice, or longer or shorter than they may be; If-None-Match")
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ([(3, b"a.example"), (3, b"b.example")], "Uri-Host"),
+        ([(3, b"")], "Uri-Host"),
+        ([(7, b"\x01"), (7, b"\x02")], "Uri-Port"),
+        ([(7, b"\x01\x02\x03")], "Uri-Port"),
+        ([(17, b"\x3c"), (17, b"\x32")], "Accept"),
+        ([(17, b"\x00\x00\x3c")], "Accept"),
+        ([(23, b"\x06"), (23, b"\x16")], "Block2"),
+        ([(23, b"\x00\x00\x00\x06")], "Block2"),
+        ([(27, b"\x06"), (27, b"\x06")], "Block1"),
+        ([(5, b"")], "If-None-Match"),
+        ([(1, b"123456789")], "If-Match"),
+    ],
+)
+def test_a_critical_option_that_may_not_be_so_is_refused_by_both_readers(given, name):
+    data = sent(*POLL, *given)
+    assert options.read(data) is None, "the fast path leaves it to the ordinary way"
+    with pytest.raises(mapping.CoapRefusalError, match=name) as refused:
+        mapping.request(Message.decode(b"\x40\x01\x00\x01" + data), PEER)
+    assert refused.value.code is codes.BAD_OPTION
+
+
+@regression("B8", "CoAP: elective options that come twice or are too long are passed over")
+def test_of_elective_options_the_first_that_fits_counts():
+    data = sent(*POLL, (12, b"\x00\x00\x32"), (12, b"\x3c"), (12, b"\x32"), (4, b"123456789"), (4, b"12345678"))
+    found = mapping.request(Message.decode(b"\x40\x01\x00\x01" + data), PEER)
+    assert found.headers["content-type"] == "application/cbor"
+    assert found.headers["if-none-match"].count(",") == 0
 
 
 def test_an_unknown_elective_option_is_passed_over():
