@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from fleet.officer import authority, describe, keys, metadata, papers, rootlines
 from fleet.officer.token import Place
 from pki.kernel import canonical, clock, files, root_keys
@@ -112,18 +114,22 @@ def _keygen(given: argparse.Namespace) -> None:
 
 
 def _ca_root(given: argparse.Namespace) -> None:
-    print(authority.make_root(given.out, given.name))
+    path = authority.make_root(given.out, given.name)
+    made = x509.load_pem_x509_certificate(path.read_bytes())
+    print("\n".join([str(path), "A new root:", *authority.certificate_lines(made)]))
 
 
 def _ca_issue(given: argparse.Namespace) -> None:
-    csr = given.csr.read_bytes()
-    _ask(given, [f"This certifies {authority.describe(csr, given.permit_dns)}."])
-    _write(given.out, authority.certify(given.root, csr, given.permit_dns))
+    _certify(given, authority.issuing_ca(given.root, given.csr.read_bytes(), given.permit_dns))
 
 
 def _ca_cross(given: argparse.Namespace) -> None:
-    _ask(given, [f"This certifies the root in {given.other} by the root in {given.root}."])
-    _write(given.out, authority.cross(given.root, given.other.read_bytes()))
+    _certify(given, authority.link(given.root, given.other.read_bytes()))
+
+
+def _certify(given: argparse.Namespace, certification: authority.Certification) -> None:
+    _ask(given, certification.lines())
+    _write(given.out, certification.sign())
 
 
 def _tuf_root(given: argparse.Namespace) -> None:

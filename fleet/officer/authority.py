@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -14,8 +15,82 @@ from cryptography.x509.oid import NameOID
 from pki.kernel import clock, files
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.pem import demand_one
+from pki.kernel.public_keys import PublicKey, accept_key, describe_type, key_identity
+from pki.kernel.shown import printable
 
 ROOT_LIFE, ISSUING_LIFE = timedelta(days=20 * 365), timedelta(days=10 * 365)
+#: for clocks that are behind
+BACKDATED = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Certification:
+    """What a root certifies when its officer agrees: what is shown is what is signed.
+
+    Args:
+        what: a CA, in words.
+        subject: of the certificate.
+        key: that is certified.
+        begins: of its validity.
+        ends: of its validity.
+        path_length: how many CAs may stand below it; None for any number.
+        permitted: DNS subtrees that bound it; none for no bounds.
+        issuer: the root that certifies.
+        signer: the root's key.
+    """
+
+    what: str
+    subject: x509.Name
+    key: ec.EllipticCurvePublicKey
+    begins: datetime
+    ends: datetime
+    path_length: int | None
+    permitted: tuple[str, ...]
+    issuer: x509.Certificate
+    signer: ec.EllipticCurvePrivateKey
+
+    def lines(self) -> list[str]:
+        """Return what is signed, line by line; nothing in it can move the cursor or begin a line."""
+        below = "any number of CAs" if self.path_length is None else f"{self.path_length} CAs"
+        names = f"names below {', '.join(self.permitted)} only" if self.permitted else "any name"
+        found = [
+            f"CERTIFIES {self.what}:",
+            *_facts(self.subject, self.key, self.begins, self.ends),
+            f"  it may certify {names}, with {below} below it",
+            "SIGNED BY the root:",
+            *certificate_lines(self.issuer),
+        ]
+        return [printable(line) for line in found]
+
+    def sign(self) -> bytes:
+        """Return the certificate in PEM."""
+        builder = _certificate(self.subject, self.issuer.subject, self.key, (self.begins, self.ends), self.path_length)
+        above = self.issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
+        builder = builder.add_extension(identifier, critical=False)
+        if self.permitted:
+            trees = x509.NameConstraints([x509.DNSName(one) for one in self.permitted], None)
+            builder = builder.add_extension(trees, critical=True)
+        return builder.sign(self.signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def certificate_lines(certificate: x509.Certificate) -> list[str]:
+    """Return subject, key, validity and digest of a certificate, line by line."""
+    began, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    digest = certificate.fingerprint(hashes.SHA256()).hex()
+    found = [
+        *_facts(certificate.subject, accept_key(certificate.public_key()), began, ends),
+        f"  certificate: SHA-256 {digest}",
+    ]
+    return [printable(line) for line in found]
+
+
+def _facts(subject: x509.Name, key: PublicKey, begins: datetime, ends: datetime) -> list[str]:
+    return [
+        f"  subject: {subject.rfc4514_string()}",
+        f"  key: {describe_type(key)}, SHA-256 of its SubjectPublicKeyInfo {key_identity(key)}",
+        f"  valid: {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC",
+    ]
 
 
 def make_root(folder: Path, name: str) -> Path:
@@ -31,7 +106,8 @@ def make_root(folder: Path, name: str) -> Path:
     files.private_folder(folder)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = _certificate(subject, subject, key.public_key(), ROOT_LIFE, None).sign(key, hashes.SHA256())
+    valid = clock.now() - BACKDATED, clock.now() + ROOT_LIFE
+    certificate = _certificate(subject, subject, key.public_key(), valid, None).sign(key, hashes.SHA256())
     form = serialization.PrivateFormat.PKCS8
     files.write_private(private, key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
     files.write_public(public, certificate.public_bytes(serialization.Encoding.PEM))
@@ -39,7 +115,12 @@ def make_root(folder: Path, name: str) -> Path:
 
 
 def certify(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> bytes:
-    """Certify an issuing CA: path length 0, ten years; return the certificate in PEM.
+    """Certify an issuing CA and return the certificate in PEM; arguments and errors are those of ``issuing_ca``."""
+    return issuing_ca(folder, csr, permitted).sign()
+
+
+def issuing_ca(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> Certification:
+    """Return the certification of an issuing CA: path length 0, ten years.
 
     Args:
         folder: of the root.
@@ -60,25 +141,24 @@ def certify(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> bytes:
     if not request.is_signature_valid or not isinstance(public, ec.EllipticCurvePublicKey):
         msg = "The request is not signed by its own elliptic curve key."
         raise InvalidError(msg)
-    root = x509.load_pem_x509_certificate((folder / "root-ca.pem").read_bytes())
-    key = serialization.load_pem_private_key((folder / "root-ca.key").read_bytes(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        msg = "The root key is no elliptic curve key."
-        raise InvalidError(msg)
-    builder = _certificate(request.subject, root.subject, public, ISSUING_LIFE, 0)
-    above = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
-    builder = builder.add_extension(identifier, critical=False)
-    if permitted:
-        trees = x509.NameConstraints([x509.DNSName(one) for one in permitted], None)
-        builder = builder.add_extension(trees, critical=True)
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    begins = clock.now() - BACKDATED
+    ends, root = clock.now() + ISSUING_LIFE, _root(folder)
+    return Certification("an issuing CA", request.subject, public, begins, ends, 0, tuple(permitted), *root)
 
 
 def cross(folder: Path, other: bytes) -> bytes:
-    """Certify another root's key by this root: a link that leads from one anchor to the other in a rollover.
+    """Certify another root's key and return the link in PEM; arguments and errors are those of ``link``."""
+    return link(folder, other).sign()
 
-    With the old root it is NewWithOld, with the new one OldWithNew (RFC 4210, 4.4); return it in PEM.
+
+def link(folder: Path, other: bytes) -> Certification:
+    """Return the certification of another root's key: it leads from one anchor to the other in a rollover.
+
+    With the old root it is NewWithOld, with the new one OldWithNew (RFC 4210, 4.4).
+
+    Args:
+        folder: of the root that certifies.
+        other: certificate of the other root in PEM.
 
     Raises:
         InvalidError: the other certificate is no self-signed root with an elliptic curve key.
@@ -90,34 +170,40 @@ def cross(folder: Path, other: bytes) -> bytes:
     except (ValueError, TypeError, InvalidSignature) as error:
         msg = "Only a self-signed root is linked."
         raise InvalidError(msg) from error
-    root = x509.load_pem_x509_certificate((folder / "root-ca.pem").read_bytes())
-    key = serialization.load_pem_private_key((folder / "root-ca.key").read_bytes(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(public, ec.EllipticCurvePublicKey):
+    if not isinstance(public, ec.EllipticCurvePublicKey):
         msg = "Both roots have elliptic curve keys."
         raise InvalidError(msg)
-    life = min(root.not_valid_after_utc, theirs.not_valid_after_utc) - clock.now()
-    builder = _certificate(theirs.subject, root.subject, public, life, None)
-    above = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above)
-    certificate = builder.add_extension(identifier, critical=False).sign(key, hashes.SHA256())
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    root, key = _root(folder)
+    begins, ends = clock.now() - BACKDATED, min(root.not_valid_after_utc, theirs.not_valid_after_utc)
+    what = f"another root, valid until {theirs.not_valid_after_utc:%Y-%m-%d}"
+    return Certification(what, theirs.subject, public, begins, ends, None, (), root, key)
 
 
-def describe(csr: bytes, permitted: Sequence[str] = ()) -> str:
-    """Return what a request asks for, for the officer to read."""
-    request = x509.load_pem_x509_csr(demand_one(csr, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"))
-    bounds = f"for names below {', '.join(permitted)} only" if permitted else "for any name"
-    return f"an issuing CA named {request.subject.rfc4514_string()!r} (path length 0, ten years, {bounds})"
+def _root(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Return certificate and key of a root.
+
+    Raises:
+        InvalidError: the key is no elliptic curve key, or not the one of the certificate.
+    """
+    path = folder / "root-ca.pem"
+    root = x509.load_pem_x509_certificate(demand_one(path.read_bytes(), "CERTIFICATE", what=str(path)))
+    key = serialization.load_pem_private_key((folder / "root-ca.key").read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        msg = "The root key is no elliptic curve key."
+        raise InvalidError(msg)
+    if key_identity(key.public_key()) != key_identity(accept_key(root.public_key())):
+        msg = f"The root key in {folder} does not belong to the certificate beside it."
+        raise InvalidError(msg)
+    return root, key
 
 
 def _certificate(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
-    life: timedelta,
+    valid: tuple[datetime, datetime],
     path_length: int | None,
 ) -> x509.CertificateBuilder:
-    now = clock.now()
     usage = x509.KeyUsage(
         digital_signature=False,
         content_commitment=False,
@@ -135,8 +221,8 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(int.from_bytes(secrets.token_bytes(20), "big") >> 1 | 1 << 152)
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + life)
+        .not_valid_before(valid[0])
+        .not_valid_after(valid[1])
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from fleet.officer import papers
+from fleet.officer.authority import certificate_lines
 from fleet.officer.bundlelines import bundle_lines
 from fleet.officer.papers import Change, Paper
 from pki.kernel import canonical, composite, orders
@@ -121,6 +122,7 @@ def _configuration(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
             msg = "This paper is not to be signed: an anchor in it is not written as every reader writes it."
             raise InvalidError(msg)
         yield f"    makes devices trust the root with SHA-256 {root.fingerprint(hashes.SHA256()).hex()}"
+        yield from (f"    {line}" for line in certificate_lines(root))
     yield from _orders(content)
 
 
