@@ -6,6 +6,7 @@ All of it is signed, and nothing of it is secret; RFC 5280 wants it reachable wi
 import asyncio
 import base64
 import binascii
+import random
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -34,13 +35,26 @@ Response = tuple[int, dict[str, str], bytes]
 _CRL = re.compile(r"/crl/([0-9a-f]{40})/([0-9a-f]{2})\.crl")
 _CA = re.compile(r"/ca/([0-9a-f]{40})\.cer")
 READ = frozenset({"GET", "HEAD"})
+NOT_FOUND = (
+    b"There is nothing at this path. CRLs are at /crl/KEY_ID/SHARD.crl, CA certificates at /ca/KEY_ID.cer, "
+    b"and the OCSP responder is at /ocsp.\n"
+)
+BUSY = b"Too many requests wait for an answer. Try again after the seconds in Retry-After.\n"
 OCSP_RESPONSE = "application/ocsp-response"
 TEXT = {"content-type": "text/plain; charset=utf-8"}
 #: caches may keep a list so long: a revocation reaches relying parties that trust lists only within this time
 CRL_CACHE_SECONDS = 300
 OCSP_CACHE_SECONDS = 600
 THREADS = 2
+#: requests that wait for a thread at most; a list or an answer takes milliseconds
+MOST_WAITING = 256
+#: seconds after which whoever is turned away may come again, spread so that they do not come together
+COME_AGAIN = (2, 10)
 TOO_MANY = 429
+
+
+class _FullError(Exception):
+    """Too many requests wait for a thread; a signal of this listener, not an error of the domain."""
 
 
 class StatusDoor:
@@ -48,6 +62,7 @@ class StatusDoor:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, "status-door")
+        self._waiting = 0
         self._responders = Responders()
         self._rates = Rates(0, settings.FLEET_STRANGERS_A_MINUTE)
         self._trusted = Trusted(settings.FLEET_PROXIES)
@@ -69,23 +84,44 @@ class StatusDoor:
             body = f"{error.detail}\n".encode()
         fields = {"content-length": str(len(body)), **headers}
         raw = [(name.encode(), value.encode()) for name, value in fields.items()]
-        await send({"type": "http.response.start", "status": status, "headers": raw})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-        self._rates.answered("", address, status, safe=True)
-        if status == TOO_MANY and "muster.connection" in scope.get("extensions", {}):
-            scope["extensions"]["muster.connection"]["hold"](limits.HOLD_SECONDS)
+        try:
+            await send({"type": "http.response.start", "status": status, "headers": raw})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        finally:  # whether anybody read it or not
+            self._rates.answered("", address, status, safe=True)
+            if status == TOO_MANY and "muster.connection" in scope.get("extensions", {}):
+                scope["extensions"]["muster.connection"]["hold"](limits.HOLD_SECONDS)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         path, method = scope["path"], scope["method"]
         entry = next((one for one in ROUTES if one.path.fullmatch(path)), None)
         if entry is None:
-            return 404, TEXT, b"There are lists below /crl, CA certificates below /ca, and OCSP at /ocsp.\n"
+            return 404, TEXT, NOT_FOUND
         if method not in entry.methods:
-            allow = ", ".join(sorted(entry.methods))
-            return 405, {**TEXT, "allow": allow}, f"The methods of this path are {allow}.\n".encode()
-        if entry.work is None:
-            return await self._ocsp(scope, receive)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _in_thread, entry.work, path)
+            allow = sorted(entry.methods)
+            known = f"{', '.join(allow[:-1])} and {allow[-1]}"
+            return 405, {**TEXT, "allow": ", ".join(allow)}, f"This path supports {known}.\n".encode()
+        if entry.work is not None and not entry.waits:
+            return entry.work(path)
+        try:
+            return await (self._threaded(entry.work, path) if entry.work else self._ocsp(scope, receive))
+        except _FullError:
+            wait = str(random.randint(*COME_AGAIN))  # noqa: S311  because jitter is no secret
+            return 503, {**TEXT, "retry-after": wait}, BUSY
+
+    async def _threaded(self, work: Callable[[Any], Any], given: Any) -> Any:
+        """Run work in a thread, unless too much waits for one already.
+
+        Raises:
+            _FullError: too much waits.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise _FullError
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, _in_thread, work, given)
+        finally:
+            self._waiting -= 1
 
     async def _ocsp(self, scope: Scope, receive: Receive) -> Response:
         cached = scope["method"] != "POST"
@@ -93,8 +129,7 @@ class StatusDoor:
             data = _from_path(scope.get("raw_path", b"").decode("latin-1") or scope["path"])
         else:
             data = await read_body(receive, ocsp.MAX_REQUEST)
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._pool, _in_thread, self._responders.answer, data)
+        answer = await self._threaded(self._responders.answer, data)
         return 200, {"content-type": OCSP_RESPONSE, **_caching(answer, cached=cached)}, answer.der
 
 
@@ -153,17 +188,19 @@ class Entry:
     Args:
         path: pattern of the whole path.
         methods: that it knows.
-        work: answers the path in a thread; None for OCSP, which needs the whole request.
+        work: answers the path; None for OCSP, which needs the whole request.
+        waits: whether it reads a disk or a database, and so needs a thread.
     """
 
     path: re.Pattern[str]
     methods: frozenset[str]
     work: Callable[[str], Response] | None
+    waits: bool = True
 
 
 #: everything that this listener answers
 ROUTES = (
-    Entry(re.compile(r"/healthz"), READ, _healthy),
+    Entry(re.compile(r"/healthz"), READ, _healthy, waits=False),
     Entry(_CRL, READ, _list),
     Entry(_CA, READ, _authority),
     Entry(re.compile(r"/ocsp(?:/.*)?", re.DOTALL), READ | {"POST"}, None),
