@@ -110,7 +110,9 @@ def _proofs(parser: argparse.ArgumentParser) -> None:
 
 def _keygen(given: argparse.Namespace) -> None:
     place = Place(given.pkcs11, given.token, given.name) if given.pkcs11 else None
-    print(keys.generate(given.out, given.name, p256=given.p256, place=place))
+    path = keys.generate(given.out, given.name, p256=given.p256, place=place)
+    name, key = keys.officer(path)
+    print("\n".join([str(path), f"{name}: {root_keys.describe_key(key.to_dict())}"]))
 
 
 def _ca_root(given: argparse.Namespace) -> None:

@@ -9,9 +9,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fleet.officer import authority
+from fleet.officer import authority, keys
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity
+from pki.kernel.root_keys import describe_key
 from tests.regressions import regression
 
 PEM = serialization.Encoding.PEM
@@ -86,6 +87,12 @@ def test_a_key_that_is_not_the_certificates_signs_nothing(roots):
     (roots[0] / "root-ca.pem").write_bytes((roots[1] / "root-ca.pem").read_bytes())
     with pytest.raises(InvalidError, match="does not belong to the certificate"):
         authority.issuing_ca(roots[0], request_of("Issuing CA 9").public_bytes(PEM))
+
+
+def test_a_new_officers_key_is_shown_with_the_fingerprint_that_a_root_shows(tmp_path):
+    said = answered("", "keygen", "--out", tmp_path, "--name", "anna")
+    path = tmp_path / "anna.pub.json"
+    assert said.stdout.splitlines() == [str(path), f"anna: {describe_key(keys.officer(path)[1].to_dict())}"]
 
 
 def test_a_new_root_is_shown_with_its_key(tmp_path):
