@@ -76,9 +76,9 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "sbom": bundle.facts.get("sbom"),
         "hardware": _fits(bundle),
         "card": _card(bundle),
-        "parts": parts.of(bundle),
+        "parts": parts.shown(bundle),
         "work": patches.progress(bundle),
-        "may_delete": removals.may_be_deleted(bundle),
+        "may_delete": removals.may_be_deleted(actor=who, bundle=bundle),
         "patches": patches.of_bundle(bundle),
     }
     return render(request, "console/bundles/detail.html", context)

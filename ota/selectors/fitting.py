@@ -61,7 +61,7 @@ def reasons(bundle: Bundle, model: HardwareModel, known: Released | None = None)
         known: what ``released`` says of the domain, where many bundles are compared.
     """
     if bundle.kind == Bundle.Kind.COMPOSITE:
-        return [one for part in parts.of(bundle) for one in reasons(part, model, known)]
+        return [one for part in parts.shown(bundle) for one in reasons(part, model, known)]
     found = fit.verdict(bundle.kind, bundle.format, facts(bundle, model), profile(model))
     return [*found, *_firmware(bundle, model, known)] if bundle.kind == Bundle.Kind.MODEL else found
 

@@ -1,32 +1,109 @@
-"""The bundles that a composite names, in its order."""
+"""The bundles that a composite names, in its order, by the ``parts.json`` that officers sign with it.
 
-from ota.models import Bundle, Release
+Rows of the database say nothing of what the parts are: the digest of ``parts.json`` stands in the ``bundle.json`` of
+the composite, and a part is the bundle of exactly the digest and the names in it.
+"""
+
+import hashlib
+from functools import lru_cache
+
+from django.db.models import Q
+
+from ota import blobs
+from ota.errors import BlobStoreError
+from ota.models import Bundle, BundleFile, Release
+from pki.kernel import composite
+from pki.kernel.composite import Part
+from pki.kernel.errors import DomainError
+
+
+def named(bundle: Bundle) -> tuple[Part, ...]:
+    """Return the parts that a composite names; of anything else, nothing.
+
+    Raises:
+        DomainError: its ``parts.json`` is not there, or holds other bytes than its ``bundle.json`` says.
+    """
+    if bundle.kind != Bundle.Kind.COMPOSITE:
+        return ()
+    image = next(one for one in bundle.manifest["files"] if one["role"] == BundleFile.Role.IMAGE)
+    return _read(image["sha256"], image["size"])
+
+
+def found(bundle: Bundle) -> list[Bundle]:
+    """Return those parts of a composite that are here; errors as of ``named``."""
+    order = {(one.digest, one.path): place for place, one in enumerate(named(bundle))}
+    if not order:
+        return []
+    digests = [digest for digest, _ in order]
+    rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=digests).select_related("release", "domain")
+    rows = rows.prefetch_related("files", "hardware_models", "arenas")
+    here = [one for one in rows if (one.digest, one.target_path) in order]
+    return sorted(here, key=lambda one: order[one.digest, one.target_path])
 
 
 def of(bundle: Bundle) -> list[Bundle]:
-    """Return the parts of a composite; of anything else, nothing."""
-    if bundle.kind != Bundle.Kind.COMPOSITE:
-        return []
-    order = {one["digest"]: place for place, one in enumerate(bundle.facts["parts"])}
-    rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=order).select_related("release", "domain")
-    found = rows.prefetch_related("files", "hardware_models", "arenas")
-    return sorted(found, key=lambda one: order[one.digest])
+    """Return the parts of a composite; of anything else, nothing.
+
+    Raises:
+        DomainError: a part is not here any more, or the reasons of ``named``.
+    """
+    here = found(bundle)
+    if why := missing(bundle, here):
+        raise BlobStoreError(why)
+    return here
+
+
+def missing(bundle: Bundle, here: list[Bundle]) -> str:
+    """Return a sentence about the first part that is not among those that were found, or nothing."""
+    digests = {one.digest for one in here}
+    gone = next((one for one in named(bundle) if one.digest not in digests), None)
+    return f"The part {gone.id} {gone.version} ({gone.component}) of {bundle} is not here any more." if gone else ""
 
 
 def whole(bundle: Bundle) -> list[Bundle]:
-    """Return a bundle and its parts: all that a device takes with it."""
+    """Return a bundle and its parts: all that a device takes with it; errors as of ``of``."""
     return [bundle, *of(bundle)]
 
 
-def wholes_of(bundle: Bundle) -> list[Bundle]:
-    """Return the composites that name a bundle."""
-    rows = Bundle.objects.filter(domain=bundle.domain_id, kind=Bundle.Kind.COMPOSITE)
-    return [one for one in rows if bundle.digest in {part["digest"] for part in one.facts["parts"]}]
+def shown(bundle: Bundle) -> list[Bundle]:
+    """Return the parts that are here, for people: nothing once the bytes of ``parts.json`` were given up."""
+    try:
+        return found(bundle)
+    except DomainError:
+        return []
+
+
+def whole_with(bundle: Bundle) -> Bundle | None:
+    """Return a composite that names a bundle, if there is one; the database looks, so that no report is loaded."""
+    places = (f"facts__parts__{place}__digest" for place in range(composite.MOST))
+    wanted = Q()
+    for place in places:
+        wanted |= Q(**{place: bundle.digest})
+    rows = Bundle.objects.filter(wanted, domain=bundle.domain_id, kind=Bundle.Kind.COMPOSITE)
+    return rows.only("name", "version", "component").order_by("pk").first()
 
 
 def stopped(bundle: Bundle) -> bool:
-    """Say whether a part of a composite is not published any more."""
-    if bundle.kind != Bundle.Kind.COMPOSITE:
+    """Say whether a part of a composite is not published any more, or not here."""
+    try:
+        wanted = {one.digest for one in named(bundle)}
+    except DomainError:
+        return True
+    if not wanted:
         return False
-    rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=[one["digest"] for one in bundle.facts["parts"]])
-    return rows.exclude(release__state=Release.State.PUBLISHED).exists()
+    rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=wanted, release__state=Release.State.PUBLISHED)
+    return rows.count() < len(wanted)
+
+
+@lru_cache(maxsize=1024)
+def _read(sha256: str, size: int) -> tuple[Part, ...]:
+    """Return what a ``parts.json`` says; its digest names its bytes, so that it is read once in a process.
+
+    Raises:
+        DomainError: it is not there, or holds other bytes than those of its digest.
+    """
+    data = b"".join(blobs.store().read(sha256, 0, min(size, composite.MAX_PARTS)))
+    if hashlib.sha256(data).hexdigest() != sha256:
+        msg = f"The stored parts.json {sha256} holds other bytes than those of its digest. Restore it from a backup."
+        raise BlobStoreError(msg)
+    return composite.read(data)[1]

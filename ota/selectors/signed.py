@@ -19,7 +19,7 @@ from ota.trust.gate import Recipient
 from ota.trust.officers import UNSIGNED, OfficersView, officers_view
 from ota.trust.repository import Repository
 from pki.kernel import canonical, clock
-from pki.kernel.errors import InvalidError
+from pki.kernel.errors import DomainError, InvalidError
 
 _EDITED = "its rows say something else than the release officers have signed"
 
@@ -117,10 +117,16 @@ def _digest(bundle: Bundle) -> str:
 
 def _whole(bundle: Bundle, recipient: Recipient) -> str:
     view = officers_view(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
-    for part in parts.of(bundle):
+    if why := _of_one(view, bundle, recipient):
+        return why
+    try:
+        members = parts.of(bundle)  # by the parts.json that the manifest names, which is the signed one by now
+    except DomainError as error:
+        return error.detail
+    for part in members:
         if why := _of_one(view, part, recipient):
             return f"of its part {part}: {why}"
-    return _of_one(view, bundle, recipient)
+    return ""
 
 
 def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> str:

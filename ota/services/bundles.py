@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from django.conf import settings
@@ -11,7 +12,7 @@ from devices.models import HardwareModel
 from ota import blobs, fit, sandbox, sbom
 from ota.blobs import Area, Staged
 from ota.deltas import advice
-from ota.errors import ManifestError, RefusedBundleError
+from ota.errors import BlobNotFoundError, ManifestError, RefusedBundleError
 from ota.formats.judgement import Judgement, statement
 from ota.manifest import Manifest, agreement, parse
 from ota.models import Bundle, BundleFile, BundleHardware
@@ -202,9 +203,9 @@ def _keep(
         # Before the transaction: a bucket takes its time, and nobody else could write meanwhile.
         adopted.extend(sha256 for sha256, one in digests.items() if store.adopt(one))
         with transaction.atomic():
+            composites.demand_parts(actor.domain, wanted, judgement.facts, hold=True)  # one may have been deleted since
             storage.hold(digests)
-            for sha256 in set(digests) - set(adopted):
-                store.adopt(digests[sha256])  # what was there already may have been collected since
+            adopted.extend(sha256 for sha256, one in digests.items() if not _is_kept(one) and store.adopt(one))
             bundle = _rows(actor, wanted, staged, judgement, hardware)
             detail = {"name": wanted.id, "version": wanted.version, "digest": bundle.digest}
             ledger.record(
@@ -217,6 +218,13 @@ def _keep(
         storage.forget(adopted)
         raise
     return bundle
+
+
+def _is_kept(one: Staged) -> bool:
+    """Say whether bytes that were kept a moment ago are still there: another upload or a deletion may forget them."""
+    with suppress(BlobNotFoundError):
+        return blobs.store().size(one.sha256) == one.size
+    return False
 
 
 def _rows(

@@ -12,6 +12,7 @@ from ota.manifest import Manifest
 from ota.models import Bundle, Release
 from ota.selectors import parts as rows
 from pki.kernel import canonical, composite
+from pki.kernel.errors import DomainError
 
 FILE = "parts.json"
 
@@ -46,17 +47,21 @@ def write(*, bundles: Sequence[Bundle], name: str, version: str, counter: int) -
     return Written(json.dumps(facts, indent=1).encode(), parts)
 
 
-def demand_parts(slug: str, wanted: Manifest, facts: Mapping[str, Any]) -> None:
+def demand_parts(slug: str, wanted: Manifest, facts: Mapping[str, Any], *, hold: bool = False) -> None:
     """Refuse a composite whose parts could not be installed together.
+
+    Args:
+        slug: of the domain.
+        wanted: the composite.
+        facts: what was read of it; of anything but a composite, which has no parts, nothing is demanded.
+        hold: lock the parts until the transaction ends, so that none is deleted meanwhile.
 
     Raises:
         RefusedBundleError: it names the part, and what is wrong with it.
     """
-    named = facts["parts"]
-    known = {
-        one.digest: one
-        for one in Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named])
-    }
+    named = facts["parts"] if wanted.kind == Bundle.Kind.COMPOSITE else []
+    found = Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named]).order_by("pk")
+    known = {one.digest: one for one in (found.select_for_update() if hold else found)}
     counters = {one.component: one.security_counter for one in known.values()}
     for part in named:
         one = known.get(part["digest"])
@@ -73,7 +78,12 @@ def demand_released(bundle: Bundle) -> None:
     Raises:
         RefusedBundleError: it names the part.
     """
-    for one in rows.of(bundle):
+    try:
+        members = rows.of(bundle)
+    except DomainError as error:
+        msg = f"{error.detail} Upload and release the part, then prepare this bundle again."
+        raise RefusedBundleError(msg) from error
+    for one in members:
         release = getattr(one, "release", None)
         if release is None or release.state != Release.State.PUBLISHED:
             msg = f"The part {one} is not published. Release it first; a composite only says what goes together."

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.conf import settings
 from devices.models import Device
 from ota import blobs
 from ota.blobs.verified import Stamp, verify_bytes
+from ota.deltas import heads
 from ota.errors import BlobStoreError
 from ota.models import Assignment, BundleFile, Delta
 from ota.selectors import parts, signed
@@ -107,15 +109,28 @@ def by_name(*, actor: Actor, device: Device, bundle_id: int, name: str) -> Downl
 
 
 def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
-    """Return a patch to the image of the device's current action; a file of a bundle is never given as a patch."""
+    """Return a patch to the image of the device's current action.
+
+    The rows say which bytes are one, and the bytes have to agree: else a row could name the image of a bundle that
+    nobody released, and devices would fetch it as a patch to what they may be given.
+    """
     row = Delta.objects.filter(domain=device.domain_id, sha256=sha256, trouble="").first()
     if row is None or BundleFile.objects.filter(sha256=sha256).exists():
         return None
     actor.require_device(device.key)
     assignment = offers.current(device)
-    if assignment is None or assignment.bundle.image.sha256 != row.result:
+    image = assignment.bundle.image if assignment else None
+    if image is None or image.sha256 != row.result:
         return None
-    return _verified(Download(blobs.store().path(sha256), row.size, sha256, "", f"{row.result[:16]}.patch"))
+    file = _verified(Download(blobs.store().path(sha256), row.size, sha256, "", f"{row.result[:16]}.patch"))
+    return file if _makes(row.format, sha256, row.size, image.size) else None
+
+
+@lru_cache(maxsize=1024)
+def _makes(format_: str, sha256: str, size: int, length: int) -> bool:
+    """Say whether stored bytes are a patch that makes an image of a length; a digest names them for good."""
+    data = b"".join(blobs.store().read(sha256, 0, heads.needed(format_, size)))
+    return heads.is_patch(format_, data, size, length)
 
 
 def _download(actor: Actor, device: Device, **wanted: object) -> Download:

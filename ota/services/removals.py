@@ -4,7 +4,10 @@ A bundle that was typed wrong (its counter, its version) goes with its unpublish
 nothing else refers to them. The audit log keeps that it was here.
 """
 
+from collections.abc import Iterable
+
 from django.db import transaction
+from django.db.models import Q, QuerySet
 
 from ota.errors import ReleaseStateError
 from ota.models import (
@@ -21,6 +24,7 @@ from ota.selectors import bundles as rows
 from ota.selectors import parts
 from ota.services import freshness, storage
 from pki.kernel.actor import Actor, Role
+from pki.kernel.errors import DeniedError
 from pki.services import ledger
 
 
@@ -37,9 +41,11 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
     actor.require(Role.OPERATOR, Role.RELEASE_OFFICER)
     with transaction.atomic():
         known = rows.bundle(actor.domain, bundle.public_id)
-        bundle = Bundle.objects.select_for_update().select_related("domain").get(pk=known.pk)
-        statements = Statement.objects.filter(release__bundle=bundle).select_for_update()
-        signed = StatementSignature.objects.filter(statement__in=[one.pk for one in statements])
+        # The row of the bundle alone: whoever publishes holds the domain's while it waits for other rows.
+        rows_of = Bundle.objects.select_for_update(of=("self",)).select_related("domain")
+        bundle = rows_of.get(pk=known.pk)
+        statements = Statement.objects.filter(release__bundle=bundle).select_for_update(of=("self",))
+        signed = _signatures([one.pk for one in statements])
         _demand_unreleased(bundle)
         if signed.exists():
             actor.require(Role.RELEASE_OFFICER)
@@ -56,9 +62,25 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
     storage.forget(digests)
 
 
-def may_be_deleted(bundle: Bundle) -> bool:
-    """Say whether a bundle was never released, so that it can be deleted."""
-    return not _hindrance(bundle)
+def may_be_deleted(*, actor: Actor, bundle: Bundle) -> bool:
+    """Say whether somebody may delete a bundle: it was never released, and the roles allow it."""
+    if not _holds(actor, Role.OPERATOR, Role.RELEASE_OFFICER) or _hindrance(bundle):
+        return False
+    statements = Statement.objects.filter(release__bundle=bundle).values_list("pk", flat=True)
+    return _holds(actor, Role.RELEASE_OFFICER) or not _signatures(statements).exists()
+
+
+def _holds(actor: Actor, *roles: Role) -> bool:
+    try:
+        actor.require(*roles)
+    except DeniedError:
+        return False
+    return True
+
+
+def _signatures(statements: Iterable[int]) -> QuerySet[StatementSignature]:
+    """Return what officers have signed of statements (internal ids)."""
+    return StatementSignature.objects.filter(statement__in=list(statements))
 
 
 def _demand_unreleased(bundle: Bundle) -> None:
@@ -74,14 +96,26 @@ def _listed(bundle: Bundle) -> bool:
 
 
 def _hindrance(bundle: Bundle) -> str:
-    """Return why a bundle has to stay, or nothing."""
+    """Return why a bundle has to stay and what to do instead, or nothing."""
     if Release.objects.filter(bundle=bundle, published_at__isnull=False).exists() or _listed(bundle):
         return "it was published. Withdraw its release instead"
-    if Statement.objects.filter(release__bundle=bundle, state=Statement.State.PUBLISHED).exists():
-        return "officers have published a statement about it"
-    named = Assignment.objects.filter(bundle=bundle) | Assignment.objects.filter(previous_bundle=bundle)
-    if named.exists() or Rollout.objects.filter(release__bundle=bundle).exists():
-        return "a rollout names it"
-    if whole := parts.wholes_of(bundle):
-        return f"it is a part of {whole[0]}. Delete that first"
+    published = Statement.objects.filter(release__bundle=bundle, state=Statement.State.PUBLISHED).order_by("pk").first()
+    if published is not None:
+        what = f"officers have published the statement {published.public_id} ({published.summary})"
+        return f"{what}, and the audit log refers to it. Leave it, and upload what you want under a new version"
+    if named := _rollout(bundle):
+        return f"{named}, and its history stays. Leave it, and upload what you want under a new version"
+    if whole := parts.whole_with(bundle):
+        return f"it is a part of {whole}. Delete that first"
     return ""
+
+
+def _rollout(bundle: Bundle) -> str:
+    """Return the rollout, or the action of a device, that names a bundle, or nothing."""
+    rollout = Rollout.objects.filter(release__bundle=bundle).order_by("pk").first()
+    named = Assignment.objects.filter(Q(bundle=bundle) | Q(previous_bundle=bundle)).select_related("device", "rollout")
+    action = None if rollout else named.order_by("pk").first()
+    if action is not None and action.rollout is None:
+        return f"the action {action.action_id} of the device {action.device} names it"
+    rollout = rollout or (action.rollout if action else None)
+    return f"the rollout {rollout.name!r} ({rollout.public_id}) names it" if rollout else ""

@@ -22,6 +22,7 @@ from fleet.gateway.protocol import Peer, Request, answer
 from fleet.officer import keys
 from fleet.officer import metadata as officer
 from ota import blobs
+from ota.deltas import streams
 from ota.models import Assignment, Bundle, BundleFile, BundleHardware, Delta, Release, Rollout, Wave
 from ota.planning import WavePlan
 from ota.selectors import signed
@@ -67,7 +68,9 @@ class Fleet:
         if kind == "repair":
             Assignment.objects.filter(pk=made.pk).update(kind=kind, rollout=None, wave=None)
         patch = {"base": "", "result": bundle.image.sha256, "format": "muster-1"}
-        self.patch, size = blobs.store().put(io.BytesIO(b"MSP1" + bundle.digest.encode()), 1000)
+        with blobs.store().at_hand(bundle.image.sha256) as image:
+            packed = streams.make(b"", image.read_bytes())
+        self.patch, size = blobs.store().put(io.BytesIO(packed), len(packed))
         Delta.objects.create(domain=self.domain, sha256=self.patch, size=size, ram=1, seconds=1, **patch)
         return made
 
