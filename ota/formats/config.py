@@ -16,7 +16,7 @@ from ota.formats.judgement import Case, Judgement, read, statement
 from pki.kernel import canonical, orders
 from pki.kernel.addresses import is_server
 from pki.kernel.errors import InvalidError
-from pki.kernel.names import LONGEST_VERSION, wrong_version
+from pki.kernel.names import wrong_version
 from pki.kernel.pem import demand_one
 
 MAX_CONFIG = 64 * 1024
@@ -65,8 +65,8 @@ def _demand_fields(document: Any) -> None:
         msg = f"A configuration of schema 1 has exactly these fields, and may have {more}: {names}."
         raise RefusedBundleError(msg)
     version = document["version"]
-    if not isinstance(version, str) or wrong_version(version):
-        msg = f"`version` is a printable text of at most {LONGEST_VERSION} characters without slashes."
+    if why := wrong_version(version) if isinstance(version, str) else "it is no text":
+        msg = f"`version` of the configuration cannot be used: {why}."
         raise RefusedBundleError(msg)
 
 

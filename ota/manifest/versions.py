@@ -7,14 +7,20 @@ A version is a text for people. What devices compare is the security counter; no
 import re
 from itertools import zip_longest
 
-_BEGIN = re.compile(r"(?:[A-Za-z]{2,20}-)?[vV]?(?=[0-9])")
+#: what stands before the first number: a product, `release`, `v`
+_BEGIN = re.compile(r"[^0-9~+]{0,40}(?=[0-9])")
+#: words that say only that a version follows, and what stands between a product and its version
+_EMPTY = re.compile(r"(?:^|[\s._-])(?:v|ver|version)$|[\s._-]+$")
 #: what `git describe` appends: the hash of the commit says nothing of its age
 _COMMIT = re.compile(r"-g[0-9a-f]{4,40}(?:-dirty)?$|-dirty$")
-_TOKEN = re.compile(r"[0-9]+|[A-Za-z]+|~")
+#: one letter right behind a number is a patch of it (OpenSSL's 1.1.1a), unless a number follows (1.0a1)
+_TOKEN = re.compile(r"[0-9]+|(?<=[0-9])[a-z](?![A-Za-z0-9])|[A-Za-z]+|~")
 _HASH = re.compile(r"(?=[0-9a-f]*[a-f])[0-9a-f]{6,64}")
+_BUILD = re.compile(r"[A-Za-z]{0,10}[._-]?([0-9]{1,9})")
 #: words of a text that comes before the same text without them; Debian sorts ``~`` before everything
 _BEFORE = {"~": 0, "dev": 1, "snapshot": 1, "alpha": 2, "a": 2, "beta": 3, "b": 3, "pre": 4, "preview": 4, "rc": 5}
-_END = 10
+#: ranks behind the words above; a number of 0 at the end says nothing (1.0 and 1.0.0)
+_END, _WORD, _LETTER, _NUMBER = 10, 11, 12, 13
 
 
 def looks_older(version: str, before: str) -> bool:
@@ -25,10 +31,15 @@ def looks_older(version: str, before: str) -> bool:
         before: of what it follows.
     """
     coming, known = _read(version), _read(before)
-    if coming is None or known is None or coming[0] != known[0]:
+    if coming is None or known is None or (coming[0] and known[0] and coming[0] != known[0]):
         return False
     pairs = zip_longest(coming[1], known[1], fillvalue=(_END, 0))
-    return next((one < other for one, other in pairs if one != other), False)
+    return next((one < other for one, other in pairs if one != other and not _are_zero(one, other)), False)
+
+
+def _are_zero(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Say whether one text has a 0 where the other one has ended."""
+    return {one, other} == {(_END, 0), (_NUMBER, 0)}
 
 
 def _read(version: str) -> tuple[str, list[tuple[int, int]]] | None:
@@ -37,12 +48,29 @@ def _read(version: str) -> tuple[str, list[tuple[int, int]]] | None:
     if begin is None or _HASH.fullmatch(version):
         return None
     text, _, build = version[begin.end() :].partition("+")
-    tokens = [*_TOKEN.findall(_COMMIT.sub("", text)), *([build] if build.isascii() and build.isdecimal() else [])]
-    return begin[0].lower().rstrip("v"), [_ranked(one) for one in tokens]
+    tokens = [_ranked(one, alone) for one, alone in _tokens(_COMMIT.sub("", text))]
+    if numbered := _BUILD.fullmatch(build):
+        tokens.append((_NUMBER, int(numbered[1])))
+    word = begin[0].lower()
+    while (shorter := _EMPTY.sub("", word)) != word:
+        word = shorter
+    return word.removesuffix("v") if word == "v" else word, tokens
 
 
-def _ranked(token: str) -> tuple[int, int]:
-    """Return a token's rank: words before a release, the end, other words, numbers."""
+def _tokens(text: str) -> list[tuple[str, bool]]:
+    """Return words and numbers, and of each whether it is one letter right behind a number."""
+    found = []
+    for match in _TOKEN.finditer(text):
+        behind = match.start() > 0 and text[match.start() - 1].isdigit()
+        ends = match.end() == len(text) or not text[match.end()].isalnum()
+        found.append((match[0], behind and ends and len(match[0]) == 1 and match[0].isalpha()))
+    return found
+
+
+def _ranked(token: str, is_patch: bool) -> tuple[int, int]:  # noqa: FBT001  because it is private, and stands beside its token
+    """Return a token's rank: words before a release, the end, other words, letters behind a number, numbers."""
     if token.isdigit():
-        return _END + 2, int(token)
-    return _BEFORE.get(token.lower(), _END + 1), 0
+        return _NUMBER, int(token)
+    if is_patch:
+        return _LETTER, ord(token.lower())
+    return _BEFORE.get(token.lower(), _WORD), 0

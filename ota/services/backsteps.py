@@ -28,11 +28,11 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
     models = list(hardware)
     _demand_above_floor(slug, wanted.component, [str(one.class_id) for one in models], wanted.security_counter)
     keys = [one.pk for one in models]
-    before = predecessors.published_before(slug, wanted.id, wanted.component, keys, wanted.digest)
+    before = predecessors.published_before(slug, wanted.component, keys, wanted.digest)
     found = _backsteps(before, wanted.version, wanted.security_counter)
     _demand_acknowledged(found, wanted.acknowledges)
     said = list(found.values())
-    newest = predecessors.uploaded_before(slug, wanted.id, wanted.component, keys, wanted.digest)
+    newest = predecessors.uploaded_before(slug, wanted.component, keys, wanted.digest)
     if newest and not said and looks_older(wanted.version, newest.version):
         said = [f"version looks older than {newest.version}, which was uploaded before it"]
     if not said:
@@ -51,7 +51,7 @@ def demand_acknowledged(bundle: Bundle) -> list[str]:
     models, slug = list(bundle.hardware_models.all()), bundle.domain.slug
     _demand_above_floor(slug, bundle.component, [str(one.class_id) for one in models], bundle.security_counter)
     keys = [one.pk for one in models]
-    before = predecessors.published_before(slug, bundle.name, bundle.component, keys, bundle.digest)
+    before = predecessors.published_before(slug, bundle.component, keys, bundle.digest)
     found = _backsteps(before, bundle.version, bundle.security_counter)
     _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
     note = bundle.facts.get("version_note")
@@ -71,14 +71,14 @@ def _backsteps(before: Iterable[Bundle], version: str, counter: int) -> dict[str
 
 
 def _demand_acknowledged(found: dict[str, str], acknowledged: Iterable[str]) -> None:
-    missing = [(word, text) for word, text in found.items() if word not in set(acknowledged)]
+    missing = {word: text for word, text in found.items() if word not in set(acknowledged)}
     if missing:
-        word, text = missing[0]
+        texts, words = " and the ".join(missing.values()), " and ".join(map(repr, missing))
         msg = (
-            f"Compared with what was published before, the {text}. If that is intended (an older branch), put {word!r} "
-            "into `acknowledges` of bundle.json; officers are shown it before they sign."
+            f"Compared with what was published before, the {texts}. If that is intended (an older branch), put {words} "
+            "into `acknowledges` of bundle.json. Officers see it before they sign."
         )
-        raise RefusedBundleError(msg, acknowledgement=word)
+        raise RefusedBundleError(msg, acknowledgement=", ".join(missing))
 
 
 def _demand_above_floor(slug: str, component: str, classes: Iterable[str], counter: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from devices.models import Device, HardwareModel
 from ota import blobs
+from ota.manifest.reader import MAX_COUNTER
 from ota.models import Bundle, Release
 from pki import selectors as ground
 from pki.kernel import canonical, orders
@@ -65,11 +66,24 @@ def anchors(
     if not kept or not models:
         msg = "An anchor campaign needs at least one root that stays, and one hardware model."
         raise ConflictError(msg)
-    before = Bundle.objects.filter(domain__slug=actor.domain, name=NAME, component=COMPONENT)
-    counter = 1 + max((one.security_counter for one in before), default=0)
+    counter = _next_counter(actor.domain)
     told: dict[str, Any] = {"wipe": [one.key for one in wipe]} if wipe else {}
     told |= {**_address(actor.domain, server), **orders_in_force(actor.domain), **further}
     return _written(counter, [certificate_pem(bytes(row.der)) for row in kept], told, models)
+
+
+def _next_counter(slug: str) -> int:
+    """Return the counter behind those of all published configurations; what was only uploaded blocks nothing.
+
+    Raises:
+        ConflictError: there is none left.
+    """
+    before = Bundle.objects.filter(domain__slug=slug, component=COMPONENT, release__published_at__isnull=False)
+    counter = 1 + max(before.values_list("security_counter", flat=True), default=0)
+    if counter > MAX_COUNTER:
+        msg = f"A configuration with the highest security counter ({MAX_COUNTER}) was published; none can follow it."
+        raise ConflictError(msg)
+    return counter
 
 
 def _written(counter: int, pems: list[str], told: Mapping[str, Any], models: list[HardwareModel]) -> Campaign:

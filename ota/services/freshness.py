@@ -9,6 +9,7 @@ from django.db import transaction
 from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 
 from ota.errors import MetadataError
+from ota.models import Bundle
 from ota.trust import documents
 from ota.trust.repository import Repository, bins
 from pki.kernel import clock
@@ -19,6 +20,12 @@ from pki.services import numbers, signing
 def repository(slug: str) -> Repository:
     """Return the published repository of a domain."""
     return Repository(settings.FLEET_DIR / "tuf" / slug)
+
+
+def is_listed(bundle: Bundle) -> bool:
+    """Say whether officers have signed this very bundle, whatever the rows say."""
+    found = repository(bundle.domain.slug).listed(bundle.target_path)
+    return found is not None and found.hashes.get("sha256") == bundle.digest
 
 
 def refresh(*, domain: TrustDomain) -> bool:

@@ -55,7 +55,8 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         release.state, release.published_at = Release.State.PREPARED, None
         release.save()
         kind, paper = Statement.Kind.RELEASE, _paper(bundle, held, targets)
-        summary = "; ".join([f"release {bundle}", *changed])[:LONGEST_SUMMARY]
+        # What goes back or changes first: a long name must not push it out.
+        summary = "; ".join([*changed, f"release {bundle}"])[:LONGEST_SUMMARY]
         statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
         detail = {"bundle": bundle.digest}
         ledger.record(actor=actor, action="release.prepared", thing=("release", release.public_id), detail=detail)

@@ -89,15 +89,9 @@ def _demand_unreleased(bundle: Bundle) -> None:
         raise ReleaseStateError(msg)
 
 
-def _listed(bundle: Bundle) -> bool:
-    """Say whether officers have signed this very bundle, whatever the rows say."""
-    found = freshness.repository(bundle.domain.slug).listed(bundle.target_path)
-    return found is not None and found.hashes.get("sha256") == bundle.digest
-
-
 def _hindrance(bundle: Bundle) -> str:
     """Return why a bundle has to stay and what to do instead, or nothing."""
-    if Release.objects.filter(bundle=bundle, published_at__isnull=False).exists() or _listed(bundle):
+    if Release.objects.filter(bundle=bundle, published_at__isnull=False).exists() or freshness.is_listed(bundle):
         return "it was published. Withdraw its release instead"
     published = Statement.objects.filter(release__bundle=bundle, state=Statement.State.PUBLISHED).order_by("pk").first()
     if published is not None:

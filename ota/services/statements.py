@@ -9,7 +9,7 @@ from tuf.api.metadata import Root
 from ota.errors import MetadataError, ReleaseStateError
 from ota.models import Release, Statement, StatementSignature
 from ota.selectors import statements as rows
-from ota.services import backsteps, freshness, metadata
+from ota.services import backsteps, freshness, metadata, successors
 from ota.trust import documents, policy, prepared
 from ota.trust.prepared import Documents, Paper
 from ota.trust.repository import Repository, manifest_name
@@ -93,7 +93,7 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
     Raises:
         MetadataError: not enough different officers signed.
         StaleReleaseError: another statement about the same targets was published since this one was prepared.
-        ReleaseStateError: another paper has taken its place, or the release was withdrawn.
+        ReleaseStateError: another signing request has taken its place, or the release was withdrawn.
         RefusedBundleError: version or counter go back by now, and the bundle does not acknowledge that.
     """
     actor.require(Role.RELEASE_OFFICER)
@@ -102,8 +102,7 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
         if statement.state == State.PUBLISHED:
             return statement
         _demand_waiting(statement)
-        if statement.kind == Kind.RELEASE and statement.release is not None:
-            backsteps.demand_acknowledged(statement.release.bundle)  # another one may have been published since
+        _demand_acknowledged(statement)
         paper, given = rows.paper(statement), list(statement.signatures.all())
         for one in given:
             for role in paper.documents:
@@ -163,9 +162,17 @@ def _bundles(paper: Paper) -> list[str]:
     return [text for digest, text in paper.exhibits.items() if digest in named]
 
 
+def _demand_acknowledged(statement: Statement) -> None:
+    """Compare a release with what was published since it was prepared, unless devices are given it already."""
+    release = statement.release
+    if statement.kind == Kind.RELEASE and release is not None and not freshness.is_listed(release.bundle):
+        backsteps.demand_acknowledged(release.bundle)
+        successors.demand_acknowledged(release.bundle)
+
+
 def _demand_waiting(statement: Statement) -> None:
     if statement.state == State.STALE:
-        msg = "Another paper has taken the place of this one; sign and publish that."
+        msg = "This signing request was replaced by another one. Sign and publish that."
         raise ReleaseStateError(msg)
     withdrawn = statement.release is not None and statement.release.state == Release.State.WITHDRAWN
     if withdrawn and statement.kind == Kind.RELEASE:

@@ -52,6 +52,6 @@ def _demand_acknowledged(found: list[tuple[Bundle, Change]], acknowledged: Itera
         bundle, change = missing[0]
         msg = (
             f"Compared with {bundle}, {change.text}. If the application is ready for it, put "
-            f"{change.acknowledgement!r} into `acknowledges` of bundle.json; officers are shown it before they sign."
+            f"{change.acknowledgement!r} into `acknowledges` of bundle.json. Officers see it before they sign."
         )
         raise RefusedBundleError(msg, acknowledgement=change.acknowledgement)

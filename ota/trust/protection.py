@@ -61,8 +61,10 @@ def judge(proof: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]],
     if client == DDI:
         return Protection(VENDOR, ("It updates by DDI (SWUpdate and others), which carries no officers' signatures.",))
     if client == SUIT:
-        basis = ("It asks for the SUIT manifest, which the officers' P-256 keys sign.", installed or _NO_REPORT)
-        return Protection(MANIFEST, (*basis, *also))
+        good, why = _asked(proof, "manifest", _MANIFEST, now)
+        if good and installed:
+            return Protection(MANIFEST, (why, "The officers' P-256 keys sign that manifest.", installed, *also))
+        return Protection(UNPROVEN, (*([] if good else [why]), *([] if installed else [_NO_REPORT]), *also))
     if client != NATIVE:
         return Protection("")
     shown = [_asked(proof, name, words, now) for name, words in _ASKED.items()]
@@ -74,6 +76,7 @@ def judge(proof: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]],
 
 
 _NO_REPORT = "It has not reported an installed image that officers signed."
+_MANIFEST = "the SUIT manifest (`/v1/manifest`)"
 _ASKED = {"director": "the director (`/v1/director`)", "metadata": "the update metadata (`/v1/metadata`)"}
 
 

@@ -59,7 +59,10 @@ def read(data: bytes) -> tuple[str, tuple[Part, ...]]:
 def _part(value: object) -> Part:
     match value:
         case {"component": str(component), "id": str(name), "version": str(version), "digest": str(digest), **rest}:
-            good = SLUG.fullmatch(component) and SLUG.fullmatch(name) and not wrong_version(version)
+            if why := wrong_version(version):
+                msg = f"The version of the part {component!r} cannot be used: {why}."
+                raise InvalidError(msg)
+            good = SLUG.fullmatch(component) and SLUG.fullmatch(name)
             if good and _DIGEST.fullmatch(digest) and not rest:
                 return Part(component, name, version, digest)
     msg = "A part has exactly component, id, version, and digest: the SHA-256 of its bundle.json in hex."

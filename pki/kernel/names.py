@@ -27,6 +27,8 @@ _TWINS = str.maketrans(
 )
 #: component, bundle id, secret and the like: what stands in target paths
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9_-])?")
+#: dots, slashes and backslashes as URLs escape them
+_ESCAPED = re.compile(r"%(?:2[eEfF]|5[cC])")
 _ENDS = "".join(_MARKS)
 #: characters of a version, and bytes of it in UTF-8: with a CoAP option of 255 bytes devices fetch what it names
 LONGEST_VERSION, LARGEST_VERSION = 64, 200
@@ -45,12 +47,17 @@ def wrong_version(version: str) -> str:
     """
     if not 0 < len(version) <= LONGEST_VERSION or len(version.encode("utf-8", "replace")) > LARGEST_VERSION:
         return f"it must have 1 to {LONGEST_VERSION} characters and at most {LARGEST_VERSION} bytes of UTF-8"
-    if not version.isprintable() or unicodedata.normalize("NFC", version) != version:
-        return "it holds a character that is not printable, or not in Unicode's composed form (NFC)"
+    if not version.isprintable() or "\ufffd" in version or not _UNSEEN.isdisjoint(version):
+        return (
+            "it holds a character that is not printable or not seen, or U+FFFD, which stands for bytes that are no text"
+        )
+    if unicodedata.normalize("NFC", version) != version:
+        return "it is not in Unicode's composed form (NFC)"
     if version != version.strip() or version in {".", ".."}:
         return "it begins or ends with a space, or is only a dot or two"
-    if "/" in version or "\\" in version:
-        return "it holds a slash or a backslash, and is a part of the path that officers sign; write a dash instead"
+    if "/" in version or "\\" in version or _ESCAPED.search(version):
+        why = "it holds a slash, a backslash or an escape as %2F, and is a part of the path that officers sign"
+        return f"{why}; write a dash instead"
     return ""
 
 

@@ -4,7 +4,7 @@ import pytest
 from django.conf import settings
 
 from ota.errors import RefusedBundleError
-from ota.models import Bundle
+from ota.models import Bundle, Release, Statement
 from ota.services import releases, removals, statements
 from pki.kernel.errors import ConflictError, DeniedError
 from pki.models import LedgerEntry
@@ -42,6 +42,26 @@ def test_what_was_published_meanwhile_counts(published):
         releases.prepare(actor=system(published.domain), bundle=older)
     with pytest.raises(RefusedBundleError, match="version goes back"):
         statements.publish(actor=system(published.domain), statement=waiting)
+
+
+@regression("V7", "an older version of the same component under another bundle id")
+def test_another_id_hides_no_step_back(published):
+    published.release(uploaded(published, "2.0.0", 5))
+    data = published.image("1.9.0", 4)
+    with pytest.raises(RefusedBundleError, match=r"version goes back .* and the security counter goes back") as refused:
+        published.upload(data, published.manifest(data, "1.9.0", 4, id="another-name"))
+    assert "'version-goes-back' and 'counter-goes-back'" in refused.value.detail
+
+
+@regression("V7", "a publication that was interrupted, after another one has gone beyond it")
+def test_what_devices_are_given_already_is_published_to_its_end(published):
+    older, newer = uploaded(published, "1.9.0", 6), uploaded(published, "2.0.0", 7)
+    waiting = releases.prepare(actor=system(published.domain), bundle=older).statement
+    published.publish(waiting)
+    published.release(newer)
+    Statement.objects.filter(pk=waiting.pk).update(state=Statement.State.PREPARED)
+    Release.objects.filter(bundle=older).update(state=Release.State.PREPARED, published_at=None)
+    assert releases.prepare(actor=system(published.domain), bundle=older).state == Release.State.PUBLISHED
 
 
 def test_an_upload_that_looks_older_than_another_one_says_so(workshop):

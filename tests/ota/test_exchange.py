@@ -15,7 +15,7 @@ from ota.formats import graph, onnx_model, tflite
 from ota.formats.judgement import Judgement
 from ota.manifest import agreement, parse
 from ota.models import Bundle
-from ota.services import bundles, releases, trust_keys
+from ota.services import bundles, releases, statements, trust_keys
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
 from tests.factories import models
@@ -228,3 +228,20 @@ class TestFromUploadToSignature:
         shown = "\n".join(published.told(releases.prepare(actor=system(published.domain), bundle=bundle).statement))
         assert "ACKNOWLEDGES labels-changed" in shown
         assert "yes" in shown.partition("label")[2]
+
+    @regression("R14", "two models with other labels, prepared before either was published")
+    def test_a_change_is_compared_again_when_it_is_published(self, published, upload):
+        model, who = models.dense((16, 4)), system(published.domain)
+        made = [upload("1.0.0", model, ["no", "yes"]), upload("2.0.0", model, ["yes", "no"])]
+        first, second = (releases.prepare(actor=who, bundle=one).statement for one in made)
+        published.publish(first)
+        with pytest.raises(RefusedBundleError, match="labels are reordered"):
+            statements.publish(actor=who, statement=second)
+
+    @regression("R14", "other labels than those of a model that was withdrawn: devices still run it")
+    def test_a_model_that_was_withdrawn_is_compared_with(self, published, upload):
+        model = models.dense((16, 4))
+        release = published.release(upload("1.0.0", model, ["no", "yes"]))
+        releases.withdraw(actor=system(published.domain), release=release, reason="bad")
+        with pytest.raises(RefusedBundleError, match="labels are reordered"):
+            upload("2.0.0", model, ["yes", "no"])

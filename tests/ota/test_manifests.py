@@ -46,7 +46,7 @@ def test_a_device_gets_what_two_officers_signed(small, enrol, tmp_path):
     envelope = manifests.current(actor=actor, device=device)
     assert len(envelope) <= 400
     device.twin.refresh_from_db()
-    assert protection_of(device).grade == "manifest"
+    assert protection_of(device).grade == "unproven", "it has asked, and told nothing of what it runs"
     who = micro.people(small.folder / "root.json")
     assert (len(who.keys), who.threshold) == (3, 2)
     state, hardware = State(tmp_path / "disk"), device.hardware_model

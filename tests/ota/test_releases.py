@@ -76,7 +76,7 @@ def test_preparing_again_asks_for_the_same_signatures(published):
     higher = releases.prepare(actor=system(published.domain), bundle=bundle, raise_floor=True)
     assert higher.statement.pk != first.statement.pk
     stale = Statement.objects.get(pk=first.statement.pk)
-    with pytest.raises(ReleaseStateError, match="Another paper"):
+    with pytest.raises(ReleaseStateError, match="This signing request was replaced"):
         statements.publish(actor=system(published.domain), statement=stale)
 
 

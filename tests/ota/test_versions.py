@@ -32,6 +32,11 @@ WRONG = [
     "u\u0308",
     "1\ud800",
     "日" * 64 + "日",
+    "v1.0\ufffd",
+    "1.0\ufe0f",
+    "1.0\u3164",
+    "%2e%2E",
+    "1%2F2",
 ]
 
 
@@ -123,6 +128,20 @@ def test_a_version_that_the_format_holds_is_compared(format_, version, found):
         ("1.0.0+a", "1.0.0+b", False),
         ("a1b2c3d", "9.0", False),
         ("1.2.3.4.5", "1.2.3.4.6", True),
+        ("fw_1.9.0", "fw_2.0.0", True),
+        ("R23.4", "r24.1", True),
+        ("release 1.9", "release 2.0", True),
+        ("my-product-1.9", "my-product-2.0", True),
+        ("1.9", "fw-2.0", True),
+        ("version 1.9", "v2.0", True),
+        ("app-1.9", "fw-2.0", False),
+        ("1.0", "1.0.0", False),
+        ("1.0.0", "1.0", False),
+        ("1.1.1a", "1.1.1", False),
+        ("1.1.1a", "1.1.1b", True),
+        ("1.1.1", "1.1.1a", True),
+        ("1.0a1", "1.0", True),
+        ("2.0+b4", "2.0+b5", True),
     ],
 )
 def test_which_version_looks_older(version, before, older):
