@@ -37,6 +37,8 @@ def agrees(wanted: Port, given: Port) -> bool:
     need, have = wanted["shape"], given["shape"]
     if wanted["dtype"] != given["dtype"] or len(need) != len(have):
         return False
+    if wanted.get("unreadable") and {"scale", "zero_point"} & set(given):
+        return False
     if "scale" in given and not _same_scale(wanted.get("scale"), given["scale"]):
         return False
     if "zero_point" in given and wanted.get("zero_point") != given["zero_point"]:
@@ -46,13 +48,16 @@ def agrees(wanted: Port, given: Port) -> bool:
 
 def shown(port: Port, *, quantised: bool = True) -> str:
     """Return a port for people: type, shape, and the quantisation where there is one and it matters."""
-    text = f"{port['dtype']} {'x'.join(map(str, port['shape'])) or 'scalar'}"
+    shape = "x".join(map(str, port["shape"])) or ("" if "(" in port["dtype"] else "scalar")
+    text = f"{port['dtype']} {shape}".rstrip()
     if not quantised:
         return text
     if port.get("scale") is not None:
         text += f" scale {port['scale']}"
     if port.get("zero_point") is not None:
         text += f" zero point {port['zero_point']}"
+    if port.get("unreadable"):
+        text += f" with a quantisation that cannot be read ({port['unreadable']})"
     return text
 
 
@@ -74,6 +79,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Cha
     was, now = before.get("labels") or [], after.get("labels") or []
     if was and list(was) != list(now):
         yield Change("labels-changed", _of_labels(was, now))
+    yield from _of_classes(before.get("class_labels") or [], after.get("class_labels") or [])
 
 
 def difference(need: Sequence[str], have: Sequence[str]) -> str:
@@ -93,7 +99,24 @@ def _of_labels(was: Sequence[str], now: Sequence[str]) -> str:
     return f"labels {kind}: {', '.join(moved[:_SHOWN]) or 'the last ones'}{more}"
 
 
+def _of_classes(was: Sequence[Port], now: Sequence[Port]) -> Iterator[Change]:
+    """Yield how the lists of classes inside two models differ; two without a place where they do have other numbers."""
+    if [(one["of"], one["sha256"]) for one in was] == [(one["of"], one["sha256"]) for one in now]:
+        return
+    if [one["of"] for one in was] != [one["of"] for one in now]:
+        yield Change(
+            "labels-changed", f"the lists of classes inside the model change ({len(was)} before, {len(now)} now)"
+        )
+        return
+    for old, new in zip(was, now, strict=True):
+        if old["sha256"] != new["sha256"]:
+            yield Change("labels-changed", f"inside the model, {new['of']}: {_of_labels(old['labels'], new['labels'])}")
+
+
 def _same_port(old: Port, new: Port) -> bool:
+    """Say whether two ports are the same; one that could not be read is not the same as anything."""
+    if old.get("unreadable") or new.get("unreadable"):
+        return False
     same = old["dtype"] == new["dtype"] and list(old["shape"]) == list(new["shape"])
     return same and _same_scale(old.get("scale"), new.get("scale")) and old.get("zero_point") == new.get("zero_point")
 

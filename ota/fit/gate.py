@@ -123,8 +123,9 @@ def _runtime(form: str, facts: Mapping[str, Any], runtime: Mapping[str, Any]) ->
     if "ops" in runtime or "custom_ops" in runtime:
         yield from (Reason("custom_op", name) for name in custom if not _has_custom(name, runtime))
     if "dtypes" in runtime:
-        used = sorted({*facts.get("dtypes", ()), *(one["dtype"] for one in _ports(facts, "inputs", "outputs"))})
-        yield from (Reason("dtype_unsupported", name) for name in used if name not in runtime["dtypes"])
+        # facts of an ONNX model that an older Muster inspected have the types of its ports only
+        used = facts.get("dtypes") or {one["dtype"] for one in _ports(facts, "inputs", "outputs")}
+        yield from (Reason("dtype_unsupported", name) for name in sorted(used) if name not in runtime["dtypes"])
 
 
 def _trial(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[Reason]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-import numpy as np
 import onnx
 
 from ota.errors import RefusedBundleError
@@ -19,7 +18,7 @@ MOST_NODES, MOST_TENSORS, DEEPEST = 100_000, 100_000, 16
 DEFAULT = "ai.onnx"
 STANDARD = {DEFAULT, "ai.onnx.ml"}
 #: attributes of Constant that hold numbers
-_CONSTANTS = {"value", "value_float", "value_floats", "value_int", "value_ints"}
+CONSTANTS = {"value", "value_float", "value_floats", "value_int", "value_ints"}
 Key = tuple[str, str, str]
 
 
@@ -142,50 +141,6 @@ def graphs_of(attributes: Any) -> Iterator[Any]:
         if one.HasField("g"):
             yield one.g
         yield from one.graphs
-
-
-def quantisation(graph: Any) -> dict[str, tuple[str | None, int | None]]:
-    """Return scale (decimal text) and zero point of inputs and outputs that are quantised in the model's main graph.
-
-    An input is when it goes into DequantizeLinear, an output when it comes out of QuantizeLinear, with constants.
-
-    Raises:
-        RefusedBundleError: one has a scale for each channel, or two different ones.
-    """
-    constants = {one.name: one for one in graph.initializer}
-    constants |= {
-        node.output[0]: attribute
-        for node in graph.node
-        if node.op_type == "Constant" and node.output
-        for attribute in node.attribute
-        if attribute.name in _CONSTANTS
-    }
-    found: dict[str, tuple[str | None, int | None]] = {}
-    ports = {one.name for one in (*graph.input, *graph.output)}
-    for node in graph.node:
-        if node.op_type not in {"DequantizeLinear", "QuantizeLinear"}:
-            continue
-        name = node.input[0] if node.op_type == "DequantizeLinear" else node.output[0]
-        if name in ports:
-            scale, zero = (constants.get(one) for one in [*node.input[1:3], "", ""][:2])
-            said = (_scalar(scale, name), _scalar(zero, name))
-            step = (f"{said[0]:.9g}" if said[0] is not None else None, int(said[1] or 0))
-            if found.setdefault(name, step) != step:
-                refuse(f"quantises {name[:60]!r} in two ways")
-    return found
-
-
-def _scalar(constant: Any, name: str) -> Any:
-    """Return the one number in a tensor or in an attribute of Constant, or None where there is no constant."""
-    if constant is None:
-        return None
-    if isinstance(constant, onnx.AttributeProto):
-        constant = onnx.helper.get_attribute_value(constant)
-    tensor = isinstance(constant, onnx.TensorProto)
-    values = np.reshape(onnx.numpy_helper.to_array(constant) if tensor else constant, -1)
-    if values.size != 1:
-        refuse(f"quantises {name[:60]!r}, which it exchanges with the application, for each channel")
-    return values[0]
 
 
 def tensors(model: Any) -> Iterator[Any]:

@@ -8,13 +8,13 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ota.errors import RefusedBundleError
-from ota.formats import detached, magic, onnx_graph
+from ota.formats import detached, magic, onnx_graph, onnx_types
 from ota.formats.judgement import Case, Judgement, read, statement
+from ota.formats.onnx_quantisation import Quantisation, quantisation
+from ota.formats.onnx_scopes import inlined
 
 FORMAT = "onnx"
 MAX_MODEL = 256 * 1024 * 1024
-#: ONNX's words for what TFLite and the profiles of hardware call otherwise
-_NAMES = {"FLOAT": "FLOAT32", "DOUBLE": "FLOAT64"}
 
 
 def judge(case: Case) -> Judgement:
@@ -59,7 +59,8 @@ def inspect(data: bytes) -> dict[str, Any]:
     found = onnx_graph.walk(model)
     _demand_valid(model)
     given = {one.name for one in model.graph.initializer} | {one.values.name for one in model.graph.sparse_initializer}
-    steps = onnx_graph.quantisation(model.graph)
+    whole = inlined(model)
+    steps = quantisation(whole)
     return {
         "ir_version": model.ir_version,
         "opset": found.opset,
@@ -68,6 +69,8 @@ def inspect(data: bytes) -> dict[str, Any]:
         "operators": found.operators,
         "functions": len(model.functions),
         "nodes": found.nodes,
+        "dtypes": onnx_types.computed_types(whole),
+        "class_labels": onnx_types.class_labels(model),
         # up to IR 3 every initialiser is an input as well, and later one that is has a default
         "inputs": [_port(one, steps) for one in model.graph.input if one.name not in given],
         "outputs": [_port(one, steps) for one in model.graph.output],
@@ -105,10 +108,9 @@ def _demand_valid(model: Any) -> None:
         raise RefusedBundleError(msg) from error
 
 
-def _port(value: Any, steps: Mapping[str, tuple[str | None, int | None]]) -> dict[str, Any]:
-    tensor = value.type.tensor_type
-    shape = [one.dim_value if one.HasField("dim_value") else one.dim_param[:40] for one in tensor.shape.dim]
-    kind = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type else "UNDEFINED"
-    scale, zero_point = steps.get(value.name, (None, None))
-    port = {"name": value.name[:100], "dtype": _NAMES.get(kind, kind), "shape": shape}
-    return {**port, "scale": scale, "zero_point": zero_point}
+def _port(value: Any, steps: Mapping[str, Quantisation]) -> dict[str, Any]:
+    dtype, shape = onnx_types.port_type(value)
+    said = steps.get(value.name, Quantisation())
+    port = {"name": value.name[:100], "dtype": dtype, "shape": shape}
+    port |= {"scale": said.scale, "zero_point": said.zero_point}
+    return {**port, "unreadable": said.unreadable} if said.unreadable else port

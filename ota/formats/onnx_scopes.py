@@ -1,0 +1,115 @@
+"""Where each value of an ONNX model is made and used: in the main graph, and in the graphs inside attributes. Pure.
+
+A graph inside an attribute (``If``, ``Loop``, ``Scan``) sees the names of the graph around it (ONNX IR specification,
+"Names Within a Graph"). One name may mean different values in two branches.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import onnx
+import onnx.inliner
+
+from ota.formats.onnx_graph import CONSTANTS, DEFAULT, MOST_NODES, Key, graphs_of, refuse
+
+
+def inlined(model: Any) -> Any:
+    """Return a model in which the calls of its own functions are replaced by what they do, where onnx can do that.
+
+    Raises:
+        RefusedBundleError: it would have too many nodes.
+    """
+    if not model.functions:
+        return model
+    functions = {(one.domain or DEFAULT, one.name, one.overload): one for one in model.functions}
+    sizes: dict[Key, int] = {}
+    if _size(model.graph, functions, sizes) > MOST_NODES:
+        refuse(f"has more than {MOST_NODES} nodes when its functions are put where they are called")
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError):
+        return model  # calls that are left are operators that nobody knows, and what they do counts as unreadable
+
+
+def _size(body: Any, functions: dict[Key, Any], sizes: dict[Key, int]) -> int:
+    """Return how many nodes run a graph or function, those of each call counted; ``onnx.checker`` refuses recursion."""
+    total = 0
+    for node in body.node:
+        key = (node.domain or DEFAULT, node.op_type, node.overload)
+        if key in functions and key not in sizes:
+            sizes[key] = MOST_NODES  # for a function that calls itself
+            sizes[key] = _size(functions[key], functions, sizes)
+        total += 1 + sizes.get(key, 0) + sum(_size(one, functions, sizes) for one in graphs_of(node.attribute))
+    return total
+
+
+class Scope:
+    """The values of one graph.
+
+    Args:
+        graph: of type GraphProto.
+        around: the scope that it is in; None for the main graph.
+    """
+
+    def __init__(self, graph: Any, around: "Scope | None" = None) -> None:
+        self.graph, self.around = graph, around
+        self.constants: dict[str, Any] = {one.name: one for one in graph.initializer}
+        self.makers: dict[str, Any] = {}
+        self.readers: dict[str, list[tuple[Any, int]]] = {}
+        self.inner: list[tuple[Any, Scope]] = []
+        self.outputs = [one.name for one in graph.output]
+        sparse = {one.values.name for one in graph.sparse_initializer}
+        self.defined = {*(one.name for one in graph.input), *self.constants, *sparse}
+        for node in graph.node:
+            self._add(node)
+
+    def _add(self, node: Any) -> None:
+        self.makers |= dict.fromkeys(node.output, node)
+        self.defined |= set(node.output)
+        for place, name in enumerate(node.input):
+            self.readers.setdefault(name, []).append((node, place))
+        self.inner += [(node, Scope(one, self)) for one in graphs_of(node.attribute)]
+        if node.op_type == "Constant" and node.output:
+            for one in node.attribute:
+                if one.name in CONSTANTS and not one.ref_attr_name:
+                    self.constants[node.output[0]] = one
+
+    def owner(self, name: str) -> "Scope | None":
+        """Return the scope that defines what a name means here."""
+        scope: Scope | None = self
+        while scope is not None and name not in scope.defined:
+            scope = scope.around
+        return scope
+
+    def constant(self, name: str) -> Any:
+        """Return the tensor, or the attribute of Constant, that a name means, also through Identity; None for none."""
+        scope = self.owner(name)
+        while scope is not None and name not in scope.constants:
+            made = scope.makers.get(name)
+            if made is None or made.op_type != "Identity" or not made.input:
+                return None
+            name = made.input[0]
+            scope = scope.owner(name)
+        return None if scope is None else scope.constants[name]
+
+    def uses(self, name: str) -> Iterator[tuple["Scope", Any, int]]:
+        """Yield (scope, node, place of the input) of each use of a value, in graphs inside it too.
+
+        The place is -1 for a value that a graph inside the node gives to the node as its result.
+        """
+        for node, place in self.readers.get(name, ()):
+            yield self, node, place
+        for node, scope in self.inner:
+            if name not in scope.defined:
+                yield from scope.uses(name)
+                if name in scope.outputs:
+                    yield self, node, -1
+
+    def results(self) -> Iterator[tuple["Scope", Any, int]]:
+        """Yield the node around this graph, as a use of what the graph gives it."""
+        if self.around is not None:
+            yield from ((self.around, node, -1) for node, scope in self.around.inner if scope is self)
+
+    def branches(self, node: Any) -> "list[Scope]":
+        """Return the graphs in the attributes of one of its nodes."""
+        return [scope for one, scope in self.inner if one is node]
