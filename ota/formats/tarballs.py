@@ -4,10 +4,9 @@ import tarfile
 from typing import BinaryIO, cast
 
 from ota.errors import RefusedBundleError
-from ota.formats import bombs
+from ota.formats import bombs, cpio_entries
 
 MOST_ENTRIES = 100_000
-_CPIO = (b"070701", b"070702", b"070707", b"\xc7\x71", b"\x71\xc7")
 
 
 def measure_archive(file: bombs.Readable, budget: bombs.Budget, what: str) -> int:
@@ -37,11 +36,8 @@ def measure_archive(file: bombs.Readable, budget: bombs.Budget, what: str) -> in
 
 def _contents(stream: bombs.Peekable, budget: bombs.Budget, what: str) -> int:
     """Return the size of the files in an archive that is not compressed (any more)."""
-    if stream.head.startswith(_CPIO) and stream.head[257:262] != b"ustar":
-        came = 0
-        while data := stream.read(bombs.CHUNK):
-            came += len(data)
-        return came
+    if stream.head.startswith(cpio_entries.MAGICS) and stream.head[257:262] != b"ustar":
+        return cpio_entries.measure_entries(stream, MOST_ENTRIES, what)
     came = entries = 0
     try:
         with tarfile.open(fileobj=cast("BinaryIO", stream), mode="r|") as archive:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import struct
 import subprocess
 import tarfile
 from functools import cache
@@ -173,9 +174,68 @@ def test_the_archives_in_a_rauc_bundle_are_measured(tmp_path):
         rauc._measure_archives(case, tmp_path / "out")
 
 
-def test_cpio_archives_are_as_large_as_their_stream():
-    data = b"070701" + bytes(1000)
-    assert archive_size(gzip.compress(data)) == len(data)
+def _newc(name, data, magic=b"070701"):
+    fields = [1, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
+    head = magic + b"".join(b"%08X" % one for one in fields) + name + b"\0"
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
+
+
+def _odc(name, data):
+    fields = [
+        (6, 0),
+        (6, 1),
+        (6, 0o100644),
+        (6, 0),
+        (6, 0),
+        (6, 1),
+        (6, 0),
+        (11, 0),
+        (6, len(name) + 1),
+        (11, len(data)),
+    ]
+    return b"070707" + b"".join(b"%0*o" % one for one in fields) + name + b"\0" + data
+
+
+def _binary(name, data, order="<"):
+    fields = [0o070707, 0, 1, 0o100644, 0, 0, 1, 0, 0, 0, len(name) + 1, len(data) >> 16, len(data) & 0xFFFF]
+    head = struct.pack(f"{order}13H", *fields) + name + b"\0"
+    return head + bytes(len(head) % 2) + data + bytes(len(data) % 2)
+
+
+CPIO = {
+    "newc": _newc,
+    "crc": lambda name, data: _newc(name, data, b"070702"),
+    "odc": _odc,
+    "binary": _binary,
+    "binary, other bytes first": lambda name, data: _binary(name, data, ">"),
+}
+
+
+def cpio(kind, count, data=b""):
+    """Return an archive of so many files."""
+    return b"".join([*(CPIO[kind](b"%d" % number, data) for number in range(count)), CPIO[kind](b"TRAILER!!!", b"")])
+
+
+@pytest.mark.parametrize("kind", CPIO)
+def test_cpio_archives_are_as_large_as_their_stream(kind):
+    data = cpio(kind, 3, noise(70_001, 3)) + bytes(512)
+    assert archive_size(gzip.compress(data)) == archive_size(data) == len(data)
+    for wrong in (
+        data[:-600],
+        data[:200],
+        data.replace(b"TRAILER!!!", b"trailer!!!"),
+        data[:20] + b"\xff" * 90 + data[110:],
+    ):
+        with pytest.raises(RefusedBundleError, match="is no whole cpio archive"):
+            archive_size(wrong)
+
+
+@regression("V4", "cpio archives of 100,001 empty files, of every kind and inside compression")
+@pytest.mark.parametrize("kind", CPIO)
+def test_cpio_archives_may_hold_as_many_entries_as_tar_archives(kind):
+    assert archive_size(cpio(kind, tarballs.MOST_ENTRIES))
+    with pytest.raises(RefusedBundleError, match="more than 100000 entries"):
+        archive_size(gzip.compress(cpio(kind, tarballs.MOST_ENTRIES + 1), 1))
 
 
 @regression("C8", "a RAUC bundle whose squashfs holds an image of zeros")
