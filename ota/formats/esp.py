@@ -5,6 +5,7 @@ sector of 4 KiB; then one sector with up to three signature blocks of 1,216 byte
 sector, so it has to be empty flash (0xff).
 """
 
+import codecs
 import hashlib
 import importlib.metadata
 import struct
@@ -29,6 +30,8 @@ _MAGIC_BLOCK, _CRC_AT = 0xE7, 1196
 #: version byte of a block, and where the RSA signature stands behind modulus, exponent and their helpers
 _RSA, _ECDSA, _P256, _RSA_AT = 2, 3, 2, 36 + 384 + 4 + 384 + 4
 _HEADER, _SEGMENT = struct.Struct("<BBBBIB3sHBHH4sB"), struct.Struct("<II")
+#: bytes of a text in the app description, which need not end with a zero
+HELD_BYTES = 32
 _DESCRIPTION = struct.Struct("<II8s32s32s16s16s32s32s")
 _DESCRIPTION_MAGIC = 0xABCD5432
 
@@ -98,13 +101,23 @@ def check_sector(data: bytes) -> None:
         raise RefusedBundleError(msg)
 
 
+def held_text(field: bytes) -> str:
+    """Return what a field of the app description holds; half a character at the end of a full one is left out.
+
+    Args:
+        field: up to its first zero. A build cuts longer texts off after 31 or 32 bytes, wherever a character ends.
+    """
+    full = len(field) >= HELD_BYTES - 1
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(field, final=not full)
+
+
 def _description(data: bytes) -> dict[str, Any]:
     """Return the app description that stands at the beginning of the first segment."""
     found = _DESCRIPTION.unpack_from(data, _HEADER.size + _SEGMENT.size)
     if found[0] != _DESCRIPTION_MAGIC:
         msg = "The image has no app description (esp_app_desc_t), so nothing signed says its version and counter."
         raise RefusedBundleError(msg)
-    version, project = (one.split(b"\0", 1)[0].decode("utf-8", "replace") for one in found[3:5])
+    version, project = (held_text(one.split(b"\0", 1)[0]) for one in found[3:5])
     return {"security_counter": found[1], "version": version, "project": project}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ota.errors import RefusedBundleError
 from ota.fit import margin
+from ota.formats.esp import HELD_BYTES, held_text
 from ota.formats.judgement import Judgement, statement
 from ota.formats.mender_header import names_version
 from ota.formats.swupdate import revisions
@@ -15,8 +16,6 @@ from ota.manifest.reader import ARENA_BELOW_MEASURED
 #: what the header of MCUboot can say: major, minor, revision and build, and how large each may be
 _MCUBOOT = re.compile(r"[vV]?([0-9]{1,10})(?:\.([0-9]{1,10}))?(?:\.([0-9]{1,10}))?(?:\+([0-9]{1,10}))?", re.ASCII)
 _LARGEST = (2**8 - 1, 2**8 - 1, 2**16 - 1, 2**32 - 1)
-#: bytes of the version in an app description of ESP-IDF, which need not end with a zero
-_ESP_BYTES = 32
 
 
 def check(manifest: Manifest, judgement: Judgement) -> Judgement:
@@ -128,9 +127,9 @@ def _config(manifest: Manifest, judgement: Judgement) -> Judgement:
 def _esp(manifest: Manifest, judgement: Judgement) -> Judgement:
     facts = judgement.facts
     _demand_same("security counter (secure_version)", facts["security_counter"], manifest.security_counter)
-    room = manifest.version.encode()[:_ESP_BYTES]
-    cut = len(room) == _ESP_BYTES and facts["version"] != manifest.version
-    if not cut or facts["version"].encode() not in {room, room[:-1]}:
+    room = manifest.version.encode()[:HELD_BYTES]
+    cut = len(room) == HELD_BYTES and facts["version"] != manifest.version
+    if not cut or facts["version"] not in {held_text(room), held_text(room[:-1])}:
         _demand_same("version", facts["version"], manifest.version)
         return judgement
     text = f"the image holds the first {len(facts['version'].encode())} bytes of it only: {facts['version']}"

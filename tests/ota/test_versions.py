@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 
 from ota.errors import RefusedBundleError
+from ota.formats import esp
 from ota.formats.judgement import Judgement
 from ota.manifest import agreement, parse
 from ota.manifest.versions import looks_older
@@ -87,6 +88,23 @@ def test_what_the_format_holds_is_shown_beside(format_, version, found):
     judged = agreed(format_, version, found)
     assert found in judged.facts["version_note"]
     assert judged.statements[0]["check"] == "version"
+
+
+@regression("C3", "versions that ESP-IDF cuts off inside a character")
+@pytest.mark.parametrize("room", [31, 32])
+@pytest.mark.parametrize(
+    "version", ["\u7248" * 10 + "\u672c1.0-long", "x" * 29 + "\U0001f680-1", "x" + "\u00fc" * 20, "x" * 30 + "\u00fc-1"]
+)
+def test_a_version_that_is_cut_inside_a_character_is_noted_as_cut(version, room):
+    found = esp.held_text(version.encode()[:room])
+    assert version.startswith(found)
+    assert f"first {len(found.encode())} bytes" in agreed("esp", version, found).facts["version_note"]
+
+
+def test_half_a_character_elsewhere_is_no_cut():
+    assert esp.held_text(b"1.0\xe7") == "1.0\ufffd"
+    with pytest.raises(RefusedBundleError, match="version"):
+        agreed("esp", "x" * 40, "x" * 29 + "\ufffd")
 
 
 @pytest.mark.parametrize(
