@@ -1,5 +1,6 @@
 """Read tar archives that strangers made: plain files with plain names, in order, and never onto the disk."""
 
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from ota.errors import RefusedBundleError
 
 MOST_MEMBERS = 256
 CHUNK, BLOCK = 1 << 16, 512
+_OCTAL = re.compile(rb"[0-7]{1,12}")
 
 
 def members(file: BinaryIO, what: str) -> Iterator[tuple[str, BinaryIO, int]]:
@@ -45,7 +47,7 @@ def demand_nothing_else(file: BinaryIO, what: str) -> None:
         if head[257:262] != b"ustar":
             msg = f"{what} is followed by bytes that nobody signed."
             raise RefusedBundleError(msg)
-        length = int(head[124:136].rstrip(b"\0 ") or b"0", 8)
+        length = _octal(head[124:136], what)
         file.seek(at + BLOCK + length)
         padding = -length % BLOCK
         if file.read(padding).strip(b"\0"):
@@ -57,6 +59,15 @@ def demand_nothing_else(file: BinaryIO, what: str) -> None:
         msg = f"{what} is followed by bytes that nobody signed, or cut off."
         raise RefusedBundleError(msg)
     file.seek(0)
+
+
+def _octal(field: bytes, what: str) -> int:
+    """Return a size in a header as POSIX writes it: octal digits; ``int`` would take signs and underscores too."""
+    digits = field.strip(b"\0 ") or b"0"
+    if not _OCTAL.fullmatch(digits):
+        msg = f"{what} has a member whose size is no octal number. Write it as a POSIX tar archive."
+        raise RefusedBundleError(msg)
+    return int(digits, 8)
 
 
 def _check(member: tarfile.TarInfo, seen: set[str], what: str) -> None:

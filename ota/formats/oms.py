@@ -6,13 +6,12 @@ of the bundle, file by file, and the signer obeys the rules of every signer (``o
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -92,7 +91,7 @@ def _signer(case: Case, material: dict[str, Any], envelope: dict[str, Any], payl
 
 
 def _by_certificate(case: Case, leaf: x509.Certificate, signature: bytes, signed: bytes) -> dict[str, str]:
-    if not _verifies(leaf.public_key(), signature, signed):
+    if not _verifies(_public_key(leaf), signature, signed):
         msg = "The signature was not made by the certificate that it names, or what it covers was changed."
         raise RefusedBundleError(msg)
     anchors = [one for one in case.anchors if "CERTIFICATE" in one.pem and _issued(leaf, one, case.at)]
@@ -101,6 +100,14 @@ def _by_certificate(case: Case, leaf: x509.Certificate, signature: bytes, signed
         raise RefusedBundleError(msg)
     said = cms.demand_signer(leaf, anchors[0], case.at)
     return {"signer": said["name"], "signer_certificate": said["certificate"], "signer_serial": said["serial"]}
+
+
+def _public_key(leaf: x509.Certificate) -> object:
+    """Return the key in a certificate, which is read only now; None for one that cannot be read."""
+    try:
+        return leaf.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
 
 
 def _by_key(case: Case, signature: bytes, signed: bytes) -> dict[str, str]:
@@ -127,7 +134,7 @@ def _issued(leaf: x509.Certificate, anchor: TrustAnchor, at: int) -> bool:
     try:
         authority = x509.load_pem_x509_certificate(anchor.pem.encode())
         leaf.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return authority.not_valid_before_utc.timestamp() <= at < authority.not_valid_after_utc.timestamp()
 
@@ -194,7 +201,7 @@ def _inspected(data: bytes, name: str) -> Judgement:
 
 def _base64(text: object) -> bytes:
     try:
-        return base64.b64decode(str(text), validate=True)
-    except binascii.Error as error:
+        return base64.b64decode(text if isinstance(text, str) else "?", validate=True)
+    except ValueError as error:  # of binascii, and of a text beyond ASCII
         msg = "A field of the signature is no base64."
         raise RefusedBundleError(msg) from error
