@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from ota.errors import RefusedBundleError
 
-MOST_MEMBERS = 256
+MOST_MEMBERS = 1000
 CHUNK, BLOCK = 1 << 16, 512
 _OCTAL = re.compile(rb"[0-7]{1,12}")
 
@@ -78,7 +78,10 @@ def _check(member: tarfile.TarInfo, seen: set[str], what: str) -> None:
     if any(part in {"", ".", ".."} for part in parts) or "\\" in member.name or not member.name.isprintable():
         msg = f"{what} holds the name {member.name[:60]!r}, which is refused: plain relative names only."
         raise RefusedBundleError(msg)
-    if member.name in seen or len(seen) >= MOST_MEMBERS:
-        msg = f"{what} holds {member.name[:60]!r} twice, or more than {MOST_MEMBERS} members."
+    if member.name in seen:
+        msg = f"{what} holds {member.name[:60]!r} twice. Remove one."
+        raise RefusedBundleError(msg)
+    if len(seen) >= MOST_MEMBERS:
+        msg = f"{what} holds more than {MOST_MEMBERS} files. Pack them into one archive."
         raise RefusedBundleError(msg)
     seen.add(member.name)

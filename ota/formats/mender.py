@@ -12,7 +12,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NoReturn, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -28,7 +28,9 @@ MAX_HEADER = 8 << 20
 _MEMBERS = ("version", "manifest", "manifest.sig", "header.tar", "data/0000.tar")
 _ORDER = f"The artifact's members are not {', '.join(_MEMBERS)} in this order (the last two also with .gz, .xz or .zst)"
 _COMPRESSIONS = {"": "", ".gz": "gzip", ".xz": "xz", ".zst": "zstd"}
-_LINE = re.compile(r"([0-9a-f]{64})  (\S{1,200})")
+_LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
+#: bytes of a file's name, as Linux has them
+_LONGEST_NAME = 255
 _HALF, _RAW = 32, 64
 
 
@@ -120,7 +122,7 @@ def _suffix(name: str, place: int) -> str:
 
 def _small(content: BinaryIO, size: int, limit: int, name: str) -> bytes:
     if size > limit:
-        msg = f"{name} has {size} bytes; at most {limit} are accepted."
+        msg = f"The artifact's {name} has {size} bytes; at most {limit} are accepted."
         raise RefusedBundleError(msg)
     return content.read(limit)
 
@@ -152,11 +154,19 @@ def listed(manifest: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in manifest.decode("utf-8", "replace").splitlines():
         match = _LINE.fullmatch(line)
-        if match is None or match[2] in found:
-            msg = f"The artifact's manifest is malformed: {line[:80]!r} is no digest and name, or names a file twice."
-            raise RefusedBundleError(msg)
+        if match is None:
+            _malformed(f"{line[:80]!r} is no digest and name")
+        if match[2] in found:
+            _malformed(f"it names {match[2][:80]!r} twice")
+        if len(match[2].rpartition("/")[2].encode()) > _LONGEST_NAME:
+            _malformed(f"the name {match[2][:80]!r}… has more than {_LONGEST_NAME} bytes")
         found[match[2]] = match[1]
     return found
+
+
+def _malformed(why: str) -> NoReturn:
+    msg = f"The artifact's manifest is malformed: {why}."
+    raise RefusedBundleError(msg)
 
 
 def verify(manifest: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) -> str:

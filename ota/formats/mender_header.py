@@ -3,6 +3,7 @@
 Source: Mender's artifact format, version 3 (``Documentation/artifact-format-v3.md`` of mender-artifact).
 """
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any, BinaryIO, NoReturn
@@ -11,13 +12,18 @@ from ota.errors import RefusedBundleError
 from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError
 
-MAX_SMALL = 1 << 20
+MAX_SMALL, MAX_META_DATA = 1 << 20, 4 << 20
 _TYPE_INFO, _META_DATA = "headers/0000/type-info", "headers/0000/meta-data"
 _SCRIPTS, _OTHER_PAYLOAD = "scripts/", re.compile(r"headers/[0-9]{4}/.*")
 _SEVERAL = "has several payloads, and Mender's client installs artifacts with exactly one"
 #: where a version begins in an artifact's name: at a digit, or at v and a digit, behind a separator
 _VERSION = re.compile(r"(?:^|[-_ ])v?(?=[0-9])")
-_MOST_PAIRS = 100
+_MOST_PAIRS = 1000
+#: levels of the meta-data, which only update modules on devices read; the other documents have 16 at most
+_META_DATA_DEPTH = 100
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?[0-9][0-9.eE+-]*|[A-Za-z]+', re.DOTALL)
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+_SOFTWARE, _ROOT = ".version", "rootfs-image.version"
 
 
 def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> dict[str, Any]:
@@ -35,8 +41,7 @@ def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> dict[str, Any]:
         if name.startswith(_SCRIPTS):
             scripts.append(name.removeprefix(_SCRIPTS))
         elif name in {"header-info", _TYPE_INFO, _META_DATA}:
-            empty = name == _META_DATA and not size  # what `mender-artifact write rootfs-image` makes
-            documents[name] = None if empty else read_json(file.read(MAX_SMALL + 1), name)
+            documents[name] = _document(name, file, size)
         elif _OTHER_PAYLOAD.fullmatch(name):
             _refuse(_SEVERAL)
         else:
@@ -46,25 +51,55 @@ def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> dict[str, Any]:
     return {**_facts(documents["header-info"], documents.get(_TYPE_INFO)), "scripts": scripts}
 
 
-def read_json(data: bytes, name: str) -> Any:
+def _document(name: str, file: BinaryIO, size: int) -> Any:
+    if name != _META_DATA:
+        return read_json(file.read(MAX_SMALL + 1), name)
+    if not size:  # what `mender-artifact write rootfs-image` makes
+        return None
+    # nobody but an update module on a device reads it: texts and numbers that cannot be stored here are fine in it
+    data = file.read(MAX_META_DATA + 1)
+    found = read_json(data, name, most=MAX_META_DATA, max_depth=_META_DATA_DEPTH, lenient=True)
+    if found is not None and not isinstance(found, dict):
+        _refuse(f"holds a {name} that is no map")
+    if any(_is_no_json(token[0]) for token in _TOKENS.finditer(data)):
+        _refuse(f"holds a {name} that is no JSON: NaN, a number beyond 64-bit floating point, or a control character")
+    return found
+
+
+def _is_no_json(token: bytes) -> bool:
+    """Say whether devices refuse a text, word or number that the lenient reader passes."""
+    if token[:1] == b'"':
+        return _CONTROL.search(token) is not None
+    return token in {b"NaN", b"Infinity"} or (token[-1:].isdigit() and math.isinf(float(token)))
+
+
+def read_json(data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int = 16, lenient: bool = False) -> Any:
     """Return a JSON document.
 
+    Args:
+        data: the document.
+        name: for the sentence of a refusal.
+        most: bytes that it may have.
+        max_depth: levels that it may have.
+        lenient: whether it may hold numbers beyond 64 bits, and texts that cannot be stored.
+
     Raises:
-        RefusedBundleError: it is none, or names a key twice.
+        RefusedBundleError: it is none, too large or deep, or names a key twice.
     """
-    if len(data) > MAX_SMALL:
-        _refuse(f"holds a {name} of more than {MAX_SMALL} bytes")
+    if len(data) > most:
+        _refuse(f"holds a {name} of more than {most} bytes, which are not accepted")
     try:
-        return strict_json.read_json(data, max_bytes=MAX_SMALL)
-    except InvalidError:
-        _refuse(f"holds a {name} that is no JSON, or names a key twice")
+        return strict_json.read_json(data, max_bytes=most, max_depth=max_depth, lenient=lenient)
+    except InvalidError as error:
+        msg = f"The artifact holds a {name} that is not accepted: {error.detail.rstrip('.')}."
+        raise RefusedBundleError(msg) from error
 
 
 def names_version(facts: dict[str, Any], identity: str, version: str) -> bool:
     """Say whether an artifact is of a version.
 
     It is when its name is the version, or the bundle's id and the version, or has the version from its first digit on;
-    or when the software version that it provides is the version.
+    or when the version of its own software that it provides is the version.
 
     Args:
         facts: of the artifact.
@@ -73,14 +108,25 @@ def names_version(facts: dict[str, Any], identity: str, version: str) -> bool:
     """
     name = str(facts["artifact"])
     begins = _VERSION.search(name)
-    said = {name, *(text for key, text in facts["provides"].items() if _is_version(key, text))}
+    said = {name, *_software_versions(facts, identity)}
     if begins:
         said |= {name[begins.end() :], name[begins.start() :].lstrip("-_ ")}
     return version in said or name in {f"{identity}{separator}{version}" for separator in "-_ "}
 
 
-def _is_version(key: str, value: object) -> bool:
-    return key.endswith(".version") and isinstance(value, str)
+def _software_versions(facts: dict[str, Any], identity: str) -> set[str]:
+    """Return the version of the artifact's own software, among all that it provides; nothing when that is not clear.
+
+    It is the root file system's; without one, that of the software which is called like the bundle or the payload's
+    type (``rootfs-image.single-file.version``); without one, what all of them say alike.
+    """
+    provides = {key: text for key, text in facts["provides"].items() if key.endswith(_SOFTWARE)}
+    called = {identity, *facts.get("payloads", ())}
+    own = [key for key in provides if key.removesuffix(_SOFTWARE).partition(".")[2] in called]
+    if _ROOT in provides:
+        own = [_ROOT]
+    said = [provides[key] for key in own or provides]
+    return set(map(str, said)) if said and all(isinstance(one, str) and one == said[0] for one in said) else set()
 
 
 def _facts(info: dict[str, Any], kind: object) -> dict[str, Any]:
@@ -113,8 +159,10 @@ def _pairs(*documents: object, leave_out: str) -> dict[str, Any]:
     for one in documents:
         if one is None:
             continue
-        if not isinstance(one, dict) or len(one) > _MOST_PAIRS:
-            _refuse(f"provides or depends on something that is no map of at most {_MOST_PAIRS} entries")
+        if not isinstance(one, dict):
+            _refuse("provides or depends on something that is no map")
+        if len(one) > _MOST_PAIRS:
+            _refuse(f"provides or depends on {len(one)} things, and at most {_MOST_PAIRS} are accepted")
         found |= {
             _text(key): [_text(each) for each in value] if isinstance(value, list) else _text(value)
             for key, value in one.items()

@@ -36,6 +36,31 @@ def test_the_software_version_that_is_provided_counts():
     assert not says("nightly", "2.3.4", **{"rootfs-image.app": "12.3.4"})
 
 
+OWN = {"rootfs-image": "2.11.0", "data-partition.app": "1.0"}
+
+
+@regression("C5", "a Mender artifact that provides versions of several components, of which one is its own")
+@pytest.mark.parametrize(
+    ("provides", "payload", "own"),
+    [
+        (OWN, "rootfs-image", "2.11.0"),
+        (OWN, "single-file", "2.11.0"),
+        ({"rootfs-image.single-file": "2.0", "data-partition.tool": "1.0"}, "single-file", "2.0"),
+        ({"data.node-app": "2.0", "data.library": "1.0"}, "single-file", "2.0"),
+        ({"data.other": "1.0"}, "single-file", "1.0"),
+        ({"data.other": "1.0", "data.library": "2.0"}, "single-file", None),
+        ({"data.node-app": "1.0", "rootfs-image.node-app": "2.0"}, "single-file", None),
+    ],
+)
+def test_only_the_version_of_the_artifacts_own_software_counts(provides, payload, own):
+    facts = {
+        "artifact": "nightly",
+        "payloads": [payload],
+        "provides": {f"{key}.version": one for key, one in provides.items()},
+    }
+    assert [one for one in ("1.0", "2.0", "2.11.0") if names_version(facts, "node-app", one)] == ([own] if own else [])
+
+
 def test_a_list_that_is_provided_says_no_version():
     facts = {"artifact": "app-1.0", "provides": {"rootfs-image.version": ["2.0"]}}
     assert names_version(facts, "app", "1.0")

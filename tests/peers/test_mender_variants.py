@@ -30,6 +30,20 @@ pytestmark = pytest.mark.peer
 PACKED = {"": lambda data: data, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
 
 
+#: the longest name that mender-artifact writes
+LONG = "n" * 240 + ".bin"
+#: meta-data, which only the update module on a device reads
+META = {
+    "meta-large-number": b'{"a": 18446744073709551616}',
+    "meta-deep": b'{"a":' * 100 + b"1" + b"}" * 100,
+    "meta-too-deep": b'{"a":' * 101 + b"1" + b"}" * 101,
+    "meta-nul": b'{"a": "x\\u0000y"}',
+    "meta-half": b'{"a": "\\ud800"}',
+    "meta-1.5-mb": b'{"a": "' + b"x" * 1_500_000 + b'"}',
+    "meta-5-mb": b'{"a": "' + b"x" * 5_000_000 + b'"}',
+}
+
+
 @pytest.fixture(scope="module")
 def makers(tmp_path_factory):
     made = Makers(tmp_path_factory.mktemp("mender"))
@@ -38,6 +52,8 @@ def makers(tmp_path_factory):
         "fw.bin": noise(4000, 1), "two.bin": noise(900, 2), "rootfs.ext4": noise(8000, 3), "empty.bin": b"",
         "meta.json": b'{"a": {"b": [1, 2.5, null]}}', "ArtifactInstall_Enter_00": b"#!/bin/sh\n", "ArtifactCommit_Leave_99_x": b"#!/bin/sh\n",
     }  # fmt: skip
+    files |= {f"f{number}.bin": b"%d" % number for number in range(1001)}
+    files |= {LONG: b"x", **{f"{name}.json": data for name, data in META.items()}}
     for name, data in files.items():
         (made.folder / name).write_bytes(data)
     return made
@@ -113,6 +129,10 @@ ACCEPTED = {
     "no checksum": f"{ROOTFS} --no-checksum-provide",
     "an update module of an odd name": "module-image -T my.module_1-x -f fw.bin",
     "bootstrap": "bootstrap-artifact",
+    "300 files": f"module-image -T many {' '.join(f'-f f{number}.bin' for number in range(300))}",
+    "a name of 244 characters": f"module-image -T single-file -f {LONG}",
+    "150 provides": f"{MODULE} {' '.join(f'-p key{number}:value' for number in range(150))}",
+    **{name: f"{MODULE} -m {name}.json" for name in META if name not in {"meta-too-deep", "meta-5-mb"}},
 }
 POLICIES = {
     "an augmented header": (f"{MODULE} --augment-type single-file --augment-file two.bin", "no signature covers"),
@@ -120,12 +140,22 @@ POLICIES = {
         f"{MODULE} --augment-type single-file --augment-meta-data meta.json",
         "no signature covers",
     ),
+    "meta-data 101 deep": (f"{MODULE} -m meta-too-deep.json", "meta-data that is not accepted: The document is nested"),
+    "5 MB of meta-data": (f"{MODULE} -m meta-5-mb.json", "meta-data of more than 4194304 bytes"),
+    "1001 files": (
+        f"module-image -T many {' '.join(f'-f f{number}.bin' for number in range(1001))}",
+        "The payload holds more than 1000 files",
+    ),
+    "1001 provides": (
+        f"{MODULE} {' '.join(f'-p key{number}:v' for number in range(1001))}",
+        "things, and at most 1000 are accepted",
+    ),
     "version 2": (f"{ROOTFS} -v 2", "Only Mender artifacts of version 3"),
 }
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-@regression("C5", "Mender artifacts in 23 forms: compressions, scripts, meta-data, provides and depends")
+@regression("C5", "Mender artifacts in 31 forms: compressions, scripts, meta-data, many files, provides and depends")
 def test_what_mender_artifact_writes_is_accepted(makers, name):
     artifact = written(makers, ACCEPTED[name])
     assert tool_accepts(makers, artifact)
@@ -181,6 +211,10 @@ def kind(text):
     return {**HEADER, "headers/0000/type-info": text}
 
 
+def meta(data):
+    return {**HEADER, "headers/0000/meta-data": data}
+
+
 def without(*names):
     return {name: data for name, data in HEADER.items() if name not in names}
 
@@ -227,12 +261,18 @@ SAME = {
     "something behind the payload": lambda m: made(m, further=[("evil", b"x")]),
     "no device type": lambda m: made(m, info(artifact_depends={})),
     "extended headers": pax,
+    "meta-data that is no JSON": lambda m: made(m, meta(b"{")),
+    "meta-data with a tab in a text": lambda m: made(m, meta(b'{"a": "\t"}')),
+    "meta-data with other bytes than UTF-8": lambda m: made(m, meta(b'{"a": "\xff"}')),
+    "meta-data that is a list": lambda m: made(m, meta(b"[1]")),
+    "meta-data with a number that is too large": lambda m: made(m, meta(b'{"a": 1e400}')),
+    "meta-data with NaN": lambda m: made(m, meta(b'{"a": NaN}')),
     "a name beyond ASCII": lambda m: made(m, info(artifact_provides={"artifact_name": "ü 1.0"})),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SAME)
-@regression("C5", "Mender artifacts of another writer, in 26 forms good and wrong")
+@regression("C5", "Mender artifacts of another writer, in 32 forms good and wrong")
 def test_artifacts_of_another_writer_are_judged_as_the_tool_judges(makers, name):
     artifact = SAME[name](makers)
     assert tool_accepts(makers, artifact) == (refused(makers, artifact) == ""), refused(makers, artifact)
@@ -256,7 +296,24 @@ DIFFERENT = {
     "a key twice": (
         lambda m: made(m, {**HEADER, "header-info": HEADER["header-info"].replace(b"{", b'{"payloads": [], ', 1)}),
         True,
-        "names a key twice",
+        "The key 'payloads' appears twice",
+    ),
+    "meta-data with a key twice": (lambda m: made(m, meta(b'{"a": 1, "a": 2}')), True, "The key 'a' appears twice"),
+    "a number beyond 64 bits in type-info": (
+        lambda m: made(m, kind(b'{"type": "single-file", "x": 18446744073709551616}')),
+        True,
+        "type-info that is not accepted: `x` must be a whole number from",
+    ),
+    "type-info 17 deep": (
+        lambda m: made(m, kind(b'{"type": "single-file", "x": ' + b"[" * 16 + b"]" * 16 + b"}")),
+        True,
+        "nested deeper than 16 levels",
+    ),
+    "a name of 256 bytes": (lambda m: made(m, payload={"n" * 256: b"x"}), True, "has more than 255 bytes"),
+    "a file twice in the manifest": (
+        lambda m: made(m, listing=lambda text: text + text.splitlines(keepends=True)[0]),
+        False,
+        "malformed: it names 'version' twice",
     ),
     "upper-case digests": (lambda m: made(m, listing=lambda text: text[:64].upper() + text[64:]), False, "malformed"),
     "a name with a space": (lambda m: made(m, payload={"a b.bin": b"x"}), False, "malformed"),
