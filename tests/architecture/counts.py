@@ -1,0 +1,78 @@
+"""Count what views read by themselves, so that before and after are told alike: ``python -m tests.architecture.counts``.
+
+Views are the modules of the console, the REST API, the device gateway and the guard. Counted are calls, not lines: role
+checks (``.require(``), uses of a model's manager (``.objects``) and filters (``.filter(``); selectors that take a slug
+instead of an actor; and names of ``Any``, imports included.
+"""
+
+import ast
+import json
+import sys
+
+from tests.architecture.sources import modules
+
+VIEWS = (("fleet", "console"), ("fleet", "api"), ("fleet", "gateway"), ("fleet", "guard"))
+CALLS = {"role checks": "require", "filters": "filter"}
+
+
+def views():
+    """Return the modules of the views."""
+    return {path: tree for path, tree in modules().items() if path.parts[:2] in VIEWS}
+
+
+def calls(trees, method):
+    """Return where a method of something is called: (path, line)."""
+    return [
+        (str(path), node.lineno)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method
+    ]
+
+
+def managers(trees):
+    """Return where a model's manager is used: (path, line)."""
+    return [
+        (str(path), node.lineno)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "objects"
+    ]
+
+
+def selectors():
+    """Return the public functions of all selectors: (path, name, names of its parameters)."""
+    return [
+        (str(path), node.name, [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)])
+        for path, tree in modules().items()
+        if "selectors" in path.parts or path.name == "selectors.py"
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    ]
+
+
+def uses_of_any():
+    """Return how often the name ``Any`` stands in the code, imports included."""
+    found = 0
+    for tree in modules().values():
+        for node in ast.walk(tree):
+            found += isinstance(node, ast.Name) and node.id == "Any"
+            found += isinstance(node, ast.ImportFrom) and sum(one.name == "Any" for one in node.names)
+    return found
+
+
+def count():
+    """Return every count by its name."""
+    trees, asked = views(), selectors()
+    found = {name: len(calls(trees, method)) for name, method in CALLS.items()}
+    found["uses of a model's manager"] = len(managers(trees))
+    found["selectors"] = len(asked)
+    found["selectors that take a slug"] = sum("slug" in names for _, _, names in asked)
+    found["selectors that take an actor"] = sum("actor" in names for _, _, names in asked)
+    found["uses of Any"] = uses_of_any()
+    return found
+
+
+if __name__ == "__main__":
+    json.dump(count(), sys.stdout, indent=1)
+    print()
