@@ -21,6 +21,8 @@ MAX_CMS = 256 * 1024
 SECONDS = 50
 _TAIL = struct.Struct(">Q")
 _LISTED = re.compile(r"(?P<mode>\S{10}) \S+\s+(?P<size>\d+) \S+ \S+ squashfs-root/?(?P<name>.*)")
+#: what ``rauc extract`` says when a block is not the one in the signed tree of hashes
+_CORRUPTED = "payload is corrupted"
 PLAIN = "The bundle has `format=plain`, which is not accepted. Build it with `format=verity` in [bundle]."
 _CONFIGURATION = """[system]
 compatible=muster
@@ -140,10 +142,19 @@ def _extract(case: Case, anchor: TrustAnchor) -> None:
     done = _run(case, command)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1].replace(str(case.scratch), "")
-        msg = f"The bundle's payload was changed after it was signed. `rauc extract` says: {said[:160]}"
-        raise RefusedBundleError(msg)
+        raise RefusedBundleError(_cause(said))
     _measure_archives(case, target)
     shutil.rmtree(target)
+
+
+def _cause(said: str) -> str:
+    """Return why ``rauc extract`` refuses a bundle whose manifest is signed: its payload, or what the manifest says."""
+    shown = "".join(sign if sign.isprintable() else "?" for sign in said[:160])
+    if _CORRUPTED in said:
+        return f"The bundle's payload was changed after it was signed. `rauc extract` says: {shown}"
+    return (
+        f"RAUC refuses the bundle's signed manifest. Build the bundle with `rauc bundle`. `rauc extract` says: {shown}"
+    )
 
 
 def _measure_archives(case: Case, target: Path) -> None:

@@ -34,6 +34,7 @@ def read_manifest(text: str) -> dict[str, Any]:
     images = {name.removeprefix("image."): keys for name, keys in groups.items() if name.startswith("image.")}
     hooks, handler = groups.get("hooks", {}), groups.get("handler", {})
     files = [one["filename"] for one in (*images.values(), hooks, handler) if one.get("filename")]
+    _demand_plain_paths(files)
     return {
         "compatible": update["compatible"],
         "version": update.get("version", ""),
@@ -86,6 +87,15 @@ def _demand_verity(form: str) -> None:
     if form != "verity":
         msg = f"The bundle has `format={form[:20]}`, which is not accepted. Build it with `format=verity` in [bundle]."
         raise RefusedBundleError(msg)
+
+
+def _demand_plain_paths(files: list[str]) -> None:
+    """Refuse names that are not the path of a file in the bundle as it is listed: RAUC takes them for that file."""
+    for name in files:
+        if any(part in {"", ".", ".."} for part in name.split("/")):
+            _refuse(
+                f"names the file {name[:60]!r}, and only plain relative paths without `.`, `..` and `//` are accepted"
+            )
 
 
 def _indexes(images: dict[str, dict[str, str]]) -> list[str]:

@@ -234,6 +234,48 @@ def test_signed_manifests_are_read_as_rauc_reads_them(makers, plain_verity, name
     assert rauc_accepts(makers, bundle) == (refused(makers, bundle) == "")
 
 
+def filename(text):
+    return lambda manifest: manifest.replace(b"filename=rootfs.img", b"filename=" + text)
+
+
+def without(key):
+    return lambda text: re.sub(rb"(?m)^" + key + rb"=.*\n", b"", text, count=1)
+
+
+MANIFEST, PATHS = "RAUC refuses the bundle's signed manifest", "only plain relative paths"
+#: changes of the signed manifest, whether ``rauc info`` accepts it, and our reason; no payload was changed in any
+MANIFEST_CAUSES = {
+    "a key with a space": (lambda text: text.replace(b"version=", b"ver sion=1\nversion="), False, MANIFEST),
+    "an unknown hook": (lambda text: text + b"\n[hooks]\nhooks=foo\n", False, MANIFEST),
+    "an unknown hook of an image": (filename(b"rootfs.img\nhooks=foo"), False, MANIFEST),
+    "an image without a file": (lambda text: text + b"\n[image.x]\n", False, MANIFEST),
+    "a size that is no number": (lambda text: re.sub(rb"(?m)^size=\d+", b"size=x", text), False, MANIFEST),
+    "no digest of an image": (without(b"sha256"), True, MANIFEST),
+    "no size of an image": (without(b"size"), True, MANIFEST),
+    "no verity size": (without(b"verity-size"), True, MANIFEST),
+    "a verity size of 5": (lambda text: re.sub(rb"verity-size=\d+", b"verity-size=5", text), True, MANIFEST),
+    "no verity salt": (without(b"verity-salt"), True, MANIFEST),
+    "no verity hash": (without(b"verity-hash"), True, MANIFEST),
+    "an image without a name": (lambda text: text + b"\n[image.]\nfilename=rootfs.img\n", True, MANIFEST),
+    "a hook without a file": (filename(b"rootfs.img\nhooks=post-install"), True, MANIFEST),
+    "a path that begins with a dot": (filename(b"./rootfs.img"), True, PATHS),
+    "a path from the top": (filename(b"/rootfs.img"), True, PATHS),
+    "a path that climbs": (filename(b"a/../rootfs.img"), True, PATHS),
+    "a path with two slashes": (filename(b"a//rootfs.img"), True, PATHS),
+    "a handler's path from the top": (lambda text: text + b"\n[handler]\nfilename=/rootfs.img\n", True, PATHS),
+    "a hook's path with a dot": (lambda text: text + b"\n[hooks]\nfilename=./rootfs.img\n", True, PATHS),
+}
+
+
+@pytest.mark.parametrize("name", MANIFEST_CAUSES)
+@regression("V6", "signed RAUC manifests that are wrong in one place, which is not blamed on the payload")
+def test_a_wrong_manifest_is_not_called_a_changed_payload(makers, plain_verity, name):
+    change, accepted, words = MANIFEST_CAUSES[name]
+    bundle = resigned(makers, plain_verity, change)
+    reason = refused(makers, bundle)
+    assert (rauc_accepts(makers, bundle), words in reason, "changed" in reason) == (accepted, True, False), reason
+
+
 @regression("V6", "a RAUC manifest with an escape sequence that GLib does not know; rauc reads no version there")
 def test_an_unknown_escape_is_refused_although_rauc_drops_the_key(makers, plain_verity):
     bundle = resigned(makers, plain_verity, lambda text: text.replace(b"2.3.4", b"2.3\\x4"))
