@@ -100,7 +100,7 @@ def _of_labels(was: Sequence[str], now: Sequence[str]) -> str:
 
 
 def _of_classes(was: Sequence[Port], now: Sequence[Port]) -> Iterator[Change]:
-    """Yield how the lists of classes inside two models differ; two without a place where they do have other numbers."""
+    """Yield how the lists of classes inside two models differ, of which digests and the first ones are kept."""
     if [(one["of"], one["sha256"]) for one in was] == [(one["of"], one["sha256"]) for one in now]:
         return
     if [one["of"] for one in was] != [one["of"] for one in now]:
@@ -110,7 +110,9 @@ def _of_classes(was: Sequence[Port], now: Sequence[Port]) -> Iterator[Change]:
         return
     for old, new in zip(was, now, strict=True):
         if old["sha256"] != new["sha256"]:
-            yield Change("labels-changed", f"inside the model, {new['of']}: {_of_labels(old['labels'], new['labels'])}")
+            same = old["labels"] == new["labels"]
+            differs = "labels that are not shown change" if same else _of_labels(old["labels"], new["labels"])
+            yield Change("labels-changed", f"inside the model, {new['of']}: {differs}")
 
 
 def _same_port(old: Port, new: Port) -> bool:

@@ -32,7 +32,8 @@ _VALUES = {"value_float": "FLOAT32", "value_floats": "FLOAT32", "value_int": "IN
 _INDICES = {"tensor(int32)", "tensor(int64)"}
 #: attributes of ``ai.onnx.ml`` that list classes, categories or words by number
 _LISTS = ("classlabels", "cats_", "keys_", "values_", "int64_vocabulary")
-_SHOWN_LABELS, _LONGEST_LABEL = 100, 100
+#: what is kept of them in the facts of a bundle; a digest stands for the rest
+_MOST_LISTS, _SHOWN_LABELS, _LONGEST_LABEL = 16, 100, 60
 
 
 def port_type(value: Any) -> tuple[str, list[int | str]]:
@@ -220,6 +221,9 @@ def class_labels(model: Any) -> list[dict[str, Any]]:
         if tensor.data_type == onnx.TensorProto.STRING:
             values = [text.decode("utf-8", "replace") for text in tensor.string_data]
             found.append(_described(f"tensor of {len(values)} texts", values))
+    if len(found) > _MOST_LISTS:
+        digests = [one["of"] + one["sha256"] for one in found[_MOST_LISTS:]]
+        found[_MOST_LISTS:] = [{**_described(f"{len(digests)} further lists", digests), "labels": []}]
     return found
 
 

@@ -169,6 +169,25 @@ def test_reordered_classes_inside_a_model_are_a_change():
     assert "labels are reordered" in told(*texts)[0][1]
 
 
+def test_classes_beyond_what_is_kept_are_compared_too():
+    before = [b"%d" % number for number in range(500)]
+    [(word, text)] = told(named(*before), named(*before[:-1], b"other"))
+    assert (word, text) == ("labels-changed", "inside the model, tensor of 500 texts: labels that are not shown change")
+    lists = [[f"{number}".encode()] for number in range(30)]
+    changed = [*lists[:-1], [b"other"]]
+    assert "further lists: labels that are not shown change" in told(many(lists), many(changed))[0][1]
+    assert len(facts(many(lists))["class_labels"]) == 17
+
+
+def many(lists):
+    """Return a model with so many tensors of texts."""
+    made = named(b"cat")
+    made.graph.initializer.extend(
+        helper.make_tensor(f"l{number}", TensorProto.STRING, [len(one)], one) for number, one in enumerate(lists)
+    )
+    return made
+
+
 def named(*classes):
     """Return a model that looks up the name of a class."""
     ports = (
