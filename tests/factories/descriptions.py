@@ -287,4 +287,38 @@ NAMES |= {
     "a name with a slash": Variant(software(entry(filename="a/b")), members={"a/b": PAYLOAD}, tool=False),
     "a name that climbs": Variant(software(entry(filename="../b")), policy="refused", members={"../b": PAYLOAD}),
 }
-VARIANTS = {**SYNTAX, **MEANING, **NAMES}
+#: what swupdate accepts and reads as something else than it looks like, or not at all
+LENIENT = {
+    "JSON with a comma too many": Variant(tree().replace(b"]}}", b",]}}"), policy="no JSON"),
+    "JSON with NaN": Variant(tree(a=float("nan")), policy="NaN is no JSON"),
+    "JSON with infinity": Variant(tree(a=float("-inf")), policy="-Infinity is no JSON"),
+    "JSON with a number beyond 64 bits": Variant(tree(a=2**70), policy="does not fit 64 bits"),
+    "JSON with true or false as a text": Variant(tree(image={"installed-directly": "true"}), policy="neither true nor false"),
+    "a bootloader variable that is a number": Variant(
+        software(f'bootenv: ( {{ name = "a"; value = 5; }} ); {IMAGES}'), policy="`value` is no text"
+    ),
+    "a variable that is a number": Variant(
+        software(f'vars: ( {{ name = "a"; value = 5; }} ); {IMAGES}'), policy="`value` is no text"
+    ),
+    "a partition's size as a text": Variant(
+        software(f'partitions: ( {{ name = "a"; device = "mtd3"; size = "1M"; }} ); {IMAGES}'), policy="`size` of a partition"
+    ),
+    "a revision that is a number": Variant(
+        software(IMAGES, 'version = "1.0.0"; hardware-compatibility: ( "1.0", 2 );'), policy="`hardware-compatibility` is no text"
+    ),
+    "a version with a line break": Variant(
+        software(IMAGES, 'version = "1.0\\n"; hardware-compatibility: [ "1.0" ];'), policy="printable characters"
+    ),
+    **{
+        name: Variant(software(entry(f'offset = "{text}";')), policy="`offset` is no number")
+        for name, text in {
+            "an offset with a small k": "4k",
+            "an offset with a space": "4 K",
+            "a negative offset": "-1",
+            "an empty offset": "",
+        }.items()
+    },
+    "a negative offset that is a number": Variant(software(entry("offset = -1;")), policy="`offset` is no number"),
+    "properties that are a list": Variant(software(entry('properties: ( { a = "b"; } );')), policy="`properties` is no group"),
+}  # fmt: skip
+VARIANTS = {**SYNTAX, **MEANING, **NAMES, **LENIENT}

@@ -1,4 +1,4 @@
-"""``sw-description`` in more than 160 ways, judged by us and by ``swupdate -c``: what differs is a policy in our own document."""
+"""``sw-description`` in more than 175 ways, judged by us and by ``swupdate -c``: what differs is a policy in our own document."""
 
 import os
 import re
@@ -105,7 +105,7 @@ def ours(makers, image, folder):
         return error.detail
 
 
-@regression("C2", "more than 160 ways to write sw-description, judged beside swupdate -c")
+@regression("C2", "more than 175 ways to write sw-description, judged beside swupdate -c")
 @pytest.mark.parametrize("name", VARIANTS)
 def test_we_read_what_swupdate_reads_or_refuse_it_as_our_document_says(judged, makers, name, tmp_path):
     images, verdicts = judged

@@ -21,7 +21,7 @@ MOST_ENTRIES = 256
 MOST_TEXT = 255
 MOST_VERSION = 64
 MOST_REVISIONS = 128
-_OFFSET = re.compile(r"(?:0x[0-9A-Fa-f]{1,15}|0|[1-9][0-9]{0,15})[KMG]?")
+_OFFSET = re.compile(r"(0x)?[0-9A-Fa-f]+[KMG]?")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _TEXTS = (
     "name", "version", "filename", "path", "volume", "device", "mtdname", "filesystem", "type", "data", "sha256", "ivt",
@@ -226,7 +226,10 @@ def _read_partition(element: Setting, section: str, gathered: _Gathered) -> None
     if not texts.get("device") or (texts.get("type", "ubipartition") == "ubipartition" and not texts.get("name")):
         refuse("an entry of `partitions` has no name or no device.", element.line)
     if "size" in element.members and element.members["size"].kind not in _INTS:
-        refuse("`size` of a partition is no number.", element.members["size"].line)
+        refuse(
+            "`size` of a partition is no number, and SWUpdate ignores it. Write bytes without quotes.",
+            element.members["size"].line,
+        )
     gathered.variables.append(f"partition {texts.get('name') or texts['device']}")
 
 
@@ -304,12 +307,14 @@ def _demand_types(element: Setting) -> None:
             "`hook` is code that changes an entry while a device reads it. Use `scripts`.", element.members["hook"].line
         )
     offset = element.members.get("offset")
-    if (
-        offset is not None
-        and offset.kind not in _INTS
-        and not re.fullmatch(r"(0x)?[0-9A-Fa-f]+[KMG]?", _text(offset, "offset"))
-    ):
+    if offset is not None and not _is_offset(offset):
         refuse('`offset` is no number and no text like "64K" or "4M".', offset.line)
+
+
+def _is_offset(setting: Setting) -> bool:
+    if setting.kind in _INTS:
+        return isinstance(setting.value, int) and setting.value >= 0
+    return _OFFSET.fullmatch(_text(setting, "offset")) is not None
 
 
 def _compression(element: Setting) -> str:
