@@ -91,7 +91,7 @@ def read_json(data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int =
     try:
         return strict_json.read_json(data, max_bytes=most, max_depth=max_depth, lenient=lenient)
     except InvalidError as error:
-        msg = f"The artifact holds a {name} that is not accepted: {error.detail.rstrip('.')}."
+        msg = f"The artifact holds a {name} that is no JSON of the accepted kind: {error.detail.rstrip('.')}."
         raise RefusedBundleError(msg) from error
 
 

@@ -29,31 +29,30 @@ def models_before(slug: str, component: str, hardware: Iterable[int], digest: st
     return list(found.values())
 
 
-def published_before(slug: str, component: str, hardware: Iterable[int], digest: str) -> list[Bundle]:
-    """Return what was published before in a component: the latest, and the one of the highest counter.
-
-    The bundle's ``id`` does not matter: a device compares the counters of a component, whatever runs there.
+def published_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> list[Bundle]:
+    """Return what was published before of a bundle's name: the latest, and the one of the highest counter.
 
     Args:
         slug: of the domain.
+        name: the bundle's ``id``.
         component: the slot on the device.
         hardware: internal ids of hardware models; one in common counts.
         digest: of the bundle that follows them, which is left out.
     """
-    published = _others(slug, component, hardware, digest).filter(release__published_at__isnull=False).distinct()
+    published = _of_name(slug, name, component, hardware, digest).filter(release__published_at__isnull=False).distinct()
     latest = published.order_by("-release__published_at", "-pk").first()
     highest = published.order_by("-security_counter", "-release__published_at", "-pk").first()
     found = {one.pk: one for one in (latest, highest) if one}
     return list(found.values())
 
 
-def uploaded_before(slug: str, component: str, hardware: Iterable[int], digest: str) -> Bundle | None:
-    """Return what was uploaded last for a component; the arguments are those of ``published_before``."""
-    return _others(slug, component, hardware, digest).order_by("-pk").first()
+def uploaded_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> Bundle | None:
+    """Return what was uploaded last of a bundle's name; the arguments are those of ``published_before``."""
+    return _of_name(slug, name, component, hardware, digest).order_by("-pk").first()
 
 
-def _others(slug: str, component: str, hardware: Iterable[int], digest: str) -> QuerySet[Bundle]:
-    rows = Bundle.objects.filter(domain__slug=slug, component=component, hardware_models__in=list(hardware))
+def _of_name(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> QuerySet[Bundle]:
+    rows = Bundle.objects.filter(domain__slug=slug, name=name, component=component, hardware_models__in=list(hardware))
     return rows.exclude(digest=digest)
 
 

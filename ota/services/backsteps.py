@@ -28,11 +28,11 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
     models = list(hardware)
     _demand_above_floor(slug, wanted.component, [str(one.class_id) for one in models], wanted.security_counter)
     keys = [one.pk for one in models]
-    before = predecessors.published_before(slug, wanted.component, keys, wanted.digest)
+    before = predecessors.published_before(slug, wanted.id, wanted.component, keys, wanted.digest)
     found = _backsteps(before, wanted.version, wanted.security_counter)
     _demand_acknowledged(found, wanted.acknowledges)
     said = list(found.values())
-    newest = predecessors.uploaded_before(slug, wanted.component, keys, wanted.digest)
+    newest = predecessors.uploaded_before(slug, wanted.id, wanted.component, keys, wanted.digest)
     if newest and not said and looks_older(wanted.version, newest.version):
         said = [f"version looks older than {newest.version}, which was uploaded before it"]
     if not said:
@@ -51,7 +51,7 @@ def demand_acknowledged(bundle: Bundle) -> list[str]:
     models, slug = list(bundle.hardware_models.all()), bundle.domain.slug
     _demand_above_floor(slug, bundle.component, [str(one.class_id) for one in models], bundle.security_counter)
     keys = [one.pk for one in models]
-    before = predecessors.published_before(slug, bundle.component, keys, bundle.digest)
+    before = predecessors.published_before(slug, bundle.name, bundle.component, keys, bundle.digest)
     found = _backsteps(before, bundle.version, bundle.security_counter)
     _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
     note = bundle.facts.get("version_note")

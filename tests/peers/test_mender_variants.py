@@ -140,7 +140,10 @@ POLICIES = {
         f"{MODULE} --augment-type single-file --augment-meta-data meta.json",
         "no signature covers",
     ),
-    "meta-data 101 deep": (f"{MODULE} -m meta-too-deep.json", "meta-data that is not accepted: The document is nested"),
+    "meta-data 101 deep": (
+        f"{MODULE} -m meta-too-deep.json",
+        "meta-data that is no JSON of the accepted kind: The document is nested",
+    ),
     "5 MB of meta-data": (f"{MODULE} -m meta-5-mb.json", "meta-data of more than 4194304 bytes"),
     "1001 files": (
         f"module-image -T many {' '.join(f'-f f{number}.bin' for number in range(1001))}",
@@ -302,7 +305,7 @@ DIFFERENT = {
     "a number beyond 64 bits in type-info": (
         lambda m: made(m, kind(b'{"type": "single-file", "x": 18446744073709551616}')),
         True,
-        "type-info that is not accepted: `x` must be a whole number from",
+        "type-info that is no JSON of the accepted kind: `x` must be a whole number from",
     ),
     "type-info 17 deep": (
         lambda m: made(m, kind(b'{"type": "single-file", "x": ' + b"[" * 16 + b"]" * 16 + b"}")),

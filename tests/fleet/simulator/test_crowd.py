@@ -75,6 +75,9 @@ def test_a_crowd_with_every_fault_lives_with_the_door(story, tmp_path, name, car
     assert answers["poll 200"] > least, said
     assert answers["telemetry 204"] > least, said
     taken = {"poll 200", "telemetry 204", "telemetry 400", "repeated 204", "repeated 400", "forbidden 403"}
+    # Of exchanges whose datagrams are lost on purpose, a few end without an answer on a busy machine.
+    unanswered = 0 if carrier == "https" else sum(answers.pop(f"{kind} 0", 0) for kind in ("poll", "telemetry"))
+    assert unanswered <= sum(answers.values()) // 20, said
     assert set(answers) <= taken, said
     if carrier != "https":
         assert {"loss", "repeat", "shuffle"} <= set(said["faults"]), said
