@@ -14,13 +14,19 @@ _EMPTY = re.compile(r"(?:^|[\s._-])(?:v|ver|version)$|[\s._-]+$")
 #: what `git describe` appends: the hash of the commit says nothing of its age
 _COMMIT = re.compile(r"-g[0-9a-f]{4,40}(?:-dirty)?$|-dirty$")
 #: one letter right behind a number is a patch of it (OpenSSL's 1.1.1a), unless a number follows (1.0a1)
-_TOKEN = re.compile(r"[0-9]+|(?<=[0-9])[a-z](?![A-Za-z0-9])|[A-Za-z]+|~")
+_TOKEN = re.compile(r"(?P<number>[0-9]+)|(?<=[0-9])(?P<patch>[A-Za-z])(?![A-Za-z0-9])|(?P<word>[A-Za-z]+|~)")
+_DATE = re.compile(r"([0-9]{1,2})[./-]([0-9]{1,2})[./-]([0-9]{4})")
 _HASH = re.compile(r"(?=[0-9a-f]*[a-f])[0-9a-f]{6,64}")
-_BUILD = re.compile(r"[A-Za-z]{0,10}[._-]?([0-9]{1,9})")
+#: numbers of a build (+5, +b5, Debian's +dfsg1-2); anything else behind a plus has no order
+_BUILD = re.compile(r"[A-Za-z]{0,10}[._-]?[0-9]{1,9}(?:[.-][0-9]{1,9})*")
 #: words of a text that comes before the same text without them; Debian sorts ``~`` before everything
 _BEFORE = {"~": 0, "dev": 1, "snapshot": 1, "alpha": 2, "a": 2, "beta": 3, "b": 3, "pre": 4, "preview": 4, "rc": 5}
-#: ranks behind the words above; a number of 0 at the end says nothing (1.0 and 1.0.0)
+#: words of a text that comes behind the same text without them
+_AFTER = frozenset({"p", "patch", "post", "r", "sp", "hotfix"})
+#: ranks behind the words above
 _END, _WORD, _LETTER, _NUMBER = 10, 11, 12, 13
+#: the end of a text, a word that says nothing of an order, and a 0, which says nothing at an end (1.0 and 1.0.0)
+_ENDED, _UNKNOWN, _ZERO = (_END, 0), (_WORD, 0), (_NUMBER, 0)
 
 
 def looks_older(version: str, before: str) -> bool:
@@ -33,13 +39,12 @@ def looks_older(version: str, before: str) -> bool:
     coming, known = _read(version), _read(before)
     if coming is None or known is None or (coming[0] and known[0] and coming[0] != known[0]):
         return False
-    pairs = zip_longest(coming[1], known[1], fillvalue=(_END, 0))
-    return next((one < other for one, other in pairs if one != other and not _are_zero(one, other)), False)
-
-
-def _are_zero(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Say whether one text has a 0 where the other one has ended."""
-    return {one, other} == {(_END, 0), (_NUMBER, 0)}
+    for one, other in zip_longest(coming[1], known[1], fillvalue=_ENDED):
+        if {one, other} == {_ENDED, _UNKNOWN}:
+            return False  # 1.2.3-test may come before 1.2.3 or after it
+        if one != other and {one, other} != {_ENDED, _ZERO}:
+            return one < other
+    return False
 
 
 def _read(version: str) -> tuple[str, list[tuple[int, int]]] | None:
@@ -48,29 +53,22 @@ def _read(version: str) -> tuple[str, list[tuple[int, int]]] | None:
     if begin is None or _HASH.fullmatch(version):
         return None
     text, _, build = version[begin.end() :].partition("+")
-    tokens = [_ranked(one, alone) for one, alone in _tokens(_COMMIT.sub("", text))]
-    if numbered := _BUILD.fullmatch(build):
-        tokens.append((_NUMBER, int(numbered[1])))
+    if date := _DATE.fullmatch(text):
+        text = f"{date[3]}.{date[2]}.{date[1]}"
+    tokens = [_ranked(one) for one in _TOKEN.finditer(_COMMIT.sub("", text))]
+    if _BUILD.fullmatch(build):
+        tokens += [(_NUMBER, int(number)) for number in re.findall("[0-9]+", build)]
     word = begin[0].lower()
     while (shorter := _EMPTY.sub("", word)) != word:
         word = shorter
-    return word.removesuffix("v") if word == "v" else word, tokens
+    return word, tokens
 
 
-def _tokens(text: str) -> list[tuple[str, bool]]:
-    """Return words and numbers, and of each whether it is one letter right behind a number."""
-    found = []
-    for match in _TOKEN.finditer(text):
-        behind = match.start() > 0 and text[match.start() - 1].isdigit()
-        ends = match.end() == len(text) or not text[match.end()].isalnum()
-        found.append((match[0], behind and ends and len(match[0]) == 1 and match[0].isalpha()))
-    return found
-
-
-def _ranked(token: str, is_patch: bool) -> tuple[int, int]:  # noqa: FBT001  because it is private, and stands beside its token
+def _ranked(token: re.Match[str]) -> tuple[int, int]:
     """Return a token's rank: words before a release, the end, other words, letters behind a number, numbers."""
-    if token.isdigit():
-        return _NUMBER, int(token)
-    if is_patch:
-        return _LETTER, ord(token.lower())
-    return _BEFORE.get(token.lower(), _WORD), 0
+    if token["number"]:
+        return _NUMBER, int(token["number"])
+    if token["patch"]:
+        return _LETTER, ord(token["patch"].lower())
+    word = token["word"].lower()
+    return (_LETTER if word in _AFTER else _BEFORE.get(word, _WORD)), 0

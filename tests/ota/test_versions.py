@@ -160,6 +160,12 @@ def test_a_version_that_the_format_holds_is_compared(format_, version, found):
         ("1.1.1", "1.1.1a", True),
         ("1.0a1", "1.0", True),
         ("2.0+b4", "2.0+b5", True),
+        ("2.0+dfsg1-1", "2.0+dfsg1-2", True),
+        ("30.04.2023", "01.05.2024", True),
+        ("01.05.2024", "30.04.2024", False),
+        ("9.3", "9.3p1", True),
+        ("v1.2.3", "v1.2.3-test", False),
+        ("v1.2.3-test", "v1.2.3", False),
     ],
 )
 def test_which_version_looks_older(version, before, older):

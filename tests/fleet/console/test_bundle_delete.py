@@ -4,6 +4,7 @@ import pytest
 from django.core.management import call_command
 
 from ota.models import Bundle
+from tests.factories.people import signed_in
 from tests.regressions import regression
 
 pytestmark = pytest.mark.django_db
@@ -41,3 +42,10 @@ def test_a_published_one_has_no_such_form_and_is_refused(client, published):
     answer = client.post(f"/bundles/{bundle.public_id}/delete", {"name": bundle.name}, secure=True)
     assert answer["location"] == f"/bundles/{bundle.public_id}"
     assert Bundle.objects.filter(pk=bundle.pk).exists()
+
+
+@regression("C9", "a viewer, who may delete nothing, on the page of an unreleased bundle")
+def test_a_viewer_is_offered_no_deletion(domain, published):
+    bundle = published.bundle("1.0.0", 9000)
+    page = signed_in(domain, "vera", ["viewer"]).get(f"/bundles/{bundle.public_id}", secure=True)
+    assert "Delete bundle" not in page.content.decode()
