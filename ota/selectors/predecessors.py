@@ -7,13 +7,13 @@ from django.db.models import QuerySet
 
 from ota import fit
 from ota.fit import Change
-from ota.models import Bundle
+from ota.models import Bundle, Release
 
 
 def models_before(slug: str, component: str, hardware: Iterable[int], digest: str) -> list[Bundle]:
     """Return the model that was published last in a component, for each hardware model (internal id), each once.
 
-    One that was withdrawn counts: devices still run it.
+    One that was withdrawn counts too, since devices still run it, besides the last one that was not.
 
     Args:
         slug: of the domain.
@@ -25,7 +25,9 @@ def models_before(slug: str, component: str, hardware: Iterable[int], digest: st
         domain__slug=slug, kind=Bundle.Kind.MODEL, component=component, release__published_at__isnull=False
     ).exclude(digest=digest)
     newest = published.order_by("-release__published_at", "-pk")
-    found = {one.pk: one for model in hardware if (one := newest.filter(hardware_models=model).first())}
+    ways = (newest, newest.filter(release__state=Release.State.PUBLISHED))
+    pairs = [(model, rows) for model in hardware for rows in ways]
+    found = {one.pk: one for model, rows in pairs if (one := rows.filter(hardware_models=model).first())}
     return list(found.values())
 
 

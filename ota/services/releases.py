@@ -49,14 +49,15 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
             return _adopted(actor, release)
         changed = [*backsteps.demand_acknowledged(bundle), *successors.demand_acknowledged(bundle)]
         held, targets = _held(bundle, raise_floor=raise_floor)
+        # What goes back or changes first: a long name must not push it out.
+        summary = "; ".join([*changed, f"release {bundle}"])[:LONGEST_SUMMARY]
         known = release.statement if release.pk else None
-        if known and known.state == Statement.State.PREPARED and statements.follows(known, held):
+        waits = known is not None and known.state == Statement.State.PREPARED and known.summary == summary
+        if known and waits and statements.follows(known, held):
             return release
         release.state, release.published_at = Release.State.PREPARED, None
         release.save()
         kind, paper = Statement.Kind.RELEASE, _paper(bundle, held, targets)
-        # What goes back or changes first: a long name must not push it out.
-        summary = "; ".join([*changed, f"release {bundle}"])[:LONGEST_SUMMARY]
         statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
         detail = {"bundle": bundle.digest}
         ledger.record(actor=actor, action="release.prepared", thing=("release", release.public_id), detail=detail)

@@ -1,11 +1,14 @@
 """Versions and security counters that go back: they count from publication, and are acknowledged or refused."""
 
+import io
+
 import pytest
 from django.conf import settings
 
 from ota.errors import RefusedBundleError
 from ota.models import Bundle, Release, Statement
-from ota.services import releases, removals, statements
+from ota.planning import WavePlan
+from ota.services import bundles, composites, releases, removals, rollouts, statements
 from pki.kernel.errors import ConflictError, DeniedError
 from pki.models import LedgerEntry
 from tests.factories.ground import person, system
@@ -130,3 +133,40 @@ def test_a_bundle_that_was_published_stays(published):
     type(release).objects.filter(pk=release.pk).update(published_at=None)  # a row says nothing against the officers
     with pytest.raises(ConflictError, match="was published"):
         removals.delete_bundle(actor=system(published.domain), bundle=release.bundle)
+
+
+def _assigned(published, enrol):
+    """Return a bundle that a rollout names without any release of it, as after a restore of older rows."""
+    release = published.release(uploaded(published, "1.0.0", 1))
+    enrol("dev-1")
+    rollout = rollouts.create(
+        actor=system(published.domain), name="spring", release=release, waves=[WavePlan(share=1000)]
+    )
+    other = uploaded(published, "2.0.0", 2)
+    rollout.assignments.update(bundle=other)
+    return other, rollout
+
+
+@regression("C9", "a bundle that a rollout names, and who may delete one")
+def test_what_hinders_a_deletion_is_named_with_what_to_do(published, enrol):
+    bundle, rollout = _assigned(published, enrol)
+    with pytest.raises(ConflictError, match=rf"the rollout 'spring' \({rollout.public_id}\) names it.*a new version"):
+        removals.delete_bundle(actor=system(published.domain), bundle=bundle)
+    rollout.assignments.update(rollout=None, wave=None)
+    with pytest.raises(ConflictError, match=r"the action [0-9]+ of the device dev-1 names it.*a new version"):
+        removals.delete_bundle(actor=system(published.domain), bundle=bundle)
+
+
+@regression("C9", "a composite names a bundle: asked of the database, whichever place it has in the composite")
+def test_a_part_of_a_composite_is_not_deleted(published):
+    def part(component):
+        data = published.image("1.0.0", 1)
+        return published.upload(data, published.manifest(data, id=component, component=component))
+
+    members = [part(name) for name in ("app", "net-core", "radio")]
+    made = composites.write(bundles=members, name="site", version="1.0.0", counter=1)
+    files = {composites.FILE: io.BytesIO(made.parts)}
+    bundles.upload(actor=system(published.domain), manifest=made.manifest, files=files)
+    for one in members:
+        with pytest.raises(ConflictError, match=r"it is a part of site 1\.0\.0 \(composite\)\. Delete that first"):
+            removals.delete_bundle(actor=system(published.domain), bundle=one)

@@ -245,3 +245,20 @@ class TestFromUploadToSignature:
         releases.withdraw(actor=system(published.domain), release=release, reason="bad")
         with pytest.raises(RefusedBundleError, match="labels are reordered"):
             upload("2.0.0", model, ["yes", "no"])
+
+    @regression("R14", "other labels than those of the model before a withdrawn one: devices may run either")
+    def test_the_model_before_a_withdrawn_one_is_compared_with_too(self, published, upload):
+        model, who = models.dense((16, 4)), system(published.domain)
+        published.release(upload("1.0.0", model, ["no", "yes"]))
+        wrong = published.release(upload("2.0.0", model, ["yes", "no"], ["labels-changed"]))
+        releases.withdraw(actor=who, release=wrong, reason="bad")
+        with pytest.raises(RefusedBundleError, match=r"Compared with .*1\.0\.0.*labels are reordered"):
+            upload("3.0.0", model, ["yes", "no"])
+
+    @regression("R14", "what is published while a signing request waits, in its summary when it is prepared again")
+    def test_a_request_that_is_prepared_again_says_what_changes_now(self, published, upload):
+        model, who = models.dense((16, 4)), system(published.domain)
+        later = upload("2.0.0", model, ["yes", "no"], ["labels-changed"])
+        assert "reordered" not in releases.prepare(actor=who, bundle=later).statement.summary
+        published.release(upload("1.0.0", model, ["no", "yes"]))
+        assert "labels are reordered" in releases.prepare(actor=who, bundle=later).statement.summary
