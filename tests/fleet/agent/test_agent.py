@@ -52,8 +52,8 @@ def test_nonsense_from_the_server_does_not_end_the_agent(adversary, agent, answe
     assert 0.2 <= agent.step() <= 2 * 2 * LEAST_WAIT
 
 
-@regression("R4", "bytes that change on the disk before the device starts")
-def test_a_changed_image_is_reported_after_the_next_start(adversary, agent):
+def heard_reports(adversary, agent):
+    """Return the list of what the server hears from an agent from now on."""
     reports = []
 
     def heard(handler, body):
@@ -62,9 +62,15 @@ def test_a_changed_image_is_reported_after_the_next_start(adversary, agent):
 
     agent._key.sign = lambda _: b""
     agent.anchors = list
+    adversary.routes["/v1/report"] = heard
+    return reports
+
+
+@regression("R4", "bytes that change on the disk before the device starts")
+def test_a_changed_image_is_reported_after_the_next_start(adversary, agent):
+    reports = heard_reports(adversary, agent)
     agent.provision("app", b"installed", Image("1.0.0", hashlib.sha256(b"installed").hexdigest(), 1))
     agent.slots("app").image.write_bytes(b"something")
-    adversary.routes["/v1/report"] = heard
     adversary.routes["/v1/poll"] = cbor2.dumps({"next": 1})
     agent.step()
     agent.step()
@@ -75,18 +81,11 @@ def test_a_changed_image_is_reported_after_the_next_start(adversary, agent):
 
 @regression("R4", "a configuration that changes on the disk while the device runs")
 def test_a_changed_configuration_is_reported_and_obeyed_by_nobody(adversary, agent, root):
-    reports = []
-
-    def heard(handler, body):
-        reports.append(cbor2.loads(cbor2.loads(body)["payload"]))
-        handler.whole(b"")
-
-    agent._key.sign = lambda _: b""
-    agent.anchors = list
+    reports = heard_reports(adversary, agent)
     document = {"schema": 1, "version": "1.0.0", "anchors": [root]}
     data = json.dumps(document).encode()
     agent.provision("config", data, Image("1.0.0", hashlib.sha256(data).hexdigest(), 1))
-    adversary.routes |= {"/v1/report": heard, "/v1/poll": cbor2.dumps({"next": 1})}
+    adversary.routes["/v1/poll"] = cbor2.dumps({"next": 1})
     agent.step()
     assert reports == []
     agent.slots("config").image.write_text(json.dumps({**document, "wipe": [DEVICE]}))

@@ -179,24 +179,33 @@ def test_a_download_does_not_go_on_through_a_link(tmp_path):
     assert (tmp_path / "secret").read_bytes() == b"keep me"
 
 
+def keep_sending(handler, piece):
+    """Send a piece again and again, for ten seconds."""
+    with contextlib.suppress(OSError):
+        for _ in range(200):
+            handler.wfile.write(piece)
+            handler.wfile.flush()
+            time.sleep(0.05)
+
+
+def demand_deadline(line):
+    """Demand that a download ends long before the server does."""
+    began = time.monotonic()
+    with pytest.raises(TransportError):
+        line.call("GET", BLOB)
+    assert time.monotonic() - began < 8
+
+
 @regression("R13", "heads that never end: 100 Continue again and again, and two bytes a second")
 @pytest.mark.parametrize("slowly", ["continue", "drip"])
 def test_the_head_of_an_answer_has_one_deadline(server, line, monkeypatch, slowly):
     monkeypatch.setattr(transport, "HEAD_S", 1.0)
 
     def answer(handler, _body):
-        text = b"HTTP/1.1 100 Continue\r\n\r\n" if slowly == "continue" else b"X"
-        with contextlib.suppress(OSError):
-            for _ in range(200):
-                handler.wfile.write(text)
-                handler.wfile.flush()
-                time.sleep(0.05)
+        keep_sending(handler, b"HTTP/1.1 100 Continue\r\n\r\n" if slowly == "continue" else b"X")
 
     server.routes[BLOB] = answer
-    began = time.monotonic()
-    with pytest.raises(TransportError):
-        line.call("GET", BLOB)
-    assert time.monotonic() - began < 8  # the server would have gone on for ten seconds
+    demand_deadline(line)
 
 
 @regression("R13", "what stands between the payload without end: trailers, sizes and extensions of chunks")
@@ -208,17 +217,10 @@ def test_a_body_of_which_no_payload_comes_has_a_deadline(server, line, monkeypat
 
     def answer(handler, _body):
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + first)
-        with contextlib.suppress(OSError):
-            for _ in range(200):
-                handler.wfile.write(again)
-                handler.wfile.flush()
-                time.sleep(0.05)
+        keep_sending(handler, again)
 
     server.routes[BLOB] = answer
-    began = time.monotonic()
-    with pytest.raises(TransportError):
-        line.call("GET", BLOB)
-    assert time.monotonic() - began < 8  # the server would have gone on for ten seconds
+    demand_deadline(line)
 
 
 def test_an_answer_with_chunks_and_trailers_is_read(server, line):
