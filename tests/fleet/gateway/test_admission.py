@@ -277,3 +277,36 @@ def test_proven_networks_are_bounded_and_forgotten(monkeypatch):
     monkeypatch.setattr(proven_networks, "PROVEN_SECONDS", -1.0)
     known.add("c")
     assert "c" not in known
+
+
+class Farewell(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, _data):
+        self.transport.close()
+
+
+def test_a_client_that_never_says_goodbye_is_not_waited_for(listener, contexts, monkeypatch):
+    monkeypatch.setattr("tests.fleet.gateway.test_admission.Echo", Farewell)
+    ours, theirs = contexts
+
+    def act(_gate):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = theirs.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with calls_from("127.0.0.1", listener) as line:
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    line.sendall(outgoing.read())
+                    incoming.write(line.recv(65536))
+            client.write(b"hello")
+            line.sendall(outgoing.read())
+            line.settimeout(15)  # uvloop's own patience is 30 seconds
+            while line.recv(65536):
+                pass
+            return True
+
+    assert with_gate(listener, ours, act)
