@@ -184,8 +184,6 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Be between two requests again, unless another one has begun already."""
-        if self.cycle is None:  # the connection ended in between
-            return
         del self._live[:1]
         super().on_response_complete()
         self._heard = self.loop.time()

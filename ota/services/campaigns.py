@@ -5,8 +5,11 @@ import json
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from types import MappingProxyType
 from typing import Any
+
+from django.db.models import Max
 
 from devices.models import Device, HardwareModel
 from ota import blobs
@@ -73,21 +76,30 @@ def anchors(
 
 
 def _next_counter(slug: str) -> int:
-    """Return the counter behind those of all published configurations; what was only uploaded blocks nothing.
+    """Return the first counter behind those of all published configurations whose version is free.
+
+    A high counter that was only uploaded leads no further.
 
     Raises:
         ConflictError: there is none left.
     """
-    before = Bundle.objects.filter(domain__slug=slug, component=COMPONENT, release__published_at__isnull=False)
-    counter = 1 + max(before.values_list("security_counter", flat=True), default=0)
+    uploaded = Bundle.objects.filter(domain__slug=slug, name=NAME, component=COMPONENT)
+    published = uploaded.filter(release__published_at__isnull=False)
+    last = published.aggregate(last=Max("security_counter"))["last"] or 0
+    taken = set(uploaded.values_list("version", flat=True))
+    counter = next(one for one in count(last + 1) if _version(one) not in taken)
     if counter > MAX_COUNTER:
         msg = f"A configuration with the highest security counter ({MAX_COUNTER}) was published; none can follow it."
         raise ConflictError(msg)
     return counter
 
 
+def _version(counter: int) -> str:
+    return f"{counter}.0.0"
+
+
 def _written(counter: int, pems: list[str], told: Mapping[str, Any], models: list[HardwareModel]) -> Campaign:
-    version = f"{counter}.0.0"
+    version = _version(counter)
     config = canonical.dumps({"schema": 1, "version": version, "anchors": pems, **told})
     return Campaign(_manifest(version, counter, config, models), config)
 

@@ -10,11 +10,13 @@ import pytest
 
 from fleet.officer import authority
 from ota.errors import ManifestError, RefusedBundleError
+from ota.models import Bundle, Release
 from ota.services import bundles, campaigns
 from pki.kernel import clock
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError
 from pki.models import Authority
 from tests.factories.ground import person, system
+from tests.regressions import regression
 
 pytestmark = pytest.mark.django_db
 DEVICE = "0190b5a0-0000-7000-8000-000000000001"
@@ -45,6 +47,21 @@ def test_the_officers_see_which_roots_they_sign(published):
     assert any(root.fingerprint in line for line in published.told(release.statement))
     following = json.loads(campaigns.anchors(actor=system(published.domain)).manifest)
     assert (following["version"], following["security_counter"]) == ("2.0.0", 2)
+
+
+@regression("C9", "a configuration with the highest counter that was only uploaded, and one that was published")
+def test_a_configuration_that_was_only_uploaded_takes_its_version_and_nothing_else(published):
+    def following():
+        made = json.loads(campaigns.anchors(actor=system(published.domain)).manifest)
+        return made["version"], made["security_counter"]
+
+    bundle = upload(published.domain, campaigns.anchors(actor=system(published.domain)))
+    assert following() == ("2.0.0", 2)
+    Bundle.objects.filter(pk=bundle.pk).update(security_counter=2**31 - 1, version="9.0.0")
+    assert following() == ("1.0.0", 1)
+    Release.objects.create(domain=bundle.domain, bundle=bundle, state="published", published_at=clock.now())
+    with pytest.raises(ConflictError, match="none can follow it"):
+        following()
 
 
 def test_the_officers_see_where_devices_move_and_a_later_configuration_does_not_forget_it(published):
