@@ -90,7 +90,9 @@ def advance(actor: Actor, rollout: Rollout, budget: Budget) -> None:
 
 def _unfinished(domain: TrustDomain) -> list[Rollout]:
     now = clock.now()
-    fresh = Q(state=State.PREPARING, planned_at__gt=now - SILENT, planned_at__lte=now)
+    # What was written after this clock was read, or by a clock that goes a little ahead, is fresh; what a clock that
+    # was set back left far in the future is not.
+    fresh = Q(state=State.PREPARING, planned_at__gt=now - SILENT, planned_at__lt=now + SILENT)
     opening = Q(state=State.RUNNING, waves__state=Wave.State.OPENING)
     rows = Rollout.objects.filter(Q(state__in=[State.PREPARING, State.ABORTING]) | opening, domain=domain)
     found = rows.exclude(fresh).select_related("release__bundle", "domain")

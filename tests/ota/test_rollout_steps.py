@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -14,6 +15,7 @@ from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
 from ota.services import assignment_batches, offers, pace, rollout_steps, rollouts
 from ota.services.rollout_steps import Budget
+from pki.kernel import clock
 from pki.kernel.errors import ConflictError
 from pki.models import Change, LedgerEntry
 from tests.factories.ground import person, system
@@ -173,6 +175,17 @@ def test_who_lost_the_preparation_to_another_process_writes_nothing_more(site):
     rollout_steps.fill(site.actor, first, chosen, Budget())
     rollout.refresh_from_db()
     assert (rollout.state, rollout.assignments.count()) == ("preparing", 0)
+
+
+@pytest.mark.django_db
+@regression("N2", "the clock of the job goes a little after the clock of who prepares a rollout, or far after it")
+@pytest.mark.parametrize(("seconds", "taken"), [(-3600, True), (-1, False), (1, False), (3600, True)])
+def test_a_preparation_is_taken_over_only_from_who_fell_silent_whatever_the_clocks_say(site, seconds, taken):
+    rollout = site.plan()
+    assert rollout_steps.claim(rollout)
+    with clock.frozen(rollout.planned_at + timedelta(seconds=seconds)):
+        site.steps(commits=1)
+    assert (Rollout.objects.get(pk=rollout.pk).planner != rollout.planner) is taken
 
 
 @pytest.mark.django_db
