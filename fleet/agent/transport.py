@@ -22,8 +22,7 @@ CHUNK = 16 * 1024
 LEAST_RATE, RATE_WINDOW = 1024, 10.0
 #: a body has ten minutes, and more if it is long: this many bytes a second on the whole
 WHOLE_S, WHOLE_RATE = 600.0, 4096
-
-
+_TOO_LONG = "the download takes too long on the whole"
 #: characters of a path and query that stay as they are (RFC 3986), percent signs included
 _PATH = "/?%:@!$&'()*+,;=-._~"
 
@@ -177,7 +176,7 @@ class Transport:
                 data = response.next_bytes(until)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                msg = f"the download broke off: {error}"
+                msg = _TOO_LONG if time.monotonic() >= until else f"the download broke off: {error}"
                 raise TransportError(msg) from error
             if not data:
                 return
@@ -239,8 +238,7 @@ def paced(since: float, came: int, until: float) -> tuple[float, int]:
     """
     now = time.monotonic()
     if now > until:
-        msg = "the download takes too long on the whole"
-        raise TransportError(msg)
+        raise TransportError(_TOO_LONG)
     if now - since <= RATE_WINDOW:
         return since, came
     if came < LEAST_RATE * RATE_WINDOW:
