@@ -106,7 +106,9 @@ def parse(data: bytes) -> OfficerSignature:
         msg = f"The signature cannot be read: {error.detail}"
         raise MetadataError(msg) from error
     if not isinstance(value, dict) or set(value) != _FIELDS:
-        msg = "A signature has the fields statement, keyid, sigs and officer; send what muster-sign wrote."
+        given = set(value) if isinstance(value, dict) else set()
+        names = ", ".join(repr(str(name)[:40]) for name in sorted(given ^ _FIELDS)[:5])
+        msg = f"A signature has the fields {', '.join(sorted(_FIELDS))}; send what muster-sign wrote. Wrong: {names}."
         raise MetadataError(msg)
     sigs, texts = value["sigs"], [value[name] for name in ("statement", "keyid", "officer")]
     if not all(isinstance(one, str) for one in texts) or not isinstance(sigs, dict):

@@ -45,6 +45,9 @@ OBJECTS = {
 }  # fmt: skip
 PLACE = re.compile(r"(?:([A-Za-z-]+)/)?\{([a-z_]*)\}")
 SUCCESS = 200
+READS = frozenset({"GET", "HEAD", "DELETE"})
+#: what is sent is a patch of a device's configuration, whose members are the device's own
+FREE = frozenset({"/api/v1/devices/{device}/twin"})
 SLOW = frozenset({"/api/v1/ledger/verify", "/api/v1/openapi.json"})
 
 
@@ -61,19 +64,19 @@ class Case:
 
 
 def cases(route, dice, most=0):
-    """Return cases for a route: ``most`` of them drawn, or all."""
+    """Return cases for a route: ``most`` of them drawn, or all; an unknown field is always among them."""
     places = [Case("header", name, value) for name, value in corpus.HEADERS]
     places += [Case("query", name, value) for name in dice.sample(QUERY, 3) for value in corpus.PERCENT]
     places += [Case("query", value, "1") for value in corpus.PERCENT[:24]]
     for number in range(route.path.count("{")):
         places += [Case("path", str(number), value) for value in corpus.PERCENT]
-    if route.method not in {"GET", "HEAD", "DELETE"}:
+    if route.method not in READS:
         raws = corpus.RAW_CBOR if route.form == "cbor" else corpus.RAW_JSON
         places += [Case("raw", "", value) for value in raws]
-        places += [Case("unknown", "zz_unknown", 1)]
         for name in [*_inner(route.body)]:
             places += [Case("field", name, value) for value in corpus.values()]
-    return dice.sample(places, min(most, len(places))) if most else places
+    drawn = dice.sample(places, min(most, len(places))) if most else places
+    return [*drawn, Case("unknown", "zz_unknown", 1)] if route.method not in READS else drawn
 
 
 def _inner(body, before=""):
@@ -153,6 +156,8 @@ class Driver:
 
     def _owns(self, route):
         """Say whether unknown fields of a route are ours to refuse: DDI's are ignored, EST has none."""
+        if route.path in FREE:
+            return False
         native = route.listener in {"device", "coap"} and route.path.startswith("/v1/")
         return (native or route.path.startswith("/api/")) and bool(route.body) and route.form in {"json", "cbor"}
 
