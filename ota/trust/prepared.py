@@ -107,7 +107,8 @@ def parse(data: bytes) -> OfficerSignature:
         raise MetadataError(msg) from error
     if not isinstance(value, dict) or set(value) != _FIELDS:
         given = set(value) if isinstance(value, dict) else set()
-        names = ", ".join(repr(str(name)[:40]) for name in sorted(given ^ _FIELDS)[:5])
+        wrong = [*(given - _FIELDS), *sorted(_FIELDS - given)][:5]
+        names = ", ".join(repr(str(name)[:40]) for name in wrong)
         msg = f"A signature has the fields {', '.join(sorted(_FIELDS))}; send what muster-sign wrote. Wrong: {names}."
         raise MetadataError(msg)
     sigs, texts = value["sigs"], [value[name] for name in ("statement", "keyid", "officer")]
