@@ -8,6 +8,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
+from fleet.refusals import KINDS, PROBLEM_TYPE, problem_document
 from fleet.wire import limits, rates
 from fleet.wire.bodies import BodyError, Pace
 from fleet.wire.networks import Trusted, network_of
@@ -213,21 +214,10 @@ class _Answer:
 
     async def refuse(self, status: int, detail: str, fields: dict[bytes, bytes]) -> None:
         """Answer with a problem document (RFC 9457)."""
-        kind, title = _PROBLEMS[status]
-        problem = {"type": f"urn:muster:problem:{kind}", "title": title, "status": status, "detail": detail}
-        body = json.dumps(problem).encode()
-        headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+        body = json.dumps(problem_document(status, KINDS[status], detail)).encode()
+        headers = [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         await self.send({"type": "http.response.start", "status": status, "headers": [*headers, *fields.items()]})
         await self.send({"type": "http.response.body", "body": body})
-
-
-_PROBLEMS = {
-    401: ("unauthenticated", "Authentication is needed"),
-    408: ("too-slow", "Too slow"),
-    413: ("too-large", "Too large"),
-    429: ("limited", "Too much"),
-    503: ("unavailable", "A needed part does not answer"),
-}
 
 
 def _declared(scope: Message) -> int:

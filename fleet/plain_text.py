@@ -6,7 +6,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, QueryDict
 
-from fleet.observe import request_id
+from fleet.refusals import PROBLEM_TYPE, problem_document
 from pki.kernel import intake
 from pki.kernel.errors import DomainError, InvalidError, UnsupportedError
 
@@ -64,9 +64,9 @@ def _refusal(request: HttpRequest) -> HttpResponseBase | None:
         intake.identifier(request.path_info, "path")
         _check_fields(request.GET, MOST_QUERY)
     except UnsupportedError as error:
-        return _problem(415, error, "The media type is not supported")
+        return _problem(415, error)
     except InvalidError as error:
-        return _problem(400, error, "The request is malformed")
+        return _problem(400, error)
     return None
 
 
@@ -85,15 +85,9 @@ def _check_charset(request: HttpRequest) -> None:
     request.encoding = "utf-8"
 
 
-def _problem(status: int, error: DomainError, title: str) -> HttpResponseBase:
-    problem = {
-        "type": f"urn:muster:problem:{error.kind}",
-        "title": title,
-        "status": status,
-        "detail": error.detail,
-        "instance": f"urn:uuid:{request_id.get()}",
-    }
-    return JsonResponse(problem, status=status, content_type="application/problem+json")
+def _problem(status: int, error: DomainError) -> HttpResponseBase:
+    problem = problem_document(status, error.kind, error.detail)
+    return JsonResponse(problem, status=status, content_type=PROBLEM_TYPE)
 
 
 async def _ready(response: HttpResponseBase) -> HttpResponseBase:

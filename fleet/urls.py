@@ -3,11 +3,14 @@
 from django.urls import include, path
 
 from fleet import health
+from fleet.api.missing import missing_resource
 
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
     path("api/v1/", include("fleet.api.urls")),
+    path("api/", missing_resource),
+    path("api/<path:rest>", missing_resource),
     path("", include("fleet.console.urls")),
 ]

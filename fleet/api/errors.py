@@ -9,36 +9,10 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 
 from fleet.observe import request_id
-from pki.kernel.errors import DomainError
+from fleet.refusals import KINDS, PROBLEM_TYPE, STATUS, problem_document
+from pki.kernel.errors import DomainError, Kind
 from pki.models.documents import UNSTORABLE
 
-STATUS = {
-    "invalid": 422,
-    "unauthenticated": 401,
-    "denied": 403,
-    "not-found": 404,
-    "conflict": 409,
-    "limited": 429,
-    "unsupported": 415,
-    "unavailable": 503,
-    "pending": 202,
-    "precondition": 412,
-    "unconditional": 428,
-}
-TITLES = {
-    400: "The request is malformed",
-    401: "Authentication is needed",
-    403: "Not allowed",
-    404: "Not found",
-    405: "Method not allowed",
-    409: "Conflict with the present state",
-    413: "Too large",
-    415: "Unsupported media type",
-    422: "The request breaks a rule",
-    429: "Too much",
-    500: "Internal error",
-    503: "A needed part does not answer",
-}
 _logger = logging.getLogger(__name__)
 
 
@@ -49,41 +23,33 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         return _domain(error)
     if isinstance(error, SuspiciousOperation):  # too many fields, a form that is too large: Django's own bounds
         status = 413 if isinstance(error, RequestDataTooBig) else 400
-        return problem(status, "invalid", str(error))
+        return problem(status, KINDS[status], str(error))
     if isinstance(error, UNSTORABLE):
         _logger.warning("a value that no column takes came past all checks", exc_info=error)
-        return problem(400, "invalid", "A value of the request cannot be stored: it is out of range, or no text.")
+        return problem(400, Kind.INVALID, "A value of the request cannot be stored: it is out of range, or no text.")
     known = exception_handler(error, context)
     if known is None:
         _logger.error("a request failed", exc_info=error)
         detail = f"Something failed on our side. The log knows it as {request_id.get()}."
-        return problem(500, "internal", detail)
+        return problem(500, Kind.INTERNAL, detail)
     if isinstance(error, exceptions.ValidationError):
-        return problem(422, "invalid", "Some fields are wrong.", errors=list(_pointers(error.detail)))
+        return problem(422, Kind.INVALID, "Some fields are wrong.", errors=list(_pointers(error.detail)))
     detail = str(known.data.get("detail", "")) if isinstance(known.data, dict) else str(known.data)
-    answer = problem(known.status_code, TITLES.get(known.status_code, "Refused").lower().replace(" ", "-"), detail)
+    answer = problem(known.status_code, KINDS.get(known.status_code, Kind.INVALID), detail)
     for name in ("WWW-Authenticate", "Retry-After", "Allow"):
         if name in known.headers:
             answer[name] = known.headers[name]
     return answer
 
 
-def problem(status: int, kind: str, detail: str, **further: object) -> Response:
-    """Return a problem document."""
-    body = {
-        "type": f"urn:muster:problem:{kind}",
-        "title": TITLES.get(status, "Refused"),
-        "status": status,
-        "detail": detail,
-        "instance": f"urn:uuid:{request_id.get()}" if request_id.get() else "",
-        **further,
-    }
-    return Response(body, status=status, content_type="application/problem+json")
+def problem(status: int, kind: Kind, detail: str, **further: object) -> Response:
+    """Return an answer with a problem document."""
+    return Response(problem_document(status, kind, detail, **further), status=status, content_type=PROBLEM_TYPE)
 
 
 def _domain(error: DomainError) -> Response:
-    answer = problem(STATUS.get(error.kind, 500), error.kind, error.detail)
-    if error.kind == "limited":
+    answer = problem(STATUS[error.kind], error.kind, error.detail)
+    if error.kind is Kind.LIMITED:
         answer["Retry-After"] = str(int(float(str(error.context.get("retry_after", 5)))) + 1)
     return answer
 

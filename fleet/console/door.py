@@ -12,19 +12,10 @@ from fleet.observe import request_id
 from fleet.operators.identity import actor_for
 from fleet.operators.models import Operator
 from fleet.plain_text import check_form
+from fleet.refusals import STATUS
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DomainError, UnauthenticatedError
 
-STATUS = {
-    "invalid": 422,
-    "unauthenticated": 401,
-    "denied": 403,
-    "not-found": 404,
-    "conflict": 409,
-    "limited": 429,
-    "unsupported": 415,
-    "unavailable": 503,
-}
 View = Callable[..., HttpResponse]
 
 
@@ -49,7 +40,7 @@ def page(view: View) -> View:
             check_form(request)
             return view(request, *args, **kwargs)
         except DomainError as error:
-            status = STATUS.get(error.kind, 500)
+            status = STATUS[error.kind]
             if wants_json(request):
                 said = {"detail": error.detail, "error": error.kind, "request_id": request_id.get()}
                 return JsonResponse(said, status=status)

@@ -1,14 +1,14 @@
 """The device protocol, told once: a carrier brings a Request and takes a Reply."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from fleet.observe import request_id
 from ota.services.downloads import Download
 from pki.kernel import intake
-from pki.kernel.errors import DomainError, InvalidError
+from pki.kernel.errors import DomainError, InvalidError, Kind
 from pki.models.documents import UNSTORABLE
 
 _logger = logging.getLogger(__name__)
@@ -40,18 +40,23 @@ class Outcome(Enum):
 
 
 MOST_PATH, MOST_HOST = 1000, 255
-BY_KIND = {
-    "invalid": Outcome.INVALID,
-    "unauthenticated": Outcome.UNAUTHENTICATED,
-    "denied": Outcome.DENIED,
-    "not-found": Outcome.NOT_FOUND,
-    "conflict": Outcome.CONFLICT,
-    "limited": Outcome.LIMITED,
-    "unavailable": Outcome.UNAVAILABLE,
-    "pending": Outcome.ACCEPTED,
-    "precondition": Outcome.PRECONDITION,
-    "unconditional": Outcome.UNCONDITIONAL,
-    "unsupported": Outcome.UNSUPPORTED,
+BY_KIND: Mapping[Kind, Outcome] = {
+    Kind.INTERNAL: Outcome.INTERNAL,
+    Kind.NOT_FOUND: Outcome.NOT_FOUND,
+    Kind.CONFLICT: Outcome.CONFLICT,
+    Kind.DENIED: Outcome.DENIED,
+    Kind.INVALID: Outcome.INVALID,
+    Kind.UNAUTHENTICATED: Outcome.UNAUTHENTICATED,
+    Kind.LIMITED: Outcome.LIMITED,
+    Kind.UNAVAILABLE: Outcome.UNAVAILABLE,
+    Kind.PRECONDITION: Outcome.PRECONDITION,
+    Kind.UNCONDITIONAL: Outcome.UNCONDITIONAL,
+    Kind.UNSUPPORTED: Outcome.UNSUPPORTED,
+    Kind.PENDING: Outcome.ACCEPTED,
+    Kind.NOT_ALLOWED: Outcome.NOT_ALLOWED,
+    Kind.NOT_ACCEPTABLE: Outcome.NOT_ACCEPTABLE,
+    Kind.TOO_SLOW: Outcome.TOO_SLOW,
+    Kind.TOO_LARGE: Outcome.TOO_LARGE,
 }
 
 
@@ -152,7 +157,7 @@ def answer(request: Request, dialects: tuple[tuple[Dialect, Renderer], ...]) -> 
         try:
             reply = dialect(request)
         except DomainError as error:
-            return render(request, BY_KIND.get(error.kind, Outcome.INTERNAL), error)
+            return render(request, BY_KIND[error.kind], error)
         except UNSTORABLE as error:
             _logger.warning("a value that no column takes came past all checks", exc_info=error)
             msg = "A value of the request cannot be stored: it is out of range, or no text."

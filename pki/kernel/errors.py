@@ -13,11 +13,34 @@
   + UnsupportedError      the body is in a form that nobody reads here
   + PendingError          accepted, but a person has to approve it first; ask again the same way
 
-Each floor subclasses these in its own ``errors.py``. A door maps ``kind`` to its status code; no error
+Each floor subclasses these in its own ``errors.py``. A listener maps each ``Kind`` to its status code; no error
 knows HTTP or CoAP.
 """
 
+from enum import StrEnum
 from typing import ClassVar
+
+
+class Kind(StrEnum):
+    """Every kind of refusal, as clients are told it; stable names, which programs may compare."""
+
+    INTERNAL = "internal"
+    NOT_FOUND = "not-found"
+    CONFLICT = "conflict"
+    DENIED = "denied"
+    INVALID = "invalid"
+    UNAUTHENTICATED = "unauthenticated"
+    LIMITED = "limited"
+    UNAVAILABLE = "unavailable"
+    PRECONDITION = "precondition"
+    UNCONDITIONAL = "unconditional"
+    UNSUPPORTED = "unsupported"
+    PENDING = "pending"
+    # What only the listeners themselves refuse, before any service is asked.
+    NOT_ALLOWED = "method-not-allowed"
+    NOT_ACCEPTABLE = "not-acceptable"
+    TOO_SLOW = "too-slow"
+    TOO_LARGE = "too-large"
 
 
 class DomainError(Exception):
@@ -28,7 +51,7 @@ class DomainError(Exception):
         context: structured facts for the log and for machine-readable answers.
     """
 
-    kind: ClassVar[str] = "internal"
+    kind: ClassVar[Kind] = Kind.INTERNAL
 
     def __init__(self, detail: str, **context: object) -> None:
         super().__init__(detail)
@@ -39,64 +62,64 @@ class DomainError(Exception):
 class NotFoundError(DomainError):
     """What was asked for does not exist, or not for this actor."""
 
-    kind = "not-found"
+    kind = Kind.NOT_FOUND
 
 
 class ConflictError(DomainError):
     """The request clashes with the present state."""
 
-    kind = "conflict"
+    kind = Kind.CONFLICT
 
 
 class DeniedError(DomainError):
     """The actor may not do this."""
 
-    kind = "denied"
+    kind = Kind.DENIED
 
 
 class InvalidError(DomainError):
     """The request is malformed or breaks a rule."""
 
-    kind = "invalid"
+    kind = Kind.INVALID
 
 
 class UnauthenticatedError(DomainError):
     """The caller did not prove who it is."""
 
-    kind = "unauthenticated"
+    kind = Kind.UNAUTHENTICATED
 
 
 class LimitedError(DomainError):
     """A limit is reached; ``retry_after`` in the context holds seconds when waiting helps."""
 
-    kind = "limited"
+    kind = Kind.LIMITED
 
 
 class UnavailableError(DomainError):
     """A part that the act needs does not answer; trying again later may help."""
 
-    kind = "unavailable"
+    kind = Kind.UNAVAILABLE
 
 
 class PreconditionError(DomainError):
     """The caller has not seen the newest version of what it wants to change."""
 
-    kind = "precondition"
+    kind = Kind.PRECONDITION
 
 
 class UnconditionalError(DomainError):
     """The caller must name the version that it has seen."""
 
-    kind = "unconditional"
+    kind = Kind.UNCONDITIONAL
 
 
 class UnsupportedError(DomainError):
     """The body is of a media type that is not read here."""
 
-    kind = "unsupported"
+    kind = Kind.UNSUPPORTED
 
 
 class PendingError(DomainError):
     """The request waits for a person; ``retry_after`` in the context says in how many seconds to ask again."""
 
-    kind = "pending"
+    kind = Kind.PENDING

@@ -14,7 +14,7 @@ from pki.kernel.errors import DeniedError, InvalidError, LimitedError, NotFoundE
 from pki.profiles import DEVICE, Profile
 from pki.signer import frames
 
-_KINDS = {error.kind: error for error in (DeniedError, InvalidError, LimitedError, NotFoundError)}
+_KINDS = {str(error.kind): error for error in (DeniedError, InvalidError, LimitedError, NotFoundError)}
 _TIMEOUT = 15
 #: Roles that have one secret a domain.
 SCOPED = frozenset({"door"})

@@ -170,7 +170,7 @@ EXPECTED = (
     (r"POST /.well-known/est/(.*/)?serverkeygen", {403}),  # the profile does not allow it
     (r"POST /.well-known/est/(sen|skg|skc)", {401}),  # the certificate is of no vendor
     (r"GET /healthz", {200, 404}),  # of the device listener: answered before the protocols
-    (r"GET /\{\}", {404}),
+    (r"GET /\{\}|[A-Z]+ /api/(\{\})?", {404}),
     (r"DELETE /api/v1/bundles/.*", {409}),  # the bundle was published
     (r"POST /bundles/.*/delete", {409, 422}),  # its name is not typed; it was published
 )
