@@ -12,6 +12,7 @@ from devices import selectors as devices
 from fleet.wire.networks import TRACES
 from ota.selectors.roles import roles
 from pki import selectors
+from pki.kernel import actor as actors
 from pki.signer.client import listening
 
 #: characters of a token for metrics
@@ -40,12 +41,12 @@ def metrics(request: HttpRequest) -> HttpResponse:
     registry = CollectorRegistry()
     gauge = Gauge("muster_devices", "Devices by condition", ["domain", "condition"], registry=registry)
     for domain in selectors.domains():
-        counts = devices.counts(domain.slug)
+        counts = devices.device_counts(actor=actors.system(domain.slug, "metrics"))
         for name in counts.__slots__:
             gauge.labels(domain.slug, name).set(getattr(counts, name))
     ends = Gauge("muster_metadata_end", "When devices refuse a role (unix time)", ["domain", "role"], registry=registry)
     for domain in selectors.domains():
-        for one in roles(domain.slug, whole=False):
+        for one in roles(actor=actors.system(domain.slug, "metrics"), whole=False):
             ends.labels(domain.slug, one.role).set(one.expires.timestamp())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 

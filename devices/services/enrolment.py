@@ -194,7 +194,7 @@ def _again(claim: Claim, domain: str, spki: str) -> Enrolled:
     assert claim.done is not None  # noqa: S101  because the caller has looked; this tells the type checker
     device, used_spki = claim.done
     if used_spki == spki:
-        for certificate in certificates_of(domain, device.key):
+        for certificate in certificates_of(actor=actors.system(domain, "enrolment"), subject_key=device.key):
             if certificate.spki_sha256 == spki and certificate.revoked_at is None:
                 return Enrolled(device, certificate)
     _logger.warning("an enrolment was refused", extra={"cause": "used", "device": device.key})
@@ -240,7 +240,7 @@ def _new_device(domain: TrustDomain, claim: Claim) -> Device:
 def _retire_board(device: Device) -> None:
     """Take everything from the old board: its certificates and its identities in hardware."""
     guard = actors.system(device.domain.slug, "board-replacement")
-    for one in certificates_of(device.domain.slug, device.key):
+    for one in certificates_of(actor=guard, subject_key=device.key):
         if one.revoked_at is None:
             certificates.revoke(actor=guard, fingerprint=one.fingerprint, reason="superseded")
     HardwareIdentity.objects.filter(device=device).delete()

@@ -88,7 +88,7 @@ def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
         msg = f"The verdict is one of {', '.join(Incident.Verdict.values)}."
         raise InvalidError(msg)
     with transaction.atomic():
-        incident = incident_of(actor.domain, public_id)
+        incident = incident_of(actor=actor, public_id=public_id)
         if incident.state == Incident.State.CLOSED:
             msg = "The incident is closed already."
             raise ConflictError(msg)

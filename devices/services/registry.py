@@ -154,11 +154,23 @@ def retire(*, actor: Actor, device: Device) -> Device:
     return device
 
 
-def decommission(*, actor: Actor, device: Device) -> Device:
+def decommission(*, actor: Actor, device: Device, confirmed: str) -> Device:
     """Retire a device and erase what may tell about people: name, owner, site, tags, addresses, behaviour.
 
     The ledger keeps commitments to it; with the device's salt gone nobody can check a guess against them.
+
+    Args:
+        actor: a security officer.
+        device: whose end it is.
+        confirmed: its name, typed again, because it cannot be undone.
+
+    Raises:
+        InvalidError: it is another name.
     """
+    actor.require(Role.SECURITY_OFFICER)
+    if confirmed != device.name:
+        msg = f"Give the device's name, {device.name}, to confirm what cannot be undone."
+        raise InvalidError(msg)
     with transaction.atomic():
         if device.state != State.RETIRED:
             device = retire(actor=actor, device=device)
@@ -178,7 +190,7 @@ def decommission(*, actor: Actor, device: Device) -> Device:
 
 
 def _revoke_all(actor: Actor, device: Device, reason: str) -> None:
-    for certificate in certificates_of(actor.domain, device.key):
+    for certificate in certificates_of(actor=actor, subject_key=device.key):
         if certificate.revoked_at is None:
             certificates.revoke(actor=actor, fingerprint=certificate.fingerprint, reason=reason)
 

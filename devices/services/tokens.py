@@ -85,7 +85,7 @@ def withdraw(*, actor: Actor, public_id: str) -> EnrolmentToken:
     """Make an unused token worthless."""
     actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
     with transaction.atomic():
-        token = token_of(actor.domain, public_id)
+        token = token_of(actor=actor, public_id=public_id)
         if token.used_at:
             msg = "The token has been used; revoke the device's certificate instead."
             raise ConflictError(msg)

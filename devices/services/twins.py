@@ -143,20 +143,22 @@ def desire_many(*, actor: Actor, component: str, wish: dict[str, Any], actions: 
     quick.write_many(prepared, path, json.dumps(wish), clock.unix())
 
 
-def desire_config(*, actor: Actor, device: Device, patch: dict[str, Any], seen: int) -> Twin:
+def desire_config(*, actor: Actor, device: Device, patch: dict[str, Any], if_match: str) -> Twin:
     """Change the configuration that a device shall have, by JSON Merge Patch (RFC 7396).
 
     Args:
         actor: an operator.
         device: of the actor's domain.
         patch: null takes a name away.
-        seen: version of the configuration that the caller has read.
+        if_match: names the version of the configuration that the caller has read.
 
     Raises:
+        UnconditionalError: it names none.
         InvalidError: too large, or it names what only a signed ``config`` bundle may change.
         PreconditionError: somebody has changed it meanwhile.
     """
     actor.require(Role.OPERATOR)
+    seen = seen_version("d", if_match)
     with transaction.atomic():
         twin = Twin.objects.select_for_update().get(device=device, device__domain__slug=actor.domain)
         _demand_seen("d", twin.config_version, seen)

@@ -9,7 +9,6 @@ from fleet.api.auth import actor
 from fleet.api.base import Output, View
 from ota.selectors import bundles, patches
 from ota.selectors.contents import contents
-from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
 _DIGITS = 6
@@ -40,12 +39,11 @@ class Contents(View):
     def get(self, request: Request, public_id: str) -> Response:
         """List the components of a bundle whose name, version, licence or kind holds all words of `q`."""
         who = actor(request)
-        who.require(Role.VIEWER)
         page = request.query_params.get("page", "1")
         if not page.isdecimal() or len(page) > _DIGITS:
             msg = "`page` is a number from 1 on."
             raise InvalidError(msg)
-        bundle = bundles.bundle(who.domain, public_id)
+        bundle = bundles.bundle(actor=who, public_id=public_id)
         return Response(ContentsOut(contents(bundle, request.query_params.get("q", ""), int(page))).data)
 
 
@@ -66,8 +64,7 @@ class Patches(View):
     def get(self, request: Request, public_id: str) -> Response:
         """List the patches to a bundle's image, those that save most first, and how many were tried of those wanted."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        bundle = bundles.bundle(who.domain, public_id)
+        bundle = bundles.bundle(actor=who, public_id=public_id)
         done, wanted = patches.progress(bundle) or (0, 0)
         found = PatchOut(patches.of_bundle(bundle), many=True).data
         return Response({"results": found, "done": done, "wanted": wanted})

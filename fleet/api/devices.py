@@ -11,13 +11,12 @@ from devices import selectors
 from devices.models import Incident
 from devices.names import AUDIENCES
 from devices.services import children, hardware, incidents, quarantine, registry
-from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, ReasonIn, Text, View, read
+from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
+from ota.selectors import device_list
 from ota.selectors.protection import protection_of
-from pki.kernel.actor import Role
-from pki.kernel.errors import InvalidError
 
 #: of memory that a hardware model may claim: a tebibyte
 MOST_BYTES = 1 << 40
@@ -155,12 +154,10 @@ STEPS = {
 class HardwareModels(View):
     """Kinds of devices."""
 
-    @extend_schema(responses=HardwareOut(many=True))
+    @list_schema(HardwareOut)
     def get(self, request: Request) -> Response:
         """List hardware models."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, selectors.hardware_models(who.domain), HardwareOut)
+        return list_answer(request, selectors.hardware_models, HardwareOut)
 
     @extend_schema(request=HardwareIn, responses={201: HardwareOut})
     def post(self, request: Request) -> Response:
@@ -176,7 +173,7 @@ class HardwareTelemetry(View):
     def put(self, request: Request, public_id: str) -> Response:
         """Say which metrics it may report, and which must not leave the device."""
         who = actor(request)
-        model = selectors.hardware_model_by_id(who.domain, public_id)
+        model = selectors.hardware_model_by_id(actor=who, public_id=public_id)
         changed = hardware.classify(actor=who, model=model, **read(request, TelemetryIn))
         return Response(HardwareOut(changed).data)
 
@@ -188,7 +185,7 @@ class HardwareRuntime(View):
     def put(self, request: Request, public_id: str) -> Response:
         """Say which runtime, operators and types its firmware has; the fit gate compares from now on."""
         who = actor(request)
-        model = selectors.hardware_model_by_id(who.domain, public_id)
+        model = selectors.hardware_model_by_id(actor=who, public_id=public_id)
         changed = hardware.describe(actor=who, model=model, profile=read(request, RuntimeIn)["runtime"])
         return Response(HardwareOut(changed).data)
 
@@ -196,22 +193,17 @@ class HardwareRuntime(View):
 class Devices(View):
     """The registry."""
 
-    @extend_schema(responses=DeviceOut(many=True))
+    @list_schema(DeviceOut, device_list.FleetFilter)
     def get(self, request: Request) -> Response:
-        """List devices; filters: ``q, state, hardware, quarantined=yes|no, presence, query`` (``devices/query.py``)."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        names = selectors.Filter.__slots__
-        given = {name: request.query_params[name] for name in names if name in request.query_params}
-        return paging.page(request, selectors.Filter(**given).apply(who.domain), DeviceOut)
+        """List devices, newest first."""
+        return list_answer(request, device_list.fleet, DeviceOut, device_list.FleetFilter)
 
     @extend_schema(request=ChildIn, responses={201: DeviceOut})
     def post(self, request: Request) -> Response:
         """Register a device that a gateway speaks for; every other one registers itself by enrolling."""
         who, given = actor(request), read(request, ChildIn)
-        who.require(Role.OPERATOR)
-        model = selectors.hardware_model(who.domain, given["hardware"])
-        gateway = selectors.device_by_name(who.domain, given["gateway"])
+        model = selectors.hardware_model(actor=who, name=given["hardware"])
+        gateway = selectors.device_by_name(actor=who, name=given["gateway"])
         made = children.register(actor=who, name=given["name"], hardware_model=model, gateway=gateway)
         return Response(DeviceOut(made).data, status=status.HTTP_201_CREATED)
 
@@ -225,20 +217,19 @@ class Device(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return a device by its public id."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
+        return Response(DeviceOut(selectors.device(actor=who, public_id=public_id)).data)
 
     @extend_schema(request=DescriptionIn, responses=DeviceOut)
     def patch(self, request: Request, public_id: str) -> Response:
         """Say where it stands, whose it is, its tags, its gateway and its audience; what is not given stays."""
         who = actor(request)
-        found = selectors.device(who.domain, public_id)
+        found = selectors.device(actor=who, public_id=public_id)
         given = read(request, DescriptionIn)
         audience = given.pop("audience", "")
         registry.describe(actor=who, device=found, **given)
         if audience:
             registry.use_as(actor=who, device=found, audience=audience)
-        return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
+        return Response(DeviceOut(selectors.device(actor=who, public_id=public_id)).data)
 
 
 class DeviceAct(View):
@@ -248,7 +239,7 @@ class DeviceAct(View):
     def post(self, request: Request, public_id: str, act: str) -> Response:
         """Do it; quarantine and release need a reason."""
         who = actor(request)
-        device = selectors.device(who.domain, public_id)
+        device = selectors.device(actor=who, public_id=public_id)
         if act in {"quarantine", "release"}:
             reason = read(request, ReasonIn)["reason"]
             service = quarantine.impose if act == "quarantine" else quarantine.release
@@ -256,7 +247,7 @@ class DeviceAct(View):
         else:
             read(request, Nothing)
             STEPS[act](actor=who, device=device)
-        return Response(DeviceOut(selectors.device(who.domain, public_id)).data)
+        return Response(DeviceOut(selectors.device(actor=who, public_id=public_id)).data)
 
 
 class DecommissionIn(Input):
@@ -272,28 +263,18 @@ class Decommission(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Retire a device for good and erase what may tell about people; ``name`` confirms it."""
         who, given = actor(request), read(request, DecommissionIn)
-        who.require(Role.SECURITY_OFFICER)
-        device = selectors.device(who.domain, public_id)
-        if given["name"] != device.name:
-            msg = f"Give the device's name, {device.name}, to confirm what cannot be undone."
-            raise InvalidError(msg)
-        return Response(DeviceOut(registry.decommission(actor=who, device=device)).data)
+        device = selectors.device(actor=who, public_id=public_id)
+        done = registry.decommission(actor=who, device=device, confirmed=given["name"])
+        return Response(DeviceOut(done).data)
 
 
 class Incidents(View):
     """Flagged changes of behaviour."""
 
-    @extend_schema(responses=IncidentOut(many=True))
+    @list_schema(IncidentOut, selectors.IncidentFilter)
     def get(self, request: Request) -> Response:
-        """List incidents, newest first; filters: ``state, device``."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        rows = selectors.incidents(who.domain)
-        if state := request.query_params.get("state"):
-            rows = rows.filter(state=state)
-        if name := request.query_params.get("device"):
-            rows = rows.filter(device__name=name)
-        return paging.page(request, rows, IncidentOut)
+        """List incidents, newest first."""
+        return list_answer(request, selectors.incidents, IncidentOut, selectors.IncidentFilter)
 
 
 class IncidentView(View):
@@ -303,8 +284,7 @@ class IncidentView(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return an incident with its explanation."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return Response(IncidentOut(selectors.incident(who.domain, public_id)).data)
+        return Response(IncidentOut(selectors.incident(actor=who, public_id=public_id)).data)
 
 
 class IncidentClose(View):

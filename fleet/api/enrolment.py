@@ -8,12 +8,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices import selectors
-from devices.models import EnrolmentRequest, HardwareIdentity
+from devices.models import HardwareIdentity
 from devices.services import approvals, expected, rollover, tokens, transfer
-from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, Text, View, read
-from pki.kernel.actor import Role
+from fleet.api.lists import list_answer, list_schema
 
 
 class TokenIn(Input):
@@ -121,19 +120,16 @@ class DecideIn(Input):
 class Tokens(View):
     """Enrolment tokens."""
 
-    @extend_schema(responses=TokenOut(many=True))
+    @list_schema(TokenOut)
     def get(self, request: Request) -> Response:
         """List tokens, newest first."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, selectors.tokens(who.domain), TokenOut)
+        return list_answer(request, selectors.tokens, TokenOut)
 
     @extend_schema(request=TokenIn, responses={201: NewTokenOut(many=True)})
     def post(self, request: Request) -> Response:
         """Make tokens; their secrets stand in this answer only."""
         who, given = actor(request), read(request, TokenIn)
-        who.require(Role.SECURITY_OFFICER, Role.OPERATOR)
-        model = selectors.hardware_model(who.domain, given["hardware"])
+        model = selectors.hardware_model(actor=who, name=given["hardware"])
         made = []
         for name in given["devices"] or [""] * given["count"]:
             further = {"days": given["days"], "profile": given["profile"]}
@@ -160,7 +156,7 @@ class Board(View):
         """Make a token by which a new board takes the device's place; its enrolment waits for approval."""
         who = actor(request)
         read(request, Nothing)
-        device = selectors.device(who.domain, public_id)
+        device = selectors.device(actor=who, public_id=public_id)
         token, secret = tokens.replace_board(actor=who, device=device)
         body = {"id": str(token.public_id), "device": device.name, "secret": secret}
         return Response(body, status=status.HTTP_201_CREATED)
@@ -169,19 +165,16 @@ class Board(View):
 class Expected(View):
     """Devices that were told beforehand."""
 
-    @extend_schema(responses=ExpectedOut(many=True))
+    @list_schema(ExpectedOut)
     def get(self, request: Request) -> Response:
         """List them, newest first."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, selectors.expected(who.domain), ExpectedOut)
+        return list_answer(request, selectors.expected, ExpectedOut)
 
     @extend_schema(request=ExpectedIn, responses={201: ExpectedOut})
     def post(self, request: Request) -> Response:
         """Expect a device by its serial number, and by its key unless a vendor vouches for it."""
         who, given = actor(request), read(request, ExpectedIn)
-        who.require(Role.SECURITY_OFFICER, Role.OPERATOR)
-        model = selectors.hardware_model(who.domain, given.pop("hardware"))
+        model = selectors.hardware_model(actor=who, name=given.pop("hardware"))
         name = given.pop("device")
         row = expected.register(actor=who, hardware_model=model, device_name=name, **given)
         return Response(ExpectedOut(row).data, status=status.HTTP_201_CREATED)
@@ -190,20 +183,17 @@ class Expected(View):
 class Vendors(View):
     """Vendors of device identities."""
 
-    @extend_schema(responses=VendorOut(many=True))
+    @list_schema(VendorOut)
     def get(self, request: Request) -> Response:
         """List vendors, newest first."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, selectors.vendors(who.domain), VendorOut)
+        return list_answer(request, selectors.vendors, VendorOut)
 
     @extend_schema(request=VendorIn, responses={201: VendorOut})
     def post(self, request: Request) -> Response:
         """Trust a vendor's CA for first enrolments."""
         who, given = actor(request), read(request, VendorIn)
-        who.require(Role.SECURITY_OFFICER)
         name = given.pop("hardware")
-        model = selectors.hardware_model(who.domain, name) if name else None
+        model = selectors.hardware_model(actor=who, name=name) if name else None
         given["pem"] = given["pem"].encode()
         row = expected.trust_vendor(actor=who, hardware_model=model, **given)
         return Response(VendorOut(row).data, status=status.HTTP_201_CREATED)
@@ -222,15 +212,10 @@ class VendorDistrust(View):
 class Waiting(View):
     """First enrolments that a person decides."""
 
-    @extend_schema(responses=WaitingOut(many=True))
+    @list_schema(WaitingOut, selectors.EnrolmentRequestFilter)
     def get(self, request: Request) -> Response:
         """List them, newest first; filter by ``state``."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        rows = selectors.enrolment_requests(who.domain)
-        if (state := request.query_params.get("state")) in EnrolmentRequest.State.values:
-            rows = rows.filter(state=state)
-        return paging.page(request, rows, WaitingOut)
+        return list_answer(request, selectors.enrolment_requests, WaitingOut, selectors.EnrolmentRequestFilter)
 
 
 class Decide(View):
@@ -296,7 +281,7 @@ class Transfer(View):
         """Offer a device; whoever takes it over by the code gets it, and it is retired here."""
         who = actor(request)
         read(request, Nothing)
-        code = transfer.offer(actor=who, device=selectors.device(who.domain, public_id))
+        code = transfer.offer(actor=who, device=selectors.device(actor=who, public_id=public_id))
         return Response({"code": code}, status=status.HTTP_201_CREATED)
 
 

@@ -1,5 +1,6 @@
 """What is sent to devices and comes back: commands, configuration, logs, telemetry; and groups of them."""
 
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -12,15 +13,14 @@ from rest_framework.response import Response
 from devices import selectors
 from devices.metrics import is_name
 from devices.services import groups, twins
-from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, Text, View, read
+from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.models import Command
 from ota.selectors import commands as command_rows
 from ota.services import commands
 from pki.kernel import clock
-from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
 MOST_POINTS = 10_000
@@ -88,7 +88,7 @@ class DeviceCommands(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Leave a command; the device finds it at its next poll. The same one that waits already is returned."""
         who, given = actor(request), read(request, CommandIn)
-        device = selectors.device(who.domain, public_id)
+        device = selectors.device(actor=who, public_id=public_id)
         made = commands.give(actor=who, device=device, **given)
         return Response(CommandOut(made).data, status=status.HTTP_201_CREATED)
 
@@ -96,17 +96,10 @@ class DeviceCommands(View):
 class Commands(View):
     """All commands."""
 
-    @extend_schema(responses=CommandOut(many=True))
+    @list_schema(CommandOut, command_rows.CommandFilter)
     def get(self, request: Request) -> Response:
-        """List commands, newest first; filters: ``device, state``."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        rows = command_rows.commands(who.domain)
-        if name := request.query_params.get("device"):
-            rows = rows.filter(device__name=name)
-        if state := request.query_params.get("state"):
-            rows = rows.filter(state=state)
-        return paging.page(request, rows, CommandOut)
+        """List commands, newest first."""
+        return list_answer(request, command_rows.commands, CommandOut, command_rows.CommandFilter)
 
 
 class CommandCancel(View):
@@ -117,7 +110,7 @@ class CommandCancel(View):
         """Take a command back."""
         who = actor(request)
         read(request, Nothing)
-        found = command_rows.command(who.domain, public_id)
+        found = command_rows.command(actor=who, public_id=public_id)
         return Response(CommandOut(commands.cancel(actor=who, command=found)).data)
 
 
@@ -130,31 +123,28 @@ class Twin(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return the twin; the ETag is the version of the desired configuration."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return _twin(selectors.device(who.domain, public_id).twin)
+        return _twin(selectors.device(actor=who, public_id=public_id).twin)
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT)
     def patch(self, request: Request, public_id: str) -> Response:
         """Change the desired configuration by JSON Merge Patch; If-Match names the version that you have read."""
         who = actor(request)
-        who.require(Role.OPERATOR)
-        device = selectors.device(who.domain, public_id)
+        device = selectors.device(actor=who, public_id=public_id)
         if not isinstance(request.data, dict):
             msg = "Send a JSON Merge Patch (RFC 7396) of the configuration: a map."
             raise InvalidError(msg)
-        seen = twins.seen_version("d", request.headers.get("If-Match", ""))
-        return _twin(twins.desire_config(actor=who, device=device, patch=dict(request.data), seen=seen))
+        seen = request.headers.get("If-Match", "")
+        return _twin(twins.desire_config(actor=who, device=device, patch=dict(request.data), if_match=seen))
 
 
 class Logs(View):
     """Logs that a device has sent."""
 
-    @extend_schema(responses=LogOut(many=True))
+    @list_schema(LogOut)
     def get(self, request: Request, public_id: str) -> Response:
         """List the newest logs of a device."""
-        who = actor(request)
-        who.require(Role.OPERATOR, Role.SECURITY_OFFICER)
-        return paging.page(request, selectors.logs(selectors.device(who.domain, public_id)), LogOut)
+        device = selectors.device(actor=actor(request), public_id=public_id)
+        return list_answer(request, partial(selectors.device_logs, device=device), LogOut)
 
 
 class Telemetry(View):
@@ -167,8 +157,7 @@ class Telemetry(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return [[unix milliseconds, value], …] of one metric, oldest first; the last day unless told otherwise."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        device = selectors.device(who.domain, public_id)
+        device = selectors.device(actor=who, public_id=public_id)
         metric = request.query_params.get("metric", "")
         if not is_name(metric):
             msg = "`metric` names one metric."
@@ -203,8 +192,7 @@ class Behaviour(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return each metric's [[tick, value], …] of the last ``ticks`` ticks (24 unless told), and its networks."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        device = selectors.device(who.domain, public_id)
+        device = selectors.device(actor=who, public_id=public_id)
         ticks = min(max(_number(request, "ticks", 24), 1), MOST_TICKS)
         found = {
             "tick_s": settings.FLEET_DRIFT_TICK_S,
@@ -217,12 +205,10 @@ class Behaviour(View):
 class Groups(View):
     """Groups of devices."""
 
-    @extend_schema(responses=GroupOut(many=True))
+    @list_schema(GroupOut)
     def get(self, request: Request) -> Response:
         """List groups."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, selectors.groups(who.domain), GroupOut)
+        return list_answer(request, selectors.groups, GroupOut)
 
     @extend_schema(request=GroupIn, responses={201: GroupOut})
     def post(self, request: Request) -> Response:
@@ -239,22 +225,21 @@ class Group(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return a group; its devices are listed by ``/devices?group=NAME``."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return Response(GroupOut(selectors.group(who.domain, public_id)).data)
+        return Response(GroupOut(selectors.group(actor=who, public_id=public_id)).data)
 
     @extend_schema(request=MembersIn, responses=GroupOut)
     def patch(self, request: Request, public_id: str) -> Response:
         """Add devices and take others out."""
         who, given = actor(request), read(request, MembersIn)
-        group = selectors.group(who.domain, public_id)
-        lists = {side: selectors.devices_by_names(who.domain, given[side]) for side in ("add", "remove")}
+        group = selectors.group(actor=who, public_id=public_id)
+        lists = {side: selectors.devices_by_names(actor=who, names=given[side]) for side in ("add", "remove")}
         return Response(GroupOut(groups.change_members(actor=who, group=group, **lists)).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, public_id: str) -> Response:
         """Take a group away; its devices stay."""
         who = actor(request)
-        groups.delete(actor=who, group=selectors.group(who.domain, public_id))
+        groups.delete(actor=who, group=selectors.group(actor=who, public_id=public_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

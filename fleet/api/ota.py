@@ -8,9 +8,9 @@ from rest_framework import parsers, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, ReasonIn, Text, View, read
+from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import bundle_parts
 from ota.models import TrustKey
 from ota.planning import Thresholds, WavePlan
@@ -19,7 +19,6 @@ from ota.selectors import fitting
 from ota.selectors import patches as patch_rows
 from ota.selectors import rollouts as rollout_rows
 from ota.services import bundles, releases, removals, rollouts, trust_keys
-from pki.kernel.actor import Role
 
 
 class TrustKeyOut(Output):
@@ -182,28 +181,19 @@ class AssignmentOut(Output):
 class Assignments(View):
     """What devices shall install."""
 
-    @extend_schema(responses=AssignmentOut(many=True))
+    @list_schema(AssignmentOut, rollout_rows.AssignmentFilter)
     def get(self, request: Request) -> Response:
-        """List assignments, newest first; filters: ``device`` (name), ``status``."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        rows = rollout_rows.assignments(who.domain)
-        if name := request.query_params.get("device"):
-            rows = rows.filter(device__name=name)
-        if status_ := request.query_params.get("status"):
-            rows = rows.filter(status=status_)
-        return paging.page(request, rows, AssignmentOut)
+        """List assignments, newest first."""
+        return list_answer(request, rollout_rows.assignments, AssignmentOut, rollout_rows.AssignmentFilter)
 
 
 class TrustKeys(View):
     """Keys that vouch for artefacts."""
 
-    @extend_schema(responses=TrustKeyOut(many=True))
+    @list_schema(TrustKeyOut)
     def get(self, request: Request) -> Response:
         """List trust keys."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, TrustKey.objects.filter(domain__slug=who.domain), TrustKeyOut)
+        return list_answer(request, bundle_rows.trust_keys, TrustKeyOut)
 
     @extend_schema(request=TrustKeyIn, responses={201: TrustKeyOut})
     def post(self, request: Request) -> Response:
@@ -217,12 +207,10 @@ class Bundles(View):
 
     parser_classes = (parsers.MultiPartParser,)
 
-    @extend_schema(responses=BundleOut(many=True))
+    @list_schema(BundleOut, bundle_rows.BundleFilter)
     def get(self, request: Request) -> Response:
         """List bundles, newest first."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, bundle_rows.bundles(who.domain), BundleOut)
+        return list_answer(request, bundle_rows.bundles, BundleOut, bundle_rows.BundleFilter)
 
     @extend_schema(request={"multipart/form-data": OpenApiTypes.OBJECT}, responses={201: BundleOut})
     def post(self, request: Request) -> Response:
@@ -239,14 +227,13 @@ class Bundle(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return a bundle with its verification report."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return Response(BundleOut(bundle_rows.bundle(who.domain, public_id)).data)
+        return Response(BundleOut(bundle_rows.bundle(actor=who, public_id=public_id)).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, public_id: str) -> Response:
         """Delete a bundle that was never published, with its unpublished release."""
         who = actor(request)
-        removals.delete_bundle(actor=who, bundle=bundle_rows.bundle(who.domain, public_id))
+        removals.delete_bundle(actor=who, bundle=bundle_rows.bundle(actor=who, public_id=public_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -276,30 +263,26 @@ class FitOut(Output):
 class Fit(View):
     """Which models fit which hardware."""
 
-    @extend_schema(responses=FitOut(many=True))
+    @list_schema(FitOut)
     def get(self, request: Request) -> Response:
         """List bundles of models, newest first, against the hardware models that they are for."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        known = fitting.released(who.domain)
-        return paging.page(request, fitting.models(who.domain), FitOut, {"released": known})
+        known = fitting.released(actor(request).domain)
+        return list_answer(request, fitting.models, FitOut, context=lambda _: {"released": known})
 
 
 class Releases(View):
     """Releases."""
 
-    @extend_schema(responses=ReleaseOut(many=True))
+    @list_schema(ReleaseOut, bundle_rows.ReleaseFilter)
     def get(self, request: Request) -> Response:
         """List releases, newest first."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, bundle_rows.releases(who.domain), ReleaseOut)
+        return list_answer(request, bundle_rows.releases, ReleaseOut, bundle_rows.ReleaseFilter)
 
     @extend_schema(request=ReleaseIn, responses={201: ReleaseOut})
     def post(self, request: Request) -> Response:
         """Prepare the release of a bundle for two officers to sign."""
         who, given = actor(request), read(request, ReleaseIn)
-        bundle = bundle_rows.bundle(who.domain, given["bundle"])
+        bundle = bundle_rows.bundle(actor=who, public_id=given["bundle"])
         made = releases.prepare(actor=who, bundle=bundle, raise_floor=given["raise_floor"])
         return Response(ReleaseOut(made).data, status=status.HTTP_201_CREATED)
 
@@ -311,8 +294,7 @@ class Release(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return a release and who signed it."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return Response(ReleaseOut(bundle_rows.release(who.domain, public_id)).data)
+        return Response(ReleaseOut(bundle_rows.release(actor=who, public_id=public_id)).data)
 
 
 class ReleaseWithdraw(View):
@@ -322,7 +304,7 @@ class ReleaseWithdraw(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Take a release back: it is offered no more, and ``withdrawal`` is what officers sign."""
         who, given = actor(request), read(request, ReasonIn)
-        release = bundle_rows.release(who.domain, public_id)
+        release = bundle_rows.release(actor=who, public_id=public_id)
         done = releases.withdraw(actor=who, release=release, reason=given["reason"])
         return Response(ReleaseOut(done).data)
 
@@ -330,16 +312,10 @@ class ReleaseWithdraw(View):
 class Rollouts(View):
     """Rollouts."""
 
-    @extend_schema(responses=RolloutOut(many=True))
+    @list_schema(RolloutOut, rollout_rows.RolloutFilter)
     def get(self, request: Request) -> Response:
-        """List rollouts, newest first; filter by ``state`` or ``name``."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        rows = rollout_rows.rollouts(who.domain)
-        for name in ("state", "name"):
-            if name in request.query_params:
-                rows = rows.filter(**{name: request.query_params[name]})
-        return paging.page(request, rows, RolloutOut)
+        """List rollouts, newest first."""
+        return list_answer(request, rollout_rows.rollouts, RolloutOut, rollout_rows.RolloutFilter)
 
     @extend_schema(request=RolloutIn, responses={201: RolloutOut})
     def post(self, request: Request) -> Response:
@@ -348,7 +324,7 @@ class Rollouts(View):
         made = rollouts.create(
             actor=who,
             name=given["name"],
-            release=bundle_rows.release(who.domain, given["release"]),
+            release=bundle_rows.release(actor=who, public_id=given["release"]),
             waves=[WavePlan(**wave) for wave in given["waves"]],
             thresholds=Thresholds(given["success_permille"], given["error_permille"]),
             target=given["target"],
@@ -363,8 +339,7 @@ class Rollout(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return a rollout and how it stands."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return Response(RolloutOut(rollout_rows.rollout(who.domain, public_id)).data)
+        return Response(RolloutOut(rollout_rows.rollout(actor=who, public_id=public_id)).data)
 
 
 class RolloutAct(View):
@@ -375,6 +350,6 @@ class RolloutAct(View):
         """Do it."""
         who = actor(request)
         read(request, Nothing)
-        rollout = rollout_rows.rollout(who.domain, public_id)
+        rollout = rollout_rows.rollout(actor=who, public_id=public_id)
         getattr(rollouts, act)(actor=who, rollout=rollout)
-        return Response(RolloutOut(rollout_rows.rollout(who.domain, public_id)).data)
+        return Response(RolloutOut(rollout_rows.rollout(actor=who, public_id=public_id)).data)

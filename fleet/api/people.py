@@ -6,9 +6,9 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, View, read
+from fleet.api.lists import list_answer, list_schema
 from fleet.operators import selectors
 from fleet.operators.models import Operator
 from fleet.operators.services import tokens
@@ -77,10 +77,10 @@ class MyTokens(View):
 class Tokens(View):
     """The tokens of the trust domain."""
 
-    @extend_schema(responses=ApiTokenOut(many=True))
+    @list_schema(ApiTokenOut)
     def get(self, request: Request) -> Response:
         """List the tokens that the caller may revoke: an admin all of the trust domain, others their own."""
-        return paging.page(request, selectors.tokens_of(actor=actor(request)), ApiTokenOut)
+        return list_answer(request, selectors.tokens_of, ApiTokenOut)
 
 
 class TokenRevoke(View):

@@ -1,19 +1,15 @@
 """Certificates and the ledger."""
 
-from datetime import timedelta
-
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices import selectors as devices
-from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import MOST_INTEGER, Input, Name, Output, View, read
+from fleet.api.lists import list_answer, list_schema
 from pki import selectors
-from pki.kernel import clock
-from pki.kernel.actor import Role
 from pki.services import certificates, ledger_check, ledger_proofs, profiles
 
 MOST_DIGITS = 6
@@ -133,17 +129,10 @@ class VerifyOut(Output):
 class Certificates(View):
     """The certificates of the domain."""
 
-    @extend_schema(responses=CertificateOut(many=True))
+    @list_schema(CertificateOut, devices.CertificateFilter)
     def get(self, request: Request) -> Response:
-        """List certificates, newest first; filters: ``device``, ``expiring`` within days, no successor."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        rows = selectors.certificates(who.domain)
-        if (days := request.query_params.get("expiring", "")).isdecimal() and len(days) < MOST_DIGITS:
-            rows = selectors.expiring(who.domain, clock.now(), clock.now() + timedelta(days=int(days)))
-        if device := request.query_params.get("device"):
-            rows = rows.filter(subject_key=device)
-        return paging.page(request, rows, CertificateOut)
+        """List certificates, newest first."""
+        return list_answer(request, devices.certificates, CertificateOut, devices.CertificateFilter)
 
 
 class CertificateRevoke(View):
@@ -164,42 +153,35 @@ class CertificateLineage(View):
     def get(self, request: Request, fingerprint: str) -> Response:
         """List what a revocation with ``lineage`` would take along, oldest first: a preview."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        rows = certificates.descendants(selectors.certificate(who.domain, fingerprint))
+        rows = certificates.descendants(selectors.certificate(actor=who, fingerprint=fingerprint))
         return Response({"results": CertificateOut(rows, many=True).data, "next": None})
 
 
 class Authorities(View):
     """The CA certificates of the domain."""
 
-    @extend_schema(responses=AuthorityOut(many=True))
+    @list_schema(AuthorityOut)
     def get(self, request: Request) -> Response:
         """List roots, issuing CAs and the links of a rollover."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, selectors.authority_rows(who.domain), AuthorityOut)
+        return list_answer(request, selectors.authority_rows, AuthorityOut)
 
 
 class Crls(View):
     """The revocation lists of the domain."""
 
-    @extend_schema(responses=ShardOut(many=True))
+    @list_schema(ShardOut)
     def get(self, request: Request) -> Response:
         """List the lists: number, entries, freshness."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, selectors.crl_shards(who.domain), ShardOut)
+        return list_answer(request, selectors.crl_shards, ShardOut)
 
 
 class Profiles(View):
     """Certificate profiles."""
 
-    @extend_schema(responses=ProfileOut(many=True))
+    @list_schema(ProfileOut)
     def get(self, request: Request) -> Response:
         """List the profiles that were defined; ``device`` has its defaults until it is."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        return paging.page(request, selectors.profiles(who.domain), ProfileOut)
+        return list_answer(request, selectors.profiles, ProfileOut)
 
     @extend_schema(request=ProfileIn, responses=ProfileOut)
     def post(self, request: Request) -> Response:
@@ -211,17 +193,10 @@ class Profiles(View):
 class Ledger(View):
     """The ledger's entries."""
 
-    @extend_schema(responses=EntryOut(many=True))
+    @list_schema(EntryOut, selectors.LedgerFilter)
     def get(self, request: Request) -> Response:
-        """List entries, newest first; filter by ``action`` or ``object``."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        rows = selectors.ledger_entries(who.domain)
-        if action := request.query_params.get("action"):
-            rows = rows.filter(action=action)
-        if key := request.query_params.get("object"):
-            rows = rows.filter(object_key=key)
-        return paging.page(request, rows, EntryOut)
+        """List entries, newest first."""
+        return list_answer(request, selectors.ledger_entries, EntryOut, selectors.LedgerFilter)
 
 
 class LedgerHead(View):
@@ -231,8 +206,7 @@ class LedgerHead(View):
     def get(self, request: Request) -> Response:
         """Return the newest head."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        head = selectors.ledger_head(who.domain)
+        head = selectors.ledger_head(actor=who)
         return Response(HeadOut(head).data if head else {})
 
 
@@ -243,7 +217,7 @@ class LedgerVerify(View):
     def post(self, request: Request) -> Response:
         """Recompute the tree and compare it with every head, in the database and outside it."""
         who = actor(request)
-        report = ledger_check.verify(actor=who, witnesses=list(devices.witnesses(who.domain)))
+        report = ledger_check.verify(actor=who, witnesses=list(devices.witnesses(actor=who)))
         return Response(VerifyOut(report).data)
 
 

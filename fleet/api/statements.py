@@ -10,15 +10,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices import selectors as devices
-from fleet.api import paging
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, View, read
+from fleet.api.lists import list_answer, list_schema
 from ota.models import Statement as Paper
 from ota.selectors import statements as rows
 from ota.selectors.officers import Officers, officers
 from ota.selectors.roles import roles
 from ota.services import statements, upkeep
-from pki.kernel.actor import Role
 
 
 class StatementOut(Output):
@@ -77,16 +76,10 @@ class RenewalIn(Input):
 class Statements(View):
     """Statements."""
 
-    @extend_schema(responses=StatementOut(many=True))
+    @list_schema(StatementOut, rows.StatementFilter)
     def get(self, request: Request) -> Response:
-        """List statements, newest first; filter by ``state`` or ``kind``."""
-        who = actor(request)
-        who.require(Role.VIEWER)
-        found = rows.statements(who.domain)
-        for name in ("state", "kind"):
-            if name in request.query_params:
-                found = found.filter(**{name: request.query_params[name]})
-        return paging.page(request, found, StatementOut)
+        """List statements, newest first."""
+        return list_answer(request, rows.statements, StatementOut, rows.StatementFilter)
 
 
 class Statement(View):
@@ -96,8 +89,7 @@ class Statement(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return a statement and who signed it."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return Response(StatementOut(rows.statement(who.domain, public_id)).data)
+        return Response(StatementOut(rows.statement(actor=who, public_id=public_id)).data)
 
 
 class Prepared(View):
@@ -107,8 +99,7 @@ class Prepared(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return ``prepared.json``, the input of ``muster-sign``."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return Response(rows.prepared(rows.statement(who.domain, public_id)))
+        return Response(rows.prepared(rows.statement(actor=who, public_id=public_id)))
 
 
 class Signatures(View):
@@ -118,9 +109,9 @@ class Signatures(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Submit the ``signature.json`` that ``muster-sign`` wrote."""
         who = actor(request)
-        statement = rows.statement(who.domain, public_id)
+        statement = rows.statement(actor=who, public_id=public_id)
         statements.submit(actor=who, statement=statement, signature=json.dumps(request.data).encode())
-        return Response(StatementOut(rows.statement(who.domain, public_id)).data)
+        return Response(StatementOut(rows.statement(actor=who, public_id=public_id)).data)
 
 
 class Publish(View):
@@ -131,8 +122,8 @@ class Publish(View):
         """Publish what two officers signed."""
         who = actor(request)
         read(request, Nothing)
-        statements.publish(actor=who, statement=rows.statement(who.domain, public_id))
-        return Response(StatementOut(rows.statement(who.domain, public_id)).data)
+        statements.publish(actor=who, statement=rows.statement(actor=who, public_id=public_id))
+        return Response(StatementOut(rows.statement(actor=who, public_id=public_id)).data)
 
 
 class RoleOut(Output):
@@ -155,8 +146,7 @@ class Roles(View):
     def get(self, request: Request) -> Response:
         """Say who signs each role, until when it holds, and what to do."""
         who = actor(request)
-        who.require(Role.VIEWER)
-        return Response({"results": RoleOut(roles(who.domain), many=True).data, "next": None})
+        return Response({"results": RoleOut(roles(actor=who), many=True).data, "next": None})
 
 
 class Floors(View):
@@ -166,7 +156,7 @@ class Floors(View):
     def post(self, request: Request) -> Response:
         """Prepare a higher floor: devices of that hardware refuse every lower counter once officers have signed it."""
         who, given = actor(request), read(request, FloorIn)
-        hardware = devices.hardware_model(who.domain, given["hardware_model"])
+        hardware = devices.hardware_model(actor=who, name=given["hardware_model"])
         wanted = {"component": given["component"], "counter": given["counter"]}
         made = upkeep.raise_floor(actor=who, hardware=hardware, **wanted)
         return Response(StatementOut(made).data, status=status.HTTP_201_CREATED)

@@ -9,8 +9,8 @@ from devices import selectors
 from devices.models import EnrolmentRequest
 from devices.services import approvals
 from fleet.console.door import act, actor, page
+from fleet.console.lists import asked_filter
 from fleet.console.paging import cut
-from pki.kernel.actor import Role
 
 
 @require_GET
@@ -18,12 +18,9 @@ from pki.kernel.actor import Role
 def index(request: HttpRequest) -> HttpResponse:
     """List requests; those that wait first of all."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    state = request.GET.get("state", EnrolmentRequest.State.WAITING)
-    rows = selectors.enrolment_requests(who.domain)
-    if state in EnrolmentRequest.State.values:
-        rows = rows.filter(state=state)
-    context = {**cut(request, rows), "state": state, "states": ["all", *EnrolmentRequest.State.values]}
+    wanted = asked_filter(request, selectors.EnrolmentRequestFilter, state=EnrolmentRequest.State.WAITING)
+    found = cut(request, selectors.enrolment_requests(actor=who, wanted=wanted))
+    context = {**found, "state": wanted.state, "states": ["", *EnrolmentRequest.State.values]}
     return render(request, "console/approvals/list.html", context)
 
 

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from devices.models import HardwareModel
 from fleet.console.door import act, actor, page, wants_json
+from fleet.console.lists import asked_filter, shown_filter
 from fleet.console.paging import cut
 from fleet.uploads import files_by_path
 from ota.errors import ReleaseStateError
@@ -20,7 +21,6 @@ from ota.selectors import fitting, parts, patches
 from ota.selectors.contents import contents
 from ota.selectors.officers import officers
 from ota.services import bundles, releases, removals, statements
-from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
 _DIGITS = 7
@@ -31,7 +31,6 @@ _DIGITS = 7
 def index(request: HttpRequest) -> HttpResponse:
     """List bundles; take an upload."""
     who = actor(request)
-    who.require(Role.VIEWER)
     if request.method == "POST":
         manifest = request.FILES.get("manifest")
         if manifest is None or not manifest.size or manifest.size > 1 << 20:
@@ -41,11 +40,11 @@ def index(request: HttpRequest) -> HttpResponse:
         made = bundles.upload(actor=who, manifest=manifest.read(), files=files)
         address = reverse("console:bundle", args=[made.public_id])
         return JsonResponse({"address": address}, status=201) if wants_json(request) else HttpResponseRedirect(address)
-    given = {name: request.GET.get(name, "")[:100] for name in ("q", "kind", "release")}
-    found = cut(request, rows.matching(who.domain, words=given["q"], kind=given["kind"], release=given["release"]))
+    wanted = asked_filter(request, rows.BundleFilter)
+    found = cut(request, rows.bundles(actor=who, wanted=wanted))
     known = fitting.released(who.domain)
     found["rows"] = [(one, _listed(one, known)) for one in found["rows"]]
-    found |= {"given": given, "kinds": Bundle.Kind.values, "states": Release.State.values}
+    found |= {**shown_filter(wanted), "kinds": Bundle.Kind.values, "states": Release.State.values}
     return render(request, "console/bundles/list.html", found)
 
 
@@ -54,8 +53,7 @@ def index(request: HttpRequest) -> HttpResponse:
 def matrix(request: HttpRequest) -> HttpResponse:
     """Show which models fit which hardware."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    return render(request, "console/bundles/fit.html", {"matrix": fitting.matrix(who.domain)})
+    return render(request, "console/bundles/fit.html", {"matrix": fitting.matrix(actor=who)})
 
 
 @require_GET
@@ -63,8 +61,7 @@ def matrix(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show a bundle: report, facts, fit, signatures."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    bundle = rows.bundle(who.domain, public_id)
+    bundle = rows.bundle(actor=who, public_id=public_id)
     release: Release | None = getattr(bundle, "release", None)
     context = {
         "bundle": bundle,
@@ -89,8 +86,8 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
 def inside(request: HttpRequest, public_id: str) -> HttpResponse:
     """Search what a bundle holds by its bill of materials."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    bundle, words, number = rows.bundle(who.domain, public_id), request.GET.get("q", ""), request.GET.get("page", "")
+    bundle = rows.bundle(actor=who, public_id=public_id)
+    words, number = request.GET.get("q", ""), request.GET.get("page", "")
     found = contents(bundle, words, int(number) if number.isdecimal() and len(number) < _DIGITS else 1)
     context = {"bundle": bundle, "sbom": bundle.facts.get("sbom"), "words": words, "found": found}
     return render(request, "console/bundles/contents.html", context)
@@ -101,7 +98,7 @@ def inside(request: HttpRequest, public_id: str) -> HttpResponse:
 def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Prepare a release, or publish it."""
     who = actor(request)
-    bundle = rows.bundle(who.domain, public_id)
+    bundle = rows.bundle(actor=who, public_id=public_id)
     back = reverse("console:bundle", args=[bundle.public_id])
     if verb == "prepare":
         done = "Prepared; the officers sign it now."
@@ -118,7 +115,7 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
 def delete(request: HttpRequest, public_id: str) -> HttpResponse:
     """Delete a bundle that was never published, once its name was typed."""
     who = actor(request)
-    bundle = rows.bundle(who.domain, public_id)
+    bundle = rows.bundle(actor=who, public_id=public_id)
     back = reverse("console:bundle", args=[bundle.public_id])
     if request.POST.get("name") != bundle.name:
         msg = f"Type {bundle.name} to confirm. Nothing was deleted."

@@ -10,16 +10,16 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from devices import baselines, selectors
-from devices.models import Device, Presence
+from devices.models import Device
 from devices.services import quarantine, registry
 from fleet.console import timeline
 from fleet.console.door import act, actor, page
+from fleet.console.lists import asked_filter, shown_filter
 from fleet.console.paging import BY_NAME, cut
-from ota.selectors import rollouts
+from ota.selectors.device_list import FleetFilter, fleet
 from ota.selectors.protection import protection_of
 from pki import selectors as ground
 from pki.kernel import clock
-from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 from pki.models import Certificate
 from pki.services import certificates
@@ -57,22 +57,17 @@ FOREVER = frozenset({"retire", "revoke"})
 def index(request: HttpRequest) -> HttpResponse:
     """List devices; the filter stands in the address."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    given = {name: request.GET.get(name, "") for name in selectors.Filter.__slots__}
-    found = selectors.Filter(**given).apply(who.domain)
-    if request.GET.get("updating") == "yes":
-        found = found.filter(id__in=rollouts.updating(who.domain))
-    cuts = cut(request, found, BY_NAME)
+    wanted = asked_filter(request, FleetFilter)
+    cuts = cut(request, fleet(actor=who, wanted=wanted), BY_NAME)
     presences = selectors.presences(cuts["rows"])
     seen = selectors.last_seen(presences)
     context = {
         **cuts,
         "rows": [(row, presences[row.pk], seen.get(row.pk)) for row in cuts["rows"]],
-        "given": given | {"updating": request.GET.get("updating", "")},
-        "filtered": any(given.values()) or "updating" in request.GET,
+        **shown_filter(wanted),
         "states": Device.State.values,
-        "presences": ["online", "late", "overdue", "never"],
-        "hardware": [row.name for row in selectors.hardware_models(who.domain)],
+        "presences": selectors.PRESENCES,
+        "hardware": [row.name for row in selectors.hardware_models(actor=who)],
     }
     return render(request, "console/devices/list.html", context)
 
@@ -82,10 +77,9 @@ def index(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one device."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    device = selectors.device(who.domain, public_id)
-    held = ground.certificates_of(who.domain, device.key)
-    presence = Presence.objects.filter(device_id=device.pk).first()
+    device = selectors.device(actor=who, public_id=public_id)
+    held = ground.certificates_of(actor=who, subject_key=device.key)
+    presence = selectors.presence_of(device)
     seen = presence.last_seen if presence else None
     context = {
         "device": device,
@@ -97,8 +91,8 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "protection": protection_of(device),
         "identities": selectors.identities(device),
         "certificates": [(one, certificates.standing(one, clock.now())) for one in held],
-        "timeline": timeline.of(who.domain, device, seen),
-        "open": list(selectors.incidents(who.domain).filter(device=device, state="open")[:1]),
+        "timeline": timeline.of(who, device, seen),
+        "open": list(selectors.incidents_of(actor=who, device=device, state="open")[:1]),
         "chart": _chart(device, request.GET.get("metric", "")),
     }
     return render(request, "console/devices/detail.html", context)
@@ -109,10 +103,9 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
 def confirm(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Show what an act would do, then do it."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    device = selectors.device(who.domain, public_id)
+    device = selectors.device(actor=who, public_id=public_id)
     back = reverse("console:device", args=[device.key])
-    valid = [one for one in ground.certificates_of(who.domain, device.key) if one.revoked_at is None]
+    valid = [one for one in ground.certificates_of(actor=who, subject_key=device.key) if one.revoked_at is None]
     if request.method == "GET":
         icon, effect, undo = EFFECTS[verb]
         context = {"device": device, "verb": verb, "icon": icon, "effect": effect, "undo": undo, "back": back}

@@ -16,8 +16,9 @@ from django.template.loader import render_to_string
 from fleet.console import rollouts
 from fleet.console.door import actor
 from fleet.operators.models import Operator
-from pki.kernel.actor import Role
+from pki.kernel import actor as actors
 from pki.kernel.errors import DomainError
+from pki.kernel.permissions import Action, require_action
 
 _logger = logging.getLogger(__name__)
 POLL_SECONDS, HEARTBEAT_SECONDS, MOST_STREAMS = 1.0, 15.0, 4
@@ -76,7 +77,7 @@ async def rollout(request: HttpRequest, public_id: str) -> HttpResponseBase:
     """Stream the rollout's body whenever it changes."""
     try:
         user, domain = await sync_to_async(_who)(request)
-        await sync_to_async(rollouts.body)(domain, public_id)
+        await sync_to_async(rollouts.body)(actors.system(domain, "events"), public_id)
     except DomainError as error:
         return HttpResponse(f"{error.detail}\n", status=403, content_type="text/plain")
     if _open[user] >= MOST_STREAMS:
@@ -124,7 +125,9 @@ def _render(topic: Topic) -> str:
     """Return the rollout's body now, or nothing if the database cannot answer at this moment."""
     close_old_connections()
     try:
-        return render_to_string("console/rollouts/body.html", rollouts.body(*topic))
+        return render_to_string(
+            "console/rollouts/body.html", rollouts.body(actors.system(topic[0], "events"), topic[1])
+        )
     except DatabaseError:
         _logger.warning("a live page could not be read", extra={"rollout": topic[1]})
         return ""
@@ -140,7 +143,7 @@ def _who(request: HttpRequest) -> tuple[int, str]:
         if not request.user.is_active:
             request.user = None  # type: ignore[assignment]  # a person who was shut out is nobody here
     who = actor(request)
-    who.require(Role.VIEWER)
+    require_action(who, Action.READ)
     return int(str(request.user.pk)), who.domain
 
 

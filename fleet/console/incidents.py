@@ -12,9 +12,10 @@ from devices import selectors
 from devices.models import Incident
 from devices.services import incidents
 from fleet.console.door import act, actor, page
+from fleet.console.lists import asked_filter
 from fleet.console.paging import cut
 from ota.selectors import rollouts
-from pki.kernel.actor import Role
+from pki.kernel.actor import Actor
 
 #: what each verdict means, and what follows from it
 VERDICTS = {
@@ -40,12 +41,9 @@ class Done:
 def index(request: HttpRequest) -> HttpResponse:
     """List incidents."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    rows = selectors.incidents(who.domain)
-    state = request.GET.get("state", "")
-    if state in Incident.State.values:
-        rows = rows.filter(state=state)
-    return render(request, "console/incidents/list.html", {**cut(request, rows), "state": state})
+    wanted = asked_filter(request, selectors.IncidentFilter)
+    found = cut(request, selectors.incidents(actor=who, wanted=wanted))
+    return render(request, "console/incidents/list.html", {**found, "state": wanted.state})
 
 
 @require_GET
@@ -53,17 +51,16 @@ def index(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one incident with its explanation."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    incident = selectors.incident(who.domain, public_id)
+    incident = selectors.incident(actor=who, public_id=public_id)
     peers = [one["device"] for one in incident.explanation.get("peers", [])]
-    known = selectors.devices(who.domain).filter(name__in=peers).values_list("name", "public_id")
+    known = selectors.public_ids(actor=who, names=peers)
     context = {
         "incident": incident,
         "key": str(incident.public_id),
         "verdicts": [(value, label, VERDICTS[value]) for value, label in Incident.Verdict.choices],
         "metrics": [_shaped(one) for one in incident.explanation.get("metrics", [])],
-        "peers": [one | {"key": dict(known).get(one["device"])} for one in incident.explanation.get("peers", [])],
-        "done": _done(who.domain, incident),
+        "peers": [one | {"key": known.get(one["device"])} for one in incident.explanation.get("peers", [])],
+        "done": _done(who, incident),
     }
     return render(request, "console/incidents/detail.html", context)
 
@@ -91,9 +88,9 @@ def _shaped(metric: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _done(domain: str, incident: Incident) -> list[Done]:
+def _done(who: Actor, incident: Incident) -> list[Done]:
     reaction, device = incident.reaction, reverse("console:device", args=[incident.device.public_id])
-    held = dict(rollouts.rollouts(domain).filter(name__in=reaction.get("held", [])).values_list("name", "public_id"))
+    held = rollouts.public_ids(actor=who, names=reaction.get("held", []))
     steps = []
     if reaction.get("quarantined"):
         steps.append(Done("shield-lock", "bad", "The device was quarantined at our doors.", device))

@@ -5,14 +5,12 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from devices import selectors as devices
-from devices.models import Incident
 from fleet.console.door import actor, page
 from fleet.console.ledger import names
-from fleet.console.rollouts import LIVE
 from ota.selectors import rollouts
+from ota.selectors.device_list import FleetFilter, fleet
 from ota.selectors.roles import alarms
 from pki import selectors as ground
-from pki.kernel.actor import Role
 
 SHOWN = 5
 
@@ -22,24 +20,22 @@ SHOWN = 5
 def overview(request: HttpRequest) -> HttpResponse:
     """Show how the fleet is."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    known = rollouts.rollouts(who.domain)
-    live = known.filter(state__in=LIVE)
+    live = rollouts.rollouts(actor=who, wanted=rollouts.RolloutFilter(state="live"))
     under_way = list(live[:SHOWN])
-    shown = under_way or list(known[:SHOWN])
+    shown = under_way or list(rollouts.rollouts(actor=who)[:SHOWN])
     tallies = rollouts.tallies(shown)
-    entries = list(ground.ledger_entries(who.domain)[:8])
-    counts = devices.counts(who.domain)
+    entries = list(ground.ledger_entries(actor=who)[:8])
+    counts = devices.device_counts(actor=who)
     context = {
         "counts": counts,
         "presence": {"finished": counts.online, "canceling": counts.late, "failed": counts.overdue},
-        "updating": rollouts.updating(who.domain).count(),
+        "updating": fleet(actor=who, wanted=FleetFilter(updating="yes")).count(),
         "live": live.count(),
         "under_way": bool(under_way),
         "rollouts": [(one, tallies[one.pk], sum(tallies[one.pk].values())) for one in shown],
-        "incidents": list(devices.incidents(who.domain).filter(state=Incident.State.OPEN)[:SHOWN]),
+        "incidents": list(devices.incidents(actor=who, wanted=devices.IncidentFilter(state="open"))[:SHOWN]),
         "entries": entries,
-        "names": names(who.domain, entries),
-        "alarms": alarms(who.domain),
+        "names": names(who, entries),
+        "alarms": alarms(actor=who),
     }
     return render(request, "console/overview/page.html", context)

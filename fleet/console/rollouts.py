@@ -1,5 +1,6 @@
 """Rollouts: list, plan, watch live, pause, resume, abort."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -8,18 +9,18 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from fleet.console.door import act, actor, page
+from fleet.console.lists import asked_filter
 from fleet.console.paging import cut
-from ota.models import Assignment, Release, Rollout, Wave
+from ota.models import Release, Rollout, Wave
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import patches
 from ota.selectors import rollouts as rows
 from ota.services import rollouts
-from pki.kernel.actor import Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
 
 State = Rollout.State
-LIVE = (State.PREPARING, State.RUNNING, State.HELD, State.PAUSED, State.ABORTING)
 MOST_RELEASES = 200
 #: groups as a rollout goes through them
 ORDER = ("waiting", "offered", "installing", "finished", "canceling", "canceled", "failed")
@@ -30,19 +31,13 @@ ORDER = ("waiting", "offered", "installing", "finished", "canceling", "canceled"
 def index(request: HttpRequest) -> HttpResponse:
     """List rollouts; ``state=live`` means those that are under way."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    found = rows.rollouts(who.domain)
-    state = request.GET.get("state", "")
-    if state == "live":
-        found = found.filter(state__in=LIVE)
-    elif state in Rollout.State.values:
-        found = found.filter(state=state)
-    cuts = cut(request, found)
+    wanted = asked_filter(request, rows.RolloutFilter)
+    cuts = cut(request, rows.rollouts(actor=who, wanted=wanted))
     tallies = rows.tallies(cuts["rows"])
     context = {
         **cuts,
         "rows": [(one, tallies[one.pk], sum(tallies[one.pk].values())) for one in cuts["rows"]],
-        "state": state,
+        "state": wanted.state,
         "states": ["live", *Rollout.State.values],
     }
     return render(request, "console/rollouts/list.html", context)
@@ -53,13 +48,12 @@ def index(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one rollout; its body comes anew over the event stream."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    return render(request, "console/rollouts/detail.html", body(who.domain, public_id))
+    return render(request, "console/rollouts/detail.html", body(who, public_id))
 
 
-def body(domain: str, public_id: str) -> dict[str, Any]:
+def body(asker: Actor, public_id: str) -> dict[str, Any]:
     """Return what the live part of a rollout's page shows."""
-    rollout = rows.rollout(domain, public_id)
+    rollout = rows.rollout(actor=asker, public_id=public_id)
     progress = rows.progress(rollout)
     opened = [one.wave.index + 1 for one in progress.waves if one.wave.state != Wave.State.WAITING]
     said = f"The rollout is {progress.step.text if progress.step else rollout.state}"
@@ -80,14 +74,10 @@ def body(domain: str, public_id: str) -> dict[str, Any]:
 def members(request: HttpRequest, public_id: str) -> HttpResponse:
     """List the devices of a rollout, by group or all."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    rollout = rows.rollout(who.domain, public_id)
-    group = request.GET.get("group", "")
-    found = Assignment.objects.filter(rollout=rollout).select_related("device", "wave")
-    if group:
-        found = found.filter(status__in=[status for status, name in rows.GROUPS.items() if name == group])
-    groups = ["", *ORDER]
-    context = {**cut(request, found), "rollout": rollout, "group": group, "groups": groups}
+    rollout = rows.rollout(actor=who, public_id=public_id)
+    wanted = asked_filter(request, rows.AssignmentFilter)
+    found = rows.assignments(actor=who, wanted=replace(wanted, rollout=str(rollout.public_id)))
+    context = {**cut(request, found), "rollout": rollout, "group": wanted.group, "groups": ["", *ORDER]}
     return render(request, "console/rollouts/members.html", context)
 
 
@@ -96,14 +86,13 @@ def members(request: HttpRequest, public_id: str) -> HttpResponse:
 def abort(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show what an abort would do, then do it."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    rollout = rows.rollout(who.domain, public_id)
+    rollout = rows.rollout(actor=who, public_id=public_id)
     back = reverse("console:rollout", args=[rollout.public_id])
     if request.method == "GET":
-        open_ = rollout.assignments.filter(closed_at__isnull=True).count()
-        done = rollout.assignments.filter(status=Assignment.Status.FINISHED).count()
-        key = str(rollout.public_id)
-        context = {"rollout": rollout, "key": key, "open": open_, "done": done, "back": back}
+        groups, key = rows.tallies([rollout])[rollout.pk], str(rollout.public_id)
+        done = groups.get("finished", 0)
+        left = sum(groups.values()) - done - groups.get("failed", 0) - groups.get("canceled", 0)
+        context = {"rollout": rollout, "key": key, "open": left, "done": done, "back": back}
         return render(request, "console/rollouts/abort.html", context)
     said = "The rollout is aborted, or is being aborted: nothing new is offered."
     return act(request, said, back, lambda: rollouts.abort(actor=who, rollout=rollout))
@@ -114,7 +103,7 @@ def abort(request: HttpRequest, public_id: str) -> HttpResponse:
 def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
     """Start, pause or resume."""
     who = actor(request)
-    rollout = rows.rollout(who.domain, public_id)
+    rollout = rows.rollout(actor=who, public_id=public_id)
     services = {"start": rollouts.start, "pause": rollouts.pause, "resume": rollouts.resume}
     done = {
         "start": "Started; the first wave opens within seconds.",
@@ -130,9 +119,8 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
 def plan(request: HttpRequest) -> HttpResponse:
     """Plan a rollout: name, release, waves of one device, a share, all."""
     who = actor(request)
-    who.require(Role.VIEWER)
     if request.method == "GET":
-        published = bundle_rows.releases(who.domain).filter(state=Release.State.PUBLISHED)
+        published = bundle_rows.releases(actor=who, wanted=bundle_rows.ReleaseFilter(Release.State.PUBLISHED))
         context = {
             "releases": list(published[:MOST_RELEASES]),
             "wanted": request.GET.get("release", ""),
@@ -148,7 +136,7 @@ def plan(request: HttpRequest) -> HttpResponse:
     made = rollouts.create(
         actor=who,
         name=request.POST.get("name", "").strip(),
-        release=bundle_rows.release(who.domain, request.POST.get("release", "")),
+        release=bundle_rows.release(actor=who, public_id=request.POST.get("release", "")),
         waves=waves,
         thresholds=Thresholds(_number(request, "success") * 10, _number(request, "errors") * 10),
     )

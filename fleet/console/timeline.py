@@ -10,8 +10,9 @@ from devices import selectors
 from devices.models import Device
 from ota.selectors import rollouts
 from pki import selectors as ground
+from pki.kernel.actor import Actor
 
-MOST = 100
+MOST, MOST_INCIDENTS = 100, 50
 #: what the ledger says of a device -> icon and tone; other entries are plain
 ACTS = {
     "device.quarantined": ("shield-lock", "bad"),
@@ -47,9 +48,9 @@ class Event:
     href: str = ""
 
 
-def of(domain: str, device: Device, seen: datetime | None) -> list[Event]:
+def of(asker: Actor, device: Device, seen: datetime | None) -> list[Event]:
     """Return what is known of a device, newest first."""
-    events = [*_acts(domain, device), *_updates(device), *_incidents(domain, device)]
+    events = [*_acts(asker, device), *_updates(device), *_incidents(asker, device)]
     if seen:
         events.append(Event(seen, "wifi", "good", "Last check-in"))
     if device.twin.reported_at:
@@ -58,8 +59,8 @@ def of(domain: str, device: Device, seen: datetime | None) -> list[Event]:
     return sorted(events, key=lambda event: event.at, reverse=True)[:MOST]
 
 
-def _acts(domain: str, device: Device) -> Iterator[Event]:
-    rows = ground.ledger_entries(domain).filter(object_kind="device", object_key=device.key)
+def _acts(asker: Actor, device: Device) -> Iterator[Event]:
+    rows = ground.ledger_entries(actor=asker, wanted=ground.LedgerFilter(object=device.key))
     for entry in rows[:MOST]:
         icon, tone = ACTS.get(entry.action, ("book-2", "quiet"))
         who = "itself" if entry.actor_key == device.key else f"{entry.actor_kind} {entry.actor_key[:40]}"
@@ -84,8 +85,8 @@ def _updates(device: Device) -> Iterator[Event]:
             yield Event(one.closed_at, icon, tone, f"{what} {ended}", text, href)
 
 
-def _incidents(domain: str, device: Device) -> Iterator[Event]:
-    for one in selectors.incidents(domain).filter(device=device)[:50]:
+def _incidents(asker: Actor, device: Device) -> Iterator[Event]:
+    for one in selectors.incidents_of(actor=asker, device=device)[:MOST_INCIDENTS]:
         href = reverse("console:incident", args=[one.public_id])
         text = str(one.explanation.get("text", ""))
         tone = "bad" if one.severity == "high" else "warn"

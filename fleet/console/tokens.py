@@ -17,7 +17,6 @@ from devices.services import tokens
 from fleet.console.door import act, actor, page
 from fleet.console.paging import cut
 from pki import selectors as ground
-from pki.kernel.actor import Role
 from pki.kernel.errors import InvalidError
 
 MOST = 200
@@ -28,11 +27,10 @@ MOST = 200
 def index(request: HttpRequest) -> HttpResponse:
     """List enrolment tokens and offer to make some."""
     who = actor(request)
-    who.require(Role.VIEWER)
     context = {
-        **cut(request, selectors.tokens(who.domain)),
-        "hardware": list(selectors.hardware_models(who.domain)),
-        "profiles": list(ground.profiles(who.domain)),
+        **cut(request, selectors.tokens(actor=who)),
+        "hardware": list(selectors.hardware_models(actor=who)),
+        "profiles": list(ground.profiles(actor=who)),
     }
     return render(request, "console/tokens/list.html", context)
 
@@ -78,7 +76,7 @@ def _wanted(request: HttpRequest) -> Wanted:
         raise InvalidError(msg)
     for name in names:
         check_name(name)
-    model = selectors.hardware_model(who.domain, form.get("hardware", ""))
+    model = selectors.hardware_model(actor=who, name=form.get("hardware", ""))
     return Wanted(model, names or [form.get("device", "").strip()], int(days), form.get("profile", "device")[:40])
 
 

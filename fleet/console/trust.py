@@ -1,7 +1,7 @@
 """The CA tree, how fresh its revocation lists are, and which certificates end soon."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -10,12 +10,13 @@ from django.views.decorators.http import require_GET
 
 from devices import selectors as devices
 from fleet.console.door import actor, page
+from fleet.console.lists import asked_filter
 from fleet.console.paging import cut
 from ota.selectors.bundles import trust_keys
 from ota.selectors.roles import roles
 from pki import selectors
 from pki.kernel import clock
-from pki.kernel.actor import Role
+from pki.kernel.actor import Actor
 from pki.models import Authority, CrlShard
 from pki.services import certificates
 
@@ -43,20 +44,18 @@ Tree = tuple[Authority, list[tuple[Authority, Lists]]]
 def authorities(request: HttpRequest) -> HttpResponse:
     """Show roots, issuing CAs and links, freshness of the lists, and what ends in 30, 60, 90 days."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    now = clock.now()
     by_key: dict[str, list[CrlShard]] = {}
-    for row in selectors.crl_shards(who.domain):
+    for row in selectors.crl_shards(actor=who):
         by_key.setdefault(row.key_id, []).append(row)
-    rows = selectors.authorities(who.domain)
+    rows = selectors.authorities(actor=who)
     context = {
         "trees": _trees(rows, by_key),
         "links": [row for row in rows if row.kind == Authority.Kind.LINK],
-        "terms": [(days, selectors.expiring(who.domain, now, now + timedelta(days=days)).count()) for days in TERMS],
+        "terms": [(days, _ending(who, days)) for days in TERMS],
         "status_url": settings.FLEET_STATUS_URL,
-        "profiles": selectors.profiles(who.domain),
-        "roles": roles(who.domain),
-        "trust_keys": trust_keys(who.domain).filter(withdrawn_at__isnull=True)[:MOST_KEYS],
+        "profiles": selectors.profiles(actor=who),
+        "roles": roles(actor=who),
+        "trust_keys": trust_keys(actor=who, in_use=True)[:MOST_KEYS],
     }
     return render(request, "console/trust/authorities.html", context)
 
@@ -66,31 +65,21 @@ def authorities(request: HttpRequest) -> HttpResponse:
 def certificate_list(request: HttpRequest) -> HttpResponse:
     """List certificates; ``expiring`` leaves those that end within so many days and have no successor."""
     who = actor(request)
-    who.require(Role.VIEWER)
-    now, days = clock.now(), request.GET.get("expiring", "")
-    rows = selectors.certificates(who.domain)
-    if days in {str(term) for term in TERMS}:
-        rows = selectors.expiring(who.domain, now, now + timedelta(days=int(days)))
-    cuts = cut(request, rows)
-    names = dict(
-        devices.devices(who.domain)
-        .filter(public_id__in=[row.subject_key for row in cuts["rows"]])
-        .values_list("public_id", "name")
-    )
+    now, wanted = clock.now(), asked_filter(request, devices.CertificateFilter)
+    cuts = cut(request, devices.certificates(actor=who, wanted=wanted))
+    names = devices.names_of(actor=who, public_ids=[row.subject_key for row in cuts["rows"]])
     context = {
         **cuts,
-        "rows": [
-            (
-                row,
-                certificates.standing(row, now),
-                next((name for key, name in names.items() if str(key) == row.subject_key), ""),
-            )
-            for row in cuts["rows"]
-        ],
-        "expiring": days,
+        "rows": [(row, certificates.standing(row, now), names.get(row.subject_key, "")) for row in cuts["rows"]],
+        "expiring": wanted.expiring,
         "terms": [str(term) for term in TERMS],
     }
     return render(request, "console/trust/certificates.html", context)
+
+
+def _ending(who: Actor, days: int) -> int:
+    """Return how many certificates end within so many days without a successor."""
+    return devices.certificates(actor=who, wanted=devices.CertificateFilter(expiring=str(days))).count()
 
 
 def _trees(

@@ -9,6 +9,7 @@ from OpenSSL import crypto
 
 from devices import selectors as devices
 from pki import selectors
+from pki.kernel import actor as actors
 
 #: X509_V_FLAG_NO_CHECK_TIME: with a clock, devices that come to renew would be locked out; and
 #: X509_V_FLAG_PARTIAL_CHAIN: a vendor's intermediate may be the anchor. Chains only; each request asks for the rest.
@@ -17,8 +18,9 @@ CHAINS_ONLY = 0x200000 | 0x80000
 
 def client_anchors(slugs: list[str]) -> list[bytes]:
     """Return what a device's chain may end at, in DER: our own CAs and vendors'."""
-    own = [der(anchor) for slug in slugs for anchor in selectors.anchors(slug)]
-    return list(dict.fromkeys([*own, *(one for slug in slugs for one in devices.vendor_anchors(slug))]))
+    askers = [actors.system(slug, "client-anchors") for slug in slugs]
+    own = [der(anchor) for asker in askers for anchor in selectors.anchors(actor=asker)]
+    return list(dict.fromkeys([*own, *(one for asker in askers for one in devices.vendor_anchors(actor=asker))]))
 
 
 def der(certificate: x509.Certificate) -> bytes:

@@ -46,7 +46,7 @@ def incident_opened(incident: Incident, domain: str, **_signal: Any) -> None:
 def contain(*, actor: Actor, incident: Incident) -> None:
     """Quarantine the device, hold the rollout that it is in, and send it back to what it ran before."""
     text = str(incident.explanation.get("text", ""))[:200]
-    device = device_of(actor.domain, incident.device.public_id)
+    device = device_of(actor=actor, public_id=incident.device.public_id)
     with transaction.atomic():
         quarantine.impose(actor=actor, device=device, reason=f"incident: {text}")
         held = _hold(actor, incident, device)

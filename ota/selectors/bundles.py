@@ -1,70 +1,81 @@
 """Bundles, the keys that vouch for them, and releases."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import Prefetch, Q, QuerySet
 
+from ota.manifest import Manifest
 from ota.models import Bundle, Release, Statement, TrustKey
-from ota.selectors.finding import one
-from pki.kernel.errors import InvalidError
+from pki.kernel.actor import Actor
+from pki.kernel.filters import choice, text
+from pki.kernel.permissions import Action, permitted
+from pki.selectors.finding import named_rows, one_by_id
 
 _MOST_WORDS = 5
 
 
-def bundles(slug: str) -> QuerySet[Bundle]:
-    """Return a domain's bundles, newest first, with their files, hardware models and release."""
-    rows = Bundle.objects.filter(domain__slug=slug).select_related("release")
+@dataclass(frozen=True, slots=True)
+class BundleFilter:
+    """Which bundles are asked for."""
+
+    q: str = text("Words that all occur in name, version or component.", "Bundle", most=100)
+    kind: str = choice("What the bundle holds.", Bundle.Kind.values, "Bundle.kind")
+    release: str = choice("How far its release is; `none` for none.", ("none", *Release.State.values), "Release.state")
+
+
+def bundles(*, actor: Actor, wanted: BundleFilter = BundleFilter()) -> QuerySet[Bundle]:
+    """Return the bundles that match, newest first, with their files, hardware models and release."""
+    rows = permitted(actor, Action.READ, Bundle.objects.all()).select_related("release")
+    for word in wanted.q.split()[:_MOST_WORDS]:
+        rows = rows.filter(Q(name__icontains=word) | Q(version__icontains=word) | Q(component__icontains=word))
+    if wanted.kind:
+        rows = rows.filter(kind=wanted.kind)
+    if wanted.release == "none":
+        rows = rows.filter(release=None)
+    elif wanted.release:
+        rows = rows.filter(release__state=wanted.release)
     return rows.prefetch_related("files", "hardware_models", "arenas").order_by("-id")
 
 
-def matching(slug: str, *, words: str = "", kind: str = "", release: str = "") -> QuerySet[Bundle]:
-    """Return those of a domain's bundles that a list asks for.
-
-    Args:
-        slug: of the domain.
-        words: each occurs in name, version or component.
-        kind: such as ``model``; empty for any.
-        release: state of the release, or ``none`` for bundles without one; empty for any.
-
-    Raises:
-        InvalidError: the filter is no text.
-    """
-    if "\0" in words + kind + release:
-        msg = "The filter holds a NUL, which no text has."
-        raise InvalidError(msg)
-    rows = bundles(slug)
-    for word in words.split()[:_MOST_WORDS]:
-        rows = rows.filter(Q(name__icontains=word) | Q(version__icontains=word) | Q(component__icontains=word))
-    if kind:
-        rows = rows.filter(kind=kind)
-    if release:
-        rows = rows.filter(release=None) if release == "none" else rows.filter(release__state=release)
-    return rows
-
-
-def bundle(slug: str, public_id: str | UUID) -> Bundle:
+def bundle(*, actor: Actor, public_id: str | UUID) -> Bundle:
     """Return one bundle of a domain.
 
     Raises:
         NotFoundError: there is none of that id in this domain.
     """
-    return one(bundles(slug).prefetch_related(*_statements("release__")), public_id, "bundle")
+    return one_by_id(bundles(actor=actor).prefetch_related(*_statements("release__")), public_id, "bundle")
 
 
-def releases(slug: str) -> QuerySet[Release]:
-    """Return a domain's releases, newest first, with bundle and signatures."""
-    rows = Release.objects.filter(domain__slug=slug).select_related("bundle", "domain")
+def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
+    """Return name and version of bundles, by public id; what the actor does not see is left out."""
+    rows = named_rows(permitted(actor, Action.READ, Bundle.objects.all()), public_ids)
+    return {str(key): f"{name} {version}" for key, name, version in rows.values_list("public_id", "name", "version")}
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFilter:
+    """Which releases are asked for."""
+
+    state: str = choice("How far it is.", Release.State.values, "Release.state")
+
+
+def releases(*, actor: Actor, wanted: ReleaseFilter = ReleaseFilter()) -> QuerySet[Release]:
+    """Return the releases that match, newest first, with bundle and signatures."""
+    rows = permitted(actor, Action.READ, Release.objects.all()).select_related("bundle", "domain")
+    rows = rows.filter(state=wanted.state) if wanted.state else rows
     rows = rows.prefetch_related("bundle__files", "bundle__hardware_models", "bundle__arenas")
     return rows.prefetch_related(*_statements()).order_by("-id")
 
 
-def release(slug: str, public_id: str | UUID) -> Release:
+def release(*, actor: Actor, public_id: str | UUID) -> Release:
     """Return one release of a domain.
 
     Raises:
         NotFoundError: there is none of that id in this domain.
     """
-    return one(releases(slug), public_id, "release")
+    return one_by_id(releases(actor=actor), public_id, "release")
 
 
 def _statements(where: str = "") -> "tuple[Prefetch[str], str]":
@@ -72,21 +83,22 @@ def _statements(where: str = "") -> "tuple[Prefetch[str], str]":
     return Prefetch(f"{where}statements", Statement.objects.defer("paper")), f"{where}statements__signatures"
 
 
-def trust_keys(slug: str) -> QuerySet[TrustKey]:
-    """Return a domain's trust keys, newest first."""
-    return TrustKey.objects.filter(domain__slug=slug).order_by("-id")
+def trust_keys(*, actor: Actor, in_use: bool = False) -> QuerySet[TrustKey]:
+    """Return the keys that vouch for artefacts, newest first; ``in_use`` leaves out those that are withdrawn."""
+    rows = permitted(actor, Action.READ, TrustKey.objects.all()).order_by("-id")
+    return rows.filter(withdrawn_at__isnull=True) if in_use else rows
 
 
-def trust_key(slug: str, public_id: str | UUID) -> TrustKey:
+def trust_key(*, actor: Actor, public_id: str | UUID) -> TrustKey:
     """Return one trust key of a domain.
 
     Raises:
         NotFoundError: there is none of that id in this domain.
     """
-    return one(trust_keys(slug), public_id, "trust key")
+    return one_by_id(trust_keys(actor=actor), public_id, "trust key")
 
 
-def vouching_keys(slug: str, format_: str, component: str, product: str) -> list[TrustKey]:
+def vouching_keys(*, actor: Actor, manifest: Manifest) -> list[TrustKey]:
     """Return the keys that may vouch for an artefact: of its format, for its component and product, or for any."""
-    rows = trust_keys(slug).filter(format=format_, withdrawn_at__isnull=True)
-    return list(rows.filter(component__in=[component, ""], product__in=[product, ""]))
+    rows = trust_keys(actor=actor, in_use=True).filter(format=manifest.format)
+    return list(rows.filter(component__in=[manifest.component, ""], product__in=[manifest.id, ""]))

@@ -1,23 +1,39 @@
 """What can be asked of commands. Nothing here writes or looks beyond one domain."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import QuerySet
 
+from devices.selectors import device_referred
 from ota.models import Command
-from ota.selectors.finding import one
+from pki.kernel.actor import Actor
+from pki.kernel.filters import choice, reference
+from pki.kernel.permissions import Action, permitted
+from pki.selectors.finding import one_by_id
 
 
-def commands(domain: str) -> QuerySet[Command]:
-    """Return the commands of a domain, newest first."""
-    return Command.objects.filter(domain__slug=domain).select_related("device").order_by("-id")
+@dataclass(frozen=True, slots=True)
+class CommandFilter:
+    """Which commands are asked for."""
+
+    device: str = reference("The device that it is for.", "Command.device")
+    state: str = choice("How far it is.", Command.State.values, "Command.state")
 
 
-def command(domain: str, public_id: str | UUID) -> Command:
+def commands(*, actor: Actor, wanted: CommandFilter = CommandFilter()) -> QuerySet[Command]:
+    """Return the commands that match, newest first."""
+    rows = permitted(actor, Action.READ, Command.objects.all()).select_related("device").order_by("-id")
+    if wanted.device:
+        rows = rows.filter(device=device_referred(actor=actor, word=wanted.device))
+    return rows.filter(state=wanted.state) if wanted.state else rows
+
+
+def command(*, actor: Actor, public_id: str | UUID) -> Command:
     """Return a command by its public id.
 
     Raises:
         NotFoundError: there is none in this domain.
         InvalidError: no UUID.
     """
-    return one(commands(domain), public_id, "command")
+    return one_by_id(commands(actor=actor), public_id, "command")

@@ -12,7 +12,8 @@ from ota import fit
 from ota.fit import Reason
 from ota.models import Bundle, Release
 from ota.selectors import parts
-from ota.selectors.bundles import bundles
+from ota.selectors.bundles import BundleFilter, bundles
+from pki.kernel.actor import Actor
 
 MOST = 50
 #: so many devices have to say what a model takes: of one or two, one that lies would decide
@@ -94,16 +95,16 @@ def _firmware(bundle: Bundle, model: HardwareModel, known: Released | None) -> I
             yield Reason("needs_firmware", one["min_counter"], highest, "released", one["component"])
 
 
-def models(slug: str) -> QuerySet[Bundle]:
-    """Return a domain's bundles of models, newest first, with their hardware models."""
-    return bundles(slug).filter(kind=Bundle.Kind.MODEL)
+def models(*, actor: Actor) -> QuerySet[Bundle]:
+    """Return the bundles of models, newest first, with their hardware models."""
+    return bundles(actor=actor, wanted=BundleFilter(kind=Bundle.Kind.MODEL))
 
 
-def matrix(slug: str) -> Matrix:
-    """Return the newest bundles of models of a domain against the hardware models that any of them is for."""
-    found, known = list(models(slug)[:MOST]), released(slug)
+def matrix(*, actor: Actor) -> Matrix:
+    """Return the newest bundles of models against the hardware models that any of them is for."""
+    found, known = list(models(actor=actor)[:MOST]), released(actor.domain)
     named = {model.pk for bundle in found for model in bundle.hardware_models.all()}
-    columns = tuple(model for model in devices.hardware_models(slug) if model.pk in named)
+    columns = tuple(model for model in devices.hardware_models(actor=actor) if model.pk in named)
     rows = tuple(Row(bundle, tuple(_cell(bundle, model, known) for model in columns)) for bundle in found)
     return Matrix(columns, rows)
 

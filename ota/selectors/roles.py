@@ -9,6 +9,8 @@ from ota.trust import standing
 from ota.trust.repository import Repository, bins
 from ota.trust.standing import Standing
 from pki.kernel import clock
+from pki.kernel.actor import Actor
+from pki.kernel.permissions import Action, require_action
 
 #: what nobody has to look at
 QUIET = {standing.GOOD}
@@ -16,14 +18,15 @@ QUIET = {standing.GOOD}
 _first: dict[Path, tuple[int, Metadata[Targets] | None]] = {}
 
 
-def roles(slug: str, *, whole: bool = True) -> list[Standing]:
+def roles(*, actor: Actor, whole: bool = True) -> list[Standing]:
     """Return how each role stands; nothing before the key ceremony.
 
     Args:
-        slug: of the domain.
+        actor: who asks.
         whole: read every bin; else the one that ends first, which is looked for once for each snapshot.
     """
-    place = settings.FLEET_DIR / "tuf" / slug
+    require_action(actor, Action.READ)
+    place = settings.FLEET_DIR / "tuf" / actor.domain
     store = Repository(place)
     root = store.root()
     if root is None:
@@ -52,6 +55,6 @@ def _first_to_end(place: Path, names: tuple[str, ...], version: int) -> list[Met
     return [known[1]] if known[1] is not None else []
 
 
-def alarms(slug: str) -> list[Standing]:
+def alarms(*, actor: Actor) -> list[Standing]:
     """Return the roles for which somebody should act."""
-    return [one for one in roles(slug, whole=False) if one.level not in QUIET]
+    return [one for one in roles(actor=actor, whole=False) if one.level not in QUIET]

@@ -1,17 +1,24 @@
 """What can be asked of rollouts and assignments. Nothing here writes or looks beyond one domain."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.db.models import Count, QuerySet
 
 from devices.models import Device
+from devices.selectors import device_referred
 from ota.models import Assignment, Rollout, Wave
-from ota.selectors.finding import one
+from pki.kernel.actor import Actor
+from pki.kernel.filters import choice, reference, text
+from pki.kernel.permissions import Action, permitted
+from pki.selectors.finding import named_rows, one_by_id, one_referred
 
 Status = Assignment.Status
+State = Rollout.State
+#: of rollouts that are under way
+LIVE = (State.PREPARING, State.RUNNING, State.HELD, State.PAUSED, State.ABORTING)
 #: how the many statuses are shown to people
 GROUPS: dict[str, str] = {
     Status.WAITING: "waiting",
@@ -94,19 +101,45 @@ class Progress:
         return sum(self.groups.values())
 
 
-def rollouts(domain: str) -> QuerySet[Rollout]:
-    """Return the rollouts of a domain, newest first."""
-    rows = Rollout.objects.filter(domain__slug=domain)
+@dataclass(frozen=True, slots=True)
+class RolloutFilter:
+    """Which rollouts are asked for."""
+
+    state: str = choice(
+        "Where it stands; `live` for all that are under way.", ("live", *Rollout.State.values), "Rollout.state"
+    )
+    name: str = text("Its name.", "Rollout.name", most=100)
+
+
+def rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> QuerySet[Rollout]:
+    """Return the rollouts that match, newest first."""
+    rows = permitted(actor, Action.READ, Rollout.objects.all())
+    if wanted.state:
+        rows = rows.filter(state__in=LIVE if wanted.state == "live" else [wanted.state])
+    if wanted.name:
+        rows = rows.filter(name=wanted.name)
     return rows.select_related("release__bundle", "domain").order_by("-id")
 
 
-def rollout(domain: str, public_id: str | UUID) -> Rollout:
+def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
+    """Return the names of rollouts, by public id; what the actor does not see is left out."""
+    rows = named_rows(permitted(actor, Action.READ, Rollout.objects.all()), public_ids)
+    return {str(key): name for key, name in rows.values_list("public_id", "name")}
+
+
+def public_ids(*, actor: Actor, names: Iterable[str]) -> dict[str, UUID]:
+    """Return the public ids of rollouts, by name."""
+    rows = permitted(actor, Action.READ, Rollout.objects.all()).filter(name__in=list(names))
+    return dict(rows.values_list("name", "public_id"))
+
+
+def rollout(*, actor: Actor, public_id: str | UUID) -> Rollout:
     """Return a rollout by its public id.
 
     Raises:
         NotFoundError: there is none in this domain.
     """
-    return one(rollouts(domain), public_id, "rollout")
+    return one_by_id(rollouts(actor=actor), public_id, "rollout")
 
 
 def progress(rollout: Rollout) -> Progress:
@@ -149,15 +182,27 @@ def tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
     return {key: dict(groups) for key, groups in counted.items()}
 
 
-def updating(domain: str) -> QuerySet[Assignment, int]:
-    """Return the internal ids of the devices that have been offered something and have not ended it."""
-    rows = Assignment.objects.filter(domain__slug=domain, closed_at__isnull=True).exclude(status=Status.WAITING)
-    return rows.order_by().values_list("device_id", flat=True).distinct()
+@dataclass(frozen=True, slots=True)
+class AssignmentFilter:
+    """Which assignments are asked for."""
+
+    device: str = reference("The device that it is for.", "Assignment.device")
+    rollout: str = reference("The rollout that it belongs to.", "Assignment.rollout")
+    status: str = choice("What the device said last.", Status.values, "Assignment.status")
+    group: str = choice("The status, as people see it.", tuple(dict.fromkeys(GROUPS.values())), "Assignment.status")
 
 
-def assignments(domain: str) -> QuerySet[Assignment]:
-    """Return the assignments of a domain, newest first."""
-    rows = Assignment.objects.filter(domain__slug=domain)
+def assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilter()) -> QuerySet[Assignment]:
+    """Return the assignments that match, newest first."""
+    rows = permitted(actor, Action.READ, Assignment.objects.all())
+    if wanted.device:
+        rows = rows.filter(device=device_referred(actor=actor, word=wanted.device))
+    if wanted.rollout:
+        rows = rows.filter(rollout=one_referred(rollouts(actor=actor), wanted.rollout, "rollout"))
+    if wanted.status:
+        rows = rows.filter(status=wanted.status)
+    if wanted.group:
+        rows = rows.filter(status__in=[status for status, name in GROUPS.items() if name == wanted.group])
     return rows.select_related("device", "bundle", "rollout", "wave").order_by("-id")
 
 

@@ -1,29 +1,46 @@
 """Statements that officers are asked for, and the papers in them."""
 
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
 
 from ota.models import Statement
-from ota.selectors.finding import one
 from ota.trust.prepared import Paper
+from pki.kernel.actor import Actor
+from pki.kernel.filters import choice
+from pki.kernel.permissions import Action, permitted
+from pki.selectors.finding import one_by_id
 
 
-def statements(slug: str) -> QuerySet[Statement]:
-    """Return a domain's statements, newest first, with their release and signatures."""
-    found = Statement.objects.filter(domain__slug=slug).select_related("release__bundle", "domain")
+@dataclass(frozen=True, slots=True)
+class StatementFilter:
+    """Which statements are asked for."""
+
+    state: str = choice("How far it is.", Statement.State.values, "Statement.state")
+    kind: str = choice("What it is about.", Statement.Kind.values, "Statement.kind")
+
+
+def statements(*, actor: Actor, wanted: StatementFilter = StatementFilter()) -> QuerySet[Statement]:
+    """Return the statements that match, newest first, with their release and signatures."""
+    asked = {name: value for name, value in asdict(wanted).items() if value}
+    found = (
+        permitted(actor, Action.READ, Statement.objects.all())
+        .filter(**asked)
+        .select_related("release__bundle", "domain")
+    )
     return found.prefetch_related("signatures").defer("paper").order_by("-id")
 
 
-def statement(slug: str, public_id: str | UUID) -> Statement:
+def statement(*, actor: Actor, public_id: str | UUID) -> Statement:
     """Return one statement of a domain.
 
     Raises:
         NotFoundError: there is none of that id in this domain.
     """
-    return one(statements(slug), public_id, "statement")
+    return one_by_id(statements(actor=actor), public_id, "statement")
 
 
 def paper(statement: Statement) -> Paper:

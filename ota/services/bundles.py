@@ -43,7 +43,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
     """
     actor.require(Role.OPERATOR, Role.RELEASE_OFFICER)
     wanted = parse(manifest)
-    known = rows.bundles(actor.domain).filter(digest=wanted.digest).first()
+    known = rows.bundles(actor=actor).filter(digest=wanted.digest).first()
     if known:
         return known
     hardware = _hardware(actor.domain, wanted)
@@ -52,7 +52,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
     try:
         with store.staging() as area:
             staged = _stage(store, area, wanted, files)
-            judgement = _with_contents(wanted, staged, _judge(actor.domain, wanted, staged))
+            judgement = _with_contents(wanted, staged, _judge(actor, wanted, staged))
             judgement = _with_advice(wanted, staged, judgement)
             judgement = successors.with_changes(actor.domain, wanted, hardware, judgement)
             judgement = backsteps.with_backsteps(actor.domain, wanted, hardware, judgement)
@@ -114,9 +114,9 @@ def _stage(store: blobs.Blobs, area: Area, wanted: Manifest, files: Mapping[str,
     return staged
 
 
-def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
+def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
     """Let the sandbox judge the image, then compare what is in it with what the manifest says."""
-    keys = trust_keys.strangers(rows.vouching_keys(slug, wanted.format, wanted.component, wanted.id))
+    keys = trust_keys.strangers(rows.vouching_keys(actor=actor, manifest=wanted))
     if not keys and wanted.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
         msg = (
             f"No trust key is registered for {wanted.id}, the format {wanted.format} and the component "
@@ -134,11 +134,11 @@ def _judge(slug: str, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgeme
     )
     judgement = agreement.check(wanted, trials.with_trial(wanted, staged, trust_keys.with_revocation(keys, judgement)))
     if wanted.kind == Bundle.Kind.CONFIG:
-        _demand_way_back(slug, judgement.facts["anchors"])
-        _demand_address(slug, judgement.facts["server"])
-        _demand_orders(slug, judgement.facts["orders"])
+        _demand_way_back(actor, judgement.facts["anchors"])
+        _demand_address(actor.domain, judgement.facts["server"])
+        _demand_orders(actor.domain, judgement.facts["orders"])
     elif wanted.kind == Bundle.Kind.COMPOSITE:
-        composites.demand_parts(slug, wanted, judgement.facts)
+        composites.demand_parts(actor.domain, wanted, judgement.facts)
     return judgement
 
 
@@ -181,9 +181,9 @@ def _demand_orders(slug: str, told: Mapping[str, Any]) -> None:
         raise InvalidError(msg)
 
 
-def _demand_way_back(slug: str, anchors: list[str]) -> None:
+def _demand_way_back(actor: Actor, anchors: list[str]) -> None:
     """Refuse anchors under which devices would not find back: the root of no CA that issues here is among them."""
-    issuing = [row for row in ground.authorities(slug) if row.kind == Authority.Kind.ISSUING and row.parent]
+    issuing = [row for row in ground.authorities(actor=actor) if row.kind == Authority.Kind.ISSUING and row.parent]
     ours = {row.parent.fingerprint for row in issuing if row.state == Authority.State.ACTIVE and row.parent}
     if not ours & set(anchors):
         msg = "The anchors name no root of this domain's CAs: devices would never believe this server again."

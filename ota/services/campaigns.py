@@ -62,7 +62,7 @@ def anchors(
     """
     orders.check(further)
     actor.require(Role.SECURITY_OFFICER)
-    rows = [row for row in ground.authorities(actor.domain) if row.kind == Authority.Kind.ROOT]
+    rows = [row for row in ground.authorities(actor=actor) if row.kind == Authority.Kind.ROOT]
     kept = [row for row in rows if row.fingerprint not in drop]
     rows_of = HardwareModel.objects.filter(domain__slug=actor.domain).order_by("name")
     models = list(rows_of.filter(pk__in=[one.hardware_model_id for one in wipe]) if wipe else rows_of)

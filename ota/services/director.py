@@ -9,6 +9,7 @@ from ota.selectors import signed as signed_rows
 from ota.services import commands, deltas, offers, proofs
 from ota.trust import protection
 from pki import selectors as ground
+from pki.kernel import actor as actors
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
@@ -48,7 +49,7 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
     }
     if waiting := [_command(one) for one in commands.waiting_for(device)]:
         signed["commands"] = waiting
-    if head := ground.ledger_head(actor.domain):
+    if head := ground.ledger_head(actor=actors.system(actor.domain, "director")):
         signed["head"] = _head(actor.domain, head)
     return _signed("director", actor.domain, signed)
 

@@ -41,7 +41,7 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
     """
     actor.require(Role.RELEASE_OFFICER)
     with transaction.atomic():
-        bundle = Bundle.objects.select_for_update().get(pk=rows.bundle(actor.domain, bundle.public_id).pk)
+        bundle = Bundle.objects.select_for_update().get(pk=rows.bundle(actor=actor, public_id=bundle.public_id).pk)
         _demand_fit(bundle)
         release = Release.objects.filter(bundle=bundle).first() or Release(domain=bundle.domain, bundle=bundle)
         _demand_not_withdrawn(release)
@@ -61,7 +61,7 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
         detail = {"bundle": bundle.digest}
         ledger.record(actor=actor, action="release.prepared", thing=("release", release.public_id), detail=detail)
-    return rows.release(actor.domain, release.public_id)
+    return rows.release(actor=actor, public_id=release.public_id)
 
 
 def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
@@ -72,7 +72,7 @@ def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
     """
     actor.require(Role.RELEASE_OFFICER, Role.SECURITY_OFFICER)
     with transaction.atomic():
-        known = rows.release(actor.domain, release.public_id)
+        known = rows.release(actor=actor, public_id=release.public_id)
         release = Release.objects.select_for_update(of=("self",)).select_related("bundle", "domain").get(pk=known.pk)
         if release.state != Release.State.WITHDRAWN:
             release.state = Release.State.WITHDRAWN
@@ -80,7 +80,7 @@ def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
             detail = {"reason": reason[:300]}
             ledger.record(actor=actor, action="release.withdrawn", thing=("release", release.public_id), detail=detail)
         _prepare_withdrawal(actor, release, reason[:MOST_REASON])
-    return rows.release(actor.domain, release.public_id)
+    return rows.release(actor=actor, public_id=release.public_id)
 
 
 def listed(bundle: Bundle) -> bool:
@@ -166,7 +166,7 @@ def _adopted(actor: Actor, release: Release) -> Release:
         release.save()
         _mark_published(release)
         ledger.record(actor=actor, action="release.adopted", thing=("release", release.public_id))
-    return rows.release(actor.domain, release.public_id)
+    return rows.release(actor=actor, public_id=release.public_id)
 
 
 def _demand_fit(bundle: Bundle) -> None:

@@ -40,7 +40,7 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
     """
     actor.require(Role.OPERATOR, Role.RELEASE_OFFICER)
     with transaction.atomic():
-        known = rows.bundle(actor.domain, bundle.public_id)
+        known = rows.bundle(actor=actor, public_id=bundle.public_id)
         # The row of the bundle alone: whoever publishes holds the domain's while it waits for other rows.
         rows_of = Bundle.objects.select_for_update(of=("self",)).select_related("domain")
         bundle = rows_of.get(pk=known.pk)

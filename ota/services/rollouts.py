@@ -243,7 +243,7 @@ def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str =
     actor.require(Role.OPERATOR)
     sources, target = STEPS[act]
     with transaction.atomic():
-        locked = Rollout.objects.select_for_update().get(pk=rollout_of(actor.domain, rollout.public_id).pk)
+        locked = Rollout.objects.select_for_update().get(pk=rollout_of(actor=actor, public_id=rollout.public_id).pk)
         if locked.state not in sources:
             wanted = " or ".join(sorted(sources))
             msg = f"A rollout that is {locked.state} cannot {act}; it would have to be {wanted}."

@@ -66,7 +66,7 @@ def submit(*, actor: Actor, statement: Statement, signature: bytes) -> Statement
     actor.require(Role.RELEASE_OFFICER)
     given = prepared.parse(signature)
     with transaction.atomic():
-        statement = _locked(actor.domain, statement)
+        statement = _locked(actor, statement)
         if given.statement != str(statement.public_id):
             msg = "This signature is for another statement."
             raise MetadataError(msg)
@@ -98,7 +98,7 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
     """
     actor.require(Role.RELEASE_OFFICER)
     with transaction.atomic():
-        statement = _locked(actor.domain, statement)
+        statement = _locked(actor, statement)
         if statement.state == State.PUBLISHED:
             return statement
         _demand_waiting(statement)
@@ -210,7 +210,7 @@ def _root(slug: str) -> Root:
     return found.signed
 
 
-def _locked(slug: str, statement: Statement) -> Statement:
-    known = rows.statement(slug, statement.public_id)
+def _locked(actor: Actor, statement: Statement) -> Statement:
+    known = rows.statement(actor=actor, public_id=statement.public_id)
     related = Statement.objects.select_related("domain", "release", "release__bundle")
     return related.select_for_update(of=("self",)).get(pk=known.pk)

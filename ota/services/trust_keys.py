@@ -87,7 +87,7 @@ def withdraw(*, actor: Actor, key: TrustKey) -> TrustKey:
     """Let a key vouch for nothing that is uploaded from now on."""
     actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
-        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor.domain, key.public_id).pk)
+        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor=actor, public_id=key.public_id).pk)
         if found.withdrawn_at is None:
             found.withdrawn_at = clock.now()
             found.save(update_fields=["withdrawn_at"])
@@ -136,7 +136,7 @@ def choose_revocation(*, actor: Actor, key: TrustKey, revocation: str) -> TrustK
     """
     actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
-        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor.domain, key.public_id).pk)
+        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor=actor, public_id=key.public_id).pk)
         _check_choice(found.pem, revocation)
         if revocation == TrustKey.Revocation.NONE and found.crl:
             msg = (
@@ -170,7 +170,7 @@ def renew_crl(*, actor: Actor, key: TrustKey, crl: str, issuer: str = "") -> lis
     """
     actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
-        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor.domain, key.public_id).pk)
+        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor=actor, public_id=key.public_id).pk)
         above = _load_ca(issuer) if issuer else None
         lists = _own_lists(found, crl) if above is None else _issuer_lists(found, above, crl)
         flagged = _flagged(found, lists, all_of_them=above is not None)

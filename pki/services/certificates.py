@@ -162,7 +162,7 @@ def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None 
         msg = f"Give one of these reasons: {', '.join(sorted(REASONS))}."
         raise InvalidError(msg)
     with transaction.atomic():
-        certificate = certificate_of(actor.domain, fingerprint)
+        certificate = certificate_of(actor=actor, fingerprint=fingerprint)
         follow = reason == "keyCompromise" if lineage is None else lineage
         for one in [certificate, *(descendants(certificate) if follow else [])]:
             if one.revoked_at is None:

@@ -50,7 +50,7 @@ def inclusion(*, actor: Actor, entry: str) -> Inclusion:
         NotFoundError: there is no such entry, or no head covers it yet (wait a second).
     """
     actor.require(Role.VIEWER)
-    domain, head = domain_of(actor.domain), _head(actor.domain)
+    domain, head = domain_of(actor.domain), _head(actor)
     row = LedgerOrder.objects.filter(domain=domain, entry__public_id=entry).select_related("entry__domain").first()
     if row is None or row.index >= head.size:
         msg = "There is no such entry under a signed head yet."
@@ -63,7 +63,7 @@ def inclusion(*, actor: Actor, entry: str) -> Inclusion:
 def consistency(*, actor: Actor, old: int) -> Consistency:
     """Prove that the newest signed tree only adds to the one over the first ``old`` entries."""
     actor.require(Role.VIEWER)
-    head = _head(actor.domain)
+    head = _head(actor)
     if not 0 < old <= head.size:
         msg = f"`old` lies between 1 and {head.size}."
         raise InvalidError(msg)
@@ -120,8 +120,8 @@ class _Tree:
         return [bytes.fromhex(one) for one in rows.values_list("entry__leaf_hash", flat=True)]
 
 
-def _head(slug: str) -> LedgerHead:
-    head = ledger_head(slug)
+def _head(actor: Actor) -> LedgerHead:
+    head = ledger_head(actor=actor)
     if head is None:
         msg = "No head has been signed yet; the worker does it within a second."
         raise NotFoundError(msg)

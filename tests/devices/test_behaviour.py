@@ -145,14 +145,14 @@ def test_what_devices_were_shown_of_the_ledger_testifies_against_who_rewrites_it
     one = enrol()
     signing.client("admin").create_online_keys(domain.slug)
     ledger.sequence(domain=domain)
-    head = ground.ledger_head(domain.slug)
+    head = ground.ledger_head(actor=system(domain))
     seen = {"head": [head.epoch, head.size, head.root_hash]}
     twins.report(actor=own(domain, one), device=one.device, sequence=1, components={}, seen=seen)
-    report = ledger_check.verify(actor=system(domain), witnesses=selectors.witnesses(domain.slug))
+    report = ledger_check.verify(actor=system(domain), witnesses=selectors.witnesses(actor=system(domain)))
     assert (report.problems, report.witnesses) == ([], 1)
     forked = {"head": [head.epoch, head.size, "0" * 64]}
     twins.report(actor=own(domain, one), device=one.device, sequence=2, components={}, seen=forked)
-    report = ledger_check.verify(actor=system(domain), witnesses=selectors.witnesses(domain.slug))
+    report = ledger_check.verify(actor=system(domain), witnesses=selectors.witnesses(actor=system(domain)))
     assert [one.device.name in problem for problem in report.problems] == [True]
 
 

@@ -32,7 +32,7 @@ def itself(domain, one):
 
 
 def desire(by, one, patch, seen):
-    return twins.desire_config(actor=by, device=one, patch=patch, seen=seen)
+    return twins.desire_config(actor=by, device=one, patch=patch, if_match=f'"d{seen}"')
 
 
 def test_a_change_names_the_version_that_it_saw(by, one):
@@ -101,8 +101,11 @@ def test_a_log_that_nobody_asked_for_is_not_taken(one, itself):
 def test_only_the_newest_few_logs_stay(one, itself):
     for number in range(logs.KEPT + 2):
         keep(one, itself, f"number {number}")
-    assert next(row.text for row in selectors.logs(one)) == f"number {logs.KEPT + 1}"
-    assert selectors.logs(one).count() == logs.KEPT
+    assert (
+        next(row.text for row in selectors.device_logs(actor=system(one.domain), device=one))
+        == f"number {logs.KEPT + 1}"
+    )
+    assert selectors.device_logs(actor=system(one.domain), device=one).count() == logs.KEPT
 
 
 def test_a_log_is_bounded(one, itself):
@@ -227,7 +230,7 @@ def test_a_backlog_is_thinned_in_one_go(one, domain, settings, monkeypatch):
 
 
 def test_what_a_door_writes_of_an_erased_device_is_taken_too(by, one, domain):
-    registry.decommission(actor=by, device=one)
+    registry.decommission(actor=by, device=one, confirmed=one.name)
     presence.seen(one.pk, "192.0.2.9", 1, 1)
     presence.flush()
     assert Presence.objects.filter(device_id=one.pk).exists()
@@ -240,7 +243,7 @@ def test_erasing_a_device_takes_its_series_and_logs(by, one, itself):
     telemetry.ingest(actor=itself, device=one, batch=batch(1, int(clock.now().timestamp() * 1000)))
     keep(one, itself)
     groups.change_members(actor=by, group=groups.create(actor=by, name="pilots"), add=[one])
-    registry.decommission(actor=by, device=one)
+    registry.decommission(actor=by, device=one, confirmed=one.name)
     assert (Series.objects.count(), DeviceLog.objects.count(), GroupMember.objects.count()) == (0, 0, 0)
 
 
@@ -252,13 +255,16 @@ def test_groups_are_listed_or_asked_for(by, one, enrol, domain):
     groups.change_members(actor=by, group=listed, remove=[other])
     asked = groups.create(actor=by, name="second", query_text='name = "dev-2"')
     names = {
-        name: [row.name for row in selectors.Filter(group=name).apply(domain.slug)] for name in ("pilots", "second")
+        name: [row.name for row in selectors.devices(actor=by, wanted=selectors.DeviceFilter(group=name))]
+        for name in ("pilots", "second")
     }
     assert names == {"pilots": [one.name], "second": ["dev-2"]}
-    assert [row.name for row in selectors.Filter(query="group = pilots").apply(domain.slug)] == [one.name]
+    assert [row.name for row in selectors.devices(actor=by, wanted=selectors.DeviceFilter(query="group = pilots"))] == [
+        one.name
+    ]
     with pytest.raises(ConflictError):
         groups.change_members(actor=by, group=asked, add=[one])
     with pytest.raises(ConflictError):
         groups.create(actor=by, name="pilots")
     groups.delete(actor=by, group=listed)
-    assert selectors.groups(domain.slug).count() == 1
+    assert selectors.groups(actor=system(domain)).count() == 1

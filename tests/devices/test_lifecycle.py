@@ -50,7 +50,7 @@ def test_what_is_decommissioned_leaves_no_name_behind_and_the_ledger_verifies_st
     presence.seen(device.pk, "192.0.2.7", 1, 1)
     presence.flush()
     device.refresh_from_db()
-    registry.decommission(actor=person(domain, "security-officer"), device=device)
+    registry.decommission(actor=person(domain, "security-officer"), device=device, confirmed=device.name)
     device.refresh_from_db()
     assert (device.state, device.owner, device.site, device.tags, bytes(device.salt)) == ("retired", "", "", [], b"")
     assert valid(device) == 0

@@ -38,7 +38,11 @@ def fleet(domain, enrol):
 
 
 def found(domain, text):
-    return sorted(selectors.Filter(query=text).apply(domain.slug).values_list("name", flat=True))
+    return sorted(
+        selectors.devices(actor=system(domain), wanted=selectors.DeviceFilter(query=text)).values_list(
+            "name", flat=True
+        )
+    )
 
 
 @pytest.mark.parametrize(

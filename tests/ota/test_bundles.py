@@ -136,7 +136,7 @@ def test_without_a_trust_key_nothing_is_believed(workshop):
     key = workshop.domain
     from ota.selectors import bundles as rows
 
-    trust_keys.withdraw(actor=system(key), key=rows.trust_keys(key.slug).get())
+    trust_keys.withdraw(actor=system(key), key=rows.trust_keys(actor=system(key)).get())
     data = workshop.image()
     refused(workshop, data, workshop.manifest(data), "No trust key")
 

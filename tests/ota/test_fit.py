@@ -206,10 +206,10 @@ class TestInTheFleet:
         assert (made.state, made.waves.get().state) == ("running", "open")
 
     def test_the_matrix_says_what_fits_what_now(self, published, model):
-        [row] = fitting.matrix(published.domain.slug).rows
+        [row] = fitting.matrix(actor=system(published.domain)).rows
         assert (row.bundle, row.cells) == (model, ([],))
         self.describe(published, {"runtime": "onnx"})
-        found = fitting.matrix(published.domain.slug)
+        found = fitting.matrix(actor=system(published.domain))
         assert [one.name for one in found.models] == [published.hardware.name]
         assert [one.code for one in found.rows[0].cells[0]] == ["runtime_mismatch"]
 

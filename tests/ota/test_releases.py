@@ -227,7 +227,7 @@ def test_who_signed_and_who_is_missing_is_told_by_rest(published):
     statement = releases.prepare(actor=system(published.domain), bundle=published.bundle()).statement
 
     def told():
-        again = rows.statement(published.domain.slug, statement.public_id)
+        again = rows.statement(actor=system(published.domain), public_id=statement.public_id)
         data = StatementOut(again, context={}).data
         return data["signed_by"], data["missing"], data["may_sign"]
 

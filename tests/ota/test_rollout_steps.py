@@ -195,7 +195,7 @@ def test_what_changes_of_devices_between_the_commits_is_heeded(site):
     rollout = site.plan(waves=[WavePlan(share=1000)])
     site.steps(commits=1)
     retired, returned, held = (Device.objects.get(name=name) for name in site.names[:3])
-    registry.decommission(actor=officer, device=retired)
+    registry.decommission(actor=officer, device=retired, confirmed=retired.name)
     site.steps()
     rollouts.start(actor=site.actor, rollout=rollout)
     rollouts.tick(domain=site.domain)

@@ -355,7 +355,7 @@ def test_a_viewer_starts_nothing(stage):
 
 def test_another_domain_sees_nothing_of_it(stage):
     with pytest.raises(NotFoundError):
-        rows.rollout("another", stage.rollout.public_id)
+        rows.rollout(actor=actors.system("another", "test"), public_id=stage.rollout.public_id)
 
 
 def test_whom_a_bundle_is_not_signed_for_is_left_out_and_named(published, enrol):

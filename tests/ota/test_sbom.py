@@ -8,7 +8,7 @@ import pytest
 
 from ota import sbom
 from ota.errors import RefusedBundleError
-from ota.selectors.bundles import matching
+from ota.selectors import bundles as rows
 from ota.selectors.contents import contents
 from ota.services import bundles
 from pki.kernel import clock
@@ -84,13 +84,14 @@ def test_what_no_database_and_no_page_can_hold_is_replaced():
 def test_lists_are_filtered_by_words_kind_and_release(published):
     first, second = published.bundle(), published.bundle("1.1.0")
     published.release(second)
-    slug = published.domain.slug
-    assert list(matching(slug, words="APP 1.1")) == [second]
-    assert list(matching(slug, kind="firmware", release="none")) == [first]
-    assert list(matching(slug, release="published")) == [second]
-    assert list(matching(slug, kind="model")) == []
-    with pytest.raises(InvalidError, match="NUL"):
-        matching(slug, words="\0")
+
+    def asked(**wanted):
+        return list(rows.bundles(actor=system(published.domain), wanted=rows.BundleFilter(**wanted)))
+
+    assert asked(q="APP 1.1") == [second]
+    assert asked(kind="firmware", release="none") == [first]
+    assert asked(release="published") == [second]
+    assert asked(kind="model") == []
 
 
 ML_BOM = {

@@ -11,6 +11,7 @@ from ota.selectors import roles as selector
 from ota.services import freshness
 from ota.trust import standing
 from pki.kernel import clock
+from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
@@ -50,13 +51,13 @@ def at(monkeypatch):
 
 
 def test_before_the_ceremony_there_is_nothing_to_tell(domain):
-    assert selector.roles(domain.slug) == []
-    assert selector.alarms(domain.slug) == []
+    assert selector.roles(actor=system(domain)) == []
+    assert selector.alarms(actor=system(domain)) == []
 
 
 def test_each_role_is_told_with_who_signs_it(published):
     freshness.refresh(domain=published.domain)
-    found = {one.role: one for one in selector.roles(published.domain.slug)}
+    found = {one.role: one for one in selector.roles(actor=system(published.domain))}
     assert list(found) == ["root", "targets", "snapshot", "timestamp", "bins"]
     assert (found["root"].threshold, found["root"].holders, found["root"].online) == (
         2,
@@ -74,13 +75,13 @@ def test_each_role_is_told_with_who_signs_it(published):
 def test_in_the_last_months_of_a_year_the_officers_are_called(published, at):
     freshness.refresh(domain=published.domain)
     at(300 * DAY)  # the signer lives in the true present and would sign nothing for that day
-    found = {one.role: one for one in selector.roles(published.domain.slug)}
+    found = {one.role: one for one in selector.roles(actor=system(published.domain))}
     assert {name: one.level for name, one in found.items()} == {
         "root": "soon", "targets": "soon", "bins": "soon", "snapshot": "over", "timestamp": "over",
     }  # fmt: skip
     assert "tuf-next-root" in found["root"].advice
     assert "release renew" in found["bins"].advice
-    assert [one.role for one in selector.alarms(published.domain.slug)] == [
+    assert [one.role for one in selector.alarms(actor=system(published.domain))] == [
         "root", "targets", "snapshot", "timestamp", "bins",
     ]  # fmt: skip
 
@@ -89,20 +90,19 @@ def test_the_bin_that_ends_first_is_found_anew_with_each_snapshot(published):
     """The alarms look at one bin only; it is the same that all of them together say."""
     for version, counter in (("1.0.0", 1), ("1.1.0", 2)):
         published.release(published.bundle(version, counter))
-        slug = published.domain.slug
-        [short] = [one for one in selector.roles(slug, whole=False) if one.role == "bins"]
-        [whole] = [one for one in selector.roles(slug) if one.role == "bins"]
+        [short] = [one for one in selector.roles(actor=system(published.domain), whole=False) if one.role == "bins"]
+        [whole] = [one for one in selector.roles(actor=system(published.domain)) if one.role == "bins"]
         assert (short.expires, short.level) == (whole.expires, whole.level)
 
 
 def test_a_worker_that_stands_still_is_noticed_within_the_hour(published, at):
     freshness.refresh(domain=published.domain)
     at(timedelta(minutes=50))
-    [one] = selector.alarms(published.domain.slug)
+    [one] = selector.alarms(actor=system(published.domain))
     assert (one.role, one.level) == ("timestamp", "urgent")
     assert "manage.py doctor" in one.advice
     at(timedelta(minutes=11))
-    assert selector.alarms(published.domain.slug)[0].level == "over"
+    assert selector.alarms(actor=system(published.domain))[0].level == "over"
 
 
 def test_the_command_tells_the_same(published):

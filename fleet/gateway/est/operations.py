@@ -17,6 +17,7 @@ from fleet.observe import request_id
 from pki import selectors
 from pki.csr import challenge_password
 from pki.csrattrs import attributes
+from pki.kernel import actor as actors
 from pki.kernel.errors import InvalidError
 from pki.models import Certificate, TrustDomain
 from pki.profiles import ALL_KEY_TYPES
@@ -62,7 +63,8 @@ def place(label: str, by_host: Callable[[str], TrustDomain], host: str) -> Place
 
 def cacerts(where: Place) -> bytes:
     """Return every CA certificate of a domain: roots, issuing CAs, and the links of a rollover."""
-    return pkcs7.serialize_certificates(selectors.anchors(where.domain.slug), serialization.Encoding.DER)
+    anchors = selectors.anchors(actor=actors.system(where.domain.slug, "est", via="est"))
+    return pkcs7.serialize_certificates(anchors, serialization.Encoding.DER)
 
 
 def csrattrs(where: Place) -> bytes:

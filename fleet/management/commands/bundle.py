@@ -66,7 +66,7 @@ class Command(BaseCommand):
 
     def _keys(self, who: Actor, _options: dict[str, Any]) -> str:
         lines = []
-        for key in rows.trust_keys(who.domain):
+        for key in rows.trust_keys(actor=who):
             ended = " withdrawn" if key.withdrawn_at else ""
             lines.append(
                 f"{key.name}  {key.format}  {key.fingerprint[:16]}…  revocation: {key.revocation_state}{ended}"
@@ -85,7 +85,7 @@ class Command(BaseCommand):
         return "\n".join(["The CRL is registered.", *told])
 
     def _key(self, who: Actor, options: dict[str, Any]) -> TrustKey:
-        key = rows.trust_keys(who.domain).filter(name=options["name"]).first()
+        key = rows.trust_keys(actor=who).filter(name=options["name"]).first()
         if key is None:
             msg = "There is no trust key of this name (`manage.py bundle trust`)."
             raise NotFoundError(msg)
@@ -103,12 +103,12 @@ class Command(BaseCommand):
         return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
 
     def _delete(self, who: Actor, options: dict[str, Any]) -> str:
-        bundle = rows.bundle(who.domain, options["bundle"])
+        bundle = rows.bundle(actor=who, public_id=options["bundle"])
         removals.delete_bundle(actor=who, bundle=bundle)
         return f"{bundle} is deleted."
 
     def _composite(self, who: Actor, options: dict[str, Any]) -> str:
-        found = [rows.bundle(who.domain, one) for one in options["part"]]
+        found = [rows.bundle(actor=who, public_id=one) for one in options["part"]]
         names = ("name", "version", "counter")
         made = composites.write(bundles=found, **{name: options[name] for name in names})
         options["out"].mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ class Command(BaseCommand):
         return f"{options['out']}: {len(data)} bytes. List it in bundle.json with the role golden."
 
     def _list(self, who: Actor, options: dict[str, Any]) -> str:
-        found = [_told(one) for one in rows.bundles(who.domain)[:MOST_LISTED]]
+        found = [_told(one) for one in rows.bundles(actor=who)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
         return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."

@@ -53,7 +53,7 @@ class Command(BaseCommand):
         """Run one act."""
         who = actor(options["domain"])
         if options["act"] == "show":
-            for row in selectors.authorities(who.domain):
+            for row in selectors.authorities(actor=who):
                 self.stdout.write(
                     f"{row.kind:8} {row.state:8} until {row.not_after:%Y-%m-%d}  {row.key_id}  {row.name}"
                 )
@@ -92,7 +92,7 @@ def _further(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _campaign(who: Actor, options: dict[str, Any]) -> str:
-    wiped = [devices.device_by_name(who.domain, name) for name in options["wipe"]]
+    wiped = [devices.device_by_name(actor=who, name=name) for name in options["wipe"]]
     made = campaigns.anchors(
         actor=who,
         drop=frozenset(options["drop"]),

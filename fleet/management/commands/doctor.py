@@ -19,6 +19,7 @@ from ota import blobs, sandbox
 from ota.selectors.roles import roles
 from ota.trust import standing
 from pki import selectors
+from pki.kernel import actor as actors
 from pki.kernel import clock, confine
 from pki.kernel.errors import DomainError
 from pki.services import freshness
@@ -126,15 +127,15 @@ def _databases() -> Iterator[Finding]:
 
 def _domains() -> Iterator[Finding]:
     for domain in selectors.domains():
-        for authority in selectors.authorities(domain.slug):
+        for authority in selectors.authorities(actor=actors.system(domain.slug, "doctor")):
             days = (authority.not_after - clock.now()).days
             yield Finding(
                 f"{authority.kind} CA of {domain.slug}", days > WARN_DAYS, f"{authority.name}, {days} days left"
             )
-        for role in roles(domain.slug):
+        for role in roles(actor=actors.system(domain.slug, "doctor")):
             detail = f"version {role.version} ends {role.expires:%Y-%m-%d %H:%M} UTC. {role.advice}".strip()
             yield Finding(f"{role.role} of {domain.slug}", role.level == standing.GOOD, detail)
-        if not selectors.authorities(domain.slug):
+        if not selectors.authorities(actor=actors.system(domain.slug, "doctor")):
             yield Finding(f"CA of {domain.slug}", ok=False, detail="none yet; run `manage.py ca csr`")
 
 

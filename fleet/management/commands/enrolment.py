@@ -50,7 +50,7 @@ class Command(BaseCommand):
             work(who, options)
 
     def _list(self, who: Actor, options: dict[str, Any]) -> None:
-        rows = selectors.enrolment_requests(who.domain)
+        rows = selectors.enrolment_requests(actor=who)
         if options["state"]:
             rows = rows.filter(state=options["state"])
         facts = [
@@ -73,7 +73,7 @@ class Command(BaseCommand):
         """Make all tokens or none: the first bad row ends it before anything is printed."""
         made = csv.writer(sys.stdout)
         rows = [
-            (row["device"], selectors.hardware_model(who.domain, row["hardware"]), row.get("profile") or "device")
+            (row["device"], selectors.hardware_model(actor=who, name=row["hardware"]), row.get("profile") or "device")
             for row in _rows(options["file"])
         ]
         made.writerow(["device", "token"])
@@ -88,7 +88,7 @@ class Command(BaseCommand):
             expected.register(
                 actor=who,
                 serial=row["serial"],
-                hardware_model=selectors.hardware_model(who.domain, row["hardware"]),
+                hardware_model=selectors.hardware_model(actor=who, name=row["hardware"]),
                 device_name=row.get("device") or row["serial"],
                 spki_sha256=row.get("spki_sha256") or "",
                 profile=row.get("profile") or "device",

@@ -47,7 +47,7 @@ class Command(BaseCommand):
             if options["act"] == "runtime":
                 self.stdout.write(_described(who, options["name"], options["profile"]))
                 return
-            for row in selectors.hardware_models(who.domain):
+            for row in selectors.hardware_models(actor=who):
                 self.stdout.write(f"{row.name}  {row.class_id}  {row.vendor}")
 
 
@@ -57,7 +57,7 @@ def _described(who: Actor, name: str, file: Path) -> str:
     except (OSError, InvalidError) as error:
         msg = f"{file} cannot be read as JSON: {error}"
         raise CommandError(msg) from error
-    model = selectors.hardware_model(who.domain, name)
+    model = selectors.hardware_model(actor=who, name=name)
     made = hardware.describe(actor=who, model=model, profile=profile)
     told = ", ".join(sorted(made.runtime)) or "nothing"
     return f"{made.name}: its firmware's runtime is described by {told}."

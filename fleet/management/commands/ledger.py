@@ -28,7 +28,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         """Run one act; exit 1 when something is wrong."""
         if options["act"] == "head":
-            head = selectors.ledger_head(options["domain"])
+            head = selectors.ledger_head(actor=actor(options["domain"]))
             self.stdout.write(
                 f"epoch {head.epoch}, {head.size} entries, root {head.root_hash}" if head else "no head yet"
             )
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             self._export(options)
             return
         with signer():
-            seen = list(devices.witnesses(options["domain"]))
+            seen = list(devices.witnesses(actor=actor(options["domain"])))
             report = ledger_check.verify(actor=actor(options["domain"]), witnesses=seen)
         if options["json"]:
             facts: dict[str, object] = {"ok": report.ok, "entries": report.entries, "heads": report.heads}

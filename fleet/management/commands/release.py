@@ -83,19 +83,19 @@ class Command(BaseCommand):
         return f"Root version {version} is installed."
 
     def _prepare(self, who: Actor, options: dict[str, Any]) -> str:
-        bundle = bundle_rows.bundle(who.domain, options["bundle"])
+        bundle = bundle_rows.bundle(actor=who, public_id=options["bundle"])
         release = releases.prepare(actor=who, bundle=bundle, raise_floor=options["raise_floor"])
         return self._paper(release.statement, options["out"])
 
     def _withdraw(self, who: Actor, options: dict[str, Any]) -> str:
-        release = bundle_rows.release(who.domain, options["release"])
+        release = bundle_rows.release(actor=who, public_id=options["release"])
         done = releases.withdraw(actor=who, release=release, reason=options["reason"])
         if done.withdrawal is None:
             return "It is offered to nobody; it was never released, so there is nothing to sign."
         return f"It is offered to nobody from now on. {self._paper(done.withdrawal, options['out'])}"
 
     def _floor(self, who: Actor, options: dict[str, Any]) -> str:
-        hardware = devices.hardware_model(who.domain, options["hardware"])
+        hardware = devices.hardware_model(actor=who, name=options["hardware"])
         wanted = {"component": options["component"], "counter": options["counter"]}
         return self._paper(upkeep.raise_floor(actor=who, hardware=hardware, **wanted), options["out"])
 
@@ -112,24 +112,24 @@ class Command(BaseCommand):
         told = []
         for path in options["signature"]:
             data = path.read_bytes()
-            statement = rows.statement(who.domain, prepared.parse(data).statement)
+            statement = rows.statement(actor=who, public_id=prepared.parse(data).statement)
             kept = statements.submit(actor=who, statement=statement, signature=data)
             told.append(f"The signature of {kept.officer} is kept.")
         return "\n".join(told)
 
     def _publish(self, who: Actor, options: dict[str, Any]) -> str:
-        done = statements.publish(actor=who, statement=rows.statement(who.domain, options["statement"]))
+        done = statements.publish(actor=who, statement=rows.statement(actor=who, public_id=options["statement"]))
         return f"Published: {done.summary}."
 
     def _status(self, who: Actor, options: dict[str, Any]) -> str:
-        found = roles(who.domain)
+        found = roles(actor=who)
         if options["json"]:
             return json.dumps([one.to_dict() for one in found], indent=1)
         lines = [_standing(one) for one in found]
         return "\n".join(lines) or "There is no root yet; the officers make one (docs/how-to/releases.md)."
 
     def _list(self, who: Actor, options: dict[str, Any]) -> str:
-        found = [_told(one) for one in rows.statements(who.domain)[:MOST_LISTED]]
+        found = [_told(one) for one in rows.statements(actor=who)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
         lines = [f"{one['id']}  {one['state']:9}  {one['summary']}  ({', '.join(one['signed_by'])})" for one in found]

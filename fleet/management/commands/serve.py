@@ -29,6 +29,7 @@ from fleet.management.serving.supervisor import (
 from ota import blobs
 from ota.selectors import signed
 from pki import selectors
+from pki.kernel import actor as actors
 from pki.kernel.errors import DomainError
 from pki.models import TrustDomain
 from pki.services import freshness, signing
@@ -67,7 +68,7 @@ class Command(BaseCommand):
     def _prepare(self, plain: Plain) -> Supervisor:
         folder, host = settings.FLEET_DIR, settings.FLEET_HOST
         domains = selectors.domains()
-        if not domains or not selectors.authorities(domains[0].slug):
+        if not domains or not selectors.authorities(actor=actors.system(domains[0].slug, "serve")):
             msg = "There is no issuing CA yet; run `manage.py quickstart` or the steps of `manage.py ca --help`."
             raise CommandError(msg)
         signed.hold_roots(one.slug for one in domains)

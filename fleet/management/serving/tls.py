@@ -12,6 +12,7 @@ from OpenSSL import SSL
 from fleet.gateway.anchors import CHAINS_ONLY, client_anchors, der, pem
 from fleet.gateway.coap import server as coap
 from pki import selectors
+from pki.kernel import actor as actors
 from pki.models import TrustDomain
 from pki.signer.client import Signer
 
@@ -56,7 +57,7 @@ def coap_context(signer: Signer, domains: list[TrustDomain], host_names: list[st
     """Return the context of the CoAP door: client certificates are demanded, chains verified, nothing else."""
     domain = domains[0]
     key, certificate, chain = signer.door_identity(domain.slug, host_names)
-    links = [der(link) for link in selectors.links(domain.slug)]
+    links = [der(link) for link in selectors.links(actor=actors.system(domain.slug, "tls"))]
     anchors = client_anchors([one.slug for one in domains])
     return coap.context(key, [certificate, *chain, *links], anchors, ccm_8=settings.FLEET_COAP_CCM_8)
 
@@ -94,7 +95,7 @@ def _context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     parts = [_pem(x509.load_der_x509_certificate(der)).encode() for der in (certificate, *chain)]
-    parts += [_pem(link).encode() for link in selectors.links(domain.slug)]
+    parts += [_pem(link).encode() for link in selectors.links(actor=actors.system(domain.slug, "tls"))]
     descriptor = os.memfd_create("door", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, b"".join([key, *parts]))

@@ -4,7 +4,7 @@ import pytest
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
-from fleet.api import paging
+from fleet.api import lists
 from pki.kernel.errors import InvalidError
 from tests.regressions import regression
 
@@ -14,4 +14,4 @@ from tests.regressions import regression
 def test_a_limit_that_is_no_number_is_refused(limit):
     asked = Request(APIRequestFactory().get("/", {"limit": limit}))
     with pytest.raises(InvalidError, match="`limit` lies between 1 and 500"):
-        paging._limit(asked.query_params["limit"])
+        lists._limit(asked.query_params["limit"])

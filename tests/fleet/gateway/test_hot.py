@@ -65,7 +65,9 @@ def acts(by):
             actor=by, fingerprint=one.certificate.fingerprint, reason="unspecified"
         ),
         "commanded": lambda one: commands.give(actor=by, device=one.device, kind="identify", reason="which"),
-        "configured": lambda one: twins.desire_config(actor=by, device=one.device, patch={"poll_s": 9}, seen=0),
+        "configured": lambda one: twins.desire_config(
+            actor=by, device=one.device, patch={"poll_s": 9}, if_match='"d0"'
+        ),
     }
 
 

@@ -47,7 +47,7 @@ def stranger(signer, offline, domain):
 
 def test_an_issued_certificate_is_kept_with_its_ledger_entry(domain, issued):
     assert selectors.certificate_by_fingerprint(issued.fingerprint) == issued
-    assert selectors.certificates_of(domain.slug, issued.subject_key) == [issued]
+    assert selectors.certificates_of(actor=system(domain), subject_key=issued.subject_key) == [issued]
     assert issued.subject_urn == f"urn:muster:device:{domain.slug}:{issued.subject_key}"
     entry = LedgerEntry.objects.get(domain=domain, action="certificate.issued")
     assert entry.detail["fingerprint"] == issued.fingerprint
@@ -148,12 +148,14 @@ def test_how_a_certificate_stands_at_each_moment(domain, issued):
 def test_no_selector_or_service_reaches_into_another_domain(domain, issued, stranger):
     slug = stranger.slug
     with pytest.raises(NotFoundError):
-        selectors.certificate(slug, issued.fingerprint)
-    assert selectors.certificates_of(slug, issued.subject_key) == []
-    assert not selectors.certificates(slug).exists()
-    mine = {one.fingerprint for one in selectors.authorities(domain.slug) if one.kind == "issuing"}
-    assert not mine & {one.fingerprint for one in selectors.authorities(slug)}
-    assert {one.domain.slug for one in selectors.ledger_entries(slug).select_related("domain")} == {slug}
+        selectors.certificate(actor=actors.system(slug, "test"), fingerprint=issued.fingerprint)
+    assert selectors.certificates_of(actor=actors.system(slug, "test"), subject_key=issued.subject_key) == []
+    assert not selectors.certificates(actor=actors.system(slug, "test")).exists()
+    mine = {one.fingerprint for one in selectors.authorities(actor=system(domain)) if one.kind == "issuing"}
+    assert not mine & {one.fingerprint for one in selectors.authorities(actor=actors.system(slug, "test"))}
+    assert {
+        one.domain.slug for one in selectors.ledger_entries(actor=actors.system(slug, "test")).select_related("domain")
+    } == {slug}
     with pytest.raises(NotFoundError):
         certificates.revoke(actor=system(stranger), fingerprint=issued.fingerprint, reason="keyCompromise")
     assert selectors.certificate_by_fingerprint(issued.fingerprint).revoked_at is None

@@ -1,0 +1,40 @@
+"""Certificates as the registry knows their holders."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import QuerySet
+
+from devices.selectors.registry import device_referred
+from pki import selectors
+from pki.kernel import clock
+from pki.kernel.actor import Actor
+from pki.kernel.filters import number, reference
+from pki.models import Certificate
+
+MOST_DAYS = 3660
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFilter:
+    """Which certificates are asked for."""
+
+    device: str = reference("The device that it names.", "Certificate.subject_key")
+    expiring: str = number(
+        "Ends within so many days, is not revoked, and has no successor.", "days", MOST_DAYS, "Certificate.not_after"
+    )
+
+
+def certificates(
+    *,
+    actor: Actor,
+    wanted: CertificateFilter = CertificateFilter(),
+) -> QuerySet[Certificate]:
+    """Return the certificates that match, newest first."""
+    now = clock.now()
+    rows = selectors.certificates(actor=actor)
+    if wanted.expiring:
+        rows = selectors.expiring(actor=actor, now=now, until=now + timedelta(days=int(wanted.expiring)))
+    if wanted.device:
+        rows = rows.filter(subject_key=device_referred(actor=actor, word=wanted.device).key)
+    return rows

@@ -1,0 +1,45 @@
+"""Incidents: flagged changes of behaviour."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from devices.models import Device, Incident
+from devices.selectors.registry import device_referred
+from pki.kernel.actor import Actor
+from pki.kernel.filters import choice, reference
+from pki.kernel.permissions import Action, permitted
+from pki.selectors.finding import one_by_id
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """Which incidents are asked for."""
+
+    state: str = choice("Whether the incident is open or closed.", Incident.State.values, "Incident.state")
+    device: str = reference("The device that it is about.", "Incident.device")
+
+
+def incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> QuerySet[Incident]:
+    """Return the incidents that match, newest first."""
+    rows = permitted(actor, Action.READ, Incident.objects.all())
+    if wanted.state:
+        rows = rows.filter(state=wanted.state)
+    if wanted.device:
+        rows = rows.filter(device=device_referred(actor=actor, word=wanted.device))
+    return rows.select_related("device", "device__hardware_model", "domain").order_by("-id")
+
+
+def incidents_of(*, actor: Actor, device: Device, state: str = "") -> QuerySet[Incident]:
+    """Return the incidents of a device, or those in a state, newest first."""
+    return incidents(actor=actor, wanted=IncidentFilter(state=state)).filter(device=device)
+
+
+def incident(*, actor: Actor, public_id: str | UUID) -> Incident:
+    """Return an incident by its public id.
+
+    Raises:
+        NotFoundError: the actor sees none of that id.
+    """
+    return one_by_id(incidents(actor=actor), public_id, "incident")

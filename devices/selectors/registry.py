@@ -1,0 +1,154 @@
+"""Devices, their groups and hardware models."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from devices import query
+from devices.models import Device, Group, GroupMember, HardwareModel, Twin
+from devices.selectors.presence import PRESENCES, with_presence
+from pki.kernel.actor import Actor
+from pki.kernel.errors import NotFoundError
+from pki.kernel.filters import choice, query_text, reference, text, yes_no
+from pki.kernel.permissions import Action, permitted
+from pki.selectors.finding import named_rows, one_by_id, one_referred, one_row
+
+_ALL = "domain", "hardware_model", "twin", "parent"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFilter:
+    """Which devices of the registry are asked for; every field that is given has to match."""
+
+    q: str = text("Part of the device's name; case does not matter.", "Device.name", most=100)
+    state: str = choice("Where the device stands in its life.", Device.State.values, "Device.state")
+    hardware: str = reference("Its hardware model.", "Device.hardware_model")
+    quarantined: str = yes_no("Whether it is quarantined.", "Device.quarantined_at")
+    presence: str = choice("When it was last heard, compared with its polling interval.", PRESENCES, "Presence")
+    query: str = query_text("A query over the registry and what devices report.", query.LONGEST)
+    group: str = reference("The group that it belongs to.", "Group")
+
+
+def devices(*, actor: Actor, wanted: DeviceFilter = DeviceFilter()) -> QuerySet[Device]:
+    """Return the devices that match, with hardware model, twin and gateway, by name."""
+    rows = permitted(actor, Action.READ, Device.objects.all()).select_related(*_ALL).order_by("name", "id")
+    if wanted.q:
+        rows = rows.filter(name__icontains=wanted.q)
+    if wanted.state:
+        rows = rows.filter(state=wanted.state)
+    if wanted.hardware:
+        rows = rows.filter(hardware_model=one_referred(hardware_models(actor=actor), wanted.hardware, "hardware model"))
+    if wanted.quarantined:
+        rows = rows.filter(quarantined_at__isnull=wanted.quarantined != "yes")
+    if wanted.query:
+        rows = rows.filter(query.parse(wanted.query))
+    if wanted.group:
+        rows = rows.filter(members_of(one_referred(groups(actor=actor), wanted.group, "group")))
+    return with_presence(rows, wanted.presence) if wanted.presence else rows
+
+
+def device(*, actor: Actor, public_id: str | UUID) -> Device:
+    """Return a device by its public id.
+
+    Raises:
+        NotFoundError: the actor sees none of that id.
+    """
+    return one_by_id(devices(actor=actor), public_id, "device")
+
+
+def device_by_name(*, actor: Actor, name: str) -> Device:
+    """Return a device by its name.
+
+    Raises:
+        NotFoundError: the actor sees none of that name.
+    """
+    return one_row(devices(actor=actor).filter(name=name), "device")
+
+
+def device_referred(*, actor: Actor, word: str) -> Device:
+    """Return the device that a filter names, by its name or its public id.
+
+    Raises:
+        InvalidError: the actor sees no such device.
+    """
+    return one_referred(devices(actor=actor), word, "device")
+
+
+def devices_by_names(*, actor: Actor, names: Iterable[str]) -> list[Device]:
+    """Return the devices with these names.
+
+    Raises:
+        NotFoundError: one of them does not exist; the sentence says which.
+    """
+    wanted = list(dict.fromkeys(names))
+    found = {one.name: one for one in devices(actor=actor).filter(name__in=wanted)}
+    if missing := [name for name in wanted if name not in found]:
+        msg = f"There is no device {missing[0][:100]!r}; nothing was changed."
+        raise NotFoundError(msg)
+    return [found[name] for name in wanted]
+
+
+def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
+    """Return the names of devices, by public id; what the actor does not see is left out."""
+    rows = named_rows(permitted(actor, Action.READ, Device.objects.all()), public_ids)
+    return {str(key): name for key, name in rows.values_list("public_id", "name")}
+
+
+def public_ids(*, actor: Actor, names: Iterable[str]) -> dict[str, UUID]:
+    """Return the public ids of devices, by name."""
+    rows = permitted(actor, Action.READ, Device.objects.all()).filter(name__in=list(names))
+    return dict(rows.values_list("name", "public_id"))
+
+
+def hardware_models(*, actor: Actor) -> QuerySet[HardwareModel]:
+    """Return the hardware models by name."""
+    return permitted(actor, Action.READ, HardwareModel.objects.all()).order_by("name", "id")
+
+
+def hardware_model(*, actor: Actor, name: str) -> HardwareModel:
+    """Return a hardware model by its name.
+
+    Raises:
+        NotFoundError: the actor sees none of that name.
+    """
+    return one_row(hardware_models(actor=actor).filter(name=name), "hardware model")
+
+
+def hardware_model_by_id(*, actor: Actor, public_id: str | UUID) -> HardwareModel:
+    """Return a hardware model by its public id.
+
+    Raises:
+        NotFoundError: the actor sees none of that id.
+    """
+    return one_by_id(hardware_models(actor=actor), public_id, "hardware model")
+
+
+def groups(*, actor: Actor) -> QuerySet[Group]:
+    """Return the groups by name."""
+    return permitted(actor, Action.READ, Group.objects.all()).order_by("name", "id")
+
+
+def group(*, actor: Actor, public_id: str | UUID) -> Group:
+    """Return a group by its public id.
+
+    Raises:
+        NotFoundError: the actor sees none of that id.
+    """
+    return one_by_id(groups(actor=actor), public_id, "group")
+
+
+def members_of(group: Group) -> Q:
+    """Return the condition that a device belongs to a group now."""
+    if group.query:
+        return query.parse(group.query)
+    return Q(pk__in=GroupMember.objects.filter(group=group).values("device_id"))
+
+
+def witnesses(*, actor: Actor) -> Iterator[tuple[str, list[Any]]]:
+    """Yield device name and ledger head (epoch, size, root) as devices say that they were shown it."""
+    rows = permitted(actor, Action.READ, Twin.objects.all(), domain="device__domain")
+    heads = rows.filter(reported__head__isnull=False).values_list("device__name", "reported__head")
+    yield from heads.iterator(chunk_size=1000)

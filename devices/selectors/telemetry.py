@@ -1,0 +1,69 @@
+"""What devices measured, sent and did, as far as it is kept: ticks, series, logs, networks."""
+
+from collections import defaultdict
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from devices.models import Device, DeviceLog, Sample, Series, SourceNetwork
+from devices.series import DAY_MS, unpacked
+from pki.kernel import clock
+from pki.kernel.actor import Actor
+from pki.kernel.permissions import Action, require_action
+
+
+def samples(device: Device, metric: str, ticks: int) -> list[tuple[int, float]]:
+    """Return the last ``ticks`` ticks of one metric of one device: (tick, value), oldest first."""
+    since = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks
+    rows = Sample.objects.filter(device_id=device.pk, metric=metric, tick__gte=since)
+    return list(rows.order_by("tick").values_list("tick", "value"))
+
+
+def series(device: Device, metric: str, since_ms: int, until_ms: int, most: int) -> list[tuple[int, float]]:
+    """Return the values of a metric that a device sent as series: (unix milliseconds, value), oldest first.
+
+    Args:
+        device: whose.
+        metric: its name.
+        since_ms: from here on.
+        until_ms: up to but not including.
+        most: values at most; the newest are left out.
+    """
+    rows = Series.objects.filter(device_id=device.pk, metric=metric, start__lt=until_ms, start__gte=since_ms - DAY_MS)
+    found: list[tuple[int, float]] = []
+    for start, step, values in rows.order_by("start", "id").values_list("start", "step_ms", "values").iterator():
+        found += [one for one in unpacked(start, step, bytes(values)) if since_ms <= one[0] < until_ms]
+        if len(found) >= most:
+            break
+    return sorted(found)[:most]
+
+
+def behaviour(device: Device, ticks: int) -> dict[str, list[tuple[int, float]]]:
+    """Return what each of the last ``ticks`` ticks has of a device: metric -> (tick, value), oldest first."""
+    since, found = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks, defaultdict(list)
+    rows = Sample.objects.filter(device_id=device.pk, tick__gt=since).order_by("metric", "tick")
+    for metric, tick, value in rows.values_list("metric", "tick", "value"):
+        found[metric].append((tick, value))
+    return dict(found)
+
+
+def metric_names(device: Device, ticks: int) -> list[str]:
+    """Return the metrics that a device has samples of in the last ``ticks`` ticks, by name."""
+    since = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks
+    rows = Sample.objects.filter(device_id=device.pk, tick__gte=since)
+    return sorted(rows.values_list("metric", flat=True).distinct())
+
+
+def device_logs(*, actor: Actor, device: Device) -> QuerySet[DeviceLog]:
+    """Return the logs that a device has sent, newest first.
+
+    Raises:
+        DeniedError: logs may tell about people; only operators and security officers read them.
+    """
+    require_action(actor, Action.READ_DEVICE_LOGS)
+    return DeviceLog.objects.filter(device_id=device.pk).order_by("-id")
+
+
+def source_networks(device: Device) -> QuerySet[SourceNetwork]:
+    """Return the networks that a device was heard from, the latest first."""
+    return SourceNetwork.objects.filter(device_id=device.pk).order_by("-last_tick", "-id")

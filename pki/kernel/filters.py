@@ -1,0 +1,149 @@
+"""Filters of lists, told once: a frozen dataclass a list, whose fields say what they mean.
+
+From such a class come the parameters of the REST API and their documentation, the form of the console, options of
+commands, and the fields of the query language that have the same names. A field that is empty is not asked. What is
+unknown, given twice or of no such value is refused with what could stand there; a filter is never ignored.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import date
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from pki.kernel import intake
+from pki.kernel.errors import InvalidError
+
+#: of a text that is looked for, characters
+MOST_TEXT = 200
+
+
+class Form(StrEnum):
+    """How the value of a filter is written."""
+
+    TEXT = "text"
+    CHOICE = "choice"
+    YES_NO = "yes or no"
+    NUMBER = "number"
+    DAY = "day"
+    QUERY = "query"
+    REFERENCE = "name or public id"
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """What one field of a filter asks.
+
+    Args:
+        says: one sentence for people, without the field's name.
+        form: how its value is written.
+        choices: the values of a choice.
+        unit: of a number.
+        most: the longest text, or the largest number.
+        source: where the answer comes from: a column, or the table that holds it.
+    """
+
+    says: str
+    form: Form = Form.TEXT
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+    most: int = MOST_TEXT
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoFilter:
+    """The filter of a list that has none."""
+
+
+_Filter = TypeVar("_Filter")
+_DIGITS = re.compile(r"[0-9]{1,9}")
+
+
+def text(says: str, source: str = "", most: int = MOST_TEXT) -> Any:
+    """Return a field for a text."""
+    return _field(Criterion(says, Form.TEXT, most=most, source=source))
+
+
+def choice(says: str, choices: Sequence[str], source: str = "") -> Any:
+    """Return a field for one of a few words."""
+    return _field(Criterion(says, Form.CHOICE, tuple(choices), source=source))
+
+
+def yes_no(says: str, source: str = "") -> Any:
+    """Return a field for yes or no."""
+    return _field(Criterion(says, Form.YES_NO, ("yes", "no"), source=source))
+
+
+def number(says: str, unit: str, most: int, source: str = "") -> Any:
+    """Return a field for a whole number from 1 on."""
+    return _field(Criterion(says, Form.NUMBER, unit=unit, most=most, source=source))
+
+
+def reference(says: str, source: str = "") -> Any:
+    """Return a field that names one thing, by its name or by its public id."""
+    return _field(Criterion(says, Form.REFERENCE, source=source))
+
+
+def query_text(says: str, most: int) -> Any:
+    """Return a field for a query over devices."""
+    return _field(Criterion(says, Form.QUERY, most=most, source="devices/query.py"))
+
+
+def _field(criterion: Criterion) -> Any:
+    return field(default="", metadata={"criterion": criterion})
+
+
+def criteria_of(shape: type[Any]) -> dict[str, Criterion]:
+    """Return what each field of a filter asks, in order."""
+    return {one.name: one.metadata["criterion"] for one in fields(shape)}
+
+
+def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also: Collection[str] = ()) -> _Filter:
+    """Return the filter that the parameters of a request ask for.
+
+    Args:
+        shape: the filter of the list.
+        given: name to values, as often as it stands in the address.
+        also: further names that the request may hold, such as those of pages; they are not looked at.
+
+    Raises:
+        InvalidError: a name is unknown or given twice, or a value cannot be meant; the sentence says what can.
+    """
+    known = criteria_of(shape)
+    if unknown := [name for name in given if name not in known and name not in also]:
+        allowed = ", ".join([*known, *sorted(also)]) or "none"
+        msg = f"There is no parameter {intake.shown(unknown[0][:40])!r} here. Parameters: {allowed}."
+        raise InvalidError(msg)
+    if twice := [name for name, values in given.items() if len(values) > 1]:
+        msg = f"The parameter `{twice[0]}` is given {len(given[twice[0]])} times. Give it once."
+        raise InvalidError(msg)
+    asked = {name: values[0] for name, values in given.items() if name in known and values and values[0]}
+    for name, value in asked.items():
+        _check(name, value, known[name])
+    return shape(**asked)
+
+
+def _check(name: str, value: str, criterion: Criterion) -> None:
+    if criterion.choices:
+        if value not in criterion.choices:
+            msg = f"`{name}` is one of: {', '.join(criterion.choices)}."
+            raise InvalidError(msg)
+    elif criterion.form is Form.NUMBER:
+        if not _DIGITS.fullmatch(value) or not 0 < int(value) <= criterion.most:
+            msg = f"`{name}` is a whole number of {criterion.unit} from 1 to {criterion.most}."
+            raise InvalidError(msg)
+    elif criterion.form is Form.DAY:
+        _check_day(name, value)
+    elif len(value) > criterion.most:
+        msg = f"`{name}` has {len(value)} characters; at most {criterion.most} are read."
+        raise InvalidError(msg)
+
+
+def _check_day(name: str, value: str) -> None:
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        msg = f"`{name}` is a day, written as 2026-05-31."
+        raise InvalidError(msg) from error

@@ -1,0 +1,73 @@
+"""Find one row of a set: by its public id, by its name, or by whichever of the two somebody wrote."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+from uuid import UUID
+
+from django.db.models import Model, QuerySet
+
+from pki.kernel import intake
+from pki.kernel.errors import InvalidError, NotFoundError
+
+_Row = TypeVar("_Row", bound=Model)
+
+
+def one_by_id(rows: QuerySet[_Row], public_id: str | UUID, kind: str) -> _Row:
+    """Return the row of a public id.
+
+    Args:
+        rows: that the actor may see.
+        public_id: of one of them.
+        kind: how people call such a thing.
+
+    Raises:
+        InvalidError: it is no UUID.
+        NotFoundError: there is none among these rows.
+    """
+    try:
+        key = public_id if isinstance(public_id, UUID) else UUID(public_id)
+    except ValueError as error:
+        msg = "This is not a UUID."
+        raise InvalidError(msg) from error
+    return one_row(rows.filter(public_id=key), kind)
+
+
+def one_row(rows: QuerySet[_Row], kind: str) -> _Row:
+    """Return the only row of a set.
+
+    Raises:
+        NotFoundError: the set is empty.
+    """
+    found = rows.first()
+    if found is None:
+        msg = f"There is no such {kind}."
+        raise NotFoundError(msg)
+    return found
+
+
+def named_rows(rows: QuerySet[_Row], public_ids: Iterable[str | UUID]) -> QuerySet[_Row]:
+    """Return the rows with these public ids; what is none is left out."""
+    keys = [key for one in public_ids if (key := one if isinstance(one, UUID) else _uuid_or_none(one))]
+    return rows.filter(public_id__in=keys) if keys else rows.none()
+
+
+def one_referred(rows: QuerySet[_Row], word: str, kind: str, name: str = "name") -> _Row:
+    """Return the row that a filter means by a name or a public id; a name comes first.
+
+    Raises:
+        InvalidError: there is no such row, so that the filter can mean nothing.
+    """
+    found = rows.filter(**{name: word}).first()
+    if found is None and (key := _uuid_or_none(word)):
+        found = rows.filter(public_id=key).first()
+    if found is None:
+        msg = f"There is no {kind} {intake.shown(word[:100])!r}. Give its name or its public id."
+        raise InvalidError(msg)
+    return found
+
+
+def _uuid_or_none(word: str) -> UUID | None:
+    try:
+        return UUID(word)
+    except ValueError:
+        return None

@@ -1,0 +1,33 @@
+"""The ledger: entries and signed heads."""
+
+from dataclasses import dataclass
+
+from django.db.models import QuerySet
+
+from pki.kernel.actor import Actor
+from pki.kernel.filters import text
+from pki.kernel.permissions import Action, permitted
+from pki.models import LedgerEntry, LedgerHead
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFilter:
+    """Which entries of the ledger are asked for."""
+
+    action: str = text("What was done, such as `rollout.start`, or the part before the dot for all of it.", "action")
+    object: str = text("The public id of what it was done to.", "object_key")
+
+
+def ledger_entries(*, actor: Actor, wanted: LedgerFilter = LedgerFilter()) -> QuerySet[LedgerEntry]:
+    """Return the entries that match, newest first, with their place in the tree."""
+    rows = permitted(actor, Action.READ, LedgerEntry.objects.all()).select_related("order").order_by("-id")
+    if wanted.object:
+        rows = rows.filter(object_key=wanted.object)
+    if "." in wanted.action:
+        return rows.filter(action=wanted.action)
+    return rows.filter(action__startswith=f"{wanted.action}.") if wanted.action else rows
+
+
+def ledger_head(*, actor: Actor) -> LedgerHead | None:
+    """Return the newest signed head of a domain."""
+    return permitted(actor, Action.READ, LedgerHead.objects.all()).order_by("-epoch", "-size").first()
