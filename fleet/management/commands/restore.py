@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from devices.services import forks, oscore
-from fleet.jobs import runner
+from fleet.jobs import leases
 from fleet.management import archive
 from fleet.management.acts import refusals, signer
 from pki.services import freshness
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             raise CommandError(msg)
         oscore.distrust()
         forks.forget_all()
-        runner.forget_leases()
+        leases.forget_leases()
         if options["resume"]:
             self._resume(as_json=options["json"])
         elif problems := freshness.problems():
