@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import struct
 import sys
 import zlib
@@ -28,6 +29,7 @@ from pki.models import TrustDomain
 #: whole ticks left open for batches that come late
 GRACE_TICKS = 1
 MOST_TICKS = 120
+_logger = logging.getLogger(__name__)
 _COLUMNS = {metric.name: column for column, metric in enumerate(METRICS)}
 
 
@@ -176,8 +178,13 @@ def _load(domain: TrustDomain) -> tuple[DriftState, Shard, Novelty]:
 
 
 def _save(state: DriftState, newest: int, shard: Shard, novelty: Novelty) -> None:
+    """Keep the engine's state, unless another worker has kept one since this one was read."""
     keys = json.dumps(novelty.plain()).encode()
-    state.blob = struct.pack(">I", len(keys)) + keys + shard.dumps()
-    state.updated_tick = newest
     with transaction.atomic(using="telemetry"):
+        kept = DriftState.objects.select_for_update().filter(domain_id=state.domain_id, version=VERSION)
+        if (row := kept.defer("blob").first()) is not None and row.updated_tick != state.updated_tick:
+            _logger.warning("these ticks were scored by another worker too", extra={"tick": newest})
+            return
+        state.blob = struct.pack(">I", len(keys)) + keys + shard.dumps()
+        state.updated_tick = newest
         state.save()

@@ -1,11 +1,13 @@
 """Publish revocation lists: 256 shards a CA, each anew when something in it was revoked or half its life is over."""
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from pki.kernel import clock, files
 from pki.kernel.errors import DomainError
@@ -31,33 +33,39 @@ def refresh(*, domain: TrustDomain) -> int:
     for authority in _issuing(domain):
         for row in _due(domain, authority.key_id):
             try:
-                publish(domain=domain, row=row)
+                done += publish(domain=domain, row=row)
             except DomainError as error:
                 _logger.warning("a revocation list is not signed", extra={"shard": str(row), "cause": error.detail})
                 return done
-            done += 1
     return done
 
 
-def publish(*, domain: TrustDomain, row: CrlShard) -> None:
-    """Sign one list and put it in place.
-
-    What is revoked while it is signed makes it dirty again: the mark is taken away before the entries are read.
-    """
+def publish(*, domain: TrustDomain, row: CrlShard) -> bool:
+    """Sign one list and put it in place; return whether it is there: another worker's newer one stays."""
     now = clock.now()
-    CrlShard.objects.filter(pk=row.pk).update(dirty=False)
-    try:
-        entries = _entries(row, now)
-        signed = signing.client("work").sign_crl(domain.slug, row.key_id, row.shard, b"".join(entries))
-        path = folder(row.key_id)
-        path.mkdir(parents=True, exist_ok=True)
+    entries = _entries(row, now)
+    signed = signing.client("work").sign_crl(domain.slug, row.key_id, row.shard, b"".join(entries))
+    return _put_in_place(row, entries, signed, now)
+
+
+def _put_in_place(row: CrlShard, entries: list[bytes], signed: Mapping[str, Any], now: datetime) -> bool:
+    """Write a list, unless another one came out since its row was read; what was revoked since leaves it due.
+
+    Whoever was stopped before this, and woke up, may hold entries from before a revocation.
+    """
+    path = folder(row.key_id)
+    path.mkdir(parents=True, exist_ok=True)
+    with transaction.atomic():
+        # Whoever revokes marks the row in the same transaction: the entry is seen below, or the mark comes after this.
+        if CrlShard.objects.select_for_update().get(pk=row.pk).number != row.number:
+            CrlShard.objects.filter(pk=row.pk).update(dirty=True)
+            return False
+        row.dirty = set(_entries(row, now)) != set(entries)
         files.write_public(path / f"{row.shard:02x}.crl", signed["crl"])
-    except BaseException:
-        CrlShard.objects.filter(pk=row.pk).update(dirty=True)
-        raise
-    row.number, row.held, row.published_at = signed["number"], len(entries), now
-    row.next_update = datetime.fromisoformat(signed["until"])
-    quick.update(row, "number", "held", "published_at", "next_update")
+        row.number, row.held, row.published_at = signed["number"], len(entries), now
+        row.next_update = datetime.fromisoformat(signed["until"])
+        quick.update(row, "number", "held", "dirty", "published_at", "next_update")
+    return True
 
 
 def prepare(*, domain: TrustDomain, key_id: str) -> None:

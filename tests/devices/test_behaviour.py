@@ -206,3 +206,15 @@ def test_the_drift_job_looks_first(domain, enrol, settings):
             with clock.frozen(clock.now() + timedelta(seconds=later)):
                 assert drift.tick(domain=domain) == []
     assert not [one for one in seen if "devices_device" in one["sql"]]
+
+
+def test_a_worker_that_wakes_up_keeps_no_older_drift_state_over_a_newer_one(domain, settings):
+    settings.FLEET_DRIFT_TICK_S, start = 60, clock.now()
+    with clock.frozen(start):
+        drift.tick(domain=domain)
+        read_before, shard, novelty = drift._load(domain)
+    with clock.frozen(start + timedelta(minutes=3)):
+        drift.tick(domain=domain)
+    newest = drift._load(domain)[0].updated_tick
+    drift._save(read_before, newest - 1, shard, novelty)
+    assert drift._load(domain)[0].updated_tick == newest

@@ -6,8 +6,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
 from pki import selectors
+from pki.kernel import clock
 from pki.models import Certificate, CrlShard
-from pki.services import certificates, crls
+from pki.services import certificates, crls, signing
 from pki.services.responders import Responders
 from tests.factories.devices import csr
 from tests.factories.ground import system
@@ -38,6 +39,10 @@ def listed(certificate):
     return x509.load_der_x509_crl(path.read_bytes()).get_revoked_certificate_by_serial_number(serial)
 
 
+def shard_of(certificate):
+    return CrlShard.objects.get(key_id=certificate.authority.key_id, shard=int(certificate.serial, 16) % 256)
+
+
 def ask(domain, certificate, responders, algorithm=None, nonce=None):
     leaf = x509.load_der_x509_certificate(bytes(certificate.der))
     above = x509.load_der_x509_certificate(selectors.authority_der(certificate.authority.key_id))
@@ -66,6 +71,45 @@ def test_numbers_of_lists_only_grow(domain):
         crls.publish(domain=domain, row=row)
         numbers.append(row.number)
     assert numbers == sorted(set(numbers))
+
+
+def test_a_worker_that_wakes_up_puts_no_older_list_over_a_newer_one(domain):
+    certificate = issue(domain)
+    crls.refresh(domain=domain)
+    read_before = shard_of(certificate)
+    revoke(domain, certificate, "keyCompromise")
+    assert crls.refresh(domain=domain) == 1
+    number = shard_of(certificate).number
+    assert not crls.publish(domain=domain, row=read_before)
+    assert listed(certificate) is not None
+    assert shard_of(certificate).number == number
+    assert crls.refresh(domain=domain) == 1  # to be sure
+
+
+def test_what_is_revoked_while_its_list_is_signed_comes_out_with_the_next_one(domain):
+    certificate = issue(domain)
+    crls.refresh(domain=domain)
+    row, now = shard_of(certificate), clock.now()
+    entries = crls._entries(row, now)
+    signed = signing.client("work").sign_crl(domain.slug, row.key_id, row.shard, b"".join(entries))
+    revoke(domain, certificate, "keyCompromise")
+    assert crls._put_in_place(row, entries, signed, now)
+    assert listed(certificate) is None
+    assert crls.refresh(domain=domain) == 1
+    assert listed(certificate) is not None
+    assert crls.refresh(domain=domain) == 0
+
+
+def test_a_list_stays_due_until_it_is_in_place(domain, monkeypatch, tmp_path):
+    certificate = issue(domain)
+    crls.refresh(domain=domain)
+    revoke(domain, certificate)
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    monkeypatch.setattr(crls, "folder", lambda _key: in_the_way)
+    with pytest.raises(OSError):
+        crls.refresh(domain=domain)
+    assert shard_of(certificate).dirty
 
 
 def test_ocsp_says_good_then_revoked_with_either_hash(domain):
