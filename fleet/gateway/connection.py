@@ -9,14 +9,9 @@ from django.conf import settings
 from devices.services import presence
 from fleet.gateway import codec
 from fleet.gateway.hot import Answers, HotTable
+from fleet.gateway.poll_matcher import DEVICE_POLLS
 from fleet.wire.connections import Connections as Base
 from fleet.wire.http1 import BoundedConnection, make_protocol
-
-POLL = b"GET /v1/poll HTTP/1.1\r\n"
-#: header fields that change nothing about an idle poll; any other one sends the request the ordinary way
-HARMLESS = frozenset({b"host", b"accept", b"accept-encoding", b"accept-language", b"user-agent"})
-FORMS = {b"": codec.CBOR, b"*/*": codec.CBOR, b"application/cbor": codec.CBOR, b"application/json": codec.JSON}
-LONGEST = 1024
 
 
 class Connections(Base):
@@ -72,24 +67,10 @@ class DeviceConnection(BoundedConnection):
 
     def _is_poll(self, data: bytes) -> bool:
         """Say whether this is one whole poll and nothing else; remember it, so that the next one needs no look."""
-        if not data.startswith(POLL) or not data.endswith(b"\r\n\r\n") or len(data) > LONGEST:
+        poll = DEVICE_POLLS.match_poll(data)
+        if poll is None:
             return False
-        host, form = None, b""
-        for line in data[len(POLL) : -4].split(b"\r\n"):
-            name, colon, value = line.partition(b":")
-            name, value = name.lower(), value.strip(b" \t")
-            if not colon or name not in HARMLESS or not value.isascii() or b"\n" in line or b"\r" in line:
-                return False
-            if name == b"host":
-                if host is not None:
-                    return False
-                host = value
-            elif name == b"accept":
-                form = value.lower()
-        if not host or form not in FORMS:
-            return False
-        self._host = host.decode("ascii").rsplit(":", 1)[0].strip("[]")
-        self._form, self._known = FORMS[form], data
+        (self._host, self._form), self._known = poll, data
         return True
 
 

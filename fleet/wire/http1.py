@@ -11,13 +11,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from fleet.wire import limits
 from fleet.wire.closed import CLOSED
 from fleet.wire.connections import Connections
-from fleet.wire.heads import BAD, WRONG_VERSION, Refusal, is_bare, origin_form, wrong_head
+from fleet.wire.heads import BAD, Refusal, origin_form, wrong_head
+from fleet.wire.request_limits import RequestLimits
 
 BUSY = (b"503 Service Unavailable", "Too many connections are open. Try again later.")
-LONG_HEAD = (
-    b"431 Request Header Fields Too Large",
-    f"A request has at most {limits.MOST_FIELDS} header fields and {limits.MOST_HEAD} bytes before its body.",
-)
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -32,9 +29,8 @@ class BoundedConnection(HttpToolsProtocol):
         self.address = str(self.client[0]) if self.client else ""
         self._opened = self._heard = self.loop.time()
         self._asked, self._between = False, True
-        self._head = self._began = self._fields = 0
+        self._limits = RequestLimits()
         self._reading_head = self._incomplete = self._over = False
-        self._framing = self._held = 0
         self._own: object = None  # the answer to the request whose body comes in
         self._live: list[RequestResponseCycle] = []  # answers that are not complete, the oldest of pipelined ones first
         self._late: asyncio.TimerHandle | None = None
@@ -79,38 +75,29 @@ class BoundedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on; what comes before a body is short and comes soon, or never becomes a request."""
         if self._over:
-            self._held += len(data)
-            if self._held > limits.LINGER_BYTES:
+            if self._limits.is_flooded(len(data)):
                 self.transport.abort()
             return
-        begun, fresh, self._began = self._reading_head, not self._incomplete, 0
-        self._framing += len(data)
+        begun, fresh = self._reading_head, not self._incomplete
+        self._limits.data_came(len(data))
         super().data_received(data)
         if self.transport.is_closing() or self._over:
             return
         if self._reading_head:
-            self._wait_for_head(data, begun=begun, alone=fresh and not begun and self._began == 1)
-        elif self._incomplete and self._framing > limits.FRAMING:
-            self._end((BAD, "The chunks of the body hold too little data for their number and extensions."))
+            if refusal := self._limits.head_came(data, begun=begun, fresh=fresh):
+                self._end(refusal)
+            else:
+                self._hurry()
+        elif self._incomplete and (refusal := self._limits.framing_refusal()):
+            self._end(refusal)
         elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
             # Not a byte of a request: such bytes do not keep a connection open.
             self.timeout_keep_alive_handler()
 
-    def _wait_for_head(self, data: bytes, *, begun: bool, alone: bool) -> None:
-        """Count half a head; one that begins behind the end of another request is counted from the next data on."""
-        self._head += len(data) if begun or alone else 0
-        if alone and is_bare(data):
-            self._end(WRONG_VERSION)
-        elif self._head > limits.MOST_HEAD:
-            self._end(LONG_HEAD)
-        else:
-            self._hurry()
-
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._asked, self._between, self._reading_head = True, False, True
-        self._head = self._fields = 0
-        self._began += 1
+        self._limits.request_began()
         self._incomplete = True
         super().on_message_begin()
         self.scope["extensions"] = {"muster.connection": {"hold": self.hold}}
@@ -118,28 +105,28 @@ class BoundedConnection(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """Take a part of the request's target."""
         super().on_url(url)
-        if len(self.url) > limits.MOST_LINE:
-            self._end((b"414 URI Too Long", f"A request target has at most {limits.MOST_LINE} bytes."))
+        if refusal := self._limits.target_refusal(len(self.url)):
+            self._end(refusal)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field of the head; fields behind a body are no part of it, whatever they are called."""
         if not self._reading_head or self._over:
             return
-        self._fields += 1
-        if self._fields > limits.MOST_FIELDS:
-            self._end(LONG_HEAD)
+        if refusal := self._limits.field_came():
+            self._end(refusal)
         else:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Take a request whose head is as it should be."""
-        self._reading_head, self._head, self._framing = False, 0, 0
+        self._reading_head = False
+        self._limits.head_ended()
         self._no_hurry()
         if self._over:
             return
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > limits.MOST_HEAD:
-            self._end(LONG_HEAD)
-        elif len(self.pipeline) >= limits.MOST_PIPELINED:
+        if refusal := self._limits.size_refusal(self.url, self.headers):
+            self._end(refusal)
+        elif self._limits.is_crowded(len(self.pipeline)):
             self.transport.abort()
             self._over = True
         elif self._checked():
@@ -172,13 +159,14 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body, unless the request was refused already."""
-        self._framing -= len(body) * (1 + limits.FRAMING_A_BYTE)
+        self._limits.body_came(len(body))
         if not self._over:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request, unless it was refused already."""
-        self._incomplete, self._framing, self._own = False, 0, None
+        self._incomplete, self._own = False, None
+        self._limits.body_ended()
         if not self._over:
             super().on_message_complete()
 

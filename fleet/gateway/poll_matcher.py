@@ -1,0 +1,56 @@
+"""Which bytes are one whole idle poll over HTTP and nothing else. Pure: no connection, no clock, no table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fleet.gateway import codec
+
+
+@dataclass(frozen=True, slots=True)
+class PollMatcher:
+    """Recognises an idle poll; whatever it does not recognise goes the ordinary way, through the parser.
+
+    Args:
+        line: request line, with its end.
+        harmless: names of header fields, in lower case, that change nothing about the answer.
+        forms: values of Accept, in lower case, with the media type of the answer; the empty one for no such field.
+        longest: bytes of a poll at most.
+    """
+
+    line: bytes
+    harmless: frozenset[bytes]
+    forms: Mapping[bytes, str]
+    longest: int
+
+    def match_poll(self, data: bytes) -> tuple[str, str] | None:
+        """Return what a poll asks for, or None for half a request, two of them, or any other one.
+
+        Returns:
+            the host that the client named, without port and brackets, and the media type of the answer.
+        """
+        if not data.startswith(self.line) or not data.endswith(b"\r\n\r\n") or len(data) > self.longest:
+            return None
+        harmless, host, form = self.harmless, None, b""
+        for line in data[len(self.line) : -4].split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            name, value = name.lower(), value.strip(b" \t")
+            if not colon or name not in harmless or not value.isascii() or b"\n" in line or b"\r" in line:
+                return None
+            if name == b"host":
+                if host is not None:
+                    return None
+                host = value
+            elif name == b"accept":
+                form = value.lower()
+        if not host or form not in self.forms:
+            return None
+        return host.decode("ascii").rsplit(":", 1)[0].strip("[]"), self.forms[form]
+
+
+#: of the device protocol (docs/reference/device-protocol.md)
+DEVICE_POLLS = PollMatcher(
+    line=b"GET /v1/poll HTTP/1.1\r\n",
+    harmless=frozenset({b"host", b"accept", b"accept-encoding", b"accept-language", b"user-agent"}),
+    forms={b"": codec.CBOR, b"*/*": codec.CBOR, b"application/cbor": codec.CBOR, b"application/json": codec.JSON},
+    longest=1024,
+)
