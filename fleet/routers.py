@@ -4,7 +4,9 @@ from typing import Any
 
 from django.db.models import Model
 
-TELEMETRY = frozenset({"presence", "sample", "series", "batchseen", "observation", "driftstate", "devicelog"})
+TELEMETRY = frozenset(
+    {"presence", "sourcenetwork", "sample", "series", "batchseen", "observation", "driftstate", "devicelog"}
+)
 
 
 class TelemetryRouter:

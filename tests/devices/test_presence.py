@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
 
 from devices import metrics, networks
 from devices.models import Presence, Sample, SourceNetwork
@@ -84,6 +86,14 @@ def test_each_network_counts_once_a_tick_however_often_it_changes(enrol):
     assert by_tick(device, metrics.SOURCES) == [2, 2]
     kept = SourceNetwork.objects.filter(device_id=device.pk).order_by("id")
     assert [row.prefix for row in kept] == ["192.0.2.0/24", "198.51.100.0/24", "2001:db8:7::/48"]
+
+
+def test_contacts_and_networks_are_written_without_the_main_database(enrol):
+    device = enrol("dev-1").device
+    with CaptureQueriesContext(connections["default"]) as main, CaptureQueriesContext(connections["telemetry"]) as own:
+        heard(device, 0, "192.0.2.1")
+    assert (len(main), len(own) > 0) == (0, True)
+    assert SourceNetwork.objects.using("telemetry").filter(device_id=device.pk).exists()
 
 
 def test_of_one_device_a_bounded_number_of_networks_is_remembered(enrol):

@@ -27,7 +27,9 @@ pytestmark = pytest.mark.xdist_group("upgrades")
 
 COMMITS = sorted(path.name for path in FIXTURES.iterdir())
 #: (table, column) to the reason why a migration changes it; (table, "") when a table goes
-MOVED: dict[tuple[str, str], str] = {}
+MOVED: dict[tuple[str, str], str] = {
+    ("devices_sourcenetwork", ""): "moved from the main to the telemetry database, tested below",
+}
 
 
 @dataclass
@@ -108,8 +110,17 @@ def test_no_row_is_lost(old):
     assert sum(map(len, before.values())) > 500
     old.manage("upgrade")
     assert lost_rows(before, old.rows(), MOVED) == []
+    assert _networks(before, "main") == _networks(old.rows(), "telemetry")
     old.manage("upgrade")  # a second time changes nothing
     assert lost_rows(before, old.rows(), MOVED) == []
+    assert _networks(before, "main") == _networks(old.rows(), "telemetry")
+
+
+def _networks(rows, database):
+    """Return the networks that devices were heard from; they get new keys where they move to."""
+    found = rows[database, "devices_sourcenetwork"].values()
+    assert found
+    return sorted((row["device_id"], row["prefix"], str(row["first_seen"]), row["last_tick"]) for row in found)
 
 
 @regression("U", "the audit log, and agents of an earlier version at a new server")

@@ -18,7 +18,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         """Migrate both databases, collect static files, make the domain `default`."""
-        for alias in ("default", "telemetry"):
+        # Telemetry first: what belongs there is moved by the main database's migration, which needs a table to move to.
+        for alias in ("telemetry", "default"):
             call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)
         call_command("collectstatic", interactive=False, verbosity=0, skip_checks=True)
         domains.create(
