@@ -40,7 +40,12 @@ class Incident(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["device"], condition=Q(state="open"), name="one_open_incident_a_device")
         ]
-        indexes = [models.Index(fields=["domain", "state"])]
+        # With the id, so that lists in that order are read from the index and not from all rows of the domain.
+        indexes = [
+            models.Index(fields=["domain", "state", "id"], name="incidents_in_a_state"),
+            models.Index(fields=["domain", "device", "id"], name="incidents_of_a_device"),
+            models.Index(fields=["domain", "closed_at"], name="incidents_by_their_end"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.layer} on {self.device}"

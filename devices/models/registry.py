@@ -78,7 +78,13 @@ class Device(models.Model):
                 name="a_quarantine_has_its_reason",
             ),
         ]
-        indexes = [models.Index(fields=["domain", "state"])]
+        # With name and id, so that lists in that order are read from the index and not from all rows of the domain.
+        indexes = [
+            models.Index(fields=["domain", "state", "name", "id"], name="devices_in_a_state"),
+            models.Index(
+                fields=["domain", "name", "id"], condition=Q(quarantined_at__isnull=False), name="quarantined_devices"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -1,8 +1,12 @@
 """The telemetry database: it may lose its last seconds, and no key reaches into the other one."""
 
 from django.db import models
+from django.db.models import Q
 
 from pki.kernel import clock
+
+#: series of at most this step are thinned when they are old
+FINE_MS = 30_000
 
 
 class Presence(models.Model):
@@ -73,6 +77,9 @@ class DeviceLog(models.Model):
     reason = models.CharField(max_length=7)
     text = models.TextField()
 
+    class Meta:
+        indexes = [models.Index(fields=["at"], name="logs_by_their_time")]
+
     def __str__(self) -> str:
         return f"{self.device_id} {self.reason}"
 
@@ -91,7 +98,11 @@ class Series(models.Model):
     values = models.BinaryField()
 
     class Meta:
-        indexes = [models.Index(fields=["device_id", "metric", "start"]), models.Index(fields=["day"])]
+        indexes = [
+            models.Index(fields=["device_id", "metric", "start"]),
+            models.Index(fields=["day"]),
+            models.Index(fields=["day", "id"], condition=Q(step_ms__lte=FINE_MS), name="fine_series"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.device_id} {self.metric} from {self.start}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
 from devices.models import Device, Incident
 from devices.selectors import device as device_of
@@ -69,13 +70,23 @@ def heal(*, domain: TrustDomain) -> list[Incident]:
     """Let devices back in whose repair is confirmed; called by one leased job."""
     actor = actors.system(domain.slug, "guard")
     healed = []
-    rows = Incident.objects.filter(domain=domain, state=Incident.State.OPEN).select_related("device", "domain")
-    for incident in rows:
+    for incident in repaired(domain).select_related("device", "domain"):
         number = incident.reaction.get("repair")
         done = Assignment.Status.FINISHED
         if number and Assignment.objects.filter(domain=domain, action_id=number, status=done).exists():
             healed.append(_let_in(actor, incident))
     return healed
+
+
+def repaired(domain: TrustDomain) -> QuerySet[Incident]:
+    """Return the open incidents of devices that have finished a repair, for this incident or for an earlier one.
+
+    A thousand incidents may stay open for weeks; only those of these few devices are loaded.
+    """
+    finished = Assignment.objects.filter(
+        device=OuterRef("device"), kind=Assignment.Kind.REPAIR, status=Assignment.Status.FINISHED
+    )
+    return Incident.objects.filter(Exists(finished), domain=domain, state=Incident.State.OPEN)
 
 
 def _let_in(actor: Actor, incident: Incident) -> Incident:

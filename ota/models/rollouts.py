@@ -134,6 +134,15 @@ class Assignment(models.Model):
             models.Index(fields=["device", "closed_at"]),
             models.Index(fields=["rollout", "status"]),
             models.Index(fields=["wave", "status"]),
+            # With the id, so that lists in that order are read from the index and not from all rows of the domain.
+            models.Index(fields=["domain", "device", "id"], name="assignments_of_a_device"),
+            models.Index(fields=["domain", "status", "id"], name="assignments_in_a_status"),
+            models.Index(
+                fields=["domain", "closed_at", "device", "status"],
+                condition=Q(closed_at__isnull=True),
+                name="open_assignments",
+            ),
+            models.Index(fields=["device", "status"], condition=Q(kind="repair"), name="repairs_of_a_device"),
         ]
 
     def __str__(self) -> str:

@@ -75,7 +75,11 @@ class Certificate(models.Model):
                 name="a_revocation_has_its_reason",
             ),
         ]
-        indexes = [models.Index(fields=["domain", "not_after"])]
+        # With the id, so that lists in that order are read from the index and not from all rows of the domain.
+        indexes = [
+            models.Index(fields=["domain", "not_after"]),
+            models.Index(fields=["domain", "subject_key", "id"], name="certificates_of_a_subject"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.subject_urn} {self.serial}"

@@ -24,7 +24,12 @@ class LedgerEntry(models.Model):
     leaf_hash = models.CharField(max_length=64)
 
     class Meta:
-        indexes = [models.Index(fields=["domain", "-id"])]
+        # With the id, so that lists in that order are read from the index and not from all rows of the domain.
+        indexes = [
+            models.Index(fields=["domain", "-id"]),
+            models.Index(fields=["domain", "object_key", "id"], name="entries_of_a_thing"),
+            models.Index(fields=["domain", "action", "id"], name="entries_of_an_action"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.object_kind} {self.object_key}"

@@ -1,13 +1,13 @@
-"""Move the networks that devices were heard from into the telemetry database, where their model says they belong.
+"""Move the networks that devices were heard from into the telemetry database; indexes for lists and for periodic jobs.
 
-The migration runs once in each database, in any order. ``manage.py upgrade`` migrates the telemetry database first: the
+Moving runs once in each database, in any order. ``manage.py upgrade`` migrates the telemetry database first: the
 table is made there, then the main database copies its rows and drops its own table. A run that was interrupted is
 repeated and loses nothing. Where the telemetry database has no table yet, the observations of some days are given up.
 """
 
 from itertools import islice
 
-from django.db import connections, migrations
+from django.db import connections, migrations, models
 
 #: rows copied by one statement
 BATCH = 500
@@ -47,4 +47,40 @@ class Migration(migrations.Migration):
             make, migrations.RunPython.noop, hints={"model_name": "sourcenetwork"}, elidable=False
         ),
         migrations.RunPython(move, migrations.RunPython.noop, elidable=False),
+        migrations.RemoveIndex(
+            model_name='device',
+            name='devices_dev_domain__eac9af_idx',
+        ),
+        migrations.RemoveIndex(
+            model_name='incident',
+            name='devices_inc_domain__9f3fb9_idx',
+        ),
+        migrations.AddIndex(
+            model_name='device',
+            index=models.Index(fields=['domain', 'state', 'name', 'id'], name='devices_in_a_state'),
+        ),
+        migrations.AddIndex(
+            model_name='device',
+            index=models.Index(condition=models.Q(('quarantined_at__isnull', False)), fields=['domain', 'name', 'id'], name='quarantined_devices'),
+        ),
+        migrations.AddIndex(
+            model_name='devicelog',
+            index=models.Index(fields=['at'], name='logs_by_their_time'),
+        ),
+        migrations.AddIndex(
+            model_name='incident',
+            index=models.Index(fields=['domain', 'state', 'id'], name='incidents_in_a_state'),
+        ),
+        migrations.AddIndex(
+            model_name='incident',
+            index=models.Index(fields=['domain', 'device', 'id'], name='incidents_of_a_device'),
+        ),
+        migrations.AddIndex(
+            model_name='incident',
+            index=models.Index(fields=['domain', 'closed_at'], name='incidents_by_their_end'),
+        ),
+        migrations.AddIndex(
+            model_name='series',
+            index=models.Index(condition=models.Q(('step_ms__lte', 30000)), fields=['day', 'id'], name='fine_series'),
+        ),
     ]

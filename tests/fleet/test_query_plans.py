@@ -1,0 +1,195 @@
+"""Lists of one thing read the rows of that thing: the plan names an index and passes over no other rows, on both databases.
+
+The rows are few, but distributed as in a fleet: nearly every assignment is finished, nearly every rollout is over, and
+all of them belong to one domain, so that an index of the domain alone narrows nothing.
+"""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from devices import selectors as devices
+from devices.models import Device, Incident, Twin
+from fleet.guard import reactions
+from ota.models import Assignment, Rollout, Wave
+from ota.selectors import rollouts
+from pki import selectors as ground
+from pki.kernel import clock
+from pki.models import Authority, Certificate, LedgerEntry
+from pki.services import ledger
+
+pytestmark = pytest.mark.django_db
+
+DEVICES, ROLLOUTS, ENTRIES = 2000, 3, 4
+#: rows that PostgreSQL may read and not use: a few others share a page or a hash
+MOST_PASSED_OVER = 60
+
+
+class Fleet:
+    """A domain with many rows in each large table; ``device`` is one of its devices."""
+
+    def __init__(self, published, model):
+        self.domain, self.now = published.domain, clock.now()
+        self.slug = self.domain.slug
+        release = published.release(published.bundle("1.0.0", 1))
+        Device.objects.bulk_create(
+            [Device(domain=self.domain, name=f"dev-{number:05}", hardware_model=model, state="active")
+             for number in range(DEVICES)], batch_size=50,
+        )  # fmt: skip
+        self.devices = list(Device.objects.filter(domain=self.domain, name__startswith="dev-").order_by("id"))
+        Twin.objects.bulk_create([Twin(device=one) for one in self.devices], batch_size=50)
+        self.device = self.devices[DEVICES // 2]
+        self._rollouts(release)
+        self._certificates()
+        self._entries()
+        self._incidents()
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE")
+
+    def _rollouts(self, release):
+        for index in range(ROLLOUTS + 300):
+            rollout = Rollout.objects.create(
+                domain=self.domain, name=f"r{index}", release=release, success_permille=900, error_permille=100,
+                state="running" if index == 0 else "finished", created_by="test",
+            )  # fmt: skip
+            if index < ROLLOUTS:
+                self._assignments(rollout, release.bundle, index)
+
+    def _assignments(self, rollout, bundle, index):
+        wave = Wave.objects.create(rollout=rollout, index=0, label="all", soak_s=1, state="open")
+        rows = [
+            Assignment(
+                domain=self.domain, action_id=10_000 + index * DEVICES + number, rollout=rollout, wave=wave,
+                device=device, bundle=bundle, kind="update", status="finished", content_stamp=1, closed_at=self.now,
+            )
+            for number, device in enumerate(self.devices)
+        ]  # fmt: skip
+        for row in rows[:: DEVICES // 5]:
+            row.status, row.closed_at = ("scheduled", None) if index == 0 else ("error", self.now)
+        Assignment.objects.bulk_create(rows, batch_size=50)
+
+    def _certificates(self):
+        authority = Authority.objects.filter(domain=self.domain, kind="issuing").first()
+        Certificate.objects.bulk_create(
+            [
+                Certificate(
+                    domain=self.domain, authority=authority, serial=f"{number:x}", fingerprint=f"{number:064x}",
+                    subject_urn=device.key, subject_key=device.key, spki_sha256=f"{number:064x}", profile="device",
+                    der=b"x", not_before=self.now, not_after=self.now + timedelta(days=10, minutes=number * 60),
+                )
+                for number, device in enumerate(self.devices, 1)
+            ],
+            batch_size=50,
+        )  # fmt: skip
+
+    def _entries(self):
+        usual = ("certificate.issued", "assignment.ended")
+        LedgerEntry.objects.bulk_create(
+            [
+                LedgerEntry(
+                    domain=self.domain, actor_kind="system", actor_key="test", action=usual[turn % 2],
+                    object_kind="device", object_key=device.key, leaf_hash="00" * 32,
+                )
+                for turn in range(ENTRIES)
+                for device in self.devices
+            ],
+            batch_size=50,
+        )  # fmt: skip
+
+    def _incidents(self):
+        Incident.objects.bulk_create(
+            [
+                Incident(
+                    domain=self.domain, device=device, state="closed", layer="numeric", severity="low", score=1.0,
+                    closed_at=self.now - timedelta(days=2), opened_at=self.now - timedelta(days=3),
+                )
+                for device in self.devices
+            ],
+            batch_size=50,
+        )  # fmt: skip
+        Incident.objects.create(
+            domain=self.domain, device=self.device, layer="numeric", severity="low", score=1.0,
+        )  # fmt: skip
+
+
+#: what is asked -> its rows, and the index that SQLite names
+QUESTIONS = {
+    "assignments of a device": (
+        lambda fleet: rollouts.assignments(fleet.slug).filter(device=fleet.device)[:51],
+        "assignments_of_a_device",
+    ),
+    "assignments that failed": (
+        lambda fleet: rollouts.assignments(fleet.slug).filter(status="error")[:51],
+        "assignments_in_a_status",
+    ),
+    "devices that are updating": (lambda fleet: rollouts.updating(fleet.slug), "open_assignments"),
+    "certificates of a device": (
+        lambda fleet: ground.certificates(fleet.slug).filter(subject_key=fleet.device.key),
+        "certificates_of_a_subject",
+    ),
+    "certificates that expire": (
+        lambda fleet: ground.expiring(fleet.slug, fleet.now, fleet.now + timedelta(days=11)),
+        "pki_certifi_domain__1c9665_idx",
+    ),
+    "audit log of a device": (
+        lambda fleet: ground.ledger_entries(fleet.slug).filter(object_key=fleet.device.key)[:51],
+        "entries_of_a_thing",
+    ),
+    "audit log of a rare action": (
+        lambda fleet: ground.ledger_entries(fleet.slug).filter(action="certificate.revoked")[:51],
+        "entries_of_an_action",
+    ),
+    "restores": (lambda fleet: ledger.restores(fleet.domain), "entries_of_an_action"),
+    "incidents of a device": (
+        lambda fleet: devices.incidents(fleet.slug).filter(device=fleet.device)[:51],
+        "incidents_of_a_device",
+    ),
+    "open incidents": (
+        lambda fleet: devices.incidents(fleet.slug).filter(state="open")[:51],
+        "incidents_in_a_state",
+    ),
+    "incidents that a repair may have ended": (lambda fleet: reactions.repaired(fleet.domain), "incidents_in_a_state"),
+    "rollouts that run": (
+        lambda fleet: rollouts.rollouts(fleet.slug).filter(state="running")[:51],
+        "ota_rollout_domain__33fdf0_idx",
+    ),
+    "devices in quarantine": (
+        lambda fleet: devices.devices(fleet.slug).filter(quarantined_at__isnull=False)[:51],
+        "quarantined_devices",
+    ),
+    "devices in a rare state": (
+        lambda fleet: devices.devices(fleet.slug).filter(state="suspended")[:51],
+        "devices_in_a_state",
+    ),
+}  # fmt: skip
+
+
+def test_a_list_of_one_thing_reads_no_rows_of_others(published, hardware_model):
+    fleet = Fleet(published, hardware_model)
+    judged = _trouble_on_postgresql if connection.vendor == "postgresql" else _trouble_on_sqlite
+    found = {name: judged(asked(fleet), index) for name, (asked, index) in QUESTIONS.items()}
+    assert {name: trouble for name, trouble in found.items() if trouble} == {}
+
+
+def _trouble_on_sqlite(rows, index):
+    plan = rows.explain()
+    good = f"INDEX {index} " in plan and "SCAN" not in plan and "TEMP B-TREE FOR ORDER BY" not in plan
+    return "" if good else plan
+
+
+def _trouble_on_postgresql(rows, _index):
+    plan = rows.explain(analyze=True, format="json")
+    return plan if _passed_over(plan) > MOST_PASSED_OVER else ""
+
+
+def _passed_over(text):
+    """Return how many rows of the plan were read only to be thrown away."""
+
+    def walk(node):
+        own = sum(value for name, value in node.items() if name.startswith("Rows Removed by")) * node["Actual Loops"]
+        return own + sum(walk(one) for one in node.get("Plans", ()))
+
+    return sum(walk(one["Plan"]) for one in json.loads(text))
