@@ -1,10 +1,18 @@
-"""Let telemetry go when its class says so: personal data first, fine steps before coarse ones (a leased job)."""
+"""Let telemetry go when its class says so: personal data first, fine steps before coarse ones (a leased job).
 
+Each question is asked of an index by age first, so that a run that finds nothing due reads next to nothing and writes
+nothing. What is personal is no column: rows are compared with the schemas of the hardware models when they have reached
+a certain age. That is looked at once a day, and when a schema has changed.
+"""
+
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
+from typing import TypeVar
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from devices import metrics, series
 from devices.models import (
@@ -18,40 +26,39 @@ from devices.models import (
     Series,
     SourceNetwork,
 )
+from devices.models.telemetry import FINE_MS
 from pki.kernel import clock
+from pki.kernel.recent import Recent
 from pki.models import TrustDomain
 
 #: series are thinned to this step when they are old
-COARSE_MS = 60_000
+COARSE_MS = 2 * FINE_MS
 AT_ONCE = 2000
+_Row = TypeVar("_Row", bound=Model)
+#: hardware model (internal id) to the metrics that may be kept for as long as any
+Schemas = Mapping[int, frozenset[str]]
+
+
+#: domain (internal id), day and schemas with which this process has compared all rows that are older
+_compared: Recent[tuple[int, int, frozenset[tuple[int, frozenset[str]]]], None] = Recent(86_400)
 
 
 def retain(*, domain: TrustDomain) -> int:
     """Delete what has outlived its class and thin what is old; return how many rows that concerned."""
-    today, devices = clock.unix() // 86400, Device.objects.filter(domain=domain)
-    touched = 0
-    for model in HardwareModel.objects.filter(domain=domain):
-        keys = list(devices.filter(hardware_model=model).values_list("id", flat=True))
-        schema = metrics.effective(model.telemetry)
-        ordinary = [*metrics.OBSERVED, *(name for name, kind in schema.items() if kind == metrics.OPERATIONAL)]
-        for start in range(0, len(keys), AT_ONCE):
-            some = keys[start : start + AT_ONCE]
-            touched += _drop_personal(some, ordinary, today - settings.FLEET_KEEP_PERSONAL_DAYS)
-            touched += _drop(some, today - settings.FLEET_KEEP_TELEMETRY_DAYS)
-            touched += _thin(some, today - settings.FLEET_KEEP_FINE_DAYS)
-    return touched + _forget(list(devices.filter(state=Device.State.RETIRED, salt=b"").values_list("id", flat=True)))
+    today = clock.unix() // 86400
+    touched = _drop_personal(domain, today - settings.FLEET_KEEP_PERSONAL_DAYS)
+    touched += _drop(today - settings.FLEET_KEEP_TELEMETRY_DAYS)
+    touched += _thin(today - settings.FLEET_KEEP_FINE_DAYS)
+    erased = Device.objects.filter(domain=domain, state=Device.State.RETIRED, salt=b"")
+    return touched + _forget(list(erased.values_list("id", flat=True)))
 
 
-def _drop_personal(keys: list[int], ordinary: list[str], before: int) -> int:
-    """Delete what is personal, and what no schema names any more: it may have been."""
-    rows, ticks = _before(keys, before)
-    return rows.exclude(metric__in=ordinary).delete()[0] + ticks.exclude(metric__in=ordinary).delete()[0]
-
-
-def _before(keys: list[int], day: int) -> tuple[QuerySet[Series], QuerySet[Sample]]:
-    tick = day * 86400 // settings.FLEET_DRIFT_TICK_S
-    rows = Series.objects.filter(device_id__in=keys, day__lt=day)
-    return rows, Sample.objects.filter(device_id__in=keys, tick__lt=tick)
+def forget(keys: list[int]) -> int:
+    """Delete everything in the telemetry database about these devices (internal ids); return how many rows."""
+    tables = (Sample, Series, BatchSeen, Observation, Presence, SourceNetwork, DeviceLog)
+    found = [table.objects.filter(device_id__in=keys) for table in tables]
+    # Looked for first: a statement that deletes takes the write lock, also when it finds nothing.
+    return sum(rows.delete()[0] for rows in found if rows.exists())
 
 
 def _forget(keys: list[int]) -> int:
@@ -59,23 +66,84 @@ def _forget(keys: list[int]) -> int:
     return sum(forget(keys[start : start + AT_ONCE]) for start in range(0, len(keys), AT_ONCE))
 
 
-def forget(keys: list[int]) -> int:
-    """Delete everything in the telemetry database about these devices (internal ids); return how many rows."""
-    tables = (Sample, Series, BatchSeen, Observation, Presence, SourceNetwork, DeviceLog)
-    return sum(table.objects.filter(device_id__in=keys).delete()[0] for table in tables)
+def _drop(before: int) -> int:
+    """Delete what was recorded before a day, whatever it is and whosever."""
+    tick = _tick(before)
+    return (
+        _deleted(Series.objects.filter(day__lt=before))
+        + _deleted(Sample.objects.filter(tick__lt=tick))
+        + _deleted(Observation.objects.filter(tick__lt=tick))
+        + _deleted(DeviceLog.objects.filter(at__lt=datetime.fromtimestamp(before * 86400, UTC)))
+        + _deleted(SourceNetwork.objects.filter(last_tick__lt=tick))
+    )
 
 
-def _drop(keys: list[int], before: int) -> int:
-    rows, ticks = _before(keys, before)
-    first = before * 86400
-    seen = Observation.objects.filter(device_id__in=keys, tick__lt=first // settings.FLEET_DRIFT_TICK_S)
-    logs = DeviceLog.objects.filter(device_id__in=keys, at__lt=datetime.fromtimestamp(first, UTC))
-    places = SourceNetwork.objects.filter(device_id__in=keys, last_tick__lt=first // settings.FLEET_DRIFT_TICK_S)
-    return sum(some.delete()[0] for some in (rows, ticks, seen, logs, places))
+def _drop_personal(domain: TrustDomain, before: int) -> int:
+    """Delete what is personal, and what no schema names any more: it may have been."""
+    schemas, touched = _schemas(domain), list[int]()
+    if schemas:
+        known = domain.pk, before, frozenset(schemas.items())
+        _compared.get(known, lambda: touched.append(_compare(domain, before, schemas)))
+    return sum(touched)
 
 
-def _thin(keys: list[int], before: int) -> int:
-    rows = Series.objects.filter(device_id__in=keys, day__lt=before, step_ms__lte=COARSE_MS // 2)
+def _compare(domain: TrustDomain, before: int, schemas: Schemas) -> int:
+    touched = _drop_strangers(domain, Series.objects.all(), "day", before, schemas)
+    return touched + _drop_strangers(domain, Sample.objects.all(), "tick", _tick(before), schemas)
+
+
+def _schemas(domain: TrustDomain) -> Schemas:
+    rows = HardwareModel.objects.filter(domain=domain).values_list("pk", "telemetry")
+    return {key: _ordinary(given) for key, given in rows}
+
+
+def _ordinary(given: Mapping[str, str]) -> frozenset[str]:
+    kept = {name for name, kind in metrics.effective(given).items() if kind == metrics.OPERATIONAL}
+    return frozenset(kept | set(metrics.OBSERVED))
+
+
+def _drop_strangers(domain: TrustDomain, every: QuerySet[_Row], age: str, before: int, schemas: Schemas) -> int:
+    """Delete the rows whose metric the schema of their device's hardware model does not keep, one age after the other.
+
+    Args:
+        domain: whose devices.
+        every: the rows.
+        age: the column that says how old they are.
+        before: the value of that column from which on rows are kept.
+        schemas: of the domain's hardware models.
+    """
+    everywhere = frozenset.intersection(*schemas.values())
+    touched, rows = 0, every.exclude(metric__in=everywhere).order_by()
+    old = rows.filter(**{f"{age}__lt": before}).order_by(age).values_list(age, flat=True)
+    present = old.first()
+    while present is not None:
+        gone = list(_strangers(domain, rows.filter(**{age: present}), schemas))
+        for start in range(0, len(gone), AT_ONCE):
+            touched += rows.filter(pk__in=gone[start : start + AT_ONCE]).delete()[0]
+        present = old.filter(**{f"{age}__gt": present}).first()
+    return touched
+
+
+def _strangers(domain: TrustDomain, rows: QuerySet[_Row], schemas: Schemas) -> Iterator[int]:
+    found = rows.values_list("pk", "device_id", "metric").iterator(chunk_size=AT_ONCE)
+    while some := list(islice(found, AT_ONCE)):
+        owned = Device.objects.filter(domain=domain, pk__in={device for _, device, _ in some})
+        models = dict(owned.values_list("pk", "hardware_model_id"))
+        for key, device, metric in some:
+            if device in models and metric not in schemas[models[device]]:
+                yield key
+
+
+def _deleted(rows: QuerySet[_Row]) -> int:
+    """Delete rows, a bounded number in each transaction; look for them first."""
+    touched = 0
+    while keys := list(rows.values_list("pk", flat=True)[:AT_ONCE]):
+        touched += rows.filter(pk__in=keys).delete()[0]
+    return touched
+
+
+def _thin(before: int) -> int:
+    rows = Series.objects.filter(day__lt=before, step_ms__lte=FINE_MS).order_by("day", "id")
     touched = 0
     while found := list(rows[:AT_ONCE]):
         with transaction.atomic(using="telemetry"):
@@ -85,3 +153,8 @@ def _thin(keys: list[int], before: int) -> int:
             Series.objects.bulk_update(found, ["step_ms", "values"])
         touched += len(found)
     return touched
+
+
+def _tick(day: int) -> int:
+    """Return the first tick of a day since 1970."""
+    return day * 86400 // settings.FLEET_DRIFT_TICK_S

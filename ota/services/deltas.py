@@ -197,6 +197,10 @@ def _asked(pair: Pair, old: Path | None, new: Path, scratch: Path) -> tuple[dict
 def _prune(domain: TrustDomain) -> None:
     """Forget patches of a month ago that nobody waits for; the collection removes their bytes."""
     open_results = Assignment.objects.filter(domain=domain, closed_at__isnull=True).values("bundle__files__sha256")
-    late = Delta.objects.filter(domain=domain, made_at__lt=clock.now() - KEPT).exclude(result__in=open_results)
-    late.delete()
-    PatchWork.objects.filter(domain=domain, at__lt=clock.now() - KEPT).exclude(result__in=open_results).delete()
+    before = clock.now() - KEPT
+    made = Delta.objects.filter(domain=domain, made_at__lt=before)
+    work = PatchWork.objects.filter(domain=domain, at__lt=before)
+    for rows in (made, work):
+        # Looked for first: a statement that deletes takes the write lock, also when it finds nothing.
+        if late := list(rows.exclude(result__in=open_results).values_list("pk", flat=True)):
+            rows.filter(pk__in=late).delete()

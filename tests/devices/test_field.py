@@ -218,6 +218,33 @@ def test_what_no_schema_names_any_more_is_kept_no_longer_than_personal_data(by, 
     assert set(Sample.objects.values_list("metric", flat=True)) == {"temp_c"}
 
 
+def test_a_schema_that_changes_is_compared_with_old_rows_on_the_same_day(by, one, itself, domain, settings):
+    hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "operational"})
+    one.hardware_model.refresh_from_db()
+    body = {"at": int(clock.now().timestamp() * 1000), "step": 60_000, "values": [1.0]}
+    given = {"seq": 1, "series": dict.fromkeys(("temp_c", "heart"), body), "metrics": {"heart": 60, "temp_c": 20}}
+    telemetry.ingest(actor=itself, device=one, batch=telemetry.parse(given))
+    with clock.frozen(clock.now() + timedelta(days=settings.FLEET_KEEP_PERSONAL_DAYS + 2)):
+        assert retention.retain(domain=domain) == 0
+        hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "personal"})
+        assert retention.retain(domain=domain) == 2
+    assert set(Series.objects.values_list("metric", flat=True)) == {"temp_c"}
+    assert set(Sample.objects.values_list("metric", flat=True)) == {"temp_c"}
+
+
+def test_personal_rows_of_one_hardware_model_go_while_another_keeps_the_same_metric(by, one, enrol, domain, settings):
+    hardware.classify(actor=by, model=one.hardware_model, telemetry={"heart": "personal"})
+    kept = hardware.register(actor=by, name="pulse", vendor="acme.example")
+    hardware.classify(actor=by, model=kept, telemetry={"heart": "operational"})
+    other = enrol("dev-2", kept).device
+    old = int(clock.now().timestamp()) // 86400 - settings.FLEET_KEEP_PERSONAL_DAYS - 1
+    for device in (one, other):
+        fields = {"day": old, "start": old * series.DAY_MS, "step_ms": 60_000, "values": b""}
+        Series.objects.create(device_id=device.pk, metric="heart", **fields)
+    assert retention.retain(domain=domain) == 1
+    assert Series.objects.get().device_id == other.pk
+
+
 def test_a_backlog_is_thinned_in_one_go(one, domain, settings, monkeypatch):
     monkeypatch.setattr(retention, "AT_ONCE", 3)
     old = int(clock.now().timestamp()) // 86400 - settings.FLEET_KEEP_FINE_DAYS - 1
