@@ -1,11 +1,30 @@
-"""Which devices may stay connected: a question of the listeners, across domains."""
+"""Who is at the other end: what listeners ask of a device whose certificate they have seen, across domains."""
 
 from collections.abc import Iterable
 
+from django.db.models import QuerySet
+
 from devices.models import Device
-from pki.kernel import clock
+from pki.kernel import clock, ids
 from pki.models import Certificate
 from pki.services.certificates import Standing, standing
+
+
+def device_behind(gateway: Device, public_id: str) -> Device | None:
+    """Return the device in service that a gateway speaks for, or None."""
+    if not ids.is_uuid(public_id):
+        return None
+    rows = _served().filter(public_id=public_id, domain=gateway.domain_id, parent=gateway.pk)
+    return rows.filter(state=Device.State.ACTIVE).first()
+
+
+def device_of_certificate(certificate: Certificate) -> Device | None:
+    """Return the device that a certificate names, in whatever state, or None."""
+    return _served().filter(domain=certificate.domain_id, public_id=certificate.subject_key).first()
+
+
+def _served() -> QuerySet[Device]:
+    return Device.objects.select_related("domain", "hardware_model", "twin")
 
 
 def barred(fingerprints: Iterable[str]) -> set[str]:

@@ -1,6 +1,7 @@
 """Incidents: flagged changes of behaviour."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -34,6 +35,18 @@ def incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> Que
 def incidents_of(*, actor: Actor, device: Device, state: str = "") -> QuerySet[Incident]:
     """Return the incidents of a device, or those in a state, newest first."""
     return incidents(actor=actor, wanted=IncidentFilter(state=state)).filter(device=device)
+
+
+def quarantined_since(device: Device, since: datetime) -> tuple[int, int]:
+    """Return how many devices of a device's hardware model the guard has quarantined, and of how many.
+
+    Args:
+        device: of whose hardware model.
+        since: incidents that were opened after this time count.
+    """
+    kin = Device.objects.filter(domain=device.domain_id, hardware_model=device.hardware_model_id)
+    recent = Incident.objects.filter(device__in=kin, opened_at__gt=since, reaction__has_key="quarantined")
+    return recent.count(), kin.count()
 
 
 def incident(*, actor: Actor, public_id: str | UUID) -> Incident:

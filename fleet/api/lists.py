@@ -21,6 +21,7 @@ from rest_framework.serializers import Serializer
 from fleet.api.auth import actor
 from pki.kernel.errors import InvalidError
 from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of, parse_filter
+from pki.selectors.keyset import rows_beyond
 
 LIMIT, MOST = 50, 500
 #: what every list takes besides its filter
@@ -82,9 +83,8 @@ def page_answer(
     """Return one page of rows, newest first."""
     query = request.query_params
     limit, counted = _limit(query.get("limit") or str(LIMIT)), _counted(query.get("count", ""))
-    wanted = rows.order_by("-id")
-    if cursor := query.get("cursor"):
-        wanted = wanted.filter(id__lt=_decode(cursor))
+    cursor = query.get("cursor")
+    wanted = rows_beyond(rows, ("id",), (_decode(cursor),) if cursor else (), falling=True)
     found: list[Model] = list(wanted[: limit + 1])
     shown = found[:limit]
     body: dict[str, Any] = {"results": row(shown, many=True, context=dict(context(shown))).data, "next": None}

@@ -8,7 +8,7 @@ from devices import selectors as devices
 from fleet.console.door import actor, page
 from fleet.console.ledger import names
 from ota.selectors import rollouts
-from ota.selectors.device_list import FleetFilter, fleet
+from ota.selectors.device_list import updating_devices
 from ota.selectors.roles import alarms
 from pki import selectors as ground
 
@@ -29,7 +29,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     context = {
         "counts": counts,
         "presence": {"finished": counts.online, "canceling": counts.late, "failed": counts.overdue},
-        "updating": fleet(actor=who, wanted=FleetFilter(updating="yes")).count(),
+        "updating": updating_devices(actor=who).count(),
         "live": live.count(),
         "under_way": bool(under_way),
         "rollouts": [(one, tallies[one.pk], sum(tallies[one.pk].values())) for one in shown],

@@ -5,11 +5,12 @@ import binascii
 import json
 from typing import Any
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError
+from pki.selectors.keyset import rows_beyond
 
 PAGE = 50
 MOST = 1 << 63
@@ -29,10 +30,8 @@ def cut(request: HttpRequest, rows: QuerySet[Any], fields: tuple[str, ...] = BY_
     backward = "before" in request.GET
     mark = request.GET.get("before" if backward else "after", "")
     falling = (fields == BY_AGE) != backward
-    ordered = rows.order_by(*(f"-{name}" if falling else name for name in fields))
-    if mark:
-        ordered = ordered.filter(_beyond(fields, _read(mark, len(fields)), "lt" if falling else "gt"))
-    found = list(ordered[: PAGE + 1])
+    wanted = rows_beyond(rows, fields, _read(mark, len(fields)) if mark else (), falling=falling)
+    found = list(wanted[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
     if backward:
         found.reverse()
@@ -42,15 +41,6 @@ def cut(request: HttpRequest, rows: QuerySet[Any], fields: tuple[str, ...] = BY_
         "before": _address(request, "before", found[0], fields) if left and found else "",
         "after": _address(request, "after", found[-1], fields) if right and found else "",
     }
-
-
-def _beyond(fields: tuple[str, ...], mark: list[Any], sign: str) -> Q:
-    """Return the condition of lying beyond a row in an order over several fields."""
-    wanted = Q()
-    for place, name in enumerate(fields):
-        same = dict(zip(fields[:place], mark[:place], strict=True))
-        wanted |= Q(**same, **{f"{name}__{sign}": mark[place]})
-    return wanted
 
 
 def _address(request: HttpRequest, way: str, row: Model, fields: tuple[str, ...]) -> str:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from devices.models import Device
+from devices.selectors.connections import device_behind, device_of_certificate
 from fleet.gateway.protocol import Request
 from fleet.observe import request_id
 from pki import selectors
 from pki.kernel import actor as actors
-from pki.kernel import clock, ids
+from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, NotFoundError, UnauthenticatedError
 from pki.models import Certificate, TrustDomain
@@ -74,11 +75,7 @@ def child(who: Identified, public_id: str, via: str) -> Identified:
     Raises:
         DeniedError: it is not behind this gateway; whether it exists is not told.
     """
-    rows = Device.objects.select_related("domain", "hardware_model", "twin")
-    found = None
-    if ids.is_uuid(public_id):
-        wanted = rows.filter(public_id=public_id, domain=who.device.domain_id, parent=who.device.pk)
-        found = wanted.filter(state=Device.State.ACTIVE).first()
+    found = device_behind(who.device, public_id)
     if found is None:
         msg = "No device in service with this id stands behind this gateway."
         raise DeniedError(msg)
@@ -112,8 +109,7 @@ def domain_by_slug(slug: str) -> TrustDomain:
 
 
 def _active(certificate: Certificate) -> Device:
-    rows = Device.objects.select_related("domain", "hardware_model", "twin")
-    found = rows.filter(domain=certificate.domain_id, public_id=certificate.subject_key).first()
+    found = device_of_certificate(certificate)
     if found is None or found.state != Device.State.ACTIVE:
         msg = "The device is out of service." if found else "The device is not registered any more."
         raise DeniedError(msg)

@@ -5,13 +5,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
 
 from devices.models import Device, Incident
 from devices.selectors import device as device_of
 from devices.services import incidents, quarantine
 from fleet.guard import budgets
-from ota.models import Assignment, Rollout
+from ota.models import Rollout
+from ota.selectors import repairs
 from ota.selectors.rollouts import assignments_of
 from ota.services import assignments, rollouts
 from pki.kernel import actor as actors
@@ -70,23 +70,11 @@ def heal(*, domain: TrustDomain) -> list[Incident]:
     """Let devices back in whose repair is confirmed; called by one leased job."""
     actor = actors.system(domain.slug, "guard")
     healed = []
-    for incident in repaired(domain).select_related("device", "domain"):
+    for incident in repairs.repaired_incidents(actor=actor):
         number = incident.reaction.get("repair")
-        done = Assignment.Status.FINISHED
-        if number and Assignment.objects.filter(domain=domain, action_id=number, status=done).exists():
+        if number and repairs.repair_is_done(actor=actor, number=number):
             healed.append(_let_in(actor, incident))
     return healed
-
-
-def repaired(domain: TrustDomain) -> QuerySet[Incident]:
-    """Return the open incidents of devices that have finished a repair, for this incident or for an earlier one.
-
-    A thousand incidents may stay open for weeks; only those of these few devices are loaded.
-    """
-    finished = Assignment.objects.filter(
-        device=OuterRef("device"), kind=Assignment.Kind.REPAIR, status=Assignment.Status.FINISHED
-    )
-    return Incident.objects.filter(Exists(finished), domain=domain, state=Incident.State.OPEN)
 
 
 def _let_in(actor: Actor, incident: Incident) -> Incident:
@@ -95,10 +83,7 @@ def _let_in(actor: Actor, incident: Incident) -> Incident:
         reason = "the previous version is installed and confirmed"
         quarantine.release(actor=actor, device=incident.device, reason=reason)
         incidents.react(actor=actor, incident=closed, reaction={"released": True})
-        held = Rollout.objects.filter(
-            domain__slug=actor.domain, state=Rollout.State.HELD, hold_key=str(incident.public_id)
-        )
-        for rollout in held:
+        for rollout in repairs.rollouts_held_for(actor=actor, key=str(incident.public_id)):
             rollouts.resume(actor=actor, rollout=rollout)
     return closed
 

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 
 from devices import selectors
 from devices.models import Device
 from ota.models import Assignment
 from pki.kernel.actor import Actor
 from pki.kernel.filters import yes_no
+from pki.kernel.permissions import Action, permitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,17 @@ class FleetFilter(selectors.DeviceFilter):
     updating: str = yes_no("Whether it has been offered something that it has not ended.", "Assignment")
 
 
+def updating_devices(*, actor: Actor) -> QuerySet[Assignment, int]:
+    """Return the internal ids of the devices that have been offered something and have not ended it."""
+    rows = permitted(actor, Action.READ, Assignment.objects.all()).filter(closed_at__isnull=True)
+    rows = rows.exclude(status=Assignment.Status.WAITING)
+    return rows.order_by().values_list("device_id", flat=True).distinct()
+
+
 def fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> QuerySet[Device]:
     """Return the devices that match, by name."""
     rows = selectors.devices(actor=actor, wanted=wanted)
     if not wanted.updating:
         return rows
-    begun = Assignment.objects.filter(device=OuterRef("pk"), closed_at__isnull=True)
-    begun = begun.exclude(status=Assignment.Status.WAITING)
-    return rows.filter(Exists(begun) if wanted.updating == "yes" else ~Exists(begun))
+    begun = updating_devices(actor=actor)
+    return rows.filter(id__in=begun) if wanted.updating == "yes" else rows.exclude(id__in=begun)

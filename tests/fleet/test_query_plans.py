@@ -12,13 +12,14 @@ from django.db import connection
 
 from devices import selectors as devices
 from devices.models import Device, Incident, Twin
-from fleet.guard import reactions
 from ota.models import Assignment, Rollout, Wave
-from ota.selectors import rollouts
+from ota.selectors import repairs, rollouts
+from ota.selectors.device_list import updating_devices
 from pki import selectors as ground
 from pki.kernel import clock
 from pki.models import Authority, Certificate, LedgerEntry
 from pki.services import ledger
+from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db
 
@@ -118,50 +119,50 @@ class Fleet:
 #: what is asked -> its rows, and the index that SQLite names
 QUESTIONS = {
     "assignments of a device": (
-        lambda fleet: rollouts.assignments(fleet.slug).filter(device=fleet.device)[:51],
+        lambda fleet: rollouts.assignments(actor=system(fleet.domain)).filter(device=fleet.device)[:51],
         "assignments_of_a_device",
     ),
     "assignments that failed": (
-        lambda fleet: rollouts.assignments(fleet.slug).filter(status="error")[:51],
+        lambda fleet: rollouts.assignments(actor=system(fleet.domain)).filter(status="error")[:51],
         "assignments_in_a_status",
     ),
-    "devices that are updating": (lambda fleet: rollouts.updating(fleet.slug), "open_assignments"),
+    "devices that are updating": (lambda fleet: updating_devices(actor=system(fleet.domain)), "open_assignments"),
     "certificates of a device": (
-        lambda fleet: ground.certificates(fleet.slug).filter(subject_key=fleet.device.key),
+        lambda fleet: ground.certificates(actor=system(fleet.domain)).filter(subject_key=fleet.device.key),
         "certificates_of_a_subject",
     ),
     "certificates that expire": (
-        lambda fleet: ground.expiring(fleet.slug, fleet.now, fleet.now + timedelta(days=11)),
+        lambda fleet: ground.expiring(actor=system(fleet.domain), now=fleet.now, until=fleet.now + timedelta(days=11)),
         "pki_certifi_domain__1c9665_idx",
     ),
     "audit log of a device": (
-        lambda fleet: ground.ledger_entries(fleet.slug).filter(object_key=fleet.device.key)[:51],
+        lambda fleet: ground.ledger_entries(actor=system(fleet.domain)).filter(object_key=fleet.device.key)[:51],
         "entries_of_a_thing",
     ),
     "audit log of a rare action": (
-        lambda fleet: ground.ledger_entries(fleet.slug).filter(action="certificate.revoked")[:51],
+        lambda fleet: ground.ledger_entries(actor=system(fleet.domain)).filter(action="certificate.revoked")[:51],
         "entries_of_an_action",
     ),
     "restores": (lambda fleet: ledger.restores(fleet.domain), "entries_of_an_action"),
     "incidents of a device": (
-        lambda fleet: devices.incidents(fleet.slug).filter(device=fleet.device)[:51],
+        lambda fleet: devices.incidents(actor=system(fleet.domain)).filter(device=fleet.device)[:51],
         "incidents_of_a_device",
     ),
     "open incidents": (
-        lambda fleet: devices.incidents(fleet.slug).filter(state="open")[:51],
+        lambda fleet: devices.incidents(actor=system(fleet.domain)).filter(state="open")[:51],
         "incidents_in_a_state",
     ),
-    "incidents that a repair may have ended": (lambda fleet: reactions.repaired(fleet.domain), "incidents_in_a_state"),
+    "incidents that a repair may have ended": (lambda fleet: repairs.repaired_incidents(actor=system(fleet.domain)), "incidents_in_a_state"),
     "rollouts that run": (
-        lambda fleet: rollouts.rollouts(fleet.slug).filter(state="running")[:51],
+        lambda fleet: rollouts.rollouts(actor=system(fleet.domain)).filter(state="running")[:51],
         "ota_rollout_domain__33fdf0_idx",
     ),
     "devices in quarantine": (
-        lambda fleet: devices.devices(fleet.slug).filter(quarantined_at__isnull=False)[:51],
+        lambda fleet: devices.devices(actor=system(fleet.domain)).filter(quarantined_at__isnull=False)[:51],
         "quarantined_devices",
     ),
     "devices in a rare state": (
-        lambda fleet: devices.devices(fleet.slug).filter(state="suspended")[:51],
+        lambda fleet: devices.devices(actor=system(fleet.domain)).filter(state="suspended")[:51],
         "devices_in_a_state",
     ),
 }  # fmt: skip

@@ -7,6 +7,8 @@ from django.test.utils import CaptureQueriesContext
 from devices.models import Incident
 from fleet.guard import reactions
 from fleet.jobs.table import jobs
+from ota.selectors import repairs
+from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db
 
@@ -40,4 +42,4 @@ def test_open_incidents_that_wait_for_people_are_not_loaded(enrol):
     with CaptureQueriesContext(connections["default"]) as asked:
         assert reactions.heal(domain=device.domain) == []
     assert len(asked) == 1
-    assert not reactions.repaired(device.domain).exists()
+    assert not repairs.repaired_incidents(actor=system(device.domain)).exists()
