@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from pki.kernel import clock, files
 from pki.kernel.errors import DomainError
@@ -60,7 +61,7 @@ def _put_in_place(row: CrlShard, entries: list[bytes], signed: Mapping[str, Any]
         if CrlShard.objects.select_for_update().get(pk=row.pk).number != row.number:
             CrlShard.objects.filter(pk=row.pk).update(dirty=True)
             return False
-        row.dirty = set(_entries(row, now)) != set(entries)
+        row.dirty = _listed(row, now).count() != len(entries)  # entries are added, and never changed
         files.write_public(path / f"{row.shard:02x}.crl", signed["crl"])
         row.number, row.held, row.published_at = signed["number"], len(entries), now
         row.next_update = datetime.fromisoformat(signed["until"])
@@ -75,10 +76,13 @@ def prepare(*, domain: TrustDomain, key_id: str) -> None:
     CrlShard.objects.bulk_create(rows, ignore_conflicts=True)
 
 
+def _listed(row: CrlShard, now: datetime) -> QuerySet[RevokedEntry]:
+    return RevokedEntry.objects.filter(key_id=row.key_id, shard=row.shard, not_after__gt=now - KEPT)
+
+
 def _entries(row: CrlShard, now: datetime) -> list[bytes]:
     """Return the entries of a list in DER; thousands of them, so without the ORM's conversions."""
-    rows = RevokedEntry.objects.filter(key_id=row.key_id, shard=row.shard, not_after__gt=now - KEPT)
-    statement, values = rows.order_by().values_list("der").query.sql_with_params()
+    statement, values = _listed(row, now).order_by().values_list("der").query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return [bytes(one) for (one,) in cursor.fetchall()]
