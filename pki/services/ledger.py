@@ -1,7 +1,6 @@
 """Write the ledger: leaves in the services' own transactions, order and signature afterwards."""
 
 import hashlib
-import time
 from typing import Any
 
 from django.db import connection, transaction
@@ -12,13 +11,10 @@ from pki.kernel.actor import Actor, ActorKind
 from pki.ledger import merkle
 from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDomain, quick
 from pki.services import journal, signing
+from pki.services.ledger_place import place_of
 
 #: leaves put in order in one transaction, and transactions in one go
 BATCH, BATCHES = 1000, 5
-#: how far back each look for leaves goes, and seconds between two looks over all of them
-BEHIND, SEARCHED_S = 2000, 60.0
-#: internal id of a domain to the monotonic time of the last look over all of its leaves
-_searched: dict[int, float] = {}
 
 
 def record(
@@ -91,16 +87,20 @@ def leaf_hash(entry: LedgerEntry) -> str:
 
 def sequence(*, domain: TrustDomain) -> LedgerHead | None:
     """Put new leaves in order and sign the head; called by one leased job. Return the new head, if any."""
-    last, batches = _last_place(domain), 0
-    while batches < BATCHES and (waiting := _waiting(domain, last)):
-        start = last[0] + 1
+    place = place_of(domain.pk)
+    place.begin()
+    index, ordered = _last_place(domain)
+    after, batches = place.settled, 0
+    while (waiting := _waiting(domain, after)) and batches < BATCHES:
         # Read before, written in one short transaction: two at once would collide at the unique place.
         with transaction.atomic():
             LedgerOrder.objects.bulk_create(
-                [LedgerOrder(domain=domain, index=start + n, entry_id=key) for n, key in enumerate(waiting)]
+                [LedgerOrder(domain=domain, index=index + n, entry_id=key) for n, key in enumerate(waiting, 1)]
             )
-        last, batches = (start + len(waiting) - 1, waiting[-1]), batches + 1
-    if not batches and not _unsigned(domain, last[0] + 1):
+        index, after, batches = index + len(waiting), waiting[-1], batches + 1
+    if not waiting:
+        place.finish(max(ordered, after))
+    if not batches and not _unsigned(domain, index + 1):
         return None
     return _sign(domain)
 
@@ -111,19 +111,10 @@ def _last_place(domain: TrustDomain) -> tuple[int, int]:
     return rows.values_list("index", "entry_id").first() or (-1, 0)
 
 
-def _waiting(domain: TrustDomain, last: tuple[int, int]) -> list[int]:
-    """Return the next entries without a place, oldest first.
-
-    On SQLite ids follow the commits. On PostgreSQL a later commit can carry an earlier id: a look goes back some way
-    each time, and over everything once a minute.
-    """
-    rows, now = LedgerEntry.objects.filter(domain=domain, order__isnull=True), time.monotonic()
-    if not (whole := now - _searched.get(domain.pk, -SEARCHED_S) >= SEARCHED_S):
-        rows = rows.filter(id__gt=last[1] - BEHIND)
-    found = list(rows.order_by("id").values_list("id", flat=True)[:BATCH])
-    if whole and len(found) < BATCH:
-        _searched[domain.pk] = now
-    return found
+def _waiting(domain: TrustDomain, after: int) -> list[int]:
+    """Return the next entries above an id that have no place, oldest first."""
+    rows = LedgerEntry.objects.filter(domain=domain, order__isnull=True, id__gt=after)
+    return list(rows.order_by("id").values_list("id", flat=True)[:BATCH])
 
 
 def epoch_of(domain: TrustDomain) -> int:

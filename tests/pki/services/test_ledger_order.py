@@ -1,0 +1,131 @@
+"""The order of the ledger: only new entries are read, and none is passed over, however late it is committed."""
+
+import threading
+
+import pytest
+from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from pki.kernel import actor as actors
+from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerNode, LedgerOrder, TrustDomain
+from pki.services import ledger, signing
+from pki.services.ledger_place import place_of
+from tests.pki.conftest import Owner, triggers
+
+SLUG = "interleaved"
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL settles nothing within one transaction")
+def test_only_entries_above_the_settled_ones_are_read(book, domain):
+    book("a", "b", "c")
+    last = LedgerEntry.objects.filter(domain=domain).latest("id").pk
+    with CaptureQueriesContext(connection) as asked:
+        assert ledger.sequence(domain=domain) is None
+    looks = [query["sql"] for query in asked if 'pki_ledgerorder"."id" IS NULL' in query["sql"]]
+    assert len(looks) == 1
+    assert f'"pki_ledgerentry"."id" > {last}' in looks[0]
+
+
+class Writer:
+    """Another process that writes one entry and commits it, or not, when it is told to."""
+
+    def __init__(self, name):
+        self.name, self.keep = name, True
+        self._written, self._goes_on = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._written.wait(20)
+
+    def _run(self):
+        try:
+            with transaction.atomic():
+                write(self.name)
+                self._written.set()
+                self._goes_on.wait(20)
+                transaction.set_rollback(not self.keep)
+        finally:
+            connections.close_all()
+
+    def end(self, *, keep=True):
+        self.keep = keep
+        self._goes_on.set()
+        self._thread.join()
+
+
+def write(name):
+    ledger.record(actor=actors.system(SLUG, "test"), action="test.done", thing=("test", name))
+
+
+def commit(name):
+    with transaction.atomic():
+        write(name)
+
+
+def placed(domain):
+    """Return what has its place, in order, and check that no place is left out."""
+    rows = LedgerOrder.objects.filter(domain=domain).order_by("index")
+    found = list(rows.values_list("index", "entry__object_key"))
+    assert [index for index, _ in found] == list(range(len(found)))
+    return [name for _, name in found]
+
+
+@pytest.fixture
+def real(django_db_setup, django_db_blocker, signer, journal_files):
+    """Return a domain whose entries are committed for real; they are removed again as the database's owner would."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time: ids follow the commits")
+    with django_db_blocker.unblock():
+        domain = TrustDomain.objects.create(slug=SLUG, name="Interleaved")
+        signing.client("admin").create_online_keys(SLUG)
+        yield domain
+        owner = Owner()
+        with transaction.atomic():
+            triggers.allow(None, owner)
+            for table in (LedgerNode, LedgerEdge, LedgerOrder, LedgerHead, LedgerEntry):
+                table.objects.filter(domain=domain).delete()
+            connection.check_constraints()
+            triggers.forbid(None, owner)
+        domain.delete()
+
+
+def test_an_entry_that_is_committed_after_later_ones_gets_its_place(real):
+    commit("first")
+    ledger.sequence(domain=real)
+    late = Writer("late")
+    for number in range(5):  # looks go on, and the place would move on if it ignored who still writes
+        commit(f"later-{number}")
+        ledger.sequence(domain=real)
+    hidden = LedgerEntry.objects.filter(domain=real).order_by("id").values_list("id", flat=True)[1]
+    assert place_of(real.pk).settled < hidden - 1
+    assert "late" not in placed(real)
+    late.end()
+    ledger.sequence(domain=real)
+    assert placed(real) == ["first", *(f"later-{number}" for number in range(5)), "late"]
+
+
+def test_looks_begin_above_what_is_settled_once_its_writers_have_ended(real):
+    lost = Writer("lost")
+    commit("kept")
+    for _ in range(3):
+        ledger.sequence(domain=real)
+    assert place_of(real.pk).settled == 0
+    lost.end(keep=False)
+    for _ in range(3):
+        ledger.sequence(domain=real)
+    assert place_of(real.pk).settled == LedgerEntry.objects.filter(domain=real).latest("id").pk
+    assert placed(real) == ["kept"]
+
+
+def test_no_entry_is_left_out_whatever_the_order_of_commits(real):
+    for turn in range(6):
+        one, other = Writer(f"{turn}-one"), Writer(f"{turn}-other")
+        ledger.sequence(domain=real)
+        (other if turn % 2 else one).end()
+        ledger.sequence(domain=real)
+        commit(f"{turn}-third")
+        ledger.sequence(domain=real)
+        (one if turn % 2 else other).end()
+        ledger.sequence(domain=real)
+    names = [f"{turn}-{name}" for turn in range(6) for name in ("one", "other", "third")]
+    assert sorted(placed(real)) == sorted(names)
