@@ -22,7 +22,8 @@ def pytest_collection_modifyitems(config, items):
     wanted, left = [], []
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        uses_database = item.get_closest_marker("django_db") or fixtures & {"db", "transactional_db"}
+        # Tests that commit for real open the database by a fixture of their module, which is called `database`.
+        uses_database = item.get_closest_marker("django_db") or fixtures & {"db", "transactional_db", "database"}
         if os.environ.get("MUSTER_TEST_DATABASE") == "postgresql" and not uses_database:
             left.append(item)
         else:

@@ -13,7 +13,10 @@ from pki.kernel.recent import Recent
 
 #: seconds after which a process looks at all entries once more, whatever it remembers
 WHOLE_S = 3600.0
-_SNAPSHOT = "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint FROM (SELECT pg_current_snapshot() s) q"
+_SNAPSHOT = (
+    "SELECT pg_snapshot_xmin(now)::text::bigint, pg_snapshot_xmax(now)::text::bigint"
+    " FROM (SELECT pg_current_snapshot() AS now) AS present"
+)
 
 
 @dataclass(slots=True)

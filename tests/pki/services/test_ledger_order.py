@@ -1,5 +1,6 @@
 """The order of the ledger: only new entries are read, and none is passed over, however late it is committed."""
 
+import secrets
 import threading
 
 import pytest
@@ -11,8 +12,6 @@ from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerNode, LedgerOr
 from pki.services import ledger, signing
 from pki.services.ledger_place import place_of
 from tests.pki.conftest import Owner, triggers
-
-SLUG = "interleaved"
 
 
 @pytest.mark.django_db
@@ -30,8 +29,8 @@ def test_only_entries_above_the_settled_ones_are_read(book, domain):
 class Writer:
     """Another process that writes one entry and commits it, or not, when it is told to."""
 
-    def __init__(self, name):
-        self.name, self.keep = name, True
+    def __init__(self, domain, name):
+        self.domain, self.name, self.keep = domain, name, True
         self._written, self._goes_on = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -40,7 +39,7 @@ class Writer:
     def _run(self):
         try:
             with transaction.atomic():
-                write(self.name)
+                write(self.domain, self.name)
                 self._written.set()
                 self._goes_on.wait(20)
                 transaction.set_rollback(not self.keep)
@@ -53,13 +52,13 @@ class Writer:
         self._thread.join()
 
 
-def write(name):
-    ledger.record(actor=actors.system(SLUG, "test"), action="test.done", thing=("test", name))
+def write(domain, name):
+    ledger.record(actor=actors.system(domain.slug, "test"), action="test.done", thing=("test", name))
 
 
-def commit(name):
+def commit(domain, name):
     with transaction.atomic():
-        write(name)
+        write(domain, name)
 
 
 def placed(domain):
@@ -71,30 +70,36 @@ def placed(domain):
 
 
 @pytest.fixture
-def real(django_db_setup, django_db_blocker, signer, journal_files):
-    """Return a domain whose entries are committed for real; they are removed again as the database's owner would."""
+def database(django_db_setup, django_db_blocker):
+    """Commit for real: other transactions see nothing else."""
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has one writer at a time: ids follow the commits")
     with django_db_blocker.unblock():
-        domain = TrustDomain.objects.create(slug=SLUG, name="Interleaved")
-        signing.client("admin").create_online_keys(SLUG)
-        yield domain
-        owner = Owner()
-        with transaction.atomic():
-            triggers.allow(None, owner)
-            for table in (LedgerNode, LedgerEdge, LedgerOrder, LedgerHead, LedgerEntry):
-                table.objects.filter(domain=domain).delete()
-            connection.check_constraints()
-            triggers.forbid(None, owner)
-        domain.delete()
+        yield
+
+
+@pytest.fixture
+def real(database, signer, journal_files):
+    """Return a domain; its rows are removed again as the database's owner would."""
+    domain = TrustDomain.objects.create(slug=f"d{secrets.token_hex(6)}", name="Interleaved")
+    signing.client("admin").create_online_keys(domain.slug)
+    yield domain
+    owner = Owner()
+    with transaction.atomic():
+        triggers.allow(None, owner)
+        for table in (LedgerNode, LedgerEdge, LedgerOrder, LedgerHead, LedgerEntry):
+            table.objects.filter(domain=domain).delete()
+        connection.check_constraints()
+        triggers.forbid(None, owner)
+    domain.delete()
 
 
 def test_an_entry_that_is_committed_after_later_ones_gets_its_place(real):
-    commit("first")
+    commit(real, "first")
     ledger.sequence(domain=real)
-    late = Writer("late")
+    late = Writer(real, "late")
     for number in range(5):  # looks go on, and the place would move on if it ignored who still writes
-        commit(f"later-{number}")
+        commit(real, f"later-{number}")
         ledger.sequence(domain=real)
     hidden = LedgerEntry.objects.filter(domain=real).order_by("id").values_list("id", flat=True)[1]
     assert place_of(real.pk).settled < hidden - 1
@@ -105,8 +110,8 @@ def test_an_entry_that_is_committed_after_later_ones_gets_its_place(real):
 
 
 def test_looks_begin_above_what_is_settled_once_its_writers_have_ended(real):
-    lost = Writer("lost")
-    commit("kept")
+    lost = Writer(real, "lost")
+    commit(real, "kept")
     for _ in range(3):
         ledger.sequence(domain=real)
     assert place_of(real.pk).settled == 0
@@ -119,11 +124,11 @@ def test_looks_begin_above_what_is_settled_once_its_writers_have_ended(real):
 
 def test_no_entry_is_left_out_whatever_the_order_of_commits(real):
     for turn in range(6):
-        one, other = Writer(f"{turn}-one"), Writer(f"{turn}-other")
+        one, other = Writer(real, f"{turn}-one"), Writer(real, f"{turn}-other")
         ledger.sequence(domain=real)
         (other if turn % 2 else one).end()
         ledger.sequence(domain=real)
-        commit(f"{turn}-third")
+        commit(real, f"{turn}-third")
         ledger.sequence(domain=real)
         (one if turn % 2 else other).end()
         ledger.sequence(domain=real)
