@@ -1,7 +1,9 @@
 """Notice a database that is older than the facts outside it, and bring it up to date on demand."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from django.db import transaction
@@ -14,6 +16,8 @@ from pki.services import journal, ledger, restores
 
 #: A fact is written before its transaction commits; none takes longer than this.
 LONGEST_TRANSACTION = timedelta(minutes=10)
+#: published heads that are compared with the database at once
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +87,42 @@ def resume() -> Resumed:
 
 def _lost() -> dict[str, list[dict[str, Any]]]:
     """Return the published heads from the present epoch on that the database does not reach, by domain."""
-    published: dict[str, list[dict[str, Any]]] = {}
-    for head in journal.heads():
-        published.setdefault(head["domain"], []).append(head)
+    domains = {domain.slug: domain for domain in TrustDomain.objects.all()}
+    unknown = _unknown(domains, {slug: _epoch(domain) for slug, domain in domains.items()})
     lost = {}
-    for domain in TrustDomain.objects.all():
-        missing = _missing(domain, published.get(domain.slug, []))
+    for slug, (epoch, heads) in unknown.items():
+        # A crash between publishing a head and storing it loses the row, not the entries.
+        roots = _roots(domains[slug], {head["size"] for head in heads})
+        missing = [head for head in heads if head["epoch"] > epoch or roots.get(head["size"]) != head["root"]]
         if missing:
-            lost[domain.slug] = sorted(missing, key=lambda head: (head["epoch"], head["size"]))
+            lost[slug] = sorted(missing, key=lambda head: (head["epoch"], head["size"]))
     return lost
 
 
-def _missing(domain: TrustDomain, heads: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    epoch = restores.journalled_epoch(domain, heads)
-    known = set(LedgerHead.objects.filter(domain=domain).values_list("epoch", "size", "root_hash"))
-    unknown = [
-        head for head in heads if head["epoch"] >= epoch and (head["epoch"], head["size"], head["root"]) not in known
-    ]
-    if not unknown:
-        return []
-    # A crash between publishing a head and storing it loses the row, not the entries.
-    roots = _roots(domain, {head["size"] for head in unknown})
-    return [head for head in unknown if head["epoch"] > epoch or roots.get(head["size"]) != head["root"]]
+def _epoch(domain: TrustDomain) -> int:
+    return restores.journalled_epoch(domain, (head for head in journal.heads() if head["domain"] == domain.slug))
+
+
+def _unknown(
+    domains: Mapping[str, TrustDomain], epochs: Mapping[str, int]
+) -> dict[str, tuple[int, list[dict[str, Any]]]]:
+    """Return present epoch and published heads without a row, by domain; the journal is read in pieces."""
+    found: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+    heads = (head for head in journal.heads() if head["domain"] in domains and head["epoch"] >= epochs[head["domain"]])
+    while some := list(islice(heads, AT_ONCE)):
+        for slug in dict.fromkeys(head["domain"] for head in some):
+            own = [head for head in some if head["domain"] == slug]
+            known = _known(domains[slug], own)
+            unknown = [head for head in own if (head["epoch"], head["size"], head["root"]) not in known]
+            if unknown:
+                found.setdefault(slug, (epochs[slug], []))[1].extend(unknown)
+    return found
+
+
+def _known(domain: TrustDomain, heads: list[dict[str, Any]]) -> set[tuple[int, int, str]]:
+    epochs, sizes = {head["epoch"] for head in heads}, {head["size"] for head in heads}
+    rows = LedgerHead.objects.filter(domain=domain, epoch__in=epochs, size__in=sizes)
+    return set(rows.values_list("epoch", "size", "root_hash"))
 
 
 def _roots(domain: TrustDomain, sizes: set[int]) -> dict[int, str]:

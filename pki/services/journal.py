@@ -53,9 +53,9 @@ def read() -> Iterator[dict[str, Any]]:
     yield from _lines(folder() / "journal.jsonl", {"kind": str, "at": str})
 
 
-def heads() -> list[dict[str, Any]]:
-    """Return every head that was ever published, oldest first."""
-    return list(_lines(folder() / "heads.jsonl", {"domain": str, "epoch": int, "size": int, "root": str}))
+def heads() -> Iterator[dict[str, Any]]:
+    """Yield every head that was ever published, oldest first: there may be more than memory holds."""
+    yield from _lines(folder() / "heads.jsonl", {"domain": str, "epoch": int, "size": int, "root": str})
 
 
 def on_resume(kind: str, handler: Callable[[dict[str, Any]], bool]) -> None:
