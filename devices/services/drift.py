@@ -49,15 +49,15 @@ def tick(*, domain: TrustDomain) -> list[Incident]:
     kept = DriftState.objects.filter(domain_id=domain.pk, version=VERSION).values_list("updated_tick", flat=True)
     if (last := kept.first()) is not None and last >= newest:
         return []
+    first = max(newest - MOST_TICKS, newest if last is None else last + 1)
+    if not Sample.objects.filter(tick__gte=first, tick__lte=newest).exists():
+        return []
     state, shard, novelty = _load(domain)
-    first = max(state.updated_tick + 1, newest - MOST_TICKS)
-    sampled = Sample.objects.filter(tick__gte=first, tick__lte=newest).exists()
-    members = _members(domain) if sampled else {}
+    members = _members(domain)
     found: list[Incident] = []
     for number in range(first, newest + 1):
         found += _one(domain, number, members, shard, novelty)
-    if newest >= first:
-        _save(state, newest, shard, novelty)
+    _save(state, newest, shard, novelty)
     return found
 
 

@@ -94,7 +94,10 @@ def tried(*, actor: Actor, device: Device, action_id: int, format_: str, trouble
 
 def _wanted(domain: TrustDomain) -> Iterator[Pair]:
     """Yield the pairs that waiting devices make, those of most devices first, in each format that these can apply."""
-    waiting = Assignment.objects.filter(domain=domain, closed_at__isnull=True, rollout__state=Rollout.State.RUNNING)
+    running = list(Rollout.objects.filter(domain=domain, state=Rollout.State.RUNNING).values_list("pk", flat=True))
+    if not running:
+        return
+    waiting = Assignment.objects.filter(domain=domain, closed_at__isnull=True, rollout__in=running)
     some = Assignment.objects.filter(pk__in=waiting.order_by("id").values("pk")[:MOST_WAITING]).order_by()
     totals = dict(some.values_list("bundle_id").annotate(devices=Count("pk")))
     bundles = Bundle.objects.prefetch_related("files").in_bulk(totals)

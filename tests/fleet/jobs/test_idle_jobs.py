@@ -1,13 +1,17 @@
 """A worker with nothing to do only looks: no job writes, opens a transaction or loads what it does not need."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
-from devices.models import Incident
+from devices.models import DriftState, Incident
+from devices.services import drift
 from fleet.guard import reactions
 from fleet.jobs.table import jobs
 from ota.selectors import repairs
+from pki.kernel import clock
 from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db
@@ -32,6 +36,16 @@ def test_a_job_that_finds_nothing_to_do_writes_nothing(published, enrol, job):
     asked = statements(lambda: job.run(published.domain))
     assert [one for one in asked if one.startswith(WRITES)] == []
     assert len(asked) <= MOST_QUERIES
+
+
+def test_ticks_without_samples_change_nothing(enrol, settings):
+    domain = enrol("dev-1").device.domain
+    for tick in range(5):
+        later = clock.now() + timedelta(seconds=tick * settings.FLEET_DRIFT_TICK_S)
+        with clock.frozen(later):
+            asked = statements(lambda: drift.tick(domain=domain))
+        assert len(asked) == 2
+    assert not DriftState.objects.exists()
 
 
 def test_open_incidents_that_wait_for_people_are_not_loaded(enrol):
