@@ -167,7 +167,7 @@ REST_FRAMEWORK = {
         "fleet.api.auth.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "fleet.api.schema.Document",
     "EXCEPTION_HANDLER": "fleet.api.errors.handle",
 }
 SPECTACULAR_SETTINGS = {

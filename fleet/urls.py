@@ -5,6 +5,7 @@ from django.urls import include, path
 from fleet import health
 from fleet.api.missing import missing_resource
 
+handler400 = "fleet.api.missing.bad_request"
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),

@@ -3,9 +3,11 @@
 import os
 
 import pytest
+from django.conf import settings
 
 from devices.services import presence
 from pki.kernel.recent import Recent
+from tests.contract import compared
 from tests.scheduling import StoryScheduling
 
 pytest_plugins = [
@@ -15,6 +17,29 @@ pytest_plugins = [
     "tests.factories.people",
     "tests.factories.story",
 ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    """Compare every answer of the REST API with its document."""
+    settings.MIDDLEWARE = ["tests.contract.AnswersAsDocumented", *settings.MIDDLEWARE]
+
+
+def pytest_sessionfinish(session):
+    """Tell the process that started this worker how many answers were compared."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["answers"] = compared["answers"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Add what a worker has compared."""
+    compared["answers"] += getattr(node, "workeroutput", {}).get("answers", 0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many answers of the REST API were compared with its document."""
+    terminalreporter.write_line(f"{compared['answers']} answers of the REST API compared with the OpenAPI document")
 
 
 def pytest_collection_modifyitems(config, items):

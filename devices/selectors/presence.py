@@ -1,6 +1,6 @@
 """When devices were last heard. It lies in the telemetry database, because it changes with every poll."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,11 +30,16 @@ class Counts:
     open_incidents: int
 
 
-def presences(rows: Iterable[Device]) -> dict[int, str]:
-    """Return online, late, overdue or never for each device, by its internal id."""
+def presences(rows: Iterable[Device], seen: Mapping[int, datetime] | None = None) -> dict[int, str]:
+    """Return online, late, overdue or never for each device, by its internal id.
+
+    Args:
+        rows: the devices.
+        seen: what ``last_seen`` says of them, where the caller has asked already.
+    """
     keys = [row.id for row in rows]
-    seen, now = last_seen(keys), clock.now()
-    return {key: _presence(seen.get(key), now) for key in keys}
+    known, now = last_seen(keys) if seen is None else seen, clock.now()
+    return {key: _presence(known.get(key), now) for key in keys}
 
 
 def last_seen(keys: Iterable[int]) -> dict[int, datetime]:

@@ -57,10 +57,18 @@ class PatchOut(Output):
     trouble = serializers.CharField()
 
 
+class PatchesOut(Output):
+    """The patches to a bundle's image."""
+
+    results = PatchOut(many=True)
+    done = serializers.IntegerField(help_text="How many patches were tried.")
+    wanted = serializers.IntegerField(help_text="How many are to be tried.")
+
+
 class Patches(View):
     """What patches save of a bundle's way to devices."""
 
-    @extend_schema(responses=PatchOut(many=True))
+    @extend_schema(responses=PatchesOut)
     def get(self, request: Request, public_id: str) -> Response:
         """List the patches to a bundle's image, those that save most first, and how many were tried of those wanted."""
         who = actor(request)

@@ -1,13 +1,16 @@
 """Devices, hardware models, enrolment tokens, incidents."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
-from drf_spectacular.utils import extend_schema
+from django.db.models import Model
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices import selectors
+from devices.models import Device as DeviceRow
 from devices.models import Incident
 from devices.names import AUDIENCES
 from devices.services import children, hardware, incidents, quarantine, registry
@@ -20,6 +23,17 @@ from ota.selectors.protection import protection_of
 
 #: of memory that a hardware model may claim: a tebibyte
 MOST_BYTES = 1 << 40
+
+
+#: what a device runs and is meant to run, as the OpenAPI document says it
+VERSIONS = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "object",
+        "properties": {"current": {"type": ["string", "null"]}, "target": {"type": ["string", "null"]}},
+        "required": ["current", "target"],
+    },
+}
 
 
 class HardwareOut(Output):
@@ -85,15 +99,41 @@ class DeviceOut(Output):
     quarantined = serializers.BooleanField()
     quarantine_reason = serializers.CharField()
     site = serializers.CharField()
+    owner = serializers.CharField()
     tags = serializers.JSONField()
     gateway = serializers.CharField(source="parent.name", allow_null=True, default=None)
     audience = serializers.CharField()
     enrolled_at = serializers.DateTimeField(allow_null=True)
+    presence = serializers.SerializerMethodField()
+    last_seen = serializers.SerializerMethodField()
+    versions = serializers.SerializerMethodField()
     protection = serializers.SerializerMethodField()
     protection_basis = serializers.SerializerMethodField()
     reported = serializers.SerializerMethodField()
     desired = serializers.SerializerMethodField()
     identities = serializers.SerializerMethodField()
+
+    @extend_schema_field({"type": "string", "enum": list(selectors.PRESENCES)})
+    def get_presence(self, device: Any) -> str:
+        """Return online, late, overdue or never: when it was last heard, compared with its polling interval."""
+        return str(self.context["presences"][device.pk])
+
+    @extend_schema_field({"type": ["string", "null"], "format": "date-time"})
+    def get_last_seen(self, device: Any) -> str | None:
+        """Return when the device was last heard, or null if it never was."""
+        seen = self.context["seen"].get(device.pk)
+        return seen.isoformat() if seen else None
+
+    @extend_schema_field(VERSIONS)
+    def get_versions(self, device: Any) -> dict[str, dict[str, str | None]]:
+        """Return for each component the version that the device reports, and the one that it is meant to run."""
+        twin = getattr(device, "twin", None)
+        current = twin.reported.get("components", {}) if twin else {}
+        target = twin.desired.get("components", {}) if twin else {}
+        return {
+            name: {"current": current.get(name, {}).get("version"), "target": target.get(name, {}).get("version")}
+            for name in sorted({*current, *target})
+        }
 
     def get_identities(self, device: Any) -> list[dict[str, Any]]:
         """Return the identities in hardware that the device has proved."""
@@ -141,6 +181,17 @@ class CloseIn(Input):
     """What an incident turned out to be."""
 
     verdict = serializers.ChoiceField(choices=Incident.Verdict.values)
+
+
+def _heard(devices_: Sequence[Model]) -> dict[str, Any]:
+    """Return when devices were last heard, in one query however many they are."""
+    found = cast("Sequence[DeviceRow]", devices_)
+    seen = selectors.last_seen(one.pk for one in found)
+    return {"seen": seen, "presences": selectors.presences(found, seen)}
+
+
+def _one_device(device: DeviceRow, code: int = status.HTTP_200_OK) -> Response:
+    return Response(DeviceOut(device, context=_heard([device])).data, status=code)
 
 
 STEPS = {
@@ -196,7 +247,7 @@ class Devices(View):
     @list_schema(DeviceOut, device_list.FleetFilter)
     def get(self, request: Request) -> Response:
         """List devices, newest first."""
-        return list_answer(request, device_list.fleet, DeviceOut, device_list.FleetFilter)
+        return list_answer(request, device_list.identified_fleet, DeviceOut, device_list.FleetFilter, _heard)
 
     @extend_schema(request=ChildIn, responses={201: DeviceOut})
     def post(self, request: Request) -> Response:
@@ -205,7 +256,7 @@ class Devices(View):
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         gateway = selectors.device_by_name(actor=who, name=given["gateway"])
         made = children.register(actor=who, name=given["name"], hardware_model=model, gateway=gateway)
-        return Response(DeviceOut(made).data, status=status.HTTP_201_CREATED)
+        return _one_device(made, status.HTTP_201_CREATED)
 
 
 class Device(View):
@@ -217,7 +268,7 @@ class Device(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return a device by its public id."""
         who = actor(request)
-        return Response(DeviceOut(selectors.device(actor=who, public_id=public_id)).data)
+        return _one_device(selectors.device(actor=who, public_id=public_id))
 
     @extend_schema(request=DescriptionIn, responses=DeviceOut)
     def patch(self, request: Request, public_id: str) -> Response:
@@ -229,7 +280,7 @@ class Device(View):
         registry.describe(actor=who, device=found, **given)
         if audience:
             registry.use_as(actor=who, device=found, audience=audience)
-        return Response(DeviceOut(selectors.device(actor=who, public_id=public_id)).data)
+        return _one_device(selectors.device(actor=who, public_id=public_id))
 
 
 class DeviceAct(View):
@@ -247,7 +298,7 @@ class DeviceAct(View):
         else:
             read(request, Nothing)
             STEPS[act](actor=who, device=device)
-        return Response(DeviceOut(selectors.device(actor=who, public_id=public_id)).data)
+        return _one_device(selectors.device(actor=who, public_id=public_id))
 
 
 class DecommissionIn(Input):
@@ -265,7 +316,7 @@ class Decommission(View):
         who, given = actor(request), read(request, DecommissionIn)
         device = selectors.device(actor=who, public_id=public_id)
         done = registry.decommission(actor=who, device=device, confirmed=given["name"])
-        return Response(DeviceOut(done).data)
+        return _one_device(done)
 
 
 class Incidents(View):

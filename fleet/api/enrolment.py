@@ -117,6 +117,12 @@ class DecideIn(Input):
     reason = Text(max_length=300, default="", allow_blank=True)
 
 
+class NewTokensOut(Output):
+    """Enrolment tokens that were made, with their secrets."""
+
+    results = NewTokenOut(many=True)
+
+
 class Tokens(View):
     """Enrolment tokens."""
 
@@ -125,7 +131,7 @@ class Tokens(View):
         """List tokens, newest first."""
         return list_answer(request, selectors.tokens, TokenOut)
 
-    @extend_schema(request=TokenIn, responses={201: NewTokenOut(many=True)})
+    @extend_schema(request=TokenIn, responses={201: NewTokensOut})
     def post(self, request: Request) -> Response:
         """Make tokens; their secrets stand in this answer only."""
         who, given = actor(request), read(request, TokenIn)

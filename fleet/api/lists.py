@@ -8,6 +8,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
@@ -47,7 +48,18 @@ def list_schema(row: type[Serializer[Any]], shape: type[Any] = NoFilter) -> Call
     pages["limit"] = OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT},
                                       description=PAGE["limit"])  # fmt: skip
     pages["count"] = OpenApiParameter("count", OpenApiTypes.BOOL, description=PAGE["count"])
-    return extend_schema(parameters=[*given.values(), *pages.values()], responses=_page_of(row))
+    documented = extend_schema(parameters=[*given.values(), *pages.values()], responses=_page_of(row))
+
+    def marked(view: _View) -> _View:
+        view.is_list = True  # type: ignore[attr-defined]  # `fleet.api.schema` names the operation by it
+        return documented(view)
+
+    return marked
+
+
+def whole_schema(row: type[Serializer[Any]]) -> Callable[[_View], _View]:
+    """Document a short list that is answered as a whole: one page that has no next one."""
+    return extend_schema(responses=_page_of(row))
 
 
 def list_answer(
@@ -106,6 +118,7 @@ def _parameter(name: str, asked: Criterion) -> OpenApiParameter:
     return OpenApiParameter(name, text, description=says, enum=asked.choices or None)
 
 
+@cache
 def _page_of(row: type[Serializer[Any]]) -> Serializer[Any]:
     fields = {
         "results": row(many=True),

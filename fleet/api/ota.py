@@ -1,7 +1,9 @@
 """Trust keys, bundles, releases, rollouts."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
+from django.db.models import Model
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import parsers, serializers, status
@@ -12,6 +14,7 @@ from fleet.api.auth import actor
 from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, ReasonIn, Text, View, read
 from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import bundle_parts
+from ota.models import Rollout as RolloutRow
 from ota.models import TrustKey
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
@@ -139,12 +142,13 @@ class RolloutOut(Output):
     version = serializers.CharField(source="release.bundle.version")
     state = serializers.CharField()
     hold_reason = serializers.CharField()
+    target = serializers.CharField(help_text="The query that chose its devices; empty for all that it fits.")
     excluded = serializers.JSONField()
     progress = serializers.SerializerMethodField()
 
     def get_progress(self, rollout: Any) -> dict[str, Any]:
         """Return waves, counts by group and failures by cause."""
-        found = rollout_rows.progress(rollout)
+        found = self.context["progress"][rollout.pk]
         return {
             "devices": found.devices,
             "step": found.step.facts if found.step else None,
@@ -154,9 +158,22 @@ class RolloutOut(Output):
             "waves": WaveOut(found.waves, many=True).data,
             "patches": [
                 {"format": one.format, "tried": one.tried, "failed": one.failed, "off": one.is_off}
-                for one in patch_rows.in_rollout(rollout.pk)
+                for one in self.context["patches"][rollout.pk]
             ],
         }
+
+
+def _standing(rollouts_: Sequence[Model]) -> dict[str, Any]:
+    """Return what is shown of rollouts besides their rows, in a few queries however many they are."""
+    found = cast("Sequence[RolloutRow]", rollouts_)
+    return {
+        "progress": rollout_rows.progress_of(found),
+        "patches": patch_rows.in_rollouts([one.pk for one in found]),
+    }
+
+
+def _one_rollout(row: RolloutRow) -> Response:
+    return Response(RolloutOut(row, context=_standing([row])).data)
 
 
 class AssignmentOut(Output):
@@ -175,7 +192,7 @@ class AssignmentOut(Output):
 
     def get_messages(self, assignment: Any) -> list[str]:
         """Return the newest messages of the device."""
-        return list(assignment.events.order_by("id").values_list("text", flat=True)[:200])
+        return list(self.context["messages"].get(assignment.pk, []))
 
 
 class Assignments(View):
@@ -184,7 +201,13 @@ class Assignments(View):
     @list_schema(AssignmentOut, rollout_rows.AssignmentFilter)
     def get(self, request: Request) -> Response:
         """List assignments, newest first."""
-        return list_answer(request, rollout_rows.assignments, AssignmentOut, rollout_rows.AssignmentFilter)
+        return list_answer(
+            request,
+            rollout_rows.assignments,
+            AssignmentOut,
+            rollout_rows.AssignmentFilter,
+            lambda rows: {"messages": rollout_rows.messages_of(rows)},
+        )
 
 
 class TrustKeys(View):
@@ -315,7 +338,7 @@ class Rollouts(View):
     @list_schema(RolloutOut, rollout_rows.RolloutFilter)
     def get(self, request: Request) -> Response:
         """List rollouts, newest first."""
-        return list_answer(request, rollout_rows.rollouts, RolloutOut, rollout_rows.RolloutFilter)
+        return list_answer(request, rollout_rows.rollouts, RolloutOut, rollout_rows.RolloutFilter, _standing)
 
     @extend_schema(request=RolloutIn, responses={201: RolloutOut})
     def post(self, request: Request) -> Response:
@@ -329,7 +352,7 @@ class Rollouts(View):
             thresholds=Thresholds(given["success_permille"], given["error_permille"]),
             target=given["target"],
         )
-        return Response(RolloutOut(made).data, status=status.HTTP_201_CREATED)
+        return Response(RolloutOut(made, context=_standing([made])).data, status=status.HTTP_201_CREATED)
 
 
 class Rollout(View):
@@ -339,7 +362,7 @@ class Rollout(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return a rollout and how it stands."""
         who = actor(request)
-        return Response(RolloutOut(rollout_rows.rollout(actor=who, public_id=public_id)).data)
+        return _one_rollout(rollout_rows.rollout(actor=who, public_id=public_id))
 
 
 class RolloutAct(View):
@@ -352,4 +375,4 @@ class RolloutAct(View):
         read(request, Nothing)
         rollout = rollout_rows.rollout(actor=who, public_id=public_id)
         getattr(rollouts, act)(actor=who, rollout=rollout)
-        return Response(RolloutOut(rollout_rows.rollout(actor=who, public_id=public_id)).data)
+        return _one_rollout(rollout_rows.rollout(actor=who, public_id=public_id))

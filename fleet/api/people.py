@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, View, read
-from fleet.api.lists import list_answer, list_schema
+from fleet.api.lists import list_answer, list_schema, whole_schema
 from fleet.operators import selectors
 from fleet.operators.models import Operator
 from fleet.operators.services import tokens
@@ -60,7 +60,7 @@ class Me(View):
 class MyTokens(View):
     """The caller's tokens."""
 
-    @extend_schema(responses=ApiTokenOut(many=True))
+    @whole_schema(ApiTokenOut)
     def get(self, request: Request) -> Response:
         """List one's own tokens."""
         rows = _operator(request).tokens.select_related("operator", "parent").order_by("-id")

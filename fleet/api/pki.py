@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from devices import selectors as devices
 from fleet.api.auth import actor
 from fleet.api.base import MOST_INTEGER, Input, Name, Output, View, read
-from fleet.api.lists import list_answer, list_schema
+from fleet.api.lists import list_answer, list_schema, whole_schema
 from pki import selectors
 from pki.services import certificates, ledger_check, ledger_proofs, profiles
 
@@ -149,7 +149,7 @@ class CertificateRevoke(View):
 class CertificateLineage(View):
     """What was renewed from a certificate."""
 
-    @extend_schema(responses=CertificateOut(many=True))
+    @whole_schema(CertificateOut)
     def get(self, request: Request, fingerprint: str) -> Response:
         """List what a revocation with ``lineage`` would take along, oldest first: a preview."""
         who = actor(request)
@@ -205,9 +205,7 @@ class LedgerHead(View):
     @extend_schema(responses=HeadOut)
     def get(self, request: Request) -> Response:
         """Return the newest head."""
-        who = actor(request)
-        head = selectors.ledger_head(actor=who)
-        return Response(HeadOut(head).data if head else {})
+        return Response(HeadOut(selectors.signed_head(actor=actor(request))).data)
 
 
 class LedgerVerify(View):

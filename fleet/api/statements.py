@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from devices import selectors as devices
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, View, read
-from fleet.api.lists import list_answer, list_schema
+from fleet.api.lists import list_answer, list_schema, whole_schema
 from ota.models import Statement as Paper
 from ota.selectors import statements as rows
 from ota.selectors.officers import Officers, officers
@@ -142,7 +142,7 @@ class RoleOut(Output):
 class Roles(View):
     """The roles of the update metadata."""
 
-    @extend_schema(responses=RoleOut(many=True))
+    @whole_schema(RoleOut)
     def get(self, request: Request) -> Response:
         """Say who signs each role, until when it holds, and what to do."""
         who = actor(request)

@@ -33,3 +33,8 @@ def fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> QuerySet[Devi
         return rows
     begun = updating_devices(actor=actor)
     return rows.filter(id__in=begun) if wanted.updating == "yes" else rows.exclude(id__in=begun)
+
+
+def identified_fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> QuerySet[Device]:
+    """Return the devices that match, with the identities in hardware that they have proved."""
+    return fleet(actor=actor, wanted=wanted).prefetch_related("identities")

@@ -1,5 +1,6 @@
 """Patches that bring devices to a bundle, what they save, and how they go in a rollout."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import Count, Q
@@ -84,9 +85,17 @@ class Use:
 
 def in_rollout(rollout_id: int) -> list[Use]:
     """Return how each format goes in a rollout, in one query."""
-    rows = PatchTry.objects.filter(assignment__rollout=rollout_id).values("format").order_by("format")
-    counted = rows.annotate(tried=Count("id"), failed=Count("id", filter=~Q(trouble="")))
-    return [Use(row["format"], row["tried"], row["failed"]) for row in counted]
+    return in_rollouts([rollout_id])[rollout_id]
+
+
+def in_rollouts(rollout_ids: Sequence[int]) -> dict[int, list[Use]]:
+    """Return how each format goes in each of some rollouts, in one query."""
+    rows = PatchTry.objects.filter(assignment__rollout__in=rollout_ids)
+    counted = rows.values_list("assignment__rollout", "format").order_by("format")
+    found: dict[int, list[Use]] = {key: [] for key in rollout_ids}
+    for key, name, tried, failed in counted.annotate(tried=Count("id"), failed=Count("id", filter=~Q(trouble=""))):
+        found[key].append(Use(name, tried, failed))
+    return found
 
 
 def switched_off(rollout_id: int | None) -> set[str]:

@@ -1,6 +1,6 @@
 """What can be asked of rollouts and assignments. Nothing here writes or looks beyond one domain."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -9,7 +9,7 @@ from django.db.models import Count, QuerySet
 
 from devices.models import Device
 from devices.selectors import device_referred
-from ota.models import Assignment, Rollout, Wave
+from ota.models import Assignment, AssignmentEvent, Rollout, Wave
 from pki.kernel.actor import Actor
 from pki.kernel.filters import choice, reference, text
 from pki.kernel.permissions import Action, permitted
@@ -34,6 +34,12 @@ GROUPS: dict[str, str] = {
     Status.ERROR: "failed",
     Status.FINISHED: "finished",
 }
+
+
+#: causes of failures that are told of a rollout, the most frequent first
+MOST_CAUSES = 20
+#: messages that are told of one assignment
+MOST_MESSAGES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +150,33 @@ def rollout(*, actor: Actor, public_id: str | UUID) -> Rollout:
 
 def progress(rollout: Rollout) -> Progress:
     """Return how a rollout stands, in three queries whatever its size."""
-    rows = rollout.assignments.values("wave_id", "status").annotate(devices=Count("id"))
-    by_wave: dict[int, Counter[str]] = {}
-    for row in rows:
-        by_wave.setdefault(row["wave_id"], Counter())[GROUPS[row["status"]]] += row["devices"]
-    waves = [
-        WaveProgress(wave, sum(by_wave.get(wave.pk, Counter()).values()), dict(by_wave.get(wave.pk, Counter())))
-        for wave in rollout.waves.all()
-    ]
-    whole: Counter[str] = sum(by_wave.values(), Counter())
-    causes = rollout.assignments.filter(status=Status.ERROR).values_list("reason", flat=True)
+    return progress_of([rollout])[rollout.pk]
+
+
+def progress_of(found: Sequence[Rollout]) -> dict[int, Progress]:
+    """Return how rollouts stand, by internal id, in three queries however many they are."""
+    keys = [one.pk for one in found]
+    by_wave: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    rows = Assignment.objects.filter(rollout__in=keys)
+    for wave, status, devices in rows.values_list("wave_id", "status").annotate(devices=Count("id")).order_by():
+        by_wave[wave][GROUPS[status]] += devices
+    causes: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    failed = rows.filter(status=Status.ERROR).values_list("rollout_id", "reason").annotate(devices=Count("id"))
+    for key, reason, devices in failed.order_by():
+        causes[key][reason] += devices
+    waves: defaultdict[int, list[WaveProgress]] = defaultdict(list)
+    for wave_row in Wave.objects.filter(rollout__in=keys).order_by("rollout_id", "index"):
+        groups = by_wave[wave_row.pk]
+        waves[wave_row.rollout_id].append(WaveProgress(wave_row, groups.total(), dict(groups)))
+    return {one.pk: _progress(one, waves[one.pk], causes[one.pk]) for one in found}
+
+
+def _progress(rollout: Rollout, waves: list[WaveProgress], causes: Counter[str]) -> Progress:
+    whole: Counter[str] = Counter()
+    for one in waves:
+        whole.update(one.groups)
     budget = whole.total() * rollout.error_permille // 1000
-    step = _step(rollout, waves, whole)
-    return Progress(waves, dict(whole), Counter(causes).most_common(20), budget, step)
+    return Progress(waves, dict(whole), causes.most_common(MOST_CAUSES), budget, _step(rollout, waves, whole))
 
 
 def _step(rollout: Rollout, waves: Sequence[WaveProgress], whole: Mapping[str, int]) -> Step | None:
@@ -204,6 +224,16 @@ def assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilter()) 
     if wanted.group:
         rows = rows.filter(status__in=[status for status, name in GROUPS.items() if name == wanted.group])
     return rows.select_related("device", "bundle", "rollout", "wave").order_by("-id")
+
+
+def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:
+    """Return what devices said about assignments, by internal id, oldest first, in one query."""
+    said: defaultdict[int, list[str]] = defaultdict(list)
+    rows = AssignmentEvent.objects.filter(assignment__in=[one.pk for one in found]).order_by("assignment_id", "id")
+    for key, message in rows.values_list("assignment_id", "text"):
+        if len(said[key]) < MOST_MESSAGES:
+            said[key].append(message)
+    return dict(said)
 
 
 def assignments_of(device: Device, limit: int = 100) -> list[Assignment]:

@@ -9,7 +9,7 @@ from pki.selectors.certificates import (
     standing_by_serial,
 )
 from pki.selectors.domains import domain, domains, known_domain, known_domains
-from pki.selectors.ledger import LedgerFilter, ledger_entries, ledger_head
+from pki.selectors.ledger import LedgerFilter, ledger_entries, ledger_head, signed_head
 from pki.selectors.trust import anchors, authorities, authority_der, authority_rows, crl_shards, links, profiles
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "ledger_head",
     "links",
     "profiles",
+    "signed_head",
     "standing_by_serial",
 ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from django.db.models import QuerySet
 
 from pki.kernel.actor import Actor
+from pki.kernel.errors import NotFoundError
 from pki.kernel.filters import text
 from pki.kernel.permissions import Action, permitted
 from pki.models import LedgerEntry, LedgerHead
@@ -31,3 +32,16 @@ def ledger_entries(*, actor: Actor, wanted: LedgerFilter = LedgerFilter()) -> Qu
 def ledger_head(*, actor: Actor) -> LedgerHead | None:
     """Return the newest signed head of a domain."""
     return permitted(actor, Action.READ, LedgerHead.objects.all()).order_by("-epoch", "-size").first()
+
+
+def signed_head(*, actor: Actor) -> LedgerHead:
+    """Return the newest signed head.
+
+    Raises:
+        NotFoundError: none has been signed yet.
+    """
+    head = ledger_head(actor=actor)
+    if head is None:
+        msg = "No head has been signed yet; the worker does it within a second."
+        raise NotFoundError(msg)
+    return head

@@ -1,4 +1,4 @@
-"""How far the sequencer need not look back, so that no entry is ever passed over (decision 0015).
+"""How far the sequencer need not look back, so that no entry is ever passed over (decision 0016).
 
 On SQLite there is one writer at a time: ids follow the commits. On PostgreSQL an entry can be committed after others
 with higher ids; whoever writes it was running when those were read. So an id counts as settled only when every

@@ -9,9 +9,9 @@ from pki.kernel import canonical
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError, NotFoundError
 from pki.ledger import merkle, proofs
-from pki.models import LedgerHead, LedgerNode, LedgerOrder, TrustDomain
+from pki.models import LedgerNode, LedgerOrder, TrustDomain
 from pki.selectors import domain as domain_of
-from pki.selectors import ledger_head
+from pki.selectors import signed_head
 from pki.services import journal, ledger, signing
 
 #: complete subtrees of 2^level leaves whose hashes are kept once they were needed
@@ -50,7 +50,7 @@ def inclusion(*, actor: Actor, entry: str) -> Inclusion:
         NotFoundError: there is no such entry, or no head covers it yet (wait a second).
     """
     actor.require(Role.VIEWER)
-    domain, head = domain_of(actor.domain), _head(actor)
+    domain, head = domain_of(actor.domain), signed_head(actor=actor)
     row = LedgerOrder.objects.filter(domain=domain, entry__public_id=entry).select_related("entry__domain").first()
     if row is None or row.index >= head.size:
         msg = "There is no such entry under a signed head yet."
@@ -63,7 +63,7 @@ def inclusion(*, actor: Actor, entry: str) -> Inclusion:
 def consistency(*, actor: Actor, old: int) -> Consistency:
     """Prove that the newest signed tree only adds to the one over the first ``old`` entries."""
     actor.require(Role.VIEWER)
-    head = _head(actor)
+    head = signed_head(actor=actor)
     if not 0 < old <= head.size:
         msg = f"`old` lies between 1 and {head.size}."
         raise InvalidError(msg)
@@ -118,14 +118,6 @@ class _Tree:
     def _leaves(self, first: int, last: int) -> list[bytes]:
         rows = LedgerOrder.objects.filter(domain=self._domain, index__gte=first, index__lt=last).order_by("index")
         return [bytes.fromhex(one) for one in rows.values_list("entry__leaf_hash", flat=True)]
-
-
-def _head(actor: Actor) -> LedgerHead:
-    head = ledger_head(actor=actor)
-    if head is None:
-        msg = "No head has been signed yet; the worker does it within a second."
-        raise NotFoundError(msg)
-    return head
 
 
 def _line(value: dict[str, Any]) -> bytes:

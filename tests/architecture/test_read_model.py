@@ -28,6 +28,7 @@ NOBODY_ASKS = {
     ("ota/selectors/signed.py", "newest"),
     ("ota/selectors/signed.py", "is_fresh"),
     ("ota/selectors/patches.py", "in_rollout"),
+    ("ota/selectors/patches.py", "in_rollouts"),
     ("ota/selectors/patches.py", "switched_off"),
 }
 SCALARS = {"str", "int", "bool", "UUID", "datetime", "Iterable", "Sequence", "list"}

@@ -16,7 +16,7 @@ from ota.services import commands
 from pki.kernel.actor import Role
 from pki.kernel.errors import PendingError
 from pki.models import Authority
-from pki.services import profiles
+from pki.services import ledger, profiles
 from pki.x509 import parse_csr
 from tests.factories.devices import csr
 from tests.factories.ground import system
@@ -150,6 +150,7 @@ def ids(fleet, domain, other_domain, hardware_model, enrol, offline, tmp_path):
         enrolment.enrol(domain=domain, csr=parse_csr(csr("new")[0]), via="test", shown=Shown(secret))
     code = transfer.offer(actor=by, device=fleet.devices[2])
     waiting = EnrolmentRequest.objects.get(domain=domain)
+    ledger.sequence(domain=domain)
     return {
         "device": device.public_id,
         "other_device": fleet.devices[0].public_id,

@@ -57,7 +57,8 @@ def everything():
 
 def lists(ids):
     """Return lists and details of both faces."""
-    api = [f"/api/v1{path.format(**ids)}?metric=temp_c" for method, path, _, _ in ACTS if method == "GET"]
+    api = [f"/api/v1{path.format(**ids)}" for method, path, _, _ in ACTS if method == "GET"]
+    api = [f"{path}?metric=temp_c" if path.endswith("/telemetry") else path for path in api]
     console = ["/", "/devices", "/tokens", "/approvals", "/authorities", "/certificates", "/incidents", "/bundles", "/rollouts", "/ledger"]  # fmt: skip
     console += [f"/devices/{ids['device']}", f"/devices/{ids['third_device']}", f"/incidents/{ids['incident']}"]
     return [*api, *console, f"/bundles/{ids['bundle']}", f"/rollouts/{ids['rollout']}"]

@@ -9,6 +9,7 @@ import pytest
 from pki.kernel import actor as actors
 from pki.ledger import merkle, proofs
 from pki.models import LedgerEntry, LedgerHead, LedgerNode, LedgerOrder
+from pki.selectors import signed_head
 from pki.services import ledger, ledger_proofs
 from tests.architecture.sources import ROOT
 from tests.factories.ground import person, system
@@ -26,7 +27,7 @@ def included(found, entry):
 
 def test_every_entry_has_a_proof_and_every_older_head_a_consistency(book, domain):
     book("a", "b", "c")
-    old = ledger_proofs._head(system(domain))
+    old = signed_head(actor=system(domain))
     book("d", "e")
     who = person(domain, "viewer")
     for entry in LedgerEntry.objects.filter(domain=domain):
@@ -50,7 +51,7 @@ def test_a_head_goes_on_from_the_edge_of_the_last_one(book, domain):
     for name in "abcdefg":
         book(name)
     leaves = [bytes.fromhex(ledger.leaf_hash(one)) for one in LedgerEntry.objects.filter(domain=domain).order_by("id")]
-    assert ledger_proofs._head(system(domain)).root_hash == merkle.root(leaves).hex()
+    assert signed_head(actor=system(domain)).root_hash == merkle.root(leaves).hex()
 
 
 def exported(domain, path):
