@@ -23,6 +23,7 @@ ROWS = {
     "B4": "too many query fields",
     "B5": "integers beyond 64 bits and deep nesting",
     "B6": "slow uploads",
+    "B7": "query parameters that a list does not have, and values that cannot be meant",
     "B8": "HTTP and CoAP as the RFCs say: media types, HEAD, Range, Host, Accept, methods",
     "B9": "keys that a certificate cannot carry unchanged",
     "B10": "PEM files with more than one object; explicit defaults in certificates",
