@@ -137,20 +137,35 @@ def enrolment(name: str, token: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]
 
 
 @contextmanager
-def ground(**settings: str) -> Iterator[Ground]:
-    """Make a set-up with its CA; take everything away at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="muster-bench-"))
+def ground(folder: Path | None = None, **settings: str) -> Iterator[Ground]:
+    """Make a set-up with its CA; stop its processes at the end.
+
+    Args:
+        folder: where it is made and stays, and from where it is used again; without one it lies in a temporary folder.
+        **settings: of its processes, by the names of their environment.
+    """
+    place = folder or Path(tempfile.mkdtemp(prefix="muster-bench-"))
     names = ("FLEET_OPERATOR_PORT", "FLEET_DEVICE_PORT", "FLEET_STATUS_PORT", "FLEET_COAP_PORT", "FLEET_OSCORE_PORT")
-    ports = {name: free_port(31000 + 200 * place) for place, name in enumerate(names)}
+    ports = {name: free_port(31000 + 200 * number) for number, name in enumerate(names)}
     environment = {name: str(port) for name, port in ports.items()} | settings
-    processes = Processes(folder, environment)
+    processes = Processes(place, environment)
     cores = os.sched_getaffinity(0)
     try:
-        yield Ground(processes, ports, authority(folder, processes))
+        yield Ground(processes, ports, _authority_in(place, processes))
     finally:
         os.sched_setaffinity(0, cores)
         processes.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is None:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _authority_in(folder: Path, processes: Processes) -> Path:
+    """Return the root's PEM file of a set-up that was kept, brought to this version's tables, or make its CA."""
+    anchor = folder / "offline" / "root-ca.pem"
+    if not (folder / "issuing.pem").exists():
+        return authority(folder, processes)
+    processes.run("manage.py", "upgrade", timeout=3600)
+    return anchor
 
 
 def authority(folder: Path, processes: Processes) -> Path:

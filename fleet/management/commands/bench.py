@@ -1,21 +1,25 @@
 """``manage.py bench NAME --json FILE``: measure, compare with the goal, say what it was measured against."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.management.benches import doors, drift, hostile, pki, rollouts, trust
+from fleet.management.benches import doors, drift, growth, hostile, pki, rollouts, trust
 
 BENCHES = {
     "doors": doors.run,
     "drift": drift.run,
+    "growth": growth.run,
     "hostile": hostile.run,
     "pki": pki.run,
     "rollouts": rollouts.run,
     "trust": trust.run,
 }
+#: argument of a benchmark to the option that gives it
+_FLAGS = {"devices": "--devices", "databases": "--database", "clients": "--without-clients", "keep": "--keep"}
 
 
 class Command(BaseCommand):
@@ -28,9 +32,10 @@ class Command(BaseCommand):
         """Declare name and file."""
         parser.add_argument("name", choices=sorted(BENCHES))
         parser.add_argument("--json", type=Path)
-        parser.add_argument("--database", choices=rollouts.DATABASES, help="rollouts: only this one")
-        parser.add_argument("--devices", type=int, help=f"rollouts: how many (default {rollouts.DEVICES})")
+        parser.add_argument("--database", choices=rollouts.DATABASES, help="rollouts, growth: only this one")
+        parser.add_argument("--devices", type=int, help="rollouts, growth: how many, in the largest set-up")
         parser.add_argument("--without-clients", action="store_true", help="rollouts: nobody else uses the server")
+        parser.add_argument("--keep", type=Path, help="growth: folder in which filled set-ups stay, to be used again")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Measure and print; write the rows where asked."""
@@ -43,11 +48,20 @@ class Command(BaseCommand):
 
 
 def _chosen(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a benchmark; only that of rollouts has any."""
-    chosen: dict[str, Any] = {"devices": options["devices"]} if options["devices"] else {}
-    chosen |= {"databases": (options["database"],)} if options["database"] else {}
-    chosen |= {"clients": ()} if options["without_clients"] else {}
-    if chosen and options["name"] != "rollouts":
-        msg = "--database, --devices and --without-clients belong to the benchmark rollouts. Leave them out."
+    """Return the arguments of a benchmark.
+
+    Raises:
+        CommandError: an option was given that this benchmark does not have.
+    """
+    wanted = {
+        "devices": options["devices"],
+        "databases": (options["database"],) if options["database"] else None,
+        "clients": () if options["without_clients"] else None,
+        "keep": options["keep"],
+    }
+    chosen = {name: value for name, value in wanted.items() if value is not None}
+    if strange := set(chosen) - set(inspect.signature(BENCHES[options["name"]]).parameters):
+        given = ", ".join(sorted(_FLAGS[name] for name in strange))
+        msg = f"The benchmark {options['name']} does not have {given}. Leave it out."
         raise CommandError(msg)
     return chosen

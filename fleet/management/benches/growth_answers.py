@@ -1,0 +1,154 @@
+"""Ask every route of the operator server as a person and as a program do; count queries and processor time."""
+
+import re
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from fleet.management.benches.growth_routes import Route, routes
+from fleet.management.benches.growth_scene import NEWCOMER, PERSON
+from fleet.operators.models import Operator
+from fleet.operators.services import links, tokens
+from pki.kernel import actor as actors
+from pki.models import TrustDomain
+
+OK, NOT_ALLOWED = 200, 405
+PASSWORD = "correct horse battery staple bench"  # noqa: S105  because it belongs to a person of a benchmark
+#: seconds; what took longer once is not asked again: a benchmark ends some day
+SLOW_S = 1.0
+_AFTER = re.compile(r'href="(\?[^"]*\bafter=[^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a route cost.
+
+    Args:
+        name: of the route.
+        status: HTTP status.
+        ms: processor time of this process and of its database sessions on PostgreSQL, median.
+        queries: on both databases.
+        bytes: of the answer.
+    """
+
+    name: str
+    status: int
+    ms: float
+    queries: int
+    bytes: int
+
+
+def answers(domain: TrustDomain, runs: int) -> list[dict[str, Any]]:
+    """Ask all routes that answer GET; a list also for its longest page, its next page and its total.
+
+    Args:
+        domain: whose person asks.
+        runs: how often each is asked for its cost, after once for its status and queries.
+    """
+    visitors = _Visitors(domain, runs)
+    asked: list[Answer] = []
+    for route in routes(domain):
+        made, further = _measured(visitors, route)
+        if made.status == NOT_ALLOWED:
+            continue
+        asked.append(made)
+        asked += [_measured(visitors, one)[0] for one in further]
+    return [asdict(one) for one in asked]
+
+
+class _Visitors:
+    """Clients of a person who may do everything, of that person's program, and of somebody who sets an account up."""
+
+    def __init__(self, domain: TrustDomain, runs: int) -> None:
+        self.runs = runs
+        operator = Operator.objects.get(domain=domain, username=f"{PERSON}_0")
+        who = actors.system(domain.slug, "bench")
+        _, secret = tokens.create(actor=who, operator=operator, name="growth")
+        self.program = _client(authorization=f"Bearer {secret}")
+        self.person = _client()
+        self.person.force_login(operator)
+        self.newcomer = _client()
+        _, path = links.create_link(actor=who, operator=Operator.objects.get(domain=domain, username=NEWCOMER))
+        self.newcomer.post(path, secure=True)
+        self.newcomer.post(reverse("console:set-up-password"), {"password": PASSWORD}, secure=True)
+
+    def of(self, route: Route) -> Client:
+        """Return who asks a route."""
+        if route.is_api:
+            return self.program
+        return self.newcomer if route.name.startswith("/set-up/") else self.person
+
+
+def _measured(visitors: _Visitors, route: Route) -> tuple[Answer, list[Route]]:
+    """Ask a route once for its status and queries, then for its cost; return what else there is to ask of it."""
+    client = visitors.of(route)
+    with ExitStack() as stack:
+        counters = [stack.enter_context(CaptureQueriesContext(connections[name])) for name in ("default", "telemetry")]
+        first, response = _cost(client, route)
+    queries = sum(len(one) for one in counters)
+    took = (
+        [first]
+        if first > SLOW_S or response.status_code == NOT_ALLOWED
+        else [_cost(client, route)[0] for _ in range(visitors.runs)]
+    )
+    made = Answer(
+        route.name, response.status_code, round(statistics.median(took) * 1000, 2), queries, len(response.content)
+    )
+    sys.stderr.write(f"{made.name}: {made.status}, {made.ms} ms, {made.queries} queries\n")  # it takes minutes
+    return made, list(_further(route, response)) if made.status == OK else []
+
+
+def _cost(client: Client, route: Route) -> tuple[float, Any]:
+    """Return the processor seconds of one request, and its answer."""
+    before = _processor()
+    response = client.get(route.path, secure=True)
+    response.content  # noqa: B018  because a template answer is rendered by then at the latest
+    return _processor() - before, response
+
+
+def _processor() -> float:
+    """Return the processor seconds that this process and its sessions on PostgreSQL have used."""
+    return time.process_time() + sum(map(_session, ("default", "telemetry")))
+
+
+def _session(alias: str) -> float:
+    """Return the processor seconds of the PostgreSQL process that serves a connection of ours; 0 on SQLite."""
+    real = connections[alias]
+    if real.vendor != "postgresql":
+        return 0.0
+    real.ensure_connection()
+    with suppress(OSError):
+        return int(Path(f"/proc/{real.connection.info.backend_pid}/schedstat").read_text().split()[0]) / 1e9
+    return 0.0
+
+
+def _further(route: Route, response: Any) -> Iterator[Route]:
+    """Yield what a list offers besides its first page: as many rows as may be asked for, the next page, the total."""
+    mark = "&" if "?" in route.name else "?"
+    if not route.is_api:
+        if found := _AFTER.search(response.content.decode()):
+            path = route.path.partition("?")[0] + found[1].replace("&amp;", "&")
+            yield Route(f"{route.name} (next page)", path)
+        return
+    body = response.json() if response["Content-Type"].startswith("application/json") else None
+    if not isinstance(body, dict) or "next" not in body or "limit=" in route.name:
+        return
+    if body["next"]:
+        yield Route(f"{route.name} (next page)", body["next"])
+    if mark == "?":
+        yield from (Route(f"{route.name}?{word}", f"{route.path}?{word}") for word in ("limit=500", "count=true"))
+
+
+def _client(**headers: str) -> Client:
+    """Return a client that is told of a failure by its status, as people are."""
+    return Client(raise_request_exception=False, headers={"host": "localhost", **headers})

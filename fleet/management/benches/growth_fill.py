@@ -1,0 +1,332 @@
+"""Fill a domain with devices that have years behind them, in steps of bounded memory; the same facts each time.
+
+Each device has a twin, five finished updates (some of the last rollout are under way), six entries in the audit log and
+1.2 certificates; most were seen lately, some are late, some were never seen; one in two hundred had an incident. What
+a device is like follows from its number, so that ten of them hold some of everything already.
+"""
+
+import hashlib
+import random
+import sys
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connections, transaction
+from django.db.models import F, Max
+
+from devices.models import (
+    Device,
+    DeviceLog,
+    Group,
+    GroupMember,
+    Incident,
+    Presence,
+    Sample,
+    Series,
+    SourceNetwork,
+    Twin,
+)
+from fleet.management.benches.growth_scene import FIRST, GROUP, SHARES, Scene, Update, explanation, load_scene
+from ota.models import Assignment, AssignmentEvent, Command
+from pki.kernel import clock
+from pki.models import Certificate, LedgerEntry, LedgerHead, TrustDomain, quick
+from pki.services import ledger, numbers
+
+SEED, STEP, TICKS, MEMBERS = 15, 1000, 240, 100
+SITES, OWNERS, TAGS = 40, 300, ("pilot", "canary", "edge", "outdoor", "legacy", "line-1", "line-2", "lab")
+OPEN = ("scheduled", "retrieved", "running", "download", "downloaded", "installed")
+#: what the audit log says of each device: action and what is told
+ACTS = (
+    "device.registered",
+    "certificate.issued",
+    "device.described",
+    "device.offered",
+    "device.audience",
+    "twin.config",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One synthetic device: its number, public id, internal id and when it enrolled."""
+
+    number: int
+    public_id: uuid.UUID
+    pk: int
+    at: datetime
+
+    @property
+    def name(self) -> str:
+        """Return its name."""
+        return f"device-{self.number:07}"
+
+    @property
+    def retired(self) -> bool:
+        """Say whether it is out of service."""
+        return self.falls(100, 9)
+
+    @property
+    def late(self) -> bool:
+        """Say whether it is still at the update of the rollout that runs."""
+        return self.falls(40, 2)
+
+    def falls(self, one_in: int, place: int) -> bool:
+        """Say whether it is the one of each so many that something is true of."""
+        return self.number % one_in == place
+
+
+def fill(domain: TrustDomain, many: int) -> int:
+    """Add devices until there are so many; return how many were added."""
+    scene = load_scene(domain)
+    have = Device.objects.filter(domain=domain, name__startswith="device-").count()
+    _hurry()
+    for start in range(have, many, STEP):
+        _step(scene, range(start, min(start + STEP, many)))
+        while ledger.sequence(domain=domain):
+            continue
+        if start % (50 * STEP) == 0:
+            sys.stderr.write(f"{start} devices\n")  # progress: to fill takes minutes
+    if have < many:
+        _example(domain)
+    _settle()
+    return max(many - have, 0)
+
+
+def freshen(domain: TrustDomain) -> None:
+    """Move the times at which devices were seen to now: a set-up that was kept would have nobody online."""
+    newest = Presence.objects.aggregate(at=Max("last_seen"))["at"]
+    if newest is not None:
+        Presence.objects.update(last_seen=F("last_seen") + (clock.now() - newest))
+    Incident.objects.filter(domain=domain, state="open").update(last_seen_at=clock.now())
+
+
+def _hurry() -> None:
+    """Let SQLite keep more in memory and not wait for the disk while it is filled."""
+    for alias in connections:
+        if connections[alias].vendor == "sqlite":
+            with connections[alias].cursor() as cursor:
+                cursor.execute("PRAGMA synchronous=OFF")
+                cursor.execute("PRAGMA cache_size=-400000")
+
+
+def _settle() -> None:
+    """Bring the databases to where a server that has run for long has them: its own housekeeping is done."""
+    for alias in connections:
+        with connections[alias].cursor() as cursor:
+            sqlite = connections[alias].vendor == "sqlite"
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)" if sqlite else "VACUUM ANALYZE")
+
+
+def _step(scene: Scene, wanted: range) -> None:
+    source = random.Random(f"{SEED} {wanted.start}")  # noqa: S311  because it makes the fleet's variety
+    actions = numbers.reserve_small(domain=scene.domain, name="ddi-action", many=len(wanted) * len(scene.updates))
+    with transaction.atomic():
+        made = _devices(scene, wanted, source)
+        _twins(scene, made)
+        _certificates(scene, made, source)
+        for place, update in enumerate(scene.updates):
+            _assignments(scene, update, made, actions[place * len(made) :])
+        _incidents(scene, made)
+        _entries(scene, made)
+    _hear(made, source)
+
+
+def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Made]:
+    names = ("domain_id", "public_id", "name", "hardware_model_id", "state", "audience", "quarantined_at",
+             "quarantine_reason", "site", "owner", "tags", "enrolled_at", "created_at")  # fmt: skip
+    rows, plans = [], {}
+    for number in wanted:
+        at = clock.now() - timedelta(days=source.randrange(200, 900), seconds=source.randrange(86_400))
+        public_id = _uuid7(at, source)
+        plan = plans[number] = Made(number, public_id, 0, at)
+        held = plan.falls(400, 7)
+        state = "retired" if plan.retired else {11: "suspended", 13: "pending"}.get(number % 200, "active")
+        audience = {0: "lab", 1: "canary"}.get(number % 20, "production")
+        tags = sorted({source.choice(TAGS) for _ in range(number % 3)})
+        site, owner = f"Hall {source.randrange(SITES)}", f"owner-{source.randrange(OWNERS)}@example.org"
+        rows.append((scene.domain.pk, public_id, plan.name, scene.models[number % len(scene.models)], state, audience,
+                     at if held else None, "drift" if held else "", site, owner, tags, at, at))  # fmt: skip
+    quick.create_many(Device, names, rows)
+    names_to_keys = dict(
+        Device.objects.filter(domain=scene.domain, name__in=[one.name for one in plans.values()]).values_list(
+            "name", "pk"
+        )
+    )
+    return [Made(one.number, one.public_id, names_to_keys[one.name], one.at) for one in plans.values()]
+
+
+def _uuid7(at: datetime, source: random.Random) -> uuid.UUID:
+    """Return an id as ``pki.kernel.ids`` makes them, of the same time and seed."""
+    bits = source.getrandbits(74)
+    high, low = bits >> 62, bits & ((1 << 62) - 1)
+    return uuid.UUID(int=int(at.timestamp() * 1000) << 80 | 7 << 76 | high << 64 | 2 << 62 | low)
+
+
+def _twins(scene: Scene, made: list[Made]) -> None:
+    head = LedgerHead.objects.filter(domain=scene.domain).order_by("-id").first()
+    seen = {"head": [head.epoch, head.size, head.root_hash]} if head else {}
+    now, rows = clock.now(), []
+    for one in made:
+        last = scene.updates[-2 if one.late else -1].version
+        running = {"version": last, "sha256": _digest(f"image {last}"), "counter": int(last[0]), "confirmed": True}
+        parts = {"app": running | {"signed": True}, "boot": {"version": f"b{one.number % 4}", "confirmed": True}}
+        asked = dict.fromkeys(("metadata", "documents", "director"), int(now.timestamp()) - one.number % 20_000)
+        reported = {"components": parts, "proof": {"client": "native", **asked}, "anchors": ["cd" * 32], **seen}
+        wish = {"version": scene.updates[-1].version, "counter": int(scene.updates[-1].version[0])}
+        desired = {"components": {"app": wish}, "config": {"interval_s": 60 + one.number % 7}}
+        rows.append((one.pk, desired, 5, 5, 5, reported, 40 + one.number % 50, 40, now - timedelta(hours=1)))
+    names = ("device_id", "desired", "desired_version", "config_version", "config_fetched", "reported",
+             "reported_version", "report_sequence", "reported_at")  # fmt: skip
+    quick.create_many(Twin, names, rows)
+
+
+def _assignments(scene: Scene, update: Update, made: list[Made], actions: range) -> None:
+    rows = []
+    for action, one in zip(actions, made, strict=False):
+        wave = next(place for place, share in enumerate(SHARES) if one.number * 7919 % 1000 < share or not one.number)
+        at = clock.now() - timedelta(days=2 + 30 * (len(scene.updates) - int(update.version[0]) + 1))
+        status, reason = "finished", "confirmed"
+        if update.running and one.late:
+            status, reason = OPEN[one.number // 40 % len(OPEN)], ""
+        elif update.running and one.falls(300, 8):
+            status, reason = "error", f"the device did not confirm: cause {one.number // 300 % 5}"
+        closed = None if status in OPEN else at
+        rows.append((scene.domain.pk, action, update.rollout, update.waves[wave], one.pk, update.bundle, "update",
+                     status, reason, update.previous, int(at.timestamp()) & 0x7FFF_FFFF, at, at, closed))  # fmt: skip
+    names = ("domain_id", "action_id", "rollout_id", "wave_id", "device_id", "bundle_id", "kind", "status", "reason",
+             "previous_bundle_id", "content_stamp", "created_at", "updated_at", "closed_at")  # fmt: skip
+    quick.create_many(Assignment, names, rows)
+    if update.running:
+        under_way = Assignment.objects.filter(
+            rollout=update.rollout, action_id__in=actions[: len(made)], closed_at=None
+        )
+        said = [(key, status, "at it") for key, status in under_way.values_list("pk", "status") for _ in range(2)]
+        quick.create_many(AssignmentEvent, ("assignment_id", "status", "text"), said)
+
+
+def _certificates(scene: Scene, made: list[Made], source: random.Random) -> None:
+    """Give each device a certificate, and every fifth one the expired one before it."""
+    renewed = [one for one in made if one.number % 5 == 0]
+    past = [_certificate(scene, one, source, one.at, None) for one in renewed]
+    quick.create_many(Certificate, _CERTIFICATE, past)
+    rows = Certificate.objects.filter(fingerprint__in=[row[3] for row in past]).values_list("subject_key", "pk")
+    before = dict(rows)
+    newest = clock.now() - timedelta(days=30)
+    present = []
+    for one in made:
+        at = one.at if one.retired else newest - timedelta(days=one.number % 300)
+        present.append(_certificate(scene, one, source, at, before.get(str(one.public_id))))
+    quick.create_many(Certificate, _CERTIFICATE, present)
+
+
+_CERTIFICATE = (
+    "domain_id", "authority_id", "serial", "fingerprint", "subject_urn", "subject_key", "spki_sha256", "profile",
+    "profile_name", "der", "not_before", "not_after", "renewed_from_id", "created_at",
+)  # fmt: skip
+
+
+def _certificate(scene: Scene, one: Made, source: random.Random, at: datetime, before: int | None) -> tuple[Any, ...]:
+    """Return a row like that of the first device's certificate, with another serial number in its bytes."""
+    first = scene.certificate
+    number = int(first.serial, 16)
+    old = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    new = old[:1] + source.randbytes(len(old) - 1)
+    der, key = bytes(first.der).replace(old, new, 1), str(one.public_id)
+    # A retired device's certificate is over, as those of a fleet are after a while.
+    life = timedelta(days=100) if one.retired or (before is None and at == one.at) else timedelta(days=365)
+    return (scene.domain.pk, first.authority_id, f"{int.from_bytes(new, 'big'):x}", hashlib.sha256(der).hexdigest(),
+            first.subject_urn.replace(first.subject_key, key), key, _digest(f"{key} {at}"), "device",
+            first.profile_name, der, at, at + life, before, at)  # fmt: skip
+
+
+def _incidents(scene: Scene, made: list[Made]) -> None:
+    rows = []
+    for one in (one for one in made if one.falls(200, 3)):
+        is_open, at = one.falls(1000, 3), clock.now() - timedelta(days=one.number % 90, hours=1)
+        rows.append((scene.domain.pk, one.pk, "open" if is_open else "closed", "corroborated", "high", 8.0,
+                     explanation(one.name), "" if is_open else "benign", at, at, None if is_open else at))  # fmt: skip
+    names = ("domain_id", "device_id", "state", "layer", "severity", "score", "explanation", "verdict", "opened_at",
+             "last_seen_at", "closed_at")  # fmt: skip
+    quick.create_many(Incident, names, rows)
+
+
+def _entries(scene: Scene, made: list[Made]) -> None:
+    """Write what services would have recorded of these devices; the sequencer itself gives the entries their places."""
+    names = ("domain_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail",
+             "leaf_hash", "public_id")  # fmt: skip
+    rows = []
+    for one in made:
+        key = str(one.public_id)
+        for place, action in enumerate(ACTS):
+            entry = LedgerEntry(
+                domain=scene.domain, at=(one.at + timedelta(hours=place)).replace(microsecond=0), action=action,
+                actor_kind="system" if place else "device", actor_key="bench" if place else key, via="est",
+                object_kind="device", object_key=key, detail={"number": one.number},
+            )  # fmt: skip
+            values = [getattr(entry, name) for name in names[1:9]]
+            rows.append((scene.domain.pk, *values, ledger.leaf_hash(entry), entry.public_id))
+    quick.create_many(LedgerEntry, names, rows)
+
+
+def _hear(made: list[Made], source: random.Random) -> None:
+    """Write when each device was last seen, and from which networks."""
+    now, poll = clock.now(), timedelta(seconds=max(settings.FLEET_POLL_S, 5))
+    tick, seen, networks = clock.unix() // settings.FLEET_DRIFT_TICK_S, [], []
+    for one in made:
+        if one.falls(50, 6) or one.retired:
+            continue
+        # Online, late and overdue by the limits of ``devices.selectors``: 1.5 and 3 intervals.
+        late = {4: 2.2, 5: 40.0}.get(one.number % 25, source.random())
+        octets = f"10.{one.number >> 16 & 255}.{one.number >> 8 & 255}"
+        seen.append(Presence(device_id=one.pk, last_seen=now - poll * late, address=f"{octets}.{one.number & 255}"))
+        networks.append(SourceNetwork(device_id=one.pk, prefix=f"{octets}.0/24", last_tick=tick - 3))
+        if one.number % 5 == 0:
+            networks.append(SourceNetwork(device_id=one.pk, prefix="198.51.100.0/24", last_tick=tick - 300))
+    Presence.objects.bulk_create(seen, batch_size=STEP, ignore_conflicts=True)
+    SourceNetwork.objects.bulk_create(networks, batch_size=STEP, ignore_conflicts=True)
+
+
+def example(domain: TrustDomain) -> Device:
+    """Return the device whose pages are measured: it is in the middle of the fleet, and something is known of it."""
+    rows = Device.objects.filter(domain=domain, name__startswith="device-", state="active")
+    there = rows.filter(pk__in=Incident.objects.filter(domain=domain, state="open").values("device_id")).order_by("pk")
+    return there[there.count() // 2]
+
+
+def _example(domain: TrustDomain) -> None:
+    """Give one device what is not written for all: samples, a series, a log, commands, membership in a group."""
+    device, tick = example(domain), clock.unix() // settings.FLEET_DRIFT_TICK_S
+    if Command.objects.filter(device=device).exists():
+        return
+    names = ("bytes_out", "packets_out", "requests")
+    samples = [
+        Sample(device_id=device.pk, tick=tick - back, metric=name, value=100 + back % 7)
+        for name in names for back in range(3, TICKS)
+    ]  # fmt: skip
+    Sample.objects.bulk_create(samples, ignore_conflicts=True)
+    day = clock.unix() // 86_400
+    Series.objects.create(
+        device_id=device.pk,
+        metric="temp_c",
+        day=day,
+        start=clock.unix() * 1000 - 60_000,
+        step_ms=1000,
+        values=bytes(480),
+    )
+    DeviceLog.objects.create(device_id=device.pk, at=clock.now(), reason="failure", text="the log of a device\n" * 50)
+    for number, kind in enumerate(Command.Kind.values):
+        closed = clock.now() if number else None
+        Command.objects.create(
+            domain=domain, device=device, kind=kind, state="done" if closed else "waiting", created_by="bench",
+            expires_at=clock.now() + timedelta(days=30), closed_at=closed,
+        )  # fmt: skip
+    group = Group.objects.get(domain=domain, name=GROUP)
+    keys = Device.objects.filter(domain=domain).exclude(name=FIRST).values_list("pk", flat=True)[:MEMBERS]
+    GroupMember.objects.bulk_create([GroupMember(group=group, device_id=key) for key in keys], ignore_conflicts=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

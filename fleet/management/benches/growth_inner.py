@@ -1,0 +1,52 @@
+"""``python -m fleet.management.benches.growth_inner ACT …``: what happens inside the set-up; prints JSON."""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def main() -> None:
+    """Set Django up on FLEET_DIR and do one act."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
+    import django  # noqa: PLC0415  because settings have to be named before anything of Django is loaded
+
+    django.setup()
+    sys.stdout.write(json.dumps(ACTS[sys.argv[1]](*sys.argv[2:])) + "\n")
+
+
+def fill(many: str) -> dict[str, Any]:
+    """Fill the set-up; a signer runs."""
+    from fleet.management.benches import growth_fill  # noqa: PLC0415  because of the set-up above
+    from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
+
+    began = time.monotonic()
+    added = growth_fill.fill(TrustDomain.objects.get(slug="default"), int(many))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"added": added, "seconds": time.monotonic() - began, "memory_mb": memory}
+
+
+def answers(runs: str = "3") -> list[dict[str, Any]]:
+    """Ask every route, so many times for its cost; a signer runs."""
+    from django.db import connections  # noqa: PLC0415  because of the set-up above
+
+    from fleet.management.benches import growth_answers, growth_fill  # noqa: PLC0415  because of the set-up above
+    from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
+
+    domain = TrustDomain.objects.get(slug="default")
+    growth_fill.freshen(domain)
+    for alias in connections:
+        if connections[alias].vendor == "postgresql":
+            with connections[alias].cursor() as cursor:
+                # The processor time of a query's helpers could not be told from that of others.
+                cursor.execute("SET max_parallel_workers_per_gather = 0")
+    return growth_answers.answers(domain, int(runs))
+
+
+ACTS: dict[str, Callable[..., Any]] = {"fill": fill, "answers": answers}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""What the server's processes cost in a filled set-up: an idle worker, the start, the check of the audit log."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from fleet.environment import ROOT
+from fleet.management.benches.ground import Ground, cpu_seconds
+from fleet.management.benches.http import client, connect, exchange, request
+from pki.kernel import handover
+
+#: seconds: the worker does what has waited for it, then it is watched
+WARM_S, IDLE_S = 30.0, 60.0
+START_PATIENCE_S = 300.0
+
+
+def idle_worker(made: Ground, warm_s: float = WARM_S, idle_s: float = IDLE_S) -> dict[str, Any]:
+    """Return the share of a core (percent) and the memory of a worker with nothing to do; a signer runs."""
+    made.processes.start("worker", "manage.py", "work")
+    child = made.processes.running["worker"]
+    time.sleep(warm_s)
+    before, began = cpu_seconds(child.pid), time.monotonic()
+    time.sleep(idle_s)
+    made.processes.check()
+    used, took = cpu_seconds(child.pid) - before, time.monotonic() - began
+    seen = {"share": 100 * used / took, "first_s": before, "memory_mb": _peak_mb(child.pid)}
+    child.terminate()
+    child.wait(timeout=600)
+    del made.processes.running["worker"]
+    return seen
+
+
+def start(made: Ground) -> float:
+    """Return the seconds from the start of ``manage.py serve`` to the first good answer of ``/readyz``.
+
+    Raises:
+        TimeoutError: there was none for a long time.
+    """
+    began = time.monotonic()
+    made.processes.start("serve", "manage.py", "serve")
+    try:
+        while time.monotonic() < began + START_PATIENCE_S:
+            made.processes.check()
+            try:
+                with connect(client(made.anchor), made.ports["FLEET_OPERATOR_PORT"]) as line:
+                    exchange(line, request("GET", "/readyz"))
+            except (OSError, RuntimeError):
+                time.sleep(0.05)
+            else:
+                return time.monotonic() - began
+    finally:
+        made.processes.stop()
+    msg = "the server does not start"
+    raise TimeoutError(msg)
+
+
+def verify(made: Ground) -> dict[str, Any]:
+    """Return seconds, highest memory and last words of ``manage.py ledger verify``; a signer runs."""
+    began = time.monotonic()
+    command = [sys.executable, "manage.py", "ledger", "verify"]
+    descriptors = handover.descriptors_of(handover.KINDS)
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=made.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=descriptors,
+    ) as child:
+        said = child.stdout.read().decode() if child.stdout else ""
+        # Waited for by hand: only so is it told how much memory this one child had.
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    facts = {"seconds": time.monotonic() - began, "memory_mb": usage.ru_maxrss / 1024, "said": said[-400:].strip()}
+    return {**facts, "ok": child.returncode == 0}
+
+
+def _peak_mb(pid: int) -> float:
+    """Return the most memory that a process ever had at once."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

@@ -1,0 +1,112 @@
+"""The rows of the benchmark of growth: one for each route of each database, and a few over all of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.management.benches.rows import load, row
+
+CPU_MS, RATIO, QUERIES = 150.0, 1.5, 15
+#: ms; below this a ratio says more about the clock than about the route
+CHEAP_MS = 5.0
+IDLE_PERCENT, WORKER_MB, START_S, VERIFY_MB = 3.0, 200.0, 8.0, 100.0
+WORST = 8
+OK = 200
+
+
+def answer_rows(database: str, seen: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the rows of all routes, and before them how many miss which goal, the worst by name.
+
+    Args:
+        database: of them.
+        seen: devices -> answers (``growth_answers.Answer``), rising.
+    """
+    sizes = sorted(seen)
+    by_size = {size: {one["name"]: one for one in seen[size]} for size in sizes}
+    names = sorted({name for one in by_size.values() for name in one})
+    told = [_told(database, name, {size: by_size[size].get(name) for size in sizes}) for name in names]
+    return [*_summaries(database, sizes, told), *told]
+
+
+def _told(database: str, name: str, at: Mapping[int, dict[str, Any] | None]) -> dict[str, Any]:
+    """Return the row of one route: its cost at the largest size, and whether all of its goals are met."""
+    least, *_, large = sorted(at)
+    small = sorted(at)[-2] if len(at) > 1 else large
+    ms = {size: one["ms"] if one else 0.0 for size, one in at.items()}
+    queries = {size: one["queries"] for size, one in at.items() if one}
+    statuses = {size: one["status"] for size, one in at.items() if one}
+    ratio = ms[large] / ms[small] if ms[small] else 0.0
+    checks = {
+        # A short list has no next page: that a route is missing at a smaller size is no failure.
+        "answers": large in statuses and all(one == OK for one in statuses.values()),
+        "cpu": ms[large] <= CPU_MS,
+        "ratio": ratio <= RATIO or ms[large] < CHEAP_MS,
+        "queries": max(queries.values(), default=0) <= QUERIES,
+    }
+    facts = {
+        "name": f"{database}: {name}",
+        "value": ms[large],
+        "unit": "ms",
+        "goal": CPU_MS,
+        "met": all(checks.values()),
+    }
+    facts |= {"ratio": round(ratio, 2), "ms": ms, "queries": queries, "status": statuses}
+    facts["missed"] = [check for check, good in checks.items() if not good]
+    facts["against"] = (
+        f"{small} devices: ratio at most {RATIO} (counts as met below {CHEAP_MS:g} ms); at most {QUERIES} queries at "
+        f"{least} and at {large}; status 200"
+    )
+    return facts
+
+
+def _summaries(database: str, sizes: list[int], told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    against = (
+        f"{database}; {sizes[-1]} devices against {sizes[:-1]}; {len(told)} routes and filters; processor time of one "
+        f"thread and its database sessions, median of 3; {load()}"
+    )
+    rows = []
+    goals = {
+        "answers": "do not answer with 200",
+        "cpu": f"take more than {CPU_MS:g} ms",
+        "ratio": f"cost more than {RATIO} times as much",
+        "queries": f"make more than {QUERIES} queries",
+    }
+    for check, words in goals.items():
+        bad = sorted((one for one in told if check in one["missed"]), key=lambda one: -_weight(one, check))
+        worst = ", ".join(f"{one['name'].partition(': ')[2]} ({_weight(one, check):g})" for one in bad[:WORST])
+        rows.append(row(f"{database}: routes that {words}", len(bad), "routes", 0, f"{worst or 'none'}; {against}"))
+    slowest = max(told, key=lambda one: float(one["value"]), default=None)
+    if slowest:
+        name = slowest["name"].partition(": ")[2]
+        rows.append(row(f"{database}: slowest route", slowest["value"], "ms", CPU_MS, f"{name}; {against}"))
+    return rows
+
+
+def _weight(one: dict[str, Any], check: str) -> float:
+    """Return by how much a row misses a goal: what the worst are sorted by."""
+    if check == "answers":
+        return float(max(one["status"].values(), default=0))
+    return float(
+        {"cpu": one["value"], "ratio": one["ratio"], "queries": max(one["queries"].values(), default=0)}[check]
+    )
+
+
+def process_rows(database: str, size: int, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of worker, start and check of the audit log; what failed has no value but what it said."""
+    against, rows = f"{database}; {size} devices; {load()}", []
+    if worker := seen.get("worker"):
+        about = f"{worker['first_s']:.1f} s of processor time in its first seconds, not counted; {against}"
+        rows += [
+            row(f"{database}: idle worker, share of a core", worker["share"], "%", IDLE_PERCENT, about),
+            row(f"{database}: idle worker, most memory", worker["memory_mb"], "MB", WORKER_MB, about),
+        ]
+    if start := seen.get("start_s"):
+        rows.append(row(f"{database}: start to the first answer", start, "s", START_S, against))
+    if check := seen.get("verify"):
+        about = f"took {check['seconds']:.1f} s; {check['said']} {against}"
+        rows += [
+            row(f"{database}: ledger verify, most memory", check["memory_mb"], "MB", VERIFY_MB, about),
+            row(f"{database}: ledger verify, problems", int(not check["ok"]), "runs", 0, about),
+        ]
+    for name, said in seen["failures"].items():
+        rows.append(row(f"{database}: {name} could not be measured", 1, "failures", 0, f"{said}; {against}"))
+    return rows
