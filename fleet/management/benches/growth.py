@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from fleet.management.benches.growth_rows import answer_rows, process_rows
 from fleet.management.benches.rollouts import postgresql
 from fleet.management.serving.supervisor import await_signer
 from pki.kernel import handover
-from pki.kernel.errors import UnavailableError
+from pki.kernel.errors import DomainError, UnavailableError
 
 DATABASES = ("sqlite", "postgresql")
 LEAST, SMALL = 10, 10_000
+SIGNER_WAITS = 12
 #: devices in the largest set-up
 LARGE = {"sqlite": 300_000, "postgresql": 100_000}
 
@@ -36,7 +37,8 @@ def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | Non
         sizes = sizes_for(database, devices)
         seen = {size: measured(database, size, keep, processes=size == sizes[-1]) for size in sizes}
         rows += answer_rows(database, {size: one["answers"] for size, one in seen.items()})
-        rows += process_rows(database, sizes[-1], seen[sizes[-1]])
+        for size in sizes:
+            rows += process_rows(database, size, seen[size])
     return rows
 
 
@@ -56,20 +58,26 @@ def measured(database: str, size: int, keep: Path | None = None, *, processes: b
         processes: measure idle worker, check of the audit log and start as well.
     """
     seen: dict[str, Any] = {"failures": {}, "answers": []}
-    with filled(database, size, keep) as made:
+    with _noted(seen, f"{database}, {size} devices", "set-up"), filled(database, size, keep) as made:
         acts: dict[str, Callable[[], Any]] = {"answers": lambda: inner(made, "answers")}
         if processes:
             acts |= {"verify": lambda: growth_processes.verify(made)}
             acts |= {"worker": lambda: growth_processes.idle_worker(made)}
-            acts |= {"start_s": lambda: growth_processes.start(made)}
+            acts |= {"start": lambda: growth_processes.start(made)}
         for name, act in acts.items():
-            try:
+            with _noted(seen, f"{database}, {size} devices", name):
                 seen[name] = act()
-            except (RuntimeError, OSError, UnavailableError, subprocess.SubprocessError) as error:
-                # What fails at one size is a finding; the rest is measured all the same.
-                seen["failures"][name] = f"{type(error).__name__}: {error}"[:300]
-                sys.stderr.write(f"{database}, {size} devices, {name}: {seen['failures'][name]}\n")
     return seen
+
+
+@contextmanager
+def _noted(seen: dict[str, Any], where: str, name: str) -> Iterator[None]:
+    """Note what fails in the block: that is a finding, and the rest is measured all the same."""
+    try:
+        yield
+    except (RuntimeError, OSError, DomainError, subprocess.SubprocessError) as error:
+        seen["failures"][name] = f"{type(error).__name__}: {error}"[:300]
+        sys.stderr.write(f"{where}, {name}: {seen['failures'][name]}\n")
 
 
 @contextmanager
@@ -81,15 +89,27 @@ def filled(database: str, size: int, keep: Path | None = None) -> Iterator[Groun
     with ExitStack() as held:
         settings = {"FLEET_LOG_LEVEL": "CRITICAL"}
         if database == "postgresql":
-            settings["DATABASE_URL"] = held.enter_context(postgresql(place / "pg" if place else None))
+            # Beside it, not in it: the database runs as a user of its own, who may not look into a set-up.
+            kept = keep / f"{database}-{size}.pg" if keep else None
+            settings["DATABASE_URL"] = held.enter_context(postgresql(kept))
         made = held.enter_context(ground(place, **settings))
         if not (made.folder / "tuf").exists():
             made.processes.run("manage.py", "release", "online-keys")
-        made.processes.start("signer", "-m", "pki.signer")
-        await_signer(made.folder)
+        _start_signer(made)
         done = inner(made, "fill", str(size))
         sys.stderr.write(f"{database}, {size} devices: filled, {done}\n")  # progress: a benchmark takes minutes
         yield made
+
+
+def _start_signer(made: Ground) -> None:
+    """Start a signer and wait for it, longer than a server does: to measure may happen on a busy machine."""
+    made.processes.start("signer", "-m", "pki.signer")
+    for _ in range(SIGNER_WAITS):
+        made.processes.check()
+        with suppress(UnavailableError):
+            return await_signer(made.folder)
+    msg = "The signer does not answer."
+    raise UnavailableError(msg)
 
 
 def inner(made: Ground, *arguments: str) -> Any:

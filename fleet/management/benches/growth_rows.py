@@ -29,7 +29,7 @@ def answer_rows(database: str, seen: Mapping[int, list[dict[str, Any]]]) -> list
 
 def _told(database: str, name: str, at: Mapping[int, dict[str, Any] | None]) -> dict[str, Any]:
     """Return the row of one route: its cost at the largest size, and whether all of its goals are met."""
-    least, *_, large = sorted(at)
+    least, large = min(at), max(at)
     small = sorted(at)[-2] if len(at) > 1 else large
     ms = {size: one["ms"] if one else 0.0 for size, one in at.items()}
     queries = {size: one["queries"] for size, one in at.items() if one}
@@ -99,8 +99,9 @@ def process_rows(database: str, size: int, seen: Mapping[str, Any]) -> list[dict
             row(f"{database}: idle worker, share of a core", worker["share"], "%", IDLE_PERCENT, about),
             row(f"{database}: idle worker, most memory", worker["memory_mb"], "MB", WORKER_MB, about),
         ]
-    if start := seen.get("start_s"):
-        rows.append(row(f"{database}: start to the first answer", start, "s", START_S, against))
+    if start := seen.get("start"):
+        about = f"{start['processor_s']:.1f} s of processor time; {against}"
+        rows.append(row(f"{database}: start to the first answer", start["seconds"], "s", START_S, about))
     if check := seen.get("verify"):
         about = f"took {check['seconds']:.1f} s; {check['said']} {against}"
         rows += [

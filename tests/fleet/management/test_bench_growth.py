@@ -129,10 +129,20 @@ def test_a_size_at_which_nothing_could_be_measured_meets_no_goal():
     assert route["missed"] == ["answers"]
 
 
+def test_a_set_up_that_cannot_be_made_is_a_row_and_no_end_of_the_benchmark(tmp_path):
+    (tmp_path / "sqlite-3").write_text("a file where the set-up would lie")
+    seen = growth.measured("sqlite", 3, tmp_path, processes=True)
+    (row,) = growth_rows.process_rows("sqlite", 3, seen)
+    assert (row["name"], row["met"]) == ("sqlite: set-up could not be measured", False)
+    assert "FileExistsError" in row["against"]
+
+
 def test_the_sizes_rise_to_the_wanted_number():
     assert growth.sizes_for("sqlite") == (10, 10_000, 300_000)
     assert growth.sizes_for("postgresql") == (10, 10_000, 100_000)
     assert growth.sizes_for("sqlite", 300) == (10, 30, 300)
+    assert growth.sizes_for("sqlite", 1) == (1,)
+    assert growth_rows.answer_rows("sqlite", {1: [answer(10)]})[-1]["met"]
 
 
 @pytest.mark.parametrize(("name", "option", "flag"), [("pki", {"devices": 3}, "--devices"), ("doors", {"keep": "."}, "--keep"), ("growth", {"without_clients": True}, "--without-clients")])  # fmt: skip
