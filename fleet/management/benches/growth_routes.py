@@ -20,7 +20,11 @@ from ota.models import Bundle, Command, Release, Rollout, Statement
 from pki.models import Authority, Certificate, LedgerEntry, TrustDomain
 
 #: what is not asked, and why
-EXEMPT = {"/events/rollouts/<public_id>": "an event stream goes on until its reader leaves"}
+EXEMPT = {
+    "/events/rollouts/<public_id>": "an event stream goes on until its reader leaves",
+    "/api/": "whatever is no resource is refused",
+    "/api/<rest>": "whatever is no resource is refused",
+}
 API = "/api/v1"
 _GROUP = re.compile(r"\(\?P<(\w+)>([^()]*)\)")
 _WORD = re.compile(r"<(?:\w+:)?(\w+)>")
