@@ -208,13 +208,20 @@ def test_the_drift_job_looks_first(domain, enrol, settings):
     assert not [one for one in seen if "devices_device" in one["sql"]]
 
 
-def test_a_worker_that_wakes_up_keeps_no_older_drift_state_over_a_newer_one(domain, settings):
-    settings.FLEET_DRIFT_TICK_S, start = 60, clock.now()
-    with clock.frozen(start):
-        drift.tick(domain=domain)
-        read_before, shard, novelty = drift._load(domain)
-    with clock.frozen(start + timedelta(minutes=3)):
-        drift.tick(domain=domain)
-    newest = drift._load(domain)[0].updated_tick
+def test_a_worker_that_wakes_up_keeps_no_older_drift_state_over_a_newer_one(domain, enrol, settings):
+    settings.FLEET_DRIFT_TICK_S, start, key = 60, clock.now(), enrol("dev-1").device.pk
+
+    def scored(at):
+        """Score the newest whole tick, which has a sample, and return its number as it is kept."""
+        with clock.frozen(at):
+            number = clock.unix() // 60 - 1 - drift.GRACE_TICKS
+            Sample.objects.create(device_id=key, metric="requests", tick=number, value=1.0)
+            drift.tick(domain=domain)
+            return drift._load(domain)[0].updated_tick, number
+
+    assert len(set(scored(start))) == 1
+    read_before, shard, novelty = drift._load(domain)
+    newest, number = scored(start + timedelta(minutes=3))
+    assert newest == number == read_before.updated_tick + 3
     drift._save(read_before, newest - 1, shard, novelty)
     assert drift._load(domain)[0].updated_tick == newest

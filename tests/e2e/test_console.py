@@ -132,7 +132,7 @@ def pages(console):
         "incidents": "/incidents",
         "incident": f"/incidents/{released(story)}",
         "ledger": "/ledger",
-        "approvals": "/approvals?state=all",
+        "approvals": "/approvals?state=",
         "authorities": "/authorities",
         "certificates": "/certificates",
         "plan": "/rollouts/plan",
