@@ -16,12 +16,19 @@ django.setup(set_prefix=False)
 from fleet.operators import credentials  # noqa: E402  because its models need Django to be set up
 
 
+class _Body(tempfile.SpooledTemporaryFile[bytes]):
+    """A body that ends with its last reader: Django closes it with the answer, and a client that has gone gets none."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class OperatorHandler(ASGIHandler):
     """Django, told how long a body is that came in chunks: by itself it takes such a body for an empty one."""
 
     async def read_body(self, receive: Any) -> IO[bytes]:
         """Return the body in memory or in a temporary file; nothing is left behind when it breaks off."""
-        body = tempfile.SpooledTemporaryFile(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)  # noqa: SIM115  because Django closes it
+        body = _Body(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
         try:
             await _fill(body, receive)
         except BaseException:

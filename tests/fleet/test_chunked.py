@@ -1,6 +1,7 @@
 """Bodies in chunks at the operator server: read like any others, by the REST API and the console, JSON and forms."""
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -80,3 +81,18 @@ def test_a_body_in_chunks_is_the_same_body(place, method, body, declared, settin
     settings.MIDDLEWARE = []
     kind, sent, expected = BODIES[body]
     assert asked(OperatorHandler(), place, method, kind, sent, declared) == (200, expected)
+
+
+@regression("B1", "a client that goes after its body has come leaves no open file behind")
+@pytest.mark.parametrize("size", [100, 5_000_000])
+def test_a_body_that_nobody_answers_is_closed(size):
+    from fleet.asgi import OperatorHandler
+
+    async def receive():
+        return {"type": "http.request", "body": b"x" * size, "more_body": False}
+
+    body = asyncio.run(OperatorHandler().read_body(receive))
+    inner = body._file
+    del body
+    gc.collect()
+    assert inner.closed
