@@ -21,6 +21,7 @@ KEPT = timedelta(days=100)
 MOST_BY_AGE = 64
 #: both run for every list, hundreds in a row: plain, because to compile them costs a tenth of a list
 _ENTRIES = "SELECT der FROM pki_revokedentry WHERE key_id = %s AND shard = %s AND not_after > %s"
+_NUMBER = "SELECT number FROM pki_crlshard WHERE id = %s"
 _COUNT = "SELECT COUNT(*) FROM pki_revokedentry WHERE key_id = %s AND shard = %s AND not_after > %s"
 _logger = logging.getLogger(__name__)
 
@@ -80,9 +81,9 @@ def prepare(*, domain: TrustDomain, key_id: str) -> None:
 
 def _number_now(row: CrlShard) -> int:
     """Return the number of the list that is out; nobody else publishes this list until the transaction ends."""
-    lock = " FOR UPDATE" if connection.features.has_select_for_update else ""
+    locking = _NUMBER + " FOR UPDATE"
     with connection.cursor() as cursor:
-        cursor.execute("SELECT number FROM pki_crlshard WHERE id = %s" + lock, [row.pk])
+        cursor.execute(locking if connection.features.has_select_for_update else _NUMBER, [row.pk])
         return int(cursor.fetchone()[0])
 
 
