@@ -1,0 +1,44 @@
+"""Lay out an empty database at once, as the migrations leave it in the end: in a tenth of their time.
+
+An installation that exists is never touched: ``manage.py migrate`` brings it forward step by step. A test compares both
+ways, on SQLite and PostgreSQL: tables, columns, indexes, constraints and triggers are the same.
+"""
+
+from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+
+def lay_out_when_empty(alias: str) -> bool:
+    """Make every table of one database and record all migrations, in one transaction; return whether it was empty.
+
+    Args:
+        alias: of the database, ``default`` or ``telemetry``.
+    """
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        if connection.introspection.table_names(cursor):
+            return False
+    loader = MigrationLoader(connection)
+    state = loader.project_state()
+    with connection.schema_editor(atomic=True) as editor:
+        for model in state.apps.get_models():
+            if model._meta.can_migrate(connection) and router.allow_migrate_model(alias, model):
+                editor.create_model(model)
+        # The triggers of the audit log, the one thing in a database that no model says.
+        (triggers,) = loader.disk_migrations["pki", "0002_ledger_is_immutable"].operations
+        triggers.database_forwards("pki", editor, state, state)
+        _record_migrations(connection, editor, loader)
+    return True
+
+
+def _record_migrations(
+    connection: BaseDatabaseWrapper, editor: BaseDatabaseSchemaEditor, loader: MigrationLoader
+) -> None:
+    recorder = MigrationRecorder(connection)
+    editor.create_model(recorder.Migration)
+    recorder.migration_qs.bulk_create(
+        recorder.Migration(app=app, name=name) for app, name in sorted(loader.disk_migrations)
+    )
