@@ -1,12 +1,12 @@
 """Say in numbers and words why a device was flagged . Pure."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from devices.drift.engine import EXCESS_CAP, EXCESS_FROM, Step
 from devices.drift.metrics import METRICS, Array, backward
+from devices.incident_documents import Explanation, MetricEvidence, PeerScore
 
 MOST_METRICS = 6
 
@@ -32,7 +32,7 @@ class Case:
     strange: list[str]
 
 
-def record(case: Case, step: Step, x: Array, members: dict[str, int]) -> dict[str, Any]:
+def record(case: Case, step: Step, x: Array, members: dict[str, int]) -> Explanation:
     """Return the explanation.
 
     Args:
@@ -58,10 +58,10 @@ def record(case: Case, step: Step, x: Array, members: dict[str, int]) -> dict[st
     }
 
 
-def _metrics(case: Case, step: Step, x: Array) -> list[dict[str, Any]]:
+def _metrics(case: Case, step: Step, x: Array) -> list[MetricEvidence]:
     excess = np.clip(step.metric_score[case.row] - EXCESS_FROM, 0, EXCESS_CAP) ** 2
     whole = float(excess.sum()) or 1.0
-    found = []
+    found: list[MetricEvidence] = []
     for column in np.argsort(-excess)[:MOST_METRICS]:
         metric = METRICS[column]
         if excess[column] <= 0:
@@ -83,12 +83,12 @@ def _metrics(case: Case, step: Step, x: Array) -> list[dict[str, Any]]:
     return found
 
 
-def _peers(case: Case, step: Step, members: dict[str, int]) -> list[dict[str, Any]]:
+def _peers(case: Case, step: Step, members: dict[str, int]) -> list[PeerScore]:
     rows = [(name, float(step.score[row])) for name, row in members.items() if row != case.row]
     return [{"device": name, "score": round(score, 2)} for name, score in sorted(rows, key=lambda one: -one[1])[:5]]
 
 
-def _text(metrics: list[dict[str, Any]], strange: list[str]) -> str:
+def _text(metrics: list[MetricEvidence], strange: list[str]) -> str:
     parts = [f"{one['name']} is {one['observed']:g} {one['unit']}, expected {one['expected']:g}" for one in metrics[:3]]
     if strange:
         parts.append(f"talks to {', '.join(strange[:3])}, which neither it nor any of its kind ever used")

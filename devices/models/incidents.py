@@ -1,5 +1,7 @@
 """Incidents: one per change of one device's behaviour, with the explanation stored as it was then."""
 
+from typing import TYPE_CHECKING
+
 from django.db import models
 from django.db.models import Q
 
@@ -8,9 +10,12 @@ from pki.kernel import clock, ids
 from pki.models import TrustDomain
 from pki.models.documents import DocumentField
 
+if TYPE_CHECKING:
+    from devices.incident_documents import Explanation, Reaction
+
 
 class Incident(models.Model):
-    """One flagged change; ``explanation`` is the record of ``devices.drift.explain``."""
+    """One flagged change; the two documents are those of ``devices.incident_documents``."""
 
     class State(models.TextChoices):
         OPEN = "open"
@@ -29,8 +34,8 @@ class Incident(models.Model):
     layer = models.CharField(max_length=12)
     severity = models.CharField(max_length=6)
     score = models.FloatField()
-    explanation = DocumentField(default=dict)
-    reaction = DocumentField(default=dict)
+    explanation: "models.JSONField[Explanation, Explanation]" = DocumentField(default=dict)
+    reaction: "models.JSONField[Reaction, Reaction]" = DocumentField(default=dict)
     verdict = models.CharField(max_length=8, choices=Verdict, blank=True)
     opened_at = models.DateTimeField(default=clock.now)
     last_seen_at = models.DateTimeField(default=clock.now)

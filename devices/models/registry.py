@@ -1,6 +1,7 @@
 """The registry: hardware models, devices, their twins, and the tokens by which they enrol."""
 
 import uuid
+from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models import Q
@@ -8,6 +9,9 @@ from django.db.models import Q
 from pki.kernel import clock, ids
 from pki.models import TrustDomain
 from pki.models.documents import DocumentField
+
+if TYPE_CHECKING:
+    from devices.twin_documents import ReportedTwin
 
 
 class HardwareModel(models.Model):
@@ -113,7 +117,7 @@ class Twin(models.Model):
     desired_version = models.BigIntegerField(default=0)
     config_version = models.BigIntegerField(default=0)
     config_fetched = models.BigIntegerField(default=0)
-    reported = DocumentField(default=dict)
+    reported: "models.JSONField[ReportedTwin, ReportedTwin]" = DocumentField(default=dict)
     reported_version = models.BigIntegerField(default=0)
     report_sequence = models.BigIntegerField(default=0)
     reported_at = models.DateTimeField(null=True)

@@ -7,10 +7,8 @@ import struct
 import sys
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 from django.conf import settings
@@ -22,6 +20,7 @@ from devices.drift.metrics import METRICS, Array
 from devices.drift.novelty import Novelty
 from devices.models import Device, DriftState, Incident, Observation, Sample
 from devices.services import incidents
+from devices.twin_documents import ReportedTwin
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.models import TrustDomain
@@ -156,7 +155,7 @@ def _members(domain: TrustDomain) -> dict[int, _Member]:
     }
 
 
-def _firmware(reported: Mapping[str, Any]) -> str:
+def _firmware(reported: ReportedTwin) -> str:
     components = reported.get("components", {})
     return "+".join(f"{name}={components[name].get('version', '?')}" for name in sorted(components)) or "?"
 

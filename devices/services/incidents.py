@@ -1,9 +1,9 @@
 """Open, extend and close incidents."""
 
-from typing import Any
-
 from django.db import transaction
+from django.dispatch import Signal
 
+from devices.incident_documents import Explanation, Reaction
 from devices.models import Device, Incident
 from devices.selectors import incident as incident_of
 from devices.signals import incident_closed, incident_opened
@@ -14,14 +14,14 @@ from pki.kernel.errors import ConflictError, InvalidError
 from pki.services import ledger
 
 
-def raise_for(*, actor: Actor, device: Device, severity: str, explanation: dict[str, Any]) -> Incident:
+def raise_for(*, actor: Actor, device: Device, severity: str, explanation: Explanation) -> Incident:
     """Open an incident, or extend the one that is open for this device: one incident per change.
 
     Args:
         actor: the drift job.
         device: whose behaviour changed.
         severity: low, medium or high.
-        explanation: the record of ``devices.drift.explain``.
+        explanation: the record of ``devices.incident_documents.Explanation``.
     """
     actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
@@ -53,7 +53,7 @@ def tell(*, domain: str, device: Device, by: str, layer: str, kind: str, text: s
         kind: what it is.
         text: one sentence for people.
     """
-    explanation = {
+    explanation: Explanation = {
         "device": device.name,
         "opened": clock.now().isoformat(),
         "layer": layer,
@@ -67,7 +67,7 @@ def tell(*, domain: str, device: Device, by: str, layer: str, kind: str, text: s
     return raise_for(actor=actors.system(domain, by), device=device, severity="high", explanation=explanation)
 
 
-def react(*, actor: Actor, incident: Incident, reaction: dict[str, Any]) -> Incident:
+def react(*, actor: Actor, incident: Incident, reaction: Reaction) -> Incident:
     """Note on the incident what was done about it."""
     actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
@@ -102,7 +102,7 @@ def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
     return incident
 
 
-def _extend(incident: Incident, severity: str, explanation: dict[str, Any]) -> Incident:
+def _extend(incident: Incident, severity: str, explanation: Explanation) -> Incident:
     order = ("low", "medium", "high")
     incident.last_seen_at = clock.now()
     worse = order.index(severity) > order.index(incident.severity)
@@ -115,5 +115,5 @@ def _extend(incident: Incident, severity: str, explanation: dict[str, Any]) -> I
     return incident
 
 
-def _tell(signal: Any, incident: Incident, domain: str) -> None:
+def _tell(signal: Signal, incident: Incident, domain: str) -> None:
     signal.send(sender=None, incident=incident, domain=domain)

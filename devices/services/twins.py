@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connection, transaction
 
 from devices.errors import ReplayError
 from devices.models import Device, Twin
+from devices.twin_documents import ComponentState, SeenByDevice, UpdateProof
 from pki.kernel import clock, configuration, monotone
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError, PreconditionError, UnconditionalError
@@ -32,7 +32,12 @@ MOST_ATTRIBUTES = 100
 
 
 def report(
-    *, actor: Actor, device: Device, sequence: int, components: dict[str, Any], seen: dict[str, Any] | None = None
+    *,
+    actor: Actor,
+    device: Device,
+    sequence: int,
+    components: Mapping[str, ComponentState],
+    seen: SeenByDevice | None = None,
 ) -> Twin:
     """Take a device's report of what it runs, which roots it trusts and what it was shown; sequence numbers only rise.
 
@@ -46,14 +51,14 @@ def report(
             msg = f"Report {sequence} was taken before; go on from {twin.report_sequence + 1}."
             raise ReplayError(msg, sequence=twin.report_sequence)
         twin.report_sequence = sequence
-        twin.reported = {**twin.reported, "components": components, **(seen or {})}
+        twin.reported = {**twin.reported, "components": dict(components), **(seen or {})}
         twin.reported_version = monotone.next_after(twin.reported_version, clock.unix())
         twin.reported_at = clock.now()
         twin.save()
     return twin
 
 
-def proved(*, actor: Actor, device: Device, proof: dict[str, Any]) -> None:
+def proved(*, actor: Actor, device: Device, proof: UpdateProof) -> None:
     """Keep what a device has shown of how it checks what it installs; ``ota.trust.protection`` judges it.
 
     Args:
@@ -64,7 +69,8 @@ def proved(*, actor: Actor, device: Device, proof: dict[str, Any]) -> None:
     actor.require_device(device.key)
     with transaction.atomic():
         twin = Twin.objects.select_for_update().get(device=device)
-        twin.reported = {**{name: one for name, one in twin.reported.items() if name != "protection"}, "proof": proof}
+        twin.reported = {**twin.reported, "proof": proof}
+        twin.reported.pop("protection", None)
         twin.save(update_fields=["reported"])
     device.twin.reported = twin.reported
 
@@ -110,7 +116,7 @@ def attributes(*, actor: Actor, device: Device, change: Attributes) -> Twin:
     return twin
 
 
-def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, Any]) -> Twin:
+def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, object]) -> Twin:
     """Say what a component of a device shall be; rollouts and repairs do."""
     actor.require(Role.OPERATOR)
     with transaction.atomic():
@@ -122,7 +128,7 @@ def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, Any]
     return twin
 
 
-def desire_many(*, actor: Actor, component: str, wish: dict[str, Any], actions: Mapping[int, int]) -> None:
+def desire_many(*, actor: Actor, component: str, wish: dict[str, object], actions: Mapping[int, int]) -> None:
     """Say what a component of many devices shall be, in the caller's transaction; rollouts do.
 
     Args:
@@ -143,7 +149,7 @@ def desire_many(*, actor: Actor, component: str, wish: dict[str, Any], actions: 
     quick.write_many(prepared, path, json.dumps(wish), clock.unix())
 
 
-def desire_config(*, actor: Actor, device: Device, patch: dict[str, Any], if_match: str) -> Twin:
+def desire_config(*, actor: Actor, device: Device, patch: dict[str, object], if_match: str) -> Twin:
     """Change the configuration that a device shall have, by JSON Merge Patch (RFC 7396).
 
     Args:
@@ -182,7 +188,7 @@ def fetched(*, actor: Actor, device: Device, version: int) -> None:
         changes.note(device.key)
 
 
-def reported_config(*, actor: Actor, device: Device, config: dict[str, Any], seen: int) -> Twin:
+def reported_config(*, actor: Actor, device: Device, config: dict[str, object], seen: int) -> Twin:
     """Take the configuration that a device says it has.
 
     Raises:
@@ -235,9 +241,9 @@ def _demand_seen(section: str, version: int, seen: int) -> None:
         raise PreconditionError(msg, tag=tag(section, version))
 
 
-def delta(twin: Twin) -> dict[str, Any]:
+def delta(twin: Twin) -> dict[str, object]:
     """Return where desired and reported differ: component or configuration name -> {want, have}. Pure."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     running = twin.reported.get("components", {})
     for name, wish in twin.desired.get("components", {}).items():
         have = running.get(name, {})

@@ -1,7 +1,6 @@
 """Incidents: what changed, why it was flagged, what was done."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -9,6 +8,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from devices import selectors
+from devices.incident_documents import MetricEvidence
 from devices.models import Incident
 from devices.services import incidents
 from fleet.console.door import act, actor, page
@@ -52,14 +52,14 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     """Show one incident with its explanation."""
     who = actor(request)
     incident = selectors.incident(actor=who, public_id=public_id)
-    peers = [one["device"] for one in incident.explanation.get("peers", [])]
-    known = selectors.public_ids(actor=who, names=peers)
+    peers = incident.explanation.get("peers", [])
+    known = selectors.public_ids(actor=who, names=[one["device"] for one in peers])
     context = {
         "incident": incident,
         "key": str(incident.public_id),
         "verdicts": [(value, label, VERDICTS[value]) for value, label in Incident.Verdict.choices],
         "metrics": [_shaped(one) for one in incident.explanation.get("metrics", [])],
-        "peers": [one | {"key": known.get(one["device"])} for one in incident.explanation.get("peers", [])],
+        "peers": [{**one, "key": known.get(one["device"])} for one in peers],
         "done": _done(who, incident),
     }
     return render(request, "console/incidents/detail.html", context)
@@ -76,11 +76,12 @@ def close(request: HttpRequest, public_id: str) -> HttpResponse:
     return act(request, done, back, lambda: incidents.close(actor=who, public_id=public_id, verdict=verdict))
 
 
-def _shaped(metric: dict[str, Any]) -> dict[str, Any]:
+def _shaped(metric: MetricEvidence) -> dict[str, object]:
     """Add to a metric how many times the expected it was, and the lengths of its two bars in percent."""
     observed, expected = float(metric.get("observed", 0)), float(metric.get("expected", 0))
     most = max(abs(observed), abs(expected)) or 1.0
-    return metric | {
+    return {
+        **metric,
         "times": f"{observed / expected:.3g}" if expected > 0 and observed >= 0 else "",
         "observed_width": f"{100 * abs(observed) / most:.1f}",
         "expected_width": f"{100 * abs(expected) / most:.1f}",
@@ -109,5 +110,5 @@ def _done(who: Actor, incident: Incident) -> list[Done]:
     if stopped := reaction.get("stopped"):
         steps.append(Done("player-pause", "warn", f"Not done: {stopped}.", device))
     if trouble := reaction.get("no_repair"):
-        steps.append(Done("circle-x", "warn", str(trouble), device))
+        steps.append(Done("circle-x", "warn", trouble, device))
     return steps

@@ -1,11 +1,11 @@
 """What follows from an incident: quarantine, hold the rollout, send the device back; later let it in again."""
 
 import logging
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
+from devices.incident_documents import Reaction
 from devices.models import Device, Incident
 from devices.selectors import device as device_of
 from devices.services import incidents, quarantine
@@ -30,7 +30,7 @@ AUTOMATIC: dict[str, frozenset[str]] = {
 }
 
 
-def incident_opened(incident: Incident, domain: str, **_signal: Any) -> None:
+def incident_opened(incident: Incident, domain: str, **_signal: object) -> None:
     """React to an incident that was opened or became worse, as far as the setting and the budget allow."""
     actor = actors.system(domain, "guard")
     if incident.reaction.get("quarantined"):
@@ -51,7 +51,7 @@ def contain(*, actor: Actor, incident: Incident) -> None:
     with transaction.atomic():
         quarantine.impose(actor=actor, device=device, reason=f"incident: {text}")
         held = _hold(actor, incident, device)
-        reaction: dict[str, Any] = {"quarantined": True, "held": held, "proposed": ""}
+        reaction: Reaction = {"quarantined": True, "held": held, "proposed": ""}
         if incident.explanation.get("kind") in NOT_REPAIRED:
             reaction["no_repair"] = "No earlier version mends this: find out who speaks, then revoke or release."
         else:
@@ -59,7 +59,7 @@ def contain(*, actor: Actor, incident: Incident) -> None:
         incidents.react(actor=actor, incident=incident, reaction=reaction)
 
 
-def _sent_back(actor: Actor, device: Device, reason: str) -> dict[str, Any]:
+def _sent_back(actor: Actor, device: Device, reason: str) -> Reaction:
     try:
         return {"repair": assignments.repair(actor=actor, device=device, reason=reason).action_id}
     except ConflictError as error:

@@ -1,14 +1,14 @@
 """Who takes part in a rollout, in which order, and why others do not; nothing is written, and no lock is held."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from django.db.models import QuerySet
 
 from devices import query
 from devices.models import Device, HardwareModel
+from devices.twin_documents import ReportedTwin
 from ota import planning
 from ota.models import Bundle, Rollout
 from ota.planning import PERMILLE
@@ -41,10 +41,10 @@ class Candidate:
     audience: str
     state: str
     quarantined_at: datetime | None
-    last_report: Mapping[str, Any] | None
+    last_report: ReportedTwin | None
 
     @property
-    def reported(self) -> Mapping[str, Any]:
+    def reported(self) -> ReportedTwin:
         """Return what it reported last; empty for a device that never did."""
         return self.last_report or {}
 
@@ -67,7 +67,7 @@ class Participants:
         return [pk for _, pk in sorted(self.ranked)]
 
     @property
-    def excluded(self) -> dict[str, dict[str, Any]]:
+    def excluded(self) -> dict[str, dict[str, object]]:
         """Return the reasons as a rollout keeps them."""
         return {
             reason: {"count": count, "devices": sorted(names)[:PERMILLE]}

@@ -1,8 +1,8 @@
 """Which bundles devices run, by what they report."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from devices.twin_documents import ReportedTwin
 from ota.models import BundleFile
 
 
@@ -21,7 +21,7 @@ class RunningBundles:
         for component, sha256, *bundle in rows.order_by("-bundle_id").values_list(*fields):
             self._known.setdefault((component, sha256), []).append((bundle[0], bundle[1], bundle[2]))
 
-    def of(self, reported: Mapping[str, Any], component: str) -> int | None:
+    def of(self, reported: ReportedTwin, component: str) -> int | None:
         """Return the internal id of the bundle that a device reports to run as a component, if its image is known.
 
         Args:

@@ -6,12 +6,12 @@ at download: rows of the database can only narrow what it allows.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from django.conf import settings
 from tuf.api.metadata import Snapshot, Timestamp
 
 from devices.models import Device
+from devices.twin_documents import ComponentState
 from ota.models import Bundle, BundleFile
 from ota.selectors import parts
 from ota.trust import gate
@@ -71,7 +71,7 @@ def lists_file(bundle: Bundle, file: BundleFile) -> bool:
     return any(all(one.get(name) == value for name, value in said.items()) for one in bundle.manifest["files"])
 
 
-def described(device: Device, components: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def described(device: Device, components: Mapping[str, ComponentState]) -> dict[str, ComponentState]:
     """Return what a device reports to run, in the officers' words where its digest is that of an image they signed.
 
     Version and counter of such an image are those of its signed ``bundle.json``, whatever the device calls it, and
@@ -85,10 +85,10 @@ def described(device: Device, components: Mapping[str, Mapping[str, Any]]) -> di
     rows = Bundle.objects.filter(domain=device.domain_id, component__in=components, files__role="image")
     rows = rows.filter(files__sha256__in=digests).select_related("domain").prefetch_related("files").distinct()
     known = list(rows.order_by("-id"))
-    return {name: _described(device, name, dict(said), known) for name, said in components.items()}
+    return {name: _described(device, name, said, known) for name, said in components.items()}
 
 
-def _described(device: Device, component: str, said: dict[str, Any], known: list[Bundle]) -> dict[str, Any]:
+def _described(device: Device, component: str, said: ComponentState, known: list[Bundle]) -> ComponentState:
     class_id = str(device.hardware_model.class_id)
     fits = [one for one in known if one.component == component and one.image.sha256 == said["sha256"]]
     found = [one.manifest for one in fits if _vouched(one, class_id)]

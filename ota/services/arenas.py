@@ -2,12 +2,12 @@
 
 import statistics
 from collections.abc import Mapping
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
 
 from devices.models import Device
+from devices.twin_documents import ComponentState
 from ota.models import Assignment, Bundle, BundleFile, ModelArena
 from pki.kernel.actor import Actor
 
@@ -16,7 +16,7 @@ MAX_ARENA = 1 << 40
 MOST_DEVICES = 101
 
 
-def reported(*, actor: Actor, device: Device, components: Mapping[str, Mapping[str, Any]]) -> None:
+def reported(*, actor: Actor, device: Device, components: Mapping[str, ComponentState]) -> None:
     """Note what each model takes that a device has confirmed, by its own signed report."""
     actor.require_device(device.key)
     said = {one["sha256"]: int(one["arena"]) for one in components.values() if one["confirmed"] and "arena" in one}

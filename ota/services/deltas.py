@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 
 from devices.models import Device
+from devices.twin_documents import ReportedTwin
 from ota import blobs, sandbox
 from ota.deltas.choose import Offer, choose, ram_of
 from ota.errors import RefusedBundleError
@@ -125,7 +126,7 @@ def _groups(rows: QuerySet[Assignment], component: str) -> Iterator[tuple[Any, A
     yield from able.filter(able__isnull=False).values_list("able", "runs").annotate(devices=Count("pk"))
 
 
-def _running(reported: Mapping[str, Any], bundle: Bundle) -> str:
+def _running(reported: ReportedTwin, bundle: Bundle) -> str:
     """Return the digest of what a device says it runs where a bundle belongs, or nothing."""
     return str(reported.get("components", {}).get(bundle.component, {}).get("sha256", ""))
 

@@ -4,6 +4,7 @@ import re
 
 from devices.models import Device
 from devices.services import twins
+from devices.twin_documents import Evidence, UpdateProof
 from ota.services import metadata
 from ota.trust import protection
 from pki.kernel import clock
@@ -13,7 +14,7 @@ from pki.kernel.actor import Actor
 _DOCUMENT = re.compile(r"[0-9]+\.(targets|b-[0-9a-f]+)\.json|[0-9a-f]{64}\.bundle\.json")
 
 
-def asked(*, actor: Actor, device: Device, client: str, name: str) -> None:
+def asked(*, actor: Actor, device: Device, client: str, name: Evidence) -> None:
     """Note that a device has asked for something by a protocol; what it showed by another one counts no more.
 
     Args:
@@ -29,7 +30,9 @@ def asked(*, actor: Actor, device: Device, client: str, name: str) -> None:
     if name == "documents" and name in known:
         return
     if known.get(name) != at:
-        twins.proved(actor=actor, device=device, proof={**known, "client": client, name: at})
+        proof: UpdateProof = {**known, "client": client}
+        proof[name] = at
+        twins.proved(actor=actor, device=device, proof=proof)
 
 
 def read_metadata(*, actor: Actor, device: Device, name: str) -> bytes:

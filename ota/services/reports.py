@@ -10,6 +10,7 @@ from cryptography import x509
 from devices import metrics
 from devices.models import Device
 from devices.services import distrust, forks, presence, twins
+from devices.twin_documents import Applier, ComponentState, SeenByDevice
 from ota.deltas.choose import CANDIDATE_NAMES, MOST_APPLIERS
 from ota.selectors import signed
 from ota.services import arenas, assignments, deltas
@@ -51,11 +52,11 @@ class Report:
 
     device: str
     sequence: int
-    components: dict[str, dict[str, Any]]
+    components: dict[str, ComponentState]
     action: int | None
     state: str
     reason: str
-    seen: dict[str, Any] = field(default_factory=dict)
+    seen: SeenByDevice = field(default_factory=SeenByDevice)
     fork: bytes | None = None
     at: int | None = None
     patch: tuple[str, str] | None = None
@@ -129,11 +130,21 @@ def parse(payload: bytes) -> Report:
     if not isinstance(reason, str) or not isinstance(body.get("device"), str):
         msg = "`device` and `reason` are texts."
         raise InvalidError(msg)
-    readers = {"anchors": _anchors, "head": _head, "appliers": _appliers}
-    seen = {name: read(body[name]) for name, read in readers.items() if name in body}
+    seen = _seen(body)
     components, patch = _components(body.get("components")), _patch(body.get("patch"))
     who, text = body["device"], intake.kept(reason, 500)
     return Report(who, body["sequence"], components, action, state, text, seen, _fork(body), at, patch)
+
+
+def _seen(body: dict[str, Any]) -> SeenByDevice:
+    seen: SeenByDevice = {}
+    if "anchors" in body:
+        seen["anchors"] = _anchors(body["anchors"])
+    if "head" in body:
+        seen["head"] = _head(body["head"])
+    if "appliers" in body:
+        seen["appliers"] = _appliers(body["appliers"])
+    return seen
 
 
 def _fork(body: dict[str, Any]) -> bytes | None:
@@ -152,7 +163,7 @@ def _map(payload: bytes) -> dict[str, Any]:
     return body
 
 
-def _components(value: object) -> dict[str, dict[str, Any]]:
+def _components(value: object) -> dict[str, ComponentState]:
     if not isinstance(value, dict) or not 0 <= len(value) <= MAX_COMPONENTS:
         msg = f"`components` is a map of at most {MAX_COMPONENTS} entries."
         raise InvalidError(msg)
@@ -190,7 +201,7 @@ def _anchors(value: object) -> list[str]:
     return sorted(str(one) for one in listed)
 
 
-def _appliers(value: object) -> list[dict[str, Any]]:
+def _appliers(value: object) -> list[Applier]:
     """Return which patches the device can apply, of the formats that are made here."""
     listed: list[Any] = value if isinstance(value, list) and len(value) <= MOST_APPLIERS else [None]
     if not all(isinstance(one, dict) and _is_applier(one) for one in listed):
@@ -218,13 +229,14 @@ def _is_applier(one: dict[str, Any]) -> bool:
     )
 
 
-def _head(value: object) -> list[object]:
+def _head(value: object) -> list[int | str]:
     """Return the newest ledger head that the device was shown: epoch, size, root."""
-    listed = value if isinstance(value, list) and len(value) == 3 else [None, None, None]  # noqa: PLR2004  because a head has three parts
-    if not (_integer(listed[0]) and _integer(listed[1]) and _DIGEST.fullmatch(str(listed[2]))):
-        msg = "`head` is a list of epoch, size and root (SHA-256 in hex) of the ledger."
-        raise InvalidError(msg)
-    return listed
+    if isinstance(value, list) and len(value) == 3:  # noqa: PLR2004  because a head has three parts
+        epoch, size, root = value
+        if _integer(epoch) and _integer(size) and _DIGEST.fullmatch(str(root)):
+            return [epoch, size, root]
+    msg = "`head` is a list of epoch, size and root (SHA-256 in hex) of the ledger."
+    raise InvalidError(msg)
 
 
 def _integer(value: object) -> bool:

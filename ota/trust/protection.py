@@ -6,7 +6,8 @@ compares; a grade says what was shown, and names what it takes for granted.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from devices.twin_documents import ComponentState, Evidence, UpdateProof
 
 FULL, MANIFEST, VENDOR, UNPROVEN = "full", "manifest", "vendor", "unproven"
 #: which protocol a device's update client speaks
@@ -44,7 +45,7 @@ class Protection:
         return MEANINGS.get(self.grade, "")
 
 
-def judge(proof: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]], now: int) -> Protection:
+def judge(proof: UpdateProof, components: Mapping[str, ComponentState], now: int) -> Protection:
     """Return the grade of a device.
 
     Args:
@@ -77,10 +78,13 @@ def judge(proof: Mapping[str, Any], components: Mapping[str, Mapping[str, Any]],
 
 _NO_REPORT = "It has not reported an installed image that officers signed."
 _MANIFEST = "the SUIT manifest (`/v1/manifest`)"
-_ASKED = {"director": "the director (`/v1/director`)", "metadata": "the update metadata (`/v1/metadata`)"}
+_ASKED: dict[Evidence, str] = {
+    "director": "the director (`/v1/director`)",
+    "metadata": "the update metadata (`/v1/metadata`)",
+}
 
 
-def _asked(proof: Mapping[str, Any], name: str, words: str, now: int) -> tuple[bool, str]:
+def _asked(proof: UpdateProof, name: Evidence, words: str, now: int) -> tuple[bool, str]:
     at = proof.get(name, 0)
     if at and now - at <= CURRENT_S:
         return True, f"It has asked for {words} within the last day."
