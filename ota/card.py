@@ -1,56 +1,81 @@
 """The model card in an ML-BOM (CycloneDX 1.5 and later): what its author says of a model, cut to what is read. Pure."""
 
-from typing import Any
+from collections.abc import Mapping
+
+from pki.kernel import intake
 
 _LONGEST, _MOST = 300, 20
 _KIND = "machine-learning-model"
 
 
-def of(value: Any) -> dict[str, Any]:
+def of(value: Mapping[str, object]) -> dict[str, object]:
     """Return the card of the model that a bill is about; empty when it has none.
 
     Args:
         value: a CycloneDX document.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: it is malformed.
+        InvalidError, KeyError: it is malformed.
     """
     model = _model(value)
     if model is None:
         return {}
-    told = model.get("modelCard", {})
-    parameters, considered = told.get("modelParameters", {}), told.get("considerations", {})
-    metrics = told.get("quantitativeAnalysis", {}).get("performanceMetrics", [])
+    told = map_in(model, "modelCard")
+    parameters, considered = map_in(told, "modelParameters"), map_in(told, "considerations")
+    datasets = maps_in(parameters, "datasets")
+    metrics = maps_in(map_in(told, "quantitativeAnalysis"), "performanceMetrics")
     found = {
         "task": text(parameters.get("task", "")),
         "architecture": text(parameters.get("modelArchitecture") or parameters.get("architectureFamily") or ""),
-        "datasets": [text(one.get("name") or one.get("ref") or "undisclosed") for one in _rows(parameters, "datasets")],
+        "datasets": [text(one.get("name") or one.get("ref") or "undisclosed") for one in datasets[:_MOST]],
         "metrics": [{"type": text(one["type"]), "value": text(one["value"])} for one in metrics[:_MOST]],
         "uses": [text(one) for one in _rows(considered, "useCases")],
         "limits": [text(one) for one in _rows(considered, "technicalLimitations")],
-        "licences": [_licence(one) for one in _rows(model, "licenses")],
-        "ancestors": [_ancestor(one) for one in _rows(model.get("pedigree", {}), "ancestors")],
+        "licences": [licence(one) or "unknown" for one in maps_in(model, "licenses")[:_MOST]],
+        "ancestors": [_ancestor(one) for one in maps_in(map_in(model, "pedigree"), "ancestors")[:_MOST]],
     }
     return {name: one for name, one in found.items() if one}
 
 
-def digests(value: Any) -> set[str]:
+def digests(value: Mapping[str, object]) -> set[str]:
     """Return the SHA-256 digests that the bill gives for the model itself."""
-    model = _model(value) or {}
-    return {str(one["content"]).lower() for one in model.get("hashes", []) if one["alg"] == "SHA-256"}
+    return sha256_in(_model(value) or {})
 
 
-def _model(value: Any) -> Any:
+def sha256_in(component: Mapping[str, object]) -> set[str]:
+    """Return the SHA-256 digests that a component gives for itself, in lower-case hex."""
+    return {str(one["content"]).lower() for one in maps_in(component, "hashes") if one["alg"] == "SHA-256"}
+
+
+def _model(value: Mapping[str, object]) -> dict[str, object] | None:
     """Return the component that is the model: the bill's subject, or the only model in it."""
-    subject = value.get("metadata", {}).get("component", {})
+    subject = map_in(map_in(value, "metadata"), "component")
     if subject.get("type") == _KIND:
         return subject
-    found = [one for one in value.get("components", []) if one.get("type") == _KIND]
+    found = [one for one in maps_in(value, "components") if one.get("type") == _KIND]
     return found[0] if len(found) == 1 else None
 
 
-def _rows(value: Any, name: str) -> list[Any]:
-    return list(value.get(name, []))[:_MOST]
+def map_in(value: Mapping[str, object], name: str) -> dict[str, object]:
+    """Return a map within a document; an empty one where it is not there.
+
+    Raises:
+        InvalidError: something else is there.
+    """
+    return intake.map_of(value.get(name, {}), name)
+
+
+def maps_in(value: Mapping[str, object], name: str) -> list[dict[str, object]]:
+    """Return a list of maps within a document; an empty one where it is not there.
+
+    Raises:
+        InvalidError: something else is there.
+    """
+    return [intake.map_of(one, name) for one in intake.list_of(value.get(name, []), name)]
+
+
+def _rows(value: Mapping[str, object], name: str) -> list[object]:
+    return intake.list_of(value.get(name, []), name)[:_MOST]
 
 
 def text(value: object) -> str:
@@ -58,12 +83,18 @@ def text(value: object) -> str:
     return "".join(char if char.isprintable() else " " for char in str(value))[:_LONGEST]
 
 
-def _licence(entry: Any) -> str:
+def licence(entry: Mapping[str, object]) -> str:
+    """Return the licence that an entry of CycloneDX names, by expression, id or name; empty for none.
+
+    Raises:
+        InvalidError, KeyError: it is malformed.
+    """
     if "expression" in entry:
         return text(entry["expression"])
-    return text(entry["license"].get("id") or entry["license"].get("name") or "unknown")
+    named = intake.map_of(entry["license"], "license")
+    return text(named.get("id") or named.get("name") or "")
 
 
-def _ancestor(one: Any) -> dict[str, str]:
-    digest = next((str(entry["content"]) for entry in one.get("hashes", []) if entry["alg"] == "SHA-256"), "")
+def _ancestor(one: Mapping[str, object]) -> dict[str, str]:
+    digest = next((str(entry["content"]) for entry in maps_in(one, "hashes") if entry["alg"] == "SHA-256"), "")
     return {"name": text(one["name"]), "version": text(one.get("version", "")), "sha256": digest.lower()[:64]}

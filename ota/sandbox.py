@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from ota.cell.report import Report, read_report
 from ota.errors import RefusedBundleError, VerifierError
 from ota.formats.judgement import Case, Judgement, TrustAnchor
 from pki.kernel import clock, intake, strict_json
@@ -63,7 +64,7 @@ class Outcome:
         holds: promised property to the mechanism that kept it.
     """
 
-    answer: dict[str, Any]
+    answer: dict[str, object]
     holds: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -99,8 +100,7 @@ def judge(
     if not answer["ok"]:
         raise RefusedBundleError(str(answer.get("detail", "refused"))[:500], format=format_)
     measures = "; ".join(f"{name}: {how}" for name, how in outcome.holds.items())
-    statements = [*answer["statements"], {"check": "confinement", "tool": "muster", "outcome": measures}]
-    return Judgement(answer["facts"], statements)
+    return Judgement.from_json(answer).also("confinement", "muster", measures)
 
 
 def confinement() -> Mapping[str, str]:
@@ -113,7 +113,9 @@ def confinement() -> Mapping[str, str]:
         return run("ota.cell", {}, {}, Path(folder), WALL_S).holds
 
 
-def run(module: str, request: Mapping[str, Any], files: Mapping[str, Path], scratch: Path, seconds: float) -> Outcome:
+def run(
+    module: str, request: Mapping[str, object], files: Mapping[str, Path], scratch: Path, seconds: float
+) -> Outcome:
     """Return what a confined child answers.
 
     Args:
@@ -187,7 +189,7 @@ def _end(keeper: "subprocess.Popen[bytes]") -> None:
             keeper.stdin.close()
 
 
-def _report(code: int, said: BinaryIO, complained: BinaryIO) -> dict[str, Any]:
+def _report(code: int, said: BinaryIO, complained: BinaryIO) -> Report:
     """Return what a keeper reports; it has read no hostile byte."""
     said.seek(0)
     complained.seek(0)
@@ -195,14 +197,14 @@ def _report(code: int, said: BinaryIO, complained: BinaryIO) -> dict[str, Any]:
     if trouble:
         _logger.warning("the verifier complained", extra={"said": trouble[-1000:]})
     try:
-        report: dict[str, Any] = strict_json.read_json(said.read(), max_bytes=4 * MAX_ANSWER)
+        report = read_report(strict_json.read_json(said.read(), max_bytes=4 * MAX_ANSWER))
     except InvalidError as error:
         msg = "The verifier could not run on this machine. Look into the log; nothing was stored."
         raise VerifierError(msg, code=code) from error
     return report
 
 
-def _outcome(report: Mapping[str, Any]) -> Outcome:
+def _outcome(report: Report) -> Outcome:
     """Return the child's answer, when it was confined as promised and came to its end.
 
     Raises:

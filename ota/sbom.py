@@ -1,10 +1,11 @@
 """Read a bill of materials: CycloneDX or SPDX in JSON, bounded, and compared with the image that it describes. Pure."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from ota import card
 from ota.errors import RefusedBundleError
-from pki.kernel import strict_json
+from ota.facts import SoftwareBill
+from pki.kernel import intake, strict_json
 from pki.kernel.errors import InvalidError
 
 MAX_SBOM, MOST_DEPTH = 8 << 20, 32
@@ -12,7 +13,7 @@ MOST_COMPONENTS, MOST_SHOWN = 20_000, 200
 _LONGEST = 120
 
 
-def read(data: bytes, image: str, *, model: bool = False) -> dict[str, Any]:
+def read(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
     """Return what people want to see: ``format``, number of ``components``, the first of them, ``licences`` by number.
 
     Args:
@@ -24,7 +25,7 @@ def read(data: bytes, image: str, *, model: bool = False) -> dict[str, Any]:
         RefusedBundleError: no such document, too large, or about another image.
     """
     try:
-        value = strict_json.read_json(data, max_bytes=MAX_SBOM, max_depth=MOST_DEPTH, lenient=True)
+        value = _document(data)
         form, listed = _components(value)
         found = [_told(form, one) for one in listed]
         subject = _subject(form, value)
@@ -43,7 +44,7 @@ def read(data: bytes, image: str, *, model: bool = False) -> dict[str, Any]:
     for one in found:
         licences[one["licence"] or "unknown"] = licences.get(one["licence"] or "unknown", 0) + 1
     common = dict(sorted(licences.items(), key=lambda pair: (-pair[1], pair[0]))[:50])
-    facts = {"format": form, "components": len(found), "first": found[:MOST_SHOWN], "licences": common}
+    facts: SoftwareBill = {"format": form, "components": len(found), "first": found[:MOST_SHOWN], "licences": common}
     return {**facts, "card": shown} if shown else facts
 
 
@@ -54,39 +55,37 @@ def search(data: bytes, words: str) -> list[dict[str, str]]:
         data: the file.
         words: all of them have to occur, in any case of letters.
     """
-    form, listed = _components(strict_json.read_json(data, max_bytes=MAX_SBOM, max_depth=MOST_DEPTH, lenient=True))
+    form, listed = _components(_document(data))
     wanted = words.casefold().split()
     rows = (_told(form, one) for one in listed)
     return [one for one in rows if all(word in " ".join(one.values()).casefold() for word in wanted)]
 
 
-def _components(value: Any) -> tuple[str, list[Any]]:
+def _document(data: bytes) -> dict[str, object]:
+    return intake.map_of(strict_json.read_json(data, max_bytes=MAX_SBOM, max_depth=MOST_DEPTH, lenient=True), "SBOM")
+
+
+def _components(value: Mapping[str, object]) -> tuple[str, list[dict[str, object]]]:
     if value.get("bomFormat") == "CycloneDX":
-        return f"CycloneDX {card.text(value['specVersion'])[:8]}", list(value.get("components", []))
-    return card.text(value["spdxVersion"])[:16], list(value.get("packages", []))
+        return f"CycloneDX {card.text(value['specVersion'])[:8]}", card.maps_in(value, "components")
+    return card.text(value["spdxVersion"])[:16], card.maps_in(value, "packages")
 
 
-def _told(form: str, one: Any) -> dict[str, str]:
+def _told(form: str, one: Mapping[str, object]) -> dict[str, str]:
     if form.startswith("CycloneDX"):
-        entries = one.get("licenses", [])
-        names = [_licence(entry) for entry in entries]
-        facts = (one["name"], one.get("version", ""), " AND ".join(name for name in names if name), one.get("type", ""))
+        names = [card.licence(entry) for entry in card.maps_in(one, "licenses")]
+        version, kind, licence = one.get("version", ""), one.get("type", ""), " AND ".join(filter(None, names))
     else:
-        licence = one.get("licenseConcluded") or one.get("licenseDeclared") or ""
-        facts = (one["name"], one.get("versionInfo", ""), "" if licence == "NOASSERTION" else licence, "package")
+        version, kind = one.get("versionInfo", ""), "package"
+        named = one.get("licenseConcluded") or one.get("licenseDeclared") or ""
+        licence = "" if named == "NOASSERTION" else card.text(named)
+    facts = (one["name"], version, licence, kind)
     texts = [card.text(fact)[:_LONGEST] for fact in facts]
     return dict(zip(("name", "version", "licence", "kind"), texts, strict=True))
 
 
-def _licence(entry: Any) -> str:
-    if "expression" in entry:
-        return card.text(entry["expression"])
-    return card.text(entry["license"].get("id") or entry["license"].get("name") or "")
-
-
-def _subject(form: str, value: Any) -> set[str]:
+def _subject(form: str, value: Mapping[str, object]) -> set[str]:
     """Return the SHA-256 digests of what the bill is about, if it says any."""
     if not form.startswith("CycloneDX"):
         return set()
-    hashes = value.get("metadata", {}).get("component", {}).get("hashes", [])
-    return {str(one["content"]).lower() for one in hashes if one["alg"] == "SHA-256"}
+    return card.sha256_in(card.map_in(card.map_in(value, "metadata"), "component"))

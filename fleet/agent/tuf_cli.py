@@ -22,7 +22,7 @@ from tuf.ngclient import Updater
 from fleet.agent.errors import AnswerError, TransportError
 from fleet.agent.roots import updater_with
 from fleet.agent.transport import Transport
-from pki.kernel import files, root_keys, tuf_json
+from pki.kernel import files, intake, root_keys, tuf_json
 from pki.kernel.errors import InvalidError
 
 #: python-tuf cuts each file at its own length; nothing of the suite is longer
@@ -59,7 +59,7 @@ def admit(data: bytes) -> None:
         RepositoryError: a key would count twice.
     """
     try:
-        root_keys.refuse_twins(tuf_json.read_metadata(data)["signed"])
+        root_keys.refuse_twins(intake.map_of(tuf_json.read_metadata(data)["signed"], "signed"))
     except InvalidError as error:
         raise RepositoryError(error.detail) from error
 

@@ -7,7 +7,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from pki.kernel import strict_json
+from pki.kernel import intake, strict_json
 from pki.kernel.errors import InvalidError
 
 MANIFEST = "manifest.json"
@@ -66,11 +66,12 @@ def _manifest(tar: tarfile.TarFile) -> dict[str, str]:
     if file is None or entry.size > MOST_MANIFEST:
         msg = "The archive has no manifest."
         raise ValueError(msg)
-    manifest = strict_json.read_json(file.read(), max_bytes=MOST_MANIFEST)
+    manifest = intake.map_of(strict_json.read_json(file.read(), max_bytes=MOST_MANIFEST), "manifest")
     if manifest["format"] != FORMAT:
         msg = f"The archive has the format {manifest['format']}; this program reads {FORMAT}."
         raise ValueError(msg)
-    return dict(manifest["files"])
+    files = intake.map_of(manifest["files"], "files")
+    return {name: intake.text(digest, name) for name, digest in files.items()}
 
 
 def _copy(tar: tarfile.TarFile, name: str, target: Path) -> Path:

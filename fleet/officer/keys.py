@@ -80,7 +80,7 @@ def officer(path: Path) -> tuple[str, SSlibKey]:
         InvalidError: malformed, or its id, type or scheme is not that of the key in it.
     """
     try:
-        facts = strict_json.read_json(path.read_bytes(), max_bytes=MAX_FILE)
+        facts: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_FILE)
         name, keyid, fields = facts["name"], facts["keyid"], facts["key"]
     except (InvalidError, KeyError, TypeError) as error:
         msg = f"{path} is no officer's public key. Expected the NAME.pub.json that `muster-sign keygen` wrote."

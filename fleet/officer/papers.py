@@ -78,7 +78,7 @@ def read(data: bytes) -> Paper:
         InvalidError: malformed, damaged, or a text in it is not the one that is named.
     """
     try:
-        value = strict_json.read_json(data, max_bytes=MAX_PAPER, max_depth=tuf_json.MOST_DEPTH)
+        value: Any = strict_json.read_json(data, max_bytes=MAX_PAPER, max_depth=tuf_json.MOST_DEPTH)
         documents, before = (
             {str(role): Metadata[Targets].from_dict(one) for role, one in value[name].items()}
             for name in ("documents", "before")
@@ -141,7 +141,7 @@ def check(paper: Paper, roots: Sequence[bytes], seen: Mapping[str, int] | None =
 def seen(key: Path) -> dict[str, int]:
     """Return the newest version of each role that the holder of a key has seen, as it lies beside the key."""
     path = _memory(key)
-    known = strict_json.read_json(path.read_bytes(), max_bytes=MAX_BUNDLE) if path.exists() else {}
+    known: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_BUNDLE) if path.exists() else {}
     return {str(role): int(version) for role, version in known.items()}
 
 

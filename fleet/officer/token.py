@@ -15,7 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
 
-from pki.kernel import strict_json
+from pki.kernel import intake, strict_json
 from pki.kernel.errors import InvalidError, UnavailableError
 
 MAX_FILE = 64 * 1024
@@ -44,7 +44,8 @@ class Place:
             InvalidError: it names none.
         """
         try:
-            named = strict_json.read_json(data, max_bytes=MAX_FILE)["pkcs11"]
+            held = intake.map_of(strict_json.read_json(data, max_bytes=MAX_FILE), "key file")
+            named = intake.map_of(held["pkcs11"], "pkcs11")
             return Place(**{name: str(value) for name, value in named.items()})
         except (InvalidError, KeyError, TypeError, AttributeError) as error:
             msg = "The key file names no token: module, token and label are wanted."

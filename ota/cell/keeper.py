@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 from ota.cell import usage, walls
 from ota.cell.bounds import Bounds
+from ota.cell.report import Report
 from ota.cell.request import Request
 from ota.cell.usage import OverBoundsError, Watched
 
@@ -20,10 +20,9 @@ MAX_ANSWER, MAX_COMPLAINT = 512 * 1024, 2000
 INTERVAL_S = 0.02
 #: How long dying may take; whoever is there afterwards cannot be killed (a process that waits for a disk).
 KILL_S = 10.0
-_Report = dict[str, Any]
 
 
-def run(request: Request, bounds: Bounds, work: Callable[[Request], Mapping[str, Any]]) -> None:
+def run(request: Request, bounds: Bounds, work: Callable[[Request], Mapping[str, object]]) -> None:
     """Run ``work`` in a confined child; write one JSON object about it to standard output.
 
     Args:
@@ -31,7 +30,7 @@ def run(request: Request, bounds: Bounds, work: Callable[[Request], Mapping[str,
         bounds: what the child may use.
         work: opens hostile bytes, in the child.
     """
-    report: _Report = {"end": "", "code": 0, "answer": "", "complaint": "", "holds": {}, "missing": []}
+    report: Report = {"end": "", "code": 0, "answer": "", "complaint": "", "holds": {}, "missing": []}
     try:
         around = walls.prepare(request.scratch)
     except OSError as error:
@@ -48,7 +47,7 @@ def run(request: Request, bounds: Bounds, work: Callable[[Request], Mapping[str,
     os.close(tell)
     with suppress(OSError):
         os.setpgid(child, child)
-    report.update(_told(told))
+    report["holds"], report["missing"] = _told(told)
     report["code"], report["end"] = _watch(child, request.seconds, watched)
     if not _end_all():
         report["end"] = "alive"
@@ -61,7 +60,7 @@ def run(request: Request, bounds: Bounds, work: Callable[[Request], Mapping[str,
 def _be_child(
     request: Request,
     bounds: Bounds,
-    work: Callable[[Request], Mapping[str, Any]],
+    work: Callable[[Request], Mapping[str, object]],
     around: walls.Surroundings,
     outputs: tuple[int, int, int],
 ) -> None:
@@ -88,14 +87,14 @@ def _be_child(
         os._exit(code)
 
 
-def _told(told: int) -> _Report:
-    """Return what the child said of its confinement, before it opened anything."""
+def _told(told: int) -> tuple[dict[str, str], list[str]]:
+    """Return what the child said of its confinement before it opened anything: what holds, and what is missing."""
     with os.fdopen(told, "rb") as stream:
         data = stream.read()
     if not data:
-        return {"missing": ["the child ended before it was confined"]}
-    found: _Report = json.loads(data)
-    return found
+        return {}, ["the child ended before it was confined"]
+    found = json.loads(data)
+    return found["holds"], found["missing"]
 
 
 def _watch(child: int, seconds: float, watched: Watched) -> tuple[int, str]:
@@ -163,6 +162,6 @@ def _text(descriptor: int, limit: int) -> str:
     return os.pread(descriptor, limit, 0).decode(errors="replace")
 
 
-def _write(report: _Report) -> None:
+def _write(report: Report) -> None:
     sys.stdout.write(json.dumps(report))
     sys.stdout.flush()

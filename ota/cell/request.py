@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 MAX_REQUEST = 1 << 20
 
@@ -21,7 +20,7 @@ class Request:
         seconds: of the wall clock.
     """
 
-    body: Mapping[str, Any]
+    body: Mapping[str, object]
     files: Mapping[str, int]
     scratch: Path
     seconds: float

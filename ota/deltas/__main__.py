@@ -6,12 +6,13 @@ Started by ``ota.sandbox`` only. A maker that crashes, is slow or wrong is dropp
 import hashlib
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ota import cell
 from ota.cell import Bounds, Request
 from ota.deltas.candidates import CANDIDATES
+from pki.kernel import intake
 
 MAKE_S, CPU_S = 60, 240
 
@@ -27,18 +28,22 @@ def main() -> None:
     cell.run(request, Bounds(most, CPU_S), _made)
 
 
-def _made(request: Request) -> dict[str, Any]:
+def _made(request: Request) -> dict[str, object]:
     old, new = request.path("old"), request.given("new")
     signal.signal(signal.SIGALRM, _too_slow)
     base, result = (old.read_bytes() if old else b""), new.read_bytes()
-    return {"made": [_tried(name, base, result, request.scratch) for name in request.body["formats"]]}
+    return {"made": [_tried(name, base, result, request.scratch) for name in _formats(request.body)]}
+
+
+def _formats(body: Mapping[str, object]) -> list[str]:
+    return [intake.text(one, "formats") for one in intake.list_of(body["formats"], "formats")]
 
 
 def _too_slow(_number: int, _frame: object) -> None:
     raise TooSlowError
 
 
-def _tried(name: str, base: bytes, result: bytes, scratch: Path) -> dict[str, Any]:
+def _tried(name: str, base: bytes, result: bytes, scratch: Path) -> dict[str, object]:
     """Return what came of one candidate; only what its applier turns into the very image is kept."""
     candidate, began = CANDIDATES[name], time.monotonic()
     if max(len(base), len(result)) > candidate.most:

@@ -5,13 +5,15 @@ order names other classes: both run without an error, and are wrong.
 """
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-SIDES = ("inputs", "outputs")
+from ota.facts import BundleFacts, ClassLabels, Port
+
+Side = Literal["inputs", "outputs"]
+SIDES: tuple[Side, Side] = ("inputs", "outputs")
 _SHOWN = 5
-Port = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def shown(port: Port, *, quantised: bool = True) -> str:
     return text
 
 
-def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+def changes(before: BundleFacts, after: BundleFacts) -> Iterator[Change]:
     """Yield what differs between two models.
 
     Args:
@@ -76,9 +78,9 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Cha
         for place, (old, new) in enumerate(zip(was, now, strict=True)):
             if not _same_port(old, new):
                 yield Change("io-changed", f"{side[:-1]} {place} changes from {shown(old)} to {shown(new)}")
-    was, now = before.get("labels") or [], after.get("labels") or []
-    if was and list(was) != list(now):
-        yield Change("labels-changed", _of_labels(was, now))
+    said, says = before.get("labels") or [], after.get("labels") or []
+    if said and list(said) != list(says):
+        yield Change("labels-changed", _of_labels(said, says))
     yield from _of_classes(before.get("class_labels") or [], after.get("class_labels") or [])
 
 
@@ -99,7 +101,7 @@ def _of_labels(was: Sequence[str], now: Sequence[str]) -> str:
     return f"labels {kind}: {', '.join(moved[:_SHOWN]) or 'the last ones'}{more}"
 
 
-def _of_classes(was: Sequence[Port], now: Sequence[Port]) -> Iterator[Change]:
+def _of_classes(was: Sequence[ClassLabels], now: Sequence[ClassLabels]) -> Iterator[Change]:
     """Yield how the lists of classes inside two models differ, of which digests and the first ones are kept."""
     if [(one["of"], one["sha256"]) for one in was] == [(one["of"], one["sha256"]) for one in now]:
         return

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import TypedDict
 
+from ota.facts import BundleFacts, Port
 from ota.fit import exchange
 
 _SENTENCES = {
@@ -28,6 +29,20 @@ _SENTENCES = {
 RUNS = {"tflite": ("tflm", "litert"), "onnx": ("onnx",)}
 
 
+class RuntimeProfile(TypedDict, total=False):
+    """What a firmware can run, as ``devices.runtime`` has checked it and says it."""
+
+    runtime: str
+    schema_max: int
+    ops: str | Mapping[str, int]
+    custom_ops: list[str]
+    dtypes: list[str]
+    kernel_factor: str
+    inputs: list[Port]
+    outputs: list[Port]
+    labels: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What a hardware model offers to models, in bytes; 0 means none.
@@ -40,7 +55,7 @@ class Profile:
 
     flash_model: int
     arena: int
-    runtime: Mapping[str, Any] = field(default_factory=dict)
+    runtime: RuntimeProfile = field(default_factory=RuntimeProfile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +81,7 @@ class Reason:
         """Return it for people."""
         return _SENTENCES[self.code].format(**asdict(self))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return it as JSON says it."""
         return {**asdict(self), "text": self.sentence()}
 
@@ -76,7 +91,7 @@ def margin(predicted: int) -> int:
     return max((predicted * 11 + 9) // 10, predicted + 512)
 
 
-def verdict(kind: str, form: str, facts: Mapping[str, Any], profile: Profile) -> list[Reason]:
+def verdict(kind: str, form: str, facts: BundleFacts, profile: Profile) -> list[Reason]:
     """Return why a bundle does not fit; an empty list means that it fits.
 
     Args:
@@ -91,7 +106,7 @@ def verdict(kind: str, form: str, facts: Mapping[str, Any], profile: Profile) ->
     return [*_memory(facts, profile), *_runtime(inner, facts, profile.runtime), *_exchange(facts, profile.runtime)]
 
 
-def _memory(facts: Mapping[str, Any], profile: Profile) -> Iterator[Reason]:
+def _memory(facts: BundleFacts, profile: Profile) -> Iterator[Reason]:
     if facts["flash"] > profile.flash_model:
         yield Reason("flash_exceeded", facts["flash"], profile.flash_model)
     arena = facts["arena"]
@@ -108,7 +123,7 @@ def _memory(facts: Mapping[str, Any], profile: Profile) -> Iterator[Reason]:
         yield Reason("arena_exceeded", need, profile.arena, arena["source"])
 
 
-def _runtime(form: str, facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[Reason]:
+def _runtime(form: str, facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
     """Compare what the firmware's interpreter must know; a runtime that does not match at all says it alone."""
     runs = runtime.get("runtime")
     if runs and form in RUNS and runs not in RUNS[form]:
@@ -128,22 +143,22 @@ def _runtime(form: str, facts: Mapping[str, Any], runtime: Mapping[str, Any]) ->
         yield from (Reason("dtype_unsupported", name) for name in sorted(used) if name not in runtime["dtypes"])
 
 
-def _trial(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[Reason]:
+def _trial(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
     """Believe the reference interpreter, where the firmware has that one and no operators that are its own."""
-    trial = facts.get("trial", {"runs": True})
+    trial = facts.get("trial")
     custom = facts.get("custom_operators", ())
     own = bool(custom) and all(name in runtime.get("custom_ops", ()) for name in custom)
-    if not trial["runs"] and runtime.get("runtime", "tflm") == "tflm" and not own:
+    if trial and not trial["runs"] and runtime.get("runtime", "tflm") == "tflm" and not own:
         yield Reason("does_not_run", trial["message"], source=trial["tool"])
 
 
-def _has_custom(name: str, runtime: Mapping[str, Any]) -> bool:
+def _has_custom(name: str, runtime: RuntimeProfile) -> bool:
     """Say whether a firmware has a custom operator: by its name, by its whole domain, or among its operators."""
     known, listed = runtime.get("ops", {}), runtime.get("custom_ops", ())
     return name in listed or name.rpartition(":")[0] in listed or (not isinstance(known, str) and name in known)
 
 
-def _operators(facts: Mapping[str, Any], known: str | Mapping[str, int]) -> Iterator[Reason]:
+def _operators(facts: BundleFacts, known: str | Mapping[str, int]) -> Iterator[Reason]:
     if isinstance(known, str):
         return
     custom = set(facts.get("custom_operators", ()))
@@ -155,7 +170,7 @@ def _operators(facts: Mapping[str, Any], known: str | Mapping[str, int]) -> Iter
             yield Reason("op_version", one["version"], known[name], subject=name)
 
 
-def _exchange(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[Reason]:
+def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
     """Compare what goes in and comes out with what the installed application gives and takes."""
     for side in exchange.SIDES:
         if side not in runtime:
@@ -177,5 +192,5 @@ def _exchange(facts: Mapping[str, Any], runtime: Mapping[str, Any]) -> Iterator[
         yield Reason("labels_mismatch", differs, len(runtime["labels"]))
 
 
-def _ports(facts: Mapping[str, Any], *sides: str) -> Sequence[Mapping[str, Any]]:
+def _ports(facts: BundleFacts, *sides: exchange.Side) -> Sequence[Port]:
     return [one for side in sides for one in facts.get(side, ())]

@@ -8,7 +8,6 @@ import importlib
 import os
 import sys
 from types import ModuleType
-from typing import Any
 
 from ota import cell
 from ota.cell import Bounds, Request
@@ -23,7 +22,7 @@ def main() -> None:
     """Judge one case."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     request = cell.read_request()
-    verifier = importlib.import_module(_VERIFIERS[request.body["format"]])
+    verifier = importlib.import_module(_VERIFIERS[str(request.body["format"])])
     unpacked = getattr(verifier, "unpacked", None)
     bounds = Bounds(unpacked(request.given("image")) if unpacked else cell.FILE_SIZE)
     cell.run(request, bounds, lambda asked: answer(verifier, _case(asked)))
@@ -33,7 +32,7 @@ def _case(request: Request) -> Case:
     return Case.from_json(request.body, request.given("image"), request.path("signature"), request.scratch)
 
 
-def answer(verifier: ModuleType, case: Case) -> dict[str, Any]:
+def answer(verifier: ModuleType, case: Case) -> dict[str, object]:
     """Return the verdict; what a verifier cannot read is refused, whatever went wrong in it."""
     try:
         judgement = verifier.judge(case)

@@ -1,8 +1,7 @@
 """Composite bundles: bundles that are installed together or not at all. The officers' signature stands behind them."""
 
-from dataclasses import asdict
-
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts, PartFacts
 from ota.formats.judgement import Case, Judgement, read, statement
 from pki.kernel import composite
 from pki.kernel.errors import InvalidError
@@ -19,6 +18,7 @@ def judge(case: Case) -> Judgement:
         version, parts = composite.read(data)
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
-    facts = {"version": version, "parts": [asdict(one) for one in parts], "flash": len(data)}
+    listed = [PartFacts(component=one.component, id=one.id, version=one.version, digest=one.digest) for one in parts]
+    facts: BundleFacts = {"version": version, "parts": listed, "flash": len(data)}
     named = ", ".join(f"{one.id} {one.version} ({one.component})" for one in parts)
     return Judgement(facts, [statement("parts", "muster", named)])

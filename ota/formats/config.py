@@ -5,13 +5,14 @@ Nobody's native signature is asked for: the officers' own signature over the tar
 
 import hashlib
 import re
-from typing import Any
+from collections.abc import Mapping
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts
 from ota.formats.judgement import Case, Judgement, read, statement
 from pki.kernel import canonical, orders
 from pki.kernel.addresses import is_server
@@ -34,12 +35,12 @@ def judge(case: Case) -> Judgement:
     """
     data = read(case.image, MAX_CONFIG, "configuration")
     try:
-        document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
-        further = orders.check(document) if isinstance(document, dict) else {}
+        loaded = canonical.loads(data, max_bytes=MAX_CONFIG)
+        document = loaded if isinstance(loaded, dict) else {}
+        further = orders.check(document)
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
-    _demand_fields(document)
-    anchors = document["anchors"]
+    version, anchors = _version(document), document["anchors"]
     if not isinstance(anchors, list) or not 0 < len(anchors) <= MOST_ANCHORS:
         msg = f"A configuration names between 1 and {MOST_ANCHORS} anchors."
         raise RefusedBundleError(msg)
@@ -48,38 +49,48 @@ def judge(case: Case) -> Judgement:
         msg = "A root stands twice among the anchors."
         raise RefusedBundleError(msg)
     wiped, server = _wiped(document.get("wipe", [])), _server(document)
-    facts: dict[str, Any] = {"version": document["version"], "anchors": found, "wipe": wiped, "server": server}
+    facts = BundleFacts(version=version, anchors=found, wipe=wiped, server=server)
     facts |= {"flash": len(data), "orders": _named(further)}
     statements = [statement("anchors", "muster", f"{len(found)} self-signed roots in time")]
     if server:
         statements.append(statement("server", "muster", f"devices move to {server} if they are served there"))
-    statements += [statement(name.replace("_", " "), "muster", f"{len(one)} set") for name, one in further.items()]
+    many = {name: len(one) for name, one in further.items() if isinstance(one, list | dict)}
+    statements += [statement(name.replace("_", " "), "muster", f"{count} set") for name, count in many.items()]
     if wiped:
         statements.append(statement("wipe", "muster", f"{len(wiped)} devices erase themselves"))
     return Judgement(facts, statements)
 
 
-def _demand_fields(document: Any) -> None:
-    if not isinstance(document, dict) or set(document) - MORE != FIELDS or document["schema"] != 1:
+def _version(document: Mapping[str, object]) -> str:
+    """Return the version, of a document that has the right fields."""
+    if set(document) - MORE != FIELDS or document["schema"] != 1:
         names, more = ", ".join(sorted(FIELDS)), " and ".join(sorted(MORE))
         msg = f"A configuration of schema 1 has exactly these fields, and may have {more}: {names}."
         raise RefusedBundleError(msg)
     version = document["version"]
-    if why := wrong_version(version) if isinstance(version, str) else "it is no text":
+    if not isinstance(version, str):
+        msg = "`version` of the configuration cannot be used: it is no text."
+        raise RefusedBundleError(msg)
+    if why := wrong_version(version):
         msg = f"`version` of the configuration cannot be used: {why}."
         raise RefusedBundleError(msg)
+    return version
 
 
-def _named(further: dict[str, Any]) -> dict[str, Any]:
+def _named(further: dict[str, object]) -> dict[str, object]:
     """Return what people may read of it: of secrets their names and digests."""
-    secrets = {name: hashlib.sha256(one.encode()).hexdigest() for name, one in further.get("secrets", {}).items()}
-    return {**further, "secrets": secrets} if "secrets" in further else further
+    secrets = further.get("secrets")
+    if not isinstance(secrets, dict):
+        return further
+    return {**further, "secrets": {name: hashlib.sha256(one.encode()).hexdigest() for name, one in secrets.items()}}
 
 
-def _server(document: dict[str, Any]) -> str | None:
+def _server(document: Mapping[str, object]) -> str | None:
     """Return where devices are sent: an address, empty for where the factory sent them, None when it does not say."""
-    given = document.get("server")
-    if "server" in document and given != "" and not is_server(given):
+    if "server" not in document:
+        return None
+    given = document["server"]
+    if not isinstance(given, str) or (given and not is_server(given)):
         msg = "`server` is https://host:port or coaps://host:port in small letters, or empty for the factory's address."
         raise RefusedBundleError(msg)
     return given

@@ -1,6 +1,7 @@
 """Detached signatures of files that carry none: CMS below a signing CA, or ES256 as a JWS by a registered key."""
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts
 from ota.formats import cms, jws
 from ota.formats.judgement import Case, read, statement
 
@@ -9,7 +10,7 @@ MAX_CMS = 64 * 1024
 _SEQUENCE = b"\x30"
 
 
-def verify(case: Case, what: str) -> tuple[dict[str, str], dict[str, str]]:
+def verify(case: Case, what: str) -> tuple[BundleFacts, dict[str, str]]:
     """Return who signed a file, as facts, and the line for the report.
 
     Raises:
@@ -21,7 +22,7 @@ def verify(case: Case, what: str) -> tuple[dict[str, str], dict[str, str]]:
     signature = read(case.signature, MAX_CMS, "signature")
     if signature.startswith(_SEQUENCE):
         signer = cms.verify(case, case.image, signature, what)
-        facts = {"signer": signer["name"], "signer_certificate": signer["certificate"]}
+        facts: BundleFacts = {"signer": signer["name"], "signer_certificate": signer["certificate"]}
         said = statement("signature", "openssl cms", f"detached CMS, signed below {signer['name']}")
         return {**facts, "signer_serial": signer["serial"]}, said
     keys = [one for one in case.anchors if "PUBLIC KEY" in one.pem]

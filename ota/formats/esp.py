@@ -12,13 +12,13 @@ import struct
 import subprocess
 import sys
 import zlib
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts
 from ota.formats import magic
 from ota.formats.judgement import Case, Judgement, read, statement
 
@@ -57,7 +57,7 @@ def judge(case: Case) -> Judgement:
     )
 
 
-def inspect(data: bytes) -> dict[str, Any]:
+def inspect(data: bytes) -> BundleFacts:
     """Return what header and app description say.
 
     Raises:
@@ -111,7 +111,7 @@ def held_text(field: bytes) -> str:
     return codecs.getincrementaldecoder("utf-8")("replace").decode(field, final=not full)
 
 
-def _description(data: bytes) -> dict[str, Any]:
+def _description(data: bytes) -> BundleFacts:
     """Return the app description that stands at the beginning of the first segment."""
     found = _DESCRIPTION.unpack_from(data, _HEADER.size + _SEGMENT.size)
     if found[0] != _DESCRIPTION_MAGIC:
@@ -161,7 +161,7 @@ def signed_by(pem: str, data: bytes) -> bool:
     return found
 
 
-def _fits(key: Any, block: bytes, digest: bytes) -> bool:
+def _fits(key: object, block: bytes, digest: bytes) -> bool:
     hashed = utils.Prehashed(hashes.SHA256())
     try:
         if isinstance(key, rsa.RSAPublicKey) and block[1] == _RSA:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts
+from pki.kernel import intake
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Case:
     scratch: Path
     listed: tuple[tuple[str, str], ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return what the child reads; it gets the files as open descriptors."""
         return {
             "format": self.format,
@@ -65,16 +67,16 @@ class Case:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any], image: Path, signature: Path | None, scratch: Path) -> "Case":
+    def from_json(value: Mapping[str, object], image: Path, signature: Path | None, scratch: Path) -> "Case":
         """Return the case that the parent wrote, with the files as this process opens them."""
         return Case(
-            format=value["format"],
+            format=intake.text(value["format"], "format"),
             image=image,
             signature=signature,
-            anchors=tuple(TrustAnchor(*one) for one in value["anchors"]),
-            at=value["at"],
+            anchors=tuple(TrustAnchor(*_texts(one, "anchors")) for one in intake.list_of(value["anchors"], "anchors")),
+            at=intake.integer(value["at"], "at"),
             scratch=scratch,
-            listed=tuple((str(path), str(digest)) for path, digest in value["listed"]),
+            listed=tuple(_pair(one) for one in intake.list_of(value["listed"], "listed")),
         )
 
 
@@ -87,13 +89,39 @@ class Judgement:
         statements: what was checked, by which tool of which version, for the ledger.
     """
 
-    facts: dict[str, Any]
+    facts: BundleFacts
     statements: list[dict[str, str]]
+
+    @staticmethod
+    def from_json(value: Mapping[str, object]) -> "Judgement":
+        """Return the judgement that a verifier's process wrote as JSON.
+
+        Raises:
+            InvalidError: it wrote something else.
+            KeyError: facts or statements are missing.
+        """
+        lines = (intake.map_of(one, "statements") for one in intake.list_of(value["statements"], "statements"))
+        said = [{name: intake.text(text, name) for name, text in one.items()} for one in lines]
+        # Which facts there are is up to the verifier, our own code: a reader of one demands it by its name.
+        return Judgement(cast("BundleFacts", intake.map_of(value["facts"], "facts")), said)
+
+    def also(self, check: str, tool: str, outcome: str) -> "Judgement":
+        """Return the judgement with one more statement."""
+        return Judgement(self.facts, [*self.statements, statement(check, tool, outcome)])
 
 
 def statement(check: str, tool: str, outcome: str) -> dict[str, str]:
     """Return one line of the report."""
     return {"check": check, "tool": tool, "outcome": outcome}
+
+
+def _texts(value: object, place: str) -> list[str]:
+    return [intake.text(one, place) for one in intake.list_of(value, place)]
+
+
+def _pair(value: object) -> tuple[str, str]:
+    path, digest = _texts(value, "listed")
+    return path, digest
 
 
 def read(path: Path, limit: int, what: str) -> bytes:

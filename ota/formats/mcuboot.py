@@ -10,12 +10,12 @@ import struct
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from imgtool import keys
 from imgtool.image import Image, VerifyResult
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts
 from ota.formats import magic
 from ota.formats.judgement import Case, Judgement, read, statement
 
@@ -56,7 +56,7 @@ def judge(case: Case) -> Judgement:
     header = read_header(data)
     protected = read_structure(data, header)
     signer = _verify(case)
-    facts = {"version": header.version, "payload_bytes": header.image_size, "flash": len(data)}
+    facts: BundleFacts = {"version": header.version, "payload_bytes": header.image_size, "flash": len(data)}
     tool = f"imgtool {importlib.metadata.version('imgtool')}"
     return Judgement(
         facts={**facts, **_facts(protected), "signer": signer},
@@ -196,7 +196,7 @@ def _outcome(image: Path, key_file: Path) -> str:
     return str(result.name)
 
 
-def _facts(protected: list[tuple[int, bytes]]) -> dict[str, Any]:
+def _facts(protected: list[tuple[int, bytes]]) -> BundleFacts:
     """Return what the signed TLVs say."""
     kinds = [kind for kind, _value in protected]
     if any(kinds.count(kind) > 1 for kind in (_COUNTER, _VENDOR, _CLASS)):
@@ -224,7 +224,7 @@ def _uuid(value: bytes | None) -> str | None:
     return str(uuid.UUID(bytes=value))
 
 
-def _dependency(value: bytes) -> dict[str, Any]:
+def _dependency(value: bytes) -> dict[str, object]:
     if len(value) != _DEPENDENCY_BYTES:
         msg = "The image's dependency is malformed."
         raise RefusedBundleError(msg)

@@ -12,13 +12,14 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import BinaryIO, NoReturn, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts
 from ota.formats import bombs, magic
 from ota.formats.archive import demand_nothing_else, members
 from ota.formats.judgement import Case, Judgement, TrustAnchor, statement
@@ -42,7 +43,7 @@ class Found:
     small: dict[str, bytes] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
-    header: dict[str, Any] = field(default_factory=dict)
+    header: BundleFacts = field(default_factory=BundleFacts)
 
 
 def judge(case: Case) -> Judgement:

@@ -5,11 +5,12 @@ Source: Mender's artifact format, version 3 (``Documentation/artifact-format-v3.
 
 import math
 import re
-from collections.abc import Iterable
-from typing import Any, BinaryIO, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import BinaryIO, NoReturn
 
 from ota.errors import RefusedBundleError
-from pki.kernel import strict_json
+from ota.facts import BundleFacts
+from pki.kernel import intake, strict_json
 from pki.kernel.errors import InvalidError
 
 MAX_SMALL, MAX_META_DATA = 1 << 20, 4 << 20
@@ -26,7 +27,7 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 _SOFTWARE, _ROOT = ".version", "rootfs-image.version"
 
 
-def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> dict[str, Any]:
+def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> BundleFacts:
     """Return the facts of a header.
 
     Args:
@@ -35,7 +36,7 @@ def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> dict[str, Any]:
     Raises:
         RefusedBundleError: a document is missing or malformed, or a member has no place there.
     """
-    documents: dict[str, Any] = {}
+    documents: dict[str, object] = {}
     scripts = []
     for name, file, size in members:
         if name.startswith(_SCRIPTS):
@@ -46,12 +47,13 @@ def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> dict[str, Any]:
             _refuse(_SEVERAL)
         else:
             _refuse(f"has a member {name[:60]!r} in its header, which the format does not know")
-    if not isinstance(documents.get("header-info"), dict):
+    info = documents.get("header-info")
+    if not isinstance(info, dict):
         _refuse("has no header-info in its header")
-    return {**_facts(documents["header-info"], documents.get(_TYPE_INFO)), "scripts": scripts}
+    return {**_facts(info, documents.get(_TYPE_INFO)), "scripts": scripts}
 
 
-def _document(name: str, file: BinaryIO, size: int) -> Any:
+def _document(name: str, file: BinaryIO, size: int) -> object:
     if name != _META_DATA:
         return read_json(file.read(MAX_SMALL + 1), name)
     if not size:  # what `mender-artifact write rootfs-image` makes
@@ -73,7 +75,7 @@ def _is_no_json(token: bytes) -> bool:
     return token in {b"NaN", b"Infinity"} or (token[-1:].isdigit() and math.isinf(float(token)))
 
 
-def read_json(data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int = 16, lenient: bool = False) -> Any:
+def read_json(data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int = 16, lenient: bool = False) -> object:
     """Return a JSON document.
 
     Args:
@@ -95,7 +97,7 @@ def read_json(data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int =
         raise RefusedBundleError(msg) from error
 
 
-def names_version(facts: dict[str, Any], identity: str, version: str) -> bool:
+def names_version(facts: BundleFacts, identity: str, version: str) -> bool:
     """Say whether an artifact is of a version.
 
     It is when its name is the version, or the bundle's id and the version, or has the version from its first digit on;
@@ -114,7 +116,7 @@ def names_version(facts: dict[str, Any], identity: str, version: str) -> bool:
     return version in said or name in {f"{identity}{separator}{version}" for separator in "-_ "}
 
 
-def _software_versions(facts: dict[str, Any], identity: str) -> set[str]:
+def _software_versions(facts: BundleFacts, identity: str) -> set[str]:
     """Return the version of the artifact's own software, among all that it provides; nothing when that is not clear.
 
     It is the root file system's; without one, that of the software which is called like the bundle or the payload's
@@ -129,12 +131,13 @@ def _software_versions(facts: dict[str, Any], identity: str) -> set[str]:
     return set(map(str, said)) if said and all(isinstance(one, str) and one == said[0] for one in said) else set()
 
 
-def _facts(info: dict[str, Any], kind: object) -> dict[str, Any]:
+def _facts(info: Mapping[str, object], kind: object) -> BundleFacts:
     try:
-        name = _text(info["artifact_provides"]["artifact_name"])
-        devices = [_text(one) for one in info["artifact_depends"]["device_type"]]
-        payloads = [_text(one["type"] or "") for one in info["payloads"]]
-    except (KeyError, TypeError) as error:
+        name = _text(_part(info, "artifact_provides")["artifact_name"])
+        devices = [_text(one) for one in intake.list_of(_part(info, "artifact_depends")["device_type"], "device_type")]
+        listed = [intake.map_of(one, "payloads") for one in intake.list_of(info["payloads"], "payloads")]
+        payloads = [_text(one["type"] or "") for one in listed]
+    except (KeyError, TypeError, InvalidError) as error:
         msg = "The artifact's header-info lacks artifact_name, device_type or payloads."
         raise RefusedBundleError(msg) from error
     if len(payloads) != 1:
@@ -153,9 +156,13 @@ def _facts(info: dict[str, Any], kind: object) -> dict[str, Any]:
     }
 
 
-def _pairs(*documents: object, leave_out: str) -> dict[str, Any]:
+def _part(info: Mapping[str, object], name: str) -> dict[str, object]:
+    return intake.map_of(info[name], name)
+
+
+def _pairs(*documents: object, leave_out: str) -> dict[str, object]:
     """Return what an artifact provides or depends on, of both documents."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for one in documents:
         if one is None:
             continue

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts
 from ota.formats import cms, graph, magic, tflite
 from ota.formats.judgement import Case, Judgement, TrustAnchor, read, statement
 from pki.kernel import canonical
@@ -58,10 +59,10 @@ def judge(case: Case) -> Judgement:
     return Judgement({**found.facts, **signer}, [said, *found.statements])
 
 
-def _envelope(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+def _envelope(data: bytes) -> tuple[dict[str, object], dict[str, object]]:
     """Return verification material and envelope of a Sigstore bundle."""
     try:
-        document: Any = canonical.loads(data, max_bytes=MAX_SIGNATURE)
+        document = canonical.loads(data, max_bytes=MAX_SIGNATURE)
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
     match document:
@@ -72,7 +73,7 @@ def _envelope(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     raise RefusedBundleError(msg)
 
 
-def _signer(case: Case, material: dict[str, Any], envelope: dict[str, Any], payload: bytes) -> dict[str, str]:
+def _signer(case: Case, material: dict[str, object], envelope: dict[str, object], payload: bytes) -> BundleFacts:
     """Return who signed: by a certificate below a signing CA, or by a registered key."""
     match envelope.get("signatures"):
         case [{"sig": str(text)}]:
@@ -90,7 +91,7 @@ def _signer(case: Case, material: dict[str, Any], envelope: dict[str, Any], payl
     raise RefusedBundleError(msg)
 
 
-def _by_certificate(case: Case, leaf: x509.Certificate, signature: bytes, signed: bytes) -> dict[str, str]:
+def _by_certificate(case: Case, leaf: x509.Certificate, signature: bytes, signed: bytes) -> BundleFacts:
     if not _verifies(_public_key(leaf), signature, signed):
         msg = "The signature was not made by the certificate that it names, or what it covers was changed."
         raise RefusedBundleError(msg)
@@ -110,7 +111,7 @@ def _public_key(leaf: x509.Certificate) -> object:
         return None
 
 
-def _by_key(case: Case, signature: bytes, signed: bytes) -> dict[str, str]:
+def _by_key(case: Case, signature: bytes, signed: bytes) -> BundleFacts:
     for anchor in case.anchors:
         if "PUBLIC KEY" in anchor.pem:
             key = serialization.load_pem_public_key(anchor.pem.encode())
@@ -150,6 +151,7 @@ def _certificate(raw: str) -> x509.Certificate:
 def _resources(payload: bytes) -> dict[str, str]:
     """Return path to SHA-256 of every file that was signed."""
     try:
+        # untyped: what is missing or of another type is the refusal below.
         document: Any = canonical.loads(payload, max_bytes=MAX_SIGNATURE)
         wanted, method = document["subject"], document["predicate"]["serialization"]
         rows = [(one["name"], one["algorithm"], one["digest"]) for one in document["predicate"]["resources"]]

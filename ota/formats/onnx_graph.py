@@ -5,13 +5,14 @@ operator set that introduced it (``since_version``); a call of a function that t
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import onnx
 
 from ota.errors import RefusedBundleError
+from ota.facts import OperatorUse
 
 MOST_NODES, MOST_TENSORS, DEEPEST = 100_000, 100_000, 16
 #: ``ai.onnx`` is another spelling of the default domain
@@ -34,14 +35,14 @@ class Walk:
         nodes: how many there are in all graphs and functions.
     """
 
-    functions: Mapping[Key, Any]
+    functions: Mapping[Key, onnx.FunctionProto]
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     versions: dict[tuple[str, str], int] = field(default_factory=dict)
     opset: dict[str, int] = field(default_factory=dict)
     nodes: int = 0
     _entered: set[Key] = field(default_factory=set)
 
-    def graph(self, nodes: Any, imported: Mapping[str, int], depth: int = 0) -> None:
+    def graph(self, nodes: Iterable[onnx.NodeProto], imported: Mapping[str, int], depth: int = 0) -> None:
         """Count the operators of a graph, of the graphs in its attributes, and of the functions that it calls.
 
         Raises:
@@ -57,7 +58,7 @@ class Walk:
             for inner in graphs_of(node.attribute):
                 self.graph(inner.node, imported, depth + 1)
 
-    def _node(self, node: Any, imported: Mapping[str, int], depth: int) -> None:
+    def _node(self, node: onnx.NodeProto, imported: Mapping[str, int], depth: int) -> None:
         domain = node.domain or DEFAULT
         key = (domain, node.op_type, node.overload)
         called = self.functions.get(key)
@@ -82,13 +83,13 @@ class Walk:
         return sorted(shown(domain, name) for domain, name in self.counts if domain not in STANDARD)
 
     @property
-    def operators(self) -> dict[str, dict[str, int]]:
+    def operators(self) -> dict[str, OperatorUse]:
         """Return operator to count and version."""
         rows = sorted((shown(*key), number, self.versions[key]) for key, number in self.counts.items())
         return {name: {"count": number, "version": version} for name, number, version in rows}
 
 
-def walk(model: Any) -> Walk:
+def walk(model: onnx.ModelProto) -> Walk:
     """Return what runs a model.
 
     Raises:
@@ -104,7 +105,7 @@ def walk(model: Any) -> Walk:
     return found
 
 
-def imports(opsets: Any) -> dict[str, int]:
+def imports(opsets: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
     """Return domain to version of imported operator sets.
 
     Raises:
@@ -135,7 +136,7 @@ def shown(domain: str, name: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text[:120])
 
 
-def graphs_of(attributes: Any) -> Iterator[Any]:
+def graphs_of(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
     """Yield the graphs in attributes, empty ones too."""
     for one in attributes:
         if one.HasField("g"):
@@ -143,7 +144,7 @@ def graphs_of(attributes: Any) -> Iterator[Any]:
         yield from one.graphs
 
 
-def tensors(model: Any) -> Iterator[Any]:
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yield every tensor of a model: initialisers, sparse ones, and those in attributes of graphs and functions.
 
     Raises:
@@ -155,7 +156,7 @@ def tensors(model: Any) -> Iterator[Any]:
         yield from _of_attributes(function.attribute_proto)
 
 
-def _of_graph(graph: Any, depth: int = 0) -> Iterator[Any]:
+def _of_graph(graph: onnx.GraphProto, depth: int = 0) -> Iterator[onnx.TensorProto]:
     if depth > DEEPEST:
         refuse(f"nests graphs more than {DEEPEST} deep")
     yield from graph.initializer
@@ -164,12 +165,12 @@ def _of_graph(graph: Any, depth: int = 0) -> Iterator[Any]:
     yield from _of_nodes(graph.node, depth)
 
 
-def _of_nodes(nodes: Any, depth: int = 0) -> Iterator[Any]:
+def _of_nodes(nodes: Iterable[onnx.NodeProto], depth: int = 0) -> Iterator[onnx.TensorProto]:
     for node in nodes:
         yield from _of_attributes(node.attribute, depth)
 
 
-def _of_attributes(attributes: Any, depth: int = 0) -> Iterator[Any]:
+def _of_attributes(attributes: Iterable[onnx.AttributeProto], depth: int = 0) -> Iterator[onnx.TensorProto]:
     for one in attributes:
         yield from (one.t, *one.tensors)
         for sparse in (one.sparse_tensor, *one.sparse_tensors):

@@ -2,12 +2,12 @@
 
 import importlib.metadata
 from collections.abc import Mapping
-from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts, Port
 from ota.formats import detached, magic, onnx_graph, onnx_types
 from ota.formats.judgement import Case, Judgement, read, statement
 from ota.formats.onnx_quantisation import Quantisation, quantisation
@@ -44,7 +44,7 @@ def inspected(data: bytes) -> Judgement:
     return Judgement({**facts, "flash": len(data)}, [said])
 
 
-def inspect(data: bytes) -> dict[str, Any]:
+def inspect(data: bytes) -> BundleFacts:
     """Return the facts of a model.
 
     Raises:
@@ -78,7 +78,7 @@ def inspect(data: bytes) -> dict[str, Any]:
     }
 
 
-def _demand_plain(model: Any) -> None:
+def _demand_plain(model: onnx.ModelProto) -> None:
     """Refuse what a policy excludes, before anything reads further: ``docs/reference/formats.md``."""
     if model.ir_version > onnx.IR_VERSION:
         msg = (
@@ -97,7 +97,7 @@ def _demand_plain(model: Any) -> None:
             onnx_graph.refuse(f"has more than {onnx_graph.MOST_TENSORS} tensors")
 
 
-def _demand_valid(model: Any) -> None:
+def _demand_valid(model: onnx.ModelProto) -> None:
     """Let ``onnx.checker`` read the model; what it says is the reason."""
     try:
         onnx.checker.check_model(model)
@@ -108,9 +108,9 @@ def _demand_valid(model: Any) -> None:
         raise RefusedBundleError(msg) from error
 
 
-def _port(value: Any, steps: Mapping[str, Quantisation]) -> dict[str, Any]:
+def _port(value: onnx.ValueInfoProto, steps: Mapping[str, Quantisation]) -> Port:
     dtype, shape = onnx_types.port_type(value)
     said = steps.get(value.name, Quantisation())
-    port = {"name": value.name[:100], "dtype": dtype, "shape": shape}
+    port: Port = {"name": value.name[:100], "dtype": dtype, "shape": shape}
     port |= {"scale": said.scale, "zero_point": said.zero_point}
     return {**port, "unreadable": said.unreadable} if said.unreadable else port

@@ -8,13 +8,12 @@ and others) and of ONNX Runtime (``com.microsoft``: ``QLinearAdd`` and others).
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
 
 from ota.formats.onnx_graph import DEFAULT, STANDARD, refuse, shown
-from ota.formats.onnx_scopes import Scope
+from ota.formats.onnx_scopes import Constant, Scope
 
 #: operators that give the numbers of their first input in other places, or some of them: the quantisation stays
 _MOVES = {
@@ -104,7 +103,7 @@ class _Search:
         if self.quantised:
             self.found.add(Quantisation(unreadable=why[:160]))
 
-    def step(self, scope: Scope, node: Any, places: tuple[int, int]) -> None:
+    def step(self, scope: Scope, node: onnx.NodeProto, places: tuple[int, int]) -> None:
         """Note scale and zero point of a node."""
         names = [node.input[place] if place < len(node.input) else "" for place in places]
         values = [scope.constant(name) if name else None for name in names]
@@ -130,7 +129,7 @@ class _Search:
         return next(iter(self.found), Quantisation())
 
 
-def quantisation(model: Any) -> dict[str, Quantisation]:
+def quantisation(model: onnx.ModelProto) -> dict[str, Quantisation]:
     """Return the quantisation of the inputs and outputs of a model's main graph; calls of functions are unreadable.
 
     Raises:
@@ -159,7 +158,7 @@ def _forwards(search: _Search, scope: Scope, name: str) -> None:
             waiting += _through(search, where, node, place, cast=cast)
 
 
-def _through(search: _Search, scope: Scope, node: Any, place: int, *, cast: bool) -> Iterator[_Place]:
+def _through(search: _Search, scope: Scope, node: onnx.NodeProto, place: int, *, cast: bool) -> Iterator[_Place]:
     """Yield the values that a node makes of a value without changing what its numbers mean."""
     operator = _operator(node)
     steps = {value: (scale, zero) for value, scale, zero in _READS.get(operator, ())}
@@ -186,7 +185,7 @@ def _backwards(search: _Search, scope: Scope, name: str) -> None:
             waiting += _behind(search, owner, made, value, cast=cast)
 
 
-def _behind(search: _Search, scope: Scope, node: Any, value: str, *, cast: bool) -> Iterator[_Place]:
+def _behind(search: _Search, scope: Scope, node: onnx.NodeProto, value: str, *, cast: bool) -> Iterator[_Place]:
     """Yield the values of which a node makes a value without changing what its numbers mean."""
     operator, place = _operator(node), list(node.output).index(value)
     if operator in _WRITES and place == 0:
@@ -203,23 +202,24 @@ def _behind(search: _Search, scope: Scope, node: Any, value: str, *, cast: bool)
         search.unreadable(f"its numbers come from {shown(node.domain or DEFAULT, node.op_type)}")
 
 
-def _operator(node: Any) -> str:
+def _operator(node: onnx.NodeProto) -> str:
     """Return the name of an operator of ONNX or ONNX Runtime; nothing for one of another domain with the same name."""
     return node.op_type if (node.domain or DEFAULT) in {*STANDARD, "com.microsoft"} else ""
 
 
-def _known(node: Any) -> bool:
+def _known(node: onnx.NodeProto) -> bool:
     """Say whether ONNX itself defines an operator; what another does to numbers is not known."""
     return (node.domain or DEFAULT) in STANDARD and node.op_type not in {"Loop", "Scan"}
 
 
-def _scalar(constant: Any, name: str) -> Any:
+def _scalar(constant: Constant | None, name: str) -> float | None:
     """Return the one number in a tensor or in an attribute of Constant; None where it is no plain number."""
+    held: object = constant
     if isinstance(constant, onnx.AttributeProto):
-        constant = onnx.helper.get_attribute_value(constant)
+        held = onnx.helper.get_attribute_value(constant)
     try:
-        tensor = isinstance(constant, onnx.TensorProto)
-        values = np.reshape(onnx.numpy_helper.to_array(constant) if tensor else np.asarray(constant), -1)
+        numbers = onnx.numpy_helper.to_array(held) if isinstance(held, onnx.TensorProto) else np.asarray(held)
+        values = np.reshape(numbers, -1)
         if values.size == 1:
             return float(values[0]) if values.dtype.kind not in "iu" else int(values[0])
     except (ValueError, TypeError, RuntimeError):

@@ -5,15 +5,17 @@ A graph inside an attribute (``If``, ``Loop``, ``Scan``) sees the names of the g
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import onnx
 import onnx.inliner
 
 from ota.formats.onnx_graph import CONSTANTS, DEFAULT, MOST_NODES, Key, graphs_of, refuse
 
+#: a tensor, or an attribute of Constant
+Constant = onnx.TensorProto | onnx.AttributeProto
 
-def inlined(model: Any) -> Any:
+
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model in which the calls of its own functions are replaced by what they do, where onnx can do that.
 
     Raises:
@@ -31,7 +33,9 @@ def inlined(model: Any) -> Any:
         return model  # calls that are left are operators that nobody knows, and what they do counts as unreadable
 
 
-def _size(body: Any, functions: dict[Key, Any], sizes: dict[Key, int]) -> int:
+def _size(
+    body: onnx.GraphProto | onnx.FunctionProto, functions: dict[Key, onnx.FunctionProto], sizes: dict[Key, int]
+) -> int:
     """Return how many nodes run a graph or function, those of each call counted; ``onnx.checker`` refuses recursion."""
     total = 0
     for node in body.node:
@@ -51,19 +55,19 @@ class Scope:
         around: the scope that it is in; None for the main graph.
     """
 
-    def __init__(self, graph: Any, around: "Scope | None" = None) -> None:
+    def __init__(self, graph: onnx.GraphProto, around: "Scope | None" = None) -> None:
         self.graph, self.around = graph, around
-        self.constants: dict[str, Any] = {one.name: one for one in graph.initializer}
-        self.makers: dict[str, Any] = {}
-        self.readers: dict[str, list[tuple[Any, int]]] = {}
-        self.inner: list[tuple[Any, Scope]] = []
+        self.constants: dict[str, Constant] = {one.name: one for one in graph.initializer}
+        self.makers: dict[str, onnx.NodeProto] = {}
+        self.readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+        self.inner: list[tuple[onnx.NodeProto, Scope]] = []
         self.outputs = [one.name for one in graph.output]
         sparse = {one.values.name for one in graph.sparse_initializer}
         self.defined = {*(one.name for one in graph.input), *self.constants, *sparse}
         for node in graph.node:
             self._add(node)
 
-    def _add(self, node: Any) -> None:
+    def _add(self, node: onnx.NodeProto) -> None:
         self.makers |= dict.fromkeys(node.output, node)
         self.defined |= set(node.output)
         for place, name in enumerate(node.input):
@@ -81,7 +85,7 @@ class Scope:
             scope = scope.around
         return scope
 
-    def constant(self, name: str) -> Any:
+    def constant(self, name: str) -> Constant | None:
         """Return the tensor, or the attribute of Constant, that a name means, also through Identity; None for none."""
         scope = self.owner(name)
         while scope is not None and name not in scope.constants:
@@ -92,7 +96,7 @@ class Scope:
             scope = scope.owner(name)
         return None if scope is None else scope.constants[name]
 
-    def uses(self, name: str) -> Iterator[tuple["Scope", Any, int]]:
+    def uses(self, name: str) -> Iterator[tuple["Scope", onnx.NodeProto, int]]:
         """Yield (scope, node, place of the input) of each use of a value, in graphs inside it too.
 
         The place is -1 for a value that a graph inside the node gives to the node as its result.
@@ -105,11 +109,11 @@ class Scope:
                 if name in scope.outputs:
                     yield self, node, -1
 
-    def results(self) -> Iterator[tuple["Scope", Any, int]]:
+    def results(self) -> Iterator[tuple["Scope", onnx.NodeProto, int]]:
         """Yield the node around this graph, as a use of what the graph gives it."""
         if self.around is not None:
             yield from ((self.around, node, -1) for node, scope in self.around.inner if scope is self)
 
-    def branches(self, node: Any) -> "list[Scope]":
+    def branches(self, node: onnx.NodeProto) -> "list[Scope]":
         """Return the graphs in the attributes of one of its nodes."""
         return [scope for one, scope in self.inner if one is node]

@@ -4,11 +4,11 @@ Sources: ``onnx.proto`` (``TypeProto``) and the operator schemas, which say for 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import onnx
 
+from ota.facts import ClassLabels
 from ota.formats.onnx_graph import DEFAULT, STANDARD, graphs_of, imports, refuse, shown, tensors
 
 #: ONNX's words for what TFLite and the profiles of hardware call otherwise
@@ -34,9 +34,10 @@ _INDICES = {"tensor(int32)", "tensor(int64)"}
 _LISTS = ("classlabels", "cats_", "keys_", "values_", "int64_vocabulary")
 #: what is kept of them in the facts of a bundle; a digest stands for the rest
 _MOST_LISTS, _SHOWN_LABELS, _LONGEST_LABEL = 16, 100, 60
+Formal = onnx.defs.OpSchema.FormalParameter
 
 
-def port_type(value: Any) -> tuple[str, list[int | str]]:
+def port_type(value: onnx.ValueInfoProto) -> tuple[str, list[int | str]]:
     """Return the type of an input or output as text, and its shape, which ``onnx.checker`` demands."""
     kind = value.type.WhichOneof("value")
     if kind not in {"tensor_type", "sparse_tensor_type"}:
@@ -44,11 +45,11 @@ def port_type(value: Any) -> tuple[str, list[int | str]]:
     return _type_name(value.type), _shape(getattr(value.type, kind))
 
 
-def _shape(tensor: Any) -> list[int | str]:
+def _shape(tensor: onnx.TypeProto.Tensor) -> list[int | str]:
     return [one.dim_value if one.HasField("dim_value") else one.dim_param[:40] or "?" for one in tensor.shape.dim]
 
 
-def _type_name(kind: Any, depth: int = 0) -> str:
+def _type_name(kind: onnx.TypeProto, depth: int = 0) -> str:
     """Return a type as text: ``FLOAT32``, ``SEQUENCE(INT64 1x4)``, ``MAP(STRING,FLOAT32)``."""
     if depth > _DEEPEST:
         refuse(f"has a type of more than {_DEEPEST} types inside one another")
@@ -77,7 +78,7 @@ def element_name(number: int) -> str:
     return _NAMES.get(name, name)
 
 
-def computed_types(model: Any) -> list[str]:
+def computed_types(model: onnx.ModelProto) -> list[str]:
     """Return the type of everything that a model computes with: wherever a type comes from, it is listed.
 
     Each type inside comes from an input, a constant, an attribute that names it, or an operator that makes it. Numbers
@@ -106,14 +107,14 @@ def computed_types(model: Any) -> list[str]:
     return sorted(found - {"UNDEFINED"})
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def _nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
     for node in graph.node:
         yield node
         for inner in graphs_of(node.attribute):
             yield from _nodes(inner)
 
 
-def _constants(graph: Any, nodes: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+def _constants(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Yield (name, tensor) of every constant: initialisers, and tensors in attributes by the output of their node."""
     graphs = [graph, *(inner for node in nodes for inner in graphs_of(node.attribute))]
     for one in graphs:
@@ -127,7 +128,7 @@ def _constants(graph: Any, nodes: Iterable[Any]) -> Iterator[tuple[str, Any]]:
             yield from ((name, tensor) for tensor in held if tensor.data_type)
 
 
-def _schema(node: Any, opsets: dict[str, int]) -> Any:
+def _schema(node: onnx.NodeProto, opsets: dict[str, int]) -> onnx.defs.OpSchema | None:
     domain = node.domain or DEFAULT
     try:
         return onnx.defs.get_schema(node.op_type, opsets.get(domain, 0), "" if domain == DEFAULT else domain)
@@ -135,12 +136,12 @@ def _schema(node: Any, opsets: dict[str, int]) -> Any:
         return None
 
 
-def _formal(formals: Any, place: int) -> Any:
+def _formal(formals: Sequence[Formal], place: int) -> Formal | None:
     """Return what a schema says of an input or output; the last one may repeat."""
     return formals[min(place, len(formals) - 1)] if formals else None
 
 
-def _computing_names(nodes: Iterable[Any], opsets: dict[str, int]) -> set[str]:
+def _computing_names(nodes: Iterable[onnx.NodeProto], opsets: dict[str, int]) -> set[str]:
     """Return the names that some operator reads as anything else than a shape, an axis or an index."""
     found: set[str] = set()
     for node in nodes:
@@ -153,7 +154,7 @@ def _computing_names(nodes: Iterable[Any], opsets: dict[str, int]) -> set[str]:
     return found
 
 
-def _made(node: Any, opsets: dict[str, int]) -> Iterator[str]:
+def _made(node: onnx.NodeProto, opsets: dict[str, int]) -> Iterator[str]:
     """Yield the types that a node brings into a model."""
     named = [one for one in node.attribute if one.name in _TYPED and (node.domain or DEFAULT) in STANDARD]
     yield from (element_name(one.i) for one in named if not one.ref_attr_name)
@@ -162,7 +163,8 @@ def _made(node: Any, opsets: dict[str, int]) -> Iterator[str]:
     if schema is None or any(one.ref_attr_name for one in named):
         yield unknown
         return
-    read = {_formal(schema.inputs, place).type_str for place, name in enumerate(node.input) if name and schema.inputs}
+    formals = [_formal(schema.inputs, place) for place, name in enumerate(node.input) if name]
+    read = {one.type_str for one in formals if one is not None}
     for place, name in enumerate(node.output):
         formal = _formal(schema.outputs, place)
         if not name or formal is None:
@@ -173,7 +175,7 @@ def _made(node: Any, opsets: dict[str, int]) -> Iterator[str]:
             yield from _usual(node, unknown)
 
 
-def _usual(node: Any, unknown: str) -> Iterator[str]:
+def _usual(node: onnx.NodeProto, unknown: str) -> Iterator[str]:
     """Yield the types of an output that neither an input nor an attribute of its own names."""
     if node.domain == "ai.onnx.ml":
         lists = [one for one in node.attribute if one.name.startswith(_LISTS)]
@@ -193,7 +195,7 @@ def _elements_of_text(text: str) -> Iterator[str]:
             yield _NAMES.get(upper, upper)
 
 
-def _elements(kind: Any, depth: int = 0) -> set[str]:
+def _elements(kind: onnx.TypeProto, depth: int = 0) -> set[str]:
     """Return the types of elements anywhere in a type."""
     which = kind.WhichOneof("value")
     if which in {"tensor_type", "sparse_tensor_type"}:
@@ -205,7 +207,7 @@ def _elements(kind: Any, depth: int = 0) -> set[str]:
     return set()
 
 
-def class_labels(model: Any) -> list[dict[str, Any]]:
+def class_labels(model: onnx.ModelProto) -> list[ClassLabels]:
     """Return what a model holds of names and numbers of classes: their order decides what its outputs mean.
 
     Returns:
@@ -227,19 +229,19 @@ def class_labels(model: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _every_node(model: Any) -> Iterator[Any]:
+def _every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     yield from _nodes(model.graph)
     for function in model.functions:
         yield from _nodes(function)
 
 
-def _listed_numbers(node: Any, attribute: Any) -> list[str]:
+def _listed_numbers(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> list[str]:
     if node.domain != "ai.onnx.ml" or not attribute.name.startswith(_LISTS):
         return []
     return [str(number) for number in (*attribute.ints, *attribute.floats)]
 
 
-def _described(where: str, values: list[str]) -> dict[str, Any]:
+def _described(where: str, values: list[str]) -> ClassLabels:
     digest = hashlib.sha256("".join(f"{len(one)}:{one}" for one in values).encode("utf-8", "replace")).hexdigest()
     first = ["".join(sign if sign.isprintable() else "?" for sign in one[:_LONGEST_LABEL]) for one in values]
     return {"of": where, "count": len(values), "sha256": digest, "labels": first[:_SHOWN_LABELS]}

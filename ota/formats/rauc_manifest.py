@@ -5,9 +5,10 @@ refuses keys and groups that it does not know; ``rauc extract`` runs beside this
 """
 
 import re
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts
 
 MANIFEST = "manifest.raucm"
 #: adaptive method to the suffix of the file that ``rauc bundle`` puts beside the image
@@ -19,7 +20,7 @@ _ESCAPES = {"s": " ", "n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 Groups = dict[str, dict[str, str]]
 
 
-def read_manifest(text: str) -> dict[str, Any]:
+def read_manifest(text: str) -> BundleFacts:
     """Return what a manifest says: compatible, version (empty where it says none), images, files, hooks.
 
     Raises:

@@ -7,6 +7,7 @@ import hashlib
 from typing import BinaryIO, cast
 
 from ota.errors import RefusedBundleError
+from ota.facts import SelectionFacts
 from ota.formats import bombs, cms, magic, tarballs
 from ota.formats.judgement import Case, Judgement, read, statement
 from ota.formats.swupdate.cpio import Member, Window, unpack
@@ -58,7 +59,7 @@ def judge(case: Case) -> Judgement:
     )
 
 
-def _fact(chosen: Selection) -> dict[str, object]:
+def _fact(chosen: Selection) -> SelectionFacts:
     """Return what is kept of one selection."""
     choice = chosen.choice
     return {

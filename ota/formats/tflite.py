@@ -4,9 +4,9 @@ import importlib.metadata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from ota.errors import RefusedBundleError
+from ota.facts import Arena, BundleFacts, OperatorUse, Port
 from ota.fit import arena
 from ota.formats import detached, graph, magic
 from ota.formats.judgement import Case, Judgement, read, statement
@@ -52,7 +52,7 @@ def inspected(data: bytes, model: graph.Graph) -> Judgement:
     return Judgement({**inspect(model), "flash": len(data)}, [said])
 
 
-def inspect(model: graph.Graph) -> dict[str, Any]:
+def inspect(model: graph.Graph) -> BundleFacts:
     """Return the facts of a model that people and the fit gate use."""
     main = model.subgraphs[0]
     operators = [one for sub in model.subgraphs for one in sub.operators]
@@ -77,7 +77,7 @@ def inspect(model: graph.Graph) -> dict[str, Any]:
     }
 
 
-def predict(model: graph.Graph) -> dict[str, int]:
+def predict(model: graph.Graph) -> Arena:
     """Return the predicted arena in bytes: planned head, persistent tail, and their sum."""
     head, tail = arena.head(_Lifetimes(model).buffers()), _tail(model)
     return {"head": head, "tail": tail, "predicted": head + tail}
@@ -189,8 +189,8 @@ def _variables(model: graph.Graph) -> int:
     return sum(sizes.values())
 
 
-def _operators(operators: list[graph.Operator]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+def _operators(operators: list[graph.Operator]) -> dict[str, OperatorUse]:
+    found: dict[str, OperatorUse] = {}
     for one in sorted(operators, key=lambda one: one.name):
         entry = found.setdefault(one.name, {"count": 0, "version": 0})
         entry["count"] += 1
@@ -198,7 +198,7 @@ def _operators(operators: list[graph.Operator]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _port(tensor: graph.Tensor) -> dict[str, Any]:
+def _port(tensor: graph.Tensor) -> Port:
     if tensor.steps > 1:
         msg = (
             f"The input or output {tensor.name[:60]!r} has {tensor.steps} scales (one a channel). Applications "

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ota.errors import RefusedBundleError
+from ota.facts import Arena, SelectionFacts
 from ota.fit import margin
 from ota.formats.esp import HELD_BYTES, held_text
 from ota.formats.judgement import Judgement, statement
@@ -36,13 +36,13 @@ def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
     said = _numbers(manifest.version)
     if said is not None and said != _numbers(facts["version"]):
         _contradiction("version", facts["version"], manifest.version)
-    for field, named in (
-        ("class_id", {str(one.class_id) for one in manifest.hw}),
-        ("vendor_id", {str(one.vendor_id) for one in manifest.hw}),
+    for field, found, named in (
+        ("class_id", facts["class_id"], {str(one.class_id) for one in manifest.hw}),
+        ("vendor_id", facts["vendor_id"], {str(one.vendor_id) for one in manifest.hw}),
     ):
-        if facts[field] is not None and {facts[field]} != named:
+        if found is not None and {found} != named:
             msg = (
-                f"The image is signed for the hardware {field} {facts[field]}, and bundle.json names "
+                f"The image is signed for the hardware {field} {found}, and bundle.json names "
                 f"{', '.join(sorted(named))}. Correct `hw` or upload the image for that hardware."
             )
             raise RefusedBundleError(msg)
@@ -67,7 +67,7 @@ def _swu(manifest: Manifest, judgement: Judgement) -> Judgement:
     return judgement
 
 
-def _demand_revision(board: str, revision: str, selections: list[dict[str, Any]]) -> None:
+def _demand_revision(board: str, revision: str, selections: list[SelectionFacts]) -> None:
     """Refuse a revision for which the archive installs nothing: what is said for that board counts, if anything is."""
     own = {tuple(one["hardware"]) for one in selections if one["board"] == board}
     own = own or {tuple(one["hardware"]) for one in selections}
@@ -90,7 +90,7 @@ def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
     _demand_flash(said.flash, facts["flash"])
     predicted, measured = facts["arena"]["predicted"], facts["arena"].get("measured", 0)
     found = measured or predicted
-    arena: dict[str, Any] = {**facts["arena"], "need": margin(found), "source": "measured" if measured else "predicted"}
+    arena: Arena = {**facts["arena"], "need": margin(found), "source": "measured" if measured else "predicted"}
     statements = list(judgement.statements)
     if said.arena:
         arena |= {"need": said.arena, "source": "declared"}

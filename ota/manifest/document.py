@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from pki.kernel import canonical
@@ -75,7 +74,7 @@ class Manifest:
     requires: tuple[Requirement, ...]
     fit: Fit
     acknowledges: tuple[str, ...]
-    raw: dict[str, Any]
+    raw: dict[str, object]
 
     @property
     def digest(self) -> str:

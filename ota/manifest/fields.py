@@ -1,7 +1,6 @@
 """Take typed fields out of a JSON object one by one, and refuse what is left over."""
 
 import re
-from typing import Any
 
 from ota.errors import ManifestError
 
@@ -20,7 +19,7 @@ class Fields:
         if not isinstance(value, dict):
             msg = f"{place}: a JSON object is expected."
             raise ManifestError(msg)
-        self._left: dict[str, Any] = dict(value)
+        self._left: dict[str, object] = dict(value)
         self.place = place
 
     def has(self, name: str) -> bool:
@@ -50,10 +49,11 @@ class Fields:
     def texts(self, name: str, least: int, most: int) -> list[str]:
         """Take a list of short texts."""
         value = self._list(name, least, most)
-        if not all(isinstance(item, str) and len(item) <= _LONGEST for item in value):
+        texts = [item for item in value if isinstance(item, str) and len(item) <= _LONGEST]
+        if len(texts) != len(value):
             msg = f"{self.place}: {name} must be a list of texts."
             raise ManifestError(msg)
-        return value
+        return texts
 
     def integer(self, name: str, least: int, most: int) -> int:
         """Take a whole number in a range."""
@@ -81,13 +81,13 @@ class Fields:
             msg = f"{self.place}: unknown fields: {names}."
             raise ManifestError(msg)
 
-    def _take(self, name: str) -> Any:
+    def _take(self, name: str) -> object:
         if name not in self._left:
             msg = f"{self.place}: {name} is missing."
             raise ManifestError(msg)
         return self._left.pop(name)
 
-    def _list(self, name: str, least: int, most: int) -> list[Any]:
+    def _list(self, name: str, least: int, most: int) -> list[object]:
         value = self._take(name)
         if not isinstance(value, list) or not least <= len(value) <= most:
             msg = f"{self.place}: {name} must be a list of {least} to {most} items."

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any
 from uuid import UUID
 
 from devices import labels
@@ -193,7 +192,7 @@ def _describe(fields: Fields) -> None:
     if fields.has("eval"):
         _evaluation(fields)
     if fields.has("min_runtime"):
-        runtime: Any = fields.group("min_runtime")
+        runtime = fields.group("min_runtime")
         for name in ("agent", "bootloader"):
             runtime.text(name, longest=40, optional=True)
         if runtime.has("tflm_schema"):
@@ -242,7 +241,7 @@ def _agree_of_models(manifest: Manifest) -> None:
     if len(golden) > 1 or (golden and manifest.format not in {"tflite", "oms"}):
         msg = "bundle.json: one file of golden vectors, and for TensorFlow Lite only: nothing else runs them."
         raise ManifestError(msg)
-    digest = evaluation.get("golden") if evaluation else None
+    digest = evaluation.get("golden") if isinstance(evaluation, dict) else None
     if digest and [one.sha256 for one in golden] != [digest]:
         msg = "bundle.json: eval names golden vectors that files does not list with the role golden."
         raise ManifestError(msg)

@@ -5,7 +5,6 @@ Started by ``ota.measuring`` only. Everything that is needed is imported before,
 
 import os
 import sys
-from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -21,7 +20,7 @@ def main() -> None:
     cell.run(request, Bounds(), _found)
 
 
-def _found(request: Request) -> dict[str, Any]:
+def _found(request: Request) -> dict[str, object]:
     model, vectors = request.given("model"), request.path("vectors")
     cases = golden.read(vectors.read_bytes()) if vectors else ()
     found = interpreter.try_out(model.read_bytes(), cases)

@@ -3,13 +3,16 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pki.kernel import golden, interpreter
 from pki.kernel.errors import InvalidError
 from pki.kernel.golden import Case
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CASES = 16
 
@@ -53,21 +56,21 @@ def make(
     return data
 
 
-def _drawn(ports: "Sequence[np.ndarray[Any, Any]]", many: tuple[int, int], seed: int) -> list[list[bytes]]:
+def _drawn(ports: "Sequence[NDArray[np.generic]]", many: tuple[int, int], seed: int) -> list[list[bytes]]:
     source, (cases, steps) = np.random.default_rng(seed), many
     return [[b"".join(_one(source, port).tobytes() for _ in range(steps)) for port in ports] for _ in range(cases)]
 
 
-def _one(source: np.random.Generator, port: "np.ndarray[Any, Any]") -> Any:
+def _one(source: np.random.Generator, port: "NDArray[np.generic]") -> "NDArray[np.generic]":
     if port.dtype.kind == "f":
         return source.uniform(-1, 1, port.shape).astype(port.dtype)
     if port.dtype.kind == "b":
         return source.integers(0, 2, port.shape).astype(port.dtype)
-    span = np.iinfo(port.dtype)
+    span = np.iinfo(np.dtype(port.dtype.str))
     return source.integers(span.min, span.max, port.shape, dtype=port.dtype, endpoint=True)
 
 
-def _read(files: Sequence[Path], ports: "Sequence[np.ndarray[Any, Any]]") -> list[list[bytes]]:
+def _read(files: Sequence[Path], ports: "Sequence[NDArray[np.generic]]") -> list[list[bytes]]:
     if len(files) != len(ports):
         msg = f"the model has {len(ports)} inputs and {len(files)} files were given"
         raise ValueError(msg)

@@ -1,9 +1,16 @@
 """Bundles as they were accepted, their files, the hardware they are for, and the keys that vouch for them."""
 
+from typing import TYPE_CHECKING
+
 from django.db import models
 
 from pki.kernel import clock, ids
 from pki.models.documents import DocumentField
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ota.facts import BundleDocument, BundleFacts
 
 
 class TrustKey(models.Model):
@@ -75,9 +82,9 @@ class Bundle(models.Model):
     component = models.CharField(max_length=60)
     security_counter = models.IntegerField()
     audience = DocumentField(default=list)
-    manifest = DocumentField()
+    manifest: "models.JSONField[Mapping[str, object], BundleDocument]" = DocumentField()
     report = DocumentField()
-    facts = DocumentField()
+    facts: "models.JSONField[Mapping[str, object], BundleFacts]" = DocumentField()
     uploaded_by_kind = models.CharField(max_length=16)
     uploaded_by_key = models.CharField(max_length=100)
     created_at = models.DateTimeField(default=clock.now)

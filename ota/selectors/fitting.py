@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from django.db.models import Max, QuerySet
 
 from devices import selectors as devices
 from devices.models import HardwareModel
 from ota import fit
+from ota.facts import BundleFacts
 from ota.fit import Reason
 from ota.models import Bundle, Release
 from ota.selectors import parts
@@ -74,11 +74,11 @@ def released(slug: str) -> Released:
     return {(component, model): highest for component, model, highest in counted.order_by()}
 
 
-def facts(bundle: Bundle, model: HardwareModel) -> dict[str, Any]:
+def facts(bundle: Bundle, model: HardwareModel) -> BundleFacts:
     """Return what was found in a bundle; what devices of this hardware model took of their arena counts most."""
     said = next((one for one in bundle.arenas.all() if one.hardware_model_id == model.pk), None)
     if said is None or "arena" not in bundle.facts or len(said.said) < ENOUGH:
-        return dict(bundle.facts)
+        return BundleFacts(**bundle.facts)
     arena = bundle.facts["arena"]
     need = max(said.median, arena.get("measured", 0))
     return {**bundle.facts, "arena": {**arena, "need": need, "source": "reported"}}

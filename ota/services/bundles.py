@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from django.conf import settings
 from django.db import transaction
@@ -172,7 +172,7 @@ def _demand_address(slug: str, server: str | None) -> None:
         raise InvalidError(msg)
 
 
-def _demand_orders(slug: str, told: Mapping[str, Any]) -> None:
+def _demand_orders(slug: str, told: Mapping[str, object]) -> None:
     """Refuse a configuration that would take something from devices because nobody thought of it."""
     if forgotten := sorted(set(campaigns.orders_in_force(slug)) - set(told)):
         msg = (
@@ -265,7 +265,7 @@ def _rows(
     return bundle
 
 
-def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel]) -> dict[str, Any]:
+def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel]) -> dict[str, list[dict[str, object]]]:
     """Return the fit matrix of the upload: hardware model's name to its reasons against (none: it fits)."""
     return {
         model.name: [

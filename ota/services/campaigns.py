@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import MappingProxyType
-from typing import Any
 
 from django.db.models import Max
 
@@ -16,7 +15,7 @@ from ota import blobs
 from ota.manifest.reader import MAX_COUNTER
 from ota.models import Bundle, Release
 from pki import selectors as ground
-from pki.kernel import canonical, orders
+from pki.kernel import canonical, intake, orders
 from pki.kernel.actor import Actor, Role
 from pki.kernel.addresses import is_server
 from pki.kernel.errors import ConflictError, InvalidError
@@ -42,7 +41,7 @@ def anchors(
     drop: frozenset[str] = frozenset(),
     wipe: Sequence[Device] = (),
     server: str | None = None,
-    further: Mapping[str, Any] = MappingProxyType({}),
+    further: Mapping[str, object] = MappingProxyType({}),
 ) -> Campaign:
     """Write the bundle that makes every device trust exactly the roots of this domain, or has some erase themselves.
 
@@ -70,7 +69,7 @@ def anchors(
         msg = "An anchor campaign needs at least one root that stays, and one hardware model."
         raise ConflictError(msg)
     counter = _next_counter(actor.domain)
-    told: dict[str, Any] = {"wipe": [one.key for one in wipe]} if wipe else {}
+    told: dict[str, object] = {"wipe": [one.key for one in wipe]} if wipe else {}
     told |= {**_address(actor.domain, server), **orders_in_force(actor.domain), **further}
     return _written(counter, [certificate_pem(bytes(row.der)) for row in kept], told, models)
 
@@ -98,7 +97,7 @@ def _version(counter: int) -> str:
     return f"{counter}.0.0"
 
 
-def _written(counter: int, pems: list[str], told: Mapping[str, Any], models: list[HardwareModel]) -> Campaign:
+def _written(counter: int, pems: list[str], told: Mapping[str, object], models: list[HardwareModel]) -> Campaign:
     version = _version(counter)
     config = canonical.dumps({"schema": 1, "version": version, "anchors": pems, **told})
     return Campaign(_manifest(version, counter, config, models), config)
@@ -118,13 +117,13 @@ def server_in_force(domain: str) -> str:
     return str(newest.facts.get("server") or "") if newest else ""
 
 
-def orders_in_force(domain: str) -> dict[str, Any]:
+def orders_in_force(domain: str) -> dict[str, object]:
     """Return what else the newest configuration that was released sets: time sources, policy keys, secrets."""
     newest = _in_force(domain)
     if newest is None or not any(newest.facts.get("orders", {}).values()):
         return {}
     with blobs.store().at_hand(newest.image.sha256) as path:
-        document: Any = canonical.loads(path.read_bytes(), max_bytes=_MAX_CONFIG)
+        document = intake.map_of(canonical.loads(path.read_bytes(), max_bytes=_MAX_CONFIG), "configuration")
     return {name: one for name, one in orders.check(document).items() if one}
 
 

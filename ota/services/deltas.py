@@ -3,19 +3,19 @@
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, QuerySet
 
 from devices.models import Device
-from devices.twin_documents import ReportedTwin
+from devices.twin_documents import Applier, ReportedTwin
 from ota import blobs, sandbox
 from ota.deltas.choose import Offer, choose, ram_of
 from ota.errors import RefusedBundleError
@@ -45,6 +45,15 @@ class Pair:
     base: str
     result: str
     format: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a child says of a patch: what went wrong, or its size in bytes and the seconds that it took."""
+
+    trouble: str
+    size: int = 0
+    seconds: float = 0.0
 
 
 def tick(*, domain: TrustDomain) -> bool:
@@ -116,7 +125,7 @@ def _wanted(domain: TrustDomain) -> Iterator[Pair]:
             yield pair
 
 
-def _groups(rows: QuerySet[Assignment], component: str) -> Iterator[tuple[Any, Any, int]]:
+def _groups(rows: QuerySet[Assignment], component: str) -> Iterator[tuple[list[Applier] | None, str | None, int]]:
     """Yield what devices can apply, the digest that they run as a component, and how many of them are alike.
 
     The database counts: reading 20,000 reports every few seconds kept the worker's other jobs waiting.
@@ -163,18 +172,18 @@ def _make(domain: TrustDomain, pair: Pair) -> None:
         new = held.enter_context(store.at_hand(pair.result))
         said, stream = _asked(pair, old, new, scratch)
         if stream is None:
-            _logger.warning("a patch was not made", extra={**facts, "trouble": said["trouble"]})
-            Delta.objects.create(domain=domain, trouble=str(said["trouble"])[:200], **facts)
+            _logger.warning("a patch was not made", extra={**facts, "trouble": said.trouble})
+            Delta.objects.create(domain=domain, trouble=said.trouble[:200], **facts)
             return
         held.enter_context(stream)
-        staged = store.stage(stream, held.enter_context(store.staging()), int(said["size"]))
+        staged = store.stage(stream, held.enter_context(store.staging()), said.size)
         store.adopt(staged)
         length = old.stat().st_size if old else 0
         measured = {
             "size": staged.size,
             "sha256": staged.sha256,
             "ram": ram_of(pair.format, length, staged.size),
-            "seconds": float(said["seconds"]),
+            "seconds": said.seconds,
         }
         with transaction.atomic():
             storage.hold([staged.sha256])
@@ -182,20 +191,27 @@ def _make(domain: TrustDomain, pair: Pair) -> None:
             Delta.objects.create(domain=domain, **facts, **measured)
 
 
-def _asked(pair: Pair, old: Path | None, new: Path, scratch: Path) -> tuple[dict[str, Any], BinaryIO | None]:
+def _asked(pair: Pair, old: Path | None, new: Path, scratch: Path) -> tuple[_Said, BinaryIO | None]:
     """Return what the child says of a patch, and the patch; what the child left there may be anything."""
     files = {"new": new} | ({"old": old} if old else {})
     try:
-        said: dict[str, Any] = sandbox.run("ota.deltas", {"formats": [pair.format]}, files, scratch, SECONDS).answer[
-            "made"
-        ][0]
-        if "trouble" in said:
-            return said, None
-        return {"size": int(said["size"]), "seconds": float(said["seconds"])}, open_plain(scratch / pair.format)
+        answer = sandbox.run("ota.deltas", {"formats": [pair.format]}, files, scratch, SECONDS).answer
+        said = _read(answer)
+        return said, None if said.trouble else open_plain(scratch / pair.format)
     except RefusedBundleError:
-        return {"trouble": f"it took longer than {SECONDS} s, or too much memory"}, None
+        return _Said(f"it took longer than {SECONDS} s, or too much memory"), None
     except (DomainError, OSError, LookupError, TypeError, ValueError) as error:
-        return {"trouble": str(error)[:200]}, None
+        return _Said(str(error)[:200] or type(error).__name__), None
+
+
+def _read(answer: Mapping[str, object]) -> _Said:
+    match answer:
+        case {"made": [{"trouble": trouble}, *_]}:
+            return _Said(str(trouble) or "no reason was given")
+        case {"made": [{"size": int(size), "seconds": int(seconds) | float(seconds)}, *_]}:
+            return _Said("", size, float(seconds))
+    msg = "the maker gave no answer that can be read"
+    raise ValueError(msg)
 
 
 def _prune(domain: TrustDomain) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from django.db import transaction
 from tuf.api.metadata import Metadata, Root, Targets
@@ -14,9 +13,10 @@ from ota.services.machine_keys import machine_identities
 from ota.trust import documents, policy
 from ota.trust.repository import Repository, load
 from pki import selectors as ground
-from pki.kernel import clock, strict_json, tuf_json
+from pki.kernel import clock, intake, strict_json, tuf_json
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import InvalidError
+from pki.kernel.public_keys import TufKey
 from pki.models import TrustDomain
 from pki.services import ledger, signing
 
@@ -33,7 +33,7 @@ def read(slug: str, name: str) -> bytes:
     return repository(slug).read(name)
 
 
-def online_keys(*, actor: Actor) -> Mapping[str, Mapping[str, Any]]:
+def online_keys(*, actor: Actor) -> Mapping[str, TufKey]:
     """Make the online keys that are missing and return the public halves, for the root ceremony."""
     actor.require(Role.SECURITY_OFFICER)
     domain = ground.domain(actor.domain)
@@ -45,7 +45,7 @@ def online_keys(*, actor: Actor) -> Mapping[str, Mapping[str, Any]]:
     return held
 
 
-def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[dict[str, Any]]]:
+def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[TufKey]]:
     """Make the next generation of some online keys; return for each role the keys that the next root shall name.
 
     They sign nothing before ``switch_online_keys``, and devices believe them once officers have signed that root.
@@ -218,8 +218,8 @@ def _set(data: bytes) -> dict[str, Metadata[Targets]]:
         msg = f"A set of targets has at most {MAX_SET} bytes."
         raise MetadataError(msg)
     try:
-        value = strict_json.read_json(data, max_bytes=MAX_SET, max_depth=tuf_json.MOST_DEPTH)
-        found = {str(role): load(json.dumps(one).encode(), Targets) for role, one in value.items()}
+        value = intake.map_of(strict_json.read_json(data, max_bytes=MAX_SET, max_depth=tuf_json.MOST_DEPTH), "targets")
+        found = {role: load(json.dumps(one).encode(), Targets) for role, one in value.items()}
     except (ValueError, AttributeError, InvalidError) as error:
         msg = "The first targets are a JSON map of role to document, as `muster-sign tuf-targets` writes it."
         raise MetadataError(msg) from error
@@ -243,7 +243,7 @@ def _root(store: Repository) -> Root:
     return root.signed
 
 
-def _delegations(document: Metadata[Targets] | None) -> dict[str, Any] | None:
+def _delegations(document: Metadata[Targets] | None) -> dict[str, object] | None:
     found = document.signed.delegations if document else None
     return found.to_dict() if found else None
 

@@ -1,7 +1,5 @@
 """Releases: prepare what officers sign to let devices install a bundle, or to take it back."""
 
-from typing import Any
-
 from django.db import transaction
 from tuf.api.metadata import Metadata, Targets
 
@@ -16,7 +14,7 @@ from ota.trust.prepared import Paper
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor, Role
 from pki.models import TrustDomain
-from pki.services import ledger
+from pki.services import journal, ledger
 
 MOST_REASON, LONGEST_SUMMARY = 200, 300
 #: kinds whose image officers read before they sign; no manifest for microcontrollers stands for them
@@ -89,9 +87,9 @@ def listed(bundle: Bundle) -> bool:
     return found == _entry(bundle).target()
 
 
-def adopt_published(fact: dict[str, Any]) -> bool:
+def adopt_published(fact: journal.Fact) -> bool:
     """After a restore: what the officers' newest bins on disk list is published, whatever the row says."""
-    domain = TrustDomain.objects.filter(slug=fact["domain"]).first()
+    domain = TrustDomain.objects.filter(slug=journal.text_of(fact, "domain")).first()
     if domain is None or freshness.repository(domain.slug).targets() is None:
         return False
     waiting = Release.objects.filter(domain=domain, state=Release.State.PREPARED).select_related("bundle__domain")

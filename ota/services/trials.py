@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ota import measuring
 from ota.blobs import Staged
@@ -12,6 +13,9 @@ from ota.manifest.reader import WIDE_TOLERANCE
 from ota.measuring import Trial
 from pki.kernel import golden
 from pki.kernel.golden import Case
+
+if TYPE_CHECKING:
+    from ota.facts import BundleFacts
 
 FORMAT = "tflite"
 
@@ -79,7 +83,10 @@ def _demand_right(found: Trial, cases: tuple[Case, ...]) -> None:
 
 
 def _told(judgement: Judgement, found: Trial, cases: tuple[Case, ...], tool: str) -> Judgement:
-    facts = {**judgement.facts, "trial": {"runs": found.runs, "message": found.message, "tool": tool}}
+    facts: BundleFacts = {
+        **judgement.facts,
+        "trial": {"runs": found.runs, "message": found.message, "tool": tool},
+    }
     statements = list(judgement.statements)
     if found.runs:
         facts["arena"] = {**facts["arena"], "measured": found.total}

@@ -1,9 +1,8 @@
 """May a bundle be given to a device? One rule over what officers signed, for every protocol. Pure."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from ota.facts import BundleDocument
 from ota.trust.documents import Floors
 
 
@@ -20,7 +19,7 @@ class Recipient:
     audience: str | None = None
 
 
-def refusal(manifest: Mapping[str, Any], floors: Floors, recipient: Recipient) -> str:
+def refusal(manifest: BundleDocument, floors: Floors, recipient: Recipient) -> str:
     """Return why a bundle that officers list may not be given, or nothing when it may.
 
     Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature
@@ -15,7 +14,7 @@ from ota.trust.repository import bins
 from pki.kernel import root_keys
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import check_person
-from pki.kernel.public_keys import key_identity, read_tuf_fields
+from pki.kernel.public_keys import TufKey, key_identity, read_tuf_fields
 from pki.kernel.root_keys import ONLINE_FIELDS, THRESHOLD
 
 Documents = Mapping[str, Metadata[Targets]]
@@ -25,7 +24,7 @@ ONLINE = (*root_keys.ONLINE_ROLES, *ONLINE_FIELDS)
 def check_root(
     new: Metadata[Root],
     previous: Metadata[Root] | None,
-    online: Mapping[str, Sequence[Mapping[str, Any]]],
+    online: Mapping[str, Sequence[TufKey]],
     now: datetime,
     formerly_online: Iterable[str] = (),
 ) -> None:
@@ -201,5 +200,5 @@ def _check_names(root: Root, previous: Root | None) -> None:
         raise MetadataError(error.detail) from error
 
 
-def _identities(online: Mapping[str, Sequence[Mapping[str, Any]]]) -> set[str]:
+def _identities(online: Mapping[str, Sequence[TufKey]]) -> set[str]:
     return {key_identity(read_tuf_fields(entry)) for held in online.values() for entry in held}

@@ -5,7 +5,6 @@ duplicate key win. What comes from a peer is walked first, and only then decoded
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import cbor2
 
@@ -29,7 +28,7 @@ def loads(
     max_depth: int = 8,
     lenient: bool = False,
     cose: frozenset[int] | None = None,
-) -> Any:
+) -> object:
     """Read one value of integers of 64 bits, finite floats, strings, lists, maps with text keys, true, false and null.
 
     Args:

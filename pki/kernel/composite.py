@@ -7,7 +7,6 @@ one's say the same. Server and device read it with the same code.
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
@@ -42,7 +41,7 @@ def read(data: bytes) -> tuple[str, tuple[Part, ...]]:
     Raises:
         InvalidError: it is no such document.
     """
-    document: Any = canonical.loads(data, max_bytes=MAX_PARTS)
+    document: object = canonical.loads(data, max_bytes=MAX_PARTS)
     match document:
         case {"schema": 1, "version": str(version), "parts": [*listed], **rest} if not rest:
             parts = [_part(one) for one in listed]

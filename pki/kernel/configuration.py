@@ -1,7 +1,6 @@
 """Configuration in a twin: small JSON maps that operators write and devices apply. Pure."""
 
 import json
-from typing import Any
 
 from pki.kernel.errors import InvalidError
 
@@ -13,7 +12,7 @@ SIGNED_ONLY = frozenset(
 )
 
 
-def merged(target: Any, patch: Any) -> Any:
+def merged(target: object, patch: object) -> object:
     """Return a document after a JSON Merge Patch (RFC 7396)."""
     if not isinstance(patch, dict):
         return patch
@@ -26,7 +25,7 @@ def merged(target: Any, patch: Any) -> Any:
     return made
 
 
-def check(config: Any) -> None:
+def check(config: object) -> None:
     """Refuse a configuration that is too large or too deep, or that names what only a signed bundle may change.
 
     Raises:
@@ -49,7 +48,7 @@ def check(config: Any) -> None:
         raise InvalidError(msg)
 
 
-def _check_depth(value: Any, depth: int) -> None:
+def _check_depth(value: object, depth: int) -> None:
     inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
     if depth > MOST_DEPTH or (isinstance(value, dict) and not all(isinstance(name, str) for name in value)):
         msg = f"A configuration is at most {MOST_DEPTH} levels deep, with text as names."

@@ -61,41 +61,41 @@ _Filter = TypeVar("_Filter")
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
 
-def text(says: str, source: str = "", most: int = MOST_TEXT) -> Any:
+def text(says: str, source: str = "", most: int = MOST_TEXT) -> str:
     """Return a field for a text."""
     return _field(Criterion(says, Form.TEXT, most=most, source=source))
 
 
-def choice(says: str, choices: Sequence[str], source: str = "") -> Any:
+def choice(says: str, choices: Sequence[str], source: str = "") -> str:
     """Return a field for one of a few words."""
     return _field(Criterion(says, Form.CHOICE, tuple(choices), source=source))
 
 
-def yes_no(says: str, source: str = "") -> Any:
+def yes_no(says: str, source: str = "") -> str:
     """Return a field for yes or no."""
     return _field(Criterion(says, Form.YES_NO, ("yes", "no"), source=source))
 
 
-def number(says: str, unit: str, most: int, source: str = "") -> Any:
+def number(says: str, unit: str, most: int, source: str = "") -> str:
     """Return a field for a whole number from 1 on."""
     return _field(Criterion(says, Form.NUMBER, unit=unit, most=most, source=source))
 
 
-def reference(says: str, source: str = "") -> Any:
+def reference(says: str, source: str = "") -> str:
     """Return a field that names one thing, by its name or by its public id."""
     return _field(Criterion(says, Form.REFERENCE, source=source))
 
 
-def query_text(says: str, most: int) -> Any:
+def query_text(says: str, most: int) -> str:
     """Return a field for a query over devices."""
     return _field(Criterion(says, Form.QUERY, most=most, source="devices/query.py"))
 
 
-def _field(criterion: Criterion) -> Any:
+def _field(criterion: Criterion) -> str:
     return field(default="", metadata={"criterion": criterion})
 
 
-def criteria_of(shape: type[Any]) -> dict[str, Criterion]:
+def criteria_of(shape: type[Any]) -> dict[str, Criterion]:  # untyped: dataclasses have no base that could stand here
     """Return what each field of a filter asks, in order."""
     return {one.name: one.metadata["criterion"] for one in fields(shape)}
 

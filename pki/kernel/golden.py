@@ -9,12 +9,15 @@ is kept within a case, and never from one to the next. Server and device read it
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_GOLDEN = 1 << 20
 LEAST_CASES, MOST_CASES = 8, 64
@@ -45,7 +48,7 @@ def read(data: bytes) -> tuple[Case, ...]:
     Raises:
         InvalidError: it is none, or has too few or too many cases.
     """
-    document: Any = cbor.loads(data, max_bytes=MAX_GOLDEN)
+    document: object = cbor.loads(data, max_bytes=MAX_GOLDEN)
     match document:
         case {"v": 1, "cases": [*listed], **rest} if not rest and LEAST_CASES <= len(listed) <= MOST_CASES:
             return tuple(_case(number, one) for number, one in enumerate(listed, 1))
@@ -60,7 +63,7 @@ def write(cases: Iterable[Case]) -> bytes:
     return cbor.dumps({"v": 1, "cases": listed})
 
 
-def difference(wanted: bytes, got: "np.ndarray[Any, Any]") -> float:
+def difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
     """Return the largest difference between an output and what it should be; infinite when they cannot be compared."""
     flat = np.ascontiguousarray(got).reshape(-1)
     if len(wanted) != flat.nbytes:

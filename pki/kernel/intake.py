@@ -9,7 +9,6 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Any
 
 from pki.kernel.errors import InvalidError
 
@@ -78,6 +77,30 @@ def integer(value: object, field: str, least: int = LEAST, most: int = MOST) -> 
     return value
 
 
+def map_of(value: object, field: str) -> dict[str, object]:
+    """Return a decoded map: an object of JSON, or a map of CBOR with texts as keys.
+
+    Raises:
+        InvalidError: it is none.
+    """
+    if not isinstance(value, dict):
+        msg = f"`{field}` must be a map of names to values."
+        raise InvalidError(msg, field=field)
+    return value
+
+
+def list_of(value: object, field: str) -> list[object]:
+    """Return a decoded list.
+
+    Raises:
+        InvalidError: it is none.
+    """
+    if not isinstance(value, list):
+        msg = f"`{field}` must be a list."
+        raise InvalidError(msg, field=field)
+    return value
+
+
 def cleaned(value: str, most: int) -> tuple[str, bool]:
     """Return free text of a foreign client with bad characters replaced, cut; and whether either was needed."""
     short = value[:most]
@@ -98,7 +121,7 @@ def storable(value: str) -> str:
     return _UNSTORABLE.sub(REPLACEMENT, value)
 
 
-def storable_document(value: Any) -> Any:
+def storable_document(value: object) -> object:
     """Return a document as ``storable`` returns a text; one that is already so comes back as it is."""
     if isinstance(value, str):
         return storable(value)

@@ -10,18 +10,48 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import numpy as np
 
 from pki.kernel import golden
 from pki.kernel.golden import Case
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
 ARENA = 64 << 20
 MOST_STEPS = 1024
 _MOST_PORTS = 16
 _MOST_SAID = 1 << 16
 _FIGURE = re.compile(r"Arena allocation (total|head|tail) (\d+)")
+
+
+class Port(TypedDict):
+    """One input or output tensor, as the interpreter describes it."""
+
+    shape: "Sequence[int]"
+    dtype: "DTypeLike"
+
+
+class Machine(Protocol):
+    """What we use of the library's interpreter, which comes without types."""
+
+    def reset(self) -> None:
+        """Forget the state."""
+
+    def set_input(self, value: "NDArray[np.generic]", index: int, /) -> None:
+        """Set an input tensor."""
+
+    def invoke(self) -> None:
+        """Run the model once."""
+
+    def get_output(self, index: int, /) -> "NDArray[np.generic]":
+        """Return an output tensor."""
+
+    def print_allocations(self) -> None:
+        """Write what was taken of the arena to standard error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +117,7 @@ def outputs(model: bytes, cases: Sequence[Sequence[bytes]]) -> list[tuple[bytes,
         return [tuple(one.tobytes() for one in _compute(machine, given)) for given in cases]
 
 
-def inputs(model: bytes) -> "list[np.ndarray[Any, Any]]":
+def inputs(model: bytes) -> "list[NDArray[np.generic]]":
     """Return each input as an array of zeros of its shape and type.
 
     Raises:
@@ -107,18 +137,20 @@ def kinds(model: bytes) -> list[str]:
         return [np.dtype(one["dtype"]).str[1:] for one in _ports(_machine(model), "output")]
 
 
-def _machine(model: bytes) -> Any:
-    return _runtime().Interpreter.from_bytes(model, arena_size=ARENA)
+def _machine(model: bytes) -> Machine:
+    machine: Machine = _runtime().Interpreter.from_bytes(model, arena_size=ARENA)
+    return machine
 
 
-def _runtime() -> Any:
+def _runtime() -> ModuleType:
     from tflite_micro.python.tflite_micro import runtime  # noqa: PLC0415  because not every kind of machine has it
 
-    return runtime
+    module: ModuleType = runtime
+    return module
 
 
-def _ports(machine: Any, side: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def _ports(machine: Machine, side: str) -> list[Port]:
+    found: list[Port] = []
     for number in range(_MOST_PORTS):
         try:
             found.append(getattr(machine, f"get_{side}_details")(number))
@@ -127,7 +159,7 @@ def _ports(machine: Any, side: str) -> list[dict[str, Any]]:
     return found
 
 
-def _compute(machine: Any, given: Sequence[bytes]) -> list["np.ndarray[Any, Any]"]:
+def _compute(machine: Machine, given: Sequence[bytes]) -> list["NDArray[np.generic]"]:
     """Return the outputs of all steps, one behind the other; a stream keeps its state between them."""
     machine.reset()
     ports = _ports(machine, "input")
@@ -138,7 +170,7 @@ def _compute(machine: Any, given: Sequence[bytes]) -> list["np.ndarray[Any, Any]
     if len({len(one) for one in columns}) > 1 or not 0 < len(columns[0]) <= MOST_STEPS:
         msg = f"a case has 1 to {MOST_STEPS} steps, as many for each input"
         raise ValueError(msg)
-    made: list[list[Any]] = []
+    made: list[list[NDArray[np.generic]]] = []
     for values in zip(*columns, strict=True):
         for number, (port, value) in enumerate(zip(ports, values, strict=True)):
             machine.set_input(value.astype(port["dtype"]), number)
@@ -149,12 +181,12 @@ def _compute(machine: Any, given: Sequence[bytes]) -> list["np.ndarray[Any, Any]
     return [np.concatenate(one) for one in zip(*made, strict=True)]
 
 
-def _steps(port: dict[str, Any], data: bytes) -> "np.ndarray[Any, Any]":
+def _steps(port: Port, data: bytes) -> "NDArray[np.generic]":
     values = np.frombuffer(data, np.dtype(port["dtype"]).newbyteorder("<"))
     return values.reshape((-1, *port["shape"]))
 
 
-def _checked(machine: Any, cases: Sequence[Case]) -> tuple[int, float]:
+def _checked(machine: Machine, cases: Sequence[Case]) -> tuple[int, float]:
     """Return number and difference of the first vector that fails, or zeros."""
     for number, case in enumerate(cases, 1):
         try:

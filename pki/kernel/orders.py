@@ -12,7 +12,6 @@ whole.
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import SLUG
@@ -23,7 +22,7 @@ _SOURCE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[1-9][0-9]{0,4}
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
-def check(document: Mapping[str, Any]) -> dict[str, Any]:
+def check(document: Mapping[str, object]) -> dict[str, object]:
     """Return what a configuration sets of these fields.
 
     Raises:

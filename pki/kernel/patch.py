@@ -13,11 +13,10 @@ import bz2
 import itertools
 import lzma
 from collections.abc import Iterator
-from typing import Any
 
 import cbor2
 
-from pki.kernel import cbor
+from pki.kernel import cbor, intake
 from pki.kernel.errors import InvalidError
 
 MAGIC = b"MSP1"
@@ -70,14 +69,14 @@ def _opened(patch: bytes, length: int) -> tuple[bool, list[bytes]]:
     size = int.from_bytes(patch[len(MAGIC) : _HEAD], "little")
     if patch[: len(MAGIC)] != MAGIC or size > MAX_HEAD:
         raise ValueError(size)
-    head: Any = cbor.loads(patch[_HEAD : _HEAD + size], max_bytes=MAX_HEAD)
-    result, sparse, listed = head
-    if result != length or len(listed) != (_SPARSE_STREAMS if sparse else _DENSE_STREAMS):
+    result, sparse, listed = intake.list_of(cbor.loads(patch[_HEAD : _HEAD + size], max_bytes=MAX_HEAD), "head")
+    rows = [_row(one) for one in intake.list_of(listed, "streams")]
+    if result != length or len(rows) != (_SPARSE_STREAMS if sparse else _DENSE_STREAMS):
         raise ValueError(listed)
     at, streams = _HEAD + size, []
     columns = [length + SLACK] * 3
     limits = [*columns, 2 * length + SLACK, length, length] if sparse else [*columns, length, length]
-    for (codec, whole, packed, parameter), most in zip(listed, limits, strict=True):
+    for (codec, whole, packed, parameter), most in zip(rows, limits, strict=True):
         if not (0 <= whole <= most and 0 <= packed <= len(patch) - at):
             raise ValueError(whole)
         streams.append(_unpacked(codec, patch[at : at + packed], whole, parameter))
@@ -85,6 +84,14 @@ def _opened(patch: bytes, length: int) -> tuple[bool, list[bytes]]:
     if at != len(patch):
         raise ValueError(at)
     return bool(sparse), streams
+
+
+def _row(value: object) -> tuple[int, int, int, int]:
+    """Return codec, whole length, packed length and parameter of a stream, as the head lists them."""
+    match value:
+        case [int(codec), int(whole), int(packed), int(parameter)]:
+            return codec, whole, packed, parameter
+    raise ValueError(value)
 
 
 def _unpacked(codec: int, data: bytes, whole: int, parameter: int) -> bytes:

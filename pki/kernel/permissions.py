@@ -7,7 +7,7 @@ is narrower than a trust domain (a scope of devices) is a further condition here
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from pki.kernel.actor import Actor, Role
 
@@ -30,7 +30,7 @@ ROLES: Mapping[Action, frozenset[Role]] = {
 class Rows(Protocol):
     """A set of objects in a database, as far as it can be narrowed."""
 
-    def filter(self, **conditions: Any) -> Self:
+    def filter(self, **conditions: object) -> Self:
         """Return the rows that meet every condition."""
 
 

@@ -7,7 +7,7 @@ RFC 5480, 2.2). Two texts are the same key when their identities are equal; key 
 import functools
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -37,6 +37,15 @@ _HYBRID = {0x06: 0, 0x07: 1}
 #: RFC 9053, 7: key types and curves of COSE keys
 _COSE_KTY, _COSE_CURVE, _COSE_X, _COSE_Y = 1, -1, -2, -3
 _COSE_OKP, _COSE_EC2, _COSE_P256, _COSE_ED25519 = 1, 2, 1, 6
+
+
+class TufKey(TypedDict):
+    """A TUF key object with its id; ``keyval`` holds ``public``: hex for Ed25519, else PEM."""
+
+    keyid: str
+    keytype: str
+    scheme: str
+    keyval: dict[str, str]
 
 
 def canonical_spki(key: PublicKey) -> bytes:
@@ -102,7 +111,7 @@ def _unhybrid(data: bytes) -> bytes:
     return b"\x04" + data[1:]
 
 
-def read_cose(value: Mapping[Any, Any]) -> PublicKey:
+def read_cose(value: Mapping[object, object]) -> PublicKey:
     """Return the key of a COSE_Key map (RFC 9052, 7; RFC 9053, 7): EC2 on P-256, or OKP with Ed25519.
 
     Raises:

@@ -6,9 +6,8 @@ nobody counts twice; a root that tries it is refused, whoever signed it.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from pki.kernel import public_keys
+from pki.kernel import intake, public_keys
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import LONGEST_PERSON, fold_person
 from pki.kernel.public_keys import key_identity, read_tuf_fields, short_fingerprint
@@ -41,7 +40,7 @@ class RootKeys:
         return {one for held in self.online.values() for one in held.values()}
 
 
-def check_root_keys(signed: Mapping[str, Any], formerly_online: Iterable[str] = ()) -> RootKeys:
+def check_root_keys(signed: Mapping[str, object], formerly_online: Iterable[str] = ()) -> RootKeys:
     """Return the keys of a root in which each key and each person counts once, and no role shares another's keys.
 
     Args:
@@ -58,44 +57,55 @@ def check_root_keys(signed: Mapping[str, Any], formerly_online: Iterable[str] = 
     return found
 
 
-def read_root_keys(signed: Mapping[str, Any]) -> RootKeys:
+def read_root_keys(signed: Mapping[str, object]) -> RootKeys:
     """Return the keys of a root by value.
 
     Raises:
         InvalidError: a key is malformed, not accepted or named twice, or a role names one that is not there.
     """
     try:
-        known = _identities("keys", signed["keys"])
-        roles = {role: _chosen(role, signed["roles"][role]["keyids"], known) for role in (*PEOPLE, *ONLINE_ROLES)}
+        keys, held = intake.map_of(signed["keys"], "keys"), intake.map_of(signed["roles"], "roles")
+        known = _identities("keys", keys)
+        roles = {role: _chosen(role, _keyids(held[role], f"roles.{role}"), known) for role in (*PEOPLE, *ONLINE_ROLES)}
         online = {role: roles[role] for role in ONLINE_ROLES}
         for name, place in ONLINE_FIELDS.items():
-            given = signed.get(place, {"keys": {}, "keyids": []})
-            online[name] = _chosen(name, given["keyids"], _identities(place, given["keys"]))
+            given = intake.map_of(signed.get(place, {"keys": {}, "keyids": []}), place)
+            own = _identities(place, intake.map_of(given["keys"], f"{place}.keys"))
+            online[name] = _chosen(name, _keyids(given, place), own)
         people = {role: roles[role] for role in PEOPLE}
-        names = {keyid: officer_name(keyid, signed["keys"][keyid]) for held in people.values() for keyid in held}
+        names = {
+            keyid: officer_name(keyid, intake.map_of(keys[keyid], keyid)) for one in people.values() for keyid in one
+        }
     except (KeyError, TypeError, AttributeError) as error:
         msg = f"The root's keys or roles are malformed: {error}"
         raise InvalidError(msg) from error
     return RootKeys(people, online, names)
 
 
-def officer_name(keyid: str, fields: Mapping[str, Any]) -> str:
+def officer_name(keyid: str, fields: Mapping[str, object]) -> str:
     """Return the person to whom a root gives a key, or the key id when it names nobody."""
     name = fields.get(OFFICER_FIELD)
     return name if isinstance(name, str) and 0 < len(name) <= LONGEST_PERSON else keyid[:LONGEST_PERSON]
 
 
-def refuse_twins(signed: Mapping[str, Any]) -> None:
+def refuse_twins(signed: Mapping[str, object]) -> None:
     """Refuse a root in which two key ids of one role are one key: a rule for any TUF root, whoever made it.
 
     Raises:
         InvalidError: it names the role.
     """
-    for role, held in signed["roles"].items():
-        _refuse_same(role, dict(_readable(held["keyids"], signed["keys"])))
+    keys = intake.map_of(signed["keys"], "keys")
+    for role, held in intake.map_of(signed["roles"], "roles").items():
+        _refuse_same(role, dict(_readable(_keyids(held, f"roles.{role}"), keys)))
 
 
-def _readable(keyids: Iterable[str], keys: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _keyids(held: object, place: str) -> list[str]:
+    """Return the key ids that a role, or a field like one, names."""
+    listed = intake.list_of(intake.map_of(held, place)["keyids"], f"{place}.keyids")
+    return [intake.text(one, f"{place}.keyids") for one in listed]
+
+
+def _readable(keyids: Iterable[str], keys: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     """Yield the identity of each key that is understood; the others verify nothing."""
     for keyid in keyids:
         try:
@@ -104,7 +114,7 @@ def _readable(keyids: Iterable[str], keys: Mapping[str, Any]) -> Iterator[tuple[
             continue
 
 
-def _identities(place: str, keys: Mapping[str, Any]) -> dict[str, str]:
+def _identities(place: str, keys: Mapping[str, object]) -> dict[str, str]:
     found = {}
     for keyid, fields in keys.items():
         try:
@@ -135,8 +145,9 @@ def _refuse_same(place: str, found: Mapping[str, str]) -> None:
             raise InvalidError(msg)
 
 
-def _check_role(signed: Mapping[str, Any], role: str, found: RootKeys) -> None:
-    held, threshold = found.people[role], signed["roles"][role].get("threshold")
+def _check_role(signed: Mapping[str, object], role: str, found: RootKeys) -> None:
+    held = found.people[role]
+    threshold = intake.map_of(intake.map_of(signed["roles"], "roles")[role], f"roles.{role}").get("threshold")
     if type(threshold) is not int or threshold < THRESHOLD:
         msg = f"The root lets one key sign {role}; at least {THRESHOLD} people must."
         raise InvalidError(msg)
@@ -171,7 +182,7 @@ def _check_online(found: RootKeys, formerly: set[str]) -> None:
                 raise InvalidError(msg)
 
 
-def describe_key(fields: Mapping[str, Any]) -> str:
+def describe_key(fields: Mapping[str, object]) -> str:
     """Return fingerprint and type of a TUF key object, as people compare them.
 
     Raises:

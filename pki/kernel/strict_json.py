@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from pki.kernel import intake
 from pki.kernel.errors import InvalidError
@@ -20,7 +19,7 @@ _ENOUGH = 40
 
 def read_json(
     data: bytes | str, *, max_bytes: int, max_depth: int = 16, floats: bool = True, lenient: bool = False
-) -> Any:
+) -> object:
     """Return the value of a JSON document.
 
     Args:
@@ -62,7 +61,7 @@ def is_strict(data: bytes, *, max_bytes: int, max_depth: int = 16) -> None:
     read_json(data, max_bytes=max_bytes, max_depth=max_depth)
 
 
-def read_lines(lines: Iterator[bytes], *, max_bytes: int) -> Iterator[Any]:
+def read_lines(lines: Iterator[bytes], *, max_bytes: int) -> Iterator[object]:
     """Yield the value of each line of a file of JSON lines; empty lines are passed over."""
     for line in lines:
         if line.strip():
@@ -96,7 +95,7 @@ class _Reader:
             strict=not lenient,
         )
 
-    def decode(self, text: str) -> Any:
+    def decode(self, text: str) -> object:
         """Return the value of a text."""
         return self._decoder.decode(text)
 

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 
-from pki.kernel import cbor
+from pki.kernel import cbor, intake
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity
 
@@ -77,25 +77,28 @@ class Image:
     size: int
 
 
-def images(bundle: Mapping[str, Any], sequence: int) -> dict[str, Image]:
+def images(bundle: Mapping[str, object], sequence: int) -> dict[str, Image]:
     """Return what devices of each hardware class shall install: class id to image.
 
     Args:
         bundle: a ``bundle.json`` that was checked.
         sequence: of the manifests.
     """
-    file = next(one for one in bundle["files"] if one["role"] == "image")
-    return {
-        one["class_id"]: Image(
-            sequence,
-            UUID(one["vendor_id"]),
-            UUID(one["class_id"]),
-            bundle["component"],
-            bytes.fromhex(file["sha256"]),
-            file["size"],
-        )
-        for one in bundle["hw"]
-    }
+    files, hardware = _maps(bundle, "files"), _maps(bundle, "hw")
+    file = next(one for one in files if one["role"] == "image")
+    component, digest = (
+        intake.text(bundle["component"], "component"),
+        bytes.fromhex(intake.text(file["sha256"], "sha256")),
+    )
+    size, found = intake.integer(file["size"], "size"), {}
+    for one in hardware:
+        vendor, name = intake.text(one["vendor_id"], "vendor_id"), intake.text(one["class_id"], "class_id")
+        found[name] = Image(sequence, UUID(vendor), UUID(name), component, digest, size)
+    return found
+
+
+def _maps(bundle: Mapping[str, object], name: str) -> list[dict[str, object]]:
+    return [intake.map_of(one, f"{name}[{index}]") for index, one in enumerate(intake.list_of(bundle[name], name))]
 
 
 def manifest(image: Image) -> bytes:
@@ -146,7 +149,7 @@ def read(data: bytes) -> tuple[Image, bytes, list[CoseSignature]]:
         msg = f"An envelope has at most {MAX_ENVELOPE} bytes."
         raise InvalidError(msg)
     try:
-        outer: Any = _load(data).value
+        outer = _load(data).value
         signed = outer[3]
         signatures = [_signature(_load(one).value) for one in _load(outer[2])[1:]]
         image = _image(_load(signed))
@@ -201,7 +204,7 @@ def _algorithm(signature: bytes) -> int:
     return signature.algorithm if isinstance(signature, CoseSignature) else ES256
 
 
-def _signature(block: Any) -> CoseSignature:
+def _signature(block: Any) -> CoseSignature:  # untyped: as ``_load`` says
     """Return the signature of a COSE_Sign1 whose algorithm is known."""
     algorithm = _load(block[0])[1]
     if (
@@ -214,7 +217,7 @@ def _signature(block: Any) -> CoseSignature:
     return CoseSignature(block[3], algorithm)
 
 
-def _image(value: Any) -> Image:
+def _image(value: Any) -> Image:  # untyped: as ``_load`` says
     common = _load(value[_COMMON])
     parameters = _load(common[_SHARED])[1]
     for number in (value[_SEQUENCE], parameters[_P_SIZE]):
@@ -235,9 +238,9 @@ def _digest_block(manifest: bytes) -> bytes:
     return _dump([_SHA256, hashlib.sha256(_dump(manifest)).digest()])
 
 
-def _load(data: Any) -> Any:
+def _load(data: bytes) -> Any:  # untyped: what has another shape raises where it is read, and ``read`` refuses it
     return cbor.loads(data, max_bytes=MAX_ENVELOPE, cose=frozenset({_ENVELOPE, _SIGN1}))
 
 
-def _dump(value: Any) -> bytes:
+def _dump(value: object) -> bytes:
     return cbor2.dumps(value, canonical=True)

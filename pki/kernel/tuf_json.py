@@ -2,20 +2,22 @@
 
 from typing import Any
 
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError, MetadataDeserializer
 from tuf.ngclient import FetcherInterface
 
-from pki.kernel import strict_json
+from pki.kernel import intake, strict_json
 from pki.kernel.errors import InvalidError
 
 MAX_METADATA, MOST_DEPTH = 32 << 20, 32
+#: a document of any of TUF's four roles
+RoleMetadata = Metadata[Root] | Metadata[Timestamp] | Metadata[Snapshot] | Metadata[Targets]
 
 
 class StrictDeserializer(MetadataDeserializer):
     """For ``Metadata.from_bytes`` and ``from_file``."""
 
-    def deserialize(self, raw_data: bytes) -> Metadata[Any]:
+    def deserialize(self, raw_data: bytes) -> Metadata[Any]:  # untyped: of any of TUF's four roles
         """Return the document.
 
         Raises:
@@ -43,13 +45,13 @@ class StrictFetcher(FetcherInterface):
         return data
 
 
-def read_metadata(data: bytes) -> Any:
+def read_metadata(data: bytes) -> dict[str, object]:
     """Return the JSON of metadata that no other reader can understand otherwise.
 
     Raises:
         DeserializationError: no strict JSON; the sentence says why.
     """
     try:
-        return strict_json.read_json(data, max_bytes=MAX_METADATA, max_depth=MOST_DEPTH)
+        return intake.map_of(strict_json.read_json(data, max_bytes=MAX_METADATA, max_depth=MOST_DEPTH), "metadata")
     except InvalidError as error:
         raise DeserializationError(error.detail) from error

@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ RESTORE = ("_type", "domain", "epoch", "lost_epoch", "lost_size", "lost_root", "
 SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
 
 
-def canonical(value: Any) -> bytes:
+def canonical(value: object) -> bytes:
     """Return JSON with sorted keys and no spaces, in UTF-8: the bytes that are hashed and signed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def leaf_hash(entry: dict[str, Any]) -> bytes:
+def leaf_hash(entry: Mapping[str, object]) -> bytes:
     """Return the RFC 6962 hash of an entry."""
     return hashlib.sha256(b"\x00" + canonical(entry)).digest()
 
@@ -52,7 +52,7 @@ def roots(leaves: list[bytes]) -> Iterator[bytes]:
         yield root
 
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:
+def lines(path: Path) -> Iterator[dict[str, Any]]:  # untyped: anybody may have written it; what is missing raises
     """Yield the objects of a file of JSON lines."""
     with path.open("rb") as file:
         while text := file.readline(MOST_LINE + 1):
@@ -63,7 +63,7 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield dict(json.loads(text, object_pairs_hook=_each_once))
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return an object whose names differ: of a name twice, one program would read the first and another the last."""
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -72,6 +72,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+# untyped: anybody may have written it; what is missing raises.
 def void(
     entries: list[dict[str, Any]], keys: list[Ed25519PublicKey], unsigned: int, wrong: list[str]
 ) -> dict[int, int]:
@@ -89,10 +90,10 @@ def void(
     return found
 
 
-def signed(head: dict[str, Any], keys: list[Ed25519PublicKey], names: tuple[str, ...] = SIGNED) -> bool:
+def signed(head: Mapping[str, object], keys: list[Ed25519PublicKey], names: tuple[str, ...] = SIGNED) -> bool:
     """Say whether one of the keys has signed a head, or a restore."""
     try:
-        signature, data = bytes.fromhex(head["sig"]), canonical({name: head[name] for name in names})
+        signature, data = bytes.fromhex(str(head["sig"])), canonical({name: head[name] for name in names})
     except (ValueError, KeyError, TypeError):
         return False
     for key in keys:

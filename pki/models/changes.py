@@ -1,7 +1,5 @@
 """What doors must hear of at once, so that they may answer from memory in between."""
 
-from typing import Any
-
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
@@ -15,12 +13,12 @@ class CurrentTransaction(models.Func):
     output_field = models.BigIntegerField()
 
     def as_sql(  # type: ignore[override]  # an expression without parameters
-        self, _compiler: SQLCompiler, _connection: BaseDatabaseWrapper, **_: Any
-    ) -> tuple[str, list[Any]]:
+        self, _compiler: SQLCompiler, _connection: BaseDatabaseWrapper, **_: object
+    ) -> tuple[str, list[object]]:
         """Return the default of every database that has one writer at a time."""
         return "0", []
 
-    def as_postgresql(self, _compiler: SQLCompiler, _connection: BaseDatabaseWrapper) -> tuple[str, list[Any]]:
+    def as_postgresql(self, _compiler: SQLCompiler, _connection: BaseDatabaseWrapper) -> tuple[str, list[object]]:
         """Return PostgreSQL's own number."""
         return "(pg_current_xact_id()::text::bigint)", []
 

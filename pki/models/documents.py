@@ -1,9 +1,10 @@
 """JSON columns: nothing enters that a database or UTF-8 refuses, and what entered earlier breaks no list."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from django.db import DataError, models
-from django.db.models.expressions import BaseExpression
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import BaseExpression, Expression
 
 from pki.kernel import intake
 
@@ -16,7 +17,7 @@ UNSTORABLE = (DataError, UnicodeEncodeError, OverflowError)
 class DocumentField(models.JSONField):
     """A JSON column that both databases and every client can take: the last check behind those of the servers."""
 
-    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+    def get_db_prep_save(self, value: object, connection: BaseDatabaseWrapper) -> object:
         """Return what is written.
 
         Raises:
@@ -26,12 +27,12 @@ class DocumentField(models.JSONField):
             intake.check_document(value, name=self.name)
         return super().get_db_prep_save(value, connection)
 
-    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+    def from_db_value(self, value: str | None, expression: Expression, connection: BaseDatabaseWrapper) -> object:
         """Return what was read; texts that were stored before they were checked come with replacement characters."""
         found = super().from_db_value(value, expression, connection)
         return intake.storable_document(found) if isinstance(value, str) and "\\u" in value else found
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> tuple[str, str, Sequence[object], dict[str, object]]:
         """Return the field as migrations know it: to a database it is a plain JSON column."""
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.JSONField", args, kwargs

@@ -12,7 +12,10 @@ from django.db.models.expressions import Col
 from pki.kernel import intake
 from pki.models.documents import DocumentField
 
+# untyped: each takes the values of its own kind of field.
 Convert: TypeAlias = Callable[[Any], Any]
+# Written as a string: Django's own classes take no parameters at run time.
+AnyField: TypeAlias = "models.Field[object, object]"
 #: fields whose Python values are the driver's own
 PLAIN = frozenset(
     {
@@ -31,7 +34,7 @@ PLAIN = frozenset(
 )
 
 
-def to_driver(field: "models.Field[Any, Any]", vendor: str) -> Convert | None:
+def to_driver(field: AnyField, vendor: str) -> Convert | None:
     """Return what turns a value of a field into the driver's; None where it is that already. Never called with None."""
     if type(field) in PLAIN or (vendor == "postgresql" and type(field) in {models.DateTimeField, models.UUIDField}):
         return None
@@ -40,7 +43,7 @@ def to_driver(field: "models.Field[Any, Any]", vendor: str) -> Convert | None:
     return lambda value: field.get_db_prep_save(value, connections[DEFAULT_DB_ALIAS])
 
 
-def from_driver(field: "models.Field[Any, Any]", vendor: str) -> Convert | None:
+def from_driver(field: AnyField, vendor: str) -> Convert | None:
     """Return what turns a driver's value into a field's; None where it is that already. Never called with None."""
     if type(field) in PLAIN:
         return None
@@ -52,7 +55,7 @@ def from_driver(field: "models.Field[Any, Any]", vendor: str) -> Convert | None:
     return (lambda value: _through(value, parts, column)) if parts else None
 
 
-def _through(value: Any, parts: list[Any], column: Col) -> Any:
+def _through(value: object, parts: list[Callable[..., object]], column: Col) -> object:
     for part in parts:
         value = part(value, column, connections[DEFAULT_DB_ALIAS])
     return value
@@ -62,12 +65,12 @@ def _text_of_time(value: datetime) -> str:
     return str((value if value.tzinfo is UTC else value.astimezone(UTC)).replace(tzinfo=None))
 
 
-def _text_of_document(value: Any) -> str:
+def _text_of_document(value: object) -> str:
     intake.check_document(value)
     return json.dumps(value)
 
 
-def _document_of_text(text: str) -> Any:
+def _document_of_text(text: str) -> object:
     found = json.loads(text)
     return intake.storable_document(found) if "\\u" in text else found
 

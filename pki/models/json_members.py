@@ -5,21 +5,25 @@ choose (components, attributes) may be both.
 """
 
 import json
-from typing import Any
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
+from django.db.models.sql.compiler import SQLCompiler
+
+#: a statement's text and its parameters
+Sql = tuple[str, tuple[str | int, ...]]
 
 
 class Member(KeyTransform):
     """A member of a JSON object, as JSON: ``Member("0", Member("components", "reported"))``."""
 
-    def as_sqlite(self, compiler: Any, connection: Any, **_extra: Any) -> tuple[str, tuple[Any, ...]]:
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_extra: object) -> Sql:
         """Return the SQL of SQLite: every name of the path is quoted."""
         source, params, names = self.preprocess_lhs(compiler, connection)
         path = "$" + "".join(f".{json.dumps(name)}" for name in names)
         return f"json_extract({source}, %s)", (*params, path)
 
-    def as_postgresql(self, compiler: Any, connection: Any, **_extra: Any) -> tuple[str, tuple[Any, ...]]:
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> Sql:
         """Return the SQL of PostgreSQL: a path takes names of digits as names where there is an object."""
         source, params, names = self.preprocess_lhs(compiler, connection)
         operator = "#>>" if isinstance(self, KeyTextTransform) else "#>"
@@ -39,7 +43,7 @@ def member_of(source: str, *names: str, text: bool = False) -> Member:
             as they stand.
         text: True for the text itself, False for JSON.
     """
-    found: Any = source
+    found: str | Member = source
     for name in names[:-1]:
         found = Member(name, found)
     return (TextMember if text else Member)(names[-1], found)

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.db.transaction import mark_for_rollback_on_error
 
-from pki.models.driver import Convert, from_driver, to_driver
+from pki.models.driver import AnyField, Convert, from_driver, to_driver
 
 #: of one statement: what SQLite takes unless it was built otherwise
 MOST_PARAMETERS = 32_766
@@ -22,8 +23,6 @@ _INTO = "INSERT INTO "
 #: fewer new rows are written by one statement: COPY takes one exchange with the server more
 LEAST_COPIED = 20
 Row = TypeVar("Row", bound=models.Model)
-# Written as a string: Django's own classes take no parameters at run time.
-AnyField: TypeAlias = "models.Field[Any, Any]"
 
 
 def get(model: type[Row], *, lock: bool = False, **wanted: object) -> Row | None:
@@ -39,7 +38,10 @@ def get(model: type[Row], *, lock: bool = False, **wanted: object) -> Row | None
     return None if found is None else model.from_db(DEFAULT_DB_ALIAS, names, found)
 
 
-def values(model: type[models.Model], names: tuple[str, ...], *, lock: bool = False, **wanted: object) -> Any:
+# untyped: each field that is named has its own type.
+def values(
+    model: type[models.Model], names: tuple[str, ...], *, lock: bool = False, **wanted: object
+) -> list[Any] | None:
     """Return some fields of the row whose columns have these values, as a list, or None."""
     real = connections[DEFAULT_DB_ALIAS]
     statement, inward, outward = _select(model, names, tuple(wanted), real.vendor, lock=lock)
@@ -64,7 +66,7 @@ def create(model: type[Row], **given: object) -> Row:
         msg = f"{model.__name__} has no field of these names: {', '.join(known)}."
         raise TypeError(msg)
     with mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS):
-        (key,) = _run(real, statement, _converted(wanted, inward))
+        (key,) = _run(real, statement, _converted(wanted, inward)) or ()
     made = model.from_db(DEFAULT_DB_ALIAS, _names(model), [key, *wanted])
     made._state.fields_cache.update(rows)  # noqa: SLF001  because Django itself remembers the rows of foreign keys there
     return made
@@ -91,7 +93,7 @@ class Prepared:
     """
 
     before: str
-    rows: list[list[Any]]
+    rows: list[list[object]]
     after: str = ""
     types: tuple[str, ...] = ()
 
@@ -115,7 +117,7 @@ def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterab
     return Prepared(statement.partition("VALUES (%s")[0], ready, types=_types(model, _names(model)[1:]))
 
 
-def write_many(prepared: Prepared, *given: Any) -> None:
+def write_many(prepared: Prepared, *given: object) -> None:
     """Write prepared rows, by one statement for as many of them as a statement takes.
 
     One statement for each row would give other threads of the process (Python's lock) a turn after each row, while the
@@ -131,16 +133,17 @@ def write_many(prepared: Prepared, *given: Any) -> None:
         run(cursor, prepared, given)
 
 
-def _write_values(cursor: Any, prepared: Prepared, given: tuple[Any, ...]) -> None:
+def _write_values(cursor: CursorWrapper, prepared: Prepared, given: tuple[object, ...]) -> None:
     """Give each value as a parameter of its own."""
     for start in range(0, len(prepared.rows), at_once := MOST_PARAMETERS // max(map(len, prepared.rows), default=1)):
         rows = prepared.rows[start : start + at_once]
         marks = "(" + ", ".join(["%s"] * len(rows[0])) + ")"
         statement = prepared.before + "VALUES " + ", ".join([marks] * len(rows)) + prepared.after
-        cursor.execute(statement, [*given, *chain.from_iterable(rows)])
+        parameters: list[Any] = [*given, *chain.from_iterable(rows)]  # untyped: each is what its driver takes
+        cursor.execute(statement, parameters)
 
 
-def _write_arrays(cursor: Any, prepared: Prepared, given: tuple[Any, ...]) -> None:
+def _write_arrays(cursor: CursorWrapper, prepared: Prepared, given: tuple[object, ...]) -> None:
     """Give each column as one array: to split a statement of ten thousand marks costs more than to run it."""
     alone = prepared.before.startswith(_INTO) and not prepared.after and not given
     if alone and len(prepared.rows) >= LEAST_COPIED:
@@ -150,10 +153,11 @@ def _write_arrays(cursor: Any, prepared: Prepared, given: tuple[Any, ...]) -> No
         names = ", ".join(f"column{number}" for number in range(1, len(prepared.types) + 1))
         source = f"SELECT * FROM unnest({arrays}) AS given_rows({names})"  # noqa: S608  because only types of our own models stand in it
         columns = [list(column) for column in zip(*prepared.rows, strict=True)]
-        cursor.execute(prepared.before + source + prepared.after, [*given, *columns])
+        parameters: list[Any] = [*given, *columns]  # untyped: each is what its driver takes
+        cursor.execute(prepared.before + source + prepared.after, parameters)
 
 
-def _copy_in(cursor: Any, prepared: Prepared) -> None:
+def _copy_in(cursor: CursorWrapper, prepared: Prepared) -> None:
     """Add rows by COPY, which PostgreSQL reads faster than a statement."""
     statement = f"COPY {prepared.before.removeprefix(_INTO)} FROM STDIN"
     with connections[DEFAULT_DB_ALIAS].wrap_database_errors, cursor.copy(statement) as copy:
@@ -176,7 +180,10 @@ def update_many(model: type[models.Model], names: tuple[str, ...], rows: Iterabl
     write_many(Prepared(before, ready, after, _types(model, (*names, model._meta.pk.attname))))
 
 
-def _run(real: BaseDatabaseWrapper, statement: str, parameters: list[Any], *, fetch: bool = True) -> Any:
+# untyped: each parameter is what its driver takes.
+def _run(
+    real: BaseDatabaseWrapper, statement: str, parameters: list[Any], *, fetch: bool = True
+) -> Sequence[object] | None:
     """Run a statement and return its first row, if one is wanted."""
     if real.vendor != "sqlite" or real.queries_logged:
         with real.cursor() as cursor:
@@ -189,7 +196,8 @@ def _run(real: BaseDatabaseWrapper, statement: str, parameters: list[Any], *, fe
         return cursor.fetchone() if fetch else None
 
 
-def _converted(given: Any, converters: Sequence[Convert | None]) -> list[Any]:
+# untyped: values of the driver, or of fields, as the converters make them
+def _converted(given: Iterable[object], converters: Sequence[Convert | None]) -> list[Any]:
     return [
         convert(value) if convert and value is not None else value
         for value, convert in zip(given, converters, strict=True)

@@ -1,12 +1,14 @@
 """Cut lists by key, not by number: a page stays put while rows come and go, the last is as cheap as the first."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
+
+Row = TypeVar("Row", bound=Model)
 
 
-def rows_beyond(rows: QuerySet[Any], fields: Sequence[str], mark: Sequence[Any], *, falling: bool) -> QuerySet[Any]:
+def rows_beyond(rows: QuerySet[Row], fields: Sequence[str], mark: Sequence[object], *, falling: bool) -> QuerySet[Row]:
     """Return rows in the order of some fields, from behind a row on.
 
     Args:
@@ -19,7 +21,7 @@ def rows_beyond(rows: QuerySet[Any], fields: Sequence[str], mark: Sequence[Any],
     return ordered.filter(_beyond(fields, mark, "lt" if falling else "gt")) if mark else ordered
 
 
-def _beyond(fields: Sequence[str], mark: Sequence[Any], sign: str) -> Q:
+def _beyond(fields: Sequence[str], mark: Sequence[object], sign: str) -> Q:
     """Return the condition of lying beyond a row in an order over several fields."""
     wanted = Q()
     for place, name in enumerate(fields):

@@ -69,9 +69,10 @@ def link(*, actor: Actor, certificate: bytes) -> Authority:
     return row
 
 
-def link_again(fact: dict[str, str]) -> bool:
+def link_again(fact: journal.Fact) -> bool:
     """Bring back a link from the journal that a restored database does not know."""
-    domain, cross = domain_of(fact["domain"]), x509.load_der_x509_certificate(bytes.fromhex(fact["certificate"]))
+    domain, der = domain_of(journal.text_of(fact, "domain")), bytes.fromhex(journal.text_of(fact, "certificate"))
+    cross = x509.load_der_x509_certificate(der)
     if Authority.objects.filter(domain=domain, fingerprint=rules.fingerprint(cross)).exists():
         return False
     _keep(domain, Authority.Kind.LINK, cross, None)
@@ -128,10 +129,11 @@ def retire(*, actor: Actor, key_id: str) -> list[Authority]:
     return rows
 
 
-def install_again(fact: dict[str, str]) -> bool:
+def install_again(fact: journal.Fact) -> bool:
     """Bring back a CA from the journal that a restored database does not know."""
-    domain = domain_of(fact["domain"])
-    issued, anchor = (x509.load_der_x509_certificate(bytes.fromhex(fact[name])) for name in ("certificate", "root"))
+    domain = domain_of(journal.text_of(fact, "domain"))
+    ders = (bytes.fromhex(journal.text_of(fact, name)) for name in ("certificate", "root"))
+    issued, anchor = map(x509.load_der_x509_certificate, ders)
     if Authority.objects.filter(domain=domain, fingerprint=rules.fingerprint(issued)).exists():
         return False
     _keep_both(domain, issued, anchor)

@@ -190,13 +190,13 @@ def _revoke_one(actor: Actor, certificate: Certificate, reason: str) -> None:
     transaction.on_commit(lambda: _tell(certificate, actor.domain))
 
 
-def revoke_again(fact: dict[str, str]) -> bool:
+def revoke_again(fact: journal.Fact) -> bool:
     """Apply a revocation from the journal to a restored database."""
     rows = Certificate.objects.select_related("authority", "domain")
-    certificate = rows.filter(fingerprint=fact["fingerprint"], revoked_at__isnull=True).first()
+    certificate = rows.filter(fingerprint=journal.text_of(fact, "fingerprint"), revoked_at__isnull=True).first()
     if certificate is None:
         return False
-    _mark_revoked(certificate, fact["reason"])
+    _mark_revoked(certificate, journal.text_of(fact, "reason"))
     return True
 
 

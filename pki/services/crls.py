@@ -1,10 +1,8 @@
 """Publish revocation lists: 256 shards a CA, each anew when something in it was revoked or half its life is over."""
 
 import logging
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -13,6 +11,7 @@ from pki.kernel import clock, files
 from pki.kernel.errors import DomainError
 from pki.models import Authority, CrlShard, TrustDomain, quick
 from pki.services import signing
+from pki.signer.client import SignedCrl
 from pki.x509 import SHARDS
 
 #: an entry stays in the lists for so long after its certificate has ended: doors let it renew meanwhile
@@ -52,7 +51,7 @@ def publish(*, domain: TrustDomain, row: CrlShard) -> bool:
     return _put_in_place(row, entries, signed, now)
 
 
-def _put_in_place(row: CrlShard, entries: list[bytes], signed: Mapping[str, Any], now: datetime) -> bool:
+def _put_in_place(row: CrlShard, entries: list[bytes], signed: SignedCrl, now: datetime) -> bool:
     """Write a list, unless another one came out since its row was read; what was revoked since leaves it due.
 
     Whoever was stopped before this, and woke up, may hold entries from before a revocation.

@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from typing import Any
 
 from django.db import transaction
 
@@ -40,9 +39,10 @@ def create(*, actor: Actor, slug: str, name: str, host_names: list[str]) -> Trus
     return domain
 
 
-def create_again(fact: dict[str, Any]) -> bool:
+def create_again(fact: journal.Fact) -> bool:
     """Bring back a domain from the journal that a restored database does not know."""
-    defaults = {"public_id": uuid.UUID(fact["key"]), "name": fact["name"], "host_names": fact["host_names"]}
+    key = uuid.UUID(journal.text_of(fact, "key"))
+    defaults = {"public_id": key, "name": fact["name"], "host_names": fact["host_names"]}
     return TrustDomain.objects.get_or_create(slug=fact["domain"], defaults=defaults)[1]
 
 

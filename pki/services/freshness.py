@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
-from typing import Any
 
 from django.db import transaction
 
 from pki.errors import StaleDatabaseError
 from pki.kernel import actor as actors
+from pki.ledger.heads import PublishedHead
 from pki.ledger.merkle import Frontier
 from pki.models import LedgerHead, LedgerOrder, TrustDomain
 from pki.services import journal, ledger, restores
@@ -85,7 +85,7 @@ def resume() -> Resumed:
     return Resumed(applied.changed, applied.refused, {slug: len(heads) for slug, heads in lost.items()})
 
 
-def _lost() -> dict[str, list[dict[str, Any]]]:
+def _lost() -> dict[str, list[PublishedHead]]:
     """Return the published heads from the present epoch on that the database does not reach, by domain."""
     domains = {domain.slug: domain for domain in TrustDomain.objects.all()}
     unknown = _unknown(domains, {slug: _epoch(domain) for slug, domain in domains.items()})
@@ -105,9 +105,9 @@ def _epoch(domain: TrustDomain) -> int:
 
 def _unknown(
     domains: Mapping[str, TrustDomain], epochs: Mapping[str, int]
-) -> dict[str, tuple[int, list[dict[str, Any]]]]:
+) -> dict[str, tuple[int, list[PublishedHead]]]:
     """Return present epoch and published heads without a row, by domain; the journal is read in pieces."""
-    found: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+    found: dict[str, tuple[int, list[PublishedHead]]] = {}
     heads = (head for head in journal.heads() if head["domain"] in domains and head["epoch"] >= epochs[head["domain"]])
     while some := list(islice(heads, AT_ONCE)):
         for slug in dict.fromkeys(head["domain"] for head in some):
@@ -119,7 +119,7 @@ def _unknown(
     return found
 
 
-def _known(domain: TrustDomain, heads: list[dict[str, Any]]) -> set[tuple[int, int, str]]:
+def _known(domain: TrustDomain, heads: list[PublishedHead]) -> set[tuple[int, int, str]]:
     epochs, sizes = {head["epoch"] for head in heads}, {head["size"] for head in heads}
     rows = LedgerHead.objects.filter(domain=domain, epoch__in=epochs, size__in=sizes)
     return set(rows.values_list("epoch", "size", "root_hash"))

@@ -2,22 +2,25 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, transaction
 
-from pki.kernel import clock, files, strict_json
+from pki.kernel import clock, files, intake, strict_json
 from pki.kernel.errors import DomainError, InvalidError
+from pki.ledger.heads import PublishedHead
 
 _logger = logging.getLogger(__name__)
-_handlers: dict[str, Callable[[dict[str, Any]], bool]] = {}
+#: one fact: ``kind`` and ``at``, and what whoever wrote it has put beside them
+Fact = Mapping[str, object]
+_handlers: dict[str, Callable[[dict[str, object]], bool]] = {}
 #: bytes of one line
 MOST_LINE = 1 << 20
 
@@ -48,17 +51,28 @@ def _growing(path: Path) -> files.Growing:
     return files.Growing(path)
 
 
-def read() -> Iterator[dict[str, Any]]:
+def read() -> Iterator[dict[str, object]]:
     """Yield every fact, oldest first; a line cut by a crash is passed over."""
     yield from _lines(folder() / "journal.jsonl", {"kind": str, "at": str})
 
 
-def heads() -> Iterator[dict[str, Any]]:
+def heads() -> Iterator[PublishedHead]:
     """Yield every head that was ever published, oldest first: there may be more than memory holds."""
-    yield from _lines(folder() / "heads.jsonl", {"domain": str, "epoch": int, "size": int, "root": str})
+    for line in _lines(folder() / "heads.jsonl", {"domain": str, "epoch": int, "size": int, "root": str}):
+        yield cast("PublishedHead", line)  # the four fields were checked on the way
 
 
-def on_resume(kind: str, handler: Callable[[dict[str, Any]], bool]) -> None:
+def text_of(fact: Fact, name: str) -> str:
+    """Return a field of a fact that is a text.
+
+    Raises:
+        KeyError: it is not there.
+        InvalidError: it is none.
+    """
+    return intake.text(fact[name], name)
+
+
+def on_resume(kind: str, handler: Callable[[dict[str, object]], bool]) -> None:
     """Let a floor say how a fact of a kind is applied to a restored database.
 
     Args:
@@ -85,22 +99,23 @@ def apply(since: datetime | None = None) -> Applied:
     """Apply the facts written since a time (all of them without one) to the database, oldest first."""
     applied = Applied()
     for fact in read():
-        handler = _handlers.get(fact["kind"])
-        if handler is None or (since and datetime.fromisoformat(fact["at"]) < since):
+        kind, at = str(fact["kind"]), str(fact["at"])
+        handler = _handlers.get(kind)
+        if handler is None or (since and datetime.fromisoformat(at) < since):
             continue
         try:
             with transaction.atomic():
                 changed = handler(fact)
         except (DomainError, ObjectDoesNotExist, IntegrityError, KeyError, ValueError) as error:
-            _logger.exception("a fact of the journal cannot be applied", extra={"kind": fact["kind"]})
-            applied.refused.append(f"The fact {fact['kind']} of {fact['at']} cannot be applied: {error}.")
+            _logger.exception("a fact of the journal cannot be applied", extra={"kind": kind})
+            applied.refused.append(f"The fact {kind} of {at} cannot be applied: {error}.")
             continue
         if changed:
-            applied.changed[fact["kind"]] = applied.changed.get(fact["kind"], 0) + 1
+            applied.changed[kind] = applied.changed.get(kind, 0) + 1
     return applied
 
 
-def _lines(path: Path, needed: dict[str, type]) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, needed: dict[str, type]) -> Iterator[dict[str, object]]:
     if not path.exists():
         return
     with path.open("rb") as file:

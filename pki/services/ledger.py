@@ -1,7 +1,8 @@
 """Write the ledger: leaves in the services' own transactions, order and signature afterwards."""
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -22,7 +23,7 @@ def record(
     actor: Actor,
     action: str,
     thing: tuple[str, object],
-    detail: dict[str, Any] | None = None,
+    detail: Mapping[str, object] | None = None,
     domain: TrustDomain | None = None,
 ) -> LedgerEntry:
     """Write one leaf in the caller's transaction.
@@ -41,35 +42,36 @@ def record(
         msg = "A ledger leaf is written in the transaction of the act that it records."
         raise RuntimeError(msg)
     home = domain or TrustDomain.objects.get(slug=actor.domain)
-    facts: dict[str, Any] = {
+    now = clock.now().replace(microsecond=0)
+    facts: dict[str, object] = {
         "public_id": ids.uuid7(),
-        "at": clock.now().replace(microsecond=0),
+        "at": now,
         "actor_kind": actor.kind.value,
         "actor_key": actor.key[:100],
         "via": actor.via,
         "action": action,
         "object_kind": thing[0],
         "object_key": str(thing[1])[:100],
-        "detail": detail or {},
+        "detail": dict(detail or {}),
         "request_id": actor.request_id,
     }
-    leaf = merkle.leaf(_bytes(home.slug, facts)).hex()
+    leaf = merkle.leaf(_bytes(home.slug, now, facts)).hex()
     return quick.create(LedgerEntry, domain=home, leaf_hash=leaf, **facts)
 
 
 def leaf_bytes(entry: LedgerEntry) -> bytes:
     """Return the canonical bytes of a leaf: all that it says."""
-    names = ("public_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail")
+    names = ("public_id", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail")
     facts = {name: getattr(entry, name) for name in (*names, "request_id")}
-    return _bytes(entry.domain.slug, facts)
+    return _bytes(entry.domain.slug, entry.at, facts)
 
 
-def _bytes(domain: str, facts: dict[str, Any]) -> bytes:
+def _bytes(domain: str, at: datetime, facts: Mapping[str, object]) -> bytes:
     return canonical.dumps(
         {
             "id": str(facts["public_id"]),
             "domain": domain,
-            "at": facts["at"].isoformat(),
+            "at": at.isoformat(),
             "actor": f"{facts['actor_kind']}:{facts['actor_key']}",
             "via": facts["via"],
             "action": facts["action"],
@@ -135,24 +137,18 @@ def _unsigned(domain: TrustDomain, size: int) -> bool:
 
 def _sign(domain: TrustDomain) -> LedgerHead:
     frontier = _grown(domain)
-    head: dict[str, Any] = {
-        "_type": "head",
-        "domain": domain.slug,
-        "epoch": epoch_of(domain),
-        "size": frontier.size,
-        "root": frontier.root().hex(),
-        "at": clock.now().replace(microsecond=0).isoformat(),
-    }
+    epoch, root, at = epoch_of(domain), frontier.root().hex(), clock.now().replace(microsecond=0).isoformat()
+    head = {"_type": "head", "domain": domain.slug, "epoch": epoch, "size": frontier.size, "root": root, "at": at}
     signed = signing.client("work").sign("head", domain.slug, canonical.dumps(head))
     journal.append_head({**head, **signed})
     edge = [[height, value.hex()] for height, value in frontier.stack]
     LedgerEdge.objects.update_or_create(domain=domain, defaults={"size": frontier.size, "frontier": edge})
     return LedgerHead.objects.create(
         domain=domain,
-        epoch=head["epoch"],
-        size=head["size"],
-        root_hash=head["root"],
-        at=head["at"],
+        epoch=epoch,
+        size=frontier.size,
+        root_hash=root,
+        at=at,
         key_id=signed["keyid"],
         signature=signed["sig"],
     )

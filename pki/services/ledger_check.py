@@ -1,14 +1,14 @@
 """Verify a ledger: recompute every leaf and the tree, compare with each signed head, inside and outside."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from pki.kernel import canonical
+from pki.kernel import canonical, intake
 from pki.kernel.actor import Actor, Role
+from pki.ledger.heads import PublishedHead, RememberedHead
 from pki.ledger.merkle import Frontier
 from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
 from pki.selectors import domain as domain_of
@@ -44,7 +44,7 @@ class Report:
         return not self.problems
 
 
-def verify(*, actor: Actor, witnesses: Iterable[tuple[str, list[Any]]] = ()) -> Report:
+def verify(*, actor: Actor, witnesses: Iterable[tuple[str, Sequence[object]]] = ()) -> Report:
     """Verify the whole ledger of the actor's domain.
 
     Args:
@@ -65,16 +65,26 @@ def verify(*, actor: Actor, witnesses: Iterable[tuple[str, list[Any]]] = ()) -> 
     keys = signing.client("admin").every_key(domain.slug, "ledger")
     for head in published:
         _check_signature(report, head, keys.get(str(head.get("keyid")), b""))
-    void = _void(domain, report, published, _Proofs(keys, remembered.get("unsigned_restores", 0)))
+    void = _void(domain, report, published, _Proofs(keys, remembered["unsigned_restores"]))
     for head in published:
         _compare(report, roots, head, void)
     _check_stored(report, roots, stored, published)
     _check_remembered(report, roots, remembered, published)
-    for name, (epoch, size, root) in witnesses:
+    for name, seen in witnesses:
         report.witnesses += 1
-        if not (epoch in void and size > void[epoch]) and roots.get(size) != root:
-            report.problems.append(f"{name} was shown another ledger of {size} entries (epoch {epoch}).")
+        _check_witness(report, name, seen, roots, void)
     return report
+
+
+def _check_witness(
+    report: Report, name: str, seen: Sequence[object], roots: dict[int, str], void: dict[int, int]
+) -> None:
+    match seen:
+        case [int(epoch), int(size), root]:
+            if not (epoch in void and size > void[epoch]) and roots.get(size) != root:
+                report.problems.append(f"{name} was shown another ledger of {size} entries (epoch {epoch}).")
+        case _:
+            report.problems.append(f"What {name} was shown of the ledger cannot be read.")
 
 
 def _roots(domain: TrustDomain, report: Report) -> dict[int, str]:
@@ -107,14 +117,15 @@ class _Proofs:
     keys: Mapping[str, bytes]
     unsigned: int
 
-    def hold(self, domain: TrustDomain, detail: dict[str, Any], published: list[dict[str, Any]]) -> bool:
+    def hold(self, domain: TrustDomain, detail: dict[str, object], published: list[PublishedHead]) -> bool:
         """Say whether a restore is signed, or older than signatures and known by the journal's heads."""
         if restores.has_signature(detail, domain.slug, self.keys):
             return True
-        return int(detail["epoch"]) <= self.unsigned and any(head["epoch"] == detail["epoch"] for head in published)
+        epoch = intake.integer(detail["epoch"], "epoch")
+        return epoch <= self.unsigned and any(head["epoch"] == epoch for head in published)
 
 
-def _void(domain: TrustDomain, report: Report, published: list[dict[str, Any]], proofs: _Proofs) -> dict[int, int]:
+def _void(domain: TrustDomain, report: Report, published: list[PublishedHead], proofs: _Proofs) -> dict[int, int]:
     """Return, for each epoch that ended in a restore, the size up to which its heads still hold.
 
     A restore is signed, and names the last head that it lost: else anybody could make heads void by adding a row.
@@ -147,16 +158,16 @@ def _void(domain: TrustDomain, report: Report, published: list[dict[str, Any]], 
     return found
 
 
-def _check_signature(report: Report, head: dict[str, Any], public: bytes) -> None:
+def _check_signature(report: Report, head: Mapping[str, object], public: bytes) -> None:
     report.heads += 1
     try:
         signed = canonical.dumps({name: head[name] for name in _SIGNED})
-        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(head["sig"]), signed)
+        ed25519.Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(str(head["sig"])), signed)
     except (InvalidSignature, ValueError, KeyError, TypeError):
         report.problems.append(f"The published head of {head['size']} entries has no valid signature.")
 
 
-def _compare(report: Report, roots: dict[int, str], head: dict[str, Any], void: dict[int, int]) -> None:
+def _compare(report: Report, roots: dict[int, str], head: PublishedHead, void: dict[int, int]) -> None:
     size, epoch = head["size"], head["epoch"]
     if epoch in void and size > void[epoch]:
         return
@@ -165,7 +176,7 @@ def _compare(report: Report, roots: dict[int, str], head: dict[str, Any], void: 
 
 
 def _check_stored(
-    report: Report, roots: dict[int, str], stored: list[LedgerHead], published: list[dict[str, Any]]
+    report: Report, roots: dict[int, str], stored: list[LedgerHead], published: list[PublishedHead]
 ) -> None:
     """Heads in the database match the entries, and each was published before it was stored."""
     known = {(head["epoch"], head["size"], head["root"]) for head in published}
@@ -177,7 +188,7 @@ def _check_stored(
 
 
 def _check_remembered(
-    report: Report, roots: dict[int, str], last: dict[str, Any], published: list[dict[str, Any]]
+    report: Report, roots: dict[int, str], last: RememberedHead, published: list[PublishedHead]
 ) -> None:
     """Entries or publications cut short do not hide what was signed: the signer remembers its newest head."""
     known = {(head["epoch"], head["size"], head["root"]) for head in published}

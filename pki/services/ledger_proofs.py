@@ -1,9 +1,8 @@
 """Prove what the ledger holds: inclusion of an entry, consistency of two heads, and the whole as a file."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pki.kernel import canonical
 from pki.kernel.actor import Actor, Role
@@ -22,7 +21,7 @@ LEVELS = (16, 8)
 class Inclusion:
     """Shows that an entry stands in the tree that a head signs; all hashes in hex."""
 
-    leaf: dict[str, Any]
+    leaf: dict[str, object]
     index: int
     size: int
     root: str
@@ -120,5 +119,5 @@ class _Tree:
         return [bytes.fromhex(one) for one in rows.values_list("entry__leaf_hash", flat=True)]
 
 
-def _line(value: dict[str, Any]) -> bytes:
+def _line(value: Mapping[str, object]) -> bytes:
     return canonical.dumps(value) + b"\n"

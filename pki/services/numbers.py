@@ -1,10 +1,8 @@
 """Numbers that others compare and that never go back, not even when the database does."""
 
-from typing import Any
-
 from django.db import transaction
 
-from pki.kernel import clock, monotone
+from pki.kernel import clock, intake, monotone
 from pki.models import MonotoneNumber, TrustDomain
 from pki.services import journal
 
@@ -50,16 +48,17 @@ def reserve_small(*, domain: TrustDomain, name: str, many: int, above: int = 0) 
     return range(first, last + 1)
 
 
-def raise_to(fact: dict[str, Any]) -> bool:
+def raise_to(fact: journal.Fact) -> bool:
     """Raise a small number past the block that a journal fact reserved (after a restore)."""
     domain = TrustDomain.objects.filter(slug=fact["domain"]).first()
     if domain is None:
         return False
     with transaction.atomic():
-        row = _locked(domain, fact["name"])
-        if row.value >= fact["below"] - 1:
+        row = _locked(domain, journal.text_of(fact, "name"))
+        below = intake.integer(fact["below"], "below")
+        if row.value >= below - 1:
             return False
-        row.value = fact["below"] - 1
+        row.value = below - 1
         row.save(update_fields=["value"])
     return True
 

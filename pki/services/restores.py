@@ -5,12 +5,12 @@ and so hide entries that were removed.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from pki.kernel import canonical, clock
+from pki.kernel import canonical, clock, intake
+from pki.ledger.heads import Head
 from pki.models import TrustDomain
 from pki.services import journal, ledger, signing
 
@@ -18,7 +18,7 @@ FACT = "ledger.restored"
 _SIGNED = ("_type", "domain", "epoch", "lost_epoch", "lost_size", "lost_root", "at")
 
 
-def signed_statement(slug: str, epoch: int, lost: Mapping[str, Any]) -> dict[str, Any]:
+def signed_statement(slug: str, epoch: int, lost: Head) -> dict[str, object]:
     """Have the signer sign that a new epoch begins after a head that was lost; keep it in the journal.
 
     Args:
@@ -43,18 +43,18 @@ def signed_statement(slug: str, epoch: int, lost: Mapping[str, Any]) -> dict[str
     return signed
 
 
-def has_signature(detail: Mapping[str, Any], slug: str, keys: Mapping[str, bytes]) -> bool:
+def has_signature(detail: Mapping[str, object], slug: str, keys: Mapping[str, bytes]) -> bool:
     """Say whether the detail of a ledger entry is a restore of this domain that one of its ledger keys has signed."""
     try:
         statement = {name: detail[name] for name in _SIGNED}
         key = ed25519.Ed25519PublicKey.from_public_bytes(keys[str(detail["keyid"])])
-        key.verify(bytes.fromhex(detail["sig"]), canonical.dumps(statement))
+        key.verify(bytes.fromhex(str(detail["sig"])), canonical.dumps(statement))
     except (InvalidSignature, KeyError, TypeError, ValueError):
         return False
     return (statement["_type"], statement["domain"]) == ("restore", slug)
 
 
-def journalled_epoch(domain: TrustDomain, heads: Iterable[Mapping[str, Any]]) -> int:
+def journalled_epoch(domain: TrustDomain, heads: Iterable[Head]) -> int:
     """Return the newest epoch that the database claims and the journal knows: as a restore, or by a head of it.
 
     Args:
@@ -64,6 +64,7 @@ def journalled_epoch(domain: TrustDomain, heads: Iterable[Mapping[str, Any]]) ->
     claimed = [int(entry.detail.get("epoch", 0)) for entry in ledger.restores(domain)]
     if not claimed:
         return 0
-    known = {int(head["epoch"]) for head in heads}
-    known |= {int(fact["epoch"]) for fact in journal.read() if fact["kind"] == FACT and fact["domain"] == domain.slug}
+    known = {head["epoch"] for head in heads}
+    facts = (fact for fact in journal.read() if fact["kind"] == FACT and fact["domain"] == domain.slug)
+    known |= {intake.integer(fact["epoch"], "epoch") for fact in facts}
     return max([epoch for epoch in claimed if epoch in known], default=0)

@@ -3,23 +3,37 @@
 import secrets
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pki.errors import SignerError
-from pki.kernel import files
+from pki.kernel import files, intake
 from pki.kernel.errors import DeniedError, InvalidError, LimitedError, NotFoundError
+from pki.kernel.public_keys import TufKey
+from pki.ledger.heads import RememberedHead
 from pki.profiles import DEVICE, Profile
 from pki.signer import frames
+from pki.signer.fields import byte_string, integer, text
 
 _KINDS = {str(error.kind): error for error in (DeniedError, InvalidError, LimitedError, NotFoundError)}
 _TIMEOUT = 15
+#: characters of a time, a key id or a signature in an answer
+_MOST_TEXT = 10_000
+Answer = Mapping[str, object]
 #: Roles that have one secret a domain.
 SCOPED = frozenset({"door"})
 #: Connections that one process keeps open; a door of many domains closes the oldest first.
 MOST_CONNECTIONS = 8
+
+
+class SignedCrl(TypedDict):
+    """One shard of a revocation list: DER, CRLNumber, and RFC 3339 time up to which it holds."""
+
+    crl: bytes
+    number: int
+    until: str
 
 
 class Signer:
@@ -56,25 +70,27 @@ class Signer:
             "authority": profile.authority,
         }
         answer = self._call("issue_device", domain, **fields)
-        return bytes(answer["certificate"]), bytes(answer.get("key", b""))
+        return byte_string(answer, "certificate"), byte_string(answer, "key") if "key" in answer else b""
 
-    def sign_crl(self, domain: str, authority: str, shard: int, entries: bytes) -> dict[str, Any]:
-        """Return {"crl", "number", "until"}: one shard of a CA's revocation list, signed."""
-        return self._call("sign_crl", domain, authority=authority, shard=shard, entries=entries)
+    def sign_crl(self, domain: str, authority: str, shard: int, entries: bytes) -> SignedCrl:
+        """Return one shard of a CA's revocation list, signed."""
+        answer = self._call("sign_crl", domain, authority=authority, shard=shard, entries=entries)
+        number, until = integer(answer, "number", 0, intake.MOST), text(answer, "until", _MOST_TEXT)
+        return SignedCrl(crl=byte_string(answer, "crl"), number=number, until=until)
 
     def ocsp_identity(self, domain: str, authority: str) -> tuple[bytes, bytes, bytes]:
         """Return a responder's key (PEM), its certificate and that of its CA (DER)."""
         answer = self._call("ocsp_identity", domain, authority=authority)
-        return answer["key"], answer["certificate"], answer["chain"][0]
+        return byte_string(answer, "key"), byte_string(answer, "certificate"), _chain(answer)[0]
 
     def door_identity(self, domain: str, host_names: list[str]) -> tuple[bytes, bytes, list[bytes]]:
         """Return a TLS key (PEM), its certificate (DER) and the CA certificates above it (DER)."""
         answer = self._call("door_identity", domain, host_names=host_names)
-        return answer["key"], answer["certificate"], answer["chain"]
+        return byte_string(answer, "key"), byte_string(answer, "certificate"), _chain(answer)
 
     def create_authority_key(self, domain: str, name: str, authority: str = "") -> bytes:
         """Return the PEM request of an issuing CA: a new one, the one that waits, or an installed one by key id."""
-        return bytes(self._call("create_authority_key", domain, name=name, authority=authority)["csr"])
+        return byte_string(self._call("create_authority_key", domain, name=name, authority=authority), "csr")
 
     def install_authority(self, domain: str, certificate: bytes, root: bytes, status_url: str = "") -> None:
         """Give the signer an issuing CA's certificate (PEM or DER), and where its CRLs and OCSP answers are got."""
@@ -83,33 +99,33 @@ class Signer:
 
     def authority_keys(self, domain: str) -> list[str]:
         """Return the identities of a domain's CA keys, those that wait for a certificate too."""
-        return list(self._call("authority_keys", domain)["identities"])
+        return _texts(self._call("authority_keys", domain), "identities")
 
     def use_authority(self, domain: str, authority: str) -> None:
         """Let the signer issue under this CA (key id) where nobody names another."""
         self._call("use_authority", domain, authority=authority)
 
-    def create_online_keys(self, domain: str) -> dict[str, dict[str, Any]]:
+    def create_online_keys(self, domain: str) -> dict[str, TufKey]:
         """Make the missing online keys; return the public half of each by name."""
-        return dict(self._call("create_online_keys", domain)["keys"])
+        return _one_each(self._call("create_online_keys", domain))
 
-    def public_keys(self, domain: str) -> dict[str, dict[str, Any]]:
+    def public_keys(self, domain: str) -> dict[str, TufKey]:
         """Return the public half of each online key by name."""
-        return dict(self._call("public_keys", domain)["keys"])
+        return _one_each(self._call("public_keys", domain))
 
-    def held_keys(self, domain: str) -> dict[str, list[dict[str, Any]]]:
+    def held_keys(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public half of the online key that signs, and of the next one, if it is ready."""
-        return dict(self._call("public_keys", domain)["held"])
+        return _generations(self._call("public_keys", domain), "held")
 
     def every_key(self, domain: str, name: str) -> dict[str, bytes]:
         """Return the public half of every generation of an online key, past ones included, by key id."""
         answer = self._call("public_keys", domain)
-        keys = [*answer["past"].get(name, []), *answer["held"].get(name, [])]
+        keys = [*_generations(answer, "past").get(name, []), *_generations(answer, "held").get(name, [])]
         return {key["keyid"]: bytes.fromhex(key["keyval"]["public"]) for key in keys}
 
-    def prepare_online_keys(self, domain: str, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+    def prepare_online_keys(self, domain: str, names: list[str]) -> dict[str, list[TufKey]]:
         """Make the next generation of some online keys; return what ``held_keys`` does."""
-        return dict(self._call("prepare_online_keys", domain, names=names)["held"])
+        return _generations(self._call("prepare_online_keys", domain, names=names), "held")
 
     def switch_online_keys(self, domain: str, names: list[str]) -> None:
         """Let the next generation of some online keys sign from now on."""
@@ -117,14 +133,20 @@ class Signer:
 
     def retire_online_keys(self, domain: str) -> list[str]:
         """Destroy the private halves of the generations that sign no more; return their names."""
-        return list(self._call("retire_online_keys", domain)["retired"])
+        return _texts(self._call("retire_online_keys", domain), "retired")
 
-    def last_head(self, domain: str) -> dict[str, Any]:
+    def last_head(self, domain: str) -> RememberedHead:
         """Return epoch, size and root of the newest ledger head that the signer has signed (size 0: none).
 
         ``unsigned_restores`` beside them is the epoch up to which restores were made before they were signed.
         """
-        return dict(self._call("last_head", domain)["head"])
+        head = intake.map_of(self._call("last_head", domain)["head"], "head")
+        return RememberedHead(
+            epoch=intake.integer(head["epoch"], "epoch"),
+            size=intake.integer(head["size"], "size"),
+            root=intake.text(head["root"], "root"),
+            unsigned_restores=intake.integer(head["unsigned_restores"], "unsigned_restores"),
+        )
 
     def sign(self, document: str, domain: str, payload: bytes) -> dict[str, str]:
         """Return {"keyid", "sig"} over a canonical document.
@@ -135,7 +157,7 @@ class Signer:
             payload: its canonical bytes.
         """
         answer = self._call(f"sign_{document}", domain, payload=payload)
-        return {"keyid": answer["keyid"], "sig": answer["sig"]}
+        return {"keyid": text(answer, "keyid", _MOST_TEXT), "sig": text(answer, "sig", _MOST_TEXT)}
 
     def oscore_secret(self, domain: str, kid: bytes, certificate: bytes) -> bytes:
         """Return Master Secret and Master Salt (16 and 8 bytes) of an OSCORE context.
@@ -145,7 +167,7 @@ class Signer:
             kid: Sender ID of the device.
             certificate: SHA-256 of the certificate that the context stands for.
         """
-        return bytes(self._call("oscore_secret", domain, kid=kid, certificate=certificate)["secret"])
+        return byte_string(self._call("oscore_secret", domain, kid=kid, certificate=certificate), "secret")
 
     def ping(self) -> None:
         """Return when the signer answers."""
@@ -157,8 +179,8 @@ class Signer:
             for scope in list(self._connections):
                 self._drop(scope)
 
-    def _call(self, operation: str, domain: str, **fields: object) -> dict[str, Any]:
-        request = {"op": operation, "domain": domain, **fields}
+    def _call(self, operation: str, domain: str, **fields: object) -> dict[str, object]:
+        request: dict[str, object] = {"op": operation, "domain": domain, **fields}
         scope = domain if self._role in SCOPED else ""
         with self._lock:
             try:
@@ -172,7 +194,7 @@ class Signer:
         kind = _KINDS.get(str(answer.get("kind")), SignerError)
         raise kind(str(answer.get("detail")))
 
-    def _exchange(self, scope: str, request: dict[str, Any]) -> dict[str, Any]:
+    def _exchange(self, scope: str, request: dict[str, object]) -> dict[str, object]:
         reused = scope in self._connections
         try:
             return self._once(scope, request)
@@ -182,7 +204,7 @@ class Signer:
                 raise
             return self._once(scope, request)
 
-    def _once(self, scope: str, request: dict[str, Any]) -> dict[str, Any]:
+    def _once(self, scope: str, request: dict[str, object]) -> dict[str, object]:
         if scope not in self._connections:
             if len(self._connections) >= MOST_CONNECTIONS:
                 self._drop(next(iter(self._connections)))
@@ -223,10 +245,35 @@ class Signer:
                 connection.close()
 
 
-def _demand_welcome(answer: dict[str, Any] | None) -> None:
+def _demand_welcome(answer: dict[str, object] | None) -> None:
     if not (answer or {}).get("ok"):
         msg = "The signer does not accept this process's secret."
         raise DeniedError(msg)
+
+
+def _chain(answer: Answer) -> list[bytes]:
+    chain = intake.list_of(answer["chain"], "chain")
+    return [byte_string({"chain": one}, "chain") for one in chain]
+
+
+def _texts(answer: Answer, name: str) -> list[str]:
+    return [intake.text(one, name) for one in intake.list_of(answer[name], name)]
+
+
+def _one_each(answer: Answer) -> dict[str, TufKey]:
+    return {name: _key(one) for name, one in intake.map_of(answer["keys"], "keys").items()}
+
+
+def _generations(answer: Answer, place: str) -> dict[str, list[TufKey]]:
+    named = intake.map_of(answer[place], place).items()
+    return {name: [_key(one) for one in intake.list_of(listed, place)] for name, listed in named}
+
+
+def _key(value: object) -> TufKey:
+    key = intake.map_of(value, "key")
+    public = {name: intake.text(one, name) for name, one in intake.map_of(key["keyval"], "keyval").items()}
+    keyid, keytype, scheme = (intake.text(key[name], name) for name in ("keyid", "keytype", "scheme"))
+    return TufKey(keyid=keyid, keytype=keytype, scheme=scheme, keyval=public)
 
 
 def listening(folder: Path) -> bool:

@@ -1,13 +1,13 @@
 """Read the fields of a request to the signer: each of one type, each bounded."""
 
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from pki.kernel.errors import InvalidError
 
 
-def text(request: dict[str, Any], name: str, longest: int) -> str:
+def text(request: Mapping[str, object], name: str, longest: int) -> str:
     """Return a printable text."""
     value = request.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
@@ -16,17 +16,17 @@ def text(request: dict[str, Any], name: str, longest: int) -> str:
     return value
 
 
-def uuid_text(request: dict[str, Any], name: str) -> str:
+def uuid_text(request: Mapping[str, object], name: str) -> str:
     """Return a UUID in its one canonical form: it becomes part of names, where nothing else may slip in."""
     value = request.get(name)
     with suppress(ValueError, AttributeError, TypeError):
-        if str(uuid.UUID(value)) == value:
-            return str(value)
+        if isinstance(value, str) and str(uuid.UUID(value)) == value:
+            return value
     msg = f"`{name}` is a UUID."
     raise InvalidError(msg)
 
 
-def byte_string(request: dict[str, Any], name: str) -> bytes:
+def byte_string(request: Mapping[str, object], name: str) -> bytes:
     """Return a byte string."""
     value = request.get(name)
     if not isinstance(value, bytes):
@@ -35,7 +35,7 @@ def byte_string(request: dict[str, Any], name: str) -> bytes:
     return value
 
 
-def octets(request: dict[str, Any], name: str, length: int) -> bytes:
+def octets(request: Mapping[str, object], name: str, length: int) -> bytes:
     """Return a byte string of one length."""
     value = byte_string(request, name)
     if len(value) != length:
@@ -44,7 +44,7 @@ def octets(request: dict[str, Any], name: str, length: int) -> bytes:
     return value
 
 
-def integer(request: dict[str, Any], name: str, least: int, most: int, default: int | None = None) -> int:
+def integer(request: Mapping[str, object], name: str, least: int, most: int, default: int | None = None) -> int:
     """Return an integer between two others."""
     value = request.get(name, default)
     if type(value) is not int or not least <= value <= most:
@@ -53,7 +53,7 @@ def integer(request: dict[str, Any], name: str, least: int, most: int, default: 
     return value
 
 
-def words(request: dict[str, Any], name: str, allowed: frozenset[str], default: frozenset[str]) -> frozenset[str]:
+def words(request: Mapping[str, object], name: str, allowed: frozenset[str], default: frozenset[str]) -> frozenset[str]:
     """Return a set of words out of the allowed ones; never empty."""
     value = request.get(name, sorted(default))
     if not isinstance(value, list) or not value or not all(isinstance(one, str) and one in allowed for one in value):

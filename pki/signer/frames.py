@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from typing import Any
+from collections.abc import Mapping
 
 from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
@@ -13,13 +13,13 @@ MAX_FRAME = 1 << 20
 MAX_HELLO = 1024
 
 
-def send(connection: socket.socket, message: dict[str, Any]) -> None:
+def send(connection: socket.socket, message: Mapping[str, object]) -> None:
     """Send one message."""
     data = cbor.dumps(message)
     connection.sendall(struct.pack(">I", len(data)) + data)
 
 
-def receive(connection: socket.socket, longest: int = MAX_FRAME) -> dict[str, Any] | None:
+def receive(connection: socket.socket, longest: int = MAX_FRAME) -> dict[str, object] | None:
     """Return the next message, or None when the other side has closed between two of them.
 
     Args:
@@ -43,7 +43,7 @@ def receive(connection: socket.socket, longest: int = MAX_FRAME) -> dict[str, An
     return _message(data)
 
 
-def _message(data: bytes) -> dict[str, Any]:
+def _message(data: bytes) -> dict[str, object]:
     message = cbor.loads(data, max_bytes=MAX_FRAME)
     if not isinstance(message, dict):
         msg = "The frame is not a map."

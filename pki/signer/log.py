@@ -4,8 +4,8 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pki.kernel import clock, files
 
@@ -31,7 +31,7 @@ class Log:
         self._dirty = threading.Event()
         threading.Thread(target=self._sync, daemon=True).start()
 
-    def write(self, facts: dict[str, Any], *, wait: bool) -> None:
+    def write(self, facts: Mapping[str, object], *, wait: bool) -> None:
         """Add one line.
 
         Args:

@@ -4,12 +4,12 @@ import json
 import re
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
 
 from securesystemslib.formats import encode_canonical
 
 from pki.kernel import canonical, clock
 from pki.kernel.errors import InvalidError
+from pki.ledger.heads import Head
 from pki.vault.store import Vault
 
 MAX_PAYLOAD = 200_000
@@ -64,7 +64,7 @@ def check(vault: Vault, operation: str, domain: str, payload: bytes) -> str:
     return key
 
 
-def _read(payload: bytes, *, tuf: bool) -> dict[str, Any]:
+def _read(payload: bytes, *, tuf: bool) -> dict[str, object]:
     if len(payload) > MAX_PAYLOAD:
         msg = f"A document of {len(payload)} bytes is not signed; at most {MAX_PAYLOAD}."
         raise InvalidError(msg)
@@ -79,7 +79,7 @@ def _read(payload: bytes, *, tuf: bool) -> dict[str, Any]:
     return document
 
 
-def _time(document: dict[str, Any], name: str) -> datetime:
+def _time(document: dict[str, object], name: str) -> datetime:
     with suppress(KeyError, ValueError):
         time = datetime.fromisoformat(str(document[name]))
         if time.tzinfo is not None:
@@ -88,7 +88,7 @@ def _time(document: dict[str, Any], name: str) -> datetime:
     raise InvalidError(msg)
 
 
-def _check_director(document: dict[str, Any]) -> None:
+def _check_director(document: dict[str, object]) -> None:
     """Bound version and time: a device keeps both, and whoever takes a listener over could block it with large ones."""
     if abs(clock.now() - _time(document, "issued")) > SKEW:
         msg = f"`issued` of a director document must be the present time, within {SKEW.seconds} s."
@@ -99,7 +99,7 @@ def _check_director(document: dict[str, Any]) -> None:
         raise InvalidError(msg)
 
 
-def _only_forward(vault: Vault, domain: str, kind: str, document: dict[str, Any]) -> None:
+def _only_forward(vault: Vault, domain: str, kind: str, document: dict[str, object]) -> None:
     version = document.get("version")
     last = int(vault.read_fact(domain, f"{kind}.version") or 0)
     most = max(last + 1, clock.unix() + AHEAD)
@@ -109,15 +109,16 @@ def _only_forward(vault: Vault, domain: str, kind: str, document: dict[str, Any]
     vault.write_fact(domain, f"{kind}.version", str(version).encode())
 
 
-def _of_this_ledger(domain: str, head: dict[str, Any]) -> None:
+def _of_this_ledger(domain: str, head: dict[str, object]) -> None:
     if head.get("domain") != domain or abs(clock.now() - _time(head, "at")) > timedelta(minutes=5):
         msg = "A ledger head names its own domain and the present time."
         raise InvalidError(msg)
 
 
-def last_head(vault: Vault, domain: str) -> dict[str, Any]:
+def last_head(vault: Vault, domain: str) -> Head:
     """Return epoch, size and root of the newest ledger head that was signed."""
-    return dict(json.loads(vault.read_fact(domain, "ledger.head") or b'{"epoch":0,"size":0,"root":""}'))
+    head: Head = json.loads(vault.read_fact(domain, "ledger.head") or b'{"epoch":0,"size":0,"root":""}')
+    return head
 
 
 def unsigned_restores(vault: Vault, domain: str) -> int:
@@ -131,7 +132,7 @@ def remember_unsigned(vault: Vault, domain: str) -> None:
         vault.write_fact(domain, _UNSIGNED, str(last_head(vault, domain)["epoch"]).encode())
 
 
-def _new_epoch(vault: Vault, domain: str, restore: dict[str, Any]) -> None:
+def _new_epoch(vault: Vault, domain: str, restore: dict[str, object]) -> None:
     """Remember the epoch that a restore begins; heads of it may be signed from then on."""
     epoch, last = restore.get("epoch"), last_head(vault, domain)["epoch"]
     if type(epoch) is not int or not last < epoch <= last + _MOST_EPOCHS:
@@ -140,7 +141,7 @@ def _new_epoch(vault: Vault, domain: str, restore: dict[str, Any]) -> None:
     vault.write_fact(domain, _RESTORED, str(epoch).encode())
 
 
-def _one_root_a_size(vault: Vault, domain: str, head: dict[str, Any]) -> None:
+def _one_root_a_size(vault: Vault, domain: str, head: dict[str, object]) -> None:
     """Never sign two different trees of one size in one epoch, nor a smaller one."""
     last = last_head(vault, domain)
     epoch, size, root = head.get("epoch"), head.get("size"), head.get("root")

@@ -6,12 +6,12 @@ replaced whole, so that a switch happens or does not. Public halves are kept for
 
 import json
 from collections.abc import Iterable
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from securesystemslib.signer import SSlibKey
 
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
+from pki.kernel.public_keys import TufKey
 from pki.vault.store import Vault
 
 NAMES = ("snapshot", "timestamp", "director", "ledger")
@@ -26,7 +26,7 @@ class OnlineKeys:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._known: dict[tuple[str, str], dict[str, Any]] = {}
+        self._known: dict[tuple[str, str], TufKey] = {}
 
     def create_missing(self, domain: str) -> None:
         """Make the first generation of each key that is not there."""
@@ -72,7 +72,7 @@ class OnlineKeys:
         """Return the place of the key that signs."""
         return _place(name, self._generation(domain, name))
 
-    def public(self, domain: str, place: str) -> dict[str, Any]:
+    def public(self, domain: str, place: str) -> TufKey:
         """Return the public half of the key in a place, also when its private half is destroyed."""
         if (domain, place) not in self._known:
             kept = self._vault.read_fact(domain, f"{place}.public")
@@ -83,7 +83,7 @@ class OnlineKeys:
             self._known[domain, place] = json.loads(kept)
         return self._known[domain, place]
 
-    def held(self, domain: str) -> dict[str, list[dict[str, Any]]]:
+    def held(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public half of the key that signs, and after it the one that is ready, if any."""
         found = {}
         for name in NAMES:
@@ -94,7 +94,7 @@ class OnlineKeys:
                 found[name] = [self.public(domain, place) for place in here]
         return found
 
-    def past(self, domain: str) -> dict[str, list[dict[str, Any]]]:
+    def past(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public halves of the generations before the one that signs."""
         return {
             name: [self.public(domain, _place(name, one)) for one in range(1, self._generation(domain, name))]

@@ -1,9 +1,8 @@
 """The few things that the signer does; each is typed, none signs bytes that it does not understand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -22,14 +21,16 @@ from pki.signer.online import OnlineKeys
 from pki.vault.store import Vault
 
 CRL_LIFE = timedelta(days=7)
+#: fields by name, of which nothing is known before ``pki.signer.fields`` has read them
+Request = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """What came of an operation: the answer for the caller, and the facts for the signer's log."""
 
-    answer: dict[str, Any]
-    facts: dict[str, Any]
+    answer: Mapping[str, object]
+    facts: Mapping[str, object]
 
 
 class Operations:
@@ -39,7 +40,7 @@ class Operations:
         self._vault = vault
         self._issuers = Issuers(vault)
         self._online = OnlineKeys(vault)
-        self.table: dict[str, Callable[[str, dict[str, Any]], Done]] = {
+        self.table: dict[str, Callable[[str, Request], Done]] = {
             "ping": lambda _domain, _request: Done({}, {}),
             "public_keys": self._public_keys,
             "authority_keys": self._authority_keys,
@@ -60,7 +61,7 @@ class Operations:
         for name in metadata.DOCUMENTS:
             self.table[name] = self._signing(name)
 
-    def _issue_device(self, domain: str, request: dict[str, Any]) -> Done:
+    def _issue_device(self, domain: str, request: Request) -> Done:
         """Issue a device certificate: the CSR gives the key only, the profile life and key types within our own."""
         key, name = uuid_text(request, "device_key"), text(request, "device_name", 100)
         days = integer(request, "days", 1, LONGEST.days, DEVICE.validity.days)
@@ -73,7 +74,7 @@ class Operations:
         done = self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
         return Done({**done.answer, "key": made}, done.facts)
 
-    def _door_identity(self, domain: str, request: dict[str, Any]) -> Done:
+    def _door_identity(self, domain: str, request: Request) -> Done:
         """Make a TLS server key and certificate for a door of this server."""
         names = request.get("host_names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -83,7 +84,7 @@ class Operations:
         subject = certificates.door_subject(names, key.public_key())
         return self._identity(self._issuers.get(domain, ""), DOOR, subject, key)
 
-    def _ocsp_identity(self, domain: str, request: dict[str, Any]) -> Done:
+    def _ocsp_identity(self, domain: str, request: Request) -> Done:
         """Make a short-lived key and certificate by which a responder answers in a CA's name."""
         issuer = self._issuers.get(domain, text(request, "authority", 64))
         key = ec.generate_private_key(ec.SECP256R1())
@@ -104,7 +105,7 @@ class Operations:
         )
         return Done({**done.answer, "key": pem, "chain": [_der(issuer.certificate)]}, done.facts)
 
-    def _sign_crl(self, domain: str, request: dict[str, Any]) -> Done:
+    def _sign_crl(self, domain: str, request: Request) -> Done:
         """Sign one shard of a CA's revocation list; number and life are decided here."""
         issuer = self._issuers.get(domain, text(request, "authority", 64))
         shard = integer(request, "shard", 0, certificates.SHARDS - 1)
@@ -122,7 +123,7 @@ class Operations:
         self._vault.write_fact(domain, "crl.number", str(number).encode())
         return number
 
-    def _create_authority_key(self, domain: str, request: dict[str, Any]) -> Done:
+    def _create_authority_key(self, domain: str, request: Request) -> Done:
         """Make the key of an issuing CA (or find the one that waits, or that is named); return its CSR."""
         name = text(request, "name", 64)
         if wanted := str(request.get("authority", ""))[:64]:
@@ -132,7 +133,7 @@ class Operations:
         csr = certificates.authority_csr(key, name)
         return Done({"csr": csr.public_bytes(serialization.Encoding.PEM)}, {})
 
-    def _install_authority(self, domain: str, request: dict[str, Any]) -> Done:
+    def _install_authority(self, domain: str, request: Request) -> Done:
         """Take an issuing CA's certificate from an offline root."""
         certificate = _certificate(byte_string(request, "certificate"))
         root = _certificate(byte_string(request, "root"))
@@ -140,55 +141,55 @@ class Operations:
         self._issuers.install(domain, certificate, root, url, clock.now())
         return Done({}, {"fingerprint": certificates.fingerprint(certificate), "status_url": url})
 
-    def _use_authority(self, domain: str, request: dict[str, Any]) -> Done:
+    def _use_authority(self, domain: str, request: Request) -> Done:
         """Issue under another CA from now on."""
         wanted = text(request, "authority", 64)
         self._issuers.use(domain, wanted)
         return Done({}, {"authority": wanted})
 
-    def _create_online_keys(self, domain: str, _request: dict[str, Any]) -> Done:
+    def _create_online_keys(self, domain: str, _request: Request) -> Done:
         """Make the online metadata keys that are missing; return the public halves of all."""
         self._online.create_missing(domain)
         return self._public_keys(domain, {})
 
-    def _prepare_online_keys(self, domain: str, request: dict[str, Any]) -> Done:
+    def _prepare_online_keys(self, domain: str, request: Request) -> Done:
         """Make the next generation of some online keys; they sign nothing before the switch."""
         names = words(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
         self._online.prepare(domain, names)
         return Done(self._public_keys(domain, {}).answer, {"names": sorted(names)})
 
-    def _switch_online_keys(self, domain: str, request: dict[str, Any]) -> Done:
+    def _switch_online_keys(self, domain: str, request: Request) -> Done:
         """Let the next generation of some online keys sign from now on."""
         names = words(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
         self._online.switch(domain, names)
         return Done(self._public_keys(domain, {}).answer, {"names": sorted(names)})
 
-    def _retire_online_keys(self, domain: str, _request: dict[str, Any]) -> Done:
+    def _retire_online_keys(self, domain: str, _request: Request) -> Done:
         """Destroy the private halves of the generations that sign no more."""
         gone = self._online.retire(domain)
         return Done({"retired": gone}, {"retired": gone})
 
-    def _public_keys(self, domain: str, _request: dict[str, Any]) -> Done:
+    def _public_keys(self, domain: str, _request: Request) -> Done:
         held = self._online.held(domain)
         keys = {name: generations[0] for name, generations in held.items()}
         return Done({"keys": keys, "held": held, "past": self._online.past(domain)}, {})
 
-    def _authority_keys(self, domain: str, _request: dict[str, Any]) -> Done:
+    def _authority_keys(self, domain: str, _request: Request) -> Done:
         """Tell the identities of a domain's CA keys, so that none of them passes for somebody else's."""
         return Done({"identities": self._issuers.identities(domain)}, {})
 
-    def _last_head(self, domain: str, _request: dict[str, Any]) -> Done:
+    def _last_head(self, domain: str, _request: Request) -> Done:
         """Tell the newest ledger head signed: what no owner of database or journal can make it forget."""
         head = metadata.last_head(self._vault, domain)
         return Done({"head": {**head, "unsigned_restores": metadata.unsigned_restores(self._vault, domain)}}, {})
 
-    def _oscore_secret(self, domain: str, request: dict[str, Any]) -> Done:
+    def _oscore_secret(self, domain: str, request: Request) -> Done:
         """Derive the secret of one OSCORE context: always the same for the same context and certificate."""
         kid, certificate = octets(request, "kid", oscore.KID_BYTES), octets(request, "certificate", 32)
         return Done({"secret": oscore.derive(self._vault, domain, kid, certificate)}, {"kid": kid.hex()})
 
-    def _signing(self, operation: str) -> Callable[[str, dict[str, Any]], Done]:
-        def sign(domain: str, request: dict[str, Any]) -> Done:
+    def _signing(self, operation: str) -> Callable[[str, Request], Done]:
+        def sign(domain: str, request: Request) -> Done:
             payload = byte_string(request, "payload")
             name = metadata.check(self._vault, operation, domain, payload)
             place = self._online.current(domain, name)

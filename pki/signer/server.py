@@ -10,9 +10,10 @@ import os
 import signal
 import socketserver
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from pki.kernel import confine, files
 from pki.kernel.errors import ConflictError, DeniedError, DomainError, InvalidError, UnauthenticatedError
@@ -94,12 +95,12 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         super().__init__(str(path), _Connection)
         path.chmod(0o600)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """Log what no handler foresaw; the connection is closed, the process goes on."""
         del request, client_address
         _logger.error("a connection failed", exc_info=True)  # noqa: LOG014  because socketserver calls this while it handles the error
 
-    def act(self, peer: Peer, request: dict[str, Any]) -> dict[str, Any]:
+    def act(self, peer: Peer, request: dict[str, object]) -> Mapping[str, object]:
         """Run one operation for a peer, writing the log before the answer leaves.
 
         Raises:
@@ -176,7 +177,7 @@ class _Connection(socketserver.BaseRequestHandler):
         frames.send(self.request, _refusal(UnauthenticatedError("The role's secret is wrong.")))
         return None
 
-    def _answer(self, peer: Peer, request: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, peer: Peer, request: dict[str, object]) -> dict[str, object]:
         try:
             return {"ok": True, **self.server.act(peer, request)}
         except DomainError as error:
@@ -217,5 +218,5 @@ def _only_one(folder: Path) -> TextIO:
     return lock
 
 
-def _refusal(error: DomainError) -> dict[str, Any]:
+def _refusal(error: DomainError) -> dict[str, object]:
     return {"ok": False, "kind": error.kind, "detail": error.detail}

@@ -7,12 +7,15 @@ this process, because three wrong ones lock a real token.
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from pki.kernel.errors import InvalidError, UnavailableError
+
+if TYPE_CHECKING:
+    import pkcs11
 
 _P256_OID = bytes.fromhex("06082a8648ce3d030107")
 
@@ -42,7 +45,7 @@ class Token:
     def __init__(self, settings: TokenSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._session: Any = None
+        self._session: pkcs11.Session | None = None
         self._refused = False
 
     def create(self, label: str) -> None:
@@ -81,7 +84,8 @@ class Token:
         with self._lock:
             for again in (False, True):
                 try:
-                    key = self._open().get_key(label=label, object_class=pkcs11.ObjectClass.PRIVATE_KEY)
+                    # untyped: the library's type of keys does not say which of them sign.
+                    key: Any = self._open().get_key(label=label, object_class=pkcs11.ObjectClass.PRIVATE_KEY)
                     return bytes(key.sign(digest, mechanism=pkcs11.Mechanism.ECDSA))
                 except pkcs11.PKCS11Error as error:
                     self._session = None
@@ -90,7 +94,7 @@ class Token:
                         raise UnavailableError(msg) from error
         raise AssertionError
 
-    def _open(self) -> Any:
+    def _open(self) -> "pkcs11.Session":
         import pkcs11  # noqa: PLC0415  because only a set-up with a token has the library
 
         if self._session is not None:
