@@ -71,7 +71,11 @@ class S3Blobs(Staging):
             msg = f"The object {staged.sha256} in the bucket has another size than its bytes. Remove it, then go on."
             raise BlobStoreError(msg)
         staged.demand_unchanged()
-        facts = {**self._at(staged.sha256), "Metadata": {"sha256": staged.sha256}, **self._encryption()}
+        facts: dict[str, object] = {
+            **self._at(staged.sha256),
+            "Metadata": {"sha256": staged.sha256},
+            **self._encryption(),
+        }
         with staged.path.open("rb") as file, _told(existing_is_well=True) as told:
             if staged.size <= PART:
                 self._client.put_object(**facts, Body=file, ContentLength=staged.size, IfNoneMatch="*")
@@ -144,16 +148,16 @@ class S3Blobs(Staging):
         _ = self._clients
 
     @property
-    def _client(self) -> Any:
+    def _client(self) -> Any:  # untyped: the library makes its clients at run time
         return self._clients[0]
 
     @cached_property
-    def _clients(self) -> tuple[Any, Any]:
+    def _clients(self) -> tuple[Any, Any]:  # untyped: as above
         """Return who speaks with the service, and who makes addresses as devices reach it."""
         usual, other = self._connect(self._place.endpoint), self._place.device_endpoint
         return usual, self._connect(other) if other else usual
 
-    def _connect(self, endpoint: str) -> Any:
+    def _connect(self, endpoint: str) -> Any:  # untyped: as above
         import boto3  # noqa: PLC0415  because it is slow to load, and most set-ups need none
         from botocore.config import Config  # noqa: PLC0415  because see above
 
@@ -171,12 +175,12 @@ class S3Blobs(Staging):
         session = boto3.session.Session(botocore_session=_session())  # the library's common one is for one thread
         return session.client("s3", endpoint_url=endpoint or None, region_name=self._place.region, config=config)
 
-    def _in_parts(self, facts: dict[str, Any], file: BinaryIO) -> None:
+    def _in_parts(self, facts: dict[str, object], file: BinaryIO) -> None:
         """Send an object in parts; whatever goes wrong, none of them stays."""
         at = {name: facts[name] for name in ("Bucket", "Key")}
         upload = {**at, "UploadId": self._client.create_multipart_upload(**facts)["UploadId"]}
         try:
-            parts: list[dict[str, Any]] = []
+            parts: list[dict[str, object]] = []
             while data := file.read(PART):
                 number = len(parts) + 1
                 tag = self._client.upload_part(**upload, PartNumber=number, Body=data)["ETag"]
@@ -186,7 +190,7 @@ class S3Blobs(Staging):
             self._abort(upload)
             raise
 
-    def _abort(self, upload: dict[str, Any]) -> None:
+    def _abort(self, upload: dict[str, object]) -> None:
         """Take the parts back; where even that fails, the first error is the one to tell."""
         try:
             with _told():
@@ -205,7 +209,7 @@ class S3Blobs(Staging):
         return {"Bucket": self._place.bucket, "Key": f"{self._place.prefix}{checked(sha256)[:2]}/{sha256}"}
 
 
-def _session() -> Any:
+def _session() -> object:
     """Return a session of the library that finds its credentials where it always does, and in those handed over."""
     from botocore import credentials, session  # noqa: PLC0415  because it is slow to load
 

@@ -1,9 +1,9 @@
 """Which patch a device gets: the smallest that it says it can apply, and none where it would not pay. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from devices.twin_documents import Applier
 from pki.kernel import patch
 
 #: formats that this server makes; a device may know more, which are of no use here
@@ -33,7 +33,7 @@ class Offer:
     ram: int
 
 
-def choose(offers: Iterable[Offer], appliers: Iterable[Mapping[str, Any]], runs: str, full: int) -> Offer | None:
+def choose(offers: Iterable[Offer], appliers: Iterable[Applier], runs: str, full: int) -> Offer | None:
     """Return the best offer for a device, or None: it gets the image as it is.
 
     A patch has to be smaller by a tenth and by 4 KiB than the best whole form that the device can take.
@@ -44,7 +44,7 @@ def choose(offers: Iterable[Offer], appliers: Iterable[Mapping[str, Any]], runs:
         runs: SHA-256 of what runs there now, as the device has signed it; empty when it has not said.
         full: length of the image.
     """
-    able = {str(one["format"]): one for one in appliers}
+    able = {one["format"]: one for one in appliers}
     fit = [one for one in offers if one.base in {"", runs} and _can(able.get(one.format), one, full)]
     whole = min((one for one in fit if not one.base), key=lambda one: one.size, default=None)
     best_whole = min(whole.size if whole else full, full)
@@ -61,7 +61,7 @@ def ram_of(format_: str, base: int, size: int) -> int:
     return size + min(patch.DICTIONARY, 2 * base + (1 << 20))
 
 
-def _can(applier: Mapping[str, Any] | None, offer: Offer, full: int) -> bool:
+def _can(applier: Applier | None, offer: Offer, full: int) -> bool:
     return applier is not None and offer.ram <= applier["ram_max"] and full <= applier["out_max"]
 
 

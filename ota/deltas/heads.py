@@ -46,6 +46,7 @@ def needed(format_: str, size: int) -> int:
 def _muster(data: bytes, size: int, length: int) -> bool:
     at = len(patch.MAGIC) + 4
     ends = at + int.from_bytes(data[len(patch.MAGIC) : at], "little")
+    # untyped: what has another shape raises here, and is no patch
     head: Any = cbor.loads(data[at:ends], max_bytes=patch.MAX_HEAD)
     packed = sum(one[2] for one in head[2])
     return data.startswith(patch.MAGIC) and head[0] == length and ends + packed == size

@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
 
 from ota.models import Statement
 from ota.trust.prepared import Paper
+from pki.kernel import intake
 from pki.kernel.actor import Actor
 from pki.kernel.filters import choice
 from pki.kernel.permissions import Action, permitted
@@ -48,7 +48,7 @@ def paper(statement: Statement) -> Paper:
     return Paper.from_json(json.loads(bytes(statement.paper)))
 
 
-def prepared(statement: Statement) -> dict[str, Any]:
+def prepared(statement: Statement) -> dict[str, object]:
     """Return what officers get: the documents, what holds now, the texts that they name, and the digest of it all."""
-    value: Any = json.loads(bytes(statement.paper))
+    value = intake.map_of(json.loads(bytes(statement.paper)), "paper")
     return {"statement": str(statement.public_id), "kind": statement.kind, "digest": statement.digest, **value}

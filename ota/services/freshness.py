@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -13,6 +12,7 @@ from ota.models import Bundle
 from ota.trust import documents
 from ota.trust.repository import Repository, bins
 from pki.kernel import clock
+from pki.kernel.tuf_json import RoleMetadata
 from pki.models import TrustDomain
 from pki.services import numbers, signing
 
@@ -133,7 +133,7 @@ def _timestamp_due(store: Repository, now: datetime) -> bool:
     return not _believed(store, newest) or _half_gone(newest.signed.expires, documents.TIMESTAMP_LIFE, now)
 
 
-def _believed(store: Repository, document: Metadata[Any]) -> bool:
+def _believed(store: Repository, document: RoleMetadata) -> bool:
     """Say whether the present root's online key signed a document (after a rotation it did not)."""
     root = store.root()
     kind, payload = document.signed.type, document.signed_bytes
@@ -144,7 +144,7 @@ def _half_gone(expires: datetime, life: timedelta, now: datetime) -> bool:
     return expires - now < life / 2
 
 
-def _signed(domain: TrustDomain, document: Metadata[Any]) -> bytes:
+def _signed(domain: TrustDomain, document: RoleMetadata) -> bytes:
     answer = signing.client("work").sign(document.signed.type, domain.slug, document.signed_bytes)
     documents.sign(document, answer["keyid"], answer["sig"])
     return documents.to_bytes(document)

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from django.db import connections
 from django.db.models import F
@@ -55,7 +54,7 @@ def _held() -> set[int]:
     return {key for rows in (assignments, commands, twins) for key in rows.values_list("device_id", flat=True)}
 
 
-def _read(statement: str, parameters: list[Any]) -> Iterator[tuple[int, Idle]]:
+def _read(statement: str, parameters: Sequence[int | str]) -> Iterator[tuple[int, Idle]]:
     """Yield each certificate's number and row; a door reads a million of them when it starts."""
     now, slugs = clock.unix(), dict(TrustDomain.objects.values_list("id", "slug"))
     ends = {key: int(at.timestamp()) for key, at in Authority.objects.values_list("id", "not_after")}

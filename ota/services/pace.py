@@ -47,10 +47,10 @@ class ReadAhead:
 
     def __init__(self, rows: QuerySet[Assignment], *names: str) -> None:
         self._rows, self._names = rows.order_by("id"), names
-        self._held: list[tuple[Any, ...]] = []
+        self._held: list[tuple[Any, ...]] = []  # untyped: of the fields that the caller names
         self._place = self._last = 0
 
-    def first(self, many: int) -> list[tuple[Any, ...]]:
+    def first(self, many: int) -> list[tuple[Any, ...]]:  # untyped: as above
         """Return the next rows that are not done; none when everything is."""
         if self._place >= len(self._held):
             self._held = list(self._rows.filter(id__gt=self._last).values_list(*self._names)[:READ])

@@ -3,7 +3,7 @@
 import contextlib
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeGuard
 
 from cryptography import x509
 
@@ -113,30 +113,30 @@ def parse(payload: bytes) -> Report:
     body = _map(payload)
     state, action = body.get("state", ""), body.get("action")
     known = STATES if action is not None else ("", REFUSED)
-    if (action is not None and not _integer(action)) or state not in known:
+    if (action is not None and not _integer(action)) or not isinstance(state, str) or state not in known:
         msg = (
             f"`action` is an integer and comes with a `state` out of {', '.join(STATES)}; "
             f"without an action there is only {REFUSED!r}: of what the server shows."
         )
         raise InvalidError(msg)
-    if not _integer(body.get("sequence")) or body["sequence"] < 1:
+    sequence = body.get("sequence")
+    if not _integer(sequence) or sequence < 1:
         msg = "`sequence` is a positive integer that rises with each report."
         raise InvalidError(msg)
     at = body.get("at")
     if at is not None and not _integer(at):
         msg = "`at` is an integer: seconds since 1970 by the device's clock."
         raise InvalidError(msg)
-    reason = body.get("reason", "")
-    if not isinstance(reason, str) or not isinstance(body.get("device"), str):
+    reason, who = body.get("reason", ""), body.get("device")
+    if not isinstance(reason, str) or not isinstance(who, str):
         msg = "`device` and `reason` are texts."
         raise InvalidError(msg)
     seen = _seen(body)
     components, patch = _components(body.get("components")), _patch(body.get("patch"))
-    who, text = body["device"], intake.kept(reason, 500)
-    return Report(who, body["sequence"], components, action, state, text, seen, _fork(body), at, patch)
+    return Report(who, sequence, components, action, state, intake.kept(reason, 500), seen, _fork(body), at, patch)
 
 
-def _seen(body: dict[str, Any]) -> SeenByDevice:
+def _seen(body: dict[str, object]) -> SeenByDevice:
     seen: SeenByDevice = {}
     if "anchors" in body:
         seen["anchors"] = _anchors(body["anchors"])
@@ -147,7 +147,7 @@ def _seen(body: dict[str, Any]) -> SeenByDevice:
     return seen
 
 
-def _fork(body: dict[str, Any]) -> bytes | None:
+def _fork(body: dict[str, object]) -> bytes | None:
     token = body.get("fork")
     if token is not None and (not isinstance(token, bytes) or len(token) > forks.TOKEN_BYTES):
         msg = f"`fork` is a byte string of at most {forks.TOKEN_BYTES} bytes."
@@ -155,7 +155,7 @@ def _fork(body: dict[str, Any]) -> bytes | None:
     return token
 
 
-def _map(payload: bytes) -> dict[str, Any]:
+def _map(payload: bytes) -> dict[str, object]:
     body = cbor.loads(payload, max_bytes=MAX_REPORT, lenient=True)
     if not isinstance(body, dict) or set(body) - _FIELDS - _SEEN_FIELDS:
         msg = f"The report is a map with the fields {', '.join(sorted(_FIELDS | _SEEN_FIELDS))}."
@@ -203,8 +203,8 @@ def _anchors(value: object) -> list[str]:
 
 def _appliers(value: object) -> list[Applier]:
     """Return which patches the device can apply, of the formats that are made here."""
-    listed: list[Any] = value if isinstance(value, list) and len(value) <= MOST_APPLIERS else [None]
-    if not all(isinstance(one, dict) and _is_applier(one) for one in listed):
+    listed = value if isinstance(value, list) and len(value) <= MOST_APPLIERS else None
+    if listed is None or not all(isinstance(one, dict) and _is_applier(one) for one in listed):
         msg = f"`appliers` lists at most {MOST_APPLIERS} maps with format, ram_max and out_max (bytes)."
         raise InvalidError(msg)
     return [one for one in listed if one["format"] in CANDIDATE_NAMES]
@@ -222,7 +222,7 @@ def _patch(value: object) -> tuple[str, str] | None:
             raise InvalidError(msg)
 
 
-def _is_applier(one: dict[str, Any]) -> bool:
+def _is_applier(one: dict[str, object]) -> bool:
     names = {"format", "ram_max", "out_max"}
     return (
         set(one) == names and isinstance(one["format"], str) and _integer(one["ram_max"]) and _integer(one["out_max"])
@@ -239,7 +239,7 @@ def _head(value: object) -> list[int | str]:
     raise InvalidError(msg)
 
 
-def _integer(value: object) -> bool:
+def _integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 62
 
 

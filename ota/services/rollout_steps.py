@@ -8,12 +8,11 @@ interrupted or taken over after any commit, and two processes at the same step d
 import logging
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
-from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet
@@ -264,7 +263,7 @@ def _locked(rollout: Rollout) -> Rollout:
     return Rollout.objects.select_for_update(no_key=True).get(pk=rollout.pk)
 
 
-def _record(actor: Actor, rollout: Rollout, action: str, detail: dict[str, Any]) -> None:
+def _record(actor: Actor, rollout: Rollout, action: str, detail: Mapping[str, object]) -> None:
     ledger.record(actor=actor, action=action, thing=("rollout", rollout.public_id), detail=detail)
 
 

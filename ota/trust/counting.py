@@ -1,11 +1,10 @@
 """Count who signed: TUF counts key ids, we count keys. Two ids of one key are one signer. Pure."""
 
-from typing import Any
-
-from tuf.api.metadata import Metadata, Root, Targets, VerificationResult
+from tuf.api.metadata import Root, Targets, VerificationResult
 
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
+from pki.kernel.tuf_json import RoleMetadata
 
 
 def signer_identities(result: VerificationResult) -> set[str]:
@@ -19,7 +18,7 @@ def signer_identities(result: VerificationResult) -> set[str]:
     return found
 
 
-def signed_by_enough(delegator: Root | Targets, role: str, document: Metadata[Any]) -> bool:
+def signed_by_enough(delegator: Root | Targets, role: str, document: RoleMetadata) -> bool:
     """Say whether as many different keys as a role demands have signed a document.
 
     Args:

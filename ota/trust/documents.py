@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from securesystemslib.signer import Signature
 from tuf.api.metadata import (
@@ -24,6 +23,8 @@ from tuf.api.metadata import (
     Timestamp,
 )
 from tuf.api.serialization.json import JSONSerializer
+
+from pki.kernel.tuf_json import RoleMetadata
 
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=7)
@@ -130,7 +131,7 @@ def floors_of(targets: Targets) -> dict[str, dict[str, int]]:
 
 def reason_of(target: TargetFile) -> str | None:
     """Return why a bundle was withdrawn, or None when it was not."""
-    custom: Any = target.custom
+    custom: object = target.custom
     return str(custom[WITHDRAWN]) if isinstance(custom, dict) and WITHDRAWN in custom else None
 
 
@@ -157,12 +158,12 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sign(metadata: Metadata[Any], keyid: str, sig: str) -> None:
+def sign(metadata: RoleMetadata, keyid: str, sig: str) -> None:
     """Attach a signature that someone made over ``signed_bytes``."""
     metadata.signatures[keyid] = Signature(keyid, sig)
 
 
-def to_bytes(metadata: Metadata[Any]) -> bytes:
+def to_bytes(metadata: RoleMetadata) -> bytes:
     """Return the compact file."""
     return metadata.to_bytes(JSONSerializer(compact=True))
 

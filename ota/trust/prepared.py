@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from tuf.api.metadata import Metadata, Targets
@@ -18,7 +17,7 @@ from tuf.api.metadata import Metadata, Targets
 from ota.errors import MetadataError
 from ota.trust import documents
 from ota.trust.repository import load
-from pki.kernel import canonical, suit
+from pki.kernel import canonical, intake, suit
 from pki.kernel.errors import InvalidError
 
 Documents = Mapping[str, Metadata[Targets]]
@@ -59,7 +58,7 @@ class Paper:
         """Return the version that each document follows."""
         return {role: one.signed.version for role, one in self.before.items() if role in self.documents}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as it is kept and as officers get it."""
         return {
             "documents": {role: _plain(one) for role, one in self.documents.items()},
@@ -69,10 +68,11 @@ class Paper:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Paper":
+    def from_json(value: Mapping[str, object]) -> "Paper":
         """Return the paper that ``to_json`` wrote."""
-        documents_, before = (_read(value[name]) for name in ("documents", "before"))
-        return Paper(documents_, before, value["exhibits"], value.get("sequence", 0))
+        documents_, before = (_read(intake.map_of(value[name], name)) for name in ("documents", "before"))
+        exhibits = {name: str(text) for name, text in intake.map_of(value["exhibits"], "exhibits").items()}
+        return Paper(documents_, before, exhibits, intake.integer(value.get("sequence", 0), "sequence"))
 
     def manifests(self) -> dict[str, bytes]:
         """Return the SUIT manifests that officers with P-256 keys sign beside: ``suit-<hardware class>`` to bytes."""
@@ -127,9 +127,10 @@ def parse(data: bytes) -> OfficerSignature:
     return OfficerSignature(str(statement), value["keyid"], sigs)
 
 
-def _plain(document: Metadata[Targets]) -> Any:
-    return json.loads(documents.to_bytes(document))
+def _plain(document: Metadata[Targets]) -> object:
+    plain: object = json.loads(documents.to_bytes(document))
+    return plain
 
 
-def _read(value: Mapping[str, Any]) -> dict[str, Metadata[Targets]]:
+def _read(value: Mapping[str, object]) -> dict[str, Metadata[Targets]]:
     return {role: load(json.dumps(one).encode(), Targets) for role, one in value.items()}

@@ -35,7 +35,7 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._loaded: dict[str, Metadata[Any]] = {}
+        self._loaded: dict[str, Metadata[Any]] = {}  # untyped: each of the role that its name says
         self._listed: dict[str, list[int]] | None = None
         self._chain: tuple[list[int], list[int]] | None = None
 

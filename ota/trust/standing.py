@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from ota.trust import policy
+from pki.kernel.tuf_json import RoleMetadata
 
 GOOD, SOON, URGENT, OVER = "good", "soon", "urgent", "over"
 BINS = "bins"
@@ -56,7 +56,7 @@ class Standing:
         """Return what to do, or nothing while all is well."""
         return "" if self.level == GOOD else ADVICE[self.role]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return it as JSON says it."""
         return {
             "role": self.role,
@@ -79,7 +79,7 @@ def level(role: str, expires: datetime, now: datetime) -> str:
 
 
 def standings(
-    root: Metadata[Root], others: Iterable[Metadata[Any]], bins: Iterable[Metadata[Targets]], now: datetime
+    root: Metadata[Root], others: Iterable[RoleMetadata], bins: Iterable[Metadata[Targets]], now: datetime
 ) -> Iterator[Standing]:
     """Yield how each role stands, the root first.
 
