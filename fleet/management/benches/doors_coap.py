@@ -7,11 +7,10 @@ import statistics
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 from fleet.management.benches import peers
 from fleet.management.benches.ground import Ground
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
 from fleet.management.quickstart.processes import free_port
 
 ROUNDS, SECONDS, SOCKETS = 3, 3, 32
@@ -19,7 +18,7 @@ MEGABYTE = 1 << 20
 FETCHES = 5
 
 
-def coap(made: Ground, plain: tuple[int, int], blob: Path) -> list[dict[str, Any]]:
+def coap(made: Ground, plain: tuple[int, int], blob: Path) -> list[Row]:
     """Compare poll and blockwise transfer.
 
     Args:
@@ -57,7 +56,7 @@ def megabyte(folder: Path) -> Path:
     return path
 
 
-def _checked(said: Any) -> float:
+def _checked(said: peers.CoapFigures) -> float:
     if said["bad"] or said["timeouts"] > said["n"] * 0.001:
         msg = f"CoAP polls failed: {said}"
         raise RuntimeError(msg)

@@ -5,10 +5,9 @@ import statistics
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 from fleet.management.benches.ground import Ground
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
 
 SIZE = 100 << 20
 FETCHES = 6
@@ -22,7 +21,7 @@ def make(folder: Path) -> Path:
     return path
 
 
-def files(made: Ground, ours: tuple[Path, str], nginx: int, file: Path) -> list[dict[str, Any]]:
+def files(made: Ground, ours: tuple[Path, str], nginx: int, file: Path) -> list[Row]:
     """Compare downloads by curl.
 
     Args:

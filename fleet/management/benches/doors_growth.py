@@ -2,16 +2,15 @@
 
 import json
 import statistics
-from typing import Any
 
 from fleet.management.benches.ground import Ground, start_inner
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
 
 MILLION = 1_000_000
 WRITERS, EACH, READERS = 4, 2500, 2
 
 
-def growth(made: Ground) -> list[dict[str, Any]]:
+def growth(made: Ground) -> list[Row]:
     """Measure with a million devices in the set-up's database; no server runs."""
     loaded = json.loads(start_inner(made, "load").communicate(timeout=300)[0])
     readers = [start_inner(made, "read", str(WRITERS * EACH)) for _ in range(READERS)]

@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 PATIENCE = 30
 STEP, DRIFTING = 5000, ("bytes_out", "packets_out")
@@ -37,6 +37,14 @@ SELECT c.domain_id, lower(hex(randomblob(16))), c.authority_id, lower(hex(random
 FROM devices_device d, (SELECT * FROM pki_certificate WHERE profile = 'device' LIMIT 1) c
 WHERE d.name LIKE 'synthetic-%%' AND %s > 0
 """  # noqa: S608  because no value of anybody stands in it
+
+
+class StoredValues(TypedDict):
+    """How many values devices have sent, how many of one metric were read back by query, and the last of these."""
+
+    values: int
+    read: int
+    last: float | None
 
 
 def main() -> None:
@@ -207,7 +215,7 @@ def read(many: str) -> list[tuple[str, float]]:
     return gone
 
 
-def stored(*names: str) -> dict[str, Any]:
+def stored(*names: str) -> StoredValues:
     """Count the values that devices have sent, and read the newest of one back by query."""
     from devices import selectors  # noqa: PLC0415  because of the set-up above
     from devices.models import Device, Series  # noqa: PLC0415  because of the set-up above
@@ -227,7 +235,7 @@ def _resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-ACTS: dict[str, Callable[..., Any]] = {
+ACTS: dict[str, Callable[..., object]] = {
     "fleet": fleet,
     "assign": assign,
     "busy": busy,

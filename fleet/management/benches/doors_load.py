@@ -5,15 +5,15 @@ import multiprocessing
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import cbor2
 
 from fleet.management.benches import peers
+from fleet.management.benches.doors_inner import StoredValues
 from fleet.management.benches.ground import Ground, start_inner
 from fleet.management.benches.http import client, connect, exchange, request
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
 
 BUSY_SECONDS = 14
 KINDS = ("drift", "lists", "compression")
@@ -23,7 +23,7 @@ NAMES = ("temp_c", "bytes_in", "bytes_out", "packets_in", "packets_out", "heap_f
          "confidence_mean", "established_peers", "listening_ports")  # fmt: skip
 
 
-def busy(made: Ground, certs: Path) -> list[dict[str, Any]]:
+def busy(made: Ground, certs: Path) -> list[Row]:
     """Measure a poll's p99 while drift, revocation lists, compression and ingest all run on the server's core."""
     with made.on_servers_core():
         working = {kind: start_inner(made, "busy", kind, str(BUSY_SECONDS)) for kind in KINDS}
@@ -63,11 +63,11 @@ def _line(work: subprocess.Popen[str]) -> str:
     return work.stdout.readline().strip() if work.stdout is not None else ""
 
 
-def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[dict[str, Any]]:
+def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[Row]:
     """Measure metric values a second, stored and readable by query."""
     devices = sorted(certs.glob("*.pem"))[:CLIENTS]
     names = [one.stem for one in devices]
-    before = _inner(made, "stored", *names)
+    before = _stored(made, names)
     fork = multiprocessing.get_context("fork")
     arguments = [(str(made.anchor), made.door, str(one), INGEST_SECONDS, 0.0) for one in devices]
     processes = [fork.Process(target=_post, args=one) for one in arguments]
@@ -77,7 +77,7 @@ def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[dict[s
     for process in processes:
         process.join()
     took = time.perf_counter() - started
-    after = _inner(made, "stored", *names)
+    after = _stored(made, names)
     rate = (after["values"] - before["values"]) / took
     detail = (
         f"{database}, {CLIENTS} mTLS clients, {SERIES * VALUES} values a batch, one door; "
@@ -103,5 +103,7 @@ def _post(anchor: str, port: int, device: str, seconds: float, pause: float) -> 
             time.sleep(pause)
 
 
-def _inner(made: Ground, *arguments: str) -> Any:
-    return json.loads(made.processes.run("-m", "fleet.management.benches.doors_inner", *arguments, timeout=300))
+def _stored(made: Ground, names: list[str]) -> StoredValues:
+    said = made.processes.run("-m", "fleet.management.benches.doors_inner", "stored", *names, timeout=300)
+    values: StoredValues = json.loads(said)
+    return values

@@ -8,7 +8,7 @@ import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from OpenSSL import SSL
 
@@ -16,7 +16,11 @@ from fleet.management.benches import peers
 from fleet.management.benches.ground import Ground
 from fleet.management.benches.http import client, connect
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Event
 
 DOOR = "device-door-1"
 IDLE, SILENT = 5000, 40
@@ -24,7 +28,19 @@ HELLOS, WARM_UP, AT_ONCE, HELLO_VERIFY = 100_000, 2000, 200, 3
 DEVICES, CALM, CALM_DEVICES, TIMEOUT = 20_000, 64, 3000, 10
 
 
-def held(made: Ground, certs: Path) -> list[dict[str, Any]]:
+class _Arrival(TypedDict):
+    """What ``tlsstorm`` prints of devices that come, and ``cpu``, the processor seconds of the server meanwhile."""
+
+    rps: float
+    rps90: float
+    seconds90: float
+    seconds: float
+    answered: int
+    repeated: int
+    cpu: float
+
+
+def held(made: Ground, certs: Path) -> list[Row]:
     """Measure a poll's p99 beside idle TLS connections and silent TCP connections."""
     device = min(certs.glob("*.pem"))
     fork = multiprocessing.get_context("fork")
@@ -48,7 +64,7 @@ def held(made: Ground, certs: Path) -> list[dict[str, Any]]:
     return [row("poll p99 beside idle and silent connections", said["p99_ms"], "ms", 50, detail)]
 
 
-def storm(made: Ground, certs: Path) -> list[dict[str, Any]]:
+def storm(made: Ground, certs: Path) -> list[Row]:
     """Compare answers a second when all come at once with what the door does when they come in turn."""
     calm = _come(made, certs, CALM_DEVICES, CALM)
     all_at_once = _come(made, certs, DEVICES, DEVICES)
@@ -76,7 +92,7 @@ def storm(made: Ground, certs: Path) -> list[dict[str, Any]]:
     ]
 
 
-def flood(made: Ground) -> list[dict[str, Any]]:
+def flood(made: Ground) -> list[Row]:
     """Measure how the CoAP door grows under first hellos from everywhere: 127.x.y.z with a port each, no cookie."""
     port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], hello()
     _hellos(port, datagram, 0, WARM_UP)
@@ -123,7 +139,7 @@ def _resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _come(made: Ground, certs: Path, devices: int, at_once: int) -> Any:
+def _come(made: Ground, certs: Path, devices: int, at_once: int) -> _Arrival:
     device = min(certs.glob("*.pem"))
     arguments = [str(made.door), "/v1/poll", str(devices), str(at_once), str(TIMEOUT), str(made.anchor)]
     identity = [str(device), str(device.with_suffix(".key"))]
@@ -131,7 +147,8 @@ def _come(made: Ground, certs: Path, devices: int, at_once: int) -> Any:
     done = subprocess.run(
         [made.folder / "tlsstorm", *arguments, *identity], capture_output=True, text=True, check=False
     )
-    return {**json.loads(done.stdout), "cpu": made.cpu(DOOR) - before}
+    figures: _Arrival = json.loads(done.stdout)
+    return {**figures, "cpu": made.cpu(DOOR) - before}
 
 
 def _stands(line: socket.socket) -> bool:
@@ -141,7 +158,7 @@ def _stands(line: socket.socket) -> bool:
     return not poll.poll(0)
 
 
-def _hold(anchor: str, port: int, device: str, signals: tuple[Any, Any, Any]) -> None:
+def _hold(anchor: str, port: int, device: str, signals: "tuple[Event, Event, Queue[tuple[int, int]]]") -> None:
     """Open the connections and keep them until told to stop; tell how many were open to the end."""
     ready, end, counted = signals
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

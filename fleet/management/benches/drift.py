@@ -2,19 +2,18 @@
 
 import statistics
 import time
-from typing import Any
 
 import numpy as np
 
 from devices.drift.engine import Shard
 from devices.drift.metrics import METRICS
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
 
 DEVICES, TICKS = 100_000, 5
 GOAL_MICROSECONDS = 0.25
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> list[Row]:
     """Time the engine's step over a hundred thousand devices that all report all metrics."""
     random = np.random.default_rng(1)
     shard = Shard()

@@ -6,16 +6,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from fleet.environment import ROOT
 from fleet.management.benches import growth_processes
 from fleet.management.benches.ground import Ground, ground
-from fleet.management.benches.growth_rows import answer_rows, process_rows
+from fleet.management.benches.growth_rows import Seen, answer_rows, process_rows
 from fleet.management.benches.rollouts import postgresql
+from fleet.management.benches.rows import Row
 from fleet.management.serving.supervisor import await_signer
 from pki.kernel import handover
 from pki.kernel.errors import DomainError, UnavailableError
+
+if TYPE_CHECKING:
+    from fleet.management.benches.growth_answers import Answer
 
 DATABASES = ("sqlite", "postgresql")
 LEAST, SMALL = 10, 10_000
@@ -24,7 +28,7 @@ SIGNER_WAITS = 12
 LARGE = {"sqlite": 300_000, "postgresql": 100_000}
 
 
-def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | None = None) -> list[dict[str, Any]]:
+def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | None = None) -> list[Row]:
     """Measure on each of the databases; to fill the largest set-up takes minutes.
 
     Args:
@@ -48,7 +52,7 @@ def sizes_for(database: str, devices: int = 0) -> tuple[int, ...]:
     return tuple(sorted({min(LEAST, large), min(SMALL, max(large // 10, 1)), large}))
 
 
-def measured(database: str, size: int, keep: Path | None = None, *, processes: bool) -> dict[str, Any]:
+def measured(database: str, size: int, keep: Path | None = None, *, processes: bool) -> Seen:
     """Fill one set-up and ask everything; return what was seen, and as ``failures`` what could not be measured.
 
     Args:
@@ -57,21 +61,21 @@ def measured(database: str, size: int, keep: Path | None = None, *, processes: b
         keep: where filled set-ups stay.
         processes: measure idle worker, check of the audit log and start as well.
     """
-    seen: dict[str, Any] = {"failures": {}, "answers": []}
+    seen: Seen = {"failures": {}, "answers": []}
     with _noted(seen, f"{database}, {size} devices", "set-up"), filled(database, size, keep) as made:
-        acts: dict[str, Callable[[], Any]] = {"answers": lambda: inner(made, "answers")}
+        acts: dict[str, Callable[[], Seen]] = {"answers": lambda: {"answers": _answers(made)}}
         if processes:
-            acts |= {"verify": lambda: growth_processes.verify(made)}
-            acts |= {"worker": lambda: growth_processes.idle_worker(made)}
-            acts |= {"start": lambda: growth_processes.start(made)}
+            acts |= {"verify": lambda: {"verify": growth_processes.verify(made)}}
+            acts |= {"worker": lambda: {"worker": growth_processes.idle_worker(made)}}
+            acts |= {"start": lambda: {"start": growth_processes.start(made)}}
         for name, act in acts.items():
             with _noted(seen, f"{database}, {size} devices", name):
-                seen[name] = act()
+                seen.update(act())
     return seen
 
 
 @contextmanager
-def _noted(seen: dict[str, Any], where: str, name: str) -> Iterator[None]:
+def _noted(seen: Seen, where: str, name: str) -> Iterator[None]:
     """Note what fails in the block: that is a finding, and the rest is measured all the same."""
     try:
         yield
@@ -112,7 +116,7 @@ def _start_signer(made: Ground) -> None:
     raise UnavailableError(msg)
 
 
-def inner(made: Ground, *arguments: str) -> Any:
+def inner(made: Ground, *arguments: str) -> object:
     """Do one act of ``growth_inner`` in the set-up and return what it prints.
 
     Raises:
@@ -127,3 +131,7 @@ def inner(made: Ground, *arguments: str) -> Any:
         msg = f"{' '.join(arguments)} ended with {done.returncode}"
         raise RuntimeError(msg)
     return json.loads(done.stdout)
+
+
+def _answers(made: Ground) -> "list[Answer]":
+    return cast("list[Answer]", inner(made, "answers"))

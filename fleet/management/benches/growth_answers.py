@@ -6,9 +6,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from django.db import connections
 from django.test import Client
@@ -22,6 +21,9 @@ from fleet.operators.services import links, tokens
 from pki.kernel import actor as actors
 from pki.models import TrustDomain
 
+if TYPE_CHECKING:
+    from django.test.client import _MonkeyPatchedWSGIResponse
+
 OK, NOT_ALLOWED = 200, 405
 PASSWORD = "correct horse battery staple bench"  # noqa: S105  because it belongs to a person of a benchmark
 #: seconds; what took longer once is not asked again: a benchmark ends some day
@@ -29,9 +31,8 @@ SLOW_S = 1.0
 _AFTER = re.compile(r'href="(\?[^"]*\bafter=[^"]*)"')
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a route cost.
+class Answer(TypedDict):
+    """What a route cost, as the benchmark's processes hand it on in JSON.
 
     Args:
         name: of the route.
@@ -48,7 +49,7 @@ class Answer:
     bytes: int
 
 
-def answers(domain: TrustDomain, runs: int) -> list[dict[str, Any]]:
+def answers(domain: TrustDomain, runs: int) -> list[Answer]:
     """Ask all routes that answer GET; a list also for its longest page, its next page and its total.
 
     Args:
@@ -59,11 +60,11 @@ def answers(domain: TrustDomain, runs: int) -> list[dict[str, Any]]:
     asked: list[Answer] = []
     for route in routes(domain):
         made, further = _measured(visitors, route)
-        if made.status == NOT_ALLOWED:
+        if made["status"] == NOT_ALLOWED:
             continue
         asked.append(made)
         asked += [_measured(visitors, one)[0] for one in further]
-    return [asdict(one) for one in asked]
+    return asked
 
 
 class _Visitors:
@@ -101,14 +102,15 @@ def _measured(visitors: _Visitors, route: Route) -> tuple[Answer, list[Route]]:
         if first > SLOW_S or response.status_code == NOT_ALLOWED
         else [_cost(client, route)[0] for _ in range(visitors.runs)]
     )
-    made = Answer(
-        route.name, response.status_code, round(statistics.median(took) * 1000, 2), queries, len(response.content)
-    )
-    sys.stderr.write(f"{made.name}: {made.status}, {made.ms} ms, {made.queries} queries\n")  # it takes minutes
-    return made, list(_further(route, response)) if made.status == OK else []
+    status, ms = response.status_code, round(statistics.median(took) * 1000, 2)
+    sys.stderr.write(f"{route.name}: {status}, {ms} ms, {queries} queries\n")  # it takes minutes
+    made: Answer = {
+        "name": route.name, "status": status, "ms": ms, "queries": queries, "bytes": len(response.content),
+    }  # fmt: skip
+    return made, list(_further(route, response)) if status == OK else []
 
 
-def _cost(client: Client, route: Route) -> tuple[float, Any]:
+def _cost(client: Client, route: Route) -> tuple[float, "_MonkeyPatchedWSGIResponse"]:
     """Return the processor seconds of one request, and its answer."""
     before = _processor()
     response = client.get(route.path, secure=True)
@@ -132,7 +134,7 @@ def _session(alias: str) -> float:
     return 0.0
 
 
-def _further(route: Route, response: Any) -> Iterator[Route]:
+def _further(route: Route, response: "_MonkeyPatchedWSGIResponse") -> Iterator[Route]:
     """Yield what a list offers besides its first page: as many rows as may be asked for, the next page, the total."""
     mark = "&" if "?" in route.name else "?"
     if not route.is_api:

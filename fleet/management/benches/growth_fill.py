@@ -11,7 +11,6 @@ import sys
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connections, transaction
@@ -228,7 +227,9 @@ _CERTIFICATE = (
 )  # fmt: skip
 
 
-def _certificate(scene: Scene, one: Made, source: random.Random, at: datetime, before: int | None) -> tuple[Any, ...]:
+def _certificate(
+    scene: Scene, one: Made, source: random.Random, at: datetime, before: int | None
+) -> tuple[object, ...]:
     """Return a row like that of the first device's certificate, with another serial number in its bytes."""
     first = scene.certificate
     number = int(first.serial, 16)

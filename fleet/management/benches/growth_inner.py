@@ -6,7 +6,10 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleet.management.benches.growth_answers import Answer
 
 
 def main() -> None:
@@ -18,7 +21,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(ACTS[sys.argv[1]](*sys.argv[2:])) + "\n")
 
 
-def fill(many: str) -> dict[str, Any]:
+def fill(many: str) -> dict[str, float]:
     """Fill the set-up; a signer runs."""
     from fleet.management.benches import growth_fill  # noqa: PLC0415  because of the set-up above
     from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
@@ -29,7 +32,7 @@ def fill(many: str) -> dict[str, Any]:
     return {"added": added, "seconds": time.monotonic() - began, "memory_mb": memory}
 
 
-def answers(runs: str = "3") -> list[dict[str, Any]]:
+def answers(runs: str = "3") -> "list[Answer]":
     """Ask every route, so many times for its cost; a signer runs."""
     from django.db import connections  # noqa: PLC0415  because of the set-up above
 
@@ -46,7 +49,7 @@ def answers(runs: str = "3") -> list[dict[str, Any]]:
     return growth_answers.answers(domain, int(runs))
 
 
-ACTS: dict[str, Callable[..., Any]] = {"fill": fill, "answers": answers}
+ACTS: dict[str, Callable[..., object]] = {"fill": fill, "answers": answers}
 
 if __name__ == "__main__":
     main()

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from fleet.environment import ROOT
 from fleet.management.benches.ground import Ground, cpu_seconds
@@ -17,7 +17,31 @@ WARM_S, IDLE_S = 30.0, 60.0
 START_PATIENCE_S = 300.0
 
 
-def idle_worker(made: Ground, warm_s: float = WARM_S, idle_s: float = IDLE_S) -> dict[str, Any]:
+class WorkerCost(TypedDict):
+    """Share of a core in percent, processor seconds before that was measured, most memory in MB."""
+
+    share: float
+    first_s: float
+    memory_mb: float
+
+
+class StartCost(TypedDict):
+    """Seconds by the clock and by the processor."""
+
+    seconds: float
+    processor_s: float
+
+
+class VerifyCost(TypedDict):
+    """Seconds, most memory in MB, last words, and whether the audit log verified."""
+
+    seconds: float
+    memory_mb: float
+    said: str
+    ok: bool
+
+
+def idle_worker(made: Ground, warm_s: float = WARM_S, idle_s: float = IDLE_S) -> WorkerCost:
     """Return the share of a core (percent) and the memory of a worker with nothing to do; a signer runs."""
     made.processes.start("worker", "manage.py", "work")
     child = made.processes.running["worker"]
@@ -26,14 +50,14 @@ def idle_worker(made: Ground, warm_s: float = WARM_S, idle_s: float = IDLE_S) ->
     time.sleep(idle_s)
     made.processes.check()
     used, took = cpu_seconds(child.pid) - before, time.monotonic() - began
-    seen = {"share": 100 * used / took, "first_s": before, "memory_mb": _peak_mb(child.pid)}
+    seen: WorkerCost = {"share": 100 * used / took, "first_s": before, "memory_mb": _peak_mb(child.pid)}
     child.terminate()
     child.wait(timeout=600)
     del made.processes.running["worker"]
     return seen
 
 
-def start(made: Ground) -> dict[str, float]:
+def start(made: Ground) -> StartCost:
     """Return the seconds from the start of ``manage.py serve`` to the first good answer of ``/readyz``.
 
     Beside them, how many processor seconds the server took until then: on a busy machine the two differ.
@@ -61,7 +85,7 @@ def start(made: Ground) -> dict[str, float]:
     raise TimeoutError(msg)
 
 
-def verify(made: Ground) -> dict[str, Any]:
+def verify(made: Ground) -> VerifyCost:
     """Return seconds, highest memory and last words of ``manage.py ledger verify``; a signer runs."""
     began = time.monotonic()
     command = [sys.executable, "manage.py", "ledger", "verify"]
@@ -78,8 +102,8 @@ def verify(made: Ground) -> dict[str, Any]:
         # Waited for by hand: only so is it told how much memory this one child had.
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    facts = {"seconds": time.monotonic() - began, "memory_mb": usage.ru_maxrss / 1024, "said": said[-400:].strip()}
-    return {**facts, "ok": child.returncode == 0}
+    took, memory = time.monotonic() - began, usage.ru_maxrss / 1024
+    return {"seconds": took, "memory_mb": memory, "said": said[-400:].strip(), "ok": child.returncode == 0}
 
 
 def _peak_mb(pid: int) -> float:

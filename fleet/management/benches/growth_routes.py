@@ -7,7 +7,6 @@ database (``_EXAMPLES``), and which filters a list has (``FILTERS``).
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from django.db.models import Model
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -151,7 +150,7 @@ def _path(domain: TrustDomain, name: str) -> str:
     return _WORD.sub(filled, name)
 
 
-def _newest(model: type[Model], **wanted: Any) -> Callable[[TrustDomain], object]:
+def _newest(model: type[Model], **wanted: object) -> Callable[[TrustDomain], object]:
     """Return what finds the public id of the newest row."""
 
     def find(domain: TrustDomain) -> object:

@@ -1,9 +1,14 @@
 """The rows of the benchmark of growth: one for each route of each database, and a few over all of them."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.growth_processes import StartCost, VerifyCost, WorkerCost
+from fleet.management.benches.rows import RouteRow, Row, load, row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fleet.management.benches.growth_answers import Answer
 
 CPU_MS, RATIO, QUERIES = 150.0, 1.5, 15
 #: ms; below this a ratio says more about the clock than about the route
@@ -13,7 +18,25 @@ WORST = 8
 OK = 200
 
 
-def answer_rows(database: str, seen: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+class Seen(TypedDict, total=False):
+    """What was seen of one set-up; ``failures`` says of each part that could not be measured why.
+
+    Args:
+        failures: part to what it said.
+        answers: of every route.
+        worker: an idle one.
+        start: of the server.
+        verify: of the audit log.
+    """
+
+    failures: dict[str, str]
+    answers: "list[Answer]"
+    worker: WorkerCost
+    start: StartCost
+    verify: VerifyCost
+
+
+def answer_rows(database: str, seen: "Mapping[int, list[Answer]]") -> list[Row]:
     """Return the rows of all routes, and before them how many miss which goal, the worst by name.
 
     Args:
@@ -27,7 +50,7 @@ def answer_rows(database: str, seen: Mapping[int, list[dict[str, Any]]]) -> list
     return [*_summaries(database, sizes, told), *told]
 
 
-def _told(database: str, name: str, at: Mapping[int, dict[str, Any] | None]) -> dict[str, Any]:
+def _told(database: str, name: str, at: "Mapping[int, Answer | None]") -> RouteRow:
     """Return the row of one route: its cost at the largest size, and whether all of its goals are met."""
     least, large = min(at), max(at)
     small = sorted(at)[-2] if len(at) > 1 else large
@@ -42,23 +65,19 @@ def _told(database: str, name: str, at: Mapping[int, dict[str, Any] | None]) -> 
         "ratio": ratio <= RATIO or ms[large] < CHEAP_MS,
         "queries": max(queries.values(), default=0) <= QUERIES,
     }
-    facts = {
-        "name": f"{database}: {name}",
-        "value": ms[large],
-        "unit": "ms",
-        "goal": CPU_MS,
-        "met": all(checks.values()),
-    }
-    facts |= {"ratio": round(ratio, 2), "ms": ms, "queries": queries, "status": statuses}
-    facts["missed"] = [check for check, good in checks.items() if not good]
-    facts["against"] = (
+    against = (
         f"{small} devices: ratio at most {RATIO} (counts as met below {CHEAP_MS:g} ms); at most {QUERIES} queries at "
         f"{least} and at {large}; status 200"
     )
-    return facts
+    missed = [check for check, good in checks.items() if not good]
+    return {
+        "name": f"{database}: {name}", "value": ms[large], "unit": "ms", "goal": CPU_MS, "met": not missed,
+        "ratio": round(ratio, 2), "ms": ms, "queries": queries, "status": statuses, "missed": missed,
+        "against": against,
+    }  # fmt: skip
 
 
-def _summaries(database: str, sizes: list[int], told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _summaries(database: str, sizes: list[int], told: list[RouteRow]) -> list[Row]:
     against = (
         f"{database}; {sizes[-1]} devices against {sizes[:-1]}; {len(told)} routes and filters; processor time of one "
         f"thread and its database sessions, median of 3; {load()}"
@@ -81,7 +100,7 @@ def _summaries(database: str, sizes: list[int], told: list[dict[str, Any]]) -> l
     return rows
 
 
-def _weight(one: dict[str, Any], check: str) -> float:
+def _weight(one: RouteRow, check: str) -> float:
     """Return by how much a row misses a goal: what the worst are sorted by."""
     if check == "answers":
         return float(max(one["status"].values(), default=0))
@@ -90,7 +109,7 @@ def _weight(one: dict[str, Any], check: str) -> float:
     )
 
 
-def process_rows(database: str, size: int, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
+def process_rows(database: str, size: int, seen: Seen) -> list[Row]:
     """Return the rows of worker, start and check of the audit log; what failed has no value but what it said."""
     against, rows = f"{database}; {size} devices; {load()}", []
     if worker := seen.get("worker"):

@@ -8,16 +8,20 @@ import socket
 import ssl
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from fleet.management.benches import peers
 from fleet.management.benches.ground import Ground, certificate_request, ground
 from fleet.management.benches.http import client, request
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Event
 
 #: the fleet: 64 connections that poll every 20 ms. One that asks again at once would notice a pause of the server once
 #: only, however long it lasted.
@@ -38,7 +42,23 @@ BEGUN = b"GET /v1/poll HTTP/1.1\r\nHost: localhost\r\nX-Half: "
 PATH = "/.well-known/est/simpleenroll"
 
 
-def run() -> list[dict[str, Any]]:
+class _Count(NamedTuple):
+    """What one attacker did.
+
+    Args:
+        listener: setting of the port that it went for.
+        done: half connections that are open, or tokens that were sent.
+        refused: of the tokens with status 429.
+        seconds: that sending them took.
+    """
+
+    listener: str
+    done: int
+    refused: int = 0
+    seconds: float = 0.0
+
+
+def run() -> list[Row]:
     """Measure everything; takes about four minutes."""
     peers.need("cc")
     most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], HALF + 2000)
@@ -56,14 +76,14 @@ def run() -> list[dict[str, Any]]:
         return [*_half(made, certs), *_wrong_tokens(made, certs)]
 
 
-def _half(made: Ground, certs: Path) -> list[dict[str, Any]]:
+def _half(made: Ground, certs: Path) -> list[Row]:
     quiet = _p99(made, certs)
     before = {name: _resident(made.pids()[name]) for name in LISTENERS.values()}
     with _attackers([(_hold, (port, setting, str(made.anchor))) for setting, port in _ports(made).items()]) as said:
-        open_now = {said.get(timeout=PATIENCE)[0] for _ in LISTENERS}
+        open_now = [said.get(timeout=PATIENCE) for _ in LISTENERS]
         loud = _p99(made, certs)
         grown = {name: _resident(made.pids()[name]) - size for name, size in before.items()}
-    counts = dict(open_now)
+    counts = {one.listener: one.done for one in open_now}
     each = {name: grown[name] / 1024 / max(1, counts[setting]) for setting, name in LISTENERS.items()}
     figures = ", ".join(f"{name} {each[name]:.1f} KiB each of {counts[key]}" for key, name in LISTENERS.items())
     detail = (
@@ -77,13 +97,14 @@ def _half(made: Ground, certs: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _wrong_tokens(made: Ground, certs: Path) -> list[dict[str, Any]]:
+def _wrong_tokens(made: Ground, certs: Path) -> list[Row]:
     quiet = _p99(made, certs)
     work = [(_guess, (made.door, str(made.anchor), place)) for place in range(ATTACKERS)]
     with _attackers(work) as said:
         loud = _p99(made, certs)
         counted = [said.get(timeout=PATIENCE * 3) for _ in range(ATTACKERS)]
-    sent, refused, seconds = (sum(one[place] for one in counted) for place in range(3))
+    sent, refused = sum(one.done for one in counted), sum(one.refused for one in counted)
+    seconds = sum(one.seconds for one in counted)
     cheap = 100 * refused / max(1, sent)
     detail = (
         f"{sent} wrong enrolment tokens in {seconds / ATTACKERS:.0f} s from {ATTACKERS} networks, {cheap:.0f}% of the "
@@ -102,7 +123,9 @@ def _ports(made: Ground) -> dict[str, int]:
 
 
 @contextmanager
-def _attackers(work: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> Any:
+def _attackers(
+    work: Sequence[tuple[Callable[..., None], tuple[object, ...]]],
+) -> Iterator["Queue[_Count]"]:
     """Run attackers beside the block; they are no other machines, so they get what is left of the processor."""
     fork = multiprocessing.get_context("fork")
     said, end = fork.Queue(), fork.Event()
@@ -119,17 +142,17 @@ def _attackers(work: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> Any:
                 one.kill()
 
 
-def _polite(act: Callable[..., None], *arguments: Any) -> None:
+def _polite(act: Callable[..., None], *arguments: object) -> None:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     act(*arguments)
 
 
-def _hold(port: int, setting: str, anchor: str, said: Any, end: Any) -> None:
+def _hold(port: int, setting: str, anchor: str, said: "Queue[_Count]", end: "Event") -> None:
     """Open half connections, say how many are open, and open again what the server closes."""
     context = ssl.create_default_context(cafile=anchor)
     plain, hello = setting == "FLEET_STATUS_PORT", _hello(context)
     held: list[socket.socket | None] = [_half_open(port, place, context, hello, plain=plain) for place in range(HALF)]
-    said.put(((setting, sum(1 for one in held if one is not None and _stands(one))),))
+    said.put(_Count(setting, sum(1 for one in held if one is not None and _stands(one))))
     turn, each = 0, HALF // 1000
     while not end.wait(HELD_SECONDS / 1000):
         for place in range(turn, turn + each):
@@ -176,7 +199,7 @@ def _stands(line: socket.socket) -> bool:
         return False
 
 
-def _guess(port: int, anchor: str, place: int, said: Any, end: Any) -> None:
+def _guess(port: int, anchor: str, place: int, said: "Queue[_Count]", end: "Event") -> None:
     """Send wrong tokens, some on each connection without waiting for the answers; say how many and what came."""
     context, session = client(Path(anchor)), None
     csr = base64.b64encode(certificate_request("guess")[0])
@@ -202,7 +225,7 @@ def _guess(port: int, anchor: str, place: int, said: Any, end: Any) -> None:
                 session = line.session
                 refused += came.startswith(b"HTTP/1.1 429") * AT_ONCE
         sent += AT_ONCE
-    said.put((sent, refused, time.monotonic() - begun))
+    said.put(_Count("FLEET_DEVICE_PORT", sent, refused, time.monotonic() - begun))
     del end
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -76,19 +76,50 @@ class Target:
     pause_ms: float = 0.0
 
 
-def tlsload(folder: Path, to: Target) -> Any:
+class LoadFigures(TypedDict):
+    """What a load tool prints.
+
+    Args:
+        rps: answers a second; of ``tlsconn`` connections a second.
+        p50_ms: median.
+        p99_ms: 99th percentile.
+        n: answers or connections in all.
+        bad: of them refusals, or none.
+    """
+
+    rps: float
+    p50_ms: float
+    p99_ms: float
+    n: int
+    bad: int
+
+
+class CoapFigures(LoadFigures):
+    """What ``coapload`` prints: ``timeouts`` counts requests without an answer."""
+
+    timeouts: int
+
+
+class ConnectionFigures(LoadFigures):
+    """What ``tlsconn`` prints: ``resumed`` counts connections that took up a session."""
+
+    resumed: int
+
+
+def tlsload(folder: Path, to: Target) -> LoadFigures:
     """Return requests a second, p50 and p99 in ms, and failures, as ``tlsload.c`` measures them."""
     arguments = [str(to.port), to.path, str(to.connections), str(to.seconds), to.ca, to.certs, "-j", str(to.pause_ms)]
     done = subprocess.run([folder / "tlsload", *arguments], capture_output=True, text=True, check=False)
     if done.returncode or not done.stdout:
         msg = f"tlsload failed: {done.stdout[-300:]} {done.stderr[-300:]}"
         raise RuntimeError(msg)
-    return json.loads(done.stdout)
+    figures: LoadFigures = json.loads(done.stdout)
+    return figures
 
 
 def tlsconn(
     folder: Path, to: tuple[int, str, str, Path], version: str, *, resume: bool, seconds: float, pause_us: int = 0
-) -> Any:
+) -> ConnectionFigures:
     """Return connections a second and how many were resumed, as ``tlsconn.c`` measures them.
 
     Args:
@@ -103,14 +134,16 @@ def tlsconn(
     identity = [ca, str(device), str(device.with_suffix(".key")), version]
     arguments = [str(port), path, str(seconds), *identity, *(["-r"] if resume else []), "-p", str(max(pause_us, 0))]
     done = subprocess.run([folder / "tlsconn", *arguments], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    figures: ConnectionFigures = json.loads(done.stdout)
+    return figures
 
 
-def coapload(folder: Path, port: int, path: str, *, sockets: int, seconds: float) -> Any:
+def coapload(folder: Path, port: int, path: str, *, sockets: int, seconds: float) -> CoapFigures:
     """Return requests a second, p50 and p99 in ms, and failures, as ``coapload.c`` measures them."""
     arguments = [str(port), path, str(sockets), str(seconds), "-j"]
     done = subprocess.run([folder / "coapload", *arguments], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    figures: CoapFigures = json.loads(done.stdout)
+    return figures
 
 
 @contextmanager

@@ -10,11 +10,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from fleet.management.benches.ground import Ground, enrolment, ground
 from fleet.management.benches.http import client, connect, exchange, request
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
 
 KEPT, FRESH, HANDSHAKES = 3000, 600, 600
 STEP_CA = 331
@@ -22,7 +21,7 @@ CLIENTS = 3
 LISTS = 256
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> list[Row]:
     """Measure everything; takes about two minutes."""
     with ground() as made:
         rows = _enrolments(made, made.tokens(KEPT + FRESH))
@@ -30,7 +29,7 @@ def run() -> list[dict[str, Any]]:
         return [*rows, *json.loads(inner)]
 
 
-def _enrolments(made: Ground, tokens: list[tuple[str, str]]) -> list[dict[str, Any]]:
+def _enrolments(made: Ground, tokens: list[tuple[str, str]]) -> list[Row]:
     requests = [enrolment(name, token)[0] for name, token in tokens]
     made.serve()
     made.patiently(requests[0])  # the signer answers too

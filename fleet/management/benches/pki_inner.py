@@ -6,9 +6,10 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
+from fleet.management.benches.rows import Row, load, row
 from pki.kernel import clock
 
 MILLION, OCSP_ANSWERS = 1_000_000, 3000
@@ -25,12 +26,11 @@ def main() -> None:
     sys.stdout.write(json.dumps([*_ocsp(), *_lists()]))
 
 
-def _ocsp() -> list[dict[str, Any]]:
+def _ocsp() -> list[Row]:
     from cryptography import x509  # noqa: PLC0415  because of the set-up above
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415  because of the set-up above
     from cryptography.x509 import ocsp  # noqa: PLC0415  because of the set-up above
 
-    from fleet.management.benches.rows import load, row  # noqa: PLC0415  because of the set-up above
     from pki.models import Authority, Certificate  # noqa: PLC0415  because of the set-up above
     from pki.services.responders import Responders  # noqa: PLC0415  because of the set-up above
 
@@ -51,8 +51,7 @@ def _ocsp() -> list[dict[str, Any]]:
     return [row("OCSP answers, signed at the service", statistics.median(rates), "1/s", 5000, against, least=True)]
 
 
-def _lists() -> list[dict[str, Any]]:
-    from fleet.management.benches.rows import load, row  # noqa: PLC0415  because of the set-up above
+def _lists() -> list[Row]:
     from pki.models import Authority, CrlShard, TrustDomain  # noqa: PLC0415  because of the set-up above
     from pki.services import crls  # noqa: PLC0415  because of the set-up above
 
@@ -90,7 +89,7 @@ def _revoke_a_million(key_id: str) -> None:
     now = clock.now()
     later = (now + timedelta(days=300)).isoformat(sep=" ")
 
-    def rows() -> Any:
+    def rows() -> Iterator[tuple[int, str, int, bytes, str]]:
         for number in range(MILLION):
             serial = random_serial()
             yield 10_000_000 + number, key_id, shard_of(serial), crl.entry(serial, now, "keyCompromise"), later

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from fleet.environment import ROOT
 from fleet.management.benches.ground import Ground, ground
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rollouts_inner import ClientFigures, RollFigures, WorkerFigures
+from fleet.management.benches.rows import Row, load, row
 from fleet.management.serving.supervisor import await_signer
 from pki.kernel import handover
 
@@ -28,9 +28,15 @@ QUIET_S = 10
 P99_MS, CREATE_S, OPEN_S, MEMORY_MB, COMMIT_MS, CALL_MS = 500, 10, 10, 400, 100, 1000
 
 
-def run(
-    databases: Sequence[str] = DATABASES, devices: int = DEVICES, clients: tuple[str, ...] = CLIENTS
-) -> list[dict[str, Any]]:
+class RolloutFigures(RollFigures, WorkerFigures):
+    """What was seen of one rollout: also of the clients, and the seconds (unix time) of the spans before and in it."""
+
+    clients: list[ClientFigures]
+    quiet: list[float]
+    busy: list[float]
+
+
+def run(databases: Sequence[str] = DATABASES, devices: int = DEVICES, clients: tuple[str, ...] = CLIENTS) -> list[Row]:
     """Measure on each of the databases; takes some minutes."""
     rows = []
     for database in databases:
@@ -49,7 +55,7 @@ def _of_its_own(database: str) -> Iterator[Ground]:
         yield held.enter_context(ground(None, **settings))
 
 
-def measured(made: Ground, devices: int, clients: tuple[str, ...] = CLIENTS) -> dict[str, Any]:
+def measured(made: Ground, devices: int, clients: tuple[str, ...] = CLIENTS) -> RolloutFigures:
     """Roll out to many devices, by the worker's own jobs, while clients use the server; return what was seen.
 
     Args:
@@ -70,15 +76,15 @@ def measured(made: Ground, devices: int, clients: tuple[str, ...] = CLIENTS) -> 
     before = time.time()
     time.sleep(QUIET_S if devices >= DEVICES else 1)
     began = time.time()
-    done = json.loads(_inner(made, "roll", str(devices)).communicate()[0])
+    done: RollFigures = json.loads(_inner(made, "roll", str(devices)).communicate()[0])
     ended = time.time()
     go_on.unlink()
-    answers = [json.loads(one.communicate()[0]) for one in busy]
-    served = json.loads(worker.communicate()[0])
+    answers: list[ClientFigures] = [json.loads(one.communicate()[0]) for one in busy]
+    served: WorkerFigures = json.loads(worker.communicate()[0])
     return {**done, **served, "clients": answers, "quiet": [before, began], "busy": [began, ended]}
 
 
-def judged(seen: dict[str, Any], database: str) -> list[dict[str, Any]]:
+def judged(seen: RolloutFigures, database: str) -> list[Row]:
     """Return the rows of one database."""
     against = (
         f"{database}; {seen['devices']} devices, {len(seen['clients'])} client processes through the services "
@@ -108,7 +114,7 @@ def judged(seen: dict[str, Any], database: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _p99(seen: dict[str, Any], span: list[float], kind: str = "") -> float:
+def _p99(seen: RolloutFigures, span: list[float], kind: str = "") -> float:
     clients = [one for one in seen["clients"] if kind in {"", one["kind"]}]
     took = [ms for one in clients for at, ms in one["took"] if span[0] <= at < span[1]]
     return _share(took, 0.99)
@@ -118,7 +124,7 @@ def _share(figures: list[float], share: float) -> float:
     return sorted(figures)[min(int(len(figures) * share), len(figures) - 1)] if figures else 0.0
 
 
-def _failures(seen: dict[str, Any]) -> tuple[int, int]:
+def _failures(seen: RolloutFigures) -> tuple[int, int]:
     """Return how many acts of the clients failed because the database was locked, and how many failed at all."""
     said = [f"{one['kind']}: {failure}" for one in seen["clients"] for failure in one["failures"]]
     for failure, times in Counter(said).most_common(10):

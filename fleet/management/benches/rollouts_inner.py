@@ -12,12 +12,62 @@ import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+    from devices.models import HardwareModel
+    from devices.services.enrolment import Enrolled
+    from ota.models import Rollout, Wave
+    from pki.models import TrustDomain
+
+_T = TypeVar("_T")
 STEP, PEOPLE, PATIENCE_S = 1000, 150, 1800
 PASSWORD = "correct horse battery staple bench"  # noqa: S105  because it belongs to people of a benchmark
 #: a client rests so long between two acts
 REST_S = {"sign-in": 0.5, "enrol": 0.2, "report": 0.1}
+
+
+class RollFigures(TypedDict):
+    """What a rollout took.
+
+    Args:
+        wave: devices of the second wave.
+        left: assignments that are open after the end.
+        placed: assignments in all.
+        devices: that were asked for.
+        call_s: the longest call by a person, in seconds.
+        create_s: from the call to the draft.
+        open_s: from the call to the open wave.
+        abort_s: from the call to the end.
+    """
+
+    wave: int
+    left: int
+    placed: int
+    devices: int
+    call_s: float
+    create_s: float
+    open_s: float
+    abort_s: float
+
+
+class WorkerFigures(TypedDict):
+    """Milliseconds of each transaction by the clock and by the processor, lost locks, most memory in MB."""
+
+    commits: list[float]
+    processor: list[float]
+    locked: int
+    memory_mb: float
+
+
+class ClientFigures(TypedDict):
+    """What a client did: when and for how many milliseconds each time, and what failed."""
+
+    kind: str
+    took: list[tuple[float, float]]
+    failures: list[str]
 
 
 def main() -> None:
@@ -41,7 +91,7 @@ def seed(many: str) -> int:
     reported = {"components": parts, "protection": "full", "anchors": ["cd" * 32]}
     for start in range(0, int(many), STEP):
         names = [f"synthetic-{number:06}" for number in range(start, min(start + STEP, int(many)))]
-        facts: list[tuple[Any, ...]] = [(model.domain_id, name, model.pk, "active", []) for name in names]
+        facts: list[tuple[object, ...]] = [(model.domain_id, name, model.pk, "active", []) for name in names]
         with transaction.atomic():
             quick.create_many(Device, ("domain_id", "name", "hardware_model_id", "state", "tags"), facts)
             made = Device.objects.filter(name__in=names).values_list("pk", flat=True)
@@ -51,7 +101,7 @@ def seed(many: str) -> int:
     return int(many)
 
 
-def _people(domain: Any) -> None:
+def _people(domain: "TrustDomain") -> None:
     from django.contrib.auth.hashers import make_password  # noqa: PLC0415  because of the set-up above
 
     from fleet.operators import totp  # noqa: PLC0415  because of the set-up above
@@ -67,7 +117,7 @@ def _people(domain: Any) -> None:
         )  # fmt: skip
 
 
-def publish_release(model: Any) -> None:
+def publish_release(model: "HardwareModel") -> None:
     """Have two officers sign a bundle; the bench measures the rollout, not the upload."""
     from fleet.management.benches import trust_inner  # noqa: PLC0415  because of the set-up above
     from ota.models import Bundle, BundleFile, Release  # noqa: PLC0415  because of the set-up above
@@ -90,7 +140,7 @@ def publish_release(model: Any) -> None:
     Release.objects.create(domain=model.domain, bundle=bundle, state=Release.State.PUBLISHED, published_at=clock.now())
 
 
-def roll(many: str) -> dict[str, Any]:
+def roll(many: str) -> RollFigures:
     """Create, start and abort a rollout as people do; wait for the worker in between."""
     from ota.models import Assignment, Release  # noqa: PLC0415  because of the set-up above
     from ota.planning import Thresholds, WavePlan  # noqa: PLC0415  because of the set-up above
@@ -102,7 +152,7 @@ def roll(many: str) -> dict[str, Any]:
     waves = [WavePlan(count=max(1, int(many) * 1225 // 10_000)), WavePlan(share=1000)]
     calls: list[float] = []
 
-    def call(act: Callable[..., Any], **given: Any) -> Any:
+    def call(act: Callable[..., _T], **given: object) -> _T:
         began = time.monotonic()
         answer = act(actor=who, **given)
         calls.append(time.monotonic() - began)
@@ -122,16 +172,16 @@ def roll(many: str) -> dict[str, Any]:
     call(rollouts.abort, rollout=rollout)
     abort_s = _until(lambda: _state(rollout) == "aborted", began)
     rows = Assignment.objects.filter(rollout=rollout)
-    counts = {"wave": offered, "left": rows.filter(closed_at=None).count(), "placed": rows.count()}
-    return {**counts, "devices": int(many), "call_s": max(calls), "create_s": create_s, "open_s": open_s,
-            "abort_s": abort_s}  # fmt: skip
+    left, placed = rows.filter(closed_at=None).count(), rows.count()
+    return {"wave": offered, "left": left, "placed": placed, "devices": int(many), "call_s": max(calls),
+            "create_s": create_s, "open_s": open_s, "abort_s": abort_s}  # fmt: skip
 
 
-def _state(row: Any) -> str:
+def _state(row: "Rollout | Wave") -> str:
     return str(type(row).objects.values_list("state", flat=True).get(pk=row.pk))
 
 
-def _finish(wave: Any) -> None:
+def _finish(wave: "Wave") -> None:
     """Report for all devices of a wave that they have installed it, without the devices."""
     from ota.models import Assignment  # noqa: PLC0415  because of the set-up above
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
@@ -174,7 +224,7 @@ class _Heard(logging.Handler):
             sys.stderr.write(f"{record.name}: {record.getMessage()}: {said}\n")  # a benchmark tells what it met
 
 
-def worker(go_on: str) -> dict[str, Any]:
+def worker(go_on: str) -> WorkerFigures:
     """Run all periodic jobs as ``manage.py work`` does."""
     from fleet.jobs.runner import Runner  # noqa: PLC0415  because of the set-up above
 
@@ -194,7 +244,7 @@ def worker(go_on: str) -> dict[str, Any]:
     return {"commits": heard.commits, "processor": heard.processor, "locked": heard.locked, "memory_mb": memory}
 
 
-def client(kind: str, place: str, go_on: str) -> dict[str, Any]:
+def client(kind: str, place: str, go_on: str) -> ClientFigures:
     """Do one kind of act again and again, until the file is gone; return when and for how many milliseconds."""
     act = {"sign-in": _sign_in, "enrol": _enrol, "report": _report}[kind](int(place))
     act()
@@ -237,7 +287,7 @@ def _sign_in(place: int) -> Callable[[], None]:
     return act
 
 
-def _enrol(place: int) -> Callable[[], Any]:
+def _enrol(place: int) -> "Callable[[], tuple[Enrolled, EllipticCurvePrivateKey]]":
     """Return what enrols the next device, with a token that it makes for it."""
     from devices.models import HardwareModel  # noqa: PLC0415  because of the set-up above
     from devices.proofs.claim import Shown  # noqa: PLC0415  because of the set-up above
@@ -250,7 +300,7 @@ def _enrol(place: int) -> Callable[[], Any]:
     domain, model = TrustDomain.objects.get(slug="default"), HardwareModel.objects.get(name="bench")
     who, names = actors.system("default", "bench"), count()
 
-    def act() -> Any:
+    def act() -> "tuple[Enrolled, EllipticCurvePrivateKey]":
         name = f"bench-{place}-{next(names)}"
         _, token = tokens.create(actor=who, hardware_model=model, device_name=name)
         csr, key = certificate_request(name)
@@ -286,7 +336,7 @@ def _report(place: int) -> Callable[[], None]:
     return act
 
 
-ACTS: dict[str, Callable[..., Any]] = {"seed": seed, "roll": roll, "worker": worker, "client": client}
+ACTS: dict[str, Callable[..., object]] = {"seed": seed, "roll": roll, "worker": worker, "client": client}
 
 if __name__ == "__main__":
     main()

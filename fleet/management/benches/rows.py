@@ -2,10 +2,48 @@
 
 import os
 import sys
-from typing import Any
+from typing import TypedDict
 
 
-def row(name: str, value: float, unit: str, goal: float, against: str, *, least: bool = False) -> dict[str, Any]:
+class Row(TypedDict):
+    """A figure beside its goal; the JSON of a benchmark is a list of these.
+
+    Args:
+        name: what was measured.
+        value: the figure.
+        unit: of it.
+        goal: the issue's, in the same unit.
+        met: whether the figure meets it.
+        against: what it was compared with, and under which load.
+    """
+
+    name: str
+    value: float
+    unit: str
+    goal: float
+    met: bool
+    against: str
+
+
+class RouteRow(Row):
+    """The row of one route, with what was seen at each size of the fleet (devices -> figure).
+
+    Args:
+        ratio: of its cost at the largest size to that at the size before.
+        ms: processor time.
+        queries: on both databases.
+        status: HTTP status.
+        missed: which of its goals it misses: ``answers``, ``cpu``, ``ratio``, ``queries``.
+    """
+
+    ratio: float
+    ms: dict[int, float]
+    queries: dict[int, int]
+    status: dict[int, int]
+    missed: list[str]
+
+
+def row(name: str, value: float, unit: str, goal: float, against: str, *, least: bool = False) -> Row:
     """Return a row, and tell it, since a benchmark takes minutes.
 
     Args:

@@ -1,16 +1,14 @@
 """What trust costs: metadata at many bundles, patches against the best-known delta tool, the arena of models."""
 
 import json
-from typing import Any
 
 from fleet.management.benches import trust_deltas, trust_models
 from fleet.management.benches.ground import ground
+from fleet.management.benches.rows import Row
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> list[Row]:
     """Measure everything; takes some minutes."""
     with ground() as made:
-        inner: list[dict[str, Any]] = json.loads(
-            made.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900)
-        )
+        inner: list[Row] = json.loads(made.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900))
     return [*inner, *trust_models.run(), *trust_deltas.run()]

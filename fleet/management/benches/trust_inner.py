@@ -10,7 +10,15 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from fleet.management.benches.rows import Row, load, row
+
+if TYPE_CHECKING:
+    from tuf import ngclient
+    from tuf.api.metadata import Metadata, Targets
+
+    from ota.trust.documents import Entry
 
 MANY, MOST = 10_000, 100_000
 BITS, MORE_BITS = 8, 11
@@ -65,7 +73,7 @@ def _bundles(many: int) -> Iterator[tuple[str, bytes]]:
         yield f"app/{product}/{version}/bundle.json", canonical.dumps(document)
 
 
-def _signed(document: Any, keys: list[Path]) -> Any:
+def _signed(document: "Metadata[Targets]", keys: list[Path]) -> "Metadata[Targets]":
     from fleet.officer import keys as officer  # noqa: PLC0415  because of the set-up above
 
     payload = document.signed_bytes
@@ -85,7 +93,7 @@ def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None
 
     store = freshness.repository("default")
     targets = store.targets()
-    filled: dict[str, list[Any]] = {}
+    filled: dict[str, list[Entry]] = {}
     for path, text in listed:
         role = bin_of(targets.signed, path) if targets else None
         filled.setdefault(str(role), []).append(documents.Entry(path, text))
@@ -108,34 +116,27 @@ def publish_listed(folder: Path, listed: Iterable[tuple[str, bytes]]) -> None:
     _publish_many(_officers(folder), iter(listed))
 
 
-class _Counter:
-    """Fetches published files for python-tuf's client, and counts bytes."""
+def _fetcher(folder: Path, came: list[int]) -> "ngclient.FetcherInterface":
+    """Return what fetches published files for python-tuf's client, and notes how many bytes each had."""
+    from tuf.api.exceptions import DownloadHTTPError  # noqa: PLC0415  because of the set-up above
+    from tuf.ngclient import FetcherInterface  # noqa: PLC0415  because of the set-up above
 
-    def __new__(cls, folder: Path) -> Any:
-        """Return a fetcher; its base class cannot be named before Django is set up."""
-        from tuf.api.exceptions import DownloadHTTPError  # noqa: PLC0415  because of the set-up above
-        from tuf.ngclient import FetcherInterface  # noqa: PLC0415  because of the set-up above
+    class Fetcher(FetcherInterface):
+        def _fetch(self, url: str) -> Iterator[bytes]:
+            path = folder / url.rsplit("/", 1)[-1]
+            if not path.exists():
+                raise DownloadHTTPError(url, 404)
+            data = path.read_bytes()
+            came.append(len(data))
+            yield data
 
-        class Fetcher(FetcherInterface):
-            came = 0
-
-            def _fetch(self, url: str) -> Iterator[bytes]:
-                path = folder / url.rsplit("/", 1)[-1]
-                if not path.exists():
-                    raise DownloadHTTPError(url, 404)
-                data = path.read_bytes()
-                self.came += len(data)
-                yield data
-
-        return Fetcher()
+    return Fetcher()
 
 
-def _contacts() -> list[dict[str, Any]]:
+def _contacts() -> list[Row]:
     """Count what a device fetches that knows the factory root only, and what an idle one fetches."""
     from django.conf import settings  # noqa: PLC0415  because of the set-up above
     from tuf.ngclient import Updater  # noqa: PLC0415  because of the set-up above
-
-    from fleet.management.benches.rows import load, row  # noqa: PLC0415  because of the set-up above
 
     source = settings.FLEET_DIR / "tuf" / "default"
     root = (source / "1.root.json").read_bytes()
@@ -145,13 +146,12 @@ def _contacts() -> list[dict[str, Any]]:
     idle: list[int] = []
     for path in paths[:CLIENTS]:
         folder = Path(tempfile.mkdtemp())
-        fetcher = _Counter(source)
         for counted in (first, idle):
-            before = fetcher.came
-            updater = Updater(str(folder), "/", fetcher=fetcher, bootstrap=root)
+            came: list[int] = []
+            updater = Updater(str(folder), "/", fetcher=_fetcher(source, came), bootstrap=root)
             updater.refresh()
             target = updater.get_targetinfo(path)
-            counted.append(fetcher.came - before)
+            counted.append(sum(came))
             if target is None:
                 raise AssertionError(path)
         shutil.rmtree(folder)
@@ -165,9 +165,8 @@ def _contacts() -> list[dict[str, Any]]:
     ]
 
 
-def _publishing(keys: list[Path]) -> dict[str, Any]:
+def _publishing(keys: list[Path]) -> Row:
     """Time the server's part of publishing one release: verify, write, snapshot, timestamp."""
-    from fleet.management.benches.rows import load, row  # noqa: PLC0415  because of the set-up above
     from ota.services import freshness, metadata  # noqa: PLC0415  because of the set-up above
     from ota.trust import documents  # noqa: PLC0415  because of the set-up above
     from ota.trust.repository import bin_of  # noqa: PLC0415  because of the set-up above
@@ -196,11 +195,10 @@ def _publishing(keys: list[Path]) -> dict[str, Any]:
     )
 
 
-def _renewing(keys: list[Path]) -> dict[str, Any]:
+def _renewing(keys: list[Path]) -> Row:
     """Time what it takes to date and sign 100,000 bundles anew: all bins, by two officers."""
     from tuf.api.metadata import Root, Targets  # noqa: PLC0415  because of the set-up above
 
-    from fleet.management.benches.rows import load, row  # noqa: PLC0415  because of the set-up above
     from ota.services import freshness  # noqa: PLC0415  because of the set-up above
     from ota.trust import documents  # noqa: PLC0415  because of the set-up above
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
@@ -209,7 +207,7 @@ def _renewing(keys: list[Path]) -> dict[str, Any]:
     if root is None or not isinstance(root.signed, Root):
         raise AssertionError
     roles = documents.delegations(root.signed, MORE_BITS).succinct_roles
-    filled: dict[str, list[Any]] = {role: [] for role in (roles.get_roles() if roles else ())}
+    filled: dict[str, list[Entry]] = {role: [] for role in (roles.get_roles() if roles else ())}
     for path, text in _bundles(MOST):
         filled[roles.get_role_for_target(path) if roles else ""].append(documents.Entry(path, text))
     now = clock.now()

@@ -8,10 +8,9 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from fleet.environment import ROOT
-from fleet.management.benches.rows import load, row
+from fleet.management.benches.rows import Row, load, row
 from ota.fit import margin
 from ota.formats import graph, tflite
 
@@ -22,7 +21,7 @@ PARTS, SEED = 6, 20_261_126
 LEAST_MODELS, ERROR, SLOW_MS = 30, 0.04, 20
 
 
-def run() -> list[dict[str, Any]]:
+def run() -> list[Row]:
     """Predict every model that the interpreter runs; takes about two minutes."""
     if not PEER.exists():
         sys.stderr.write("tflite-micro is not installed: `bash tests/peers/install-bench.sh` brings it\n")
