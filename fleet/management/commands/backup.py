@@ -4,13 +4,19 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from fleet.management import archive
+
+
+class Options(TypedDict):
+    """What was asked for."""
+
+    file: Path
 
 
 class Command(BaseCommand):
@@ -23,7 +29,7 @@ class Command(BaseCommand):
         """Declare the file."""
         parser.add_argument("file", type=Path)
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Copy by SQLite's own backup interface, so that writers need not stop."""
         if any(one.vendor != "sqlite" for one in connections.all()):
             msg = "This set-up runs on PostgreSQL: use pg_dump for both databases, and keep journal/ apart from them."

@@ -3,7 +3,7 @@
 import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -22,6 +22,17 @@ BENCHES = {
 _FLAGS = {"devices": "--devices", "databases": "--database", "clients": "--without-clients", "keep": "--keep"}
 
 
+class Options(TypedDict):
+    """What was asked for."""
+
+    name: str
+    json: Path | None
+    database: str | None
+    devices: int | None
+    without_clients: bool
+    keep: Path | None
+
+
 class Command(BaseCommand):
     """Run one benchmark."""
 
@@ -37,7 +48,7 @@ class Command(BaseCommand):
         parser.add_argument("--without-clients", action="store_true", help="rollouts: nobody else uses the server")
         parser.add_argument("--keep", type=Path, help="growth: folder in which filled set-ups stay, to be used again")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Measure and print; write the rows where asked."""
         rows = BENCHES[options["name"]](**_chosen(options))
         for row in rows:
@@ -47,7 +58,7 @@ class Command(BaseCommand):
             options["json"].write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def _chosen(options: dict[str, Any]) -> dict[str, Any]:
+def _chosen(options: Options) -> dict[str, object]:
     """Return the arguments of a benchmark.
 
     Raises:
@@ -59,7 +70,7 @@ def _chosen(options: dict[str, Any]) -> dict[str, Any]:
         "clients": () if options["without_clients"] else None,
         "keep": options["keep"],
     }
-    chosen = {name: value for name, value in wanted.items() if value is not None}
+    chosen: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
     if strange := set(chosen) - set(inspect.signature(BENCHES[options["name"]]).parameters):
         given = ", ".join(sorted(_FLAGS[name] for name in strange))
         msg = f"The benchmark {options['name']} does not have {given}. Leave it out."

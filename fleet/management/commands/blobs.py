@@ -1,7 +1,7 @@
 """``manage.py blobs status | move | collect``: where images and patches lie, and what of them may go."""
 
 import json
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -10,6 +10,14 @@ from fleet.management.acts import refusals
 from ota import blobs
 from ota.blobs import LocalBlobs
 from ota.services import storage
+
+
+class Options(TypedDict, total=False):
+    """What was asked for; of each act only its own are there."""
+
+    act: str
+    json: bool
+    dry_run: bool
 
 
 class Command(BaseCommand):
@@ -28,18 +36,18 @@ class Command(BaseCommand):
         for one in (status, move, collect):
             one.add_argument("--json", action="store_true")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one act."""
         with refusals():
             said, text = getattr(self, f"_{options['act']}")(options)
         self.stdout.write(json.dumps(said) if options["json"] else text)
 
-    def _status(self, _options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    def _status(self, _options: Options) -> tuple[dict[str, object], str]:
         rows = list(blobs.store().listed())
         size, where = sum(one.size for one in rows), settings.FLEET_BLOBS or str(settings.FLEET_DIR / "blobs")
         return {"where": where, "blobs": len(rows), "bytes": size}, f"{where}: {len(rows)} blobs, {size} bytes."
 
-    def _move(self, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    def _move(self, options: Options) -> tuple[dict[str, object], str]:
         if blobs.place() is None:
             msg = "FLEET_BLOBS names no bucket; set it to s3://BUCKET first."
             raise CommandError(msg)
@@ -50,7 +58,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{one.sha256} {one.size}")
         return {"moved": moved}, f"{moved} blobs were moved. Start it again to go on if it was cut short."
 
-    def _collect(self, options: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    def _collect(self, options: Options) -> tuple[dict[str, object], str]:
         dry = options["dry_run"]
         found = storage.collect(dry_run=dry)
         said = {"bundles": found.bundles, "blobs": found.blobs, "bytes": found.size, "dry_run": dry}

@@ -3,19 +3,54 @@
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from fleet.management.acts import actor, refusals
 from ota.measuring import vectors
-from ota.models import TrustKey
+from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows
 from ota.services import bundles, composites, removals, trust_keys
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
 
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    #: what declares the acts of a command
+    _Acts = _SubParsersAction[CommandParser]
+
 MOST_LISTED = 200
+
+
+class Options(TypedDict, total=False):
+    """What was asked for; of each act only its own are there."""
+
+    domain: str
+    act: str
+    name: str
+    format: str
+    component: str
+    product: str
+    pem: Path
+    revocation: str
+    crl: Path
+    issuer: Path | None
+    choice: str
+    version: str
+    counter: int
+    part: list[str]
+    out: Path
+    model: Path
+    cases: int
+    steps: int
+    seed: int
+    tolerance: float | None
+    inputs: list[Path] | None
+    folder: Path
+    bundle: str
+    json: bool
 
 
 class Command(BaseCommand):
@@ -43,14 +78,21 @@ class Command(BaseCommand):
         listed = acts.add_parser("list", help="list bundles")
         listed.add_argument("--json", action="store_true")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one act."""
         with refusals():
             self.stdout.write(getattr(self, f"_{options['act']}")(actor(options["domain"]), options))
 
-    def _trust(self, who: Actor, options: dict[str, Any]) -> str:
-        names = ("name", "format", "component", "product", "revocation")
-        made = trust_keys.add(actor=who, pem=options["pem"].read_text(), **{name: options[name] for name in names})
+    def _trust(self, who: Actor, options: Options) -> str:
+        made = trust_keys.add(
+            actor=who,
+            name=options["name"],
+            format=options["format"],
+            component=options["component"],
+            product=options["product"],
+            revocation=options["revocation"],
+            pem=options["pem"].read_text(),
+        )
         said = f"{made.name} vouches for {made.format} ({made.fingerprint[:16]}…)."
         return f"{said}{self._warning(made)}"
 
@@ -64,7 +106,7 @@ class Command(BaseCommand):
             return ""
         return "\n" + self.style.ERROR(f"Revoked signers below {key.name} are NOT noticed: {words}.")
 
-    def _keys(self, who: Actor, _options: dict[str, Any]) -> str:
+    def _keys(self, who: Actor, _options: Options) -> str:
         lines = []
         for key in rows.trust_keys(actor=who):
             ended = " withdrawn" if key.withdrawn_at else ""
@@ -74,25 +116,25 @@ class Command(BaseCommand):
             lines += [self._warning(key).strip()] if self._warning(key) and not ended else []
         return "\n".join(lines) or "None."
 
-    def _revocation(self, who: Actor, options: dict[str, Any]) -> str:
+    def _revocation(self, who: Actor, options: Options) -> str:
         key = trust_keys.choose_revocation(actor=who, key=self._key(who, options), revocation=options["choice"])
         return f"Revocation of signers below {key.name}: {key.revocation_state}.{self._warning(key)}"
 
-    def _crl(self, who: Actor, options: dict[str, Any]) -> str:
+    def _crl(self, who: Actor, options: Options) -> str:
         key, issuer = self._key(who, options), options["issuer"].read_text() if options["issuer"] else ""
         flagged = trust_keys.renew_crl(actor=who, key=key, crl=options["crl"].read_text(), issuer=issuer)
         told = [f"  its signer was revoked: {one} — withdraw its release" for one in flagged]
         return "\n".join(["The CRL is registered.", *told])
 
-    def _key(self, who: Actor, options: dict[str, Any]) -> TrustKey:
+    def _key(self, who: Actor, options: Options) -> TrustKey:
         key = rows.trust_keys(actor=who).filter(name=options["name"]).first()
         if key is None:
             msg = "There is no trust key of this name (`manage.py bundle trust`)."
             raise NotFoundError(msg)
         return key
 
-    def _upload(self, who: Actor, options: dict[str, Any]) -> str:
-        folder: Path = options["folder"]
+    def _upload(self, who: Actor, options: Options) -> str:
+        folder = options["folder"]
         manifest = folder / "bundle.json"
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != manifest]
         with contextlib.ExitStack() as stack:
@@ -102,36 +144,40 @@ class Command(BaseCommand):
         hints = [f"  advice: {made.facts['advice']}"] if made.facts.get("advice") else []
         return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
 
-    def _delete(self, who: Actor, options: dict[str, Any]) -> str:
+    def _delete(self, who: Actor, options: Options) -> str:
         bundle = rows.bundle(actor=who, public_id=options["bundle"])
         removals.delete_bundle(actor=who, bundle=bundle)
         return f"{bundle} is deleted."
 
-    def _composite(self, who: Actor, options: dict[str, Any]) -> str:
+    def _composite(self, who: Actor, options: Options) -> str:
         found = [rows.bundle(actor=who, public_id=one) for one in options["part"]]
-        names = ("name", "version", "counter")
-        made = composites.write(bundles=found, **{name: options[name] for name in names})
+        name, version, counter = options["name"], options["version"], options["counter"]
+        made = composites.write(bundles=found, name=name, version=version, counter=counter)
         options["out"].mkdir(parents=True, exist_ok=True)
         (options["out"] / "bundle.json").write_bytes(made.manifest)
         (options["out"] / composites.FILE).write_bytes(made.parts)
         return f"{options['out']}: upload it with `manage.py bundle upload`, then release it like any other."
 
-    def _golden(self, _who: Actor, options: dict[str, Any]) -> str:
-        names = ("cases", "steps", "seed", "tolerance")
+    def _golden(self, _who: Actor, options: Options) -> str:
         data = vectors.make(
-            options["model"].read_bytes(), inputs=options["inputs"], **{name: options[name] for name in names}
+            options["model"].read_bytes(),
+            inputs=options["inputs"],
+            cases=options["cases"],
+            steps=options["steps"],
+            seed=options["seed"],
+            tolerance=options["tolerance"],
         )
         options["out"].write_bytes(data)
         return f"{options['out']}: {len(data)} bytes. List it in bundle.json with the role golden."
 
-    def _list(self, who: Actor, options: dict[str, Any]) -> str:
+    def _list(self, who: Actor, options: Options) -> str:
         found = [_told(one) for one in rows.bundles(actor=who)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
         return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."
 
 
-def _for_revocation(acts: Any, trust: CommandParser) -> None:
+def _for_revocation(acts: "_Acts", trust: CommandParser) -> None:
     """Declare how revoked signers are noticed."""
     choices = TrustKey.Revocation.values
     words = "crl: refuse signers without a current CRL; none: revoked signers are not noticed"
@@ -146,7 +192,7 @@ def _for_revocation(acts: Any, trust: CommandParser) -> None:
     acts.add_parser("keys", help="list trust keys, and how revoked signers are noticed")
 
 
-def _for_authors(acts: Any) -> None:
+def _for_authors(acts: "_Acts") -> None:
     """Declare what authors need beside their own tools."""
     composite = acts.add_parser("composite", help="write a bundle that installs other bundles together")
     composite.add_argument("name")
@@ -165,7 +211,7 @@ def _for_authors(acts: Any) -> None:
     golden.add_argument("--inputs", type=Path, nargs="*", help="one .npy an input, cases first; else random ones")
 
 
-def _told(bundle: Any) -> dict[str, Any]:
+def _told(bundle: Bundle) -> dict[str, object]:
     release = getattr(bundle, "release", None)
     return {
         "id": str(bundle.public_id),

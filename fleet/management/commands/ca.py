@@ -2,7 +2,7 @@
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandParser
 
@@ -14,6 +14,24 @@ from pki import selectors
 from pki.kernel import files
 from pki.kernel.actor import Actor
 from pki.services import authorities
+
+
+class Options(TypedDict, total=False):
+    """What was asked for; of each act only its own are there."""
+
+    domain: str
+    act: str
+    name: str
+    out: Path
+    certificate: Path
+    root: Path
+    key_id: str
+    wipe: list[str]
+    server: str | None
+    time_source: list[str] | None
+    policy_key: list[str] | None
+    secret: list[str] | None
+    drop: list[str]
 
 
 class Command(BaseCommand):
@@ -49,7 +67,7 @@ class Command(BaseCommand):
         campaign.add_argument("--drop", action="append", default=[], help="fingerprint of a root to trust no more")
         acts.add_parser("show", help="list the CA certificates")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one act."""
         who = actor(options["domain"])
         if options["act"] == "show":
@@ -79,9 +97,9 @@ class Command(BaseCommand):
                 self.stdout.write(f"Installed {installed.name}.")
 
 
-def _further(options: dict[str, Any]) -> dict[str, Any]:
+def _further(options: Options) -> dict[str, object]:
     """Return what a campaign sets beside roots and address; one empty word sets none of a kind."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, given in (("time_sources", options["time_source"]), ("policy_keys", options["policy_key"])):
         if given is not None:
             found[name] = [one for one in given if one]
@@ -91,7 +109,7 @@ def _further(options: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _campaign(who: Actor, options: dict[str, Any]) -> str:
+def _campaign(who: Actor, options: Options) -> str:
     wiped = [devices.device_by_name(actor=who, name=name) for name in options["wipe"]]
     made = campaigns.anchors(
         actor=who,

@@ -7,7 +7,7 @@ import ssl
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -39,6 +39,13 @@ class Finding:
     detail: str
 
 
+class Options(TypedDict):
+    """What was asked for."""
+
+    json: bool
+    probe: bool
+
+
 class Command(BaseCommand):
     """Look at everything that usually goes wrong."""
 
@@ -50,7 +57,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
         parser.add_argument("--probe", action="store_true", help="only ask the running server whether it is ready")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Print what was found; exit 1 when something needs care."""
         findings = [_ready()] if options["probe"] else list(_findings())
         if options["json"]:

@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandParser
 
@@ -13,6 +13,19 @@ from devices.models import EnrolmentRequest
 from devices.services import approvals, expected, tokens
 from fleet.management.acts import actor, refusals
 from pki.kernel.actor import Actor
+
+
+class Options(TypedDict, total=False):
+    """What was asked for; of each act only its own are there."""
+
+    domain: str
+    act: str
+    json: bool
+    state: str | None
+    id: str
+    reason: str
+    file: Path
+    days: int
 
 
 class Command(BaseCommand):
@@ -40,7 +53,7 @@ class Command(BaseCommand):
             one.add_argument("file", type=Path, help="CSV with a header line")
         make.add_argument("--days", type=int, default=7)
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one act."""
         who = actor(options["domain"])
         with refusals():
@@ -49,7 +62,7 @@ class Command(BaseCommand):
             )
             work(who, options)
 
-    def _list(self, who: Actor, options: dict[str, Any]) -> None:
+    def _list(self, who: Actor, options: Options) -> None:
         rows = selectors.enrolment_requests(actor=who)
         if options["state"]:
             rows = rows.filter(state=options["state"])
@@ -64,12 +77,12 @@ class Command(BaseCommand):
         for one in facts:
             self.stdout.write(f"{one['id']}  {one['state']:8}  {one['name']}  {one['proof']}  {one['why']}")
 
-    def _decide(self, who: Actor, options: dict[str, Any]) -> None:
+    def _decide(self, who: Actor, options: Options) -> None:
         approved = options["act"] == "approve"
         row = approvals.decide(actor=who, public_id=options["id"], approved=approved, reason=options["reason"])
         self.stdout.write(f"{row.name} is {row.state}; the device learns it when it asks again.")
 
-    def _tokens(self, who: Actor, options: dict[str, Any]) -> None:
+    def _tokens(self, who: Actor, options: Options) -> None:
         """Make all tokens or none: the first bad row ends it before anything is printed."""
         made = csv.writer(sys.stdout)
         rows = [
@@ -78,11 +91,12 @@ class Command(BaseCommand):
         ]
         made.writerow(["device", "token"])
         for name, model, profile in rows:
-            further = {"days": options["days"], "profile": profile}
-            _, secret = tokens.create(actor=who, hardware_model=model, device_name=name, **further)
+            _, secret = tokens.create(
+                actor=who, hardware_model=model, device_name=name, days=options["days"], profile=profile
+            )
             made.writerow([name, secret])
 
-    def _expect(self, who: Actor, options: dict[str, Any]) -> None:
+    def _expect(self, who: Actor, options: Options) -> None:
         rows = _rows(options["file"])
         for row in rows:
             expected.register(

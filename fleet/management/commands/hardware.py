@@ -1,7 +1,7 @@
 """``manage.py hardware register | runtime | list``."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -13,6 +13,18 @@ from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
 
 MAX_PROFILE = 1 << 20
+
+
+class Options(TypedDict, total=False):
+    """What was asked for; of each act only its own are there."""
+
+    domain: str
+    act: str
+    name: str
+    profile: Path
+    vendor: str
+    flash_model: int
+    arena: int
 
 
 class Command(BaseCommand):
@@ -35,13 +47,13 @@ class Command(BaseCommand):
         make.add_argument("--flash-model", type=int, default=0, help="bytes of flash for a model")
         make.add_argument("--arena", type=int, default=0, help="bytes of tensor arena")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one act."""
         who = actor(options["domain"])
         with refusals():
             if options["act"] == "register":
-                further = {name: options[name] for name in ("vendor", "flash_model", "arena")}
-                made = hardware.register(actor=who, name=options["name"], **further)
+                vendor, flash, arena = options["vendor"], options["flash_model"], options["arena"]
+                made = hardware.register(actor=who, name=options["name"], vendor=vendor, flash_model=flash, arena=arena)
                 self.stdout.write(f"{made.name}  {made.class_id}")
                 return
             if options["act"] == "runtime":

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -10,6 +10,15 @@ from devices import selectors as devices
 from fleet.management.acts import actor, signer
 from pki import selectors
 from pki.services import ledger_check, ledger_proofs
+
+
+class Options(TypedDict):
+    """What was asked for."""
+
+    domain: str
+    act: str
+    out: Path | None
+    json: bool
 
 
 class Command(BaseCommand):
@@ -25,7 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, help="file for the export; stand-alone check: pki/ledger/verifier.py")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one act; exit 1 when something is wrong."""
         if options["act"] == "head":
             head = selectors.ledger_head(actor=actor(options["domain"]))
@@ -54,8 +63,8 @@ class Command(BaseCommand):
         if not report.ok:
             raise CommandError(" ".join(report.problems))
 
-    def _export(self, options: dict[str, Any]) -> None:
-        out: Path | None = options["out"]
+    def _export(self, options: Options) -> None:
+        out = options["out"]
         if out is None:
             msg = "Say where to write: --out FILE."
             raise CommandError(msg)

@@ -1,7 +1,7 @@
 """``manage.py operator create | login-link | token | tokens | revoke-token``."""
 
 import json
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -12,6 +12,20 @@ from fleet.operators.services import links, people, tokens
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.errors import DomainError
+
+
+class Options(TypedDict, total=False):
+    """What was asked for; of each act only its own are there."""
+
+    domain: str
+    json: bool
+    act: str
+    username: str
+    role: list[str]
+    first: bool
+    name: str
+    days: int
+    id: str
 
 
 class Command(BaseCommand):
@@ -41,7 +55,7 @@ class Command(BaseCommand):
         revoked = acts.add_parser("revoke-token", help="revoke an API token and the tokens created with it")
         revoked.add_argument("id")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one action."""
         try:
             facts = self._act(options)
@@ -50,7 +64,7 @@ class Command(BaseCommand):
         text = json.dumps(facts) if options["json"] else "\n".join(f"{name}: {value}" for name, value in facts.items())
         self.stdout.write(text)
 
-    def _act(self, options: dict[str, Any]) -> dict[str, str]:
+    def _act(self, options: Options) -> dict[str, str]:
         actor = actors.system(options["domain"], "command", via="command")
         if options["act"] == "create":
             operator = people.create(actor=actor, username=options["username"], roles=options["role"])

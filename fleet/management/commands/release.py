@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandParser
 
@@ -19,6 +19,29 @@ from pki.kernel import files
 from pki.kernel.actor import Actor
 
 MOST_LISTED = 200
+
+
+class Options(TypedDict, total=False):
+    """What was asked for; of each act only its own are there."""
+
+    domain: str
+    act: str
+    next: list[str] | None
+    names: list[str]
+    root: Path
+    targets: Path | None
+    bundle: str
+    raise_floor: bool
+    release: str
+    reason: str
+    component: str
+    hardware: str
+    counter: int
+    bits: int | None
+    out: Path
+    signature: list[Path]
+    statement: str
+    json: bool
 
 
 class Command(BaseCommand):
@@ -62,44 +85,45 @@ class Command(BaseCommand):
         ):
             acts.add_parser(name, help=told).add_argument("--json", action="store_true")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one act."""
         with signer():
             self.stdout.write(getattr(self, f"_{options['act'].replace('-', '_')}")(actor(options["domain"]), options))
 
-    def _online_keys(self, who: Actor, options: dict[str, Any]) -> str:
+    def _online_keys(self, who: Actor, options: Options) -> str:
         if options["next"]:
             return json.dumps(metadata.next_online_keys(actor=who, names=options["next"]), indent=1)
         return json.dumps(metadata.online_keys(actor=who), indent=1)
 
-    def _switch_keys(self, who: Actor, options: dict[str, Any]) -> str:
+    def _switch_keys(self, who: Actor, options: Options) -> str:
         metadata.switch_online_keys(actor=who, names=options["names"])
         return "The next keys sign now. Have a root signed that names only them; the old ones are destroyed with it."
 
-    def _root(self, who: Actor, options: dict[str, Any]) -> str:
+    def _root(self, who: Actor, options: Options) -> str:
         version = metadata.install_root(actor=who, root=options["root"].read_bytes())
         if options["targets"]:
             metadata.install_targets(actor=who, targets=options["targets"].read_bytes())
         return f"Root version {version} is installed."
 
-    def _prepare(self, who: Actor, options: dict[str, Any]) -> str:
+    def _prepare(self, who: Actor, options: Options) -> str:
         bundle = bundle_rows.bundle(actor=who, public_id=options["bundle"])
         release = releases.prepare(actor=who, bundle=bundle, raise_floor=options["raise_floor"])
         return self._paper(release.statement, options["out"])
 
-    def _withdraw(self, who: Actor, options: dict[str, Any]) -> str:
+    def _withdraw(self, who: Actor, options: Options) -> str:
         release = bundle_rows.release(actor=who, public_id=options["release"])
         done = releases.withdraw(actor=who, release=release, reason=options["reason"])
         if done.withdrawal is None:
             return "It is offered to nobody; it was never released, so there is nothing to sign."
         return f"It is offered to nobody from now on. {self._paper(done.withdrawal, options['out'])}"
 
-    def _floor(self, who: Actor, options: dict[str, Any]) -> str:
+    def _floor(self, who: Actor, options: Options) -> str:
         hardware = devices.hardware_model(actor=who, name=options["hardware"])
-        wanted = {"component": options["component"], "counter": options["counter"]}
-        return self._paper(upkeep.raise_floor(actor=who, hardware=hardware, **wanted), options["out"])
+        component, counter = options["component"], options["counter"]
+        made = upkeep.raise_floor(actor=who, hardware=hardware, component=component, counter=counter)
+        return self._paper(made, options["out"])
 
-    def _renew(self, who: Actor, options: dict[str, Any]) -> str:
+    def _renew(self, who: Actor, options: Options) -> str:
         return self._paper(upkeep.renew(actor=who, bit_length=options["bits"]), options["out"])
 
     def _paper(self, statement: Statement | None, out: Path) -> str:
@@ -108,7 +132,7 @@ class Command(BaseCommand):
         files.write_public(out, json.dumps(rows.prepared(statement)).encode())
         return f"Statement {statement.public_id}: two officers sign {out} with `python -m fleet.officer sign`."
 
-    def _submit(self, who: Actor, options: dict[str, Any]) -> str:
+    def _submit(self, who: Actor, options: Options) -> str:
         told = []
         for path in options["signature"]:
             data = path.read_bytes()
@@ -117,23 +141,31 @@ class Command(BaseCommand):
             told.append(f"The signature of {kept.officer} is kept.")
         return "\n".join(told)
 
-    def _publish(self, who: Actor, options: dict[str, Any]) -> str:
+    def _publish(self, who: Actor, options: Options) -> str:
         done = statements.publish(actor=who, statement=rows.statement(actor=who, public_id=options["statement"]))
         return f"Published: {done.summary}."
 
-    def _status(self, who: Actor, options: dict[str, Any]) -> str:
+    def _status(self, who: Actor, options: Options) -> str:
         found = roles(actor=who)
         if options["json"]:
             return json.dumps([one.to_dict() for one in found], indent=1)
         lines = [_standing(one) for one in found]
         return "\n".join(lines) or "There is no root yet; the officers make one (docs/how-to/releases.md)."
 
-    def _list(self, who: Actor, options: dict[str, Any]) -> str:
+    def _list(self, who: Actor, options: Options) -> str:
         found = [_told(one) for one in rows.statements(actor=who)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
         lines = [f"{one['id']}  {one['state']:9}  {one['summary']}  ({', '.join(one['signed_by'])})" for one in found]
         return "\n".join(lines) or "Nothing was prepared yet."
+
+
+class _Told(TypedDict):
+    id: str
+    kind: str
+    state: str
+    summary: str
+    signed_by: list[str]
 
 
 def _standing(one: Standing) -> str:
@@ -143,7 +175,7 @@ def _standing(one: Standing) -> str:
     return f"{line}\n           {one.advice}" if one.advice else line
 
 
-def _told(statement: Statement) -> dict[str, Any]:
+def _told(statement: Statement) -> _Told:
     return {
         "id": str(statement.public_id),
         "kind": statement.kind,

@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -23,6 +23,14 @@ from pki.signer.client import listening
 ALIASES = ("default", "telemetry")
 
 
+class Options(TypedDict):
+    """What was asked for."""
+
+    file: Path | None
+    resume: bool
+    json: bool
+
+
 class Command(BaseCommand):
     """Put a backup back, then bring it up to date from the journal."""
 
@@ -35,7 +43,7 @@ class Command(BaseCommand):
         parser.add_argument("--resume", action="store_true")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Restore, resume, or both."""
         if options["file"] is None and not options["resume"]:
             msg = "Name a backup file, or say --resume."

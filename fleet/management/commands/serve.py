@@ -3,9 +3,10 @@
 import argparse
 import ipaddress
 import socket
+import ssl
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -38,6 +39,12 @@ from pki.signer.client import listening
 Plain = tuple[tuple[socket.socket, str], ...]
 
 
+class Options(TypedDict):
+    """What was asked for."""
+
+    bench_plain: list[str]
+
+
 class Command(BaseCommand):
     """Serve until stopped."""
 
@@ -49,7 +56,7 @@ class Command(BaseCommand):
             "--bench-plain", metavar="PORT:FINGERPRINT", action="append", default=[], help=argparse.SUPPRESS
         )
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Check, bind, make the TLS contexts, then watch the processes."""
         if settings.FLEET_OSCORE_PORT and not settings.FLEET_COAP_PORT:
             msg = "FLEET_OSCORE_PORT needs FLEET_COAP_PORT: one process serves both."
@@ -131,7 +138,7 @@ def _urls(name: str) -> dict[str, str]:
     return urls
 
 
-def _device(listener: Any, context: Any) -> None:
+def _device(listener: socket.socket, context: ssl.SSLContext) -> None:
     signing.client("door")  # reads the role's secret before the folder of secrets is out of reach
     blobs.store().open()  # its credentials may lie where a confined process reads nothing
     doors.run(DeviceDoor(), listener, context, confined=True, refresh=tls.keep_anchors(context))
@@ -143,13 +150,13 @@ def _coap(sockets: Sockets) -> None:
     doors.run_coap(sockets, refresh=tls.keep_coap_anchors(sockets))
 
 
-def _status(listener: Any) -> None:
+def _status(listener: socket.socket) -> None:
     await_signer(settings.FLEET_DIR)
     signing.client("status")
     doors.run(StatusDoor(), listener, None, confined=True)
 
 
-def _operator(listener: Any, domain: TrustDomain, host_names: list[str]) -> None:
+def _operator(listener: socket.socket, domain: TrustDomain, host_names: list[str]) -> None:
     # Made here and not before the fork, so that no device door has this door's key in its memory.
     await_signer(settings.FLEET_DIR)
     context = tls.operator_context(signing.client("serve"), domain, host_names)

@@ -1,7 +1,5 @@
 """``manage.py upgrade``: bring databases, static files and the first trust domain up to date."""
 
-from typing import Any
-
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
@@ -16,7 +14,7 @@ class Command(BaseCommand):
     help = "Bring databases, static files and the first trust domain up to date."
     requires_system_checks = []
 
-    def handle(self, *_args: Any, **_options: Any) -> None:
+    def handle(self, *_args: object, **_options: object) -> None:
         """Migrate both databases, collect static files, make the domain `default`."""
         # Telemetry first: what belongs there is moved by the main database's migration, which needs a table to move to.
         for alias in ("telemetry", "default"):

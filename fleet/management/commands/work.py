@@ -1,7 +1,6 @@
 """``manage.py work``: run the periodic jobs in this process."""
 
 import signal
-from typing import Any
 
 from django.core.management.base import BaseCommand
 
@@ -15,7 +14,7 @@ class Command(BaseCommand):
     help = "Run the periodic jobs (ledger, metadata, rollouts, drift, healing)."
     requires_system_checks = []
 
-    def handle(self, *_args: Any, **_options: Any) -> None:
+    def handle(self, *_args: object, **_options: object) -> None:
         """Run until SIGTERM or SIGINT."""
         handover.forget_secrets(handover.PASSPHRASE, handover.DATABASE)  # the settings have been read
         runner = Runner()

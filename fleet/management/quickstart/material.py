@@ -12,7 +12,7 @@ import uuid
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -47,6 +47,24 @@ KINDS = (Kind("vib-node", 131_072, 49_152), Kind("soil-probe", 65_536, 16_384), 
 MODEL_KINDS = (KINDS[0], KINDS[2])
 
 
+class FileEntry(TypedDict):
+    """One file of a bundle, as ``bundle.json`` lists it."""
+
+    path: str
+    size: int
+    sha256: str
+    role: str
+
+
+class Manifest(TypedDict):
+    """What the story reads of a ``bundle.json``."""
+
+    id: str
+    version: str
+    security_counter: int
+    files: list[FileEntry]
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A bundle on disk: manifest bytes and payload paths by name."""
@@ -55,9 +73,10 @@ class Made:
     files: dict[str, Path]
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Manifest:
         """Return the manifest as a dictionary."""
-        return dict(json.loads(self.manifest))
+        facts: Manifest = json.loads(self.manifest)
+        return facts
 
 
 def fetch() -> dict[str, Path]:
@@ -111,7 +130,12 @@ def model(offline: Path, folder: Path, archive: Path) -> Made:
     bill = folder / "okay_nabu.cdx.json"
     bill.write_bytes(_card(image.read_bytes()))
     payloads = {"okay_nabu.tflite": image, "okay_nabu.jws": signature, bill.name: bill}
-    facts = {"kind": "model", "format": "tflite", "component": "model.wake", "fit": {"arena": 37_000}}
+    facts: dict[str, object] = {
+        "kind": "model",
+        "format": "tflite",
+        "component": "model.wake",
+        "fit": {"arena": 37_000},
+    }
     facts |= {"licence": "Apache-2.0", "sbom": bill.name}
     return _bundle("okay-nabu", "2.5.0", 1, payloads, MODEL_KINDS, facts)
 
@@ -138,8 +162,7 @@ def cut(made: Made, folder: Path) -> Made:
     name, path = next(iter(made.files.items()))
     short = folder / f"cut-{name}"
     short.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    facts = {**made.facts, "version": "9.9.9"}
-    facts["files"] = [_file(name, short)]
+    facts = {**made.facts, "version": "9.9.9", "files": [_file(name, short)]}
     return Made(json.dumps(facts).encode(), {name: short})
 
 
@@ -186,7 +209,12 @@ def hex_of(archive: Path) -> str:
 
 
 def _bundle(
-    name: str, version: str, counter: int, payloads: dict[str, Path], kinds: tuple[Kind, ...], further: dict[str, Any]
+    name: str,
+    version: str,
+    counter: int,
+    payloads: dict[str, Path],
+    kinds: tuple[Kind, ...],
+    further: dict[str, object],
 ) -> Made:
     roles = {".jws": "signature", ".json": "sbom"}
     facts = {
@@ -202,7 +230,7 @@ def _bundle(
     return Made(json.dumps(facts).encode(), payloads)
 
 
-def _file(name: str, path: Path, role: str = "image") -> dict[str, Any]:
+def _file(name: str, path: Path, role: str = "image") -> FileEntry:
     data = path.read_bytes()
     return {"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "role": role}
 

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from fleet.management.quickstart.ground import OFFICERS, Ground
 from fleet.management.quickstart.material import KINDS, VENDOR, Made, cut, firmware, misfit, model, public_key
@@ -33,7 +33,7 @@ def register(rest: Rest, ground: Ground, voice: Voice) -> None:
             rest.post("/trust-keys", {"name": name, "format": form, "pem": pem})
 
 
-def make(ground: Ground, archives: dict[str, Any], voice: Voice) -> dict[str, Made]:
+def make(ground: Ground, archives: dict[str, Path], voice: Voice) -> dict[str, Made]:
     """Make the story's bundles from the fetched packages."""
     folder = ground.folder / "material"
     with voice.step("firmware is signed with imgtool, the model with its own key"):

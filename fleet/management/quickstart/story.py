@@ -5,8 +5,8 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from fleet.management.quickstart.answers import IncidentRow, RolloutRow
 from fleet.management.quickstart.ground import Ground
 from fleet.management.quickstart.material import KINDS, MODEL_KINDS
 from fleet.management.quickstart.processes import Processes
@@ -97,12 +97,12 @@ def roll_out(rest: Rest, name: str, release: Published, soak_s: int) -> str:
     return str(rollout["id"])
 
 
-def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> dict[str, Any]:
+def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> RolloutRow:
     """Follow a rollout to its end, telling what happens to it."""
     told: set[str] = set()
 
     def over() -> bool:
-        facts = rest.get(f"/rollouts/{rollout}")
+        facts: RolloutRow = rest.get(f"/rollouts/{rollout}")
         groups = facts["progress"]["groups"]
         ended = groups.get("finished", 0) + groups.get("failed", 0)
         voice.bar(facts["name"], ended, facts["progress"]["devices"])
@@ -113,7 +113,8 @@ def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> dict[
         return facts["state"] in {"finished", "aborted"}
 
     _wait(processes, voice, over, "the rollout did not finish")
-    return dict(rest.get(f"/rollouts/{rollout}"))
+    ended: RolloutRow = rest.get(f"/rollouts/{rollout}")
+    return ended
 
 
 def settle(rest: Rest, processes: Processes, voice: Voice) -> None:
@@ -121,7 +122,7 @@ def settle(rest: Rest, processes: Processes, voice: Voice) -> None:
     told: set[str] = set()
 
     def over() -> bool:
-        for incident in rest.get("/incidents?limit=5")["results"]:
+        for incident in _newest(rest):
             reaction = incident["reaction"]
             if reaction.get("quarantined") and incident["device"] not in told:
                 told.add(incident["device"])
@@ -133,7 +134,12 @@ def settle(rest: Rest, processes: Processes, voice: Voice) -> None:
     _wait(processes, voice, over, "no device was found to misbehave, sent back and released")
 
 
-def _news(rest: Rest, facts: dict[str, Any]) -> list[str]:
+def _newest(rest: Rest) -> list[IncidentRow]:
+    rows: list[IncidentRow] = rest.get("/incidents?limit=5")["results"]
+    return rows
+
+
+def _news(rest: Rest, facts: RolloutRow) -> list[str]:
     lines = [
         f"{facts['name']}: wave {one['wave']} is {one['state']}"
         for one in facts["progress"]["waves"]
@@ -142,7 +148,7 @@ def _news(rest: Rest, facts: dict[str, Any]) -> list[str]:
     if facts["state"] == "held":
         lines.append(f"{facts['name']} is held: {facts['hold_reason']}")
     lines += [f"{facts['name']}: {one['devices']} failed: {one['cause']}" for one in facts["progress"]["failures"]]
-    for incident in rest.get("/incidents?limit=5")["results"]:
+    for incident in _newest(rest):
         lines.append(f"incident on {incident['device']} ({incident['layer']}): {incident['explanation']['text'][:160]}")
         if incident["reaction"].get("quarantined"):
             lines.append(f"{incident['device']} is quarantined and sent back to its previous version")
@@ -163,7 +169,7 @@ def _tokens(rest: Rest, roles: Cast) -> dict[str, str]:
     return made
 
 
-def _device(ground: Ground, roles: Cast, name: str, number: int, tokens: dict[str, str]) -> dict[str, Any]:
+def _device(ground: Ground, roles: Cast, name: str, number: int, tokens: dict[str, str]) -> dict[str, object]:
     return {
         "name": name,
         "token": tokens.get(name, ""),

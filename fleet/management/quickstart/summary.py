@@ -1,11 +1,15 @@
 """The end of the story in numbers, read from the server, and whether it is the right end."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
+from fleet.management.quickstart.answers import DeviceRow, IncidentRow, RolloutRow, StoryFacts
 from fleet.management.quickstart.ground import Ground
 from fleet.management.quickstart.rest import Rest
 from fleet.management.quickstart.story import FIRMWARE, MODEL, Cast, fits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +20,12 @@ class Times:
     total: float
 
 
-def summary(rest: Rest, ground: Ground, roles: Cast, times: Times) -> dict[str, Any]:
+def summary(rest: Rest, ground: Ground, roles: Cast, times: Times) -> StoryFacts:
     """Return what is true at the end."""
-    devices = [row for row in rest.all("/devices?limit=500") if row["name"] in roles.devices]
-    incidents = list(rest.all("/incidents?limit=500"))
-    rollouts = [one for one in rest.all("/rollouts?limit=500") if one["name"] in {FIRMWARE, MODEL}]
-    facts: dict[str, Any] = {
+    devices: list[DeviceRow] = [row for row in rest.all("/devices?limit=500") if row["name"] in roles.devices]
+    incidents: list[IncidentRow] = list(rest.all("/incidents?limit=500"))
+    rollouts: list[RolloutRow] = [one for one in rest.all("/rollouts?limit=500") if one["name"] in {FIRMWARE, MODEL}]
+    facts: StoryFacts = {
         "devices": len(roles.devices),
         "enrolled": sum(1 for row in devices if row["enrolled_at"]),
         "firmware_updated": _running(devices, "app", "1.2.4"),
@@ -42,10 +46,10 @@ def summary(rest: Rest, ground: Ground, roles: Cast, times: Times) -> dict[str, 
     return facts
 
 
-def wrong(facts: dict[str, Any], roles: Cast) -> list[str]:
+def wrong(facts: StoryFacts, roles: Cast) -> list[str]:
     """Return what is not as it should be at the end of the story."""
     devices = len(roles.devices)
-    expected = {
+    expected: dict[str, object] = {
         "enrolled": devices,
         # One device refused the tampered image, one was sent back.
         "firmware_updated": devices - 2,
@@ -55,18 +59,19 @@ def wrong(facts: dict[str, Any], roles: Cast) -> list[str]:
         "released": 1,
         "flagged": [roles.faulty],
     }
-    found = [f"{name} is {facts[name]}, not {value}" for name, value in expected.items() if facts[name] != value]
+    seen: Mapping[str, object] = facts
+    found = [f"{name} is {seen[name]}, not {value}" for name, value in expected.items() if seen[name] != value]
     found += [f"{one['name']} is {one['state']}" for one in facts["rollouts"] if one["state"] != "finished"]
     if len(facts["rollouts"]) != 2:  # noqa: PLR2004  because the story has a firmware and a model rollout
         found.append(f"there are {len(facts['rollouts'])} rollouts, not 2")
     return found
 
 
-def _running(devices: list[dict[str, Any]], component: str, version: str) -> int:
+def _running(devices: list[DeviceRow], component: str, version: str) -> int:
     parts = [row["reported"].get("components", {}).get(component, {}) for row in devices]
     return sum(1 for one in parts if one.get("version") == version and one.get("confirmed"))
 
 
-def _refusals(rollouts: list[dict[str, Any]]) -> int:
+def _refusals(rollouts: list[RolloutRow]) -> int:
     causes = [cause for one in rollouts for cause in one["progress"]["failures"]]
     return sum(one["devices"] for one in causes if "not the signed ones" in one["cause"])

@@ -1,0 +1,84 @@
+"""What the story reads of the answers of the REST API; the API document (``/api/v1/schema``) has the whole of them."""
+
+from typing import NotRequired, TypedDict
+
+from devices.incident_documents import Explanation, Reaction
+from devices.twin_documents import ReportedTwin
+
+
+class DeviceRow(TypedDict):
+    """A device."""
+
+    name: str
+    enrolled_at: str | None
+    reported: ReportedTwin
+
+
+class IncidentRow(TypedDict):
+    """An incident."""
+
+    device: str
+    layer: str
+    explanation: Explanation
+    reaction: Reaction
+
+
+class WaveRow(TypedDict):
+    """A wave of a rollout."""
+
+    wave: int
+    state: str
+
+
+class FailureRow(TypedDict):
+    """Why devices of a rollout failed, and how many."""
+
+    cause: str
+    devices: int
+
+
+class Progress(TypedDict):
+    """How far a rollout is: devices by what became of them."""
+
+    devices: int
+    groups: dict[str, int]
+    waves: list[WaveRow]
+    failures: list[FailureRow]
+
+
+class RolloutRow(TypedDict):
+    """A rollout."""
+
+    id: str
+    name: str
+    state: str
+    hold_reason: str
+    progress: Progress
+
+
+class RolloutState(TypedDict):
+    """Name and state of a rollout, in the summary."""
+
+    name: str
+    state: str
+
+
+class StoryFacts(TypedDict):
+    """The end of the story in numbers; ``wrong`` lists what is not as it should be."""
+
+    devices: int
+    enrolled: int
+    firmware_updated: int
+    model_updated: int
+    refused_tampered: int
+    incidents: int
+    quarantined: int
+    released: int
+    flagged: list[str]
+    rollouts: list[RolloutState]
+    seconds_to_console: float
+    seconds_total: float
+    operator_url: str
+    device_url: str
+    wrong: NotRequired[list[str]]
+    ok: NotRequired[bool]
