@@ -1,7 +1,5 @@
 """Who calls the REST API: a bearer token, or a person's console session with CSRF."""
 
-from typing import Any
-
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
@@ -35,7 +33,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
 class SessionAuthentication(authentication.SessionAuthentication):
     """A person who is signed in to the console and has finished the set-up."""
 
-    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+    def authenticate(self, request: Request) -> tuple[Operator, None] | None:
         """Return the signed-in operator."""
         found = super().authenticate(request)
         if found is None or not isinstance(found[0], Operator) or not found[0].set_up:
@@ -58,7 +56,7 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
     target_class = TokenAuthentication
     name = "token"
 
-    def get_security_definition(self, _auto_schema: Any) -> dict[str, str]:
+    def get_security_definition(self, _auto_schema: object) -> dict[str, str]:
         """Return the scheme."""
         return {"type": "http", "scheme": "bearer", "bearerFormat": "mst_…"}
 
@@ -69,6 +67,6 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
     target_class = SessionAuthentication
     name = "session"
 
-    def get_security_definition(self, _auto_schema: Any) -> dict[str, str]:
+    def get_security_definition(self, _auto_schema: object) -> dict[str, str]:
         """Return the scheme."""
         return {"type": "apiKey", "in": "cookie", "name": "__Host-muster-session"}

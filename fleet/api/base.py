@@ -1,6 +1,6 @@
 """What every view of the REST API shares: strict input, actors, pages."""
 
-from typing import Any
+from typing import Any  # what the fields of a serializer make of a body
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -17,7 +17,7 @@ MOST_SOAK = 366 * 24 * 3600
 class Text(serializers.CharField):
     """Free text of our own API: what cannot be stored is refused, directions and controls too, line ends are not."""
 
-    def to_internal_value(self, data: Any) -> str:
+    def to_internal_value(self, data: str) -> str:
         """Return the text."""
         given = super().to_internal_value(data)
         if intake.cleaned(given, len(given))[1]:
@@ -29,7 +29,7 @@ class Text(serializers.CharField):
 class Name(serializers.CharField):
     """A name or another identifier of our own API, in Unicode's composed form."""
 
-    def to_internal_value(self, data: Any) -> str:
+    def to_internal_value(self, data: str) -> str:
         """Return the name."""
         try:
             return intake.identifier(super().to_internal_value(data), self.field_name or "item")
@@ -37,17 +37,17 @@ class Name(serializers.CharField):
             raise serializers.ValidationError(error.detail) from error
 
 
-class Input(serializers.Serializer[Any]):
+class Input(serializers.Serializer[object]):
     """An input body; a field that it does not know is an error."""
 
-    def to_internal_value(self, data: Any) -> Any:
+    def to_internal_value(self, data: object) -> object:
         """Refuse unknown fields, then read the known ones."""
         if isinstance(data, dict) and (unknown := set(data) - set(self.fields)):
             raise serializers.ValidationError({name: ["This field is unknown."] for name in sorted(unknown)})
         return super().to_internal_value(data)
 
 
-class Output(serializers.Serializer[Any]):
+class Output(serializers.Serializer[object]):
     """An output body."""
 
 
@@ -61,7 +61,7 @@ class ReasonIn(Input):
     reason = Text(max_length=300)
 
 
-def read(request: Request, shape: type[Input]) -> dict[str, Any]:
+def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # each value is what its field has made of it
     """Return the checked fields of a request's body."""
     given = shape(data=request.data)
     given.is_valid(raise_exception=True)

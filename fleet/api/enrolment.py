@@ -1,14 +1,12 @@
 """How devices come in: enrolment tokens, expected devices, vendors, and requests that wait for a person."""
 
-from typing import Any
-
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices import selectors
-from devices.models import HardwareIdentity
+from devices.models import HardwareIdentity, VendorAnchor
 from devices.services import approvals, expected, rollover, tokens, transfer
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, Text, View, read
@@ -87,7 +85,7 @@ class VendorOut(Output):
     fingerprint = serializers.CharField()
     withdrawn_at = serializers.DateTimeField(allow_null=True)
 
-    def get_hardware(self, row: Any) -> str:
+    def get_hardware(self, row: VendorAnchor) -> str:
         """Return the hardware model, or an empty word."""
         return row.hardware_model.name if row.hardware_model else ""
 

@@ -1,7 +1,7 @@
 """Every refusal of the REST API as a problem document (RFC 9457), in one place."""
 
 import logging
-from typing import Any
+from collections.abc import Iterator
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from rest_framework import exceptions
@@ -16,7 +16,7 @@ from pki.models.documents import UNSTORABLE
 _logger = logging.getLogger(__name__)
 
 
-def handle(error: Exception, context: dict[str, Any]) -> Response:
+def handle(error: Exception, context: dict[str, object]) -> Response:
     """Turn any error into a problem document."""
     set_rollback()
     if isinstance(error, DomainError):
@@ -54,7 +54,7 @@ def _domain(error: DomainError) -> Response:
     return answer
 
 
-def _pointers(detail: Any, at: str = "") -> Any:
+def _pointers(detail: object, at: str = "") -> Iterator[dict[str, str]]:
     if isinstance(detail, dict):
         for name, inner in detail.items():
             yield from _pointers(inner, f"{at}/{name}")

@@ -1,7 +1,6 @@
 """What is sent to devices and comes back: commands, configuration, logs, telemetry; and groups of them."""
 
 from functools import partial
-from typing import Any
 
 from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
@@ -12,6 +11,7 @@ from rest_framework.response import Response
 
 from devices import selectors
 from devices.metrics import is_name
+from devices.models import Twin as TwinRow
 from devices.services import groups, twins
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, Text, View, read
@@ -243,7 +243,7 @@ class Group(View):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
-def _twin(twin: Any) -> Response:
+def _twin(twin: TwinRow) -> Response:
     body = {
         "desired": twin.desired,
         "desired_version": twin.desired_version,

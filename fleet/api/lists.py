@@ -9,7 +9,7 @@ import binascii
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.db.models import Model, QuerySet
 from drf_spectacular.types import OpenApiTypes
@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 
 from fleet.api.auth import actor
+from fleet.api.base import Output
 from pki.kernel.errors import InvalidError
 from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of, parse_filter
 from pki.selectors.keyset import rows_beyond
@@ -33,10 +34,11 @@ PAGE = {
 }
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _CURSOR = re.compile(r"[1-9][0-9]{0,17}")
+_Row = TypeVar("_Row", bound=Model)
 _View = TypeVar("_View", bound=Callable[..., Response])
 
 
-def list_schema(row: type[Serializer[Any]], shape: type[Any] = NoFilter) -> Callable[[_View], _View]:
+def list_schema(row: type[Output], shape: type[object] = NoFilter) -> Callable[[_View], _View]:
     """Document a list: its filter, its pages, and one row.
 
     Args:
@@ -57,17 +59,17 @@ def list_schema(row: type[Serializer[Any]], shape: type[Any] = NoFilter) -> Call
     return marked
 
 
-def whole_schema(row: type[Serializer[Any]]) -> Callable[[_View], _View]:
+def whole_schema(row: type[Output]) -> Callable[[_View], _View]:
     """Document a short list that is answered as a whole: one page that has no next one."""
     return extend_schema(responses=_page_of(row))
 
 
 def list_answer(
     request: Request,
-    select: Callable[..., QuerySet[Any]],
-    row: type[Serializer[Any]],
-    shape: type[Any] = NoFilter,
-    context: Callable[[list[Any]], Mapping[str, Any]] = lambda _: {},
+    select: Callable[..., QuerySet[_Row]],
+    row: type[Output],
+    shape: type[object] = NoFilter,
+    context: Callable[[list[_Row]], Mapping[str, object]] = lambda _: {},
 ) -> Response:
     """Return the page of a list that a request asks for.
 
@@ -88,18 +90,18 @@ def list_answer(
 
 def page_answer(
     request: Request,
-    rows: QuerySet[Any],
-    row: type[Serializer[Any]],
-    context: Callable[[list[Any]], Mapping[str, Any]] = lambda _: {},
+    rows: QuerySet[_Row],
+    row: type[Output],
+    context: Callable[[list[_Row]], Mapping[str, object]] = lambda _: {},
 ) -> Response:
     """Return one page of rows, newest first."""
     query = request.query_params
     limit, counted = _limit(query.get("limit") or str(LIMIT)), _counted(query.get("count", ""))
     cursor = query.get("cursor")
     wanted = rows_beyond(rows, ("id",), (_decode(cursor),) if cursor else (), falling=True)
-    found: list[Model] = list(wanted[: limit + 1])
+    found = list(wanted[: limit + 1])
     shown = found[:limit]
-    body: dict[str, Any] = {"results": row(shown, many=True, context=dict(context(shown))).data, "next": None}
+    body: dict[str, object] = {"results": row(shown, many=True, context=dict(context(shown))).data, "next": None}
     if len(found) > limit:
         further = query.copy()
         further["cursor"] = _encode(found[limit - 1].pk)
@@ -119,7 +121,7 @@ def _parameter(name: str, asked: Criterion) -> OpenApiParameter:
 
 
 @cache
-def _page_of(row: type[Serializer[Any]]) -> Serializer[Any]:
+def _page_of(row: type[Output]) -> Serializer[object]:
     fields = {
         "results": row(many=True),
         "next": serializers.CharField(allow_null=True, help_text="Address of the next page, below this server."),

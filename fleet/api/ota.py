@@ -1,9 +1,8 @@
 """Trust keys, bundles, releases, rollouts."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any  # where the API document shall say no more than "an object"
 
-from django.db.models import Model
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import parsers, serializers, status
@@ -14,6 +13,9 @@ from fleet.api.auth import actor
 from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, ReasonIn, Text, View, read
 from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import bundle_parts
+from ota.models import Assignment as AssignmentRow
+from ota.models import Bundle as BundleRow
+from ota.models import Release as ReleaseRow
 from ota.models import Rollout as RolloutRow
 from ota.models import TrustKey
 from ota.planning import Thresholds, WavePlan
@@ -63,7 +65,7 @@ class BundleOut(Output):
     report = serializers.JSONField()
     release = serializers.SerializerMethodField()
 
-    def get_release(self, bundle: Any) -> str | None:
+    def get_release(self, bundle: BundleRow) -> str | None:
         """Return the id of the bundle's release, if there is one."""
         release = getattr(bundle, "release", None)
         return str(release.public_id) if release else None
@@ -82,15 +84,15 @@ class ReleaseOut(Output):
     signed_by = serializers.SerializerMethodField()
     published_at = serializers.DateTimeField(allow_null=True)
 
-    def get_statement(self, release: Any) -> str | None:
+    def get_statement(self, release: ReleaseRow) -> str | None:
         """Return the id of the statement that officers sign to release it."""
         return str(release.statement.public_id) if release.statement else None
 
-    def get_withdrawal(self, release: Any) -> str | None:
+    def get_withdrawal(self, release: ReleaseRow) -> str | None:
         """Return the id of the statement that officers sign to take it back."""
         return str(release.withdrawal.public_id) if release.withdrawal else None
 
-    def get_signed_by(self, release: Any) -> list[str]:
+    def get_signed_by(self, release: ReleaseRow) -> list[str]:
         """Return the officers who signed so far."""
         return sorted(one.officer for one in release.statement.signatures.all()) if release.statement else []
 
@@ -146,7 +148,7 @@ class RolloutOut(Output):
     excluded = serializers.JSONField()
     progress = serializers.SerializerMethodField()
 
-    def get_progress(self, rollout: Any) -> dict[str, Any]:
+    def get_progress(self, rollout: RolloutRow) -> dict[str, Any]:  # the API document says what the hint says
         """Return waves, counts by group and failures by cause."""
         found = self.context["progress"][rollout.pk]
         return {
@@ -163,12 +165,11 @@ class RolloutOut(Output):
         }
 
 
-def _standing(rollouts_: Sequence[Model]) -> dict[str, Any]:
+def _standing(rollouts_: Sequence[RolloutRow]) -> dict[str, object]:
     """Return what is shown of rollouts besides their rows, in a few queries however many they are."""
-    found = cast("Sequence[RolloutRow]", rollouts_)
     return {
-        "progress": rollout_rows.progress_of(found),
-        "patches": patch_rows.in_rollouts([one.pk for one in found]),
+        "progress": rollout_rows.progress_of(rollouts_),
+        "patches": patch_rows.in_rollouts([one.pk for one in rollouts_]),
     }
 
 
@@ -190,7 +191,7 @@ class AssignmentOut(Output):
     messages = serializers.SerializerMethodField()
     updated_at = serializers.DateTimeField()
 
-    def get_messages(self, assignment: Any) -> list[str]:
+    def get_messages(self, assignment: AssignmentRow) -> list[str]:
         """Return the newest messages of the device."""
         return list(self.context["messages"].get(assignment.pk, []))
 
@@ -268,7 +269,7 @@ class FitOut(Output):
     version = serializers.CharField()
     hardware = serializers.SerializerMethodField()
 
-    def get_hardware(self, bundle: Any) -> list[dict[str, Any]]:
+    def get_hardware(self, bundle: BundleRow) -> list[dict[str, Any]]:  # the API document says what the hint says
         """Return for each hardware model whether it fits, and why not, as both are now."""
         known = self.context.get("released")
         found = [(model, fitting.reasons(bundle, model, known)) for model in bundle.hardware_models.all()]

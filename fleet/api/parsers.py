@@ -1,6 +1,6 @@
 """Bodies of the REST API: JSON, read as strictly as on every other server."""
 
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
 
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError
@@ -18,16 +18,24 @@ BUNDLE_PARTS = frozenset({"manifest", "files"})
 class StrictJSONParser(parsers.JSONParser):
     """JSON with each key once, numbers of 64 bits, bounded nesting, and text that can be stored."""
 
-    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:  # noqa: ARG002  because the interface is the library's
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,  # noqa: ARG002  because the interface is the library's
+        parser_context: object = None,  # noqa: ARG002  because the interface is the library's
+    ) -> dict[str, object]:
         """Return the value of a body.
 
         Raises:
             ParseError: it says what is wrong, and where.
         """
         try:
-            return strict_json.read_json(stream.read(MAX_JSON + 1), max_bytes=MAX_JSON, max_depth=intake.MOST_DEPTH)
+            body: dict[str, object] = strict_json.read_json(
+                stream.read(MAX_JSON + 1), max_bytes=MAX_JSON, max_depth=intake.MOST_DEPTH
+            )
         except InvalidError as error:
             raise ParseError(error.detail) from error
+        return body
 
 
 class MergePatchParser(StrictJSONParser):

@@ -1,7 +1,5 @@
 """How the OpenAPI document is made: lists have their own names, and every refusal is in it."""
 
-from typing import Any
-
 from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
@@ -14,14 +12,14 @@ ALWAYS = (400, 401, 403, 404, 405, 406, 413, 415, 422, 429, 500, 503)
 OF_A_BODY = (409, 412, 428)
 
 
-class FieldProblem(serializers.Serializer[Any]):
+class FieldProblem(serializers.Serializer[object]):
     """What is wrong with one field."""
 
     pointer = serializers.CharField(help_text="JSON pointer (RFC 6901) to the field.")
     detail = serializers.CharField()
 
 
-class Problem(serializers.Serializer[Any]):
+class Problem(serializers.Serializer[object]):
     """A refusal (RFC 9457)."""
 
     type = serializers.ChoiceField(choices=[f"urn:muster:problem:{kind}" for kind in Kind])
@@ -41,9 +39,9 @@ class Document(AutoSchema):
         is_list = getattr(getattr(self.view, self.method.lower(), None), "is_list", False)
         return name.removesuffix("_retrieve") + "_list" if is_list else name
 
-    def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
+    def _get_response_bodies(self, direction: str = "response") -> dict[str, object]:
         """Return what the operation answers, refusals included."""
-        found: dict[str, Any] = super()._get_response_bodies(direction)  # type: ignore[arg-type]  # a literal there
+        found: dict[str, object] = super()._get_response_bodies(direction)  # type: ignore[arg-type]  # a literal there
         reference = self.resolve_serializer(Problem, "response").ref
         statuses = {*ALWAYS, *(OF_A_BODY if self.method != "GET" else ())}
         for status in sorted(statuses):

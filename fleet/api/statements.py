@@ -1,7 +1,7 @@
 """Statements: what officers are asked to sign about releases, counter floors, and another year."""
 
 import json
-from typing import Any, cast
+from typing import cast
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -34,29 +34,28 @@ class StatementOut(Output):
     created_at = serializers.DateTimeField()
     published_at = serializers.DateTimeField(allow_null=True)
 
-    def get_signed_by(self, statement: Any) -> list[str]:
+    def get_signed_by(self, statement: Paper) -> list[str]:
         """Return the officers who signed so far."""
         return sorted(one.officer for one in statement.signatures.all())
 
-    def get_missing(self, statement: Any) -> int:
+    def get_missing(self, statement: Paper) -> int:
         """Return how many officers have still to sign before it can be published; 0 once it was."""
         signed = {one.officer for one in statement.signatures.all()}
         waits = statement.state == Paper.State.PREPARED
         return max(self._officers(statement).threshold - len(signed), 0) if waits else 0
 
-    def get_may_sign(self, statement: Any) -> list[str]:
+    def get_may_sign(self, statement: Paper) -> list[str]:
         """Return the officers who could still sign; nobody once it was published."""
         signed = {one.keyid for one in statement.signatures.all()}
         names = self._officers(statement).names if statement.state == Paper.State.PREPARED else {}
         return sorted(name for keyid, name in names.items() if keyid not in signed)
 
-    def _officers(self, statement: Any) -> Officers:
+    def _officers(self, statement: Paper) -> Officers:
         """Return who signs in this domain, read once for a whole answer."""
-        context = cast("dict[str, Any]", self.context)
-        known: Officers | None = context.get("officers")
-        if known is None:
-            known = context["officers"] = officers(statement.domain.slug)
-        return known
+        context = cast("dict[str, Officers]", self.context)
+        if "officers" not in context:
+            context["officers"] = officers(statement.domain.slug)
+        return context["officers"]
 
 
 class FloorIn(Input):
