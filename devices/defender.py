@@ -2,7 +2,6 @@
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Any
 
 from pki.kernel.errors import InvalidError
 
@@ -15,12 +14,12 @@ _STATS = {
 }
 
 
-def is_report(body: Mapping[str, Any]) -> bool:
+def is_report(body: Mapping[str, object]) -> bool:
     """Say whether a body is such a report."""
     return "header" in body or "hed" in body
 
 
-def batch(body: Mapping[str, Any]) -> dict[str, Any]:
+def batch(body: Mapping[str, object]) -> dict[str, object]:
     """Return the body of one of our batches.
 
     Counts travel as they are: they are changes since the last report. Custom metrics keep their names, of which only a
@@ -42,13 +41,13 @@ def batch(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"seq": number, "metrics": {**found, **established}, "peers": peers}
 
 
-def _traffic(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _traffic(metrics: Mapping[str, object]) -> dict[str, object]:
     stats = _map(_either(metrics, "network_stats", "ns") or {}, "network_stats")
     given = {name: _either(stats, *words) for name, words in _STATS.items()}
     return {name: _count(value, name) for name, value in given.items() if value is not None}
 
 
-def _listening(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _listening(metrics: Mapping[str, object]) -> dict[str, object]:
     totals = []
     for words in (("listening_tcp_ports", "tp"), ("listening_udp_ports", "up")):
         ports = _either(metrics, *words)
@@ -57,7 +56,7 @@ def _listening(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"listening_ports": sum(totals)} if totals else {}
 
 
-def _connections(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[object]]]:
+def _connections(metrics: Mapping[str, object]) -> tuple[dict[str, object], list[list[object]]]:
     outer = _either(metrics, "tcp_connections", "tc")
     if outer is None:
         return {}, []
@@ -83,7 +82,7 @@ def _peer(remote: object) -> list[object]:
     return ["tcp", number, "multicast" if address.is_multicast else "lan" if local else "wan"]
 
 
-def _custom(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _custom(metrics: Mapping[str, object]) -> dict[str, object]:
     found = {}
     for name, value in metrics.items():
         first = value[0] if isinstance(value, list) and len(value) == 1 else None
@@ -94,11 +93,11 @@ def _custom(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _either(body: Mapping[str, Any], long: str, short: str) -> Any:
+def _either(body: Mapping[str, object], long: str, short: str) -> object:
     return body.get(long, body.get(short))
 
 
-def _map(value: object, name: str) -> dict[str, Any]:
+def _map(value: object, name: str) -> dict[str, object]:
     if not isinstance(value, dict):
         msg = f"{name} is a map."
         raise InvalidError(msg)

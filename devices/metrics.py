@@ -6,7 +6,6 @@ one whose class is ``on_device_only`` (health data stays in the room, whatever a
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from pki.kernel.errors import DeniedError, InvalidError
 
@@ -87,7 +86,7 @@ def effective(given: Mapping[str, str]) -> Mapping[str, str]:
     return given or USUAL
 
 
-def check(given: Mapping[str, Any], names: Iterable[str]) -> None:
+def check(given: Mapping[str, str], names: Iterable[str]) -> None:
     """Refuse metrics that a schema does not let through; an empty schema stands for the usual metrics.
 
     Raises:

@@ -5,7 +5,6 @@ An empty profile says nothing, and nothing but flash and arena is compared then.
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from devices import labels
 from pki.kernel.errors import InvalidError
@@ -27,7 +26,7 @@ _FACTOR = re.compile(r"[1-9]\.[0-9]{1,3}|[1-9]")
 MOST_OPERATORS, MOST_PORTS, MOST_DIMENSIONS, MOST_VERSION, LARGEST = 400, 16, 8, 1000, 1 << 31
 
 
-def profile(document: object) -> dict[str, Any]:
+def profile(document: object) -> dict[str, object]:
     """Return a runtime profile that an operator gives.
 
     Args:
@@ -44,7 +43,7 @@ def profile(document: object) -> dict[str, Any]:
     if not isinstance(document, dict) or not set(document) <= FIELDS:
         msg = f"A runtime profile is a map with some of the fields {', '.join(sorted(FIELDS))}."
         raise InvalidError(msg)
-    rules: dict[str, Callable[[Any], object]] = {
+    rules: dict[str, Callable[[object], object]] = {
         "runtime": lambda value: value in RUNTIMES,
         "schema_max": lambda value: _number(value, MOST_VERSION),
         "ops": lambda value: value == "all" or _operators(value),

@@ -8,7 +8,6 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pki.kernel.errors import InvalidError
 
@@ -69,7 +68,7 @@ def thinned(start: int, step: int, packed: bytes, wished_step: int) -> Values:
     return Values(start, step * many, struct.pack(f"<{len(means)}d", *means), math.fsum(values) / len(values))
 
 
-def _one(name: str, given: Any, now_ms: int) -> Values:
+def _one(name: str, given: object, now_ms: int) -> Values:
     if not isinstance(given, Mapping) or set(given) != _FIELDS or not isinstance(given["values"], list):
         msg = f"`{name}`: a series is {{at, step, values}}."
         raise InvalidError(msg)

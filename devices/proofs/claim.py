@@ -1,8 +1,7 @@
 """What a proof yields, and what a device may show."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -36,7 +35,7 @@ class TpmIdentity:
     ek_hash: str
     vendor: str
     serial: str
-    facts: dict[str, Any]
+    facts: Mapping[str, object]
     hardware_model: HardwareModel | None
 
 
@@ -48,7 +47,7 @@ class Identity:
     key: str
     vendor: str
     serial: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -147,7 +146,7 @@ def members_of(group: Group) -> Q:
     return Q(pk__in=GroupMember.objects.filter(group=group).values("device_id"))
 
 
-def witnesses(*, actor: Actor) -> Iterator[tuple[str, list[Any]]]:
+def witnesses(*, actor: Actor) -> Iterator[tuple[str, list[int | str]]]:
     """Yield device name and ledger head (epoch, size, root) as devices say that they were shown it."""
     rows = permitted(actor, Action.READ, Twin.objects.all(), domain="device__domain")
     heads = rows.filter(reported__head__isnull=False).values_list("device__name", "reported__head")

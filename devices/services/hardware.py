@@ -1,7 +1,7 @@
 """Register kinds of devices."""
 
 import uuid
-from typing import Any
+from collections.abc import Mapping
 
 from django.db import transaction
 
@@ -78,12 +78,14 @@ def describe(*, actor: Actor, model: HardwareModel, profile: object) -> Hardware
     return _change(actor, model, "hardware.described", {"runtime": runtime.profile(profile)})
 
 
-def _change(actor: Actor, model: HardwareModel, action: str, fields: dict[str, dict[str, Any]]) -> HardwareModel:
+def _change(
+    actor: Actor, model: HardwareModel, action: str, fields: Mapping[str, Mapping[str, object]]
+) -> HardwareModel:
     """Write fields of a hardware model and the entry that says so."""
     with transaction.atomic():
         found = HardwareModel.objects.select_for_update().get(domain__slug=actor.domain, pk=model.pk)
         for name, value in fields.items():
             setattr(found, name, value)
         found.save(update_fields=list(fields))
-        ledger.record(actor=actor, action=action, thing=("hardware", found.name), detail=fields)
+        ledger.record(actor=actor, action=action, thing=("hardware", found.name), detail=dict(fields))
     return found

@@ -1,7 +1,7 @@
 """Apply enrolments and renewals from the journal to a restored database."""
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
 
 from django.db import transaction
 
@@ -14,42 +14,42 @@ from pki.selectors import certificate_by_fingerprint
 from pki.services import certificates
 
 
-def apply_enrolled(fact: dict[str, Any]) -> bool:
+def apply_enrolled(fact: Mapping[str, object]) -> bool:
     """Apply an enrolment from the journal to a restored database: token used, device and certificate back."""
-    domain = TrustDomain.objects.get(slug=fact["domain"])
+    domain = TrustDomain.objects.get(slug=str(fact["domain"]))
     with transaction.atomic():
-        device = Device.objects.filter(domain=domain, public_id=fact["device"]).first()
-        known = _known(fact["der"])
+        device = Device.objects.filter(domain=domain, public_id=str(fact["device"])).first()
+        known = _known(str(fact["der"]))
         certificate = known or _kept(domain, fact)
         brought = device or _bring_back(domain, fact)
-        used = token.mark_used(fact["token"], brought, certificate.spki_sha256) if fact["token"] else False
+        used = token.mark_used(str(fact["token"]), brought, certificate.spki_sha256) if fact["token"] else False
         return not (device and known and not used)
 
 
-def apply_issued(fact: dict[str, Any]) -> bool:
+def apply_issued(fact: Mapping[str, object]) -> bool:
     """Bring back a renewed certificate, with its place in the lineage, that a restored database does not know."""
-    if _known(fact["der"]):
+    if _known(str(fact["der"])):
         return False
-    _kept(TrustDomain.objects.get(slug=fact["domain"]), fact)
+    _kept(TrustDomain.objects.get(slug=str(fact["domain"])), fact)
     return True
 
 
-def _kept(domain: TrustDomain, fact: dict[str, Any]) -> Certificate:
-    parent = certificate_by_fingerprint(fact.get("parent", ""))
-    name = fact.get("profile", DEVICE.name)
-    return certificates.keep(domain=domain, der=bytes.fromhex(fact["der"]), renewed_from=parent, profile_name=name)
+def _kept(domain: TrustDomain, fact: Mapping[str, object]) -> Certificate:
+    parent = certificate_by_fingerprint(str(fact.get("parent", "")))
+    name = str(fact.get("profile", DEVICE.name))
+    return certificates.keep(domain=domain, der=bytes.fromhex(str(fact["der"])), renewed_from=parent, profile_name=name)
 
 
 def _known(der: str) -> Certificate | None:
     return certificate_by_fingerprint(hashlib.sha256(bytes.fromhex(der)).hexdigest())
 
 
-def _bring_back(domain: TrustDomain, fact: dict[str, Any]) -> Device:
+def _bring_back(domain: TrustDomain, fact: Mapping[str, object]) -> Device:
     device, _ = Device.objects.update_or_create(
         domain=domain,
-        name=fact["name"],
+        name=str(fact["name"]),
         defaults={
-            "public_id": fact["device"],
+            "public_id": str(fact["device"]),
             "hardware_model": _hardware(domain, fact),
             "state": Device.State.ACTIVE,
             "enrolled_at": clock.now(),
@@ -59,10 +59,10 @@ def _bring_back(domain: TrustDomain, fact: dict[str, Any]) -> Device:
     return device
 
 
-def _hardware(domain: TrustDomain, fact: dict[str, Any]) -> HardwareModel:
+def _hardware(domain: TrustDomain, fact: Mapping[str, object]) -> HardwareModel:
     """Return the device's hardware model; one that was registered after the backup comes back from the fact."""
     facts = fact.get("model")
     if not isinstance(facts, dict):
-        return HardwareModel.objects.get(domain=domain, class_id=fact["hardware"])
-    found, _ = HardwareModel.objects.get_or_create(domain=domain, class_id=fact["hardware"], defaults=facts)
+        return HardwareModel.objects.get(domain=domain, class_id=str(fact["hardware"]))
+    found, _ = HardwareModel.objects.get_or_create(domain=domain, class_id=str(fact["hardware"]), defaults=facts)
     return found

@@ -1,8 +1,8 @@
 """Take telemetry batches: an allow-list of metrics, each batch once, compactly stored."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from django.conf import settings
 from django.db import connections, transaction
@@ -36,7 +36,7 @@ class Batch:
     series: dict[str, Values] = field(default_factory=dict)
 
 
-def parse(body: dict[str, Any]) -> Batch:
+def parse(body: Mapping[str, object]) -> Batch:
     """Check a batch as it came over the wire.
 
     A report in the shape of AWS Device Defender counts as one. Which metrics a device may report is asked later.
@@ -142,7 +142,7 @@ def _number(name: str, value: object) -> float:
     return number
 
 
-def _keys(body: dict[str, Any]) -> frozenset[str]:
+def _keys(body: Mapping[str, object]) -> frozenset[str]:
     peers = body.get("peers", [])
     if not isinstance(peers, list) or len(peers) > MAX_PEERS:
         msg = f"`peers` is a list of at most {MAX_PEERS} entries [protocol, port, class]."
