@@ -2,14 +2,16 @@
 
 import os
 import tempfile
-from typing import IO, Any
+from typing import IO
 
 import django
 from django.conf import settings
 from django.core.exceptions import RequestAborted
-from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.http import HttpResponseBase  # noqa: TID251  because it is the answer of a listener
 
 from fleet.bounds import Bounded
+from fleet.wire.asgi import Message, Receive
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
 django.setup(set_prefix=False)
@@ -26,7 +28,7 @@ class _Body(tempfile.SpooledTemporaryFile[bytes]):
 class OperatorHandler(ASGIHandler):
     """Django, told how long a body is that came in chunks: by itself it takes such a body for an empty one."""
 
-    async def read_body(self, receive: Any) -> IO[bytes]:
+    async def read_body(self, receive: Receive) -> IO[bytes]:
         """Return the body in memory or in a temporary file; nothing is left behind when it breaks off."""
         body = _Body(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
         try:
@@ -37,7 +39,9 @@ class OperatorHandler(ASGIHandler):
         body.seek(0)
         return body
 
-    def create_request(self, scope: Any, body_file: IO[bytes]) -> Any:
+    def create_request(
+        self, scope: Message, body_file: IO[bytes]
+    ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
         """Return the request, with the length that was counted where the client named none."""
         names = {name for name, _ in scope["headers"]}
         if b"transfer-encoding" in names:
@@ -48,7 +52,7 @@ class OperatorHandler(ASGIHandler):
         return super().create_request(scope, body_file)
 
 
-async def _fill(body: IO[bytes], receive: Any) -> None:
+async def _fill(body: IO[bytes], receive: Receive) -> None:
     more = True
     while more:
         message = await receive()

@@ -3,21 +3,17 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from asgiref.sync import sync_to_async
 
 from fleet.refusals import KINDS, PROBLEM_TYPE, problem_document
 from fleet.wire import limits, rates
+from fleet.wire.asgi import Message, Receive, Scope, Send
 from fleet.wire.bodies import BodyError, Pace
 from fleet.wire.networks import Trusted, network_of
 from fleet.wire.rates import Rates
 
-Scope = dict[str, Any]
-Message = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: from the Authorization and Cookie fields to the name of a person, or nothing
 Who = Callable[[str, str], str]

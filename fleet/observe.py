@@ -6,8 +6,8 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from typing import Any
+from contextvars import ContextVar, Token
+from typing import Any  # what follows may be synchronous or not
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
@@ -72,7 +72,7 @@ class RequestLogMiddleware:
     async_capable = True
     sync_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:  # a response, or a coroutine for one
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
@@ -96,7 +96,7 @@ class RequestLogMiddleware:
             request_id.reset(token)
 
 
-def _begin(request: HttpRequest) -> tuple[float, Any]:
+def _begin(request: HttpRequest) -> "tuple[float, Token[str]]":
     identifier = str(ids.uuid7())
     request.META["muster.request_id"] = identifier
     return time.perf_counter(), request_id.set(identifier)

@@ -5,7 +5,6 @@ The console, the REST API and what refuses before either of them share this tabl
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from fleet.observe import request_id
 from pki.kernel.errors import Kind
@@ -52,7 +51,7 @@ TITLES: Mapping[int, str] = {
 }
 
 
-def problem_document(status: int, kind: Kind, detail: str, **further: object) -> dict[str, Any]:
+def problem_document(status: int, kind: Kind, detail: str, **further: object) -> dict[str, object]:
     """Return a problem document (RFC 9457).
 
     Args:

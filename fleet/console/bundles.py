@@ -1,7 +1,5 @@
 """Bundles and their releases: what was verified, what is inside, who signed and who is missing."""
 
-from typing import Any
-
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
@@ -43,9 +41,9 @@ def index(request: HttpRequest) -> HttpResponse:
     wanted = asked_filter(request, rows.BundleFilter)
     found = cut(request, rows.bundles(actor=who, wanted=wanted))
     known = fitting.released(who.domain)
-    found["rows"] = [(one, _listed(one, known)) for one in found["rows"]]
-    found |= {**shown_filter(wanted), "kinds": Bundle.Kind.values, "states": Release.State.values}
-    return render(request, "console/bundles/list.html", found)
+    listed = [(one, _listed(one, known)) for one in found["rows"]]
+    choices = {"kinds": Bundle.Kind.values, "states": Release.State.values}
+    return render(request, "console/bundles/list.html", {**found, "rows": listed, **shown_filter(wanted), **choices})
 
 
 @require_GET
@@ -141,7 +139,7 @@ def _listed(bundle: Bundle, known: fitting.Released) -> list[tuple[HardwareModel
     return [(one, fitting.reasons(bundle, one, known)) for one in bundle.hardware_models.all()]
 
 
-def _card(bundle: Bundle) -> dict[str, Any]:
+def _card(bundle: Bundle) -> dict[str, object]:
     """Return what is to be known of a model: by its author's words, by what was run here, and by what devices say."""
     if bundle.kind != Bundle.Kind.MODEL:
         return {}
@@ -164,7 +162,7 @@ def _asked(release: Release | None) -> Statement | None:
     return (release.withdrawal or release.statement) if release else None
 
 
-def _signing(domain: str, release: Release | None) -> dict[str, Any]:
+def _signing(domain: str, release: Release | None) -> dict[str, object]:
     """Return what is to be signed, who signed, who could still, and how many are missing."""
     known, statement = officers(domain), _asked(release)
     signed = {one.keyid: one for one in statement.signatures.all()} if statement else {}

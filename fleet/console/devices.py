@@ -1,7 +1,6 @@
 """Devices: list, one device with its timeline, what can be done to it."""
 
 from dataclasses import asdict
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -133,20 +132,19 @@ def _revoke(request: HttpRequest, valid: list[Certificate]) -> None:
         certificates.revoke(actor=actor(request), fingerprint=one.fingerprint, reason=reason)
 
 
-def _components(device: Device) -> list[dict[str, Any]]:
+def _components(device: Device) -> list[dict[str, object]]:
     reported = device.twin.reported.get("components", {})
     desired = device.twin.desired.get("components", {})
-    rows = [
-        {"name": name, "reported": reported.get(name, {}), "desired": desired.get(name, {})}
-        for name in sorted(set(reported) | set(desired))
-    ]
-    for row in rows:
-        wanted = row["desired"].get("version")
-        row["behind"] = bool(wanted) and wanted != row["reported"].get("version")
+    rows: list[dict[str, object]] = []
+    for name in sorted(set(reported) | set(desired)):
+        runs, wish = reported.get(name, {}), desired.get(name, {})
+        wanted = wish.get("version")
+        behind = bool(wanted) and wanted != runs.get("version")
+        rows.append({"name": name, "reported": runs, "desired": wish, "behind": behind})
     return rows
 
 
-def _chart(device: Device, wanted: str) -> dict[str, Any]:
+def _chart(device: Device, wanted: str) -> dict[str, object]:
     """Return one metric's points in time, its usual range, and which others there are."""
     names = selectors.metric_names(device, CHART_TICKS)
     first = next((name for name in (wanted, *METRICS) if name in names), names[0] if names else "")

@@ -1,11 +1,14 @@
 """What the address of a list asks for."""
 
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from django.http import HttpRequest
 
 from pki.kernel.filters import parse_filter
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 #: what every list takes besides its filter
 PAGE = frozenset({"after", "before"})
@@ -27,7 +30,7 @@ def asked_filter(request: HttpRequest, shape: type[_Filter], **otherwise: str) -
     return parse_filter(shape, given, PAGE)
 
 
-def shown_filter(wanted: Any) -> dict[str, Any]:
+def shown_filter(wanted: "DataclassInstance") -> dict[str, object]:
     """Return what the form above a list shows of its filter."""
     given = asdict(wanted)
     return {"given": given, "filtered": any(given.values())}

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from typing import Any
+from typing import Generic, TypedDict, TypeVar
 
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -12,6 +12,7 @@ from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError
 from pki.selectors.keyset import rows_beyond
 
+_Row = TypeVar("_Row", bound=Model)
 PAGE = 50
 MOST = 1 << 63
 MOST_MARK = 1000
@@ -19,7 +20,15 @@ BY_AGE: tuple[str, ...] = ("id",)
 BY_NAME: tuple[str, ...] = ("name", "id")
 
 
-def cut(request: HttpRequest, rows: QuerySet[Any], fields: tuple[str, ...] = BY_AGE) -> dict[str, Any]:
+class Page(TypedDict, Generic[_Row]):
+    """One page of rows, and the addresses of its neighbours, empty where there is none."""
+
+    rows: list[_Row]
+    before: str
+    after: str
+
+
+def cut(request: HttpRequest, rows: QuerySet[_Row], fields: tuple[str, ...] = BY_AGE) -> Page[_Row]:
     """Return one page of rows and the addresses of its neighbours; the filter stays in them.
 
     Args:
@@ -52,7 +61,7 @@ def _address(request: HttpRequest, way: str, row: Model, fields: tuple[str, ...]
     return f"?{query.urlencode()}"
 
 
-def _read(mark: str, length: int) -> list[Any]:
+def _read(mark: str, length: int) -> list[str | int]:
     try:
         read = strict_json.read_json(base64.urlsafe_b64decode(mark + "=" * (-len(mark) % 4)), max_bytes=MOST_MARK)
     except (binascii.Error, ValueError, InvalidError) as error:

@@ -1,7 +1,6 @@
 """Rollouts: list, plan, watch live, pause, resume, abort."""
 
 from dataclasses import replace
-from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -51,7 +50,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     return render(request, "console/rollouts/detail.html", body(who, public_id))
 
 
-def body(asker: Actor, public_id: str) -> dict[str, Any]:
+def body(asker: Actor, public_id: str) -> dict[str, object]:
     """Return what the live part of a rollout's page shows."""
     rollout = rows.rollout(actor=asker, public_id=public_id)
     progress = rows.progress(rollout)

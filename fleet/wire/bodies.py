@@ -2,12 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 from fleet.wire import limits
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+from fleet.wire.asgi import Message, Receive
 
 
 class BodyError(Exception):
@@ -42,7 +39,7 @@ class Pace:
             left = min(left, self._whole - passed)
         return max(min(limits.GAP_SECONDS, left), 0.0)
 
-    async def next_piece(self, receive: Receive) -> Mapping[str, Any]:
+    async def next_piece(self, receive: Receive) -> Message:
         """Return the next message of ASGI.
 
         Raises:

@@ -1,7 +1,6 @@
 """The transport of a connection that has ended."""
 
 import asyncio
-from typing import Any
 
 
 class ClosedTransport(asyncio.Transport):
@@ -16,7 +15,7 @@ class ClosedTransport(asyncio.Transport):
         """Say that it has ended."""
         return True
 
-    def write(self, data: Any) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take an answer that nobody reads."""
 
     def write_eof(self) -> None:

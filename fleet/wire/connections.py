@@ -1,8 +1,9 @@
 """Which connections of a listener are open, by certificate and by network, and which of them makes room."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from fleet.wire import limits
 from fleet.wire.networks import network_of
@@ -16,8 +17,8 @@ class Held(Protocol):
 
     fingerprint: str
     address: str
-    transport: Any
-    loop: Any
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
 
 
 class Connections:

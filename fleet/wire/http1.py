@@ -4,7 +4,6 @@ uvicorn's protocol class over httptools is the base; it is pinned, and tests go 
 """
 
 import asyncio
-from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -23,7 +22,7 @@ class BoundedConnection(HttpToolsProtocol):
     shared: Connections
     fingerprint = address = ""
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class: a stream
         """Count the connection, or say that there are too many."""
         super().connection_made(transport)
         self.address = str(self.client[0]) if self.client else ""

@@ -1,10 +1,11 @@
 """What templates say often: icons, states, times, bars, numbers, and the same act by REST."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from django import template
+from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.html import format_html
@@ -113,7 +114,7 @@ def distance(at: datetime) -> str:
 
 
 @register.inclusion_tag("console/parts/bar.html")
-def bar(groups: dict[str, int], whole: int) -> dict[str, Any]:
+def bar(groups: dict[str, int], whole: int) -> dict[str, object]:
     """Draw how many devices are in which group as one bar."""
     start, parts = 0.0, []
     for group, tone in GROUPS.items():
@@ -126,7 +127,7 @@ def bar(groups: dict[str, int], whole: int) -> dict[str, Any]:
 
 
 @register.inclusion_tag("console/parts/curl.html", takes_context=True)
-def curl(context: dict[str, Any], method: str, path: str, **body: Any) -> dict[str, str]:
+def curl(context: Mapping[str, HttpRequest], method: str, path: str, **body: object) -> dict[str, str]:
     """Show the request that does the same as the form beside it."""
     lines = [f"curl -X {method} https://{context['request'].get_host()}/api/v1{path}"]
     lines.append("-H 'Authorization: Bearer mst_…'")
@@ -185,7 +186,7 @@ def chosen(given: object, value: object) -> SafeString:
 
 
 @register.inclusion_tag("console/parts/link.html", takes_context=True)
-def place(context: dict[str, Any], name: str, label: str, picture: str, keys: str = "") -> dict[str, Any]:
+def place(context: Mapping[str, HttpRequest], name: str, label: str, picture: str, keys: str = "") -> dict[str, object]:
     """Link a page of the menu and mark it if the present page lies below it."""
     href = reverse(f"console:{name}")
     path = context["request"].path
@@ -194,13 +195,13 @@ def place(context: dict[str, Any], name: str, label: str, picture: str, keys: st
 
 
 @register.inclusion_tag("console/parts/kpi.html")
-def kpi(label: str, value: int, picture: str, href: str, query: str = "", tone: str = "quiet") -> dict[str, Any]:
+def kpi(label: str, value: int, picture: str, href: str, query: str = "", tone: str = "quiet") -> dict[str, object]:
     """Show a count that links the list behind it."""
     return {"label": label, "value": value, "picture": picture, "href": f"{href}{query}", "tone": tone}
 
 
 @register.inclusion_tag("console/parts/kpi.html")
-def kpi_group(group: str, value: int, members: str) -> dict[str, Any]:
+def kpi_group(group: str, value: int, members: str) -> dict[str, object]:
     """Show how many devices of a rollout are in a group, as a link to them."""
     picture = {"finished": "circle-check", "failed": "circle-x", "waiting": "hourglass"}.get(group, "refresh")
     href = f"{members}?group={group}"

@@ -10,9 +10,9 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
@@ -27,6 +27,9 @@ from fleet.wire import limits
 from fleet.wire.connections import Connections
 from fleet.wire.http1 import make_protocol
 from pki.kernel import confine, scheduling
+
+if TYPE_CHECKING:
+    from fleet.wire.asgi import Receive, Scope, Send
 
 REFRESH_SECONDS = 2
 #: how long a thread of the database may keep the loop waiting; Python's own five milliseconds add up
@@ -77,7 +80,7 @@ class _Server(uvicorn.Server):
 
 
 def run(
-    application: Any,
+    application: "Callable[[Scope, Receive, Send], Awaitable[None]]",
     listener: socket.socket,
     context: ssl.SSLContext | None,
     *,
@@ -117,7 +120,7 @@ def run(
     asyncio.Runner(loop_factory=config.get_loop_factory()).run(server.serve(sockets=[listener]))
 
 
-def protocol_of(application: Any) -> type[asyncio.Protocol]:
+def protocol_of(application: "Callable[[Scope, Receive, Send], Awaitable[None]]") -> type[asyncio.Protocol]:
     """Return the protocol class of a listener: one for devices, one for all that ask for no certificates."""
     if isinstance(application, DeviceDoor):
         return application.protocol
