@@ -5,18 +5,18 @@ A file that lies in a bucket is fetched there by the device itself (307), or com
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from fleet.gateway.protocol import Reply, Request
+from fleet.wire.asgi import Send
 from ota.blobs.verified import demand_stamp
 from ota.services import downloads
 from ota.services.downloads import Download
 from pki.kernel.errors import DomainError
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})", re.IGNORECASE)
 
@@ -98,7 +98,7 @@ async def send(request: Request, reply: Reply, file: Download, out: Send) -> int
     return part.status
 
 
-async def _from_bucket(reply: Reply, file: Download, part: Part, start: dict[str, Any], out: Send) -> int:
+async def _from_bucket(reply: Reply, file: Download, part: Part, start: dict[str, object], out: Send) -> int:
     """Send the device to the bucket, or relay what it gives; a refusal from there comes before an answer begins."""
     if reply.direct and (address := await asyncio.to_thread(downloads.address, file)):
         fields = [(b"location", address.encode()), (b"cache-control", b"no-store"), (b"content-length", b"0")]

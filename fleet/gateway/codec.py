@@ -1,7 +1,7 @@
 """Bodies of the device protocol: CBOR, or JSON with byte strings in hex."""
 
 import json
-from typing import Any
+from collections.abc import Mapping
 
 from fleet.gateway.protocol import Outcome, Reply, Request
 from fleet.observe import request_id
@@ -14,7 +14,7 @@ CBOR, JSON = "application/cbor", "application/json"
 NONCE = frozenset({"nonce"})
 
 
-def decode(request: Request, known: frozenset[str] | None, *, free_text: bool = False) -> dict[str, Any]:
+def decode(request: Request, known: frozenset[str] | None, *, free_text: bool = False) -> dict[str, object]:
     """Return the body as a map with text keys; an empty body is an empty map.
 
     Args:
@@ -48,7 +48,7 @@ def decode(request: Request, known: frozenset[str] | None, *, free_text: bool = 
     return body
 
 
-def octets(body: dict[str, Any], name: str) -> bytes:
+def octets(body: Mapping[str, object], name: str) -> bytes:
     """Return a byte string of a body (hex in JSON).
 
     Raises:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from typing import Any
 
 from django.conf import settings
 
@@ -27,7 +26,7 @@ class DeviceConnection(BoundedConnection):
 
     shared: Connections
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class: a stream
         """Take the leaf certificate when the handshake is over."""
         tls = transport.get_extra_info("ssl_object")
         der = (tls.getpeercert(binary_form=True) if tls else None) or b""

@@ -4,10 +4,8 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 from urllib.parse import parse_qsl
 
 from django.conf import settings
@@ -25,14 +23,11 @@ from fleet.gateway.proxied import Proxies
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from fleet.wire import limits, rates
+from fleet.wire.asgi import Receive, Scope, Send
 from fleet.wire.bodies import BodyError, read_body
 from fleet.wire.networks import FORWARDED, Trusted
 from pki.kernel import ids
 from pki.kernel.errors import DomainError, LimitedError
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 DIALECTS = (
     (native.dialect, codec.refusal),

@@ -8,18 +8,19 @@ import base64
 import binascii
 import random
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
-from typing import Any
+from typing import TypeVar
 from urllib.parse import unquote
 
 from django.conf import settings
 from django.db import close_old_connections
 
 from fleet.wire import limits, rates
+from fleet.wire.asgi import Receive, Scope, Send
 from fleet.wire.bodies import BodyError, read_body
 from fleet.wire.networks import Trusted
 from fleet.wire.rates import Rates
@@ -27,9 +28,8 @@ from pki import ocsp, selectors
 from pki.services import crls
 from pki.services.responders import Answer, Responders
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_Given = TypeVar("_Given")
+_Answer = TypeVar("_Answer")
 Response = tuple[int, dict[str, str], bytes]
 
 _CRL = re.compile(r"/crl/([0-9a-f]{40})/([0-9a-f]{2})\.crl")
@@ -109,7 +109,7 @@ class StatusDoor:
             wait = str(random.randint(*COME_AGAIN))  # noqa: S311  because jitter is no secret
             return 503, {**TEXT, "retry-after": wait}, BUSY
 
-    async def _threaded(self, work: Callable[[Any], Any], given: Any) -> Any:
+    async def _threaded(self, work: Callable[[_Given], _Answer], given: _Given) -> _Answer:
         """Run work in a thread, unless too much waits for one already.
 
         Raises:
@@ -133,7 +133,7 @@ class StatusDoor:
         return 200, {"content-type": OCSP_RESPONSE, **_caching(answer, cached=cached)}, answer.der
 
 
-def _in_thread(work: Callable[[Any], Any], given: Any) -> Any:
+def _in_thread(work: Callable[[_Given], _Answer], given: _Given) -> _Answer:
     close_old_connections()
     return work(given)
 

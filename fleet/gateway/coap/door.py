@@ -3,11 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from aiocoap import Message, resource
+from aiocoap.interfaces import EndpointAddress
 from aiocoap.numbers import codes
 from aiocoap.pipe import Pipe
+from aiocoap.protocol import ServerObservation
 from django.conf import settings
 
 from devices.services import presence
@@ -46,7 +48,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         super().__init__()
         self._block1._assemblies, self._block2._completes = Spool(), Spool()  # noqa: SLF001  because there is no other way to bound them
         self._fast = fast
-        self._watching: dict[str, set[Any]] = {}
+        self._watching: dict[str, set[ServerObservation]] = {}
         self._workers = Workers("coap-door", DIALECTS)
         self._rates = Rates(settings.FLEET_REQUESTS_A_DEVICE, settings.FLEET_STRANGERS_A_MINUTE)
 
@@ -66,7 +68,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             pipe.request.opt.observe = None
         await super().render_to_pipe(pipe)
 
-    async def add_observation(self, request: Message, serverobservation: Any) -> None:
+    async def add_observation(self, request: Message, serverobservation: ServerObservation) -> None:
         """Let a device be told when something waits for it (RFC 7641): it observes its own poll."""
         fingerprint = _peer(request.remote).fingerprint
         held = self._watching.setdefault(fingerprint, set())
@@ -158,7 +160,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             return mapping.response(asked, codec.refusal(asked, BY_KIND[error.kind], error))
 
 
-def _peer(remote: Any) -> Peer:
+def _peer(remote: EndpointAddress) -> Peer:
     """Return who is at the other end; only a handshake proves anybody."""
     return remote.peer if isinstance(remote, Remote | Connection | Speaker) else Peer(address=str(remote.hostinfo))
 

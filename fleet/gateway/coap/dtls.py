@@ -8,9 +8,8 @@ import asyncio
 import logging
 import socket
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aiocoap import error, interfaces
 from aiocoap.transports import simplesocketserver
@@ -23,6 +22,9 @@ from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.remote import Remote as Base
 from fleet.gateway.coap.remote import SocketAddress
 from fleet.gateway.protocol import Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: associations that are kept, some tens of kilobytes each; whoever was silent longest makes room
 MOST_ASSOCIATIONS = 5000
@@ -130,7 +132,13 @@ class Given:
 class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no types
     """One UDP socket and its associations."""
 
-    def __init__(self, ready: Callable[[Any], None], interface: Any, log: logging.Logger, given: "Given") -> None:
+    def __init__(
+        self,
+        ready: "Callable[[ServerSocket], None]",
+        interface: "MessageInterface",
+        log: logging.Logger,
+        given: "Given",
+    ) -> None:
         super().__init__(ready, interface, log)
         self.context, self._fast = given.context, given.fast
         self._open: OrderedDict[SocketAddress, Remote] = OrderedDict()

@@ -1,7 +1,6 @@
 """Between CoAP messages and the device protocol: codes, content formats, paths. Pure."""
 
 from collections import Counter
-from typing import Any
 
 from aiocoap import Message
 from aiocoap.numbers import codes
@@ -51,7 +50,7 @@ class CoapRefusalError(InvalidError):
         detail: its diagnostic payload (RFC 7252, 5.5.2).
     """
 
-    def __init__(self, code: Any, detail: str) -> None:
+    def __init__(self, code: codes.Code, detail: str) -> None:
         super().__init__(detail)
         self.code = code
 
@@ -140,7 +139,7 @@ def _check_critical(number: OptionNumber, count: int, *, all_fit: bool) -> None:
     raise CoapRefusalError(codes.BAD_OPTION, f"The critical option {measured.name_of(number)} {wrong}.")
 
 
-def _media(number: int, code: Any) -> str:
+def _media(number: int, code: codes.Code) -> str:
     if number not in FORMATS:
         raise CoapRefusalError(code, f"The content format {number} is not known here.")
     return FORMATS[number]

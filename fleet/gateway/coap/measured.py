@@ -4,7 +4,6 @@ aiocoap keeps the value of a number only, and of text that is no UTF-8 it does n
 """
 
 import warnings
-from typing import Any
 
 from aiocoap import optiontypes
 from aiocoap.numbers.optionnumbers import OptionNumber
@@ -80,7 +79,7 @@ def measure_options() -> None:
             number.set_format(kind)
 
 
-def fits(option: Any) -> bool:
+def fits(option: optiontypes.OptionType) -> bool:
     """Say whether an option has a length that it may have."""
     least, most = LENGTHS.get(option.number, (0, 1 << 16))
     came = getattr(option, "came", None)

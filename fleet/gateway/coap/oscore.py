@@ -8,8 +8,8 @@ import asyncio
 import logging
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from aiocoap import Message, oscore
 from aiocoap.error import Error as CoapError
@@ -18,6 +18,9 @@ from django.db import DatabaseError
 from devices.services import oscore as numbers
 from devices.services.oscore import BLOCK, KID_BYTES, Material
 from pki.kernel.errors import LimitedError, NotFoundError
+
+if TYPE_CHECKING:
+    from aiocoap.interfaces import EndpointAddress
 
 #: contexts that are kept, a few kilobytes each; whoever was silent longest makes room
 MOST_CONTEXTS = 10_000
@@ -28,8 +31,16 @@ WINDOW = 32
 FEW_LEFT = 16
 ECHO_BYTES = 8
 T = TypeVar("T")
+#: what comes of work on one context
+_Done = TypeVar("_Done", "SecurityContext", None)
 _logger = logging.getLogger("muster.coap")
-InThread = Callable[[Callable[[], T]], Awaitable[T]]
+
+
+class InThread(Protocol):
+    """Runs something in a thread; what it returns is awaited."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Return what the work returns."""
 
 
 class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # aiocoap has no types
@@ -55,7 +66,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         self.recipient_replay_window = _window()
         self.sender_sequence_number = self.sender_end = 0
         #: where the device speaks from, for whoever carries its messages; the last one last
-        self.remotes: OrderedDict[Any, Any] = OrderedDict()
+        self.remotes: OrderedDict[object, EndpointAddress] = OrderedDict()
         self._written = False
         self._lock = asyncio.Lock()
 
@@ -75,7 +86,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         seen = self.recipient_replay_window.persist()
         return int(seen["index"] + seen["bitfield"].bit_length())
 
-    def open(self, message: Message) -> tuple[Message, Any]:
+    def open(self, message: Message) -> tuple[Message, oscore.RequestIdentifiers]:
         """Return what a request says, and what protecting its answer needs.
 
         After a restart the window is not known, only above which number nothing was accepted. A request from there on
@@ -110,7 +121,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
     def post_seqnoincrease(self) -> None:
         """Do nothing: numbers are written ahead, in blocks."""
 
-    async def reserve(self, in_thread: InThread[Any]) -> None:
+    async def reserve(self, in_thread: InThread) -> None:
         """See to it that some numbers of ours are at hand."""
         async with self._lock:
             if self.numbers_left < FEW_LEFT:
@@ -119,7 +130,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
                     self.sender_sequence_number = first
                 self.sender_end = first + BLOCK
 
-    async def accept(self, in_thread: InThread[Any]) -> None:
+    async def accept(self, in_thread: InThread) -> None:
         """Write ahead, before a request is acted upon, that its number and some more are used up."""
         async with self._lock:
             if not self._written or self.next_accepted > self.accepted_end:
@@ -140,12 +151,12 @@ class Contexts:
         gone: hears of each context that is forgotten.
     """
 
-    def __init__(self, in_thread: InThread[Any], gone: Callable[[SecurityContext], None]) -> None:
+    def __init__(self, in_thread: InThread, gone: Callable[[SecurityContext], None]) -> None:
         self._in_thread, self._gone = in_thread, gone
         self._held: OrderedDict[bytes, SecurityContext] = OrderedDict()
         self._by_certificate: dict[str, set[bytes]] = {}
         #: what is done about a context in a thread, one thing at a time: two memories would accept a number twice
-        self._busy: dict[bytes, asyncio.Task[Any]] = {}
+        self._busy: dict[bytes, asyncio.Task[SecurityContext] | asyncio.Task[None]] = {}
 
     def at_hand(self, kid: bytes) -> SecurityContext | None:
         """Return a context that can be used at once."""
@@ -188,8 +199,9 @@ class Contexts:
         except DatabaseError:
             _logger.warning("how far an OSCORE context went could not be written", exc_info=True)
 
-    def _alone(self, kid: bytes, work: Any) -> "asyncio.Task[Any]":
-        task = self._busy[kid] = asyncio.ensure_future(work)
+    def _alone(self, kid: bytes, work: Coroutine[object, None, _Done]) -> "asyncio.Task[_Done]":
+        task = asyncio.ensure_future(work)
+        self._busy[kid] = task
         task.add_done_callback(lambda _: self._busy.pop(kid, None))
         return task
 
@@ -254,5 +266,5 @@ def _number(message: Message) -> int:
     return int.from_bytes(oscore.verify_start(message).get(oscore.COSE_PIV, b""), "big")
 
 
-def _window() -> Any:
+def _window() -> oscore.ReplayWindow:
     return oscore.ReplayWindow(WINDOW, lambda: None)

@@ -6,12 +6,12 @@ it on any address but loopback.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiocoap import Message
 from aiocoap.numbers import types
 
 from fleet.gateway.coap.fast import FastPath
+from fleet.gateway.coap.remote import SocketAddress
 from fleet.gateway.protocol import Peer
 
 
@@ -24,16 +24,18 @@ class PlainBench(asyncio.DatagramProtocol):
         fingerprint: of the device that every datagram is taken to come from.
     """
 
+    _transport: asyncio.DatagramTransport
+
     def __init__(self, fast: FastPath, answer: Callable[[Message, Peer], Awaitable[Message]], fingerprint: str) -> None:
         self._fast, self._answer = fast, answer
         self._key, self._peer = bytes.fromhex(fingerprint), Peer(fingerprint, b"", "127.0.0.1")
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to send."""
-        self._transport = transport
+        self._transport = transport  # type: ignore[assignment]  # asyncio says which kind by the protocol
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def datagram_received(self, data: bytes, addr: SocketAddress) -> None:
         """Answer a datagram."""
         made = self._fast.answer(data, self._key, "127.0.0.1")
         if made is not None:
@@ -43,7 +45,7 @@ class PlainBench(asyncio.DatagramProtocol):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _slowly(self, data: bytes, addr: Any) -> None:
+    async def _slowly(self, data: bytes, addr: SocketAddress) -> None:
         asked = Message.decode(data)
         made = await self._answer(asked, self._peer)
         made.mtype, made.mid, made.token = types.ACK, asked.mid, asked.token

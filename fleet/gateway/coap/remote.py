@@ -1,12 +1,11 @@
 """What every peer of a datagram socket has in common, as aiocoap addresses it."""
 
-from typing import Any
-
 from aiocoap import interfaces
 from aiocoap.numbers import constants
 from aiocoap.util import hostportjoin
 
-SocketAddress = tuple[Any, ...]
+#: of IPv4, or of IPv6 with flow and scope
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 class Remote(interfaces.EndpointAddress):  # type: ignore[misc]  # aiocoap has no types

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from aiocoap import Context, interfaces
 from cryptography import x509
@@ -122,7 +121,7 @@ async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: Coa
         udp.append(await MessageInterface.start(manager, protocol.log, given.datagrams, made))
         return udp[0]
 
-    async def over_tcp(tokens: Any) -> Server:
+    async def over_tcp(tokens: interfaces.TokenManager) -> Server:
         tcp.append(await Server.start(tokens, protocol.log, given.stream, given.tls))
         return tcp[0]
 

@@ -6,13 +6,12 @@ told so by 4.08 when it goes on with that.
 
 import time
 from collections import OrderedDict
-from typing import Any
 
 #: of one peer, and of all: none is larger than a request or an answer of the device protocol
 MOST_OF_ONE, MOST = 16, 1000
 #: aiocoap's MAX_TRANSMIT_WAIT (RFC 7252, 4.8.2)
 KEPT_SECONDS = 93.0
-Key = tuple[Any, ...]
+Key = tuple[tuple[object, ...], ...]
 
 
 class Spool:
@@ -22,13 +21,13 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        self._held: OrderedDict[Key, tuple[float, Any]] = OrderedDict()
+        self._held: OrderedDict[Key, tuple[float, object]] = OrderedDict()
         self._of: dict[object, OrderedDict[Key, None]] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def __getitem__(self, key: Key) -> Any:
+    def __getitem__(self, key: Key) -> object:
         """Return what is kept under a key.
 
         Raises:
@@ -40,7 +39,7 @@ class Spool:
         self[key] = value
         return value
 
-    def __setitem__(self, key: Key, value: Any) -> None:
+    def __setitem__(self, key: Key, value: object) -> None:
         """Keep something; what is too old or too much goes."""
         self._drop(key)
         own = self._of.setdefault(key[0][-1], OrderedDict())

@@ -5,8 +5,8 @@ import hashlib
 import logging
 import socket
 import ssl
-from typing import Any
 
+from aiocoap import interfaces
 from aiocoap.transports import tcp, tls
 
 from devices.services import presence
@@ -30,7 +30,7 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
     _pace: Pace | None = None
     _late: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Take the leaf certificate: the handshake is over, and only now the connection counts."""
         super().connection_made(transport)
         connected = transport.get_extra_info("ssl_object")
@@ -120,7 +120,9 @@ class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
             one.end()
 
     @classmethod
-    async def start(cls, tokens: Any, log: logging.Logger, bound: socket.socket, context: ssl.SSLContext) -> "Server":
+    async def start(
+        cls, tokens: interfaces.TokenManager, log: logging.Logger, bound: socket.socket, context: ssl.SSLContext
+    ) -> "Server":
         """Serve a listening socket; before TLS, connections go through the same gate as those of HTTPS."""
         loop = asyncio.get_running_loop()
         self = cls()

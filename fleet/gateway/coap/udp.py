@@ -12,7 +12,8 @@ import logging
 import secrets
 import socket
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Coroutine
+from typing import TypeVar
 
 from aiocoap import Message, error, interfaces, oscore
 from aiocoap.message import Direction
@@ -44,6 +45,8 @@ MOST_EXPECTED = 10_000
 #: size exponent of a block for whoever has proved nothing: 64 bytes
 SMALL = 2
 LINK_FORMAT = 40
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 _logger = logging.getLogger("muster.coap")
 
 
@@ -105,7 +108,7 @@ class Speaker(Remote):
             self.server.expect(self, message.mid)
         self.server.write(data, self.address)
 
-    def _protected(self, message: Message, request_id: Any) -> bytes:
+    def _protected(self, message: Message, request_id: oscore.RequestIdentifiers) -> bytes:
         notification = message.opt.observe is not None
         inner = message.copy(observe=0) if notification else message
         outer, _ = self.context.protect(inner, request_id)
@@ -129,7 +132,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
 
     _transport: asyncio.DatagramTransport
 
-    def __init__(self, interface: "OscoreInterface", fast: FastPath, in_thread: InThread[Any], name: str) -> None:
+    def __init__(self, interface: "OscoreInterface", fast: FastPath, in_thread: InThread, name: str) -> None:
         self._interface, self._fast, self._in_thread = interface, fast, in_thread
         self.contexts = Contexts(in_thread, self._gone)
         self.hostinfo_local = name
@@ -283,7 +286,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
         while context.remotes:
             self._interface.lost(context.remotes.popitem()[1])
 
-    def _refuse(self, message: Message, addr: SocketAddress, code: Any, why: bytes, wait: int = 0) -> None:
+    def _refuse(self, message: Message, addr: SocketAddress, code: codes.Code, why: bytes, wait: int = 0) -> None:
         if message.mtype is types.CON:
             self._send(message, addr, Message(code=code, payload=why, max_age=wait))
 
@@ -295,7 +298,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
         answer.token = message.token
         self.write(answer.encode(), addr)
 
-    def _later(self, work: Any) -> None:
+    def _later(self, work: Coroutine[object, None, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -318,7 +321,7 @@ class OscoreInterface(generic_udp.GenericMessageInterface):  # type: ignore[misc
         log: logging.Logger,
         bound: socket.socket,
         fast: FastPath,
-        in_thread: InThread[Any],
+        in_thread: InThread,
     ) -> "OscoreInterface":
         """Return the interface over a bound UDP socket, served by one process only: contexts live in its memory."""
         loop = asyncio.get_running_loop()
@@ -386,7 +389,7 @@ def _digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def _keep(held: "OrderedDict[Any, Any]", key: object, value: object, most: int) -> None:
+def _keep(held: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
     held.pop(key, None)
     held[key] = value
     while len(held) > most:

@@ -1,7 +1,7 @@
 """The JSON bodies of DDI, written and read with the care that real clients need."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from devices.services import twins
 from fleet.gateway.identity import Identified
@@ -27,9 +27,9 @@ _EXECUTION = {
 }
 
 
-def poll(base: str, offer: Offer, *, wants_config: bool) -> dict[str, Any]:
+def poll(base: str, offer: Offer, *, wants_config: bool) -> dict[str, object]:
     """Return the poll document with at most one link to an action."""
-    links: dict[str, Any] = {}
+    links: dict[str, object] = {}
     assignment = offer.assignment
     if assignment is not None and assignment.status == Status.CANCELING:
         links["cancelAction"] = {"href": f"{base}/cancelAction/{assignment.action_id}"}
@@ -43,7 +43,7 @@ def poll(base: str, offer: Offer, *, wants_config: bool) -> dict[str, Any]:
     return {"config": {"polling": {"sleep": sleep}}, "_links": links}
 
 
-def deployment(base: str, assignment: Assignment) -> dict[str, Any]:
+def deployment(base: str, assignment: Assignment) -> dict[str, object]:
     """Return the deployment: one chunk, one artifact, all three hashes, always forced."""
     bundle = assignment.bundle
     image = bundle.image
@@ -61,7 +61,7 @@ def deployment(base: str, assignment: Assignment) -> dict[str, Any]:
     }
 
 
-def feedback(body: dict[str, Any]) -> Feedback:
+def feedback(body: Mapping[str, object]) -> Feedback:
     """Read feedback on a deployment; odd texts and progress are never a reason to refuse it.
 
     Raises:
@@ -75,7 +75,7 @@ def feedback(body: dict[str, Any]) -> Feedback:
     return Feedback(status, details or [execution], _reason(details) if status == Status.ERROR else "")
 
 
-def cancel_feedback(body: dict[str, Any]) -> Feedback:
+def cancel_feedback(body: Mapping[str, object]) -> Feedback:
     """Read feedback on a cancellation: rejected lets the action run on.
 
     Raises:
@@ -104,7 +104,7 @@ class ConfigData:
     altered: frozenset[str]
 
 
-def config_data(body: dict[str, Any]) -> ConfigData:
+def config_data(body: Mapping[str, object]) -> ConfigData:
     """Read a configData body: values are free text, which is cleaned and cut; names are identifiers.
 
     Raises:
@@ -139,7 +139,7 @@ def keep_config(who: Identified, said: ConfigData) -> None:
     twins.attributes(actor=who.actor, device=who.device, change=change)
 
 
-def _status(body: dict[str, Any]) -> tuple[str, str, list[str]]:
+def _status(body: Mapping[str, object]) -> tuple[str, str, list[str]]:
     status = body.get("status")
     if not isinstance(status, dict) or not isinstance(status.get("execution"), str):
         msg = "`status.execution` is missing."

@@ -5,7 +5,7 @@
 -> {certificates}: certs-only (PKCS#7, DER)
 """
 
-from typing import Any
+from collections.abc import Mapping
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -58,7 +58,7 @@ def _enrol(request: Request, domain: TrustDomain) -> Reply:
     return codec.encode(request, {"certificates": data}, done.device.pk)
 
 
-def _answer(body: dict[str, Any]) -> Attestation:
+def _answer(body: Mapping[str, object]) -> Attestation:
     key, quote, session = _map(body, "key"), _map(body, "quote"), body.get("session")
     if not isinstance(session, str) or len(session) != 36:  # noqa: PLR2004  because a UUID has 36 characters
         msg = "`session` is the id that the challenge came with."
@@ -75,7 +75,7 @@ def _answer(body: dict[str, Any]) -> Attestation:
     )
 
 
-def _map(body: dict[str, Any], name: str) -> dict[str, Any]:
+def _map(body: Mapping[str, object], name: str) -> dict[str, object]:
     value = body.get(name)
     if not isinstance(value, dict):
         msg = f"`{name}` is a map."
