@@ -4,7 +4,7 @@ The path decides nothing but which entry of ``bundle.json`` a file is for. No fi
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast  # Any: where Django's types of this hook miss each other
 
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
@@ -17,7 +17,7 @@ from pki.kernel.errors import InvalidError
 if TYPE_CHECKING:
     from django.utils.datastructures import MultiValueDict
 
-    Parsed = tuple[QueryDict, MultiValueDict[str, UploadedFile[Any]]]
+    Parsed = tuple[QueryDict, MultiValueDict[str, UploadedFile[bytes]]]
 #: characters of a sent path, as it stands in the head of a part
 MOST_PATH = 400
 
@@ -39,10 +39,10 @@ class PathUploadHandler(TemporaryFileUploadHandler):
 
     def handle_raw_input(
         self,
-        input_data: Any,
-        META: Any,  # noqa: N803  because the interface is Django's
+        input_data: Any,  # a stream; Django's parser names another type of it than this hook
+        META: dict[str, str],  # noqa: N803  because the interface is Django's
         content_length: int,  # noqa: ARG002  because the interface is Django's
-        boundary: Any,  # noqa: ARG002  because the interface is Django's
+        boundary: str,  # noqa: ARG002  because the interface is Django's
         encoding: str | None = None,
     ) -> "Parsed | None":
         """Let a parser that keeps paths read the body, in place of the one that calls this."""
@@ -58,7 +58,7 @@ class PathUploadHandler(TemporaryFileUploadHandler):
                 file.close()
             raise
 
-    def new_file(self, *args: Any, **kwargs: Any) -> None:
+    def new_file(self, *args: Any, **kwargs: Any) -> None:  # as they come from Django's parser
         """Begin a file."""
         FileUploadHandler.new_file(self, *args, **kwargs)
         self.file = SentFile(self.file_name or "", self.content_type or "", 0, self.charset, self.content_type_extra)
@@ -77,7 +77,7 @@ class _PathParser(MultiPartParser):
         return super().sanitize_file_name(file_name) or "unnamed"
 
 
-def files_by_path(files: Iterable["UploadedFile[Any]"]) -> dict[str, BinaryIO]:
+def files_by_path(files: Iterable["UploadedFile[bytes]"]) -> dict[str, BinaryIO]:
     """Return the files of an upload by the paths that ``bundle.json`` lists.
 
     Raises:

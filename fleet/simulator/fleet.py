@@ -8,7 +8,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fleet.agent.agent import Agent
 from fleet.agent.errors import AgentError, AnswerError
@@ -36,7 +35,7 @@ class Simulated:
     errors: int = 0
     stopped: threading.Event = field(default_factory=threading.Event)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, object]:
         """Return how it is."""
         return {
             "enrolled": self.agent.enrolled,

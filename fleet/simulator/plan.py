@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any  # a plan before it is checked
 
 from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError
@@ -63,6 +63,7 @@ def read(path: Path) -> Plan:
         ValueError: a field is missing or unknown; it says which.
     """
     try:
+        # Any: what is missing, unknown or of another type is refused below.
         raw: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_PLAN)
         fault = Fault(**raw["fault"]) if raw.get("fault") else None
         devices = tuple(DevicePlan(**one) for one in raw["devices"])

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fleet.simulator.lines.base import PATIENCE, Reach
+
+if TYPE_CHECKING:
+    import ssl
 
 #: connections of all devices that are left half open at once; the oldest are let go
 MOST_HALF_OPEN = 200
@@ -21,7 +24,7 @@ class HttpsLine:
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
-        self._context: Any = None
+        self._context: ssl.SSLContext | None = None
         self._streams: Streams | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"", *, slow: bool = False) -> int:

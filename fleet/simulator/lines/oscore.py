@@ -1,7 +1,5 @@
 """CoAP in OSCORE: a context fetched once over HTTPS, then one datagram each way and nothing that stays open."""
 
-from typing import Any
-
 import cbor2
 from aiocoap import Message
 from aiocoap.numbers import codes
@@ -89,7 +87,7 @@ class OscoreLine(CoapLine):
         if status != OK:
             raise TransportError(msg)
         try:
-            given: Any = cbor.loads(body, max_bytes=4096)
+            given = cbor.loads(body, max_bytes=4096)
             self._port = int(given["port"])
             return Context(given["ms"], given["salt"], given["client_id"])
         except (KeyError, TypeError, ValueError, InvalidError) as error:

@@ -4,9 +4,18 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 FOLDER = Path(__file__).resolve().parent
+
+
+class SeriesPlan(TypedDict):
+    """A series that devices send: usual level, noise (sigma of a log-normal factor), values a batch, ms between."""
+
+    level: float
+    noise: float
+    values: int
+    step_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +39,12 @@ class Pack:
     vendor: str
     telemetry: dict[str, str]
     metrics: dict[str, tuple[float, float]]
-    series: dict[str, dict[str, Any]]
+    series: dict[str, SeriesPlan]
     forbidden: dict[str, float]
-    peers: list[list[Any]]
+    peers: list[list[str | int]]
     faults: tuple[str, ...]
 
-    def batch(self, sequence: int, now_ms: int, source: random.Random) -> dict[str, Any]:
+    def batch(self, sequence: int, now_ms: int, source: random.Random) -> dict[str, object]:
         """Return one batch as a device of this kind sends it."""
         metrics = {
             name: round(level * source.lognormvariate(0, noise), 3) for name, (level, noise) in self.metrics.items()
@@ -47,7 +56,7 @@ class Pack:
             series[name] = {"at": at, "step": one["step_ms"], "values": values}
         return {"seq": sequence, "metrics": metrics, "peers": self.peers, **({"series": series} if series else {})}
 
-    def leak(self, sequence: int) -> dict[str, Any]:
+    def leak(self, sequence: int) -> dict[str, object]:
         """Return a batch that a server must refuse: data that must not leave the device."""
         return {"seq": sequence, "metrics": self.forbidden}
 
