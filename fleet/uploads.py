@@ -4,7 +4,7 @@ The path decides nothing but which entry of ``bundle.json`` a file is for. No fi
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, BinaryIO, cast  # Any: where Django's types of this hook miss each other
+from typing import TYPE_CHECKING, Any, BinaryIO, cast  # untyped: where Django's types of this hook miss each other
 
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler

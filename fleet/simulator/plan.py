@@ -63,7 +63,7 @@ def read(path: Path) -> Plan:
         ValueError: a field is missing or unknown; it says which.
     """
     try:
-        # Any: what is missing, unknown or of another type is refused below.
+        # untyped: what is missing, unknown or of another type is refused below.
         raw: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_PLAN)
         fault = Fault(**raw["fault"]) if raw.get("fault") else None
         devices = tuple(DevicePlan(**one) for one in raw["devices"])

@@ -1,6 +1,7 @@
 """Publish revocation lists: 256 shards a CA, each anew when something in it was revoked or half its life is over."""
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -86,12 +87,12 @@ def _number_now(row: CrlShard) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _listed(statement: str, row: CrlShard, now: datetime) -> list[tuple[Any, ...]]:
+def _listed(statement: str, row: CrlShard, now: datetime) -> Sequence[tuple[bytes | int]]:
     """Return what a statement says of the entries that belong into a list."""
     since = connection.ops.adapt_datetimefield_value(now - KEPT)
     with connection.cursor() as cursor:
         cursor.execute(statement, [row.key_id, row.shard, since])
-        found: list[tuple[Any, ...]] = cursor.fetchall()
+        found: Sequence[tuple[bytes | int]] = cursor.fetchall()
     return found
 
 

@@ -1,5 +1,7 @@
 """CoAP in OSCORE: a context fetched once over HTTPS, then one datagram each way and nothing that stays open."""
 
+from typing import Any
+
 import cbor2
 from aiocoap import Message
 from aiocoap.numbers import codes
@@ -87,7 +89,8 @@ class OscoreLine(CoapLine):
         if status != OK:
             raise TransportError(msg)
         try:
-            given = cbor.loads(body, max_bytes=4096)
+            # untyped: a field that is missing or of another type is refused below.
+            given: Any = cbor.loads(body, max_bytes=4096)
             self._port = int(given["port"])
             return Context(given["ms"], given["salt"], given["client_id"])
         except (KeyError, TypeError, ValueError, InvalidError) as error:
