@@ -6,7 +6,6 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import cbor2
 from cryptography import x509
@@ -96,7 +95,7 @@ class Agent:
         """Return the slots of a component."""
         return self._installer.slots(component)
 
-    def components(self) -> dict[str, dict[str, Any]]:
+    def components(self) -> dict[str, dict[str, object]]:
         """Return what runs, as a report says it."""
         found = self._installer.running()
         return {name: image.report(confirmed=self.slots(name).confirmed) for name, image in found.items()}

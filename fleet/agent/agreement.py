@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from tuf.api.metadata import TargetFile, Targets
 
@@ -11,6 +11,7 @@ from fleet.agent.errors import RefusedError
 from fleet.agent.slots import Image
 from fleet.agent.state import Settings
 from pki.kernel import composite, golden
+from pki.kernel.bundle_documents import BundleDocument
 
 FLOORS_FIELD, BIN_FIELD = "x-muster-floors", "x-muster-bin"
 #: no bundle.json is longer
@@ -65,7 +66,35 @@ class Assignment:
     requires: tuple[tuple[str, int, int | None], ...] = ()
 
 
-def row(value: Any) -> dict[str, Any]:
+class Newest(TypedDict):
+    """Versions of the newest update metadata that the director knows."""
+
+    timestamp: int
+    snapshot: int
+
+
+class Row(TypedDict):
+    """What the director says of one bundle, checked by ``row``; ``delta`` is read already."""
+
+    action: int
+    kind: str
+    component: str
+    target: str
+    length: int
+    sha256: str
+    hw: str
+    counter: int
+    version: str
+    delta: Patch | None
+
+
+class _Names(TypedDict):
+    component: str
+    counter: int
+    version: str
+
+
+def row(value: Any) -> Row:  # Any: of any shape: what it lacks becomes a refusal
     """Return a row of the director's document with every field of the right type.
 
     Raises:
@@ -86,10 +115,10 @@ def row(value: Any) -> dict[str, Any]:
         if not 0 < value[name] <= most:
             msg = f"`{name}` must be between 1 and {most}"
             raise ValueError(msg)
-    return {**value, "delta": patch(value.get("delta"))}
+    return cast("Row", {**value, "delta": patch(value.get("delta"))})
 
 
-def patch(value: Any) -> Patch | None:
+def patch(value: object) -> Patch | None:
     """Return the patch that a row names, or None: without one the image is fetched."""
     kinds = {"format": str, "base": str, "length": int, "sha256": str}
     if not isinstance(value, dict) or any(type(value.get(name)) is not kind for name, kind in kinds.items()):
@@ -98,38 +127,38 @@ def patch(value: Any) -> Patch | None:
     return Patch(**{name: value[name] for name in kinds}) if good else None
 
 
-def newest(value: Any) -> None:
+def newest(value: Newest) -> None:
     """Check what the director says of the newest timestamp and snapshot.
 
     Raises:
         KeyError: one is missing.
         TypeError: one is no number.
     """
-    if any(type(value[name]) is not int for name in ("timestamp", "snapshot")):
+    if any(type(one) is not int for one in (value["timestamp"], value["snapshot"])):
         msg = "`newest` holds the versions of timestamp and snapshot"
         raise TypeError(msg)
 
 
-def listed(row: Mapping[str, Any], target: TargetFile | None) -> TargetFile:
-    """Return what the officers' bin lists, when it does and they have not withdrawn it.
+def listed(path: str, target: TargetFile | None) -> TargetFile:
+    """Return what the officers' bin lists under a path, when it does and they have not withdrawn it.
 
     Raises:
         RefusedError: it does not, or they have.
     """
     if target is None:
-        msg = f"{row['target']} was never signed by the release officers"
+        msg = f"{path} was never signed by the release officers"
         raise RefusedError(msg)
     custom = target.custom
     if isinstance(custom, dict) and "withdrawn" in custom:
-        msg = f"{row['target']} was withdrawn by the release officers: {str(custom['withdrawn'])[:200]}"
+        msg = f"{path} was withdrawn by the release officers: {str(custom['withdrawn'])[:200]}"
         raise RefusedError(msg)
     if target.length > MAX_BUNDLE:
-        msg = f"the bundle.json of {row['target']} is longer than any that this device reads"
+        msg = f"the bundle.json of {path} is longer than any that this device reads"
         raise RefusedError(msg)
     return target
 
 
-def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignment:
+def agreed(row: Row, bundle: BundleDocument, settings: Settings) -> Assignment:
     """Return the assignment, when the officers' bundle says the same as the director, and is for this device.
 
     Args:
@@ -167,7 +196,7 @@ def agreed(row: Mapping[str, Any], bundle: Any, settings: Settings) -> Assignmen
     )
 
 
-def _demand_for(row: Mapping[str, Any], bundle: Any, settings: Settings) -> None:
+def _demand_for(row: Row, bundle: BundleDocument, settings: Settings) -> None:
     """Refuse what is for other hardware than this device, or for another audience."""
     if settings.hw_class not in {one["class_id"] for one in bundle["hw"]} or row["hw"] != settings.hw_class:
         msg = f"{row['target']} is for other hardware than this device"
@@ -177,13 +206,17 @@ def _demand_for(row: Mapping[str, Any], bundle: Any, settings: Settings) -> None
         raise RefusedError(msg)
 
 
-def _named_alike(row: Mapping[str, Any], bundle: Any) -> dict[str, Any]:
+def _named_alike(row: Row, bundle: BundleDocument) -> _Names:
     """Return component, counter and version as officers signed them, when the director says the same.
 
     Raises:
         RefusedError: it says something else.
     """
-    signed = {"component": bundle["component"], "counter": bundle["security_counter"], "version": bundle["version"]}
+    signed: _Names = {
+        "component": bundle["component"],
+        "counter": bundle["security_counter"],
+        "version": bundle["version"],
+    }
     if row["component"] != signed["component"] or row["counter"] != signed["counter"]:
         msg = f"{row['target']} is signed for another component or counter"
         raise RefusedError(msg)
@@ -193,11 +226,11 @@ def _named_alike(row: Mapping[str, Any], bundle: Any) -> dict[str, Any]:
     return signed
 
 
-def _requires(bundle: Any) -> tuple[tuple[str, int, int | None], ...]:
+def _requires(bundle: BundleDocument) -> tuple[tuple[str, int, int | None], ...]:
     return tuple((one["component"], one["min_counter"], one.get("max_counter")) for one in bundle.get("requires", []))
 
 
-def row_of(bundle: Any, target: str, action: int, settings: Settings) -> dict[str, Any]:
+def row_of(bundle: BundleDocument, target: str, action: int, settings: Settings) -> Row:
     """Return what the director would say of a part of a composite: it said so of the composite.
 
     Args:
@@ -216,7 +249,7 @@ def row_of(bundle: Any, target: str, action: int, settings: Settings) -> dict[st
     return row({**facts, "counter": bundle["security_counter"], "version": bundle["version"]})
 
 
-def _golden(bundle: Any) -> Golden | None:
+def _golden(bundle: BundleDocument) -> Golden | None:
     entry = next((one for one in bundle["files"] if one["role"] == "golden"), None)
     if entry is None:
         return None
@@ -240,7 +273,7 @@ def above_floor(assignment: Assignment, targets: Targets, settings: Settings) ->
         raise RefusedError(msg)
 
 
-def beside(bundle: Any, installed: Mapping[str, int]) -> None:
+def beside(bundle: BundleDocument, installed: Mapping[str, int]) -> None:
     """Refuse what must run beside another component than the one that runs here.
 
     Args:

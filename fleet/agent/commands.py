@@ -5,8 +5,8 @@ The budget is kept here because the server may be in wrong hands: it can tell a 
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TypedDict
 
 from fleet.agent.state import State
 from pki.kernel import clock
@@ -23,6 +23,15 @@ MISMATCH = "mismatch"
 Answer = tuple[str, str]
 
 
+class _Done(TypedDict):
+    """A command that was done or begun: when (unix time), and how it went."""
+
+    kind: str
+    at: int
+    state: str
+    result: str
+
+
 class Commands:
     """Does each command once.
 
@@ -34,9 +43,9 @@ class Commands:
     def __init__(self, state: State, acts: dict[str, Callable[[], str]]) -> None:
         self._state, self._acts = state, acts
 
-    def obey(self, command: dict[str, Any]) -> Answer:
+    def obey(self, command: Mapping[str, object]) -> Answer:
         """Do a command that the director has signed; one that was done before is answered the same way again."""
-        done: dict[str, Any] = dict(self._state.get("commands", {}))
+        done: dict[str, _Done] = dict(self._state.get("commands", {}))
         identifier, kind = str(command["id"])[:36], str(command["kind"])
         if identifier in done:
             return str(done[identifier]["state"]), str(done[identifier]["result"])
@@ -62,7 +71,7 @@ class Commands:
         except Exception as error:  # noqa: BLE001  because whatever goes wrong is the answer
             return "failed", str(error)[:LONGEST_RESULT]
 
-    def _keep(self, done: dict[str, Any]) -> None:
+    def _keep(self, done: dict[str, _Done]) -> None:
         newest = sorted(done.items(), key=lambda one: one[1]["at"])[-MOST_REMEMBERED:]
         self._state.put(commands=dict(newest))
 

@@ -39,6 +39,10 @@ FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server", *orders.FIEL
 _logger = logging.getLogger("muster.agent")
 
 
+def _document(data: bytes) -> Any:  # Any: of any shape: those who read it refuse what they do not find
+    return canonical.loads(data, max_bytes=MAX_CONFIG)
+
+
 def anchors(data: bytes) -> str:
     """Return the roots of a configuration as one PEM text.
 
@@ -46,7 +50,7 @@ def anchors(data: bytes) -> str:
         RefusedError: it is no configuration that this device understands.
     """
     try:
-        document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
+        document = _document(data)
         known, found = set(document) - MORE == FIELDS and document["schema"] == 1, document["anchors"]
         orders.check(document)
         known = known and (document.get("server", "") == "" or is_server(document["server"]))
@@ -74,7 +78,7 @@ def server(data: bytes) -> str:
         RefusedError: it is no configuration that this device understands.
     """
     anchors(data)
-    document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
+    document = _document(data)
     return str(document.get("server", ""))
 
 
@@ -129,14 +133,14 @@ def effective(settings: Settings) -> Settings:
 def publish(settings: Settings, kept: bytes | None) -> None:
     """Write what the kept configuration sets for the rest of the device: whole or not at all, for its owner only."""
     if kept is not None:
-        document: Any = canonical.loads(kept, max_bytes=MAX_CONFIG)
+        document = _document(kept)
         files.write_private(settings.folder / KEPT, canonical.dumps(orders.check(document)))
 
 
 def wipes(data: bytes, device: str) -> bool:
     """Say whether a configuration orders this device to erase itself; malformed ones order nothing."""
     try:
-        document: Any = canonical.loads(data, max_bytes=MAX_CONFIG)
+        document = _document(data)
         named = document.get("wipe", [])
         return document["schema"] == 1 and isinstance(named, list) and device in named
     except (InvalidError, AttributeError, TypeError, KeyError):

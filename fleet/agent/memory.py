@@ -5,9 +5,9 @@ be lost. So each fact is kept with the key that said it, and forgotten once the 
 Beneath all lies what people said: when this agent was built, and when the root was signed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TypedDict
 
 from fleet.agent.errors import RefusedError
 from fleet.agent.state import State
@@ -24,6 +24,14 @@ AHEAD = 3600
 FACTS = ("director_version", "signed_time", "ledger_head")
 
 
+class Dated(TypedDict):
+    """What is remembered of a document of the director: when it holds, and its version."""
+
+    issued: str
+    expires: str
+    version: int
+
+
 def forget(state: State, named: Iterable[str]) -> None:
     """Drop what was learned from keys that the root names no more."""
     by: dict[str, str] = state.get("learned_from", {})
@@ -34,7 +42,7 @@ def forget(state: State, named: Iterable[str]) -> None:
         state.put(learned_from=left, **dict.fromkeys(lost))
 
 
-def learn(state: State, keyid: str, **facts: Any) -> None:
+def learn(state: State, keyid: str, **facts: object) -> None:
     """Keep facts with the key that said them."""
     state.put(learned_from={**state.get("learned_from", {}), **dict.fromkeys(facts, keyid)}, **facts)
 
@@ -52,7 +60,7 @@ def now(state: State, root_expires: datetime) -> datetime:
     return max(clock.now(), *floors)
 
 
-def check_bounds(signed: Mapping[str, Any], timestamp_expires: datetime, root_expires: datetime) -> None:
+def check_bounds(signed: Dated, timestamp_expires: datetime, root_expires: datetime) -> None:
     """Refuse a director document whose time or version would block this device once it is remembered.
 
     The thief of an online key can sign any time and version. What is remembered is bounded by the timestamp that was
@@ -66,7 +74,7 @@ def check_bounds(signed: Mapping[str, Any], timestamp_expires: datetime, root_ex
     Raises:
         RefusedError: it lies beyond one of them.
     """
-    issued, expires = (datetime.fromisoformat(signed[name]) for name in ("issued", "expires"))
+    issued, expires = (datetime.fromisoformat(one) for one in (signed["issued"], signed["expires"]))
     if issued > min(timestamp_expires + SKEW, root_expires):
         msg = f"the director's document is issued in the future: {issued:%Y-%m-%d %H:%M}"
         raise RefusedError(msg)

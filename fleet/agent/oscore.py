@@ -10,16 +10,16 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiocoap import Message, oscore
 from aiocoap.message import Direction
 from aiocoap.numbers import codes
 
 from fleet.agent.coap import CoapTransport
-from fleet.agent.dtls import reached
+from fleet.agent.dtls import Association, reached
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.transport import Transport
 from pki.kernel import cbor, files
@@ -70,7 +70,7 @@ class Kept(Context):
             ``next``, the first number that may be used after a restart.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:  # Any: its maker refuses what is malformed
         secret, salt, kid = (bytes.fromhex(facts[name]) for name in _SECRETS)
         super().__init__(secret, salt, kid, int(facts["next"]))
         self._path, self.port, self._end = path, int(facts["port"]), int(facts["next"])
@@ -111,7 +111,7 @@ class Session:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._asked: OrderedDict[bytes, Any] = OrderedDict()
+        self._asked: OrderedDict[bytes, oscore.RequestIdentifiers] = OrderedDict()
         self._heard: dict[bytes, int] = {}
         self._last = (b"", b"")
 
@@ -237,10 +237,10 @@ class OscoreTransport(CoapTransport):
         super().__init__(server, folder, identity)
         self._path, self._shown = folder / "oscore.json", shown
 
-    def _open(self) -> Any:
+    def _open(self) -> Association:
         if self._line is None:
             context = self._kept() or self._provisioned()
-            self._line = Wire((self._address[0], context.port), context)  # type: ignore[assignment]  # the same face
+            self._line = cast("Association", Wire((self._address[0], context.port), context))  # the same face
         return self._line
 
     def _exchange(self, message: Message) -> Message:
@@ -250,7 +250,7 @@ class OscoreTransport(CoapTransport):
         except UnusableError:
             return super()._exchange(message)
 
-    def _answered(self, line: Any, message: Message) -> Message:
+    def _answered(self, line: Association, message: Message) -> Message:
         """Return the answer; a server that has forgotten our numbers asks once for proof that we speak now."""
         try:
             answer = super()._answered(line, message)
@@ -289,13 +289,13 @@ class OscoreTransport(CoapTransport):
         return hashlib.sha256(self._identity[0].read_bytes()).hexdigest()
 
 
-def _material(data: bytes) -> dict[str, Any]:
+def _material(data: bytes) -> dict[str, object]:
     """Return what a server gives for a context, as it is kept.
 
     Raises:
         ValueError: it makes no sense.
     """
-    given: Any = cbor.loads(data, max_bytes=MAX_CONTEXT)
+    given = cbor.loads(data, max_bytes=MAX_CONTEXT)
     for name, (least, most) in _SECRETS.items():
         if not isinstance(given[name], bytes) or not least <= len(given[name]) <= most:
             raise ValueError(name)

@@ -1,6 +1,6 @@
 """What a device says of itself in a report: what runs, what it believes, how its action goes."""
 
-from typing import Any
+from collections.abc import Mapping
 
 from fleet.agent import patches
 from fleet.agent.state import State
@@ -9,7 +9,9 @@ from pki.kernel import clock
 LONGEST_REASON = 500
 
 
-def payload(state: State, runs: dict[str, Any], action: int | None, status: str, reason: str) -> dict[str, Any]:
+def payload(
+    state: State, runs: Mapping[str, object], action: int | None, status: str, reason: str
+) -> dict[str, object]:
     """Return a report, to be signed by the device's key.
 
     Args:
@@ -19,7 +21,7 @@ def payload(state: State, runs: dict[str, Any], action: int | None, status: str,
         status: where it stands.
         reason: why, cut to what is kept.
     """
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         **runs,
         "sequence": state.following("report_sequence"),
         "at": clock.unix(),

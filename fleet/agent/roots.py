@@ -96,9 +96,13 @@ class KeptRoots:
             self._good[digest] = _checked(data)
 
 
+def _document(data: bytes) -> Any:  # Any: of any shape: those who read it refuse what they do not find
+    return canonical.loads(data, max_bytes=MAX_ROOT)
+
+
 def _version_of(data: bytes) -> int:
     try:
-        value: Any = canonical.loads(data, max_bytes=MAX_ROOT)
+        value = _document(data)
         return int(value["signed"]["version"])
     except (KeyError, TypeError, ValueError, InvalidError) as error:
         msg = f"the factory's root of the update metadata is malformed: {error}"
@@ -107,7 +111,7 @@ def _version_of(data: bytes) -> int:
 
 def _checked(data: bytes, formerly: Iterable[str] = ()) -> RootKeys:
     try:
-        value: Any = canonical.loads(data, max_bytes=MAX_ROOT)
+        value = _document(data)
         return root_keys.check_root_keys(value["signed"], formerly)
     except (KeyError, TypeError) as error:
         msg = f"a root of the update metadata is malformed: {error}"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, NotRequired, TypedDict
 
 from fleet.agent.errors import RefusedError
 from pki.kernel import files
@@ -31,13 +31,37 @@ class Image:
     counter: int
     golden: str = ""
     arena: int = 0
-    requires: list[list[Any]] = field(default_factory=list)
+    requires: list[list[Any]] = field(default_factory=list)  # Any: three in a list, as JSON has it
     members: Mapping[str, str] = field(default_factory=dict)
 
-    def report(self, *, confirmed: bool) -> dict[str, Any]:
+    def report(self, *, confirmed: bool) -> dict[str, object]:
         """Return it as a report says it."""
         names = ("version", "sha256", "counter", *(("arena",) if self.arena else ()))
         return {**{name: getattr(self, name) for name in names}, "confirmed": confirmed}
+
+
+Slot = Literal["a", "b"]
+
+
+class ImageFacts(TypedDict):
+    """An ``Image`` as ``slots.json`` keeps it; older agents wrote fewer fields."""
+
+    version: str
+    sha256: str
+    counter: int
+    golden: NotRequired[str]
+    arena: NotRequired[int]
+    requires: NotRequired[list[list[Any]]]  # Any: as above
+    members: NotRequired[Mapping[str, str]]
+
+
+class SlotState(TypedDict):
+    """``slots.json``: which slot runs, whether it has confirmed itself, and what is known of each."""
+
+    active: Slot
+    confirmed: bool
+    a: NotRequired[ImageFacts]
+    b: NotRequired[ImageFacts]
 
 
 class Slots:
@@ -190,7 +214,7 @@ class Slots:
         state = self._read()
         self._demand(state["active"], state[state["active"]]["sha256"])
 
-    def _demand(self, slot: str, sha256: str) -> None:
+    def _demand(self, slot: Slot, sha256: str) -> None:
         try:
             found = self.digest(self._file(slot))
         except OSError as error:
@@ -199,22 +223,23 @@ class Slots:
             msg = f"the bytes in slot {slot} are not those that were verified (sha256 {found[:12]}…)"
             raise RefusedError(msg)
 
-    def _file(self, slot: str) -> Path:
+    def _file(self, slot: Slot) -> Path:
         return self._folder / f"slot-{slot}.bin"
 
-    def _golden(self, slot: str) -> Path:
+    def _golden(self, slot: Slot) -> Path:
         return self._folder / f"golden-{slot}.cbor"
 
-    def _image(self, slot: str) -> Image | None:
+    def _image(self, slot: Slot) -> Image | None:
         known = self._read().get(slot)
         return Image(**known) if known else None
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> SlotState:
         if not self._state.exists():
             return {"active": "b", "confirmed": True}
-        return dict(json.loads(self._state.read_text()))
+        state: SlotState = json.loads(self._state.read_text())
+        return state
 
-    def _write(self, state: dict[str, Any]) -> None:
+    def _write(self, state: SlotState) -> None:
         files.write_private(self._state, json.dumps(state, sort_keys=True).encode())
 
 
@@ -273,12 +298,13 @@ def put_in_place(written: BinaryIO, part: Path, target: Path) -> None:
             raise RefusedError(msg)
 
 
-def _other(slot: str) -> str:
+def _other(slot: Slot) -> Slot:
     return "b" if slot == "a" else "a"
 
 
-def _plain(image: Image) -> dict[str, Any]:
-    return asdict(image)
+def _plain(image: Image) -> ImageFacts:
+    facts: ImageFacts = asdict(image)  # type: ignore[assignment]  # the fields are the same
+    return facts
 
 
 def load_image(path: Path) -> tuple[bytes, Image]:

@@ -55,19 +55,19 @@ class State:
 
     def __init__(self, folder: Path) -> None:
         self._path = files.private_folder(folder) / "state.json"
-        self._facts: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
+        self._facts: dict[str, object] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:  # Any: whoever asks for a fact has written it
         """Return a fact."""
         return self._facts.get(name, default)
 
-    def put(self, **facts: Any) -> None:
+    def put(self, **facts: object) -> None:
         """Keep facts."""
         self._facts.update(facts)
         files.write_private(self._path, json.dumps(self._facts, sort_keys=True).encode())
 
     def following(self, name: str) -> int:
         """Return the next number of a name; it is kept before it is used."""
-        number = int(self._facts.get(name, 0)) + 1
+        number = int(self.get(name, 0)) + 1
         self.put(**{name: number})
         return number

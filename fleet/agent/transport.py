@@ -8,10 +8,13 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit
 
 from fleet.agent.errors import AnswerError, TransportError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 TIMEOUT = 20.0
 #: seconds until the whole head of an answer has to be there, `100 Continue` and the like included
@@ -52,7 +55,7 @@ class _TimedReader(io.RawIOBase):
         """Say that it can be read."""
         return True
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
         """Read some bytes, before the deadline."""
         left = self.until - time.monotonic()
         if left <= 0:
@@ -73,8 +76,8 @@ class _TimedResponse(http.client.HTTPResponse):
     What stands between the payload (sizes and extensions of chunks, trailers) is read under the same deadlines.
     """
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
+    def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
+        super().__init__(sock, debuglevel, method)
         self.fp.close()
         self._reader = _TimedReader(sock, time.monotonic() + HEAD_S)
         self.fp = io.BufferedReader(self._reader)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypedDict
 
 from fleet.agent.errors import RefusedError
 from fleet.agent.slots import Slots
@@ -43,7 +43,17 @@ def check(pair: Slots) -> int:
     return int(said["total"])
 
 
-def _said(model: bytes, vectors: bytes) -> dict[str, Any]:
+class TrialFacts(TypedDict, total=False):
+    """What the child says of a model: a ``pki.kernel.interpreter`` trial; nothing if it died."""
+
+    runs: bool
+    message: str
+    failed: int
+    difference: float
+    total: int
+
+
+def _said(model: bytes, vectors: bytes) -> TrialFacts:
     """Let the child run what was read and compared: it gets the bytes themselves, not names of files."""
     try:
         with tempfile.TemporaryFile() as first, tempfile.TemporaryFile() as second:
@@ -58,7 +68,7 @@ def _filled(file: IO[bytes], data: bytes) -> int:
     return file.fileno()
 
 
-def _answer_of(model: int, vectors: int) -> dict[str, Any]:
+def _answer_of(model: int, vectors: int) -> TrialFacts:
     done = subprocess.run(  # noqa: S603  because the command is fixed, and the bytes were compared with what is signed
         [sys.executable, "-m", "fleet.agent.trial", f"/dev/fd/{model}", f"/dev/fd/{vectors}"],
         pass_fds=(model, vectors),
@@ -67,7 +77,8 @@ def _answer_of(model: int, vectors: int) -> dict[str, Any]:
         timeout=WALL_S,
         check=False,
     )
-    return dict(json.loads(done.stdout))
+    facts: TrialFacts = json.loads(done.stdout)
+    return facts
 
 
 def main() -> None:

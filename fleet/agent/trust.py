@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar, cast
 from urllib.parse import quote
 
 from cryptography.exceptions import InvalidSignature
@@ -21,6 +21,7 @@ from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportE
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
 from pki.kernel import canonical, clock, composite, tuf_json
+from pki.kernel.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
 
 MAX_DIRECTOR = 16 * 1024
@@ -32,6 +33,33 @@ MOST_NEW_ROOTS = 512
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _METADATA = "/v1/metadata/"
 _Signed = TypeVar("_Signed", Root, Targets, Timestamp)
+
+
+class Command(TypedDict):
+    """A command: a UUID, one of five words, and the RFC 3339 time after which it is not done."""
+
+    id: str
+    kind: str
+    expires: str
+
+
+class DirectorDocument(TypedDict):
+    """What the director signs for one request; that it is genuine says ``Trust``, which checks what it uses of it."""
+
+    _type: str
+    device: str
+    nonce: str
+    version: int
+    issued: str
+    expires: str
+    newest: agreement.Newest
+    assignments: list[object]
+    commands: NotRequired[list[Command]]
+    head: NotRequired[witness.Head]
+
+
+#: of a document of the director
+_TIMES: tuple[Literal["issued", "expires"], ...] = ("issued", "expires")
 
 
 class _Fetcher(tuf_json.StrictFetcher):
@@ -85,7 +113,7 @@ class Trust:
         if row is None:
             return None
         try:
-            target = agreement.listed(row, updater.get_targetinfo(row["target"]))
+            target = agreement.listed(row["target"], updater.get_targetinfo(row["target"]))
             self._check_bin(row["target"])
             bundle = self._bundle(updater, target)
         except (RepositoryError, DownloadError) as error:
@@ -127,10 +155,10 @@ class Trust:
             raise RefusedError(msg) from error
         return found
 
-    def _part(self, updater: Updater, part: composite.Part) -> Any:
+    def _part(self, updater: Updater, part: composite.Part) -> BundleDocument:
         """Return the bundle.json of a part, listed by the officers with the very digest that the composite names."""
         try:
-            target = agreement.listed({"target": part.path}, updater.get_targetinfo(part.path))
+            target = agreement.listed(part.path, updater.get_targetinfo(part.path))
             self._check_bin(part.path)
             bundle = self._bundle(updater, target)
         except (RepositoryError, DownloadError) as error:
@@ -149,13 +177,14 @@ class Trust:
         """
         self._asked(device, "/v1/director")
 
-    def _bundle(self, updater: Updater, target: TargetFile) -> Any:
+    def _bundle(self, updater: Updater, target: TargetFile) -> BundleDocument:
         """Return the bundle.json that officers signed; its length and digest are theirs, also as it is read here."""
         path = updater.download_target(target, str(self._folder / "bundle.json"), _METADATA)
         data = Path(path).read_bytes()
         target.verify_length_and_hashes(data)
         try:
-            return canonical.loads(data, max_bytes=agreement.MAX_BUNDLE)
+            # The format, not a promise: those who read it refuse what is missing or of another type.
+            return cast("BundleDocument", canonical.loads(data, max_bytes=agreement.MAX_BUNDLE))
         except InvalidError as error:
             msg = f"the bundle.json of {target.path} is malformed: {error.detail}"
             raise RefusedError(msg) from error
@@ -211,7 +240,7 @@ class Trust:
     def _bootstrap(self) -> bytes:
         return self._settings.tuf_root.read_bytes()
 
-    def commands(self, device: str) -> list[dict[str, Any]]:
+    def commands(self, device: str) -> list[Command]:
         """Return the commands for this device, as the director has signed them just now.
 
         Raises:
@@ -227,7 +256,7 @@ class Trust:
             msg = f"the director's commands are malformed: {error}"
             raise RefusedError(msg) from error
 
-    def _asked(self, device: str, path: str) -> tuple[Updater, dict[str, Any]]:
+    def _asked(self, device: str, path: str) -> tuple[Updater, DirectorDocument]:
         """Return what is published and what the director says now, when neither hides anything that the other knows."""
         updater = self._refreshed()
         signed = self._document(device, path)
@@ -238,11 +267,11 @@ class Trust:
             raise RefusedError(msg)
         return updater, signed
 
-    def _older(self, signed: dict[str, Any]) -> bool:
+    def _older(self, signed: DirectorDocument) -> bool:
         seen, newest = self._kept("timestamp", Timestamp), signed["newest"]
         return bool(seen.version < newest["timestamp"] or seen.snapshot_meta.version < newest["snapshot"])
 
-    def _document(self, device: str, path: str) -> dict[str, Any]:
+    def _document(self, device: str, path: str) -> DirectorDocument:
         """Return what the director has signed for this request."""
         nonce = secrets.token_bytes(16)
         body = b'{"nonce":"' + nonce.hex().encode() + b'"}'
@@ -261,7 +290,7 @@ class Trust:
         return signed
 
     @staticmethod
-    def _row(signed: dict[str, Any]) -> dict[str, Any] | None:
+    def _row(signed: DirectorDocument) -> agreement.Row | None:
         return agreement.row(signed["assignments"][0]) if signed["assignments"] else None
 
     def _root(self) -> Root:
@@ -278,7 +307,8 @@ class Trust:
             raise RefusedError(msg)
         return found
 
-    def _verified(self, document: Any) -> tuple[dict[str, Any], str]:
+    # Any: of any shape: its caller refuses what fails
+    def _verified(self, document: Any) -> tuple[DirectorDocument, str]:
         field = self._root().unrecognized_fields[DIRECTOR_FIELD]
         payload = canonical.dumps(document["signed"])
         for signature in document["signatures"]:
@@ -289,18 +319,18 @@ class Trust:
                     ed25519.Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(signature["sig"]), payload)
                 except InvalidSignature:
                     continue
-                return dict(document["signed"]), keyid
+                return cast("DirectorDocument", dict(document["signed"])), keyid
         msg = "the director's document is not signed by the key that the root names"
         raise RefusedError(msg)
 
-    def _fresh(self, signed: dict[str, Any], device: str, nonce: bytes) -> None:
+    def _fresh(self, signed: DirectorDocument, device: str, nonce: bytes) -> None:
         if signed["_type"] != "director" or signed["device"] != device:
             msg = "the director's document is for another device"
             raise RefusedError(msg)
         if signed["nonce"] != nonce.hex():
             msg = "the director's document is not the answer to this request"
             raise RefusedError(msg)
-        if not all(datetime.fromisoformat(signed[name]).tzinfo for name in ("issued", "expires")):
+        if not all(datetime.fromisoformat(signed[name]).tzinfo for name in _TIMES):
             msg = "the director's document says no time zone"
             raise RefusedError(msg)
         if signed["version"] <= (self._state.get("director_version") or 0):
@@ -329,8 +359,8 @@ def _online(root: Root) -> set[str]:
     return {keyid for field in fields for keyid in field.get("keyids", [])}
 
 
-def _command(given: Any) -> dict[str, Any]:
-    if not _UUID.fullmatch(given["id"]) or not all(isinstance(given[name], str) for name in ("kind", "expires")):
+def _command(given: Command) -> Command:
+    if not _UUID.fullmatch(given["id"]) or not (isinstance(given["kind"], str) and isinstance(given["expires"], str)):
         msg = "a command has id, kind and expires"
         raise ValueError(msg)
-    return dict(given)
+    return given

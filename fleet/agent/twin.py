@@ -2,7 +2,7 @@
 
 import http
 import logging
-from typing import Any
+from collections.abc import Mapping
 
 import cbor2
 
@@ -34,7 +34,7 @@ def sync(line: Transport | CoapTransport, state: State, name: str) -> None:
     if answer.status == http.HTTPStatus.NOT_MODIFIED:
         return
     try:
-        body: Any = cbor.loads(answer.body, max_bytes=configuration.MOST_BYTES * 4)
+        body = cbor.loads(answer.body, max_bytes=configuration.MOST_BYTES * 4)
         configuration.check(body["config"])
     except (InvalidError, KeyError, TypeError) as error:
         _logger.warning("configuration refused", extra={"device": name, "cause": str(error)})
@@ -45,7 +45,7 @@ def sync(line: Transport | CoapTransport, state: State, name: str) -> None:
     state.put(config_tag=answer.headers.get("etag", '"d0"'))
 
 
-def _report(line: Transport | CoapTransport, state: State, config: dict[str, Any]) -> None:
+def _report(line: Transport | CoapTransport, state: State, config: Mapping[str, object]) -> None:
     tag = state.get("reported_tag", '"r0"')
     for _ in range(2):
         headers = {**CBOR, "If-Match": tag}

@@ -5,7 +5,7 @@ device has seen goes back in its reports, so that `manage.py ledger verify` hear
 """
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -15,12 +15,28 @@ from fleet.agent.errors import RefusedError
 from fleet.agent.state import State
 from pki.kernel import canonical
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 LEDGER_FIELD = "x-muster-ledger"
 _SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def see(state: State, head: Any, named: dict[str, Any]) -> None:
+class Head(TypedDict):
+    """A signed head of the ledger, as the server shows it."""
+
+    _type: str
+    domain: str
+    epoch: int
+    size: int
+    root: str
+    at: str
+    keyid: str
+    sig: str
+
+
+def see(state: State, head: Head, named: Any) -> None:  # Any: its caller refuses a root whose field is malformed
     """Take a head that the server shows; keep it when it is newer than the one that is kept.
 
     Args:
@@ -38,7 +54,8 @@ def see(state: State, head: Any, named: dict[str, Any]) -> None:
         msg = "the head of the server's ledger is malformed"
         raise RefusedError(msg)
     public = bytes.fromhex(named["keys"][head["keyid"]]["keyval"]["public"])
-    payload = canonical.dumps({name: head[name] for name in _SIGNED})
+    signed: Mapping[str, object] = head
+    payload = canonical.dumps({name: signed[name] for name in _SIGNED})
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(head["sig"]), payload)
     except InvalidSignature as error:

@@ -1,0 +1,64 @@
+"""What a genuine ``bundle.json`` holds, for those who read it outside the server: devices and release officers' tool.
+
+The types are the format, not a promise: a device believes nothing of a document for having this type. Whoever reads one
+checks what it uses and turns ``KeyError``, ``TypeError``, ``ValueError`` and ``AttributeError`` into a refusal.
+"""
+
+from typing import NotRequired, TypedDict
+
+
+class HardwareEntry(TypedDict):
+    """A hardware model that a bundle is for: UUIDs of vendor and class (SUIT, RFC 9019), name, revision."""
+
+    vendor_id: str
+    class_id: str
+    name: str
+    rev: NotRequired[str]
+
+
+class FileEntry(TypedDict):
+    """A file of a bundle: path inside it, size in bytes, SHA-256 in hex, role such as ``image``."""
+
+    path: str
+    size: int
+    sha256: str
+    role: str
+
+
+class Requirement(TypedDict):
+    """What must run beside a bundle: a component and the bounds of its security counter."""
+
+    component: str
+    min_counter: int
+    max_counter: NotRequired[int | None]
+
+
+class Needs(TypedDict, total=False):
+    """What a bundle needs of a device: bytes of flash and tensor arena; what elements of its output stand for."""
+
+    flash: int
+    arena: int
+    labels: list[str]
+
+
+class BundleDocument(TypedDict):
+    """A ``bundle.json``, see docs/reference/formats.md; groups that are only shown to people are plain maps."""
+
+    schema: int
+    id: str
+    version: str
+    kind: str
+    format: str
+    component: str
+    security_counter: int
+    audience: list[str]
+    hw: list[HardwareEntry]
+    files: list[FileEntry]
+    requires: NotRequired[list[Requirement]]
+    acknowledges: NotRequired[list[str]]
+    fit: NotRequired[Needs]
+    eval: NotRequired[dict[str, object]]
+    min_runtime: NotRequired[dict[str, object]]
+    licence: NotRequired[str]
+    support_until: NotRequired[str]
+    sbom: NotRequired[str]
