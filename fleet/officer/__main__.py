@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 
@@ -161,7 +160,7 @@ def _show_root(given: argparse.Namespace) -> None:
     root_keys.check_root_keys(new.to_dict(), root_keys.read_root_keys(old.to_dict()).online_identities() if old else ())
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> dict[str, object]:
     value = canonical.loads(path.read_bytes(), max_bytes=MAX_JSON)
     if not isinstance(value, dict):
         msg = f"{path} is no JSON map of online keys."

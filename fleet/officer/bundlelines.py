@@ -4,13 +4,15 @@ What is signed is what is shown: each field has its line, and a field that this 
 compares ``KNOWN`` with what the server reads.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
+from pki.kernel.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
 
+Known = Mapping[str, "Known | None"]
 #: field -> None for a value or a list of values, else the fields of the group or of each group in a list
-KNOWN: Mapping[str, Any] = {
+KNOWN: Known = {
     "schema": None,
     "id": None,
     "version": None,
@@ -30,6 +32,17 @@ KNOWN: Mapping[str, Any] = {
     "support_until": None,
     "sbom": None,
 }
+#: groups and facts -> in words
+_GROUPS: dict[Literal["fit", "min_runtime", "eval"], str] = {
+    "fit": "needs of a device (bytes)",
+    "min_runtime": "needs at least",
+    "eval": "evaluation",
+}
+_FACTS: dict[Literal["support_until", "licence", "sbom"], str] = {
+    "support_until": "supported until",
+    "licence": "licence",
+    "sbom": "bill of materials",
+}
 #: what author and officers accept by name -> in words
 _ACCEPTED = {
     "arena-below-measured": "the declared arena is smaller than what the model took when it was run",
@@ -41,7 +54,7 @@ _ACCEPTED = {
 }
 
 
-def bundle_lines(value: Mapping[str, Any]) -> Iterator[str]:
+def bundle_lines(value: BundleDocument) -> Iterator[str]:
     """Yield a line for each thing that a ``bundle.json`` says.
 
     Raises:
@@ -51,36 +64,33 @@ def bundle_lines(value: Mapping[str, Any]) -> Iterator[str]:
     yield f"  {value.get('id')} version {value.get('version')}, bundle.json schema {value.get('schema')}"
     yield f"  {value.get('kind')} in the format {value.get('format')}, security counter {value.get('security_counter')}"
     yield f"  for {_joined(value.get('audience', []))}, in the component {value.get('component')}"
-    for one in value.get("hw", []):
-        revision = f", revision {one['rev']} only" if one.get("rev") else ""
-        yield f"  on {one.get('name')} (hardware class {one.get('class_id')}, vendor {one.get('vendor_id')}{revision})"
-    for one in value.get("requires", []):
-        most = f" and at most {one['max_counter']}" if one.get("max_counter") is not None else ""
-        yield f"  only beside {one.get('component')} with a counter of at least {one.get('min_counter')}{most}"
-    for one in value.get("files", []):
-        yield f"  {one.get('role')} {one.get('path')}: {one.get('size')} bytes, sha256 {one.get('sha256')}"
-    for one in value.get("acknowledges", []):
-        yield f"  ACKNOWLEDGES {one}: {_ACCEPTED.get(one, 'a finding of the server that is overridden')}"
+    for model in value.get("hw", []):
+        revision = f", revision {model['rev']} only" if model.get("rev") else ""
+        known = f"hardware class {model.get('class_id')}, vendor {model.get('vendor_id')}{revision}"
+        yield f"  on {model.get('name')} ({known})"
+    for need in value.get("requires", []):
+        most = f" and at most {need['max_counter']}" if need.get("max_counter") is not None else ""
+        yield f"  only beside {need.get('component')} with a counter of at least {need.get('min_counter')}{most}"
+    for file in value.get("files", []):
+        yield f"  {file.get('role')} {file.get('path')}: {file.get('size')} bytes, sha256 {file.get('sha256')}"
+    for word in value.get("acknowledges", []):
+        yield f"  ACKNOWLEDGES {word}: {_ACCEPTED.get(word, 'a finding of the server that is overridden')}"
     yield from _groups(value)
-    for name, words in (("support_until", "supported until"), ("licence", "licence"), ("sbom", "bill of materials")):
+    for name, words in _FACTS.items():
         if name in value:
             yield f"  {words} {value[name]}"
 
 
-def _groups(value: Mapping[str, Any]) -> Iterator[str]:
+def _groups(value: BundleDocument) -> Iterator[str]:
     for place, label in enumerate(value.get("fit", {}).get("labels", [])):
         yield f"  label {place} is {label}"
-    for name, words in (
-        ("fit", "needs of a device (bytes)"),
-        ("min_runtime", "needs at least"),
-        ("eval", "evaluation"),
-    ):
+    for name, words in _GROUPS.items():
         if name in value:
             said = (f"{key} {one}" for key, one in sorted(value[name].items()) if key != "labels")
             yield f"  {words}: {', '.join(said)}"
 
 
-def refuse_unknown(value: object, known: Mapping[str, Any] | None, place: str) -> None:
+def refuse_unknown(value: object, known: "Known | None", place: str) -> None:
     """Refuse a field that would be signed and not shown, and a group where a value belongs.
 
     Args:
@@ -102,5 +112,5 @@ def refuse_unknown(value: object, known: Mapping[str, Any] | None, place: str) -
             refuse_unknown(inner, known[name], f"{place}.{name}")
 
 
-def _joined(values: Any) -> str:
+def _joined(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))

@@ -13,6 +13,7 @@ from fleet.officer.authority import certificate_lines
 from fleet.officer.bundlelines import bundle_lines
 from fleet.officer.papers import Change, Paper
 from pki.kernel import canonical, composite, orders
+from pki.kernel.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
 from pki.kernel.shown import printable
 
@@ -67,7 +68,7 @@ def compare(change: Change, folder: Path) -> None:
         own = canonical.loads((folder / "bundle.json").read_bytes(), max_bytes=papers.MAX_BUNDLE)
         digest = hashlib.sha256(canonical.dumps(own)).hexdigest()
         wanted = {target.hashes.get("sha256") for target in change.added.values()}
-        listed: Any = own["files"] if isinstance(own, dict) else []
+        listed = own["files"] if isinstance(own, dict) else []
         wrong = [one["path"] for one in listed if _digest(folder / one["path"]) != one["sha256"]]
     except (OSError, KeyError, TypeError) as error:
         msg = f"Your own copy of the bundle cannot be read: {error}"
@@ -91,7 +92,7 @@ def _bundle(paper: Paper, path: str) -> Iterator[str]:
         yield from _parts(paper, value)
 
 
-def _shown(paper: Paper, value: dict[str, Any]) -> bytes:
+def _shown(paper: Paper, value: BundleDocument) -> bytes:
     """Return the image of a bundle, which a paper has to show: its bytes are compared with what the bundle lists."""
     image = next(one["sha256"] for one in value["files"] if one["role"] == "image")
     text = paper.exhibits.get(image)
@@ -101,17 +102,17 @@ def _shown(paper: Paper, value: dict[str, Any]) -> bytes:
     return text.encode()
 
 
-def _parts(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
+def _parts(paper: Paper, value: BundleDocument) -> Iterator[str]:
     """Show what is installed together."""
     _, parts = composite.read(_shown(paper, value))
     for one in parts:
         yield f"    installs TOGETHER, or not at all: {one.path}, bundle.json with SHA-256 {one.digest}"
 
 
-def _configuration(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
+def _configuration(paper: Paper, value: BundleDocument) -> Iterator[str]:
     """Show what a configuration changes on every device that takes it."""
     text = _shown(paper, value)
-    content: Any = canonical.loads(text, max_bytes=_MAX_CONFIG)
+    content = canonical.loads(text, max_bytes=_MAX_CONFIG)
     if not isinstance(content, dict) or set(content) - _CONFIG_FIELDS:
         msg = "This paper is not to be signed: its configuration has a field that this tool does not know."
         raise InvalidError(msg)
@@ -126,7 +127,7 @@ def _configuration(paper: Paper, value: dict[str, Any]) -> Iterator[str]:
     yield from _orders(content)
 
 
-def _orders(content: dict[str, Any]) -> Iterator[str]:
+def _orders(content: dict[str, Any]) -> Iterator[str]:  # Any: as officers read it: whatever is there
     """Show what a configuration sets beside roots."""
     if content.get("server"):
         yield f"    devices MOVE to the server {content['server']}"

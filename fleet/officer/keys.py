@@ -98,7 +98,7 @@ def holder(key: SSlibKey) -> str:
     return officer_name(key.keyid, key.unrecognized_fields)
 
 
-def online_key(facts: dict[str, Any], people: set[str]) -> SSlibKey:
+def online_key(facts: Any, people: set[str]) -> SSlibKey:  # Any: of any shape: what is no key is refused
     """Return a server's public key, whose id is computed here: nobody else's seat can be taken by naming it.
 
     Args:

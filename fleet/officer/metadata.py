@@ -1,9 +1,9 @@
 """TUF documents that people make: the root, the root that follows it, and the first targets with their bins."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from securesystemslib.signer import SSlibKey
 from tuf.api.exceptions import RepositoryError
@@ -21,7 +21,7 @@ BIN_FIELD = "x-muster-bin"
 ONLINE = root_keys.ONLINE_FIELDS
 
 
-def root(officers: list[Path], online: dict[str, dict[str, Any]], signers: list[Path]) -> bytes:
+def root(officers: list[Path], online: Mapping[str, object], signers: list[Path]) -> bytes:
     """Return a first root, signed; see ``make_root``.
 
     Args:
@@ -32,7 +32,7 @@ def root(officers: list[Path], online: dict[str, dict[str, Any]], signers: list[
     return sign_document(make_root(officers, online), signers)
 
 
-def make_root(officers: list[Path], online: dict[str, dict[str, Any]]) -> Metadata[Root]:
+def make_root(officers: list[Path], online: Mapping[str, object]) -> Metadata[Root]:
     """Return an unsigned first root: officers hold root and targets 2 of n, the server the online roles.
 
     Raises:
@@ -41,7 +41,7 @@ def make_root(officers: list[Path], online: dict[str, dict[str, Any]]) -> Metada
     known = _people(officers)
     people = {key_identity(read_tuf_fields(key.to_dict())) for key in known.values()}
     roles = {"root": list(known), "targets": list(known)}
-    held: dict[str, Any] = {}
+    held: dict[str, SSlibKey] = {}
     for name in root_keys.ONLINE_ROLES:
         key = keys.online_key(_named_key(online, name), people)
         held[key.keyid] = key
@@ -60,7 +60,7 @@ def make_root(officers: list[Path], online: dict[str, dict[str, Any]]) -> Metada
     return Metadata(document)
 
 
-def _named_key(online: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+def _named_key(online: Mapping[str, object], name: str) -> object:
     if name not in online:
         msg = f"The online keys have no {name}. Give the file that `manage.py release online-keys` printed."
         raise InvalidError(msg)
@@ -79,7 +79,9 @@ def _people(officers: list[Path]) -> dict[str, SSlibKey]:
     return found
 
 
-def next_root(present: bytes, online: dict[str, Any], signers: list[Path], officers: list[Path] | None = None) -> bytes:
+def next_root(
+    present: bytes, online: Mapping[str, object], signers: list[Path], officers: list[Path] | None = None
+) -> bytes:
     """Return the root that follows another one, signed; see ``make_next_root``.
 
     Args:
@@ -91,7 +93,7 @@ def next_root(present: bytes, online: dict[str, Any], signers: list[Path], offic
     return sign_document(make_next_root(present, online, officers), signers)
 
 
-def make_next_root(present: bytes, online: dict[str, Any], officers: list[Path] | None = None) -> Metadata[Root]:
+def make_next_root(present: bytes, online: Mapping[str, object], officers: list[Path] | None = None) -> Metadata[Root]:
     """Return the unsigned root that follows another one: with other online keys, other officers, or both.
 
     Raises:
@@ -176,12 +178,12 @@ def _end() -> datetime:
     return (clock.now() + LIFE).replace(microsecond=0)
 
 
-def _named(*wanted: SSlibKey) -> dict[str, Any]:
+def _named(*wanted: SSlibKey) -> dict[str, object]:
     facts = {key.keyid: {"keytype": key.keytype, "scheme": key.scheme, "keyval": key.keyval} for key in wanted}
     return {"keyids": list(facts), "threshold": 1, "keys": facts}
 
 
-def sign_document(document: Metadata[Any], signers: list[Path]) -> bytes:
+def sign_document(document: Metadata[Root] | Metadata[Targets], signers: list[Path]) -> bytes:
     """Return a document with the signatures of private keys."""
     for path in signers:
         document.sign(keys.signer(path), append=True)

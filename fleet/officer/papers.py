@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from fleet.officer import keys, metadata, places
 from pki.kernel import canonical, clock, composite, files, root_keys, strict_json, suit, tuf_json
+from pki.kernel.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
 
@@ -177,13 +178,13 @@ def manifests(paper: Paper) -> dict[str, bytes]:
     return found
 
 
-def bundle(paper: Paper, path: str) -> dict[str, Any]:
+def bundle(paper: Paper, path: str) -> BundleDocument:
     """Return the ``bundle.json`` of a path that a paper adds or marks.
 
     Raises:
         InvalidError: it cannot be read, or belongs to another path.
     """
-    value: Any = canonical.loads(_exhibit(paper, path).encode(), max_bytes=MAX_BUNDLE)
+    value = _document(_exhibit(paper, path))
     try:
         own = f"{value['component']}/{value['id']}/{value['version']}/bundle.json"
     except (TypeError, KeyError) as error:
@@ -196,7 +197,11 @@ def bundle(paper: Paper, path: str) -> dict[str, Any]:
     if slots and value.get("kind") != value["component"]:
         msg = f"This paper is not to be signed: {path} calls itself something else than it is."
         raise InvalidError(msg)
-    return dict(value)
+    return cast("BundleDocument", dict(value))
+
+
+def _document(text: str) -> Any:  # Any: of any shape: those who read it refuse what they do not find
+    return canonical.loads(text.encode(), max_bytes=MAX_BUNDLE)
 
 
 def _exhibit(paper: Paper, path: str) -> str:
@@ -291,8 +296,8 @@ def _forgotten(paper: Paper, seen: Mapping[str, int]) -> list[str]:
 
 def _floors_too_high(paper: Paper, change: Change) -> list[str]:
     """Return floors above everything that is released: such devices could never be updated again."""
-    texts: list[Any] = [
-        canonical.loads(paper.exhibits[one.hashes["sha256"]].encode(), max_bytes=MAX_BUNDLE)
+    texts = [
+        _document(paper.exhibits[one.hashes["sha256"]])
         for one in _entries_of(paper)
         if one.hashes.get("sha256") in paper.exhibits
     ]
@@ -314,7 +319,7 @@ def _entries_of(paper: Paper) -> list[TargetFile]:
     return [one for one in listed.values() if not one.unrecognized_fields]
 
 
-def _who(document: Metadata[Targets]) -> dict[str, Any] | None:
+def _who(document: Metadata[Targets]) -> dict[str, object] | None:
     return document.signed.delegations.to_dict() if document.signed.delegations else None
 
 
@@ -332,7 +337,7 @@ def _flat(targets: Targets | None) -> dict[tuple[str, str], int]:
     Raises:
         InvalidError: something stands there that is none.
     """
-    found: Any = targets.unrecognized_fields.get(FLOORS_FIELD, {}) if targets else {}
+    found = targets.unrecognized_fields.get(FLOORS_FIELD, {}) if targets else {}
     try:
         flat = {(component, one): floor for component, by in found.items() for one, floor in by.items()}
     except AttributeError as error:

@@ -1,7 +1,6 @@
 """Say in words what a TUF root or first targets would do: people and keys by fingerprint, never file names."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from tuf.api.metadata import Root, Targets
 
@@ -86,7 +85,7 @@ def holders(root: Root) -> Holders:
     for role in (*PEOPLE, *ONLINE_ROLES):
         found[role] = dict(_holder(root.keys[keyid].to_dict(), keyid, role) for keyid in root.roles[role].keyids)
     for role, place in ONLINE_FIELDS.items():
-        field: Any = root.unrecognized_fields.get(place, {"keys": {}, "keyids": []})
+        field = root.unrecognized_fields.get(place, {"keys": {}, "keyids": []})
         try:
             found[role] = dict(_holder(field["keys"][keyid], keyid, role) for keyid in field["keyids"])
         except (KeyError, TypeError) as error:
@@ -95,7 +94,7 @@ def holders(root: Root) -> Holders:
     return found
 
 
-def _holder(fields: Mapping[str, Any], keyid: str, role: str) -> tuple[str, str]:
+def _holder(fields: Mapping[str, object], keyid: str, role: str) -> tuple[str, str]:
     name = root_keys.officer_name(keyid, fields) if role in PEOPLE else "key"
     return key_identity(read_tuf_fields(fields)), f"{name}: {describe_key(fields)}"
 

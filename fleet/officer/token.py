@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from securesystemslib.signer import Key, SecretsHandler, Signature, Signer, SSlibKey
@@ -113,15 +113,16 @@ class _Session:
     """One session at a time; what the library says is turned into a sentence."""
 
     def __init__(self, place: Place) -> None:
-        self.place, self.opened, self._pin = place, None, ""
+        self.place, self._pin = place, ""
+        self.opened: Any = None  # Any: a session of the library, which has one class for each kind of token
         try:
             import pkcs11  # noqa: PLC0415  because only officers with a token have the library
         except ImportError as error:
             msg = "Keys in tokens need the extra `grown` (pip install 'muster[grown]')."
             raise UnavailableError(msg) from error
-        self.library: Any = pkcs11
+        self.library = pkcs11
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         try:
             token = self.library.lib(self.place.module).get_token(token_label=self.place.token)
             self._pin = self._pin or _pin(self.place)
@@ -141,8 +142,7 @@ class _Session:
 
     def public(self) -> ec.EllipticCurvePublicKey:
         """Return the public half of the key."""
-        opened: Any = self.opened
-        found = opened.get_key(label=self.place.label, object_class=self.library.ObjectClass.PUBLIC_KEY)
+        found = self.opened.get_key(label=self.place.label, object_class=self.library.ObjectClass.PUBLIC_KEY)
         octets = bytes(found[self.library.Attribute.EC_POINT])
         # The attribute is an OCTET STRING around the point; some tokens leave the wrapping out.
         point = octets if octets[:1] == b"\x04" and len(octets) == _POINT else octets[2:]
