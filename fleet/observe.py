@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, Token
-from typing import Any  # what follows may be synchronous or not
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
@@ -72,7 +72,7 @@ class RequestLogMiddleware:
     async_capable = True
     sync_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:  # a response, or a coroutine for one
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:  # Any: a response, or a coroutine for one
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:

@@ -1,7 +1,7 @@
 """Paths, queries and forms of the operator server: UTF-8 that can be stored, or refused before a view reads it."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any  # what follows may be synchronous or not
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, QueryDict
@@ -24,7 +24,7 @@ class PlainTextMiddleware:
     async_capable = True
     sync_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:  # a response, or a coroutine for one
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:  # Any: a response, or a coroutine for one
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:

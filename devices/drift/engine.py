@@ -7,7 +7,7 @@ is no object and no loop a device. A device that did not report in a tick keeps 
 import io
 import zlib
 from dataclasses import dataclass, field
-from typing import Any  # see ``Shard.dumps``
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +151,7 @@ class Shard:
     def dumps(self) -> bytes:
         """Return the state as bytes with a checksum."""
         buffer = io.BytesIO()
-        # Or else numpy's own types take an array of any name for the flag `allow_pickle`.
+        # Any: or else numpy's own types take an array of any name for the flag `allow_pickle`.
         whole: dict[str, Any] = {"device": self.device, "n": self.n, "hold": self.hold, "cohort": self.cohort}
         np.savez(buffer, **whole | self.arrays)
         data = buffer.getvalue()

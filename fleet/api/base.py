@@ -1,6 +1,6 @@
 """What every view of the REST API shares: strict input, actors, pages."""
 
-from typing import Any  # what the fields of a serializer make of a body
+from typing import Any
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -61,7 +61,7 @@ class ReasonIn(Input):
     reason = Text(max_length=300)
 
 
-def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # each value is what its field has made of it
+def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # Any: each value is what its field has made of it
     """Return the checked fields of a request's body."""
     given = shape(data=request.data)
     given.is_valid(raise_exception=True)

@@ -1,7 +1,7 @@
 """Devices, hardware models, enrolment tokens, incidents."""
 
 from collections.abc import Sequence
-from typing import Any  # where the API document shall say no more than "an object"
+from typing import Any
 
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
@@ -134,7 +134,8 @@ class DeviceOut(Output):
             for name in sorted({*current, *target})
         }
 
-    def get_identities(self, device: DeviceRow) -> list[dict[str, Any]]:  # the API document says what the hint says
+    # Any: the API document says what the hint says
+    def get_identities(self, device: DeviceRow) -> list[dict[str, Any]]:
         """Return the identities in hardware that the device has proved."""
         return [
             {"kind": one.kind, "vendor": one.vendor, "serial": one.serial, "verified_at": one.verified_at.isoformat()}
@@ -149,12 +150,12 @@ class DeviceOut(Output):
         """Return what the protection grade rests on, and what is missing for a better one."""
         return list(protection_of(device).basis)
 
-    def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # the API document says what the hint says
+    def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # Any: the API document says what the hint says
         """Return what the device says it runs."""
         twin = getattr(device, "twin", None)
         return dict(twin.reported) if twin else {}
 
-    def get_desired(self, device: DeviceRow) -> dict[str, Any]:  # the API document says what the hint says
+    def get_desired(self, device: DeviceRow) -> dict[str, Any]:  # Any: the API document says what the hint says
         """Return what the device shall run."""
         twin = getattr(device, "twin", None)
         return dict(twin.desired) if twin else {}

@@ -1,7 +1,7 @@
 """Who shows a good credential, asked before a request is taken in: reads only, and says a name or nothing."""
 
 from types import SimpleNamespace
-from typing import Any, cast  # untyped: a request that nobody made
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import auth
@@ -36,6 +36,6 @@ def _cookie(field: str, name: str) -> str:
 
 
 def _signed_in(key: str) -> str:
-    # untyped: it is no request, but has what Django's own look-up needs of one.
+    # Any: it is no request, but has what Django's own look-up needs of one.
     operator = auth.get_user(cast("Any", SimpleNamespace(session=SessionStore(key[:64]))))
     return operator.username if isinstance(operator, Operator) and operator.is_active and operator.set_up else ""

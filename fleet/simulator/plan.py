@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # a plan before it is checked
+from typing import Any
 
 from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError

@@ -1,9 +1,9 @@
 """The types of ASGI, as every listener here uses them; the specification says which key holds what."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any  # the value of each key of a scope or a message has a type of its own, and servers add keys
+from typing import Any
 
-Scope = dict[str, Any]  # as above
-Message = Mapping[str, Any]  # as above
+Scope = dict[str, Any]  # Any: each key has a type of its own, and servers add keys
+Message = Mapping[str, Any]  # Any: each key has a type of its own
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
