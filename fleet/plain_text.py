@@ -24,7 +24,7 @@ class PlainTextMiddleware:
     async_capable = True
     sync_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:  # Any: a response, or a coroutine for one
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:  # untyped: response or coroutine
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:

@@ -39,7 +39,7 @@ class PathUploadHandler(TemporaryFileUploadHandler):
 
     def handle_raw_input(
         self,
-        input_data: Any,  # Any: a stream; Django's parser names another type of it than this hook
+        input_data: Any,  # untyped: a stream; Django's parser names another type of it than this hook
         META: dict[str, str],  # noqa: N803  because the interface is Django's
         content_length: int,  # noqa: ARG002  because the interface is Django's
         boundary: str,  # noqa: ARG002  because the interface is Django's
@@ -58,7 +58,7 @@ class PathUploadHandler(TemporaryFileUploadHandler):
                 file.close()
             raise
 
-    def new_file(self, *args: Any, **kwargs: Any) -> None:  # Any: as they come from Django's parser
+    def new_file(self, *args: Any, **kwargs: Any) -> None:  # untyped: as they come from Django's parser
         """Begin a file."""
         FileUploadHandler.new_file(self, *args, **kwargs)
         self.file = SentFile(self.file_name or "", self.content_type or "", 0, self.charset, self.content_type_extra)

@@ -151,7 +151,7 @@ class Shard:
     def dumps(self) -> bytes:
         """Return the state as bytes with a checksum."""
         buffer = io.BytesIO()
-        # Any: or else numpy's own types take an array of any name for the flag `allow_pickle`.
+        # untyped: or else numpy's own types take an array of any name for the flag `allow_pickle`.
         whole: dict[str, Any] = {"device": self.device, "n": self.n, "hold": self.hold, "cohort": self.cohort}
         np.savez(buffer, **whole | self.arrays)
         data = buffer.getvalue()

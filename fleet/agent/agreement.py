@@ -94,7 +94,7 @@ class _Names(TypedDict):
     version: str
 
 
-def row(value: Any) -> Row:  # Any: of any shape: what it lacks becomes a refusal
+def row(value: Any) -> Row:  # untyped: of any shape: what it lacks becomes a refusal
     """Return a row of the director's document with every field of the right type.
 
     Raises:

@@ -39,7 +39,7 @@ FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server", *orders.FIEL
 _logger = logging.getLogger("muster.agent")
 
 
-def _document(data: bytes) -> Any:  # Any: of any shape: those who read it refuse what they do not find
+def _document(data: bytes) -> Any:  # untyped: of any shape: those who read it refuse what they do not find
     return canonical.loads(data, max_bytes=MAX_CONFIG)
 
 

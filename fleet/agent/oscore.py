@@ -22,7 +22,7 @@ from fleet.agent.coap import CoapTransport
 from fleet.agent.dtls import Association, reached
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.transport import Transport
-from pki.kernel import cbor, files
+from pki.kernel import cbor, files, intake
 from pki.kernel.errors import InvalidError
 
 #: numbers that are written ahead at once
@@ -70,7 +70,7 @@ class Kept(Context):
             ``next``, the first number that may be used after a restart.
     """
 
-    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:  # Any: its maker refuses what is malformed
+    def __init__(self, path: Path, facts: Mapping[str, Any]) -> None:  # untyped: its maker refuses what is malformed
         secret, salt, kid = (bytes.fromhex(facts[name]) for name in _SECRETS)
         super().__init__(secret, salt, kid, int(facts["next"]))
         self._path, self.port, self._end = path, int(facts["port"]), int(facts["next"])
@@ -295,10 +295,14 @@ def _material(data: bytes) -> dict[str, object]:
     Raises:
         ValueError: it makes no sense.
     """
-    given = cbor.loads(data, max_bytes=MAX_CONTEXT)
+    given = intake.map_of(cbor.loads(data, max_bytes=MAX_CONTEXT), "context")
+    kept: dict[str, object] = {}
     for name, (least, most) in _SECRETS.items():
-        if not isinstance(given[name], bytes) or not least <= len(given[name]) <= most:
+        secret = given[name]
+        if not isinstance(secret, bytes) or not least <= len(secret) <= most:
             raise ValueError(name)
-    if not isinstance(given["port"], int) or not 0 < given["port"] < 1 << 16:
+        kept[name] = secret.hex()
+    port = given["port"]
+    if not isinstance(port, int) or not 0 < port < 1 << 16:
         raise ValueError("port")
-    return {"port": given["port"], **{name: given[name].hex() for name in _SECRETS}}
+    return {"port": port, **kept}

@@ -1,6 +1,7 @@
 """What a server says to a poll, read as what it is: a word from outside."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fleet.agent.errors import TransportError
 from pki.kernel import cbor
@@ -37,7 +38,8 @@ def read(data: bytes) -> Said:
         TransportError: it makes no sense; that is no reason for a device to stop.
     """
     try:
-        body = cbor.loads(data, max_bytes=MAX_POLL)
+        # untyped: each fault of its shape is caught below
+        body: Any = cbor.loads(data, max_bytes=MAX_POLL)
         offered = int(body["update"]) if "update" in body else None
         pause = min(max(float(body["next"]), 0.0), MOST_PAUSE)
         return Said(offered, pause, body.get("renew") is True, body.get("command") is True, "twin" in body)

@@ -96,7 +96,7 @@ class KeptRoots:
             self._good[digest] = _checked(data)
 
 
-def _document(data: bytes) -> Any:  # Any: of any shape: those who read it refuse what they do not find
+def _document(data: bytes) -> Any:  # untyped: of any shape: those who read it refuse what they do not find
     return canonical.loads(data, max_bytes=MAX_ROOT)
 
 

@@ -31,7 +31,7 @@ class Image:
     counter: int
     golden: str = ""
     arena: int = 0
-    requires: list[list[Any]] = field(default_factory=list)  # Any: three in a list, as JSON has it
+    requires: list[list[Any]] = field(default_factory=list)  # untyped: three in a list, as JSON has it
     members: Mapping[str, str] = field(default_factory=dict)
 
     def report(self, *, confirmed: bool) -> dict[str, object]:
@@ -51,7 +51,7 @@ class ImageFacts(TypedDict):
     counter: int
     golden: NotRequired[str]
     arena: NotRequired[int]
-    requires: NotRequired[list[list[Any]]]  # Any: as above
+    requires: NotRequired[list[list[Any]]]  # untyped: as above
     members: NotRequired[Mapping[str, str]]
 
 

@@ -57,7 +57,7 @@ class State:
         self._path = files.private_folder(folder) / "state.json"
         self._facts: dict[str, object] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
-    def get(self, name: str, default: object = None) -> Any:  # Any: whoever asks for a fact has written it
+    def get(self, name: str, default: object = None) -> Any:  # untyped: whoever asks for a fact has written it
         """Return a fact."""
         return self._facts.get(name, default)
 

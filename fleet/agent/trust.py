@@ -307,7 +307,7 @@ class Trust:
             raise RefusedError(msg)
         return found
 
-    # Any: of any shape: its caller refuses what fails
+    # untyped: of any shape: its caller refuses what fails
     def _verified(self, document: Any) -> tuple[DirectorDocument, str]:
         field = self._root().unrecognized_fields[DIRECTOR_FIELD]
         payload = canonical.dumps(document["signed"])

@@ -10,7 +10,7 @@ from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError
 from fleet.agent.state import State
 from fleet.agent.transport import Transport
-from pki.kernel import cbor, configuration
+from pki.kernel import cbor, configuration, intake
 from pki.kernel.errors import InvalidError
 
 CBOR = {"Content-Type": "application/cbor"}
@@ -34,13 +34,14 @@ def sync(line: Transport | CoapTransport, state: State, name: str) -> None:
     if answer.status == http.HTTPStatus.NOT_MODIFIED:
         return
     try:
-        body = cbor.loads(answer.body, max_bytes=configuration.MOST_BYTES * 4)
-        configuration.check(body["config"])
+        body = intake.map_of(cbor.loads(answer.body, max_bytes=configuration.MOST_BYTES * 4), "twin")
+        config = intake.map_of(body["config"], "config")
+        configuration.check(config)
     except (InvalidError, KeyError, TypeError) as error:
         _logger.warning("configuration refused", extra={"device": name, "cause": str(error)})
     else:
-        state.put(config=body["config"])
-        _report(line, state, body["config"])
+        state.put(config=config)
+        _report(line, state, config)
     # Known from now on, kept or refused: the next request names it, and the server stops offering it.
     state.put(config_tag=answer.headers.get("etag", '"d0"'))
 

@@ -36,7 +36,7 @@ class Head(TypedDict):
     sig: str
 
 
-def see(state: State, head: Head, named: Any) -> None:  # Any: its caller refuses a root whose field is malformed
+def see(state: State, head: Head, named: Any) -> None:  # untyped: its caller refuses a root whose field is malformed
     """Take a head that the server shows; keep it when it is newer than the one that is kept.
 
     Args:

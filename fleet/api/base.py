@@ -61,7 +61,7 @@ class ReasonIn(Input):
     reason = Text(max_length=300)
 
 
-def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # Any: each value is what its field has made of it
+def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # untyped: what its field has made of it
     """Return the checked fields of a request's body."""
     given = shape(data=request.data)
     given.is_valid(raise_exception=True)

@@ -134,7 +134,7 @@ class DeviceOut(Output):
             for name in sorted({*current, *target})
         }
 
-    # Any: the API document says what the hint says
+    # untyped: the API document says what the hint says
     def get_identities(self, device: DeviceRow) -> list[dict[str, Any]]:
         """Return the identities in hardware that the device has proved."""
         return [
@@ -150,12 +150,12 @@ class DeviceOut(Output):
         """Return what the protection grade rests on, and what is missing for a better one."""
         return list(protection_of(device).basis)
 
-    def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # Any: the API document says what the hint says
+    def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document says what the hint says
         """Return what the device says it runs."""
         twin = getattr(device, "twin", None)
         return dict(twin.reported) if twin else {}
 
-    def get_desired(self, device: DeviceRow) -> dict[str, Any]:  # Any: the API document says what the hint says
+    def get_desired(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document says what the hint says
         """Return what the device shall run."""
         twin = getattr(device, "twin", None)
         return dict(twin.desired) if twin else {}

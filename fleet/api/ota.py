@@ -148,7 +148,7 @@ class RolloutOut(Output):
     excluded = serializers.JSONField()
     progress = serializers.SerializerMethodField()
 
-    def get_progress(self, rollout: RolloutRow) -> dict[str, Any]:  # Any: the API document says what the hint says
+    def get_progress(self, rollout: RolloutRow) -> dict[str, Any]:  # untyped: the document says the hint
         """Return waves, counts by group and failures by cause."""
         found = self.context["progress"][rollout.pk]
         return {
@@ -269,7 +269,7 @@ class FitOut(Output):
     version = serializers.CharField()
     hardware = serializers.SerializerMethodField()
 
-    def get_hardware(self, bundle: BundleRow) -> list[dict[str, Any]]:  # Any: the API document says what the hint says
+    def get_hardware(self, bundle: BundleRow) -> list[dict[str, Any]]:  # untyped: the document says the hint
         """Return for each hardware model whether it fits, and why not, as both are now."""
         known = self.context.get("released")
         found = [(model, fitting.reasons(bundle, model, known)) for model in bundle.hardware_models.all()]

@@ -127,7 +127,7 @@ def _configuration(paper: Paper, value: BundleDocument) -> Iterator[str]:
     yield from _orders(content)
 
 
-def _orders(content: dict[str, Any]) -> Iterator[str]:  # Any: as officers read it: whatever is there
+def _orders(content: dict[str, Any]) -> Iterator[str]:  # untyped: as officers read it: whatever is there
     """Show what a configuration sets beside roots."""
     if content.get("server"):
         yield f"    devices MOVE to the server {content['server']}"

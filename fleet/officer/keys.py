@@ -80,6 +80,7 @@ def officer(path: Path) -> tuple[str, SSlibKey]:
         InvalidError: malformed, or its id, type or scheme is not that of the key in it.
     """
     try:
+        # untyped: each fault of its shape is caught below
         facts: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_FILE)
         name, keyid, fields = facts["name"], facts["keyid"], facts["key"]
     except (InvalidError, KeyError, TypeError) as error:
@@ -98,7 +99,7 @@ def holder(key: SSlibKey) -> str:
     return officer_name(key.keyid, key.unrecognized_fields)
 
 
-def online_key(facts: Any, people: set[str]) -> SSlibKey:  # Any: of any shape: what is no key is refused
+def online_key(facts: Any, people: set[str]) -> SSlibKey:  # untyped: of any shape: what is no key is refused
     """Return a server's public key, whose id is computed here: nobody else's seat can be taken by naming it.
 
     Args:

@@ -79,6 +79,7 @@ def read(data: bytes) -> Paper:
         InvalidError: malformed, damaged, or a text in it is not the one that is named.
     """
     try:
+        # untyped: each fault of its shape is caught below
         value: Any = strict_json.read_json(data, max_bytes=MAX_PAPER, max_depth=tuf_json.MOST_DEPTH)
         documents, before = (
             {str(role): Metadata[Targets].from_dict(one) for role, one in value[name].items()}
@@ -142,6 +143,7 @@ def check(paper: Paper, roots: Sequence[bytes], seen: Mapping[str, int] | None =
 def seen(key: Path) -> dict[str, int]:
     """Return the newest version of each role that the holder of a key has seen, as it lies beside the key."""
     path = _memory(key)
+    # untyped: written by this tool alone
     known: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_BUNDLE) if path.exists() else {}
     return {str(role): int(version) for role, version in known.items()}
 
@@ -200,7 +202,7 @@ def bundle(paper: Paper, path: str) -> BundleDocument:
     return cast("BundleDocument", dict(value))
 
 
-def _document(text: str) -> Any:  # Any: of any shape: those who read it refuse what they do not find
+def _document(text: str) -> Any:  # untyped: of any shape: those who read it refuse what they do not find
     return canonical.loads(text.encode(), max_bytes=MAX_BUNDLE)
 
 

@@ -114,7 +114,7 @@ class _Session:
 
     def __init__(self, place: Place) -> None:
         self.place, self._pin = place, ""
-        self.opened: Any = None  # Any: a session of the library, which has one class for each kind of token
+        self.opened: Any = None  # untyped: a session of the library, which has one class for each kind of token
         try:
             import pkcs11  # noqa: PLC0415  because only officers with a token have the library
         except ImportError as error:

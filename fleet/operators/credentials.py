@@ -36,6 +36,6 @@ def _cookie(field: str, name: str) -> str:
 
 
 def _signed_in(key: str) -> str:
-    # Any: it is no request, but has what Django's own look-up needs of one.
+    # untyped: it is no request, but has what Django's own look-up needs of one.
     operator = auth.get_user(cast("Any", SimpleNamespace(session=SessionStore(key[:64]))))
     return operator.username if isinstance(operator, Operator) and operator.is_active and operator.set_up else ""

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-Scope = dict[str, Any]  # Any: each key has a type of its own, and servers add keys
-Message = Mapping[str, Any]  # Any: each key has a type of its own
+Scope = dict[str, Any]  # untyped: each key has a type of its own, and servers add keys
+Message = Mapping[str, Any]  # untyped: each key has a type of its own
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

@@ -31,11 +31,11 @@ class Rest:
     host: str = "localhost"
     _connection: http.client.HTTPSConnection | None = field(default=None, init=False)
 
-    def get(self, path: str) -> Any:  # Any: whoever asks knows the resource
+    def get(self, path: str) -> Any:  # untyped: whoever asks knows it
         """Return the JSON of one resource below ``/api/v1``."""
         return self._call("GET", path, None, {})
 
-    def all(self, path: str) -> Iterator[Any]:  # Any: whoever asks knows the resource
+    def all(self, path: str) -> Iterator[Any]:  # untyped: whoever asks knows it
         """Yield every row of a list, page by page."""
         following: str | None = path
         while following:
@@ -43,7 +43,7 @@ class Rest:
             yield from page["results"]
             following = page.get("next") and page["next"].split("/api/v1", 1)[-1]
 
-    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:  # Any: whoever asks knows the resource
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:  # untyped: whoever asks knows it
         """Create or act; return the answer's JSON."""
         return self._call("POST", path, json.dumps(body or {}).encode(), {"Content-Type": "application/json"})
 
@@ -52,7 +52,7 @@ class Rest:
         fields = {"Content-Type": "application/json", **headers}
         return self._call("PATCH", path, json.dumps(body).encode(), fields)
 
-    # Any: whoever asks knows the resource
+    # untyped: whoever asks knows it
     def upload(self, path: str, manifest: bytes, files: Mapping[str, Path]) -> Any:
         """Send a bundle as multipart/form-data: ``manifest`` and one ``files`` part a payload."""
         boundary = uuid.uuid4().hex
@@ -81,7 +81,7 @@ class Rest:
 
     def _call(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
-    ) -> Any:  # Any: whoever asks knows it
+    ) -> Any:  # untyped: whoever asks knows it
         headers = {**headers, "Authorization": f"Bearer {self.token}", "Accept": "application/json"}
         status, data = self._request(method, f"/api/v1{path}", body, headers)
         answer = json.loads(data) if data else None
