@@ -4,12 +4,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from pki import x509 as rules
 from pki.foreign import read_certificate
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
 from pki.kernel.pem import read_der
+from pki.kernel.permissions import Action, permitted, require_action
 from pki.models import Authority, TrustDomain
 from pki.selectors import domain as domain_of
 from pki.services import journal, ledger, signing
@@ -24,7 +26,7 @@ def csr(*, actor: Actor, name: str, authority: str = "") -> bytes:
         authority: key id of an installed CA whose key shall be certified again; else a key is made, or the one
             found that waits for its certificate.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.INSTALL_AUTHORITY)
     domain = domain_of(actor.domain)
     request = signing.client("admin").create_authority_key(domain.slug, name, authority)
     with transaction.atomic():
@@ -34,7 +36,7 @@ def csr(*, actor: Actor, name: str, authority: str = "") -> bytes:
 
 def install(*, actor: Actor, certificate: bytes, root: bytes) -> Authority:
     """Install an issuing CA's certificate and its root (both PEM); the signer checks them first."""
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.INSTALL_AUTHORITY)
     domain = domain_of(actor.domain)
     issued, anchor = load(certificate), load(root)
     signing.client("admin").install_authority(domain.slug, _der(issued), _der(anchor), settings.FLEET_STATUS_URL)
@@ -52,9 +54,8 @@ def link(*, actor: Actor, certificate: bytes) -> Authority:
     Raises:
         InvalidError: it does not certify one known root's key by another known root.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    roots = permitted(actor, Action.INSTALL_AUTHORITY, Authority.objects.filter(kind=Authority.Kind.ROOT))
     domain, cross = domain_of(actor.domain), load(certificate)
-    roots = Authority.objects.filter(domain=domain, kind=Authority.Kind.ROOT)
     known = [x509.load_der_x509_certificate(bytes(row.der)) for row in roots]
     above = next((one for one in known if rules.issued_by(cross, one)), None)
     below = next((one for one in known if one.public_key() == cross.public_key() and one != above), None)
@@ -84,11 +85,7 @@ def use(*, actor: Actor, key_id: str, detail: dict[str, object]) -> Authority:
 
     ``devices.services.rollover.switch`` asks first whether anybody would be cut off.
     """
-    actor.require(Role.SECURITY_OFFICER)
-    rows = Authority.objects.filter(
-        domain__slug=actor.domain, kind=Authority.Kind.ISSUING, state=Authority.State.ACTIVE, key_id=key_id
-    )
-    row = rows.order_by("-id").first()
+    row = permitted(actor, Action.SWITCH_AUTHORITY, _active()).filter(key_id=key_id).order_by("-id").first()
     if row is None:
         msg = "There is no active issuing CA of that key; `manage.py ca show` lists them."
         raise NotFoundError(msg)
@@ -110,10 +107,7 @@ def retire(*, actor: Actor, key_id: str) -> list[Authority]:
         NotFoundError: there is no active issuing CA of that key.
         ConflictError: it is the last one.
     """
-    actor.require(Role.SECURITY_OFFICER)
-    active = Authority.objects.filter(
-        domain__slug=actor.domain, kind=Authority.Kind.ISSUING, state=Authority.State.ACTIVE
-    )
+    active = permitted(actor, Action.RETIRE_AUTHORITY, _active())
     with transaction.atomic():
         rows = list(active.filter(key_id=key_id))
         if not rows:
@@ -138,6 +132,10 @@ def install_again(fact: journal.Fact) -> bool:
         return False
     _keep_both(domain, issued, anchor)
     return True
+
+
+def _active() -> QuerySet[Authority]:
+    return Authority.objects.filter(kind=Authority.Kind.ISSUING, state=Authority.State.ACTIVE)
 
 
 def _keep_both(

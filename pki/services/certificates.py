@@ -11,13 +11,14 @@ from django.db import transaction
 from pki import crl
 from pki import x509 as rules
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
+from pki.kernel.permissions import Action, permitted
 from pki.kernel.recent import Recent
 from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDomain, quick
 from pki.profiles import DEVICE, Profile
-from pki.selectors import certificate as certificate_of
 from pki.selectors import known_domain
+from pki.selectors.finding import one_row
 from pki.services import changes, journal, ledger, profiles, signing
 from pki.signals import certificate_revoked
 
@@ -157,12 +158,12 @@ def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None 
     Raises:
         InvalidError: the reason is not one of RFC 5280's that apply here.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    revocable = permitted(actor, Action.REVOKE_CERTIFICATE, Certificate.objects.select_related("authority"))
     if reason not in REASONS:
         msg = f"Give one of these reasons: {', '.join(sorted(REASONS))}."
         raise InvalidError(msg)
     with transaction.atomic():
-        certificate = certificate_of(actor=actor, fingerprint=fingerprint)
+        certificate = one_row(revocable.filter(fingerprint=fingerprint.lower()), "certificate")
         follow = reason == "keyCompromise" if lineage is None else lineage
         for one in [certificate, *(descendants(certificate) if follow else [])]:
             if one.revoked_at is None:

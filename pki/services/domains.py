@@ -5,8 +5,9 @@ import uuid
 
 from django.db import transaction
 
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.permissions import Action, require_action
 from pki.models import TrustDomain
 from pki.services import changes, journal, ledger
 
@@ -21,7 +22,7 @@ def create(*, actor: Actor, slug: str, name: str, host_names: list[str]) -> Trus
         InvalidError: the slug would not fit into certificates, or there are too many host names.
         ConflictError: another domain has one of the host names; a request could not be told apart.
     """
-    actor.require(Role.ADMIN)
+    require_action(actor, Action.CREATE_DOMAIN)
     if not _SLUG.fullmatch(slug) or len(host_names) > MOST_HOST_NAMES:
         msg = f"A domain has a slug of small letters, digits and hyphens, and at most {MOST_HOST_NAMES} host names."
         raise InvalidError(msg)

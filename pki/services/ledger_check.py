@@ -7,7 +7,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from pki.kernel import canonical, intake
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
+from pki.kernel.permissions import Action, require_action
 from pki.ledger.heads import PublishedHead, RememberedHead
 from pki.ledger.merkle import Frontier
 from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
@@ -54,7 +55,7 @@ def verify(*, actor: Actor, witnesses: Iterable[tuple[str, Sequence[object]]] = 
     The database's owner can rewrite rows, so they are believed only as far as they match what was published:
     heads in ``heads.jsonl``, signed by the key that the signer holds.
     """
-    actor.require(Role.VIEWER)
+    require_action(actor, Action.READ)
     domain = domain_of(actor.domain)
     report = Report()
     # In this order, so that what a running sequencer adds meanwhile is no finding.

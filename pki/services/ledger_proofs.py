@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pki.kernel import canonical
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
+from pki.kernel.permissions import Action, require_action
 from pki.ledger import merkle, proofs
 from pki.models import LedgerNode, LedgerOrder, TrustDomain
 from pki.selectors import domain as domain_of
@@ -48,7 +49,7 @@ def inclusion(*, actor: Actor, entry: str) -> Inclusion:
     Raises:
         NotFoundError: there is no such entry, or no head covers it yet (wait a second).
     """
-    actor.require(Role.VIEWER)
+    require_action(actor, Action.READ)
     domain, head = domain_of(actor.domain), signed_head(actor=actor)
     row = LedgerOrder.objects.filter(domain=domain, entry__public_id=entry).select_related("entry__domain").first()
     if row is None or row.index >= head.size:
@@ -61,7 +62,7 @@ def inclusion(*, actor: Actor, entry: str) -> Inclusion:
 
 def consistency(*, actor: Actor, old: int) -> Consistency:
     """Prove that the newest signed tree only adds to the one over the first ``old`` entries."""
-    actor.require(Role.VIEWER)
+    require_action(actor, Action.READ)
     head = signed_head(actor=actor)
     if not 0 < old <= head.size:
         msg = f"`old` lies between 1 and {head.size}."
@@ -72,7 +73,7 @@ def consistency(*, actor: Actor, old: int) -> Consistency:
 
 def export(*, actor: Actor) -> Iterator[bytes]:
     """Yield the whole ledger as JSON lines: about it, entries in order, signed heads (``pki/ledger/verifier.py``)."""
-    actor.require(Role.VIEWER)
+    require_action(actor, Action.READ)
     domain = domain_of(actor.domain)
     keys = signing.client("admin").every_key(domain.slug, "ledger")
     yield _line({"kind": "ledger", "domain": domain.slug, "keys": [key.hex() for key in keys.values()]})

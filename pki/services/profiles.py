@@ -5,8 +5,9 @@ from datetime import timedelta
 from django.db import transaction
 
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
+from pki.kernel.permissions import Action, permitted
 from pki.kernel.recent import Recent
 from pki.models import Authority, CertificateProfile
 from pki.profiles import ALL_KEY_TYPES, DEVICE, LONGEST, Profile
@@ -75,11 +76,11 @@ def define(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
     Raises:
         InvalidError: it names the field and what it may hold.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    known = permitted(actor, Action.DEFINE_PROFILE, CertificateProfile.objects.all())
     domain = domain_of(actor.domain)
     _check_name(name)
     with transaction.atomic():
-        row = CertificateProfile.objects.select_for_update().filter(domain=domain, name=name).first()
+        row = known.select_for_update(of=("self",)).filter(name=name).first()
         row = row or CertificateProfile(domain=domain, name=name, key_types=sorted(DEVICE.key_types))
         for field, wanted in fields.items():
             setattr(row, field, _checked(field, wanted, actor.domain))
