@@ -7,8 +7,9 @@ from django.db import transaction
 from devices.models import EnrolmentRequest
 from devices.proofs.claim import Claim
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, DeniedError, LimitedError, NotFoundError
+from pki.kernel.permissions import Action, permitted
 from pki.selectors import domain as domain_of
 from pki.services import ledger
 
@@ -49,11 +50,9 @@ def decide(*, actor: Actor, public_id: str, approved: bool, reason: str = "") ->
         NotFoundError: there is none of that id in this domain.
         ConflictError: it does not wait any more.
     """
-    actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+    rows = permitted(actor, Action.APPROVE_ENROLMENT, EnrolmentRequest.objects.all())
     with transaction.atomic():
-        row = (
-            EnrolmentRequest.objects.select_for_update().filter(domain__slug=actor.domain, public_id=public_id).first()
-        )
+        row = rows.select_for_update(of=("self",)).filter(public_id=public_id).first()
         if row is None:
             msg = "There is no such enrolment request."
             raise NotFoundError(msg)

@@ -5,8 +5,9 @@ from django.db import transaction
 from devices.models import Device, HardwareModel, Twin
 from devices.names import check_name
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError
+from pki.kernel.permissions import Action, permitted, pick_one
 from pki.services import ledger
 
 MOST = 5000
@@ -24,10 +25,10 @@ def register(*, actor: Actor, name: str, hardware_model: HardwareModel, gateway:
     Raises:
         ConflictError: the name is taken, the gateway is out of service or a child, or has too many.
     """
-    actor.require(Role.OPERATOR)
+    gateways = permitted(actor, Action.REGISTER_CHILD, Device.objects.all())
     check_name(name)
     with transaction.atomic():
-        above = Device.objects.select_for_update(of=("self",)).get(pk=gateway.pk, domain__slug=actor.domain)
+        above = pick_one(gateways.select_for_update(of=("self",)), gateway)
         if above.state != Device.State.ACTIVE or above.parent_id is not None:
             msg = f"{above.name} is out of service or stands behind a gateway itself: it cannot speak for others."
             raise ConflictError(msg)

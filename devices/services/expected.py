@@ -9,9 +9,10 @@ from devices.models import HardwareIdentity, HardwareModel, PreRegistration, Ven
 from devices.names import check_name
 from pki.foreign import Foreign, read_certificate
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
 from pki.kernel.pem import read_der
+from pki.kernel.permissions import Action, permitted, require_action
 from pki.profiles import DEVICE
 from pki.selectors import domain as domain_of
 from pki.services import ledger, own_keys, profiles
@@ -42,7 +43,7 @@ def register(
     Raises:
         ConflictError: it is expected already.
     """
-    actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+    require_action(actor, Action.PREREGISTER_DEVICE)
     key = spki_sha256.lower()
     _check(serial, key, device_name)
     profiles.of(actor.domain, profile)
@@ -78,7 +79,7 @@ def trust_vendor(
         InvalidError: no CA certificate, or of a key that one of this server's CAs holds.
         ConflictError: it is trusted already.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.TRUST_VENDOR)
     given = _vendor_ca(name, kind, pem)
     own_keys.demand_strangers_key(own_keys.identity_of(given.certificate), "a vendor's CA")
     digest = given.fingerprint
@@ -101,9 +102,9 @@ def trust_vendor(
 
 def distrust_vendor(*, actor: Actor, public_id: str) -> VendorAnchor:
     """Take a vendor's certificate away: nobody enrols by it any more; who has enrolled stays."""
-    actor.require(Role.SECURITY_OFFICER)
+    vendors = permitted(actor, Action.DISTRUST_VENDOR, VendorAnchor.objects.all())
     with transaction.atomic():
-        row = VendorAnchor.objects.filter(domain__slug=actor.domain, public_id=public_id).first()
+        row = vendors.filter(public_id=public_id).first()
         if row is None:
             msg = "There is no such vendor."
             raise NotFoundError(msg)

@@ -7,8 +7,9 @@ from django.db import transaction
 
 from devices import query
 from devices.models import Device, Group, GroupMember
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.permissions import Action, require_action, require_on
 from pki.selectors import domain as domain_of
 from pki.services import ledger
 
@@ -23,7 +24,7 @@ def create(*, actor: Actor, name: str, query_text: str = "") -> Group:
         InvalidError: the name or the query cannot be read.
         ConflictError: the name is taken.
     """
-    actor.require(Role.OPERATOR)
+    require_action(actor, Action.CHANGE_GROUPS)
     if not _NAME.fullmatch(name):
         msg = "A group's name has 1 to 60 letters, digits, spaces, dots, hyphens and underscores."
         raise InvalidError(msg)
@@ -45,7 +46,7 @@ def change_members(*, actor: Actor, group: Group, add: Iterable[Device] = (), re
     Raises:
         ConflictError: its members follow from a query.
     """
-    actor.require(Role.OPERATOR)
+    group = require_on(actor, Action.CHANGE_GROUPS, Group.objects.all(), group)
     if group.query:
         msg = "The members of this group follow from its query; make a listed group to choose them yourself."
         raise ConflictError(msg)
@@ -61,7 +62,7 @@ def change_members(*, actor: Actor, group: Group, add: Iterable[Device] = (), re
 
 def delete(*, actor: Actor, group: Group) -> None:
     """Take a group away; its devices stay as they are."""
-    actor.require(Role.OPERATOR)
+    group = require_on(actor, Action.CHANGE_GROUPS, Group.objects.all(), group)
     with transaction.atomic():
         ledger.record(
             actor=actor, action="group.deleted", thing=("group", group.public_id), detail={"name": group.name}

@@ -7,8 +7,9 @@ from django.db import transaction
 
 from devices import metrics, runtime
 from devices.models import HardwareModel
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.permissions import Action, permitted, pick_one, require_action
 from pki.selectors import domain as domain_of
 from pki.services import ledger
 
@@ -26,7 +27,7 @@ def register(*, actor: Actor, name: str, vendor: str, flash_model: int = 0, aren
     Raises:
         ConflictError: the name is taken.
     """
-    actor.require(Role.OPERATOR)
+    require_action(actor, Action.REGISTER_HARDWARE)
     if not 0 < len(name) <= 60 or not name.isprintable() or not vendor:  # noqa: PLR2004  because the column has 60
         msg = "A hardware model needs a printable name of at most 60 characters and a vendor domain."
         raise InvalidError(msg)
@@ -59,8 +60,9 @@ def classify(*, actor: Actor, model: HardwareModel, telemetry: object) -> Hardwa
     Raises:
         InvalidError: no map of metric names to data classes.
     """
-    actor.require(Role.OPERATOR, Role.SECURITY_OFFICER)
-    return _change(actor, model, "hardware.classified", {"telemetry": metrics.schema(telemetry)})
+    models = permitted(actor, Action.CLASSIFY_TELEMETRY, HardwareModel.objects.all())
+    found = pick_one(models, model)
+    return _change(actor, found, "hardware.classified", {"telemetry": metrics.schema(telemetry)})
 
 
 def describe(*, actor: Actor, model: HardwareModel, profile: object) -> HardwareModel:
@@ -74,8 +76,9 @@ def describe(*, actor: Actor, model: HardwareModel, profile: object) -> Hardware
     Raises:
         InvalidError: the profile is malformed; it says where.
     """
-    actor.require(Role.OPERATOR)
-    return _change(actor, model, "hardware.described", {"runtime": runtime.profile(profile)})
+    models = permitted(actor, Action.DESCRIBE_HARDWARE, HardwareModel.objects.all())
+    found = pick_one(models, model)
+    return _change(actor, found, "hardware.described", {"runtime": runtime.profile(profile)})
 
 
 def _change(

@@ -5,12 +5,13 @@ from django.dispatch import Signal
 
 from devices.incident_documents import Explanation, Reaction
 from devices.models import Device, Incident
-from devices.selectors import incident as incident_of
 from devices.signals import incident_closed, incident_opened
 from pki.kernel import actor as actors
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.permissions import Action, permitted, require_on
+from pki.selectors.finding import one_by_id
 from pki.services import ledger
 
 
@@ -23,9 +24,9 @@ def raise_for(*, actor: Actor, device: Device, severity: str, explanation: Expla
         severity: low, medium or high.
         explanation: the record of ``devices.incident_documents.Explanation``.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    rows = permitted(actor, Action.OPEN_INCIDENT, Incident.objects.all())
     with transaction.atomic():
-        incident = Incident.objects.select_for_update().filter(device=device, state=Incident.State.OPEN).first()
+        incident = rows.select_for_update(of=("self",)).filter(device=device, state=Incident.State.OPEN).first()
         if incident is not None:
             return _extend(incident, severity, explanation)
         incident = Incident.objects.create(
@@ -69,9 +70,9 @@ def tell(*, domain: str, device: Device, by: str, layer: str, kind: str, text: s
 
 def react(*, actor: Actor, incident: Incident, reaction: Reaction) -> Incident:
     """Note on the incident what was done about it."""
-    actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
-        incident.reaction = {**incident.reaction, **reaction}
+        rows = Incident.objects.select_for_update(of=("self",))
+        incident.reaction = {**require_on(actor, Action.OPEN_INCIDENT, rows, incident).reaction, **reaction}
         incident.save(update_fields=["reaction"])
     return incident
 
@@ -83,12 +84,12 @@ def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
         ConflictError: it is closed already.
         InvalidError: the verdict is none of true, benign, false, healed.
     """
-    actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+    rows = permitted(actor, Action.CLOSE_INCIDENT, Incident.objects.select_related("device"))
     if verdict not in Incident.Verdict.values:
         msg = f"The verdict is one of {', '.join(Incident.Verdict.values)}."
         raise InvalidError(msg)
     with transaction.atomic():
-        incident = incident_of(actor=actor, public_id=public_id)
+        incident = one_by_id(rows, public_id, "incident")
         if incident.state == Incident.State.CLOSED:
             msg = "The incident is closed already."
             raise ConflictError(msg)

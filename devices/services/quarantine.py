@@ -4,19 +4,20 @@ from django.db import transaction
 
 from devices.models import Device
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
+from pki.kernel.permissions import Action, permitted, pick_one
 from pki.services import changes, ledger
 
 
 def impose(*, actor: Actor, device: Device, reason: str) -> Device:
     """Quarantine a device: the doors leave it only what its repair needs. Repeating changes nothing."""
-    actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+    devices = permitted(actor, Action.QUARANTINE_DEVICE, Device.objects.all())
     if not reason.strip():
         msg = "Say why: the reason stands on the device's page and in the ledger."
         raise InvalidError(msg)
     with transaction.atomic():
-        locked = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        locked = pick_one(devices.select_for_update(of=("self",)), device)
         if locked.quarantined:
             return locked
         locked.quarantined_at = clock.now()
@@ -30,9 +31,9 @@ def impose(*, actor: Actor, device: Device, reason: str) -> Device:
 
 def release(*, actor: Actor, device: Device, reason: str) -> Device:
     """Let a quarantined device back in. Repeating changes nothing."""
-    actor.require(Role.SECURITY_OFFICER)
+    devices = permitted(actor, Action.END_QUARANTINE, Device.objects.all())
     with transaction.atomic():
-        locked = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        locked = pick_one(devices.select_for_update(of=("self",)), device)
         if not locked.quarantined:
             return locked
         locked.quarantined_at = None

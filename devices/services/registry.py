@@ -13,8 +13,9 @@ from devices.models import (
 )
 from devices.names import AUDIENCES, MOST_TAGS, TAG
 from devices.services import retention
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
+from pki.kernel.permissions import Action, permitted, pick_one, require_on
 from pki.selectors import certificates_of
 from pki.services import certificates, changes, ledger
 
@@ -28,6 +29,12 @@ STEPS: dict[str, tuple[frozenset[str], str]] = {
     "resume": (frozenset({State.SUSPENDED}), State.ACTIVE),
     "return": (frozenset({State.ACTIVE, State.SUSPENDED}), State.RETURNED),
     "retire": (frozenset({State.PENDING, State.ACTIVE, State.SUSPENDED, State.RETURNED}), State.RETIRED),
+}
+_RIGHTS = {
+    "suspend": Action.SUSPEND_DEVICE,
+    "resume": Action.RESUME_DEVICE,
+    "return": Action.RETURN_DEVICE,
+    "retire": Action.RETIRE_DEVICE,
 }
 
 
@@ -53,9 +60,9 @@ def describe(
     Raises:
         InvalidError: a tag is no plain word, a text is too long, or a device would stand behind itself.
     """
-    actor.require(Role.OPERATOR)
+    devices = permitted(actor, Action.DESCRIBE_DEVICE, Device.objects.all())
     with transaction.atomic():
-        found = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        found = pick_one(devices.select_for_update(of=("self",)), device)
         if tags is not None:
             found.tags = _tags(tags)
         if site is not None:
@@ -90,12 +97,12 @@ def use_as(*, actor: Actor, device: Device, audience: str) -> Device:
     Raises:
         InvalidError: it is none of these.
     """
-    actor.require(Role.OPERATOR)
+    devices = permitted(actor, Action.CHOOSE_AUDIENCE, Device.objects.all())
     if audience not in AUDIENCES:
         msg = f"An audience is one of {', '.join(AUDIENCES)}."
         raise InvalidError(msg)
     with transaction.atomic():
-        found = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        found = pick_one(devices.select_for_update(of=("self",)), device)
         found.audience = audience
         found.save(update_fields=["audience"])
         ledger.record(actor=actor, action="device.audience", thing=("device", found.key), detail={"audience": audience})
@@ -167,7 +174,7 @@ def decommission(*, actor: Actor, device: Device, confirmed: str) -> Device:
     Raises:
         InvalidError: it is another name.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    device = require_on(actor, Action.ERASE_DEVICE, Device.objects.all(), device)
     if confirmed != device.name:
         msg = f"Give the device's name, {device.name}, to confirm what cannot be undone."
         raise InvalidError(msg)
@@ -196,10 +203,9 @@ def _revoke_all(actor: Actor, device: Device, reason: str) -> None:
 
 
 def _step(act: str, actor: Actor, device: Device) -> Device:
-    actor.require(Role.SECURITY_OFFICER)
     sources, target = STEPS[act]
     with transaction.atomic():
-        locked = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        locked = require_on(actor, _RIGHTS[act], Device.objects.select_for_update(of=("self",)), device)
         if locked.state not in sources:
             wanted = " or ".join(sorted(sources))
             msg = f"A device that is {locked.state} cannot {act}; it would have to be {wanted}."

@@ -8,8 +8,9 @@ from django.db.models import QuerySet
 
 from devices.models import Device, SwitchOverride, Twin
 from pki.kernel import clock
-from pki.kernel.actor import Actor, ActorKind, Role
+from pki.kernel.actor import Actor, ActorKind
 from pki.kernel.errors import ConflictError, NotFoundError
+from pki.kernel.permissions import Action, require_action
 from pki.models import Authority
 from pki.selectors import domain as domain_of
 from pki.services import authorities, ledger
@@ -35,7 +36,7 @@ class Readiness:
 
 def readiness(*, actor: Actor, key_id: str) -> Readiness:
     """Return who could follow a switch to an issuing CA."""
-    actor.require(Role.VIEWER)
+    require_action(actor, Action.READ)
     root = _root(actor.domain, key_id)
     every = Device.objects.filter(domain__slug=actor.domain, state=Device.State.ACTIVE).count()
     behind = without(actor.domain, root.fingerprint).count()
@@ -62,7 +63,7 @@ def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
     Raises:
         ConflictError: some are behind; or a second person has to ask for the override as well.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.SWITCH_AUTHORITY)
     found = readiness(actor=actor, key_id=key_id)
     detail: dict[str, object] = {"ready": found.ready, "behind": found.behind}
     if found.behind and not override:

@@ -7,12 +7,13 @@ from django.db import transaction
 
 from devices.models import Device, EnrolmentToken, HardwareModel
 from devices.names import check_name, secret_hash
-from devices.selectors import token as token_of
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.permissions import Action, permitted, require_action, require_on
 from pki.profiles import DEVICE
 from pki.selectors import domain as domain_of
+from pki.selectors.finding import one_by_id
 from pki.services import ledger, profiles
 
 PREFIX = "met_"
@@ -31,7 +32,7 @@ def create(
         days: how long it lives.
         profile: of the certificate that the device gets.
     """
-    actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+    require_action(actor, Action.CREATE_ENROLMENT_TOKEN)
     if not 0 < days <= MAX_DAYS:
         msg = f"A token lives between 1 and {MAX_DAYS} days."
         raise InvalidError(msg)
@@ -48,7 +49,7 @@ def replace_board(*, actor: Actor, device: Device, days: int = 7) -> tuple[Enrol
     Raises:
         ConflictError: the device is out of service for good.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    device = require_on(actor, Action.REPLACE_BOARD, Device.objects.select_related("hardware_model"), device)
     if device.state == Device.State.RETIRED:
         msg = "A retired device gets no new board; enrol it under another name."
         raise ConflictError(msg)
@@ -83,9 +84,9 @@ def _make(
 
 def withdraw(*, actor: Actor, public_id: str) -> EnrolmentToken:
     """Make an unused token worthless."""
-    actor.require(Role.SECURITY_OFFICER, Role.OPERATOR)
+    rows = permitted(actor, Action.WITHDRAW_ENROLMENT_TOKEN, EnrolmentToken.objects.all())
     with transaction.atomic():
-        token = token_of(actor=actor, public_id=public_id)
+        token = one_by_id(rows, public_id, "enrolment token")
         if token.used_at:
             msg = "The token has been used; revoke the device's certificate instead."
             raise ConflictError(msg)

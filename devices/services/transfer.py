@@ -10,8 +10,9 @@ from devices.names import secret_hash
 from devices.services import registry, tokens
 from pki.kernel import actor as actors
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, NotFoundError
+from pki.kernel.permissions import Action, require_action, require_on
 from pki.selectors import domain as domain_of
 from pki.services import ledger
 
@@ -25,7 +26,7 @@ def offer(*, actor: Actor, device: Device) -> str:
     Raises:
         ConflictError: the device is out of service for good.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    device = require_on(actor, Action.OFFER_DEVICE, Device.objects.all(), device)
     if device.state == Device.State.RETIRED:
         msg = "A retired device is not handed over."
         raise ConflictError(msg)
@@ -43,7 +44,7 @@ def take(*, actor: Actor, code: str) -> tuple[EnrolmentToken, str]:
         NotFoundError: no such offer, or it is over.
         ConflictError: it is this domain's own device.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.TAKE_OVER_DEVICE)
     with transaction.atomic():
         rows = DeviceTransfer.objects.select_for_update(of=("self",)).select_related("device__domain")
         row = rows.filter(code_hash=secret_hash(code[:200]), taken_at__isnull=True, expires_at__gt=clock.now()).first()

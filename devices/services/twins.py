@@ -10,8 +10,9 @@ from devices.errors import ReplayError
 from devices.models import Device, Twin
 from devices.twin_documents import ComponentState, SeenByDevice, UpdateProof
 from pki.kernel import clock, configuration, monotone
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, PreconditionError, UnconditionalError
+from pki.kernel.permissions import Action, permitted, require_action
 from pki.models import quick
 from pki.services import changes, ledger
 
@@ -118,9 +119,9 @@ def attributes(*, actor: Actor, device: Device, change: Attributes) -> Twin:
 
 def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, object]) -> Twin:
     """Say what a component of a device shall be; rollouts and repairs do."""
-    actor.require(Role.OPERATOR)
+    rows = permitted(actor, Action.SET_TARGET, Twin.objects.all(), "device__domain")
     with transaction.atomic():
-        twin = Twin.objects.select_for_update().get(device=device)
+        twin = rows.select_for_update(of=("self",)).get(device=device)
         components = {**twin.desired.get("components", {}), component: wish}
         twin.desired = {**twin.desired, "components": components}
         twin.desired_version = monotone.next_after(twin.desired_version, clock.unix())
@@ -137,7 +138,7 @@ def desire_many(*, actor: Actor, component: str, wish: dict[str, object], action
         wish: what it shall be, but for the action.
         actions: internal id of a device of the actor's domain to the action that shall bring it there.
     """
-    actor.require(Role.OPERATOR)
+    require_action(actor, Action.SET_TARGET)
     if postgresql := connection.vendor == "postgresql":
         # Locked in one order before one statement takes them in any.
         twins = Twin.objects.select_for_update().filter(device_id__in=list(actions))
@@ -163,10 +164,10 @@ def desire_config(*, actor: Actor, device: Device, patch: dict[str, object], if_
         InvalidError: too large, or it names what only a signed ``config`` bundle may change.
         PreconditionError: somebody has changed it meanwhile.
     """
-    actor.require(Role.OPERATOR)
+    rows = permitted(actor, Action.CONFIGURE_DEVICE, Twin.objects.all(), "device__domain")
     seen = seen_version("d", if_match)
     with transaction.atomic():
-        twin = Twin.objects.select_for_update().get(device=device, device__domain__slug=actor.domain)
+        twin = rows.select_for_update(of=("self",)).get(device=device)
         _demand_seen("d", twin.config_version, seen)
         config = configuration.merged(twin.desired.get("config", {}), patch)
         configuration.check(config)
