@@ -15,8 +15,9 @@ from ota.selectors.signed import refusal
 from ota.services import assignment_batches, proofs
 from ota.trust import protection
 from pki.kernel import clock, intake
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, NotFoundError
+from pki.kernel.permissions import Action, permitted, require_on
 from pki.services import changes, ledger, numbers
 
 Status = Assignment.Status
@@ -141,9 +142,9 @@ def _measure(assignment: Assignment, begun: AssignmentEvent | None) -> None:
 
 def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:
     """Ask a device to give up an action; one that it has not fetched yet ends at once."""
-    actor.require(Role.OPERATOR)
     with transaction.atomic():
-        locked = Assignment.objects.select_for_update().get(pk=assignment.pk)
+        rows = Assignment.objects.select_for_update(of=("self",))
+        locked = require_on(actor, Action.CANCEL_ASSIGNMENT, rows, assignment)
         if not locked.open:
             msg = "The action has ended already."
             raise ConflictError(msg)
@@ -161,11 +162,11 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
     Raises:
         ConflictError: there is no update, or what ran before is unknown.
     """
-    actor.require(Role.OPERATOR, Role.SECURITY_OFFICER)
+    updates = permitted(actor, Action.REPAIR_DEVICE, Assignment.objects.filter(kind=Kind.UPDATE))
     with transaction.atomic():
         update = (
-            Assignment.objects.select_for_update(of=("self",))
-            .filter(device=device, kind=Kind.UPDATE)
+            updates.select_for_update(of=("self",))
+            .filter(device=device)
             .exclude(previous_bundle=None, bundle__kind__in=_ALONE)
             .exclude(status__in=[Status.WAITING, Status.ERROR, Status.CANCELED])
             .order_by("-id")

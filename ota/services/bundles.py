@@ -20,8 +20,9 @@ from ota.selectors import bundles as rows
 from ota.selectors import fitting
 from ota.services import backsteps, campaigns, composites, storage, successors, trials, trust_keys
 from pki import selectors as ground
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, DomainError, InvalidError
+from pki.kernel.permissions import Action, permitted
 from pki.models import Authority
 from pki.services import ledger
 
@@ -41,9 +42,9 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
         ConflictError: this version exists with other content.
         VerifierError: it could not be judged.
     """
-    actor.require(Role.OPERATOR, Role.RELEASE_OFFICER)
+    uploaded = permitted(actor, Action.UPLOAD_BUNDLE, rows.bundles(actor=actor))
     wanted = parse(manifest)
-    known = rows.bundles(actor=actor).filter(digest=wanted.digest).first()
+    known = uploaded.filter(digest=wanted.digest).first()
     if known:
         return known
     hardware = _hardware(actor.domain, wanted)

@@ -16,9 +16,10 @@ from ota.manifest.reader import MAX_COUNTER
 from ota.models import Bundle, Release
 from pki import selectors as ground
 from pki.kernel import canonical, intake, orders
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.addresses import is_server
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.permissions import Action, permitted
 from pki.models import Authority
 
 COMPONENT = "config"
@@ -60,11 +61,10 @@ def anchors(
         InvalidError: the address is none, or something else is malformed.
     """
     orders.check(further)
-    actor.require(Role.SECURITY_OFFICER)
+    hardware = permitted(actor, Action.WRITE_CAMPAIGN, HardwareModel.objects.order_by("name"))
     rows = [row for row in ground.authorities(actor=actor) if row.kind == Authority.Kind.ROOT]
     kept = [row for row in rows if row.fingerprint not in drop]
-    rows_of = HardwareModel.objects.filter(domain__slug=actor.domain).order_by("name")
-    models = list(rows_of.filter(pk__in=[one.hardware_model_id for one in wipe]) if wipe else rows_of)
+    models = list(hardware.filter(pk__in=[one.hardware_model_id for one in wipe]) if wipe else hardware)
     if not kept or not models:
         msg = "An anchor campaign needs at least one root that stays, and one hardware model."
         raise ConflictError(msg)

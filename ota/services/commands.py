@@ -9,8 +9,9 @@ from devices.models import Device
 from devices.services import distrust
 from ota.models import Command
 from pki.kernel import clock, intake
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
+from pki.kernel.permissions import Action, permitted, pick_one, require_on
 from pki.models import TrustDomain
 from pki.services import changes, ledger
 
@@ -36,10 +37,10 @@ def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int =
         InvalidError: an unknown word, no reason, or an end that is too near or too far.
         ConflictError: the device is out of service.
     """
-    actor.require(Role.OPERATOR, Role.SECURITY_OFFICER)
+    devices = permitted(actor, Action.COMMAND_DEVICE, Device.objects.all())
     _check(kind, reason, minutes)
     with transaction.atomic():
-        device = Device.objects.select_for_update().get(pk=device.pk, domain__slug=actor.domain)
+        device = pick_one(devices.select_for_update(of=("self",)), device)
         if device.state != Device.State.ACTIVE:
             msg = f"A device that is {device.state} hears no commands."
             raise ConflictError(msg)
@@ -106,9 +107,9 @@ def answer(*, actor: Actor, device: Device, public_id: str, state: str, result: 
 
 def cancel(*, actor: Actor, command: Command) -> Command:
     """Take a command back; what the device does already cannot be undone. Repeating changes nothing."""
-    actor.require(Role.OPERATOR, Role.SECURITY_OFFICER)
     with transaction.atomic():
-        found = Command.objects.select_for_update(of=("self",)).select_related("device").get(pk=command.pk)
+        rows = Command.objects.select_for_update(of=("self",)).select_related("device")
+        found = require_on(actor, Action.CANCEL_COMMAND, rows, command)
         if found.closed_at is None:
             _close(found, State.CANCELED, "")
             ledger.record(actor=actor, action="command.canceled", thing=("command", found.key))

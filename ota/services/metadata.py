@@ -14,8 +14,9 @@ from ota.trust import documents, policy
 from ota.trust.repository import Repository, load
 from pki import selectors as ground
 from pki.kernel import clock, intake, strict_json, tuf_json
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
+from pki.kernel.permissions import Action, require_action
 from pki.kernel.public_keys import TufKey
 from pki.models import TrustDomain
 from pki.services import ledger, signing
@@ -35,7 +36,7 @@ def read(slug: str, name: str) -> bytes:
 
 def online_keys(*, actor: Actor) -> Mapping[str, TufKey]:
     """Make the online keys that are missing and return the public halves, for the root ceremony."""
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.MANAGE_ONLINE_KEYS)
     domain = ground.domain(actor.domain)
     held = signing.client("admin").create_online_keys(domain.slug)
     if repository(domain.slug).root() is None:  # they are new: nothing names them yet
@@ -50,7 +51,7 @@ def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[Tuf
 
     They sign nothing before ``switch_online_keys``, and devices believe them once officers have signed that root.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.MANAGE_ONLINE_KEYS)
     domain = ground.domain(actor.domain)
     held = signing.client("admin").prepare_online_keys(domain.slug, names)
     with transaction.atomic():
@@ -65,7 +66,7 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
     Raises:
         MetadataError: the installed root does not name it yet; devices would not believe it.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.MANAGE_ONLINE_KEYS)
     domain = ground.domain(actor.domain)
     store, held = repository(domain.slug), signing.client("admin").held_keys(domain.slug)
     root = store.root()
@@ -97,7 +98,7 @@ def install_root(*, actor: Actor, root: bytes) -> int:
     Raises:
         MetadataError: it is not signed by enough people, or breaks a rule of ``ota.trust.policy``.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.INSTALL_ROOT)
     new = load(root, Root)
     domain = ground.domain(actor.domain)
     store = repository(domain.slug)
@@ -145,7 +146,7 @@ def install_targets(*, actor: Actor, targets: bytes) -> int:
         MetadataError: not signed by enough people, not empty, or bins are missing.
         StaleReleaseError: there are targets with bins already; officers renew them.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.INSTALL_TARGETS)
     found = _set(targets)
     domain = ground.domain(actor.domain)
     store = repository(domain.slug)

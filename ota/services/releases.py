@@ -12,7 +12,8 @@ from ota.services import backsteps, composites, freshness, statements, successor
 from ota.trust import documents, repository
 from ota.trust.prepared import Paper
 from pki.kernel import canonical, clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
+from pki.kernel.permissions import Action, require_on
 from pki.models import TrustDomain
 from pki.services import journal, ledger
 
@@ -37,9 +38,8 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
             exchanges with its application, or goes back in version or counter, and does not acknowledge that.
         ReleaseStateError: there is no repository yet, or the release was withdrawn.
     """
-    actor.require(Role.RELEASE_OFFICER)
     with transaction.atomic():
-        bundle = Bundle.objects.select_for_update().get(pk=rows.bundle(actor=actor, public_id=bundle.public_id).pk)
+        bundle = require_on(actor, Action.RELEASE_BUNDLE, Bundle.objects.select_for_update(of=("self",)), bundle)
         _demand_fit(bundle)
         release = Release.objects.filter(bundle=bundle).first() or Release(domain=bundle.domain, bundle=bundle)
         _demand_not_withdrawn(release)
@@ -68,10 +68,9 @@ def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
     A published one gets a statement for two officers to sign besides: once that is published, devices refuse the bundle
     themselves, whoever assigns it.
     """
-    actor.require(Role.RELEASE_OFFICER, Role.SECURITY_OFFICER)
     with transaction.atomic():
-        known = rows.release(actor=actor, public_id=release.public_id)
-        release = Release.objects.select_for_update(of=("self",)).select_related("bundle", "domain").get(pk=known.pk)
+        related = Release.objects.select_for_update(of=("self",)).select_related("bundle", "domain")
+        release = require_on(actor, Action.WITHDRAW_RELEASE, related, release)
         if release.state != Release.State.WITHDRAWN:
             release.state = Release.State.WITHDRAWN
             release.save(update_fields=["state"])

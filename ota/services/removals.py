@@ -20,11 +20,10 @@ from ota.models import (
     Statement,
     StatementSignature,
 )
-from ota.selectors import bundles as rows
 from ota.selectors import parts
 from ota.services import freshness, storage
-from pki.kernel.actor import Actor, Role
-from pki.kernel.errors import DeniedError
+from pki.kernel.actor import Actor
+from pki.kernel.permissions import Action, may_do, permitted, pick_one, require_action
 from pki.services import ledger
 
 
@@ -38,18 +37,17 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
     Raises:
         ReleaseStateError: it was published or rolled out, or is a part of a composite.
     """
-    actor.require(Role.OPERATOR, Role.RELEASE_OFFICER)
+    deletable = permitted(actor, Action.DELETE_BUNDLE, Bundle.objects.select_related("domain"))
     with transaction.atomic():
-        known = rows.bundle(actor=actor, public_id=bundle.public_id)
         # The row of the bundle alone: whoever publishes holds the domain's while it waits for other rows.
-        rows_of = Bundle.objects.select_for_update(of=("self",)).select_related("domain")
-        bundle = rows_of.get(pk=known.pk)
+        bundle = pick_one(deletable.select_for_update(of=("self",)), bundle)
         statements = Statement.objects.filter(release__bundle=bundle).select_for_update(of=("self",))
         signed = _signatures([one.pk for one in statements])
         _demand_unreleased(bundle)
         if signed.exists():
-            actor.require(Role.RELEASE_OFFICER)
+            require_action(actor, Action.DELETE_SIGNED_BUNDLE)
         detail = {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}
+        detail["security_counter"] = str(bundle.security_counter)
         digests = sorted(set(bundle.files.values_list("sha256", flat=True)))
         thing = ("bundle", str(bundle.public_id))
         signed.delete()
@@ -57,25 +55,16 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
         for table in (Release, BundleFile, BundleHardware):
             table.objects.filter(bundle=bundle).delete()
         bundle.delete()
-        detail["security_counter"] = str(known.security_counter)
         ledger.record(actor=actor, action="bundle.deleted", thing=thing, detail=detail)
     storage.forget(digests)
 
 
 def may_be_deleted(*, actor: Actor, bundle: Bundle) -> bool:
     """Say whether somebody may delete a bundle: it was never released, and the roles allow it."""
-    if not _holds(actor, Role.OPERATOR, Role.RELEASE_OFFICER) or _hindrance(bundle):
+    if not may_do(actor, Action.DELETE_BUNDLE) or _hindrance(bundle):
         return False
     statements = Statement.objects.filter(release__bundle=bundle).values_list("pk", flat=True)
-    return _holds(actor, Role.RELEASE_OFFICER) or not _signatures(statements).exists()
-
-
-def _holds(actor: Actor, *roles: Role) -> bool:
-    try:
-        actor.require(*roles)
-    except DeniedError:
-        return False
-    return True
+    return may_do(actor, Action.DELETE_SIGNED_BUNDLE) or not _signatures(statements).exists()
 
 
 def _signatures(statements: Iterable[int]) -> QuerySet[StatementSignature]:

@@ -12,12 +12,12 @@ from ota.models import Assignment, Bundle, Release, Rollout, Wave
 from ota.planning import Tally, Thresholds, WavePlan
 from ota.selectors import fitting, participants, parts, signed
 from ota.selectors.participants import Participants
-from ota.selectors.rollouts import rollout as rollout_of
 from ota.services import rollout_steps
 from pki.kernel import actor as actors
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
+from pki.kernel.permissions import Action, require_action, require_on
 from pki.models import TrustDomain
 from pki.selectors import domain as domain_of
 from pki.services import ledger
@@ -33,6 +33,14 @@ STEPS: dict[str, tuple[frozenset[str], str]] = {
     "hold": (frozenset({State.RUNNING}), State.HELD),
     "abort": (frozenset({State.PREPARING, State.DRAFT, State.RUNNING, State.HELD, State.PAUSED}), State.ABORTING),
     "finish": (frozenset({State.RUNNING}), State.FINISHED),
+}
+_RIGHTS = {
+    "start": Action.START_ROLLOUT,
+    "pause": Action.PAUSE_ROLLOUT,
+    "resume": Action.RESUME_ROLLOUT,
+    "hold": Action.HOLD_ROLLOUT,
+    "abort": Action.ABORT_ROLLOUT,
+    "finish": Action.FINISH_ROLLOUT,
 }
 
 
@@ -61,7 +69,7 @@ def create(
         ConflictError: the name is taken, or the release is not published.
         InvalidError: the waves make no sense.
     """
-    actor.require(Role.OPERATOR)
+    require_action(actor, Action.CREATE_ROLLOUT)
     planning.check(waves, thresholds.success_permille, thresholds.error_permille)
     _demand_sense(name, release, target)
     rollout = Rollout(
@@ -240,10 +248,9 @@ def _hindrance(bundle: Bundle) -> str:
 
 
 def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str = "") -> Rollout:
-    actor.require(Role.OPERATOR)
     sources, target = STEPS[act]
     with transaction.atomic():
-        locked = Rollout.objects.select_for_update().get(pk=rollout_of(actor=actor, public_id=rollout.public_id).pk)
+        locked = require_on(actor, _RIGHTS[act], Rollout.objects.select_for_update(of=("self",)), rollout)
         if locked.state not in sources:
             wanted = " or ".join(sorted(sources))
             msg = f"A rollout that is {locked.state} cannot {act}; it would have to be {wanted}."

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 from django.db import transaction
+from django.db.models import QuerySet
 from tuf.api.metadata import Root
 
 from ota.errors import MetadataError, ReleaseStateError
@@ -15,7 +16,8 @@ from ota.trust.prepared import Documents, Paper
 from ota.trust.repository import Repository, manifest_name
 from pki import selectors as ground
 from pki.kernel import clock, suit
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
+from pki.kernel.permissions import Action, permitted, pick_one
 from pki.kernel.root_keys import THRESHOLD
 from pki.services import journal, ledger
 
@@ -63,10 +65,10 @@ def submit(*, actor: Actor, statement: Statement, signature: bytes) -> Statement
         MetadataError: it is malformed, for another statement, by a stranger's key, or wrong.
         ReleaseStateError: the statement is not waiting for signatures.
     """
-    actor.require(Role.RELEASE_OFFICER)
+    signable = permitted(actor, Action.SUBMIT_SIGNATURE, Statement.objects.all())
     given = prepared.parse(signature)
     with transaction.atomic():
-        statement = _locked(actor, statement)
+        statement = _locked(signable, statement)
         if given.statement != str(statement.public_id):
             msg = "This signature is for another statement."
             raise MetadataError(msg)
@@ -96,9 +98,9 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
         ReleaseStateError: another signing request has taken its place, or the release was withdrawn.
         RefusedBundleError: version or counter go back by now, and the bundle does not acknowledge that.
     """
-    actor.require(Role.RELEASE_OFFICER)
+    publishable = permitted(actor, Action.PUBLISH_STATEMENT, Statement.objects.all())
     with transaction.atomic():
-        statement = _locked(actor, statement)
+        statement = _locked(publishable, statement)
         if statement.state == State.PUBLISHED:
             return statement
         _demand_waiting(statement)
@@ -210,7 +212,6 @@ def _root(slug: str) -> Root:
     return found.signed
 
 
-def _locked(actor: Actor, statement: Statement) -> Statement:
-    known = rows.statement(actor=actor, public_id=statement.public_id)
-    related = Statement.objects.select_related("domain", "release", "release__bundle")
-    return related.select_for_update(of=("self",)).get(pk=known.pk)
+def _locked(among: QuerySet[Statement], statement: Statement) -> Statement:
+    related = among.select_related("domain", "release", "release__bundle")
+    return pick_one(related.select_for_update(of=("self",)), statement)

@@ -11,14 +11,14 @@ from django.db import transaction
 from devices.selectors import vendor_identities
 from ota.formats.judgement import Judgement, TrustAnchor, statement
 from ota.models import Bundle, TrustKey
-from ota.selectors import bundles as rows
 from pki import selectors as ground
 from pki.foreign import read_certificate
 from pki.kernel import clock
 from pki.kernel import revocation as revocations
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.pem import demand_one
+from pki.kernel.permissions import Action, require_action, require_on
 from pki.kernel.public_keys import accept_key, key_identity, read_pem
 from pki.kernel.revocation import RevocationList
 from pki.services import ledger, own_keys
@@ -59,7 +59,7 @@ def add(  # noqa: PLR0913  because each is a fact of the key
         InvalidError: it is no usable public key or certificate.
         ConflictError: the name is taken by another key.
     """
-    actor.require(Role.SECURITY_OFFICER)
+    require_action(actor, Action.MANAGE_TRUST_KEYS)
     pem, fingerprint = _read(format, pem)
     wanted = {"format": format, "component": component, "product": product, "fingerprint": fingerprint}
     if revocation:
@@ -85,14 +85,18 @@ def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey
 
 def withdraw(*, actor: Actor, key: TrustKey) -> TrustKey:
     """Let a key vouch for nothing that is uploaded from now on."""
-    actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
-        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor=actor, public_id=key.public_id).pk)
+        found = _locked(actor, key)
         if found.withdrawn_at is None:
             found.withdrawn_at = clock.now()
             found.save(update_fields=["withdrawn_at"])
             ledger.record(actor=actor, action="trust-key.withdrawn", thing=("trust-key", found.public_id))
     return found
+
+
+def _locked(actor: Actor, key: TrustKey) -> TrustKey:
+    rows = TrustKey.objects.select_for_update(of=("self",))
+    return require_on(actor, Action.MANAGE_TRUST_KEYS, rows, key)
 
 
 def strangers(keys: list[TrustKey]) -> list[TrustKey]:
@@ -134,9 +138,8 @@ def choose_revocation(*, actor: Actor, key: TrustKey, revocation: str) -> TrustK
     Raises:
         InvalidError: another word, or the key is no signing CA, or a CRL is registered and must go on to count.
     """
-    actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
-        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor=actor, public_id=key.public_id).pk)
+        found = _locked(actor, key)
         _check_choice(found.pem, revocation)
         if revocation == TrustKey.Revocation.NONE and found.crl:
             msg = (
@@ -168,9 +171,8 @@ def renew_crl(*, actor: Actor, key: TrustKey, crl: str, issuer: str = "") -> lis
     Raises:
         InvalidError: no complete CRL of this CA, or one that is out of date or older than the one that is known.
     """
-    actor.require(Role.SECURITY_OFFICER)
     with transaction.atomic():
-        found = TrustKey.objects.select_for_update().get(pk=rows.trust_key(actor=actor, public_id=key.public_id).pk)
+        found = _locked(actor, key)
         above = _load_ca(issuer) if issuer else None
         lists = _own_lists(found, crl) if above is None else _issuer_lists(found, above, crl)
         flagged = _flagged(found, lists, all_of_them=above is not None)

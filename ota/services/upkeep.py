@@ -12,7 +12,8 @@ from ota.trust.prepared import Documents, Paper
 from ota.trust.repository import Repository, bin_of, bins
 from pki import selectors as ground
 from pki.kernel import canonical, clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
+from pki.kernel.permissions import Action, require_action
 from pki.models import TrustDomain
 
 MOST_BIT_LENGTH = 14
@@ -33,7 +34,7 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
         MetadataError: the floor would go down, or leave nothing to install.
         ReleaseStateError: there is no repository yet.
     """
-    actor.require(Role.RELEASE_OFFICER)
+    require_action(actor, Action.RAISE_FLOOR)
     domain = ground.domain(actor.domain)
     with transaction.atomic():
         before = _targets(statements.repository(domain.slug))
@@ -67,7 +68,7 @@ def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
         MetadataError: an unusable number of bins.
         ReleaseStateError: there is no repository yet.
     """
-    actor.require(Role.RELEASE_OFFICER)
+    require_action(actor, Action.RENEW_TARGETS)
     domain = ground.domain(actor.domain)
     with transaction.atomic():
         store = freshness.repository(domain.slug)
