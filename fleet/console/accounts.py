@@ -9,7 +9,7 @@ from fleet.console.door import act, actor, page
 from fleet.console.paging import cut
 from fleet.operators import selectors
 from fleet.operators.services import links, tokens
-from pki.kernel.actor import Role
+from pki.kernel.permissions import Action, may_do
 
 
 @require_GET
@@ -44,7 +44,7 @@ def approve_link(request: HttpRequest, username: str) -> HttpResponse:
 def api_tokens(request: HttpRequest) -> HttpResponse:
     """List the API tokens that the person may revoke."""
     who = actor(request)
-    context = {**cut(request, selectors.tokens_of(actor=who)), "is_admin": Role.ADMIN in who.roles}
+    context = {**cut(request, selectors.tokens_of(actor=who)), "reads_people": may_do(who, Action.READ_PEOPLE)}
     return render(request, "console/people/tokens.html", context)
 
 

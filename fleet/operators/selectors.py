@@ -4,15 +4,15 @@ from django.db.models import Prefetch, QuerySet
 
 from fleet.operators.models import ApiToken, LoginLink, Operator
 from pki.kernel import clock
-from pki.kernel.actor import Actor, Role
+from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
+from pki.kernel.permissions import Action, may_do, permitted
 
 
 def people_of(*, actor: Actor) -> QuerySet[Operator]:
     """Return the operators of the actor's domain with their roles and live links; admins only."""
-    actor.require(Role.ADMIN)
     live = LoginLink.objects.filter(voided_at=None, expires_at__gt=clock.now())
-    rows = Operator.objects.filter(domain__slug=actor.domain).order_by("username")
+    rows = permitted(actor, Action.READ_PEOPLE, Operator.objects.all()).order_by("username")
     return rows.prefetch_related("grants", Prefetch("links", live, to_attr="live_links"))
 
 
@@ -22,8 +22,7 @@ def person_named(*, actor: Actor, username: str) -> Operator:
     Raises:
         NotFoundError: there is none of this name.
     """
-    actor.require(Role.ADMIN)
-    found = Operator.objects.filter(domain__slug=actor.domain, username=username).first()
+    found = permitted(actor, Action.READ_PEOPLE, Operator.objects.all()).filter(username=username).first()
     if found is None:
         msg = f"There is no operator {username} in this trust domain."
         raise NotFoundError(msg)
@@ -32,8 +31,8 @@ def person_named(*, actor: Actor, username: str) -> Operator:
 
 def tokens_of(*, actor: Actor) -> QuerySet[ApiToken]:
     """Return the API tokens that the actor may see, newest first: all of the domain for admins, else one's own."""
-    actor.require(Role.VIEWER)
-    rows = ApiToken.objects.filter(operator__domain__slug=actor.domain).select_related("operator", "parent")
-    if Role.ADMIN not in actor.roles and not actor.is_system:
+    rows = permitted(actor, Action.READ, ApiToken.objects.all(), "operator__domain")
+    rows = rows.select_related("operator", "parent")
+    if not may_do(actor, Action.READ_TOKENS_OF_OTHERS):
         rows = rows.filter(operator__username=actor.key)
     return rows.order_by("-id")

@@ -22,6 +22,7 @@ from fleet.operators.services.factors import open_secret, seal_secret
 from pki.kernel import clock
 from pki.kernel.actor import Actor, ActorKind, Role
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError, UnauthenticatedError
+from pki.kernel.permissions import Action, require_on
 from pki.services import ledger
 
 LINK_LIFE = timedelta(hours=1)
@@ -37,7 +38,7 @@ def create_link(*, actor: Actor, operator: Operator) -> tuple[LoginLink, str]:
         DeniedError: the actor is no admin, or came by an API token.
         ConflictError: the link would need the approval of a second admin, and there is none.
     """
-    actor.require(Role.ADMIN)
+    operator = require_on(actor, Action.CREATE_SIGN_IN_LINK, Operator.objects.all(), operator)
     actor.require_person()
     word = secrets.token_urlsafe(32)
     purpose = LoginLink.Purpose.RECOVERY if operator.set_up else LoginLink.Purpose.SET_UP
@@ -65,7 +66,7 @@ def approve_link(*, actor: Actor, operator: Operator) -> LoginLink:
         DeniedError: the actor is no admin, came by an API token, created the link, or is the person to be recovered.
         ConflictError: no link waits for approval.
     """
-    actor.require(Role.ADMIN)
+    operator = require_on(actor, Action.APPROVE_RECOVERY, Operator.objects.all(), operator)
     actor.require_person()
     with transaction.atomic():
         link = _live_links().select_for_update(of=("self",)).filter(operator=operator, needs_approval=True).first()

@@ -8,6 +8,7 @@ from fleet.operators.services import links, throttle
 from fleet.operators.services.factors import use_code
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError, UnauthenticatedError
+from pki.kernel.permissions import Action, require_action, require_on
 from pki.selectors import domain as domain_of
 from pki.services import ledger
 
@@ -16,7 +17,7 @@ _WRONG = "Name, password or code is wrong."
 
 def create(*, actor: Actor, username: str, roles: list[str]) -> Operator:
     """Create an operator without a password; a one-time link opens the set-up."""
-    actor.require(Role.ADMIN)
+    require_action(actor, Action.CREATE_OPERATOR)
     if not username.isidentifier() or len(username) > 60:  # noqa: PLR2004  because the column has 60
         msg = "A user name holds letters, digits and underscores, at most 60."
         raise InvalidError(msg)
@@ -35,7 +36,7 @@ def create(*, actor: Actor, username: str, roles: list[str]) -> Operator:
 
 def grant(*, actor: Actor, operator: Operator, role: str) -> None:
     """Give an operator a role; a recovery link from before a security role has to be created anew, with approval."""
-    actor.require(Role.ADMIN)
+    operator = require_on(actor, Action.GRANT_ROLE, Operator.objects.all(), operator)
     if role not in set(Role):
         msg = f"The roles are {', '.join(Role)}."
         raise InvalidError(msg)

@@ -10,6 +10,7 @@ from fleet.operators.models import ApiToken, Operator
 from pki.kernel import clock
 from pki.kernel.actor import Actor, Role
 from pki.kernel.errors import DeniedError, InvalidError, NotFoundError, UnauthenticatedError
+from pki.kernel.permissions import Action, require_action, require_on
 from pki.services import ledger
 
 PREFIX = "mst_"
@@ -68,7 +69,7 @@ def revoke(*, actor: Actor, public_id: str) -> ApiToken:
             msg = "There is no such token."
             raise NotFoundError(msg)
         if actor.key != token.operator.username:
-            actor.require(Role.ADMIN)
+            require_action(actor, Action.REVOKE_TOKEN_OF_OTHERS)
         for ended in [token, *token.children.filter(revoked_at=None)]:
             if ended.revoked_at is None:
                 ended.revoked_at = clock.now()
@@ -97,7 +98,7 @@ def authenticate_token(secret: str) -> ApiToken:
 
 def _demand_own_roles(actor: Actor, operator: Operator) -> None:
     """Refuse an admin a token that may do what the admin may not: that would be another person's sign-in."""
-    actor.require(Role.ADMIN)
+    require_on(actor, Action.CREATE_TOKEN_FOR_OTHERS, Operator.objects.all(), operator)
     lacking = set(operator.grants.values_list("role", flat=True)) - set(actor.roles) - {Role.VIEWER}
     if lacking and not actor.is_system:
         msg = f"{operator.username} has the role {min(lacking)}, which you lack. Let that person create the token."
