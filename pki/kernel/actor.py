@@ -51,23 +51,6 @@ class Actor:
         """Say whether a job or a command on the server acts."""
         return self.kind is ActorKind.SYSTEM
 
-    def require(self, *roles: Role) -> None:
-        """Refuse unless the actor is the system, or an operator who holds one of the roles.
-
-        Any role includes ``viewer``. ``admin`` includes no other role but that: who gives out roles
-        should not, by that alone, release firmware.
-        """
-        if self.kind is ActorKind.SYSTEM:
-            return
-        if self.kind is ActorKind.OPERATOR:
-            if self.roles & set(roles) or (Role.VIEWER in roles and self.roles):
-                return
-            wanted = " or ".join(sorted(roles))
-            msg = f"This needs the role {wanted}. Ask an admin to grant it."
-            raise DeniedError(msg, wanted=sorted(roles))
-        msg = "Devices may not do this."
-        raise DeniedError(msg)
-
     def require_person(self) -> None:
         """Refuse what comes by an API token: only a person who has proved both factors, or the system, may do this."""
         if self.token:

@@ -5,8 +5,8 @@ import pytest
 from devices.errors import LifecycleError
 from devices.models import Device, Presence
 from devices.proofs.claim import Shown
-from devices.services import enrolment, presence, registry, tokens, transfer
-from pki.kernel.errors import ConflictError, NotFoundError
+from devices.services import enrolment, presence, quarantine, registry, tokens, transfer
+from pki.kernel.errors import ConflictError, DeniedError, NotFoundError
 from pki.models import Certificate, LedgerEntry
 from pki.x509 import parse_csr
 from tests.factories.devices import csr
@@ -76,3 +76,31 @@ def test_a_device_changes_hands_between_two_domains(domain, other_domain, enrol)
     assert actions(domain, device.key)[-1] == "device.handed-over"
     with pytest.raises(NotFoundError):
         transfer.take(actor=person(other_domain, "security-officer"), code=code)
+
+
+CHANGES = {
+    "quarantine": lambda who, device: quarantine.impose(actor=who, device=device, reason="odd"),
+    "end of a quarantine": lambda who, device: quarantine.release(actor=who, device=device, reason="fine"),
+    "suspension": lambda who, device: registry.suspend(actor=who, device=device),
+    "erasure": lambda who, device: registry.decommission(actor=who, device=device, confirmed=device.name),
+    "a new board": lambda who, device: tokens.replace_board(actor=who, device=device),
+    "an offer": lambda who, device: transfer.offer(actor=who, device=device),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_device_of_another_domain_is_not_found_whoever_hands_it_over(domain, other_domain, enrol, change):
+    device = enrol("dev-1").device
+    stranger = person(other_domain, "security-officer", "operator")
+    with pytest.raises(NotFoundError):
+        CHANGES[change](stranger, device)
+    kept = Device.objects.get(pk=device.pk)
+    assert (kept.state, kept.name, kept.quarantined_at) == (device.state, "dev-1", None)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_who_lacks_the_role_is_refused_before_it_is_told_whether_the_device_exists(domain, other_domain, enrol, change):
+    device = enrol("dev-1").device
+    for home in (domain, other_domain):
+        with pytest.raises(DeniedError, match="This needs the role"):
+            CHANGES[change](person(home, "viewer"), device)
