@@ -8,7 +8,7 @@ from ota.errors import RefusedBundleError, ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import backsteps, composites, freshness, statements, successors
+from ota.services import backsteps, composite_rules, freshness, statements, successors
 from ota.trust import documents, repository
 from ota.trust.prepared import Paper
 from pki.kernel import canonical, clock
@@ -168,7 +168,7 @@ def _adopted(actor: Actor, release: Release) -> Release:
 
 def _demand_fit(bundle: Bundle) -> None:
     """Refuse what cannot run on hardware that it names, by the hardware models as they are now."""
-    composites.demand_released(bundle)
+    composite_rules.demand_released(bundle)
     for model in bundle.hardware_models.all():
         reasons = fitting.reasons(bundle, model)
         if reasons:

@@ -141,7 +141,7 @@ def test_bytes_collected_while_a_bundle_comes_in_are_written_again(published, mo
         storage.collect()
         hold(digests)
 
-    monkeypatch.setattr(bundles.storage, "hold", collected_just_before)
+    monkeypatch.setattr(storage, "hold", collected_just_before)
     published.upload(data, published.manifest(data))
     assert kept() == {digest}
 

@@ -1,0 +1,75 @@
+"""Judge the files of a bundle that comes in: in the sandbox, against its manifest, and by the rules of its kind."""
+
+from collections.abc import Mapping
+
+from ota import sandbox, sbom
+from ota.blobs import Staged
+from ota.deltas import advice
+from ota.errors import RefusedBundleError
+from ota.formats.judgement import Judgement, statement
+from ota.manifest import Manifest, agreement
+from ota.models import Bundle
+from ota.selectors import bundles as rows
+from ota.services import composite_rules, configuration_rules, trials, trust_keys
+from pki.kernel.actor import Actor
+
+
+def judge_bundle(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
+    """Return what was found in a bundle.
+
+    Args:
+        actor: who uploads it.
+        wanted: its ``bundle.json``.
+        staged: its files by their paths.
+
+    Raises:
+        DomainError: it is refused, or could not be judged.
+    """
+    return _with_advice(wanted, staged, _with_contents(wanted, staged, _judge(actor, wanted, staged)))
+
+
+def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
+    """Let the sandbox judge the image, then compare what is in it with what the manifest says."""
+    keys = trust_keys.strangers(rows.vouching_keys(actor=actor, manifest=wanted))
+    if not keys and wanted.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
+        msg = (
+            f"No trust key is registered for {wanted.id}, the format {wanted.format} and the component "
+            f"{wanted.component}. "
+            "A security officer adds one with `manage.py bundle trust`."
+        )
+        raise RefusedBundleError(msg)
+    signature = wanted.of_role("signature")
+    judgement = sandbox.judge(
+        wanted.format,
+        staged[wanted.image.path].path,
+        [trust_keys.anchor_of(key) for key in keys],
+        signature=staged[signature.path].path if signature else None,
+        listed={one.path: one.sha256 for one in wanted.files if one is not signature},
+    )
+    judgement = agreement.check(wanted, trials.with_trial(wanted, staged, trust_keys.with_revocation(keys, judgement)))
+    if wanted.kind == Bundle.Kind.CONFIG:
+        configuration_rules.demand_configuration(actor, judgement.facts)
+    elif wanted.kind == Bundle.Kind.COMPOSITE:
+        composite_rules.demand_parts(actor.domain, wanted, judgement.facts)
+    return judgement
+
+
+def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
+    """Add what the bill of materials says, if the bundle brings one."""
+    entry = wanted.of_role("sbom")
+    if entry is None:
+        return judgement
+    with staged[entry.path].path.open("rb") as file:
+        is_model = wanted.kind == Bundle.Kind.MODEL
+        found = sbom.read(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
+    many = found["components"]
+    said = statement("contents", found["format"], f"{many} component{'' if many == 1 else 's'} listed")
+    return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])
+
+
+def _with_advice(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
+    """Add what the author of a firmware that hardly shrinks should know."""
+    if wanted.kind != Bundle.Kind.FIRMWARE:
+        return judgement
+    said = advice.of_file(staged[wanted.image.path].path)
+    return Judgement({**judgement.facts, "advice": said}, judgement.statements) if said else judgement

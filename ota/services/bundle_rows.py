@@ -1,0 +1,117 @@
+"""Keep a bundle that was judged: its bytes in the store, its rows, and the entry in the audit log."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from django.db import transaction
+
+from devices.models import HardwareModel
+from ota import blobs, fit
+from ota.blobs import Staged
+from ota.errors import BlobNotFoundError
+from ota.formats.judgement import Judgement
+from ota.manifest import Manifest
+from ota.models import Bundle, BundleFile, BundleHardware
+from ota.selectors import fitting
+from ota.services import composite_rules, storage
+from pki import selectors as ground
+from pki.kernel.actor import Actor
+from pki.services import ledger
+
+
+def keep_bundle(
+    actor: Actor,
+    wanted: Manifest,
+    staged: Mapping[str, Staged],
+    judgement: Judgement,
+    hardware: list[HardwareModel],
+) -> Bundle:
+    """Keep a bundle whose files were judged; when that fails, nothing of it is left.
+
+    Args:
+        actor: who uploads it.
+        wanted: its ``bundle.json``.
+        staged: its files by their paths.
+        judgement: what was found in them.
+        hardware: the hardware models that it is for.
+    """
+    store, digests = blobs.store(), {one.sha256: one for one in staged.values()}
+    adopted: list[str] = []
+    try:
+        # Before the transaction: a bucket takes its time, and nobody else could write meanwhile.
+        adopted.extend(sha256 for sha256, one in digests.items() if store.adopt(one))
+        with transaction.atomic():
+            composite_rules.demand_parts(
+                actor.domain, wanted, judgement.facts, hold=True
+            )  # one may have been deleted since
+            storage.hold(digests)
+            adopted.extend(sha256 for sha256, one in digests.items() if not _is_kept(one) and store.adopt(one))
+            bundle = _rows(actor, wanted, staged, judgement, hardware)
+            detail = {"name": wanted.id, "version": wanted.version, "digest": bundle.digest}
+            ledger.record(
+                actor=actor,
+                action="bundle.accepted",
+                thing=("bundle", bundle.public_id),
+                detail={**detail, "report": judgement.statements},
+            )
+    except BaseException:
+        storage.forget(adopted)
+        raise
+    return bundle
+
+
+def _is_kept(one: Staged) -> bool:
+    """Say whether bytes that were kept a moment ago are still there: another upload or a deletion may forget them."""
+    with suppress(BlobNotFoundError):
+        return blobs.store().size(one.sha256) == one.size
+    return False
+
+
+def _rows(
+    actor: Actor,
+    wanted: Manifest,
+    staged: Mapping[str, Staged],
+    judgement: Judgement,
+    hardware: list[HardwareModel],
+) -> Bundle:
+    bundle = Bundle.objects.create(
+        domain=ground.domain(actor.domain),
+        digest=wanted.digest,
+        name=wanted.id,
+        version=wanted.version,
+        kind=wanted.kind,
+        format=wanted.format,
+        component=wanted.component,
+        security_counter=wanted.security_counter,
+        audience=list(wanted.audience),
+        manifest=wanted.raw,
+        report=judgement.statements,
+        facts={**judgement.facts, "fit": _fits(wanted, judgement, hardware)},
+        uploaded_by_kind=actor.kind,
+        uploaded_by_key=actor.key[:100],
+    )
+    for entry in wanted.files:
+        one = staged[entry.path]
+        BundleFile.objects.create(
+            bundle=bundle,
+            path=entry.path,
+            role=entry.role,
+            size=one.size,
+            sha256=one.sha256,
+            sha1=one.sha1,
+            md5=one.md5,
+        )
+    BundleHardware.objects.bulk_create(BundleHardware(bundle=bundle, hardware_model=model) for model in hardware)
+    return bundle
+
+
+def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel]) -> dict[str, Any]:
+    """Return the fit matrix of the upload: hardware model's name to its reasons against (none: it fits)."""
+    return {
+        model.name: [
+            reason.to_dict()
+            for reason in fit.verdict(wanted.kind, wanted.format, judgement.facts, fitting.profile(model))
+        ]
+        for model in hardware
+    }

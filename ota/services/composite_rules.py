@@ -1,0 +1,73 @@
+"""Check that the parts of a composite are here, are for its hardware and audience, and can run beside one another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ota.errors import RefusedBundleError
+from ota.manifest import Manifest
+from ota.models import Bundle, Release
+from ota.selectors import parts as rows
+from pki.kernel.errors import DomainError
+
+
+def demand_parts(slug: str, wanted: Manifest, facts: Mapping[str, Any], *, hold: bool = False) -> None:
+    """Refuse a composite whose parts could not be installed together.
+
+    Args:
+        slug: of the domain.
+        wanted: the composite.
+        facts: what was read of it; of anything but a composite, which has no parts, nothing is demanded.
+        hold: lock the parts until the transaction ends, so that none is deleted meanwhile.
+
+    Raises:
+        RefusedBundleError: it names the part, and what is wrong with it.
+    """
+    named = facts["parts"] if wanted.kind == Bundle.Kind.COMPOSITE else []
+    found = Bundle.objects.filter(domain__slug=slug, digest__in=[part["digest"] for part in named]).order_by("pk")
+    known = {one.digest: one for one in (found.select_for_update() if hold else found)}
+    counters = {one.component: one.security_counter for one in known.values()}
+    for part in named:
+        one = known.get(part["digest"])
+        if one is None or (one.component, one.name, one.version) != (part["component"], part["id"], part["version"]):
+            msg = f"The part {part['id']} {part['version']} with this digest is not here. Upload it first."
+            raise RefusedBundleError(msg)
+        _demand_for(wanted, one)
+        _demand_beside(one, counters)
+
+
+def demand_released(bundle: Bundle) -> None:
+    """Refuse to release a composite before its parts are: devices demand that officers signed each of them.
+
+    Raises:
+        RefusedBundleError: it names the part.
+    """
+    try:
+        members = rows.of(bundle)
+    except DomainError as error:
+        msg = f"{error.detail} Upload and release the part, then prepare this bundle again."
+        raise RefusedBundleError(msg) from error
+    for one in members:
+        release = getattr(one, "release", None)
+        if release is None or release.state != Release.State.PUBLISHED:
+            msg = f"The part {one} is not published. Release it first; a composite only says what goes together."
+            raise RefusedBundleError(msg)
+
+
+def _demand_for(wanted: Manifest, part: Bundle) -> None:
+    classes = {str(one["class_id"]) for one in part.manifest["hw"]}
+    if strange := [one.name for one in wanted.hw if str(one.class_id) not in classes]:
+        msg = f"The part {part} is not for the hardware {strange[0]}."
+        raise RefusedBundleError(msg)
+    if missing := sorted(set(wanted.audience) - set(part.audience)):
+        msg = f"The part {part} is not signed for {missing[0]}."
+        raise RefusedBundleError(msg)
+
+
+def _demand_beside(part: Bundle, counters: Mapping[str, int]) -> None:
+    """Compare what a part needs beside it with the other parts; what is no part is the device's to know."""
+    requires: Sequence[Mapping[str, Any]] = part.manifest.get("requires", [])
+    for one in requires:
+        have = counters.get(one["component"])
+        if have is not None and not one["min_counter"] <= have <= one.get("max_counter", have):
+            msg = f"The part {part} needs another {one['component']} than this composite brings."
+            raise RefusedBundleError(msg)

@@ -1,0 +1,54 @@
+"""Refuse a configuration that would take from devices what nobody meant to take: the way back, the address, orders."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ota.errors import RefusedBundleError
+from ota.services import campaigns
+from pki import selectors as ground
+from pki.kernel.actor import Actor
+from pki.kernel.errors import InvalidError
+from pki.models import Authority
+
+
+def demand_configuration(actor: Actor, facts: Mapping[str, Any]) -> None:
+    """Refuse a configuration after which devices could not be reached as they are now.
+
+    Args:
+        actor: who uploads it.
+        facts: what was read of it: ``anchors``, ``server`` and ``orders``.
+
+    Raises:
+        RefusedBundleError: its anchors name no root of this domain.
+        InvalidError: it leaves out the address, or an order, that the configuration in force sets.
+    """
+    _demand_way_back(actor, facts["anchors"])
+    _demand_address(actor.domain, facts["server"])
+    _demand_orders(actor.domain, facts["orders"])
+
+
+def _demand_way_back(actor: Actor, anchors: list[str]) -> None:
+    """Refuse anchors under which devices would not find back: the root of no CA that issues here is among them."""
+    issuing = [row for row in ground.authorities(actor=actor) if row.kind == Authority.Kind.ISSUING and row.parent]
+    ours = {row.parent.fingerprint for row in issuing if row.state == Authority.State.ACTIVE and row.parent}
+    if not ours & set(anchors):
+        msg = "The anchors name no root of this domain's CAs: devices would never believe this server again."
+        raise RefusedBundleError(msg)
+
+
+def _demand_address(slug: str, server: str | None) -> None:
+    """Refuse a configuration that would send devices back to the factory's address because nobody thought of it."""
+    if server is None and (now := campaigns.server_in_force(slug)):
+        msg = (
+            f'The configuration in force sends devices to {now}: repeat `server`, or say "" for the factory\'s address.'
+        )
+        raise InvalidError(msg)
+
+
+def _demand_orders(slug: str, told: Mapping[str, Any]) -> None:
+    """Refuse a configuration that would take something from devices because nobody thought of it."""
+    if forgotten := sorted(set(campaigns.orders_in_force(slug)) - set(told)):
+        msg = (
+            f"The configuration in force sets `{forgotten[0]}`: repeat it, or say that there are none by an empty one."
+        )
+        raise InvalidError(msg)
