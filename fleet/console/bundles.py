@@ -11,8 +11,8 @@ from fleet.console.door import act, actor, page, wants_json
 from fleet.console.lists import asked_filter, shown_filter
 from fleet.console.paging import cut
 from fleet.uploads import files_by_path
+from ota.eligibility import Reason
 from ota.errors import ReleaseStateError
-from ota.fit import Reason
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting, parts, patches

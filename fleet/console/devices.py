@@ -16,7 +16,9 @@ from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter, shown_filter
 from fleet.console.paging import BY_NAME, cut
 from ota.selectors.device_list import FleetFilter, fleet
+from ota.selectors.eligibility import withheld
 from ota.selectors.protection import protection_of
+from ota.selectors.rollouts import assignments_of
 from pki import selectors as ground
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError
@@ -78,6 +80,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     who = actor(request)
     device = selectors.device(actor=who, public_id=public_id)
     held = ground.certificates_of(actor=who, subject_key=device.key)
+    updates = assignments_of(device)
     presence = selectors.presence_of(device)
     seen = presence.last_seen if presence else None
     context = {
@@ -88,9 +91,10 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "networks": list(selectors.source_networks(device)[:NETWORKS]),
         "components": _components(device),
         "protection": protection_of(device),
+        "withheld": withheld(device, updates),
         "identities": selectors.identities(device),
         "certificates": [(one, certificates.standing(one, clock.now())) for one in held],
-        "timeline": timeline.of(who, device, seen),
+        "timeline": timeline.of(who, device, seen, updates),
         "open": list(selectors.incidents_of(actor=who, device=device, state="open")[:1]),
         "chart": _chart(device, request.GET.get("metric", "")),
     }

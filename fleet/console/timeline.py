@@ -1,6 +1,6 @@
 """One line through a device's life: certificates, check-ins, updates, incidents and what people did."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from devices import selectors
 from devices.models import Device
-from ota.selectors import rollouts
+from ota.models import Assignment
 from pki import selectors as ground
 from pki.kernel.actor import Actor
 
@@ -48,9 +48,9 @@ class Event:
     href: str = ""
 
 
-def of(asker: Actor, device: Device, seen: datetime | None) -> list[Event]:
+def of(asker: Actor, device: Device, seen: datetime | None, updates: Iterable[Assignment]) -> list[Event]:
     """Return what is known of a device, newest first."""
-    events = [*_acts(asker, device), *_updates(device), *_incidents(asker, device)]
+    events = [*_acts(asker, device), *_updates(updates), *_incidents(asker, device)]
     if seen:
         events.append(Event(seen, "wifi", "good", "Last check-in"))
     if device.twin.reported_at:
@@ -71,8 +71,8 @@ def _acts(asker: Actor, device: Device) -> Iterator[Event]:
         yield Event(entry.at, icon, tone, entry.action.replace(".", " ").replace("-", " ").capitalize(), text)
 
 
-def _updates(device: Device) -> Iterator[Event]:
-    for one in rollouts.assignments_of(device):
+def _updates(updates: Iterable[Assignment]) -> Iterator[Event]:
+    for one in updates:
         what = f"{one.bundle.name} {one.bundle.version}"
         href = reverse("console:rollout", args=[one.rollout.public_id]) if one.rollout else ""
         picture = "arrow-back-up" if one.kind == "repair" else "rocket"

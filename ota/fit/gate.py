@@ -1,30 +1,14 @@
 """The fit gate: what a model needs against what a hardware model has, with stable codes and numbers. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from typing import TypedDict
 
+from ota.eligibility import Kind, Reason, misfit
 from ota.facts import BundleFacts, Port
 from ota.fit import exchange
 
-_SENTENCES = {
-    "not_measured": "what arena it needs is not known; its author declares it (`fit.arena` in bundle.json)",
-    "flash_exceeded": "it needs {need} bytes of flash ({source}) and {have} are there",
-    "arena_exceeded": "it needs {need} bytes of tensor arena ({source}) and {have} are there",
-    "runtime_mismatch": "it is for {need} and the firmware runs {have}",
-    "schema_unsupported": "its schema is {need} and the firmware reads up to {have}",
-    "op_missing": "the firmware has no operator {need}",
-    "op_version": "operator {subject} has version {need} and the firmware knows up to {have}",
-    "custom_op": "the firmware has no custom operator {need}",
-    "dtype_unsupported": "the firmware computes no {need}",
-    "does_not_run": "{source} does not run it: {need}; if its firmware has another interpreter, or operators of its "
-    "own, say so in its runtime profile",
-    "needs_firmware": "it needs {subject} with a security counter of {need} or more beside it, and the newest release "
-    "has {have}",
-    "io_mismatch": "{subject} is {need} and the application exchanges {have}",
-    "labels_mismatch": "it states {need}, and the application expects {have} labels in its own order",
-}
 #: format of a bundle -> runtimes that can run it
 RUNS = {"tflite": ("tflm", "litert"), "onnx": ("onnx",)}
 
@@ -58,34 +42,6 @@ class Profile:
     runtime: RuntimeProfile = field(default_factory=RuntimeProfile)
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why something does not fit.
-
-    Args:
-        code: a stable word, see ``docs/reference/models.md``.
-        need: bytes, a version, or a name.
-        have: the same of the hardware model; empty when it has none.
-        source: where the need comes from: ``file``, ``declared``, ``reported`` (by devices), ``measured``,
-            ``predicted``, or the program that says so.
-        subject: what is compared, where the code alone does not say it.
-    """
-
-    code: str
-    need: int | str
-    have: int | str = ""
-    source: str = "file"
-    subject: str = ""
-
-    def sentence(self) -> str:
-        """Return it for people."""
-        return _SENTENCES[self.code].format(**asdict(self))
-
-    def to_dict(self) -> dict[str, object]:
-        """Return it as JSON says it."""
-        return {**asdict(self), "text": self.sentence()}
-
-
 def margin(predicted: int) -> int:
     """Return the arena to demand for a predicted one: a tenth more, and at least 512 bytes more."""
     return max((predicted * 11 + 9) // 10, predicted + 512)
@@ -108,10 +64,10 @@ def verdict(kind: str, form: str, facts: BundleFacts, profile: Profile) -> list[
 
 def _memory(facts: BundleFacts, profile: Profile) -> Iterator[Reason]:
     if facts["flash"] > profile.flash_model:
-        yield Reason("flash_exceeded", facts["flash"], profile.flash_model)
+        yield misfit(Kind.FLASH_EXCEEDED, facts["flash"], profile.flash_model)
     arena = facts["arena"]
     if arena["source"] == "not measured" and profile.arena:
-        yield Reason("not_measured", 0, profile.arena, arena["source"])
+        yield misfit(Kind.NOT_MEASURED, 0, profile.arena, arena["source"])
     need = arena["need"]
     if arena["source"] in {
         "predicted",
@@ -120,27 +76,27 @@ def _memory(facts: BundleFacts, profile: Profile) -> Iterator[Reason]:
         factor = Decimal(profile.runtime.get("kernel_factor", "1"))
         need = int((need * factor).to_integral_value(ROUND_CEILING))
     if need > profile.arena:
-        yield Reason("arena_exceeded", need, profile.arena, arena["source"])
+        yield misfit(Kind.ARENA_EXCEEDED, need, profile.arena, arena["source"])
 
 
 def _runtime(form: str, facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
     """Compare what the firmware's interpreter must know; a runtime that does not match at all says it alone."""
     runs = runtime.get("runtime")
     if runs and form in RUNS and runs not in RUNS[form]:
-        yield Reason("runtime_mismatch", form, runs)
+        yield misfit(Kind.RUNTIME_MISMATCH, form, runs)
         return
     schema = facts.get("schema") or facts.get("opset", {}).get("ai.onnx", 0)
     if "schema_max" in runtime and schema > runtime["schema_max"]:
-        yield Reason("schema_unsupported", schema, runtime["schema_max"])
+        yield misfit(Kind.SCHEMA_UNSUPPORTED, schema, runtime["schema_max"])
     yield from _trial(facts, runtime)
     yield from _operators(facts, runtime.get("ops", "all"))
     custom = facts.get("custom_operators", facts.get("custom", ()))
     if "ops" in runtime or "custom_ops" in runtime:
-        yield from (Reason("custom_op", name) for name in custom if not _has_custom(name, runtime))
+        yield from (misfit(Kind.CUSTOM_OP, name) for name in custom if not _has_custom(name, runtime))
     if "dtypes" in runtime:
         # facts of an ONNX model that an older Muster inspected have the types of its ports only
         used = facts.get("dtypes") or {one["dtype"] for one in _ports(facts, "inputs", "outputs")}
-        yield from (Reason("dtype_unsupported", name) for name in sorted(used) if name not in runtime["dtypes"])
+        yield from (misfit(Kind.DTYPE_UNSUPPORTED, name) for name in sorted(used) if name not in runtime["dtypes"])
 
 
 def _trial(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
@@ -149,7 +105,7 @@ def _trial(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
     custom = facts.get("custom_operators", ())
     own = bool(custom) and all(name in runtime.get("custom_ops", ()) for name in custom)
     if trial and not trial["runs"] and runtime.get("runtime", "tflm") == "tflm" and not own:
-        yield Reason("does_not_run", trial["message"], source=trial["tool"])
+        yield misfit(Kind.DOES_NOT_RUN, trial["message"], source=trial["tool"])
 
 
 def _has_custom(name: str, runtime: RuntimeProfile) -> bool:
@@ -165,9 +121,9 @@ def _operators(facts: BundleFacts, known: str | Mapping[str, int]) -> Iterator[R
     for name, one in facts.get("operators", {}).items():
         if name not in known:
             if name not in custom:
-                yield Reason("op_missing", name)
+                yield misfit(Kind.OP_MISSING, name)
         elif one["version"] > known[name]:
-            yield Reason("op_version", one["version"], known[name], subject=name)
+            yield misfit(Kind.OP_VERSION, one["version"], known[name], subject=name)
 
 
 def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
@@ -177,19 +133,19 @@ def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
             continue
         need, have = _ports(facts, side), runtime[side]
         if len(need) != len(have):
-            yield Reason("io_mismatch", len(need), len(have), subject=f"the number of {side}")
+            yield misfit(Kind.IO_MISMATCH, len(need), len(have), subject=f"the number of {side}")
             continue
         for place, (wanted, given) in enumerate(zip(need, have, strict=True)):
             if not exchange.agrees(wanted, given):
                 steps = bool({"scale", "zero_point"} & set(given))
                 shown = exchange.shown(wanted, quantised=steps), exchange.shown(given)
-                yield Reason("io_mismatch", *shown, subject=f"{side[:-1]} {place}")
+                yield misfit(Kind.IO_MISMATCH, *shown, subject=f"{side[:-1]} {place}")
     labels = facts.get("labels") or []
     if "labels" in runtime and list(labels) != list(runtime["labels"]):
         differs = (
             exchange.difference(labels, runtime["labels"]) if labels else "no labels (`fit.labels` in bundle.json)"
         )
-        yield Reason("labels_mismatch", differs, len(runtime["labels"]))
+        yield misfit(Kind.LABELS_MISMATCH, differs, len(runtime["labels"]))
 
 
 def _ports(facts: BundleFacts, *sides: exchange.Side) -> Sequence[Port]:

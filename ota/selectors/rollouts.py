@@ -238,7 +238,8 @@ def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:
 
 def assignments_of(device: Device, limit: int = 100) -> list[Assignment]:
     """Return the newest assignments of a device."""
-    rows = Assignment.objects.filter(device=device).select_related("bundle", "rollout", "previous_bundle")
+    rows = Assignment.objects.filter(device=device)
+    rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle")
     return list(rows.order_by("-id")[:limit])
 
 

@@ -12,6 +12,7 @@ from tuf.api.metadata import Snapshot, Timestamp
 
 from devices.models import Device
 from devices.twin_documents import ComponentState
+from ota.eligibility import Kind, Reason, because, of_part
 from ota.models import Bundle, BundleFile
 from ota.selectors import parts
 from ota.trust import gate
@@ -21,11 +22,9 @@ from ota.trust.repository import Repository
 from pki.kernel import canonical, clock
 from pki.kernel.errors import DomainError, InvalidError
 
-_EDITED = "its rows say something else than the release officers have signed"
 
-
-def refusal(bundle: Bundle, device: Device) -> str:
-    """Return why a device may not be given a bundle now, or nothing when officers' signatures allow it.
+def refusal(bundle: Bundle, device: Device) -> Reason | None:
+    """Return why a device may not be given a bundle now, or None when officers' signatures allow it.
 
     The officers of the device's domain have signed the bundle and not withdrawn it, their documents have not expired,
     and hardware class, audience and counter floor are theirs. A composite is given only when each of its parts is.
@@ -35,12 +34,12 @@ def refusal(bundle: Bundle, device: Device) -> str:
         device: who would be given it.
     """
     if bundle.domain_id != device.domain_id:
-        return "it belongs to another trust domain"
+        return because(Kind.OTHER_DOMAIN)
     return _whole(bundle, Recipient(str(device.hardware_model.class_id), device.audience))
 
 
-def objection(bundle: Bundle, class_id: str) -> str:
-    """Return why no device of a hardware class may be given a bundle, or nothing when some may.
+def objection(bundle: Bundle, class_id: str) -> Reason | None:
+    """Return why no device of a hardware class may be given a bundle, or None when some may.
 
     Args:
         bundle: of any domain.
@@ -49,11 +48,13 @@ def objection(bundle: Bundle, class_id: str) -> str:
     return _whole(bundle, Recipient(class_id))
 
 
-def blanket_refusal(bundle: Bundle) -> str:
-    """Return why devices of no hardware that a bundle names may be given it, or nothing when some may."""
+def blanket_refusal(bundle: Bundle) -> Reason | None:
+    """Return why devices of no hardware that a bundle names may be given it, or None when some may."""
     classes = [str(one.class_id) for one in bundle.hardware_models.all()]
     found = [objection(bundle, class_id) for class_id in classes]
-    return found[0] if found and all(found) else "" if found else UNSIGNED
+    if not found:
+        return UNSIGNED
+    return found[0] if all(found) else None
 
 
 def hold_roots(slugs: Iterable[str]) -> None:
@@ -115,21 +116,21 @@ def _digest(bundle: Bundle) -> str:
         return ""
 
 
-def _whole(bundle: Bundle, recipient: Recipient) -> str:
+def _whole(bundle: Bundle, recipient: Recipient) -> Reason | None:
     view = officers_view(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
     if why := _of_one(view, bundle, recipient):
         return why
     try:
         members = parts.of(bundle)  # by the parts.json that the manifest names, which is the signed one by now
     except DomainError as error:
-        return error.detail
+        return because(Kind.PART_UNREADABLE, why=error.detail)
     for part in members:
         if why := _of_one(view, part, recipient):
-            return f"of its part {part}: {why}"
-    return ""
+            return of_part(str(part), why)
+    return None
 
 
-def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> str:
+def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> Reason | None:
     listed = view.listed(bundle.target_path, clock.now())
     if listed.reason:
         return listed.reason
@@ -137,7 +138,7 @@ def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> str:
     if listed.sha256 != _digest(bundle) or bundle.digest != listed.sha256:
         return UNSIGNED
     if not _agrees(bundle):
-        return _EDITED
+        return because(Kind.ROWS_DIFFER)
     return gate.refusal(bundle.manifest, listed.floors, recipient)
 
 

@@ -30,8 +30,6 @@ LONGEST_TEXT = 2000
 _ALONE = [Bundle.Kind.FIRMWARE, Bundle.Kind.MODEL, Bundle.Kind.CONFIG]
 #: statuses that end an assignment
 ENDS = frozenset({Status.FINISHED, Status.ERROR, Status.CANCELED})
-#: statuses in which the device has not begun: a hold withholds them
-NOT_BEGUN = frozenset({Status.WAITING, Status.SCHEDULED, Status.RETRIEVED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from devices.models import Device
-from ota.models import Assignment, Release, Rollout
-from ota.selectors import parts, signed
+from ota.eligibility import BY_OFFICERS
+from ota.models import Assignment
+from ota.selectors import eligibility, signed
 from ota.selectors.rollouts import open_assignments
 from ota.services import commands
-from ota.services.assignments import NOT_BEGUN, Kind, Status
+from ota.services.assignments import Status
 from pki.kernel.actor import Actor
 from pki.kernel.recent import Recent
 
@@ -52,34 +53,19 @@ def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> Off
 def current(device: Device) -> Assignment | None:
     """Return the assignment that is offered to a device, or None.
 
-    What officers signed decides (``ota.selectors.signed.refusal``); rows only narrow it: a quarantined device is
-    offered its own repair only; a held or paused rollout withholds what has not begun, and a withdrawn release is
-    offered no more.
+    ``ota.selectors.eligibility.offer_reason`` decides.
     """
     return _first(device, open_assignments(device))
 
 
 def _first(device: Device, found: list[Assignment]) -> Assignment | None:
-    return next((one for one in found if _wanted(device, one) and _allowed(device, one)), None)
+    return next((one for one in found if not _is_withheld(device, one)), None)
 
 
-def _allowed(device: Device, assignment: Assignment) -> bool:
-    why = signed.refusal(assignment.bundle, device)
-    if why:
-        extra = {"device": device.name, "bundle": str(assignment.bundle), "why": why}
-        key = device.pk, assignment.bundle_id, why
+def _is_withheld(device: Device, assignment: Assignment) -> bool:
+    why = eligibility.offer_reason(device, assignment)
+    if why and why.kind in BY_OFFICERS:
+        extra = {"device": device.name, "bundle": str(assignment.bundle), "why": why.sentence, "code": why.kind.value}
+        key = device.pk, assignment.bundle_id, why.sentence
         _logged.get(key, lambda: _logger.warning("not offered", extra=extra))
-    return not why
-
-
-def _wanted(device: Device, assignment: Assignment) -> bool:
-    """Say whether the rows would have an action offered now."""
-    if assignment.kind == Kind.REPAIR:
-        return True
-    rollout = assignment.rollout
-    if rollout is not None and rollout.release.state == Release.State.WITHDRAWN:
-        return False
-    if parts.stopped(assignment.bundle):
-        return False  # a part was withdrawn: nobody is brought what officers are about to take back
-    running = rollout is None or rollout.state == Rollout.State.RUNNING
-    return not device.quarantined and (running or assignment.status not in NOT_BEGUN)
+    return why is not None

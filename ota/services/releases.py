@@ -172,9 +172,9 @@ def _demand_fit(bundle: Bundle) -> None:
     for model in bundle.hardware_models.all():
         reasons = fitting.reasons(bundle, model)
         if reasons:
-            told = "; ".join(reason.sentence() for reason in reasons)
+            told = "; ".join(reason.sentence for reason in reasons)
             msg = f"The bundle does not fit {model.name}: {told}."
-            raise RefusedBundleError(msg, hardware=model.name, reasons=[reason.code for reason in reasons])
+            raise RefusedBundleError(msg, hardware=model.name, reasons=[reason.kind.value for reason in reasons])
 
 
 def _demand_not_withdrawn(release: Release) -> None:

@@ -8,9 +8,9 @@ from django.db.models import Count
 
 from devices import query
 from ota import planning
-from ota.models import Assignment, Bundle, Release, Rollout, Wave
+from ota.models import Assignment, Release, Rollout, Wave
 from ota.planning import Tally, Thresholds, WavePlan
-from ota.selectors import fitting, participants, parts, signed
+from ota.selectors import eligibility, participants, signed
 from ota.selectors.participants import Participants
 from ota.services import rollout_steps
 from pki.kernel import actor as actors
@@ -162,8 +162,8 @@ def tick(*, domain: TrustDomain) -> None:
     actor = actors.system(domain.slug, "rollouts")
     rows = Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related("domain", "release__bundle")
     for rollout in rows:
-        if why := _hindrance(rollout.release.bundle):
-            hold(actor=actor, rollout=rollout, reason=why, key="fit")
+        if why := eligibility.rollout_reason(rollout.release.bundle):
+            hold(actor=actor, rollout=rollout, reason=why.sentence, key="fit")
         else:
             _advance(actor, rollout)
 
@@ -229,22 +229,6 @@ def _tally(rollout: Rollout, wave: Wave) -> Tally:
         errors=rollout.assignments.filter(status=status.ERROR).count(),
         targets=rollout.targets or rollout.assignments.count(),
     )
-
-
-def _hindrance(bundle: Bundle) -> str:
-    """Return why a rollout cannot go on: officers took the bundle back, or what a firmware can run has changed."""
-    if why := signed.blanket_refusal(bundle):
-        return f"no device may be given it: {why}"
-    if bundle.kind not in {Bundle.Kind.MODEL, Bundle.Kind.COMPOSITE}:
-        return ""
-    whole = parts.whole(bundle)
-    if gone := next((one for one in whole[1:] if one.release.state != Release.State.PUBLISHED), None):
-        return f"its part {gone} was withdrawn"
-    known = fitting.released(bundle.domain.slug)
-    models = [one for one in whole if one.kind == Bundle.Kind.MODEL]
-    misfits = (participants.misfit(one, model, known) for model in bundle.hardware_models.all() for one in models)
-    found = next(filter(None, misfits), "")
-    return f"the bundle does not fit {found}" if found else ""
 
 
 def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str = "") -> Rollout:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ota.eligibility import Kind, Reason, because, joined
 from ota.facts import BundleDocument
 from ota.trust.documents import Floors
 
@@ -19,8 +20,8 @@ class Recipient:
     audience: str | None = None
 
 
-def refusal(manifest: BundleDocument, floors: Floors, recipient: Recipient) -> str:
-    """Return why a bundle that officers list may not be given, or nothing when it may.
+def refusal(manifest: BundleDocument, floors: Floors, recipient: Recipient) -> Reason | None:
+    """Return why a bundle that officers list may not be given, or None when it may.
 
     Args:
         manifest: its ``bundle.json``, whose digest the officers signed.
@@ -28,11 +29,11 @@ def refusal(manifest: BundleDocument, floors: Floors, recipient: Recipient) -> s
         recipient: who would be given it.
     """
     if recipient.class_id not in {one["class_id"] for one in manifest["hw"]}:
-        return "the release officers have signed it for other hardware"
+        return because(Kind.SIGNED_FOR_OTHER_HARDWARE)
     if recipient.audience is not None and recipient.audience not in manifest["audience"]:
-        return f"the release officers have signed it for {' and '.join(manifest['audience'])} only"
+        return because(Kind.SIGNED_FOR_OTHER_AUDIENCE, audiences=joined(manifest["audience"]))
     counter, component = manifest["security_counter"], manifest["component"]
     floor = floors.get(component, {}).get(recipient.class_id, 0)
     if counter < floor:
-        return f"its security counter {counter} is below the floor {floor} that officers signed"
-    return ""
+        return because(Kind.BELOW_FLOOR, counter=counter, floor=floor)
+    return None

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets
 
+from ota.eligibility import Kind, Reason, because
 from ota.errors import MetadataError
 from ota.trust import documents, policy
 from ota.trust.documents import Floors
@@ -27,7 +28,7 @@ from pki.kernel.errors import NotFoundError
 MOST_BINS = 256
 #: file times are this coarse at worst: a folder that changed a moment ago is read again
 COARSE_NS = 100_000_000
-UNSIGNED = "the release officers have not signed it"
+UNSIGNED = because(Kind.NOT_SIGNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,12 @@ class Listed:
     """What the officers' documents say of one target.
 
     Args:
-        reason: why no device may be given it; empty when they list it and have not withdrawn it.
+        reason: why no device may be given it; None when they list it and have not withdrawn it.
         sha256: of its ``bundle.json``, in hex; also of one that was withdrawn.
         floors: component to hardware class to the lowest security counter that devices may be given.
     """
 
-    reason: str
+    reason: Reason | None
     sha256: str = ""
     floors: Floors = field(default_factory=dict)
 
@@ -99,10 +100,10 @@ class OfficersView:
             (f"list {role}", found),
         )
         if late := next((name for name, one in dated if one.is_expired(now)), ""):
-            return Listed(f"the officers' {late} has expired; they have to sign it again", digest, floors)
+            return Listed(because(Kind.SIGNATURES_EXPIRED, document=late), digest, floors)
         if (reason := documents.reason_of(target)) is not None:
-            return Listed(f"the release officers have withdrawn it: {reason}", digest, floors)
-        return Listed("", digest, floors)
+            return Listed(because(Kind.WITHDRAWN, why=reason), digest, floors)
+        return Listed(None, digest, floors)
 
     def _refresh(self) -> None:
         """Read root and targets again if the folder has changed since."""
@@ -127,7 +128,7 @@ class OfficersView:
             return
         anchor = sha256(self._store.read(f"{self._store.root_chain()[0]}.root.json")).digest()
         if self._anchor and anchor != self._anchor:
-            self._trouble = "the first root was exchanged while this server runs; restore the folder `tuf`"
+            self._trouble = because(Kind.ROOT_EXCHANGED)
             return
         self._advance(Root.type, root.signed.version)
         self._anchor = anchor
@@ -179,8 +180,8 @@ def officers_view(folder: Path) -> OfficersView:
     return OfficersView(folder)
 
 
-def _unreadable(error: Exception) -> str:
-    return f"the officers' documents cannot be verified: {error}"
+def _unreadable(error: Exception) -> Reason:
+    return because(Kind.DOCUMENTS_UNREADABLE, why=str(error))
 
 
 def _mark(folder: Path) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ def test_rows_that_were_set_by_hand(published, enrol):
         actor=actors.device(published.domain.slug, one.device.key), device=one.device, nonce=b"n" * 16
     )
     assert b'"assignments":[]' in document
-    assert "have not signed it" in signed.objection(bundle, str(one.device.hardware_model.class_id))
+    assert "have not signed it" in signed.objection(bundle, str(one.device.hardware_model.class_id)).sentence
 
 
 @attack("T16")

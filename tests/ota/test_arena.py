@@ -23,4 +23,4 @@ def test_what_is_predicted_is_what_the_interpreter_takes(sizes, real):
 def test_what_does_not_fit_is_said_with_numbers(flash, arena, codes):
     data = models.dense()
     facts = {"flash": len(data), "arena": {"need": 1776, "source": "predicted"}}
-    assert [one.code for one in verdict("model", "tflite", facts, Profile(flash, arena))] == codes
+    assert [one.kind for one in verdict("model", "tflite", facts, Profile(flash, arena))] == codes

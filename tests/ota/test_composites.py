@@ -242,10 +242,10 @@ def test_a_withdrawn_part_stops_the_set_at_once(site, whole, enrol):
 
 def test_what_became_of_a_part_becomes_of_the_set(site, whole, hardware_model):
     site.workshop.release(whole)
-    assert objection(whole, str(hardware_model.class_id)) == ""
+    assert objection(whole, str(hardware_model.class_id)) is None
     assert fitting.reasons(whole, hardware_model) == []
     gone = parts.of(whole)[1].release
     releases.withdraw(actor=system(site.domain), release=gone, reason="broken radio")
     site.workshop.publish(gone.withdrawal)
-    assert "of its part" in objection(whole, str(hardware_model.class_id))
-    assert "broken radio" in objection(whole, str(hardware_model.class_id))
+    assert "of its part" in objection(whole, str(hardware_model.class_id)).sentence
+    assert "broken radio" in objection(whole, str(hardware_model.class_id)).sentence

@@ -35,7 +35,7 @@ FACTS = {
 
 def told(profile, **facts):
     found = verdict("model", "tflite", {**FACTS, **facts}, Profile(1 << 20, 1 << 20, runtime.profile(profile)))
-    return [one.sentence() for one in found]
+    return [one.sentence for one in found]
 
 
 def given(**changes):
@@ -184,7 +184,7 @@ def test_an_opaque_model_is_compared_by_what_its_author_declares(workshop):
     opaque = {**manifest_of(workshop, fit={"arena": 4096}), "format": "generic"}
     facts = agreement.check(parse(canonical.dumps(opaque)), Judgement({"flash": 9}, [])).facts
     assert verdict("model", "generic", facts, Profile(1 << 20, 8192)) == []
-    assert [one.code for one in verdict("model", "generic", facts, Profile(1 << 20, 1024))] == ["arena_exceeded"]
+    assert [one.kind for one in verdict("model", "generic", facts, Profile(1 << 20, 1024))] == ["arena_exceeded"]
 
 
 @pytest.mark.django_db

@@ -33,7 +33,7 @@ def facts():
 
 
 def codes(facts, profile, form="tflite"):
-    return [one.code for one in verdict("model", form, facts, Profile(1 << 20, 1 << 20, runtime.profile(profile)))]
+    return [one.kind for one in verdict("model", form, facts, Profile(1 << 20, 1 << 20, runtime.profile(profile)))]
 
 
 def test_a_profile_that_says_nothing_compares_flash_and_arena_only(facts):
@@ -68,15 +68,20 @@ def test_a_profile_that_knows_all_the_model_needs_lets_it_through(facts):
 )
 def test_what_the_firmware_lacks_is_said_by_code_and_in_words(facts, profile, code, sentence):
     found = verdict("model", "tflite", facts, Profile(1 << 20, 1 << 20, runtime.profile(profile)))
-    assert found[0].code == code
-    assert found[0].sentence() == sentence
+    assert found[0].kind == code
+    assert found[0].sentence == sentence
     assert found[0].to_dict()["text"] == sentence
 
 
 def test_an_operator_of_a_newer_version_is_refused_with_both_versions(facts):
     newer = {**facts, "operators": {"CONV_2D": {"count": 1, "version": 5}}}
     [one] = verdict("model", "tflite", newer, Profile(1 << 20, 1 << 20, {"ops": {"CONV_2D": 3}}))
-    assert (one.code, one.subject, one.need, one.have) == ("op_version", "CONV_2D", 5, 3)
+    assert (one.kind, one.context["subject"], one.context["need"], one.context["have"]) == (
+        "op_version",
+        "CONV_2D",
+        5,
+        3,
+    )
 
 
 def test_custom_operators_count_only_by_their_own_list(facts):
@@ -90,7 +95,7 @@ def test_a_factor_for_the_kernels_concerns_predictions_only(facts):
     need = facts["arena"]["need"]
     tight = Profile(1 << 20, need, {"kernel_factor": "1.5"})
     [one] = verdict("model", "tflite", facts, tight)
-    assert (one.code, one.need) == ("arena_exceeded", -(-need * 3 // 2))
+    assert (one.kind, one.context["need"]) == ("arena_exceeded", -(-need * 3 // 2))
     declared = {**facts, "arena": {"need": need, "source": "declared"}}
     assert verdict("model", "tflite", declared, tight) == []
 
@@ -104,7 +109,7 @@ def test_an_onnx_model_is_compared_by_its_opset_types_and_ports():
     fitting_ = {"runtime": "onnx", "schema_max": 21, "dtypes": ["FLOAT32"], "ops": {"MatMul": 13}, **ports}
 
     def told(profile, arena=0):
-        return [one.code for one in verdict("model", "onnx", facts, Profile(1 << 20, arena, runtime.profile(profile)))]
+        return [one.kind for one in verdict("model", "onnx", facts, Profile(1 << 20, arena, runtime.profile(profile)))]
 
     assert told(fitting_) == []
     assert told(fitting_ | {"schema_max": 20}) == ["schema_unsupported"]
@@ -152,7 +157,7 @@ def test_whatever_is_given_is_refused_or_can_be_compared(facts, document):
     except InvalidError:
         return
     for one in verdict("model", "tflite", facts, Profile(1 << 20, 1 << 20, profile)):
-        assert one.sentence()
+        assert one.sentence
 
 
 @pytest.mark.django_db
@@ -211,17 +216,20 @@ class TestInTheFleet:
         self.describe(published, {"runtime": "onnx"})
         found = fitting.matrix(actor=system(published.domain))
         assert [one.name for one in found.models] == [published.hardware.name]
-        assert [one.code for one in found.rows[0].cells[0]] == ["runtime_mismatch"]
+        assert [one.kind for one in found.rows[0].cells[0]] == ["runtime_mismatch"]
 
     def test_a_model_that_needs_a_newer_firmware_than_any_that_is_released_does_not_fit(self, published, model):
         published.release(published.bundle("2.0.0", 2))
         needs = {**model.manifest, "requires": [{"component": "app", "min_counter": 3}]}
         model.manifest = needs
         [one] = fitting.reasons(model, published.hardware)
-        assert (one.code, one.subject, one.need, one.have) == ("needs_firmware", "app", 3, 2)
-        assert (
-            "needs app with a security counter of 3 or more beside it, and the newest release has 2" in one.sentence()
+        assert (one.kind, one.context["subject"], one.context["need"], one.context["have"]) == (
+            "needs_firmware",
+            "app",
+            3,
+            2,
         )
+        assert "needs app with a security counter of 3 or more beside it, and the newest release has 2" in one.sentence
         needs["requires"] = [{"component": "app", "min_counter": 2}, {"component": "never-released", "min_counter": 9}]
         assert fitting.reasons(model, published.hardware) == []
 

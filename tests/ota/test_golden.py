@@ -248,8 +248,8 @@ class TestUpload:
         kept = forge(data=models.dense((16, 8, 4), operator="FLOOR_MOD"), vectors_=None)
         assert not kept.facts["trial"]["runs"]
         [one] = fitting.reasons(kept, hardware_model)
-        assert one.code == "does_not_run"
-        assert re.search("does not run it: .+", one.sentence())
+        assert one.kind == "does_not_run"
+        assert re.search("does not run it: .+", one.sentence)
         hardware_model.runtime = {"runtime": "litert"}
         assert fitting.reasons(kept, hardware_model) == []
         refused_data = models.dense((16, 8, 4), operator="FLOOR_MOD")
@@ -294,7 +294,7 @@ class TestReported:
         for device in devices:
             self.tell(device, digest, 50_000)
         [one] = fitting.reasons(Bundle.objects.get(pk=kept.pk), hardware_model)
-        assert (one.code, one.need, one.source) == ("arena_exceeded", 50_000, "reported")
+        assert (one.kind, one.context["need"], one.context["source"]) == ("arena_exceeded", 50_000, "reported")
         for device, arena in zip(devices, (9000, 9100, 1 << 40), strict=True):
             self.tell(device, digest, arena)
         again = Bundle.objects.get(pk=kept.pk)

@@ -125,7 +125,7 @@ def test_a_quantisation_that_cannot_be_read_never_counts_as_the_same(name):
     assert "with a quantisation that cannot be read (" in text
     side = "outputs" if text.startswith("output") else "inputs"
     wanted = {side: [{"shape": [1, 4], "dtype": "UINT8", "scale": "0.5", "zero_point": 3}]}
-    assert [one.code for one in reasons(made, wanted)] == ["io_mismatch"]
+    assert [one.kind for one in reasons(made, wanted)] == ["io_mismatch"]
 
 
 @pytest.mark.parametrize("inside", ["f = Cast <to = 1> (x) y = Relu (f)", "n = Shape (x) y = Cast <to = 1> (n)"])
@@ -239,7 +239,7 @@ INSIDE = {
 def test_types_inside_a_model_are_compared_with_the_hardware(name):
     make, missing = INSIDE[name]
     found = reasons(make(), {"dtypes": ["FLOAT32"], "custom_ops": ["com.acme"]})
-    assert [(one.code, one.need) for one in found] == [("dtype_unsupported", one) for one in missing]
+    assert [(one.kind, one.context["need"]) for one in found] == [("dtype_unsupported", one) for one in missing]
 
 
 def test_functions_that_unfold_endlessly_are_refused():

@@ -231,7 +231,7 @@ def test_what_a_policy_refuses_is_refused_with_its_reason(name):
 def codes(model, profile):
     found = onnx_model.inspect(model.SerializeToString())
     facts = {**found, "flash": 99, "arena": {"need": 0, "source": "not measured"}}
-    return [(one.code, one.need) for one in verdict("model", "onnx", facts, Profile(1 << 20, 0, profile))]
+    return [(one.kind, one.context["need"]) for one in verdict("model", "onnx", facts, Profile(1 << 20, 0, profile))]
 
 
 @regression("C4", "custom operators in branches, loops and functions at the fit gate")

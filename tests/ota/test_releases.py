@@ -91,12 +91,12 @@ def test_a_withdrawn_release_is_marked_by_officers_and_assigned_no_more(publishe
     bundle = published.bundle()
     release = published.release(bundle)
     hardware = str(published.hardware.class_id)
-    assert signed.objection(bundle, hardware) == ""
+    assert signed.objection(bundle, hardware) is None
     done = releases.withdraw(actor=system(published.domain), release=release, reason="it bricks boards")
     assert done.state == "withdrawn"
     assert any("WITHDRAWS" in line and "bricks" in line for line in published.told(done.withdrawal))
     published.publish(done.withdrawal)
-    assert "withdrawn it: it bricks boards" in signed.objection(bundle, hardware)
+    assert "withdrawn it: it bricks boards" in signed.objection(bundle, hardware).sentence
     with pytest.raises(ReleaseStateError, match="new version"):
         releases.prepare(actor=system(published.domain), bundle=bundle)
 
@@ -121,8 +121,8 @@ def test_a_floor_is_raised_by_officers_and_within_what_is_released(published):
     assert any("0 -> 2" in line for line in published.told(statement))
     published.publish(statement)
     old = Bundle.objects.get(domain=published.domain, version="1.0.0")
-    assert "below the floor 2" in signed.objection(old, str(published.hardware.class_id))
-    assert signed.objection(bundle, str(published.hardware.class_id)) == ""
+    assert "below the floor 2" in signed.objection(old, str(published.hardware.class_id)).sentence
+    assert signed.objection(bundle, str(published.hardware.class_id)) is None
     with pytest.raises(MetadataError, match="is 2"):
         upkeep.raise_floor(actor=who, component="app", hardware=published.hardware, counter=2)
 
@@ -182,7 +182,7 @@ def test_a_row_set_by_hand_publishes_nothing(published):
     release = releases.prepare(actor=system(published.domain), bundle=bundle)
     type(release).objects.filter(pk=release.pk).update(state="published", published_at="2026-01-01T00:00Z")
     assert metadata.repository(published.domain.slug).listed(bundle.target_path) is None
-    assert "have not signed it" in signed.objection(bundle, str(published.hardware.class_id))
+    assert "have not signed it" in signed.objection(bundle, str(published.hardware.class_id)).sentence
 
 
 def test_a_stranger_or_a_signature_over_something_else_is_refused(published, tmp_path):

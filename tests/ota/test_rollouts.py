@@ -11,9 +11,11 @@ from devices.errors import ReplayError
 from devices.models import Sample
 from devices.services import presence, quarantine, registry
 from fleet.guard import reactions
+from ota.eligibility import Kind
 from ota.models import Assignment, AssignmentEvent, Bundle, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
+from ota.selectors.eligibility import withheld
 from ota.services import assignments, director, downloads, offers, releases, reports, rollouts
 from ota.services.assignments import Feedback
 from pki.kernel import actor as actors
@@ -305,6 +307,25 @@ def test_a_quarantined_device_is_offered_no_update(stage):
     assert offers.current(one.device) is None
 
 
+def test_what_a_device_is_not_offered_is_shown_with_the_reason(stage):
+    stage.start()
+    one, assignment = stage.offered()[0]
+    device = one.device
+    assert withheld(device, rows.assignments_of(device)) == []
+    changes = {
+        Kind.ROLLOUT_NOT_RUNNING: lambda: rollouts.pause(actor=person(stage.domain, "operator"), rollout=stage.rollout),
+        Kind.QUARANTINED: lambda: quarantine.impose(actor=system(stage.domain), device=device, reason="odd"),
+        Kind.RELEASE_WITHDRAWN: lambda: releases.withdraw(
+            actor=person(stage.domain, "release-officer"), release=stage.release, reason="broken"
+        ),
+    }
+    for kind, change in changes.items():
+        change()
+        device.refresh_from_db()
+        [(action, why)] = withheld(device, rows.assignments_of(device))
+        assert (action.pk, why.kind, offers.current(device)) == (assignment.pk, kind, None)
+
+
 def test_an_incident_is_contained_and_healed(stage, settings):
     from devices.models import Device, Incident
     from devices.services import incidents
@@ -368,7 +389,7 @@ def test_whom_a_bundle_is_not_signed_for_is_left_out_and_named(published, enrol)
     )
     made.refresh_from_db()
     [(reason, who)] = made.excluded.items()
-    assert reason == "the bundle is signed for production only"
+    assert (reason, who["code"]) == ("the bundle is signed for production only", Kind.OTHER_AUDIENCE)
     assert who["devices"] == [stage.devices[0].device.name]
 
 

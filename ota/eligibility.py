@@ -1,0 +1,169 @@
+"""Why a device is not given a bundle: one type of reason for planning, offers, pages, the API and the log. Pure.
+
+A reason has a kind that programs compare, a phrase for people, and the facts that the phrase is made of. Rules stand
+where their facts are: what officers signed in ``ota.trust``, what hardware can run in ``ota.fit``, what rows say in
+``ota.selectors.eligibility``, which asks all of them in order.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What stands against a bundle; stable words, which programs may compare."""
+
+    # What release officers have signed, or not.
+    OTHER_DOMAIN = "other_domain"
+    NOT_SIGNED = "not_signed"
+    WITHDRAWN = "withdrawn"
+    SIGNATURES_EXPIRED = "signatures_expired"
+    DOCUMENTS_UNREADABLE = "documents_unreadable"
+    ROOT_EXCHANGED = "root_exchanged"
+    ROWS_DIFFER = "rows_differ"
+    SIGNED_FOR_OTHER_HARDWARE = "signed_for_other_hardware"
+    SIGNED_FOR_OTHER_AUDIENCE = "signed_for_other_audience"
+    BELOW_FLOOR = "below_floor"
+    PART_UNREADABLE = "part_unreadable"
+    # What the hardware model, and the firmware on it, can run.
+    NOT_MEASURED = "not_measured"
+    FLASH_EXCEEDED = "flash_exceeded"
+    ARENA_EXCEEDED = "arena_exceeded"
+    RUNTIME_MISMATCH = "runtime_mismatch"
+    SCHEMA_UNSUPPORTED = "schema_unsupported"
+    OP_MISSING = "op_missing"
+    OP_VERSION = "op_version"
+    CUSTOM_OP = "custom_op"
+    DTYPE_UNSUPPORTED = "dtype_unsupported"
+    DOES_NOT_RUN = "does_not_run"
+    NEEDS_FIRMWARE = "needs_firmware"
+    IO_MISMATCH = "io_mismatch"
+    LABELS_MISMATCH = "labels_mismatch"
+    # What the device is, and what it reports.
+    OTHER_HARDWARE = "other_hardware"
+    MISFIT = "misfit"
+    OTHER_AUDIENCE = "other_audience"
+    NOT_ACTIVE = "not_active"
+    QUARANTINED = "quarantined"
+    INSTALLS_NO_COMPOSITES = "installs_no_composites"
+    NEEDS_COMPONENT = "needs_component"
+    RUNS_ALREADY = "runs_already"
+    # What people have decided about release and rollout.
+    RELEASE_WITHDRAWN = "release_withdrawn"
+    PART_WITHDRAWN = "part_withdrawn"
+    PARTS_INCOMPLETE = "parts_incomplete"
+    ROLLOUT_NOT_RUNNING = "rollout_not_running"
+
+
+#: kinds that signed documents decide, so that what differs from them is worth a line in the log
+BY_OFFICERS = frozenset(
+    {
+        Kind.OTHER_DOMAIN,
+        Kind.NOT_SIGNED,
+        Kind.WITHDRAWN,
+        Kind.SIGNATURES_EXPIRED,
+        Kind.DOCUMENTS_UNREADABLE,
+        Kind.ROOT_EXCHANGED,
+        Kind.ROWS_DIFFER,
+        Kind.SIGNED_FOR_OTHER_HARDWARE,
+        Kind.SIGNED_FOR_OTHER_AUDIENCE,
+        Kind.BELOW_FLOOR,
+        Kind.PART_UNREADABLE,
+    }
+)
+#: each kind as a phrase that follows "because", with the facts that stand in it
+_PHRASES: Mapping[Kind, str] = {
+    Kind.OTHER_DOMAIN: "it belongs to another trust domain",
+    Kind.NOT_SIGNED: "the release officers have not signed it",
+    Kind.WITHDRAWN: "the release officers have withdrawn it: {why}",
+    Kind.SIGNATURES_EXPIRED: "the officers' {document} has expired; they have to sign it again",
+    Kind.DOCUMENTS_UNREADABLE: "the officers' documents cannot be verified: {why}",
+    Kind.ROOT_EXCHANGED: "the first root was exchanged while this server runs; restore the folder `tuf`",
+    Kind.ROWS_DIFFER: "its rows say something else than the release officers have signed",
+    Kind.SIGNED_FOR_OTHER_HARDWARE: "the release officers have signed it for other hardware",
+    Kind.SIGNED_FOR_OTHER_AUDIENCE: "the release officers have signed it for {audiences} only",
+    Kind.BELOW_FLOOR: "its security counter {counter} is below the floor {floor} that officers signed",
+    Kind.PART_UNREADABLE: "{why}",
+    Kind.NOT_MEASURED: "what arena it needs is not known; its author declares it (`fit.arena` in bundle.json)",
+    Kind.FLASH_EXCEEDED: "it needs {need} bytes of flash ({source}) and {have} are there",
+    Kind.ARENA_EXCEEDED: "it needs {need} bytes of tensor arena ({source}) and {have} are there",
+    Kind.RUNTIME_MISMATCH: "it is for {need} and the firmware runs {have}",
+    Kind.SCHEMA_UNSUPPORTED: "its schema is {need} and the firmware reads up to {have}",
+    Kind.OP_MISSING: "the firmware has no operator {need}",
+    Kind.OP_VERSION: "operator {subject} has version {need} and the firmware knows up to {have}",
+    Kind.CUSTOM_OP: "the firmware has no custom operator {need}",
+    Kind.DTYPE_UNSUPPORTED: "the firmware computes no {need}",
+    Kind.DOES_NOT_RUN: "{source} does not run it: {need}; if its firmware has another interpreter, or operators of its "
+    "own, say so in its runtime profile",
+    Kind.NEEDS_FIRMWARE: "it needs {subject} with a security counter of {need} or more beside it, and the newest "
+    "release has {have}",
+    Kind.IO_MISMATCH: "{subject} is {need} and the application exchanges {have}",
+    Kind.LABELS_MISMATCH: "it states {need}, and the application expects {have} labels in its own order",
+    Kind.OTHER_HARDWARE: "the bundle is not for this hardware",
+    Kind.MISFIT: "the bundle does not fit {hardware}: {why}",
+    Kind.OTHER_AUDIENCE: "the bundle is signed for {audiences} only",
+    Kind.NOT_ACTIVE: "the device is {state}",
+    Kind.QUARANTINED: "the device is quarantined",
+    Kind.INSTALLS_NO_COMPOSITES: "its own update client installs no bundles together",
+    Kind.NEEDS_COMPONENT: "it needs {component} with a counter of at least {counter} first",
+    Kind.RUNS_ALREADY: "it runs this version already",
+    Kind.RELEASE_WITHDRAWN: "its release was withdrawn",
+    Kind.PART_WITHDRAWN: "its part {part} was withdrawn",
+    Kind.PARTS_INCOMPLETE: "a part of it was withdrawn, or is not here any more",
+    Kind.ROLLOUT_NOT_RUNNING: "its rollout is {state}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a device, or every device of a hardware model, is not given a bundle.
+
+    Args:
+        kind: what stands against it.
+        sentence: the same for people: a phrase that follows "because", without a full stop.
+        context: the facts in it. Of what hardware can run: ``need`` and ``have`` (bytes, a version, or a name),
+            ``source`` of the need (``file``, ``declared``, ``reported`` by devices, ``measured``, ``predicted``, or the
+            program that says so) and ``subject``, what is compared.
+    """
+
+    kind: Kind
+    sentence: str
+    context: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        return self.sentence
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON says it: ``code``, the facts, and ``text``."""
+        return {"code": self.kind.value, **self.context, "text": self.sentence}
+
+
+def because(kind: Kind, **context: int | str) -> Reason:
+    """Return a reason, its phrase made of its facts."""
+    return Reason(kind, _PHRASES[kind].format(**context), context)
+
+
+def misfit(kind: Kind, need: int | str, have: int | str = "", source: str = "file", subject: str = "") -> Reason:
+    """Return what a bundle needs and a hardware model does not have; see ``Reason`` for the facts."""
+    return because(kind, need=need, have=have, source=source, subject=subject)
+
+
+def of_part(part: str, why: Reason) -> Reason:
+    """Return a reason against a composite that holds for one of its parts."""
+    return Reason(why.kind, f"of its part {part}: {why.sentence}", {**why.context, "part": part})
+
+
+def of_hardware(hardware: str, why: Iterable[Reason]) -> Reason | None:
+    """Return what stands against a bundle on a hardware model as one reason, or None when nothing does."""
+    found = list(why)
+    if not found:
+        return None
+    told = because(Kind.MISFIT, hardware=hardware, why="; ".join(one.sentence for one in found))
+    return Reason(Kind.MISFIT, told.sentence, {"hardware": hardware, "reasons": [one.to_dict() for one in found]})
+
+
+def joined(words: Iterable[str]) -> str:
+    """Return audiences as a phrase says them."""
+    return " and ".join(words)

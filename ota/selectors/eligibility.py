@@ -1,0 +1,159 @@
+"""May a device be given a bundle, and if not, why? The answer is a reason of ``ota.eligibility``, whoever asks.
+
+Planning asks ``DeviceRules`` of each device, a running rollout ``rollout_reason``, every poll ``offer_reason``. What
+officers signed (``ota.selectors.signed``) and what hardware can run (``ota.selectors.fitting``) are looked up for them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from devices.models import Device, HardwareModel
+from ota.eligibility import Kind, Reason, because, joined, of_hardware
+from ota.models import Assignment, Bundle, Release, Rollout
+from ota.selectors import fitting, parts, signed
+from ota.selectors.running import RunningBundles
+from ota.trust import protection
+
+Status = Assignment.Status
+#: statuses in which the device has not begun: a hold withholds them
+NOT_BEGUN = frozenset({Status.WAITING, Status.SCHEDULED, Status.RETRIEVED})
+#: what a hardware model has to be able to run
+_CHECKED = frozenset({Bundle.Kind.MODEL, Bundle.Kind.COMPOSITE})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What decides about one device.
+
+    Args:
+        pk: its internal id.
+        name: of the device.
+        hardware: internal id of its hardware model.
+        audience: what it is used as.
+        state: of its lifecycle.
+        quarantined_at: since when it is held back, if it is.
+        last_report: as its twin keeps it.
+    """
+
+    pk: int
+    name: str
+    hardware: int
+    audience: str
+    state: str
+    quarantined_at: datetime | None
+    last_report: Mapping[str, Any] | None
+
+    @property
+    def reported(self) -> Mapping[str, Any]:
+        """Return what it reported last; empty for a device that never did."""
+        return self.last_report or {}
+
+
+class DeviceRules:
+    """What one bundle asks of a device that would take part in a rollout.
+
+    Args:
+        bundle: what is rolled out.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle, self._whole = bundle, parts.whole(bundle)
+        self._hardware = {model.pk: hardware_reason(bundle, model) for model in bundle.hardware_models.all()}
+        self._running = RunningBundles(bundle.domain_id, {one.component for one in self._whole})
+
+    def reason(self, device: Candidate) -> Reason | None:
+        """Return why a device takes no part, or None when it does."""
+        if device.hardware not in self._hardware:
+            return because(Kind.OTHER_HARDWARE)
+        found = self._hardware[device.hardware] or self._of_device(device) or self._beside(device)
+        if found is not None:
+            return found
+        runs = all(self._running.of(device.reported, one.component) == one.pk for one in self._whole)
+        return because(Kind.RUNS_ALREADY) if runs else None
+
+    def _of_device(self, device: Candidate) -> Reason | None:
+        """Return why a device is given nothing, or not this, whatever it runs."""
+        bundle = self._bundle
+        if device.audience not in bundle.audience:
+            return because(Kind.OTHER_AUDIENCE, audiences=joined(bundle.audience))
+        if device.state != Device.State.ACTIVE:
+            return because(Kind.NOT_ACTIVE, state=device.state)
+        if device.quarantined_at is not None:
+            return because(Kind.QUARANTINED)
+        # What servers before this version have noted stands under `protection`.
+        client, before = device.reported.get("proof", {}).get("client"), device.reported.get("protection")
+        foreign = client in {protection.DDI, protection.SUIT} or before in {protection.VENDOR, protection.MANIFEST}
+        alone = bundle.kind == Bundle.Kind.COMPOSITE and foreign
+        return because(Kind.INSTALLS_NO_COMPOSITES) if alone else None
+
+    def _beside(self, device: Candidate) -> Reason | None:
+        """Return what the bundle needs beside it and the device does not run, by its last report, if there is one."""
+        runs = device.reported.get("components", {})
+        for one in self._bundle.manifest.get("requires", []) if runs else []:
+            have = runs.get(one["component"], {}).get("counter")
+            if have is None or not one["min_counter"] <= have <= one.get("max_counter", have):
+                return because(Kind.NEEDS_COMPONENT, component=one["component"], counter=one["min_counter"])
+        return None
+
+
+def hardware_reason(bundle: Bundle, model: HardwareModel, known: fitting.Released | None = None) -> Reason | None:
+    """Return why no device of a hardware model may be given a bundle, as both are now, or None when some may.
+
+    Args:
+        bundle: of any kind.
+        model: that it is for.
+        known: what ``fitting.released`` says of the domain, where many are compared.
+    """
+    why = signed.objection(bundle, str(model.class_id))
+    return of_hardware(model.name, [why] if why else fitting.reasons(bundle, model, known))
+
+
+def rollout_reason(bundle: Bundle) -> Reason | None:
+    """Return why a rollout cannot go on, or None: officers took the bundle back, or hardware cannot run it any more."""
+    if why := signed.blanket_refusal(bundle):
+        return why
+    if bundle.kind not in _CHECKED:
+        return None
+    whole = parts.whole(bundle)
+    if gone := _withdrawn(whole[1:]):
+        return because(Kind.PART_WITHDRAWN, part=str(gone))
+    known = fitting.released(bundle.domain.slug)
+    models = [one for one in whole if one.kind == Bundle.Kind.MODEL]
+    found = (hardware_reason(one, model, known) for model in bundle.hardware_models.all() for one in models)
+    return next(filter(None, found), None)
+
+
+def offer_reason(device: Device, assignment: Assignment) -> Reason | None:
+    """Return why an open action of a device is withheld now, or None when it is offered.
+
+    What officers signed decides; rows only narrow it: a quarantined device is offered its own repair only, a held or
+    paused rollout withholds what has not begun, and a withdrawn release is offered no more.
+    """
+    return _of_rows(device, assignment) or signed.refusal(assignment.bundle, device)
+
+
+def withheld(device: Device, found: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:
+    """Return those of a device's actions that are open and that it is not offered now, with the reasons."""
+    begun = (one for one in found if one.open and one.status != Status.WAITING)
+    return [(one, why) for one in begun if (why := offer_reason(device, one)) is not None]
+
+
+def _of_rows(device: Device, assignment: Assignment) -> Reason | None:
+    if assignment.kind == Assignment.Kind.REPAIR:
+        return None
+    rollout = assignment.rollout
+    if rollout is not None and rollout.release.state == Release.State.WITHDRAWN:
+        return because(Kind.RELEASE_WITHDRAWN)
+    if parts.stopped(assignment.bundle):  # nobody is brought what officers are about to take back
+        return because(Kind.PARTS_INCOMPLETE)
+    if device.quarantined:
+        return because(Kind.QUARANTINED)
+    if rollout is not None and rollout.state != Rollout.State.RUNNING and assignment.status in NOT_BEGUN:
+        return because(Kind.ROLLOUT_NOT_RUNNING, state=rollout.state)
+    return None
+
+
+def _withdrawn(members: Sequence[Bundle]) -> Bundle | None:
+    return next((one for one in members if one.release.state != Release.State.PUBLISHED), None)
