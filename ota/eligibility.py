@@ -8,7 +8,6 @@ where their facts are: what officers signed in ``ota.trust``, what hardware can 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 
 class Kind(StrEnum):
@@ -129,13 +128,13 @@ class Reason:
 
     kind: Kind
     sentence: str
-    context: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    context: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         """Return it for people."""
         return self.sentence
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return it as JSON says it: ``code``, the facts, and ``text``."""
         return {"code": self.kind.value, **self.context, "text": self.sentence}
 

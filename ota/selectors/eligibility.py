@@ -4,12 +4,12 @@ Planning asks ``DeviceRules`` of each device, a running rollout ``rollout_reason
 officers signed (``ota.selectors.signed``) and what hardware can run (``ota.selectors.fitting``) are looked up for them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from devices.models import Device, HardwareModel
+from devices.twin_documents import ReportedTwin
 from ota.eligibility import Kind, Reason, because, joined, of_hardware
 from ota.models import Assignment, Bundle, Release, Rollout
 from ota.selectors import fitting, parts, signed
@@ -43,10 +43,10 @@ class Candidate:
     audience: str
     state: str
     quarantined_at: datetime | None
-    last_report: Mapping[str, Any] | None
+    last_report: ReportedTwin | None
 
     @property
-    def reported(self) -> Mapping[str, Any]:
+    def reported(self) -> ReportedTwin:
         """Return what it reported last; empty for a device that never did."""
         return self.last_report or {}
 

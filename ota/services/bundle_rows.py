@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from django.db import transaction
 
@@ -106,7 +105,7 @@ def _rows(
     return bundle
 
 
-def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel]) -> dict[str, Any]:
+def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel]) -> dict[str, list[dict[str, object]]]:
     """Return the fit matrix of the upload: hardware model's name to its reasons against (none: it fits)."""
     return {
         model.name: [

@@ -1,16 +1,16 @@
 """Check that the parts of a composite are here, are for its hardware and audience, and can run beside one another."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts, RequirementEntry
 from ota.manifest import Manifest
 from ota.models import Bundle, Release
 from ota.selectors import parts as rows
 from pki.kernel.errors import DomainError
 
 
-def demand_parts(slug: str, wanted: Manifest, facts: Mapping[str, Any], *, hold: bool = False) -> None:
+def demand_parts(slug: str, wanted: Manifest, facts: BundleFacts, *, hold: bool = False) -> None:
     """Refuse a composite whose parts could not be installed together.
 
     Args:
@@ -65,7 +65,7 @@ def _demand_for(wanted: Manifest, part: Bundle) -> None:
 
 def _demand_beside(part: Bundle, counters: Mapping[str, int]) -> None:
     """Compare what a part needs beside it with the other parts; what is no part is the device's to know."""
-    requires: Sequence[Mapping[str, Any]] = part.manifest.get("requires", [])
+    requires: Sequence[RequirementEntry] = part.manifest.get("requires", [])
     for one in requires:
         have = counters.get(one["component"])
         if have is not None and not one["min_counter"] <= have <= one.get("max_counter", have):

@@ -1,9 +1,9 @@
 """Refuse a configuration that would take from devices what nobody meant to take: the way back, the address, orders."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from ota.errors import RefusedBundleError
+from ota.facts import BundleFacts
 from ota.services import campaigns
 from pki import selectors as ground
 from pki.kernel.actor import Actor
@@ -11,7 +11,7 @@ from pki.kernel.errors import InvalidError
 from pki.models import Authority
 
 
-def demand_configuration(actor: Actor, facts: Mapping[str, Any]) -> None:
+def demand_configuration(actor: Actor, facts: BundleFacts) -> None:
     """Refuse a configuration after which devices could not be reached as they are now.
 
     Args:
@@ -45,7 +45,7 @@ def _demand_address(slug: str, server: str | None) -> None:
         raise InvalidError(msg)
 
 
-def _demand_orders(slug: str, told: Mapping[str, Any]) -> None:
+def _demand_orders(slug: str, told: Mapping[str, object]) -> None:
     """Refuse a configuration that would take something from devices because nobody thought of it."""
     if forgotten := sorted(set(campaigns.orders_in_force(slug)) - set(told)):
         msg = (

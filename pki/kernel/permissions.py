@@ -210,7 +210,7 @@ class Stored(Protocol):
     """An object that was read from a database."""
 
     @property
-    def pk(self) -> Any:
+    def pk(self) -> object:
         """Return its internal id."""
 
 
