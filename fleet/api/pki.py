@@ -215,7 +215,7 @@ class LedgerVerify(View):
     def post(self, request: Request) -> Response:
         """Recompute the tree and compare it with every head, in the database and outside it."""
         who = actor(request)
-        report = ledger_check.verify(actor=who, witnesses=list(devices.witnesses(actor=who)))
+        report = ledger_check.verify(actor=who, witnesses=devices.witnesses(actor=who))
         return Response(VerifyOut(report).data)
 
 

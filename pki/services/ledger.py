@@ -14,6 +14,9 @@ from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDo
 from pki.services import journal, signing
 from pki.services.ledger_place import place_of
 
+#: of an entry, what its leaf says beside the domain
+LEAF_FIELDS = ("public_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail",
+               "request_id")  # fmt: skip
 #: leaves put in order in one transaction, and transactions in one go
 BATCH, BATCHES = 1000, 5
 
@@ -61,8 +64,7 @@ def record(
 
 def leaf_bytes(entry: LedgerEntry) -> bytes:
     """Return the canonical bytes of a leaf: all that it says."""
-    names = ("public_id", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail")
-    facts = {name: getattr(entry, name) for name in (*names, "request_id")}
+    facts = {name: getattr(entry, name) for name in LEAF_FIELDS}
     return _bytes(entry.domain.slug, entry.at, facts)
 
 
@@ -85,6 +87,11 @@ def _bytes(domain: str, at: datetime, facts: Mapping[str, object]) -> bytes:
 def leaf_hash(entry: LedgerEntry) -> str:
     """Return the hex RFC 6962 hash of a leaf."""
     return merkle.leaf(leaf_bytes(entry)).hex()
+
+
+def hash_of(domain: str, at: datetime, facts: Mapping[str, object]) -> str:
+    """Return the hex RFC 6962 hash of the leaf that time and fields (``LEAF_FIELDS``) make in a domain (slug)."""
+    return merkle.leaf(_bytes(domain, at, facts)).hex()
 
 
 def sequence(*, domain: TrustDomain) -> LedgerHead | None:

@@ -1,7 +1,12 @@
-"""Verify a ledger: recompute every leaf and the tree, compare with each signed head, inside and outside."""
+"""Verify a ledger: recompute every leaf and the tree, compare with each signed head, inside and outside.
 
-from collections.abc import Iterable, Mapping, Sequence
+Entries, heads and what devices remember are read in a stream, and compared by way of a file (``pki.ledger.claims``):
+the memory does not grow with the ledger.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -9,11 +14,23 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from pki.kernel import canonical, intake
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, require_action
-from pki.ledger.heads import PublishedHead, RememberedHead
+from pki.ledger.claims import Claims, Head
+from pki.ledger.heads import RememberedHead
 from pki.ledger.merkle import Frontier
 from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
 from pki.selectors import domain as domain_of
 from pki.services import journal, ledger, restores, signing
+
+#: entries and heads that are read from the database at once
+AT_ONCE = 500
+_BEFORE = ("index", "id", "entry__domain_id", "entry__leaf_hash", "entry__at")
+_PLACE = (*_BEFORE, *(f"entry__{name}" for name in ledger.LEAF_FIELDS))
+#: index, id, domain, leaf hash, time, and the fields of the leaf
+_Place = tuple[int, int, int, str, datetime, *tuple[object, ...]]
+#: problems that are told one by one
+MOST_PROBLEMS = 1000
+#: is called with how many entries have been read, and how many there are
+Progress = Callable[[int, int], None]
 
 _RESTORED = {"epoch": 0, "lost_epoch": 0, "lost_size": 0, "lost_root": ""}
 _SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
@@ -39,18 +56,34 @@ class Report:
     restores: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    _unlisted: int = 0
+
     @property
     def ok(self) -> bool:
         """Say whether nothing is wrong."""
         return not self.problems
 
+    def add_problem(self, sentence: str) -> None:
+        """Add a problem; of very many the first are told, and how many more there are."""
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(sentence)
+            return
+        self._unlisted += 1
+        self.problems[MOST_PROBLEMS:] = [f"{self._unlisted:,} more problems are not listed."]
 
-def verify(*, actor: Actor, witnesses: Iterable[tuple[str, Sequence[object]]] = ()) -> Report:
+
+def verify(
+    *,
+    actor: Actor,
+    witnesses: Iterable[tuple[str, Sequence[object]]] = (),
+    progress: Progress = lambda _done, _all: None,
+) -> Report:
     """Verify the whole ledger of the actor's domain.
 
     Args:
         actor: anybody with a role.
         witnesses: what others were shown, by name: epoch, size and root of a head.
+        progress: is called now and then while entries are read.
 
     The database's owner can rewrite rows, so they are believed only as far as they match what was published:
     heads in ``heads.jsonl``, signed by the key that the signer holds.
@@ -60,50 +93,89 @@ def verify(*, actor: Actor, witnesses: Iterable[tuple[str, Sequence[object]]] = 
     report = Report()
     # In this order, so that what a running sequencer adds meanwhile is no finding.
     remembered = signing.client("admin").last_head(domain.slug)
-    stored = list(LedgerHead.objects.filter(domain=domain).order_by("id"))
-    published = [head for head in journal.heads() if head["domain"] == domain.slug]
-    roots = _roots(domain, report)
-    keys = signing.client("admin").every_key(domain.slug, "ledger")
-    for head in published:
-        _check_signature(report, head, keys.get(str(head.get("keyid")), b""))
-    void = _void(domain, report, published, _Proofs(keys, remembered["unsigned_restores"]))
-    for head in published:
-        _compare(report, roots, head, void)
-    _check_stored(report, roots, stored, published)
-    _check_remembered(report, roots, remembered, published)
-    for name, seen in witnesses:
-        report.witnesses += 1
-        _check_witness(report, name, seen, roots, void)
+    newest = LedgerHead.objects.filter(domain=domain).order_by("-id").values_list("id", flat=True).first() or 0
+    with Claims() as claims:
+        claims.add_witnessed(_witnessed(report, witnesses))
+        keys = signing.client("admin").every_key(domain.slug, "ledger")
+        claims.add_published(_published(report, domain, keys))
+        claims.want(head.size for head in _stored(domain, newest))
+        claims.want([remembered["size"]])
+        claims.add_roots(_roots(domain, report, claims, progress))
+        void = _void(domain, report, claims, _Proofs(keys, remembered["unsigned_restores"]))
+        _check_published(report, claims, void)
+        _check_stored(report, claims, _stored(domain, newest))
+        _check_remembered(report, claims, remembered)
+        _check_witnessed(report, claims, void)
     return report
 
 
-def _check_witness(
-    report: Report, name: str, seen: Sequence[object], roots: dict[int, str], void: dict[int, int]
-) -> None:
-    match seen:
-        case [int(epoch), int(size), root]:
-            if not (epoch in void and size > void[epoch]) and roots.get(size) != root:
-                report.problems.append(f"{name} was shown another ledger of {size} entries (epoch {epoch}).")
-        case _:
-            report.problems.append(f"What {name} was shown of the ledger cannot be read.")
+def _witnessed(report: Report, witnesses: Iterable[tuple[str, Sequence[object]]]) -> Iterator[tuple[str, Head]]:
+    for name, seen in witnesses:
+        report.witnesses += 1
+        match seen:
+            case [int(epoch), int(size), str(root)]:
+                yield name, Head(epoch, size, root)
+            case _:
+                report.add_problem(f"What {name} was shown of the ledger cannot be read.")
 
 
-def _roots(domain: TrustDomain, report: Report) -> dict[int, str]:
-    """Return the root of every prefix of the tree, checking each leaf on the way."""
-    frontier, roots = Frontier(), {}
-    rows = LedgerOrder.objects.filter(domain=domain).select_related("entry__domain").order_by("index")
-    for expected, row in enumerate(rows.iterator(chunk_size=1000)):
-        if row.index != expected:
-            report.problems.append(f"Entry {expected} is missing from the order.")
+def _published(report: Report, domain: TrustDomain, keys: Mapping[str, bytes]) -> Iterator[Head]:
+    """Yield the domain's heads of the journal, checking each signature on the way."""
+    for head in journal.heads():
+        if head["domain"] == domain.slug:
+            _check_signature(report, head, keys.get(str(head.get("keyid")), b""))
+            yield Head(head["epoch"], head["size"], head["root"])
+
+
+def _stored(domain: TrustDomain, newest: int) -> Iterator[Head]:
+    """Yield the heads in the database up to an internal id, oldest first."""
+    after = 0
+    while True:
+        rows = LedgerHead.objects.filter(domain=domain, id__gt=after, id__lte=newest).order_by("id")
+        some = list(rows.values_list("id", "epoch", "size", "root_hash")[:AT_ONCE])
+        if not some:
+            return
+        yield from (Head(epoch, size, root) for _, epoch, size, root in some)
+        after = some[-1][0]
+
+
+def _roots(domain: TrustDomain, report: Report, claims: Claims, progress: Progress) -> Iterator[tuple[int, str]]:
+    """Yield the root at each size that is wanted, checking each leaf on the way."""
+    frontier, sizes = Frontier(), claims.sizes()
+    wanted = next((size for size in sizes if size > 0), None)
+    last = LedgerOrder.objects.filter(domain=domain).order_by("-index").values_list("index", flat=True).first()
+    for expected, (index, _, owner, told, at, *values) in enumerate(_places(domain)):
+        if index != expected:
+            report.add_problem(f"Entry {expected} is missing from the order.")
             break
-        leaf = ledger.leaf_hash(row.entry)
-        if leaf != row.entry.leaf_hash or row.entry.domain_id != domain.pk:
-            report.problems.append(f"Entry {expected} ({row.entry.public_id}) was changed.")
+        facts = dict(zip(ledger.LEAF_FIELDS, values, strict=True))
+        leaf = ledger.hash_of(domain.slug, at, facts)
+        if leaf != told or owner != domain.pk:
+            report.add_problem(f"Entry {expected} ({facts['public_id']}) was changed.")
         frontier.add(bytes.fromhex(leaf))
-        roots[frontier.size] = frontier.root().hex()
+        if frontier.size == wanted:
+            yield frontier.size, frontier.root().hex()
+            wanted = next(sizes, None)
+        if frontier.size % AT_ONCE == 0:
+            progress(frontier.size, (last or 0) + 1)
     report.entries = frontier.size
     report.waiting = LedgerEntry.objects.filter(domain=domain, order__isnull=True).count()
-    return roots
+
+
+def _places(domain: TrustDomain) -> Iterator[_Place]:
+    """Yield each place with its entry (the fields of ``_PLACE``) in order, in pieces.
+
+    Each piece begins with the last place of the one before: a second place of that index, which only somebody who has
+    taken the constraint away can make, is not passed over.
+    """
+    rows = LedgerOrder.objects.filter(domain=domain).order_by("index", "id").values_list(*_PLACE)
+    some = list(rows[:AT_ONCE])
+    while some:
+        yield from some
+        index, pk, *_ = some[-1]
+        some = list(rows.filter(index__gte=index)[: AT_ONCE + 1])
+        if some and some[0][1] == pk:
+            del some[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,37 +190,35 @@ class _Proofs:
     keys: Mapping[str, bytes]
     unsigned: int
 
-    def hold(self, domain: TrustDomain, detail: dict[str, object], published: list[PublishedHead]) -> bool:
+    def hold(self, domain: TrustDomain, detail: dict[str, object], claims: Claims) -> bool:
         """Say whether a restore is signed, or older than signatures and known by the journal's heads."""
         if restores.has_signature(detail, domain.slug, self.keys):
             return True
         epoch = intake.integer(detail["epoch"], "epoch")
-        return epoch <= self.unsigned and any(head["epoch"] == epoch for head in published)
+        return epoch <= self.unsigned and claims.has_epoch(epoch)
 
 
-def _void(domain: TrustDomain, report: Report, published: list[PublishedHead], proofs: _Proofs) -> dict[int, int]:
+def _void(domain: TrustDomain, report: Report, claims: Claims, proofs: _Proofs) -> dict[int, int]:
     """Return, for each epoch that ended in a restore, the size up to which its heads still hold.
 
     A restore is signed, and names the last head that it lost: else anybody could make heads void by adding a row.
     """
     found: dict[int, int] = {}
     present = 0
-    for entry in ledger.restores(domain).select_related("order"):
+    for entry in ledger.restores(domain).select_related("order").iterator(chunk_size=AT_ONCE):
         order, detail = getattr(entry, "order", None), _RESTORED | entry.detail
         # Until the sequencer has placed it, what stood behind the entries that were read cannot be compared.
         index = min(report.entries, order.index) if order else report.entries
         new = int(detail["epoch"])
-        if not proofs.hold(domain, detail, published):
-            report.problems.append(
+        if not proofs.hold(domain, detail, claims):
+            report.add_problem(
                 f"The restore at entry {index} is not proved: the signer has not signed it. Somebody wrote this entry"
                 " into the database; the published heads are compared as if it were not there."
             )
             continue
-        ended = [head for head in published if present <= head["epoch"] < new]
-        last = max(ended, key=lambda head: (head["epoch"], head["size"]), default=None)
         named = (detail["lost_epoch"], detail["lost_size"], detail["lost_root"])
-        if last is None or named != (last["epoch"], last["size"], last["root"]):
-            report.problems.append(f"The restore at entry {index} does not name the last head before it.")
+        if named != claims.last_published(present, new):
+            report.add_problem(f"The restore at entry {index} does not name the last head before it.")
         waits = "" if order else " Its entry is not in order yet: start the server, or wait a second."
         report.restores.append(
             f"A backup was put back at entry {index}: epoch {detail['lost_epoch']} had reached"
@@ -165,34 +235,38 @@ def _check_signature(report: Report, head: Mapping[str, object], public: bytes) 
         signed = canonical.dumps({name: head[name] for name in _SIGNED})
         ed25519.Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(str(head["sig"])), signed)
     except (InvalidSignature, ValueError, KeyError, TypeError):
-        report.problems.append(f"The published head of {head['size']} entries has no valid signature.")
+        report.add_problem(f"The published head of {head['size']} entries has no valid signature.")
 
 
-def _compare(report: Report, roots: dict[int, str], head: PublishedHead, void: dict[int, int]) -> None:
-    size, epoch = head["size"], head["epoch"]
-    if epoch in void and size > void[epoch]:
-        return
-    if roots.get(size) != head["root"]:
-        report.problems.append(f"The published head of {size} entries (epoch {epoch}) does not match the entries.")
+def _check_published(report: Report, claims: Claims, void: dict[int, int]) -> None:
+    for (epoch, size, root), true in claims.published():
+        if not _is_void(void, epoch, size) and true != root:
+            report.add_problem(f"The published head of {size} entries (epoch {epoch}) does not match the entries.")
 
 
-def _check_stored(
-    report: Report, roots: dict[int, str], stored: list[LedgerHead], published: list[PublishedHead]
-) -> None:
+def _check_witnessed(report: Report, claims: Claims, void: dict[int, int]) -> None:
+    for name, epoch, size, root, true in claims.witnessed():
+        if not _is_void(void, epoch, size) and true != root:
+            report.add_problem(f"{name} was shown another ledger of {size} entries (epoch {epoch}).")
+
+
+def _is_void(void: dict[int, int], epoch: int, size: int) -> bool:
+    """Say whether a head was lost in a restore: what it covered is gone, and rightly so."""
+    return epoch in void and size > void[epoch]
+
+
+def _check_stored(report: Report, claims: Claims, stored: Iterable[Head]) -> None:
     """Heads in the database match the entries, and each was published before it was stored."""
-    known = {(head["epoch"], head["size"], head["root"]) for head in published}
-    for row in stored:
-        if roots.get(row.size) != row.root_hash:
-            report.problems.append(f"The database's head of {row.size} entries does not match the entries.")
-        if (row.epoch, row.size, row.root_hash) not in known:
-            report.problems.append(f"The head of {row.size} entries (epoch {row.epoch}) is missing from heads.jsonl.")
+    for head in stored:
+        if claims.root(head.size) != head.root:
+            report.add_problem(f"The database's head of {head.size} entries does not match the entries.")
+        if not claims.is_published(head):
+            report.add_problem(f"The head of {head.size} entries (epoch {head.epoch}) is missing from heads.jsonl.")
 
 
-def _check_remembered(
-    report: Report, roots: dict[int, str], last: RememberedHead, published: list[PublishedHead]
-) -> None:
+def _check_remembered(report: Report, claims: Claims, last: RememberedHead) -> None:
     """Entries or publications cut short do not hide what was signed: the signer remembers its newest head."""
-    known = {(head["epoch"], head["size"], head["root"]) for head in published}
-    shown = (last["epoch"], last["size"], last["root"]) in known or roots.get(last["size"]) == last["root"]
-    if last["size"] and not shown:
-        report.problems.append(f"The signer has signed {last['size']} entries, but heads.jsonl does not show it.")
+    head = Head(last["epoch"], last["size"], last["root"])
+    shown = claims.is_published(head) or claims.root(head.size) == head.root
+    if head.size and not shown:
+        report.add_problem(f"The signer has signed {head.size} entries, but heads.jsonl does not show it.")

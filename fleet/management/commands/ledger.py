@@ -46,8 +46,8 @@ class Command(BaseCommand):
             self._export(options)
             return
         with signer():
-            seen = list(devices.witnesses(actor=actor(options["domain"])))
-            report = ledger_check.verify(actor=actor(options["domain"]), witnesses=seen)
+            seen = devices.witnesses(actor=actor(options["domain"]))
+            report = ledger_check.verify(actor=actor(options["domain"]), witnesses=seen, progress=self._progress)
         if options["json"]:
             facts: dict[str, object] = {"ok": report.ok, "entries": report.entries, "heads": report.heads}
             facts |= {"witnesses": report.witnesses, "waiting": report.waiting}
@@ -62,6 +62,11 @@ class Command(BaseCommand):
                 self.stdout.write(sentence)
         if not report.ok:
             raise CommandError(" ".join(report.problems))
+
+    def _progress(self, done: int, there: int) -> None:
+        """Show on a terminal how far the check is; what follows overwrites it."""
+        if self.stderr.isatty():
+            self.stderr.write(f"{done:,} of {there:,} entries", style_func=str, ending="\r")
 
     def _export(self, options: Options) -> None:
         out = options["out"]

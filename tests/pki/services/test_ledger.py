@@ -117,6 +117,55 @@ def test_a_removed_entry_is_found_in_the_middle_and_at_the_end(book, domain, own
     assert not verify(domain).ok
 
 
+@pytest.fixture
+def free_places(owner):
+    """Take the constraints of the table of places away, as the database's owner can."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE pki_ledgerorder RENAME TO bound_places")
+        cursor.execute("CREATE TABLE pki_ledgerorder AS SELECT * FROM bound_places")
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 2000])
+@pytest.mark.parametrize("place", [-1, 0, 1, 2])
+def test_an_entry_hidden_at_another_ones_place_is_found(book, domain, free_places, monkeypatch, pieces, place):
+    monkeypatch.setattr(ledger_check, "AT_ONCE", pieces)
+    size = book("a", "b", "c").size
+    assert verify(domain).ok
+    hidden = ledger.record(actor=system(domain), action="thing.done", thing=("thing", "hidden"))
+    LedgerOrder.objects.create(pk=10_000, domain=domain, index=place, entry=hidden)
+    report = verify(domain)
+    assert report.problems[0] == f"Entry {place + 1} is missing from the order."
+    assert report.entries < size
+
+
+def test_what_is_read_in_pieces_is_compared_as_a_whole(book, domain, owner, monkeypatch):
+    monkeypatch.setattr(ledger_check, "AT_ONCE", 2)
+    heads = [book(name) for name in "abcde"]
+    told = [("good", [0, heads[1].size, heads[1].root_hash]), ("odd", [0, heads[2].size, heads[1].root_hash])]
+    seen = []
+    report = ledger_check.verify(actor=system(domain), witnesses=told, progress=lambda *one: seen.append(one))
+    assert report.problems == [f"odd was shown another ledger of {heads[2].size} entries (epoch 0)."]
+    assert (report.entries, report.heads, report.witnesses) == (heads[-1].size, len(heads), 2)
+    assert seen == [(done, heads[-1].size) for done in range(2, heads[-1].size + 1, 2)]
+    LedgerHead.objects.filter(pk=heads[3].pk).update(root_hash="0" * 64)
+    assert [problem.split(" ", 1)[0] for problem in verify(domain).problems] == ["The", "The"]
+
+
+def test_a_head_of_no_entries_or_of_more_than_there_are_is_a_problem(book, domain):
+    size = book("a").size
+    told = [("none", [0, 0, merkle.EMPTY.hex()]), ("less", [0, -1, "0" * 64]), ("more", [0, size + 1, "0" * 64])]
+    report = ledger_check.verify(actor=system(domain), witnesses=told)
+    assert [problem.split()[0] for problem in report.problems] == ["none", "less", "more"]
+
+
+def test_of_very_many_problems_the_first_are_told_and_the_others_counted(book, domain, monkeypatch):
+    monkeypatch.setattr(ledger_check, "MOST_PROBLEMS", 3)
+    book("a")
+    told = [(f"device-{number}", [0, 1, "0" * 64]) for number in range(10)]
+    problems = ledger_check.verify(actor=system(domain), witnesses=told).problems
+    assert [problem.split()[0] for problem in problems] == ["device-0", "device-1", "device-2", "7"]
+
+
 def rewrite(domain, **changes):
     """Rewrite the whole ledger as its owner would, hashes and heads included."""
     entry = LedgerEntry.objects.get(domain=domain, object_key="b")
