@@ -7,7 +7,7 @@ from django.conf import settings
 
 from devices.services import drift, retention
 from fleet.guard import reactions
-from ota.services import commands, deltas, freshness, rollout_steps, rollouts, storage
+from ota.services import commands, deltas, freshness, rollout_steps, rollouts, status_counts, storage
 from pki.models import TrustDomain
 from pki.services import changes, crls, ledger
 
@@ -35,6 +35,8 @@ def jobs() -> tuple[Job, ...]:
         Job("metadata", 30, lambda domain: freshness.refresh(domain=domain)),
         Job("rollouts", 1, lambda domain: rollouts.tick(domain=domain)),
         Job("rollout-steps", 1, lambda domain: rollout_steps.run(domain=domain)),
+        Job("counts", 5, lambda domain: status_counts.add_up(domain=domain)),
+        Job("recount", 60, lambda domain: status_counts.recount_next(domain=domain)),
         Job("drift", min(settings.FLEET_DRIFT_TICK_S, 60), lambda domain: drift.tick(domain=domain)),
         Job("deltas", 5, lambda domain: deltas.tick(domain=domain)),
         Job("commands", 15, lambda domain: commands.expire(domain=domain)),

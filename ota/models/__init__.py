@@ -5,6 +5,7 @@ from ota.models.commands import Command
 from ota.models.deltas import Delta, PatchTry, PatchWork
 from ota.models.releases import Release, Statement, StatementSignature
 from ota.models.rollouts import Assignment, AssignmentEvent, Rollout, Wave
+from ota.models.status_counts import StatusCount
 
 __all__ = [
     "Assignment",
@@ -21,6 +22,7 @@ __all__ = [
     "Rollout",
     "Statement",
     "StatementSignature",
+    "StatusCount",
     "TrustKey",
     "Wave",
 ]

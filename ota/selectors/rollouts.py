@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 
 from devices.models import Device
 from devices.selectors import device_referred
 from ota.models import Assignment, AssignmentEvent, Rollout, Wave
+from ota.selectors.status_counts import count_by_rollout, count_by_wave, count_causes
 from pki.kernel.actor import Actor
 from pki.kernel.filters import choice, reference, text
 from pki.kernel.permissions import Action, permitted
@@ -156,27 +157,28 @@ def progress(rollout: Rollout) -> Progress:
 def progress_of(found: Sequence[Rollout]) -> dict[int, Progress]:
     """Return how rollouts stand, by internal id, in three queries however many they are."""
     keys = [one.pk for one in found]
-    by_wave: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    rows = Assignment.objects.filter(rollout__in=keys)
-    for wave, status, devices in rows.values_list("wave_id", "status").annotate(devices=Count("id")).order_by():
-        by_wave[wave][GROUPS[status]] += devices
-    causes: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    failed = rows.filter(status=Status.ERROR).values_list("rollout_id", "reason").annotate(devices=Count("id"))
-    for key, reason, devices in failed.order_by():
-        causes[key][reason] += devices
+    by_wave, causes = count_by_wave(found), count_causes(found, MOST_CAUSES)
     waves: defaultdict[int, list[WaveProgress]] = defaultdict(list)
     for wave_row in Wave.objects.filter(rollout__in=keys).order_by("rollout_id", "index"):
-        groups = by_wave[wave_row.pk]
-        waves[wave_row.rollout_id].append(WaveProgress(wave_row, groups.total(), dict(groups)))
-    return {one.pk: _progress(one, waves[one.pk], causes[one.pk]) for one in found}
+        groups = _grouped(by_wave.get(wave_row.pk, {}))
+        waves[wave_row.rollout_id].append(WaveProgress(wave_row, sum(groups.values()), groups))
+    return {one.pk: _progress(one, waves[one.pk], causes.get(one.pk, [])) for one in found}
 
 
-def _progress(rollout: Rollout, waves: list[WaveProgress], causes: Counter[str]) -> Progress:
+def _grouped(statuses: Mapping[str, int]) -> dict[str, int]:
+    """Return how many devices are in which group."""
+    groups: Counter[str] = Counter()
+    for status, devices in statuses.items():
+        groups[GROUPS[status]] += devices
+    return dict(groups)
+
+
+def _progress(rollout: Rollout, waves: list[WaveProgress], causes: list[tuple[str, int]]) -> Progress:
     whole: Counter[str] = Counter()
     for one in waves:
         whole.update(one.groups)
     budget = whole.total() * rollout.error_permille // 1000
-    return Progress(waves, dict(whole), causes.most_common(MOST_CAUSES), budget, _step(rollout, waves, whole))
+    return Progress(waves, dict(whole), causes, budget, _step(rollout, waves, whole))
 
 
 def _step(rollout: Rollout, waves: Sequence[WaveProgress], whole: Mapping[str, int]) -> Step | None:
@@ -195,11 +197,7 @@ def _step(rollout: Rollout, waves: Sequence[WaveProgress], whole: Mapping[str, i
 
 def tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
     """Return, in one query, how many devices of each rollout are in which group, by the rollout's internal id."""
-    rows = Assignment.objects.filter(rollout__in=[one.pk for one in found])
-    counted: dict[int, Counter[str]] = {one.pk: Counter() for one in found}
-    for row in rows.values("rollout_id", "status").annotate(devices=Count("id")):
-        counted[row["rollout_id"]][GROUPS[row["status"]]] += row["devices"]
-    return {key: dict(groups) for key, groups in counted.items()}
+    return {key: _grouped(statuses) for key, statuses in count_by_rollout(found).items()}
 
 
 @dataclass(frozen=True, slots=True)

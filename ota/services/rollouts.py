@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count
 
 from devices import query
 from ota import planning
@@ -12,6 +11,7 @@ from ota.models import Assignment, Release, Rollout, Wave
 from ota.planning import Tally, Thresholds, WavePlan
 from ota.selectors import eligibility, participants, signed
 from ota.selectors.participants import Participants
+from ota.selectors.status_counts import count_by_wave
 from ota.services import rollout_steps
 from pki.kernel import actor as actors
 from pki.kernel import clock
@@ -220,14 +220,14 @@ def _observed(wave: Wave) -> datetime:
 
 def _tally(rollout: Rollout, wave: Wave) -> Tally:
     status = Assignment.Status
-    rows = wave.assignments.order_by().values_list("status").annotate(devices=Count("status"))
-    counted: dict[str, int] = dict(rows)
+    by_wave = count_by_wave([rollout])
+    counted = by_wave[wave.pk]
     return Tally(
-        devices=sum(counted.values()),
-        finished=counted.get(status.FINISHED, 0),
-        failed=counted.get(status.ERROR, 0) + counted.get(status.CANCELED, 0),
-        errors=rollout.assignments.filter(status=status.ERROR).count(),
-        targets=rollout.targets or rollout.assignments.count(),
+        devices=counted.total(),
+        finished=counted[status.FINISHED],
+        failed=counted[status.ERROR] + counted[status.CANCELED],
+        errors=sum(one[status.ERROR] for one in by_wave.values()),
+        targets=rollout.targets or sum(one.total() for one in by_wave.values()),
     )
 
 

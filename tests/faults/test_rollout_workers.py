@@ -55,12 +55,14 @@ CHECK = """
 import json
 from collections import Counter
 from devices.models import Twin
-from ota.models import Assignment, AssignmentEvent
+from ota.models import Assignment, AssignmentEvent, Rollout
+from ota.selectors.rollouts import progress
 from pki.models import LedgerEntry
 rows = Assignment.objects.values_list("wave__index", "device__name", "status", "action_id")
 print(json.dumps({
     "waves": [[name for index, name, _, _ in rows if index == wave] for wave in (0, 1)],
     "statuses": Counter(status for _, _, status, _ in rows),
+    "counts": [one.groups for one in progress(Rollout.objects.get()).waves],
     "actions": len({number for _, _, _, number in rows}),
     "events": AssignmentEvent.objects.count(),
     "desired": Twin.objects.filter(desired__components__app__version="2.0.0").count(),
@@ -104,5 +106,6 @@ def test_two_workers_of_which_some_are_killed_do_each_part_of_a_rollout_once(sta
     expected = planning.assign("r", [f"d-{number}" for number in range(MANY)], plans)
     assert [sorted(one) for one in seen["waves"]] == [sorted(one) for one in expected]
     assert seen["statuses"] == {"canceled": MANY}
+    assert seen["counts"] == [{"canceled": FIRST}, {"canceled": MANY - FIRST}]
     assert (seen["actions"], seen["events"], seen["desired"]) == (MANY, MANY, FIRST)
     assert seen["entries"] == {"rollout.prepared": 1, "rollout.wave-opened": 1, "rollout.aborted": 1}
