@@ -19,19 +19,25 @@ from devices.twin_documents import Applier, ReportedTwin
 from ota import blobs, sandbox
 from ota.deltas.choose import Offer, choose, ram_of
 from ota.errors import RefusedBundleError
-from ota.models import Assignment, Bundle, BundleFile, Delta, PatchTry, PatchWork, Rollout
+from ota.models import Assignment, Bundle, BundleFile, Delta, PatchTry, PatchWork, Rollout, Wave
 from ota.selectors import patches
+from ota.selectors.status_counts import count_by_rollout
 from ota.services import assignments, storage
 from pki.kernel import clock, patch
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DomainError
 from pki.kernel.files import open_plain
+from pki.kernel.recent import Recent
 from pki.models import TrustDomain
 from pki.models.json_members import member_of
 
 #: a pair is worth a patch for one in a hundred of the devices that wait, or for fifty
 SHARE, ENOUGH = 100, 50
 MOST_WAITING = 20_000
+#: a plan is made anew when one in so many of the devices has gone on, and after so many seconds in any case
+CHANGED, PLANNED_S = 20, 600.0
+#: seconds between two looks for patches that nobody needs any more, and how many one statement removes
+PRUNED_S, PRUNED = 3600.0, 500
 #: no maker may hold the job's lease for longer
 SECONDS = 50
 KEPT = timedelta(days=30)
@@ -56,17 +62,73 @@ class _Said:
     seconds: float = 0.0
 
 
+@dataclass(slots=True)
+class _Plan:
+    """What this process has found to be done for a domain, until what it was made from has changed.
+
+    Args:
+        waves: internal id and state of each wave of the rollouts that run.
+        devices: how many devices were at an update in them.
+        wanted: pairs that these make, those of most devices first.
+        left: of them, those that no patch was tried for.
+    """
+
+    waves: frozenset[tuple[int, str]]
+    devices: int
+    wanted: list[Pair]
+    left: list[Pair]
+
+    def holds(self, waves: frozenset[tuple[int, str]], devices: int) -> bool:
+        """Say whether the same waves are open, and about as many devices are at an update."""
+        return self.waves == waves and abs(self.devices - devices) * CHANGED <= self.devices
+
+
+_plans: Recent[int, _Plan] = Recent(PLANNED_S)
+_pruned: Recent[int, bool] = Recent(PRUNED_S)
+
+
 def tick(*, domain: TrustDomain) -> bool:
-    """Make one patch that is wanted and not there; a job calls this. Return whether one was tried."""
-    known = {Pair(*row) for row in Delta.objects.filter(domain=domain).values_list("base", "result", "format")}
-    wanted = _possible(domain, list(_wanted(domain)))
-    waiting = [pair for pair in wanted if pair not in known]
-    _tell(domain, wanted, waiting)
-    if waiting:
-        _make(domain, waiting[0])
-        return True
-    _prune(domain)
+    """Make one patch that is wanted and not there; a job calls this. Return whether one was tried.
+
+    What is wanted is found out when a wave opens or ends, when one in twenty of the devices has gone on, and every ten
+    minutes; between these times a run reads no device and no assignment.
+    """
+    plan = _planned(domain)
+    # The image of a pair may have been collected since.
+    while plan.left:
+        if _possible(domain, plan.left[:1]):
+            _make(domain, plan.left[0])
+            del plan.left[0]
+            _tell(domain, plan.wanted, plan.left)
+            return True
+        del plan.left[0]
+    _pruned.get(domain.pk, lambda: _prune(domain))
     return False
+
+
+def _planned(domain: TrustDomain) -> _Plan:
+    """Return the plan that was kept, or a new one."""
+    running = list(Rollout.objects.filter(domain=domain, state=Rollout.State.RUNNING))
+    if not running:
+        return _Plan(frozenset(), 0, [], [])
+    waves = frozenset(Wave.objects.filter(rollout__in=running).values_list("pk", "state"))
+    counted = count_by_rollout(running).values()
+    devices = sum(many for one in counted for status, many in one.items() if status not in assignments.ENDS)
+    plan = _plans.get(domain.pk, lambda: _plan(domain, waves, devices))
+    if not plan.holds(waves, devices):
+        plan = _plan(domain, waves, devices)
+        _plans.keep(domain.pk, plan)
+    return plan
+
+
+def _plan(domain: TrustDomain, waves: frozenset[tuple[int, str]], devices: int) -> _Plan:
+    """Find out what is wanted, and note how far it is done."""
+    wanted = _possible(domain, list(_wanted(domain)))
+    rows = Delta.objects.filter(domain=domain, result__in={pair.result for pair in wanted})
+    known = {Pair(*row) for row in rows.values_list("base", "result", "format")}
+    left = [pair for pair in wanted if pair not in known]
+    _tell(domain, wanted, left)
+    return _Plan(waves, devices, wanted, left)
 
 
 def offer(device: Device, bundle: Bundle, rollout_id: int | None) -> Offer | None:
@@ -214,13 +276,14 @@ def _read(answer: Mapping[str, object]) -> _Said:
     raise ValueError(msg)
 
 
-def _prune(domain: TrustDomain) -> None:
-    """Forget patches of a month ago that nobody waits for; the collection removes their bytes."""
+def _prune(domain: TrustDomain) -> bool:
+    """Forget patches of a month ago that nobody waits for; the collection removes their bytes. Return True."""
     open_results = Assignment.objects.filter(domain=domain, closed_at__isnull=True).values("bundle__files__sha256")
     before = clock.now() - KEPT
     made = Delta.objects.filter(domain=domain, made_at__lt=before)
     work = PatchWork.objects.filter(domain=domain, at__lt=before)
     for rows in (made, work):
         # Looked for first: a statement that deletes takes the write lock, also when it finds nothing.
-        if late := list(rows.exclude(result__in=open_results).values_list("pk", flat=True)):
+        while late := list(rows.exclude(result__in=open_results).values_list("pk", flat=True)[:PRUNED]):
             rows.filter(pk__in=late).delete()
+    return True

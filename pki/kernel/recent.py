@@ -37,6 +37,12 @@ class Recent(Generic[Key, Value]):
         self._held[key] = (now, value)
         return value
 
+    def keep(self, key: Key, value: Value) -> None:
+        """Have a value that was read just now; it takes the place of an older one."""
+        if len(self._held) >= MOST:
+            self._held.clear()
+        self._held[key] = (time.monotonic(), value)
+
     def forget(self) -> None:
         """Read everything anew from now on, in this process."""
         self._held.clear()

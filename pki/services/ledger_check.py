@@ -11,7 +11,7 @@ from datetime import datetime
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from pki.kernel import canonical, intake
+from pki.kernel import canonical
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, require_action
 from pki.ledger.claims import Claims, Head
@@ -29,6 +29,8 @@ _PLACE = (*_BEFORE, *(f"entry__{name}" for name in ledger.LEAF_FIELDS))
 _Place = tuple[int, int, int, str, datetime, *tuple[object, ...]]
 #: problems that are told one by one
 MOST_PROBLEMS = 1000
+#: who was shown a head, and its epoch, size and root as the device said them
+Memory = tuple[str, Sequence[object]]
 #: is called with how many entries have been read, and how many there are
 Progress = Callable[[int, int], None]
 
@@ -75,7 +77,7 @@ class Report:
 def verify(
     *,
     actor: Actor,
-    witnesses: Iterable[tuple[str, Sequence[object]]] = (),
+    witnesses: Iterable[Memory] = (),
     progress: Progress = lambda _done, _all: None,
 ) -> Report:
     """Verify the whole ledger of the actor's domain.
@@ -109,7 +111,7 @@ def verify(
     return report
 
 
-def _witnessed(report: Report, witnesses: Iterable[tuple[str, Sequence[object]]]) -> Iterator[tuple[str, Head]]:
+def _witnessed(report: Report, witnesses: Iterable[Memory]) -> Iterator[tuple[str, Head]]:
     for name, seen in witnesses:
         report.witnesses += 1
         match seen:
@@ -194,8 +196,8 @@ class _Proofs:
         """Say whether a restore is signed, or older than signatures and known by the journal's heads."""
         if restores.has_signature(detail, domain.slug, self.keys):
             return True
-        epoch = intake.integer(detail["epoch"], "epoch")
-        return epoch <= self.unsigned and claims.has_epoch(epoch)
+        epoch = detail["epoch"]
+        return isinstance(epoch, int) and epoch <= self.unsigned and claims.has_epoch(epoch)
 
 
 def _void(domain: TrustDomain, report: Report, claims: Claims, proofs: _Proofs) -> dict[int, int]:

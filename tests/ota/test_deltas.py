@@ -17,16 +17,21 @@ import pytest
 import zstandard
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from ota.deltas import advice
 from ota.deltas.candidates import CANDIDATES
 from ota.deltas.choose import CANDIDATE_NAMES, Offer, choose
-from ota.models import Delta, PatchTry, Rollout
+from ota.models import Assignment, Delta, PatchTry, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import patches
 from ota.services import assignments, deltas, director, downloads, reports, rollouts
+from ota.services.assignments import Feedback
 from pki.kernel import actor as actors
+from pki.kernel import clock
 from pki.kernel.errors import InvalidError, NotFoundError
+from pki.kernel.recent import Recent
 from tests import mutations
 from tests.factories.artefacts import noise
 from tests.factories.ground import system
@@ -238,6 +243,60 @@ def stage(published, enrol):
     return Stage(published, enrol)
 
 
+def read_by_tick(domain):
+    """Return how many queries a run of the job asks, and whether it reads assignments or devices."""
+    with CaptureQueriesContext(connection) as asked:
+        deltas.tick(domain=domain)
+    tables = ('"ota_assignment"', '"devices_device"', '"devices_twin"')
+    return len(asked), any(table in query["sql"] for query in asked for table in tables)
+
+
+@pytest.mark.django_db
+def test_devices_are_looked_at_only_when_a_rollout_has_gone_on(stage):
+    stage.report(appliers=ABLE)
+    stage.ticks()
+    assert read_by_tick(stage.domain) == (1, False)
+    stage.roll_out()
+    assert read_by_tick(stage.domain)[1], "a wave has opened"
+    stage.ticks()
+    for _ in range(3):
+        assert read_by_tick(stage.domain) == (3, False)
+    action = Assignment.objects.get(closed_at=None)
+    said = Feedback("finished")
+    assignments.feedback(actor=stage.actor, device=stage.one.device, action_id=action.action_id, said=said)
+    assert read_by_tick(stage.domain)[1], "the only device has ended its update"
+    assert read_by_tick(stage.domain) == (3, False)
+    Recent.forget_all()  # as after ten minutes, and in another process
+    assert read_by_tick(stage.domain)[1]
+
+
+@pytest.mark.django_db
+def test_old_patches_that_nobody_waits_for_are_forgotten_in_pieces_once_an_hour(stage, monkeypatch):
+    monkeypatch.setattr(deltas, "PRUNED", 2)
+    old, new = clock.now() - 2 * deltas.KEPT, clock.now()
+    for number, at in enumerate([old] * 5 + [new]):
+        Delta.objects.create(domain=stage.domain, result=f"{number:064x}", format="bsdiff", made_at=at)
+    assert not deltas.tick(domain=stage.domain)
+    assert [one.made_at for one in Delta.objects.all()] == [new]
+    Delta.objects.update(made_at=old)
+    assert not deltas.tick(domain=stage.domain)
+    assert Delta.objects.exists()
+    Recent.forget_all()
+    assert not deltas.tick(domain=stage.domain)
+    assert not Delta.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_image_that_was_collected_since_the_plan_was_made_is_left_out(stage):
+    stage.report(appliers=ABLE)
+    stage.roll_out()
+    assert deltas.tick(domain=stage.domain)
+    stage.old.files.update(collected_at=clock.now())
+    stage.ticks()
+    left = {one.base for one in Delta.objects.filter(domain=stage.domain)[1:]}
+    assert left <= {""}
+
+
 @pytest.mark.django_db
 def test_a_device_that_can_apply_patches_is_given_one(stage):
     stage.report(appliers=ABLE)
@@ -245,7 +304,7 @@ def test_a_device_that_can_apply_patches_is_given_one(stage):
     assert patches.progress(stage.new) is None
     assert deltas.tick(domain=stage.domain)
     wanted = len(CANDIDATE_NAMES) + 1
-    assert patches.progress(stage.new) == (0, wanted)
+    assert patches.progress(stage.new) == (1, wanted)
     stage.ticks()
     assert patches.progress(stage.new) == (wanted, wanted)
     made = Delta.objects.filter(domain=stage.domain)
