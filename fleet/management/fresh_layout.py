@@ -10,6 +10,9 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
+#: migrations whose first act makes triggers: no model says them
+_TRIGGERS = (("pki", "0002_ledger_is_immutable"), ("ota", "0022_count_statuses"))
+
 
 def lay_out_when_empty(alias: str) -> bool:
     """Make every table of one database and record all migrations, in one transaction; return whether it was empty.
@@ -27,9 +30,8 @@ def lay_out_when_empty(alias: str) -> bool:
         for model in state.apps.get_models():
             if model._meta.can_migrate(connection) and router.allow_migrate_model(alias, model):
                 editor.create_model(model)
-        # The triggers of the audit log, the one thing in a database that no model says.
-        (triggers,) = loader.disk_migrations["pki", "0002_ledger_is_immutable"].operations
-        triggers.database_forwards("pki", editor, state, state)
+        for app, name in _TRIGGERS:
+            loader.disk_migrations[app, name].operations[0].database_forwards(app, editor, state, state)
         _record_migrations(connection, editor, loader)
     return True
 
