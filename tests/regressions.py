@@ -36,6 +36,7 @@ ROWS = {
     "C7": "files in subfolders, the same way by REST, console and command",
     "C8": "payloads that compress well",
     "C9": "security counters count from publication; unreleased bundles can be deleted",
+    "N1": "presence and counts do not grow with the fleet",
     "N2": "rollouts of many devices lock nobody out",
     "R1": "every protocol gives a device only what officers signed",
     "R2": "header fields and heads without end",

@@ -1,5 +1,6 @@
 """Tables of the devices floor: the registry, and the telemetry database."""
 
+from devices.models.counts import FleetCount
 from devices.models.groups import Group, GroupMember
 from devices.models.identity import (
     DeviceTransfer,
@@ -32,6 +33,7 @@ __all__ = [
     "DriftState",
     "EnrolmentRequest",
     "EnrolmentToken",
+    "FleetCount",
     "Group",
     "GroupMember",
     "HardwareIdentity",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from django.db import models
 from django.db.models import Q
 
+from devices.contact_words import NEVER_WORD
 from pki.kernel import clock, ids
 from pki.models import TrustDomain
 from pki.models.documents import DocumentField
@@ -48,7 +49,8 @@ class Device(models.Model):
     """One device, found by public id or by its name, which is unique in its domain.
 
     ``name``, ``owner``, ``site`` and ``tags`` may tell about people. The ledger holds salted commitments to them only;
-    erasing ``salt`` with them makes those worthless.
+    erasing ``salt`` with them makes those worthless. ``presence`` is one of ``devices.contact_words``, seconds behind
+    the last contact; empty when the device is retired.
     """
 
     class State(models.TextChoices):
@@ -71,6 +73,7 @@ class Device(models.Model):
     tags = DocumentField(default=list)
     parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
     enrolled_at = models.DateTimeField(null=True)
+    presence = models.CharField(max_length=7, default=NEVER_WORD, blank=True)
     salt = models.BinaryField(default=ids.salt)
     created_at = models.DateTimeField(default=clock.now)
 
@@ -88,6 +91,9 @@ class Device(models.Model):
             models.Index(
                 fields=["domain", "name", "id"], condition=Q(quarantined_at__isnull=False), name="quarantined_devices"
             ),
+            # Of one presence by name for the console, by age for the REST API.
+            models.Index(fields=["domain", "presence", "name", "id"], name="devices_of_a_presence"),
+            models.Index(fields=["domain", "presence", "id"], name="devices_of_a_presence_by_age"),
         ]
 
     def __str__(self) -> str:

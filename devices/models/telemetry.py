@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Q
 
+from devices.contact_words import NEVER_WORD
 from pki.kernel import clock
 
 #: series of at most this step are thinned when they are old
@@ -10,11 +11,15 @@ FINE_MS = 30_000
 
 
 class Presence(models.Model):
-    """When a device was last heard, and from where."""
+    """When a device was last heard, and from where; ``word`` is the presence that the main database has of it."""
 
     device_id = models.BigIntegerField(primary_key=True)
     last_seen = models.DateTimeField()
     address = models.CharField(max_length=64, blank=True)
+    word = models.CharField(max_length=7, default=NEVER_WORD)
+
+    class Meta:
+        indexes = [models.Index(fields=["word", "last_seen"], name="contacts_of_a_word")]
 
     def __str__(self) -> str:
         return f"{self.device_id} {self.last_seen}"

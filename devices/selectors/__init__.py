@@ -14,7 +14,7 @@ from devices.selectors.enrolment import (
     vendors,
 )
 from devices.selectors.incidents import IncidentFilter, incident, incidents, incidents_of
-from devices.selectors.presence import PRESENCES, Counts, device_counts, last_seen, presence_of, presences
+from devices.selectors.presence import Counts, device_counts, last_seen, presence_of
 from devices.selectors.registry import (
     DeviceFilter,
     device,
@@ -35,7 +35,6 @@ from devices.selectors.registry import (
 from devices.selectors.telemetry import behaviour, device_logs, metric_names, samples, series, source_networks
 
 __all__ = [
-    "PRESENCES",
     "CertificateFilter",
     "Counts",
     "DeviceFilter",

@@ -1,25 +1,25 @@
-"""When devices were last heard. It lies in the telemetry database, because it changes with every poll."""
+"""When devices were last heard, and how many are online, late, overdue or were never heard.
 
-from collections.abc import Iterable, Mapping
+The word stands in the main database (``Device.presence``) and changes only when a device goes from one word to another
+(``devices.services.presence_words``). The moment itself lies in the telemetry database, where it changes with each
+contact; it is read for the devices of one page.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Sum
 
-from devices.models import Device, Incident, Presence
-from pki.kernel import clock
+from devices.contact_words import PRESENCES
+from devices.models import Device, FleetCount, Presence
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, permitted
-
-#: polling intervals after which a device is late, and overdue
-LATE, OVERDUE = 1.5, 3
-PRESENCES = ("online", "late", "overdue", "never")
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many devices of a domain are in which condition; every enrolled device is in one presence."""
+    """How many devices of a domain are in which condition; each one in service has one presence."""
 
     devices: int
     online: int
@@ -30,20 +30,8 @@ class Counts:
     open_incidents: int
 
 
-def presences(rows: Iterable[Device], seen: Mapping[int, datetime] | None = None) -> dict[int, str]:
-    """Return online, late, overdue or never for each device, by its internal id.
-
-    Args:
-        rows: the devices.
-        seen: what ``last_seen`` says of them, where the caller has asked already.
-    """
-    keys = [row.id for row in rows]
-    known, now = last_seen(keys) if seen is None else seen, clock.now()
-    return {key: _presence(known.get(key), now) for key in keys}
-
-
 def last_seen(keys: Iterable[int]) -> dict[int, datetime]:
-    """Return when each of these devices was last heard, for those that ever were."""
+    """Return when each of these devices was last heard, for those that ever were; for the devices of one page."""
     rows = Presence.objects.filter(device_id__in=list(keys))
     return dict(rows.values_list("device_id", "last_seen"))
 
@@ -53,32 +41,9 @@ def presence_of(device: Device) -> Presence | None:
     return Presence.objects.filter(device_id=device.pk).first()
 
 
-def with_presence(rows: QuerySet[Device], word: str) -> QuerySet[Device]:
-    """Return those of the devices that are online, late, overdue or were never heard."""
-    return rows.filter(id__in=[key for key, found in presences(rows).items() if found == word])
-
-
 def device_counts(*, actor: Actor) -> Counts:
-    """Return the numbers of the overview page."""
-    known = permitted(actor, Action.READ, Device.objects.all())
-    open_ones = permitted(actor, Action.READ, Incident.objects.all()).filter(state=Incident.State.OPEN)
-    rows = list(known.exclude(state=Device.State.RETIRED).only("id"))
-    words = list(presences(rows).values())
-    return Counts(
-        devices=len(rows),
-        online=words.count("online"),
-        late=words.count("late"),
-        overdue=words.count("overdue"),
-        never=words.count("never"),
-        quarantined=known.filter(quarantined_at__isnull=False).count(),
-        open_incidents=open_ones.count(),
-    )
-
-
-def _presence(seen: datetime | None, now: datetime) -> str:
-    if seen is None:
-        return "never"
-    interval = timedelta(seconds=max(settings.FLEET_POLL_S, 5))
-    if now - seen <= interval * LATE:
-        return "online"
-    return "late" if now - seen <= interval * OVERDUE else "overdue"
+    """Return the numbers of the overview page: sums of few rows, however many devices there are."""
+    changes = permitted(actor, Action.READ, FleetCount.objects.all()).order_by()
+    kept = dict(changes.values_list("kind").annotate(many=Sum("delta")))
+    counted = {kind: kept.get(kind, 0) for kind in FleetCount.Kind.values}
+    return Counts(devices=sum(counted[word] for word in PRESENCES), **counted)

@@ -7,8 +7,8 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from devices import query
+from devices.contact_words import PRESENCES
 from devices.models import Device, Group, GroupMember, HardwareModel, Twin
-from devices.selectors.presence import PRESENCES, with_presence
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
 from pki.kernel.filters import choice, query_text, reference, text, yes_no
@@ -26,7 +26,7 @@ class DeviceFilter:
     state: str = choice("Where the device stands in its life.", Device.State.values, "Device.state")
     hardware: str = reference("Its hardware model.", "Device.hardware_model")
     quarantined: str = yes_no("Whether it is quarantined.", "Device.quarantined_at")
-    presence: str = choice("When it was last heard, compared with its polling interval.", PRESENCES, "Presence")
+    presence: str = choice("When it was last heard, compared with its polling interval.", PRESENCES, "Device.presence")
     query: str = query_text("A query over the registry and what devices report.", query.LONGEST)
     group: str = reference("The group that it belongs to.", "Group")
 
@@ -38,6 +38,8 @@ def devices(*, actor: Actor, wanted: DeviceFilter = DeviceFilter()) -> QuerySet[
         rows = rows.filter(name__icontains=wanted.q)
     if wanted.state:
         rows = rows.filter(state=wanted.state)
+    if wanted.presence:
+        rows = rows.filter(presence=wanted.presence)
     if wanted.hardware:
         rows = rows.filter(hardware_model=one_referred(hardware_models(actor=actor), wanted.hardware, "hardware model"))
     if wanted.quarantined:
@@ -46,7 +48,7 @@ def devices(*, actor: Actor, wanted: DeviceFilter = DeviceFilter()) -> QuerySet[
         rows = rows.filter(query.parse(wanted.query))
     if wanted.group:
         rows = rows.filter(members_of(one_referred(groups(actor=actor), wanted.group, "group")))
-    return with_presence(rows, wanted.presence) if wanted.presence else rows
+    return rows
 
 
 def device(*, actor: Actor, public_id: str | UUID) -> Device:

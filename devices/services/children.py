@@ -4,6 +4,7 @@ from django.db import transaction
 
 from devices.models import Device, HardwareModel, Twin
 from devices.names import check_name
+from devices.services import fleet_counts
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError
@@ -47,6 +48,7 @@ def register(*, actor: Actor, name: str, hardware_model: HardwareModel, gateway:
             enrolled_at=clock.now(),
         )
         Twin.objects.create(device=made)
+        fleet_counts.note_count(made.domain_id, made.presence, 1)
         detail = {"gateway": above.key, "hardware": str(hardware_model.class_id)}
         ledger.record(actor=actor, action="device.registered", thing=("device", made.key), detail=detail)
     return made

@@ -73,8 +73,9 @@ class _Tick:
 def _one(
     domain: TrustDomain, number: int, members: dict[int, _Member], shard: Shard, novelty: Novelty
 ) -> list[Incident]:
-    rows = Sample.objects.filter(tick=number, device_id__in=members)
-    samples = list(rows.values_list("device_id", "metric", "value"))
+    # All of the tick, and sorted out here: the ids of a fleet are too many for a statement.
+    rows = Sample.objects.filter(tick=number).values_list("device_id", "metric", "value")
+    samples = [row for row in rows.iterator(chunk_size=2000) if row[0] in members]
     if not samples:
         return []
     shard.admit(np.unique(np.array([row[0] for row in samples], np.int64)))
@@ -97,9 +98,10 @@ def _empty(shard: Shard) -> Array:
 
 def _strange(now: _Tick, shard: Shard, novelty: Novelty) -> dict[int, list[str]]:
     seen: dict[int, set[str]] = defaultdict(set)
-    rows = Observation.objects.filter(tick=now.number, device_id__in=now.members)
-    for device, key in rows.values_list("device_id", "key"):
-        seen[device].add(key)
+    rows = Observation.objects.filter(tick=now.number).values_list("device_id", "key")
+    for device, key in rows.iterator(chunk_size=2000):
+        if device in now.members:
+            seen[device].add(key)
     found = {}
     for device, keys in seen.items():
         if device not in now.row_of:

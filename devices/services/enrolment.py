@@ -8,11 +8,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import CertificateSigningRequest as Csr
 from django.db import IntegrityError, transaction
 
+from devices.contact_words import NEVER_WORD
 from devices.errors import TokenError
 from devices.models import Device, HardwareIdentity, Twin
 from devices.proofs import idevid, preregistered, token, tpm
 from devices.proofs.claim import Claim, Shown, wished_name
-from devices.services import approvals
+from devices.services import approvals, fleet_counts
 from pki import x509
 from pki.kernel import actor as actors
 from pki.kernel import clock
@@ -234,6 +235,7 @@ def _new_device(domain: TrustDomain, claim: Claim) -> Device:
         # Somebody else enrolled under this name at the same moment; the transaction ends with this refusal.
         raise TokenError(token.REFUSAL) from error
     quick.create(Twin, device=device)
+    fleet_counts.note_count(domain.pk, NEVER_WORD, 1)
     return device
 
 

@@ -4,7 +4,8 @@ from django.db import transaction
 from django.dispatch import Signal
 
 from devices.incident_documents import Explanation, Reaction
-from devices.models import Device, Incident
+from devices.models import Device, FleetCount, Incident
+from devices.services import fleet_counts
 from devices.signals import incident_closed, incident_opened
 from pki.kernel import actor as actors
 from pki.kernel import clock
@@ -37,6 +38,7 @@ def raise_for(*, actor: Actor, device: Device, severity: str, explanation: Expla
             score=float(explanation["score"]),
             explanation=explanation,
         )
+        fleet_counts.note_count(incident.domain_id, FleetCount.Kind.OPEN_INCIDENTS, 1)
         detail = {"device": device.key, "severity": severity, "layer": incident.layer}
         ledger.record(actor=actor, action="incident.opened", thing=("incident", incident.public_id), detail=detail)
         transaction.on_commit(lambda: _tell(incident_opened, incident, actor.domain))
@@ -97,6 +99,7 @@ def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
         incident.verdict = verdict
         incident.closed_at = clock.now()
         incident.save(update_fields=["state", "verdict", "closed_at"])
+        fleet_counts.note_count(incident.domain_id, FleetCount.Kind.OPEN_INCIDENTS, -1)
         detail = {"device": incident.device.key, "verdict": verdict}
         ledger.record(actor=actor, action="incident.closed", thing=("incident", incident.public_id), detail=detail)
         transaction.on_commit(lambda: _tell(incident_closed, incident, actor.domain))

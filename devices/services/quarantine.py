@@ -2,7 +2,8 @@
 
 from django.db import transaction
 
-from devices.models import Device
+from devices.models import Device, FleetCount
+from devices.services import fleet_counts
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
@@ -23,6 +24,7 @@ def impose(*, actor: Actor, device: Device, reason: str) -> Device:
         locked.quarantined_at = clock.now()
         locked.quarantine_reason = reason[:300]
         locked.save(update_fields=["quarantined_at", "quarantine_reason"])
+        fleet_counts.note_count(locked.domain_id, FleetCount.Kind.QUARANTINED, 1)
         changes.note(locked.key)
         detail = {"reason": locked.quarantine_reason}
         ledger.record(actor=actor, action="device.quarantined", thing=("device", locked.key), detail=detail)
@@ -39,6 +41,7 @@ def release(*, actor: Actor, device: Device, reason: str) -> Device:
         locked.quarantined_at = None
         locked.quarantine_reason = ""
         locked.save(update_fields=["quarantined_at", "quarantine_reason"])
+        fleet_counts.note_count(locked.domain_id, FleetCount.Kind.QUARANTINED, -1)
         changes.note(locked.key)
         detail = {"reason": reason[:300]}
         ledger.record(actor=actor, action="device.released", thing=("device", locked.key), detail=detail)

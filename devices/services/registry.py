@@ -2,6 +2,7 @@
 
 from django.db import transaction
 
+from devices.contact_words import OUT_OF_SERVICE
 from devices.errors import LifecycleError
 from devices.models import (
     Device,
@@ -12,7 +13,7 @@ from devices.models import (
     Twin,
 )
 from devices.names import AUDIENCES, MOST_TAGS, TAG
-from devices.services import retention
+from devices.services import fleet_counts, retention
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
 from pki.kernel.permissions import Action, permitted, pick_one, require_on
@@ -191,7 +192,7 @@ def decommission(*, actor: Actor, device: Device, confirmed: str) -> Device:
         device.name = f"erased-{device.key[-12:]}"
         device.owner, device.site, device.tags, device.salt = "", "", [], b""
         device.quarantine_reason = "erased" if device.quarantined else ""
-        device.save()
+        device.save(update_fields=["name", "owner", "site", "tags", "salt", "quarantine_reason"])
     retention.forget([device.pk])
     return device
 
@@ -211,7 +212,10 @@ def _step(act: str, actor: Actor, device: Device) -> Device:
             msg = f"A device that is {locked.state} cannot {act}; it would have to be {wanted}."
             raise LifecycleError(msg)
         locked.state = target
-        locked.save(update_fields=["state"])
+        if target == State.RETIRED:
+            fleet_counts.note_count(locked.domain_id, locked.presence, -1)
+            locked.presence = OUT_OF_SERVICE
+        locked.save(update_fields=["state", "presence"])
         changes.note(locked.key)
         ledger.record(actor=actor, action=f"device.{act}", thing=("device", locked.key))
     return locked

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices import selectors
+from devices.contact_words import PRESENCES
 from devices.models import Device as DeviceRow
 from devices.models import Incident
 from devices.names import AUDIENCES
@@ -112,10 +113,13 @@ class DeviceOut(Output):
     desired = serializers.SerializerMethodField()
     identities = serializers.SerializerMethodField()
 
-    @extend_schema_field({"type": "string", "enum": list(selectors.PRESENCES)})
-    def get_presence(self, device: DeviceRow) -> str:
-        """Return online, late, overdue or never: when it was last heard, compared with its polling interval."""
-        return str(self.context["presences"][device.pk])
+    @extend_schema_field({"type": ["string", "null"], "enum": [*PRESENCES, None]})
+    def get_presence(self, device: DeviceRow) -> str | None:
+        """Return online, late, overdue or never: when it was last heard, compared with its polling interval.
+
+        Null for a device that is retired.
+        """
+        return device.presence or None
 
     @extend_schema_field({"type": ["string", "null"], "format": "date-time"})
     def get_last_seen(self, device: DeviceRow) -> str | None:
@@ -185,8 +189,7 @@ class CloseIn(Input):
 
 def _heard(devices_: Sequence[DeviceRow]) -> dict[str, object]:
     """Return when devices were last heard, in one query however many they are."""
-    seen = selectors.last_seen(one.pk for one in devices_)
-    return {"seen": seen, "presences": selectors.presences(devices_, seen)}
+    return {"seen": selectors.last_seen(one.pk for one in devices_)}
 
 
 def _one_device(device: DeviceRow, code: int = status.HTTP_200_OK) -> Response:

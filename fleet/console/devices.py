@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
 from devices import baselines, selectors
+from devices.contact_words import PRESENCES
 from devices.models import Device
 from devices.services import quarantine, registry
 from fleet.console import timeline
@@ -60,14 +61,13 @@ def index(request: HttpRequest) -> HttpResponse:
     who = actor(request)
     wanted = asked_filter(request, FleetFilter)
     cuts = cut(request, fleet(actor=who, wanted=wanted), BY_NAME)
-    presences = selectors.presences(cuts["rows"])
-    seen = selectors.last_seen(presences)
+    seen = selectors.last_seen(row.pk for row in cuts["rows"])
     context = {
         **cuts,
-        "rows": [(row, presences[row.pk], seen.get(row.pk)) for row in cuts["rows"]],
+        "rows": [(row, seen.get(row.pk)) for row in cuts["rows"]],
         **shown_filter(wanted),
         "states": Device.State.values,
-        "presences": selectors.PRESENCES,
+        "presences": PRESENCES,
         "hardware": [row.name for row in selectors.hardware_models(actor=who)],
     }
     return render(request, "console/devices/list.html", context)
@@ -85,7 +85,6 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     seen = presence.last_seen if presence else None
     context = {
         "device": device,
-        "presence": selectors.presences([device])[device.pk],
         "seen": seen,
         "address": presence.address if presence else "",
         "networks": list(selectors.source_networks(device)[:NETWORKS]),

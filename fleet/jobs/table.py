@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from devices.services import drift, retention
+from devices.services import drift, presence_words, retention
 from fleet.guard import reactions
 from ota.services import commands, deltas, freshness, rollout_steps, rollouts, status_counts, storage
 from pki.models import TrustDomain
@@ -37,6 +37,8 @@ def jobs() -> tuple[Job, ...]:
         Job("rollout-steps", 1, lambda domain: rollout_steps.run(domain=domain)),
         Job("counts", 5, lambda domain: status_counts.add_up(domain=domain)),
         Job("recount", 60, lambda domain: status_counts.recount_next(domain=domain)),
+        Job("presence", 2, lambda domain: presence_words.keep_presence(domain=domain)),
+        Job("presence-check", 3600, lambda domain: presence_words.check_presence(domain=domain)),
         Job("drift", min(settings.FLEET_DRIFT_TICK_S, 60), lambda domain: drift.tick(domain=domain)),
         Job("deltas", 5, lambda domain: deltas.tick(domain=domain)),
         Job("commands", 15, lambda domain: commands.expire(domain=domain)),

@@ -8,10 +8,13 @@ import json
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.conf import settings
+from django.db import connection, connections
 
 from devices import selectors as devices
-from devices.models import Device, Incident, Twin
+from devices.contact_words import contact_limits
+from devices.models import Device, Incident, Presence, Twin
+from devices.services.presence_words import outdated_contacts
 from ota.models import Assignment, Rollout, Wave
 from ota.selectors import repairs, rollouts
 from ota.selectors.device_list import updating_devices
@@ -24,6 +27,7 @@ from tests.factories.ground import system
 pytestmark = pytest.mark.django_db
 
 DEVICES, ROLLOUTS, ENTRIES = 2000, 3, 4
+LATE = devices.DeviceFilter(presence="late")
 #: rows that PostgreSQL may read and not use: a few others share a page or a hash
 MOST_PASSED_OVER = 60
 
@@ -36,7 +40,8 @@ class Fleet:
         self.slug = self.domain.slug
         release = published.release(published.bundle("1.0.0", 1))
         Device.objects.bulk_create(
-            [Device(domain=self.domain, name=f"dev-{number:05}", hardware_model=model, state="active")
+            [Device(domain=self.domain, name=f"dev-{number:05}", hardware_model=model, state="active",
+                    presence="online" if number % (DEVICES // 5) else "late")
              for number in range(DEVICES)], batch_size=50,
         )  # fmt: skip
         self.devices = list(Device.objects.filter(domain=self.domain, name__startswith="dev-").order_by("id"))
@@ -46,9 +51,11 @@ class Fleet:
         self._certificates()
         self._entries()
         self._incidents()
+        self._contacts()
         if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute("ANALYZE")
+            for name in ("default", "telemetry"):
+                with connections[name].cursor() as cursor:
+                    cursor.execute("ANALYZE")
 
     def _rollouts(self, release):
         for index in range(ROLLOUTS + 300):
@@ -115,6 +122,16 @@ class Fleet:
             domain=self.domain, device=self.device, layer="numeric", severity="low", score=1.0,
         )  # fmt: skip
 
+    def _contacts(self):
+        """Every device was heard just now."""
+        rows = [Presence(device_id=one.pk, last_seen=self.now, word=one.presence) for one in self.devices]
+        Presence.objects.bulk_create(rows, batch_size=50)
+
+    def outdated(self):
+        """Return the contacts of online devices that make them late."""
+        limits = contact_limits(self.now, settings.FLEET_POLL_S)
+        return next(rows for rows, old, new in outdated_contacts(limits) if (old, new) == ("online", "late"))
+
 
 #: what is asked -> its rows, and the index that SQLite names
 QUESTIONS = {
@@ -165,6 +182,15 @@ QUESTIONS = {
         lambda fleet: devices.devices(actor=system(fleet.domain)).filter(state="suspended")[:51],
         "devices_in_a_state",
     ),
+    "devices of a rare presence by name": (
+        lambda fleet: devices.devices(actor=system(fleet.domain), wanted=LATE)[:51],
+        "devices_of_a_presence",
+    ),
+    "devices of a rare presence by age": (
+        lambda fleet: devices.devices(actor=system(fleet.domain), wanted=LATE).order_by("-id")[:51],
+        "devices_of_a_presence_by_age",
+    ),
+    "contacts that make a word wrong": (Fleet.outdated, "contacts_of_a_word"),
 }  # fmt: skip
 
 

@@ -66,6 +66,8 @@ def measured(database: str, size: int, keep: Path | None = None, *, processes: b
         acts: dict[str, Callable[[], Seen]] = {"answers": lambda: {"answers": _answers(made)}}
         if processes:
             acts |= {"verify": lambda: {"verify": growth_processes.verify(made)}}
+            # Devices that are not heard go from word to word: nobody does within the minute that is measured.
+            acts |= {"freshen": lambda: _freshened(made)}
             acts |= {"worker": lambda: {"worker": growth_processes.idle_worker(made)}}
             acts |= {"start": lambda: {"start": growth_processes.start(made)}}
         for name, act in acts.items():
@@ -135,3 +137,8 @@ def inner(made: Ground, *arguments: str) -> object:
 
 def _answers(made: Ground) -> "list[Answer]":
     return cast("list[Answer]", inner(made, "answers"))
+
+
+def _freshened(made: Ground) -> Seen:
+    inner(made, "freshen")
+    return {}

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connections, transaction
-from django.db.models import F, Max
+from django.db.models.functions import Mod
 
+from devices.contact_words import SHORTEST_POLL_S
 from devices.models import (
     Device,
     DeviceLog,
@@ -28,6 +29,7 @@ from devices.models import (
     SourceNetwork,
     Twin,
 )
+from devices.services import fleet_counts, presence_words
 from fleet.management.benches.growth_scene import FIRST, GROUP, SHARES, Scene, Update, explanation, load_scene
 from ota.models import Assignment, AssignmentEvent, Command
 from pki.kernel import clock
@@ -35,6 +37,8 @@ from pki.models import Certificate, LedgerEntry, LedgerHead, TrustDomain, quick
 from pki.services import ledger, numbers
 
 SEED, STEP, TICKS, MEMBERS = 15, 1000, 240, 100
+#: of so many devices one is late and one overdue
+LATE_SHARE = 25
 SITES, OWNERS, TAGS = 40, 300, ("pilot", "canary", "edge", "outdoor", "legacy", "line-1", "line-2", "lab")
 OPEN = ("scheduled", "retrieved", "running", "download", "downloaded", "installed")
 #: what the audit log says of each device: action and what is told
@@ -90,16 +94,36 @@ def fill(domain: TrustDomain, many: int) -> int:
             sys.stderr.write(f"{start} devices\n")  # progress: to fill takes minutes
     if have < many:
         _example(domain)
+        freshen(domain)
+        fleet_counts.recount_fleet(domain=domain)  # devices were written without their counts
     _settle()
     return max(many - have, 0)
 
 
 def freshen(domain: TrustDomain) -> None:
-    """Move the times at which devices were seen to now: a set-up that was kept would have nobody online."""
-    newest = Presence.objects.aggregate(at=Max("last_seen"))["at"]
-    if newest is not None:
-        Presence.objects.update(last_seen=F("last_seen") + (clock.now() - newest))
+    """Let devices be seen as long before now as those of a fleet that lives, and bring their words to that."""
+    _see_anew()
+    presence_words.sweep_presence()
+    _see_anew()  # many words take long to write
     Incident.objects.filter(domain=domain, state="open").update(last_seen_at=clock.now())
+
+
+def _see_anew() -> None:
+    now = clock.now()
+    for place in range(LATE_SHARE):
+        rows = Presence.objects.annotate(place=Mod("device_id", LATE_SHARE)).filter(place=place)
+        rows.update(last_seen=now - _silence(place, place / LATE_SHARE))
+
+
+def _silence(number: int, usual: float) -> timedelta:
+    """Return how long a device has not been heard: some are late, some overdue (``devices.contact_words``).
+
+    Args:
+        number: of the device.
+        usual: polling intervals for the others.
+    """
+    poll = timedelta(seconds=max(settings.FLEET_POLL_S, SHORTEST_POLL_S))
+    return poll * {4: 2.2, 5: 40.0}.get(number % LATE_SHARE, usual)
 
 
 def _hurry() -> None:
@@ -135,7 +159,7 @@ def _step(scene: Scene, wanted: range) -> None:
 
 def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Made]:
     names = ("domain_id", "public_id", "name", "hardware_model_id", "state", "audience", "quarantined_at",
-             "quarantine_reason", "site", "owner", "tags", "enrolled_at", "created_at")  # fmt: skip
+             "quarantine_reason", "site", "owner", "tags", "enrolled_at", "created_at", "presence")  # fmt: skip
     rows, plans = [], {}
     for number in wanted:
         at = clock.now() - timedelta(days=source.randrange(200, 900), seconds=source.randrange(86_400))
@@ -146,8 +170,9 @@ def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Made]:
         audience = {0: "lab", 1: "canary"}.get(number % 20, "production")
         tags = sorted({source.choice(TAGS) for _ in range(number % 3)})
         site, owner = f"Hall {source.randrange(SITES)}", f"owner-{source.randrange(OWNERS)}@example.org"
+        word = "" if plan.retired else "never"
         rows.append((scene.domain.pk, public_id, plan.name, scene.models[number % len(scene.models)], state, audience,
-                     at if held else None, "drift" if held else "", site, owner, tags, at, at))  # fmt: skip
+                     at if held else None, "drift" if held else "", site, owner, tags, at, at, word))  # fmt: skip
     quick.create_many(Device, names, rows)
     names_to_keys = dict(
         Device.objects.filter(domain=scene.domain, name__in=[one.name for one in plans.values()]).values_list(
@@ -274,15 +299,13 @@ def _entries(scene: Scene, made: list[Made]) -> None:
 
 def _hear(made: list[Made], source: random.Random) -> None:
     """Write when each device was last seen, and from which networks."""
-    now, poll = clock.now(), timedelta(seconds=max(settings.FLEET_POLL_S, 5))
-    tick, seen, networks = clock.unix() // settings.FLEET_DRIFT_TICK_S, [], []
+    now, tick, seen, networks = clock.now(), clock.unix() // settings.FLEET_DRIFT_TICK_S, [], []
     for one in made:
         if one.falls(50, 6) or one.retired:
             continue
-        # Online, late and overdue by the limits of ``devices.selectors``: 1.5 and 3 intervals.
-        late = {4: 2.2, 5: 40.0}.get(one.number % 25, source.random())
         octets = f"10.{one.number >> 16 & 255}.{one.number >> 8 & 255}"
-        seen.append(Presence(device_id=one.pk, last_seen=now - poll * late, address=f"{octets}.{one.number & 255}"))
+        at = now - _silence(one.number, source.random())
+        seen.append(Presence(device_id=one.pk, last_seen=at, address=f"{octets}.{one.number & 255}"))
         networks.append(SourceNetwork(device_id=one.pk, prefix=f"{octets}.0/24", last_tick=tick - 3))
         if one.number % 5 == 0:
             networks.append(SourceNetwork(device_id=one.pk, prefix="198.51.100.0/24", last_tick=tick - 300))

@@ -1,0 +1,121 @@
+"""Bring the word in the main database (``Device.presence``) up to the last contact in the telemetry database.
+
+Listeners write contacts to the telemetry database only. Each row there holds the word that the main database was given
+for its device, so an index of word and moment finds whose word is not right any more, and nobody else is read. The main
+database is written first: after a crash in between, the row still holds the old word and the same is done again.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from devices.contact_words import (
+    LATE_WORD,
+    NEVER_WORD,
+    ONLINE_WORD,
+    OUT_OF_SERVICE,
+    OVERDUE_WORD,
+    PRESENCES,
+    ContactLimits,
+    contact_limits,
+)
+from devices.models import Device, Presence
+from devices.services import fleet_counts
+from pki.kernel import clock
+from pki.models import TrustDomain
+
+#: devices that one commit changes
+BATCH = 1000
+#: seconds between two commits: a writer that waits for SQLite's lock gets it in between
+PAUSE_S = 0.005
+_Contacts: TypeAlias = "QuerySet[Presence, Presence]"
+
+
+def keep_presence(*, domain: TrustDomain) -> int:
+    """Bring words up to date, of all domains, and fold this domain's counts; return how many words changed."""
+    changed = sweep_presence()
+    fleet_counts.fold_counts(domain=domain)
+    return changed
+
+
+def check_presence(*, domain: TrustDomain) -> int:
+    """Compare every word of a domain with the telemetry database, and the counts with the words; return what differed.
+
+    They differ after one of the databases was restored, or lost its last seconds.
+    """
+    differing, place = 0, 0
+    while some := _words_after(domain, place):
+        differing += _reconcile(some)
+        place = max(some)
+    return differing + len(fleet_counts.recount_fleet(domain=domain))
+
+
+def sweep_presence() -> int:
+    """Change the words that the last contacts have made wrong, in small commits; return how many."""
+    changed = 0
+    for rows, _, word in outdated_contacts(contact_limits(clock.now(), settings.FLEET_POLL_S)):
+        # Looked for first: a transaction would take SQLite's write lock, and nearly always nothing is outdated.
+        # In order, which `exists` would drop.
+        while rows.values_list("device_id").first() and (done := _change_some(rows, word)):
+            changed += done
+            time.sleep(PAUSE_S)
+    return changed
+
+
+def outdated_contacts(limits: ContactLimits) -> Iterator[tuple[_Contacts, str, str]]:
+    """Yield contacts whose word is not right any more, with that word and the one that they should have."""
+    ranges = (
+        (OVERDUE_WORD, Q(last_seen__lt=limits.overdue)),
+        (LATE_WORD, Q(last_seen__gte=limits.overdue, last_seen__lt=limits.late)),
+        (ONLINE_WORD, Q(last_seen__gte=limits.late)),
+    )
+    for word, condition in ranges:
+        for old in PRESENCES:
+            if old != word:
+                # In the order of the index, so that no planner prefers to read the table.
+                yield Presence.objects.filter(condition, word=old).order_by("last_seen"), old, word
+
+
+def _change_some(rows: _Contacts, word: str) -> int:
+    """Change the word of some devices in both databases; return how many contacts it was.
+
+    The contacts are locked meanwhile: two workers never write the words of one device across each other.
+    """
+    with transaction.atomic(using="telemetry"):
+        keys = list(rows.select_for_update(skip_locked=True).values_list("device_id", flat=True)[:BATCH])
+        _write_words(keys, word)
+        return Presence.objects.filter(device_id__in=keys).update(word=word)
+
+
+def _write_words(keys: Sequence[int], word: str) -> None:
+    """Write a word of at most ``BATCH`` devices to the main database, with the counts; devices out of service stay."""
+    with transaction.atomic():
+        rows = Device.objects.filter(pk__in=keys).exclude(presence__in=[OUT_OF_SERVICE, word]).order_by("pk")
+        found = list(rows.select_for_update(no_key=True).values_list("pk", "domain_id", "presence"))
+        if not found:
+            return
+        Device.objects.filter(pk__in=[key for key, _, _ in found]).update(presence=word)
+        deltas: dict[tuple[int, str], int] = {}
+        for _, domain, old in found:
+            deltas[domain, old] = deltas.get((domain, old), 0) - 1
+            deltas[domain, word] = deltas.get((domain, word), 0) + 1
+        fleet_counts.note_counts(deltas)
+
+
+def _words_after(domain: TrustDomain, place: int) -> dict[int, str]:
+    rows = Device.objects.filter(domain=domain, pk__gt=place).exclude(presence=OUT_OF_SERVICE).order_by("pk")
+    return dict(rows.values_list("pk", "presence")[:BATCH])
+
+
+def _reconcile(words: dict[int, str]) -> int:
+    """Let the sweep write these devices' words anew where the databases differ; return how many devices those are."""
+    known = dict(Presence.objects.filter(device_id__in=list(words)).values_list("device_id", "word"))
+    differing = [key for key, word in words.items() if known.get(key, NEVER_WORD) != word]
+    if differing:
+        Presence.objects.filter(device_id__in=differing).update(word=NEVER_WORD)
+        _write_words([key for key in differing if key not in known], NEVER_WORD)
+    return len(differing)
