@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -111,9 +112,27 @@ def test_no_row_is_lost(old):
     old.manage("upgrade")
     assert lost_rows(before, old.rows(), MOVED) == []
     assert _networks(before, "main") == _networks(old.rows(), "telemetry")
+    _assert_presence_is_filled(old.rows())
     old.manage("upgrade")  # a second time changes nothing
     assert lost_rows(before, old.rows(), MOVED) == []
     assert _networks(before, "main") == _networks(old.rows(), "telemetry")
+
+
+def _assert_presence_is_filled(rows):
+    """Each device has the word of its last contact, which was long ago, and the counts say the same."""
+    heard = {row["device_id"] for row in rows["telemetry", "devices_presence"].values()}
+    devices = rows["main", "devices_device"].values()
+    for one in devices:
+        expected = "overdue" if one["id"] in heard else "never"
+        assert one["presence"] == ("" if one["state"] == "retired" else expected)
+    real = Counter(one["presence"] for one in devices if one["presence"])
+    real["quarantined"] = sum(one["quarantined_at"] is not None for one in devices)
+    real["open_incidents"] = sum(one["state"] == "open" for one in rows["main", "devices_incident"].values())
+    kept = Counter()
+    for row in rows["main", "devices_fleetcount"].values():
+        kept[row["kind"]] += row["delta"]
+    assert heard
+    assert +kept == +real
 
 
 def _networks(rows, database):
