@@ -13,7 +13,7 @@ from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
 from pki.kernel.filters import choice, query_text, reference, text, yes_no
 from pki.kernel.permissions import Action, permitted
-from pki.selectors.finding import named_rows, one_by_id, one_referred, one_row
+from pki.selectors.finding import named_rows, one_by_id, one_referred, one_row, rows_of_domain
 
 _ALL = "domain", "hardware_model", "twin", "parent"
 
@@ -33,7 +33,8 @@ class DeviceFilter:
 
 def devices(*, actor: Actor, wanted: DeviceFilter = DeviceFilter()) -> QuerySet[Device]:
     """Return the devices that match, with hardware model, twin and gateway, by name."""
-    rows = permitted(actor, Action.READ, Device.objects.all()).select_related(*_ALL).order_by("name", "id")
+    rows = rows_of_domain(permitted(actor, Action.READ, Device.objects.all()), actor.domain)
+    rows = rows.select_related(*_ALL).order_by("name", "id")
     if wanted.q:
         rows = rows.filter(name__icontains=wanted.q)
     if wanted.state:

@@ -50,7 +50,7 @@ def retain(*, domain: TrustDomain) -> int:
     touched += _drop(today - settings.FLEET_KEEP_TELEMETRY_DAYS)
     touched += _thin(today - settings.FLEET_KEEP_FINE_DAYS)
     erased = Device.objects.filter(domain=domain, state=Device.State.RETIRED, salt=b"")
-    return touched + _forget(list(erased.values_list("id", flat=True)))
+    return touched + _forget(erased.order_by("id").values_list("id", flat=True))
 
 
 def forget(keys: list[int]) -> int:
@@ -61,9 +61,12 @@ def forget(keys: list[int]) -> int:
     return sum(rows.delete()[0] for rows in found if rows.exists())
 
 
-def _forget(keys: list[int]) -> int:
-    """Delete what doors wrote of erased devices after their erasure: they gather for a second."""
-    return sum(forget(keys[start : start + AT_ONCE]) for start in range(0, len(keys), AT_ONCE))
+def _forget(erased: QuerySet[Device, int]) -> int:
+    """Delete what doors wrote of erased devices (internal ids) after their erasure: they gather for a second."""
+    touched, place = 0, 0
+    while some := list(erased.filter(id__gt=place)[:AT_ONCE]):
+        touched, place = touched + forget(some), some[-1]
+    return touched
 
 
 def _drop(before: int) -> int:

@@ -182,6 +182,11 @@ QUESTIONS = {
         lambda fleet: devices.devices(actor=system(fleet.domain)).filter(state="suspended")[:51],
         "devices_in_a_state",
     ),
+    # SQLite names the index of a constraint itself: this one is of `one_device_a_name`.
+    "devices by name": (
+        lambda fleet: devices.devices(actor=system(fleet.domain))[:51],
+        "sqlite_autoindex_devices_device_2",
+    ),
     "devices of a rare presence by name": (
         lambda fleet: devices.devices(actor=system(fleet.domain), wanted=LATE)[:51],
         "devices_of_a_presence",

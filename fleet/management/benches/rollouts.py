@@ -156,7 +156,8 @@ def postgresql(kept: Path | None = None) -> Iterator[str]:
     folder = kept or Path(tempfile.mkdtemp(prefix="muster-bench-pg-"))
     there = (folder / "PG_VERSION").exists()
     folder.mkdir(exist_ok=True)
-    folder.chmod(0o755)
+    if not there:  # one that is there belongs to the database's own user, and PostgreSQL refuses it with wider rights
+        folder.chmod(0o755)
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     server = postgres_server.get_server(folder, cleanup_mode="stop" if kept else "delete")
     try:
