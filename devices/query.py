@@ -37,11 +37,13 @@ class Field:
     Args:
         path: in the registry.
         operators: that make sense for it.
+        says: what it asks for, one sentence for people; the filter of lists has it from here.
         check: refuses values that it can never have.
     """
 
     path: str
     operators: frozenset[str]
+    says: str
     check: Callable[[str], str] = str
 
 
@@ -62,18 +64,32 @@ def _day(value: str) -> str:
 
 TEXT, EXACT, DAYS = frozenset({"=", "!=", "~", "in"}), frozenset({"=", "!=", "in"}), frozenset({"<", "<=", ">", ">="})
 FIELDS = {
-    "name": Field("name", TEXT),
-    "hardware": Field("hardware_model__name", TEXT),
-    "vendor": Field("hardware_model__vendor", TEXT),
-    "site": Field("site", TEXT),
-    "owner": Field("owner", TEXT),
-    "audience": Field("audience", EXACT),
-    "state": Field("state", EXACT, _state),
-    "gateway": Field("parent__name", TEXT),
-    "enrolled": Field("enrolled_at__date", DAYS, _day),
-    "group": Field("memberships", EXACT),
-    "tag": Field("tags", EXACT),
+    "name": Field("name", TEXT, "The device's name."),
+    "hardware": Field("hardware_model__name", TEXT, "Its hardware model."),
+    "vendor": Field("hardware_model__vendor", TEXT, "The vendor of its hardware model."),
+    "site": Field("site", TEXT, "Where it is installed."),
+    "owner": Field("owner", TEXT, "Who owns it."),
+    "audience": Field("audience", EXACT, "What it is used as: lab, canary or production."),
+    "state": Field("state", EXACT, "Where the device stands in its life.", _state),
+    "gateway": Field("parent__name", TEXT, "The gateway that it is connected through."),
+    "enrolled": Field("enrolled_at__date", DAYS, "The day on which it enrolled, UTC.", _day),
+    "group": Field("memberships", EXACT, "The group that it belongs to."),
+    "tag": Field("tags", EXACT, "One of its tags."),
 }
+#: what can be asked and is no comparison of a field: its form, and what it asks for
+FURTHER = {
+    "runs.COMPONENT": ("`=` `!=`", "The version of a component that the device reports."),
+    "quarantined": ("stands alone", "Whether it is quarantined."),
+}
+
+
+def field_table() -> list[str]:
+    """Return the table of fields in ``docs/reference/query.md``, as lines of Markdown."""
+    lines = ["| Field | Asks for | Operators |", "|---|---|---|"]
+    for name, field in FIELDS.items():
+        operators = " ".join(f"`{one}`" for one in sorted(field.operators))
+        lines.append(f"| `{name}` | {field.says} | {operators} |")
+    return lines + [f"| `{name}` | {says} | {form} |" for name, (form, says) in FURTHER.items()]
 
 
 def parse(text: str) -> Q:
@@ -173,7 +189,7 @@ class _Reader:
             return self._running(match[1])
         field = FIELDS.get(name)
         if field is None:
-            known = ", ".join([*FIELDS, "runs.COMPONENT", "quarantined"])
+            known = ", ".join([*FIELDS, *FURTHER])
             msg = f"{name[:40]!r} cannot be asked; these can: {known}."
             raise InvalidError(msg)
         return self._compared(name, field)

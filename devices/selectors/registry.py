@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from devices import query
 from devices.contact_words import PRESENCES
 from devices.models import Device, Group, GroupMember, HardwareModel, Twin
+from devices.query import FIELDS, FURTHER
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
 from pki.kernel.filters import choice, query_text, reference, text, yes_no
@@ -23,12 +24,12 @@ class DeviceFilter:
     """Which devices of the registry are asked for; every field that is given has to match."""
 
     q: str = text("Part of the device's name; case does not matter.", "Device.name", most=100)
-    state: str = choice("Where the device stands in its life.", Device.State.values, "Device.state")
-    hardware: str = reference("Its hardware model.", "Device.hardware_model")
-    quarantined: str = yes_no("Whether it is quarantined.", "Device.quarantined_at")
+    state: str = choice(FIELDS["state"].says, Device.State.values, "Device.state")
+    hardware: str = reference(FIELDS["hardware"].says, "Device.hardware_model")
+    quarantined: str = yes_no(FURTHER["quarantined"][1], "Device.quarantined_at")
     presence: str = choice("When it was last heard, compared with its polling interval.", PRESENCES, "Device.presence")
     query: str = query_text("A query over the registry and what devices report.", query.LONGEST)
-    group: str = reference("The group that it belongs to.", "Group")
+    group: str = reference(FIELDS["group"].says, "Group")
 
 
 def devices(*, actor: Actor, wanted: DeviceFilter = DeviceFilter()) -> QuerySet[Device]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from fleet.management.acts import actor, refusals
+from fleet.management.acts import actor, add_filter_options, filter_of, refusals
 from ota.measuring import vectors
 from ota.models import Bundle, TrustKey
 from ota.selectors import bundles as rows
@@ -77,6 +77,7 @@ class Command(BaseCommand):
         delete.add_argument("bundle", help="the bundle's id")
         listed = acts.add_parser("list", help="list bundles")
         listed.add_argument("--json", action="store_true")
+        add_filter_options(listed, rows.BundleFilter)
 
     def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one act."""
@@ -171,7 +172,8 @@ class Command(BaseCommand):
         return f"{options['out']}: {len(data)} bytes. List it in bundle.json with the role golden."
 
     def _list(self, who: Actor, options: Options) -> str:
-        found = [_told(one) for one in rows.bundles(actor=who)[:MOST_LISTED]]
+        wanted = filter_of(options, rows.BundleFilter)
+        found = [_told(one) for one in rows.bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
         return "\n".join(f"{one['id']}  {one['bundle']}  {one['format']}  {one['release']}" for one in found) or "None."

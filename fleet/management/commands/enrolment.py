@@ -9,9 +9,8 @@ from typing import TypedDict, Unpack
 from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors
-from devices.models import EnrolmentRequest
 from devices.services import approvals, expected, tokens
-from fleet.management.acts import actor, refusals
+from fleet.management.acts import actor, add_filter_options, filter_of, refusals
 from pki.kernel.actor import Actor
 
 
@@ -40,7 +39,7 @@ class Command(BaseCommand):
         acts = parser.add_subparsers(dest="act", required=True)
         show = acts.add_parser("list", help="list enrolments that wait or waited for a person")
         show.add_argument("--json", action="store_true")
-        show.add_argument("--state", choices=EnrolmentRequest.State.values)
+        add_filter_options(show, selectors.EnrolmentRequestFilter)
         for act in ("approve", "deny"):
             decide = acts.add_parser(act, help=f"{act} a waiting enrolment")
             decide.add_argument("id")
@@ -63,9 +62,8 @@ class Command(BaseCommand):
             work(who, options)
 
     def _list(self, who: Actor, options: Options) -> None:
-        rows = selectors.enrolment_requests(actor=who)
-        if options["state"]:
-            rows = rows.filter(state=options["state"])
+        wanted = filter_of(options, selectors.EnrolmentRequestFilter)
+        rows = selectors.enrolment_requests(actor=who, wanted=wanted)
         facts = [
             {"id": str(row.public_id), "name": row.name, "hardware": row.hardware_model.name, "proof": row.proof}
             | {"profile": row.profile, "key": row.spki_sha256, "why": row.why, "state": row.state}

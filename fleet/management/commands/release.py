@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors as devices
-from fleet.management.acts import actor, signer
+from fleet.management.acts import actor, add_filter_options, filter_of, signer
 from ota.models import Statement
 from ota.selectors import bundles as bundle_rows
 from ota.selectors import statements as rows
@@ -17,6 +17,9 @@ from ota.trust import policy, prepared
 from ota.trust.standing import Standing
 from pki.kernel import files
 from pki.kernel.actor import Actor
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
 
 MOST_LISTED = 200
 
@@ -79,11 +82,7 @@ class Command(BaseCommand):
         submit.add_argument("signature", type=Path, nargs="+")
         publish = acts.add_parser("publish", help="publish what two officers signed")
         publish.add_argument("statement")
-        for name, told in (
-            ("status", "show who signs each role, and until when it holds"),
-            ("list", "show what waits for officers, and who signed"),
-        ):
-            acts.add_parser(name, help=told).add_argument("--json", action="store_true")
+        _for_readers(acts)
 
     def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Run one act."""
@@ -153,7 +152,8 @@ class Command(BaseCommand):
         return "\n".join(lines) or "There is no root yet; the officers make one (docs/how-to/releases.md)."
 
     def _list(self, who: Actor, options: Options) -> str:
-        found = [_told(one) for one in rows.statements(actor=who)[:MOST_LISTED]]
+        wanted = filter_of(options, rows.StatementFilter)
+        found = [_told(one) for one in rows.statements(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
         lines = [f"{one['id']}  {one['state']:9}  {one['summary']}  ({', '.join(one['signed_by'])})" for one in found]
@@ -166,6 +166,15 @@ class _Told(TypedDict):
     state: str
     summary: str
     signed_by: list[str]
+
+
+def _for_readers(acts: "_SubParsersAction[CommandParser]") -> None:
+    """Declare what shows how things stand."""
+    status = acts.add_parser("status", help="show who signs each role, and until when it holds")
+    listed = acts.add_parser("list", help="show what waits for officers, and who signed")
+    for one in (status, listed):
+        one.add_argument("--json", action="store_true")
+    add_filter_options(listed, rows.StatementFilter)
 
 
 def _standing(one: Standing) -> str:
