@@ -176,6 +176,10 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "fleet.api.examples.add_examples",
+    ],
 }
 
 LOGGING_CONFIG = "fleet.observe.configure_logging"

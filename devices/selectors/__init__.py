@@ -32,14 +32,26 @@ from devices.selectors.registry import (
     public_ids,
     witnesses,
 )
-from devices.selectors.telemetry import behaviour, device_logs, metric_names, samples, series, source_networks
+from devices.selectors.telemetry import (
+    BehaviourFilter,
+    SeriesFilter,
+    behaviour,
+    device_logs,
+    metric_names,
+    samples,
+    series,
+    series_asked,
+    source_networks,
+)
 
 __all__ = [
+    "BehaviourFilter",
     "CertificateFilter",
     "Counts",
     "DeviceFilter",
     "EnrolmentRequestFilter",
     "IncidentFilter",
+    "SeriesFilter",
     "barred",
     "behaviour",
     "certificates",
@@ -70,6 +82,7 @@ __all__ = [
     "public_ids",
     "samples",
     "series",
+    "series_asked",
     "source_networks",
     "token",
     "tokens",

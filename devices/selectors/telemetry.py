@@ -1,15 +1,51 @@
 """What devices measured, sent and did, as far as it is kept: ticks, series, logs, networks."""
 
 from collections import defaultdict
+from dataclasses import dataclass
 
 from django.conf import settings
 from django.db.models import QuerySet
 
+from devices.metrics import NAME
 from devices.models import Device, DeviceLog, Sample, Series, SourceNetwork
 from devices.series import DAY_MS, unpacked
 from pki.kernel import clock
 from pki.kernel.actor import Actor
+from pki.kernel.filters import setting, word
 from pki.kernel.permissions import Action, require_action
+
+MOST_VALUES = 10_000
+MOST_TICKS = 24 * 14
+#: the largest time in unix milliseconds that is read, far beyond any that a device can have
+MOST_MS = 10**15 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFilter:
+    """Which values of a device's series are asked for."""
+
+    metric: str = word("The name of one metric.", NAME.pattern, "Series.metric")
+    since: str = setting(
+        "Values from this time on.", "unix milliseconds", (0, MOST_MS), "a day before `until`", "Series.start"
+    )
+    until: str = setting("Values before this time.", "unix milliseconds", (0, MOST_MS), "now", "Series.start")
+    limit: str = setting(
+        "The most values to return; the newest are left out.", "values", (1, MOST_VALUES), "1000", "Series.values"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourFilter:
+    """How much of a device's behaviour is asked for."""
+
+    ticks: str = setting("How far to look back.", "ticks", (1, MOST_TICKS), "24", "Sample.tick")
+
+
+def series_asked(device: Device, wanted: SeriesFilter) -> list[tuple[int, float]]:
+    """Return the values of a device's series that are asked for: (unix milliseconds, value), oldest first."""
+    until = int(wanted.until or clock.now().timestamp() * 1000 + 1)
+    since = int(wanted.since or max(until - DAY_MS, 0))
+    return series(device, wanted.metric, since, until, int(wanted.limit))
 
 
 def samples(device: Device, metric: str, ticks: int) -> list[tuple[int, float]]:

@@ -1,6 +1,7 @@
-"""What every view of the REST API shares: strict input, actors, pages."""
+"""What every view of the REST API shares: strict input, query parameters that it has declared, nothing else."""
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -8,7 +9,10 @@ from rest_framework.views import APIView
 
 from pki.kernel import intake
 from pki.kernel.errors import InvalidError
+from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of, parse_filter
 
+#: query parameters of every list besides its filter
+PAGE_PARAMETERS = ("limit", "cursor", "count")
 MOST_INTEGER = 2**31 - 1
 #: seconds that a wave may soak: a year
 MOST_SOAK = 366 * 24 * 3600
@@ -37,13 +41,40 @@ class Name(serializers.CharField):
             raise serializers.ValidationError(error.detail) from error
 
 
+#: kinds of fields, and the JSON type that each takes: the framework would read `0` as false and `7` as text
+JSON_TYPES: tuple[tuple[tuple[type[serializers.Field], ...], type[object], str], ...] = (
+    ((serializers.BooleanField,), bool, "true or false"),
+    ((serializers.IntegerField,), int, "a whole number"),
+    ((serializers.CharField, serializers.ChoiceField, serializers.UUIDField), str, "text"),
+)
+
+
+def type_error(field: Any, value: object) -> object:  # untyped: fields have no common child
+    """Return what is wrong with the JSON type of a field's value, by place where it has several; nothing if it fits."""
+    if value is None:
+        return None  # whether it may be null is told by the field itself
+    if isinstance(field, serializers.ListField) and isinstance(value, list):
+        found = {str(place): error for place, one in enumerate(value) if (error := type_error(field.child, one))}
+        return found or None
+    if isinstance(field, serializers.DictField) and isinstance(value, dict):
+        return {name: error for name, one in value.items() if (error := type_error(field.child, one))} or None
+    for kinds, wanted, word in JSON_TYPES:
+        if isinstance(field, kinds):
+            return None if type(value) is wanted else [f"Give {word}, not {value!r:.40}."]
+    return None
+
+
 class Input(serializers.Serializer[object]):
     """An input body; a field that it does not know is an error."""
 
     def to_internal_value(self, data: object) -> object:
-        """Refuse unknown fields, then read the known ones."""
-        if isinstance(data, dict) and (unknown := set(data) - set(self.fields)):
-            raise serializers.ValidationError({name: ["This field is unknown."] for name in sorted(unknown)})
+        """Refuse unknown fields and values of another JSON type, then read the known ones."""
+        if isinstance(data, dict):
+            if unknown := set(data) - set(self.fields):
+                raise serializers.ValidationError({name: ["This field is unknown."] for name in sorted(unknown)})
+            wrong = {name: error for name, value in data.items() if (error := type_error(self.fields[name], value))}
+            if wrong:
+                raise serializers.ValidationError(wrong)
         return super().to_internal_value(data)
 
 
@@ -58,7 +89,7 @@ class Nothing(Input):
 class ReasonIn(Input):
     """Why something is done."""
 
-    reason = Text(max_length=300)
+    reason = Text(max_length=300, help_text="Why; it stands in the audit log.")
 
 
 def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # untyped: what its field has made of it
@@ -68,5 +99,62 @@ def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # untyped: wh
     return dict(given.validated_data)
 
 
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
+
+
+def takes_query(shape: type[Any], *further: str) -> Callable[[_Handler], _Handler]:
+    """Declare the query parameters of an operation; without it an operation has none.
+
+    Args:
+        shape: the filter whose fields they are.
+        further: names that something else than the filter reads, such as those of pages.
+    """
+
+    def marked(handler: _Handler) -> _Handler:
+        handler.query_shape = shape  # type: ignore[attr-defined]  # read by `View.initial` and by `fleet.api.schema`
+        handler.query_further = further  # type: ignore[attr-defined]  # the same
+        return handler
+
+    return marked
+
+
 class View(APIView):
-    """A view; services decide who may."""
+    """A view; services decide who may.
+
+    Attributes:
+        asked: the filter that the address asks for, as the operation has declared it by ``takes_query``.
+    """
+
+    asked: Any = NoFilter()
+    #: the methods that the document may have, and HEAD; OPTIONS would describe serializers that the document describes
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse query parameters that the operation does not have, after it is known who asks.
+
+        Raises:
+            InvalidError: a parameter is unknown or given twice, or has no such value; the sentence says what can stand.
+        """
+        super().initial(request, *args, **kwargs)
+        method = str(request.method).lower()
+        if method not in self.http_method_names or not hasattr(self, method):
+            return  # there is no such operation: what comes next says which methods there are
+        handler = getattr(self, method)
+        shape, further = getattr(handler, "query_shape", NoFilter), getattr(handler, "query_further", ())
+        given = dict(request.query_params.lists())
+        self.asked = parse_filter(shape, given, further)
+        _refuse_empty(given, criteria_of(shape))
+
+
+def _refuse_empty(given: Mapping[str, Sequence[str]], known: Mapping[str, Criterion]) -> None:
+    """Refuse an empty value where only text may be empty; forms of the console send such, programs never mean it."""
+    for name, values in given.items():
+        form = known[name].form if name in known else None
+        if values == [""] and form not in {Form.TEXT, Form.QUERY, Form.REFERENCE}:
+            msg = f"The parameter `{name}` is empty. Leave it out, or give it a value."
+            raise InvalidError(msg)
+
+
+def asked_of(request: Request) -> Any:
+    """Return the filter that the address of a request asks for, as its view has read it."""
+    return request.parser_context["view"].asked

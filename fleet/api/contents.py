@@ -1,17 +1,15 @@
 """What bundles hold by their bills of materials, and the patches that bring devices to them."""
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from fleet.api.auth import actor
-from fleet.api.base import Output, View
+from fleet.api.base import Output, View, asked_of
+from fleet.api.lists import query_schema
 from ota.selectors import bundles, patches
-from ota.selectors.contents import contents
-from pki.kernel.errors import InvalidError
-
-_DIGITS = 6
+from ota.selectors.contents import ContentsFilter, contents
 
 
 class ComponentOut(Output):
@@ -35,16 +33,12 @@ class ContentsOut(Output):
 class Contents(View):
     """A bundle's components."""
 
-    @extend_schema(parameters=[OpenApiParameter("q", str), OpenApiParameter("page", int)], responses=ContentsOut)
+    @query_schema(ContentsFilter, ContentsOut)
     def get(self, request: Request, public_id: str) -> Response:
         """List the components of a bundle whose name, version, licence or kind holds all words of `q`."""
-        who = actor(request)
-        page = request.query_params.get("page", "1")
-        if not page.isdecimal() or len(page) > _DIGITS:
-            msg = "`page` is a number from 1 on."
-            raise InvalidError(msg)
-        bundle = bundles.bundle(actor=who, public_id=public_id)
-        return Response(ContentsOut(contents(bundle, request.query_params.get("q", ""), int(page))).data)
+        asked = asked_of(request)
+        bundle = bundles.bundle(actor=actor(request), public_id=public_id)
+        return Response(ContentsOut(contents(bundle, asked.q, int(asked.page))).data)
 
 
 class PatchOut(Output):

@@ -13,9 +13,9 @@ from devices.contact_words import PRESENCES
 from devices.models import Device as DeviceRow
 from devices.models import Incident
 from devices.names import AUDIENCES
-from devices.services import children, hardware, incidents, quarantine, registry
+from devices.services import children, hardware, incidents, registry
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Nothing, Output, ReasonIn, Text, View, read
+from fleet.api.base import Input, Name, Output, Text, View, read
 from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.selectors import device_list
@@ -53,40 +53,62 @@ class HardwareOut(Output):
 class DescriptionIn(Input):
     """What people say of a device."""
 
-    site = Name(max_length=100, required=False, allow_blank=True)
-    owner = Name(max_length=200, required=False, allow_blank=True)
-    tags = serializers.ListField(child=Name(max_length=40), required=False, max_length=32)
-    gateway = Name(max_length=100, required=False, allow_blank=True)
-    audience = serializers.ChoiceField(choices=AUDIENCES, required=False)
+    site = Name(max_length=100, required=False, allow_blank=True, help_text="Where it is installed.")
+    owner = Name(max_length=200, required=False, allow_blank=True, help_text="Who owns it.")
+    tags = serializers.ListField(
+        child=Name(max_length=40),
+        required=False,
+        max_length=32,
+        help_text="Its tags: small letters, digits and . _ : -",
+    )
+    gateway = Name(
+        max_length=100,
+        required=False,
+        allow_blank=True,
+        help_text="Name of the gateway that it is connected through; empty for none.",
+    )
+    audience = serializers.ChoiceField(
+        choices=AUDIENCES,
+        required=False,
+        help_text="What it is used as: only bundles signed for this audience are offered.",
+    )
 
 
 class ChildIn(Input):
     """A device behind a gateway."""
 
-    name = Name(max_length=64)
-    hardware = Name(max_length=60)
-    gateway = Name(max_length=100)
+    name = Name(max_length=64, help_text="Name of the new device.")
+    hardware = Name(max_length=60, help_text="Name of its hardware model.")
+    gateway = Name(max_length=100, help_text="Name of the device that speaks for it.")
 
 
 class TelemetryIn(Input):
     """Which metrics a hardware model may report: name to operational, personal or on_device_only."""
 
-    telemetry = serializers.DictField(child=Text())
+    telemetry = serializers.DictField(
+        child=Text(), help_text="Metric to its class: operational, personal or on_device_only."
+    )
 
 
 class RuntimeIn(Input):
     """What the firmware of a hardware model can run of models; an empty map says nothing."""
 
-    runtime = serializers.JSONField()
+    runtime = serializers.JSONField(
+        help_text="Runtime, operators and types, see docs/reference/models.md; an empty map says nothing."
+    )
 
 
 class HardwareIn(Input):
     """A hardware model to register."""
 
-    name = Name(max_length=60)
-    vendor = Name(max_length=100)
-    flash_model = serializers.IntegerField(min_value=0, max_value=MOST_BYTES, default=0)
-    arena = serializers.IntegerField(min_value=0, max_value=MOST_BYTES, default=0)
+    name = Name(max_length=60, help_text="Its name.")
+    vendor = Name(max_length=100, help_text="Domain name of its vendor.")
+    flash_model = serializers.IntegerField(
+        min_value=0, max_value=MOST_BYTES, default=0, help_text="Flash for a model, in bytes; 0 if it takes no models."
+    )
+    arena = serializers.IntegerField(
+        min_value=0, max_value=MOST_BYTES, default=0, help_text="Tensor arena, in bytes; 0 if it takes no models."
+    )
 
 
 class DeviceOut(Output):
@@ -184,7 +206,7 @@ class IncidentOut(Output):
 class CloseIn(Input):
     """What an incident turned out to be."""
 
-    verdict = serializers.ChoiceField(choices=Incident.Verdict.values)
+    verdict = serializers.ChoiceField(choices=Incident.Verdict.values, help_text="What it turned out to be.")
 
 
 def _heard(devices_: Sequence[DeviceRow]) -> dict[str, object]:
@@ -192,16 +214,9 @@ def _heard(devices_: Sequence[DeviceRow]) -> dict[str, object]:
     return {"seen": selectors.last_seen(one.pk for one in devices_)}
 
 
-def _one_device(device: DeviceRow, code: int = status.HTTP_200_OK) -> Response:
+def one_device(device: DeviceRow, code: int = status.HTTP_200_OK) -> Response:
+    """Return the answer that shows one device."""
     return Response(DeviceOut(device, context=_heard([device])).data, status=code)
-
-
-STEPS = {
-    "suspend": registry.suspend,
-    "resume": registry.resume,
-    "return": registry.send_back,
-    "retire": registry.retire,
-}
 
 
 class HardwareModels(View):
@@ -249,7 +264,7 @@ class Devices(View):
     @list_schema(DeviceOut, device_list.FleetFilter)
     def get(self, request: Request) -> Response:
         """List devices, newest first."""
-        return list_answer(request, device_list.identified_fleet, DeviceOut, device_list.FleetFilter, _heard)
+        return list_answer(request, device_list.identified_fleet, DeviceOut, _heard)
 
     @extend_schema(request=ChildIn, responses={201: DeviceOut})
     def post(self, request: Request) -> Response:
@@ -258,7 +273,7 @@ class Devices(View):
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         gateway = selectors.device_by_name(actor=who, name=given["gateway"])
         made = children.register(actor=who, name=given["name"], hardware_model=model, gateway=gateway)
-        return _one_device(made, status.HTTP_201_CREATED)
+        return one_device(made, status.HTTP_201_CREATED)
 
 
 class Device(View):
@@ -270,7 +285,7 @@ class Device(View):
     def get(self, request: Request, public_id: str) -> Response:
         """Return a device by its public id."""
         who = actor(request)
-        return _one_device(selectors.device(actor=who, public_id=public_id))
+        return one_device(selectors.device(actor=who, public_id=public_id))
 
     @extend_schema(request=DescriptionIn, responses=DeviceOut)
     def patch(self, request: Request, public_id: str) -> Response:
@@ -282,43 +297,7 @@ class Device(View):
         registry.describe(actor=who, device=found, **given)
         if audience:
             registry.use_as(actor=who, device=found, audience=audience)
-        return _one_device(selectors.device(actor=who, public_id=public_id))
-
-
-class DeviceAct(View):
-    """What can be done to a device: quarantine, release, suspend, resume, return, retire."""
-
-    @extend_schema(operation_id="device_act", request=ReasonIn, responses=DeviceOut)
-    def post(self, request: Request, public_id: str, act: str) -> Response:
-        """Do it; quarantine and release need a reason."""
-        who = actor(request)
-        device = selectors.device(actor=who, public_id=public_id)
-        if act in {"quarantine", "release"}:
-            reason = read(request, ReasonIn)["reason"]
-            service = quarantine.impose if act == "quarantine" else quarantine.release
-            service(actor=who, device=device, reason=reason)
-        else:
-            read(request, Nothing)
-            STEPS[act](actor=who, device=device)
-        return _one_device(selectors.device(actor=who, public_id=public_id))
-
-
-class DecommissionIn(Input):
-    """The device's name, typed again: this cannot be undone."""
-
-    name = Name(max_length=100)
-
-
-class Decommission(View):
-    """The end of a device."""
-
-    @extend_schema(request=DecommissionIn, responses=DeviceOut)
-    def post(self, request: Request, public_id: str) -> Response:
-        """Retire a device for good and erase what may tell about people; ``name`` confirms it."""
-        who, given = actor(request), read(request, DecommissionIn)
-        device = selectors.device(actor=who, public_id=public_id)
-        done = registry.decommission(actor=who, device=device, confirmed=given["name"])
-        return _one_device(done)
+        return one_device(selectors.device(actor=who, public_id=public_id))
 
 
 class Incidents(View):
@@ -327,7 +306,7 @@ class Incidents(View):
     @list_schema(IncidentOut, selectors.IncidentFilter)
     def get(self, request: Request) -> Response:
         """List incidents, newest first."""
-        return list_answer(request, selectors.incidents, IncidentOut, selectors.IncidentFilter)
+        return list_answer(request, selectors.incidents, IncidentOut)
 
 
 class IncidentView(View):

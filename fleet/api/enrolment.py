@@ -16,11 +16,20 @@ from fleet.api.lists import list_answer, list_schema
 class TokenIn(Input):
     """Enrolment tokens to make: one for each name, or ``count`` nameless ones."""
 
-    hardware = Name(max_length=60)
-    devices = serializers.ListField(child=Name(max_length=64), max_length=1000, default=list)
-    count = serializers.IntegerField(min_value=1, max_value=1000, default=1)
-    days = serializers.IntegerField(min_value=1, max_value=365, default=7)
-    profile = serializers.SlugField(max_length=40, default="device")
+    hardware = Name(max_length=60, help_text="Name of the hardware model.")
+    devices = serializers.ListField(
+        child=Name(max_length=64),
+        max_length=1000,
+        default=list,
+        help_text="Names of the devices, a token for each; empty for tokens without a name.",
+    )
+    count = serializers.IntegerField(
+        min_value=1, max_value=1000, default=1, help_text="How many tokens to make when `devices` is empty."
+    )
+    days = serializers.IntegerField(
+        min_value=1, max_value=365, default=7, help_text="How long the tokens are valid, in days."
+    )
+    profile = serializers.SlugField(max_length=40, default="device", help_text="Name of the certificate profile.")
 
 
 class TokenOut(Output):
@@ -47,11 +56,16 @@ class NewTokenOut(Output):
 class ExpectedIn(Input):
     """A device that will come."""
 
-    serial = Name(max_length=100)
-    hardware = Name(max_length=60)
-    device = Name(max_length=64)
-    spki_sha256 = serializers.RegexField(r"^[0-9a-fA-F]{64}$", default="", allow_blank=True)
-    profile = serializers.SlugField(max_length=40, default="device")
+    serial = Name(max_length=100, help_text="Its serial number.")
+    hardware = Name(max_length=60, help_text="Name of its hardware model.")
+    device = Name(max_length=64, help_text="Name that it gets.")
+    spki_sha256 = serializers.RegexField(
+        r"^[0-9a-fA-F]{64}$",
+        default="",
+        allow_blank=True,
+        help_text="SHA-256 of its public key (SubjectPublicKeyInfo), hexadecimal; empty if a vendor vouches for it.",
+    )
+    profile = serializers.SlugField(max_length=40, default="device", help_text="Name of the certificate profile.")
 
 
 class ExpectedOut(Output):
@@ -69,10 +83,18 @@ class ExpectedOut(Output):
 class VendorIn(Input):
     """A vendor's CA certificate in PEM; with ``hardware`` everything that it vouches for is of that model."""
 
-    name = Name(max_length=100)
-    kind = serializers.ChoiceField(choices=HardwareIdentity.Kind.values)
-    pem = Text(max_length=20_000)
-    hardware = Name(max_length=60, default="", allow_blank=True)
+    name = Name(max_length=100, help_text="Its name.")
+    kind = serializers.ChoiceField(
+        choices=HardwareIdentity.Kind.values,
+        help_text="What its certificates prove: idevid (IEEE 802.1AR) or tpm (endorsement keys).",
+    )
+    pem = Text(max_length=20_000, help_text="CA certificate in PEM.")
+    hardware = Name(
+        max_length=60,
+        default="",
+        allow_blank=True,
+        help_text="Name of the hardware model of everything that it vouches for; empty if the certificate says it.",
+    )
 
 
 class VendorOut(Output):
@@ -112,7 +134,7 @@ class WaitingOut(Output):
 class DecideIn(Input):
     """Why."""
 
-    reason = Text(max_length=300, default="", allow_blank=True)
+    reason = Text(max_length=300, default="", allow_blank=True, help_text="Why; it stands in the audit log.")
 
 
 class NewTokensOut(Output):
@@ -219,26 +241,40 @@ class Waiting(View):
     @list_schema(WaitingOut, selectors.EnrolmentRequestFilter)
     def get(self, request: Request) -> Response:
         """List them, newest first; filter by ``state``."""
-        return list_answer(request, selectors.enrolment_requests, WaitingOut, selectors.EnrolmentRequestFilter)
+        return list_answer(request, selectors.enrolment_requests, WaitingOut)
 
 
-class Decide(View):
-    """A person's decision."""
+class Approve(View):
+    """A person's consent."""
 
-    @extend_schema(operation_id="enrolment_request_decide", request=DecideIn, responses=WaitingOut)
-    def post(self, request: Request, public_id: str, act: str) -> Response:
-        """Approve or deny; the device learns it when it asks again."""
-        given = read(request, DecideIn)
-        row = approvals.decide(
-            actor=actor(request), public_id=public_id, approved=act == "approve", reason=given["reason"]
-        )
-        return Response(WaitingOut(row).data)
+    @extend_schema(request=DecideIn, responses=WaitingOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Approve a first enrolment; the device gets its certificate when it asks again."""
+        return _decided(request, public_id, approved=True)
+
+
+class Deny(View):
+    """A person's refusal."""
+
+    @extend_schema(request=DecideIn, responses=WaitingOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Deny a first enrolment; the device is refused when it asks again."""
+        return _decided(request, public_id, approved=False)
+
+
+def _decided(request: Request, public_id: str, *, approved: bool) -> Response:
+    given = read(request, DecideIn)
+    row = approvals.decide(actor=actor(request), public_id=public_id, approved=approved, reason=given["reason"])
+    return Response(WaitingOut(row).data)
 
 
 class SwitchIn(Input):
     """Whether to switch although some devices do not trust the new root; two people have to ask for that."""
 
-    override = serializers.BooleanField(default=False)
+    override = serializers.BooleanField(
+        default=False,
+        help_text="Whether to switch although devices trust only another root; two people have to ask.",
+    )
 
 
 class ReadinessOut(Output):
@@ -274,7 +310,7 @@ class TransferOut(Output):
 class TakeIn(Input):
     """The code of an offer."""
 
-    code = Name(max_length=200)
+    code = Name(max_length=200, help_text="The code that the other trust domain was given.")
 
 
 class Transfer(View):

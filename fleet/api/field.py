@@ -4,36 +4,42 @@ from functools import partial
 
 from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices import selectors
-from devices.metrics import is_name
 from devices.models import Twin as TwinRow
 from devices.services import groups, twins
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Nothing, Output, Text, View, read
-from fleet.api.lists import list_answer, list_schema
+from fleet.api.base import Input, Name, Nothing, Output, Text, View, asked_of, read
+from fleet.api.lists import list_answer, list_schema, query_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.models import Command
 from ota.selectors import commands as command_rows
 from ota.services import commands
-from pki.kernel import clock
 from pki.kernel.errors import InvalidError
 
-MOST_POINTS = 10_000
-MOST_TICKS = 24 * 14
-DAY_MS = 24 * 3600 * 1000
+PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+
+
+@extend_schema_field({"type": "array", "items": PAIR})
+class PairsField(serializers.ListField):
+    """Pairs of a time and a value."""
 
 
 class CommandIn(Input):
     """A word for a device."""
 
-    kind = serializers.ChoiceField(choices=Command.Kind.values)
-    reason = Text(max_length=300)
-    minutes = serializers.IntegerField(min_value=commands.LEAST_MINUTES, max_value=commands.MOST_MINUTES, default=60)
+    kind = serializers.ChoiceField(choices=Command.Kind.values, help_text="What the device is to do.")
+    reason = Text(max_length=300, help_text="Why; it stands in the audit log.")
+    minutes = serializers.IntegerField(
+        min_value=commands.LEAST_MINUTES,
+        max_value=commands.MOST_MINUTES,
+        default=60,
+        help_text="How long the command waits for the device, in minutes.",
+    )
 
 
 class CommandOut(Output):
@@ -61,15 +67,24 @@ class LogOut(Output):
 class GroupIn(Input):
     """A group: listed, or by query."""
 
-    name = Name(max_length=60)
-    query = Text(max_length=1000, default="", allow_blank=True)
+    name = Name(max_length=60, help_text="Its name.")
+    query = Text(
+        max_length=1000,
+        default="",
+        allow_blank=True,
+        help_text="Query that chooses its devices; empty for a listed group.",
+    )
 
 
 class MembersIn(Input):
     """Names of devices to add to a listed group and to take out of it."""
 
-    add = serializers.ListField(child=Name(max_length=100), default=list, max_length=1000)
-    remove = serializers.ListField(child=Name(max_length=100), default=list, max_length=1000)
+    add = serializers.ListField(
+        child=Name(max_length=100), default=list, max_length=1000, help_text="Names of devices to add."
+    )
+    remove = serializers.ListField(
+        child=Name(max_length=100), default=list, max_length=1000, help_text="Names of devices to take out."
+    )
 
 
 class GroupOut(Output):
@@ -79,6 +94,27 @@ class GroupOut(Output):
     name = serializers.CharField()
     query = serializers.CharField()
     created_at = serializers.DateTimeField()
+
+
+class TwinOut(Output):
+    """What a device shall be, what it says it is, and what it still has to change."""
+
+    desired = serializers.DictField()
+    desired_version = serializers.IntegerField()
+    config_version = serializers.IntegerField(help_text="Version of the desired configuration; the ETag names it.")
+    config_fetched = serializers.BooleanField(help_text="Whether the device has fetched that version.")
+    reported = serializers.DictField()
+    reported_version = serializers.IntegerField()
+    delta = serializers.DictField(help_text="Members of `desired` that `reported` does not have so.")
+
+
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    required=True,
+    description="The ETag of the twin that you have read.",
+)
 
 
 class DeviceCommands(View):
@@ -99,7 +135,7 @@ class Commands(View):
     @list_schema(CommandOut, command_rows.CommandFilter)
     def get(self, request: Request) -> Response:
         """List commands, newest first."""
-        return list_answer(request, command_rows.commands, CommandOut, command_rows.CommandFilter)
+        return list_answer(request, command_rows.commands, CommandOut)
 
 
 class CommandCancel(View):
@@ -119,13 +155,13 @@ class Twin(View):
 
     parser_classes = (StrictJSONParser, MergePatchParser)
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses=TwinOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return the twin; the ETag is the version of the desired configuration."""
         who = actor(request)
         return _twin(selectors.device(actor=who, public_id=public_id).twin)
 
-    @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT)
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=TwinOut, parameters=[IF_MATCH])
     def patch(self, request: Request, public_id: str) -> Response:
         """Change the desired configuration by JSON Merge Patch; If-Match names the version that you have read."""
         who = actor(request)
@@ -147,26 +183,21 @@ class Logs(View):
         return list_answer(request, partial(selectors.device_logs, device=device), LogOut)
 
 
+class SeriesOut(Output):
+    """Values of one metric."""
+
+    metric = serializers.CharField()
+    values = PairsField(help_text="[unix milliseconds, value], oldest first.")
+
+
 class Telemetry(View):
     """Values that a device has sent as series."""
 
-    @extend_schema(
-        parameters=[OpenApiParameter(name, OpenApiTypes.STR) for name in ("metric", "since", "until", "limit")],
-        responses=OpenApiTypes.OBJECT,
-    )
+    @query_schema(selectors.SeriesFilter, SeriesOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return [[unix milliseconds, value], …] of one metric, oldest first; the last day unless told otherwise."""
-        who = actor(request)
-        device = selectors.device(actor=who, public_id=public_id)
-        metric = request.query_params.get("metric", "")
-        if not is_name(metric):
-            msg = "`metric` names one metric."
-            raise InvalidError(msg)
-        now = int(clock.now().timestamp() * 1000)
-        until = _number(request, "until", now + 1)
-        since = _number(request, "since", until - DAY_MS)
-        most = min(_number(request, "limit", 1000), MOST_POINTS)
-        return Response({"metric": metric, "values": selectors.series(device, metric, since, until, most)})
+        device, asked = selectors.device(actor=actor(request), public_id=public_id), asked_of(request)
+        return Response({"metric": asked.metric, "values": selectors.series_asked(device, asked)})
 
 
 class NetworkOut(Output):
@@ -181,22 +212,21 @@ class BehaviourOut(Output):
     """What doors saw and devices said in each tick."""
 
     tick_s = serializers.IntegerField()
-    metrics = serializers.DictField(child=serializers.ListField())
+    metrics = serializers.DictField(child=PairsField(), help_text="Metric to [tick, value], oldest first.")
     networks = NetworkOut(many=True)
 
 
 class Behaviour(View):
     """What is known of a device's behaviour, tick by tick (``docs/reference/metrics.md``)."""
 
-    @extend_schema(parameters=[OpenApiParameter("ticks", OpenApiTypes.INT)], responses=BehaviourOut)
+    @query_schema(selectors.BehaviourFilter, BehaviourOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return each metric's [[tick, value], …] of the last ``ticks`` ticks (24 unless told), and its networks."""
         who = actor(request)
         device = selectors.device(actor=who, public_id=public_id)
-        ticks = min(max(_number(request, "ticks", 24), 1), MOST_TICKS)
         found = {
             "tick_s": settings.FLEET_DRIFT_TICK_S,
-            "metrics": selectors.behaviour(device, ticks),
+            "metrics": selectors.behaviour(device, int(asked_of(request).ticks)),
             "networks": selectors.source_networks(device),
         }
         return Response(BehaviourOut(found).data)
@@ -254,11 +284,3 @@ def _twin(twin: TwinRow) -> Response:
         "delta": twins.delta(twin),
     }
     return Response(body, headers={"ETag": twins.tag("d", twin.config_version)})
-
-
-def _number(request: Request, name: str, otherwise: int) -> int:
-    text = request.query_params.get(name, "")
-    if text and not (text.isascii() and text.isdigit() and len(text) < 16):  # noqa: PLR2004  because times in ms have 13 digits
-        msg = f"`{name}` is a whole number: a time in unix milliseconds, or how many values."
-        raise InvalidError(msg)
-    return int(text) if text else otherwise

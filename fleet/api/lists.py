@@ -4,8 +4,6 @@ A page holds the newest rows first and the address of the next page, which goes 
 rows that come or go meanwhile move nothing. The total is counted on demand only.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -20,13 +18,13 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 
 from fleet.api.auth import actor
-from fleet.api.base import Output
+from fleet.api.base import PAGE_PARAMETERS, Output, asked_of, takes_query
 from pki.kernel.errors import InvalidError
-from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of, parse_filter
+from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of
 from pki.selectors.keyset import rows_beyond
 
 LIMIT, MOST = 50, 500
-#: what every list takes besides its filter
+#: what ``PAGE_PARAMETERS`` mean
 PAGE = {
     "limit": f"How many rows a page has, from 1 to {MOST}; {LIMIT} if it is not given.",
     "cursor": "Where the page begins: from `next` of the page before.",
@@ -45,18 +43,30 @@ def list_schema(row: type[Output], shape: type[object] = NoFilter) -> Callable[[
         row: serializer of one row.
         shape: the filter of the list.
     """
-    given = {name: _parameter(name, one) for name, one in criteria_of(shape).items()}
     pages = {name: OpenApiParameter(name, OpenApiTypes.STR, description=says) for name, says in PAGE.items()}
     pages["limit"] = OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT},
                                       description=PAGE["limit"])  # fmt: skip
+    pages["cursor"] = OpenApiParameter("cursor", {"type": "string", "pattern": f"^{_CURSOR.pattern}$"},
+                                       description=PAGE["cursor"])  # fmt: skip
     pages["count"] = OpenApiParameter("count", OpenApiTypes.BOOL, description=PAGE["count"])
-    documented = extend_schema(parameters=[*given.values(), *pages.values()], responses=_page_of(row))
+    documented = extend_schema(parameters=[*_parameters(shape), *pages.values()], responses=_page_of(row))
 
     def marked(view: _View) -> _View:
         view.is_list = True  # type: ignore[attr-defined]  # `fleet.api.schema` names the operation by it
-        return documented(view)
+        return takes_query(shape, *PAGE_PARAMETERS)(documented(view))
 
     return marked
+
+
+def query_schema(shape: type[object], answer: type[Output]) -> Callable[[_View], _View]:
+    """Document an operation with query parameters that is no list, and let it take them.
+
+    Args:
+        shape: the filter whose fields the parameters are.
+        answer: serializer of what it answers.
+    """
+    documented = extend_schema(parameters=_parameters(shape), responses=answer)
+    return lambda view: takes_query(shape)(documented(view))
 
 
 def whole_schema(row: type[Output]) -> Callable[[_View], _View]:
@@ -68,7 +78,6 @@ def list_answer(
     request: Request,
     select: Callable[..., QuerySet[_Row]],
     row: type[Output],
-    shape: type[object] = NoFilter,
     context: Callable[[list[_Row]], Mapping[str, object]] = lambda _: {},
 ) -> Response:
     """Return the page of a list that a request asks for.
@@ -77,14 +86,13 @@ def list_answer(
         request: whose query holds the filter and the page.
         select: a selector that takes ``actor`` and, with a filter, ``wanted``.
         row: serializer of one row.
-        shape: the filter of the list.
         context: returns what the serializer needs besides, for the rows of the page.
 
     Raises:
         InvalidError: the query asks for what the list does not have.
     """
-    asked = parse_filter(shape, dict(request.query_params.lists()), PAGE)
-    wanted = {} if shape is NoFilter else {"wanted": asked}
+    asked = asked_of(request)
+    wanted = {} if isinstance(asked, NoFilter) else {"wanted": asked}
     return page_answer(request, select(actor=actor(request), **wanted), row, context)
 
 
@@ -104,20 +112,29 @@ def page_answer(
     body: dict[str, object] = {"results": row(shown, many=True, context=dict(context(shown))).data, "next": None}
     if len(found) > limit:
         further = query.copy()
-        further["cursor"] = _encode(found[limit - 1].pk)
+        further["cursor"] = str(found[limit - 1].pk)
         body["next"] = f"{request.path}?{further.urlencode()}"
     if counted:
         body["count"] = rows.count()
     return Response(body)
 
 
+def _parameters(shape: type[object]) -> list[OpenApiParameter]:
+    return [_parameter(name, one) for name, one in criteria_of(shape).items()]
+
+
 def _parameter(name: str, asked: Criterion) -> OpenApiParameter:
     says = asked.says if asked.form is not Form.REFERENCE else f"{asked.says} Its name or its public id."
     if asked.form is Form.NUMBER:
-        whole = {"type": "integer", "minimum": 1, "maximum": asked.most}
-        return OpenApiParameter(name, whole, description=f"{says} In {asked.unit}.")
-    text = {"type": "string", "maxLength": asked.most} if not asked.choices else OpenApiTypes.STR
-    return OpenApiParameter(name, text, description=says, enum=asked.choices or None)
+        whole: dict[str, object] = {"type": "integer", "minimum": asked.least, "maximum": asked.most}
+        if asked.usual.isdecimal():
+            whole["default"] = int(asked.usual)
+        says = f"{says} In {asked.unit}." + (f" Otherwise {asked.usual}." if asked.usual and len(whole) < 4 else "")  # noqa: PLR2004  because the fourth member is the default
+        return OpenApiParameter(name, whole, description=says)
+    text: dict[str, object] = {"type": "string"} if asked.choices else {"type": "string", "maxLength": asked.most}
+    if asked.pattern:
+        text["pattern"] = f"^{asked.pattern}$"
+    return OpenApiParameter(name, text, description=says, enum=asked.choices or None, required=asked.required)
 
 
 @cache
@@ -144,16 +161,8 @@ def _counted(text: str) -> bool:
     return text == "true"
 
 
-def _encode(key: int) -> str:
-    return base64.urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
-
-
 def _decode(cursor: str) -> int:
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
-        text = ""
-    if not _CURSOR.fullmatch(text):
+    if not _CURSOR.fullmatch(cursor):
         msg = "The cursor is not one of ours; start again without it."
         raise InvalidError(msg)
-    return int(text)
+    return int(cursor)

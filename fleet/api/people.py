@@ -25,7 +25,7 @@ class MeOut(Output):
 class ApiTokenIn(Input):
     """A token to make for oneself."""
 
-    name = Name(max_length=60)
+    name = Name(max_length=60, help_text="What the token is for.")
     days = serializers.IntegerField(
         min_value=1,
         max_value=365,
@@ -47,6 +47,12 @@ class ApiTokenOut(Output):
     revoked_at = serializers.DateTimeField(allow_null=True)
 
 
+class NewApiTokenOut(ApiTokenOut):
+    """A new token with its secret, shown this once."""
+
+    secret = serializers.CharField()
+
+
 class Me(View):
     """The caller."""
 
@@ -66,7 +72,7 @@ class MyTokens(View):
         rows = _operator(request).tokens.select_related("operator", "parent").order_by("-id")
         return Response({"results": ApiTokenOut(rows, many=True).data, "next": None})
 
-    @extend_schema(request=ApiTokenIn, responses={201: ApiTokenOut})
+    @extend_schema(request=ApiTokenIn, responses={201: NewApiTokenOut})
     def post(self, request: Request) -> Response:
         """Create a token for oneself; its secret is in this answer only. With a token: it ends with that one."""
         given = read(request, ApiTokenIn)

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from devices import selectors as devices
 from fleet.api.auth import actor
-from fleet.api.base import MOST_INTEGER, Input, Name, Output, View, read
+from fleet.api.base import Input, Name, Output, View, read
 from fleet.api.lists import list_answer, list_schema, whole_schema
 from pki import selectors
 from pki.services import certificates, ledger_check, ledger_proofs, profiles
@@ -31,8 +31,12 @@ class CertificateOut(Output):
 class RevokeIn(Input):
     """Why a certificate is revoked."""
 
-    reason = serializers.ChoiceField(choices=sorted(certificates.REASONS))
-    lineage = serializers.BooleanField(allow_null=True, default=None)
+    reason = serializers.ChoiceField(choices=sorted(certificates.REASONS), help_text="Reason of RFC 5280, 5.3.1.")
+    lineage = serializers.BooleanField(
+        allow_null=True,
+        default=None,
+        help_text="Whether to revoke what was renewed from it too; null: only for keyCompromise.",
+    )
 
 
 class AuthorityOut(Output):
@@ -60,19 +64,35 @@ class ShardOut(Output):
     next_update = serializers.DateTimeField(allow_null=True)
 
 
+def _bounded(name: str, says: str) -> serializers.IntegerField:
+    """Return a field of a profile with the bounds that the service holds."""
+    least, most = profiles.BOUNDS[name]
+    return serializers.IntegerField(min_value=least, max_value=most, required=False, help_text=says)
+
+
 class ProfileIn(Input):
     """What is to change in a profile; what is not given stays."""
 
-    name = serializers.SlugField(max_length=40)
-    validity_days = serializers.IntegerField(max_value=MOST_INTEGER, required=False)
-    renewal_days = serializers.IntegerField(max_value=MOST_INTEGER, required=False)
-    jitter_hours = serializers.IntegerField(max_value=MOST_INTEGER, required=False)
-    grace_days = serializers.IntegerField(max_value=MOST_INTEGER, required=False)
-    key_types = serializers.ListField(child=Name(max_length=20), required=False)
-    authority = Name(max_length=64, required=False, allow_blank=True)
-    proofs = serializers.ListField(child=Name(max_length=20), required=False)
-    approval = serializers.BooleanField(required=False)
-    server_keygen = serializers.BooleanField(required=False)
+    name = serializers.SlugField(max_length=40, help_text="Its name: letters, digits and hyphens.")
+    validity_days = _bounded("validity_days", "Lifetime of a certificate, in days.")
+    renewal_days = _bounded("renewal_days", "How long before its end a device renews, in days.")
+    jitter_hours = _bounded("jitter_hours", "Spread of renewals, in hours, so that devices do not renew at once.")
+    grace_days = _bounded("grace_days", "How long after its end a certificate can still be renewed, in days.")
+    key_types = serializers.ListField(
+        child=Name(max_length=20), required=False, help_text="Key types that are certified, such as `ec-p256`."
+    )
+    authority = Name(
+        max_length=64, required=False, allow_blank=True, help_text="Key id of the issuing CA; empty for the one in use."
+    )
+    proofs = serializers.ListField(
+        child=Name(max_length=20),
+        required=False,
+        help_text="What proves a first enrolment: token, preregistered, idevid or tpm.",
+    )
+    approval = serializers.BooleanField(required=False, help_text="Whether a person approves each first enrolment.")
+    server_keygen = serializers.BooleanField(
+        required=False, help_text="Whether devices may have their key made by the server."
+    )
 
 
 class ProfileOut(Output):
@@ -132,7 +152,7 @@ class Certificates(View):
     @list_schema(CertificateOut, devices.CertificateFilter)
     def get(self, request: Request) -> Response:
         """List certificates, newest first."""
-        return list_answer(request, devices.certificates, CertificateOut, devices.CertificateFilter)
+        return list_answer(request, devices.certificates, CertificateOut)
 
 
 class CertificateRevoke(View):
@@ -196,7 +216,7 @@ class Ledger(View):
     @list_schema(EntryOut, selectors.LedgerFilter)
     def get(self, request: Request) -> Response:
         """List entries, newest first."""
-        return list_answer(request, selectors.ledger_entries, EntryOut, selectors.LedgerFilter)
+        return list_answer(request, selectors.ledger_entries, EntryOut)
 
 
 class LedgerHead(View):

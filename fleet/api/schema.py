@@ -1,8 +1,13 @@
 """How the OpenAPI document is made: lists have their own names, and every refusal is in it."""
 
+from typing import Any
+
 from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
+from fleet.api.base import Input
+from fleet.api.examples import place_of
+from fleet.api.roles import EVERYBODY, ROLES
 from fleet.refusals import PROBLEM_TYPE, TITLES
 from pki.kernel.errors import Kind
 
@@ -30,6 +35,14 @@ class Problem(serializers.Serializer[object]):
     errors = serializers.ListField(child=FieldProblem(), required=False)  # type: ignore[assignment]  # a field, as the RFC's example names it
 
 
+def _demand_text(field: Any, schema: dict[str, Any]) -> None:
+    """Say that a text must not be empty, where a field of an input refuses an empty one."""
+    if isinstance(field, serializers.ListField | serializers.DictField):
+        _demand_text(field.child, schema.get("items", schema.get("additionalProperties", {})))
+    elif isinstance(field, serializers.CharField) and not field.allow_blank and schema.get("type") == "string":
+        schema["minLength"] = 1
+
+
 class Document(AutoSchema):
     """One operation of the document."""
 
@@ -38,6 +51,20 @@ class Document(AutoSchema):
         name = str(super().get_operation_id())
         is_list = getattr(getattr(self.view, self.method.lower(), None), "is_list", False)
         return name.removesuffix("_retrieve") + "_list" if is_list else name
+
+    def _map_basic_serializer(self, serializer: object, direction: str) -> dict[str, object]:
+        """Return the schema of a serializer; that of an input says that it takes no further members."""
+        # untyped: the library has no types here
+        found: Any = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]  # the library's
+        if isinstance(serializer, Input) and found.get("properties"):
+            found["additionalProperties"] = False
+            for name, field in serializer.fields.items():
+                _demand_text(field, found["properties"][name])
+        return found
+
+    def get_extensions(self) -> dict[str, object]:
+        """Return which roles may call the operation."""
+        return {"x-roles": [str(role) for role in ROLES.get(f"{self.method} {place_of(self.path)}", EVERYBODY)]}
 
     def _get_response_bodies(self, direction: str = "response") -> dict[str, object]:
         """Return what the operation answers, refusals included."""

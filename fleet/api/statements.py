@@ -3,7 +3,6 @@
 import json
 from typing import cast
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -58,18 +57,47 @@ class StatementOut(Output):
         return context["officers"]
 
 
+class SignatureIn(Input):
+    """The ``signature.json`` that ``muster-sign`` wrote."""
+
+    statement = serializers.UUIDField(help_text="Id of the statement.")
+    keyid = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="Of the officer's key.")
+    officer = serializers.CharField(help_text="Name of the officer.")
+    sigs = serializers.DictField(child=serializers.CharField(), help_text="Document to signature, hexadecimal.")
+
+
+class PreparedOut(Output):
+    """What officers sign: the documents, those in force, and the texts that they name."""
+
+    statement = serializers.UUIDField()
+    kind = serializers.CharField()
+    digest = serializers.CharField()
+    documents = serializers.DictField(help_text="Role to the document to sign.")
+    before = serializers.DictField(help_text="Role to the document that holds now.")
+    exhibits = serializers.DictField(help_text="Path to the bundle.json that it names.")
+    sequence = serializers.IntegerField(help_text="Sequence number of SUIT manifests; 0 for none.")
+
+
 class FloorIn(Input):
     """A counter floor to raise."""
 
-    component = Name(max_length=60)
-    hardware_model = Name(max_length=100)
-    counter = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
+    component = Name(max_length=60, help_text="Name of the component.")
+    hardware_model = Name(max_length=100, help_text="Name of the hardware model.")
+    counter = serializers.IntegerField(
+        min_value=1, max_value=2**31 - 1, help_text="Security counter below which devices refuse images."
+    )
 
 
 class RenewalIn(Input):
     """Another year for targets and bins."""
 
-    bits = serializers.IntegerField(min_value=1, max_value=14, allow_null=True, default=None)
+    bits = serializers.IntegerField(
+        min_value=1,
+        max_value=14,
+        allow_null=True,
+        default=None,
+        help_text="2 to the power of this many hash bins from now on; null leaves them as they are.",
+    )
 
 
 class Statements(View):
@@ -78,7 +106,7 @@ class Statements(View):
     @list_schema(StatementOut, rows.StatementFilter)
     def get(self, request: Request) -> Response:
         """List statements, newest first."""
-        return list_answer(request, rows.statements, StatementOut, rows.StatementFilter)
+        return list_answer(request, rows.statements, StatementOut)
 
 
 class Statement(View):
@@ -94,7 +122,7 @@ class Statement(View):
 class Prepared(View):
     """What officers sign."""
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses=PreparedOut)
     def get(self, request: Request, public_id: str) -> Response:
         """Return ``prepared.json``, the input of ``muster-sign``."""
         who = actor(request)
@@ -104,7 +132,7 @@ class Prepared(View):
 class Signatures(View):
     """An officer's signature."""
 
-    @extend_schema(request=OpenApiTypes.OBJECT, responses=StatementOut)
+    @extend_schema(request=SignatureIn, responses=StatementOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Submit the ``signature.json`` that ``muster-sign`` wrote."""
         who = actor(request)

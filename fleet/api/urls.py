@@ -1,26 +1,30 @@
 """The map of ``/api/v1``: flat resources; acts are sub-resources that take POST."""
 
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularJSONAPIView
 
-from fleet.api import contents, devices, enrolment, field, ota, people, pki, statements
+from fleet.api import contents, device_acts, devices, document, enrolment, field, ota, people, pki, rollouts, statements
 
-ID = r"(?P<public_id>[0-9a-f-]{36})"
+ID = r"(?P<public_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 
 urlpatterns = [
-    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("openapi.json", document.ApiDocument.as_view(), name="openapi"),
     path("me", people.Me.as_view()),
     path("me/tokens", people.MyTokens.as_view()),
     path("api-tokens", people.Tokens.as_view()),
     re_path(rf"^api-tokens/{ID}/revoke$", people.TokenRevoke.as_view()),
     path("hardware-models", devices.HardwareModels.as_view()),
-    path("hardware-models/<str:public_id>/telemetry", devices.HardwareTelemetry.as_view()),
-    path("hardware-models/<str:public_id>/runtime", devices.HardwareRuntime.as_view()),
+    re_path(rf"^hardware-models/{ID}/telemetry$", devices.HardwareTelemetry.as_view()),
+    re_path(rf"^hardware-models/{ID}/runtime$", devices.HardwareRuntime.as_view()),
     path("fit", ota.Fit.as_view()),
     path("devices", devices.Devices.as_view()),
     re_path(rf"^devices/{ID}$", devices.Device.as_view()),
-    re_path(rf"^devices/{ID}/(?P<act>quarantine|release|suspend|resume|return|retire)$", devices.DeviceAct.as_view()),
-    re_path(rf"^devices/{ID}/decommission$", devices.Decommission.as_view()),
+    re_path(rf"^devices/{ID}/quarantine$", device_acts.Quarantine.as_view()),
+    re_path(rf"^devices/{ID}/release$", device_acts.Release.as_view()),
+    re_path(rf"^devices/{ID}/suspend$", device_acts.Suspend.as_view()),
+    re_path(rf"^devices/{ID}/resume$", device_acts.Resume.as_view()),
+    re_path(rf"^devices/{ID}/return$", device_acts.Return.as_view()),
+    re_path(rf"^devices/{ID}/retire$", device_acts.Retire.as_view()),
+    re_path(rf"^devices/{ID}/decommission$", device_acts.Decommission.as_view()),
     re_path(rf"^devices/{ID}/transfer$", enrolment.Transfer.as_view()),
     re_path(rf"^devices/{ID}/commands$", field.DeviceCommands.as_view()),
     re_path(rf"^devices/{ID}/twin$", field.Twin.as_view()),
@@ -36,7 +40,8 @@ urlpatterns = [
     path("enrolment-tokens", enrolment.Tokens.as_view()),
     re_path(rf"^enrolment-tokens/{ID}/withdraw$", enrolment.TokenWithdraw.as_view()),
     path("enrolment-requests", enrolment.Waiting.as_view()),
-    re_path(rf"^enrolment-requests/{ID}/(?P<act>approve|deny)$", enrolment.Decide.as_view()),
+    re_path(rf"^enrolment-requests/{ID}/approve$", enrolment.Approve.as_view()),
+    re_path(rf"^enrolment-requests/{ID}/deny$", enrolment.Deny.as_view()),
     path("expected-devices", enrolment.Expected.as_view()),
     path("vendors", enrolment.Vendors.as_view()),
     re_path(rf"^vendors/{ID}/distrust$", enrolment.VendorDistrust.as_view()),
@@ -71,8 +76,11 @@ urlpatterns = [
     path("metadata-roles", statements.Roles.as_view()),
     path("floors", statements.Floors.as_view()),
     path("renewals", statements.Renewals.as_view()),
-    path("assignments", ota.Assignments.as_view()),
-    path("rollouts", ota.Rollouts.as_view()),
-    re_path(rf"^rollouts/{ID}$", ota.Rollout.as_view()),
-    re_path(rf"^rollouts/{ID}/(?P<act>start|pause|resume|abort)$", ota.RolloutAct.as_view()),
+    path("assignments", rollouts.Assignments.as_view()),
+    path("rollouts", rollouts.Rollouts.as_view()),
+    re_path(rf"^rollouts/{ID}$", rollouts.Rollout.as_view()),
+    re_path(rf"^rollouts/{ID}/start$", rollouts.RolloutStart.as_view()),
+    re_path(rf"^rollouts/{ID}/pause$", rollouts.RolloutPause.as_view()),
+    re_path(rf"^rollouts/{ID}/resume$", rollouts.RolloutResume.as_view()),
+    re_path(rf"^rollouts/{ID}/abort$", rollouts.RolloutAbort.as_view()),
 ]

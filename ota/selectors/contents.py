@@ -5,9 +5,19 @@ from dataclasses import dataclass
 from ota import blobs, sbom
 from ota.models import Bundle
 from pki.kernel.errors import InvalidError, NotFoundError
+from pki.kernel.filters import setting, text
 
 PAGE = 100
 LONGEST_WORDS = 100
+MOST_PAGES = 999_999
+
+
+@dataclass(frozen=True, slots=True)
+class ContentsFilter:
+    """Which components of a bundle are asked for."""
+
+    q: str = text("Words that all occur in name, version, licence or kind.", "bill of materials", most=LONGEST_WORDS)
+    page: str = setting("Which page; a page has 100 components.", "pages", (1, MOST_PAGES), "1", "bill of materials")
 
 
 @dataclass(frozen=True, slots=True)

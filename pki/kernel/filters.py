@@ -40,7 +40,11 @@ class Criterion:
         form: how its value is written.
         choices: the values of a choice.
         unit: of a number.
+        least: the smallest number.
         most: the longest text, or the largest number.
+        usual: what holds when the field is empty, a number or words; empty where it then asks nothing.
+        pattern: regular expression that the whole of a text matches; empty for any text.
+        required: whether the field must not be empty.
         source: where the answer comes from: a column, or the table that holds it.
     """
 
@@ -48,7 +52,11 @@ class Criterion:
     form: Form = Form.TEXT
     choices: tuple[str, ...] = ()
     unit: str = ""
+    least: int = 1
     most: int = MOST_TEXT
+    usual: str = ""
+    pattern: str = ""
+    required: bool = False
     source: str = ""
 
 
@@ -58,7 +66,7 @@ class NoFilter:
 
 
 _Filter = TypeVar("_Filter")
-_DIGITS = re.compile(r"[0-9]{1,9}")
+_DIGITS = re.compile(r"[0-9]{1,15}")
 
 
 def text(says: str, source: str = "", most: int = MOST_TEXT) -> str:
@@ -81,6 +89,25 @@ def number(says: str, unit: str, most: int, source: str = "") -> str:
     return _field(Criterion(says, Form.NUMBER, unit=unit, most=most, source=source))
 
 
+def setting(says: str, unit: str, bounds: tuple[int, int], usual: str = "", source: str = "") -> str:
+    """Return a field for a whole number that sets how much is answered, rather than what has to match.
+
+    Args:
+        says: one sentence for people.
+        unit: of the number.
+        bounds: the smallest and the largest.
+        usual: what holds when it is not given.
+        source: where the answer comes from.
+    """
+    least, most = bounds
+    return _field(Criterion(says, Form.NUMBER, unit=unit, least=least, most=most, usual=usual, source=source))
+
+
+def word(says: str, pattern: str, source: str = "") -> str:
+    """Return a field for a word of a certain form, which has to be given."""
+    return _field(Criterion(says, Form.TEXT, pattern=pattern, required=True, source=source))
+
+
 def reference(says: str, source: str = "") -> str:
     """Return a field that names one thing, by its name or by its public id."""
     return _field(Criterion(says, Form.REFERENCE, source=source))
@@ -92,7 +119,8 @@ def query_text(says: str, most: int) -> str:
 
 
 def _field(criterion: Criterion) -> str:
-    return field(default="", metadata={"criterion": criterion})
+    usual = criterion.usual if criterion.usual.isdecimal() else ""
+    return field(default=usual, metadata={"criterion": criterion})
 
 
 def criteria_of(shape: type[Any]) -> dict[str, Criterion]:  # untyped: dataclasses have no base that could stand here
@@ -120,6 +148,9 @@ def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also:
         msg = f"The parameter `{twice[0]}` is given {len(given[twice[0]])} times. Give it once."
         raise InvalidError(msg)
     asked = {name: values[0] for name, values in given.items() if name in known and values and values[0]}
+    if missing := [name for name, one in known.items() if one.required and name not in asked]:
+        msg = f"The parameter `{missing[0]}` is required. {known[missing[0]].says}"
+        raise InvalidError(msg)
     for name, value in asked.items():
         _check(name, value, known[name])
     return shape(**asked)
@@ -131,13 +162,16 @@ def _check(name: str, value: str, criterion: Criterion) -> None:
             msg = f"`{name}` is one of: {', '.join(criterion.choices)}."
             raise InvalidError(msg)
     elif criterion.form is Form.NUMBER:
-        if not _DIGITS.fullmatch(value) or not 0 < int(value) <= criterion.most:
-            msg = f"`{name}` is a whole number of {criterion.unit} from 1 to {criterion.most}."
+        if not _DIGITS.fullmatch(value) or not criterion.least <= int(value) <= criterion.most:
+            msg = f"`{name}` is a whole number of {criterion.unit} from {criterion.least} to {criterion.most}."
             raise InvalidError(msg)
     elif criterion.form is Form.DAY:
         _check_day(name, value)
     elif len(value) > criterion.most:
         msg = f"`{name}` has {len(value)} characters; at most {criterion.most} are read."
+        raise InvalidError(msg)
+    elif criterion.pattern and not re.fullmatch(criterion.pattern, value):
+        msg = f"`{name}` is not of the form {criterion.pattern}. {criterion.says}"
         raise InvalidError(msg)
 
 

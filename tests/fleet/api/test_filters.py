@@ -1,6 +1,8 @@
 """Lists refuse what they do not know, and mean what they say."""
 
 import json
+import re
+import uuid
 
 import pytest
 from django.db import connections
@@ -102,7 +104,14 @@ def test_the_console_refuses_the_same(ask, address):
 
 
 def test_an_empty_field_of_a_form_asks_for_nothing(ask):
-    assert ask("/api/v1/devices", state="", q="").json() == ask("/api/v1/devices").json()
+    assert ask("/api/v1/devices", q="", hardware="").json() == ask("/api/v1/devices").json()
+    assert ask("/devices", state="", q="").status_code == 200
+
+
+@regression("B7", "an empty value of a parameter that is no text")
+def test_a_parameter_of_a_program_is_not_empty(ask):
+    for name in ("state", "quarantined", "limit", "cursor", "count"):
+        assert "is empty" in ask("/api/v1/devices", **{name: ""}).json()["detail"]
 
 
 def test_the_total_is_counted_when_it_is_asked_for(ask, fleet):
@@ -159,3 +168,49 @@ def test_a_number_has_bounds_and_says_its_unit():
         with pytest.raises(InvalidError, match="whole number of days from 1 to 3660"):
             parse_filter(CertificateFilter, {"expiring": [value]})
     assert parse_filter(CertificateFilter, {"expiring": ["30"]}).expiring == "30"
+
+
+OPERATIONS = sorted(
+    (method, path) for path, operations in DOCUMENT["paths"].items() for method in operations
+)  # fmt: skip
+
+
+def _declared(method, path):
+    return {one["name"] for one in DOCUMENT["paths"][path][method].get("parameters", ()) if one["in"] == "query"}
+
+
+@regression("B7", "a parameter with a spelling mistake, on each operation of the API by each method")
+def test_every_operation_refuses_a_parameter_that_it_does_not_have(client, domain):
+    client.force_login(person_with(domain, "olga", list(Role)))
+    wrong = []
+    for method, path in OPERATIONS:
+        address = re.sub(r"\{\w+\}", _part, path)
+        answer = client.generic(method.upper(), f"{address}?querry=x", "{}", "application/json", secure=True)
+        said = answer.json()["detail"].removesuffix(".")
+        begin, _, named = said.partition(" here. Parameters: ")
+        allowed = _declared(method, path) or {"none"}
+        if (answer.status_code, begin, set(named.split(", "))) != (422, "There is no parameter 'querry'", allowed):
+            wrong.append((method, path, answer.status_code, said))
+    assert wrong == []
+
+
+def _part(place):
+    """Return something that an address may hold at a place; a parameter is refused before anything is looked up."""
+    return {"{fingerprint}": "0" * 64, "{key_id}": "0" * 40, "{old}": "1"}.get(place[0], str(uuid.UUID(int=1)))
+
+
+@regression("B7", "a parameter of the address of the OpenAPI document")
+def test_the_document_takes_no_parameter(ask):
+    assert ask("/api/v1/openapi.json").status_code == 200
+    assert ask("/api/v1/openapi.json", lang="de").status_code == 422
+
+
+@regression("B7", "numbers beyond the bounds of a parameter that sets how much is answered")
+def test_a_setting_has_bounds_and_a_usual_value(ask, fleet):
+    where = f"/api/v1/devices/{fleet.devices[0].public_id}"
+    for ticks in ("0", "337", "x", "-1"):
+        assert "from 1 to 336" in ask(f"{where}/behaviour", ticks=ticks).json()["detail"]
+    assert ask(f"{where}/behaviour", ticks="24").json() == ask(f"{where}/behaviour").json()
+    assert "`metric` is required" in ask(f"{where}/telemetry").json()["detail"]
+    assert "not of the form" in ask(f"{where}/telemetry", metric="Temp C").json()["detail"]
+    assert ask(f"{where}/telemetry", metric="temp_c", since="0").json() == {"metric": "temp_c", "values": []}

@@ -18,11 +18,13 @@ from pki.kernel.errors import PendingError
 from pki.models import Authority
 from pki.services import ledger, profiles
 from pki.x509 import parse_csr
+from tests.architecture.sources import ROOT
 from tests.factories.devices import csr
 from tests.factories.ground import system
 from tests.factories.people import person_with
 
 pytestmark = pytest.mark.django_db(databases=["default", "telemetry"])
+DOCUMENT = json.loads((ROOT / "docs/reference/openapi.json").read_text())
 VIEWER, OPERATOR, RELEASE, SECURITY, ADMIN = Role
 READS = frozenset(Role)
 #: method, path, body, who may (an admin gives out roles and holds none of these by that alone); {} are ids of the domain's own objects
@@ -64,7 +66,7 @@ ACTS = [
     ("GET", "/groups", None, READS),
     ("GET", "/groups/{group}", None, READS),
     ("GET", "/devices/{device}/twin", None, READS),
-    ("GET", "/devices/{device}/telemetry", None, READS),
+    ("GET", "/devices/{device}/telemetry?metric=temp_c", None, READS),
     ("GET", "/devices/{device}/behaviour", None, READS),
     ("GET", "/devices/{device}/logs", None, {SECURITY, OPERATOR}),
     ("PATCH", "/devices/{device}/twin", {"poll_s": 60}, {OPERATOR}),
@@ -79,6 +81,7 @@ ACTS = [
     ("POST", "/certificate-profiles", {"name": "long", "validity_days": 700}, {SECURITY}),
     ("POST", "/devices/{device}/board", {}, {SECURITY}),
     ("POST", "/enrolment-requests/{waiting}/approve", {}, {SECURITY, OPERATOR}),
+    ("POST", "/enrolment-requests/{waiting}/deny", {}, {SECURITY, OPERATOR}),
     ("POST", "/expected-devices", {"serial": "s-1", "hardware": "node", "device": "s-1"}, {SECURITY, OPERATOR}),
     ("POST", "/vendors", {"name": "acme", "kind": "idevid", "pem": "{root}"}, {SECURITY}),
     ("POST", "/vendors/{vendor}/distrust", {}, {SECURITY}),
@@ -93,6 +96,7 @@ ACTS = [
     ("POST", "/devices/{device}/transfer", {}, {SECURITY}),
     ("POST", "/transfers", {"code": "{code}"}, {SECURITY}),
     ("POST", "/devices/{third_device}/decommission", {"name": "dev-1-1"}, {SECURITY}),
+    ("POST", "/devices/{other_device}/return", {}, {SECURITY}),
     ("POST", "/devices/{other_device}/retire", {}, {SECURITY}),
     ("POST", "/enrolment-tokens", {"hardware": "node", "devices": ["fresh"]}, {SECURITY, OPERATOR}),
     ("POST", "/incidents/{incident}/close", {"verdict": "false"}, {SECURITY, OPERATOR}),
@@ -110,6 +114,7 @@ ACTS = [
     ("POST", "/renewals", {}, {RELEASE}),
     ("POST", "/releases/{release}/withdraw", {"reason": "bad"}, {RELEASE, SECURITY}),
     ("POST", "/rollouts", {"name": "r", "release": "{release}", "waves": [{"share": 1000}]}, {OPERATOR}),
+    ("POST", "/rollouts/{rollout}/start", {}, {OPERATOR}),
     ("POST", "/rollouts/{rollout}/pause", {}, {OPERATOR}),
     ("POST", "/rollouts/{rollout}/resume", {}, {OPERATOR}),
     ("POST", "/rollouts/{rollout}/abort", {}, {OPERATOR}),
@@ -220,6 +225,19 @@ def test_lists_of_another_domain_are_empty(domain, ids, other_domain):
             assert body["results"] == [], path
 
 
+def test_the_document_says_which_roles_may():
+    """What the test above tries is what the document promises."""
+    promised = {
+        (method, _plain(path.removeprefix("/api/v1").replace("{", "<"))): set(operation["x-roles"])
+        for path, operations in DOCUMENT["paths"].items()
+        for method, operation in operations.items()
+    }
+    tried = {(act[0].lower(), _plain(act[1].replace("{", "<"))): set(act[3]) for act in ACTS}
+    wrong = {act: (promised[act], roles) for act, roles in tried.items() if promised[act] != roles}
+    assert wrong == {}
+    assert {path for _, path in set(promised) - set(tried)} <= ELSEWHERE | {"bundles"}
+
+
 def test_the_table_names_every_address():
     api = next(one for one in get_resolver().url_patterns if str(one.pattern) == "api/v1/")
     known = {_plain(path.replace("{", "<").replace("}", ">")) for _, path, _, _ in ACTS}
@@ -228,24 +246,6 @@ def test_the_table_names_every_address():
 
 
 def _plain(pattern):
-    """Return a pattern or path with every id as ID and every act as it is called in both."""
-    words = []
-    for word in pattern.strip("/").split("/"):
-        if word.startswith(("(", "<")):
-            words.append("ACT" if "act>" in word else "ID")
-        else:
-            words.append(word)
-    acts = {
-        "return",
-        "approve",
-        "deny",
-        "quarantine",
-        "release",
-        "suspend",
-        "resume",
-        "retire",
-        "start",
-        "pause",
-        "abort",
-    }
-    return "/".join("ACT" if word in acts else word for word in words)
+    """Return a pattern or path with every id as ID and without its query."""
+    words = pattern.partition("?metric")[0].strip("/").split("/")
+    return "/".join("ID" if word.startswith(("(", "<")) else word for word in words)

@@ -1,0 +1,112 @@
+"""Examples of the OpenAPI document: one for each type, in ``examples.json``, referred to wherever the type is.
+
+A page of a list, and whatever holds other types, is put together from the examples of what it holds. A body without a
+type of its own has its example under its method and path.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from pki.kernel import strict_json
+
+#: what every address of the API begins with
+BELOW = "/api/v1/"
+#: begin of a path -> the type whose example has the id that stands there, and the field that holds it
+THINGS: Mapping[str, tuple[str, str]] = {
+    "api-tokens": ("ApiTokenOut", "id"),
+    "authorities": ("AuthorityOut", "key_id"),
+    "bundles": ("BundleOut", "id"),
+    "certificates": ("CertificateOut", "fingerprint"),
+    "commands": ("CommandOut", "id"),
+    "devices": ("DeviceOut", "id"),
+    "enrolment-requests": ("WaitingOut", "id"),
+    "enrolment-tokens": ("TokenOut", "id"),
+    "groups": ("GroupOut", "id"),
+    "hardware-models": ("HardwareOut", "id"),
+    "incidents": ("IncidentOut", "id"),
+    "ledger": ("EntryOut", "id"),
+    "releases": ("ReleaseOut", "id"),
+    "rollouts": ("RolloutOut", "id"),
+    "statements": ("StatementOut", "id"),
+    "vendors": ("VendorOut", "id"),
+}
+#: examples of parameters that name no thing
+WORDS: Mapping[str, object] = {"old": "120", "metric": "temp_c", "If-Match": '"d3"'}
+#: what the places of paths hold
+_NAMED: Mapping[str, str] = {
+    "public_id": "Its id.",
+    "key_id": "SHA-1 of the CA's public key (RFC 5280, 4.2.1.2), hexadecimal.",
+    "fingerprint": "SHA-256 of the certificate, hexadecimal.",
+    "old": "Number of entries of the older tree.",
+}
+MOST_BYTES = 1 << 20
+_ANSWERS = ("200", "201")
+
+
+@cache
+def given_examples() -> dict[str, Any]:
+    """Return the examples as they are written, by the name of their type."""
+    return dict(strict_json.read_json((Path(__file__).parent / "examples.json").read_bytes(), max_bytes=MOST_BYTES))
+
+
+def place_of(path: str) -> str:
+    """Return a path below the API with every id as ID."""
+    return re.sub(r"\{\w+\}", "ID", path.removeprefix(BELOW))
+
+
+def add_examples(result: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Put the examples into the document: a hook of drf-spectacular."""
+    held: dict[str, Any] = {}
+    schemas = result["components"]["schemas"]
+    for path, method, operation in operations_of(result):
+        bodies = [operation.get("requestBody", {}), *(operation["responses"].get(one, {}) for one in _ANSWERS)]
+        for media in (media for body in bodies for media in body.get("content", {}).values()):
+            name = _type_of(media["schema"]) or f"{method.upper()} {place_of(path)}"
+            key = re.sub(r"\W+", "-", name)
+            held.setdefault(key, {"value": composed_example(name, schemas)})
+            media["examples"] = {key: {"$ref": f"#/components/examples/{key}"}}
+        for parameter in operation.get("parameters", ()):
+            _add_to_parameter(path, parameter)
+    result["components"]["examples"] = dict(sorted(held.items()))
+    return result
+
+
+def operations_of(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield path, method and operation of everything in a document."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def composed_example(name: str, schemas: Mapping[str, Any]) -> Any:
+    """Return the example of a type: what is written for it, and for each further member that of the member's type."""
+    given = given_examples().get(name.removeprefix("Patched"), {})
+    if not isinstance(given, dict):
+        return given
+    found = dict(given)
+    for member, schema in schemas.get(name, {}).get("properties", {}).items():
+        if member in found:
+            continue
+        inner = _type_of(schema.get("items", schema))
+        if inner and schemas[inner].get("type") == "object":
+            value = composed_example(inner, schemas)
+            found[member] = [value] if "items" in schema else value
+    return {**found, "next": None} if name.endswith("Page") else found
+
+
+def _type_of(schema: Mapping[str, Any]) -> str:
+    return str(schema.get("$ref", "")).rpartition("/")[2]
+
+
+def _add_to_parameter(path: str, parameter: dict[str, Any]) -> None:
+    name = parameter["name"]
+    if parameter["in"] == "path":
+        parameter.setdefault("description", _NAMED[name])
+    if parameter["in"] == "path" and name not in WORDS:
+        type_name, field = THINGS[path.removeprefix(BELOW).partition("/")[0]]
+        parameter["example"] = cast("dict[str, Any]", given_examples()[type_name])[field]
+    elif name in WORDS:
+        parameter["example"] = WORDS[name]

@@ -1,0 +1,230 @@
+"""Rollouts, and what devices are assigned by them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from django.db.models import Model
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from fleet.api.auth import actor
+from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, Text, View, read
+from fleet.api.lists import list_answer, list_schema
+from ota.models import Rollout as RolloutRow
+from ota.planning import Thresholds, WavePlan
+from ota.selectors import bundles as bundle_rows
+from ota.selectors import patches as patch_rows
+from ota.selectors import rollouts as rollout_rows
+from ota.services import rollouts
+
+
+class WaveIn(Input):
+    """One wave: a count of devices or a cumulative share in permille."""
+
+    count = serializers.IntegerField(
+        min_value=0, max_value=MOST_INTEGER, default=0, help_text="How many devices; 0 where `share` is given."
+    )
+    share = serializers.IntegerField(
+        min_value=0,
+        max_value=1000,
+        default=0,
+        help_text="Share of all targets up to and with this wave, in permille; 0 where `count` is given.",
+    )
+    soak_s = serializers.IntegerField(
+        min_value=0,
+        max_value=MOST_SOAK,
+        default=0,
+        help_text="How long the wave is watched before the next one opens, in seconds.",
+    )
+
+
+class RolloutIn(Input):
+    """A rollout to plan."""
+
+    name = Name(max_length=100, help_text="Its name.")
+    release = serializers.UUIDField(help_text="Id of a published release.")
+    waves = WaveIn(many=True, help_text="Its waves, in order.")
+    success_permille = serializers.IntegerField(
+        min_value=1,
+        max_value=1000,
+        default=900,
+        help_text="Least share of a wave that must succeed before the next one opens, in permille.",
+    )
+    error_permille = serializers.IntegerField(
+        min_value=0,
+        max_value=1000,
+        default=100,
+        help_text="Largest share that may fail before the rollout is held, in permille.",
+    )
+    target = Text(
+        max_length=1000,
+        default="",
+        allow_blank=True,
+        help_text="Query that chooses its devices; empty for all that the bundle fits.",
+    )
+
+
+class WaveOut(Output):
+    """How a wave stands."""
+
+    wave = serializers.CharField(source="wave.label")
+    state = serializers.CharField(source="wave.state")
+    gate = serializers.CharField(source="wave.gate")
+    soak_s = serializers.IntegerField(source="wave.soak_s")
+    devices = serializers.IntegerField()
+    groups = serializers.DictField(child=serializers.IntegerField())
+
+
+class RolloutOut(Output):
+    """A rollout and how it stands."""
+
+    id = serializers.UUIDField(source="public_id")
+    name = serializers.CharField()
+    release = serializers.UUIDField(source="release.public_id")
+    bundle = serializers.CharField(source="release.bundle.name")
+    version = serializers.CharField(source="release.bundle.version")
+    state = serializers.CharField()
+    hold_reason = serializers.CharField()
+    target = serializers.CharField(help_text="The query that chose its devices; empty for all that it fits.")
+    excluded = serializers.JSONField()
+    progress = serializers.SerializerMethodField()
+
+    def get_progress(self, rollout: Any) -> dict[str, Any]:
+        """Return waves, counts by group and failures by cause."""
+        found = self.context["progress"][rollout.pk]
+        return {
+            "devices": found.devices,
+            "step": found.step.facts if found.step else None,
+            "groups": found.groups,
+            "budget": found.budget,
+            "failures": [{"cause": cause, "devices": number} for cause, number in found.causes],
+            "waves": WaveOut(found.waves, many=True).data,
+            "patches": [
+                {"format": one.format, "tried": one.tried, "failed": one.failed, "off": one.is_off}
+                for one in self.context["patches"][rollout.pk]
+            ],
+        }
+
+
+def _standing(rollouts_: Sequence[Model]) -> dict[str, Any]:
+    """Return what is shown of rollouts besides their rows, in a few queries however many they are."""
+    found = cast("Sequence[RolloutRow]", rollouts_)
+    return {
+        "progress": rollout_rows.progress_of(found),
+        "patches": patch_rows.in_rollouts([one.pk for one in found]),
+    }
+
+
+def _one_rollout(row: RolloutRow) -> Response:
+    return Response(RolloutOut(row, context=_standing([row])).data)
+
+
+class AssignmentOut(Output):
+    """What one device shall install, and what it said about it."""
+
+    id = serializers.UUIDField(source="public_id")
+    action = serializers.IntegerField(source="action_id")
+    device = serializers.CharField(source="device.name")
+    kind = serializers.CharField()
+    bundle = serializers.CharField(source="bundle.name")
+    to_version = serializers.CharField(source="bundle.version")
+    status = serializers.CharField()
+    reason = serializers.CharField()
+    messages = serializers.SerializerMethodField()
+    updated_at = serializers.DateTimeField()
+
+    def get_messages(self, assignment: Any) -> list[str]:
+        """Return the newest messages of the device."""
+        return list(self.context["messages"].get(assignment.pk, []))
+
+
+class Assignments(View):
+    """What devices shall install."""
+
+    @list_schema(AssignmentOut, rollout_rows.AssignmentFilter)
+    def get(self, request: Request) -> Response:
+        """List assignments, newest first."""
+        return list_answer(
+            request,
+            rollout_rows.assignments,
+            AssignmentOut,
+            lambda rows: {"messages": rollout_rows.messages_of(rows)},
+        )
+
+
+class Rollouts(View):
+    """Rollouts."""
+
+    @list_schema(RolloutOut, rollout_rows.RolloutFilter)
+    def get(self, request: Request) -> Response:
+        """List rollouts, newest first."""
+        return list_answer(request, rollout_rows.rollouts, RolloutOut, _standing)
+
+    @extend_schema(request=RolloutIn, responses={201: RolloutOut})
+    def post(self, request: Request) -> Response:
+        """Plan a rollout; start it by its own call."""
+        who, given = actor(request), read(request, RolloutIn)
+        made = rollouts.create(
+            actor=who,
+            name=given["name"],
+            release=bundle_rows.release(actor=who, public_id=given["release"]),
+            waves=[WavePlan(**wave) for wave in given["waves"]],
+            thresholds=Thresholds(given["success_permille"], given["error_permille"]),
+            target=given["target"],
+        )
+        return Response(RolloutOut(made, context=_standing([made])).data, status=status.HTTP_201_CREATED)
+
+
+class Rollout(View):
+    """One rollout."""
+
+    @extend_schema(responses=RolloutOut)
+    def get(self, request: Request, public_id: str) -> Response:
+        """Return a rollout and how it stands."""
+        who = actor(request)
+        return _one_rollout(rollout_rows.rollout(actor=who, public_id=public_id))
+
+
+class RolloutStart(View):
+    """The start of a rollout."""
+
+    @extend_schema(request=Nothing, responses=RolloutOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Start a planned rollout: its first wave opens."""
+        return _done(request, public_id, rollouts.start)
+
+
+class RolloutPause(View):
+    """A pause."""
+
+    @extend_schema(request=Nothing, responses=RolloutOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Pause a rollout: nothing further is offered until it is resumed."""
+        return _done(request, public_id, rollouts.pause)
+
+
+class RolloutResume(View):
+    """The end of a pause."""
+
+    @extend_schema(request=Nothing, responses=RolloutOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """Resume a rollout that was paused or held."""
+        return _done(request, public_id, rollouts.resume)
+
+
+class RolloutAbort(View):
+    """The early end of a rollout."""
+
+    @extend_schema(request=Nothing, responses=RolloutOut)
+    def post(self, request: Request, public_id: str) -> Response:
+        """End a rollout for good; what devices have installed stays."""
+        return _done(request, public_id, rollouts.abort)
+
+
+def _done(request: Request, public_id: str, service: Callable[..., object]) -> Response:
+    who = actor(request)
+    read(request, Nothing)
+    service(actor=who, rollout=rollout_rows.rollout(actor=who, public_id=public_id))
+    return _one_rollout(rollout_rows.rollout(actor=who, public_id=public_id))
