@@ -131,6 +131,8 @@ def pages(console):
         "rollout": f"/rollouts/{first(story, '/rollouts?name=firmware-1.2.4')}",
         "incidents": "/incidents",
         "incident": f"/incidents/{released(story)}",
+        "help": "/help",
+        "help-api": "/help/api",
         "ledger": "/ledger",
         "approvals": "/approvals?state=",
         "authorities": "/authorities",

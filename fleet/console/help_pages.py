@@ -1,0 +1,27 @@
+"""Help: the reference of the REST API as the console shows it."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from fleet.console.door import actor, page
+from fleet.console.lists import asked_filter
+from pki.kernel.filters import NoFilter
+
+
+@require_GET
+@page
+def index(request: HttpRequest) -> HttpResponse:
+    """Show what there is to read."""
+    actor(request)
+    asked_filter(request, NoFilter)
+    return render(request, "console/help/index.html")
+
+
+@require_GET
+@page
+def api_reference(request: HttpRequest) -> HttpResponse:
+    """Show every operation of the REST API, as it was generated from the OpenAPI document."""
+    actor(request)
+    asked_filter(request, NoFilter)
+    return render(request, "console/help/api.html")

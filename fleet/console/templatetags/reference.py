@@ -1,0 +1,16 @@
+"""What the template of the API reference needs."""
+
+import re
+
+from django import template
+from django.utils.html import conditional_escape
+from django.utils.safestring import SafeString, mark_safe
+
+register = template.Library()
+_CODE = re.compile(r"`+([^`]+)`+")
+
+
+@register.filter
+def code_words(text: str) -> SafeString:
+    """Return a text as HTML in which words between backticks are code."""
+    return mark_safe(_CODE.sub(r"<code>\1</code>", conditional_escape(text)))  # noqa: S308  because the text was escaped before

@@ -1,0 +1,1 @@
+"""The reference page of the REST API, made from its OpenAPI document."""

@@ -1,0 +1,178 @@
+"""Read from the OpenAPI document what the reference page shows: groups, parameters, bodies, examples. Pure."""
+
+import json
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SERVER = "https://muster.example"
+_BOUNDS = (("minimum", "at least {:,}"), ("maximum", "at most {:,}"), ("maxLength", "at most {:,} characters"),
+           ("maxItems", "at most {:,} entries"))  # fmt: skip
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A parameter, or a member of a body.
+
+    Args:
+        name: of it.
+        place: path, query or body.
+        form: type and bounds, in words.
+        says: what it means; may be empty.
+        required: whether it must be given.
+        usual: what holds when it is not given; may be empty.
+    """
+
+    name: str
+    place: str
+    form: str
+    says: str
+    required: bool
+    usual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation.
+
+    Args:
+        anchor: its name in addresses of the page.
+        method: of HTTP.
+        path: with places in braces.
+        says: what it does.
+        roles: who may call it; empty for everybody.
+        fields: parameters, then members of the body.
+        media: media types of the body, the first in the example; empty without a body.
+        status: of success.
+        answer: name of the type of the answer; empty without a body.
+        example: an answer as JSON; empty without a body.
+        refusals: statuses of its refusals.
+        curl: a call of it.
+    """
+
+    anchor: str
+    method: str
+    path: str
+    says: str
+    roles: Sequence[str]
+    fields: Sequence[Field]
+    media: Sequence[str]
+    status: str
+    answer: str
+    example: str
+    refusals: Sequence[str]
+    curl: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The operations on one kind of thing."""
+
+    name: str
+    operations: Sequence[Operation]
+
+
+def grouped_operations(document: Json) -> list[Group]:
+    """Return the operations of a document by their first tag, in the order of the alphabet."""
+    found: defaultdict[str, list[Operation]] = defaultdict(list)
+    for path, methods in document["paths"].items():
+        for method, one in methods.items():
+            found[one["tags"][0]].append(_operation(document, path, method, one))
+    return [Group(name, found[name]) for name in sorted(found)]
+
+
+def _operation(document: Json, path: str, method: str, one: Json) -> Operation:
+    content = one.get("requestBody", {}).get("content", {})
+    body: Json = next(iter(content.values()), {})
+    status = next(code for code in one["responses"] if code.startswith("2"))
+    answer = one["responses"][status].get("content", {}).get("application/json", {})
+    roles = one["x-roles"]
+    return Operation(
+        anchor=one["operationId"].replace("_", "-"),
+        method=method.upper(),
+        path=path,
+        says=one["description"],
+        roles=() if "viewer" in roles else roles,
+        fields=[*_parameters(one), *_members(document, body)],
+        media=tuple(content),
+        status=status,
+        answer=_type_name(answer.get("schema", {})),
+        example=json.dumps(_example(document, answer), indent=2, ensure_ascii=False) if answer else "",
+        refusals=[code for code in one["responses"] if not code.startswith("2")],
+        curl=_curl(document, path, method, one),
+    )
+
+
+def _example(document: Json, media: Json) -> Any:
+    reference = next(iter(media["examples"].values()))["$ref"]
+    return document["components"]["examples"][reference.rpartition("/")[2]]["value"]
+
+
+def _type_name(schema: Json) -> str:
+    return str(schema.get("$ref", "")).rpartition("/")[2].removesuffix("Out")
+
+
+def _parameters(one: Json) -> Iterator[Field]:
+    for given in sorted(one.get("parameters", ()), key=lambda given: (given["in"] != "path", given["name"])):
+        schema = given["schema"]
+        says, usual = given.get("description", ""), schema.get("default", "")
+        yield Field(given["name"], given["in"], _form(schema), says, given.get("required", False), str(usual))
+
+
+def _members(document: Json, media: Json) -> Iterator[Field]:
+    schema = _resolved(document, media.get("schema", {}))
+    for name, member in schema.get("properties", {}).items():
+        known = _resolved(document, member)
+        says, usual = member.get("description", ""), member.get("default", known.get("default"))
+        shown = "" if usual is None else json.dumps(usual)
+        yield Field(name, "body", _form(known, document), says, name in schema.get("required", ()), shown)
+
+
+def _resolved(document: Json, schema: Json) -> Json:
+    for inner in (schema, *schema.get("allOf", ()), *schema.get("oneOf", ())):
+        if "$ref" in inner:
+            return dict(document["components"]["schemas"][inner["$ref"].rpartition("/")[2]])
+    return schema
+
+
+def _form(schema: Json, document: Json | None = None) -> str:
+    """Return a type and its bounds in words."""
+    if "enum" in schema:
+        return "one of " + ", ".join(f"`{one}`" for one in schema["enum"])
+    if "oneOf" in schema:
+        return " or ".join(_form(one) for one in schema["oneOf"])
+    kinds = schema.get("type", "any JSON value")
+    kind = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
+    if kind == "array":
+        kind = f"array of {_form(_resolved(document or {}, schema['items']), document)}"
+    words = [schema.get("format", kind) if kind == "string" else kind]
+    words += [text.format(schema[name]) for name, text in _BOUNDS if name in schema]
+    if "pattern" in schema:
+        words.append(f"matches `{schema['pattern']}`")
+    return ", ".join(words)
+
+
+def _curl(document: Json, path: str, method: str, one: Json) -> str:
+    """Return a command that calls an operation with its examples."""
+    query, headers = [], ['-H "Authorization: Bearer $MUSTER_TOKEN"']
+    for given in one.get("parameters", ()):
+        if given["in"] == "path":
+            path = path.replace("{" + given["name"] + "}", str(given["example"]))
+        elif given["in"] == "header":
+            headers.append(f"-H {shlex.quote(given['name'] + ': ' + str(given['example']))}")
+        elif given.get("required"):
+            query.append(f"{given['name']}={given['example']}")
+    words = ["curl"] + (["-X", method.upper()] if method != "get" else [])
+    words += headers
+    content = one.get("requestBody", {}).get("content", {})
+    media_type, media = next(iter(content.items()), ("", {}))
+    if media_type == "multipart/form-data":
+        words += ["-F manifest=@bundle.json", "-F 'files=@app.bin;filename=app.bin'"]
+    elif media_type:
+        body = json.dumps(_example(document, media), ensure_ascii=False)
+        words += [f"-H 'Content-Type: {media_type}'", f"-d {shlex.quote(body)}"]
+    address = SERVER + path + ("?" + "&".join(query) if query else "")
+    return " ".join([*words, shlex.quote(address)])
