@@ -4,7 +4,7 @@ from django.urls import path, re_path
 
 from fleet.api import contents, device_acts, devices, document, enrolment, field, ota, people, pki, rollouts, statements
 
-ID = r"(?P<public_id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+ID = r"(?P<public_id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 
 urlpatterns = [
     path("openapi.json", document.ApiDocument.as_view(), name="openapi"),
