@@ -289,7 +289,7 @@ class Device(View):
 
     @extend_schema(request=DescriptionIn, responses=DeviceOut)
     def patch(self, request: Request, public_id: str) -> Response:
-        """Say where it stands, whose it is, its tags, its gateway and its audience; what is not given stays."""
+        """Describe a device: site, owner, tags, gateway and audience; members that are left out stay as they are."""
         who = actor(request)
         found = selectors.device(actor=who, public_id=public_id)
         given = read(request, DescriptionIn)

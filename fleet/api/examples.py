@@ -105,6 +105,8 @@ def _add_to_parameter(path: str, parameter: dict[str, Any]) -> None:
     name = parameter["name"]
     if parameter["in"] == "path":
         parameter.setdefault("description", _NAMED[name])
+        if name == "public_id":
+            parameter["schema"]["format"] = "uuid"
     if parameter["in"] == "path" and name not in WORDS:
         type_name, field = THINGS[path.removeprefix(BELOW).partition("/")[0]]
         parameter["example"] = cast("dict[str, Any]", given_examples()[type_name])[field]

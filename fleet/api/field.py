@@ -221,7 +221,7 @@ class Behaviour(View):
 
     @query_schema(selectors.BehaviourFilter, BehaviourOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return each metric's [[tick, value], …] of the last ``ticks`` ticks (24 unless told), and its networks."""
+        """Return each metric's [[tick, value], …] of the last ``ticks`` ticks, and the networks it was heard from."""
         who = actor(request)
         device = selectors.device(actor=who, public_id=public_id)
         found = {

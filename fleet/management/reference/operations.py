@@ -150,7 +150,7 @@ def _form(schema: Json, document: Json | None = None) -> str:
         kind = f"array of {_form(_resolved(document or {}, schema['items']), document)}"
     words = [schema.get("format", kind) if kind == "string" else kind]
     words += [text.format(schema[name]) for name, text in _BOUNDS if name in schema]
-    if "pattern" in schema:
+    if "pattern" in schema and "format" not in schema:
         words.append(f"matches `{schema['pattern']}`")
     return ", ".join(words)
 
