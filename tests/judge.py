@@ -29,6 +29,8 @@ COUNTS = {
     "fleets": 100,
     "cuts": 2000,
     "fuzzing": 150,
+    "contract seconds": 1800,
+    "contract cases": 100,
 }
 
 
@@ -208,6 +210,29 @@ def _growth():
     return rows
 
 
+def _contract():
+    """Run every check of schemathesis over every operation of the API for half an hour, on both databases."""
+    return [_checked(database) for database in ("sqlite", "postgresql")]
+
+
+def _checked(database):
+    """Run the long form of the contract test; return its row."""
+    result = Path(tempfile.mkdtemp()) / "result.json"
+    surroundings = {
+        **os.environ,
+        "MUSTER_CONTRACT_SECONDS": str(COUNTS["contract seconds"]),
+        "MUSTER_CONTRACT_CASES": str(COUNTS["contract cases"]),
+        "MUSTER_CONTRACT_RESULT": str(result),
+        "MUSTER_TEST_DATABASE": database,
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "--show-capture=no", "tests/conformance"]
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    found = json.loads(result.read_text()) if result.exists() else {"sent": 0, "wrong": ["it did not run"]}
+    print("\n".join([*found["wrong"][:20], done.stdout[-500:] if done.returncode else ""]), file=sys.stderr)
+    note = f"{found.get('operations')} operations, {sum(found.get('checks', {}).values())} checks made; kinds of faults"
+    return _row(f"requests by schemathesis, {database}", found["sent"], len(found["wrong"]) or done.returncode, note)
+
+
 def _survives(name, good, parse, refusals):
     """Count inputs on which a parser fails otherwise than by a refusal."""
     wrong = mutations.survives(mutations.Target(name, good, parse, (refusals,)), COUNTS[name])
@@ -291,7 +316,13 @@ def _quiet_fleets():
     return _row("fleets of 51 devices over 300 ticks without a fault", COUNTS["fleets"], wrong, "had a device flagged")
 
 
-PARTS = {"artefacts": _artefacts, "services": _services, "hostile": _hostile_values, "growth": _growth}
+PARTS = {
+    "artefacts": _artefacts,
+    "services": _services,
+    "hostile": _hostile_values,
+    "contract": _contract,
+    "growth": _growth,
+}
 
 
 if __name__ == "__main__":
