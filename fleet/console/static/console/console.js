@@ -23,7 +23,7 @@ function say(words) {
 }
 
 // Keyboard
-const PAGES = { o: "/", d: "/devices", i: "/incidents", r: "/rollouts", b: "/bundles", t: "/tokens", a: "/ledger" };
+const PAGES = { o: "/", d: "/devices", i: "/incidents", r: "/rollouts", b: "/bundles", t: "/tokens", a: "/ledger", h: "/help" };
 let going = false;
 
 function help() {
