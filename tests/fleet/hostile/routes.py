@@ -161,6 +161,7 @@ def status():
 #: what the good request of a route gets that cannot succeed here, by a pattern of method and path
 EXPECTED = (
     (r"POST /api/v1/authorities/.*/switch", {409}),  # no device trusts a new root
+    (r"POST /api/v1/rollouts/.*/start", {409}),  # it runs already
     (r"POST /api/v1/transfers", {409}),  # the device is this domain's
     (r"POST /api/v1/statements/.*/signatures", {403, 409, 422}),  # nobody's signature
     (r"POST /sign-in|POST /sign-in/link/.*|(GET|POST) /set-up/.*", {401}),  # no password, no link
