@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from rest_framework import serializers
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from pki.kernel import intake
@@ -42,14 +43,15 @@ class Name(serializers.CharField):
 
 
 #: kinds of fields, and the JSON type that each takes: the framework would read `0` as false and `7` as text
-JSON_TYPES: tuple[tuple[tuple[type[serializers.Field], ...], type[object], str], ...] = (
+JSON_TYPES: tuple[tuple[tuple[type[object], ...], type[object], str], ...] = (
     ((serializers.BooleanField,), bool, "true or false"),
     ((serializers.IntegerField,), int, "a whole number"),
     ((serializers.CharField, serializers.ChoiceField, serializers.UUIDField), str, "text"),
 )
 
 
-def type_error(field: Any, value: object) -> object:  # untyped: fields have no common child
+# untyped: fields have no common child, and an error is a list of texts or a map of errors
+def type_error(field: Any, value: object) -> Any:
     """Return what is wrong with the JSON type of a field's value, by place where it has several; nothing if it fits."""
     if value is None:
         return None  # whether it may be null is told by the field itself
@@ -99,10 +101,10 @@ def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # untyped: wh
     return dict(given.validated_data)
 
 
-_Handler = TypeVar("_Handler", bound=Callable[..., Any])
+_Handler = TypeVar("_Handler", bound=Callable[..., Response])
 
 
-def takes_query(shape: type[Any], *further: str) -> Callable[[_Handler], _Handler]:
+def takes_query(shape: type[object], *further: str) -> Callable[[_Handler], _Handler]:
     """Declare the query parameters of an operation; without it an operation has none.
 
     Args:
@@ -125,11 +127,12 @@ class View(APIView):
         asked: the filter that the address asks for, as the operation has declared it by ``takes_query``.
     """
 
+    # untyped: the filter of whichever operation is called
     asked: Any = NoFilter()
     #: the methods that the document may have, and HEAD; OPTIONS would describe serializers that the document describes
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
         """Refuse query parameters that the operation does not have, after it is known who asks.
 
         Raises:
@@ -155,6 +158,6 @@ def _refuse_empty(given: Mapping[str, Sequence[str]], known: Mapping[str, Criter
             raise InvalidError(msg)
 
 
-def asked_of(request: Request) -> Any:
+def asked_of(request: Request) -> Any:  # untyped: the filter of whichever operation is called
     """Return the filter that the address of a request asks for, as its view has read it."""
     return request.parser_context["view"].asked

@@ -1,7 +1,7 @@
 """What can be done to a device, an address each: quarantine, release, suspend, resume, return, retire, decommission."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -23,9 +23,9 @@ class DecommissionIn(Input):
 class _Act(View):
     """One act; its service takes ``actor``, ``device`` and the fields of the body."""
 
-    service: ClassVar[Callable[..., Any]]
+    service: ClassVar[Callable[..., object]]
 
-    def act(self, request: Request, public_id: str, given: dict[str, Any]) -> Response:
+    def act(self, request: Request, public_id: str, given: Mapping[str, object]) -> Response:
         """Do it, and return the device as it is afterwards."""
         who = actor(request)
         type(self).service(actor=who, device=selectors.device(actor=who, public_id=public_id), **given)

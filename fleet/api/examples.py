@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from pki.kernel import strict_json
 
@@ -43,13 +43,16 @@ _NAMED: Mapping[str, str] = {
     "old": "Number of entries of the older tree.",
 }
 MOST_BYTES = 1 << 20
+# untyped: JSON of our own, and its form is what the tests of the document check
+Json = Any
 _ANSWERS = ("200", "201")
 
 
 @cache
-def given_examples() -> dict[str, Any]:
+def given_examples() -> Json:
     """Return the examples as they are written, by the name of their type."""
-    return dict(strict_json.read_json((Path(__file__).parent / "examples.json").read_bytes(), max_bytes=MOST_BYTES))
+    found: Json = strict_json.read_json((Path(__file__).parent / "examples.json").read_bytes(), max_bytes=MOST_BYTES)
+    return found
 
 
 def place_of(path: str) -> str:
@@ -57,9 +60,9 @@ def place_of(path: str) -> str:
     return re.sub(r"\{\w+\}", "ID", path.removeprefix(BELOW))
 
 
-def add_examples(result: dict[str, Any], **_: object) -> dict[str, Any]:
+def add_examples(result: Json, **_: object) -> Json:
     """Put the examples into the document: a hook of drf-spectacular."""
-    held: dict[str, Any] = {}
+    held: dict[str, dict[str, object]] = {}
     schemas = result["components"]["schemas"]
     for path, method, operation in operations_of(result):
         bodies = [operation.get("requestBody", {}), *(operation["responses"].get(one, {}) for one in _ANSWERS)]
@@ -74,14 +77,14 @@ def add_examples(result: dict[str, Any], **_: object) -> dict[str, Any]:
     return result
 
 
-def operations_of(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def operations_of(document: Json) -> Iterator[tuple[str, str, Json]]:
     """Yield path, method and operation of everything in a document."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
 
 
-def composed_example(name: str, schemas: Mapping[str, Any]) -> Any:
+def composed_example(name: str, schemas: Json) -> Json:
     """Return the example of a type: what is written for it, and for each further member that of the member's type."""
     given = given_examples().get(name.removeprefix("Patched"), {})
     if not isinstance(given, dict):
@@ -97,11 +100,11 @@ def composed_example(name: str, schemas: Mapping[str, Any]) -> Any:
     return {**found, "next": None} if name.endswith("Page") else found
 
 
-def _type_of(schema: Mapping[str, Any]) -> str:
+def _type_of(schema: Json) -> str:
     return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
-def _add_to_parameter(path: str, parameter: dict[str, Any]) -> None:
+def _add_to_parameter(path: str, parameter: Json) -> None:
     name = parameter["name"]
     if parameter["in"] == "path":
         parameter.setdefault("description", _NAMED[name])
@@ -109,6 +112,6 @@ def _add_to_parameter(path: str, parameter: dict[str, Any]) -> None:
             parameter["schema"]["format"] = "uuid"
     if parameter["in"] == "path" and name not in WORDS:
         type_name, field = THINGS[path.removeprefix(BELOW).partition("/")[0]]
-        parameter["example"] = cast("dict[str, Any]", given_examples()[type_name])[field]
+        parameter["example"] = given_examples()[type_name][field]
     elif name in WORDS:
         parameter["example"] = WORDS[name]

@@ -1,9 +1,8 @@
 """Rollouts, and what devices are assigned by them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
-from django.db.models import Model
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -12,6 +11,7 @@ from rest_framework.response import Response
 from fleet.api.auth import actor
 from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, Text, View, read
 from fleet.api.lists import list_answer, list_schema
+from ota.models import Assignment as AssignmentRow
 from ota.models import Rollout as RolloutRow
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
@@ -91,7 +91,7 @@ class RolloutOut(Output):
     excluded = serializers.JSONField()
     progress = serializers.SerializerMethodField()
 
-    def get_progress(self, rollout: Any) -> dict[str, Any]:
+    def get_progress(self, rollout: RolloutRow) -> dict[str, Any]:  # untyped: the document says the hint
         """Return waves, counts by group and failures by cause."""
         found = self.context["progress"][rollout.pk]
         return {
@@ -108,12 +108,11 @@ class RolloutOut(Output):
         }
 
 
-def _standing(rollouts_: Sequence[Model]) -> dict[str, Any]:
+def _standing(rollouts_: Sequence[RolloutRow]) -> dict[str, object]:
     """Return what is shown of rollouts besides their rows, in a few queries however many they are."""
-    found = cast("Sequence[RolloutRow]", rollouts_)
     return {
-        "progress": rollout_rows.progress_of(found),
-        "patches": patch_rows.in_rollouts([one.pk for one in found]),
+        "progress": rollout_rows.progress_of(rollouts_),
+        "patches": patch_rows.in_rollouts([one.pk for one in rollouts_]),
     }
 
 
@@ -135,7 +134,7 @@ class AssignmentOut(Output):
     messages = serializers.SerializerMethodField()
     updated_at = serializers.DateTimeField()
 
-    def get_messages(self, assignment: Any) -> list[str]:
+    def get_messages(self, assignment: AssignmentRow) -> list[str]:
         """Return the newest messages of the device."""
         return list(self.context["messages"].get(assignment.pk, []))
 

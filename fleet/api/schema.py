@@ -35,10 +35,11 @@ class Problem(serializers.Serializer[object]):
     errors = serializers.ListField(child=FieldProblem(), required=False)  # type: ignore[assignment]  # a field, as the RFC's example names it
 
 
-def _demand_text(field: Any, schema: dict[str, Any]) -> None:
+def _demand_text(field: object, schema: dict[str, Any]) -> None:  # untyped: JSON of our own
     """Say that a text must not be empty, where a field of an input refuses an empty one."""
     if isinstance(field, serializers.ListField | serializers.DictField):
-        _demand_text(field.child, schema.get("items", schema.get("additionalProperties", {})))
+        inner = schema.get("items", schema.get("additionalProperties", {}))
+        _demand_text(field.child, inner)
     elif isinstance(field, serializers.CharField) and not field.allow_blank and schema.get("type") == "string":
         schema["minLength"] = 1
 
@@ -55,7 +56,7 @@ class Document(AutoSchema):
     def _map_basic_serializer(self, serializer: object, direction: str) -> dict[str, object]:
         """Return the schema of a serializer; that of an input says that it takes no further members."""
         # untyped: the library has no types here
-        found: Any = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]  # the library's
+        found: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]  # the library's
         if isinstance(serializer, Input) and found.get("properties"):
             found["additionalProperties"] = False
             for name, field in serializer.fields.items():

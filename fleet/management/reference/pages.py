@@ -1,11 +1,10 @@
 """Write the reference: as Markdown for readers of the repository, as HTML for the console."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from django.template.loader import render_to_string
 
-from fleet.management.reference.operations import Field, Group, Operation, grouped_operations
+from fleet.management.reference.operations import Field, Group, Json, Operation, grouped_operations
 from fleet.refusals import STATUS, TITLES
 from pki.kernel.errors import Kind
 
@@ -41,12 +40,12 @@ def refusal_rows() -> list[tuple[int, str, str, str]]:
     return sorted((STATUS[kind], str(kind), TITLES[STATUS[kind]], says) for kind, says in KINDS.items())
 
 
-def markdown_page(document: Mapping[str, Any]) -> str:
+def markdown_page(document: Json) -> str:
     """Return the reference as Markdown."""
     return "\n".join(_lines(grouped_operations(document))) + "\n"
 
 
-def html_fragment(document: Mapping[str, Any]) -> str:
+def html_fragment(document: Json) -> str:
     """Return the reference as a part of a page of the console."""
     context = {"groups": grouped_operations(document), "kinds": refusal_rows(), "introduction": INTRODUCTION}
     text = render_to_string("console/help/api_source.html", context)
