@@ -1,62 +1,69 @@
-"""Which roles may call what, as the OpenAPI document says it.
+"""Which action of the table of rights each operation is, so that the OpenAPI document can say who may call it.
 
-Services decide; this table only tells people and programs. A test tries every operation with every role and compares.
-What is not named here may be called by every role, and ``admin`` is one of them.
+Services decide; this only tells people and programs. A test tries every operation with every role and compares.
+What is not named here reads, and may be called by every role; ``admin`` is one of them.
 """
 
 from collections.abc import Mapping
 
-from pki.kernel.actor import Role
+from pki.kernel.permissions import Action, roles_for
 
-_OPERATOR, _SECURITY, _RELEASE = Role.OPERATOR, Role.SECURITY_OFFICER, Role.RELEASE_OFFICER
-EVERYBODY = tuple(Role)
 #: method and path below ``/api/v1``, with every id as ID
-ROLES: Mapping[str, tuple[Role, ...]] = {
-    "PUT hardware-models/ID/runtime": (_OPERATOR,),
-    "PUT hardware-models/ID/telemetry": (_OPERATOR, _SECURITY),
-    "POST hardware-models": (_OPERATOR,),
-    "POST devices": (_OPERATOR,),
-    "PATCH devices/ID": (_OPERATOR,),
-    "PATCH devices/ID/twin": (_OPERATOR,),
-    "GET devices/ID/logs": (_OPERATOR, _SECURITY),
-    "POST devices/ID/commands": (_OPERATOR, _SECURITY),
-    "POST devices/ID/quarantine": (_OPERATOR, _SECURITY),
-    "POST devices/ID/release": (_SECURITY,),
-    "POST devices/ID/suspend": (_SECURITY,),
-    "POST devices/ID/resume": (_SECURITY,),
-    "POST devices/ID/return": (_SECURITY,),
-    "POST devices/ID/retire": (_SECURITY,),
-    "POST devices/ID/decommission": (_SECURITY,),
-    "POST devices/ID/transfer": (_SECURITY,),
-    "POST devices/ID/board": (_SECURITY,),
-    "POST transfers": (_SECURITY,),
-    "POST commands/ID/cancel": (_OPERATOR, _SECURITY),
-    "POST groups": (_OPERATOR,),
-    "PATCH groups/ID": (_OPERATOR,),
-    "DELETE groups/ID": (_OPERATOR,),
-    "POST enrolment-tokens": (_OPERATOR, _SECURITY),
-    "POST enrolment-tokens/ID/withdraw": (_OPERATOR, _SECURITY),
-    "POST enrolment-requests/ID/approve": (_OPERATOR, _SECURITY),
-    "POST enrolment-requests/ID/deny": (_OPERATOR, _SECURITY),
-    "POST expected-devices": (_OPERATOR, _SECURITY),
-    "POST vendors": (_SECURITY,),
-    "POST vendors/ID/distrust": (_SECURITY,),
-    "POST incidents/ID/close": (_OPERATOR, _SECURITY),
-    "POST certificates/ID/revoke": (_SECURITY,),
-    "POST certificate-profiles": (_SECURITY,),
-    "POST authorities/ID/switch": (_SECURITY,),
-    "POST trust-keys": (_SECURITY,),
-    "POST bundles": (_OPERATOR, _RELEASE),
-    "DELETE bundles/ID": (_OPERATOR, _RELEASE),
-    "POST releases": (_RELEASE,),
-    "POST releases/ID/withdraw": (_RELEASE, _SECURITY),
-    "POST statements/ID/signatures": (_RELEASE,),
-    "POST statements/ID/publish": (_RELEASE,),
-    "POST floors": (_RELEASE,),
-    "POST renewals": (_RELEASE,),
-    "POST rollouts": (_OPERATOR,),
-    "POST rollouts/ID/start": (_OPERATOR,),
-    "POST rollouts/ID/pause": (_OPERATOR,),
-    "POST rollouts/ID/resume": (_OPERATOR,),
-    "POST rollouts/ID/abort": (_OPERATOR,),
+ACTIONS: Mapping[str, Action] = {
+    "PUT hardware-models/ID/runtime": Action.DESCRIBE_HARDWARE,
+    "PUT hardware-models/ID/telemetry": Action.CLASSIFY_TELEMETRY,
+    "POST hardware-models": Action.REGISTER_HARDWARE,
+    "POST devices": Action.REGISTER_CHILD,
+    "PATCH devices/ID": Action.DESCRIBE_DEVICE,
+    "PATCH devices/ID/twin": Action.CONFIGURE_DEVICE,
+    "GET devices/ID/logs": Action.READ_DEVICE_LOGS,
+    "POST devices/ID/commands": Action.COMMAND_DEVICE,
+    "POST devices/ID/quarantine": Action.QUARANTINE_DEVICE,
+    "POST devices/ID/release": Action.END_QUARANTINE,
+    "POST devices/ID/suspend": Action.SUSPEND_DEVICE,
+    "POST devices/ID/resume": Action.RESUME_DEVICE,
+    "POST devices/ID/return": Action.RETURN_DEVICE,
+    "POST devices/ID/retire": Action.RETIRE_DEVICE,
+    "POST devices/ID/decommission": Action.ERASE_DEVICE,
+    "POST devices/ID/transfer": Action.OFFER_DEVICE,
+    "POST devices/ID/board": Action.REPLACE_BOARD,
+    "POST transfers": Action.TAKE_OVER_DEVICE,
+    "POST commands/ID/cancel": Action.CANCEL_COMMAND,
+    "POST groups": Action.CHANGE_GROUPS,
+    "PATCH groups/ID": Action.CHANGE_GROUPS,
+    "DELETE groups/ID": Action.CHANGE_GROUPS,
+    "POST enrolment-tokens": Action.CREATE_ENROLMENT_TOKEN,
+    "POST enrolment-tokens/ID/withdraw": Action.WITHDRAW_ENROLMENT_TOKEN,
+    "POST enrolment-requests/ID/approve": Action.APPROVE_ENROLMENT,
+    "POST enrolment-requests/ID/deny": Action.APPROVE_ENROLMENT,
+    "POST expected-devices": Action.PREREGISTER_DEVICE,
+    "POST vendors": Action.TRUST_VENDOR,
+    "POST vendors/ID/distrust": Action.DISTRUST_VENDOR,
+    "POST incidents/ID/close": Action.CLOSE_INCIDENT,
+    "POST certificates/ID/revoke": Action.REVOKE_CERTIFICATE,
+    "POST certificate-profiles": Action.DEFINE_PROFILE,
+    "POST authorities/ID/switch": Action.SWITCH_AUTHORITY,
+    "POST trust-keys": Action.MANAGE_TRUST_KEYS,
+    "POST bundles": Action.UPLOAD_BUNDLE,
+    "DELETE bundles/ID": Action.DELETE_BUNDLE,
+    "POST releases": Action.RELEASE_BUNDLE,
+    "POST releases/ID/withdraw": Action.WITHDRAW_RELEASE,
+    "POST statements/ID/signatures": Action.SUBMIT_SIGNATURE,
+    "POST statements/ID/publish": Action.PUBLISH_STATEMENT,
+    "POST floors": Action.RAISE_FLOOR,
+    "POST renewals": Action.RENEW_TARGETS,
+    "POST rollouts": Action.CREATE_ROLLOUT,
+    "POST rollouts/ID/start": Action.START_ROLLOUT,
+    "POST rollouts/ID/pause": Action.PAUSE_ROLLOUT,
+    "POST rollouts/ID/resume": Action.RESUME_ROLLOUT,
+    "POST rollouts/ID/abort": Action.ABORT_ROLLOUT,
 }
+
+
+def roles_of(operation: str) -> list[str]:
+    """Return the roles that may call an operation, in their usual order.
+
+    Args:
+        operation: method and path, as in ``ACTIONS``.
+    """
+    return [str(role) for role in roles_for(ACTIONS.get(operation, Action.READ))]

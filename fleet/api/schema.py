@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from fleet.api.base import Input
 from fleet.api.examples import place_of
-from fleet.api.roles import EVERYBODY, ROLES
+from fleet.api.roles import roles_of
 from fleet.refusals import PROBLEM_TYPE, TITLES
 from pki.kernel.errors import Kind
 
@@ -65,7 +65,7 @@ class Document(AutoSchema):
 
     def get_extensions(self) -> dict[str, object]:
         """Return which roles may call the operation."""
-        return {"x-roles": [str(role) for role in ROLES.get(f"{self.method} {place_of(self.path)}", EVERYBODY)]}
+        return {"x-roles": roles_of(f"{self.method} {place_of(self.path)}")}
 
     def _get_response_bodies(self, direction: str = "response") -> dict[str, object]:
         """Return what the operation answers, refusals included."""

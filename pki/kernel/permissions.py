@@ -180,7 +180,7 @@ RIGHTS: Mapping[Action, Right] = {
     Action.HOLD_ROLLOUT: Right("Hold a rollout that looks wrong", _OPERATOR),
     Action.ABORT_ROLLOUT: Right("Abort a rollout", _OPERATOR),
     Action.FINISH_ROLLOUT: Right("Finish a rollout; the server does when its last wave is done", _OPERATOR),
-    Action.SET_TARGET: Right("Set the target version of a component of a device; rollouts and repairs do", _OPERATOR),
+    Action.SET_TARGET: Right("Set the target version of a component of a device; rollouts and repairs do", _CARE),
     Action.CANCEL_ASSIGNMENT: Right("Cancel an assignment", _OPERATOR),
     Action.REPAIR_DEVICE: Right("Send a device back to what it ran before its newest update", _CARE),
     Action.COMMAND_DEVICE: Right("Give a device a command", _CARE),
@@ -212,6 +212,12 @@ class Stored(Protocol):
     @property
     def pk(self) -> object:
         """Return its internal id."""
+
+
+def roles_for(action: Action) -> tuple[Role, ...]:
+    """Return the roles that allow an action; whatever every viewer may, every role may."""
+    wanted = RIGHTS[action].roles
+    return tuple(role for role in Role if role in wanted or Role.VIEWER in wanted)
 
 
 def may_do(actor: Actor, action: Action) -> bool:
