@@ -16,9 +16,9 @@ from django.template.loader import render_to_string
 from fleet.console import rollouts
 from fleet.console.door import actor
 from fleet.operators.models import Operator
+from ota.selectors import rollouts as rollout_rows
 from pki.kernel import actor as actors
 from pki.kernel.errors import DomainError
-from pki.kernel.permissions import Action, require_action
 
 _logger = logging.getLogger(__name__)
 POLL_SECONDS, HEARTBEAT_SECONDS, MOST_STREAMS = 1.0, 15.0, 4
@@ -76,8 +76,7 @@ poller = Poller()
 async def rollout(request: HttpRequest, public_id: str) -> HttpResponseBase:
     """Stream the rollout's body whenever it changes."""
     try:
-        user, domain = await sync_to_async(_who)(request)
-        await sync_to_async(rollouts.body)(actors.system(domain, "events"), public_id)
+        user, domain = await sync_to_async(_who)(request, public_id)
     except DomainError as error:
         return HttpResponse(f"{error.detail}\n", status=403, content_type="text/plain")
     if _open[user] >= MOST_STREAMS:
@@ -104,7 +103,7 @@ async def _stream(request: HttpRequest, user: int, topic: Topic, sent: str) -> A
             await _change(feed, max(HEARTBEAT_SECONDS - (time.monotonic() - beat), 0.1))
             if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                 beat = time.monotonic()
-                await sync_to_async(_who)(request)
+                await sync_to_async(_who)(request, topic[1])
                 yield ": still here\n\n"
     except DomainError:
         return
@@ -133,8 +132,8 @@ def _render(topic: Topic) -> str:
         return ""
 
 
-def _who(request: HttpRequest) -> tuple[int, str]:
-    """Return who listens; asked again at each heartbeat, so that a signed-out person loses the stream."""
+def _who(request: HttpRequest, public_id: str) -> tuple[int, str]:
+    """Return who may read the rollout; asked again at each heartbeat: a signed-out person loses the stream."""
     session = request.session
     if not session.exists(session.session_key or ""):
         request.user = None  # type: ignore[assignment]  # the session is gone, so nobody is signed in
@@ -143,7 +142,7 @@ def _who(request: HttpRequest) -> tuple[int, str]:
         if not request.user.is_active:
             request.user = None  # type: ignore[assignment]  # a person who was shut out is nobody here
     who = actor(request)
-    require_action(who, Action.READ)
+    rollout_rows.rollout(actor=who, public_id=public_id)
     return int(str(request.user.pk)), who.domain
 
 

@@ -1,7 +1,7 @@
 """Count what views read by themselves, so that before and after are told alike: ``python -m tests.architecture.counts``.
 
 Views are the modules of the console, the REST API, the device gateway and the guard. Counted are calls, not lines: role
-checks (``.require(``), uses of a model's manager (``.objects``) and filters (``.filter(``); selectors that take a slug
+checks (``.require(``, and what replaced it), uses of a model's manager (``.objects``) and filters (``.filter(``); selectors that take a slug
 instead of an actor; and names of ``Any``, imports included.
 """
 
@@ -13,6 +13,8 @@ from tests.architecture.sources import modules
 
 VIEWS = (("fleet", "console"), ("fleet", "api"), ("fleet", "gateway"), ("fleet", "guard"))
 CALLS = {"role checks": "require", "filters": "filter"}
+#: functions that ask for a right; ``may_do``, by which a page hides a button, is none of them
+ASKS = frozenset({"require_action", "require_on", "permitted", "pick_one"})
 
 
 def views():
@@ -26,8 +28,14 @@ def calls(trees, method):
         (str(path), node.lineno)
         for path, tree in trees.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method
+        if isinstance(node, ast.Call) and _is_called(node.func, method)
     ]
+
+
+def _is_called(function, method):
+    if isinstance(function, ast.Name):
+        return method == CALLS["role checks"] and function.id in ASKS
+    return isinstance(function, ast.Attribute) and function.attr == method
 
 
 def managers(trees):
