@@ -6,7 +6,8 @@ TABLE = "ota_assignment"
 REASON = "CASE WHEN {0}.status = 'error' THEN {0}.reason ELSE '' END"
 SQLITE_ADD = """
     INSERT INTO ota_statuscount (rollout_id, wave_id, status, reason, part, devices)
-    SELECT {row}.rollout_id, {row}.wave_id, {row}.status, {reason}, 0, {many} WHERE {row}.wave_id IS NOT NULL
+    SELECT {row}.rollout_id, {row}.wave_id, {row}.status, {reason}, 0, {many}
+    WHERE {row}.wave_id IS NOT NULL AND {row}.rollout_id IS NOT NULL
     ON CONFLICT (rollout_id, wave_id, status, reason, part) DO UPDATE SET devices = devices + excluded.devices;
 """
 SQLITE_CHANGED = (
@@ -23,7 +24,7 @@ POSTGRESQL_FUNCTION = """
 """
 POSTGRESQL_ROWS = """
     SELECT rollout_id, wave_id, status, CASE WHEN status = 'error' THEN reason ELSE '' END AS why, {many} AS many
-    FROM {rows} WHERE wave_id IS NOT NULL
+    FROM {rows} WHERE wave_id IS NOT NULL AND rollout_id IS NOT NULL
 """
 #: what triggers read: by act, the rows before and after it
 POSTGRESQL_ACTS = {

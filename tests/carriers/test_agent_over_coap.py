@@ -98,13 +98,13 @@ def state_of(story, command):
 
 
 def hears_at_once(story, agent, kinds):
-    """Let an agent live that would sleep for 25 seconds, and give it commands one after the other."""
+    """Let an agent live that would sleep for a minute, and give it commands one after the other."""
     key, stopped = story.device(agent.settings.name)["id"], threading.Event()
 
     def live():
         while not stopped.is_set():
             agent.step()
-            agent.rest(25, stopped)
+            agent.rest(60, stopped)
 
     thread = threading.Thread(target=live)
     thread.start()
@@ -112,7 +112,7 @@ def hears_at_once(story, agent, kinds):
         for kind in kinds:
             time.sleep(1.5)
             made = story.rest.post(f"/devices/{key}/commands", {"kind": kind, "reason": "which one"})
-            eventually(lambda made=made: state_of(story, made) == "done", 8, kind)
+            eventually(lambda made=made: state_of(story, made) == "done", 30, kind)
     finally:
         stopped.set()
         thread.join()

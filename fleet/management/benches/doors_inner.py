@@ -15,10 +15,10 @@ STEP, DRIFTING = 5000, ("bytes_out", "packets_out")
 #: rows that look like enrolled devices; nobody holds their keys
 _DEVICES = """
 INSERT INTO devices_device (domain_id, public_id, name, hardware_model_id, state, quarantine_reason, site, owner, tags,
-    salt, audience, created_at, enrolled_at)
+    salt, audience, presence, created_at, enrolled_at)
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s)
 SELECT d.domain_id, lower(hex(randomblob(16))), 'synthetic-' || n.i, d.hardware_model_id, 'active', '', '', '', '[]',
-    x'', 'production', d.created_at, d.enrolled_at FROM n, devices_device d WHERE d.name = 'bench-000000'
+    x'', 'production', 'never', d.created_at, d.enrolled_at FROM n, devices_device d WHERE d.name = 'bench-000000'
 """
 _TWINS = """
 INSERT INTO devices_twin (device_id, desired, desired_version, reported, reported_version, report_sequence,
