@@ -7,7 +7,7 @@ from django.conf import settings
 
 from devices.services import drift, presence_words, retention
 from fleet.guard import reactions
-from ota.services import commands, deltas, freshness, rollout_steps, rollouts, status_counts, storage
+from ota.services import commands, count_parts, deltas, freshness, rollout_steps, rollouts, status_counts, storage
 from pki.models import TrustDomain
 from pki.services import changes, crls, ledger
 
@@ -35,7 +35,7 @@ def jobs() -> tuple[Job, ...]:
         Job("metadata", 30, lambda domain: freshness.refresh(domain=domain)),
         Job("rollouts", 1, lambda domain: rollouts.tick(domain=domain)),
         Job("rollout-steps", 1, lambda domain: rollout_steps.run(domain=domain)),
-        Job("counts", 5, lambda domain: status_counts.add_up(domain=domain)),
+        Job("counts", 5, lambda domain: count_parts.add_up(domain=domain)),
         Job("recount", 60, lambda domain: status_counts.recount_next(domain=domain)),
         Job("presence", 2, lambda domain: presence_words.keep_presence(domain=domain)),
         Job("presence-check", 3600, lambda domain: presence_words.check_presence(domain=domain)),

@@ -11,7 +11,11 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 #: migrations whose first act makes triggers: no model says them
-_TRIGGERS = (("pki", "0002_ledger_is_immutable"), ("ota", "0022_count_statuses"))
+_TRIGGERS = (
+    ("pki", "0002_ledger_is_immutable"),
+    ("ota", "0022_count_statuses"),
+    ("ota", "0024_count_patches"),
+)
 
 
 def lay_out_when_empty(alias: str) -> bool:

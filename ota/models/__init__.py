@@ -3,6 +3,7 @@
 from ota.models.bundles import Bundle, BundleFile, BundleHardware, ModelArena, TrustKey
 from ota.models.commands import Command
 from ota.models.deltas import Delta, PatchTry, PatchWork
+from ota.models.patch_counts import PatchCount
 from ota.models.releases import Release, Statement, StatementSignature
 from ota.models.rollouts import Assignment, AssignmentEvent, Rollout, Wave
 from ota.models.status_counts import StatusCount
@@ -16,6 +17,7 @@ __all__ = [
     "Command",
     "Delta",
     "ModelArena",
+    "PatchCount",
     "PatchTry",
     "PatchWork",
     "Release",

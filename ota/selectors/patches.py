@@ -1,11 +1,12 @@
 """Patches that bring devices to a bundle, what they save, and how they go in a rollout."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Count, Q
+from django.db.models import Sum
 
-from ota.models import Bundle, BundleFile, Delta, PatchTry, PatchWork
+from ota.models import Bundle, BundleFile, Delta, PatchCount, PatchWork
 
 #: a format that fails for more than one device in a hundred of a rollout is off in it, from so many failures on;
 #: devices that lie about it make others fetch whole images, no more
@@ -89,12 +90,25 @@ def in_rollout(rollout_id: int) -> list[Use]:
 
 
 def in_rollouts(rollout_ids: Sequence[int]) -> dict[int, list[Use]]:
-    """Return how each format goes in each of some rollouts, in one query."""
-    rows = PatchTry.objects.filter(assignment__rollout__in=rollout_ids)
-    counted = rows.values_list("assignment__rollout", "format").order_by("format")
-    found: dict[int, list[Use]] = {key: [] for key in rollout_ids}
-    for key, name, tried, failed in counted.annotate(tried=Count("id"), failed=Count("id", filter=~Q(trouble=""))):
-        found[key].append(Use(name, tried, failed))
+    """Return how each format goes in each of some rollouts, in one query that reads counts and no device."""
+    found: dict[int, list[Use]] = {}
+    for key, outcomes in count_outcomes(rollout_ids).items():
+        names = sorted({name for name, _ in outcomes})
+        found[key] = [Use(name, outcomes[name, True] + outcomes[name, False], outcomes[name, True]) for name in names]
+    return found
+
+
+def count_outcomes(rollout_ids: Sequence[int]) -> dict[int, Counter[tuple[str, bool]]]:
+    """Return how many devices of some rollouts reported on a patch, by its format and whether it failed.
+
+    Args:
+        rollout_ids: internal ids; each is a key of the answer.
+    """
+    found: dict[int, Counter[tuple[str, bool]]] = {key: Counter() for key in rollout_ids}
+    rows = PatchCount.objects.filter(rollout__in=rollout_ids).values_list("rollout_id", "format", "failed")
+    for key, name, failed, devices in rows.annotate(there=Sum("devices")).order_by():
+        if devices:
+            found[key][name, failed] = devices
     return found
 
 

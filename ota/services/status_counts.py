@@ -1,18 +1,15 @@
-"""Keep the counts of assignments short and true (decision 0019): add up their parts, and count anew now and then."""
+"""Keep the counts of assignments true (decision 0019): count those of a wave anew now and then."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterable
 
 from django.db import connection, transaction
-from django.db.models import Count, F
+from django.db.models import Count
 
-from ota.models import Rollout, StatusCount, Wave
+from ota.models import Rollout, Wave
 from ota.selectors.status_counts import count_by_wave
+from ota.services import patch_counts
 from pki.models import TrustDomain
 
-#: parts that one transaction adds up, and transactions of one run
-PARTS, RUNS = 1000, 20
 #: the wave that this process has counted last, by domain (internal ids)
 _recounted: dict[int, int] = {}
 _logger = logging.getLogger(__name__)
@@ -33,46 +30,18 @@ _CORRECT = """
 """
 
 
-def add_up(*, domain: TrustDomain) -> int:
-    """Put the parts of each count together (a leased job); return how many parts there were.
-
-    The sums stay the same at every moment; two workers at once do no harm.
-    """
-    added = 0
-    for _ in range(RUNS):
-        waiting = StatusCount.objects.filter(part__gt=0, rollout__domain=domain)
-        if not waiting.exists():
-            break
-        with transaction.atomic():
-            added += _add_up(waiting.values_list("pk", flat=True).order_by("pk")[:PARTS])
-    return added
-
-
-def _add_up(keys: Iterable[int]) -> int:
-    """Add some parts to the first parts of their counts, and remove them."""
-    # Rows that another worker adds up at this moment are passed over.
-    rows = StatusCount.objects.select_for_update(skip_locked=True).filter(pk__in=list(keys))
-    parts = list(rows.values_list("pk", "rollout_id", "wave_id", "status", "reason", "devices"))
-    sums: Counter[tuple[int, int, str, str]] = Counter()
-    for _, rollout, wave, status, reason, devices in parts:
-        sums[rollout, wave, status, reason] += devices
-    # Always in one order: two workers that wait for each other would both fail.
-    for rollout, wave, status, reason in sorted(sums):
-        named = {"rollout_id": rollout, "wave_id": wave, "status": status, "reason": reason, "part": 0}
-        first, _ = StatusCount.objects.get_or_create(**named, defaults={"devices": 0})
-        many = sums[rollout, wave, status, reason]
-        StatusCount.objects.filter(pk=first.pk).update(devices=F("devices") + many)
-    StatusCount.objects.filter(pk__in=[pk for pk, *_ in parts]).delete()
-    return len(parts)
-
-
 def recount_next(*, domain: TrustDomain) -> None:
-    """Count the assignments of the next wave of a domain anew (a job): in time of all waves, then from the first on."""
+    """Count the assignments of the next wave of a domain anew (a job): in time of all waves, then from the first on.
+
+    With the first wave of a rollout, count the patches of the rollout anew too.
+    """
     last = _recounted.get(domain.pk, 0)
     wave = Wave.objects.filter(rollout__domain=domain, pk__gt=last).select_related("rollout").order_by("pk").first()
     _recounted[domain.pk] = wave.pk if wave else 0
     if wave:
         recount(wave=wave)
+    if wave and wave.index == 0:
+        patch_counts.recount_patches(rollout=wave.rollout)
 
 
 def recount(*, wave: Wave) -> bool:

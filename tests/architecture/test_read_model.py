@@ -27,6 +27,7 @@ NOBODY_ASKS = {
     ("ota/selectors/signed.py", "hold_roots"),
     ("ota/selectors/signed.py", "newest"),
     ("ota/selectors/signed.py", "is_fresh"),
+    ("ota/selectors/patches.py", "count_outcomes"),
     ("ota/selectors/patches.py", "in_rollout"),
     ("ota/selectors/patches.py", "in_rollouts"),
     ("ota/selectors/patches.py", "switched_off"),

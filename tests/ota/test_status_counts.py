@@ -12,11 +12,11 @@ from django.db.models import Sum
 
 from devices.models import Device, HardwareModel, Twin
 from devices.services import registry
-from ota.models import Assignment, Bundle, Release, Rollout, StatusCount, Wave
+from ota.models import Assignment, Bundle, PatchCount, PatchTry, Release, Rollout, StatusCount, Wave
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
 from ota.selectors.status_counts import count_by_rollout, count_by_wave, count_causes
-from ota.services import assignments, rollout_steps, rollouts, status_counts
+from ota.services import assignments, count_parts, deltas, patch_counts, rollout_steps, rollouts, status_counts
 from ota.services.assignments import Feedback
 from ota.services.rollout_steps import Budget
 from pki.kernel import actor as actors
@@ -27,6 +27,7 @@ from tests.factories.ground import system
 
 DEVICES, ACTS = 12, 60
 WAVES = [WavePlan(count=2), WavePlan(share=600), WavePlan(share=1000)]
+FORMATS = ("muster-1", "zstd")
 REASONS = ("", "no space", "no power", "x" * 500, "дощ")
 
 
@@ -39,7 +40,7 @@ class Fleet:
 
     def __init__(self, published, model, seed):
         self.domain, self.chance, self.number = published.domain, random.Random(seed), 0
-        self.actor = system(self.domain)
+        self.actor, self.patches = system(self.domain), random.Random(seed)
         self.releases = [published.release(published.bundle(f"{number}.0.0", number)) for number in (1, 2)]
         Device.objects.bulk_create(
             Device(domain=self.domain, name=f"dev-{number}", hardware_model=model, state="active")
@@ -83,6 +84,19 @@ class Fleet:
         who = actors.device(self.domain.slug, str(one.device.public_id))
         assignments.feedback(actor=who, device=one.device, action_id=one.action_id, said=said)
 
+    def patch(self):
+        """Let a device report on a patch, or lose such a report; one in five ends in a crash."""
+        chance = self.patches
+        with suppress(CrashError), transaction.atomic():
+            for one in chance.sample(list(Assignment.objects.exclude(status="waiting").order_by("id")), 1):
+                who = actors.device(self.domain.slug, str(one.device.public_id))
+                told = {"format_": chance.choice(FORMATS), "trouble": chance.choice(["", "", "odd", "no memory"])}
+                deltas.tried(actor=who, device=one.device, action_id=one.action_id, **told)
+                if chance.randrange(4) == 0:
+                    PatchTry.objects.filter(assignment__device=one.device).delete()
+            if chance.randrange(5) == 0:
+                raise CrashError
+
     def cancel(self):
         assignments.cancel(actor=self.actor, assignment=self.one(closed_at=None))
 
@@ -98,7 +112,7 @@ class Fleet:
         registry.retire(actor=self.actor, device=self.one().device)
 
     def tidy(self):
-        status_counts.add_up(domain=self.domain)
+        count_parts.add_up(domain=self.domain)
         status_counts.recount_next(domain=self.domain)
 
     def remove(self):
@@ -117,18 +131,34 @@ def kept():
     return Counter({(wave, status, reason): there for wave, status, reason, there in found if there})
 
 
+def counted_patches():
+    """Return the true numbers of reports on patches, by rollout, format and whether it failed."""
+    found = PatchTry.objects.exclude(assignment__rollout=None).values_list("assignment__rollout", "format", "trouble")
+    return Counter((rollout, name, trouble != "") for rollout, name, trouble in found)
+
+
+def kept_patches():
+    """Return what is kept of it."""
+    found = PatchCount.objects.values_list("rollout_id", "format", "failed").annotate(there=Sum("devices")).order_by()
+    return Counter({(rollout, name, failed): there for rollout, name, failed, there in found if there})
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("seed", range(8))
 def test_counts_equal_the_rows_after_each_act_of_a_random_history(published, hardware_model, seed):
     fleet = Fleet(published, hardware_model, seed)
     fleet.plan()
     fleet.step()
-    seen = Counter()
+    seen, tried = Counter(), set()
     for _ in range(ACTS):
         fleet.act()
+        fleet.patch()
         assert kept() == counted()
+        assert kept_patches() == counted_patches()
         seen.update(status for _, status, _ in kept())
+        tried.update((name, failed) for _, name, failed in kept_patches())
     assert len(seen) > 3
+    assert len(tried) == 4
     every = list(Rollout.objects.all())
     for key, statuses in count_by_rollout(every).items():
         real = Counter(Assignment.objects.filter(rollout=key).values_list("status", flat=True))
@@ -159,12 +189,12 @@ def test_what_devices_give_as_causes_is_counted_by_cause_the_most_frequent_first
 
 @pytest.mark.django_db
 def test_parts_are_added_up_in_pieces_and_the_sums_stay(fleet, monkeypatch):
-    monkeypatch.setattr(status_counts, "PARTS", 3)
+    monkeypatch.setattr(count_parts, "PARTS", 3)
     for one in Assignment.objects.filter(closed_at=None):
         Assignment.objects.filter(pk=one.pk).update(status="running")
     before, parts = kept(), StatusCount.objects.filter(part__gt=0).count()
     assert (parts > 10) == (connection.vendor == "postgresql")
-    assert status_counts.add_up(domain=fleet.domain) == parts
+    assert count_parts.add_up(domain=fleet.domain) == parts
     assert kept() == before == counted()
     assert not StatusCount.objects.filter(part__gt=0).exists()
     assert StatusCount.objects.values("wave", "status", "reason").distinct().count() == StatusCount.objects.count()
@@ -230,6 +260,7 @@ def committed(django_db_setup, django_db_blocker):
             for number, device in enumerate(devices)
         )  # fmt: skip
         yield wave
+        PatchCount.objects.filter(rollout=rollout).delete()
         for rows_ in (Assignment, StatusCount, Wave):
             rows_.objects.filter(**({"wave": wave} if rows_ is not Wave else {"pk": wave.pk})).delete()
         for row in (rollout, release, bundle, *devices, model, domain):
@@ -247,9 +278,12 @@ def test_writers_at_once_beside_those_who_add_up_and_recount_lose_no_count(commi
                 with transaction.atomic():
                     changed = Assignment.objects.filter(pk=chance.choice(keys))
                     changed.update(status=chance.choice(["running", "error", "finished"]), reason=str(chance.random()))
+                    told = {"format": chance.choice(FORMATS), "trouble": chance.choice(["", "odd"])}
+                    PatchTry.objects.update_or_create(assignment_id=chance.choice(keys), defaults=told)
                     transaction.set_rollback(chance.randrange(4) == 0)
-                status_counts.add_up(domain=domain)
+                count_parts.add_up(domain=domain)
                 status_counts.recount(wave=committed)
+                patch_counts.recount_patches(rollout=committed.rollout)
         except Exception as error:
             failed.append(error)
         finally:
@@ -263,3 +297,4 @@ def test_writers_at_once_beside_those_who_add_up_and_recount_lose_no_count(commi
     assert failed == []
     assert kept() == counted()
     assert count_by_wave([committed.rollout])[committed.pk].total() == DEVICES
+    assert kept_patches() == counted_patches()
