@@ -3,6 +3,7 @@
 from django.db import models
 
 from pki.kernel import clock, ids
+from pki.models.action_prefix import ActionPrefix
 from pki.models.documents import DocumentField
 from pki.models.domains import TrustDomain
 
@@ -29,6 +30,7 @@ class LedgerEntry(models.Model):
             models.Index(fields=["domain", "-id"]),
             models.Index(fields=["domain", "object_key", "id"], name="entries_of_a_thing"),
             models.Index(fields=["domain", "action", "id"], name="entries_of_an_action"),
+            models.Index("domain", ActionPrefix("action"), "id", name="entries_of_a_prefix"),
         ]
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from pki.kernel.errors import NotFoundError
 from pki.kernel.filters import text
 from pki.kernel.permissions import Action, permitted
 from pki.models import LedgerEntry, LedgerHead
+from pki.models.action_prefix import ActionPrefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ def ledger_entries(*, actor: Actor, wanted: LedgerFilter = LedgerFilter()) -> Qu
         rows = rows.filter(object_key=wanted.object)
     if "." in wanted.action:
         return rows.filter(action=wanted.action)
-    return rows.filter(action__startswith=f"{wanted.action}.") if wanted.action else rows
+    return rows.alias(prefix=ActionPrefix("action")).filter(prefix=wanted.action) if wanted.action else rows
 
 
 def ledger_head(*, actor: Actor) -> LedgerHead | None:

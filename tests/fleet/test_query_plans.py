@@ -21,6 +21,7 @@ from ota.selectors.device_list import updating_devices
 from pki import selectors as ground
 from pki.kernel import clock
 from pki.models import Authority, Certificate, LedgerEntry
+from pki.selectors.finding import named_rows
 from pki.services import ledger
 from tests.factories.ground import system
 
@@ -160,6 +161,20 @@ QUESTIONS = {
     "audit log of a rare action": (
         lambda fleet: ground.ledger_entries(actor=system(fleet.domain)).filter(action="certificate.revoked")[:51],
         "entries_of_an_action",
+    ),
+    "audit log of a rare prefix": (
+        lambda fleet: ground.ledger_entries(actor=system(fleet.domain), wanted=ground.LedgerFilter("authority"))[:51],
+        "entries_of_a_prefix",
+    ),
+    "next page of the audit log of a prefix": (
+        lambda fleet: ground.ledger_entries(actor=system(fleet.domain), wanted=ground.LedgerFilter("certificate")).filter(
+            id__lt=LedgerEntry.objects.latest("id").pk - DEVICES
+        )[:51],
+        "entries_of_a_prefix",
+    ),
+    "names of devices": (
+        lambda fleet: named_rows(devices.devices(actor=system(fleet.domain)), [one.public_id for one in fleet.devices[:50]]).order_by(),
+        "sqlite_autoindex_devices_device_1",
     ),
     "restores": (lambda fleet: ledger.restores(fleet.domain), "entries_of_an_action"),
     "incidents of a device": (
