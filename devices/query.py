@@ -19,7 +19,7 @@ from django.db.models.lookups import Exact
 from devices.models import Device, GroupMember
 from devices.names import TAG
 from pki.kernel.errors import InvalidError
-from pki.models.json_members import member_of
+from pki.models.json_members import HoldsWord, member_of
 
 LONGEST, MOST_TESTS, DEEPEST = 1000, 50, 16
 _TOKEN = re.compile(r'\s*(?:("(?:[^"\\]|\\["\\])*")|(<=|>=|!=|[=<>~(),])|([^\s"=<>!~(),]+))')
@@ -251,6 +251,5 @@ def _tagged(values: list[str]) -> Q:
         if not TAG.fullmatch(value):
             msg = f"{value[:40]!r} is no tag: small letters, digits and . _ : - , at most 40."
             raise InvalidError(msg)
-        # Tags are plain words, so the list's text holds each between quotes, in every database.
-        found |= Q(tags__icontains=f'"{value}"')
+        found |= Q(HoldsWord("tags", Value(value)))
     return found

@@ -10,11 +10,12 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-#: migrations whose first act makes triggers: no model says them
-_TRIGGERS = (
+#: migrations whose first act makes triggers, or an index of one database alone: no model says them
+_BESIDE_MODELS = (
     ("pki", "0002_ledger_is_immutable"),
     ("ota", "0022_count_statuses"),
     ("ota", "0024_count_patches"),
+    ("devices", "0016_index_of_tags"),
 )
 
 
@@ -34,7 +35,7 @@ def lay_out_when_empty(alias: str) -> bool:
         for model in state.apps.get_models():
             if model._meta.can_migrate(connection) and router.allow_migrate_model(alias, model):
                 editor.create_model(model)
-        for app, name in _TRIGGERS:
+        for app, name in _BESIDE_MODELS:
             loader.disk_migrations[app, name].operations[0].database_forwards(app, editor, state, state)
         _record_migrations(connection, editor, loader)
     return True

@@ -7,6 +7,7 @@ choose (components, attributes) may be both.
 import json
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BooleanField, Func
 from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.db.models.sql.compiler import SQLCompiler
 
@@ -32,6 +33,26 @@ class Member(KeyTransform):
 
 class TextMember(Member, KeyTextTransform):
     """A member of a JSON object, as text."""
+
+
+class HoldsWord(Func):
+    """Whether a JSON list of texts holds a word: ``HoldsWord("tags", Value("pilot"))``; the word is plain ASCII.
+
+    On PostgreSQL a GIN index of the operators ``jsonb_path_ops`` answers it.
+    """
+
+    arity = 2
+    output_field = BooleanField()
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_extra: object) -> Sql:  # noqa: ARG002  because Django calls it so
+        """Return the SQL of SQLite: the list's text holds each word between quotes."""
+        (source, params), (_, (word,)) = map(compiler.compile, self.source_expressions)
+        return f"instr({source}, %s) > 0", (*params, json.dumps(word))
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_extra: object) -> Sql:  # noqa: ARG002  because Django calls it so
+        """Return the SQL of PostgreSQL."""
+        (source, params), (_, (word,)) = map(compiler.compile, self.source_expressions)
+        return f"{source} @> %s::jsonb", (*params, json.dumps([word]))
 
 
 def member_of(source: str, *names: str, text: bool = False) -> Member:

@@ -215,6 +215,20 @@ QUESTIONS = {
 }  # fmt: skip
 
 
+def test_devices_with_a_rare_tag_are_read_from_an_index_of_tags_on_postgresql(published, hardware_model):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no index of what stands in a list; docs/limits.md says so")
+    fleet = Fleet(published, hardware_model)
+    Device.objects.filter(pk=fleet.device.pk).update(tags=["pilot", "lab"])
+    rows = devices.devices(actor=system(fleet.domain), wanted=devices.DeviceFilter(query="tag in (pilot, none)"))[:51]
+    assert [one.pk for one in rows] == [fleet.device.pk]
+    with connection.cursor() as cursor:
+        # To read all of 2,000 devices is cheaper: asked is whether the index can answer.
+        cursor.execute("SET LOCAL enable_seqscan TO off; SET LOCAL enable_indexscan TO off")
+    assert "devices_with_a_tag" in rows.explain()
+    assert _passed_over(rows.explain(analyze=True, format="json")) <= MOST_PASSED_OVER
+
+
 def test_a_list_of_one_thing_reads_no_rows_of_others(published, hardware_model):
     fleet = Fleet(published, hardware_model)
     judged = _trouble_on_postgresql if connection.vendor == "postgresql" else _trouble_on_sqlite
