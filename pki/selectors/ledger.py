@@ -10,6 +10,7 @@ from pki.kernel.filters import text
 from pki.kernel.permissions import Action, permitted
 from pki.models import LedgerEntry, LedgerHead
 from pki.models.action_prefix import ActionPrefix
+from pki.selectors.finding import rows_of_domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class LedgerFilter:
 
 def ledger_entries(*, actor: Actor, wanted: LedgerFilter = LedgerFilter()) -> QuerySet[LedgerEntry]:
     """Return the entries that match, newest first, with their place in the tree."""
-    rows = permitted(actor, Action.READ, LedgerEntry.objects.all()).select_related("order").order_by("-id")
+    rows = rows_of_domain(permitted(actor, Action.READ, LedgerEntry.objects.all()), actor.domain)
+    rows = rows.select_related("order").order_by("-id")
     if wanted.object:
         rows = rows.filter(object_key=wanted.object)
     if "." in wanted.action:
