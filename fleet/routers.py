@@ -3,7 +3,18 @@
 from django.db.models import Model
 
 TELEMETRY = frozenset(
-    {"presence", "sourcenetwork", "sample", "series", "batchseen", "observation", "driftstate", "devicelog"}
+    {
+        "presence",
+        "sourcenetwork",
+        "sample",
+        "sampleday",
+        "series",
+        "batchseen",
+        "observation",
+        "observationday",
+        "driftstate",
+        "devicelog",
+    }
 )
 
 

@@ -74,6 +74,47 @@ class Observation(models.Model):
         return f"{self.device_id} {self.key}"
 
 
+class SampleDay(models.Model):
+    """The samples of one metric of one device on one day that is over: ``start`` is the first tick.
+
+    ``values`` is packed by ``devices.tick_values``; ``day`` is counted since 1970, in UTC.
+    """
+
+    device_id = models.BigIntegerField()
+    day = models.IntegerField()
+    metric = models.CharField(max_length=40)
+    start = models.BigIntegerField()
+    values = models.BinaryField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["device_id", "day", "metric"], name="one_sample_day_a_metric"),
+        ]
+        indexes = [models.Index(fields=["day"], name="sample_days_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.metric} on {self.day}"
+
+
+class ObservationDay(models.Model):
+    """The ticks of one day that is over in which a device showed one novelty key, packed as those of a sample."""
+
+    device_id = models.BigIntegerField()
+    day = models.IntegerField()
+    key = models.CharField(max_length=60)
+    start = models.BigIntegerField()
+    values = models.BinaryField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["device_id", "day", "key"], name="one_observation_day_a_key"),
+        ]
+        indexes = [models.Index(fields=["day"], name="observation_days_by_age")]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.key} on {self.day}"
+
+
 class DeviceLog(models.Model):
     """The end of a device's log, as it sent it after a failure or on request; redacted, the newest few only."""
 

@@ -7,8 +7,9 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from devices.metrics import NAME
-from devices.models import Device, DeviceLog, Sample, Series, SourceNetwork
+from devices.models import Device, DeviceLog, Sample, SampleDay, Series, SourceNetwork
 from devices.series import DAY_MS, unpacked
+from devices.tick_values import unpack_ticks
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.filters import setting, word
@@ -16,6 +17,7 @@ from pki.kernel.permissions import Action, require_action
 
 MOST_VALUES = 10_000
 MOST_TICKS = 24 * 14
+DAY_S = 86_400
 #: the largest time in unix milliseconds that is read, far beyond any that a device can have
 MOST_MS = 10**15 - 1
 
@@ -48,13 +50,6 @@ def series_asked(device: Device, wanted: SeriesFilter) -> list[tuple[int, float]
     return series(device, wanted.metric, since, until, int(wanted.limit))
 
 
-def samples(device: Device, metric: str, ticks: int) -> list[tuple[int, float]]:
-    """Return the last ``ticks`` ticks of one metric of one device: (tick, value), oldest first."""
-    since = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks
-    rows = Sample.objects.filter(device_id=device.pk, metric=metric, tick__gte=since)
-    return list(rows.order_by("tick").values_list("tick", "value"))
-
-
 def series(device: Device, metric: str, since_ms: int, until_ms: int, most: int) -> list[tuple[int, float]]:
     """Return the values of a metric that a device sent as series: (unix milliseconds, value), oldest first.
 
@@ -76,18 +71,17 @@ def series(device: Device, metric: str, since_ms: int, until_ms: int, most: int)
 
 def behaviour(device: Device, ticks: int) -> dict[str, list[tuple[int, float]]]:
     """Return what each of the last ``ticks`` ticks has of a device: metric -> (tick, value), oldest first."""
-    since, found = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks, defaultdict(list)
-    rows = Sample.objects.filter(device_id=device.pk, tick__gt=since).order_by("metric", "tick")
-    for metric, tick, value in rows.values_list("metric", "tick", "value"):
-        found[metric].append((tick, value))
-    return dict(found)
-
-
-def metric_names(device: Device, ticks: int) -> list[str]:
-    """Return the metrics that a device has samples of in the last ``ticks`` ticks, by name."""
-    since = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks
-    rows = Sample.objects.filter(device_id=device.pk, tick__gte=since)
-    return sorted(rows.values_list("metric", flat=True).distinct())
+    since, found = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks, defaultdict[str, dict[int, float]](dict)
+    # Rows first: what is packed between the two statements is then found twice, and not missed.
+    recent = Sample.objects.filter(device_id=device.pk, tick__gt=since)
+    rows = list(recent.values_list("metric", "tick", "value"))
+    first_day = since * settings.FLEET_DRIFT_TICK_S // DAY_S
+    days = SampleDay.objects.filter(device_id=device.pk, day__gte=first_day)
+    for metric, start, values in days.values_list("metric", "start", "values"):
+        found[metric] |= {tick: value for tick, value in unpack_ticks(start, bytes(values)).items() if tick > since}
+    for metric, tick, value in rows:
+        found[metric][tick] = value
+    return {metric: sorted(values.items()) for metric, values in sorted(found.items()) if values}
 
 
 def device_logs(*, actor: Actor, device: Device) -> QuerySet[DeviceLog]:

@@ -43,13 +43,9 @@ class _Member:
 
 def tick(*, domain: TrustDomain) -> list[Incident]:
     """Score every whole tick since the last run; return the incidents opened or extended."""
-    newest = clock.unix() // settings.FLEET_DRIFT_TICK_S - 1 - GRACE_TICKS
     # Look first: the job runs more often than there are ticks, and devices of a fleet without samples are not needed.
-    kept = DriftState.objects.filter(domain_id=domain.pk, version=VERSION).values_list("updated_tick", flat=True)
-    if (last := kept.first()) is not None and last >= newest:
-        return []
-    first = max(newest - MOST_TICKS, newest if last is None else last + 1)
-    if not Sample.objects.filter(tick__gte=first, tick__lte=newest).exists():
+    first, newest = unscored_ticks(domain=domain)
+    if first > newest or not Sample.objects.filter(tick__gte=first, tick__lte=newest).exists():
         return []
     state, shard, novelty = _load(domain)
     members = _members(domain)
@@ -58,6 +54,14 @@ def tick(*, domain: TrustDomain) -> list[Incident]:
         found += _one(domain, number, members, shard, novelty)
     _save(state, newest, shard, novelty)
     return found
+
+
+def unscored_ticks(*, domain: TrustDomain) -> tuple[int, int]:
+    """Return the first tick that is still to be scored, and the newest whole one; the first is above it if none is."""
+    newest = clock.unix() // settings.FLEET_DRIFT_TICK_S - 1 - GRACE_TICKS
+    kept = DriftState.objects.filter(domain_id=domain.pk, version=VERSION).values_list("updated_tick", flat=True)
+    last = kept.first()
+    return max(newest - MOST_TICKS, newest if last is None else last + 1), newest
 
 
 @dataclass(frozen=True, slots=True)

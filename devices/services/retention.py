@@ -21,8 +21,10 @@ from devices.models import (
     DeviceLog,
     HardwareModel,
     Observation,
+    ObservationDay,
     Presence,
     Sample,
+    SampleDay,
     Series,
     SourceNetwork,
 )
@@ -55,7 +57,8 @@ def retain(*, domain: TrustDomain) -> int:
 
 def forget(keys: list[int]) -> int:
     """Delete everything in the telemetry database about these devices (internal ids); return how many rows."""
-    tables = (Sample, Series, BatchSeen, Observation, Presence, SourceNetwork, DeviceLog)
+    samples, shown = (Sample, SampleDay), (Observation, ObservationDay)
+    tables = (*samples, *shown, Series, BatchSeen, Presence, SourceNetwork, DeviceLog)
     found = [table.objects.filter(device_id__in=keys) for table in tables]
     # Looked for first: a statement that deletes takes the write lock, also when it finds nothing.
     return sum(rows.delete()[0] for rows in found if rows.exists())
@@ -75,7 +78,9 @@ def _drop(before: int) -> int:
     return (
         _deleted(Series.objects.filter(day__lt=before))
         + _deleted(Sample.objects.filter(tick__lt=tick))
+        + _deleted(SampleDay.objects.filter(day__lt=before))
         + _deleted(Observation.objects.filter(tick__lt=tick))
+        + _deleted(ObservationDay.objects.filter(day__lt=before))
         + _deleted(DeviceLog.objects.filter(at__lt=datetime.fromtimestamp(before * 86400, UTC)))
         + _deleted(SourceNetwork.objects.filter(last_tick__lt=tick))
     )
@@ -92,6 +97,7 @@ def _drop_personal(domain: TrustDomain, before: int) -> int:
 
 def _compare(domain: TrustDomain, before: int, schemas: Schemas) -> int:
     touched = _drop_strangers(domain, Series.objects.all(), "day", before, schemas)
+    touched += _drop_strangers(domain, SampleDay.objects.all(), "day", before, schemas)
     return touched + _drop_strangers(domain, Sample.objects.all(), "tick", _tick(before), schemas)
 
 

@@ -149,10 +149,11 @@ def _components(device: Device) -> list[dict[str, object]]:
 
 def _chart(device: Device, wanted: str) -> dict[str, object]:
     """Return one metric's points in time, its usual range, and which others there are."""
-    names = selectors.metric_names(device, CHART_TICKS)
+    found = selectors.behaviour(device, CHART_TICKS)
+    names = sorted(found)
     first = next((name for name in (wanted, *METRICS) if name in names), names[0] if names else "")
     seconds = settings.FLEET_DRIFT_TICK_S
-    points = selectors.samples(device, first, CHART_TICKS) if first else []
+    points = found.get(first, [])
     band = baselines.band(device, first) if first else None
     return {
         "names": names,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from devices.services import drift, presence_words, retention
+from devices.services import drift, presence_words, retention, tick_packing
 from fleet.guard import reactions
 from ota.services import commands, count_parts, deltas, freshness, rollout_steps, rollouts, status_counts, storage
 from pki.models import TrustDomain
@@ -44,6 +44,7 @@ def jobs() -> tuple[Job, ...]:
         Job("commands", 15, lambda domain: commands.expire(domain=domain)),
         Job("changes", 300, lambda _domain: changes.prune()),
         Job("blobs", 3600, lambda _domain: storage.collect()),
+        Job("packing", 3600, lambda domain: tick_packing.pack_past_days(domain=domain)),
         Job("retention", 3600, lambda domain: retention.retain(domain=domain)),
         Job("heal", 1, lambda domain: reactions.heal(domain=domain)),
     )

@@ -8,8 +8,8 @@ from django.conf import settings
 from django.db import connections
 
 from devices import metrics, selectors
-from devices.models import Device, DriftState, Observation, Twin
-from devices.services import drift, observed, presence_words, retention
+from devices.models import Device, DriftState, Observation, ObservationDay, Sample, SampleDay, Twin
+from devices.services import drift, observed, presence_words, retention, tick_packing
 from fleet import health
 from pki.kernel import clock
 from tests.factories.ground import system
@@ -58,6 +58,10 @@ def test_presence_counts_drift_and_retention_take_any_number_of_devices(large, r
     with clock.frozen(now + timedelta(seconds=2 * settings.FLEET_DRIFT_TICK_S)):
         drift.tick(domain=large)
     assert DriftState.objects.get(domain_id=large.pk).updated_tick == tick
+    with clock.frozen(now + timedelta(days=7)):
+        tick_packing.pack_past_days(domain=large)
+    assert (Sample.objects.count(), Observation.objects.count()) == (0, 0)
+    assert (SampleDay.objects.count(), ObservationDay.objects.count()) == (2 * DEVICES, DEVICES)
     Device.objects.filter(domain=large).update(state="retired", presence="", salt=b"")
     assert retention.retain(domain=large) >= DEVICES
     assert not selectors.last_seen(keys[:MOST])
