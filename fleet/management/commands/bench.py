@@ -7,13 +7,14 @@ from typing import TypedDict, Unpack
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.management.benches import doors, drift, growth, hostile, pki, rollouts, trust
+from fleet.management.benches import doors, drift, growth, hostile, packing, pki, rollouts, trust
 
 BENCHES = {
     "doors": doors.run,
     "drift": drift.run,
     "growth": growth.run,
     "hostile": hostile.run,
+    "packing": packing.run,
     "pki": pki.run,
     "rollouts": rollouts.run,
     "trust": trust.run,
@@ -43,8 +44,8 @@ class Command(BaseCommand):
         """Declare name and file."""
         parser.add_argument("name", choices=sorted(BENCHES))
         parser.add_argument("--json", type=Path)
-        parser.add_argument("--database", choices=rollouts.DATABASES, help="rollouts, growth: only this one")
-        parser.add_argument("--devices", type=int, help="rollouts, growth: how many, in the largest set-up")
+        parser.add_argument("--database", choices=rollouts.DATABASES, help="rollouts, growth, packing: only this one")
+        parser.add_argument("--devices", type=int, help="rollouts, growth, packing: how many, in the largest set-up")
         parser.add_argument("--without-clients", action="store_true", help="rollouts: nobody else uses the server")
         parser.add_argument("--keep", type=Path, help="growth: folder in which filled set-ups stay, to be used again")
 

@@ -1,0 +1,87 @@
+"""What three months of hourly metrics take in the telemetry database, as rows and packed, and what reads cost."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TypedDict, cast
+
+from fleet.environment import ROOT
+from fleet.management.benches.ground import ground
+from fleet.management.benches.rollouts import postgresql
+from fleet.management.benches.rows import Row, load, row
+from pki.kernel import handover
+
+DATABASES = ("sqlite", "postgresql")
+DEVICES, DAYS, METRICS = 30, 90, 8
+#: bytes a value; values packed in a second of processor time; how much slower a read may become
+GOAL_BYTES, GOAL_A_SECOND, GOAL_RATIO = 12.0, 50_000.0, 1.1
+
+
+class PackingFigures(TypedDict):
+    """What was seen before and after the past days were packed.
+
+    Args:
+        values: that were stored.
+        bytes: that the database used for them, with the rows of the days that are not over.
+        behaviour_ms: of one device, two weeks; processor time, median.
+        drift_ms: of one tick of all devices; processor time, median.
+        packed: values that were packed, in ``seconds`` of this process's processor time.
+    """
+
+    values: int
+    bytes: tuple[float, float]
+    behaviour_ms: tuple[float, float]
+    drift_ms: tuple[float, float]
+    packed: int
+    seconds: float
+
+
+def run(databases: Sequence[str] = DATABASES, devices: int = DEVICES) -> list[Row]:
+    """Measure on each of the databases.
+
+    Args:
+        databases: to measure on.
+        devices: whose values are stored.
+    """
+    rows = []
+    for database in databases:
+        rows += packing_rows(database, devices, measured(database, devices))
+    return rows
+
+
+def measured(database: str, devices: int) -> PackingFigures:
+    """Fill a set-up of its own, pack, and return what was seen.
+
+    Raises:
+        RuntimeError: the process that measures failed.
+    """
+    with ExitStack() as held:
+        settings = {"FLEET_LOG_LEVEL": "CRITICAL"}
+        if database == "postgresql":
+            settings["DATABASE_URL"] = held.enter_context(postgresql())
+        made = held.enter_context(ground(None, **settings))
+        command = [sys.executable, "-m", "fleet.management.benches.packing_inner", str(devices), str(DAYS)]
+        descriptors = handover.descriptors_of(handover.KINDS)
+        done = subprocess.run(
+            command, cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, check=False, pass_fds=descriptors
+        )
+        if done.returncode:
+            msg = f"The process that measures ended with {done.returncode}."
+            raise RuntimeError(msg)
+        return cast("PackingFigures", json.loads(done.stdout))
+
+
+def packing_rows(database: str, devices: int, seen: PackingFigures) -> list[Row]:
+    """Return the rows of one database."""
+    where = f"{database}, {devices} devices, {METRICS} metrics, {DAYS} days of hours, {seen['values']} values; {load()}"
+    one_row = f"{seen['bytes'][0] / seen['values']:.1f} as one row a value; {where}"
+    told = [
+        row(f"{database}: bytes a value", seen["bytes"][1] / seen["values"], "bytes", GOAL_BYTES, one_row),
+        row(f"{database}: values packed", seen["packed"] / seen["seconds"], "1/s", GOAL_A_SECOND, where, least=True),
+    ]
+    for name, key in (("two weeks of a device are read", "behaviour_ms"), ("one tick is scored", "drift_ms")):
+        before, after = seen["behaviour_ms"] if key == "behaviour_ms" else seen["drift_ms"]
+        told.append(row(f"{database}: {name}", after, "ms", before * GOAL_RATIO, f"{before:.2f} ms before; {where}"))
+    return told
