@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 from tuf.api.metadata import Metadata, Timestamp
 
+from devices.tick_values import unpack_ticks
 from fleet.management.quickstart import material
 from pki.kernel import clock
 from tests.architecture.sources import ROOT
@@ -26,6 +27,13 @@ from tests.upgrades.rows import lost_rows, rows_of_postgresql, rows_of_sqlite
 
 pytestmark = pytest.mark.xdist_group("upgrades")
 
+#: what the job does in each domain
+PACK = """
+from devices.services import tick_packing
+from pki.models import TrustDomain
+for domain in TrustDomain.objects.all():
+    tick_packing.pack_past_days(domain=domain)
+"""
 COMMITS = sorted(path.name for path in FIXTURES.iterdir())
 #: (table, column) to the reason why a migration changes it; (table, "") when a table goes
 MOVED: dict[tuple[str, str], str] = {
@@ -116,6 +124,29 @@ def test_no_row_is_lost(old):
     old.manage("upgrade")  # a second time changes nothing
     assert lost_rows(before, old.rows(), MOVED) == []
     assert _networks(before, "main") == _networks(old.rows(), "telemetry")
+
+
+@regression("U", "values of past ticks, which are packed after the upgrade")
+def test_packing_keeps_every_value_of_an_earlier_version(old):
+    old.manage("upgrade")
+    before = _samples(old.rows())
+    assert before
+    old.manage("shell", "-c", PACK)
+    after = old.rows()
+    assert not after["telemetry", "devices_sample"]
+    assert _samples(after) == before
+
+
+def _samples(rows):
+    """Return every value by device, tick and metric, from rows and from packed days."""
+    found = {
+        (row["device_id"], row["tick"], row["metric"]): row["value"]
+        for row in rows["telemetry", "devices_sample"].values()
+    }
+    for row in rows["telemetry", "devices_sampleday"].values():
+        for tick, value in unpack_ticks(row["start"], bytes(row["values"])).items():
+            found[row["device_id"], tick, row["metric"]] = value
+    return found
 
 
 def _assert_presence_is_filled(rows):
