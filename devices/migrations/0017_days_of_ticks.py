@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('devices', '0015_fill_presence'),
+        ('devices', '0016_index_of_tags'),
     ]
 
     operations = [
