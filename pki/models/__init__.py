@@ -3,7 +3,7 @@
 from pki.models.authorities import Authority, Certificate
 from pki.models.changes import Change
 from pki.models.domains import MonotoneNumber, TrustDomain
-from pki.models.ledger import LedgerEdge, LedgerEntry, LedgerHead, LedgerNode, LedgerOrder
+from pki.models.ledger import JournalCheckpoint, LedgerEdge, LedgerEntry, LedgerHead, LedgerNode, LedgerOrder
 from pki.models.profiles import CertificateProfile
 from pki.models.revocation import CrlShard, RevokedEntry
 
@@ -13,6 +13,7 @@ __all__ = [
     "CertificateProfile",
     "Change",
     "CrlShard",
+    "JournalCheckpoint",
     "LedgerEdge",
     "LedgerEntry",
     "LedgerHead",

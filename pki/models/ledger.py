@@ -96,3 +96,16 @@ class LedgerNode(models.Model):
 
     def __str__(self) -> str:
         return f"{self.level}/{self.index}"
+
+
+class JournalCheckpoint(models.Model):
+    """How far the journal outside the database had been compared with it; one row (``pki.services.checkpoints``).
+
+    In the database, so that a backup that is put back brings the place back that it had reached.
+    """
+
+    statement = DocumentField(default=dict)
+    mac = models.CharField(max_length=64)
+
+    def __str__(self) -> str:
+        return self.mac[:12]

@@ -1,23 +1,23 @@
 """Notice a database that is older than the facts outside it, and bring it up to date on demand."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from itertools import islice
+from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from pki.errors import StaleDatabaseError
 from pki.kernel import actor as actors
-from pki.ledger.heads import PublishedHead
-from pki.ledger.merkle import Frontier
-from pki.models import LedgerHead, LedgerOrder, TrustDomain
-from pki.services import journal, ledger, restores
+from pki.kernel.line_places import LinePlace, last_place
+from pki.models import LedgerHead, TrustDomain
+from pki.services import checkpoints, journal, ledger, restores
+from pki.services.checkpoints import Checkpoint
+from pki.services.published_heads import Comparison, LostHeads, compare_heads
 
+_logger = logging.getLogger(__name__)
 #: A fact is written before its transaction commits; none takes longer than this.
 LONGEST_TRANSACTION = timedelta(minutes=10)
-#: published heads that are compared with the database at once
-AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,101 +35,105 @@ class Resumed:
     lost: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a start has read of the journal.
+
+    Args:
+        heads: published heads that were read.
+        facts: facts that were read.
+        applied: facts that the database lacked, by kind.
+    """
+
+    heads: int
+    facts: int
+    applied: dict[str, int]
+
+
 def problems() -> list[str]:
-    """Return, in sentences, in which domains a published ledger head is missing from the database."""
-    found = []
-    for slug, lost in _lost().items():
-        head = lost[-1]
-        found.append(
-            f"The ledger of {slug} was published up to epoch {head['epoch']}, entry {head['size']},"
-            f" but the database does not reach it: it is older than the journal."
-        )
-    return found
+    """Return, in sentences, in which domains a published ledger head is missing from the database.
+
+    The journal is read as a whole, whatever earlier starts have compared.
+    """
+    return _sentences(compare_heads(_domains()).lost)
 
 
-def require() -> None:
+def require() -> Checked:
     """Refuse to work on a database that is older than the journal; apply what a crash left in the journal only.
+
+    Only what follows the kept checkpoint is read; the whole journal where the checkpoint does not hold.
 
     Raises:
         StaleDatabaseError: it says what to do.
     """
-    if found := problems():
+    domains = _domains()
+    kept = checkpoints.trusted_checkpoint(domains.values())
+    # Both ends before anything is read: what comes meanwhile is the next start's.
+    heads_end, facts_end = _end(journal.HEADS), _end(journal.FACTS)
+    compared = compare_heads(domains, kept)
+    if found := _sentences(compared.lost):
         msg = f"{' '.join(found)} Run `manage.py restore --resume` first."
         raise StaleDatabaseError(msg)
-    catch_up()
+    since = _applied_since()
+    applied = _catch_up(kept, since)
+    old_until = facts_end if applied.first is None else _end(journal.FACTS, applied.first)
+    _keep(domains, compared, Checkpoint(heads_end, old_until if since else None, since))
+    _logger.info("the journal was compared", extra={"heads": compared.read, "facts": applied.read})
+    return Checked(compared.read, applied.read, applied.changed)
 
 
-def catch_up() -> dict[str, int]:
+def _catch_up(kept: Checkpoint, since: datetime | None) -> journal.Applied:
     """Apply the facts that are younger than the newest head: their leaves need not have been published yet.
 
     A transaction that failed after its fact was written leaves a fact alone, too. Applying it errs on the safe
     side: a token counts as used, a certificate as revoked, a number as taken.
     """
-    newest = LedgerHead.objects.order_by("-at").values_list("at", flat=True).first()
-    return journal.apply(since=newest - LONGEST_TRANSACTION if newest else None).changed
+    # What lies before the checkpoint is older than its `since`, and so too old today, unless that time went back.
+    forward = since is not None and kept.since is not None and since >= kept.since
+    return journal.apply(since, kept.facts_from if forward else 0)
+
+
+def _applied_since() -> datetime | None:
+    """Return when the oldest facts were written that a start applies; None for all of them: there is no head yet."""
+    newest = LedgerHead.objects.order_by("-id").values_list("at", flat=True).first()
+    return newest - LONGEST_TRANSACTION if newest else None
+
+
+def _keep(domains: Mapping[str, TrustDomain], compared: Comparison, reached: Checkpoint) -> None:
+    """Keep how far the journal was compared, but for a head that no row stands for yet."""
+    tips = {slug: checkpoints.tip_of(domain, compared.epochs[slug]) for slug, domain in domains.items()}
+    # A crash has lost the row of the newest head: until a newer one is stored, the entries themselves are compared.
+    if any((tips[slug].head or (0, 0))[:2] < newest for slug, newest in compared.unstored.items()):
+        return
+    checkpoints.keep_checkpoint(Checkpoint(reached.heads, reached.facts, reached.since, tips))
+
+
+def _end(name: str, limit: int | None = None) -> LinePlace | None:
+    return last_place(journal.folder() / name, limit)
 
 
 def resume() -> Resumed:
     """Apply the journal to the database and begin a new ledger epoch where heads were lost."""
-    lost = _lost()
+    lost = compare_heads(_domains()).lost
     applied = journal.apply()
     for slug, heads in lost.items():
         with transaction.atomic():
             domain = TrustDomain.objects.get(slug=slug)
-            last = heads[-1]
             # Above every epoch ever published: the same backup may be restored twice.
-            epoch = 1 + max(head["epoch"] for head in heads)
-            detail = {**restores.signed_statement(slug, epoch, last), "applied": applied.changed}
+            epoch = 1 + heads.last["epoch"]
+            detail = {**restores.signed_statement(slug, epoch, heads.last), "applied": applied.changed}
             actor = actors.system(slug, "restore", via="command")
             ledger.record(actor=actor, action="ledger.restored", thing=("ledger", slug), detail=detail, domain=domain)
-    return Resumed(applied.changed, applied.refused, {slug: len(heads) for slug, heads in lost.items()})
+    return Resumed(applied.changed, applied.refused, {slug: heads.number for slug, heads in lost.items()})
 
 
-def _lost() -> dict[str, list[PublishedHead]]:
-    """Return the published heads from the present epoch on that the database does not reach, by domain."""
-    domains = {domain.slug: domain for domain in TrustDomain.objects.all()}
-    unknown = _unknown(domains, {slug: _epoch(domain) for slug, domain in domains.items()})
-    lost = {}
-    for slug, (epoch, heads) in unknown.items():
-        # A crash between publishing a head and storing it loses the row, not the entries.
-        roots = _roots(domains[slug], {head["size"] for head in heads})
-        missing = [head for head in heads if head["epoch"] > epoch or roots.get(head["size"]) != head["root"]]
-        if missing:
-            lost[slug] = sorted(missing, key=lambda head: (head["epoch"], head["size"]))
-    return lost
+def _domains() -> dict[str, TrustDomain]:
+    return {domain.slug: domain for domain in TrustDomain.objects.all()}
 
 
-def _epoch(domain: TrustDomain) -> int:
-    return restores.journalled_epoch(domain, (head for head in journal.heads() if head["domain"] == domain.slug))
-
-
-def _unknown(
-    domains: Mapping[str, TrustDomain], epochs: Mapping[str, int]
-) -> dict[str, tuple[int, list[PublishedHead]]]:
-    """Return present epoch and published heads without a row, by domain; the journal is read in pieces."""
-    found: dict[str, tuple[int, list[PublishedHead]]] = {}
-    heads = (head for head in journal.heads() if head["domain"] in domains and head["epoch"] >= epochs[head["domain"]])
-    while some := list(islice(heads, AT_ONCE)):
-        for slug in dict.fromkeys(head["domain"] for head in some):
-            own = [head for head in some if head["domain"] == slug]
-            known = _known(domains[slug], own)
-            unknown = [head for head in own if (head["epoch"], head["size"], head["root"]) not in known]
-            if unknown:
-                found.setdefault(slug, (epochs[slug], []))[1].extend(unknown)
-    return found
-
-
-def _known(domain: TrustDomain, heads: list[PublishedHead]) -> set[tuple[int, int, str]]:
-    epochs, sizes = {head["epoch"] for head in heads}, {head["size"] for head in heads}
-    rows = LedgerHead.objects.filter(domain=domain, epoch__in=epochs, size__in=sizes)
-    return set(rows.values_list("epoch", "size", "root_hash"))
-
-
-def _roots(domain: TrustDomain, sizes: set[int]) -> dict[int, str]:
-    frontier, roots = Frontier(), {}
-    rows = LedgerOrder.objects.filter(domain=domain).order_by("index").values_list("entry__leaf_hash", flat=True)
-    for leaf in rows.iterator(chunk_size=2000):
-        frontier.add(bytes.fromhex(leaf))
-        if frontier.size in sizes:
-            roots[frontier.size] = frontier.root().hex()
-    return roots
+def _sentences(lost: Mapping[str, LostHeads]) -> list[str]:
+    return [
+        f"The ledger of {slug} was published up to epoch {heads.last['epoch']}, entry {heads.last['size']},"
+        f" but the database does not reach it: it is older than the journal."
+        for slug, heads in lost.items()
+    ]

@@ -21,6 +21,8 @@ _logger = logging.getLogger(__name__)
 #: one fact: ``kind`` and ``at``, and what whoever wrote it has put beside them
 Fact = Mapping[str, object]
 _handlers: dict[str, Callable[[dict[str, object]], bool]] = {}
+#: the files: facts, and signed ledger heads
+FACTS, HEADS = "journal.jsonl", "heads.jsonl"
 #: bytes of one line
 MOST_LINE = 1 << 20
 
@@ -33,14 +35,14 @@ def folder() -> Path:
 def append(kind: object, **fields: object) -> None:
     """Add one fact and wait until the disk has it; called before the transaction commits."""
     line = {"kind": kind, "at": clock.now().isoformat(), **fields}
-    growing = _growing(settings.FLEET_DIR / "journal" / "journal.jsonl")
+    growing = _growing(settings.FLEET_DIR / "journal" / FACTS)
     growing.add(json.dumps(line, sort_keys=True).encode())
     growing.sync()
 
 
 def append_head(head: dict[str, object]) -> None:
     """Add one signed ledger head to ``heads.jsonl``."""
-    growing = _growing(folder() / "heads.jsonl")
+    growing = _growing(folder() / HEADS)
     growing.add(json.dumps(head, sort_keys=True).encode())
     growing.sync()
 
@@ -51,15 +53,21 @@ def _growing(path: Path) -> files.Growing:
     return files.Growing(path)
 
 
-def read() -> Iterator[dict[str, object]]:
-    """Yield every fact, oldest first; a line cut by a crash is passed over."""
-    yield from _lines(folder() / "journal.jsonl", {"kind": str, "at": str})
+def read(start: int = 0) -> Iterator[dict[str, object]]:
+    """Yield every fact from a byte of the file on, oldest first; a line cut by a crash is passed over."""
+    yield from (fact for _, fact in _facts(start))
 
 
-def heads() -> Iterator[PublishedHead]:
-    """Yield every head that was ever published, oldest first: there may be more than memory holds."""
-    for line in _lines(folder() / "heads.jsonl", {"domain": str, "epoch": int, "size": int, "root": str}):
+def heads(start: int = 0) -> Iterator[PublishedHead]:
+    """Yield every head published from a byte of the file on, oldest first: there may be more than memory holds."""
+    needed = {"domain": str, "epoch": int, "size": int, "root": str}
+    for _, line in _lines(folder() / HEADS, needed, start):
         yield cast("PublishedHead", line)  # the four fields were checked on the way
+
+
+def _facts(start: int) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the byte at which each fact begins, and the fact."""
+    return _lines(folder() / FACTS, {"kind": str, "at": str}, start)
 
 
 def text_of(fact: Fact, name: str) -> str:
@@ -82,49 +90,79 @@ def on_resume(kind: str, handler: Callable[[dict[str, object]], bool]) -> None:
     _handlers[kind] = handler
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Applied:
     """What came of applying facts.
 
     Args:
         changed: facts that the database lacked, by kind.
         refused: facts that could not be applied, a sentence each; the database cannot hold them.
+        read: facts that were looked at, whether applied or too old.
+        first: byte at which the first fact begins that was not too old; None when all were.
     """
 
     changed: dict[str, int] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    read: int = 0
+    first: int | None = None
 
 
-def apply(since: datetime | None = None) -> Applied:
-    """Apply the facts written since a time (all of them without one) to the database, oldest first."""
+def apply(since: datetime | None = None, start: int = 0) -> Applied:
+    """Apply facts to the database, oldest first.
+
+    Args:
+        since: when the oldest of them was written; None for all.
+        start: byte of the file from which on they are read.
+    """
     applied = Applied()
-    for fact in read():
-        kind, at = str(fact["kind"]), str(fact["at"])
-        handler = _handlers.get(kind)
-        if handler is None or (since and datetime.fromisoformat(at) < since):
+    for begin, fact in _facts(start):
+        applied.read += 1
+        if since and _is_older(fact, since):
             continue
-        try:
-            with transaction.atomic():
-                changed = handler(fact)
-        except (DomainError, ObjectDoesNotExist, IntegrityError, KeyError, ValueError) as error:
-            _logger.exception("a fact of the journal cannot be applied", extra={"kind": kind})
-            applied.refused.append(f"The fact {kind} of {at} cannot be applied: {error}.")
-            continue
-        if changed:
-            applied.changed[kind] = applied.changed.get(kind, 0) + 1
+        if applied.first is None:
+            applied.first = begin
+        _apply_fact(fact, applied)
     return applied
 
 
-def _lines(path: Path, needed: dict[str, type]) -> Iterator[dict[str, object]]:
+def _is_older(fact: Fact, since: datetime) -> bool:
+    """Say whether a fact is older than a time; one whose own time cannot be read is not: to apply it is safe."""
+    try:
+        return datetime.fromisoformat(str(fact["at"])) < since
+    except (ValueError, TypeError):
+        return False
+
+
+def _apply_fact(fact: dict[str, object], applied: Applied) -> None:
+    kind = str(fact["kind"])
+    handler = _handlers.get(kind)
+    if handler is None:
+        return
+    try:
+        with transaction.atomic():
+            changed = handler(fact)
+    except (DomainError, ObjectDoesNotExist, IntegrityError, KeyError, ValueError) as error:
+        _logger.exception("a fact of the journal cannot be applied", extra={"kind": kind})
+        applied.refused.append(f"The fact {kind} of {fact['at']} cannot be applied: {error}.")
+        return
+    if changed:
+        applied.changed[kind] = applied.changed.get(kind, 0) + 1
+
+
+def _lines(path: Path, needed: dict[str, type], start: int) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the byte at which each whole line begins, and what it says."""
     if not path.exists():
         return
+    begin = start
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        file.seek(start)
+        for line in file:
             try:
                 found = strict_json.read_json(line, max_bytes=MOST_LINE)
             except InvalidError:
                 found = None
             if isinstance(found, dict) and all(type(found.get(name)) is kind for name, kind in needed.items()):
-                yield found
+                yield begin, found
             else:
-                _logger.warning("a line of the journal is cut", extra={"file": path.name, "line": number})
+                _logger.warning("a line of the journal is cut", extra={"file": path.name, "byte": begin})
+            begin += len(line)

@@ -4,13 +4,14 @@ The database's owner can write any row. One that claims a restore, but was not s
 and so hide entries that were removed.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from pki.kernel import canonical, clock, intake
-from pki.ledger.heads import Head
+from pki.ledger.heads import Head, PublishedHead
 from pki.models import TrustDomain
 from pki.services import journal, ledger, signing
 
@@ -54,17 +55,22 @@ def has_signature(detail: Mapping[str, object], slug: str, keys: Mapping[str, by
     return (statement["_type"], statement["domain"]) == ("restore", slug)
 
 
-def journalled_epoch(domain: TrustDomain, heads: Iterable[Head]) -> int:
-    """Return the newest epoch that the database claims and the journal knows: as a restore, or by a head of it.
+def claimed_epochs(domain: TrustDomain) -> list[int]:
+    """Return the epochs that restores have begun, as the database claims."""
+    return [int(entry.detail.get("epoch", 0)) for entry in ledger.restores(domain)]
+
+
+def journalled_epochs(heads: Iterable[PublishedHead], facts: Iterable[journal.Fact]) -> dict[str, set[int]]:
+    """Return the epochs that the journal knows, by domain: as a restore, or by a head of them.
 
     Args:
-        domain: of the ledger.
-        heads: the domain's, from the journal.
+        heads: of the journal.
+        facts: of the journal.
     """
-    claimed = [int(entry.detail.get("epoch", 0)) for entry in ledger.restores(domain)]
-    if not claimed:
-        return 0
-    known = {head["epoch"] for head in heads}
-    facts = (fact for fact in journal.read() if fact["kind"] == FACT and fact["domain"] == domain.slug)
-    known |= {intake.integer(fact["epoch"], "epoch") for fact in facts}
-    return max([epoch for epoch in claimed if epoch in known], default=0)
+    known: dict[str, set[int]] = defaultdict(set)
+    for head in heads:
+        known[head["domain"]].add(head["epoch"])
+    for fact in facts:
+        if fact["kind"] == FACT:
+            known[str(fact["domain"])].add(intake.integer(fact["epoch"], "epoch"))
+    return known

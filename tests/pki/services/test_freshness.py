@@ -7,7 +7,7 @@ from pki.kernel import actor as actors
 from pki.kernel.errors import InvalidError
 from pki.ledger.claims import Claims, Head
 from pki.models import Authority, LedgerEntry, LedgerHead, LedgerOrder, MonotoneNumber, TrustDomain
-from pki.services import freshness, journal, ledger, ledger_check, numbers
+from pki.services import freshness, journal, ledger, ledger_check, numbers, published_heads
 from tests.factories.ground import system
 from tests.regressions import regression
 
@@ -33,7 +33,7 @@ def test_a_database_that_reaches_every_published_head_is_fresh(book, domain):
 
 
 def test_published_heads_are_compared_in_pieces(book, domain, owner, monkeypatch):
-    monkeypatch.setattr(freshness, "AT_ONCE", 2)
+    monkeypatch.setattr(published_heads, "AT_ONCE", 2)
     sizes = [book(name).size for name in "abcde"]
     assert freshness.problems() == []
     LedgerHead.objects.filter(domain=domain, size=sizes[1]).delete()  # a crash lost the row, not the entries
