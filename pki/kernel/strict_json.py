@@ -69,6 +69,8 @@ def read_lines(lines: Iterator[bytes], *, max_bytes: int) -> Iterator[object]:
 
 
 def _refuse_depth(text: str, max_depth: int) -> None:
+    if text.count("[") + text.count("{") <= max_depth:
+        return  # whatever of them stands in strings, what is left cannot nest deeper
     depth = 0
     for mark in _MARKS.finditer(text):
         char = mark[0]

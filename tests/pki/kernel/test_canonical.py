@@ -50,6 +50,14 @@ def test_brackets_inside_strings_are_not_depth():
     assert canonical.loads(b'["[[[[\\"[[["]', max_bytes=64, max_depth=1) == ['[[[["[[[']
 
 
+@pytest.mark.parametrize("data", [b"[[1]]", b'["[[[",[{}]]', b'{"a":[],"b":[[]]}', b'["[","[",[[[]]]]'])
+def test_depth_is_what_is_open_at_once(data):
+    deepest = {b"[[1]]": 2, b'["[[[",[{}]]': 3, b'{"a":[],"b":[[]]}': 3, b'["[","[",[[[]]]]': 4}[data]
+    canonical.loads(data, max_bytes=64, max_depth=deepest)
+    with pytest.raises(InvalidError, match="nested"):
+        canonical.loads(data, max_bytes=64, max_depth=deepest - 1)
+
+
 @pytest.mark.parametrize("value", [1.5, {"a": [0.1]}, {1: 2}])
 def test_what_has_no_canonical_form_is_not_written(value):
     with pytest.raises(InvalidError):
