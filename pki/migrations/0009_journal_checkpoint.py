@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('pki', '0007_indexes_of_lists'),
+        ('pki', '0008_entries_of_a_prefix'),
     ]
 
     operations = [
