@@ -12,6 +12,8 @@ LATE, OVERDUE = 1.5, 3
 ONLINE_WORD, LATE_WORD, OVERDUE_WORD, NEVER_WORD = PRESENCES = ("online", "late", "overdue", "never")
 #: instead of a word, for devices out of service for good: nobody waits for them
 OUT_OF_SERVICE = ""
+#: instead of a word, in the telemetry database: the main database may have this word already, or not yet
+IN_CHANGE = "-"
 #: seconds; more frequent polls change nothing in what is late
 SHORTEST_POLL_S = 5
 

@@ -11,7 +11,10 @@ FINE_MS = 30_000
 
 
 class Presence(models.Model):
-    """When a device was last heard, and from where; ``word`` is the presence that the main database has of it."""
+    """When a device was last heard, and from where; ``word`` is the presence that the main database has of it.
+
+    It is ``IN_CHANGE`` while the two may differ.
+    """
 
     device_id = models.BigIntegerField(primary_key=True)
     last_seen = models.DateTimeField()
@@ -69,6 +72,7 @@ class Observation(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["tick", "device_id", "key"], name="one_observation_a_tick_and_key")
         ]
+        indexes = [models.Index(fields=["device_id", "tick"], name="observations_of_a_device")]
 
     def __str__(self) -> str:
         return f"{self.device_id} {self.key}"

@@ -91,7 +91,7 @@ def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
         msg = f"The verdict is one of {', '.join(Incident.Verdict.values)}."
         raise InvalidError(msg)
     with transaction.atomic():
-        incident = one_by_id(rows, public_id, "incident")
+        incident = one_by_id(rows.select_for_update(of=("self",)), public_id, "incident")
         if incident.state == Incident.State.CLOSED:
             msg = "The incident is closed already."
             raise ConflictError(msg)

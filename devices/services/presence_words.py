@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from devices.contact_words import (
+    IN_CHANGE,
     LATE_WORD,
     NEVER_WORD,
     ONLINE_WORD,
@@ -57,11 +58,11 @@ def check_presence(*, domain: TrustDomain) -> int:
 def sweep_presence() -> int:
     """Change the words that the last contacts have made wrong, in small commits; return how many."""
     changed = 0
-    for rows, _, word in outdated_contacts(contact_limits(clock.now(), settings.FLEET_POLL_S)):
+    for rows, old, word in outdated_contacts(contact_limits(clock.now(), settings.FLEET_POLL_S)):
         # Looked for first: a transaction would take SQLite's write lock, and nearly always nothing is outdated.
         # In order, which `exists` would drop.
-        while rows.values_list("device_id").first() and (done := _change_some(rows, word)):
-            changed += done
+        while rows.values_list("device_id").first() and (done := _step(rows, old, word)):
+            changed += done if old == IN_CHANGE else 0
             time.sleep(PAUSE_S)
     return changed
 
@@ -74,21 +75,24 @@ def outdated_contacts(limits: ContactLimits) -> Iterator[tuple[_Contacts, str, s
         (ONLINE_WORD, Q(last_seen__gte=limits.late)),
     )
     for word, condition in ranges:
-        for old in PRESENCES:
+        for old in (*PRESENCES, IN_CHANGE):
             if old != word:
                 # In the order of the index, so that no planner prefers to read the table.
                 yield Presence.objects.filter(condition, word=old).order_by("last_seen"), old, word
 
 
-def _change_some(rows: _Contacts, word: str) -> int:
-    """Change the word of some devices in both databases; return how many contacts it was.
+def _step(rows: _Contacts, old: str, word: str) -> int:
+    """Do the next of two steps with some contacts; return with how many.
 
-    The contacts are locked meanwhile: two workers never write the words of one device across each other.
+    A word is struck out first, in a commit of its own, then written to the main database and here. Whoever stops in
+    between leaves it struck out, and the next run writes it, whatever the device has done meanwhile. The contacts are
+    locked in each step: two workers never write the words of one device across each other.
     """
     with transaction.atomic(using="telemetry"):
         keys = list(rows.select_for_update(skip_locked=True).values_list("device_id", flat=True)[:BATCH])
-        _write_words(keys, word)
-        return Presence.objects.filter(device_id__in=keys).update(word=word)
+        if old == IN_CHANGE:
+            _write_words(keys, word)
+        return Presence.objects.filter(device_id__in=keys).update(word=word if old == IN_CHANGE else IN_CHANGE)
 
 
 def _write_words(keys: Sequence[int], word: str) -> None:
@@ -113,9 +117,18 @@ def _words_after(domain: TrustDomain, place: int) -> dict[int, str]:
 
 def _reconcile(words: dict[int, str]) -> int:
     """Let the sweep write these devices' words anew where the databases differ; return how many devices those are."""
-    known = dict(Presence.objects.filter(device_id__in=list(words)).values_list("device_id", "word"))
-    differing = [key for key, word in words.items() if known.get(key, NEVER_WORD) != word]
+    contacts = Presence.objects.filter(device_id__in=list(words))
+    known = dict(contacts.values_list("device_id", "word"))
+    differing = [key for key, word in words.items() if known.get(key, NEVER_WORD) not in {word, IN_CHANGE}]
     if differing:
-        Presence.objects.filter(device_id__in=differing).update(word=NEVER_WORD)
+        _strike_out([key for key in differing if key in known])
         _write_words([key for key in differing if key not in known], NEVER_WORD)
     return len(differing)
+
+
+def _strike_out(keys: Sequence[int]) -> None:
+    """Strike words out in the order in which listeners take these rows; what one of them holds is passed over."""
+    with transaction.atomic(using="telemetry"):
+        rows = Presence.objects.filter(device_id__in=keys).order_by("device_id")
+        free = list(rows.select_for_update(skip_locked=True).values_list("device_id", flat=True))
+        Presence.objects.filter(device_id__in=free).update(word=IN_CHANGE)

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 
 from django.db import transaction
 
+from devices.contact_words import NEVER_WORD, OUT_OF_SERVICE
 from devices.models import Device, HardwareModel, Twin
 from devices.proofs import token
+from devices.services import fleet_counts
 from pki.kernel import clock
 from pki.models import Certificate, TrustDomain
 from pki.profiles import DEVICE
@@ -45,7 +47,7 @@ def _known(der: str) -> Certificate | None:
 
 
 def _bring_back(domain: TrustDomain, fact: Mapping[str, object]) -> Device:
-    device, _ = Device.objects.update_or_create(
+    device, is_new = Device.objects.update_or_create(
         domain=domain,
         name=str(fact["name"]),
         defaults={
@@ -55,6 +57,10 @@ def _bring_back(domain: TrustDomain, fact: Mapping[str, object]) -> Device:
             "enrolled_at": clock.now(),
         },
     )
+    if is_new or device.presence == OUT_OF_SERVICE:
+        fleet_counts.note_count(domain.pk, NEVER_WORD, 1)
+        device.presence = NEVER_WORD
+        device.save(update_fields=["presence"])
     Twin.objects.get_or_create(device=device)
     return device
 

@@ -97,8 +97,9 @@ def _drop_personal(domain: TrustDomain, before: int) -> int:
 
 def _compare(domain: TrustDomain, before: int, schemas: Schemas) -> int:
     touched = _drop_strangers(domain, Series.objects.all(), "day", before, schemas)
-    touched += _drop_strangers(domain, SampleDay.objects.all(), "day", before, schemas)
-    return touched + _drop_strangers(domain, Sample.objects.all(), "tick", _tick(before), schemas)
+    # Rows before days: what is packed between the two looks is seen by the second.
+    touched += _drop_strangers(domain, Sample.objects.all(), "tick", _tick(before), schemas)
+    return touched + _drop_strangers(domain, SampleDay.objects.all(), "day", before, schemas)
 
 
 def _schemas(domain: TrustDomain) -> Schemas:

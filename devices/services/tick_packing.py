@@ -78,6 +78,8 @@ def _pack_some(kind: _Kind[_Day], keys: list[int], before: int) -> int:
     """
     rows = kind.rows.objects.filter(device_id__in=keys, tick__lt=before).order_by("device_id", "tick")
     columns = ("pk", "device_id", "tick", kind.name, *(["value"] if kind.rows is Sample else []))
+    if not rows.exists():  # looked for first: a transaction would take SQLite's write lock
+        return 0
     with transaction.atomic(using="telemetry"):
         found = list(rows.select_for_update().values_list(*columns)[:AT_ONCE])
         if not found:

@@ -132,6 +132,8 @@ def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, obje
 def desire_many(*, actor: Actor, component: str, wish: dict[str, object], actions: Mapping[int, int]) -> None:
     """Say what a component of many devices shall be, in the caller's transaction; rollouts do.
 
+    The caller has asked for the right to the devices themselves: here only the action is asked for.
+
     Args:
         actor: an operator.
         component: name.

@@ -1,6 +1,7 @@
 """What every view of the REST API shares: strict input, query parameters that it has declared, nothing else."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from rest_framework import serializers
@@ -50,20 +51,30 @@ JSON_TYPES: tuple[tuple[tuple[type[object], ...], type[object], str], ...] = (
 )
 
 
+#: values of a list whose type is looked at: longer ones are refused for their length; and errors told of one field
+MOST_LOOKED_AT, MOST_ERRORS = 10_000, 20
+
+
 # untyped: fields have no common child, and an error is a list of texts or a map of errors
 def type_error(field: Any, value: object) -> Any:
     """Return what is wrong with the JSON type of a field's value, by place where it has several; nothing if it fits."""
     if value is None:
         return None  # whether it may be null is told by the field itself
     if isinstance(field, serializers.ListField) and isinstance(value, list):
-        found = {str(place): error for place, one in enumerate(value) if (error := type_error(field.child, one))}
-        return found or None
+        return _errors_within(field, {str(place): one for place, one in enumerate(value[:MOST_LOOKED_AT])})
     if isinstance(field, serializers.DictField) and isinstance(value, dict):
-        return {name: error for name, one in value.items() if (error := type_error(field.child, one))} or None
+        return _errors_within(field, value)
     for kinds, wanted, word in JSON_TYPES:
         if isinstance(field, kinds):
             return None if type(value) is wanted else [f"Give {word}, not {value!r:.40}."]
     return None
+
+
+# untyped: as above
+def _errors_within(field: Any, inner: Mapping[str, object]) -> Any:
+    """Return the first errors of a list's or a map's values, by place."""
+    wrong = ((name, error) for name, one in inner.items() if (error := type_error(field.child, one)))
+    return dict(islice(wrong, MOST_ERRORS)) or None
 
 
 class Input(serializers.Serializer[object]):

@@ -39,7 +39,7 @@ class Quarantine(_Act):
 
     @extend_schema(request=ReasonIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Quarantine a device: it is offered nothing and may only ask and report until it is released."""
+        """Quarantine a device: until its release it may ask and report, and is offered its own repair alone."""
         return self.act(request, public_id, read(request, ReasonIn))
 
 
@@ -72,7 +72,7 @@ class Resume(_Act):
 
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Resume a suspended or returned device."""
+        """Resume a suspended device."""
         return self.act(request, public_id, read(request, Nothing))
 
 
@@ -83,7 +83,7 @@ class Return(_Act):
 
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Note that a device has been sent back: it is refused until it is resumed."""
+        """Take a device out of service: its certificates are revoked, and it enrols again with a new token."""
         return self.act(request, public_id, read(request, Nothing))
 
 

@@ -104,7 +104,7 @@ def page_answer(
 ) -> Response:
     """Return one page of rows, newest first."""
     query = request.query_params
-    limit, counted = _limit(query.get("limit") or str(LIMIT)), _counted(query.get("count", ""))
+    limit, counted = _limit(query.get("limit", str(LIMIT))), _counted(query.get("count", "false"))
     cursor = query.get("cursor")
     wanted = rows_beyond(rows, ("id",), (_decode(cursor),) if cursor else (), falling=True)
     found = list(wanted[: limit + 1])
@@ -155,7 +155,7 @@ def _limit(text: str) -> int:
 
 
 def _counted(text: str) -> bool:
-    if text not in {"", "true", "false"}:
+    if text not in {"true", "false"}:
         msg = "`count` is true or false."
         raise InvalidError(msg)
     return text == "true"

@@ -79,13 +79,17 @@ class ProfileIn(Input):
     jitter_hours = _bounded("jitter_hours", "Spread of renewals, in hours, so that devices do not renew at once.")
     grace_days = _bounded("grace_days", "How long after its end a certificate can still be renewed, in days.")
     key_types = serializers.ListField(
-        child=Name(max_length=20), required=False, help_text="Key types that are certified, such as `ec-p256`."
+        child=Name(max_length=20),
+        max_length=20,
+        required=False,
+        help_text="Key types that are certified, such as `ec-p256`.",
     )
     authority = Name(
         max_length=64, required=False, allow_blank=True, help_text="Key id of the issuing CA; empty for the one in use."
     )
     proofs = serializers.ListField(
         child=Name(max_length=20),
+        max_length=20,
         required=False,
         help_text="What proves a first enrolment: token, preregistered, idevid or tpm.",
     )

@@ -18,6 +18,9 @@ _BESIDE_MODELS = (
     ("devices", "0016_index_of_tags"),
 )
 
+#: taken on PostgreSQL while a database is laid out; a number of our own
+_LOCK = 0x4D75_7374_6572
+
 
 def lay_out_when_empty(alias: str) -> bool:
     """Make every table of one database and record all migrations, in one transaction; return whether it was empty.
@@ -26,12 +29,15 @@ def lay_out_when_empty(alias: str) -> bool:
         alias: of the database, ``default`` or ``telemetry``.
     """
     connection = connections[alias]
-    with connection.cursor() as cursor:
-        if connection.introspection.table_names(cursor):
-            return False
+    if not _is_empty(connection):
+        return False
     loader = MigrationLoader(connection)
     state = loader.project_state()
     with connection.schema_editor(atomic=True) as editor:
+        if connection.vendor == "postgresql":
+            editor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        if not _is_empty(connection):  # another machine was faster
+            return False
         for model in state.apps.get_models():
             if model._meta.can_migrate(connection) and router.allow_migrate_model(alias, model):
                 editor.create_model(model)
@@ -39,6 +45,11 @@ def lay_out_when_empty(alias: str) -> bool:
             loader.disk_migrations[app, name].operations[0].database_forwards(app, editor, state, state)
         _record_migrations(connection, editor, loader)
     return True
+
+
+def _is_empty(connection: BaseDatabaseWrapper) -> bool:
+    with connection.cursor() as cursor:
+        return not connection.introspection.table_names(cursor)
 
 
 def _record_migrations(

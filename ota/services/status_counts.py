@@ -3,9 +3,9 @@
 import logging
 
 from django.db import connection, transaction
-from django.db.models import Count
+from django.db.models import Count, Sum
 
-from ota.models import Rollout, Wave
+from ota.models import Rollout, StatusCount, Wave
 from ota.selectors.status_counts import count_by_wave
 from ota.services import patch_counts
 from pki.models import TrustDomain
@@ -50,7 +50,10 @@ def recount(*, wave: Wave) -> bool:
     Triggers keep them; they can be wrong only after somebody has changed tables past them.
     """
     rows = wave.assignments.order_by().values_list("status").annotate(there=Count("pk"))
-    if dict(rows) == count_by_wave([wave.rollout])[wave.pk]:
+    failed = wave.assignments.order_by().filter(status="error").values_list("reason").annotate(there=Count("pk"))
+    causes = StatusCount.objects.filter(wave=wave, status="error").order_by().values_list("reason")
+    told = {reason: devices for reason, devices in causes.annotate(there=Sum("devices")) if devices}
+    if dict(rows) == count_by_wave([wave.rollout])[wave.pk] and dict(failed) == told:
         return False
     with transaction.atomic():
         # What has changed between the two looks above is no error: looked at again in one statement, by one at a time.

@@ -11,7 +11,7 @@ from datetime import datetime
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from pki.kernel import canonical
+from pki.kernel import canonical, intake
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, require_action
 from pki.ledger.claims import Claims, Head
@@ -126,6 +126,9 @@ def _published(report: Report, domain: TrustDomain, keys: Mapping[str, bytes]) -
     for head in journal.heads():
         if head["domain"] == domain.slug:
             _check_signature(report, head, keys.get(str(head.get("keyid")), b""))
+            if not (0 <= head["epoch"] <= intake.MOST and 0 <= head["size"] <= intake.MOST):
+                report.add_problem("heads.jsonl holds a head whose epoch or size no ledger can have.")
+                continue
             yield Head(head["epoch"], head["size"], head["root"])
 
 
@@ -197,7 +200,7 @@ class _Proofs:
         if restores.has_signature(detail, domain.slug, self.keys):
             return True
         epoch = detail["epoch"]
-        return isinstance(epoch, int) and epoch <= self.unsigned and claims.has_epoch(epoch)
+        return isinstance(epoch, int) and 0 <= epoch <= self.unsigned and claims.has_epoch(epoch)
 
 
 def _void(domain: TrustDomain, report: Report, claims: Claims, proofs: _Proofs) -> dict[int, int]:

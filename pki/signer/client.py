@@ -3,25 +3,21 @@
 import secrets
 import socket
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
 from pki.errors import SignerError
-from pki.kernel import files, intake
+from pki.kernel import files
 from pki.kernel.errors import DeniedError, InvalidError, LimitedError, NotFoundError
 from pki.kernel.public_keys import TufKey
 from pki.ledger.heads import RememberedHead
 from pki.profiles import DEVICE, Profile
-from pki.signer import frames
-from pki.signer.fields import byte_string, integer, text
+from pki.signer import answers, frames
 
 _KINDS = {str(error.kind): error for error in (DeniedError, InvalidError, LimitedError, NotFoundError)}
 _TIMEOUT = 15
-#: characters of a time, a key id or a signature in an answer
-_MOST_TEXT = 10_000
-Answer = Mapping[str, object]
 #: Roles that have one secret a domain.
 SCOPED = frozenset({"door"})
 #: Connections that one process keeps open; a door of many domains closes the oldest first.
@@ -70,27 +66,29 @@ class Signer:
             "authority": profile.authority,
         }
         answer = self._call("issue_device", domain, **fields)
-        return byte_string(answer, "certificate"), byte_string(answer, "key") if "key" in answer else b""
+        return answers.byte_string(answer, "certificate"), answers.byte_string(
+            answer, "key"
+        ) if "key" in answer else b""
 
     def sign_crl(self, domain: str, authority: str, shard: int, entries: bytes) -> SignedCrl:
         """Return one shard of a CA's revocation list, signed."""
         answer = self._call("sign_crl", domain, authority=authority, shard=shard, entries=entries)
-        number, until = integer(answer, "number", 0, intake.MOST), text(answer, "until", _MOST_TEXT)
-        return SignedCrl(crl=byte_string(answer, "crl"), number=number, until=until)
+        number, until = answers.number(answer, "number"), answers.text(answer, "until")
+        return SignedCrl(crl=answers.byte_string(answer, "crl"), number=number, until=until)
 
     def ocsp_identity(self, domain: str, authority: str) -> tuple[bytes, bytes, bytes]:
         """Return a responder's key (PEM), its certificate and that of its CA (DER)."""
         answer = self._call("ocsp_identity", domain, authority=authority)
-        return byte_string(answer, "key"), byte_string(answer, "certificate"), _chain(answer)[0]
+        return answers.byte_string(answer, "key"), answers.byte_string(answer, "certificate"), answers.chain(answer)[0]
 
     def door_identity(self, domain: str, host_names: list[str]) -> tuple[bytes, bytes, list[bytes]]:
         """Return a TLS key (PEM), its certificate (DER) and the CA certificates above it (DER)."""
         answer = self._call("door_identity", domain, host_names=host_names)
-        return byte_string(answer, "key"), byte_string(answer, "certificate"), _chain(answer)
+        return answers.byte_string(answer, "key"), answers.byte_string(answer, "certificate"), answers.chain(answer)
 
     def create_authority_key(self, domain: str, name: str, authority: str = "") -> bytes:
         """Return the PEM request of an issuing CA: a new one, the one that waits, or an installed one by key id."""
-        return byte_string(self._call("create_authority_key", domain, name=name, authority=authority), "csr")
+        return answers.byte_string(self._call("create_authority_key", domain, name=name, authority=authority), "csr")
 
     def install_authority(self, domain: str, certificate: bytes, root: bytes, status_url: str = "") -> None:
         """Give the signer an issuing CA's certificate (PEM or DER), and where its CRLs and OCSP answers are got."""
@@ -99,7 +97,7 @@ class Signer:
 
     def authority_keys(self, domain: str) -> list[str]:
         """Return the identities of a domain's CA keys, those that wait for a certificate too."""
-        return _texts(self._call("authority_keys", domain), "identities")
+        return answers.texts(self._call("authority_keys", domain), "identities")
 
     def use_authority(self, domain: str, authority: str) -> None:
         """Let the signer issue under this CA (key id) where nobody names another."""
@@ -107,25 +105,25 @@ class Signer:
 
     def create_online_keys(self, domain: str) -> dict[str, TufKey]:
         """Make the missing online keys; return the public half of each by name."""
-        return _one_each(self._call("create_online_keys", domain))
+        return answers.one_each(self._call("create_online_keys", domain))
 
     def public_keys(self, domain: str) -> dict[str, TufKey]:
         """Return the public half of each online key by name."""
-        return _one_each(self._call("public_keys", domain))
+        return answers.one_each(self._call("public_keys", domain))
 
     def held_keys(self, domain: str) -> dict[str, list[TufKey]]:
         """Return, by name, the public half of the online key that signs, and of the next one, if it is ready."""
-        return _generations(self._call("public_keys", domain), "held")
+        return answers.generations(self._call("public_keys", domain), "held")
 
     def every_key(self, domain: str, name: str) -> dict[str, bytes]:
         """Return the public half of every generation of an online key, past ones included, by key id."""
         answer = self._call("public_keys", domain)
-        keys = [*_generations(answer, "past").get(name, []), *_generations(answer, "held").get(name, [])]
+        keys = [*answers.generations(answer, "past").get(name, []), *answers.generations(answer, "held").get(name, [])]
         return {key["keyid"]: bytes.fromhex(key["keyval"]["public"]) for key in keys}
 
     def prepare_online_keys(self, domain: str, names: list[str]) -> dict[str, list[TufKey]]:
         """Make the next generation of some online keys; return what ``held_keys`` does."""
-        return _generations(self._call("prepare_online_keys", domain, names=names), "held")
+        return answers.generations(self._call("prepare_online_keys", domain, names=names), "held")
 
     def switch_online_keys(self, domain: str, names: list[str]) -> None:
         """Let the next generation of some online keys sign from now on."""
@@ -133,20 +131,14 @@ class Signer:
 
     def retire_online_keys(self, domain: str) -> list[str]:
         """Destroy the private halves of the generations that sign no more; return their names."""
-        return _texts(self._call("retire_online_keys", domain), "retired")
+        return answers.texts(self._call("retire_online_keys", domain), "retired")
 
     def last_head(self, domain: str) -> RememberedHead:
         """Return epoch, size and root of the newest ledger head that the signer has signed (size 0: none).
 
         ``unsigned_restores`` beside them is the epoch up to which restores were made before they were signed.
         """
-        head = intake.map_of(self._call("last_head", domain)["head"], "head")
-        return RememberedHead(
-            epoch=intake.integer(head["epoch"], "epoch"),
-            size=intake.integer(head["size"], "size"),
-            root=intake.text(head["root"], "root"),
-            unsigned_restores=intake.integer(head["unsigned_restores"], "unsigned_restores"),
-        )
+        return answers.remembered_head(self._call("last_head", domain))
 
     def sign(self, document: str, domain: str, payload: bytes) -> dict[str, str]:
         """Return {"keyid", "sig"} over a canonical document.
@@ -157,7 +149,7 @@ class Signer:
             payload: its canonical bytes.
         """
         answer = self._call(f"sign_{document}", domain, payload=payload)
-        return {"keyid": text(answer, "keyid", _MOST_TEXT), "sig": text(answer, "sig", _MOST_TEXT)}
+        return {"keyid": answers.text(answer, "keyid"), "sig": answers.text(answer, "sig")}
 
     def oscore_secret(self, domain: str, kid: bytes, certificate: bytes) -> bytes:
         """Return Master Secret and Master Salt (16 and 8 bytes) of an OSCORE context.
@@ -167,7 +159,7 @@ class Signer:
             kid: Sender ID of the device.
             certificate: SHA-256 of the certificate that the context stands for.
         """
-        return byte_string(self._call("oscore_secret", domain, kid=kid, certificate=certificate), "secret")
+        return answers.byte_string(self._call("oscore_secret", domain, kid=kid, certificate=certificate), "secret")
 
     def ping(self) -> None:
         """Return when the signer answers."""
@@ -249,31 +241,6 @@ def _demand_welcome(answer: dict[str, object] | None) -> None:
     if not (answer or {}).get("ok"):
         msg = "The signer does not accept this process's secret."
         raise DeniedError(msg)
-
-
-def _chain(answer: Answer) -> list[bytes]:
-    chain = intake.list_of(answer["chain"], "chain")
-    return [byte_string({"chain": one}, "chain") for one in chain]
-
-
-def _texts(answer: Answer, name: str) -> list[str]:
-    return [intake.text(one, name) for one in intake.list_of(answer[name], name)]
-
-
-def _one_each(answer: Answer) -> dict[str, TufKey]:
-    return {name: _key(one) for name, one in intake.map_of(answer["keys"], "keys").items()}
-
-
-def _generations(answer: Answer, place: str) -> dict[str, list[TufKey]]:
-    named = intake.map_of(answer[place], place).items()
-    return {name: [_key(one) for one in intake.list_of(listed, place)] for name, listed in named}
-
-
-def _key(value: object) -> TufKey:
-    key = intake.map_of(value, "key")
-    public = {name: intake.text(one, name) for name, one in intake.map_of(key["keyval"], "keyval").items()}
-    keyid, keytype, scheme = (intake.text(key[name], name) for name in ("keyid", "keytype", "scheme"))
-    return TufKey(keyid=keyid, keytype=keytype, scheme=scheme, keyval=public)
 
 
 def listening(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """One token, one key, one certificate."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -8,9 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from devices.errors import TokenError
-from devices.models import Device, EnrolmentToken
+from devices.models import Device, EnrolmentToken, FleetCount
 from devices.proofs.claim import Shown
-from devices.services import enrolment, restored, tokens
+from devices.services import enrolment, fleet_counts, restored, tokens
 from pki.errors import CsrError
 from pki.kernel import clock
 from pki.models import Certificate, LedgerEntry
@@ -123,6 +124,20 @@ def test_what_the_database_forgot_comes_back_from_the_journal(domain, hardware_m
     assert back.state == Device.State.ACTIVE
     with pytest.raises(TokenError):
         enrol(domain, secret, csr("dev-2")[0])
+
+
+def test_a_device_of_the_journal_is_counted_where_a_retired_one_had_its_name(domain, hardware_model):
+    _, secret = token(domain, hardware_model, device_name="dev-2")
+    done = enrol(domain, secret, csr("dev-2")[0])
+    done.certificate.delete()
+    fact = next(one for one in journal.read() if one.get("device") == str(done.device.public_id))
+    older = {"public_id": uuid4(), "state": Device.State.RETIRED, "presence": ""}  # as a backup has it
+    Device.objects.filter(pk=done.device.pk).update(**older)
+    fleet_counts.note_count(domain.pk, "never", -1)
+    restored.apply_enrolled(fact)
+    back = Device.objects.get(domain=domain, public_id=done.device.public_id)
+    assert (back.state, back.presence) == (Device.State.ACTIVE, "never")
+    assert sum(FleetCount.objects.filter(domain=domain, kind="never").values_list("delta", flat=True)) == 1
 
 
 @regression("N2", "guessed enrolment tokens take no turn at SQLite's write lock")

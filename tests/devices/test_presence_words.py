@@ -10,7 +10,7 @@ from django.db.models import Count
 from django.test.utils import CaptureQueriesContext
 
 from devices import selectors
-from devices.contact_words import contact_limits, contact_word
+from devices.contact_words import IN_CHANGE, contact_limits, contact_word
 from devices.models import Device, FleetCount, Incident, Presence
 from devices.services import fleet_counts, incidents, presence, presence_words, quarantine, registry
 from pki.kernel import clock
@@ -115,25 +115,37 @@ def test_a_fleet_is_brought_up_to_date_in_small_commits(enrol, monkeypatch):
 
 @pytest.mark.parametrize(
     ("database", "statement", "left"),
-    [("default", 'UPDATE "devices_device"', "never"), ("default", 'INSERT INTO "devices_fleetcount"', "never"),
-     ("telemetry", 'UPDATE "devices_presence"', "online")],
+    [("default", 'UPDATE "devices_device"', "online"), ("default", 'INSERT INTO "devices_fleetcount"', "online"),
+     ("telemetry", 'UPDATE "devices_presence"', "late")],
 )  # fmt: skip
-def test_a_stop_anywhere_between_the_two_databases_is_made_good_by_the_next_run(enrol, database, statement, left):
-    device = enrol("dev-1").device
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_stop_anywhere_between_the_two_databases_is_made_good_by_the_next_run(
+    enrol, database, statement, left, returns
+):
+    device, then = enrol("dev-1").device, clock.now() + POLL * 2
     hear(device)
+    presence_words.sweep_presence()
+    struck = False
 
     def stop(execute, sql, *given):
-        if sql.startswith(statement):
+        nonlocal struck
+        if database == "telemetry" and sql.startswith(statement) and not struck:
+            struck = True  # the first step; the second is stopped
+        elif sql.startswith(statement):
             msg = "stopped"
             raise DatabaseError(msg)
         return execute(sql, *given)
 
-    with connections[database].execute_wrapper(stop), pytest.raises(DatabaseError, match="stopped"):
-        presence_words.sweep_presence()
-    assert word(device) == left
-    assert Presence.objects.get(device_id=device.pk).word == "never"
-    assert presence_words.sweep_presence() == 1
-    assert (word(device), Presence.objects.get(device_id=device.pk).word) == ("online", "online")
+    with clock.frozen(then):
+        with connections[database].execute_wrapper(stop), pytest.raises(DatabaseError, match="stopped"):
+            presence_words.sweep_presence()
+        assert word(device) == left
+        assert Presence.objects.get(device_id=device.pk).word == IN_CHANGE
+        if returns:
+            hear(device)
+        assert presence_words.sweep_presence() == 1
+        right = "online" if returns else "late"
+        assert (word(device), Presence.objects.get(device_id=device.pk).word) == (right, right)
     kept, real = counted(device.domain)
     assert kept == real
 

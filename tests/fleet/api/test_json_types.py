@@ -67,3 +67,9 @@ def test_a_name_of_another_form_than_an_id_is_not_found(client, domain):
     client.force_login(person_with(domain, "olga", list(Role)))
     for part in ("0cb7a650619857b0b-3a134a9fd0de3f60ba", "x", "01931D2E-7C40-7006-8A5B-5F0C1D2E3F40"):
         assert client.get(f"/api/v1/devices/{part}", secure=True).status_code == 404
+
+
+def test_of_very_many_wrong_values_the_first_are_told():
+    given = MembersIn(data={"add": [0] * 5_000, "remove": []})
+    assert not given.is_valid()
+    assert len(given.errors["add"]) == 20

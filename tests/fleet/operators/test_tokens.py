@@ -1,6 +1,7 @@
 """API tokens act as their operator, end with what created them, and admins see them all."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -96,6 +97,9 @@ def test_admins_list_and_revoke_every_token_of_their_domain(domain, operator):
     listed = rest(of_boss).get("/api/v1/api-tokens").json()["results"]
     assert {row["operator"] for row in listed} == {"anna", "boss"}
     assert {row["operator"] for row in rest(secret).get("/api/v1/api-tokens").json()["results"]} == {"anna"}
+    other, _ = new_token(boss)
+    strange = [rest(secret).post(f"/api/v1/api-tokens/{key}/revoke").status_code for key in (other.public_id, uuid4())]
+    assert strange == [404, 404]  # nobody learns which tokens of others there are
     page = Browser()
     page.force_login(boss)
     assert token.prefix in page.get("/api-tokens").content.decode()
