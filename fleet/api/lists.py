@@ -119,6 +119,10 @@ def page_answer(
     return Response(body)
 
 
+#: pattern of every text: neither UTF-8 nor PostgreSQL takes a NUL
+STORABLE = r"^[^\u0000]*$"
+
+
 def _parameters(shape: type[object]) -> list[OpenApiParameter]:
     return [_parameter(name, one) for name, one in criteria_of(shape).items()]
 
@@ -132,8 +136,8 @@ def _parameter(name: str, asked: Criterion) -> OpenApiParameter:
         says = f"{says} In {asked.unit}." + (f" Otherwise {asked.usual}." if asked.usual and len(whole) < 4 else "")  # noqa: PLR2004  because the fourth member is the default
         return OpenApiParameter(name, whole, description=says)
     text: dict[str, object] = {"type": "string"} if asked.choices else {"type": "string", "maxLength": asked.most}
-    if asked.pattern:
-        text["pattern"] = f"^{asked.pattern}$"
+    if asked.pattern or not asked.choices:
+        text["pattern"] = f"^{asked.pattern}$" if asked.pattern else STORABLE
     return OpenApiParameter(name, text, description=says, enum=asked.choices or None, required=asked.required)
 
 

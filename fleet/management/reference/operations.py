@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fleet.api.lists import STORABLE
+
 SERVER = "https://muster.example"
 _BOUNDS = (("minimum", "at least {:,}"), ("maximum", "at most {:,}"), ("maxLength", "at most {:,} characters"),
            ("maxItems", "at most {:,} entries"))  # fmt: skip
@@ -151,7 +153,7 @@ def _form(schema: Json, document: Json | None = None) -> str:
         kind = f"array of {_form(_resolved(document or {}, schema['items']), document)}"
     words = [schema.get("format", kind) if kind == "string" else kind]
     words += [text.format(schema[name]) for name, text in _BOUNDS if name in schema]
-    if "pattern" in schema and "format" not in schema:
+    if schema.get("pattern", STORABLE) != STORABLE and "format" not in schema:
         words.append(f"matches `{schema['pattern']}`")
     return ", ".join(words)
 
