@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from rest_framework import serializers
+from rest_framework.fields import empty
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -20,7 +21,18 @@ MOST_INTEGER = 2**31 - 1
 MOST_SOAK = 366 * 24 * 3600
 
 
-class Text(serializers.CharField):
+class _Bounded(serializers.CharField):
+    """A text whose length counts as it was sent; the framework would take spaces off first."""
+
+    def run_validation(self, data: object = empty) -> str:
+        """Return the text; one that is too long is refused."""
+        if isinstance(data, str) and self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        found: str = super().run_validation(data)
+        return found
+
+
+class Text(_Bounded):
     """Free text of our own API: what cannot be stored is refused, directions and controls too, line ends are not."""
 
     def to_internal_value(self, data: str) -> str:
@@ -32,7 +44,7 @@ class Text(serializers.CharField):
         return str(given)
 
 
-class Name(serializers.CharField):
+class Name(_Bounded):
     """A name or another identifier of our own API, in Unicode's composed form."""
 
     def to_internal_value(self, data: str) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from django.conf import settings
+from django.core import signals
 from django.core.wsgi import get_wsgi_application
-from django.db import connections, transaction
+from django.db import close_old_connections, connections, transaction
 
 from fleet.operators.models import ApiToken
 from tests.conformance.reasons import RULES
@@ -114,6 +115,9 @@ class Quiet(WSGIRequestHandler):
 @contextmanager
 def served(ground, *, linked):
     """Serve the application on loopback, one request at a time; yield its address."""
+    # As Django's own test client does: the end of a request would close the connection of the test.
+    for signal in (signals.request_started, signals.request_finished):
+        signal.disconnect(close_old_connections)
     server = make_server("127.0.0.1", 0, Application(ground, linked=linked), handler_class=Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -123,6 +127,8 @@ def served(ground, *, linked):
         server.shutdown()
         thread.join()
         server.server_close()
+        for signal in (signals.request_started, signals.request_finished):
+            signal.connect(close_old_connections)
 
 
 def configuration(ground, seconds, cases, seed, *, linked):

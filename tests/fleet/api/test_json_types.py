@@ -73,3 +73,8 @@ def test_of_very_many_wrong_values_the_first_are_told():
     given = MembersIn(data={"add": [0] * 5_000, "remove": []})
     assert not given.is_valid()
     assert len(given.errors["add"]) == 20
+
+
+def test_the_length_of_a_text_counts_as_it_was_sent():
+    assert errors(TokenIn, hardware="node" + " " * 10_000) == {"hardware"}
+    assert errors(TokenIn, profile=" " * 10_000) == {"profile"}
