@@ -18,7 +18,7 @@ django.setup(set_prefix=False)
 from fleet.operators import credentials  # noqa: E402  because its models need Django to be set up
 
 
-class _Body(tempfile.SpooledTemporaryFile[bytes]):
+class _HeldBody(tempfile.SpooledTemporaryFile[bytes]):
     """A body that ends with its last reader: Django closes it with the answer, and a client that has gone gets none."""
 
     def __del__(self) -> None:
@@ -30,7 +30,7 @@ class OperatorHandler(ASGIHandler):
 
     async def read_body(self, receive: Receive) -> IO[bytes]:
         """Return the body in memory or in a temporary file; nothing is left behind when it breaks off."""
-        body = _Body(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
+        body = _HeldBody(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
         try:
             await _fill(body, receive)
         except BaseException:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 
-class Port(TypedDict, total=False):
+class PortFacts(TypedDict, total=False):
     """One input or output of a model.
 
     Args:
@@ -151,8 +151,8 @@ class ModelFacts(TypedDict, total=False):
     custom: list[str]
     custom_operators: list[str]
     functions: int
-    inputs: list[Port]
-    outputs: list[Port]
+    inputs: list[PortFacts]
+    outputs: list[PortFacts]
     dtypes: list[str]
     class_labels: list[ClassLabels]
     labels: list[str]
@@ -202,47 +202,3 @@ class BundleFacts(FirmwareFacts, ModelFacts, ConfigurationFacts, total=False):
     order: list[str]
     sbom: SoftwareBill
     fit: Mapping[str, Sequence[Mapping[str, object]]]
-
-
-class HardwareEntry(TypedDict, total=False):
-    """Hardware in ``hw`` of ``bundle.json``."""
-
-    vendor_id: str
-    class_id: str
-    name: str
-    rev: str
-
-
-class FileRecord(TypedDict):
-    """A payload file in ``files`` of ``bundle.json``: path, bytes, SHA-256 in hex, and what it is for."""
-
-    path: str
-    size: int
-    sha256: str
-    role: str
-
-
-class RequirementEntry(TypedDict, total=False):
-    """What must run beside it, in ``requires`` of ``bundle.json``."""
-
-    component: str
-    min_counter: int
-    max_counter: int
-
-
-class BundleDocument(TypedDict, total=False):
-    """The fields of a ``bundle.json`` that was checked (``ota.manifest``) which are read again later."""
-
-    id: str
-    version: str
-    kind: str
-    component: str
-    security_counter: int
-    audience: list[str]
-    hw: list[HardwareEntry]
-    files: list[FileRecord]
-    requires: list[RequirementEntry]
-    acknowledges: list[str]
-    eval: Mapping[str, object]
-    licence: str
-    support_until: str

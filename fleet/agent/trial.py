@@ -43,7 +43,7 @@ def check(pair: Slots) -> int:
     return int(said["total"])
 
 
-class TrialFacts(TypedDict, total=False):
+class TrialAnswer(TypedDict, total=False):
     """What the child says of a model: a ``pki.kernel.interpreter`` trial; nothing if it died."""
 
     runs: bool
@@ -53,7 +53,7 @@ class TrialFacts(TypedDict, total=False):
     total: int
 
 
-def _said(model: bytes, vectors: bytes) -> TrialFacts:
+def _said(model: bytes, vectors: bytes) -> TrialAnswer:
     """Let the child run what was read and compared: it gets the bytes themselves, not names of files."""
     try:
         with tempfile.TemporaryFile() as first, tempfile.TemporaryFile() as second:
@@ -68,7 +68,7 @@ def _filled(file: IO[bytes], data: bytes) -> int:
     return file.fileno()
 
 
-def _answer_of(model: int, vectors: int) -> TrialFacts:
+def _answer_of(model: int, vectors: int) -> TrialAnswer:
     done = subprocess.run(  # noqa: S603  because the command is fixed, and the bytes were compared with what is signed
         [sys.executable, "-m", "fleet.agent.trial", f"/dev/fd/{model}", f"/dev/fd/{vectors}"],
         pass_fds=(model, vectors),
@@ -77,7 +77,7 @@ def _answer_of(model: int, vectors: int) -> TrialFacts:
         timeout=WALL_S,
         check=False,
     )
-    facts: TrialFacts = json.loads(done.stdout)
+    facts: TrialAnswer = json.loads(done.stdout)
     return facts
 
 

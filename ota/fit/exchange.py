@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ota.facts import BundleFacts, ClassLabels, Port
+from ota.facts import BundleFacts, ClassLabels, PortFacts
 
 Side = Literal["inputs", "outputs"]
 SIDES: tuple[Side, Side] = ("inputs", "outputs")
@@ -29,7 +29,7 @@ class Change:
     text: str
 
 
-def agrees(wanted: Port, given: Port) -> bool:
+def agrees(wanted: PortFacts, given: PortFacts) -> bool:
     """Say whether a model's port is what an application exchanges; what the application does not state may be anything.
 
     Args:
@@ -48,7 +48,7 @@ def agrees(wanted: Port, given: Port) -> bool:
     return all(isinstance(one, str) or one == other for one, other in zip(need, have, strict=True))
 
 
-def shown(port: Port, *, quantised: bool = True) -> str:
+def shown(port: PortFacts, *, quantised: bool = True) -> str:
     """Return a port for people: type, shape, and the quantisation where there is one and it matters."""
     shape = "x".join(map(str, port["shape"])) or ("" if "(" in port["dtype"] else "scalar")
     text = f"{port['dtype']} {shape}".rstrip()
@@ -117,7 +117,7 @@ def _of_classes(was: Sequence[ClassLabels], now: Sequence[ClassLabels]) -> Itera
             yield Change("labels-changed", f"inside the model, {new['of']}: {differs}")
 
 
-def _same_port(old: Port, new: Port) -> bool:
+def _same_port(old: PortFacts, new: PortFacts) -> bool:
     """Say whether two ports are the same; one that could not be read is not the same as anything."""
     if old.get("unreadable") or new.get("unreadable"):
         return False

@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TypedDict
 
 from ota.eligibility import Kind, Reason, misfit
-from ota.facts import BundleFacts, Port
+from ota.facts import BundleFacts, PortFacts
 from ota.fit import exchange
 
 #: format of a bundle -> runtimes that can run it
@@ -22,8 +22,8 @@ class RuntimeProfile(TypedDict, total=False):
     custom_ops: list[str]
     dtypes: list[str]
     kernel_factor: str
-    inputs: list[Port]
-    outputs: list[Port]
+    inputs: list[PortFacts]
+    outputs: list[PortFacts]
     labels: list[str]
 
 
@@ -148,5 +148,5 @@ def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
         yield misfit(Kind.LABELS_MISMATCH, differs, len(runtime["labels"]))
 
 
-def _ports(facts: BundleFacts, *sides: exchange.Side) -> Sequence[Port]:
+def _ports(facts: BundleFacts, *sides: exchange.Side) -> Sequence[PortFacts]:
     return [one for side in sides for one in facts.get(side, ())]

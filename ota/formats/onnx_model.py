@@ -7,7 +7,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ota.errors import RefusedBundleError
-from ota.facts import BundleFacts, Port
+from ota.facts import BundleFacts, PortFacts
 from ota.formats import detached, magic, onnx_graph, onnx_types
 from ota.formats.judgement import Case, Judgement, read, statement
 from ota.formats.onnx_quantisation import Quantisation, quantisation
@@ -108,9 +108,9 @@ def _demand_valid(model: onnx.ModelProto) -> None:
         raise RefusedBundleError(msg) from error
 
 
-def _port(value: onnx.ValueInfoProto, steps: Mapping[str, Quantisation]) -> Port:
+def _port(value: onnx.ValueInfoProto, steps: Mapping[str, Quantisation]) -> PortFacts:
     dtype, shape = onnx_types.port_type(value)
     said = steps.get(value.name, Quantisation())
-    port: Port = {"name": value.name[:100], "dtype": dtype, "shape": shape}
+    port: PortFacts = {"name": value.name[:100], "dtype": dtype, "shape": shape}
     port |= {"scale": said.scale, "zero_point": said.zero_point}
     return {**port, "unreadable": said.unreadable} if said.unreadable else port

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ota.errors import RefusedBundleError
-from ota.facts import Arena, BundleFacts, OperatorUse, Port
+from ota.facts import Arena, BundleFacts, OperatorUse, PortFacts
 from ota.fit import arena
 from ota.formats import detached, graph, magic
 from ota.formats.judgement import Case, Judgement, read, statement
@@ -198,7 +198,7 @@ def _operators(operators: list[graph.Operator]) -> dict[str, OperatorUse]:
     return found
 
 
-def _port(tensor: graph.Tensor) -> Port:
+def _port(tensor: graph.Tensor) -> PortFacts:
     if tensor.steps > 1:
         msg = (
             f"The input or output {tensor.name[:60]!r} has {tensor.steps} scales (one a channel). Applications "

@@ -10,7 +10,8 @@ from pki.models.documents import DocumentField
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ota.facts import BundleDocument, BundleFacts
+    from ota.facts import BundleFacts
+    from pki.kernel.bundle_documents import BundleDocument
 
 
 class TrustKey(models.Model):

@@ -15,6 +15,7 @@ from ota.models import Assignment, Bundle, Release, Rollout
 from ota.selectors import fitting, parts, signed
 from ota.selectors.running import RunningBundles
 from ota.trust import protection
+from pki.kernel.bundle_documents import is_within
 
 Status = Assignment.Status
 #: statuses in which the device has not begun: a hold withholds them
@@ -93,7 +94,7 @@ class DeviceRules:
         runs = device.reported.get("components", {})
         for one in self._bundle.manifest.get("requires", []) if runs else []:
             have = runs.get(one["component"], {}).get("counter")
-            if have is None or not one["min_counter"] <= have <= one.get("max_counter", have):
+            if have is None or not is_within(one, have):
                 return because(Kind.NEEDS_COMPONENT, component=one["component"], counter=one["min_counter"])
         return None
 

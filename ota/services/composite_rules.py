@@ -1,12 +1,13 @@
 """Check that the parts of a composite are here, are for its hardware and audience, and can run beside one another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ota.errors import RefusedBundleError
-from ota.facts import BundleFacts, RequirementEntry
+from ota.facts import BundleFacts
 from ota.manifest import Manifest
 from ota.models import Bundle, Release
 from ota.selectors import parts as rows
+from pki.kernel.bundle_documents import is_within
 from pki.kernel.errors import DomainError
 
 
@@ -65,9 +66,8 @@ def _demand_for(wanted: Manifest, part: Bundle) -> None:
 
 def _demand_beside(part: Bundle, counters: Mapping[str, int]) -> None:
     """Compare what a part needs beside it with the other parts; what is no part is the device's to know."""
-    requires: Sequence[RequirementEntry] = part.manifest.get("requires", [])
-    for one in requires:
+    for one in part.manifest.get("requires", []):
         have = counters.get(one["component"])
-        if have is not None and not one["min_counter"] <= have <= one.get("max_counter", have):
+        if have is not None and not is_within(one, have):
             msg = f"The part {part} needs another {one['component']} than this composite brings."
             raise RefusedBundleError(msg)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from ota.eligibility import Kind, Reason, because, joined
-from ota.facts import BundleDocument
 from ota.trust.documents import Floors
+from pki.kernel.bundle_documents import BundleDocument
 
 
 @dataclass(frozen=True, slots=True)

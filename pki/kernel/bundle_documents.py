@@ -1,4 +1,4 @@
-"""What a genuine ``bundle.json`` holds, for those who read it outside the server: devices and release officers' tool.
+"""What a genuine ``bundle.json`` holds, for all who read one: server, devices and release officers' tool.
 
 The types are the format, not a promise: a device believes nothing of a document for having this type. Whoever reads one
 checks what it uses and turns ``KeyError``, ``TypeError``, ``ValueError`` and ``AttributeError`` into a refusal.
@@ -16,7 +16,7 @@ class HardwareEntry(TypedDict):
     rev: NotRequired[str]
 
 
-class FileEntry(TypedDict):
+class FileRecord(TypedDict):
     """A file of a bundle: path inside it, size in bytes, SHA-256 in hex, role such as ``image``."""
 
     path: str
@@ -25,7 +25,7 @@ class FileEntry(TypedDict):
     role: str
 
 
-class Requirement(TypedDict):
+class RequirementEntry(TypedDict):
     """What must run beside a bundle: a component and the bounds of its security counter."""
 
     component: str
@@ -53,8 +53,8 @@ class BundleDocument(TypedDict):
     security_counter: int
     audience: list[str]
     hw: list[HardwareEntry]
-    files: list[FileEntry]
-    requires: NotRequired[list[Requirement]]
+    files: list[FileRecord]
+    requires: NotRequired[list[RequirementEntry]]
     acknowledges: NotRequired[list[str]]
     fit: NotRequired[Needs]
     eval: NotRequired[dict[str, object]]
@@ -62,3 +62,9 @@ class BundleDocument(TypedDict):
     licence: NotRequired[str]
     support_until: NotRequired[str]
     sbom: NotRequired[str]
+
+
+def is_within(need: RequirementEntry, counter: int) -> bool:
+    """Say whether a security counter lies within the bounds that a requirement sets."""
+    most = need.get("max_counter")
+    return need["min_counter"] <= counter and (most is None or counter <= most)

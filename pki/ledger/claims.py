@@ -20,7 +20,7 @@ _TABLES = """
 """
 
 
-class Head(NamedTuple):
+class ClaimedHead(NamedTuple):
     """A head: the root (hex) over the first ``size`` leaves of an epoch."""
 
     epoch: int
@@ -29,7 +29,7 @@ class Head(NamedTuple):
 
 
 class Witnessed(NamedTuple):
-    """A head that somebody remembers: by name, as ``Head``, and the root that the tree has at that size, if any."""
+    """A head that somebody remembers: its name, the head, and the root that the tree has at that size, if any."""
 
     name: str
     epoch: int
@@ -55,13 +55,13 @@ class Claims:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def add_published(self, heads: Iterable[Head]) -> None:
+    def add_published(self, heads: Iterable[ClaimedHead]) -> None:
         """Add published heads, in their order."""
         self._file.executemany("INSERT INTO published VALUES (?, ?, ?)", heads)
         self._file.execute("CREATE INDEX published_heads ON published (epoch, size, root)")
         self._file.execute("INSERT OR IGNORE INTO wanted SELECT size FROM published")
 
-    def add_witnessed(self, heads: Iterable[tuple[str, Head]]) -> None:
+    def add_witnessed(self, heads: Iterable[tuple[str, ClaimedHead]]) -> None:
         """Add heads that somebody remembers, each with the name of who does."""
         self._file.executemany("INSERT INTO witnessed VALUES (?, ?, ?, ?)", ((name, *head) for name, head in heads))
         self._file.execute("INSERT OR IGNORE INTO wanted SELECT size FROM witnessed")
@@ -84,7 +84,7 @@ class Claims:
         row = self._file.execute("SELECT root FROM roots WHERE size = ?", (size,)).fetchone()
         return row[0] if row else None
 
-    def is_published(self, head: Head) -> bool:
+    def is_published(self, head: ClaimedHead) -> bool:
         """Say whether this very head was published."""
         found = self._file.execute("SELECT 1 FROM published WHERE epoch = ? AND size = ? AND root = ?", head)
         return found.fetchone() is not None
@@ -93,20 +93,20 @@ class Claims:
         """Say whether any head of an epoch was published."""
         return self._file.execute("SELECT 1 FROM published WHERE epoch = ?", (epoch,)).fetchone() is not None
 
-    def last_published(self, least: int, below: int) -> Head | None:
+    def last_published(self, least: int, below: int) -> ClaimedHead | None:
         """Return the newest published head of some epochs, from ``least`` on; of two of one size the first."""
         question = "SELECT epoch, size, root FROM published WHERE epoch >= ? AND epoch < ?"
         rows = self._file.execute(f"{question} ORDER BY epoch DESC, size DESC, rowid LIMIT 1", (least, below))
         row = rows.fetchone()
-        return Head(*row) if row else None
+        return ClaimedHead(*row) if row else None
 
-    def published(self) -> Iterator[tuple[Head, str | None]]:
+    def published(self) -> Iterator[tuple[ClaimedHead, str | None]]:
         """Yield each published head, in order, and the root that the tree has at its size, if any."""
         question = (
             "SELECT p.epoch, p.size, p.root, r.root FROM published p LEFT JOIN roots r USING (size) ORDER BY p.rowid"
         )
         with closing(self._file.execute(question)) as rows:
-            yield from ((Head(epoch, size, root), true) for epoch, size, root, true in rows)
+            yield from ((ClaimedHead(epoch, size, root), true) for epoch, size, root, true in rows)
 
     def witnessed(self) -> Iterator[Witnessed]:
         """Yield each head that somebody remembers, in the order of their adding."""

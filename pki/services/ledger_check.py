@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from pki.kernel import canonical, intake
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, require_action
-from pki.ledger.claims import Claims, Head
+from pki.ledger.claims import ClaimedHead, Claims
 from pki.ledger.heads import RememberedHead
 from pki.ledger.merkle import Frontier
 from pki.models import LedgerEntry, LedgerHead, LedgerOrder, TrustDomain
@@ -111,17 +111,17 @@ def verify(
     return report
 
 
-def _witnessed(report: Report, witnesses: Iterable[Memory]) -> Iterator[tuple[str, Head]]:
+def _witnessed(report: Report, witnesses: Iterable[Memory]) -> Iterator[tuple[str, ClaimedHead]]:
     for name, seen in witnesses:
         report.witnesses += 1
         match seen:
             case [int(epoch), int(size), str(root)]:
-                yield name, Head(epoch, size, root)
+                yield name, ClaimedHead(epoch, size, root)
             case _:
                 report.add_problem(f"What {name} was shown of the ledger cannot be read.")
 
 
-def _published(report: Report, domain: TrustDomain, keys: Mapping[str, bytes]) -> Iterator[Head]:
+def _published(report: Report, domain: TrustDomain, keys: Mapping[str, bytes]) -> Iterator[ClaimedHead]:
     """Yield the domain's heads of the journal, checking each signature on the way."""
     for head in journal.heads():
         if head["domain"] == domain.slug:
@@ -129,10 +129,10 @@ def _published(report: Report, domain: TrustDomain, keys: Mapping[str, bytes]) -
             if not (0 <= head["epoch"] <= intake.MOST and 0 <= head["size"] <= intake.MOST):
                 report.add_problem("heads.jsonl holds a head whose epoch or size no ledger can have.")
                 continue
-            yield Head(head["epoch"], head["size"], head["root"])
+            yield ClaimedHead(head["epoch"], head["size"], head["root"])
 
 
-def _stored(domain: TrustDomain, newest: int) -> Iterator[Head]:
+def _stored(domain: TrustDomain, newest: int) -> Iterator[ClaimedHead]:
     """Yield the heads in the database up to an internal id, oldest first."""
     after = 0
     while True:
@@ -140,7 +140,7 @@ def _stored(domain: TrustDomain, newest: int) -> Iterator[Head]:
         some = list(rows.values_list("id", "epoch", "size", "root_hash")[:AT_ONCE])
         if not some:
             return
-        yield from (Head(epoch, size, root) for _, epoch, size, root in some)
+        yield from (ClaimedHead(epoch, size, root) for _, epoch, size, root in some)
         after = some[-1][0]
 
 
@@ -260,7 +260,7 @@ def _is_void(void: dict[int, int], epoch: int, size: int) -> bool:
     return epoch in void and size > void[epoch]
 
 
-def _check_stored(report: Report, claims: Claims, stored: Iterable[Head]) -> None:
+def _check_stored(report: Report, claims: Claims, stored: Iterable[ClaimedHead]) -> None:
     """Heads in the database match the entries, and each was published before it was stored."""
     for head in stored:
         if claims.root(head.size) != head.root:
@@ -271,7 +271,7 @@ def _check_stored(report: Report, claims: Claims, stored: Iterable[Head]) -> Non
 
 def _check_remembered(report: Report, claims: Claims, last: RememberedHead) -> None:
     """Entries or publications cut short do not hide what was signed: the signer remembers its newest head."""
-    head = Head(last["epoch"], last["size"], last["root"])
+    head = ClaimedHead(last["epoch"], last["size"], last["root"])
     shown = claims.is_published(head) or claims.root(head.size) == head.root
     if head.size and not shown:
         report.add_problem(f"The signer has signed {head.size} entries, but heads.jsonl does not show it.")

@@ -125,7 +125,7 @@ def _lost(domain: TrustDomain, kept: Checkpoint, epoch: int) -> LostHeads | None
     number, last = 0, None
     with claims.Claims() as claimed:
         unstored = _without_row({domain.slug: domain}, own)
-        claimed.add_published(claims.Head(head["epoch"], head["size"], head["root"]) for head in unstored)
+        claimed.add_published(claims.ClaimedHead(head["epoch"], head["size"], head["root"]) for head in unstored)
         claimed.add_roots(_roots(domain, claimed.sizes()))
         for head, true in claimed.published():
             if head.epoch > epoch or head.root != true:

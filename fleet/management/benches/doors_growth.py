@@ -4,13 +4,13 @@ import json
 import statistics
 
 from fleet.management.benches.ground import Ground, start_inner
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 MILLION = 1_000_000
 WRITERS, EACH, READERS = 4, 2500, 2
 
 
-def growth(made: Ground) -> list[Row]:
+def growth(made: Ground) -> list[BenchRow]:
     """Measure with a million devices in the set-up's database; no server runs."""
     loaded = json.loads(start_inner(made, "load").communicate(timeout=300)[0])
     readers = [start_inner(made, "read", str(WRITERS * EACH)) for _ in range(READERS)]

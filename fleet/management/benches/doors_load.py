@@ -13,7 +13,7 @@ from fleet.management.benches.doors_inner import StoredValues
 from fleet.management.benches.ground import Ground, start_inner
 from fleet.management.benches.http import client, connect, exchange, request
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 BUSY_SECONDS = 14
 KINDS = ("drift", "lists", "compression")
@@ -23,7 +23,7 @@ NAMES = ("temp_c", "bytes_in", "bytes_out", "packets_in", "packets_out", "heap_f
          "confidence_mean", "established_peers", "listening_ports")  # fmt: skip
 
 
-def busy(made: Ground, certs: Path) -> list[Row]:
+def busy(made: Ground, certs: Path) -> list[BenchRow]:
     """Measure a poll's p99 while drift, revocation lists, compression and ingest all run on the server's core."""
     with made.on_servers_core():
         working = {kind: start_inner(made, "busy", kind, str(BUSY_SECONDS)) for kind in KINDS}
@@ -63,7 +63,7 @@ def _line(work: subprocess.Popen[str]) -> str:
     return work.stdout.readline().strip() if work.stdout is not None else ""
 
 
-def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[Row]:
+def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[BenchRow]:
     """Measure metric values a second, stored and readable by query."""
     devices = sorted(certs.glob("*.pem"))[:CLIENTS]
     names = [one.stem for one in devices]

@@ -12,13 +12,13 @@ from aiocoap.numbers import codes, types
 from fleet.agent.oscore import Context
 from fleet.management.benches.ground import Ground
 from fleet.management.benches.http import client, connect, exchange, request
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 POLLS, WARM_UP, POLL_S, IDLE_SECONDS = 3000, 200, 6 * 3600, 5
 DOOR = "coap-door"
 
 
-def sleepers(made: Ground, device: Path) -> list[Row]:
+def sleepers(made: Ground, device: Path) -> list[BenchRow]:
     """Measure the server's processor time for polls, one after the other; what it uses without any is taken off."""
     asked = request("POST", "/v1/oscore", b"{}", {"Content-Type": "application/json"})
     with connect(client(made.anchor, device), made.door) as line:

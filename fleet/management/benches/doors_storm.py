@@ -16,7 +16,7 @@ from fleet.management.benches import peers
 from fleet.management.benches.ground import Ground
 from fleet.management.benches.http import client, connect
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -40,7 +40,7 @@ class _Arrival(TypedDict):
     cpu: float
 
 
-def held(made: Ground, certs: Path) -> list[Row]:
+def held(made: Ground, certs: Path) -> list[BenchRow]:
     """Measure a poll's p99 beside idle TLS connections and silent TCP connections."""
     device = min(certs.glob("*.pem"))
     fork = multiprocessing.get_context("fork")
@@ -64,7 +64,7 @@ def held(made: Ground, certs: Path) -> list[Row]:
     return [row("poll p99 beside idle and silent connections", said["p99_ms"], "ms", 50, detail)]
 
 
-def storm(made: Ground, certs: Path) -> list[Row]:
+def storm(made: Ground, certs: Path) -> list[BenchRow]:
     """Compare answers a second when all come at once with what the door does when they come in turn."""
     calm = _come(made, certs, CALM_DEVICES, CALM)
     all_at_once = _come(made, certs, DEVICES, DEVICES)
@@ -92,7 +92,7 @@ def storm(made: Ground, certs: Path) -> list[Row]:
     ]
 
 
-def flood(made: Ground) -> list[Row]:
+def flood(made: Ground) -> list[BenchRow]:
     """Measure how the CoAP door grows under first hellos from everywhere: 127.x.y.z with a port each, no cookie."""
     port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], hello()
     _hellos(port, datagram, 0, WARM_UP)

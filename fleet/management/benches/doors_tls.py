@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleet.management.benches import peers
 from fleet.management.benches.ground import Ground, cpu_seconds
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 SECONDS, ROUNDS = 3, 3
 POLL_S = 300
@@ -14,7 +14,7 @@ SCALE, SCALE_SECONDS, IDLE_SECONDS = 10, 20, 10
 VERSIONS = ("13", "12")
 
 
-def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> list[Row]:
+def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> list[BenchRow]:
     """Measure full and resumed handshakes with a client certificate and one request each.
 
     Args:
@@ -51,7 +51,7 @@ def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> 
 
 def _devices(
     made: Ground, certs: Path, nginx: tuple[int, int], door: int, us: dict[tuple[str, str, bool], float]
-) -> list[Row]:
+) -> list[BenchRow]:
     """Return devices a core, from what a connection with its poll costs, and a run at a tenth of that as proof.
 
     Connections that come one by one find cold caches and a core that sleeps. What that alone costs is told by nginx at

@@ -7,13 +7,13 @@ import numpy as np
 
 from devices.drift.engine import Shard
 from devices.drift.metrics import METRICS
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 DEVICES, TICKS = 100_000, 5
 GOAL_MICROSECONDS = 0.25
 
 
-def run() -> list[Row]:
+def run() -> list[BenchRow]:
     """Time the engine's step over a hundred thousand devices that all report all metrics."""
     random = np.random.default_rng(1)
     shard = Shard()

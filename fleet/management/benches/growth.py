@@ -13,7 +13,7 @@ from fleet.management.benches import growth_processes
 from fleet.management.benches.ground import Ground, ground
 from fleet.management.benches.growth_rows import Seen, answer_rows, process_rows
 from fleet.management.benches.rollouts import postgresql
-from fleet.management.benches.rows import Row
+from fleet.management.benches.rows import BenchRow
 from fleet.management.serving.supervisor import await_signer
 from pki.kernel import handover
 from pki.kernel.errors import DomainError, UnavailableError
@@ -28,7 +28,7 @@ SIGNER_WAITS = 12
 LARGE = {"sqlite": 300_000, "postgresql": 100_000}
 
 
-def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | None = None) -> list[Row]:
+def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | None = None) -> list[BenchRow]:
     """Measure on each of the databases; to fill the largest set-up takes minutes.
 
     Args:

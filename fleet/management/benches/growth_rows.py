@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, TypedDict
 
 from fleet.management.benches.growth_processes import StartCost, VerifyCost, WorkerCost
-from fleet.management.benches.rows import RouteRow, Row, load, row
+from fleet.management.benches.rows import BenchRow, RouteRow, load, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Seen(TypedDict, total=False):
     verify: VerifyCost
 
 
-def answer_rows(database: str, seen: "Mapping[int, list[Answer]]") -> list[Row]:
+def answer_rows(database: str, seen: "Mapping[int, list[Answer]]") -> list[BenchRow]:
     """Return the rows of all routes, and before them how many miss which goal, the worst by name.
 
     Args:
@@ -77,7 +77,7 @@ def _told(database: str, name: str, at: "Mapping[int, Answer | None]") -> RouteR
     }  # fmt: skip
 
 
-def _summaries(database: str, sizes: list[int], told: list[RouteRow]) -> list[Row]:
+def _summaries(database: str, sizes: list[int], told: list[RouteRow]) -> list[BenchRow]:
     against = (
         f"{database}; {sizes[-1]} devices against {sizes[:-1]}; {len(told)} routes and filters; processor time of one "
         f"thread and its database sessions, median of 3; {load()}"
@@ -109,7 +109,7 @@ def _weight(one: RouteRow, check: str) -> float:
     )
 
 
-def process_rows(database: str, size: int, seen: Seen) -> list[Row]:
+def process_rows(database: str, size: int, seen: Seen) -> list[BenchRow]:
     """Return the rows of worker, start and check of the audit log; what failed has no value but what it said."""
     against, rows = f"{database}; {size} devices; {load()}", []
     if worker := seen.get("worker"):

@@ -17,7 +17,7 @@ from fleet.management.benches import peers
 from fleet.management.benches.ground import Ground, certificate_request, ground
 from fleet.management.benches.http import client, request
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -58,7 +58,7 @@ class _Count(NamedTuple):
     seconds: float = 0.0
 
 
-def run() -> list[Row]:
+def run() -> list[BenchRow]:
     """Measure everything; takes about four minutes."""
     peers.need("cc")
     most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], HALF + 2000)
@@ -76,7 +76,7 @@ def run() -> list[Row]:
         return [*_half(made, certs), *_wrong_tokens(made, certs)]
 
 
-def _half(made: Ground, certs: Path) -> list[Row]:
+def _half(made: Ground, certs: Path) -> list[BenchRow]:
     quiet = _p99(made, certs)
     before = {name: _resident(made.pids()[name]) for name in LISTENERS.values()}
     with _attackers([(_hold, (port, setting, str(made.anchor))) for setting, port in _ports(made).items()]) as said:
@@ -97,7 +97,7 @@ def _half(made: Ground, certs: Path) -> list[Row]:
     ]
 
 
-def _wrong_tokens(made: Ground, certs: Path) -> list[Row]:
+def _wrong_tokens(made: Ground, certs: Path) -> list[BenchRow]:
     quiet = _p99(made, certs)
     work = [(_guess, (made.door, str(made.anchor), place)) for place in range(ATTACKERS)]
     with _attackers(work) as said:

@@ -10,7 +10,7 @@ from typing import TypedDict, cast
 from fleet.environment import ROOT
 from fleet.management.benches.ground import ground
 from fleet.management.benches.rollouts import postgresql
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 from pki.kernel import handover
 
 DATABASES = ("sqlite", "postgresql")
@@ -38,7 +38,7 @@ class PackingFigures(TypedDict):
     seconds: float
 
 
-def run(databases: Sequence[str] = DATABASES, devices: int = DEVICES) -> list[Row]:
+def run(databases: Sequence[str] = DATABASES, devices: int = DEVICES) -> list[BenchRow]:
     """Measure on each of the databases.
 
     Args:
@@ -73,7 +73,7 @@ def measured(database: str, devices: int) -> PackingFigures:
         return cast("PackingFigures", json.loads(done.stdout))
 
 
-def packing_rows(database: str, devices: int, seen: PackingFigures) -> list[Row]:
+def packing_rows(database: str, devices: int, seen: PackingFigures) -> list[BenchRow]:
     """Return the rows of one database."""
     where = f"{database}, {devices} devices, {METRICS} metrics, {DAYS} days of hours, {seen['values']} values; {load()}"
     one_row = f"{seen['bytes'][0] / seen['values']:.1f} as one row a value; {where}"

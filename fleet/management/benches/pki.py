@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fleet.management.benches.ground import Ground, enrolment, ground
 from fleet.management.benches.http import client, connect, exchange, request
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 KEPT, FRESH, HANDSHAKES = 3000, 600, 600
 STEP_CA = 331
@@ -21,7 +21,7 @@ CLIENTS = 3
 LISTS = 256
 
 
-def run() -> list[Row]:
+def run() -> list[BenchRow]:
     """Measure everything; takes about two minutes."""
     with ground() as made:
         rows = _enrolments(made, made.tokens(KEPT + FRESH))
@@ -29,7 +29,7 @@ def run() -> list[Row]:
         return [*rows, *json.loads(inner)]
 
 
-def _enrolments(made: Ground, tokens: list[tuple[str, str]]) -> list[Row]:
+def _enrolments(made: Ground, tokens: list[tuple[str, str]]) -> list[BenchRow]:
     requests = [enrolment(name, token)[0] for name, token in tokens]
     made.serve()
     made.patiently(requests[0])  # the signer answers too

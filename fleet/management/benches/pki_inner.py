@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 from pki.kernel import clock
 
 MILLION, OCSP_ANSWERS = 1_000_000, 3000
@@ -26,7 +26,7 @@ def main() -> None:
     sys.stdout.write(json.dumps([*_ocsp(), *_lists()]))
 
 
-def _ocsp() -> list[Row]:
+def _ocsp() -> list[BenchRow]:
     from cryptography import x509  # noqa: PLC0415  because of the set-up above
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415  because of the set-up above
     from cryptography.x509 import ocsp  # noqa: PLC0415  because of the set-up above
@@ -51,7 +51,7 @@ def _ocsp() -> list[Row]:
     return [row("OCSP answers, signed at the service", statistics.median(rates), "1/s", 5000, against, least=True)]
 
 
-def _lists() -> list[Row]:
+def _lists() -> list[BenchRow]:
     from pki.models import Authority, CrlShard, TrustDomain  # noqa: PLC0415  because of the set-up above
     from pki.services import crls  # noqa: PLC0415  because of the set-up above
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from fleet.environment import ROOT
 from fleet.management.benches.ground import Ground, ground
 from fleet.management.benches.rollouts_inner import ClientFigures, RollFigures, WorkerFigures
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 from fleet.management.serving.supervisor import await_signer
 from pki.kernel import handover
 
@@ -36,7 +36,9 @@ class RolloutFigures(RollFigures, WorkerFigures):
     busy: list[float]
 
 
-def run(databases: Sequence[str] = DATABASES, devices: int = DEVICES, clients: tuple[str, ...] = CLIENTS) -> list[Row]:
+def run(
+    databases: Sequence[str] = DATABASES, devices: int = DEVICES, clients: tuple[str, ...] = CLIENTS
+) -> list[BenchRow]:
     """Measure on each of the databases; takes some minutes."""
     rows = []
     for database in databases:
@@ -84,7 +86,7 @@ def measured(made: Ground, devices: int, clients: tuple[str, ...] = CLIENTS) -> 
     return {**done, **served, "clients": answers, "quiet": [before, began], "busy": [began, ended]}
 
 
-def judged(seen: RolloutFigures, database: str) -> list[Row]:
+def judged(seen: RolloutFigures, database: str) -> list[BenchRow]:
     """Return the rows of one database."""
     against = (
         f"{database}; {seen['devices']} devices, {len(seen['clients'])} client processes through the services "

@@ -5,7 +5,7 @@ import sys
 from typing import TypedDict
 
 
-class Row(TypedDict):
+class BenchRow(TypedDict):
     """A figure beside its goal; the JSON of a benchmark is a list of these.
 
     Args:
@@ -25,7 +25,7 @@ class Row(TypedDict):
     against: str
 
 
-class RouteRow(Row):
+class RouteRow(BenchRow):
     """The row of one route, with what was seen at each size of the fleet (devices -> figure).
 
     Args:
@@ -43,7 +43,7 @@ class RouteRow(Row):
     missed: list[str]
 
 
-def row(name: str, value: float, unit: str, goal: float, against: str, *, least: bool = False) -> Row:
+def row(name: str, value: float, unit: str, goal: float, against: str, *, least: bool = False) -> BenchRow:
     """Return a row, and tell it, since a benchmark takes minutes.
 
     Args:

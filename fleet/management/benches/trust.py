@@ -4,11 +4,13 @@ import json
 
 from fleet.management.benches import trust_deltas, trust_models
 from fleet.management.benches.ground import ground
-from fleet.management.benches.rows import Row
+from fleet.management.benches.rows import BenchRow
 
 
-def run() -> list[Row]:
+def run() -> list[BenchRow]:
     """Measure everything; takes some minutes."""
     with ground() as made:
-        inner: list[Row] = json.loads(made.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900))
+        inner: list[BenchRow] = json.loads(
+            made.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900)
+        )
     return [*inner, *trust_models.run(), *trust_deltas.run()]

@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 
 from fleet.management.benches.corpus import pairs
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 from ota.deltas import streams
 from ota.deltas.candidates import CANDIDATES
 
 RATIO, OVER_XZ = 0.45, 1.01
 
 
-def run() -> list[Row]:
+def run() -> list[BenchRow]:
     """Measure every pair; takes about five minutes."""
     if shutil.which("xdelta3") is None:
         sys.stderr.write("xdelta3 is not installed: patches cannot be compared (`tests/peers/install-bench.sh`)\n")

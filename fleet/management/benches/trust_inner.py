@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 
 if TYPE_CHECKING:
     from tuf import ngclient
@@ -133,7 +133,7 @@ def _fetcher(folder: Path, came: list[int]) -> "ngclient.FetcherInterface":
     return Fetcher()
 
 
-def _contacts() -> list[Row]:
+def _contacts() -> list[BenchRow]:
     """Count what a device fetches that knows the factory root only, and what an idle one fetches."""
     from django.conf import settings  # noqa: PLC0415  because of the set-up above
     from tuf.ngclient import Updater  # noqa: PLC0415  because of the set-up above
@@ -165,7 +165,7 @@ def _contacts() -> list[Row]:
     ]
 
 
-def _publishing(keys: list[Path]) -> Row:
+def _publishing(keys: list[Path]) -> BenchRow:
     """Time the server's part of publishing one release: verify, write, snapshot, timestamp."""
     from ota.services import freshness, metadata  # noqa: PLC0415  because of the set-up above
     from ota.trust import documents  # noqa: PLC0415  because of the set-up above
@@ -195,7 +195,7 @@ def _publishing(keys: list[Path]) -> Row:
     )
 
 
-def _renewing(keys: list[Path]) -> Row:
+def _renewing(keys: list[Path]) -> BenchRow:
     """Time what it takes to date and sign 100,000 bundles anew: all bins, by two officers."""
     from tuf.api.metadata import Root, Targets  # noqa: PLC0415  because of the set-up above
 

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 from fleet.environment import ROOT
-from fleet.management.benches.rows import Row, load, row
+from fleet.management.benches.rows import BenchRow, load, row
 from ota.fit import margin
 from ota.formats import graph, tflite
 
@@ -21,7 +21,7 @@ PARTS, SEED = 6, 20_261_126
 LEAST_MODELS, ERROR, SLOW_MS = 30, 0.04, 20
 
 
-def run() -> list[Row]:
+def run() -> list[BenchRow]:
     """Predict every model that the interpreter runs; takes about two minutes."""
     if not PEER.exists():
         sys.stderr.write("tflite-micro is not installed: `bash tests/peers/install-bench.sh` brings it\n")

@@ -13,7 +13,7 @@ from django.db import connections
 from fleet.management import archive
 
 
-class Options(TypedDict):
+class BackupOptions(TypedDict):
     """What was asked for."""
 
     file: Path
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         """Declare the file."""
         parser.add_argument("file", type=Path)
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[BackupOptions]) -> None:
         """Copy by SQLite's own backup interface, so that writers need not stop."""
         if any(one.vendor != "sqlite" for one in connections.all()):
             msg = "This set-up runs on PostgreSQL: use pg_dump for both databases, and keep journal/ apart from them."

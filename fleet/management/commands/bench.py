@@ -23,7 +23,7 @@ BENCHES = {
 _FLAGS = {"devices": "--devices", "databases": "--database", "clients": "--without-clients", "keep": "--keep"}
 
 
-class Options(TypedDict):
+class BenchOptions(TypedDict):
     """What was asked for."""
 
     name: str
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         parser.add_argument("--without-clients", action="store_true", help="rollouts: nobody else uses the server")
         parser.add_argument("--keep", type=Path, help="growth: folder in which filled set-ups stay, to be used again")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[BenchOptions]) -> None:
         """Measure and print; write the rows where asked."""
         rows = BENCHES[options["name"]](**_chosen(options))
         for row in rows:
@@ -59,7 +59,7 @@ class Command(BaseCommand):
             options["json"].write_text(json.dumps(rows, indent=1) + "\n")
 
 
-def _chosen(options: Options) -> dict[str, object]:
+def _chosen(options: BenchOptions) -> dict[str, object]:
     """Return the arguments of a benchmark.
 
     Raises:

@@ -12,7 +12,7 @@ from ota.blobs import LocalBlobs
 from ota.services import storage
 
 
-class Options(TypedDict, total=False):
+class BlobsOptions(TypedDict, total=False):
     """What was asked for; of each act only its own are there."""
 
     act: str
@@ -36,18 +36,18 @@ class Command(BaseCommand):
         for one in (status, move, collect):
             one.add_argument("--json", action="store_true")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[BlobsOptions]) -> None:
         """Run one act."""
         with refusals():
             said, text = getattr(self, f"_{options['act']}")(options)
         self.stdout.write(json.dumps(said) if options["json"] else text)
 
-    def _status(self, _options: Options) -> tuple[dict[str, object], str]:
+    def _status(self, _options: BlobsOptions) -> tuple[dict[str, object], str]:
         rows = list(blobs.store().listed())
         size, where = sum(one.size for one in rows), settings.FLEET_BLOBS or str(settings.FLEET_DIR / "blobs")
         return {"where": where, "blobs": len(rows), "bytes": size}, f"{where}: {len(rows)} blobs, {size} bytes."
 
-    def _move(self, options: Options) -> tuple[dict[str, object], str]:
+    def _move(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
         if blobs.place() is None:
             msg = "FLEET_BLOBS names no bucket; set it to s3://BUCKET first."
             raise CommandError(msg)
@@ -58,7 +58,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{one.sha256} {one.size}")
         return {"moved": moved}, f"{moved} blobs were moved. Start it again to go on if it was cut short."
 
-    def _collect(self, options: Options) -> tuple[dict[str, object], str]:
+    def _collect(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
         dry = options["dry_run"]
         found = storage.collect(dry_run=dry)
         said = {"bundles": found.bundles, "blobs": found.blobs, "bytes": found.size, "dry_run": dry}

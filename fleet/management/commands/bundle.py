@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_LISTED = 200
 
 
-class Options(TypedDict, total=False):
+class BundleOptions(TypedDict, total=False):
     """What was asked for; of each act only its own are there."""
 
     domain: str
@@ -79,12 +79,12 @@ class Command(BaseCommand):
         listed.add_argument("--json", action="store_true")
         add_filter_options(listed, rows.BundleFilter)
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[BundleOptions]) -> None:
         """Run one act."""
         with refusals():
             self.stdout.write(getattr(self, f"_{options['act']}")(actor(options["domain"]), options))
 
-    def _trust(self, who: Actor, options: Options) -> str:
+    def _trust(self, who: Actor, options: BundleOptions) -> str:
         made = trust_keys.add(
             actor=who,
             name=options["name"],
@@ -107,7 +107,7 @@ class Command(BaseCommand):
             return ""
         return "\n" + self.style.ERROR(f"Revoked signers below {key.name} are NOT noticed: {words}.")
 
-    def _keys(self, who: Actor, _options: Options) -> str:
+    def _keys(self, who: Actor, _options: BundleOptions) -> str:
         lines = []
         for key in rows.trust_keys(actor=who):
             ended = " withdrawn" if key.withdrawn_at else ""
@@ -117,24 +117,24 @@ class Command(BaseCommand):
             lines += [self._warning(key).strip()] if self._warning(key) and not ended else []
         return "\n".join(lines) or "None."
 
-    def _revocation(self, who: Actor, options: Options) -> str:
+    def _revocation(self, who: Actor, options: BundleOptions) -> str:
         key = trust_keys.choose_revocation(actor=who, key=self._key(who, options), revocation=options["choice"])
         return f"Revocation of signers below {key.name}: {key.revocation_state}.{self._warning(key)}"
 
-    def _crl(self, who: Actor, options: Options) -> str:
+    def _crl(self, who: Actor, options: BundleOptions) -> str:
         key, issuer = self._key(who, options), options["issuer"].read_text() if options["issuer"] else ""
         flagged = trust_keys.renew_crl(actor=who, key=key, crl=options["crl"].read_text(), issuer=issuer)
         told = [f"  its signer was revoked: {one} — withdraw its release" for one in flagged]
         return "\n".join(["The CRL is registered.", *told])
 
-    def _key(self, who: Actor, options: Options) -> TrustKey:
+    def _key(self, who: Actor, options: BundleOptions) -> TrustKey:
         key = rows.trust_keys(actor=who).filter(name=options["name"]).first()
         if key is None:
             msg = "There is no trust key of this name (`manage.py bundle trust`)."
             raise NotFoundError(msg)
         return key
 
-    def _upload(self, who: Actor, options: Options) -> str:
+    def _upload(self, who: Actor, options: BundleOptions) -> str:
         folder = options["folder"]
         manifest = folder / "bundle.json"
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != manifest]
@@ -145,12 +145,12 @@ class Command(BaseCommand):
         hints = [f"  advice: {made.facts['advice']}"] if made.facts.get("advice") else []
         return "\n".join([f"{made} is accepted: {made.public_id}", *checks, *hints])
 
-    def _delete(self, who: Actor, options: Options) -> str:
+    def _delete(self, who: Actor, options: BundleOptions) -> str:
         bundle = rows.bundle(actor=who, public_id=options["bundle"])
         removals.delete_bundle(actor=who, bundle=bundle)
         return f"{bundle} is deleted."
 
-    def _composite(self, who: Actor, options: Options) -> str:
+    def _composite(self, who: Actor, options: BundleOptions) -> str:
         found = [rows.bundle(actor=who, public_id=one) for one in options["part"]]
         name, version, counter = options["name"], options["version"], options["counter"]
         made = composites.write(bundles=found, name=name, version=version, counter=counter)
@@ -159,7 +159,7 @@ class Command(BaseCommand):
         (options["out"] / composites.FILE).write_bytes(made.parts)
         return f"{options['out']}: upload it with `manage.py bundle upload`, then release it like any other."
 
-    def _golden(self, _who: Actor, options: Options) -> str:
+    def _golden(self, _who: Actor, options: BundleOptions) -> str:
         data = vectors.make(
             options["model"].read_bytes(),
             inputs=options["inputs"],
@@ -171,7 +171,7 @@ class Command(BaseCommand):
         options["out"].write_bytes(data)
         return f"{options['out']}: {len(data)} bytes. List it in bundle.json with the role golden."
 
-    def _list(self, who: Actor, options: Options) -> str:
+    def _list(self, who: Actor, options: BundleOptions) -> str:
         wanted = filter_of(options, rows.BundleFilter)
         found = [_told(one) for one in rows.bundles(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:

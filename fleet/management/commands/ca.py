@@ -16,7 +16,7 @@ from pki.kernel.actor import Actor
 from pki.services import authorities
 
 
-class Options(TypedDict, total=False):
+class CaOptions(TypedDict, total=False):
     """What was asked for; of each act only its own are there."""
 
     domain: str
@@ -67,7 +67,7 @@ class Command(BaseCommand):
         campaign.add_argument("--drop", action="append", default=[], help="fingerprint of a root to trust no more")
         acts.add_parser("show", help="list the CA certificates")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[CaOptions]) -> None:
         """Run one act."""
         who = actor(options["domain"])
         if options["act"] == "show":
@@ -97,7 +97,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"Installed {installed.name}.")
 
 
-def _further(options: Options) -> dict[str, object]:
+def _further(options: CaOptions) -> dict[str, object]:
     """Return what a campaign sets beside roots and address; one empty word sets none of a kind."""
     found: dict[str, object] = {}
     for name, given in (("time_sources", options["time_source"]), ("policy_keys", options["policy_key"])):
@@ -109,7 +109,7 @@ def _further(options: Options) -> dict[str, object]:
     return found
 
 
-def _campaign(who: Actor, options: Options) -> str:
+def _campaign(who: Actor, options: CaOptions) -> str:
     wiped = [devices.device_by_name(actor=who, name=name) for name in options["wipe"]]
     made = campaigns.anchors(
         actor=who,

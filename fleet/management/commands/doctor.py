@@ -39,7 +39,7 @@ class Finding:
     detail: str
 
 
-class Options(TypedDict):
+class DoctorOptions(TypedDict):
     """What was asked for."""
 
     json: bool
@@ -57,7 +57,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
         parser.add_argument("--probe", action="store_true", help="only ask the running server whether it is ready")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[DoctorOptions]) -> None:
         """Print what was found; exit 1 when something needs care."""
         findings = [_ready()] if options["probe"] else list(_findings())
         if options["json"]:

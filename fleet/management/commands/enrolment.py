@@ -14,7 +14,7 @@ from fleet.management.acts import actor, add_filter_options, filter_of, refusals
 from pki.kernel.actor import Actor
 
 
-class Options(TypedDict, total=False):
+class EnrolmentOptions(TypedDict, total=False):
     """What was asked for; of each act only its own are there."""
 
     domain: str
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             one.add_argument("file", type=Path, help="CSV with a header line")
         make.add_argument("--days", type=int, default=7)
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[EnrolmentOptions]) -> None:
         """Run one act."""
         who = actor(options["domain"])
         with refusals():
@@ -61,7 +61,7 @@ class Command(BaseCommand):
             )
             work(who, options)
 
-    def _list(self, who: Actor, options: Options) -> None:
+    def _list(self, who: Actor, options: EnrolmentOptions) -> None:
         wanted = filter_of(options, selectors.EnrolmentRequestFilter)
         rows = selectors.enrolment_requests(actor=who, wanted=wanted)
         facts = [
@@ -75,12 +75,12 @@ class Command(BaseCommand):
         for one in facts:
             self.stdout.write(f"{one['id']}  {one['state']:8}  {one['name']}  {one['proof']}  {one['why']}")
 
-    def _decide(self, who: Actor, options: Options) -> None:
+    def _decide(self, who: Actor, options: EnrolmentOptions) -> None:
         approved = options["act"] == "approve"
         row = approvals.decide(actor=who, public_id=options["id"], approved=approved, reason=options["reason"])
         self.stdout.write(f"{row.name} is {row.state}; the device learns it when it asks again.")
 
-    def _tokens(self, who: Actor, options: Options) -> None:
+    def _tokens(self, who: Actor, options: EnrolmentOptions) -> None:
         """Make all tokens or none: the first bad row ends it before anything is printed."""
         made = csv.writer(sys.stdout)
         rows = [
@@ -94,7 +94,7 @@ class Command(BaseCommand):
             )
             made.writerow([name, secret])
 
-    def _expect(self, who: Actor, options: Options) -> None:
+    def _expect(self, who: Actor, options: EnrolmentOptions) -> None:
         rows = _rows(options["file"])
         for row in rows:
             expected.register(

@@ -15,7 +15,7 @@ from pki.kernel.errors import InvalidError
 MAX_PROFILE = 1 << 20
 
 
-class Options(TypedDict, total=False):
+class HardwareOptions(TypedDict, total=False):
     """What was asked for; of each act only its own are there."""
 
     domain: str
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         make.add_argument("--flash-model", type=int, default=0, help="bytes of flash for a model")
         make.add_argument("--arena", type=int, default=0, help="bytes of tensor arena")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[HardwareOptions]) -> None:
         """Run one act."""
         who = actor(options["domain"])
         with refusals():

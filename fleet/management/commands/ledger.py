@@ -12,7 +12,7 @@ from pki import selectors
 from pki.services import ledger_check, ledger_proofs
 
 
-class Options(TypedDict):
+class LedgerOptions(TypedDict):
     """What was asked for."""
 
     domain: str
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, help="file for the export; stand-alone check: pki/ledger/verifier.py")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[LedgerOptions]) -> None:
         """Run one act; exit 1 when something is wrong."""
         if options["act"] == "head":
             head = selectors.ledger_head(actor=actor(options["domain"]))
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         if self.stderr.isatty():
             self.stderr.write(f"{done:,} of {there:,} entries", style_func=str, ending="\r")
 
-    def _export(self, options: Options) -> None:
+    def _export(self, options: LedgerOptions) -> None:
         out = options["out"]
         if out is None:
             msg = "Say where to write: --out FILE."

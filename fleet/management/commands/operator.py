@@ -14,7 +14,7 @@ from pki.kernel import clock
 from pki.kernel.errors import DomainError
 
 
-class Options(TypedDict, total=False):
+class OperatorOptions(TypedDict, total=False):
     """What was asked for; of each act only its own are there."""
 
     domain: str
@@ -55,7 +55,7 @@ class Command(BaseCommand):
         revoked = acts.add_parser("revoke-token", help="revoke an API token and the tokens created with it")
         revoked.add_argument("id")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[OperatorOptions]) -> None:
         """Run one action."""
         try:
             facts = self._act(options)
@@ -64,7 +64,7 @@ class Command(BaseCommand):
         text = json.dumps(facts) if options["json"] else "\n".join(f"{name}: {value}" for name, value in facts.items())
         self.stdout.write(text)
 
-    def _act(self, options: Options) -> dict[str, str]:
+    def _act(self, options: OperatorOptions) -> dict[str, str]:
         actor = actors.system(options["domain"], "command", via="command")
         if options["act"] == "create":
             operator = people.create(actor=actor, username=options["username"], roles=options["role"])

@@ -16,7 +16,7 @@ from fleet.management.quickstart import ground as grounds
 from fleet.management.quickstart import material, releasing, story
 from fleet.management.quickstart.answers import StoryFacts
 from fleet.management.quickstart.ground import Ground
-from fleet.management.quickstart.material import Manifest
+from fleet.management.quickstart.material import MadeManifest
 from fleet.management.quickstart.processes import Processes
 from fleet.management.quickstart.rest import Rest
 from fleet.management.quickstart.summary import Times, summary
@@ -34,7 +34,7 @@ DEMO = {
 }
 
 
-class Options(TypedDict):
+class QuickstartOptions(TypedDict):
     """What was asked for."""
 
     headless: bool
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         parser.add_argument("--reset", action="store_true", help="begin anew: remove the folder of this demo first")
         parser.add_argument("--no-demo", action="store_true", help="a real, empty set-up: no simulated devices")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[QuickstartOptions]) -> None:
         """Run; the processes end with this one."""
         folder = self._folder(options)
         voice = Voice()
@@ -83,21 +83,21 @@ class Command(BaseCommand):
         finally:
             processes.stop()
 
-    def _folder(self, options: Options) -> Path:
+    def _folder(self, options: QuickstartOptions) -> Path:
         if not options["no_demo"] and not LEAST_DEVICES <= options["devices"] <= MOST_DEVICES:
             msg = f"--devices lies between {LEAST_DEVICES} and {MOST_DEVICES}: drift needs cohorts to compare with."
             raise CommandError(msg)
         usual = ROOT / "var" if options["no_demo"] else ROOT / "var" / f"demo-{options['seed']}-{options['devices']}"
         return (options["dir"] or usual).resolve()
 
-    def _reset(self, folder: Path, options: Options) -> None:
+    def _reset(self, folder: Path, options: QuickstartOptions) -> None:
         if options["reset"] and folder.exists():
             if options["no_demo"] or not (folder / "fleet.env").exists():
                 msg = f"--reset removes the folder of a demo only; {folder} is none. Remove it by hand if you mean it."
                 raise CommandError(msg)
             shutil.rmtree(folder)
 
-    def _tell(self, folder: Path, processes: Processes, voice: Voice, options: Options) -> None:
+    def _tell(self, folder: Path, processes: Processes, voice: Voice, options: QuickstartOptions) -> None:
         voice.title("1. A set-up of its own")
         voice.note(f"Everything lies in {folder}; commands by hand take FLEET_DIR={folder} in front.")
         ports = {door: _wanted(f"FLEET_{door.upper()}_PORT", folder) for door in grounds.DOORS}
@@ -120,7 +120,9 @@ class Command(BaseCommand):
         facts = self._play(ground, rest, processes, voice, options, to_console)
         self._close(facts, ground, processes, voice, options)
 
-    def _serve(self, ground: Ground, processes: Processes, voice: Voice, options: Options) -> tuple[Ground, Rest]:
+    def _serve(
+        self, ground: Ground, processes: Processes, voice: Voice, options: QuickstartOptions
+    ) -> tuple[Ground, Rest]:
         """Start the server; when somebody took a port since it was chosen, choose the next and try again."""
         for attempt in range(ATTEMPTS):
             ground = grounds.choose(ground.folder, ground.ports(), voice)
@@ -137,7 +139,13 @@ class Command(BaseCommand):
         raise UnavailableError(msg)
 
     def _play(
-        self, ground: Ground, rest: Rest, processes: Processes, voice: Voice, options: Options, to_console: float
+        self,
+        ground: Ground,
+        rest: Rest,
+        processes: Processes,
+        voice: Voice,
+        options: QuickstartOptions,
+        to_console: float,
     ) -> StoryFacts:
         roles = story.cast(options["devices"], options["seed"])
         voice.title("3. Real input, verified and signed")
@@ -164,7 +172,9 @@ class Command(BaseCommand):
             story.settle(rest, processes, voice)
         return summary(rest, ground, roles, Times(to_console, voice.seconds()))
 
-    def _close(self, facts: StoryFacts, ground: Ground, processes: Processes, voice: Voice, options: Options) -> None:
+    def _close(
+        self, facts: StoryFacts, ground: Ground, processes: Processes, voice: Voice, options: QuickstartOptions
+    ) -> None:
         text = json.dumps(facts, indent=1)
         if options["summary"]:
             options["summary"].write_text(text + "\n")
@@ -175,7 +185,7 @@ class Command(BaseCommand):
             raise CommandError(msg)
         self._stay(ground, processes, voice, options)
 
-    def _stay(self, ground: Ground, processes: Processes, voice: Voice, options: Options) -> None:
+    def _stay(self, ground: Ground, processes: Processes, voice: Voice, options: QuickstartOptions) -> None:
         """Keep the server up for people until they press Ctrl-C."""
         if options["headless"]:
             return
@@ -196,7 +206,7 @@ def _wanted(name: str, folder: Path) -> int:
     return int(os.environ.get(name) or settings_file(folder / "fleet.env").get(name) or usual[name])
 
 
-def _facts_beside(facts: Manifest, image: Path) -> None:
+def _facts_beside(facts: MadeManifest, image: Path) -> None:
     """Write what the factory knows of the image that it puts into devices."""
     entry = facts["files"][0]
     known = {"version": facts["version"], "sha256": entry["sha256"], "counter": facts["security_counter"]}

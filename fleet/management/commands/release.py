@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_LISTED = 200
 
 
-class Options(TypedDict, total=False):
+class ReleaseOptions(TypedDict, total=False):
     """What was asked for; of each act only its own are there."""
 
     domain: str
@@ -84,45 +84,45 @@ class Command(BaseCommand):
         publish.add_argument("statement")
         _for_readers(acts)
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[ReleaseOptions]) -> None:
         """Run one act."""
         with signer():
             self.stdout.write(getattr(self, f"_{options['act'].replace('-', '_')}")(actor(options["domain"]), options))
 
-    def _online_keys(self, who: Actor, options: Options) -> str:
+    def _online_keys(self, who: Actor, options: ReleaseOptions) -> str:
         if options["next"]:
             return json.dumps(metadata.next_online_keys(actor=who, names=options["next"]), indent=1)
         return json.dumps(metadata.online_keys(actor=who), indent=1)
 
-    def _switch_keys(self, who: Actor, options: Options) -> str:
+    def _switch_keys(self, who: Actor, options: ReleaseOptions) -> str:
         metadata.switch_online_keys(actor=who, names=options["names"])
         return "The next keys sign now. Have a root signed that names only them; the old ones are destroyed with it."
 
-    def _root(self, who: Actor, options: Options) -> str:
+    def _root(self, who: Actor, options: ReleaseOptions) -> str:
         version = metadata.install_root(actor=who, root=options["root"].read_bytes())
         if options["targets"]:
             metadata.install_targets(actor=who, targets=options["targets"].read_bytes())
         return f"Root version {version} is installed."
 
-    def _prepare(self, who: Actor, options: Options) -> str:
+    def _prepare(self, who: Actor, options: ReleaseOptions) -> str:
         bundle = bundle_rows.bundle(actor=who, public_id=options["bundle"])
         release = releases.prepare(actor=who, bundle=bundle, raise_floor=options["raise_floor"])
         return self._paper(release.statement, options["out"])
 
-    def _withdraw(self, who: Actor, options: Options) -> str:
+    def _withdraw(self, who: Actor, options: ReleaseOptions) -> str:
         release = bundle_rows.release(actor=who, public_id=options["release"])
         done = releases.withdraw(actor=who, release=release, reason=options["reason"])
         if done.withdrawal is None:
             return "It is offered to nobody; it was never released, so there is nothing to sign."
         return f"It is offered to nobody from now on. {self._paper(done.withdrawal, options['out'])}"
 
-    def _floor(self, who: Actor, options: Options) -> str:
+    def _floor(self, who: Actor, options: ReleaseOptions) -> str:
         hardware = devices.hardware_model(actor=who, name=options["hardware"])
         component, counter = options["component"], options["counter"]
         made = upkeep.raise_floor(actor=who, hardware=hardware, component=component, counter=counter)
         return self._paper(made, options["out"])
 
-    def _renew(self, who: Actor, options: Options) -> str:
+    def _renew(self, who: Actor, options: ReleaseOptions) -> str:
         return self._paper(upkeep.renew(actor=who, bit_length=options["bits"]), options["out"])
 
     def _paper(self, statement: Statement | None, out: Path) -> str:
@@ -131,7 +131,7 @@ class Command(BaseCommand):
         files.write_public(out, json.dumps(rows.prepared(statement)).encode())
         return f"Statement {statement.public_id}: two officers sign {out} with `python -m fleet.officer sign`."
 
-    def _submit(self, who: Actor, options: Options) -> str:
+    def _submit(self, who: Actor, options: ReleaseOptions) -> str:
         told = []
         for path in options["signature"]:
             data = path.read_bytes()
@@ -140,18 +140,18 @@ class Command(BaseCommand):
             told.append(f"The signature of {kept.officer} is kept.")
         return "\n".join(told)
 
-    def _publish(self, who: Actor, options: Options) -> str:
+    def _publish(self, who: Actor, options: ReleaseOptions) -> str:
         done = statements.publish(actor=who, statement=rows.statement(actor=who, public_id=options["statement"]))
         return f"Published: {done.summary}."
 
-    def _status(self, who: Actor, options: Options) -> str:
+    def _status(self, who: Actor, options: ReleaseOptions) -> str:
         found = roles(actor=who)
         if options["json"]:
             return json.dumps([one.to_dict() for one in found], indent=1)
         lines = [_standing(one) for one in found]
         return "\n".join(lines) or "There is no root yet; the officers make one (docs/how-to/releases.md)."
 
-    def _list(self, who: Actor, options: Options) -> str:
+    def _list(self, who: Actor, options: ReleaseOptions) -> str:
         wanted = filter_of(options, rows.StatementFilter)
         found = [_told(one) for one in rows.statements(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:

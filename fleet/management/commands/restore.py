@@ -23,7 +23,7 @@ from pki.signer.client import listening
 ALIASES = ("default", "telemetry")
 
 
-class Options(TypedDict):
+class RestoreOptions(TypedDict):
     """What was asked for."""
 
     file: Path | None
@@ -43,7 +43,7 @@ class Command(BaseCommand):
         parser.add_argument("--resume", action="store_true")
         parser.add_argument("--json", action="store_true")
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[RestoreOptions]) -> None:
         """Restore, resume, or both."""
         if options["file"] is None and not options["resume"]:
             msg = "Name a backup file, or say --resume."

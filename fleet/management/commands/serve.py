@@ -39,7 +39,7 @@ from pki.signer.client import listening
 Plain = tuple[tuple[socket.socket, str], ...]
 
 
-class Options(TypedDict):
+class ServeOptions(TypedDict):
     """What was asked for."""
 
     bench_plain: list[str]
@@ -56,7 +56,7 @@ class Command(BaseCommand):
             "--bench-plain", metavar="PORT:FINGERPRINT", action="append", default=[], help=argparse.SUPPRESS
         )
 
-    def handle(self, *_args: object, **options: Unpack[Options]) -> None:
+    def handle(self, *_args: object, **options: Unpack[ServeOptions]) -> None:
         """Check, bind, make the TLS contexts, then watch the processes."""
         if settings.FLEET_OSCORE_PORT and not settings.FLEET_COAP_PORT:
             msg = "FLEET_OSCORE_PORT needs FLEET_COAP_PORT: one process serves both."

@@ -20,6 +20,7 @@ from imgtool.main import imgtool
 
 from fleet.environment import ROOT
 from pki.kernel import files
+from pki.kernel.bundle_documents import FileRecord
 from pki.kernel.errors import UnavailableError
 
 CACHE = ROOT / ".cache" / "demo"
@@ -47,22 +48,13 @@ KINDS = (Kind("vib-node", 131_072, 49_152), Kind("soil-probe", 65_536, 16_384), 
 MODEL_KINDS = (KINDS[0], KINDS[2])
 
 
-class FileEntry(TypedDict):
-    """One file of a bundle, as ``bundle.json`` lists it."""
-
-    path: str
-    size: int
-    sha256: str
-    role: str
-
-
-class Manifest(TypedDict):
+class MadeManifest(TypedDict):
     """What the story reads of a ``bundle.json``."""
 
     id: str
     version: str
     security_counter: int
-    files: list[FileEntry]
+    files: list[FileRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +65,9 @@ class Made:
     files: dict[str, Path]
 
     @property
-    def facts(self) -> Manifest:
+    def facts(self) -> MadeManifest:
         """Return the manifest as a dictionary."""
-        facts: Manifest = json.loads(self.manifest)
+        facts: MadeManifest = json.loads(self.manifest)
         return facts
 
 
@@ -230,7 +222,7 @@ def _bundle(
     return Made(json.dumps(facts).encode(), payloads)
 
 
-def _file(name: str, path: Path, role: str = "image") -> FileEntry:
+def _file(name: str, path: Path, role: str = "image") -> FileRecord:
     data = path.read_bytes()
     return {"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "role": role}
 

@@ -17,7 +17,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class DocumentedField:
     """A parameter, or a member of a body.
 
     Args:
@@ -61,7 +61,7 @@ class Operation:
     path: str
     says: str
     roles: Sequence[str]
-    fields: Sequence[Field]
+    fields: Sequence[DocumentedField]
     media: Sequence[str]
     status: str
     answer: str
@@ -118,20 +118,20 @@ def _type_name(schema: Json) -> str:
     return str(schema.get("$ref", "")).rpartition("/")[2].removesuffix("Out")
 
 
-def _parameters(one: Json) -> Iterator[Field]:
+def _parameters(one: Json) -> Iterator[DocumentedField]:
     for given in sorted(one.get("parameters", ()), key=lambda given: (given["in"] != "path", given["name"])):
         schema = given["schema"]
         says, usual = given.get("description", ""), schema.get("default", "")
-        yield Field(given["name"], given["in"], _form(schema), says, given.get("required", False), str(usual))
+        yield DocumentedField(given["name"], given["in"], _form(schema), says, given.get("required", False), str(usual))
 
 
-def _members(document: Json, media: Json) -> Iterator[Field]:
+def _members(document: Json, media: Json) -> Iterator[DocumentedField]:
     schema = _resolved(document, media.get("schema", {}))
     for name, member in schema.get("properties", {}).items():
         known = _resolved(document, member)
         says, usual = member.get("description", ""), member.get("default", known.get("default"))
         shown = "" if usual is None else json.dumps(usual)
-        yield Field(name, "body", _form(known, document), says, name in schema.get("required", ()), shown)
+        yield DocumentedField(name, "body", _form(known, document), says, name in schema.get("required", ()), shown)
 
 
 def _resolved(document: Json, schema: Json) -> Json:

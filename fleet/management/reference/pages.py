@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from django.template.loader import render_to_string
 
-from fleet.management.reference.operations import Field, Group, Json, Operation, grouped_operations
+from fleet.management.reference.operations import DocumentedField, Group, Json, Operation, grouped_operations
 from fleet.refusals import STATUS, TITLES
 from pki.kernel.errors import Kind
 
@@ -93,7 +93,7 @@ def _operation_lines(one: Operation) -> Iterator[str]:
     yield from ("", f"Refusals: {', '.join(one.refusals)}.")
 
 
-def _row(field: Field) -> str:
+def _row(field: DocumentedField) -> str:
     otherwise = "required" if field.required else f"`{field.usual}`" if field.usual else ""
     cells = (f"`{field.name}`", field.place, field.says.replace("``", "`"), field.form, otherwise)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

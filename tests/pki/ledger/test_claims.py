@@ -5,23 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from pki.ledger.claims import CACHE_KB, Claims, Head, Witnessed
+from pki.ledger.claims import CACHE_KB, ClaimedHead, Claims, Witnessed
 
 
 def claims_of(*heads):
     claims = Claims()
-    claims.add_published(Head(*head) for head in heads)
+    claims.add_published(ClaimedHead(*head) for head in heads)
     return claims
 
 
 def test_each_head_is_given_back_in_its_order_with_the_true_root_where_there_is_one():
     with claims_of((0, 7, "a"), (0, 3, "b"), (0, 7, "a"), (1, -1, "c")) as claims:
-        claims.add_witnessed([("one", Head(0, 5, "d")), ("two", Head(0, 9, "e"))])
+        claims.add_witnessed([("one", ClaimedHead(0, 5, "d")), ("two", ClaimedHead(0, 9, "e"))])
         claims.want([4, 7])
         assert list(claims.sizes()) == [-1, 3, 4, 5, 7, 9]
         claims.add_roots([(3, "x"), (5, "y"), (7, "a")])
         assert list(claims.published()) == [
-            (Head(0, 7, "a"), "a"), (Head(0, 3, "b"), "x"), (Head(0, 7, "a"), "a"), (Head(1, -1, "c"), None),
+            (ClaimedHead(0, 7, "a"), "a"), (ClaimedHead(0, 3, "b"), "x"), (ClaimedHead(0, 7, "a"), "a"), (ClaimedHead(1, -1, "c"), None),
         ]  # fmt: skip
         assert list(claims.witnessed()) == [Witnessed("one", 0, 5, "d", "y"), Witnessed("two", 0, 9, "e", None)]
         assert (claims.root(7), claims.root(4), claims.root(100)) == ("a", None, None)
@@ -29,9 +29,9 @@ def test_each_head_is_given_back_in_its_order_with_the_true_root_where_there_is_
 
 def test_a_head_was_published_only_as_a_whole():
     with claims_of((0, 7, "a"), (1, 8, "b")) as claims:
-        assert claims.is_published(Head(0, 7, "a"))
+        assert claims.is_published(ClaimedHead(0, 7, "a"))
         for other in ((0, 7, "b"), (1, 7, "a"), (0, 8, "b")):
-            assert not claims.is_published(Head(*other))
+            assert not claims.is_published(ClaimedHead(*other))
 
 
 def test_the_last_head_of_an_epoch_is_the_largest_and_of_two_the_first():
@@ -45,7 +45,7 @@ def test_the_last_head_of_an_epoch_is_the_largest_and_of_two_the_first():
 def test_what_memory_does_not_hold_lies_in_a_file_without_a_name():
     many = 4 * CACHE_KB * 1024 // 64
     with Claims() as claims:
-        claims.add_published(Head(0, size, f"{size:064x}") for size in range(many))
+        claims.add_published(ClaimedHead(0, size, f"{size:064x}") for size in range(many))
         opened = list(Path("/proc/self/fd").iterdir())
         targets = [str(one.readlink()) for one in opened if one.is_symlink()]
         assert any("etilqs" in target and target.endswith("(deleted)") for target in targets)

@@ -5,7 +5,7 @@ import pytest
 from pki.errors import StaleDatabaseError
 from pki.kernel import actor as actors
 from pki.kernel.errors import InvalidError
-from pki.ledger.claims import Claims, Head
+from pki.ledger.claims import ClaimedHead, Claims
 from pki.models import Authority, LedgerEntry, LedgerHead, LedgerOrder, MonotoneNumber, TrustDomain
 from pki.services import freshness, journal, ledger, ledger_check, numbers, published_heads
 from tests.factories.ground import system
@@ -251,7 +251,7 @@ def test_a_restore_of_an_older_version_stays_verifiable(book, domain, owner):
     old = {name: entry.detail[name] for name in ("epoch", "lost_epoch", "lost_size", "lost_root", "applied")}
     with Claims() as claims:
         own = (head for head in journal.heads() if head["domain"] == domain.slug)
-        claims.add_published(Head(head["epoch"], head["size"], head["root"]) for head in own)
+        claims.add_published(ClaimedHead(head["epoch"], head["size"], head["root"]) for head in own)
         held = {unsigned: ledger_check._Proofs({}, unsigned).hold(domain, old, claims) for unsigned in (0, 1)}
         assert held == {0: False, 1: True}
         assert not ledger_check._Proofs({}, 9).hold(domain, old | {"epoch": 2}, claims)
