@@ -41,7 +41,7 @@ class Kind(StrEnum):
     LABELS_MISMATCH = "labels_mismatch"
     # What the device is, and what it reports.
     OTHER_HARDWARE = "other_hardware"
-    MISFIT = "misfit"
+    MISFIT = "incompatibility"
     OTHER_AUDIENCE = "other_audience"
     NOT_ACTIVE = "not_active"
     QUARANTINED = "quarantined"
@@ -144,7 +144,9 @@ def because(kind: Kind, **context: int | str) -> Reason:
     return Reason(kind, _PHRASES[kind].format(**context), context)
 
 
-def misfit(kind: Kind, need: int | str, have: int | str = "", source: str = "file", subject: str = "") -> Reason:
+def incompatibility(
+    kind: Kind, need: int | str, have: int | str = "", source: str = "file", subject: str = ""
+) -> Reason:
     """Return what a bundle needs and a hardware model does not have; see ``Reason`` for the facts."""
     return because(kind, need=need, have=have, source=source, subject=subject)
 

@@ -65,7 +65,7 @@ def forget(keys: list[int]) -> int:
 
 
 def _forget(erased: QuerySet[Device, int]) -> int:
-    """Delete what doors wrote of erased devices (internal ids) after their erasure: they gather for a second."""
+    """Delete what listeners wrote of erased devices (internal ids) after their erasure: they write once a second."""
     touched, place = 0, 0
     while some := list(erased.filter(id__gt=place)[:AT_ONCE]):
         touched, place = touched + forget(some), some[-1]

@@ -73,7 +73,7 @@ class Newest(TypedDict):
     snapshot: int
 
 
-class Row(TypedDict):
+class DirectorRow(TypedDict):
     """What the director says of one bundle, checked by ``row``; ``delta`` is read already."""
 
     action: int
@@ -94,7 +94,7 @@ class _Names(TypedDict):
     version: str
 
 
-def row(value: Any) -> Row:  # untyped: of any shape: what it lacks becomes a refusal
+def row(value: Any) -> DirectorRow:  # untyped: of any shape: what it lacks becomes a refusal
     """Return a row of the director's document with every field of the right type.
 
     Raises:
@@ -115,7 +115,7 @@ def row(value: Any) -> Row:  # untyped: of any shape: what it lacks becomes a re
         if not 0 < value[name] <= most:
             msg = f"`{name}` must be between 1 and {most}"
             raise ValueError(msg)
-    return cast("Row", {**value, "delta": patch(value.get("delta"))})
+    return cast("DirectorRow", {**value, "delta": patch(value.get("delta"))})
 
 
 def patch(value: object) -> Patch | None:
@@ -158,7 +158,7 @@ def listed(path: str, target: TargetFile | None) -> TargetFile:
     return target
 
 
-def agreed(row: Row, bundle: BundleDocument, settings: Settings) -> Assignment:
+def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> Assignment:
     """Return the assignment, when the officers' bundle says the same as the director, and is for this device.
 
     Args:
@@ -196,7 +196,7 @@ def agreed(row: Row, bundle: BundleDocument, settings: Settings) -> Assignment:
     )
 
 
-def _demand_for(row: Row, bundle: BundleDocument, settings: Settings) -> None:
+def _demand_for(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> None:
     """Refuse what is for other hardware than this device, or for another audience."""
     if settings.hw_class not in {one["class_id"] for one in bundle["hw"]} or row["hw"] != settings.hw_class:
         msg = f"{row['target']} is for other hardware than this device"
@@ -206,7 +206,7 @@ def _demand_for(row: Row, bundle: BundleDocument, settings: Settings) -> None:
         raise RefusedError(msg)
 
 
-def _named_alike(row: Row, bundle: BundleDocument) -> _Names:
+def _named_alike(row: DirectorRow, bundle: BundleDocument) -> _Names:
     """Return component, counter and version as officers signed them, when the director says the same.
 
     Raises:
@@ -230,7 +230,7 @@ def _requires(bundle: BundleDocument) -> tuple[tuple[str, int, int | None], ...]
     return tuple((one["component"], one["min_counter"], one.get("max_counter")) for one in bundle.get("requires", []))
 
 
-def row_of(bundle: BundleDocument, target: str, action: int, settings: Settings) -> Row:
+def row_of(bundle: BundleDocument, target: str, action: int, settings: Settings) -> DirectorRow:
     """Return what the director would say of a part of a composite: it said so of the composite.
 
     Args:

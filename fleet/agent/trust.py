@@ -290,7 +290,7 @@ class Trust:
         return signed
 
     @staticmethod
-    def _row(signed: DirectorDocument) -> agreement.Row | None:
+    def _row(signed: DirectorDocument) -> agreement.DirectorRow | None:
         return agreement.row(signed["assignments"][0]) if signed["assignments"] else None
 
     def _root(self) -> Root:

@@ -71,7 +71,7 @@ MOST_LOOKED_AT, MOST_ERRORS = 10_000, 20
 def type_error(field: Any, value: object) -> Any:
     """Return what is wrong with the JSON type of a field's value, by place where it has several; nothing if it fits."""
     if value is None:
-        return None  # whether it may be null is told by the field itself
+        return None  # the field itself decides whether it may be null
     if isinstance(field, serializers.ListField) and isinstance(value, list):
         return _errors_within(field, {str(place): one for place, one in enumerate(value[:MOST_LOOKED_AT])})
     if isinstance(field, serializers.DictField) and isinstance(value, dict):

@@ -8,7 +8,7 @@ from django.db.models import Max, QuerySet
 from devices import selectors as devices
 from devices.models import HardwareModel
 from ota import fit
-from ota.eligibility import Kind, Reason, misfit
+from ota.eligibility import Kind, Reason, incompatibility
 from ota.facts import BundleFacts
 from ota.models import Bundle, Release
 from ota.selectors import parts
@@ -92,7 +92,7 @@ def _firmware(bundle: Bundle, model: HardwareModel, known: Released | None) -> I
     for one in wanted:
         highest = published.get((one["component"], model.pk))
         if highest is not None and highest < one["min_counter"]:
-            yield misfit(Kind.NEEDS_FIRMWARE, one["min_counter"], highest, "released", one["component"])
+            yield incompatibility(Kind.NEEDS_FIRMWARE, one["min_counter"], highest, "released", one["component"])
 
 
 def models(*, actor: Actor) -> QuerySet[Bundle]:

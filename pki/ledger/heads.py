@@ -3,15 +3,15 @@
 from typing import NotRequired, TypedDict
 
 
-class Head(TypedDict):
-    """A head: epoch, number of entries, and the root of their tree in hex."""
+class TreeHead(TypedDict):
+    """A tree head (RFC 6962, 3.5): epoch, number of entries, and the root of their tree in hex."""
 
     epoch: int
     size: int
     root: str
 
 
-class PublishedHead(Head):
+class PublishedHead(TreeHead):
     """A head of one trust domain as ``journal/heads.jsonl`` holds it; the signature is there unless somebody cut it."""
 
     domain: str
@@ -19,7 +19,7 @@ class PublishedHead(Head):
     sig: NotRequired[str]
 
 
-class RememberedHead(Head):
+class RememberedHead(TreeHead):
     """The newest head that the signer has signed, and the epoch up to which restores were made unsigned."""
 
     unsigned_restores: int

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from pki.ledger import claims
-from pki.ledger.heads import Head, PublishedHead
+from pki.ledger.heads import PublishedHead, TreeHead
 from pki.ledger.merkle import Frontier
 from pki.models import LedgerHead, LedgerOrder, TrustDomain
 from pki.services import journal, restores
@@ -29,7 +29,7 @@ class LostHeads:
     """
 
     number: int
-    last: Head
+    last: TreeHead
 
 
 @dataclass(slots=True)
@@ -131,7 +131,7 @@ def _lost(domain: TrustDomain, kept: Checkpoint, epoch: int) -> LostHeads | None
             if head.epoch > epoch or head.root != true:
                 number += 1
                 last = head if last is None or head[:2] >= last[:2] else last
-    return LostHeads(number, Head(epoch=last.epoch, size=last.size, root=last.root)) if last else None
+    return LostHeads(number, TreeHead(epoch=last.epoch, size=last.size, root=last.root)) if last else None
 
 
 def _roots(domain: TrustDomain, sizes: Iterator[int]) -> Iterator[tuple[int, str]]:

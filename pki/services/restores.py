@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from pki.kernel import canonical, clock, intake
-from pki.ledger.heads import Head, PublishedHead
+from pki.ledger.heads import PublishedHead, TreeHead
 from pki.models import TrustDomain
 from pki.services import journal, ledger, signing
 
@@ -19,7 +19,7 @@ FACT = "ledger.restored"
 _SIGNED = ("_type", "domain", "epoch", "lost_epoch", "lost_size", "lost_root", "at")
 
 
-def signed_statement(slug: str, epoch: int, lost: Head) -> dict[str, object]:
+def signed_statement(slug: str, epoch: int, lost: TreeHead) -> dict[str, object]:
     """Have the signer sign that a new epoch begins after a head that was lost; keep it in the journal.
 
     Args:

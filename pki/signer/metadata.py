@@ -9,7 +9,7 @@ from securesystemslib.formats import encode_canonical
 
 from pki.kernel import canonical, clock
 from pki.kernel.errors import InvalidError
-from pki.ledger.heads import Head
+from pki.ledger.heads import TreeHead
 from pki.vault.store import Vault
 
 MAX_PAYLOAD = 200_000
@@ -115,9 +115,9 @@ def _of_this_ledger(domain: str, head: dict[str, object]) -> None:
         raise InvalidError(msg)
 
 
-def last_head(vault: Vault, domain: str) -> Head:
+def last_head(vault: Vault, domain: str) -> TreeHead:
     """Return epoch, size and root of the newest ledger head that was signed."""
-    head: Head = json.loads(vault.read_fact(domain, "ledger.head") or b'{"epoch":0,"size":0,"root":""}')
+    head: TreeHead = json.loads(vault.read_fact(domain, "ledger.head") or b'{"epoch":0,"size":0,"root":""}')
     return head
 
 

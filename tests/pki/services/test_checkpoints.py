@@ -218,7 +218,7 @@ def test_an_invented_restore_makes_no_head_void(book, domain, owner):
         freshness.require()
 
 
-@regression("R6", "a checkpoint that the database's owner advances is not believed")
+@regression("R6", "a checkpoint that the database's owner advances is not accepted")
 @pytest.mark.parametrize("mac", ["", "own"])
 def test_a_checkpoint_moved_by_the_owner_of_the_database_is_not_used(book, domain, owner, journal_files, mac):
     kept = book("a").size
