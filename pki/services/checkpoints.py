@@ -172,6 +172,6 @@ def _read_statement(row: JournalCheckpoint) -> Checkpoint | None:
 
 
 def _mac(statement: object) -> str:
-    """Return the authentication code of a statement in hex, by a secret that no door can read."""
+    """Return the authentication code of a statement in hex, by a secret that no listener can read."""
     key = files.secret_once(settings.FLEET_DIR / "secrets" / "journal-checkpoint", lambda: secrets.token_urlsafe(48))
     return hmac.new(key.encode(), canonical.dumps(statement), "sha256").hexdigest()

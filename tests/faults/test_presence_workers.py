@@ -1,19 +1,15 @@
 """Workers sweep at once while devices poll and leave, and one is killed at any moment: words and counts are right."""
 
 import json
-import os
-import random
-import subprocess
-import sys
-import time
+from contextlib import nullcontext
 
 import pytest
 
+from tests.factories.processes import code_in_processes, killed_now_and_then
 from tests.regressions import regression
 from tests.upgrades.postgres import running_server
 
 MANY, KILLED = 400, 3
-SET_UP = "import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'fleet.settings'\nimport django\ndjango.setup()\n"
 SEED = f"""
 from devices.models import Device, HardwareModel
 from devices.services import fleet_counts
@@ -81,41 +77,16 @@ print(json.dumps({
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def start(request, tmp_path):
-    if request.param == "postgresql":
-        with running_server() as address:
-            yield from started(tmp_path, address)
-    else:
-        yield from started(tmp_path, "")
-
-
-def started(folder, address):
-    """Make a set-up; yield a function that runs code in it."""
-    environment = {**os.environ, "FLEET_DIR": str(folder), "DATABASE_URL": address, "TELEMETRY_DATABASE_URL": ""}
-    subprocess.run([sys.executable, "manage.py", "upgrade"], env=environment, check=True, capture_output=True)
-    running = []
-
-    def run(code):
-        command = [sys.executable, "-c", SET_UP + code]
-        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
-        return running[-1]
-
-    yield run
-    for one in running:
-        one.kill()
-        one.stdout.close()
-        one.wait(10)
+    server = running_server() if request.param == "postgresql" else nullcontext("")
+    with server as address, code_in_processes(tmp_path, address) as run:
+        yield run
 
 
 @regression("N1", "two workers that sweep presence, of which one is killed at any moment")
 def test_words_and_counts_are_right_whoever_swept_and_whoever_was_killed(start):
     assert start(SEED).wait(60) == 0
-    steady, doomed, fleet = start(WORK), start(WORK), start(LIVE)
-    for _ in range(KILLED):
-        doomed.stdout.readline()
-        time.sleep(random.uniform(0.05, 0.4))
-        doomed.kill()
-        doomed.wait(10)
-        doomed = start(WORK)
+    steady, fleet = start(WORK), start(LIVE)
+    doomed = killed_now_and_then(start, WORK, KILLED)
     assert fleet.wait(300) == 0
     for one in (steady, doomed):
         assert one.poll() is None

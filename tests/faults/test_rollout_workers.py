@@ -1,20 +1,15 @@
 """Workers at the same rollout, on a database file as a server has it; some are killed at any moment."""
 
 import json
-import os
-import random
-import subprocess
-import sys
-import time
 
 import pytest
 
 from ota import planning
 from ota.planning import WavePlan
+from tests.factories.processes import code_in_processes, killed_now_and_then
 from tests.regressions import regression
 
 MANY, FIRST, KILLED = 2000, 700, 3
-SET_UP = "import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'fleet.settings'\nimport django\ndjango.setup()\n"
 SEED = f"""
 from devices.models import Device, HardwareModel, Twin
 from fleet.management.acts import signer
@@ -73,33 +68,15 @@ print(json.dumps({
 
 @pytest.fixture
 def start(tmp_path):
-    environment = {**os.environ, "FLEET_DIR": str(tmp_path), "DATABASE_URL": "", "TELEMETRY_DATABASE_URL": ""}
-    for act in (["upgrade"], ["release", "online-keys"]):
-        subprocess.run([sys.executable, "manage.py", *act], env=environment, check=True, capture_output=True)
-    started = []
-
-    def run(code):
-        command = [sys.executable, "-c", SET_UP + code]
-        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield run
-    for one in started:
-        one.kill()
-        one.stdout.close()
-        one.wait(10)
+    with code_in_processes(tmp_path, acts=(("upgrade",), ("release", "online-keys"))) as run:
+        yield run
 
 
 @regression("N2", "two workers at one rollout, and workers that are killed at any moment")
 def test_two_workers_of_which_some_are_killed_do_each_part_of_a_rollout_once(start):
     assert start(SEED).wait(60) == 0
-    steady, doomed = start(WORK), start(WORK)
-    for _ in range(KILLED):
-        doomed.stdout.readline()
-        time.sleep(random.uniform(0.05, 0.4))
-        doomed.kill()
-        doomed.wait(10)
-        doomed = start(WORK)
+    steady = start(WORK)
+    doomed = killed_now_and_then(start, WORK, KILLED)
     assert (steady.wait(120), doomed.wait(120)) == (0, 0)
     seen = json.loads(start(CHECK).stdout.readline())
     plans = [WavePlan(count=FIRST), WavePlan(share=1000)]
