@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+import time
 
 import pytest
 from django.db import connection, connections, transaction
@@ -61,6 +62,24 @@ def commit(domain, name):
         write(domain, name)
 
 
+def wait_for_earlier_writers(seconds=300):
+    """Wait until no transaction of the whole server, in other databases too, is older than this moment.
+
+    The tests that run beside this one have databases of their own on the same server, and transactions as long as
+    a test: the place rightly waits for them, so a test of when it moves waits too.
+    """
+    until = time.monotonic() + seconds
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        (now,) = cursor.fetchone()
+        while time.monotonic() < until:
+            cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+            if cursor.fetchone()[0] >= now:
+                return
+            time.sleep(0.1)
+    pytest.fail(f"a transaction of this server ran for more than {seconds} s")
+
+
 def placed(domain):
     """Return what has its place, in order, and check that no place is left out."""
     rows = LedgerOrder.objects.filter(domain=domain).order_by("index")
@@ -116,6 +135,7 @@ def test_looks_begin_above_what_is_settled_once_its_writers_have_ended(real):
         ledger.sequence(domain=real)
     assert place_of(real.pk).settled == 0
     lost.end(keep=False)
+    wait_for_earlier_writers()
     for _ in range(3):
         ledger.sequence(domain=real)
     assert place_of(real.pk).settled == LedgerEntry.objects.filter(domain=real).latest("id").pk
