@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from devices import query
 from devices.contact_words import PRESENCES
 from devices.models import Device, Group, GroupMember, HardwareModel, Twin
+from devices.name_search import name_holds
 from devices.query import FIELDS, FURTHER
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
@@ -37,7 +38,7 @@ def devices(*, actor: Actor, wanted: DeviceFilter = DeviceFilter()) -> QuerySet[
     rows = rows_of_domain(permitted(actor, Action.READ, Device.objects.all()), actor.domain)
     rows = rows.select_related(*_ALL).order_by("name", "id")
     if wanted.q:
-        rows = rows.filter(name__icontains=wanted.q)
+        rows = rows.filter(name_holds(wanted.q))
     if wanted.state:
         rows = rows.filter(state=wanted.state)
     if wanted.presence:

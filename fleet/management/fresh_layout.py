@@ -10,12 +10,13 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-#: migrations whose first act makes triggers, or an index of one database alone: no model says them
+#: migrations whose first act makes triggers, or an index that no model can say
 _BESIDE_MODELS = (
     ("pki", "0002_ledger_is_immutable"),
     ("ota", "0022_count_statuses"),
     ("ota", "0024_count_patches"),
     ("devices", "0016_index_of_tags"),
+    ("devices", "0019_index_of_names"),
 )
 
 #: taken on PostgreSQL while a database is laid out; a number of our own
