@@ -7,6 +7,7 @@ import getpass
 import http.client
 import os
 import secrets
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,19 +82,35 @@ def start(folder):
             command = [builder, etc / f"{name}.builder", *arguments]
             subprocess.run(command, check=True, capture_output=True, cwd=folder)
     made = Bucket(f"http://127.0.0.1:{ports['proxy']}", secret, [daemon(folder, name) for name in ports])
-    eventually(lambda: healthy(ports["proxy"]), 90, "Swift did not start")
-    client(made).create_bucket(Bucket=BUCKET)
+    try:
+        await_servers(ports)
+        client(made).create_bucket(Bucket=BUCKET)
+    except BaseException:
+        made.stop()
+        raise
     return made
+
+
+def await_servers(ports):
+    """Wait for all of them: a proxy that meets a server which is not up yet leaves it alone for a minute."""
+    for name in RINGS:
+        port = ports[name]
+        eventually(lambda port=port: listens(port), 180, f"Swift's {name} server did not start")
+    eventually(lambda: healthy(ports["proxy"]), 180, "Swift's proxy did not start")
 
 
 def configuration(folder, name, port, secret):
     common = f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\nworkers = 0\nuser = {getpass.getuser()}\n"
     common += f"swift_dir = {folder}/etc\ndevices = {folder}/srv\nmount_check = false\nlog_level = WARNING\n"
+    patient = "conn_timeout = 20\nnode_timeout = 60\n"  # a busy machine is no broken disk
     if name != "proxy":
-        return f"{common}[pipeline:main]\npipeline = {name}-server\n[app:{name}-server]\nuse = egg:swift#{name}\n"
+        return (
+            f"{common}[pipeline:main]\npipeline = {name}-server\n[app:{name}-server]\nuse = egg:swift#{name}\n{patient}"
+        )
     own = SPECIAL | {"tempauth": f"user_{USER.replace(':', '_')} = {secret} .admin"}
     filters = "".join(f"[filter:{one}]\nuse = egg:swift#{one}\n{own.get(one, '')}\n" for one in FILTERS.split())
     app = "[app:proxy-server]\nuse = egg:swift#proxy\naccount_autocreate = true\n"
+    app += f"{patient}error_suppression_limit = 1000000\n"
     return f"{common}[pipeline:main]\npipeline = {FILTERS} proxy-server\n{app}{filters}"
 
 
@@ -102,6 +119,14 @@ def daemon(folder, name):
     command = [PYTHON, script, folder / "etc" / f"{name}.conf", f"{name}-server", folder / "etc" / "swift.conf"]
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+
+
+def listens(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def healthy(port):

@@ -23,11 +23,13 @@ class Processes:
     Args:
         folder: FLEET_DIR of this story; ``run/quickstart.json`` there names the children.
         environment: what they get on top of ours.
+        patience_s: seconds that a child has to end once it is asked to; then it is killed.
     """
 
     folder: Path
     environment: dict[str, str]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    patience_s: float = 10
 
     def run(self, *arguments: str, timeout: float = 120) -> str:
         """Run one of our commands to its end and return what it printed.
@@ -83,7 +85,7 @@ class Processes:
     def stop(self) -> None:
         """Ask the children to end, newest first, and wait; what does not listen is killed."""
         for name, child in reversed(self.running.items()):
-            _end(child.pid, child)
+            _end(child.pid, child, self.patience_s)
             del name
         self.running.clear()
         (self.folder / "run" / "quickstart.json").unlink(missing_ok=True)
@@ -96,7 +98,7 @@ class Processes:
         ended = 0
         for pid in json.loads(record.read_text()).values():
             if _is_ours(pid, self.folder):
-                _end(pid, None)
+                _end(pid, None, self.patience_s)
                 ended += 1
         record.unlink(missing_ok=True)
         return ended
@@ -161,13 +163,15 @@ def _is_ours(pid: int, folder: Path) -> bool:
     return f"FLEET_DIR={folder}".encode() in environment
 
 
-def _end(pid: int, child: subprocess.Popen[bytes] | None, patience: float = 10) -> None:
+def _end(pid: int, child: subprocess.Popen[bytes] | None, patience_s: float) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if child.poll() is not None if child else not Path(f"/proc/{pid}").exists():
             return
         time.sleep(0.05)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    if child:
+        child.wait()
