@@ -37,7 +37,7 @@ class Client:
     def url(self):
         return f"{self.scheme}://localhost:{self.story.settings['FLEET_COAP_PORT']}"
 
-    def ask(self, path, *arguments, method="get", payload=b"", check=True, identity=None, seconds=10):
+    def ask(self, path, *arguments, method="get", payload=b"", check=True, identity=None, seconds=30):
         """Return (payload, what the program said)."""
         out = self.folder / f"{uuid.uuid4().hex}.out"
         certificate, key = identity or (self.certificate, self.key)
@@ -47,7 +47,7 @@ class Client:
             file = self.folder / "payload"
             file.write_bytes(payload)
             command += ["-f", str(file)]
-        done = subprocess.run([*command, *arguments, f"{self.url}{path}"], capture_output=True, check=False, timeout=60)
+        done = subprocess.run([*command, *arguments, f"{self.url}{path}"], capture_output=True, check=False, timeout=seconds + 20)
         said = (done.stdout + done.stderr).decode(errors="replace")
         assert not check or out.exists(), said
         return (out.read_bytes() if out.exists() else b""), said
@@ -133,7 +133,7 @@ def test_a_megabyte_comes_in_blocks_and_is_whole(story, image, tmp_path, program
     assert len(data) > 1 << 20
     client = Client(story, tmp_path, program, agent)
     assert "update" in cbor2.loads(client.post("/v1/poll", {})[0])
-    body, said = client.ask(f"/v1/blob/{hashlib.sha256(data).hexdigest()}", seconds=50)
+    body, said = client.ask(f"/v1/blob/{hashlib.sha256(data).hexdigest()}", seconds=300)
     assert len(body) == len(data), said[-500:]
     assert body == data
 
