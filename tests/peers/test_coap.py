@@ -47,7 +47,9 @@ class Client:
             file = self.folder / "payload"
             file.write_bytes(payload)
             command += ["-f", str(file)]
-        done = subprocess.run([*command, *arguments, f"{self.url}{path}"], capture_output=True, check=False, timeout=seconds + 20)
+        done = subprocess.run(
+            [*command, *arguments, f"{self.url}{path}"], capture_output=True, check=False, timeout=seconds + 20
+        )
         said = (done.stdout + done.stderr).decode(errors="replace")
         assert not check or out.exists(), said
         return (out.read_bytes() if out.exists() else b""), said
