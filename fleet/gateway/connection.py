@@ -7,7 +7,7 @@ from django.conf import settings
 
 from devices.services import presence
 from fleet.gateway import codec
-from fleet.gateway.hot import Answers, HotTable
+from fleet.gateway.poll_cache import Answers, PollCache
 from fleet.gateway.poll_matcher import DEVICE_POLLS
 from fleet.wire.connections import Connections as Base
 from fleet.wire.http1 import BoundedConnection, make_protocol
@@ -16,7 +16,7 @@ from fleet.wire.http1 import BoundedConnection, make_protocol
 class Connections(Base):
     """What the connections of the device gateway share."""
 
-    def __init__(self, table: HotTable, answers: Answers) -> None:
+    def __init__(self, table: PollCache, answers: Answers) -> None:
         super().__init__(settings.FLEET_CONNECTIONS_A_DEVICE, by_network=not settings.FLEET_PROXIES)
         self.table, self.answers = table, answers
 

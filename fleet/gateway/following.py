@@ -1,4 +1,4 @@
-"""Keep a door's memory true: load the hot table, follow the change feed, check a part of it all the time."""
+"""Keep a door's memory true: load the poll cache, follow the change feed, check a part of it all the time."""
 
 import logging
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.db import connections
 
 from devices import selectors as devices
-from fleet.gateway.hot import HotTable
+from fleet.gateway.poll_cache import PollCache
 from ota.services import idle
 from pki import selectors as ground
 from pki.services.changes import Feed
@@ -19,7 +19,7 @@ COMPARED_SECONDS = 3600
 LEAST_PART, MOST_PART = 100, 500
 #: what stays open is asked for again this often, whatever the feed says
 SWEEP_SECONDS = 60
-_logger = logging.getLogger("muster.hot")
+_logger = logging.getLogger("muster.poll_cache")
 
 
 class Follower:
@@ -34,7 +34,7 @@ class Follower:
 
     def __init__(
         self,
-        table: HotTable,
+        table: PollCache,
         open_now: Callable[[], set[str]],
         cut: Callable[[set[str]], None],
         changed: Callable[[set[str]], None],
@@ -47,7 +47,7 @@ class Follower:
 
     def start(self) -> None:
         """Begin in a thread of its own; it ends with the process, or when told to stop."""
-        threading.Thread(target=self._run, name="hot-table", daemon=True).start()
+        threading.Thread(target=self._run, name="poll-cache", daemon=True).start()
 
     def stop(self) -> None:
         """End the thread soon."""
@@ -81,14 +81,14 @@ class Follower:
     def _load(self) -> None:
         started = time.monotonic()
         self._feed.begin()
-        fresh = HotTable()
+        fresh = PollCache()
         for row in idle.rows():
             fresh.put(row)
         extra = {"certificates": len(fresh)}
         self._table.replace(fresh)
         self._table.reached_by(_hosts())
         self._loaded, self._place = True, 0
-        _logger.info("hot table loaded", extra={**extra, "ms": round((time.monotonic() - started) * 1000)})
+        _logger.info("poll cache loaded", extra={**extra, "ms": round((time.monotonic() - started) * 1000)})
         self._changed(self._open_now())
 
     def _hear(self) -> set[str]:
@@ -118,7 +118,7 @@ class Follower:
         self._place = place
         differing = {row[0].hex() for row in rows if self._table.put(row)}
         if differing and (missed := differing - self._hear()):  # what was committed a moment ago is news, and no fault
-            _logger.error("the hot table differed from the database", extra={"certificates": len(missed)})
+            _logger.error("the poll cache differed from the database", extra={"certificates": len(missed)})
             self._cut(devices.barred(missed & self._open_now()))
             self._changed(missed & self._open_now())
 

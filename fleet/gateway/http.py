@@ -16,8 +16,8 @@ from fleet.gateway.connection import Connections
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
 from fleet.gateway.following import Follower
-from fleet.gateway.hot import Answers, HotTable, each_second
 from fleet.gateway.limiter import Asker, Limiter
+from fleet.gateway.poll_cache import Answers, PollCache, each_second
 from fleet.gateway.protocol import BY_KIND, Dialect, Outcome, Peer, Reply, Request
 from fleet.gateway.proxied import Proxies
 from fleet.gateway.workers import Workers
@@ -77,7 +77,7 @@ class DeviceDoor:
         behind = tuple((_behind(proxies, trusted, dialect), render) for dialect, render in DIALECTS)
         self._workers = Workers("device-door", behind)
         self._limiter = Limiter(self._workers, trusted)
-        self._table, self._answers = HotTable(), Answers()
+        self._table, self._answers = PollCache(), Answers()
         self._connections = Connections(self._table, self._answers)
         self._clock: asyncio.Task[None] | None = None
         self._follower: Follower | None = None

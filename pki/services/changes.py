@@ -1,4 +1,4 @@
-"""The change feed: services note whom a change concerns, doors read it without a gap (design: hot tables).
+"""The change feed: services note whom a change concerns, doors read it without a gap (design: poll caches).
 
 A later commit can carry an earlier number. On SQLite there is one writer at a time, so row ids follow the commits. On
 PostgreSQL a reader looks back as far as the oldest transaction that still runs, and remembers what it has read there.

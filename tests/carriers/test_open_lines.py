@@ -58,7 +58,7 @@ def poll(line, **headers):
 
 
 def from_memory(line):
-    """Return the answer once it comes from the hot table, which alone forbids caching."""
+    """Return the answer once it comes from the poll cache, which alone forbids caching."""
     return eventually(lambda: next((got for got in [poll(line)] if "cache-control" in got[1]), None))
 
 

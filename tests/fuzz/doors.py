@@ -24,11 +24,11 @@ def coap():
 
     from fleet.gateway.coap import mapping
     from fleet.gateway.coap.fast import FastPath
-    from fleet.gateway.hot import Answers, HotTable
+    from fleet.gateway.poll_cache import Answers, PollCache
     from fleet.gateway.protocol import Peer
     from pki.kernel.errors import DomainError
 
-    table = HotTable()
+    table = PollCache()
     now = int(time.time())
     table.put((b"k" * 32, 7, 1, now - 10, now + 10**6))
     table.reached_by({"": 1})

@@ -13,7 +13,7 @@ from devices.services.oscore import BLOCK, Material
 from fleet.gateway.coap import mapping, udp
 from fleet.gateway.coap import oscore as contexts
 from fleet.gateway.coap.fast import FastPath
-from fleet.gateway.hot import Answers, HotTable
+from fleet.gateway.poll_cache import Answers, PollCache
 from pki.kernel.errors import DomainError, NotFoundError
 from tests.peers.oscore import ClientContext
 
@@ -76,7 +76,7 @@ class Device(ClientContext):
 
 
 def _table():
-    table, now = HotTable(), int(time.time())
+    table, now = PollCache(), int(time.time())
     table.put((bytes.fromhex(PRINT), 7, 1, now - 10, now + 10**6))
     table.reached_by({"": 1})
     return table

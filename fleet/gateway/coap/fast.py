@@ -11,7 +11,7 @@ from collections import OrderedDict
 from fleet.gateway.coap import options
 from fleet.gateway.coap.options import Asked
 from fleet.gateway.coap.window import piece
-from fleet.gateway.hot import Answers, HotTable
+from fleet.gateway.poll_cache import Answers, PollCache
 from ota.services.downloads import Download
 from pki.kernel.coap import TAG
 
@@ -37,7 +37,7 @@ class FastPath:
         answers: ready bodies.
     """
 
-    def __init__(self, table: HotTable, answers: Answers) -> None:
+    def __init__(self, table: PollCache, answers: Answers) -> None:
         self.table, self.answers = table, answers
         self._polls: OrderedDict[bytes, str] = OrderedDict()
         self._allowed: OrderedDict[tuple[str, bytes], tuple[float, Download]] = OrderedDict()

@@ -23,7 +23,7 @@ from fleet.gateway.coap.plain import PlainBench
 from fleet.gateway.coap.tcp import Server
 from fleet.gateway.coap.udp import OscoreInterface, OscoreSocket
 from fleet.gateway.following import Follower
-from fleet.gateway.hot import Answers, HotTable, each_second
+from fleet.gateway.poll_cache import Answers, PollCache, each_second
 from fleet.wire.connections import LAST_WORD_SECONDS
 
 CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"
@@ -88,7 +88,7 @@ class Sockets:
 
 async def serve(given: Sockets, stopped: asyncio.Event) -> None:
     """Serve coaps:// and coaps+tcp:// until told to stop."""
-    table, answers = HotTable(), Answers()
+    table, answers = PollCache(), Answers()
     fast = FastPath(table, answers)
     door = CoapDoor(fast)
     protocol = Context(loop=asyncio.get_running_loop(), serversite=door, loggername="muster.coap")
@@ -169,7 +169,7 @@ class Ends:
             self.oscore.doubt(fingerprints)
 
 
-def _follow(table: HotTable, door: CoapDoor, ends: Ends) -> Follower:
+def _follow(table: PollCache, door: CoapDoor, ends: Ends) -> Follower:
     """Keep the table true, tell who observes, cut who may not stay."""
     loop = asyncio.get_running_loop()
 

@@ -1,8 +1,8 @@
 """``GET /v1/poll`` (or POST, with an empty map): anything for me?"""
 
 from fleet.gateway import codec
-from fleet.gateway.hot import jittered
 from fleet.gateway.identity import Identified
+from fleet.gateway.poll_cache import jittered
 from fleet.gateway.protocol import Reply, Request
 from ota.services import offers
 from pki.kernel import clock

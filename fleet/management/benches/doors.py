@@ -63,7 +63,7 @@ def _in_use() -> list[BenchRow]:
         plain = [free_port(30800 + place * 50) for place in range(2)]
         listeners = [f"--bench-plain={port}:{one}" for port, one in zip(plain, prints, strict=True)]
         made.serve(*listeners)
-        time.sleep(5)  # the hot table is loaded
+        time.sleep(5)  # the poll cache is loaded
         door = made.pids()[DOOR]
         with peers.nginx(made.folder, made.cores[0]) as nginx:
             rows = polls(made, certs, *nginx)

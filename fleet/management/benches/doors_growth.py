@@ -1,4 +1,4 @@
-"""What a million devices cost: memory and start of the hot table, and how soon a change is there on every worker."""
+"""What a million devices cost: memory and start of the poll cache, and how soon a change is there on every worker."""
 
 import json
 import statistics
@@ -28,8 +28,8 @@ def growth(made: Ground) -> list[BenchRow]:
     times = f"p50 {statistics.median(late):.0f} ms, worst {late[-1]:.0f} ms"
     feed = f"{WRITERS} writing processes, {len(at)} commits, {READERS} readers; {times}; {where}"
     return [
-        row("hot table loaded at start", loaded["seconds"], "s", 10, where),
-        row("hot table", loaded["bytes"], "bytes a device", 400, where),
+        row("poll cache loaded at start", loaded["seconds"], "s", 10, where),
+        row("poll cache", loaded["bytes"], "bytes a device", 400, where),
         row("a change is there for the next poll, p99", late[int(len(late) * 0.99)], "ms", 100, feed),
         row("changes missed", missed, "changes", 0, feed),
     ]

@@ -159,11 +159,11 @@ def _compression() -> Callable[[], None]:
 
 
 def load() -> dict[str, float]:
-    """Load the hot table; return seconds, certificates and bytes a device."""
+    """Load the poll cache; return seconds, certificates and bytes a device."""
     from fleet.gateway.following import Follower  # noqa: PLC0415  because of the set-up above
-    from fleet.gateway.hot import HotTable  # noqa: PLC0415  because of the set-up above
+    from fleet.gateway.poll_cache import PollCache  # noqa: PLC0415  because of the set-up above
 
-    table = HotTable()
+    table = PollCache()
     follower = Follower(table, set, lambda _: None, lambda _: None)
     before, started = _resident(), time.monotonic()
     follower.look()
@@ -192,10 +192,10 @@ def write(first: str, many: str) -> list[tuple[str, float]]:
 def read(many: str) -> list[tuple[str, float]]:
     """Follow the feed as a door does; return which devices went out of the table, and when."""
     from fleet.gateway import following  # noqa: PLC0415  because of the set-up above
-    from fleet.gateway.hot import HotTable  # noqa: PLC0415  because of the set-up above
+    from fleet.gateway.poll_cache import PollCache  # noqa: PLC0415  because of the set-up above
     from pki.models import Certificate  # noqa: PLC0415  because of the set-up above
 
-    table = HotTable()
+    table = PollCache()
     follower = following.Follower(table, set, lambda _: None, lambda _: None)
     follower.look()
     rows = Certificate.objects.filter(profile="device").order_by("id").values_list("fingerprint", "subject_key")

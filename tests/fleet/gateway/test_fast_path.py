@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fleet.gateway.coap import options
 from fleet.gateway.coap.fast import FastPath
-from fleet.gateway.hot import Answers, HotTable
+from fleet.gateway.poll_cache import Answers, PollCache
 from ota.services.downloads import Download
 
 KEY = b"k" * 32
@@ -20,7 +20,7 @@ KEY = b"k" * 32
 
 @pytest.fixture(scope="module")
 def fast():
-    table = HotTable()
+    table = PollCache()
     now = int(time.time())
     table.put((KEY, 7, 1, now - 10, now + 3600))
     table.reached_by({"": 1, "muster.example": 1, "other.example": 2})

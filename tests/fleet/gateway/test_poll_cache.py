@@ -1,4 +1,4 @@
-"""The hot table answers only what the ordinary way would answer with "nothing for you"."""
+"""The poll cache answers only what the ordinary way would answer with "nothing for you"."""
 
 import time
 
@@ -9,7 +9,7 @@ from django.db import connection
 from devices.models import Sample
 from devices.services import presence, quarantine, registry, twins
 from fleet.gateway.following import Follower
-from fleet.gateway.hot import Answers, HotTable
+from fleet.gateway.poll_cache import Answers, PollCache
 from ota.services import commands, idle
 from pki.services import certificates, profiles
 from tests.factories.ground import system
@@ -24,7 +24,7 @@ def seen():
 
 @pytest.fixture
 def table():
-    return HotTable()
+    return PollCache()
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_difference_that_nobody_noted_is_found_by_the_comparison(enrol, table,
     follower._compared = 0.0
     follower.look()
     assert table.idle(key(one), host) == 0
-    assert "the hot table differed" in caplog.text
+    assert "the poll cache differed" in caplog.text
 
 
 def test_answers_are_small_jittered_and_rarer_when_the_server_is_behind(settings):

@@ -27,7 +27,7 @@ _SECONDS = 0xFFFF_FFFF
 MOST_DOMAINS = 0xFFFF
 
 
-class HotTable:
+class PollCache:
     """Which certificate belongs to a device for which nothing waits, and until when that holds.
 
     About 200 bytes a certificate: each row is one integer of device, domain, first and last second.
@@ -80,7 +80,7 @@ class HotTable:
         self._rows[fingerprint] = packed
         return before != packed
 
-    def replace(self, other: "HotTable") -> None:
+    def replace(self, other: "PollCache") -> None:
         """Take all rows of another table at once."""
         self._rows, other._rows = other._rows, {}  # noqa: SLF001  because both are tables
 
@@ -130,7 +130,7 @@ class Answers:
         return self.body[self._turn]
 
 
-async def each_second(table: HotTable, answers: Answers, write: Callable[[], Awaitable[None]]) -> None:
+async def each_second(table: PollCache, answers: Answers, write: Callable[[], Awaitable[None]]) -> None:
     """Do for a door what is due each second, until cancelled: hand presence over, make the next answers.
 
     Args:
