@@ -15,9 +15,9 @@ from fleet.gateway import blobs, codec, connection, native, proxied
 from fleet.gateway.connection import Connections
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
-from fleet.gateway.following import Follower
 from fleet.gateway.limiter import Asker, Limiter
 from fleet.gateway.poll_cache import Answers, PollCache, each_second
+from fleet.gateway.poll_cache_sync import Follower
 from fleet.gateway.protocol import BY_KIND, Dialect, Outcome, Peer, Reply, Request
 from fleet.gateway.proxied import Proxies
 from fleet.gateway.workers import Workers

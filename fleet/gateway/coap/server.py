@@ -22,8 +22,8 @@ from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.plain import PlainBench
 from fleet.gateway.coap.tcp import Server
 from fleet.gateway.coap.udp import OscoreInterface, OscoreSocket
-from fleet.gateway.following import Follower
 from fleet.gateway.poll_cache import Answers, PollCache, each_second
+from fleet.gateway.poll_cache_sync import Follower
 from fleet.wire.connections import LAST_WORD_SECONDS
 
 CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"

@@ -160,8 +160,8 @@ def _compression() -> Callable[[], None]:
 
 def load() -> dict[str, float]:
     """Load the poll cache; return seconds, certificates and bytes a device."""
-    from fleet.gateway.following import Follower  # noqa: PLC0415  because of the set-up above
     from fleet.gateway.poll_cache import PollCache  # noqa: PLC0415  because of the set-up above
+    from fleet.gateway.poll_cache_sync import Follower  # noqa: PLC0415  because of the set-up above
 
     table = PollCache()
     follower = Follower(table, set, lambda _: None, lambda _: None)
@@ -191,12 +191,12 @@ def write(first: str, many: str) -> list[tuple[str, float]]:
 
 def read(many: str) -> list[tuple[str, float]]:
     """Follow the feed as a door does; return which devices went out of the table, and when."""
-    from fleet.gateway import following  # noqa: PLC0415  because of the set-up above
+    from fleet.gateway import poll_cache_sync  # noqa: PLC0415  because of the set-up above
     from fleet.gateway.poll_cache import PollCache  # noqa: PLC0415  because of the set-up above
     from pki.models import Certificate  # noqa: PLC0415  because of the set-up above
 
     table = PollCache()
-    follower = following.Follower(table, set, lambda _: None, lambda _: None)
+    follower = poll_cache_sync.Follower(table, set, lambda _: None, lambda _: None)
     follower.look()
     rows = Certificate.objects.filter(profile="device").order_by("id").values_list("fingerprint", "subject_key")
     subjects = {bytes.fromhex(fingerprint): subject for fingerprint, subject in rows[: int(many) + 100]}
@@ -206,7 +206,7 @@ def read(many: str) -> list[tuple[str, float]]:
     gone: list[tuple[str, float]] = []
     quiet = time.monotonic()
     while len(gone) < int(many) and time.monotonic() - quiet < PATIENCE:
-        time.sleep(following.LOOK_SECONDS)
+        time.sleep(poll_cache_sync.LOOK_SECONDS)
         follower.look()
         now = time.monotonic()
         out = [one for one in waiting if not table.knows(one)]

@@ -8,8 +8,8 @@ from django.db import connection
 
 from devices.models import Sample
 from devices.services import presence, quarantine, registry, twins
-from fleet.gateway.following import Follower
 from fleet.gateway.poll_cache import Answers, PollCache
+from fleet.gateway.poll_cache_sync import Follower
 from ota.services import commands, idle
 from pki.services import certificates, profiles
 from tests.factories.ground import system
