@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from django.conf import settings
 
 from devices.services import presence
-from fleet.gateway import blobs, codec, connection, native, proxied
+from fleet.gateway import blobs, codec, connection, device_api_v1, proxied
 from fleet.gateway.connection import Connections
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
@@ -30,7 +30,7 @@ from pki.kernel import ids
 from pki.kernel.errors import DomainError, LimitedError
 
 DIALECTS = (
-    (native.dialect, codec.refusal),
+    (device_api_v1.dialect, codec.refusal),
     (est.dialect, est.render),
     (ddi.dialect, ddi.render),
 )

@@ -13,7 +13,7 @@ from aiocoap.protocol import ServerObservation
 from django.conf import settings
 
 from devices.services import presence
-from fleet.gateway import codec, native
+from fleet.gateway import codec, device_api_v1
 from fleet.gateway.coap import mapping
 from fleet.gateway.coap.dtls import Remote
 from fleet.gateway.coap.fast import FastPath, cut
@@ -31,7 +31,7 @@ from pki.kernel import ids
 from pki.kernel.coap import TAG
 from pki.kernel.errors import DomainError, LimitedError
 
-DIALECTS = ((native.dialect, codec.refusal), (coaps.dialect, coaps.render))
+DIALECTS = ((device_api_v1.dialect, codec.refusal), (coaps.dialect, coaps.render))
 #: no message of a device is larger, in blocks or whole
 MAX_BODY = codec.MAX_BODY
 POLL, ENROL = ("v1", "poll"), ("v1", "enrol")

@@ -1,10 +1,14 @@
 """What ``/.well-known/core`` lists (RFC 6690): every resource with its type, to whoever asks. Pure."""
 
-from fleet.gateway import native
+from fleet.gateway import device_api_v1
 
 WELL_KNOWN = (".well-known", "core")
 _OWN = [
-    *(f'</v1/{name}>;rt="muster.{name}";ct="60 50"' for name in native.RESOURCES if name not in {"blob", "oscore"}),
+    *(
+        f'</v1/{name}>;rt="muster.{name}";ct="60 50"'
+        for name in device_api_v1.RESOURCES
+        if name not in {"blob", "oscore"}
+    ),
     '</v1/blob>;rt="muster.blob";ct=42',
 ]
 IN_OSCORE = ",".join(_OWN)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 
-from fleet.gateway import identity, native
+from fleet.gateway import device_api_v1, identity
 from fleet.gateway.codec import MAX_BODY
 from fleet.gateway.ddi import bodies
 from fleet.gateway.identity import Identified
@@ -39,7 +39,7 @@ def dialect(request: Request) -> Reply | None:
         if found and request.method not in methods:
             return Reply(Outcome.NOT_ALLOWED, headers={"allow": ", ".join(sorted(methods))}, device_id=who.device.pk)
         if found:
-            native.gate(who, allowed=quarantined)
+            device_api_v1.gate(who, allowed=quarantined)
             return handler(request, who, list(found.groups()))
     msg = "There is no such DDI resource."
     raise NotFoundError(msg)

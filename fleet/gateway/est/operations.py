@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 
 from devices.proofs.claim import Shown
 from devices.services import enrolment
-from fleet.gateway import identity, native
+from fleet.gateway import device_api_v1, identity
 from fleet.gateway.protocol import Peer, Request
 from fleet.observe import request_id
 from pki import selectors
@@ -94,7 +94,7 @@ def keygen(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
 def reenrol(where: Place, request: Request, csr: bytes) -> Issued:
     """Renew or re-key whoever shows a certificate of this domain, in time or within its profile's grace."""
     who = identity.device(request, where.domain, "est", renewing=True)
-    native.gate(who, allowed=False)
+    device_api_v1.gate(who, allowed=False)
     check_binding(parse_csr(csr, ALL_KEY_TYPES), request.peer)
     certificate = enrolment.reenrol(actor=who.actor, device=who.device, csr=csr, current=who.certificate)
     return Issued(_certs_only(certificate), who.device.pk)

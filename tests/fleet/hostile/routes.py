@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from fleet.gateway import native
+from fleet.gateway import device_api_v1
 from fleet.gateway import status as door
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import coaps
@@ -118,7 +118,7 @@ def _bare(path):
 def device():
     """Return the routes of the device HTTPS listener: native, DDI and EST."""
     found = []
-    for name, entry in native.RESOURCES.items():
+    for name, entry in device_api_v1.RESOURCES.items():
         for method in sorted(entry.methods):
             for path in (f"/v1/{name}", f"/v1/{name}/{{}}"):
                 body = ANSWER if name == "command" and "{}" in path else NATIVE.get(name, {})
@@ -139,7 +139,7 @@ def coap():
     """Return the routes of the CoAP listener."""
     found = [
         Route("coap", method, path, ANSWER if path == "/v1/command/{}" else NATIVE.get(name, {}), "cbor")
-        for name, entry in native.RESOURCES.items()
+        for name, entry in device_api_v1.RESOURCES.items()
         for method in sorted(entry.methods - {"HEAD"})
         for path in ([f"/v1/{name}/{{}}"] if name in {"metadata", "blob", "command"} else []) + [f"/v1/{name}"]
     ]
