@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 from django.conf import settings
 
 from devices.services import presence
-from fleet.gateway import blobs, codec, connection, device_api_v1, proxied
+from fleet.gateway import blobs, client_cert_header, codec, connection, device_api_v1
+from fleet.gateway.client_cert_header import Proxies
 from fleet.gateway.connection import Connections
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
@@ -19,7 +20,6 @@ from fleet.gateway.limiter import Asker, Limiter
 from fleet.gateway.poll_cache import Answers, PollCache, each_second
 from fleet.gateway.poll_cache_sync import Follower
 from fleet.gateway.protocol import BY_KIND, Dialect, Outcome, Peer, Reply, Request
-from fleet.gateway.proxied import Proxies
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from fleet.wire import limits, rates
@@ -38,7 +38,7 @@ PARTIAL = 206
 #: of a download that goes on where it broke off
 RESUMED = re.compile(r"bytes=[1-9][0-9]*-")
 #: header fields that claim to be somebody else
-CLAIMS = proxied.LOOKALIKES | {proxied.FIELD}
+CLAIMS = client_cert_header.LOOKALIKES | {client_cert_header.FIELD}
 #: a request body longer than this is refused before it is read to its end
 MAX_BODY = codec.MAX_BODY
 TEXT = "text/plain; charset=utf-8"

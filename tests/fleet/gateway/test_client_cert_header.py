@@ -7,8 +7,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from fleet.gateway.client_cert_header import FORMS, LOOKALIKES, Proxies
 from fleet.gateway.protocol import Peer
-from fleet.gateway.proxied import FORMS, LOOKALIKES, Proxies
 from pki.kernel.errors import DeniedError, InvalidError
 from tests.peers.pki import self_signed
 
