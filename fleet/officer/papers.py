@@ -16,7 +16,7 @@ from typing import Any, cast
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
-from fleet.officer import keys, metadata, places
+from fleet.officer import bin_layout, keys, metadata
 from pki.kernel import canonical, clock, composite, files, root_keys, strict_json, suit, tuf_json
 from pki.kernel.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
@@ -118,7 +118,7 @@ def check(paper: Paper, roots: Sequence[bytes], seen: Mapping[str, int] | None =
     _demand_signed(paper.before, known)
     found = _compare(paper)
     odd = [
-        *places.wrong(paper.kind, paper.documents, paper.before),
+        *bin_layout.wrong(paper.kind, paper.documents, paper.before),
         *found.odd,
         *_dates(paper),
         *_given_away(paper, own),
