@@ -1,7 +1,7 @@
 """Judge hostile artefacts in a child process that can reach nothing and ends soon.
 
 What is promised: no network, no file but the artefacts, bounded scratch space, memory, processor time and processes,
-and no descendant that outlives the verdict. ``ota.cell`` says by which mechanisms; where one promise cannot be kept,
+and no descendant that outlives the verdict. ``ota.verifier_sandbox`` says by which mechanisms; where one promise cannot be kept,
 nothing is judged and the upload is refused with a sentence. What the child says is bounded and parsed, never rendered
 unescaped.
 """
@@ -21,9 +21,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
 
-from ota.cell.report import Report, read_report
 from ota.errors import RefusedBundleError, VerifierError
 from ota.formats.judgement import Case, Judgement, TrustAnchor
+from ota.verifier_sandbox.report import Report, read_report
 from pki.kernel import clock, intake, strict_json
 from pki.kernel.errors import InvalidError
 
@@ -110,7 +110,7 @@ def confinement() -> Mapping[str, str]:
         VerifierError: a promise cannot be kept; the sentence says which, and uploads are refused for it.
     """
     with tempfile.TemporaryDirectory(prefix="muster-judge-") as folder:
-        return run("ota.cell", {}, {}, Path(folder), WALL_S).holds
+        return run("ota.verifier_sandbox", {}, {}, Path(folder), WALL_S).holds
 
 
 def run(
@@ -119,7 +119,7 @@ def run(
     """Return what a confined child answers.
 
     Args:
-        module: a package with a ``__main__`` that keeps a child (``ota.cell``).
+        module: a package with a ``__main__`` that keeps a child (``ota.verifier_sandbox``).
         request: for it, as JSON.
         files: the artefacts; they are opened once, here, and no path is followed again.
         scratch: its working folder, the only one that it may write.

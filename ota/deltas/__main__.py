@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ota import cell
-from ota.cell import Bounds, Request
+from ota import verifier_sandbox
 from ota.deltas.candidates import CANDIDATES
+from ota.verifier_sandbox import Bounds, Request
 from pki.kernel import intake
 
 MAKE_S, CPU_S = 60, 240
@@ -23,9 +23,9 @@ class TooSlowError(Exception):
 
 def main() -> None:
     """Make the patches of one pair."""
-    request = cell.read_request()
+    request = verifier_sandbox.read_request()
     most = 2 * request.given("new").stat().st_size + (1 << 20)
-    cell.run(request, Bounds(most, CPU_S), _made)
+    verifier_sandbox.run(request, Bounds(most, CPU_S), _made)
 
 
 def _made(request: Request) -> dict[str, object]:

@@ -9,9 +9,9 @@ import os
 import sys
 from types import ModuleType
 
-from ota import cell
-from ota.cell import Bounds, Request
+from ota import verifier_sandbox
 from ota.formats.judgement import Case
+from ota.verifier_sandbox import Bounds, Request
 from pki.kernel.errors import DomainError
 
 _NAMES = ("composite", "config", "esp", "generic", "mcuboot", "mender", "oms", "rauc", "swu", "tflite")
@@ -21,11 +21,11 @@ _VERIFIERS = {**{name: f"ota.formats.{name}" for name in _NAMES}, "onnx": "ota.f
 def main() -> None:
     """Judge one case."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    request = cell.read_request()
+    request = verifier_sandbox.read_request()
     verifier = importlib.import_module(_VERIFIERS[str(request.body["format"])])
     unpacked = getattr(verifier, "unpacked", None)
-    bounds = Bounds(unpacked(request.given("image")) if unpacked else cell.FILE_SIZE)
-    cell.run(request, bounds, lambda asked: answer(verifier, _case(asked)))
+    bounds = Bounds(unpacked(request.given("image")) if unpacked else verifier_sandbox.FILE_SIZE)
+    verifier_sandbox.run(request, bounds, lambda asked: answer(verifier, _case(asked)))
 
 
 def _case(request: Request) -> Case:

@@ -8,16 +8,16 @@ import sys
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from ota import cell
-from ota.cell import Bounds, Request
+from ota import verifier_sandbox
+from ota.verifier_sandbox import Bounds, Request
 from pki.kernel import golden, interpreter
 
 
 def main() -> None:
     """Run one model."""
-    request = cell.read_request()
+    request = verifier_sandbox.read_request()
     interpreter.load()
-    cell.run(request, Bounds(), _found)
+    verifier_sandbox.run(request, Bounds(), _found)
 
 
 def _found(request: Request) -> dict[str, object]:

@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from ota import cell
-from ota.cell import Bounds
+from ota import verifier_sandbox
+from ota.verifier_sandbox import Bounds
 
 MARK = "muster-hostile-"
 
@@ -215,8 +215,8 @@ ACTS = {one.__name__: one for one in (digest, outlive, bomb, fill, greedy, reach
 
 def main():
     """Run one attack, inside."""
-    request = cell.read_request()
-    cell.run(request, Bounds(), lambda asked: ACTS[asked.body["act"]](asked))
+    request = verifier_sandbox.read_request()
+    verifier_sandbox.run(request, Bounds(), lambda asked: ACTS[asked.body["act"]](asked))
 
 
 if __name__ == "__main__":

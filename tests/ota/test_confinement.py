@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ota import sandbox
-from ota.cell import Bounds
 from ota.errors import RefusedBundleError
+from ota.verifier_sandbox import Bounds
 from tests.architecture.sources import ROOT
 from tests.ota.hostile import WAYS
 from tests.regressions import regression

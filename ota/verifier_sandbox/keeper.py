@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ota.cell import usage, walls
-from ota.cell.bounds import Bounds
-from ota.cell.report import Report
-from ota.cell.request import Request
-from ota.cell.usage import OverBoundsError, Watched
+from ota.verifier_sandbox import usage, walls
+from ota.verifier_sandbox.bounds import Bounds
+from ota.verifier_sandbox.report import Report
+from ota.verifier_sandbox.request import Request
+from ota.verifier_sandbox.usage import OverBoundsError, Watched
 
 #: How much of an answer, and of complaints, is given on: bytes.
 MAX_ANSWER, MAX_COMPLAINT = 512 * 1024, 2000

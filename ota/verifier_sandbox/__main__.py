@@ -1,11 +1,11 @@
 """The keeper of a child that does nothing: what it reports of its confinement is what ``manage.py doctor`` shows."""
 
-from ota import cell
+from ota import verifier_sandbox
 
 
 def main() -> None:
     """Confine a child, and let it end."""
-    cell.run(cell.read_request(), cell.Bounds(), lambda _: {})
+    verifier_sandbox.run(verifier_sandbox.read_request(), verifier_sandbox.Bounds(), lambda _: {})
 
 
 if __name__ == "__main__":

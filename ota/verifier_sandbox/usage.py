@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ota.cell.bounds import DEPTH, ENTRIES, MEMORY, Bounds
+from ota.verifier_sandbox.bounds import DEPTH, ENTRIES, MEMORY, Bounds
 from pki.kernel import privileges
 
 _BLOCK = 512

@@ -5,8 +5,8 @@ The keeper forks the child, which gives up network, files, rights and memory bef
 never reads one; it gives the verdict away only when every descendant is dead and the scratch folder within bounds.
 """
 
-from ota.cell.bounds import FILE_SIZE, Bounds
-from ota.cell.keeper import run
-from ota.cell.request import Request, read_request
+from ota.verifier_sandbox.bounds import FILE_SIZE, Bounds
+from ota.verifier_sandbox.keeper import run
+from ota.verifier_sandbox.request import Request, read_request
 
 __all__ = ["FILE_SIZE", "Bounds", "Request", "read_request", "run"]

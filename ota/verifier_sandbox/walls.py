@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ota.cell.bounds import ADDRESS_SPACE, PROCESSES, Bounds
-from ota.cell.request import Request
+from ota.verifier_sandbox.bounds import ADDRESS_SPACE, PROCESSES, Bounds
+from ota.verifier_sandbox.request import Request
 from pki.kernel import confine, privileges, seccomp
 
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/ssl", "/dev/urandom")
