@@ -1,4 +1,4 @@
-"""``python -m fleet.simulator.crowd``: thousands of devices in one process, for load and for trouble.
+"""``python -m fleet.simulator.load``: thousands of devices in one process, for load and for trouble.
 
 Each device has its own certificate and its own line: HTTPS or DTLS, kept between polls, or OSCORE, where nothing stays
 open. They poll, send telemetry as their scenario pack says, and misbehave as they are told: lost connections, half-open
@@ -167,7 +167,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fleet.simulator.crowd", description=__doc__)
+    parser = argparse.ArgumentParser(prog="fleet.simulator.load", description=__doc__)
     parser.add_argument("--server", required=True, help="https://host:port of the device door")
     parser.add_argument("--carrier", choices=sorted(CARRIERS), default="https", help="how they poll and report")
     parser.add_argument("--coap-port", type=int, default=5684, help="of the CoAP door, for coaps")

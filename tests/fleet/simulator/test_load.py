@@ -13,7 +13,7 @@ import pytest
 
 from devices import metrics
 from devices.services import telemetry
-from fleet.simulator import crowd, packs
+from fleet.simulator import load, packs
 from fleet.simulator.lines.datagrams import BadNetwork
 from tests.factories.story import eventually
 
@@ -49,7 +49,7 @@ class Stand:
             writer = csv.writer(file)
             writer.writerow(["device", "token"])
             writer.writerows([one, row["secret"]] for one, row in zip(self.names, rows, strict=True))
-        self.command = [sys.executable, "-m", "fleet.simulator.crowd", "--server", story.server]
+        self.command = [sys.executable, "-m", "fleet.simulator.load", "--server", story.server]
         self.command += ["--anchor", story.anchor, "--tokens", folder / "tokens.csv", "--dir", folder / "crowd"]
         self.command += ["--pack", name, "--carrier", carrier, "--coap-port", story.settings["FLEET_COAP_PORT"]]
 
@@ -107,7 +107,7 @@ def test_a_crowd_that_is_interrupted_tells_what_came_of_it(story, tmp_path):
 @pytest.mark.parametrize("name", packs.names())
 def test_what_goes_wrong_in_a_scenario_is_known_to_the_simulator(name):
     assert packs.load(name).faults
-    assert set(packs.load(name).faults) <= set(crowd.FAULTS)
+    assert set(packs.load(name).faults) <= set(load.FAULTS)
 
 
 def test_a_bad_network_loses_repeats_and_shuffles_but_makes_nothing_up():
