@@ -10,7 +10,7 @@ from devices.names import secret_hash
 from devices.proofs.claim import Claim, checked_name, wished_name
 from pki.kernel import clock
 from pki.kernel.recent import Recent
-from pki.models import TrustDomain, quick
+from pki.models import TrustDomain, prepared_sql
 
 _models: Recent[int, HardwareModel] = Recent(seconds=1.0)
 _logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def refuse_unknown(home: TrustDomain, secret: str) -> None:
 def _usable(home: TrustDomain, secret: str, *, lock: bool) -> tuple[str, EnrolmentToken]:
     # The look-up is by the hash of 256 random bits, so its timing tells nothing about the secret.
     digest = secret_hash(secret[:200])
-    token = quick.get(EnrolmentToken, lock=lock, secret_hash=digest)
+    token = prepared_sql.get(EnrolmentToken, lock=lock, secret_hash=digest)
     if token is not None and token.domain_id != home.pk:
         token = None
     cause = "unknown" if token is None else token.state
@@ -80,4 +80,4 @@ def mark_used(secret_hash: str, device: Device, spki: str) -> bool:
 
 def _use(token: EnrolmentToken, device: Device, spki: str) -> None:
     token.used_at, token.used_by_id, token.used_spki = clock.now(), device.pk, spki
-    quick.update(token, "used_at", "used_by", "used_spki")
+    prepared_sql.update(token, "used_at", "used_by", "used_spki")

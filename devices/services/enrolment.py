@@ -19,7 +19,7 @@ from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError, PendingError, UnauthenticatedError
-from pki.models import Certificate, TrustDomain, quick
+from pki.models import Certificate, TrustDomain, prepared_sql
 from pki.profiles import Profile
 from pki.selectors import certificates_of
 from pki.services import certificates, ledger, profiles
@@ -204,7 +204,7 @@ def _again(claim: Claim, domain: str, spki: str) -> Enrolled:
 
 def _device(domain: TrustDomain, claim: Claim) -> Device:
     """Return the device to enrol: registered before, or new; a living one only for its new board."""
-    device = quick.get(Device, lock=True, domain_id=domain.pk, name=claim.name)
+    device = prepared_sql.get(Device, lock=True, domain_id=domain.pk, name=claim.name)
     if device is None:
         return _new_device(domain, claim)
     device.domain = domain
@@ -214,7 +214,7 @@ def _device(domain: TrustDomain, claim: Claim) -> Device:
         raise TokenError(token.REFUSAL)
     device.state = Device.State.ACTIVE
     device.enrolled_at = clock.now()
-    quick.update(device, "state", "enrolled_at")
+    prepared_sql.update(device, "state", "enrolled_at")
     Twin.objects.update_or_create(device=device, defaults={"fork_token": "", "fork_previous": ""})
     return device
 
@@ -222,7 +222,7 @@ def _device(domain: TrustDomain, claim: Claim) -> Device:
 def _new_device(domain: TrustDomain, claim: Claim) -> Device:
     now = clock.now()
     try:
-        device = quick.create(
+        device = prepared_sql.create(
             Device,
             domain=domain,
             name=claim.name,
@@ -234,7 +234,7 @@ def _new_device(domain: TrustDomain, claim: Claim) -> Device:
     except IntegrityError as error:
         # Somebody else enrolled under this name at the same moment; the transaction ends with this refusal.
         raise TokenError(token.REFUSAL) from error
-    quick.create(Twin, device=device)
+    prepared_sql.create(Twin, device=device)
     fleet_counts.note_count(domain.pk, NEVER_WORD, 1)
     return device
 

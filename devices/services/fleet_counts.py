@@ -9,7 +9,7 @@ from django.db.models import Count, F, QuerySet, Sum, Value
 
 from devices.contact_words import OUT_OF_SERVICE
 from devices.models import Device, FleetCount, Incident
-from pki.models import TrustDomain, quick
+from pki.models import TrustDomain, prepared_sql
 
 #: rows that one commit folds
 FOLDED = 1000
@@ -21,14 +21,14 @@ _logger = logging.getLogger(__name__)
 
 def note_count(domain_id: int, kind: str, delta: int) -> None:
     """Note a change of one count, in the transaction that changes what is counted."""
-    quick.create(FleetCount, domain_id=domain_id, kind=kind, delta=delta)
+    prepared_sql.create(FleetCount, domain_id=domain_id, kind=kind, delta=delta)
 
 
 def note_counts(deltas: Mapping[tuple[int, str], int]) -> None:
     """Note changes of several counts, by domain (internal id) and kind, in the transaction that makes them."""
     rows = [(domain, kind, delta) for (domain, kind), delta in sorted(deltas.items()) if delta]
     if rows:
-        quick.create_many(FleetCount, ("domain_id", "kind", "delta"), rows)
+        prepared_sql.create_many(FleetCount, ("domain_id", "kind", "delta"), rows)
 
 
 def fold_counts(*, domain: TrustDomain) -> int:

@@ -13,7 +13,7 @@ from pki.kernel import clock, configuration, monotone
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, PreconditionError, UnconditionalError
 from pki.kernel.permissions import Action, permitted, require_action
-from pki.models import quick
+from pki.models import prepared_sql
 from pki.services import changes, ledger
 
 #: both keep what else ``desired`` holds; names of components have no quotes (``ota.manifest``)
@@ -148,8 +148,8 @@ def desire_many(*, actor: Actor, component: str, wish: dict[str, object], action
     before = _DESIRE_POSTGRESQL if postgresql else _DESIRE_SQLITE
     path = component if postgresql else f'$.components."{component}"'
     rows: list[list[object]] = [[device, action] for device, action in actions.items()]
-    prepared = quick.Prepared(before, rows, _OF_DEVICES, ("bigint", "bigint"))
-    quick.write_many(prepared, path, json.dumps(wish), clock.unix())
+    prepared = prepared_sql.Prepared(before, rows, _OF_DEVICES, ("bigint", "bigint"))
+    prepared_sql.write_many(prepared, path, json.dumps(wish), clock.unix())
 
 
 def desire_config(*, actor: Actor, device: Device, patch: dict[str, object], if_match: str) -> Twin:

@@ -15,7 +15,7 @@ from ota.models import Assignment, AssignmentEvent, Bundle, Rollout
 from ota.selectors import parts
 from pki.kernel import clock
 from pki.kernel.actor import Actor
-from pki.models import quick
+from pki.models import prepared_sql
 from pki.services import changes
 
 Status = Assignment.Status
@@ -38,7 +38,7 @@ class _Row:
     status: str
 
 
-def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]) -> quick.Prepared:
+def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]) -> prepared_sql.Prepared:
     """Return waiting assignments to add to a rollout that is preparing (``quick.write_many``).
 
     Args:
@@ -53,7 +53,7 @@ def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[
         for (wave, device), number in zip(placed, numbers, strict=True)
     ]
     names = ("domain_id", "rollout_id", "bundle_id", "kind", "wave_id", "device_id", "action_id", "status")
-    return quick.prepare_many(Assignment, (*names, "content_stamp", "created_at", "updated_at"), rows)
+    return prepared_sql.prepare_many(Assignment, (*names, "content_stamp", "created_at", "updated_at"), rows)
 
 
 def offer(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> int:
@@ -103,7 +103,7 @@ def cancel(keys: Sequence[int]) -> None:
     ended = [one.pk for one in locked if one.status in {Status.WAITING, Status.SCHEDULED}]
     now, status = clock.now(), Status.CANCELED.value
     events = [(pk, now, status, CANCELED_BY_OPERATOR) for pk in ended]
-    quick.create_many(AssignmentEvent, ("assignment_id", "at", "status", "text"), events)
+    prepared_sql.create_many(AssignmentEvent, ("assignment_id", "at", "status", "text"), events)
     # What waits is not offered, so that no answer to a device depends on it.
     if any(one.status == Status.SCHEDULED for one in locked):
         _note(map(str, rows.filter(status=Status.SCHEDULED).values_list("device__public_id", flat=True)))
@@ -149,9 +149,9 @@ def _end(reasons: Mapping[int, str]) -> None:
     """Cancel assignments for good, with one event each."""
     now, status = clock.now(), Status.CANCELED.value
     rows = [(status, reason[:500], now, now, pk) for pk, reason in reasons.items()]
-    quick.update_many(Assignment, ("status", "reason", "updated_at", "closed_at"), rows)
+    prepared_sql.update_many(Assignment, ("status", "reason", "updated_at", "closed_at"), rows)
     events = [(pk, now, status, reason) for pk, reason in reasons.items()]
-    quick.create_many(AssignmentEvent, ("assignment_id", "at", "status", "text"), events)
+    prepared_sql.create_many(AssignmentEvent, ("assignment_id", "at", "status", "text"), events)
 
 
 def _desire(actor: Actor, bundle: Bundle, ready: Sequence[_Row]) -> None:

@@ -26,7 +26,7 @@ from ota.services.pace import Pace, ReadAhead
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
-from pki.models import TrustDomain, quick
+from pki.models import TrustDomain, prepared_sql
 from pki.models.json_members import member_of
 from pki.services import ledger, numbers
 
@@ -142,7 +142,7 @@ def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budg
         with _commit(pace):
             if not _mine(rollout):
                 return
-            quick.write_many(ready)
+            prepared_sql.write_many(ready)
     _prepared(actor, rollout, chosen)
 
 

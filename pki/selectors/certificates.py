@@ -7,7 +7,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, permitted
 from pki.kernel.recent import Recent
-from pki.models import Authority, Certificate, quick
+from pki.models import Authority, Certificate, prepared_sql
 from pki.selectors.finding import one_row
 
 _authority_ids: Recent[str, list[int]] = Recent(seconds=1.0)
@@ -52,7 +52,7 @@ def standing_by_serial(key_id: str, serial: int) -> tuple[datetime | None, str] 
     """Return when and why the certificate of a CA with a serial number was revoked, or None for an unknown one."""
     names = ("revoked_at", "revocation_reason")
     for authority in _authority_ids.get(key_id, lambda: _ids_of(key_id)):
-        found = quick.values(Certificate, names, authority_id=authority, serial=f"{serial:x}")
+        found = prepared_sql.values(Certificate, names, authority_id=authority, serial=f"{serial:x}")
         if found is not None:
             return found[0], found[1]
     return None

@@ -15,7 +15,7 @@ from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
 from pki.kernel.permissions import Action, permitted
 from pki.kernel.recent import Recent
-from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDomain, quick
+from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDomain, prepared_sql
 from pki.profiles import DEVICE, Profile
 from pki.selectors import known_domain
 from pki.selectors.finding import one_row
@@ -127,7 +127,7 @@ def _keep(
         raise InvalidError(msg)
     key = urn.rsplit(":", 1)[1]
     changes.note(key)
-    return quick.create(
+    return prepared_sql.create(
         Certificate,
         domain=domain,
         authority=authority_of(domain, parsed),

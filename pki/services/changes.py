@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.db import connections
 
 from pki.kernel import clock
-from pki.models import Change, quick
+from pki.models import Change, prepared_sql
 
 #: rows are kept so long; a reader that slept longer reads everything anew
 KEPT = timedelta(hours=1)
@@ -29,7 +29,7 @@ def note(*subjects: str) -> None:
     """
     now = connections["default"].ops.adapt_datetimefield_value(clock.now())
     rows: list[list[object]] = [[subject, now] for subject in subjects or ("",)]
-    quick.write_many(quick.Prepared(_INSERT, rows, types=("text", "timestamptz")))
+    prepared_sql.write_many(prepared_sql.Prepared(_INSERT, rows, types=("text", "timestamptz")))
 
 
 def prune() -> int:

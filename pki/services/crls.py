@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from pki.kernel import clock, files
 from pki.kernel.errors import DomainError
-from pki.models import Authority, CrlShard, TrustDomain, quick
+from pki.models import Authority, CrlShard, TrustDomain, prepared_sql
 from pki.services import signing
 from pki.signer.client import SignedCrl
 from pki.x509 import SHARDS
@@ -68,7 +68,7 @@ def _put_in_place(row: CrlShard, entries: list[bytes], signed: SignedCrl, now: d
         files.write_public(path / f"{row.shard:02x}.crl", signed["crl"])
         row.number, row.held, row.published_at = signed["number"], len(entries), now
         row.next_update = datetime.fromisoformat(signed["until"])
-        quick.update(row, "number", "held", "dirty", "published_at", "next_update")
+        prepared_sql.update(row, "number", "held", "dirty", "published_at", "next_update")
     return True
 
 

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from pki.kernel import canonical, clock, ids
 from pki.kernel.actor import Actor, ActorKind
 from pki.ledger import merkle
-from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDomain, quick
+from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDomain, prepared_sql
 from pki.services import journal, signing
 from pki.services.ledger_place import place_of
 
@@ -59,7 +59,7 @@ def record(
         "request_id": actor.request_id,
     }
     leaf = merkle.leaf(_bytes(home.slug, now, facts)).hex()
-    return quick.create(LedgerEntry, domain=home, leaf_hash=leaf, **facts)
+    return prepared_sql.create(LedgerEntry, domain=home, leaf_hash=leaf, **facts)
 
 
 def leaf_bytes(entry: LedgerEntry) -> bytes:

@@ -33,7 +33,7 @@ from devices.services import fleet_counts, presence_words
 from fleet.management.benches.growth_scene import FIRST, GROUP, SHARES, Scene, Update, explanation, load_scene
 from ota.models import Assignment, AssignmentEvent, Command
 from pki.kernel import clock
-from pki.models import Certificate, LedgerEntry, LedgerHead, TrustDomain, quick
+from pki.models import Certificate, LedgerEntry, LedgerHead, TrustDomain, prepared_sql
 from pki.services import ledger, numbers
 
 SEED, STEP, TICKS, MEMBERS = 15, 1000, 240, 100
@@ -173,7 +173,7 @@ def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Made]:
         word = "" if plan.retired else "never"
         rows.append((scene.domain.pk, public_id, plan.name, scene.models[number % len(scene.models)], state, audience,
                      at if held else None, "drift" if held else "", site, owner, tags, at, at, word))  # fmt: skip
-    quick.create_many(Device, names, rows)
+    prepared_sql.create_many(Device, names, rows)
     names_to_keys = dict(
         Device.objects.filter(domain=scene.domain, name__in=[one.name for one in plans.values()]).values_list(
             "name", "pk"
@@ -204,7 +204,7 @@ def _twins(scene: Scene, made: list[Made]) -> None:
         rows.append((one.pk, desired, 5, 5, 5, reported, 40 + one.number % 50, 40, now - timedelta(hours=1)))
     names = ("device_id", "desired", "desired_version", "config_version", "config_fetched", "reported",
              "reported_version", "report_sequence", "reported_at")  # fmt: skip
-    quick.create_many(Twin, names, rows)
+    prepared_sql.create_many(Twin, names, rows)
 
 
 def _assignments(scene: Scene, update: Update, made: list[Made], actions: range) -> None:
@@ -222,20 +222,20 @@ def _assignments(scene: Scene, update: Update, made: list[Made], actions: range)
                      status, reason, update.previous, int(at.timestamp()) & 0x7FFF_FFFF, at, at, closed))  # fmt: skip
     names = ("domain_id", "action_id", "rollout_id", "wave_id", "device_id", "bundle_id", "kind", "status", "reason",
              "previous_bundle_id", "content_stamp", "created_at", "updated_at", "closed_at")  # fmt: skip
-    quick.create_many(Assignment, names, rows)
+    prepared_sql.create_many(Assignment, names, rows)
     if update.running:
         under_way = Assignment.objects.filter(
             rollout=update.rollout, action_id__in=actions[: len(made)], closed_at=None
         )
         said = [(key, status, "at it") for key, status in under_way.values_list("pk", "status") for _ in range(2)]
-        quick.create_many(AssignmentEvent, ("assignment_id", "status", "text"), said)
+        prepared_sql.create_many(AssignmentEvent, ("assignment_id", "status", "text"), said)
 
 
 def _certificates(scene: Scene, made: list[Made], source: random.Random) -> None:
     """Give each device a certificate, and every fifth one the expired one before it."""
     renewed = [one for one in made if one.number % 5 == 0]
     past = [_certificate(scene, one, source, one.at, None) for one in renewed]
-    quick.create_many(Certificate, _CERTIFICATE, past)
+    prepared_sql.create_many(Certificate, _CERTIFICATE, past)
     rows = Certificate.objects.filter(fingerprint__in=[row[3] for row in past]).values_list("subject_key", "pk")
     before = dict(rows)
     newest = clock.now() - timedelta(days=30)
@@ -243,7 +243,7 @@ def _certificates(scene: Scene, made: list[Made], source: random.Random) -> None
     for one in made:
         at = one.at if one.retired else newest - timedelta(days=one.number % 300)
         present.append(_certificate(scene, one, source, at, before.get(str(one.public_id))))
-    quick.create_many(Certificate, _CERTIFICATE, present)
+    prepared_sql.create_many(Certificate, _CERTIFICATE, present)
 
 
 _CERTIFICATE = (
@@ -276,7 +276,7 @@ def _incidents(scene: Scene, made: list[Made]) -> None:
                      explanation(one.name), "" if is_open else "benign", at, at, None if is_open else at))  # fmt: skip
     names = ("domain_id", "device_id", "state", "layer", "severity", "score", "explanation", "verdict", "opened_at",
              "last_seen_at", "closed_at")  # fmt: skip
-    quick.create_many(Incident, names, rows)
+    prepared_sql.create_many(Incident, names, rows)
 
 
 def _entries(scene: Scene, made: list[Made]) -> None:
@@ -294,7 +294,7 @@ def _entries(scene: Scene, made: list[Made]) -> None:
             )  # fmt: skip
             values = [getattr(entry, name) for name in names[1:9]]
             rows.append((scene.domain.pk, *values, ledger.leaf_hash(entry), entry.public_id))
-    quick.create_many(LedgerEntry, names, rows)
+    prepared_sql.create_many(LedgerEntry, names, rows)
 
 
 def _hear(made: list[Made], source: random.Random) -> None:

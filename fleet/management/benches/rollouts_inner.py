@@ -84,7 +84,7 @@ def seed(many: str) -> int:
     from django.db import transaction  # noqa: PLC0415  because of the set-up above
 
     from devices.models import Device, HardwareModel, Twin  # noqa: PLC0415  because of the set-up above
-    from pki.models import quick  # noqa: PLC0415  because of the set-up above
+    from pki.models import prepared_sql  # noqa: PLC0415  because of the set-up above
 
     model = HardwareModel.objects.get(name="bench")
     parts = {"app": {"version": "1.0.0", "sha256": "ab" * 32, "counter": 1, "confirmed": True}}
@@ -93,9 +93,9 @@ def seed(many: str) -> int:
         names = [f"synthetic-{number:06}" for number in range(start, min(start + STEP, int(many)))]
         facts: list[tuple[object, ...]] = [(model.domain_id, name, model.pk, "active", []) for name in names]
         with transaction.atomic():
-            quick.create_many(Device, ("domain_id", "name", "hardware_model_id", "state", "tags"), facts)
+            prepared_sql.create_many(Device, ("domain_id", "name", "hardware_model_id", "state", "tags"), facts)
             made = Device.objects.filter(name__in=names).values_list("pk", flat=True)
-            quick.create_many(Twin, ("device_id", "reported"), [(key, reported) for key in made])
+            prepared_sql.create_many(Twin, ("device_id", "reported"), [(key, reported) for key in made])
     _people(model.domain)
     publish_release(model)
     return int(many)

@@ -8,7 +8,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from devices.models import Device, EnrolmentToken, HardwareModel, Twin
-from pki.models import LedgerEntry, quick
+from pki.models import LedgerEntry, prepared_sql
 
 pytestmark = pytest.mark.django_db
 AT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
@@ -45,14 +45,14 @@ def test_a_row_is_written_as_the_orm_writes_it(domain, model):
     theirs = Device.objects.create(name="one", **values)
     expected = raw(theirs.pk)
     Device.objects.filter(pk=theirs.pk).delete()
-    ours = quick.create(Device, name="one", **values)
+    ours = prepared_sql.create(Device, name="one", **values)
     assert {**raw(ours.pk), "id": 0} == {**expected, "id": 0}
     assert (ours.domain, ours.hardware_model, ours._state.adding) == (domain, model, False)
 
 
 def test_a_row_is_read_as_the_orm_reads_it(domain, model):
     made = Device.objects.create(name="one", **device_values(domain, model))
-    theirs, ours = Device.objects.get(pk=made.pk), quick.get(Device, domain_id=domain.pk, name="one")
+    theirs, ours = Device.objects.get(pk=made.pk), prepared_sql.get(Device, domain_id=domain.pk, name="one")
     for field in Device._meta.concrete_fields:
         mine, other = getattr(ours, field.attname), getattr(theirs, field.attname)
         assert (type(mine), bytes(mine) if field.name == "salt" else mine) == (
@@ -62,8 +62,8 @@ def test_a_row_is_read_as_the_orm_reads_it(domain, model):
 
 
 def test_defaults_are_the_fields_own(domain, model):
-    device = quick.create(Device, domain=domain, hardware_model=model, name="one")
-    twin = quick.create(Twin, device=device)
+    device = prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
+    twin = prepared_sql.create(Twin, device=device)
     again = Device.objects.select_related("twin").get(pk=device.pk)
     assert (again.state, again.tags, again.parent_id, again.site) == ("pending", [], None, "")
     assert again.public_id.version == 7
@@ -75,53 +75,53 @@ def test_fields_are_changed_and_others_left(domain, model):
     made = EnrolmentToken.objects.create(
         domain=domain, hardware_model=model, secret_hash="x", expires_at=AT, created_by="anna"
     )
-    found = quick.get(EnrolmentToken, secret_hash="x")
+    found = prepared_sql.get(EnrolmentToken, secret_hash="x")
     found.used_at, found.used_spki, found.created_by = AT + timedelta(1), "key", "not written"
-    quick.update(found, "used_at", "used_spki")
+    prepared_sql.update(found, "used_at", "used_spki")
     made.refresh_from_db()
     assert (made.used_at, made.used_spki, made.created_by) == (AT + timedelta(1), "key", "anna")
 
 
 def test_no_row_is_none_and_a_wrong_name_is_a_mistake(domain, model):
-    assert quick.get(Device, name="nobody") is None
-    assert quick.values(Device, ("name",), name="nobody") is None
+    assert prepared_sql.get(Device, name="nobody") is None
+    assert prepared_sql.values(Device, ("name",), name="nobody") is None
     with pytest.raises(TypeError, match="nickname"):
-        quick.create(Device, domain=domain, hardware_model=model, name="one", nickname="two")
+        prepared_sql.create(Device, domain=domain, hardware_model=model, name="one", nickname="two")
 
 
 def test_what_the_database_refuses_is_refused_as_the_orm_says_it(domain, model):
-    quick.create(Device, domain=domain, hardware_model=model, name="one")
+    prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
     with pytest.raises(IntegrityError), transaction.atomic():
-        quick.create(Device, domain=domain, hardware_model=model, name="one")
+        prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
     assert Device.objects.filter(domain=domain).count() == 1
 
 
 def test_values_never_become_part_of_a_statement(domain, model):
     name = "x'); DROP TABLE devices_device; -- %s ?"
-    quick.create(Device, domain=domain, hardware_model=model, name=name)
-    assert quick.get(Device, name=name).name == name
+    prepared_sql.create(Device, domain=domain, hardware_model=model, name=name)
+    assert prepared_sql.get(Device, name=name).name == name
 
 
 def test_after_an_error_in_a_transaction_nothing_more_is_written(domain, model):
-    quick.create(Device, domain=domain, hardware_model=model, name="one")
+    prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
     with transaction.atomic():
         with pytest.raises(IntegrityError):
-            quick.create(Device, domain=domain, hardware_model=model, name="one")
+            prepared_sql.create(Device, domain=domain, hardware_model=model, name="one")
         with pytest.raises(transaction.TransactionManagementError):
-            quick.create(LedgerEntry, domain=domain, actor_kind="system", actor_key="x", action="a.b")
+            prepared_sql.create(LedgerEntry, domain=domain, actor_kind="system", actor_key="x", action="a.b")
 
 
 def test_many_rows_are_written_by_few_statements_value_for_value(domain, model, monkeypatch):
-    monkeypatch.setattr(quick, "MOST_PARAMETERS", 60)
+    monkeypatch.setattr(prepared_sql, "MOST_PARAMETERS", 60)
     names = [f"many-{number:02}" for number in range(30)]
     rows = [(domain.pk, name, model.pk, []) for name in names]
-    quick.create_many(Device, ("domain_id", "name", "hardware_model_id", "tags"), rows)
+    prepared_sql.create_many(Device, ("domain_id", "name", "hardware_model_id", "tags"), rows)
     made = list(Device.objects.order_by("name"))
     assert [(one.name, one.hardware_model, one.tags) for one in made] == [(name, model, []) for name in names]
     changed = [(AT if number % 2 else None, "x", ["%s", "?"], one.pk) for number, one in enumerate(made)]
     with CaptureQueriesContext(connection) as seen:
-        quick.update_many(Device, ("quarantined_at", "quarantine_reason", "tags"), changed)
-        quick.update_many(Device, ("quarantined_at",), [(None, made[0].pk)])
+        prepared_sql.update_many(Device, ("quarantined_at", "quarantine_reason", "tags"), changed)
+        prepared_sql.update_many(Device, ("quarantined_at",), [(None, made[0].pk)])
     assert len(seen) == (2 if connection.vendor == "postgresql" else 3)
     found = list(Device.objects.order_by("name").values_list("quarantined_at", "quarantine_reason", "tags", "pk"))
     assert found == changed
@@ -133,12 +133,12 @@ def test_no_text_is_cut_to_the_length_of_its_column(domain, model, many):
     rows = [(domain.pk, f"nnn{number}" * 200, model.pk, []) for number in range(many)]
     if connection.vendor == "postgresql":
         with pytest.raises(DataError), transaction.atomic():
-            quick.create_many(Device, ("domain_id", "name", "hardware_model_id", "tags"), rows)
+            prepared_sql.create_many(Device, ("domain_id", "name", "hardware_model_id", "tags"), rows)
         assert not Device.objects.filter(name__startswith="nnn").exists()
 
 
 def test_no_rows_are_no_statement(domain, model):
     with CaptureQueriesContext(connection) as seen:
-        quick.create_many(Device, ("domain_id", "name"), [])
-        quick.update_many(Device, ("name",), [])
+        prepared_sql.create_many(Device, ("domain_id", "name"), [])
+        prepared_sql.update_many(Device, ("name",), [])
     assert len(seen) == 0
