@@ -22,7 +22,7 @@ from pki import selectors
 from pki.kernel import actor as actors
 from pki.kernel import clock, confine
 from pki.kernel.errors import DomainError
-from pki.services import freshness
+from pki.services import restore_check
 from pki.signer.client import listening
 
 LEAST_DISK = 1 << 30
@@ -91,7 +91,7 @@ def _findings() -> Iterator[Finding]:
     yield _blobs()
     try:
         yield from _domains()
-        problems = freshness.problems()
+        problems = restore_check.problems()
         yield Finding("journal", not problems, " ".join(problems) or "the database is as new as the journal")
     except Error as error:
         yield Finding("journal", ok=False, detail=f"cannot be compared: {error}")

@@ -17,7 +17,7 @@ from devices.services import forks, oscore
 from fleet.jobs import leases
 from fleet.management import archive
 from fleet.management.acts import refusals, signer
-from pki.services import freshness
+from pki.services import restore_check
 from pki.signer.client import listening
 
 ALIASES = ("default", "telemetry")
@@ -63,7 +63,7 @@ class Command(BaseCommand):
         leases.forget_leases()
         if options["resume"]:
             self._resume(as_json=options["json"])
-        elif problems := freshness.problems():
+        elif problems := restore_check.problems():
             self.stdout.write(f"{' '.join(problems)} Run `manage.py restore --resume` before the server starts.")
 
     def _restore(self, path: Path) -> None:
@@ -85,7 +85,7 @@ class Command(BaseCommand):
 
     def _resume(self, *, as_json: bool) -> None:
         with signer():
-            resumed = freshness.resume()
+            resumed = restore_check.resume()
         facts = {"applied": resumed.applied, "refused": resumed.refused, "lost_heads": resumed.lost}
         if as_json:
             self.stdout.write(json.dumps(facts))

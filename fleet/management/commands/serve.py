@@ -33,7 +33,7 @@ from pki import selectors
 from pki.kernel import actor as actors
 from pki.kernel.errors import DomainError
 from pki.models import TrustDomain
-from pki.services import freshness, signing
+from pki.services import restore_check, signing
 from pki.signer.client import listening
 
 Plain = tuple[tuple[socket.socket, str], ...]
@@ -63,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError(msg)
         try:
             plain = _plain(settings.FLEET_HOST, options["bench_plain"])
-            freshness.require()
+            restore_check.require()
             supervisor = self._prepare(plain)
         except DomainError as error:
             raise CommandError(error.detail) from error

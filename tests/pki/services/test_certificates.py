@@ -12,7 +12,7 @@ from pki.kernel import actor as actors
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError, NotFoundError
 from pki.models import Certificate, LedgerEntry
 from pki.profiles import DEVICE
-from pki.services import authorities, certificates, domains, freshness, journal
+from pki.services import authorities, certificates, domains, journal, restore_check
 from pki.services.certificates import Standing
 from pki.signals import certificate_revoked
 from tests.factories.devices import csr
@@ -91,7 +91,7 @@ def test_a_revocation_is_told_after_commit_and_stays(domain, issued, django_capt
 def test_a_revocation_survives_a_restore(domain, issued, journal_files):
     certificates.revoke(actor=system(domain), fingerprint=issued.fingerprint, reason="keyCompromise")
     Certificate.objects.filter(pk=issued.pk).update(revoked_at=None, revocation_reason="")
-    assert freshness.resume().applied == {"revoked": 1}
+    assert restore_check.resume().applied == {"revoked": 1}
     back = selectors.certificate_by_fingerprint(issued.fingerprint)
     assert back.revoked_at
     assert back.revocation_reason == "keyCompromise"
@@ -107,7 +107,7 @@ def test_a_revocation_that_failed_leaves_the_fact_and_the_next_start_applies_it(
         fail()
     assert selectors.certificate_by_fingerprint(issued.fingerprint).revoked_at is None
     assert [fact["kind"] for fact in journal.read()] == ["revoked"]
-    freshness.require()
+    restore_check.require()
     assert selectors.certificate_by_fingerprint(issued.fingerprint).revoked_at
 
 

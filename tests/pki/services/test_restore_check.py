@@ -7,7 +7,7 @@ from pki.kernel import actor as actors
 from pki.kernel.errors import InvalidError
 from pki.ledger.claims import ClaimedHead, Claims
 from pki.models import Authority, LedgerEntry, LedgerHead, LedgerOrder, MonotoneNumber, TrustDomain
-from pki.services import freshness, journal, ledger, ledger_check, numbers, published_heads
+from pki.services import journal, ledger, ledger_check, numbers, published_heads, restore_check
 from tests.factories.ground import system
 from tests.regressions import regression
 
@@ -26,20 +26,20 @@ def verify(domain):
 
 
 def test_a_database_that_reaches_every_published_head_is_fresh(book, domain):
-    assert freshness.problems() == []
+    assert restore_check.problems() == []
     book("a")
-    assert freshness.problems() == []
-    freshness.require()
+    assert restore_check.problems() == []
+    restore_check.require()
 
 
 def test_published_heads_are_compared_in_pieces(book, domain, owner, monkeypatch):
     monkeypatch.setattr(published_heads, "AT_ONCE", 2)
     sizes = [book(name).size for name in "abcde"]
-    assert freshness.problems() == []
+    assert restore_check.problems() == []
     LedgerHead.objects.filter(domain=domain, size=sizes[1]).delete()  # a crash lost the row, not the entries
-    assert freshness.problems() == []
+    assert restore_check.problems() == []
     go_back(domain, sizes[2])
-    assert f"entry {sizes[-1]}" in freshness.problems()[0]
+    assert f"entry {sizes[-1]}" in restore_check.problems()[0]
 
 
 def test_an_older_database_is_noticed_and_refused(book, domain, owner):
@@ -47,7 +47,7 @@ def test_an_older_database_is_noticed_and_refused(book, domain, owner):
     book("b")
     go_back(domain, kept)
     with pytest.raises(StaleDatabaseError, match=r"restore --resume"):
-        freshness.require()
+        restore_check.require()
 
 
 def test_a_database_that_went_on_writing_after_an_unnoticed_restore_is_noticed(book, domain, owner):
@@ -59,13 +59,13 @@ def test_a_database_that_went_on_writing_after_an_unnoticed_restore_is_noticed(b
         domain=domain, action="x", object_kind="x", object_key="x", actor_kind="x", actor_key="x", leaf_hash="0" * 64
     )
     LedgerOrder.objects.create(domain=domain, index=entries, entry=entry)
-    assert freshness.problems()
+    assert restore_check.problems()
 
 
 def test_a_crash_between_publishing_a_head_and_storing_it_is_no_restore(book, domain, owner):
     head = book("a", "b")
     LedgerHead.objects.filter(pk=head.pk).delete()
-    assert freshness.problems() == []
+    assert restore_check.problems() == []
     again = ledger.sequence(domain=domain)
     assert (again.size, again.root_hash) == (head.size, head.root_hash)
     assert verify(domain).ok
@@ -75,8 +75,8 @@ def test_resume_begins_an_epoch_whose_first_leaf_names_what_was_lost(book, domai
     kept = book("a").size
     lost = book("b", "c")
     go_back(domain, kept)
-    assert freshness.resume().lost == {domain.slug: 1}
-    freshness.require()
+    assert restore_check.resume().lost == {domain.slug: 1}
+    restore_check.require()
     head = book("d")
     assert (head.epoch, head.size) == (1, kept + 2)
     leaf = LedgerEntry.objects.get(domain=domain, action="ledger.restored")
@@ -90,7 +90,7 @@ def test_a_restore_is_verified_before_its_entry_is_in_order(book, domain, owner)
     kept = book("a").size
     book("b", "c")
     go_back(domain, kept)
-    freshness.resume()
+    restore_check.resume()
     report = verify(domain)
     assert report.ok, report.problems
     assert "not in order yet" in report.restores[0]
@@ -103,11 +103,11 @@ def test_the_same_backup_can_be_put_back_twice(book, domain, owner):
     kept = book("a").size
     book("b")
     go_back(domain, kept)
-    freshness.resume()
+    restore_check.resume()
     first = book("c")
     go_back(domain, kept)
-    assert freshness.problems()
-    freshness.resume()
+    assert restore_check.problems()
+    restore_check.resume()
     second = book("d", "e")
     assert second.epoch == first.epoch + 1
     report = verify(domain)
@@ -118,8 +118,8 @@ def test_resuming_again_changes_nothing(book, domain, owner):
     kept = book("a").size
     book("b")
     go_back(domain, kept)
-    freshness.resume()
-    again = freshness.resume()
+    restore_check.resume()
+    again = restore_check.resume()
     assert again.lost == {}
     assert LedgerEntry.objects.filter(domain=domain, action="ledger.restored").count() == 1
 
@@ -140,7 +140,7 @@ def test_small_numbers_jump_past_all_that_were_handed_out(journal_files, domain)
         last = numbers.following_small(domain=domain, name="ddi-action")
     assert (first, last) == (1, 121)
     MonotoneNumber.objects.filter(domain=domain, name="ddi-action").update(value=first)
-    freshness.resume()
+    restore_check.resume()
     assert numbers.following_small(domain=domain, name="ddi-action") > last
 
 
@@ -154,7 +154,7 @@ def test_numbers_that_others_compare_are_above_the_past_without_a_journal(domain
 def test_a_fact_whose_transaction_never_committed_is_applied_at_the_next_start(book, domain):
     book("a")
     journal.append("number-block", domain=domain.slug, name="ddi-action", below=501)
-    freshness.require()
+    restore_check.require()
     assert numbers.following_small(domain=domain, name="ddi-action") > 500
 
 
@@ -164,7 +164,7 @@ def test_a_fact_that_cannot_be_applied_is_named_and_stops_no_other(book, domain)
     journal.append("domain", domain="late", key="no uuid", name="Late", host_names=[])
     journal.append("kind-of-a-later-version", x=1)
     journal.append("number-block", domain=domain.slug, name="n", below=101)
-    resumed = freshness.resume()
+    resumed = restore_check.resume()
     assert resumed.applied["number-block"] == 1
     assert len(resumed.refused) == 2
     assert not TrustDomain.objects.filter(slug="late").exists()
@@ -191,7 +191,7 @@ def test_a_domain_and_its_authority_come_back(journal_files, signer, offline):
     Authority.objects.filter(domain=made).exclude(parent=None).delete()
     Authority.objects.filter(domain=made).delete()
     assert [fact["kind"] for fact in facts] == ["domain", "authority"]
-    assert freshness.resume().applied == {"authority": 1}
+    assert restore_check.resume().applied == {"authority": 1}
     back = Authority.objects.get(domain=made, kind=Authority.Kind.ISSUING)
     assert back.fingerprint == installed.fingerprint
     assert (back.state, back.parent.kind) == (Authority.State.ACTIVE, Authority.Kind.ROOT)
@@ -216,7 +216,7 @@ def test_an_invented_restore_hides_nothing(book, domain, owner):
     }  # fmt: skip
     who = actors.system(domain.slug, "restore", via="command")
     ledger.record(actor=who, action="ledger.restored", thing=("ledger", domain.slug), detail=detail)
-    assert freshness.problems(), "the database is older than the journal, whatever it says of itself"
+    assert restore_check.problems(), "the database is older than the journal, whatever it says of itself"
     with pytest.raises(InvalidError, match="needs a signed restore"):
         ledger.sequence(domain=domain)
     problems = verify(domain).problems
@@ -232,7 +232,7 @@ def test_a_changed_restore_is_not_proved(book, domain, owner, change):
     kept = book("a").size
     book("b")
     go_back(domain, kept)
-    freshness.resume()
+    restore_check.resume()
     book("c")
     assert verify(domain).ok
     entry = LedgerEntry.objects.get(domain=domain, action="ledger.restored")
@@ -245,7 +245,7 @@ def test_a_restore_of_an_older_version_stays_verifiable(book, domain, owner):
     kept = book("a").size
     book("b")
     go_back(domain, kept)
-    freshness.resume()
+    restore_check.resume()
     book("c")
     entry = LedgerEntry.objects.get(domain=domain, action="ledger.restored")
     old = {name: entry.detail[name] for name in ("epoch", "lost_epoch", "lost_size", "lost_root", "applied")}
