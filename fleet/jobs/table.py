@@ -7,7 +7,7 @@ from django.conf import settings
 
 from devices.services import drift, presence_words, retention, tick_packing
 from fleet.guard import reactions
-from ota.services import commands, count_parts, deltas, freshness, rollout_steps, rollouts, status_counts, storage
+from ota.services import commands, count_parts, deltas, online_roles, rollout_steps, rollouts, status_counts, storage
 from pki.models import TrustDomain
 from pki.services import changes, crls, ledger
 
@@ -32,7 +32,7 @@ def jobs() -> tuple[Job, ...]:
     return (
         Job("ledger", 1, lambda domain: ledger.sequence(domain=domain)),
         Job("crls", 1, lambda domain: crls.refresh(domain=domain)),
-        Job("metadata", 30, lambda domain: freshness.refresh(domain=domain)),
+        Job("metadata", 30, lambda domain: online_roles.refresh(domain=domain)),
         Job("rollouts", 1, lambda domain: rollouts.tick(domain=domain)),
         Job("rollout-steps", 1, lambda domain: rollout_steps.run(domain=domain)),
         Job("counts", 5, lambda domain: count_parts.add_up(domain=domain)),

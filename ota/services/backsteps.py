@@ -14,7 +14,7 @@ from ota.manifest.reader import COUNTER_GOES_BACK, VERSION_GOES_BACK
 from ota.manifest.versions import looks_older
 from ota.models import Bundle
 from ota.selectors import predecessors
-from ota.services import freshness
+from ota.services import online_roles
 from ota.trust import documents
 
 
@@ -82,7 +82,7 @@ def _demand_acknowledged(found: dict[str, str], acknowledged: Iterable[str]) -> 
 
 
 def _demand_above_floor(slug: str, component: str, classes: Iterable[str], counter: int) -> None:
-    targets = freshness.repository(slug).targets()
+    targets = online_roles.repository(slug).targets()
     floors = documents.floors_of(targets.signed).get(component, {}) if targets else {}
     floor = max((floors.get(one, 0) for one in classes), default=0)
     if counter < floor:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tuf.api.metadata import Root
 
 from ota.errors import MetadataError
-from ota.services.freshness import repository
+from ota.services.online_roles import repository
 from ota.trust import policy
 from pki.kernel import root_keys
 from pki.kernel.errors import InvalidError

@@ -2,7 +2,7 @@
 
 from devices.models import Device
 from ota.models import Bundle
-from ota.services import freshness, offers, proofs
+from ota.services import offers, online_roles, proofs
 from ota.trust import protection
 from pki.kernel import suit
 from pki.kernel.actor import Actor
@@ -20,7 +20,7 @@ def current(*, actor: Actor, device: Device) -> bytes:
     proofs.asked(actor=actor, device=device, client=protection.SUIT, name="manifest")
     hardware = str(device.hardware_model.class_id)
     if assignment is not None:
-        data = freshness.repository(actor.domain).read_manifest(assignment.bundle.digest, hardware)
+        data = online_roles.repository(actor.domain).read_manifest(assignment.bundle.digest, hardware)
         if _names_image(data, assignment.bundle, hardware):
             return data
     msg = "There is no manifest for this device now."

@@ -7,9 +7,9 @@ from django.db import transaction
 from tuf.api.metadata import Metadata, Root, Targets
 
 from ota.errors import MetadataError, StaleReleaseError
-from ota.services import freshness
-from ota.services.freshness import repository
+from ota.services import online_roles
 from ota.services.machine_keys import machine_identities
+from ota.services.online_roles import repository
 from ota.trust import documents, policy
 from ota.trust.repository import Repository, load
 from pki import selectors as ground
@@ -78,7 +78,7 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
     with transaction.atomic(), store.lock():
         _switch(actor, domain, names)
         # While the root names both: later, when it names the new ones only, nothing old is left to trust.
-        freshness.freshen(domain, store, anew=True)
+        online_roles.freshen(domain, store, anew=True)
 
 
 def _switch(actor: Actor, domain: TrustDomain, names: list[str]) -> None:
@@ -117,7 +117,7 @@ def install_root(*, actor: Actor, root: bytes) -> int:
         named = {name: policy.named_online(new.signed, name) for name in online}
         if late := sorted(name for name, held in online.items() if held[0]["keyid"] not in named[name]):
             _switch(actor, domain, late)
-        freshness.freshen(domain, store)
+        online_roles.freshen(domain, store)
     _retire(actor, domain, {keyid for keyids in named.values() for keyid in keyids})
     return new.signed.version
 
@@ -166,7 +166,7 @@ def install_targets(*, actor: Actor, targets: bytes) -> int:
             policy.check_bin(root, first, role, found[role])
         _publish_all(store, found)
         ledger.record(actor=actor, action="targets.installed", thing=("targets", first.version))
-        freshness.freshen(domain, store)
+        online_roles.freshen(domain, store)
     return first.version
 
 
@@ -201,7 +201,7 @@ def publish(
         for text in exhibits:
             store.publish(f"{documents.digest(text)}.bundle.json", text.encode())
         _publish_all(store, given)
-        freshness.freshen(domain, store)
+        online_roles.freshen(domain, store)
 
 
 def _demand_present(store: Repository, given: policy.Documents, bases: Mapping[str, int]) -> None:

@@ -8,7 +8,7 @@ from ota.errors import RefusedBundleError, ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.selectors import bundles as rows
 from ota.selectors import fitting
-from ota.services import backsteps, composite_rules, freshness, statements, successors
+from ota.services import backsteps, composite_rules, online_roles, statements, successors
 from ota.trust import documents, repository
 from ota.trust.prepared import Paper
 from pki.kernel import canonical, clock
@@ -82,14 +82,14 @@ def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
 
 def listed(bundle: Bundle) -> bool:
     """Say whether the officers' newest bin lists a bundle, and not as withdrawn."""
-    found = freshness.repository(bundle.domain.slug).listed(bundle.target_path)
+    found = online_roles.repository(bundle.domain.slug).listed(bundle.target_path)
     return found == _entry(bundle).target()
 
 
 def adopt_published(fact: journal.Fact) -> bool:
     """After a restore: what the officers' newest bins on disk list is published, whatever the row says."""
     domain = TrustDomain.objects.filter(slug=journal.text_of(fact, "domain")).first()
-    if domain is None or freshness.repository(domain.slug).targets() is None:
+    if domain is None or online_roles.repository(domain.slug).targets() is None:
         return False
     waiting = Release.objects.filter(domain=domain, state=Release.State.PREPARED).select_related("bundle__domain")
     found = [one for one in waiting if listed(one.bundle)]
@@ -114,7 +114,7 @@ def _paper(bundle: Bundle, held: dict[str, Metadata[Targets]], targets: Metadata
     """Return the bin with the bundle in it, and the targets with a higher floor if that is wanted."""
     made = {}
     for role, before in held.items():
-        number = freshness.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
+        number = online_roles.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
         if role == Targets.type:
             floors = {bundle.component: dict.fromkeys(_classes(bundle), bundle.security_counter)}
             made[role] = documents.raised(before.signed, floors, number, clock.now())
@@ -133,7 +133,7 @@ def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
     if known and known.state == Statement.State.PREPARED and statements.follows(known, held):
         return
     role, before = next(iter(held.items()))
-    number = freshness.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
+    number = online_roles.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
     made = documents.withdrawal(before.signed, bundle.target_path, reason or "withdrawn", number, clock.now())
     paper = Paper({role: made}, {**held, Targets.type: targets}, _exhibits(bundle))
     kind, summary = Statement.Kind.WITHDRAWAL, f"withdraw {bundle}"

@@ -21,7 +21,7 @@ from ota.models import (
     StatementSignature,
 )
 from ota.selectors import parts
-from ota.services import freshness, storage
+from ota.services import online_roles, storage
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, may_do, permitted, pick_one, require_action
 from pki.services import ledger
@@ -80,7 +80,7 @@ def _demand_unreleased(bundle: Bundle) -> None:
 
 def _hindrance(bundle: Bundle) -> str:
     """Return why a bundle has to stay and what to do instead, or nothing."""
-    if Release.objects.filter(bundle=bundle, published_at__isnull=False).exists() or freshness.is_listed(bundle):
+    if Release.objects.filter(bundle=bundle, published_at__isnull=False).exists() or online_roles.is_listed(bundle):
         return "it was published. Withdraw its release instead"
     published = Statement.objects.filter(release__bundle=bundle, state=Statement.State.PUBLISHED).order_by("pk").first()
     if published is not None:

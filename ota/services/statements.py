@@ -10,7 +10,7 @@ from tuf.api.metadata import Root
 from ota.errors import MetadataError, ReleaseStateError
 from ota.models import Release, Statement, StatementSignature
 from ota.selectors import statements as rows
-from ota.services import backsteps, freshness, metadata, successors
+from ota.services import backsteps, metadata, online_roles, successors
 from ota.trust import documents, policy, prepared
 from ota.trust.prepared import Documents, Paper
 from ota.trust.repository import Repository, manifest_name
@@ -124,7 +124,7 @@ def repository(slug: str) -> Repository:
     Raises:
         ReleaseStateError: there is none yet.
     """
-    store = freshness.repository(slug)
+    store = online_roles.repository(slug)
     targets = store.targets()
     if targets is None or not targets.signed.delegations:
         msg = "There is no TUF repository yet. Install root and targets first (`manage.py release root`)."
@@ -150,7 +150,7 @@ def _verify(root: Root, paper: Paper, given: prepared.OfficerSignature) -> str:
 
 def _publish_manifests(statement: Statement, paper: Paper, given: list[StatementSignature]) -> None:
     """Put a SUIT envelope in place for each hardware class, where enough officers have P-256 keys."""
-    store = freshness.repository(statement.domain.slug)
+    store = online_roles.repository(statement.domain.slug)
     for role, manifest in paper.manifests().items():
         signed = {one.officer: suit.raw(bytes.fromhex(one.sigs[role])) for one in given if role in one.sigs}
         if len(signed) >= THRESHOLD and statement.release is not None:
@@ -167,7 +167,7 @@ def _bundles(paper: Paper) -> list[str]:
 def _demand_acknowledged(statement: Statement) -> None:
     """Compare a release with what was published since it was prepared, unless devices are given it already."""
     release = statement.release
-    if statement.kind == Kind.RELEASE and release is not None and not freshness.is_listed(release.bundle):
+    if statement.kind == Kind.RELEASE and release is not None and not online_roles.is_listed(release.bundle):
         backsteps.demand_acknowledged(release.bundle)
         successors.demand_acknowledged(release.bundle)
 
@@ -205,7 +205,7 @@ def _release_key(statement: Statement) -> str:
 
 
 def _root(slug: str) -> Root:
-    found = freshness.repository(slug).root()
+    found = online_roles.repository(slug).root()
     if found is None:
         msg = "There is no TUF root yet. Install one first (`manage.py release root`)."
         raise ReleaseStateError(msg)

@@ -6,7 +6,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 from devices.models import HardwareModel
 from ota.errors import MetadataError, ReleaseStateError
 from ota.models import Bundle, Release, Statement
-from ota.services import freshness, statements
+from ota.services import online_roles, statements
 from ota.trust import documents
 from ota.trust.prepared import Documents, Paper
 from ota.trust.repository import Repository, bin_of, bins
@@ -48,7 +48,7 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
                 f"{released}: choose a counter above the one and not above the other."
             )
             raise MetadataError(msg)
-        number = freshness.numbers_after(domain=domain, role=Targets.type, published=before.signed.version)
+        number = online_roles.numbers_after(domain=domain, role=Targets.type, published=before.signed.version)
         made = documents.raised(before.signed, {component: {key: counter}}, number, clock.now())
         paper = Paper({Targets.type: made}, {Targets.type: before, **_shown(domain, highest)}, _text(highest))
         summary = f"floor of {component} on {hardware.name}: {counter}"
@@ -71,7 +71,7 @@ def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
     require_action(actor, Action.RENEW_TARGETS)
     domain = ground.domain(actor.domain)
     with transaction.atomic():
-        store = freshness.repository(domain.slug)
+        store = online_roles.repository(domain.slug)
         root, before = store.root(), store.last_believed()
         if root is None or Targets.type not in before:
             msg = "There is no TUF repository yet. Install root and targets first (`manage.py release root`)."
@@ -108,7 +108,7 @@ def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int
     made = {}
     for role in (Targets.type, *filled):
         published = before[role].signed.version if role in before else 0
-        number = freshness.numbers_after(domain=domain, role=role, published=published)
+        number = online_roles.numbers_after(domain=domain, role=role, published=published)
         base = before[role].signed if role in before else Targets(version=1)
         made[role] = documents.renewal(base, number, now)
         made[role].signed.targets = dict(sorted(filled.get(role, {}).items()))
@@ -134,7 +134,7 @@ def _released(domain: TrustDomain, component: str, hardware: HardwareModel) -> B
 
 def _shown(domain: TrustDomain, bundle: Bundle | None) -> dict[str, Metadata[Targets]]:
     """Return the bin that lists a bundle."""
-    store = freshness.repository(domain.slug)
+    store = online_roles.repository(domain.slug)
     role = bin_of(_targets(store).signed, bundle.target_path) if bundle else None
     found = store.document(role) if role else None
     return {role: found} if role and found else {}

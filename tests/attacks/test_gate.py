@@ -26,7 +26,7 @@ from ota.deltas import streams
 from ota.models import Assignment, Bundle, BundleFile, BundleHardware, Delta, Release, Rollout, Wave
 from ota.planning import WavePlan
 from ota.selectors import signed
-from ota.services import assignments, bundles, composites, freshness, releases, rollouts
+from ota.services import assignments, bundles, composites, online_roles, releases, rollouts
 from ota.trust import documents
 from ota.trust.officers import officers_view
 from ota.trust.repository import bin_of
@@ -395,7 +395,7 @@ class Thieves:
         self.people = [folder / f"{name}.pub.json" for name in ("eve", "mallory", "oscar")]
         for name in ("eve", "mallory", "oscar"):
             keys.generate(folder, name)
-        self.store = freshness.repository(fleet.domain.slug)
+        self.store = online_roles.repository(fleet.domain.slug)
         self.targets = self.store.targets().signed
         self.tuf = settings.FLEET_DIR / "tuf" / fleet.domain.slug
 
@@ -469,7 +469,7 @@ def test_stored_documents_that_officers_did_not_sign_release_nothing(fleet, tmp_
 def test_a_withdrawal_is_not_undone_by_removing_its_file(fleet, seen):
     made = withdrawn(fleet)
     tuf = settings.FLEET_DIR / "tuf" / fleet.domain.slug
-    role = bin_of(freshness.repository(fleet.domain.slug).targets().signed, made.bundle.target_path)
+    role = bin_of(online_roles.repository(fleet.domain.slug).targets().signed, made.bundle.target_path)
     if seen:
         assert fleet.given(made) == set()
         for path in tuf.glob("*.snapshot.json"):

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 
 from ota.selectors import roles as selector
-from ota.services import freshness
+from ota.services import online_roles
 from ota.trust import standing
 from pki.kernel import clock
 from tests.factories.ground import system
@@ -56,7 +56,7 @@ def test_before_the_ceremony_there_is_nothing_to_tell(domain):
 
 
 def test_each_role_is_told_with_who_signs_it(published):
-    freshness.refresh(domain=published.domain)
+    online_roles.refresh(domain=published.domain)
     found = {one.role: one for one in selector.roles(actor=system(published.domain))}
     assert list(found) == ["root", "targets", "snapshot", "timestamp", "bins"]
     assert (found["root"].threshold, found["root"].holders, found["root"].online) == (
@@ -73,7 +73,7 @@ def test_each_role_is_told_with_who_signs_it(published):
 
 
 def test_in_the_last_months_of_a_year_the_officers_are_called(published, at):
-    freshness.refresh(domain=published.domain)
+    online_roles.refresh(domain=published.domain)
     at(300 * DAY)  # the signer lives in the true present and would sign nothing for that day
     found = {one.role: one for one in selector.roles(actor=system(published.domain))}
     assert {name: one.level for name, one in found.items()} == {
@@ -96,7 +96,7 @@ def test_the_bin_that_ends_first_is_found_anew_with_each_snapshot(published):
 
 
 def test_a_worker_that_stands_still_is_noticed_within_the_hour(published, at):
-    freshness.refresh(domain=published.domain)
+    online_roles.refresh(domain=published.domain)
     at(timedelta(minutes=50))
     [one] = selector.alarms(actor=system(published.domain))
     assert (one.role, one.level) == ("timestamp", "urgent")
@@ -106,7 +106,7 @@ def test_a_worker_that_stands_still_is_noticed_within_the_hour(published, at):
 
 
 def test_the_command_tells_the_same(published):
-    freshness.refresh(domain=published.domain)
+    online_roles.refresh(domain=published.domain)
     out = StringIO()
     call_command("release", "--domain", published.domain.slug, "status", "--json", stdout=out)
     found = json.loads(out.getvalue())

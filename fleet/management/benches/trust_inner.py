@@ -85,13 +85,13 @@ def _signed(document: "Metadata[Targets]", keys: list[Path]) -> "Metadata[Target
 
 def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None:
     """Fill the bins, and publish them at once."""
-    from ota.services import freshness, metadata  # noqa: PLC0415  because of the set-up above
+    from ota.services import metadata, online_roles  # noqa: PLC0415  because of the set-up above
     from ota.trust import documents  # noqa: PLC0415  because of the set-up above
     from ota.trust.repository import bin_of  # noqa: PLC0415  because of the set-up above
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
     from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
 
-    store = freshness.repository("default")
+    store = online_roles.repository("default")
     targets = store.targets()
     filled: dict[str, list[Entry]] = {}
     for path, text in listed:
@@ -167,13 +167,13 @@ def _contacts() -> list[BenchRow]:
 
 def _publishing(keys: list[Path]) -> BenchRow:
     """Time the server's part of publishing one release: verify, write, snapshot, timestamp."""
-    from ota.services import freshness, metadata  # noqa: PLC0415  because of the set-up above
+    from ota.services import metadata, online_roles  # noqa: PLC0415  because of the set-up above
     from ota.trust import documents  # noqa: PLC0415  because of the set-up above
     from ota.trust.repository import bin_of  # noqa: PLC0415  because of the set-up above
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
     from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
 
-    store, seconds = freshness.repository("default"), []
+    store, seconds = online_roles.repository("default"), []
     domain = TrustDomain.objects.get(slug="default")
     for number in range(PUBLISHED):
         entry = documents.Entry(f"app/new-{number}/1.0.0/bundle.json", b"{}" + b" " * number)
@@ -199,11 +199,11 @@ def _renewing(keys: list[Path]) -> BenchRow:
     """Time what it takes to date and sign 100,000 bundles anew: all bins, by two officers."""
     from tuf.api.metadata import Root, Targets  # noqa: PLC0415  because of the set-up above
 
-    from ota.services import freshness  # noqa: PLC0415  because of the set-up above
+    from ota.services import online_roles  # noqa: PLC0415  because of the set-up above
     from ota.trust import documents  # noqa: PLC0415  because of the set-up above
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
 
-    root = freshness.repository("default").root()
+    root = online_roles.repository("default").root()
     if root is None or not isinstance(root.signed, Root):
         raise AssertionError
     roles = documents.delegations(root.signed, MORE_BITS).succinct_roles

@@ -11,7 +11,7 @@ from tuf.api.metadata import Key, Metadata, Targets
 
 from fleet.officer import describe, keys, metadata, papers
 from ota.selectors import statements as rows
-from ota.services import freshness, releases, upkeep
+from ota.services import online_roles, releases, upkeep
 from ota.trust.repository import bin_of
 from pki.kernel import canonical, clock
 from pki.kernel.errors import InvalidError
@@ -141,7 +141,7 @@ def test_a_paper_whose_digest_is_wrong_is_damaged(server):
 
 
 def test_nothing_that_people_signed_is_removed_or_changed_by_the_way(server):
-    targets = freshness.repository(server.workshop.domain.slug).targets().signed
+    targets = online_roles.repository(server.workshop.domain.slug).targets().signed
     versions = [f"1.{number}.0" for number in range(5)]
     places = [bin_of(targets, f"app/app/{one}/bundle.json") for one in versions]
     first, second = [one for one, place in zip(versions, places, strict=True) if places.count(place) > 1][:2]
