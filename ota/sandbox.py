@@ -1,9 +1,9 @@
 """Judge hostile artefacts in a child process that can reach nothing and ends soon.
 
 What is promised: no network, no file but the artefacts, bounded scratch space, memory, processor time and processes,
-and no descendant that outlives the verdict. ``ota.verifier_sandbox`` says by which mechanisms; where one promise cannot be kept,
-nothing is judged and the upload is refused with a sentence. What the child says is bounded and parsed, never rendered
-unescaped.
+and no descendant that outlives the verdict. ``ota.verifier_sandbox`` says by which mechanisms; where one promise
+cannot be kept, nothing is judged and the upload is refused with a sentence. What the child says is bounded and parsed,
+never rendered unescaped.
 """
 
 import json

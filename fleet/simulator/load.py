@@ -23,13 +23,13 @@ import cbor2
 
 from fleet.simulator import packs
 from fleet.simulator.enrolment import enrol
-from fleet.simulator.lines import datagrams
-from fleet.simulator.lines.base import Line, Reach
-from fleet.simulator.lines.dtls import DtlsLine
-from fleet.simulator.lines.https import HttpsLine
-from fleet.simulator.lines.oscore import OscoreLine
 from fleet.simulator.packs import Pack
 from fleet.simulator.tally import Progress, Tally
+from fleet.simulator.transports import datagrams
+from fleet.simulator.transports.base import Line, Reach
+from fleet.simulator.transports.dtls import DtlsLine
+from fleet.simulator.transports.https import HttpsLine
+from fleet.simulator.transports.oscore import OscoreLine
 
 FAULTS = ("half-open", "duplicate", "reorder", "clock", "slow", "reboot", "cut", *datagrams.FAULTS)
 CARRIERS: Mapping[str, Callable[[Reach], Line]] = {"https": HttpsLine, "coaps": DtlsLine, "oscore": OscoreLine}

@@ -14,7 +14,7 @@ import pytest
 from devices import metrics
 from devices.services import telemetry
 from fleet.simulator import load, packs
-from fleet.simulator.lines.datagrams import BadNetwork
+from fleet.simulator.transports.datagrams import BadNetwork
 from tests.factories.story import eventually
 
 

@@ -8,10 +8,10 @@ from aiocoap.numbers import codes
 
 from fleet.agent.errors import TransportError
 from fleet.agent.oscore import Context, Session, UnusableError
-from fleet.simulator.lines.base import Reach
-from fleet.simulator.lines.coap import CoapLine
-from fleet.simulator.lines.datagrams import Datagrams, opened
-from fleet.simulator.lines.https import HttpsLine
+from fleet.simulator.transports.base import Reach
+from fleet.simulator.transports.coap import CoapLine
+from fleet.simulator.transports.datagrams import Datagrams, opened
+from fleet.simulator.transports.https import HttpsLine
 from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
 

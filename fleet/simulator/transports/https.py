@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fleet.simulator.lines.base import PATIENCE, Reach
+from fleet.simulator.transports.base import PATIENCE, Reach
 
 if TYPE_CHECKING:
     import ssl

@@ -9,9 +9,9 @@ from OpenSSL import SSL
 
 from fleet.agent.dtls import client, records
 from fleet.agent.errors import TransportError
-from fleet.simulator.lines.base import PATIENCE, Reach
-from fleet.simulator.lines.coap import CoapLine
-from fleet.simulator.lines.datagrams import Datagrams, opened
+from fleet.simulator.transports.base import PATIENCE, Reach
+from fleet.simulator.transports.coap import CoapLine
+from fleet.simulator.transports.datagrams import Datagrams, opened
 
 
 class DtlsLine(CoapLine):

@@ -12,7 +12,7 @@ from OpenSSL import SSL
 
 from fleet.agent.coap import ACK_SECONDS, ATTEMPTS, BLOCK, EXPONENT, FACTOR, METHODS, STATUS
 from fleet.agent.errors import TransportError
-from fleet.simulator.lines.base import PATIENCE, Reach
+from fleet.simulator.transports.base import PATIENCE, Reach
 
 CBOR_FORMAT = 60
 
