@@ -12,7 +12,7 @@ from devices import selectors as devices
 from fleet.api.auth import actor
 from fleet.api.base import Input, Name, Nothing, Output, View, read
 from fleet.api.lists import list_answer, list_schema, whole_schema
-from ota.models import Statement as Paper
+from ota.models import Statement as Requested
 from ota.selectors import statements as rows
 from ota.selectors.officers import Officers, officers
 from ota.selectors.roles import roles
@@ -33,23 +33,23 @@ class StatementOut(Output):
     created_at = serializers.DateTimeField()
     published_at = serializers.DateTimeField(allow_null=True)
 
-    def get_signed_by(self, statement: Paper) -> list[str]:
+    def get_signed_by(self, statement: Requested) -> list[str]:
         """Return the officers who signed so far."""
         return sorted(one.officer for one in statement.signatures.all())
 
-    def get_missing(self, statement: Paper) -> int:
+    def get_missing(self, statement: Requested) -> int:
         """Return how many officers have still to sign before it can be published; 0 once it was."""
         signed = {one.officer for one in statement.signatures.all()}
-        waits = statement.state == Paper.State.PREPARED
+        waits = statement.state == Requested.State.PREPARED
         return max(self._officers(statement).threshold - len(signed), 0) if waits else 0
 
-    def get_may_sign(self, statement: Paper) -> list[str]:
+    def get_may_sign(self, statement: Requested) -> list[str]:
         """Return the officers who could still sign; nobody once it was published."""
         signed = {one.keyid for one in statement.signatures.all()}
-        names = self._officers(statement).names if statement.state == Paper.State.PREPARED else {}
+        names = self._officers(statement).names if statement.state == Requested.State.PREPARED else {}
         return sorted(name for keyid, name in names.items() if keyid not in signed)
 
-    def _officers(self, statement: Paper) -> Officers:
+    def _officers(self, statement: Requested) -> Officers:
         """Return who signs in this domain, read once for a whole answer."""
         context = cast("dict[str, Officers]", self.context)
         if "officers" not in context:

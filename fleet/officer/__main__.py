@@ -7,7 +7,10 @@ from pathlib import Path
 
 from cryptography import x509
 
-from fleet.officer import authority, describe, keys, metadata, papers, rootlines
+from fleet.officer import authority, describe, keys, metadata, rootlines
+from fleet.officer.signing_requests.compare import check_request
+from fleet.officer.signing_requests.read import SigningRequest, read_request
+from fleet.officer.signing_requests.sign import remember_versions, seen_versions, sign_request
 from fleet.officer.token import Place
 from pki.kernel import canonical, clock, files, root_keys
 from pki.kernel.errors import ConflictError, DomainError, InvalidError
@@ -56,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true")
     _signing(act)
-    _papers(act)
+    _requests(act)
     return parser
 
 
@@ -88,11 +91,11 @@ def _signing(act: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--root", type=Path, help="your own copy of the root before it")
 
 
-def _papers(act: Callable[..., argparse.ArgumentParser]) -> None:
-    made = act("show", _show, "show what a paper would do")
+def _requests(act: Callable[..., argparse.ArgumentParser]) -> None:
+    made = act("show", _show, "show what a signing request would do")
     made.add_argument("prepared", type=Path)
     _proofs(made)
-    made = act("sign", _sign, "sign a paper: a release, a withdrawal, floors, a renewal")
+    made = act("sign", _sign, "sign a signing request: a release, a withdrawal, floors, a renewal")
     made.add_argument("--key", type=Path, required=True)
     made.add_argument("--in", dest="prepared", type=Path, required=True)
     made.add_argument("--out", type=Path, required=True)
@@ -174,19 +177,19 @@ def _show(given: argparse.Namespace) -> None:
 
 
 def _sign(given: argparse.Namespace) -> None:
-    paper, told = _read(given, papers.seen(given.key))
+    request, told = _read(given, seen_versions(given.key))
     _ask(given, told)
-    _write(given.out, papers.sign(paper, given.key))
-    papers.remember(paper, given.key)
+    _write(given.out, sign_request(request, given.key))
+    remember_versions(request, given.key)
 
 
-def _read(given: argparse.Namespace, seen: dict[str, int] | None = None) -> tuple[papers.Paper, list[str]]:
-    """Return a paper that may be signed, and what it would do."""
-    paper = papers.read(given.prepared.read_bytes())
-    change = papers.check(paper, [path.read_bytes() for path in (given.root, *given.former_root)], seen)
+def _read(given: argparse.Namespace, seen: dict[str, int] | None = None) -> tuple[SigningRequest, list[str]]:
+    """Return a signing request that may be signed, and what it would do."""
+    request = read_request(given.prepared.read_bytes())
+    change = check_request(request, [path.read_bytes() for path in (given.root, *given.former_root)], seen)
     if given.bundle:
         describe.compare(change, given.bundle)
-    return paper, describe.lines(paper, change)
+    return request, describe.lines(request, change)
 
 
 def _ask(given: argparse.Namespace, lines: list[str]) -> None:

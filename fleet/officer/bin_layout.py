@@ -1,4 +1,4 @@
-"""Does everything in a paper stand where devices look for it: each bin by its own name, each path in its bin? Pure."""
+"""Check that a request puts everything where devices look for it: each path in its bin, each bin by its name."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ def wrong(kind: str, documents: Documents, before: Documents) -> list[str]:
     """Return what is out of its place or missing, one sentence each.
 
     Args:
-        kind: of the paper.
+        kind: of the request.
         documents: to be signed, by role.
         before: what holds now: the same roles, and the targets in any case.
     """

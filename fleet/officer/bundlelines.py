@@ -103,11 +103,11 @@ def refuse_unknown(value: object, known: "Known | None", place: str) -> None:
     """
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, list) or isinstance(one, dict) != (known is not None):
-            msg = f"This paper is not to be signed: {place[:80]} has a shape that this tool does not know."
+            msg = f"Do not sign this request: {place[:80]} has a shape that this tool does not know."
             raise InvalidError(msg)
         for name, inner in one.items() if isinstance(one, dict) else ():
             if known is None or name not in known:
-                msg = f"This paper is not to be signed: {place}.{name[:60]} is a field that this tool does not know."
+                msg = f"Do not sign this request: {place}.{name[:60]} is a field that this tool does not know."
                 raise InvalidError(msg)
             refuse_unknown(inner, known[name], f"{place}.{name}")
 

@@ -1,4 +1,4 @@
-"""Say in words what a paper would do, for the officer who is about to sign it."""
+"""Say in words what a signing request would do, for the officer who is about to sign it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from fleet.officer import papers
 from fleet.officer.authority import certificate_lines
 from fleet.officer.bundlelines import bundle_lines
-from fleet.officer.papers import Change, Paper
+from fleet.officer.signing_requests.compare import Change
+from fleet.officer.signing_requests.read import COMPOSITE, CONFIG, MAX_BUNDLE, SigningRequest, read_bundle_document
 from pki.kernel import canonical, composite, orders
 from pki.kernel.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
@@ -23,49 +23,49 @@ _MOST_SHOWN = 8
 _CONFIG_FIELDS = {"schema", "version", "anchors", "wipe", "server", *orders.FIELDS}
 
 
-def lines(paper: Paper, change: Change) -> list[str]:
+def lines(request: SigningRequest, change: Change) -> list[str]:
     """Return what a signature would do, line by line; nothing in it can move the cursor or begin a line.
 
     Args:
-        paper: as it was read and checked.
+        request: as it was read and checked.
         change: what it changes.
     """
-    return [printable(line) for line in _lines(paper, change)]
+    return [printable(line) for line in _lines(request, change)]
 
 
-def _lines(paper: Paper, change: Change) -> list[str]:
+def _lines(request: SigningRequest, change: Change) -> list[str]:
     found = []
     for path in change.added:
-        found += [f"RELEASES {path}", *_bundle(paper, path)]
+        found += [f"RELEASES {path}", *_bundle(request, path)]
     for path, reason in change.marked.items():
         found += [f"WITHDRAWS {path}: {reason}", "  no device installs it any more; where it runs it stays"]
     for (component, hardware), (was, now) in change.floors.items():
         found.append(f"RAISES THE FLOOR of {component} on hardware {hardware}: {was} -> {now}")
         found.append("  such devices refuse every lower security counter, for ever")
-    if paper.sequence and change.added:
-        found.append(f"  with a P-256 key also: a manifest for microcontrollers, sequence {paper.sequence}")
-    if paper.kind == "renewal":
-        found.append(f"RENEWS targets and {len(paper.documents) - 1} bins; what is listed stays as it is")
-    for role, one in sorted(paper.documents.items())[:_MOST_SHOWN]:
+    if request.sequence and change.added:
+        found.append(f"  with a P-256 key also: a manifest for microcontrollers, sequence {request.sequence}")
+    if request.kind == "renewal":
+        found.append(f"RENEWS targets and {len(request.documents) - 1} bins; what is listed stays as it is")
+    for role, one in sorted(request.documents.items())[:_MOST_SHOWN]:
         found.append(f"  {role} version {one.signed.version}, expires {one.signed.expires:%Y-%m-%d}")
-    if len(paper.documents) > _MOST_SHOWN:
-        ends = [one.signed.expires for one in paper.documents.values()]
+    if len(request.documents) > _MOST_SHOWN:
+        ends = [one.signed.expires for one in request.documents.values()]
         found.append(f"  {len(ends)} documents in all expire between {min(ends):%Y-%m-%d} and {max(ends):%Y-%m-%d}")
     return found
 
 
 def compare(change: Change, folder: Path) -> None:
-    """Compare what a paper releases with the officer's own copy of the bundle.
+    """Compare what a signing request releases with the officer's own copy of the bundle.
 
     Args:
-        change: what the paper changes.
+        change: what the signing request changes.
         folder: holds ``bundle.json`` and the files that it lists.
 
     Raises:
-        InvalidError: they differ; the paper is not to be signed.
+        InvalidError: they differ: the request must not be signed.
     """
     try:
-        own = canonical.loads((folder / "bundle.json").read_bytes(), max_bytes=papers.MAX_BUNDLE)
+        own = canonical.loads((folder / "bundle.json").read_bytes(), max_bytes=MAX_BUNDLE)
         digest = hashlib.sha256(canonical.dumps(own)).hexdigest()
         wanted = {target.hashes.get("sha256") for target in change.added.values()}
         listed = own["files"] if isinstance(own, dict) else []
@@ -74,7 +74,7 @@ def compare(change: Change, folder: Path) -> None:
         msg = f"Your own copy of the bundle cannot be read: {error}"
         raise InvalidError(msg) from error
     if wanted != {digest} or wrong:
-        msg = f"The paper releases something else than your own copy in {folder}: do not sign it."
+        msg = f"The signing request releases something else than your own copy in {folder}: do not sign it."
         raise InvalidError(msg)
 
 
@@ -83,44 +83,44 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _bundle(paper: Paper, path: str) -> Iterator[str]:
-    value = papers.bundle(paper, path)
+def _bundle(request: SigningRequest, path: str) -> Iterator[str]:
+    value = read_bundle_document(request, path)
     yield from bundle_lines(value)
-    if value["component"] == papers.CONFIG:
-        yield from _configuration(paper, value)
-    if value["component"] == papers.COMPOSITE:
-        yield from _parts(paper, value)
+    if value["component"] == CONFIG:
+        yield from _configuration(request, value)
+    if value["component"] == COMPOSITE:
+        yield from _parts(request, value)
 
 
-def _shown(paper: Paper, value: BundleDocument) -> bytes:
-    """Return the image of a bundle, which a paper has to show: its bytes are compared with what the bundle lists."""
+def _shown(request: SigningRequest, value: BundleDocument) -> bytes:
+    """Return the image of a bundle, which a request has to show: its bytes are compared with what the bundle lists."""
     image = next(one["sha256"] for one in value["files"] if one["role"] == "image")
-    text = paper.exhibits.get(image)
+    text = request.exhibits.get(image)
     if text is None:
-        msg = "This paper is not to be signed: it does not show what it releases."
+        msg = "Do not sign this request: it does not show what it releases."
         raise InvalidError(msg)
     return text.encode()
 
 
-def _parts(paper: Paper, value: BundleDocument) -> Iterator[str]:
+def _parts(request: SigningRequest, value: BundleDocument) -> Iterator[str]:
     """Show what is installed together."""
-    _, parts = composite.read(_shown(paper, value))
+    _, parts = composite.read(_shown(request, value))
     for one in parts:
         yield f"    installs TOGETHER, or not at all: {one.path}, bundle.json with SHA-256 {one.digest}"
 
 
-def _configuration(paper: Paper, value: BundleDocument) -> Iterator[str]:
+def _configuration(request: SigningRequest, value: BundleDocument) -> Iterator[str]:
     """Show what a configuration changes on every device that takes it."""
-    text = _shown(paper, value)
+    text = _shown(request, value)
     content = canonical.loads(text, max_bytes=_MAX_CONFIG)
     if not isinstance(content, dict) or set(content) - _CONFIG_FIELDS:
-        msg = "This paper is not to be signed: its configuration has a field that this tool does not know."
+        msg = "Do not sign this request: its configuration has a field that this tool does not know."
         raise InvalidError(msg)
     yield f"    configuration version {content.get('version')}, schema {content.get('schema')}"
     for pem in content.get("anchors", []):
         root = x509.load_pem_x509_certificate(pem.encode())
         if root.public_bytes(serialization.Encoding.PEM).decode() != pem:
-            msg = "This paper is not to be signed: an anchor in it is not written as every reader writes it."
+            msg = "Do not sign this request: an anchor in it is not written as every reader writes it."
             raise InvalidError(msg)
         yield f"    makes devices trust the root with SHA-256 {root.fingerprint(hashes.SHA256()).hex()}"
         yield from (f"    {line}" for line in certificate_lines(root))

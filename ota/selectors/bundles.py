@@ -79,7 +79,7 @@ def release(*, actor: Actor, public_id: str | UUID) -> Release:
 
 
 def _statements(where: str = "") -> "tuple[Prefetch[str], str]":
-    """Fetch statements without their papers, which may be long, and who signed them."""
+    """Fetch statements without their signing requests, which may be long, and who signed them."""
     return Prefetch(f"{where}statements", Statement.objects.defer("paper")), f"{where}statements__signatures"
 
 

@@ -1,4 +1,4 @@
-"""Statements that officers are asked for, and the papers in them."""
+"""Statements that officers are asked to sign, and the signing requests in them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from ota.models import Statement
-from ota.trust.prepared import Paper
+from ota.trust.prepared import PreparedRequest
 from pki.kernel import intake
 from pki.kernel.actor import Actor
 from pki.kernel.filters import choice
@@ -43,9 +43,9 @@ def statement(*, actor: Actor, public_id: str | UUID) -> Statement:
     return one_by_id(statements(actor=actor), public_id, "statement")
 
 
-def paper(statement: Statement) -> Paper:
+def request_of(statement: Statement) -> PreparedRequest:
     """Return what a statement asks officers to sign."""
-    return Paper.from_json(json.loads(bytes(statement.paper)))
+    return PreparedRequest.from_json(json.loads(bytes(statement.paper)))
 
 
 def prepared(statement: Statement) -> dict[str, object]:

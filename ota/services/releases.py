@@ -10,7 +10,7 @@ from ota.selectors import bundles as rows
 from ota.selectors import fitting
 from ota.services import backsteps, composite_rules, online_roles, statements, successors
 from ota.trust import documents, repository
-from ota.trust.prepared import Paper
+from ota.trust.prepared import PreparedRequest
 from pki.kernel import canonical, clock
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, require_on
@@ -55,8 +55,8 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
             return release
         release.state, release.published_at = Release.State.PREPARED, None
         release.save()
-        kind, paper = Statement.Kind.RELEASE, _paper(bundle, held, targets)
-        statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
+        kind, request = Statement.Kind.RELEASE, _request(bundle, held, targets)
+        statements.write(actor=actor, kind=kind, summary=summary, request=request, release=release)
         detail = {"bundle": bundle.digest}
         ledger.record(actor=actor, action="release.prepared", thing=("release", release.public_id), detail=detail)
     return rows.release(actor=actor, public_id=release.public_id)
@@ -110,7 +110,7 @@ def _held(bundle: Bundle, *, raise_floor: bool = False) -> tuple[dict[str, Metad
     return ({role: before, Targets.type: targets} if raise_floor else {role: before}), targets
 
 
-def _paper(bundle: Bundle, held: dict[str, Metadata[Targets]], targets: Metadata[Targets]) -> Paper:
+def _request(bundle: Bundle, held: dict[str, Metadata[Targets]], targets: Metadata[Targets]) -> PreparedRequest:
     """Return the bin with the bundle in it, and the targets with a higher floor if that is wanted."""
     made = {}
     for role, before in held.items():
@@ -121,7 +121,7 @@ def _paper(bundle: Bundle, held: dict[str, Metadata[Targets]], targets: Metadata
         else:
             made[role] = documents.listing(before.signed, [_entry(bundle)], number, clock.now())
     sequence = 0 if bundle.kind in _SHOWN else clock.unix()
-    return Paper(made, {**held, Targets.type: targets}, _exhibits(bundle), sequence)
+    return PreparedRequest(made, {**held, Targets.type: targets}, _exhibits(bundle), sequence)
 
 
 def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
@@ -135,9 +135,9 @@ def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
     role, before = next(iter(held.items()))
     number = online_roles.numbers_after(domain=bundle.domain, role=role, published=before.signed.version)
     made = documents.withdrawal(before.signed, bundle.target_path, reason or "withdrawn", number, clock.now())
-    paper = Paper({role: made}, {**held, Targets.type: targets}, _exhibits(bundle))
+    request = PreparedRequest({role: made}, {**held, Targets.type: targets}, _exhibits(bundle))
     kind, summary = Statement.Kind.WITHDRAWAL, f"withdraw {bundle}"
-    statements.write(actor=actor, kind=kind, summary=summary, paper=paper, release=release)
+    statements.write(actor=actor, kind=kind, summary=summary, request=request, release=release)
 
 
 def _entry(bundle: Bundle) -> documents.Entry:

@@ -12,7 +12,7 @@ from ota.models import Release, Statement, StatementSignature
 from ota.selectors import statements as rows
 from ota.services import backsteps, metadata, online_roles, successors
 from ota.trust import documents, policy, prepared
-from ota.trust.prepared import Documents, Paper
+from ota.trust.prepared import Documents, PreparedRequest
 from ota.trust.repository import Repository, manifest_name
 from pki import selectors as ground
 from pki.kernel import clock, suit
@@ -30,9 +30,9 @@ _ENDS: Mapping[str, tuple[str, str]] = {
 
 
 def write(
-    *, actor: Actor, kind: Statement.Kind, summary: str, paper: Paper, release: Release | None = None
+    *, actor: Actor, kind: Statement.Kind, summary: str, request: PreparedRequest, release: Release | None = None
 ) -> Statement:
-    """Keep a paper for officers to sign; an unpublished one about the same thing is stale from now on.
+    """Keep a signing request for officers to sign; an unpublished one about the same thing is stale from now on.
 
     The caller has checked the actor and holds a transaction.
     """
@@ -45,10 +45,15 @@ def write(
         kind=kind,
         release=release,
         summary=summary[:300],
-        paper=json.dumps(paper.to_json(), separators=(",", ":")).encode(),
-        digest=paper.digest,
+        paper=json.dumps(request.to_json(), separators=(",", ":")).encode(),
+        digest=request.digest,
     )
-    detail = {"kind": kind, "summary": summary[:300], "digest": statement.digest, "documents": sorted(paper.documents)}
+    detail = {
+        "kind": kind,
+        "summary": summary[:300],
+        "digest": statement.digest,
+        "documents": sorted(request.documents),
+    }
     ledger.record(actor=actor, action="statement.prepared", thing=("statement", statement.public_id), detail=detail)
     return statement
 
@@ -75,7 +80,7 @@ def submit(*, actor: Actor, statement: Statement, signature: bytes) -> Statement
         if statement.state != State.PREPARED:
             msg = f"The statement is {statement.state}; it takes no more signatures."
             raise ReleaseStateError(msg)
-        officer = _verify(_root(actor.domain), rows.paper(statement), given)
+        officer = _verify(_root(actor.domain), rows.request_of(statement), given)
         kept, made = StatementSignature.objects.get_or_create(
             statement=statement, keyid=given.keyid, defaults={"officer": officer, "sigs": dict(given.sigs)}
         )
@@ -105,12 +110,14 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
             return statement
         _demand_waiting(statement)
         _demand_acknowledged(statement)
-        paper, given = rows.paper(statement), list(statement.signatures.all())
+        request, given = rows.request_of(statement), list(statement.signatures.all())
         for one in given:
-            for role in paper.documents:
-                documents.sign(paper.documents[role], one.keyid, one.sigs[role])
-        metadata.publish(domain=statement.domain, given=paper.documents, bases=paper.bases, exhibits=_bundles(paper))
-        _publish_manifests(statement, paper, given)
+            for role in request.documents:
+                documents.sign(request.documents[role], one.keyid, one.sigs[role])
+        metadata.publish(
+            domain=statement.domain, given=request.documents, bases=request.bases, exhibits=_bundles(request)
+        )
+        _publish_manifests(statement, request, given)
         statement.state, statement.published_at = State.PUBLISHED, clock.now()
         statement.save(update_fields=["state", "published_at"])
         journal.append("targets-published", domain=actor.domain, release=_release_key(statement))
@@ -134,34 +141,34 @@ def repository(slug: str) -> Repository:
 
 def follows(statement: Statement, held: Documents) -> bool:
     """Say whether a statement changes these very documents, in these very versions."""
-    return rows.paper(statement).bases == {role: one.signed.version for role, one in held.items()}
+    return rows.request_of(statement).bases == {role: one.signed.version for role, one in held.items()}
 
 
-def _verify(root: Root, paper: Paper, given: prepared.OfficerSignature) -> str:
-    """Check an officer's signatures over all documents of a paper; return the officer's name."""
-    payloads = {role: one.signed_bytes for role, one in paper.documents.items()}
+def _verify(root: Root, request: PreparedRequest, given: prepared.OfficerSignature) -> str:
+    """Check an officer's signatures over all documents of a signing request; return the officer's name."""
+    payloads = {role: one.signed_bytes for role, one in request.documents.items()}
     if policy.is_p256(root, given.keyid):
-        payloads |= {role: suit.to_be_signed(one) for role, one in paper.manifests().items()}
+        payloads |= {role: suit.to_be_signed(one) for role, one in request.manifests().items()}
     if set(given.sigs) != set(payloads):
         msg = f"The statement has these documents to sign by this key: {', '.join(sorted(payloads))}."
         raise MetadataError(msg)
     return {policy.verify_one(root, given.keyid, given.sigs[role], one) for role, one in payloads.items()}.pop()
 
 
-def _publish_manifests(statement: Statement, paper: Paper, given: list[StatementSignature]) -> None:
+def _publish_manifests(statement: Statement, request: PreparedRequest, given: list[StatementSignature]) -> None:
     """Put a SUIT envelope in place for each hardware class, where enough officers have P-256 keys."""
     store = online_roles.repository(statement.domain.slug)
-    for role, manifest in paper.manifests().items():
+    for role, manifest in request.manifests().items():
         signed = {one.officer: suit.raw(bytes.fromhex(one.sigs[role])) for one in given if role in one.sigs}
         if len(signed) >= THRESHOLD and statement.release is not None:
             name = manifest_name(statement.release.bundle.digest, role.removeprefix("suit-"))
             store.publish(name, suit.envelope(manifest, [signed[officer] for officer in sorted(signed)]))
 
 
-def _bundles(paper: Paper) -> list[str]:
+def _bundles(request: PreparedRequest) -> list[str]:
     """Return the exhibits that devices fetch: each ``bundle.json`` that a document names."""
-    named = {target.hashes["sha256"] for one in paper.documents.values() for target in one.signed.targets.values()}
-    return [text for digest, text in paper.exhibits.items() if digest in named]
+    named = {target.hashes["sha256"] for one in request.documents.values() for target in one.signed.targets.values()}
+    return [text for digest, text in request.exhibits.items() if digest in named]
 
 
 def _demand_acknowledged(statement: Statement) -> None:

@@ -8,7 +8,7 @@ from ota.errors import MetadataError, ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.services import online_roles, statements
 from ota.trust import documents
-from ota.trust.prepared import Documents, Paper
+from ota.trust.prepared import Documents, PreparedRequest
 from ota.trust.repository import Repository, bin_of, bins
 from pki import selectors as ground
 from pki.kernel import canonical, clock
@@ -50,9 +50,11 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
             raise MetadataError(msg)
         number = online_roles.numbers_after(domain=domain, role=Targets.type, published=before.signed.version)
         made = documents.raised(before.signed, {component: {key: counter}}, number, clock.now())
-        paper = Paper({Targets.type: made}, {Targets.type: before, **_shown(domain, highest)}, _text(highest))
+        request = PreparedRequest(
+            {Targets.type: made}, {Targets.type: before, **_shown(domain, highest)}, _text(highest)
+        )
         summary = f"floor of {component} on {hardware.name}: {counter}"
-        return statements.write(actor=actor, kind=Statement.Kind.FLOORS, summary=summary, paper=paper)
+        return statements.write(actor=actor, kind=Statement.Kind.FLOORS, summary=summary, request=request)
 
 
 def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
@@ -79,9 +81,9 @@ def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
         roles = bins(before[Targets.type].signed)
         wanted = bit_length if bit_length is not None else roles.bit_length if roles else 0
         _demand_bits(wanted, roles.bit_length if roles else wanted)
-        paper = Paper(_renewed(domain, root.signed, before, wanted), before)
+        request = PreparedRequest(_renewed(domain, root.signed, before, wanted), before)
         summary = f"another year for targets and {2**wanted} bins"
-        return statements.write(actor=actor, kind=Statement.Kind.RENEWAL, summary=summary, paper=paper)
+        return statements.write(actor=actor, kind=Statement.Kind.RENEWAL, summary=summary, request=request)
 
 
 def _demand_bits(wanted: int, present: int) -> None:

@@ -1,8 +1,8 @@
 """``prepared.json`` and ``signature.json``: what officers are given, and what ``muster-sign`` hands back. Pure.
 
-A paper holds every document that one act changes (a bin; for a raised floor the targets too), so that one signature
-file answers it. Beside them lie the documents that hold now, signed, so that the officer's own tool shows what changes
-without believing the server, and the ``bundle.json`` of what is new.
+A signing request holds every document that one action changes (a bin; for a raised floor the targets too), so that one
+signature file answers it. It also brings the documents that hold now, signed, so that the officer's own tool shows what
+changes without trusting the server, and the ``bundle.json`` of what is new.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _FIELDS = {"statement", "keyid", "sigs", "officer"}
 
 
 @dataclass(frozen=True, slots=True)
-class Paper:
+class PreparedRequest:
     """What one act asks officers to sign.
 
     Args:
@@ -68,11 +68,11 @@ class Paper:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, object]) -> "Paper":
-        """Return the paper that ``to_json`` wrote."""
+    def from_json(value: Mapping[str, object]) -> "PreparedRequest":
+        """Return the signing request that ``to_json`` wrote."""
         documents_, before = (_read(intake.map_of(value[name], name)) for name in ("documents", "before"))
         exhibits = {name: str(text) for name, text in intake.map_of(value["exhibits"], "exhibits").items()}
-        return Paper(documents_, before, exhibits, intake.integer(value.get("sequence", 0), "sequence"))
+        return PreparedRequest(documents_, before, exhibits, intake.integer(value.get("sequence", 0), "sequence"))
 
     def manifests(self) -> dict[str, bytes]:
         """Return the SUIT manifests that officers with P-256 keys sign beside: ``suit-<hardware class>`` to bytes."""

@@ -28,8 +28,8 @@ def listed(data, path, role):
     return {"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "role": role}
 
 
-def model_of(paper=GOLDEN, **changes):
-    files = [listed(NEW_MODEL, "m.tflite", "image"), listed(paper, "golden.cbor", "golden")]
+def model_of(vectors=GOLDEN, **changes):
+    files = [listed(NEW_MODEL, "m.tflite", "image"), listed(vectors, "golden.cbor", "golden")]
     facts = {"id": "wake", "kind": "model", "format": "tflite", "component": WAKE, "files": files}
     return bundle(NEW_MODEL, **{**facts, **changes})
 

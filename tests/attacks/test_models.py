@@ -34,12 +34,12 @@ def device(victim):
 def offers(thief):
     """Return a function by which officers have signed a model with vectors, and the director names it."""
 
-    def run(data=NEW, paper=GOLDEN):
-        files = [listed(data, "m.tflite", "image"), listed(paper, "golden.cbor", "golden")]
+    def run(data=NEW, vectors=GOLDEN):
+        files = [listed(data, "m.tflite", "image"), listed(vectors, "golden.cbor", "golden")]
         one = bundle(data, id="wake", kind="model", format="tflite", component=WAKE, files=files)
         thief.release([one], version=3)
         thief.serve(data)
-        thief.serve(paper)
+        thief.serve(vectors)
         thief.direct(rows=[row(one)])
         return f"/v1/blob/{files[1]['sha256']}"
 
@@ -63,7 +63,7 @@ def test_a_model_that_computes_something_else_is_taken_back(offers, device):
     wrong = [
         Case(one.given, tuple(bytes([part[0] ^ 0x40]) + part[1:] for part in one.wanted)) for one in golden.read(GOLDEN)
     ]
-    offers(paper=golden.write(wrong))
+    offers(vectors=golden.write(wrong))
     said, reason = device.tries()
     assert said == "rolled-back"
     assert "golden vector 1 fails, off by 64" in reason

@@ -70,7 +70,7 @@ class Campaign:
 
 
 def test_the_command_writes_what_brings_every_root_to_every_hardware_model(story, tmp_path):
-    campaign = Campaign(story, tmp_path, "campaign-paper")
+    campaign = Campaign(story, tmp_path, "campaign-signed")
     assert campaign.manifest["kind"] == campaign.manifest["component"] == "config"
     assert len(campaign.manifest["hw"]) >= 4
     assert story.anchor.read_text().strip() in {pem.strip() for pem in campaign.config["anchors"]}

@@ -60,8 +60,8 @@ def test_both_are_installed_together_and_the_arena_is_told(story, tmp_path):
         operator.release(one)
     chosen = [word for one in members for word in ("--part", one["id"])]
     story.manage("bundle", "composite", "site", "1.0.0", "--counter", "1", *chosen, "--out", tmp_path / "set")
-    paper = (tmp_path / "set" / "bundle.json").read_bytes()
-    whole = operator.rest.upload("/bundles", paper, {"parts.json": tmp_path / "set" / "parts.json"})
+    described = (tmp_path / "set" / "bundle.json").read_bytes()
+    whole = operator.rest.upload("/bundles", described, {"parts.json": tmp_path / "set" / "parts.json"})
     rollout = operator.roll_out(operator.release(whole))
     eventually(lambda: agent.step() and operator.progress(rollout)["groups"].get("finished"), 60)
     assert agent.slots("app").read_running() == data

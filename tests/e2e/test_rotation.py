@@ -47,9 +47,9 @@ class Watcher(threading.Thread):
 def root(story, folder, online, name):
     """Let two officers sign the next root on their own machine, and install it."""
     newest = max((story.folder / "tuf" / "default").glob("*.root.json"), key=lambda path: int(path.name.split(".")[0]))
-    paper, out, offline = folder / f"{name}.json", folder / f"{name}.root.json", story.folder / "offline"
-    paper.write_text(json.dumps(online))
-    command = [sys.executable, "-m", "fleet.officer", "tuf-next-root", "--yes", "--root", newest, "--online", paper]
+    request, out, offline = folder / f"{name}.json", folder / f"{name}.root.json", story.folder / "offline"
+    request.write_text(json.dumps(online))
+    command = [sys.executable, "-m", "fleet.officer", "tuf-next-root", "--yes", "--root", newest, "--online", request]
     command += ["--key", offline / "anna.key", "--key", offline / "bruno.key", "--out", out]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     story.manage("release", "root", "--root", out)

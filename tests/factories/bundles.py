@@ -10,7 +10,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from imgtool.main import imgtool
 
-from fleet.officer import describe, keys, metadata, papers
+from fleet.officer import describe, keys, metadata
+from fleet.officer.signing_requests.compare import check_request
+from fleet.officer.signing_requests.read import read_request
+from fleet.officer.signing_requests.sign import sign_request
 from ota.selectors import statements as rows
 from ota.services import bundles, releases, statements, trust_keys
 from ota.services import metadata as repository
@@ -84,20 +87,20 @@ class Workshop:
         """Return the keys of two officers."""
         return [self.folder / "anna.key", self.folder / "bruno.key"]
 
-    def paper(self, statement):
+    def request(self, statement):
         """Return what officers get."""
-        return papers.read(json.dumps(rows.prepared(statement)).encode())
+        return read_request(json.dumps(rows.prepared(statement)).encode())
 
     def told(self, statement):
         """Return what the officers' tool says of it."""
-        paper = self.paper(statement)
-        return describe.lines(paper, papers.check(paper, [self.root]))
+        request = self.request(statement)
+        return describe.lines(request, check_request(request, [self.root]))
 
     def sign(self, statement, officer):
         """Return an officer's signature.json."""
-        paper = self.paper(statement)
-        papers.check(paper, [self.root])
-        return papers.sign(paper, self.folder / f"{officer}.key")
+        request = self.request(statement)
+        check_request(request, [self.root])
+        return sign_request(request, self.folder / f"{officer}.key")
 
     def publish(self, statement):
         """Publish a statement that two officers sign."""

@@ -143,10 +143,10 @@ class TestInterpreter:
         )
 
     def test_the_child_measures_as_this_process_does_and_survives_what_is_no_model(self, tmp_path):
-        model, paper = tmp_path / "m.tflite", tmp_path / "golden.cbor"
+        model, vectors = tmp_path / "m.tflite", tmp_path / "golden.cbor"
         model.write_bytes(MODEL)
-        paper.write_bytes(GOLDEN)
-        assert measuring.measure(model, paper) == measuring.Trial(runs=True, total=1264, head=32)
+        vectors.write_bytes(GOLDEN)
+        assert measuring.measure(model, vectors) == measuring.Trial(runs=True, total=1264, head=32)
         model.write_bytes(MODEL[:200])
         found = measuring.measure(model)
         assert not found.runs

@@ -20,7 +20,7 @@ class Operator:
 
     Args:
         story: the set-up.
-        folder: for papers and signatures.
+        folder: for signing requests and signatures.
     """
 
     def __init__(self, story, folder):
@@ -60,8 +60,8 @@ class Operator:
     def release(self, bundle):
         """Prepare, let two officers sign, publish; return the release."""
         made = self.rest.post("/releases", {"bundle": bundle["id"]})
-        paper = self.folder / f"{made['id']}.json"
-        paper.write_text(json.dumps(self.rest.get(f"/statements/{made['statement']}/prepared")))
+        request = self.folder / f"{made['id']}.json"
+        request.write_text(json.dumps(self.rest.get(f"/statements/{made['statement']}/prepared")))
         for officer in ("anna", "carla"):
             out = self.folder / f"{officer}-{made['id']}.json"
             key = self.story.folder / "offline" / f"{officer}.key"
@@ -76,7 +76,7 @@ class Operator:
                 "--root",
                 self.story.folder / "offline" / "root.json",
                 "--in",
-                paper,
+                request,
                 "--out",
                 out,
             ]

@@ -178,9 +178,9 @@ import json, sys
 from pathlib import Path
 from fleet.officer import keys
 signer = keys.signer(Path(sys.argv[1]))
-signature = signer.sign(b"a paper")
+signature = signer.sign(b"a request")
 _, public = keys.officer(Path(sys.argv[2]))
-public.verify_signature(signature, b"a paper")
+public.verify_signature(signature, b"a request")
 try:
     public.verify_signature(signature, b"another")
 except Exception as error:

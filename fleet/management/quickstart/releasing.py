@@ -76,14 +76,14 @@ def release(rest: Rest, ground: Ground, processes: Processes, made: Made, voice:
 
 
 def _sign(rest: Rest, ground: Ground, processes: Processes, statement: str) -> None:
-    paper = ground.folder / "material" / f"prepared-{statement}.json"
-    paper.write_text(json.dumps(rest.get(f"/statements/{statement}/prepared")))
+    request = ground.folder / "material" / f"prepared-{statement}.json"
+    request.write_text(json.dumps(rest.get(f"/statements/{statement}/prepared")))
     for officer in OFFICERS[:2]:
-        signature = paper.with_name(f"{officer}-{statement}.json")
+        signature = request.with_name(f"{officer}-{statement}.json")
         signature.unlink(missing_ok=True)
         key = str(ground.offline / f"{officer}.key")
-        arguments = ("--key", key, "--root", str(ground.tuf_root), "--in", str(paper), "--out", str(signature), "--yes")
-        processes.run("-m", "fleet.officer", "sign", *arguments)
+        files = ("--key", key, "--root", str(ground.tuf_root), "--in", str(request), "--out", str(signature))
+        processes.run("-m", "fleet.officer", "sign", *files, "--yes")
         rest.post(f"/statements/{statement}/signatures", json.loads(signature.read_text()))
 
 

@@ -9,7 +9,7 @@ from tuf.api.metadata import Metadata, Root
 from fleet.gateway import codec
 from fleet.gateway.ddi import dialect
 from fleet.gateway.protocol import Peer, Request
-from fleet.officer import papers
+from fleet.officer.signing_requests.read import read_request
 from ota import sbom
 from ota.manifest import reader
 from ota.trust import repository
@@ -50,7 +50,7 @@ PARSERS = {
     "SUIT": lambda: suit.read(SUIT_TWICE),
     "bundle.json": lambda: reader.parse(twice({"schema": 1}, "schema")),
     "SBOM": lambda: sbom.read(twice({"bomFormat": "CycloneDX", "specVersion": "1.5"}, "bomFormat"), "0" * 64),
-    "signing request": lambda: papers.read(twice({"statement": "x"}, "statement")),
+    "signing request": lambda: read_request(twice({"statement": "x"}, "statement")),
     "TUF metadata, server": lambda: repository.load(doubled_threshold(), Root),
     "TUF metadata, agent and officers' tool": lambda: Metadata.from_bytes(
         doubled_threshold(), tuf_json.StrictDeserializer()

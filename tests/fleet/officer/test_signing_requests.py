@@ -1,4 +1,4 @@
-"""What ``muster-sign`` never signs, whatever a server in an attacker's hands puts into a paper."""
+"""What ``muster-sign`` never signs, whatever a server in an attacker's hands puts into a signing request."""
 
 import hashlib
 import json
@@ -9,7 +9,10 @@ from datetime import timedelta
 import pytest
 from tuf.api.metadata import Key, Metadata, Targets
 
-from fleet.officer import describe, keys, metadata, papers
+from fleet.officer import describe, keys, metadata
+from fleet.officer.signing_requests.compare import check_request
+from fleet.officer.signing_requests.read import read_request
+from fleet.officer.signing_requests.sign import remember_versions, sign_request
 from ota.selectors import statements as rows
 from ota.services import online_roles, releases, upkeep
 from ota.trust.repository import bin_of
@@ -22,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Server:
-    """A thief's server: it makes honest papers, and changes them."""
+    """A thief's server: it makes honest requests, and changes them."""
 
     def __init__(self, workshop):
         self.workshop, self.who = workshop, system(workshop.domain)
@@ -39,8 +42,8 @@ class Server:
         }
         parts["sequence"] = value["sequence"]
         value["digest"] = hashlib.sha256(canonical.dumps(parts)).hexdigest()
-        paper = papers.read(json.dumps(value).encode())
-        return paper, papers.check(paper, roots or [self.workshop.root], seen)
+        request = read_request(json.dumps(value).encode())
+        return request, check_request(request, roots or [self.workshop.root], seen)
 
 
 @pytest.fixture
@@ -114,7 +117,7 @@ def test_a_release_that_does_something_else_is_refused(server, change):
     value = server.release()
     server.check(json.loads(json.dumps(value)))
     change(value)
-    with pytest.raises(InvalidError, match=r"not to be signed|was not signed|damaged"):
+    with pytest.raises(InvalidError, match=r"Do not sign|was not signed|damaged"):
         server.check(value)
 
 
@@ -132,12 +135,12 @@ def test_firmware_that_is_something_else_in_disguise_is_not_signed(server, kind)
         describe.lines(*server.check(value))
 
 
-def test_a_paper_whose_digest_is_wrong_is_damaged(server):
+def test_a_request_whose_digest_is_wrong_is_damaged(server):
     value = server.release()
     value["digest"] = "0" * 64
     for broken in (value, {}, [], {**value, "documents": {}}, {**value, "exhibits": {"ab" * 32: "other"}}):
         with pytest.raises(InvalidError):
-            papers.read(json.dumps(broken).encode())
+            read_request(json.dumps(broken).encode())
 
 
 def test_nothing_that_people_signed_is_removed_or_changed_by_the_way(server):
@@ -155,12 +158,12 @@ def test_nothing_that_people_signed_is_removed_or_changed_by_the_way(server):
             server.check(forged)
 
 
-def test_a_withdrawal_cannot_be_undone_by_a_paper_on_an_older_base(server):
+def test_a_withdrawal_cannot_be_undone_by_a_request_on_an_older_base(server):
     workshop = server.workshop
     release = workshop.release(workshop.bundle("1.0.0", 1))
     value = rows.prepared(releases.withdraw(actor=server.who, release=release, reason="bad").withdrawal)
-    paper, _ = server.check(value)
-    papers.remember(paper, workshop.folder / "anna.key")
+    request, _ = server.check(value)
+    remember_versions(request, workshop.folder / "anna.key")
     workshop.publish(releases.withdraw(actor=server.who, release=release, reason="bad").withdrawal)
     later = json.loads(json.dumps(value))
     bin_in(later)["targets"] = bin_in(value, "before")["targets"]
@@ -253,8 +256,8 @@ def test_a_floor_is_never_lowered(server):
     value = rows.prepared(
         upkeep.raise_floor(actor=server.who, component="app", hardware=server.workshop.hardware, counter=3)
     )
-    paper, change = server.check(value)
-    assert any("2 -> 3" in line for line in describe.lines(paper, change))
+    request, change = server.check(value)
+    assert any("2 -> 3" in line for line in describe.lines(request, change))
     value["documents"]["targets"]["signed"]["x-muster-floors"]["app"][str(server.workshop.hardware.class_id)] = 1
     with pytest.raises(InvalidError, match="lowers the floor"):
         server.check(value)
@@ -298,9 +301,9 @@ def test_after_officers_were_exchanged_the_past_is_proven_by_the_former_root(ser
     from ota.services import statements
 
     for name in ("dora", "emil"):
-        paper = workshop.paper(statement)
-        papers.check(paper, [root, former])
-        signature = papers.sign(paper, workshop.folder / f"{name}.key")
+        request = workshop.request(statement)
+        check_request(request, [root, former])
+        signature = sign_request(request, workshop.folder / f"{name}.key")
         statements.submit(actor=server.who, statement=statement, signature=signature)
     statements.publish(actor=server.who, statement=statement)
     store = repository.repository(workshop.domain.slug)
@@ -316,10 +319,10 @@ def test_nothing_from_the_server_moves_the_officers_cursor(server):
 
 def test_the_officers_own_copy_decides_what_is_released(server, tmp_path):
     value = server.release()
-    paper, change = server.check(value)
+    request, change = server.check(value)
     folder = tmp_path / "own"
     folder.mkdir()
-    (folder / "bundle.json").write_text(next(iter(paper.exhibits.values())))
+    (folder / "bundle.json").write_text(next(iter(request.exhibits.values())))
     (folder / "app.bin").write_bytes((server.workshop.folder / "1.0.0.bin").read_bytes())
     describe.compare(change, folder)
     (folder / "app.bin").write_bytes(b"other")

@@ -1,0 +1,106 @@
+"""Read a signing request (``prepared.json``), with the documents that it would change and those that hold now.
+
+A request says what it is for: ``release`` adds one bundle, ``withdrawal`` marks one, ``floors`` raises counter floors,
+``renewal`` dates everything anew. Nothing in it is trusted: ``compare`` finds out what it changes.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Targets
+
+from pki.kernel import canonical, composite, strict_json, tuf_json
+from pki.kernel.bundle_documents import BundleDocument
+from pki.kernel.errors import InvalidError
+
+CONFIG = "config"
+COMPOSITE = composite.COMPONENT
+MAX_BUNDLE, MAX_REQUEST = 256 * 1024, 64 << 20
+Documents = Mapping[str, Metadata[Targets]]
+
+
+@dataclass(frozen=True, slots=True)
+class SigningRequest:
+    """A signing request as it was read.
+
+    Args:
+        statement: id, for the answer.
+        kind: ``release``, ``withdrawal``, ``floors`` or ``renewal``.
+        documents: to sign, by role.
+        before: the same roles as they hold now.
+        exhibits: texts by their SHA-256 in hex.
+        sequence: of the SUIT manifests; 0 for none.
+    """
+
+    statement: str
+    kind: str
+    documents: Documents
+    before: Documents
+    exhibits: Mapping[str, str]
+    sequence: int = 0
+
+
+def read_request(data: bytes) -> SigningRequest:
+    """Read a request, and check that it is whole.
+
+    Raises:
+        InvalidError: malformed, damaged, or a text in it is not the one that is named.
+    """
+    try:
+        # untyped: each fault of its shape is caught below
+        value: Any = strict_json.read_json(data, max_bytes=MAX_REQUEST, max_depth=tuf_json.MOST_DEPTH)
+        documents, before = (
+            {str(role): Metadata[Targets].from_dict(one) for role, one in value[name].items()}
+            for name in ("documents", "before")
+        )
+        names, exhibits = (str(value["statement"]), str(value["kind"])), dict(value["exhibits"])
+        request = SigningRequest(*names, documents, before, exhibits, int(value["sequence"]))
+        digest = value["digest"]
+        wrong = [name for name, text in request.exhibits.items() if hashlib.sha256(text.encode()).hexdigest() != name]
+    except (ValueError, KeyError, TypeError, AttributeError, RepositoryError, InvalidError) as error:
+        msg = f"This is not a signing request (`prepared.json`): {error}"
+        raise InvalidError(msg) from error
+    parts: dict[str, object] = {role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in documents.items()}
+    parts["sequence"] = request.sequence
+    if hashlib.sha256(canonical.dumps(parts)).hexdigest() != digest or wrong or not documents:
+        msg = "The signing request is damaged: a digest in it does not match the document that it names."
+        raise InvalidError(msg)
+    return request
+
+
+def read_bundle_document(request: SigningRequest, path: str) -> BundleDocument:
+    """Return the ``bundle.json`` of a path that a signing request adds or marks.
+
+    Raises:
+        InvalidError: it cannot be read, or belongs to another path.
+    """
+    value = parse_exhibit(exhibit_of(request, path))
+    try:
+        own = f"{value['component']}/{value['id']}/{value['version']}/bundle.json"
+    except (TypeError, KeyError) as error:
+        msg = f"The bundle.json of {path} is malformed."
+        raise InvalidError(msg) from error
+    if own != path:
+        msg = f"Do not sign this request: the bundle.json of {path} is that of {own}."
+        raise InvalidError(msg)
+    slots = {CONFIG, COMPOSITE} & {value.get("kind"), value["component"]}
+    if slots and value.get("kind") != value["component"]:
+        msg = f"Do not sign this request: {path} calls itself something else than it is."
+        raise InvalidError(msg)
+    return cast("BundleDocument", dict(value))
+
+
+def parse_exhibit(text: str) -> Any:  # untyped: of any shape: those who read it refuse what they do not find
+    """Return what a text of a request says; it is bounded in size and canonical JSON."""
+    return canonical.loads(text.encode(), max_bytes=MAX_BUNDLE)
+
+
+def exhibit_of(request: SigningRequest, path: str) -> str:
+    """Return the text that a request brings for a path, or an empty one when it does not bring what it lists."""
+    listed = (one.signed.targets.get(path) for one in request.documents.values())
+    target = next((one for one in listed if one), None)
+    text = request.exhibits.get(target.hashes.get("sha256", ""), "") if target else ""
+    return text if target and len(text.encode()) == target.length else ""

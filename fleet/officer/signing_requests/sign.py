@@ -1,0 +1,50 @@
+"""Sign a signing request, and remember which versions of the documents the officer has seen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fleet.officer import keys
+from fleet.officer.signing_requests.compare import compare_request
+from fleet.officer.signing_requests.read import MAX_BUNDLE, SigningRequest, read_bundle_document
+from pki.kernel import files, strict_json, suit
+
+
+def seen_versions(key: Path) -> dict[str, int]:
+    """Return the newest version of each role that the holder of a key has seen, as it lies beside the key."""
+    path = _memory_of(key)
+    # untyped: written by this tool alone
+    known: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_BUNDLE) if path.exists() else {}
+    return {str(role): int(version) for role, version in known.items()}
+
+
+def remember_versions(request: SigningRequest, key: Path) -> None:
+    """Note which versions the holder of a key has seen."""
+    known = seen_versions(key)
+    for role, one in request.before.items():
+        known[role] = max(known.get(role, 0), one.signed.version)
+    files.write_private(_memory_of(key), json.dumps(known, sort_keys=True).encode())
+
+
+def _memory_of(key: Path) -> Path:
+    return key.with_name(f"{key.name}.seen.json")
+
+
+def sign_request(request: SigningRequest, key: Path) -> bytes:
+    """Return ``signature.json``: one signature for each document, and by a P-256 key for each SUIT manifest."""
+    signer = keys.signer(key)
+    payloads = {role: one.signed_bytes for role, one in request.documents.items()}
+    if signer.public_key.scheme == keys.P256:
+        payloads |= {role: suit.to_be_signed(one) for role, one in suit_manifests(request).items()}
+    sigs = {role: signer.sign(one).signature for role, one in payloads.items()}
+    facts = {"statement": request.statement, "keyid": signer.public_key.keyid, "sigs": sigs, "officer": key.stem}
+    return json.dumps(facts, indent=1, sort_keys=True).encode()
+
+
+def suit_manifests(request: SigningRequest) -> dict[str, bytes]:
+    """Return the SUIT manifests of what a signing request releases, made here from its ``bundle.json``."""
+    found = {}
+    for path in compare_request(request).added if request.sequence else ():
+        for hardware, image in suit.images(read_bundle_document(request, path), request.sequence).items():
+            found[f"suit-{hardware}"] = suit.manifest(image)
+    return found
