@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
+from devices.contract import configuration
 from devices.errors import ReplayError
 from devices.models import Device, Twin
 from devices.twin_documents import ComponentState, SeenByDevice, UpdateProof
-from pki.kernel import clock, configuration, monotone
+from pki.kernel import clock, monotone
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, PreconditionError, UnconditionalError
 from pki.kernel.permissions import Action, permitted, require_action

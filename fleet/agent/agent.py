@@ -37,7 +37,8 @@ from fleet.agent.slots import Image, Slots
 from fleet.agent.state import Settings, State
 from fleet.agent.tpm import TpmKey
 from fleet.agent.trust import Trust
-from pki.kernel import clock, composite
+from ota.contract import composite
+from pki.kernel import clock
 
 CBOR = {"Content-Type": "application/cbor"}
 LEAST_WAIT, MOST_WAIT = 1.0, 300.0

@@ -10,7 +10,7 @@ from tuf.api.metadata import TargetFile, Targets
 from fleet.agent.errors import RefusedError
 from fleet.agent.slots import Image
 from fleet.agent.state import Settings
-from pki.kernel import composite, golden
+from ota.contract import composite, golden
 from pki.kernel.bundle_documents import BundleDocument
 
 FLOORS_FIELD, BIN_FIELD = "x-muster-floors", "x-muster-bin"

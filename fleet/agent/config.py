@@ -21,8 +21,9 @@ from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Slots
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
-from pki.kernel import canonical, files, orders
-from pki.kernel.addresses import is_server
+from ota.contract import orders
+from ota.contract.addresses import is_server
+from pki.kernel import canonical, files
 from pki.kernel.errors import InvalidError
 from pki.kernel.pem import demand_one
 

@@ -13,7 +13,7 @@ from fleet.agent.agreement import Assignment
 from fleet.agent.commands import MISMATCH
 from fleet.agent.errors import RefusedError, TakenBackError
 from fleet.agent.slots import Image, Slots, read_verified
-from pki.kernel import composite
+from ota.contract import composite
 from pki.kernel.errors import InvalidError
 
 Bring = Callable[[Assignment, Slots], Image]

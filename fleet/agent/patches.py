@@ -10,7 +10,7 @@ from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Slots
 from fleet.agent.transport import Transport
-from pki.kernel import patch as kernel
+from ota.contract import patch as kernel
 from pki.kernel.errors import InvalidError
 
 #: what this device can apply, told in its reports

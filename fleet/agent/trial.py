@@ -14,7 +14,8 @@ from typing import IO, TypedDict
 
 from fleet.agent.errors import RefusedError
 from fleet.agent.slots import Slots
-from pki.kernel import confine, golden, interpreter
+from ota.contract import golden, interpreter
+from pki.kernel import confine
 
 WALL_S = 120
 CPU_S, MEMORY = 60, 1 << 30
@@ -44,7 +45,7 @@ def check(pair: Slots) -> int:
 
 
 class TrialAnswer(TypedDict, total=False):
-    """What the child says of a model: a ``pki.kernel.interpreter`` trial; nothing if it died."""
+    """What the child says of a model: a ``ota.contract.interpreter`` trial; nothing if it died."""
 
     runs: bool
     message: str

@@ -20,7 +20,8 @@ from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
-from pki.kernel import canonical, clock, composite, tuf_json
+from ota.contract import composite
+from pki.kernel import canonical, clock, tuf_json
 from pki.kernel.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
 

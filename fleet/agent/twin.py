@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import cbor2
 
+from devices.contract import configuration
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError
 from fleet.agent.state import State
 from fleet.agent.transport import Transport
-from pki.kernel import cbor, configuration, intake
+from pki.kernel import cbor, intake
 from pki.kernel.errors import InvalidError
 
 CBOR = {"Content-Type": "application/cbor"}

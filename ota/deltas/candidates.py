@@ -9,8 +9,8 @@ import detools
 import hdiffpatch
 import zstandard
 
+from ota.contract import patch
 from ota.deltas import appliers, streams
-from pki.kernel import patch
 
 #: zstd needs the base in its window; above this it is slow and large
 MOST_FOR_ZSTD = 3 << 20

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from devices.twin_documents import Applier
-from pki.kernel import patch
+from ota.contract import patch
 
 #: formats that this server makes; a device may know more, which are of no use here
 CANDIDATE_NAMES = (patch.FORMAT, "bsdiff", "hdiffpatch", "zstd", "detools-heatshrink", "hpatchlite-tuz")

@@ -10,7 +10,8 @@ from typing import Any
 
 import zstandard
 
-from pki.kernel import cbor, patch
+from ota.contract import patch
+from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
 
 #: so many bytes of a patch hold the head of every format

@@ -1,4 +1,4 @@
-"""Make patches in Muster's own format (``pki.kernel.patch``): bsdiff's matches, its streams in columns, packed each.
+"""Make patches in Muster's own format (``ota.contract.patch``): bsdiff's matches, its streams in columns, packed each.
 
 Measured on the corpus of the bench: the columns and the choice of packer for each stream save 10 to 20 % of what
 bsdiff4 or HDiffPatch make of the same pairs, with nothing on the device but Python's standard library.
@@ -12,7 +12,7 @@ import bsdiff4.core
 import cbor2
 import numpy as np
 
-from pki.kernel import patch
+from ota.contract import patch
 
 #: literal context, literal position, position bits: which of them suits a stream is tried
 _TRIED = ((3, 0, 2), (0, 0, 0), (4, 0, 0), (0, 2, 2), (3, 0, 0), (1, 3, 3), (0, 0, 2))

@@ -1,9 +1,9 @@
 """Composite bundles: bundles that are installed together or not at all. The officers' signature stands behind them."""
 
+from ota.contract import composite
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts, PartFacts
 from ota.formats.judgement import Case, Judgement, read, statement
-from pki.kernel import composite
 from pki.kernel.errors import InvalidError
 
 

@@ -11,11 +11,12 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 
+from ota.contract import orders
+from ota.contract.addresses import is_server
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats.judgement import Case, Judgement, read, statement
-from pki.kernel import canonical, orders
-from pki.kernel.addresses import is_server
+from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import wrong_version
 from pki.kernel.pem import demand_one

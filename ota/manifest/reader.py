@@ -7,11 +7,12 @@ from uuid import UUID
 
 from devices import labels
 from devices.names import AUDIENCES
+from ota.contract import composite
 from ota.errors import ManifestError
 from ota.manifest.document import FileEntry, Fit, Hardware, Manifest, Requirement
 from ota.manifest.fields import Fields
 from ota.manifest.paths import MOST_BYTES, SWU, check_path, check_paths
-from pki.kernel import canonical, composite
+from pki.kernel import canonical
 from pki.kernel.names import SLUG, wrong_version
 
 MAX_MANIFEST = 256 * 1024

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ota import sandbox
+from ota.contract import interpreter
 from ota.errors import RefusedBundleError
-from pki.kernel import interpreter
 
 WALL_S = 60
 _PACKAGE = "tflite-micro"

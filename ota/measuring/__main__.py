@@ -6,11 +6,11 @@ Started by ``ota.measuring`` only. Everything that is needed is imported before,
 import os
 import sys
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-
 from ota import verifier_sandbox
+from ota.contract import golden, interpreter
 from ota.verifier_sandbox import Bounds, Request
-from pki.kernel import golden, interpreter
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 
 def main() -> None:

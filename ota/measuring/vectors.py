@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pki.kernel import golden, interpreter
+from ota.contract import golden, interpreter
+from ota.contract.golden import Case
 from pki.kernel.errors import InvalidError
-from pki.kernel.golden import Case
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

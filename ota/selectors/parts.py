@@ -10,10 +10,10 @@ from functools import lru_cache
 from django.db.models import Q
 
 from ota import blobs
+from ota.contract import composite
+from ota.contract.composite import Part
 from ota.errors import BlobStoreError
 from ota.models import Bundle, BundleFile, Release
-from pki.kernel import composite
-from pki.kernel.composite import Part
 from pki.kernel.errors import DomainError
 
 

@@ -12,12 +12,13 @@ from django.db.models import Max
 
 from devices.models import Device, HardwareModel
 from ota import blobs
+from ota.contract import orders
+from ota.contract.addresses import is_server
 from ota.manifest.reader import MAX_COUNTER
 from ota.models import Bundle, Release
 from pki import selectors as ground
-from pki.kernel import canonical, intake, orders
+from pki.kernel import canonical, intake
 from pki.kernel.actor import Actor
-from pki.kernel.addresses import is_server
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.permissions import Action, permitted
 from pki.models import Authority
@@ -54,7 +55,7 @@ def anchors(
         wipe: devices that shall erase keys, images and state; the bundle is for their hardware models only then.
         server: where devices shall go, ``https://host:port`` or ``coaps://host:port``; empty for where the factory sent
             them, None for where the configuration before this one does.
-        further: time sources, policy keys, secrets (``pki.kernel.orders``); what is not named stays as it is in force.
+        further: time sources, policy keys, secrets (``ota.contract.orders``); what is not named stays as it is.
 
     Raises:
         ConflictError: there is no root, or no hardware model to bring it to.

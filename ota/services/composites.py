@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from devices.names import AUDIENCES
+from ota.contract import composite
 from ota.errors import RefusedBundleError
 from ota.models import Bundle
-from pki.kernel import canonical, composite
+from pki.kernel import canonical
 
 FILE = "parts.json"
 

@@ -17,13 +17,14 @@ from django.db.models import Count, QuerySet
 from devices.models import Device
 from devices.twin_documents import Applier, ReportedTwin
 from ota import blobs, sandbox
+from ota.contract import patch
 from ota.deltas.choose import Offer, choose, ram_of
 from ota.errors import RefusedBundleError
 from ota.models import Assignment, Bundle, BundleFile, Delta, PatchTry, PatchWork, Rollout, Wave
 from ota.selectors import patches
 from ota.selectors.status_counts import count_by_rollout
 from ota.services import assignments, storage
-from pki.kernel import clock, patch
+from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DomainError
 from pki.kernel.files import open_plain

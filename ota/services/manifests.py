@@ -1,10 +1,10 @@
 """The SUIT envelope of what a microcontroller shall install now: officers made it, the server only chooses it."""
 
 from devices.models import Device
+from ota.contract import suit
 from ota.models import Bundle
 from ota.services import offers, online_roles, proofs
 from ota.trust import protection
-from pki.kernel import suit
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
 

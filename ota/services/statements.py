@@ -7,6 +7,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from tuf.api.metadata import Root
 
+from ota.contract import suit
 from ota.errors import MetadataError, ReleaseStateError
 from ota.models import Release, Statement, StatementSignature
 from ota.selectors import statements as rows
@@ -15,7 +16,7 @@ from ota.trust import documents, policy, prepared
 from ota.trust.prepared import Documents, PreparedRequest
 from ota.trust.repository import Repository, manifest_name
 from pki import selectors as ground
-from pki.kernel import clock, suit
+from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, permitted, pick_one
 from pki.kernel.root_keys import THRESHOLD

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from ota import measuring
 from ota.blobs import Staged
+from ota.contract import golden
+from ota.contract.golden import Case
 from ota.errors import RefusedBundleError
 from ota.formats.judgement import Judgement, statement
 from ota.manifest import Manifest
 from ota.manifest.reader import WIDE_TOLERANCE
 from ota.measuring import Trial
-from pki.kernel import golden
-from pki.kernel.golden import Case
 
 if TYPE_CHECKING:
     from ota.facts import BundleFacts

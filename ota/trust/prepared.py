@@ -14,10 +14,11 @@ from uuid import UUID
 
 from tuf.api.metadata import Metadata, Targets
 
+from ota.contract import suit
 from ota.errors import MetadataError
 from ota.trust import documents
 from ota.trust.repository import load
-from pki.kernel import canonical, intake, suit
+from pki.kernel import canonical, intake
 from pki.kernel.errors import InvalidError
 
 Documents = Mapping[str, Metadata[Targets]]

@@ -5,11 +5,12 @@ import json
 
 import pytest
 
+import ota.contract.interpreter
 from fleet.agent import trial
 from fleet.agent.slots import Image
+from ota.contract import golden
+from ota.contract.golden import Case
 from ota.measuring import vectors
-from pki.kernel import golden
-from pki.kernel.golden import Case
 from tests.attacks.table import attack
 from tests.factories import models
 from tests.fleet.agent.adversary import bundle, row
@@ -106,7 +107,7 @@ def test_a_model_that_kills_the_interpreter(offers, device):
 
 
 def test_a_device_without_an_interpreter_keeps_nothing_that_it_cannot_try(offers, device, monkeypatch):
-    monkeypatch.setattr(trial.interpreter, "available", lambda: False)
+    monkeypatch.setattr(ota.contract.interpreter, "available", lambda: False)
     offers()
     said, reason = device.tries()
     assert (said, "no interpreter" in reason) == ("rolled-back", True)

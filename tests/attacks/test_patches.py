@@ -6,8 +6,8 @@ import lzma
 import cbor2
 import pytest
 
+from ota.contract import patch
 from ota.deltas import streams
-from pki.kernel import patch
 from tests.attacks.conftest import OLD
 from tests.attacks.table import attack
 from tests.fleet.agent.adversary import IMAGE

@@ -5,10 +5,11 @@ from datetime import timedelta
 import pytest
 
 from devices import redaction, selectors, series
+from devices.contract import configuration
 from devices.models import DeviceLog, GroupMember, Presence, Sample, Series
 from devices.services import groups, hardware, logs, presence, registry, retention, telemetry, twins
 from pki.kernel import actor as actors
-from pki.kernel import clock, configuration
+from pki.kernel import clock
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError, PreconditionError, UnconditionalError
 from tests.factories.ground import system
 

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import devices.contract.configuration
 from fleet.management.benches import doors_storm
 from tests import environment
 
@@ -52,7 +53,6 @@ def cbor():
     from fleet.gateway import codec
     from fleet.gateway.protocol import Peer, Request
     from ota.services import reports
-    from pki.kernel import configuration
     from pki.kernel.errors import DomainError
 
     def run(data):
@@ -60,7 +60,7 @@ def cbor():
             asked = Request(Peer(), "POST", "/v1/x", "", "", data, {"content-type": form})
             with suppress(DomainError):
                 body = codec.decode(asked, None)
-                for parse in (telemetry.parse, configuration.check):
+                for parse in (telemetry.parse, devices.contract.configuration.check):
                     with suppress(DomainError):
                         parse(body)
         with suppress(DomainError):

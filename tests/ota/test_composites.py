@@ -9,6 +9,7 @@ from django.core.management import call_command
 
 from devices.models import Twin
 from devices.services import hardware
+from ota.contract import composite
 from ota.errors import RefusedBundleError
 from ota.models import Assignment, Bundle
 from ota.planning import WavePlan
@@ -16,7 +17,6 @@ from ota.selectors import fitting, parts
 from ota.selectors.signed import objection
 from ota.services import assignments, bundles, composites, downloads, offers, releases, rollouts
 from pki.kernel import actor as actors
-from pki.kernel import composite
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
 from tests.factories.ground import system
 

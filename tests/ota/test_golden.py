@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ota import fit, measuring
+from ota.contract import golden, interpreter
+from ota.contract.golden import Case
 from ota.errors import RefusedBundleError
 from ota.measuring import vectors
 from ota.models import Assignment, Bundle
 from ota.selectors import fitting
 from ota.services import arenas, bundles, reports, trust_keys
 from pki.kernel import actor as actors
-from pki.kernel import golden, interpreter
 from pki.kernel.errors import InvalidError
-from pki.kernel.golden import Case
 from tests.factories import models
 from tests.factories.artefacts import Makers, public
 from tests.factories.ground import system

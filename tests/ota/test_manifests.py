@@ -6,12 +6,13 @@ from fleet.agent import micro
 from fleet.agent.errors import RefusedError
 from fleet.agent.state import State
 from fleet.officer import keys
+from ota.contract import suit
 from ota.errors import MetadataError
 from ota.models import Assignment, Rollout, Wave
 from ota.selectors.protection import protection_of
 from ota.services import assignments, manifests, releases, statements
 from pki.kernel import actor as actors
-from pki.kernel import clock, suit
+from pki.kernel import clock
 from pki.kernel.errors import NotFoundError
 from tests.factories.ground import system
 

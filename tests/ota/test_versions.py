@@ -5,12 +5,12 @@ from uuid import UUID
 
 import pytest
 
+from ota.contract import composite
 from ota.errors import RefusedBundleError
 from ota.formats import esp
 from ota.formats.judgement import Judgement
 from ota.manifest import agreement, parse
 from ota.manifest.versions import looks_older
-from pki.kernel import composite
 from pki.kernel.errors import InvalidError
 from tests.regressions import regression
 

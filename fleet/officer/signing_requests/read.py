@@ -12,7 +12,8 @@ from typing import Any, cast
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Targets
 
-from pki.kernel import canonical, composite, strict_json, tuf_json
+from ota.contract import composite
+from pki.kernel import canonical, strict_json, tuf_json
 from pki.kernel.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
 

@@ -7,7 +7,8 @@ from typing import Any
 from fleet.officer import keys
 from fleet.officer.signing_requests.compare import compare_request
 from fleet.officer.signing_requests.read import MAX_BUNDLE, SigningRequest, read_bundle_document
-from pki.kernel import files, strict_json, suit
+from ota.contract import suit
+from pki.kernel import files, strict_json
 
 
 def seen_versions(key: Path) -> dict[str, int]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ota.contract import patch
 from ota.deltas import streams
-from pki.kernel import patch
 from pki.kernel.errors import InvalidError
 from tests import mutations
 from tests.factories.artefacts import noise

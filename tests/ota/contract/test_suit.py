@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cwt import COSE, COSEKey
 
-from pki.kernel import suit
+from ota.contract import suit
 from pki.kernel.errors import InvalidError
 from tests.architecture.sources import ROOT
 from tests.regressions import regression

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pki.kernel.addresses import is_server
+from ota.contract.addresses import is_server
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import numpy as np
 
-from pki.kernel import golden
-from pki.kernel.golden import Case
+from ota.contract import golden
+from ota.contract.golden import Case
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray

@@ -1,0 +1,1 @@
+"""What server and agents read alike of a device's configuration: plain Python, without Django."""
