@@ -11,9 +11,9 @@ from fleet.agent.errors import RefusedError
 from fleet.agent.slots import Image
 from fleet.agent.state import Settings
 from ota.contract import composite, golden
-from pki.kernel.bundle_documents import BundleDocument
+from ota.contract.bundle_documents import BundleDocument
+from ota.contract.field_names import FLOORS_FIELD
 
-FLOORS_FIELD, BIN_FIELD = "x-muster-floors", "x-muster-bin"
 #: no bundle.json is longer
 MAX_BUNDLE = 256 * 1024
 #: action numbers and security counters fit 31 bits, and 0 is none (docs/reference/device-protocol.md)

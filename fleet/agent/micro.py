@@ -15,8 +15,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from fleet.agent.agreement import Assignment
 from fleet.agent.errors import RefusedError
 from fleet.agent.state import State
-from ota.contract import suit
-from pki.kernel import root_keys, tuf_json
+from ota.contract import root_keys, suit, tuf_json
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import read_tuf_fields
 

@@ -13,9 +13,10 @@ from tuf.api.metadata import Signed
 from tuf.ngclient import Updater
 
 from fleet.agent.errors import RefusedError
-from pki.kernel import canonical, root_keys
+from ota.contract import root_keys
+from ota.contract.root_keys import RootKeys
+from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
-from pki.kernel.root_keys import RootKeys
 
 MAX_ROOT = 128 * 1024
 

@@ -20,14 +20,14 @@ from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
 from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
-from ota.contract import composite
-from pki.kernel import canonical, clock, tuf_json
-from pki.kernel.bundle_documents import BundleDocument
+from ota.contract import composite, tuf_json
+from ota.contract.bundle_documents import BundleDocument
+from ota.contract.field_names import BIN_FIELD, DIRECTOR_FIELD, LEDGER_FIELD
+from pki.kernel import canonical, clock
 from pki.kernel.errors import InvalidError
 
 MAX_DIRECTOR = 16 * 1024
 MAX_METADATA = 512 * 1024
-DIRECTOR_FIELD = "x-muster-director"
 MOST_COMMANDS = 10
 #: roots that a device follows in one look; each carries the signatures of the officers of the one before
 MOST_NEW_ROOTS = 512
@@ -234,7 +234,7 @@ class Trust:
         delegations = self._targets().delegations
         roles = delegations.succinct_roles if delegations else None
         role = roles.get_role_for_target(path) if roles else ""
-        if self._kept(role, Targets).unrecognized_fields.get(agreement.BIN_FIELD) != role:
+        if self._kept(role, Targets).unrecognized_fields.get(BIN_FIELD) != role:
             msg = f"the signed list {role} was made for another place"
             raise RefusedError(msg)
 
@@ -281,7 +281,7 @@ class Trust:
             signed, keyid = self._verified(canonical.loads(answer.body, max_bytes=MAX_DIRECTOR))
             self._fresh(signed, device, nonce)
             if "head" in signed:
-                witness.see(self._state, signed["head"], self._root().unrecognized_fields[witness.LEDGER_FIELD])
+                witness.see(self._state, signed["head"], self._root().unrecognized_fields[LEDGER_FIELD])
             agreement.newest(signed["newest"])
             self._row(signed)
         except (InvalidError, KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -356,7 +356,7 @@ def _trouble(what: str, error: Exception) -> AgentError:
 
 def _online(root: Root) -> set[str]:
     """Return the keys that the root names for what servers sign beside TUF."""
-    fields = (root.unrecognized_fields.get(name, {}) for name in (DIRECTOR_FIELD, witness.LEDGER_FIELD))
+    fields = (root.unrecognized_fields.get(name, {}) for name in (DIRECTOR_FIELD, LEDGER_FIELD))
     return {keyid for field in fields for keyid in field.get("keyids", [])}
 
 

@@ -22,7 +22,8 @@ from tuf.ngclient import Updater
 from fleet.agent.errors import AnswerError, TransportError
 from fleet.agent.roots import updater_with
 from fleet.agent.transport import Transport
-from pki.kernel import files, intake, root_keys, tuf_json
+from ota.contract import root_keys, tuf_json
+from pki.kernel import files, intake
 from pki.kernel.errors import InvalidError
 
 #: python-tuf cuts each file at its own length; nothing of the suite is longer

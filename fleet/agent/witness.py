@@ -18,7 +18,6 @@ from pki.kernel import canonical
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LEDGER_FIELD = "x-muster-ledger"
 _SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

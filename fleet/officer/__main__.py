@@ -12,7 +12,8 @@ from fleet.officer.signing_requests.compare import check_request
 from fleet.officer.signing_requests.read import SigningRequest, read_request
 from fleet.officer.signing_requests.sign import remember_versions, seen_versions, sign_request
 from fleet.officer.token import Place
-from pki.kernel import canonical, clock, files, root_keys
+from ota.contract import root_keys
+from pki.kernel import canonical, clock, files
 from pki.kernel.errors import ConflictError, DomainError, InvalidError
 
 MAX_JSON = 256 * 1024

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from tuf.api.metadata import Metadata, SuccinctRoles, Targets
 
-BIN_FIELD = "x-muster-bin"
+from ota.contract.field_names import BIN_FIELD
+
 Documents = Mapping[str, Metadata[Targets]]
 
 

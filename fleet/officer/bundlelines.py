@@ -7,7 +7,7 @@ compares ``KNOWN`` with what the server reads.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from pki.kernel.bundle_documents import BundleDocument
+from ota.contract.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
 
 Known = Mapping[str, "Known | None"]

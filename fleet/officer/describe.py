@@ -13,8 +13,8 @@ from fleet.officer.bundlelines import bundle_lines
 from fleet.officer.signing_requests.compare import Change
 from fleet.officer.signing_requests.read import COMPOSITE, CONFIG, MAX_BUNDLE, SigningRequest, read_bundle_document
 from ota.contract import composite, orders
+from ota.contract.bundle_documents import BundleDocument
 from pki.kernel import canonical
-from pki.kernel.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
 from pki.kernel.shown import printable
 

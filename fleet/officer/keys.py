@@ -10,12 +10,13 @@ from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 
 from fleet.officer import token
 from fleet.officer.token import Place
+from ota.contract.field_names import OFFICER_FIELD
+from ota.contract.root_keys import officer_name
 from pki.kernel import files, strict_json
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.names import check_person
 from pki.kernel.pem import demand_one
 from pki.kernel.public_keys import PublicKey, key_identity, read_tuf, read_tuf_fields
-from pki.kernel.root_keys import OFFICER_FIELD, officer_name
 
 MAX_FILE = 64 * 1024
 P256 = "ecdsa-sha2-nistp256"

@@ -11,13 +11,14 @@ from tuf.api.metadata import Delegations, Metadata, Role, Root, SuccinctRoles, T
 from tuf.api.serialization.json import JSONSerializer
 
 from fleet.officer import keys
-from pki.kernel import clock, root_keys, tuf_json
+from ota.contract import root_keys, tuf_json
+from ota.contract.field_names import BIN_FIELD
+from pki.kernel import clock
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
 
 LIFE = timedelta(days=365)
 THRESHOLD = root_keys.THRESHOLD
-BIN_FIELD = "x-muster-bin"
 ONLINE = root_keys.ONLINE_FIELDS
 
 

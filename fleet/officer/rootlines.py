@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from tuf.api.metadata import Root, Targets
 
-from pki.kernel import root_keys
+from ota.contract import root_keys
+from ota.contract.field_names import OFFICER_FIELD
+from ota.contract.root_keys import ONLINE_FIELDS, ONLINE_ROLES, PEOPLE, describe_key
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
-from pki.kernel.root_keys import OFFICER_FIELD, ONLINE_FIELDS, ONLINE_ROLES, PEOPLE, describe_key
 from pki.kernel.shown import printable
 
 _KEY_FIELDS = {"keytype", "scheme", "keyval", OFFICER_FIELD}

@@ -10,8 +10,8 @@ from pki.models.documents import DocumentField
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ota.contract.bundle_documents import BundleDocument
     from ota.facts import BundleFacts
-    from pki.kernel.bundle_documents import BundleDocument
 
 
 class TrustKey(models.Model):

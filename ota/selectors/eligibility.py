@@ -10,12 +10,12 @@ from datetime import datetime
 
 from devices.models import Device, HardwareModel
 from devices.twin_documents import ReportedTwin
+from ota.contract.bundle_documents import is_within
 from ota.eligibility import Kind, Reason, because, joined, of_hardware
 from ota.models import Assignment, Bundle, Release, Rollout
 from ota.selectors import fitting, parts, signed
 from ota.selectors.running import RunningBundles
 from ota.trust import protection
-from pki.kernel.bundle_documents import is_within
 
 Status = Assignment.Status
 #: statuses in which the device has not begun: a hold withholds them

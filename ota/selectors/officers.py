@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from tuf.api.metadata import Targets
 
+from ota.contract.root_keys import THRESHOLD
 from ota.trust import policy
 from ota.trust.repository import Repository
-from pki.kernel.root_keys import THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)

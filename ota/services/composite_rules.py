@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
+from ota.contract.bundle_documents import is_within
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.manifest import Manifest
 from ota.models import Bundle, Release
 from ota.selectors import parts as rows
-from pki.kernel.bundle_documents import is_within
 from pki.kernel.errors import DomainError
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from tuf.api.metadata import Root
 
+from ota.contract import root_keys
 from ota.errors import MetadataError
 from ota.services.online_roles import repository
 from ota.trust import policy
-from pki.kernel import root_keys
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_raw
 from pki.models import Certificate, TrustDomain

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from django.db import transaction
 from tuf.api.metadata import Metadata, Root, Targets
 
+from ota.contract import tuf_json
 from ota.errors import MetadataError, StaleReleaseError
 from ota.services import online_roles
 from ota.services.machine_keys import machine_identities
@@ -13,7 +14,7 @@ from ota.services.online_roles import repository
 from ota.trust import documents, policy
 from ota.trust.repository import Repository, load
 from pki import selectors as ground
-from pki.kernel import clock, intake, strict_json, tuf_json
+from pki.kernel import clock, intake, strict_json
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError
 from pki.kernel.permissions import Action, require_action

@@ -7,12 +7,12 @@ from django.conf import settings
 from django.db import transaction
 from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 
+from ota.contract.tuf_json import RoleMetadata
 from ota.errors import MetadataError
 from ota.models import Bundle
 from ota.trust import documents
 from ota.trust.repository import Repository, bins
 from pki.kernel import clock
-from pki.kernel.tuf_json import RoleMetadata
 from pki.models import TrustDomain
 from pki.services import numbers, signing
 

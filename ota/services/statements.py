@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from tuf.api.metadata import Root
 
 from ota.contract import suit
+from ota.contract.root_keys import THRESHOLD
 from ota.errors import MetadataError, ReleaseStateError
 from ota.models import Release, Statement, StatementSignature
 from ota.selectors import statements as rows
@@ -19,7 +20,6 @@ from pki import selectors as ground
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, permitted, pick_one
-from pki.kernel.root_keys import THRESHOLD
 from pki.services import journal, ledger
 
 Kind, State = Statement.Kind, Statement.State

@@ -4,6 +4,7 @@ from django.db import transaction
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from devices.models import HardwareModel
+from ota.contract.field_names import BIN_FIELD
 from ota.errors import MetadataError, ReleaseStateError
 from ota.models import Bundle, Release, Statement
 from ota.services import online_roles, statements
@@ -115,7 +116,7 @@ def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int
         made[role] = documents.renewal(base, number, now)
         made[role].signed.targets = dict(sorted(filled.get(role, {}).items()))
         if role != Targets.type:
-            made[role].signed.unrecognized_fields = {documents.BIN_FIELD: role}
+            made[role].signed.unrecognized_fields = {BIN_FIELD: role}
     made[Targets.type].signed.delegations = delegations
     return made
 

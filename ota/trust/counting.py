@@ -2,9 +2,9 @@
 
 from tuf.api.metadata import Root, Targets, VerificationResult
 
+from ota.contract.tuf_json import RoleMetadata
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
-from pki.kernel.tuf_json import RoleMetadata
 
 
 def signer_identities(result: VerificationResult) -> set[str]:

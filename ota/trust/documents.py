@@ -24,16 +24,14 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization.json import JSONSerializer
 
-from pki.kernel.tuf_json import RoleMetadata
+from ota.contract.field_names import FLOORS_FIELD
+from ota.contract.tuf_json import RoleMetadata
 
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=7)
 TIMESTAMP_LIFE = timedelta(hours=1)
 #: bins are named ``b-0a``: a prefix, short because each stands in every snapshot, and the hash of what they hold
 BIN_PREFIX = "b"
-FLOORS_FIELD = "x-muster-floors"
-#: each bin says which one it is: after the number of bins has changed an older one must not pass for another
-BIN_FIELD = "x-muster-bin"
 WITHDRAWN = "withdrawn"
 BUNDLE = "bundle.json"
 #: component to hardware class to the lowest security counter that devices may install

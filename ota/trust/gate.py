@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from ota.contract.bundle_documents import BundleDocument
 from ota.eligibility import Kind, Reason, because, joined
 from ota.trust.documents import Floors
-from pki.kernel.bundle_documents import BundleDocument
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,16 @@ from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
+from ota.contract import root_keys
+from ota.contract.field_names import BIN_FIELD
+from ota.contract.root_keys import ONLINE_FIELDS, THRESHOLD
 from ota.errors import MetadataError
 from ota.trust.counting import signed_by_enough, signer_identities
-from ota.trust.documents import BIN_FIELD, BIN_PREFIX
+from ota.trust.documents import BIN_PREFIX
 from ota.trust.repository import bins
-from pki.kernel import root_keys
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import check_person
 from pki.kernel.public_keys import TufKey, key_identity, read_tuf_fields
-from pki.kernel.root_keys import ONLINE_FIELDS, THRESHOLD
 
 Documents = Mapping[str, Metadata[Targets]]
 ONLINE = (*root_keys.ONLINE_ROLES, *ONLINE_FIELDS)

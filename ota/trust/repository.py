@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, SuccinctRoles, TargetFile, Targets, Timestamp
 
+from ota.contract import tuf_json
 from ota.errors import MetadataError
 from ota.trust.counting import signed_by_enough
-from pki.kernel import files, tuf_json
+from pki.kernel import files
 from pki.kernel.errors import NotFoundError
 
 MAX_METADATA = 5_000_000

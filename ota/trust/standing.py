@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
+from ota.contract.tuf_json import RoleMetadata
 from ota.trust import policy
-from pki.kernel.tuf_json import RoleMetadata
 
 GOOD, SOON, URGENT, OVER = "good", "soon", "urgent", "over"
 BINS = "bins"

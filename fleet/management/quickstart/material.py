@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from imgtool.main import imgtool
 
 from fleet.environment import ROOT
+from ota.contract.bundle_documents import FileRecord
 from pki.kernel import files
-from pki.kernel.bundle_documents import FileRecord
 from pki.kernel.errors import UnavailableError
 
 CACHE = ROOT / ".cache" / "demo"

@@ -8,11 +8,13 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from fleet.officer import bin_layout, metadata
 from fleet.officer.signing_requests.read import Documents, SigningRequest, exhibit_of, parse_exhibit
-from pki.kernel import clock, root_keys
+from ota.contract import root_keys
+from ota.contract.field_names import FLOORS_FIELD
+from pki.kernel import clock
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
 
-FLOORS_FIELD, BIN_PREFIX, MOST_BITS = "x-muster-floors", "b", 14
+BIN_PREFIX, MOST_BITS = "b", 14
 #: a version may leap this far: numbers of requests that nobody signed are lost
 MOST_LEAP = 10_000
 LONGEST_LIFE = timedelta(days=400)

@@ -12,9 +12,9 @@ from typing import Any, cast
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Targets
 
-from ota.contract import composite
-from pki.kernel import canonical, strict_json, tuf_json
-from pki.kernel.bundle_documents import BundleDocument
+from ota.contract import composite, tuf_json
+from ota.contract.bundle_documents import BundleDocument
+from pki.kernel import canonical, strict_json
 from pki.kernel.errors import InvalidError
 
 CONFIG = "config"

@@ -17,6 +17,7 @@ from fleet.agent.state import Settings, State
 from fleet.agent.transport import Transport
 from fleet.agent.trust import Trust
 from fleet.officer import keys, metadata
+from ota.contract.field_names import BIN_FIELD
 from ota.trust import documents
 from ota.trust.repository import bin_of
 from pki.kernel import canonical, clock
@@ -144,7 +145,7 @@ class Adversary(Loopback):
     def _bin(self, role, bundles, version, further):
         mine = [one for one in bundles if bin_of(self.targets.signed, path_of(one)) == role]
         entries = [documents.Entry(path_of(one), canonical.dumps(one)) for one in mine]
-        marked = Targets(version=1, unrecognized_fields={documents.BIN_FIELD: role})
+        marked = Targets(version=1, unrecognized_fields={BIN_FIELD: role})
         made = documents.listing(marked, entries, version, clock.now())
         for path, reason in further.get("withdrawn", {}).items():
             if path in made.signed.targets:

@@ -12,6 +12,7 @@ from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.state import State
 from fleet.officer import keys as officer_keys
 from fleet.officer import metadata
+from ota.contract.field_names import BIN_FIELD
 from ota.trust import documents
 from pki.kernel import canonical, clock
 from tests.fleet.agent.adversary import DEVICE, HARDWARE, IMAGE, _signer, bundle, path_of
@@ -224,7 +225,7 @@ def test_a_bundle_that_people_signed_under_another_name_is_refused(adversary, as
     entry = documents.Entry(path_of(bundle()), text)
     for role, one in adversary.bins.items():
         if one.signed.targets:
-            marked = Targets(version=1, unrecognized_fields={documents.BIN_FIELD: role})
+            marked = Targets(version=1, unrecognized_fields={BIN_FIELD: role})
             adversary.bins[role] = documents.listing(marked, [entry], 4, clock.now())
             for name in ("anna", "bruno"):
                 adversary.bins[role].sign(officer_keys.signer(adversary.folder / f"{name}.key"), append=True)
@@ -237,7 +238,7 @@ def test_a_bin_that_was_another_one_before_is_refused(adversary, ask):
     adversary.release([bundle()], version=3)
     for role, one in adversary.bins.items():
         if one.signed.targets:
-            one.signed.unrecognized_fields[documents.BIN_FIELD] = "b-f"
+            one.signed.unrecognized_fields[BIN_FIELD] = "b-f"
             one.signatures.clear()
             for name in ("anna", "bruno"):
                 one.sign(officer_keys.signer(adversary.folder / f"{name}.key"), append=True)

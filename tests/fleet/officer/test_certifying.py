@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from fleet.officer import authority, keys
+from ota.contract.root_keys import describe_key
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity
-from pki.kernel.root_keys import describe_key
 from tests.regressions import regression
 
 PEM = serialization.Encoding.PEM

@@ -8,8 +8,8 @@ import pytest
 from tuf.api.metadata import Metadata, Root
 
 from fleet.officer import keys, metadata, rootlines
+from ota.contract import root_keys
 from ota.services import metadata as repository
-from pki.kernel import root_keys
 from pki.kernel.errors import InvalidError
 from tests.architecture.sources import ROOT
 from tests.factories.ground import system

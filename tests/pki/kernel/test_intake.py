@@ -11,10 +11,10 @@ from fleet.gateway.ddi import dialect
 from fleet.gateway.protocol import Peer, Request
 from fleet.officer.signing_requests.read import read_request
 from ota import sbom
-from ota.contract import suit
+from ota.contract import suit, tuf_json
 from ota.manifest import reader
 from ota.trust import repository
-from pki.kernel import canonical, cbor, intake, strict_json, tuf_json
+from pki.kernel import canonical, cbor, intake, strict_json
 from pki.kernel.errors import DomainError, InvalidError
 from tests.regressions import regression
 

@@ -7,6 +7,7 @@ nobody counts twice; a root that tries it is refused, whoever signed it.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ota.contract.field_names import DIRECTOR_FIELD, LEDGER_FIELD, OFFICER_FIELD
 from pki.kernel import intake, public_keys
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import LONGEST_PERSON, fold_person
@@ -14,11 +15,10 @@ from pki.kernel.public_keys import key_identity, read_tuf_fields, short_fingerpr
 
 #: People who must agree, at least.
 THRESHOLD = 2
-OFFICER_FIELD = "x-muster-officer"
 PEOPLE = ("root", "targets")
 #: what the server signs: by TUF's own roles, and by fields of ours
 ONLINE_ROLES = ("snapshot", "timestamp")
-ONLINE_FIELDS = {"director": "x-muster-director", "ledger": "x-muster-ledger"}
+ONLINE_FIELDS = {"director": DIRECTOR_FIELD, "ledger": LEDGER_FIELD}
 
 
 @dataclass(frozen=True, slots=True)

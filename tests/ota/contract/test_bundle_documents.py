@@ -2,7 +2,7 @@
 
 import pytest
 
-from pki.kernel.bundle_documents import is_within
+from ota.contract.bundle_documents import is_within
 
 
 @pytest.mark.parametrize(
