@@ -104,7 +104,7 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # who is at the other end is what the socket says; `proxied.py` believes listed ones
+        proxy_headers=False,  # who is at the other end is what the socket says; `client_cert_header.py` trusts listed ones
         ws="none",
         timeout_keep_alive=int(limits.IDLE_SECONDS),
         timeout_graceful_shutdown=5,
