@@ -19,6 +19,7 @@ check: .venv/.dev  ## style, types, walls, migrations, templates
 	$(V)/ruff check .
 	$(V)/ruff format --check .
 	$(V)/mypy -p fleet -p ota -p devices -p pki
+	$(V)/codespell fleet ota devices pki tests docs docker README.md CONTRIBUTING.md Makefile
 	$(V)/lint-imports
 	FLEET_DIR=$$(mktemp -d) $(V)/python manage.py makemigrations --check --dry-run
 	FLEET_DIR=$$(mktemp -d) $(V)/python -W ignore manage.py check --deploy --fail-level WARNING
