@@ -1,8 +1,8 @@
-/* Ask Muster "anything for me?" over coaps:// with a device certificate; prints the answer (CBOR) in hex.
+/* Poll Muster over coaps:// with a device certificate, and print the answer (CBOR) in hex.
  *   cc -O2 -Wall -o poll poll.c $(pkg-config --cflags --libs libcoap-3-openssl)
  *   ./poll ADDRESS PORT ROOT.pem CHAIN.pem KEY.pem
- * {"next": seconds} and nothing else means no. A real device sleeps so long, and reads the other fields
- * as docs/reference/device-protocol.md has them. */
+ * {"next": seconds} alone means that nothing is pending. A real device sleeps for that time, and reads the
+ * other fields as defined in docs/reference/device-protocol.md. */
 #include <arpa/inet.h>
 #include <coap3/coap.h>
 #include <stdio.h>
