@@ -1,4 +1,4 @@
-"""The table of attacks is whole: every row is mounted by a test, and the document says which."""
+"""The table of attacks is complete: a test runs every row, and the document names it."""
 
 import ast
 from pathlib import Path
@@ -11,7 +11,7 @@ DOCUMENT = ROOT / "docs" / "reference" / "attacks.md"
 
 
 def proofs():
-    """Return row to the tests that mount it, read from the sources."""
+    """Return the tests that run each row, read from the sources."""
     found = {}
     for path in sorted(HERE.glob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
