@@ -1,4 +1,4 @@
-"""People and their API tokens: who may sign in, links for set-up and recovery, tokens to revoke."""
+"""Manage people and their API tokens: one-time links for set-up and recovery, and token revocation."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -22,7 +22,7 @@ def people(request: HttpRequest) -> HttpResponse:
 @require_POST
 @page
 def make_link(request: HttpRequest, username: str) -> HttpResponse:
-    """Create a link for set-up or recovery and show it, this once."""
+    """Create a link for set-up or recovery and show it once."""
     who = actor(request)
     operator = selectors.person_named(actor=who, username=username)
     link, path = links.create_link(actor=who, operator=operator)
@@ -35,14 +35,14 @@ def approve_link(request: HttpRequest, username: str) -> HttpResponse:
     """Approve a recovery as the second admin."""
     who = actor(request)
     operator = selectors.person_named(actor=who, username=username)
-    done = f"The recovery link of {username} works now."
+    done = f"Recovery link of {username} approved. The link now works."
     return act(request, done, reverse("console:people"), lambda: links.approve_link(actor=who, operator=operator))
 
 
 @require_GET
 @page
 def api_tokens(request: HttpRequest) -> HttpResponse:
-    """List the API tokens that the person may revoke."""
+    """List the API tokens that the signed-in person can revoke."""
     who = actor(request)
     context = {**cut(request, selectors.tokens_of(actor=who)), "reads_people": may_do(who, Action.READ_PEOPLE)}
     return render(request, "console/people/tokens.html", context)
@@ -51,7 +51,7 @@ def api_tokens(request: HttpRequest) -> HttpResponse:
 @require_POST
 @page
 def revoke_token(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Revoke a token and what was created with it."""
+    """Revoke a token and the tokens that were created with it."""
     who = actor(request)
-    done = "The token is revoked, and the tokens that were created with it."
+    done = "Token revoked, with all tokens that were created with it."
     return act(request, done, reverse("console:api-tokens"), lambda: tokens.revoke(actor=who, public_id=public_id))

@@ -1,4 +1,4 @@
-"""First enrolments that wait for a person: who asks, how it proved itself, approve or deny."""
+"""Show pending enrolment requests with their proofs, and approve or deny them."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,7 +16,7 @@ from fleet.console.paging import cut
 @require_GET
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    """List requests; those that wait first of all."""
+    """List enrolment requests; by default those that are waiting."""
     who = actor(request)
     wanted = asked_filter(request, selectors.EnrolmentRequestFilter, state=EnrolmentRequest.State.WAITING)
     found = cut(request, selectors.enrolment_requests(actor=who, wanted=wanted))
@@ -27,10 +27,12 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_POST
 @page
 def decide(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
-    """Approve or deny; the device learns it when it asks again."""
+    """Approve or deny a request; the device receives the result when it repeats its request."""
     who = actor(request)
     approved = verb == "approve"
-    done = "Approved; the device gets its certificate when it asks again." if approved else "Denied."
+    done = "Request denied."
+    if approved:
+        done = "Request approved. The device receives its certificate when it repeats its request."
     reason = request.POST.get("reason", "")[:300]
     return act(
         request,

@@ -1,10 +1,10 @@
-"""The console as a Django application."""
+"""Django application of the console."""
 
 from django.apps import AppConfig
 
 
 class ConsoleConfig(AppConfig):
-    """Server-rendered pages for people."""
+    """Configuration of the console: server-rendered pages for operators."""
 
     name = "fleet.console"
     label = "console"

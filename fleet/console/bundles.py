@@ -1,4 +1,4 @@
-"""Bundles and their releases: what was verified, what is inside, who signed and who is missing."""
+"""Show bundles and releases: verification report, contents, present and missing signatures."""
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -27,12 +27,12 @@ _DIGITS = 7
 @require_http_methods(["GET", "POST"])
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    """List bundles; take an upload."""
+    """List bundles on GET; accept an upload on POST."""
     who = actor(request)
     if request.method == "POST":
         manifest = request.FILES.get("manifest")
         if manifest is None or not manifest.size or manifest.size > 1 << 20:
-            msg = "Choose the bundle.json and the files that it lists."
+            msg = "The manifest is missing, empty or larger than 1 MiB. Choose bundle.json and the files listed in it."
             raise InvalidError(msg)
         files = files_by_path(request.FILES.getlist("files"))
         made = bundles.upload(actor=who, manifest=manifest.read(), files=files)
@@ -49,7 +49,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_GET
 @page
 def matrix(request: HttpRequest) -> HttpResponse:
-    """Show which models fit which hardware."""
+    """Show the compatibility of models with hardware models."""
     who = actor(request)
     return render(request, "console/bundles/fit.html", {"matrix": fitting.matrix(actor=who)})
 
@@ -57,7 +57,7 @@ def matrix(request: HttpRequest) -> HttpResponse:
 @require_GET
 @page
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Show a bundle: report, facts, fit, signatures."""
+    """Show a bundle: verification report, inspection results, hardware compatibility and signatures."""
     who = actor(request)
     bundle = rows.bundle(actor=who, public_id=public_id)
     release: Release | None = getattr(bundle, "release", None)
@@ -82,7 +82,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_GET
 @page
 def inside(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Search what a bundle holds by its bill of materials."""
+    """Search the components in the SBOM of a bundle."""
     who = actor(request)
     bundle = rows.bundle(actor=who, public_id=public_id)
     words, number = request.GET.get("q", ""), request.GET.get("page", "")
@@ -94,53 +94,53 @@ def inside(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 @page
 def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
-    """Prepare a release, or publish it."""
+    """Prepare a release, or publish its signed statement."""
     who = actor(request)
     bundle = rows.bundle(actor=who, public_id=public_id)
     back = reverse("console:bundle", args=[bundle.public_id])
     if verb == "prepare":
-        done = "Prepared; the officers sign it now."
+        done = "Release prepared. The release officers can now sign it."
         return act(request, done, back, lambda: releases.prepare(actor=who, bundle=bundle))
     statement = _asked(getattr(bundle, "release", None))
     if statement is None:
-        msg = "There is nothing to publish; prepare the release first."
+        msg = "The bundle has no release to publish. Prepare the release first."
         raise InvalidError(msg)
-    return act(request, "Published.", back, lambda: statements.publish(actor=who, statement=statement))
+    return act(request, "Statement published.", back, lambda: statements.publish(actor=who, statement=statement))
 
 
 @require_POST
 @page
 def delete(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Delete a bundle that was never published, once its name was typed."""
+    """Delete an unpublished bundle after the person has typed its name."""
     who = actor(request)
     bundle = rows.bundle(actor=who, public_id=public_id)
     back = reverse("console:bundle", args=[bundle.public_id])
     if request.POST.get("name") != bundle.name:
-        msg = f"Type {bundle.name} to confirm. Nothing was deleted."
+        msg = f"The name does not match, so the bundle was not deleted. Type {bundle.name} to confirm the deletion."
         raise InvalidError(msg)
     try:
         removals.delete_bundle(actor=who, bundle=bundle)
     except ReleaseStateError as error:
         messages.error(request, error.detail)
         return HttpResponseRedirect(back)
-    messages.success(request, f"{bundle} is deleted.")
+    messages.success(request, f"Bundle {bundle} deleted.")
     return HttpResponseRedirect(reverse("console:bundles"))
 
 
 def _fits(bundle: Bundle) -> list[tuple[HardwareModel, list[Reason]]]:
-    """Return the hardware models that a bundle is for, and why it does not fit them now."""
+    """Return the target hardware models of a bundle, each with the reasons why it is incompatible."""
     return [(one, fitting.reasons(bundle, one)) for one in bundle.hardware_models.all()]
 
 
 def _listed(bundle: Bundle, known: fitting.Released) -> list[tuple[HardwareModel, list[Reason]]]:
-    """Return the same for a list, without looking into the parts of a composite: its own page does."""
+    """Return the same for a list row; only the detail page checks the parts of a composite bundle."""
     if bundle.kind == Bundle.Kind.COMPOSITE:
         return [(one, []) for one in bundle.hardware_models.all()]
     return [(one, fitting.reasons(bundle, one, known)) for one in bundle.hardware_models.all()]
 
 
 def _card(bundle: Bundle) -> dict[str, object]:
-    """Return what is to be known of a model: by its author's words, by what was run here, and by what devices say."""
+    """Return the model card: statements of the author, results of the test run here, and reports from devices."""
     if bundle.kind != Bundle.Kind.MODEL:
         return {}
     said = bundle.facts.get("sbom", {}).get("card", {})
@@ -158,12 +158,12 @@ def _card(bundle: Bundle) -> dict[str, object]:
 
 
 def _asked(release: Release | None) -> Statement | None:
-    """Return the statement about a release that officers are asked for now, or were asked for last."""
+    """Return the current or latest statement about a release that officers sign."""
     return (release.withdrawal or release.statement) if release else None
 
 
 def _signing(domain: str, release: Release | None) -> dict[str, object]:
-    """Return what is to be signed, who signed, who could still, and how many are missing."""
+    """Return the statement to sign, the present signatures, and the officers and number of signatures missing."""
     known, statement = officers(domain), _asked(release)
     signed = {one.keyid: one for one in statement.signatures.all()} if statement else {}
     return {
@@ -179,7 +179,7 @@ def _signing(domain: str, release: Release | None) -> dict[str, object]:
 
 
 def _facts(bundle: Bundle) -> list[tuple[str, object]]:
-    """Return the plain facts that the inspection found."""
+    """Return the inspection results that are plain values."""
     return [
         (name.replace("_", " "), value)
         for name, value in bundle.facts.items()

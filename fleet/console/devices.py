@@ -1,4 +1,4 @@
-"""Devices: list, one device with its timeline, what can be done to it."""
+"""List devices, show one device with its timeline, and run actions on it."""
 
 from dataclasses import asdict
 
@@ -28,36 +28,49 @@ from pki.services import certificates
 
 CHART_TICKS = 240
 NETWORKS = 5
-#: shown first if there is no other wish
+#: metrics that the chart shows by default, in order of preference
 METRICS = ("bytes_out", "packets_out", "requests")
-#: act -> icon, what it does, whether it can be undone, for the confirmation page
+#: action -> icon, effect, and how to undo it, for the confirmation page
 EFFECTS = {
     "quarantine": (
         "shield-lock",
-        "The doors leave the device only poll, metadata, its own repair, report and time. Updates are withheld.",
-        "Release undoes it.",
+        "The server limits the device to poll, metadata, its own repair, report and time. It withholds updates.",
+        "To undo this, release the device.",
     ),
-    "release": ("lock-open", "The device gets full access back, and rollouts offer it updates again.", ""),
-    "suspend": ("player-pause", "The doors refuse the device altogether.", "Resume undoes it."),
-    "resume": ("player-play", "The doors serve the device again.", ""),
+    "release": ("lock-open", "The device regains full access. Rollouts offer it updates again.", ""),
+    "suspend": (
+        "player-pause",
+        "The server rejects every request from the device.",
+        "To undo this, resume the device.",
+    ),
+    "resume": ("player-play", "The server accepts requests from the device again.", ""),
     "retire": (
         "circle-off",
-        "Its certificates are revoked for good and the doors refuse it.",
-        "This cannot be undone; the device would enrol anew under another name.",
+        "The server permanently revokes the certificates of the device and rejects its requests.",
+        "You cannot undo this. To use the device again, enrol it under another name.",
     ),
     "revoke": (
         "shield-x",
-        "Every valid certificate of the device is revoked, effective on its next request.",
-        "This cannot be undone; the device needs a new enrolment token.",
+        "The server revokes every valid certificate of the device, effective on its next request.",
+        "You cannot undo this. The device needs a new enrolment token.",
     ),
 }
 FOREVER = frozenset({"retire", "revoke"})
+#: action -> message after success
+DONE = {
+    "quarantine": "Device {} quarantined.",
+    "release": "Device {} released from quarantine.",
+    "suspend": "Device {} suspended.",
+    "resume": "Device {} resumed.",
+    "retire": "Device {} retired.",
+    "revoke": "Certificates of device {} revoked.",
+}
 
 
 @require_GET
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    """List devices; the filter stands in the address."""
+    """List devices, filtered by the query parameters."""
     who = actor(request)
     wanted = asked_filter(request, FleetFilter)
     cuts = cut(request, fleet(actor=who, wanted=wanted), BY_NAME)
@@ -103,7 +116,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @page
 def confirm(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
-    """Show what an act would do, then do it."""
+    """Show the effect of an action on GET; run the action on POST."""
     who = actor(request)
     device = selectors.device(actor=who, public_id=public_id)
     back = reverse("console:device", args=[device.key])
@@ -115,7 +128,7 @@ def confirm(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
         context |= {"forever": verb in FOREVER, "certificates": valid, "codes": sorted(certificates.REASONS)}
         return render(request, "console/devices/confirm.html", context)
     if verb in FOREVER and request.POST.get("name", "") != device.name:
-        msg = f"Type the device's name, {device.name}, to confirm what cannot be undone."
+        msg = f"The name does not match. Type the device name, {device.name}, to confirm the action."
         raise InvalidError(msg)
     reason = request.POST.get("reason", "")[:300]
     services = {
@@ -126,7 +139,7 @@ def confirm(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
         "retire": lambda: registry.retire(actor=who, device=device),
         "revoke": lambda: _revoke(request, valid),
     }
-    return act(request, f"{verb.capitalize()} of {device.name}: done.", back, services[verb])
+    return act(request, DONE[verb].format(device.name), back, services[verb])
 
 
 def _revoke(request: HttpRequest, valid: list[Certificate]) -> None:
@@ -148,7 +161,7 @@ def _components(device: Device) -> list[dict[str, object]]:
 
 
 def _chart(device: Device, wanted: str) -> dict[str, object]:
-    """Return one metric's points in time, its usual range, and which others there are."""
+    """Return the points of one metric, its usual range, and the names of all available metrics."""
     found = selectors.behaviour(device, CHART_TICKS)
     names = sorted(found)
     first = next((name for name in (wanted, *METRICS) if name in names), names[0] if names else "")

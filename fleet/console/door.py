@@ -1,4 +1,4 @@
-"""What every page shares: who asks, and how a refusal looks."""
+"""Shared parts of all pages: the actor of a request, error pages, and the result of form actions."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -19,7 +19,7 @@ View = Callable[..., HttpResponse]
 
 
 def actor(request: HttpRequest) -> Actor:
-    """Return the actor behind a page request.
+    """Return the actor of a page request.
 
     Raises:
         UnauthenticatedError: nobody is signed in.
@@ -31,7 +31,7 @@ def actor(request: HttpRequest) -> Actor:
 
 
 def page(view: View) -> View:
-    """Turn the refusals of services into a page that says what to do next."""
+    """Render domain errors of a view as an error page, or as JSON for our scripts."""
 
     @wraps(view)
     def wrapped(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
@@ -50,12 +50,19 @@ def page(view: View) -> View:
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Say whether a script of ours asked, which shows the answer inside the page."""
+    """Return whether one of our scripts sent the request and shows the response inside the page."""
     return request.headers.get("accept") == "application/json"
 
 
 def act(request: HttpRequest, done: str, back: str, service: Callable[[], object]) -> HttpResponse:
-    """Call a service for a form, say how it went, and go back to a page."""
+    """Call a service for a form, show its result as a message, and redirect to a page.
+
+    Args:
+        request: the form submission.
+        done: message after success.
+        back: path of the page to redirect to.
+        service: what to call.
+    """
     try:
         service()
     except DomainError as error:

@@ -1,4 +1,4 @@
-"""Server-sent events of the rollout page: one poller of this process looks for all streams and fans out to them."""
+"""Server-sent events for rollout pages; one poller per process serves all streams."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ _open: Counter[int] = Counter()
 
 @dataclass(slots=True)
 class Feed:
-    """The newest state of one rollout, and how many streams wait for the next; its mark is its digest."""
+    """Latest rendered state of one rollout, its digest (``mark``), and the number of streams that listen."""
 
     html: str = ""
     mark: str = ""
@@ -38,13 +38,13 @@ class Feed:
 
 @dataclass(slots=True)
 class Poller:
-    """The one task of this process that looks at every rollout that somebody watches."""
+    """Task that polls every watched rollout; one per process."""
 
     feeds: dict[Topic, Feed] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
     def join(self, topic: Topic) -> Feed:
-        """Count one more listener; start looking if nobody was."""
+        """Add a listener; start polling if the task is not running."""
         feed = self.feeds.setdefault(topic, Feed())
         feed.listeners += 1
         if self.task is None or self.task.done():
@@ -52,7 +52,7 @@ class Poller:
         return feed
 
     def leave(self, topic: Topic) -> None:
-        """Count one listener less; what nobody watches is forgotten."""
+        """Remove a listener; drop the feed when it was the last one."""
         feed = self.feeds[topic]
         feed.listeners -= 1
         if not feed.listeners:
@@ -74,13 +74,13 @@ poller = Poller()
 
 
 async def rollout(request: HttpRequest, public_id: str) -> HttpResponseBase:
-    """Stream the rollout's body whenever it changes."""
+    """Stream the body of a rollout page whenever it changes."""
     try:
         user, domain = await sync_to_async(_who)(request, public_id)
     except DomainError as error:
         return HttpResponse(f"{error.detail}\n", status=403, content_type="text/plain")
     if _open[user] >= MOST_STREAMS:
-        # 204 tells the browser to stop trying (HTML, server-sent events); the page is whole without its stream.
+        # 204 stops the browser from reconnecting (HTML standard, server-sent events). The page works without a stream.
         return HttpResponse(status=204)
     last = request.headers.get("Last-Event-ID", "")
     response = StreamingHttpResponse(_stream(request, user, (domain, public_id), last), "text/event-stream")
@@ -104,7 +104,7 @@ async def _stream(request: HttpRequest, user: int, topic: Topic, sent: str) -> A
             if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                 beat = time.monotonic()
                 await sync_to_async(_who)(request, topic[1])
-                yield ": still here\n\n"
+                yield ": heartbeat\n\n"
     except DomainError:
         return
     finally:
@@ -113,7 +113,7 @@ async def _stream(request: HttpRequest, user: int, topic: Topic, sent: str) -> A
 
 
 async def _change(feed: Feed, seconds: float) -> None:
-    """Wait for the next state, but not for ever."""
+    """Wait for the next state, at most this many seconds."""
     try:
         await asyncio.wait_for(feed.changed.wait(), seconds)
     except TimeoutError:
@@ -121,26 +121,29 @@ async def _change(feed: Feed, seconds: float) -> None:
 
 
 def _render(topic: Topic) -> str:
-    """Return the rollout's body now, or nothing if the database cannot answer at this moment."""
+    """Return the current body of the rollout page, or an empty text if the database is unavailable."""
     close_old_connections()
     try:
         return render_to_string(
             "console/rollouts/body.html", rollouts.body(actors.system(topic[0], "events"), topic[1])
         )
     except DatabaseError:
-        _logger.warning("a live page could not be read", extra={"rollout": topic[1]})
+        _logger.warning("could not read a rollout for its live page", extra={"rollout": topic[1]})
         return ""
 
 
 def _who(request: HttpRequest, public_id: str) -> tuple[int, str]:
-    """Return who may read the rollout; asked again at each heartbeat: a signed-out person loses the stream."""
+    """Return key and domain of the operator; raise if the operator can no longer read the rollout.
+
+    Every heartbeat repeats this check, so that the stream of a person who has signed out ends.
+    """
     session = request.session
     if not session.exists(session.session_key or ""):
-        request.user = None  # type: ignore[assignment]  # the session is gone, so nobody is signed in
+        request.user = None  # type: ignore[assignment]  # the session has ended
     if isinstance(request.user, Operator):
         request.user.refresh_from_db()
         if not request.user.is_active:
-            request.user = None  # type: ignore[assignment]  # a person who was shut out is nobody here
+            request.user = None  # type: ignore[assignment]  # the operator was deactivated
     who = actor(request)
     rollout_rows.rollout(actor=who, public_id=public_id)
     return int(str(request.user.pk)), who.domain

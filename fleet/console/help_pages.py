@@ -1,4 +1,4 @@
-"""Help: the reference of the REST API as the console shows it."""
+"""Help pages, with the reference of the REST API."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -12,7 +12,7 @@ from pki.kernel.filters import NoFilter
 @require_GET
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    """Show what there is to read."""
+    """Show the index of the help pages."""
     actor(request)
     asked_filter(request, NoFilter)
     return render(request, "console/help/index.html")
@@ -21,7 +21,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_GET
 @page
 def api_reference(request: HttpRequest) -> HttpResponse:
-    """Show every operation of the REST API, as it was generated from the OpenAPI document."""
+    """Show every operation of the REST API, generated from the OpenAPI document."""
     actor(request)
     asked_filter(request, NoFilter)
     return render(request, "console/help/api.html")

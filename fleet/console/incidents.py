@@ -1,4 +1,4 @@
-"""Incidents: what changed, why it was flagged, what was done."""
+"""Show incidents: what changed, why the drift engine flagged it, and how the server responded."""
 
 from dataclasses import dataclass
 
@@ -17,18 +17,26 @@ from fleet.console.paging import cut
 from ota.selectors import rollouts
 from pki.kernel.actor import Actor
 
-#: what each verdict means, and what follows from it
+#: meaning of each verdict
 VERDICTS = {
-    "true": "It was real. What the device showed meanwhile is never learned as usual.",
-    "benign": "It was real and harmless, or expected.",
-    "false": "Nothing had changed.",
-    "healed": "The device was sent back and behaves again.",
+    "true": "The anomaly was real. The baseline never includes the data of this incident.",
+    "benign": "The change was real but harmless or expected.",
+    "false": "False alarm: nothing changed.",
+    "healed": "The device was rolled back and behaves normally again.",
+}
+#: layer of an explanation -> the detection method that people read
+DETECTIONS = {
+    "numeric": "numeric drift",
+    "novelty": "new destination",
+    "corroborated": "numeric drift and new destination",
+    "invariant": "broken invariant",
+    "distrust": "report from the device",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """One thing that was done about an incident, or that somebody still has to decide."""
+    """One response to an incident, or a decision that is still pending."""
 
     icon: str
     tone: str
@@ -57,6 +65,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     context = {
         "incident": incident,
         "key": str(incident.public_id),
+        "detection": DETECTIONS.get(incident.layer_now, incident.layer_now),
         "verdicts": [(value, label, VERDICTS[value]) for value, label in Incident.Verdict.choices],
         "metrics": [_shaped(one) for one in incident.explanation.get("metrics", [])],
         "peers": [{**one, "key": known.get(one["device"])} for one in peers],
@@ -68,16 +77,16 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_POST
 @page
 def close(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Close an incident with its verdict."""
+    """Close an incident with a verdict."""
     who = actor(request)
     back = reverse("console:incident", args=[public_id])
     verdict = request.POST.get("verdict", "")
-    done = "The incident is closed."
+    done = "Incident closed."
     return act(request, done, back, lambda: incidents.close(actor=who, public_id=public_id, verdict=verdict))
 
 
 def _shaped(metric: MetricEvidence) -> dict[str, object]:
-    """Add to a metric how many times the expected it was, and the lengths of its two bars in percent."""
+    """Add the ratio of observed to expected value, and the lengths of the two bars in percent."""
     observed, expected = float(metric.get("observed", 0)), float(metric.get("expected", 0))
     most = max(abs(observed), abs(expected)) or 1.0
     return {
@@ -94,18 +103,18 @@ def _done(who: Actor, incident: Incident) -> list[Done]:
     held = rollouts.public_ids(actor=who, names=reaction.get("held", []))
     steps = []
     if reaction.get("quarantined"):
-        steps.append(Done("shield-lock", "bad", "The device was quarantined at our doors.", device))
+        steps.append(Done("shield-lock", "bad", "The device was quarantined.", device))
     for name in reaction.get("held", []):
         href = reverse("console:rollout", args=[held[name]]) if name in held else ""
         steps.append(Done("player-stop", "bad", f"The rollout {name} was held.", href))
     if number := reaction.get("repair"):
-        text = f"The director sent it back to its previous version (action {number})."
+        text = f"The director scheduled a rollback to the previous version (action {number})."
         steps.append(Done("arrow-back-up", "info", text, device))
     if reaction.get("released"):
-        text = "The repair is confirmed; the device was released and the rollout resumed."
+        text = "The device confirmed the rollback. It was released from quarantine and the rollout resumed."
         steps.append(Done("circle-check", "good", text, device))
     if proposed := reaction.get("proposed"):
-        text = f"Proposed, not done: {proposed}. Decide on the device's page."
+        text = f"Proposed, pending decision: {proposed}. Decide on the device page."
         steps.append(Done("alert-circle", "warn", text, device))
     if stopped := reaction.get("stopped"):
         steps.append(Done("player-pause", "warn", f"Not done: {stopped}.", device))

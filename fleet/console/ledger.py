@@ -1,4 +1,4 @@
-"""The ledger's page: every security act, its place in the tree, the newest signed head."""
+"""Show the audit log: security-relevant actions with their index in the tree, and the newest signed tree head."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -20,7 +20,7 @@ from pki.models import LedgerEntry
 @require_GET
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    """List entries, newest first; filter by action or object in the address."""
+    """List entries, newest first, filtered by the query parameters ``action`` and ``object``."""
     who = actor(request)
     wanted = asked_filter(request, selectors.LedgerFilter)
     cuts = cut(request, selectors.ledger_entries(actor=who, wanted=wanted))
@@ -34,11 +34,11 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 def names(who: Actor, entries: Iterable[LedgerEntry]) -> dict[str, str]:
-    """Return what people call the objects and devices of ledger entries, by key, in at most three queries."""
+    """Return the names of the objects and devices in audit-log entries, by key, in at most three queries."""
     wanted: dict[str, set[UUID]] = {"device": set(), "rollout": set(), "bundle": set()}
     for entry in entries:
-        told = ("device", str(entry.detail.get("device", "")))
-        for kind, key in ((entry.object_kind, entry.object_key), (entry.actor_kind, entry.actor_key), told):
+        detailed = ("device", str(entry.detail.get("device", "")))
+        for kind, key in ((entry.object_kind, entry.object_key), (entry.actor_kind, entry.actor_key), detailed):
             if kind in wanted and (read := _uuid(key)):
                 wanted[kind].add(read)
     found = devices.names_of(actor=who, public_ids=wanted["device"])

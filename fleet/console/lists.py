@@ -1,4 +1,4 @@
-"""What the address of a list asks for."""
+"""Filters in the query parameters of lists."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
@@ -10,27 +10,27 @@ from pki.kernel.filters import parse_filter
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-#: what every list takes besides its filter
+#: query parameters that every list accepts beside its filter
 PAGE = frozenset({"after", "before"})
 _Filter = TypeVar("_Filter")
 
 
 def asked_filter(request: HttpRequest, shape: type[_Filter], **otherwise: str) -> _Filter:
-    """Return the filter that an address asks for.
+    """Return the filter from the query parameters of a request.
 
     Args:
-        request: whose query holds it.
-        shape: the filter of the list.
-        otherwise: what is asked where the address does not say.
+        request: the page request.
+        shape: filter class of the list.
+        otherwise: default values of query parameters.
 
     Raises:
-        InvalidError: the address asks for what the list does not have.
+        InvalidError: the list does not have one of the query parameters, or a value is invalid.
     """
     given = {name: [value] for name, value in otherwise.items()} | dict(request.GET.lists())
     return parse_filter(shape, given, PAGE)
 
 
 def shown_filter(wanted: "DataclassInstance") -> dict[str, object]:
-    """Return what the form above a list shows of its filter."""
+    """Return the template context for the filter form of a list."""
     given = asdict(wanted)
     return {"given": given, "filtered": any(given.values())}

@@ -1,4 +1,4 @@
-"""The first page: counts that are links, what runs, what is wrong, what happened last."""
+"""Show the overview page: device counts, rollouts, open incidents and recent activity."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -18,7 +18,7 @@ SHOWN = 5
 @require_GET
 @page
 def overview(request: HttpRequest) -> HttpResponse:
-    """Show how the fleet is."""
+    """Show the state of the fleet."""
     who = actor(request)
     live = rollouts.rollouts(actor=who, wanted=rollouts.RolloutFilter(state="live"))
     under_way = list(live[:SHOWN])

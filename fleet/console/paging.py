@@ -1,4 +1,4 @@
-"""Lists are cut by key, not by number: a page stays put while rows come and go, the last is as cheap as the first."""
+"""Keyset pagination: pages stay stable while rows are added or removed, and every page costs the same."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ BY_NAME: tuple[str, ...] = ("name", "id")
 
 
 class Page(TypedDict, Generic[_Row]):
-    """One page of rows, and the addresses of its neighbours, empty where there is none."""
+    """One page of rows, with the addresses of the previous and next pages; empty where there is none."""
 
     rows: list[_Row]
     before: str
@@ -29,12 +29,12 @@ class Page(TypedDict, Generic[_Row]):
 
 
 def cut(request: HttpRequest, rows: QuerySet[_Row], fields: tuple[str, ...] = BY_AGE) -> Page[_Row]:
-    """Return one page of rows and the addresses of its neighbours; the filter stays in them.
+    """Return one page of rows, and the addresses of the previous and next pages with the same filter.
 
     Args:
-        request: its query may hold ``after`` or ``before``.
-        rows: what to cut; its order is replaced.
-        fields: ``BY_AGE`` (newest first) or ``BY_NAME`` (rising).
+        request: the page request; its query may contain ``after`` or ``before``.
+        rows: the rows to paginate; this function replaces their order.
+        fields: ``BY_AGE`` (newest first) or ``BY_NAME`` (ascending).
     """
     backward = "before" in request.GET
     mark = request.GET.get("before" if backward else "after", "")
@@ -65,10 +65,10 @@ def _read(mark: str, length: int) -> list[str | int]:
     try:
         read = strict_json.read_json(base64.urlsafe_b64decode(mark + "=" * (-len(mark) % 4)), max_bytes=MOST_MARK)
     except (binascii.Error, ValueError, InvalidError) as error:
-        msg = "This page address is damaged; start again from the list."
+        msg = "The page cursor in this address is invalid. Open the list again from its first page."
         raise InvalidError(msg) from error
     kinds = [str] * (length - 1) + [int]
     if not isinstance(read, list) or [type(one) for one in read] != kinds or abs(read[-1]) >= MOST:
-        msg = "This page address is of another list; start again from the list."
+        msg = "The page cursor in this address belongs to another list. Open the list again from its first page."
         raise InvalidError(msg)
     return read

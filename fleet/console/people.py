@@ -1,4 +1,4 @@
-"""Sign in by password and code; set both up, or anew, behind a one-time link; sign out."""
+"""Sign in with password and code, set up or replace both with a one-time link, and sign out."""
 
 import segno
 from django.contrib import messages
@@ -14,7 +14,7 @@ from fleet.operators import totp
 from fleet.operators.services import links, people
 from pki.kernel.errors import DomainError, InvalidError
 
-#: where the session keeps which link was opened
+#: session key of the opened link
 LINK = "opened-link"
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 
@@ -22,7 +22,7 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 @require_http_methods(["GET", "POST"])
 @page
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Ask for name, password and code."""
+    """Show the sign-in form on GET; sign in with username, password and code on POST."""
     if request.method == "POST":
         try:
             operator = people.sign_in(
@@ -42,11 +42,11 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @page
 def follow_link(request: HttpRequest, word: str) -> HttpResponse:
-    """Show a button, so that a mail scanner's GET does not use the link up; then begin the set-up that it opens."""
+    """Show a button on GET, so that mail scanners do not consume the link; begin the set-up on POST."""
     if request.method == "GET":
         return render(request, "console/people/link.html")
     link = links.open_link(word=word, address=_address(request))
-    request.session.flush()  # whoever was signed in here is signed out, and the session gets a new key
+    request.session.flush()  # signs out the current user and gives the session a new key
     request.session[LINK] = link.pk
     return HttpResponseRedirect(reverse("console:set-up-password"))
 
@@ -54,7 +54,7 @@ def follow_link(request: HttpRequest, word: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @page
 def set_up_password(request: HttpRequest) -> HttpResponse:
-    """Ask for a new password, step 1 of 2."""
+    """Ask for a new password (step 1 of 2)."""
     link = links.opened_link(request.session.get(LINK))
     if request.method == "POST":
         try:
@@ -69,7 +69,7 @@ def set_up_password(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @page
 def set_up_totp(request: HttpRequest) -> HttpResponse:
-    """Show the second factor's QR code and ask for a first code, step 2 of 2; then sign the person in."""
+    """Show the QR code of the second factor, verify a first code (step 2 of 2), and sign the person in."""
     link = links.opened_link(request.session.get(LINK))
     if not link.new_password:
         return HttpResponseRedirect(reverse("console:set-up-password"))

@@ -1,4 +1,4 @@
-"""Rollouts: list, plan, watch live, pause, resume, abort."""
+"""List, plan, watch, start, pause, resume and abort rollouts."""
 
 from dataclasses import replace
 
@@ -21,14 +21,14 @@ from pki.kernel.errors import InvalidError
 
 State = Rollout.State
 MOST_RELEASES = 200
-#: groups as a rollout goes through them
+#: groups of devices in the order of their progress
 ORDER = ("waiting", "offered", "installing", "finished", "canceling", "canceled", "failed")
 
 
 @require_GET
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    """List rollouts; ``state=live`` means those that are under way."""
+    """List rollouts; ``state=live`` selects all rollouts in progress."""
     who = actor(request)
     wanted = asked_filter(request, rows.RolloutFilter)
     cuts = cut(request, rows.rollouts(actor=who, wanted=wanted))
@@ -45,13 +45,13 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_GET
 @page
 def detail(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Show one rollout; its body comes anew over the event stream."""
+    """Show one rollout; the event stream refreshes the body of the page."""
     who = actor(request)
     return render(request, "console/rollouts/detail.html", body(who, public_id))
 
 
 def body(asker: Actor, public_id: str) -> dict[str, object]:
-    """Return what the live part of a rollout's page shows."""
+    """Return the template context for the live part of a rollout page."""
     rollout = rows.rollout(actor=asker, public_id=public_id)
     progress = rows.progress(rollout)
     opened = [one.wave.index + 1 for one in progress.waves if one.wave.state != Wave.State.WAITING]
@@ -71,7 +71,7 @@ def body(asker: Actor, public_id: str) -> dict[str, object]:
 @require_GET
 @page
 def members(request: HttpRequest, public_id: str) -> HttpResponse:
-    """List the devices of a rollout, by group or all."""
+    """List the devices of a rollout, optionally of one group."""
     who = actor(request)
     rollout = rows.rollout(actor=who, public_id=public_id)
     wanted = asked_filter(request, rows.AssignmentFilter)
@@ -83,7 +83,7 @@ def members(request: HttpRequest, public_id: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @page
 def abort(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Show what an abort would do, then do it."""
+    """Show the effect of an abort on GET; abort the rollout on POST."""
     who = actor(request)
     rollout = rows.rollout(actor=who, public_id=public_id)
     back = reverse("console:rollout", args=[rollout.public_id])
@@ -93,21 +93,21 @@ def abort(request: HttpRequest, public_id: str) -> HttpResponse:
         left = sum(groups.values()) - done - groups.get("failed", 0) - groups.get("canceled", 0)
         context = {"rollout": rollout, "key": key, "open": left, "done": done, "back": back}
         return render(request, "console/rollouts/abort.html", context)
-    said = "The rollout is aborted, or is being aborted: nothing new is offered."
+    said = "Abort started. The rollout offers no new updates."
     return act(request, said, back, lambda: rollouts.abort(actor=who, rollout=rollout))
 
 
 @require_POST
 @page
 def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
-    """Start, pause or resume."""
+    """Start, pause or resume a rollout."""
     who = actor(request)
     rollout = rows.rollout(actor=who, public_id=public_id)
     services = {"start": rollouts.start, "pause": rollouts.pause, "resume": rollouts.resume}
     done = {
-        "start": "Started; the first wave opens within seconds.",
-        "pause": "Paused; what has begun goes on.",
-        "resume": "It goes on.",
+        "start": "Rollout started. The first wave starts within seconds.",
+        "pause": "Rollout paused. Updates in progress continue.",
+        "resume": "Rollout resumed.",
     }
     back = reverse("console:rollout", args=[rollout.public_id])
     return act(request, done[verb], back, lambda: services[verb](actor=who, rollout=rollout))
@@ -116,7 +116,7 @@ def step(request: HttpRequest, public_id: str, verb: str) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @page
 def plan(request: HttpRequest) -> HttpResponse:
-    """Plan a rollout: name, release, waves of one device, a share, all."""
+    """Plan a rollout in three waves: a number of devices, a percentage, and all remaining devices."""
     who = actor(request)
     if request.method == "GET":
         published = bundle_rows.releases(actor=who, wanted=bundle_rows.ReleaseFilter(Release.State.PUBLISHED))
@@ -140,15 +140,15 @@ def plan(request: HttpRequest) -> HttpResponse:
         thresholds=Thresholds(_number(request, "success") * 10, _number(request, "errors") * 10),
     )
     back = reverse("console:rollout", args=[made.public_id])
-    said = "The rollout is planned; start it when you are ready."
+    said = "Rollout planned. Start it when you are ready."
     if made.state == State.PREPARING:
-        said = "The rollout is being prepared; start it when all devices are chosen."
+        said = "Rollout planned. You can start it when device selection is complete."
     return act(request, said, back, lambda: None)
 
 
 def _number(request: HttpRequest, name: str) -> int:
     text = request.POST.get(name, "")
     if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004  because no field of the form needs more digits
-        msg = f"`{name}` is a whole number."
+        msg = f"`{name}` must be a whole number of at most 7 digits."
         raise InvalidError(msg)
     return int(text)

@@ -1,4 +1,4 @@
-"""One line through a device's life: certificates, check-ins, updates, incidents and what people did."""
+"""Timeline of a device: certificates, check-ins, updates, incidents and actions of people."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pki import selectors as ground
 from pki.kernel.actor import Actor
 
 MOST, MOST_INCIDENTS = 100, 50
-#: what the ledger says of a device -> icon and tone; other entries are plain
+#: action in the audit log -> icon and tone; other actions have a default icon
 ACTS = {
     "device.quarantined": ("shield-lock", "bad"),
     "device.released": ("lock-open", "good"),
@@ -29,15 +29,15 @@ ENDS = {"finished": ("circle-check", "good"), "error": ("circle-x", "bad"), "can
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the timeline.
+    """One entry of the timeline.
 
     Args:
-        at: when.
-        icon: its picture.
-        tone: how it is meant: good, bad, warn, info or quiet.
+        at: time of the event.
+        icon: name of the icon.
+        tone: good, bad, warn, info or quiet.
         title: what happened.
-        text: what more is known of it.
-        href: the page that tells all.
+        text: details, or empty.
+        href: path of the page with more details, or empty.
     """
 
     at: datetime
@@ -49,13 +49,15 @@ class Event:
 
 
 def of(asker: Actor, device: Device, seen: datetime | None, updates: Iterable[Assignment]) -> list[Event]:
-    """Return what is known of a device, newest first."""
+    """Return the events of a device, newest first."""
     events = [*_acts(asker, device), *_updates(updates), *_incidents(asker, device)]
     if seen:
         events.append(Event(seen, "wifi", "good", "Last check-in"))
     if device.twin.reported_at:
         number = device.twin.report_sequence
-        events.append(Event(device.twin.reported_at, "upload", "info", "Last signed report", f"number {number}"))
+        events.append(
+            Event(device.twin.reported_at, "upload", "info", "Last signed report", f"sequence number {number}")
+        )
     return sorted(events, key=lambda event: event.at, reverse=True)[:MOST]
 
 

@@ -1,4 +1,4 @@
-"""Enrolment tokens: list them, make one and show it this once, withdraw it."""
+"""List, create and withdraw enrolment tokens."""
 
 import csv
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MOST = 200
 @require_GET
 @page
 def index(request: HttpRequest) -> HttpResponse:
-    """List enrolment tokens and offer to make some."""
+    """List enrolment tokens, with a form that creates new ones."""
     who = actor(request)
     context = {
         **cut(request, selectors.tokens(actor=who)),
@@ -38,7 +38,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_POST
 @page
 def make(request: HttpRequest) -> HttpResponse:
-    """Make one token and show its secret, this once, also as a QR code; many names get a CSV file."""
+    """Create a token and show its secret once, also as a QR code; for several names, return a CSV file."""
     wanted = _wanted(request)
     if len(wanted.names) > 1:
         return _csv(request, wanted)
@@ -50,13 +50,13 @@ def make(request: HttpRequest) -> HttpResponse:
 @require_POST
 @page
 def as_csv(request: HttpRequest) -> HttpResponse:
-    """Make tokens and return them as a CSV file, this once."""
+    """Create tokens and return them once as a CSV file."""
     return _csv(request, _wanted(request))
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the form asks for."""
+    """Validated fields of the form."""
 
     hardware: HardwareModel
     names: list[str]
@@ -67,12 +67,12 @@ class Wanted:
 def _wanted(request: HttpRequest) -> Wanted:
     who, form = actor(request), request.POST
     days = form.get("days", "7")
-    if not days.isascii() or not days.isdigit() or len(days) > 3:  # noqa: PLR2004  because a year is the most
-        msg = "Days is a whole number."
+    if not days.isascii() or not days.isdigit() or len(days) > 3:  # noqa: PLR2004  because the maximum is one year
+        msg = "`days` must be a whole number of at most 3 digits."
         raise InvalidError(msg)
     names = [line.strip() for line in form.get("names", "").splitlines() if line.strip()]
     if len(names) > MOST:
-        msg = f"At most {MOST} tokens at once; use the API for more."
+        msg = f"The form creates at most {MOST} tokens at once (got {len(names)}). Use the REST API for more."
         raise InvalidError(msg)
     for name in names:
         check_name(name)
@@ -82,7 +82,7 @@ def _wanted(request: HttpRequest) -> Wanted:
 
 def _make(request: HttpRequest, wanted: Wanted, name: str) -> tuple[EnrolmentToken, str]:
     further = {"days": wanted.days, "profile": wanted.profile}
-    return tokens.create(actor=actor(request), hardware_model=wanted.hardware, device_name=name, **further)  # type: ignore[arg-type]  # the two differ in type
+    return tokens.create(actor=actor(request), hardware_model=wanted.hardware, device_name=name, **further)  # type: ignore[arg-type]  # the values of `further` differ in type
 
 
 def _csv(request: HttpRequest, wanted: Wanted) -> HttpResponse:
@@ -100,7 +100,7 @@ def _csv(request: HttpRequest, wanted: Wanted) -> HttpResponse:
 @require_POST
 @page
 def withdraw(request: HttpRequest, public_id: str) -> HttpResponse:
-    """Make an unused token worthless."""
+    """Withdraw an unused token."""
     who = actor(request)
-    done = "The token is withdrawn."
+    done = "Token withdrawn."
     return act(request, done, reverse("console:tokens"), lambda: tokens.withdraw(actor=who, public_id=public_id))

@@ -1,4 +1,4 @@
-"""The CA tree, how fresh its revocation lists are, and which certificates end soon."""
+"""Show the CA hierarchy, the state of its CRLs, the TUF roles, and certificates close to expiry."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,15 @@ TERMS = (30, 60, 90)
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """The revocation lists of one CA, summed up."""
+    """Summary of the CRLs of one CA.
+
+    Args:
+        many: number of CRLs.
+        held: number of entries in them.
+        dirty: number of CRLs with changes that are not published yet.
+        oldest: earliest publication time.
+        first_end: earliest next update.
+    """
 
     many: int
     held: int
@@ -34,7 +42,7 @@ class Lists:
     first_end: datetime | None
 
 
-#: release keys of vendors that are shown
+#: maximum number of artefact signing keys on the page
 MOST_KEYS = 200
 Tree = tuple[Authority, list[tuple[Authority, Lists]]]
 
@@ -42,7 +50,7 @@ Tree = tuple[Authority, list[tuple[Authority, Lists]]]
 @require_GET
 @page
 def authorities(request: HttpRequest) -> HttpResponse:
-    """Show roots, issuing CAs and links, freshness of the lists, and what ends in 30, 60, 90 days."""
+    """Show root and issuing CAs, link certificates, CRLs, and the number of certificates close to expiry."""
     who = actor(request)
     by_key: dict[str, list[CrlShard]] = {}
     for row in selectors.crl_shards(actor=who):
@@ -63,7 +71,7 @@ def authorities(request: HttpRequest) -> HttpResponse:
 @require_GET
 @page
 def certificate_list(request: HttpRequest) -> HttpResponse:
-    """List certificates; ``expiring`` leaves those that end within so many days and have no successor."""
+    """List certificates; ``expiring`` selects those that expire within that many days and have no replacement."""
     who = actor(request)
     now, wanted = clock.now(), asked_filter(request, devices.CertificateFilter)
     cuts = cut(request, devices.certificates(actor=who, wanted=wanted))
@@ -78,14 +86,14 @@ def certificate_list(request: HttpRequest) -> HttpResponse:
 
 
 def _ending(who: Actor, days: int) -> int:
-    """Return how many certificates end within so many days without a successor."""
+    """Return the number of certificates that expire within that many days and have no replacement."""
     return devices.certificates(actor=who, wanted=devices.CertificateFilter(expiring=str(days))).count()
 
 
 def _trees(
     rows: list[Authority], lists: dict[str, list[CrlShard]]
 ) -> list[tuple[Authority, list[tuple[Authority, Lists]]]]:
-    """Return each root with the issuing CAs below it."""
+    """Return each root CA with the issuing CAs below it."""
     roots = [row for row in rows if row.kind == Authority.Kind.ROOT]
     issuing = [row for row in rows if row.kind == Authority.Kind.ISSUING]
     return [

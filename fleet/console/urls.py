@@ -1,4 +1,4 @@
-"""The console's map."""
+"""URLs of the console."""
 
 from django.urls import path, re_path
 

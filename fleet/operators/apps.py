@@ -1,10 +1,10 @@
-"""People as a Django application."""
+"""Django application of operators."""
 
 from django.apps import AppConfig
 
 
 class OperatorsConfig(AppConfig):
-    """Operators, their roles, tokens and sign-in."""
+    """Configuration of operators: their roles, API tokens and sign-in."""
 
     name = "fleet.operators"
     label = "operators"

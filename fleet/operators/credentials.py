@@ -1,4 +1,4 @@
-"""Who shows a good credential, asked before a request is taken in: reads only, and says a name or nothing."""
+"""Identify the operator of a request from its headers, before the server reads the body; read-only."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,18 +11,18 @@ from django.db import close_old_connections
 from fleet.operators.models import Operator
 from fleet.operators.services import tokens
 
-#: characters of a field that are looked at
+#: maximum number of characters of a header field to parse
 LONGEST = 4096
 
 
 def person_of(authorization: str, cookie: str) -> str:
-    """Return the user name behind an API token or a finished session; empty for nobody.
+    """Return the user name for a valid API token or session; empty if there is none.
 
     Args:
-        authorization: field of the request, or empty.
-        cookie: field of the request, or empty.
+        authorization: ``Authorization`` header field, or empty.
+        cookie: ``Cookie`` header field, or empty.
     """
-    close_old_connections()  # it runs in threads that no request of Django ends
+    close_old_connections()  # the calling threads run outside Django's request cycle, which would close them
     scheme, _, secret = authorization[:LONGEST].partition(" ")
     if scheme.lower() == "bearer":
         return tokens.person_of(secret.strip()[:200])
@@ -36,6 +36,6 @@ def _cookie(field: str, name: str) -> str:
 
 
 def _signed_in(key: str) -> str:
-    # untyped: it is no request, but has what Django's own look-up needs of one.
+    # untyped: the namespace has the one attribute of a request that Django reads here.
     operator = auth.get_user(cast("Any", SimpleNamespace(session=SessionStore(key[:64]))))
     return operator.username if isinstance(operator, Operator) and operator.is_active and operator.set_up else ""

@@ -1,4 +1,4 @@
-"""Nobody gets further than the sign-in and set-up pages before password and second factor are in place."""
+"""Restrict access to the sign-in and set-up pages until password and second factor are set up."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ OPEN = ("/sign-in", "/sign-out", "/set-up", "/static/", "/healthz", "/readyz", "
 
 
 class FinishedSetUpMiddleware:
-    """Send people who are not signed in, or whose account is not set up, to the sign-in page."""
+    """Redirect people who are not signed in, or whose account is not set up, to the sign-in page."""
 
     async_capable = True
     sync_capable = True
@@ -24,14 +24,14 @@ class FinishedSetUpMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> object:
-        """Let the request through, or redirect."""
+        """Pass the request on, or redirect."""
         if self.is_async:
             return self._asynchronous(request)
         return _elsewhere(request) or self.get_response(request)
 
     async def _asynchronous(self, request: HttpRequest) -> object:
         elsewhere = await sync_to_async(_elsewhere)(request)
-        return elsewhere or await self.get_response(request)  # type: ignore[misc]  # the chain is async here
+        return elsewhere or await self.get_response(request)  # type: ignore[misc]  # the next middleware is asynchronous here
 
 
 def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
@@ -40,5 +40,5 @@ def _elsewhere(request: HttpRequest) -> HttpResponseBase | None:
     operator = request.user
     if not isinstance(operator, Operator):
         return HttpResponseRedirect(f"{reverse('console:sign-in')}?next={request.path}")
-    # Nobody is signed in before both factors are proved; an account that lost one signs in again.
+    # Sign-in requires both factors. An account that has lost a factor must sign in again.
     return None if operator.set_up else HttpResponseRedirect(reverse("console:sign-in"))

@@ -1,4 +1,4 @@
-"""Operators of a trust domain: who they are, what they may do, and how they prove it."""
+"""Operators of a trust domain: accounts, roles and credentials."""
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
@@ -9,7 +9,7 @@ from pki.models import TrustDomain
 
 
 class Operator(AbstractBaseUser):
-    """One person, or one program's account, in one trust domain."""
+    """Account of one person or one program in one trust domain."""
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
@@ -28,12 +28,12 @@ class Operator(AbstractBaseUser):
 
     @property
     def set_up(self) -> bool:
-        """Say whether password and second factor are in place."""
+        """Return whether the account has a password and a confirmed second factor."""
         return self.has_usable_password() and self.totp_confirmed_at is not None
 
 
 class Grant(models.Model):
-    """One role of one operator, over the whole domain."""
+    """One role of one operator, valid in the whole trust domain."""
 
     operator = models.ForeignKey(Operator, models.CASCADE, related_name="grants")
     role = models.CharField(max_length=20, choices=[(role.value, role.value) for role in Role])
@@ -47,9 +47,9 @@ class Grant(models.Model):
 
 
 class ApiToken(models.Model):
-    """A secret by which a program acts as an operator; only its hash is kept.
+    """API token with the permissions of an operator; the database stores only its hash.
 
-    A token that was created by a program with another token ends with that one (``parent``).
+    A token that was created with another token (``parent``) expires no later and is revoked with it.
     """
 
     operator = models.ForeignKey(Operator, models.CASCADE, related_name="tokens")
@@ -68,10 +68,10 @@ class ApiToken(models.Model):
 
 
 class LoginLink(models.Model):
-    """A one-time address that opens the first set-up of an account, or its recovery, and nothing else.
+    """One-time link for the set-up or the recovery of an account.
 
-    Password and second factor that are chosen through it wait here until both are proved; until then the account
-    keeps the ones that it has.
+    The link stores the new password and second factor until both are verified. Until then the account keeps its old
+    ones.
     """
 
     class Purpose(models.TextChoices):
@@ -96,12 +96,12 @@ class LoginLink(models.Model):
 
     @property
     def waits_for_approval(self) -> bool:
-        """Say whether another admin has to approve it before it opens anything."""
+        """Return whether another admin must approve the link before it works."""
         return self.needs_approval and not self.approved_by
 
 
 class Attempts(models.Model):
-    """How often something was tried within a window: counted before any slow hash is computed."""
+    """Number of attempts within a time window, counted before any slow hash is computed."""
 
     key = models.CharField(max_length=120, unique=True)
     count = models.IntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Questions about people and their tokens, answered within what the asker may see."""
+"""Queries for operators and their API tokens, restricted to what the actor may read."""
 
 from django.db.models import Prefetch, QuerySet
 
@@ -10,7 +10,7 @@ from pki.kernel.permissions import Action, may_do, permitted
 
 
 def people_of(*, actor: Actor) -> QuerySet[Operator]:
-    """Return the operators of the actor's domain with their roles and live links; admins only."""
+    """Return the operators of the actor's domain with their roles and valid links; admins only."""
     live = LoginLink.objects.filter(voided_at=None, expires_at__gt=clock.now())
     rows = permitted(actor, Action.READ_PEOPLE, Operator.objects.all()).order_by("username")
     return rows.prefetch_related("grants", Prefetch("links", live, to_attr="live_links"))
@@ -20,17 +20,17 @@ def person_named(*, actor: Actor, username: str) -> Operator:
     """Return one operator of the actor's domain; admins only.
 
     Raises:
-        NotFoundError: there is none of this name.
+        NotFoundError: no operator has this name.
     """
     found = permitted(actor, Action.READ_PEOPLE, Operator.objects.all()).filter(username=username).first()
     if found is None:
-        msg = f"There is no operator {username} in this trust domain."
+        msg = f"No operator {username} in this trust domain. Check the name under People."
         raise NotFoundError(msg)
     return found
 
 
 def tokens_of(*, actor: Actor) -> QuerySet[ApiToken]:
-    """Return the API tokens that the actor may see, newest first: all of the domain for admins, else one's own."""
+    """Return API tokens, newest first: all tokens of the domain for admins, own tokens for others."""
     rows = permitted(actor, Action.READ, ApiToken.objects.all(), "operator__domain")
     rows = rows.select_related("operator", "parent")
     if not may_do(actor, Action.READ_TOKENS_OF_OTHERS):

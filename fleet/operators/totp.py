@@ -1,4 +1,4 @@
-"""Time-based one-time passwords (RFC 6238): SHA-1, 30 seconds, six digits, as every authenticator knows them."""
+"""Time-based one-time passwords (RFC 6238): SHA-1, 30 seconds, six digits, the defaults of authenticator apps."""
 
 import base64
 import hashlib
@@ -9,17 +9,17 @@ from urllib.parse import quote
 
 STEP_SECONDS = 30
 DIGITS = 6
-#: steps before and after the present one that are accepted, for clocks that differ
+#: number of time steps before and after the current one to accept, for clock drift (RFC 6238, 5.2)
 DRIFT = 1
 
 
 def new_secret() -> str:
-    """Return a new secret: 160 bits in base32."""
+    """Return a new random secret: 160 bits in base32."""
     return base64.b32encode(secrets.token_bytes(20)).decode()
 
 
 def code(secret: str, step: int) -> str:
-    """Return the code of one step."""
+    """Return the code of one time step."""
     mac = hmac.new(base64.b32decode(secret), struct.pack(">Q", step), hashlib.sha1).digest()
     offset = mac[-1] & 15
     number = struct.unpack(">I", mac[offset : offset + 4])[0] & 0x7FFF_FFFF
@@ -27,13 +27,13 @@ def code(secret: str, step: int) -> str:
 
 
 def matching_step(secret: str, given: str, unix: int, after: int) -> int | None:
-    """Return the step whose code was given, or None.
+    """Return the time step of a code, or None if the code is not valid now.
 
     Args:
-        secret: base32.
-        given: what the person typed.
-        unix: present time.
-        after: the last step that was used; it and earlier ones are refused, so that no code works twice.
+        secret: in base32.
+        given: code that the person entered.
+        unix: current Unix time, in seconds.
+        after: last used step; this step and earlier ones are rejected, so that each code works once.
     """
     present = unix // STEP_SECONDS
     found = None
@@ -45,5 +45,5 @@ def matching_step(secret: str, given: str, unix: int, after: int) -> int | None:
 
 
 def address(secret: str, username: str) -> str:
-    """Return the otpauth address that authenticator apps read from a QR code."""
+    """Return the ``otpauth`` URI that authenticator apps read from a QR code."""
     return f"otpauth://totp/Muster:{quote(username)}?secret={secret}&issuer=Muster&digits={DIGITS}"

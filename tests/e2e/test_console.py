@@ -1,4 +1,4 @@
-"""The console in a real Chromium: sign in, walk through the story, act; strict policy, no errors, three looks."""
+"""The console in a real Chromium: sign in, visit every page, act; strict content security policy, light, dark and phone."""
 
 import hashlib
 import json
@@ -184,7 +184,7 @@ def test_the_incident_explains_itself_and_what_was_done(console, pages):
     with console.page() as page:
         page.goto(pages["incident"])
         expect(page.get_by_text("tcp:4444:wan").first).to_be_visible()
-        expect(page.get_by_text("The device was quarantined at our doors.")).to_be_visible()
+        expect(page.get_by_text("The device was quarantined.")).to_be_visible()
         expect(page.get_by_text("the rollout resumed")).to_be_visible()
 
 
@@ -204,13 +204,14 @@ def test_a_rollout_page_is_live(console):
     made = story.rest.post("/rollouts", {"name": name, "release": release, "waves": [{"share": 1000}]})
     with console.page() as page:
         page.goto(f"/rollouts/{made['id']}")
-        page.get_by_role("button", name="Start").click()
+        page.get_by_role("button", name="Start rollout").click()
         expect(page.locator("[data-state=running]")).to_be_visible(timeout=60_000)
         expect(page.get_by_text("offered").first).to_be_visible(timeout=60_000)
         story.rest.post(f"/rollouts/{made['id']}/pause")
         expect(page.locator("[data-state=paused]")).to_be_visible(timeout=60_000)
-        page.get_by_role("button", name="Abort").click()
-        page.get_by_role("button", name="Abort the rollout").click()
+        page.get_by_role("button", name="Abort rollout").click()
+        page.wait_for_url(re.compile("/abort$"))
+        page.get_by_role("button", name="Abort rollout").click()
         expect(page.locator("[data-state=aborted]")).to_be_visible(timeout=60_000)
 
 
@@ -243,12 +244,12 @@ def test_a_bundle_is_uploaded_on_the_page_refused_with_the_reason_and_then_accep
     page = context.new_page()
     page.goto("/bundles")
     page.get_by_label("bundle.json").set_input_files(bad_manifest)
-    page.get_by_label("The files that it lists").set_input_files(bad)
+    page.get_by_label("Files listed in the manifest").set_input_files(bad)
     page.get_by_role("button", name="Upload and verify").click()
     expect(page.get_by_role("alert")).to_contain_text("changed after it was signed", timeout=30_000)
     assert page.get_by_label("bundle.json").evaluate("field => field.files.length") == 1, "what was chosen is kept"
     page.get_by_label("bundle.json").set_input_files(manifest)
-    page.get_by_label("The files that it lists").set_input_files(image)
+    page.get_by_label("Files listed in the manifest").set_input_files(image)
     page.get_by_role("button", name="Upload and verify").click()
     page.wait_for_url(re.compile("/bundles/[0-9a-f-]{36}"), timeout=30_000)
     expect(page.get_by_role("heading", level=1)).to_contain_text("5.1.0")
@@ -260,7 +261,7 @@ def test_an_upload_can_be_cancelled_and_nothing_that_was_chosen_is_lost(console,
     with console.page() as page:
         page.goto("/bundles")
         page.get_by_label("bundle.json").set_input_files(manifest)
-        page.get_by_label("The files that it lists").set_input_files(image)
+        page.get_by_label("Files listed in the manifest").set_input_files(image)
 
         def never(_route):
             """Answer nothing: the upload is under way until it is cancelled."""
@@ -270,7 +271,7 @@ def test_an_upload_can_be_cancelled_and_nothing_that_was_chosen_is_lost(console,
         expect(page.get_by_role("progressbar", name="Upload")).to_be_visible()
         expect(page.get_by_role("button", name="Upload and verify")).to_be_disabled()
         page.get_by_role("button", name="Cancel").click()
-        expect(page.get_by_role("alert")).to_have_text("Cancelled; nothing was kept.")
+        expect(page.get_by_role("alert")).to_have_text("Upload cancelled. The server stored nothing.")
         expect(page.get_by_role("button", name="Upload and verify")).to_be_enabled()
         page.unroute_all(behavior="ignoreErrors")
 
@@ -283,7 +284,7 @@ def test_without_the_script_the_upload_is_a_plain_form(console, tmp_path):
     page.goto("/bundles")
     bad_manifest, bad = bundle_files(console, tmp_path, flip=True)
     page.get_by_label("bundle.json").set_input_files(bad_manifest)
-    page.get_by_label("The files that it lists").set_input_files(bad)
+    page.get_by_label("Files listed in the manifest").set_input_files(bad)
     page.get_by_role("button", name="Upload and verify").click()
     expect(page.get_by_text("changed after it was signed")).to_be_visible(timeout=30_000)
     context.close()
@@ -293,7 +294,7 @@ def test_a_token_is_made_and_shown_once(console):
     with console.page() as page:
         page.goto("/tokens")
         page.get_by_label("Device name").fill(f"console-{uuid.uuid4().hex[:6]}")
-        page.get_by_role("button", name="Make a token").click()
+        page.get_by_role("button", name="Create token").click()
         assert page.locator("[data-token]").text_content().startswith("met_")
         page.get_by_role("link", name="Done").click()
         expect(page.locator("[data-token]")).to_have_count(0)
@@ -314,15 +315,15 @@ def test_quarantine_by_keyboard_only(console, tmp_path):
             page.evaluate("htmx.trigger(document.querySelector('form[role=search]'), 'submit')")
         expect(link).to_be_focused()
         page.keyboard.press("Enter")
-        page.get_by_role("link", name="Quarantine").focus()
+        page.get_by_role("link", name="Quarantine device").focus()
         page.keyboard.press("Enter")
-        page.get_by_label("Why").type("looks odd")
+        page.get_by_label("Reason").type("looks odd")
         page.keyboard.press("Enter")
         expect(page.get_by_text("looks odd").first).to_be_visible()
-        page.get_by_role("link", name="Release").click()
-        page.get_by_label("Why").fill("was a test")
-        page.get_by_role("button", name="Release").click()
-        expect(page.get_by_role("link", name="Quarantine")).to_be_visible()
+        page.get_by_role("link", name="Release from quarantine").click()
+        page.get_by_label("Reason").fill("was a test")
+        page.get_by_role("button", name="Release device").click()
+        expect(page.get_by_role("link", name="Quarantine device")).to_be_visible()
 
 
 def test_signing_out_and_in_with_both_factors(console):
@@ -330,17 +331,17 @@ def test_signing_out_and_in_with_both_factors(console):
     page = context.new_page()
     page.goto("/ledger")
     assert urlsplit(page.url).path == "/sign-in"
-    page.get_by_label("Name").fill(console.username)
+    page.get_by_label("Username").fill(console.username)
     page.get_by_label("Password").fill("wrong")
-    page.get_by_label("Code of your authenticator").fill("000000")
+    page.get_by_label("Authenticator code").fill("000000")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_text("Name, password or code is wrong.")).to_be_visible()
+    expect(page.get_by_text("Incorrect username, password or code.")).to_be_visible()
     step = clock.unix() // totp.STEP_SECONDS + 1
-    page.get_by_label("Name").fill(console.username)
+    page.get_by_label("Username").fill(console.username)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_label("Code of your authenticator").fill(totp.code(console.secret, step))
+    page.get_by_label("Authenticator code").fill(totp.code(console.secret, step))
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Ledger")).to_be_visible()
+    expect(page.get_by_role("heading", name="Audit log")).to_be_visible()
     context.close()
 
 

@@ -1,4 +1,4 @@
-"""What templates say often: icons, states, times, bars, numbers, and the same act by REST."""
+"""Template tags and filters for icons, states, times, progress bars, numbers and REST API calls."""
 
 import json
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ STATES: dict[str, tuple[str, str]] = {
     "error": ("bad", "circle-x"),
     "failed": ("bad", "circle-x"),
 }
-#: groups of a rollout in the order of its bar -> tone
+#: group of devices in a rollout, in the order of the progress bar -> tone
 GROUPS = {
     "finished": "good",
     "installing": "info",
@@ -75,28 +75,28 @@ GROUPS = {
     "canceled": "quiet",
     "failed": "bad",
 }
-#: kinds of a ledger entry's object that have a page
+#: object kind of an audit-log entry -> name of the object's page
 PAGES = {"device": "device", "rollout": "rollout", "bundle": "bundle", "incident": "incident"}
 STEPS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """Draw an icon of the sprite; it says nothing to screen readers."""
+    """Draw an icon from the sprite, hidden from screen readers."""
     sprite = static("console/vendor/icons.svg")
     return format_html('<svg class="mu-i" aria-hidden="true"><use href="{}#{}"></use></svg>', sprite, name)
 
 
 @register.simple_tag
 def state(word: str, label: str = "") -> SafeString:
-    """Draw a state as a badge whose tone and icon tell it too."""
+    """Draw a state as a badge with a colour and an icon."""
     tone, picture = STATES.get(word, ("quiet", "circle-dashed"))
     return format_html('<span class="mu-tag is-{}">{}{}</span>', tone, icon(picture), label or word)
 
 
 @register.simple_tag
 def ago(at: datetime | None, never: str = "never") -> SafeString:
-    """Tell a time relative to now, with the absolute one in the title."""
+    """Show a time relative to now, with the absolute time in the title."""
     if at is None:
         return format_html('<span class="mu-quiet">{}</span>', never)
     iso = at.isoformat(timespec="seconds")
@@ -104,7 +104,7 @@ def ago(at: datetime | None, never: str = "never") -> SafeString:
 
 
 def distance(at: datetime) -> str:
-    """Return how long ago something was, or in how long it will be, in one unit."""
+    """Return the distance between now and a past or future time, in one unit."""
     seconds = int((clock.now() - at).total_seconds())
     for unit, size in STEPS:
         if abs(seconds) >= size:
@@ -115,7 +115,7 @@ def distance(at: datetime) -> str:
 
 @register.inclusion_tag("console/parts/bar.html")
 def bar(groups: dict[str, int], whole: int) -> dict[str, object]:
-    """Draw how many devices are in which group as one bar."""
+    """Draw the number of devices in each group as one bar."""
     start, parts = 0.0, []
     for group, tone in GROUPS.items():
         if number := groups.get(group, 0):
@@ -123,12 +123,12 @@ def bar(groups: dict[str, int], whole: int) -> dict[str, object]:
             parts.append({"tone": tone, "start": f"{start:.3f}", "width": f"{width:.3f}"})
             start += width
     words = ", ".join(f"{groups[group]} {group}" for group in GROUPS if groups.get(group))
-    return {"parts": parts, "label": f"{words or 'nothing yet'} of {whole}"}
+    return {"parts": parts, "label": f"{words or 'none'} of {whole}"}
 
 
 @register.inclusion_tag("console/parts/curl.html", takes_context=True)
 def curl(context: Mapping[str, HttpRequest], method: str, path: str, **body: object) -> dict[str, str]:
-    """Show the request that does the same as the form beside it."""
+    """Show the REST API call that is equivalent to a form."""
     lines = [f"curl -X {method} https://{context['request'].get_host()}/api/v1{path}"]
     lines.append("-H 'Authorization: Bearer mst_…'")
     if method != "GET":
@@ -140,39 +140,39 @@ def curl(context: Mapping[str, HttpRequest], method: str, path: str, **body: obj
 @register.filter
 def percent(permille: int) -> str:
     """Return permille as percent."""
-    return f"{permille / 10:g} %"
+    return f"{permille / 10:g}%"
 
 
 @register.filter
 def number(value: object) -> str:
-    """Return a number with its thousands apart and at most two decimals; other things as they are."""
+    """Format a number with a thousands separator and four significant digits; return other values as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"  # noqa: PLR2004  because from a thousand on decimals are noise
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"  # noqa: PLR2004  because decimals of numbers from 1000 add no information
 
 
 @register.filter
 def unit(name: str) -> str:
-    """Return a unit as it is read beside a number."""
-    return {"1": "", "1/tick": "a tick", "B/tick": "B a tick", "degC": "°C"}.get(name, name)
+    """Return a unit as it is written after a number."""
+    return {"1": "", "1/tick": "per tick", "B/tick": "B per tick", "degC": "°C"}.get(name, name)
 
 
 @register.filter
 def words(action: str) -> str:
-    """Return a ledger action as a phrase."""
+    """Return the action of an audit-log entry as a phrase."""
     return action.replace(".", " ").replace("-", " ").capitalize()
 
 
 @register.filter
 def brief(key: str) -> str:
-    """Return a long key shortened in its middle, so that its ends still tell it from others."""
+    """Shorten a long key in the middle and keep its distinctive ends."""
     text = str(key)
-    return text if len(text) <= 20 else f"{text[:8]}…{text[-6:]}"  # noqa: PLR2004  because shorter ones gain nothing
+    return text if len(text) <= 20 else f"{text[:8]}…{text[-6:]}"  # noqa: PLR2004  because shortening a shorter key saves nothing
 
 
 @register.simple_tag
 def thing(kind: str, key: str, names: dict[str, str]) -> SafeString:
-    """Name the object of a ledger entry; link it if it has a page."""
+    """Show the name of the object of an audit-log entry, linked to its page if it has one."""
     label = names.get(key) or brief(key)
     if kind in PAGES and (key in names or kind == "incident"):
         return format_html('<a href="{}">{}</a>', reverse(f"console:{PAGES[kind]}", args=[key]), label)
@@ -181,13 +181,13 @@ def thing(kind: str, key: str, names: dict[str, str]) -> SafeString:
 
 @register.simple_tag
 def chosen(given: object, value: object) -> SafeString:
-    """Mark an option that is the given one."""
+    """Mark an option as selected if it has the given value."""
     return mark_safe("selected") if str(given) == str(value) else mark_safe("")
 
 
 @register.inclusion_tag("console/parts/link.html", takes_context=True)
 def place(context: Mapping[str, HttpRequest], name: str, label: str, picture: str, keys: str = "") -> dict[str, object]:
-    """Link a page of the menu and mark it if the present page lies below it."""
+    """Link a page in the menu, and mark it if the current page is that page or below it."""
     href = reverse(f"console:{name}")
     path = context["request"].path
     here = path == href if href == "/" else path == href or path.startswith(f"{href}/")
@@ -196,13 +196,13 @@ def place(context: Mapping[str, HttpRequest], name: str, label: str, picture: st
 
 @register.inclusion_tag("console/parts/kpi.html")
 def kpi(label: str, value: int, picture: str, href: str, query: str = "", tone: str = "quiet") -> dict[str, object]:
-    """Show a count that links the list behind it."""
+    """Show a count that links to the matching list."""
     return {"label": label, "value": value, "picture": picture, "href": f"{href}{query}", "tone": tone}
 
 
 @register.inclusion_tag("console/parts/kpi.html")
 def kpi_group(group: str, value: int, members: str) -> dict[str, object]:
-    """Show how many devices of a rollout are in a group, as a link to them."""
+    """Show the number of devices in a group of a rollout, linked to those devices."""
     picture = {"finished": "circle-check", "failed": "circle-x", "waiting": "hourglass"}.get(group, "refresh")
     href = f"{members}?group={group}"
     return {"label": group, "value": value, "picture": picture, "href": href, "tone": GROUPS.get(group, "quiet")}

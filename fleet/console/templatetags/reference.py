@@ -1,4 +1,4 @@
-"""What the template of the API reference needs."""
+"""Template filters for the API reference."""
 
 import re
 
@@ -12,5 +12,5 @@ _CODE = re.compile(r"`+([^`]+)`+")
 
 @register.filter
 def code_words(text: str) -> SafeString:
-    """Return a text as HTML in which words between backticks are code."""
-    return mark_safe(_CODE.sub(r"<code>\1</code>", conditional_escape(text)))  # noqa: S308  because the text was escaped before
+    """Return a text as escaped HTML with the words between backticks in ``code`` elements."""
+    return mark_safe(_CODE.sub(r"<code>\1</code>", conditional_escape(text)))  # noqa: S308  because conditional_escape escapes the text

@@ -1,7 +1,8 @@
-"""One-time links: they open the first set-up of an account or its recovery, and end in two proved factors.
+"""One-time links for account set-up and recovery, which require password and second factor to be set.
 
-A link signs nobody in by itself. A person has one live link; a newer one, finished set-up and an hour's time end it.
-A link that recovers somebody with a security role works only after a second admin has approved it.
+A link alone does not sign anybody in. A person has one valid link. It ends after one hour, when a newer link is
+created, or when the set-up is complete. A recovery link for a person with a security role requires the approval of a
+second admin.
 """
 
 import hashlib
@@ -26,16 +27,16 @@ from pki.kernel.permissions import Action, require_on
 from pki.services import ledger
 
 LINK_LIFE = timedelta(hours=1)
-#: who holds one of these can change what the fleet trusts, or who may
+#: roles that can change what the fleet trusts, or who has such a role
 SECURITY_ROLES = frozenset({Role.ADMIN, Role.SECURITY_OFFICER, Role.RELEASE_OFFICER})
-_DEAD = "This link was used, was replaced by a newer one, has expired or never existed. Ask an admin for a new one."
+_DEAD = "The link is invalid: it was used or replaced before, or has expired. Ask an admin for a new link."
 
 
 def create_link(*, actor: Actor, operator: Operator) -> tuple[LoginLink, str]:
-    """Create the one live link of an operator; return it with its path, which is shown this once.
+    """Create a link for an operator, void older ones, and return it with its path, which is shown once.
 
     Raises:
-        DeniedError: the actor is no admin, or came by an API token.
+        DeniedError: the actor is not an admin, or uses an API token.
         ConflictError: the link would need the approval of a second admin, and there is none.
     """
     operator = require_on(actor, Action.CREATE_SIGN_IN_LINK, Operator.objects.all(), operator)
@@ -60,21 +61,23 @@ def create_link(*, actor: Actor, operator: Operator) -> tuple[LoginLink, str]:
 
 
 def approve_link(*, actor: Actor, operator: Operator) -> LoginLink:
-    """Approve the live recovery link of an operator as the second admin.
+    """Approve the valid recovery link of an operator as the second admin.
 
     Raises:
-        DeniedError: the actor is no admin, came by an API token, created the link, or is the person to be recovered.
-        ConflictError: no link waits for approval.
+        DeniedError: the actor is not an admin, uses an API token, created the link, or is the person to recover.
+        ConflictError: no link is pending approval.
     """
     operator = require_on(actor, Action.APPROVE_RECOVERY, Operator.objects.all(), operator)
     actor.require_person()
     with transaction.atomic():
         link = _live_links().select_for_update(of=("self",)).filter(operator=operator, needs_approval=True).first()
         if link is None or link.approved_by:
-            msg = f"No recovery link of {operator.username} waits for approval. It may have expired: create a new one."
+            msg = f"No recovery link of {operator.username} is pending approval. If the link expired, create a new one."
             raise ConflictError(msg)
         if actor.key in {link.created_by, operator.username}:
-            msg = "A second admin has to approve this: neither the one who created the link nor the person it is for."
+            msg = (
+                "You cannot approve this recovery: you created the link or it is yours. Another admin must approve it."
+            )
             raise DeniedError(msg)
         link.approved_by = actor.key
         link.save(update_fields=["approved_by"])
@@ -83,11 +86,11 @@ def approve_link(*, actor: Actor, operator: Operator) -> LoginLink:
 
 
 def open_link(*, word: str, address: str) -> LoginLink:
-    """Use a link up and return it: its set-up goes on in the browser that opened it.
+    """Mark a link as used and return it; the browser that opened it continues the set-up.
 
     Raises:
-        LimitedError: too many wrong links came from this network.
-        UnauthenticatedError: unknown, used, replaced, expired, or not approved yet.
+        LimitedError: this network tried too many invalid links.
+        UnauthenticatedError: the link is unknown, used, replaced, expired, or not approved yet.
     """
     attempt = throttle.count_attempt("link", address)
     with transaction.atomic():
@@ -95,7 +98,7 @@ def open_link(*, word: str, address: str) -> LoginLink:
         if link is None:
             raise UnauthenticatedError(_DEAD)
         if link.waits_for_approval:
-            msg = "A second admin has to approve this link first, on the console under People. Then open it again."
+            msg = "A second admin must approve this link in the console under People. Open the link again after that."
             raise UnauthenticatedError(msg)
         link.used_at = clock.now()
         link.save(update_fields=["used_at"])
@@ -105,13 +108,13 @@ def open_link(*, word: str, address: str) -> LoginLink:
 
 
 def opened_link(pk: object) -> LoginLink:
-    """Return a link that was opened and whose set-up is not finished.
+    """Return an opened link whose set-up is not complete.
 
     Args:
-        pk: what the browser's session remembers.
+        pk: primary key of the link from the browser session.
 
     Raises:
-        UnauthenticatedError: the link has expired or was replaced meanwhile.
+        UnauthenticatedError: the link has expired or was replaced.
     """
     link = _live_links().filter(pk=pk, used_at__isnull=False).first() if isinstance(pk, int) else None
     if link is None:
@@ -120,10 +123,10 @@ def opened_link(pk: object) -> LoginLink:
 
 
 def choose_password(*, link: LoginLink, password: str) -> None:
-    """Keep the new password until the second factor is proved too.
+    """Store the new password in the link until the second factor is verified.
 
     Raises:
-        InvalidError: it is too weak; the sentence says how.
+        InvalidError: the password is too weak; the message lists the reasons.
     """
     try:
         validate_password(password, link.operator)
@@ -134,7 +137,7 @@ def choose_password(*, link: LoginLink, password: str) -> None:
 
 
 def begin_second_factor(*, link: LoginLink) -> str:
-    """Return the secret of the second factor that is to be confirmed, made at the first call."""
+    """Return the secret of the new second factor; create it at the first call."""
     if not link.new_totp_secret:
         link.new_totp_secret = seal_secret(totp.new_secret())
         link.save(update_fields=["new_totp_secret"])
@@ -142,12 +145,12 @@ def begin_second_factor(*, link: LoginLink) -> str:
 
 
 def finish_set_up(*, link: LoginLink, code: str, address: str) -> Operator:
-    """Put both new factors in force at once, end every link of the person, and return the person.
+    """Activate both new factors in one transaction, void every link of the person, and return the person.
 
     Raises:
-        InvalidError: the code is not the one of this moment, or no password was chosen.
-        LimitedError: too many wrong codes came from this network.
-        UnauthenticatedError: the link ended meanwhile.
+        InvalidError: the code is not valid now, or no password was set.
+        LimitedError: this network sent too many wrong codes.
+        UnauthenticatedError: the link is no longer valid.
     """
     attempt = throttle.count_attempt("set-up", address, link.operator.username)
     with transaction.atomic():
@@ -155,11 +158,11 @@ def finish_set_up(*, link: LoginLink, code: str, address: str) -> Operator:
         if live is None:
             raise UnauthenticatedError(_DEAD)
         if not live.new_password or not live.new_totp_secret:
-            msg = "Choose a password first."
+            msg = "Set a password before the second factor."
             raise InvalidError(msg)
         step = totp.matching_step(open_secret(live.new_totp_secret), code, clock.unix(), 0)
         if step is None:
-            msg = "The code does not match. Check the clock of your phone and type the newest code."
+            msg = "The code is not valid. Check the clock of your phone, then enter the current code."
             raise InvalidError(msg)
         operator = _replaced_factors(live, step)
         _note(live, "operator.factors-set", {"purpose": live.purpose, "approved_by": live.approved_by})
@@ -168,7 +171,7 @@ def finish_set_up(*, link: LoginLink, code: str, address: str) -> Operator:
 
 
 def void_recoveries(operator: Operator) -> None:
-    """End the recovery links of a person whose roles have grown: nobody has approved them for these roles."""
+    """Void the recovery links of a person who received a new role: nobody approved them for that role."""
     rows = LoginLink.objects.filter(operator=operator, voided_at=None, purpose=LoginLink.Purpose.RECOVERY)
     rows.update(voided_at=clock.now(), new_password="", new_totp_secret="")
 
@@ -188,19 +191,19 @@ def _live_links() -> QuerySet[LoginLink]:
 
 
 def _void_links(operator: Operator) -> None:
-    """End every link of a person; what was chosen through them is forgotten."""
+    """Void every link of a person and erase the factors stored in them."""
     rows = LoginLink.objects.filter(operator=operator, voided_at=None)
     rows.update(voided_at=clock.now(), new_password="", new_totp_secret="")
 
 
 def _needs_approval(actor: Actor, operator: Operator) -> bool:
-    """Say whether a second admin has to approve a recovery.
+    """Return whether a second admin must approve a recovery.
 
-    The server's own shell needs an approval too as long as another admin can give one; without one it is the last
-    resort, since whoever has the shell has the database.
+    A link from ``manage.py`` on the server also requires approval while another admin exists. Without another admin it
+    is the last resort: shell access to the server includes access to the database.
 
     Raises:
-        ConflictError: an admin asks on the console, and no other admin could approve.
+        ConflictError: an admin creates the link in the console, and no other admin exists to approve it.
     """
     roles = set(operator.grants.values_list("role", flat=True))
     if not roles & SECURITY_ROLES:
@@ -212,7 +215,7 @@ def _needs_approval(actor: Actor, operator: Operator) -> bool:
     if actor.kind is ActorKind.SYSTEM:
         return False
     msg = (
-        f"{operator.username} holds a security role, so a second admin has to approve the recovery, and there is none."
+        f"{operator.username} has a security role, so a second admin must approve the recovery, but there is none."
         " Create another admin, or run `manage.py operator login-link` on the server."
     )
     raise ConflictError(msg)

@@ -1,4 +1,4 @@
-"""Create operators, grant roles, and sign people in by password and code."""
+"""Create operators, grant roles, and sign people in with password and code."""
 
 from django.db import transaction
 
@@ -12,18 +12,18 @@ from pki.kernel.permissions import Action, require_action, require_on
 from pki.selectors import domain as domain_of
 from pki.services import ledger
 
-_WRONG = "Name, password or code is wrong."
+_WRONG = "Incorrect username, password or code. Check all three and try again."
 
 
 def create(*, actor: Actor, username: str, roles: list[str]) -> Operator:
-    """Create an operator without a password; a one-time link opens the set-up."""
+    """Create an operator without a password; a one-time link starts the set-up."""
     require_action(actor, Action.CREATE_OPERATOR)
-    if not username.isidentifier() or len(username) > 60:  # noqa: PLR2004  because the column has 60
-        msg = "A user name holds letters, digits and underscores, at most 60."
+    if not username.isidentifier() or len(username) > 60:  # noqa: PLR2004  because the database column has 60
+        msg = "A user name must have 1 to 60 characters: letters, digits and underscores, with no digit first."
         raise InvalidError(msg)
     with transaction.atomic():
         if Operator.objects.filter(username=username).exists():
-            msg = f"There is an operator {username} already."
+            msg = f"Operator {username} already exists. Choose another user name."
             raise ConflictError(msg)
         operator = Operator(domain=domain_of(actor.domain), username=username)
         operator.set_unusable_password()
@@ -35,10 +35,10 @@ def create(*, actor: Actor, username: str, roles: list[str]) -> Operator:
 
 
 def grant(*, actor: Actor, operator: Operator, role: str) -> None:
-    """Give an operator a role; a recovery link from before a security role has to be created anew, with approval."""
+    """Grant a role to an operator; a security role voids existing recovery links, which need approval from then on."""
     operator = require_on(actor, Action.GRANT_ROLE, Operator.objects.all(), operator)
     if role not in set(Role):
-        msg = f"The roles are {', '.join(Role)}."
+        msg = f"Unknown role. Use one of: {', '.join(Role)}."
         raise InvalidError(msg)
     with transaction.atomic():
         _, made = Grant.objects.get_or_create(operator=operator, role=role)
@@ -53,26 +53,26 @@ def by_name(domain: str, username: str) -> Operator:
     """Return an operator of a domain.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: the domain has no such operator.
     """
     found = Operator.objects.filter(domain__slug=domain, username=username).first()
     if found is None:
-        msg = "There is no such operator."
+        msg = "This trust domain has no operator with this user name. Check the user name."
         raise NotFoundError(msg)
     return found
 
 
 def sign_in(*, username: str, password: str, code: str, address: str) -> Operator:
-    """Return the operator whose password and code these are.
+    """Verify username, password and code, and return the operator.
 
     Raises:
-        LimitedError: too many failed from this network, for this name or in all; nothing was hashed.
-        UnauthenticatedError: something is wrong; it does not say what.
+        LimitedError: too many failed attempts from this network, for this name or in total; nothing was hashed.
+        UnauthenticatedError: one of the three is wrong; the message does not reveal which.
     """
     attempt = throttle.count_attempt("sign-in", address, username)
     operator = Operator.objects.select_related("domain").filter(username=username, is_active=True).first()
     if operator is None:
-        Operator().set_password(password)  # as slow as a real check, so that names cannot be told by time
+        Operator().set_password(password)  # as slow as a real check, so that response times do not reveal names
         raise UnauthenticatedError(_WRONG)
     if not operator.check_password(password) or not use_code(operator, code):
         with transaction.atomic():

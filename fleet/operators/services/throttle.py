@@ -1,8 +1,8 @@
-"""Count failed attempts before anything slow or telling is done, so that guessing is bounded and nobody is shut out.
+"""Limit failed sign-in attempts without locking accounts.
 
-Attempts are counted for a name from one network, and for the network as a whole: whoever guesses a person's password
-elsewhere does not lock that person out. What succeeds is not counted. Rows end with their window, and their number is
-bounded.
+Each attempt is counted before any slow or revealing operation, for a name from one network and for the network as a
+whole. An attacker in another network therefore cannot lock a person out. Successful attempts do not count. Rows expire
+with their time window, and their number is bounded.
 """
 
 import hashlib
@@ -17,28 +17,28 @@ from fleet.operators.models import Attempts
 from pki.kernel import clock
 from pki.kernel.errors import LimitedError
 
-#: failed attempts within the window: for one name from one network, and from one network whatever the name
+#: maximum failed attempts within the window: for one name from one network, and for one network in total
 MOST_BY_NAME = 10
 MOST_BY_NETWORK = 100
 WINDOW = timedelta(minutes=10)
-#: rows that are kept at most; beyond it those that end first go
+#: maximum number of rows; beyond it, those that expire first are deleted
 MOST_ROWS = 50_000
 _IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt that was counted.
+    """One counted attempt.
 
     Args:
-        keys: of the rows that count it.
+        keys: keys of the rows that count it.
     """
 
     keys: tuple[str, ...]
 
 
 def network_of(address: str) -> str:
-    """Return the network that an address is counted under: an IPv4 address itself, the /64 of an IPv6 address."""
+    """Return the network that an address counts for: the IPv4 address itself, or the /64 of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -51,15 +51,15 @@ def network_of(address: str) -> str:
 
 
 def count_attempt(purpose: str, address: str, name: str = "") -> Attempt:
-    """Count one attempt; call ``forget_attempt`` when it has succeeded.
+    """Count one attempt; call ``forget_attempt`` when it succeeds.
 
     Args:
-        purpose: what is tried, such as ``sign-in``.
-        address: of the client.
-        name: whose secret is tried, when the client says one.
+        purpose: kind of attempt, such as ``sign-in``.
+        address: IP address of the client.
+        name: account name from the client, or empty.
 
     Raises:
-        LimitedError: too many failed within ten minutes.
+        LimitedError: too many failed attempts within ten minutes.
     """
     network = network_of(address)
     bounds = {f"{purpose}:{network}": MOST_BY_NETWORK}
@@ -82,7 +82,7 @@ def count_attempt(purpose: str, address: str, name: str = "") -> Attempt:
 
 
 def forget_attempt(attempt: Attempt) -> None:
-    """Take a successful attempt out of the counts; the person's own failures are forgotten with it."""
+    """Remove a successful attempt from the counts, with the earlier failures of the same name and network."""
     network, *named = attempt.keys
     Attempts.objects.filter(key=network, count__gt=0).update(count=F("count") - 1)
     Attempts.objects.filter(key__in=named).delete()
@@ -97,5 +97,5 @@ def _prune_rows() -> None:
 
 
 def _limited(seconds: int) -> LimitedError:
-    msg = f"Too many failed attempts from this network. Try again in {seconds // 60 + 1} minutes."
+    msg = f"Too many failed attempts from this network. Try again in {seconds // 60 + 1} min."
     return LimitedError(msg, retry_after=seconds)

@@ -20,26 +20,26 @@ USED_EVERY = timedelta(minutes=1)
 
 
 def create(*, actor: Actor, operator: Operator, name: str, days: int | None = None) -> tuple[ApiToken, str]:
-    """Create a token for oneself, or as an admin for others; its secret is shown this once.
+    """Create a token for oneself, or as an admin for others; its secret is shown once.
 
-    A token that is created with another token acts as the same operator, expires no later and ends with it; it creates
-    no further ones.
+    A token that is created with another token belongs to the same operator, expires no later and is revoked with it. It
+    cannot create tokens itself.
 
     Args:
-        actor: who asks.
-        operator: as whom the token acts.
-        name: to recognise it by, at most 60 characters.
-        days: how long it lives; ``USUAL_DAYS`` when not given, cut to the end of the creating token.
+        actor: who creates the token.
+        operator: owner of the token.
+        name: display name, at most 60 characters.
+        days: validity in days; by default ``USUAL_DAYS``, or less if the creating token expires earlier.
 
     Raises:
-        DeniedError: it is for somebody with a role that the actor lacks, or a token that was created by a token asks.
-        InvalidError: the name or the life is out of bounds.
+        DeniedError: the owner has a role that the actor lacks, or the actor uses a token created with a token.
+        InvalidError: the name or the validity is out of bounds.
     """
     if actor.key != operator.username:
         _demand_own_roles(actor, operator)
     wanted = USUAL_DAYS if days is None else days
-    if not 0 < wanted <= MAX_DAYS or not 0 < len(name) <= 60:  # noqa: PLR2004  because the column has 60
-        msg = f"A token needs a name of at most 60 characters and lives between 1 and {MAX_DAYS} days."
+    if not 0 < wanted <= MAX_DAYS or not 0 < len(name) <= 60:  # noqa: PLR2004  because the database column has 60
+        msg = f"A token needs a name of 1 to 60 characters and a validity of 1 to {MAX_DAYS} days."
         raise InvalidError(msg)
     secret = PREFIX + secrets.token_urlsafe(32)
     with transaction.atomic():
@@ -61,14 +61,16 @@ def create(*, actor: Actor, operator: Operator, name: str, days: int | None = No
 
 
 def revoke(*, actor: Actor, public_id: str) -> ApiToken:
-    """Revoke a token and what was created with it: one's own, or as an admin anyone's in the domain."""
+    """Revoke a token and the tokens created with it: an own token, or as an admin any token of the domain."""
     with transaction.atomic():
         rows = ApiToken.objects.filter(operator__domain__slug=actor.domain, public_id=public_id)
         if not may_do(actor, Action.REVOKE_TOKEN_OF_OTHERS):
-            rows = rows.filter(operator__username=actor.key)  # of those of others it is not even said that they exist
+            rows = rows.filter(
+                operator__username=actor.key
+            )  # does not reveal whether a token of another operator exists
         token = rows.select_related("operator", "parent").first()
         if token is None:
-            msg = "There is no such token."
+            msg = "The API token was not found. Check its id."
             raise NotFoundError(msg)
         for ended in [token, *token.children.filter(revoked_at=None)]:
             if ended.revoked_at is None:
@@ -79,17 +81,17 @@ def revoke(*, actor: Actor, public_id: str) -> ApiToken:
 
 
 def authenticate_token(secret: str) -> ApiToken:
-    """Return the token whose secret this is.
+    """Return the token with this secret.
 
     Raises:
-        UnauthenticatedError: it is unknown, expired or revoked, or the one that created it is.
+        UnauthenticatedError: the token or its parent is expired or revoked, or the secret is unknown.
     """
     rows = ApiToken.objects.select_related("operator__domain", "parent")
     now = clock.now()
     token = rows.filter(secret_hash=_hash(secret), revoked_at__isnull=True, expires_at__gt=now).first()
     ended = token is not None and token.parent and (token.parent.revoked_at or token.parent.expires_at <= now)
     if token is None or ended or not token.operator.is_active:
-        msg = "The API token is unknown, expired or revoked."
+        msg = "The API token is unknown, expired or revoked. Create a new one."
         raise UnauthenticatedError(msg)
     if token.last_used_at is None or now - token.last_used_at > USED_EVERY:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
@@ -97,7 +99,7 @@ def authenticate_token(secret: str) -> ApiToken:
 
 
 def _demand_own_roles(actor: Actor, operator: Operator) -> None:
-    """Refuse an admin a token that may do what the admin may not: that would be another person's sign-in."""
+    """Deny an admin a token with permissions that the admin lacks, which would allow impersonation."""
     require_on(actor, Action.CREATE_TOKEN_FOR_OTHERS, Operator.objects.all(), operator)
     lacking = set(operator.grants.values_list("role", flat=True)) - set(actor.roles) - {Role.VIEWER}
     if lacking and not actor.is_system:
@@ -106,13 +108,13 @@ def _demand_own_roles(actor: Actor, operator: Operator) -> None:
 
 
 def _creating_token(actor: Actor, operator: Operator) -> ApiToken | None:
-    """Return the token with which a program creates another one; the row is locked against a revocation meanwhile."""
+    """Return the API token that the actor uses, or None; lock its row against concurrent revocation."""
     if not actor.token:
         return None
     rows = ApiToken.objects.select_for_update().filter(public_id=actor.token, operator=operator, revoked_at=None)
     parent = rows.first()
     if parent is None or parent.parent_id is not None:
-        msg = "This API token may not create tokens. Sign in to the console, or use a token that a person created."
+        msg = "This API token cannot create tokens. Sign in to the console, or use a token that a person created."
         raise DeniedError(msg)
     return parent
 
@@ -121,12 +123,12 @@ def _cut_expiry(parent: ApiToken, days: int | None) -> datetime:
     if days is None:
         return parent.expires_at
     end = f"{parent.expires_at:%Y-%m-%d %H:%M} UTC"
-    msg = f"A token that is created with a token ends with it, at {end}. Ask for fewer days."
+    msg = f"The new token cannot outlive the token that creates it, which expires at {end}. Request fewer days."
     raise InvalidError(msg)
 
 
 def person_of(secret: str) -> str:
-    """Return the user name behind a good token, or nothing; nothing is written down."""
+    """Return the user name of a valid token, or an empty text; read-only."""
     rows = ApiToken.objects.filter(secret_hash=_hash(secret), revoked_at__isnull=True, expires_at__gt=clock.now())
     return rows.filter(operator__is_active=True).values_list("operator__username", flat=True).first() or ""
 

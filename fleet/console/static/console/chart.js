@@ -1,4 +1,4 @@
-// A device's metric over time, with the range that is usual for it. Redrawn when size or theme change.
+// Chart of one device metric over time, with its usual range. Redraw it when the size or the theme changes.
 (() => {
   const box = document.querySelector("[data-chart]");
   if (!box) return;
@@ -18,7 +18,7 @@
     const bands = [];
     if (data.band) {
       for (const edge of ["high", "low"]) {
-        series.push({ label: `usual, ${edge}`, stroke: tone("--mu-good"), width: 1, dash: [4, 4], points: { show: false } });
+        series.push({ label: `usual range, ${edge}`, stroke: tone("--mu-good"), width: 1, dash: [4, 4], points: { show: false } });
         values.push(data.times.map(() => data.band[edge]));
       }
       bands.push({ series: [2, 3], fill: tone("--mu-good") + "22" });
@@ -33,7 +33,7 @@
     }, values, box);
   }
 
-  // Without a pointer over it, the legend tells the newest values.
+  // While no pointer is over the chart, the legend shows the newest values.
   function rest(drawn) {
     if (drawn.cursor.left < 0 || drawn.cursor.left == null) setTimeout(() => drawn.setLegend({ idx: data.times.length - 1 }));
   }
@@ -54,5 +54,5 @@
   draw();
   new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-bs-theme"] });
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 220 })).observe(box);
-  box.setAttribute("aria-label", `${box.dataset.label} in ${unit || "its own unit"}, last ${data.values.at(-1)}`);
+  box.setAttribute("aria-label", `${box.dataset.label} in ${unit || "unknown unit"}, last ${data.values.at(-1)}`);
 })();

@@ -1,4 +1,4 @@
-// Theme, phone menu, keyboard, copying, live parts. No inline scripts: the content security policy forbids them.
+// Theme, mobile menu, keyboard shortcuts, copy buttons, live updates. The Content-Security-Policy forbids inline scripts.
 const root = document.documentElement;
 
 document.addEventListener("click", async (event) => {
@@ -68,7 +68,7 @@ function step(by, event) {
   focusOn(rows[Math.min(Math.max(now + by, 0), rows.length - 1)], event);
 }
 
-// Live parts: the focus comes back after a swap, and a change of wave or state is read out, not each tick.
+// Live updates: restore the focus after a swap. Announce changes of wave or state to screen readers, not every update.
 let focused = null;
 document.addEventListener("htmx:beforeSwap", keepFocus);
 document.addEventListener("htmx:sseBeforeMessage", keepFocus);

@@ -1,4 +1,4 @@
-// The theme is set before the first paint: what the person chose, else what the system prefers, also when it changes.
+// Set the theme before the first paint: the user's choice, or else the system preference, also when it changes.
 (() => {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");

@@ -1,4 +1,4 @@
-// Upload with progress, and a refusal that keeps what was chosen. Without this script the same form works as a plain one.
+// Upload with a progress bar. After an error the chosen files stay selected. Without this script the form is a plain HTML form.
 const form = document.querySelector("form[data-upload]");
 const part = (name) => form.querySelector(`[data-upload-${name}]`);
 let running = null;
@@ -9,19 +9,19 @@ form.addEventListener("submit", (event) => {
   refuse("");
   const request = (running = new XMLHttpRequest());
   request.upload.addEventListener("progress", (at) => show(at.loaded, at.total));
-  request.upload.addEventListener("load", () => words("All bytes are there; the server verifies them…"));
+  request.upload.addEventListener("load", () => words("Upload complete. The server is verifying the bundle…"));
   request.addEventListener("load", () => finish(request));
-  request.addEventListener("error", () => refuse("The connection broke off and nothing was kept. The files are still chosen: upload them again."));
-  request.addEventListener("abort", () => refuse("Cancelled; nothing was kept."));
+  request.addEventListener("error", () => refuse("The connection was interrupted and the server stored nothing. The files are still selected: upload them again."));
+  request.addEventListener("abort", () => refuse("Upload cancelled. The server stored nothing."));
   request.open("POST", form.action || location.href);
   request.setRequestHeader("Accept", "application/json");
   request.send(whole());
   part("progress").hidden = false;
   part("send").disabled = true;
-  words("The upload begins…");
+  words("Starting upload…");
 });
 
-// A chosen folder stands for both fields: its bundle.json, and each other file under its path in the folder.
+// A chosen folder replaces both file fields: it supplies bundle.json, and every other file with its path in the folder.
 part("folder").addEventListener("change", () => {
   for (const field of form.querySelectorAll("input[required]")) field.disabled = part("folder").files.length > 0;
 });
@@ -55,10 +55,10 @@ function finish(request) {
   try {
     said = JSON.parse(request.responseText);
   } catch {
-    said = { detail: `The server answered ${request.status}; nothing was kept.` };
+    said = { detail: `The server returned status ${request.status} and stored nothing.` };
   }
   if (request.status === 201 && said.address) location.assign(said.address);
-  else refuse(said.detail || `The server answered ${request.status}; nothing was kept.`);
+  else refuse(said.detail || `The server returned status ${request.status} and stored nothing.`);
 }
 
 function refuse(text) {
