@@ -1,4 +1,4 @@
-"""Read from the OpenAPI document what the reference page shows: groups, parameters, bodies, examples. Pure."""
+"""Read groups, parameters, bodies and examples for the reference page from the OpenAPI document, without I/O."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ from fleet.api.lists import STORABLE
 SERVER = "https://muster.example"
 _BOUNDS = (("minimum", "at least {:,}"), ("maximum", "at most {:,}"), ("maxLength", "at most {:,} characters"),
            ("maxItems", "at most {:,} entries"))  # fmt: skip
-# untyped: the OpenAPI document is JSON of our own, and its form is what other tests check
+# untyped: our own JSON document, whose structure other tests check
 Json = Mapping[str, Any]
 
 
@@ -21,12 +21,12 @@ class DocumentedField:
     """A parameter, or a member of a body.
 
     Args:
-        name: of it.
+        name: name of the parameter or member.
         place: path, query or body.
         form: type and bounds, in words.
-        says: what it means; may be empty.
-        required: whether it must be given.
-        usual: what holds when it is not given; may be empty.
+        says: description; may be empty.
+        required: whether it is required.
+        usual: default value; may be empty.
     """
 
     name: str
@@ -42,18 +42,18 @@ class Operation:
     """One operation.
 
     Args:
-        anchor: its name in addresses of the page.
-        method: of HTTP.
-        path: with places in braces.
-        says: what it does.
-        roles: who may call it; empty for everybody.
+        anchor: fragment identifier on the page.
+        method: HTTP method.
+        path: path with parameters in braces.
+        says: description.
+        roles: roles that can call it; empty for any role.
         fields: parameters, then members of the body.
-        media: media types of the body, the first in the example; empty without a body.
-        status: of success.
-        answer: name of the type of the answer; empty without a body.
-        example: an answer as JSON; empty without a body.
-        refusals: statuses of its refusals.
-        curl: a call of it.
+        media: media types of the request body, the one of the example first; empty without a body.
+        status: status of a successful response.
+        answer: type of the response body; empty without a body.
+        example: response as JSON; empty without a body.
+        refusals: statuses of its error responses.
+        curl: example call.
     """
 
     anchor: str
@@ -72,14 +72,14 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The operations on one kind of thing."""
+    """The operations on one kind of object."""
 
     name: str
     operations: Sequence[Operation]
 
 
 def grouped_operations(document: Json) -> list[Group]:
-    """Return the operations of a document by their first tag, in the order of the alphabet."""
+    """Return the operations of a document grouped by their first tag, in alphabetical order."""
     found: defaultdict[str, list[Operation]] = defaultdict(list)
     for path, methods in document["paths"].items():
         for method, one in methods.items():
@@ -159,7 +159,7 @@ def _form(schema: Json, document: Json | None = None) -> str:
 
 
 def _curl(document: Json, path: str, method: str, one: Json) -> str:
-    """Return a command that calls an operation with its examples."""
+    """Return a curl command that calls an operation with its example values."""
     query, headers = [], ['-H "Authorization: Bearer $MUSTER_TOKEN"']
     for given in one.get("parameters", ()):
         if given["in"] == "path":

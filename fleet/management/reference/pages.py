@@ -1,4 +1,4 @@
-"""Write the reference: as Markdown for readers of the repository, as HTML for the console."""
+"""Generate the API reference as Markdown for the repository and as HTML for the console."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,34 +9,34 @@ from fleet.refusals import STATUS, TITLES
 from pki.kernel.errors import Kind
 
 COMMAND = "python manage.py api_reference"
-#: what a refusal of each kind means to the caller; kinds that only devices get are not here
+#: kind of error -> advice for the caller; without the kinds that only devices receive
 KINDS: Mapping[Kind, str] = {
-    Kind.INVALID: "A parameter or a field breaks a rule, or the body cannot be read (400). `errors` names fields.",
-    Kind.UNAUTHENTICATED: "The token is missing, unknown, expired or revoked. Create another one.",
-    Kind.DENIED: "Your roles do not allow it. Ask an admin for the role that `detail` names.",
-    Kind.NOT_FOUND: "There is no such thing in your trust domain.",
-    Kind.NOT_ALLOWED: "The address does not take this method. `Allow` names those that it takes.",
-    Kind.NOT_ACCEPTABLE: "The server answers in JSON only. Send `Accept: application/json`.",
-    Kind.CONFLICT: "The state of the thing does not allow it now, or the name is taken.",
-    Kind.PRECONDITION: "It has changed since you read it. Read it again, then repeat with the new ETag in `If-Match`.",
-    Kind.TOO_LARGE: "The body is too large. JSON may have 1 MiB; `FLEET_MAX_UPLOAD_MB` bounds uploads.",
-    Kind.UNSUPPORTED: "The body has another media type than those of the operation.",
-    Kind.UNCONDITIONAL: "Name the version that you have read in `If-Match`.",
-    Kind.LIMITED: "Too many requests. Wait for the seconds in `Retry-After`.",
-    Kind.INTERNAL: "The server failed. Give the id in `detail` to whoever reads its log.",
-    Kind.UNAVAILABLE: "A needed part, such as the signer, does not answer. Repeat later.",
+    Kind.INVALID: "A parameter or a field is invalid, or the body is malformed (400). `errors` lists the fields.",
+    Kind.UNAUTHENTICATED: "The API token is missing, unknown, expired or revoked. Create a new one.",
+    Kind.DENIED: "Your roles do not allow this operation. Ask an admin for the role named in `detail`.",
+    Kind.NOT_FOUND: "Your trust domain has no such object. Check the id.",
+    Kind.NOT_ALLOWED: "The path does not support this method. `Allow` lists the supported methods.",
+    Kind.NOT_ACCEPTABLE: "The server responds only in JSON. Send `Accept: application/json`.",
+    Kind.CONFLICT: "The current state of the object does not allow the operation, or the name is already in use.",
+    Kind.PRECONDITION: "The object changed since you read it. Read it again and retry with the new ETag in `If-Match`.",
+    Kind.TOO_LARGE: "The body is too large. The limit is 1 MiB for JSON and `FLEET_MAX_UPLOAD_MB` for uploads.",
+    Kind.UNSUPPORTED: "The operation does not accept the media type of the body.",
+    Kind.UNCONDITIONAL: "Send the ETag of the version that you read in `If-Match`.",
+    Kind.LIMITED: "Too many requests. Wait for the number of seconds in `Retry-After`.",
+    Kind.INTERNAL: "The server failed. Report the id in `detail` to the server administrator; the log contains it.",
+    Kind.UNAVAILABLE: "A required component, such as the signer, does not respond. Retry later.",
 }
 INTRODUCTION = (
-    """With this page you can call every operation of the REST API. All addresses begin with `/api/v1`. Create a token
-under API tokens in the console, or by `manage.py operator token NAME`, and send it with each request. Bodies and
-answers are JSON. A query parameter or a field that an operation does not have is refused, never ignored.""",
-    """Lists answer one page, newest first: `results`, and `next`, the address of the next page or `null`.
-`count=true` adds how many rows match. Things are named by their `id`; filters also take the name where they say so.""",
+    """After reading this page you can call every operation of the REST API. All paths begin with `/api/v1`. Create an
+API token with `manage.py operator token NAME` or `POST /api/v1/me/tokens`, and send it with each request. Request and
+response bodies are JSON. The server rejects unknown query parameters and fields.""",
+    """Lists return one page, newest first: `results` contains the rows. `next` is the URL of the next page or `null`.
+`count=true` adds the number of matching rows. The `id` identifies an object. Some filters also accept its name.""",
 )
 
 
 def refusal_rows() -> list[tuple[int, str, str, str]]:
-    """Return status, kind, title and advice of each refusal, by status."""
+    """Return status, kind, title and advice of each kind of error, sorted by status."""
     return sorted((STATUS[kind], str(kind), TITLES[STATUS[kind]], says) for kind, says in KINDS.items())
 
 
@@ -46,7 +46,7 @@ def markdown_page(document: Json) -> str:
 
 
 def html_fragment(document: Json) -> str:
-    """Return the reference as a part of a page of the console."""
+    """Return the reference as an HTML fragment for the console."""
     context = {"groups": grouped_operations(document), "kinds": refusal_rows(), "introduction": INTRODUCTION}
     text = render_to_string("console/help/api_source.html", context)
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
@@ -54,14 +54,19 @@ def html_fragment(document: Json) -> str:
 
 def _lines(groups: list[Group]) -> Iterator[str]:
     yield from ("# REST API", "", *(line for text in INTRODUCTION for line in (text, "")))
-    yield from (f"Generated from `docs/reference/openapi.json` by `{COMMAND}`; a test compares.", "", "## Groups", "")
+    yield from (
+        f"Generated from `docs/reference/openapi.json` by `{COMMAND}`. A test verifies that both agree.",
+        "",
+        "## Groups",
+        "",
+    )
     for group in groups:
         yield f"- [{group.name}](#{group.name}): {len(group.operations)}"
     yield from (
         "",
-        "## Refusals",
+        "## Errors",
         "",
-        "A refusal is a problem document (RFC 9457) whose `type` is `urn:muster:problem:KIND`.",
+        "An error response is a problem document (RFC 9457) with the `type` `urn:muster:problem:KIND`.",
         "",
     )
     yield from ("| Status | Kind | Title | What to do |", "|---|---|---|---|")
@@ -73,10 +78,10 @@ def _lines(groups: list[Group]) -> Iterator[str]:
 
 
 def _operation_lines(one: Operation) -> Iterator[str]:
-    roles = " or ".join(one.roles) or "every role"
+    roles = " or ".join(one.roles) or "any role"
     yield from ("", f"### {one.method} {one.path}", "", one.says.replace("``", "`"), "", f"Roles: {roles}.")
     if one.fields:
-        yield from ("", "| Name | In | Meaning | Form | Otherwise |", "|---|---|---|---|---|")
+        yield from ("", "| Name | In | Description | Type | Default |", "|---|---|---|---|---|")
         yield from (_row(field) for field in one.fields)
     if one.media:
         yield from ("", f"Body: {', '.join(f'`{media}`' for media in one.media)}.")
@@ -86,11 +91,11 @@ def _operation_lines(one: Operation) -> Iterator[str]:
         one.curl,
         "```",
         "",
-        f"Answer: {one.status}{f', {one.answer}' if one.answer else ', no body'}.",
+        f"Response: {one.status}{f', {one.answer}' if one.answer else ', no body'}.",
     )
     if one.example:
         yield from ("", "```json", one.example, "```")
-    yield from ("", f"Refusals: {', '.join(one.refusals)}.")
+    yield from ("", f"Errors: {', '.join(one.refusals)}.")
 
 
 def _row(field: DocumentedField) -> str:

@@ -65,9 +65,7 @@ def revoke(*, actor: Actor, public_id: str) -> ApiToken:
     with transaction.atomic():
         rows = ApiToken.objects.filter(operator__domain__slug=actor.domain, public_id=public_id)
         if not may_do(actor, Action.REVOKE_TOKEN_OF_OTHERS):
-            rows = rows.filter(
-                operator__username=actor.key
-            )  # does not reveal whether a token of another operator exists
+            rows = rows.filter(operator__username=actor.key)  # does not reveal whether another operator's token exists
         token = rows.select_related("operator", "parent").first()
         if token is None:
             msg = "The API token was not found. Check its id."

@@ -28,7 +28,7 @@ def test_every_operation_stands_on_the_page_with_what_a_caller_needs():
         section = by_name.pop(f"{method.upper()} {path}")
         assert "Roles: " in section
         assert "\ncurl " in section
-        assert "Refusals: 400, 401" in section
+        assert "Errors: 400, 401" in section
         assert all(f"| `{one['name']}` | {one['in']} | " in section for one in operation.get("parameters", ()))
         assert ("Body: " in section) == ("requestBody" in operation)
     assert by_name == {}
