@@ -117,7 +117,7 @@ def _done(who: Actor, incident: Incident) -> list[Done]:
         text = f"Proposed, pending decision: {proposed}. Decide on the device page."
         steps.append(Done("alert-circle", "warn", text, device))
     if stopped := reaction.get("stopped"):
-        steps.append(Done("player-pause", "warn", f"Not done: {stopped}.", device))
+        steps.append(Done("player-pause", "warn", f"No automatic response: {stopped}.", device))
     if trouble := reaction.get("no_repair"):
         steps.append(Done("circle-x", "warn", trouble, device))
     return steps

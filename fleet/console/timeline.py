@@ -65,7 +65,7 @@ def _acts(asker: Actor, device: Device) -> Iterator[Event]:
     rows = ground.ledger_entries(actor=asker, wanted=ground.LedgerFilter(object=device.key))
     for entry in rows[:MOST]:
         icon, tone = ACTS.get(entry.action, ("book-2", "quiet"))
-        who = "itself" if entry.actor_key == device.key else f"{entry.actor_kind} {entry.actor_key[:40]}"
+        who = "the device" if entry.actor_key == device.key else f"{entry.actor_kind} {entry.actor_key[:40]}"
         reason = str(entry.detail.get("reason", ""))
         if enrolled := entry.detail.get("enrolled"):
             reason = f"enrolled by {str(enrolled.get('proof', ''))[:40]}"
@@ -92,7 +92,7 @@ def _incidents(asker: Actor, device: Device) -> Iterator[Event]:
         href = reverse("console:incident", args=[one.public_id])
         text = str(one.explanation.get("text", ""))
         tone = "bad" if one.severity == "high" else "warn"
-        yield Event(one.opened_at, "alert-triangle", tone, f"Incident, severity {one.severity}", text, href)
+        yield Event(one.opened_at, "alert-triangle", tone, f"Incident opened, severity {one.severity}", text, href)
         if one.closed_at:
             verdict = one.get_verdict_display().lower()
             yield Event(one.closed_at, "circle-check", "good", f"Incident closed as {verdict}", "", href)

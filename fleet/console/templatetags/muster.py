@@ -65,6 +65,8 @@ STATES: dict[str, tuple[str, str]] = {
     "error": ("bad", "circle-x"),
     "failed": ("bad", "circle-x"),
 }
+#: states whose word alone is unclear -> label
+LABELS = {"over": "expired", "soon": "expires soon", "not-yet": "not yet valid"}
 #: group of devices in a rollout, in the order of the progress bar -> tone
 GROUPS = {
     "finished": "good",
@@ -91,7 +93,7 @@ def icon(name: str) -> SafeString:
 def state(word: str, label: str = "") -> SafeString:
     """Draw a state as a badge with a colour and an icon."""
     tone, picture = STATES.get(word, ("quiet", "circle-dashed"))
-    return format_html('<span class="mu-tag is-{}">{}{}</span>', tone, icon(picture), label or word)
+    return format_html('<span class="mu-tag is-{}">{}{}</span>', tone, icon(picture), label or LABELS.get(word, word))
 
 
 @register.simple_tag
