@@ -1,7 +1,7 @@
-"""How a refusal is told over HTTP to people and programs: the status of each kind, and its problem document.
+"""HTTP status codes and problem documents (RFC 9457) for domain errors.
 
-The console, the REST API and what refuses before either of them share this table; devices have their own
-(``fleet.gateway.protocol``), because HTTP clients in the field know fewer codes.
+The console, the REST API and the checks before both share this table. The device gateway has its own table
+(``fleet.gateway.protocol``), because HTTP clients on devices know fewer status codes.
 """
 
 from collections.abc import Mapping
@@ -28,26 +28,26 @@ STATUS: Mapping[Kind, int] = {
     Kind.TOO_SLOW: 408,
     Kind.TOO_LARGE: 413,
 }
-#: kind of a refusal that comes as a status only, from Django or from the framework of the API
+#: status of an error from Django or the API framework -> kind
 KINDS: Mapping[int, Kind] = {status: kind for kind, status in STATUS.items()} | {400: Kind.INVALID}
 TITLES: Mapping[int, str] = {
-    202: "Waiting for approval",
-    400: "The request is malformed",
-    401: "Authentication is needed",
-    403: "Not allowed",
+    202: "Approval pending",
+    400: "Malformed request",
+    401: "Authentication required",
+    403: "Access denied",
     404: "Not found",
     405: "Method not allowed",
-    406: "No such representation",
-    408: "Too slow",
-    409: "Conflict with the present state",
-    412: "Changed meanwhile",
-    413: "Too large",
+    406: "Not acceptable",
+    408: "Request timeout",
+    409: "Conflict with the current state",
+    412: "Precondition failed",
+    413: "Content too large",
     415: "Unsupported media type",
-    422: "The request breaks a rule",
-    428: "A version is needed",
-    429: "Too much",
-    500: "Internal error",
-    503: "A needed part does not answer",
+    422: "Invalid request",
+    428: "Precondition required",
+    429: "Too many requests",
+    500: "Internal server error",
+    503: "Service unavailable",
 }
 
 
@@ -55,14 +55,14 @@ def problem_document(status: int, kind: Kind, detail: str, **further: object) ->
     """Return a problem document (RFC 9457).
 
     Args:
-        status: of HTTP.
-        kind: names the problem; it becomes the document's ``type``.
-        detail: one sentence for people.
-        further: members of this problem only, such as ``errors`` with a pointer a field.
+        status: HTTP status code.
+        kind: kind of error, which determines the ``type`` of the document.
+        detail: message for people.
+        further: additional members, such as ``errors`` with one JSON pointer per field.
     """
     return {
         "type": f"urn:muster:problem:{kind}",
-        "title": TITLES.get(status, "Refused"),
+        "title": TITLES.get(status, "Request rejected"),
         "status": status,
         "detail": detail,
         "instance": f"urn:uuid:{request_id.get()}" if request_id.get() else "",
