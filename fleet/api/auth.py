@@ -1,4 +1,4 @@
-"""Who calls the REST API: a bearer token, or a person's console session with CSRF."""
+"""Authenticate callers of the REST API: a bearer token, or a console session with CSRF protection."""
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions
@@ -15,7 +15,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
     """``Authorization: Bearer mst_…``."""
 
     def authenticate(self, request: Request) -> tuple[Operator, ApiToken] | None:
-        """Return the operator behind the token and the token, or None when there is none."""
+        """Return the operator and the token of the request, or None without a bearer token."""
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
@@ -26,15 +26,15 @@ class TokenAuthentication(authentication.BaseAuthentication):
         return token.operator, token
 
     def authenticate_header(self, _request: Request) -> str:
-        """Return what a 401 asks for."""
+        """Return the challenge for a 401 response (``WWW-Authenticate``)."""
         return 'Bearer realm="muster"'
 
 
 class SessionAuthentication(authentication.SessionAuthentication):
-    """A person who is signed in to the console and has finished the set-up."""
+    """Authenticate a person who is signed in to the console and has finished the account set-up."""
 
     def authenticate(self, request: Request) -> tuple[Operator, None] | None:
-        """Return the signed-in operator."""
+        """Return the signed-in operator, or None."""
         found = super().authenticate(request)
         if found is None or not isinstance(found[0], Operator) or not found[0].set_up:
             return None
@@ -51,22 +51,22 @@ def actor(request: Request) -> Actor:
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base class registers by hand
-    """How the OpenAPI document names the bearer token."""
+    """Describe the bearer token in the OpenAPI document."""
 
     target_class = TokenAuthentication
     name = "token"
 
     def get_security_definition(self, _auto_schema: object) -> dict[str, str]:
-        """Return the scheme."""
+        """Return the security scheme."""
         return {"type": "http", "scheme": "bearer", "bearerFormat": "mst_…"}
 
 
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base class registers by hand
-    """How the OpenAPI document names the console's session."""
+    """Describe the console session in the OpenAPI document."""
 
     target_class = SessionAuthentication
     name = "session"
 
     def get_security_definition(self, _auto_schema: object) -> dict[str, str]:
-        """Return the scheme."""
+        """Return the security scheme."""
         return {"type": "apiKey", "in": "cookie", "name": "__Host-muster-session"}

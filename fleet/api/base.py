@@ -1,4 +1,4 @@
-"""What every view of the REST API shares: strict input, query parameters that it has declared, nothing else."""
+"""What every view of the REST API shares: strict request bodies and declared query parameters only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -14,18 +14,18 @@ from pki.kernel import intake
 from pki.kernel.errors import InvalidError
 from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of, parse_filter
 
-#: query parameters of every list besides its filter
+#: query parameters of every list, in addition to its filter
 PAGE_PARAMETERS = ("limit", "cursor", "count")
 MOST_INTEGER = 2**31 - 1
-#: seconds that a wave may soak: a year
+#: longest soak time of a wave, in seconds: one year
 MOST_SOAK = 366 * 24 * 3600
 
 
 class _Bounded(serializers.CharField):
-    """A text whose length counts as it was sent; the framework would take spaces off first."""
+    """A text field that checks the length of the text as received; the framework would strip spaces first."""
 
     def run_validation(self, data: object = empty) -> str:
-        """Return the text; one that is too long is refused."""
+        """Return the text, or reject it if it is too long."""
         if isinstance(data, str) and self.max_length is not None and len(data) > self.max_length:
             self.fail("max_length", max_length=self.max_length)
         found: str = super().run_validation(data)
@@ -33,19 +33,22 @@ class _Bounded(serializers.CharField):
 
 
 class Text(_Bounded):
-    """Free text of our own API: what cannot be stored is refused, directions and controls too, line ends are not."""
+    """Free text. It rejects characters that cannot be stored, control characters and text-direction characters.
+
+    Line ends are allowed.
+    """
 
     def to_internal_value(self, data: str) -> str:
         """Return the text."""
         given = super().to_internal_value(data)
         if intake.cleaned(given, len(given))[1]:
-            msg = "It holds a control character, a character of text direction, or none that can be stored. Remove it."
+            msg = "The text contains a control, text-direction or unsupported character. Remove it."
             raise serializers.ValidationError(msg)
         return str(given)
 
 
 class Name(_Bounded):
-    """A name or another identifier of our own API, in Unicode's composed form."""
+    """A name or another identifier, normalised to Unicode NFC."""
 
     def to_internal_value(self, data: str) -> str:
         """Return the name."""
@@ -55,7 +58,7 @@ class Name(_Bounded):
             raise serializers.ValidationError(error.detail) from error
 
 
-#: kinds of fields, and the JSON type that each takes: the framework would read `0` as false and `7` as text
+#: field types, and the JSON type that each accepts: the framework alone would read `0` as false and `7` as text
 JSON_TYPES: tuple[tuple[tuple[type[object], ...], type[object], str], ...] = (
     ((serializers.BooleanField,), bool, "true or false"),
     ((serializers.IntegerField,), int, "a whole number"),
@@ -63,40 +66,40 @@ JSON_TYPES: tuple[tuple[tuple[type[object], ...], type[object], str], ...] = (
 )
 
 
-#: values of a list whose type is looked at: longer ones are refused for their length; and errors told of one field
+#: list values whose type is checked (longer lists fail their length check), and errors reported per field
 MOST_LOOKED_AT, MOST_ERRORS = 10_000, 20
 
 
 # untyped: fields have no common child, and an error is a list of texts or a map of errors
 def type_error(field: Any, value: object) -> Any:
-    """Return what is wrong with the JSON type of a field's value, by place where it has several; nothing if it fits."""
+    """Return what is wrong with the JSON type of a field's value, by position if it has several; None if valid."""
     if value is None:
-        return None  # the field itself decides whether it may be null
+        return None  # the field itself decides whether null is allowed
     if isinstance(field, serializers.ListField) and isinstance(value, list):
         return _errors_within(field, {str(place): one for place, one in enumerate(value[:MOST_LOOKED_AT])})
     if isinstance(field, serializers.DictField) and isinstance(value, dict):
         return _errors_within(field, value)
     for kinds, wanted, word in JSON_TYPES:
         if isinstance(field, kinds):
-            return None if type(value) is wanted else [f"Give {word}, not {value!r:.40}."]
+            return None if type(value) is wanted else [f"Expected {word}, got {value!r:.40}."]
     return None
 
 
 # untyped: as above
 def _errors_within(field: Any, inner: Mapping[str, object]) -> Any:
-    """Return the first errors of a list's or a map's values, by place."""
+    """Return the first errors in the values of a list or map, by position or key."""
     wrong = ((name, error) for name, one in inner.items() if (error := type_error(field.child, one)))
     return dict(islice(wrong, MOST_ERRORS)) or None
 
 
 class Input(serializers.Serializer[object]):
-    """An input body; a field that it does not know is an error."""
+    """A request body; an unknown field is an error."""
 
     def to_internal_value(self, data: object) -> object:
-        """Refuse unknown fields and values of another JSON type, then read the known ones."""
+        """Reject unknown fields and values of a wrong JSON type, then read the fields."""
         if isinstance(data, dict):
             if unknown := set(data) - set(self.fields):
-                raise serializers.ValidationError({name: ["This field is unknown."] for name in sorted(unknown)})
+                raise serializers.ValidationError({name: ["Unknown field. Remove it."] for name in sorted(unknown)})
             wrong = {name: error for name, value in data.items() if (error := type_error(self.fields[name], value))}
             if wrong:
                 raise serializers.ValidationError(wrong)
@@ -104,21 +107,21 @@ class Input(serializers.Serializer[object]):
 
 
 class Output(serializers.Serializer[object]):
-    """An output body."""
+    """A response body."""
 
 
 class Nothing(Input):
-    """A body without fields."""
+    """An empty request body."""
 
 
 class ReasonIn(Input):
-    """Why something is done."""
+    """The reason for an action."""
 
-    reason = Text(max_length=300, help_text="Why; it stands in the audit log.")
+    reason = Text(max_length=300, help_text="Reason for the action. It is recorded in the audit log.")
 
 
-def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # untyped: what its field has made of it
-    """Return the checked fields of a request's body."""
+def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # untyped: each value has the type of its field
+    """Return the validated fields of a request body."""
     given = shape(data=request.data)
     given.is_valid(raise_exception=True)
     return dict(given.validated_data)
@@ -128,11 +131,11 @@ _Handler = TypeVar("_Handler", bound=Callable[..., Response])
 
 
 def takes_query(shape: type[object], *further: str) -> Callable[[_Handler], _Handler]:
-    """Declare the query parameters of an operation; without it an operation has none.
+    """Declare the query parameters of an operation; without this decorator, an operation accepts none.
 
     Args:
-        shape: the filter whose fields they are.
-        further: names that something else than the filter reads, such as those of pages.
+        shape: the filter whose fields are the parameters.
+        further: parameters that are read elsewhere, such as those for pagination.
     """
 
     def marked(handler: _Handler) -> _Handler:
@@ -144,27 +147,27 @@ def takes_query(shape: type[object], *further: str) -> Callable[[_Handler], _Han
 
 
 class View(APIView):
-    """A view; services decide who may.
+    """A view of the REST API. Services, not views, check permissions.
 
     Attributes:
-        asked: the filter that the address asks for, as the operation has declared it by ``takes_query``.
+        asked: the filter in the query string, as declared with ``takes_query``.
     """
 
-    # untyped: the filter of whichever operation is called
+    # untyped: the filter of the operation that is called
     asked: Any = NoFilter()
-    #: the methods that the document may have, and HEAD; OPTIONS would describe serializers that the document describes
+    #: the methods in the OpenAPI document, and HEAD; OPTIONS would only repeat what the document describes
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
-        """Refuse query parameters that the operation does not have, after it is known who asks.
+        """Reject query parameters that the operation does not declare, after authentication.
 
         Raises:
-            InvalidError: a parameter is unknown or given twice, or has no such value; the sentence says what can stand.
+            InvalidError: a parameter is unknown, repeated or has an invalid value; the message lists the valid values.
         """
         super().initial(request, *args, **kwargs)
         method = str(request.method).lower()
         if method not in self.http_method_names or not hasattr(self, method):
-            return  # there is no such operation: what comes next says which methods there are
+            return  # no such operation: the framework answers 405 with the allowed methods
         handler = getattr(self, method)
         shape, further = getattr(handler, "query_shape", NoFilter), getattr(handler, "query_further", ())
         given = dict(request.query_params.lists())
@@ -173,14 +176,14 @@ class View(APIView):
 
 
 def _refuse_empty(given: Mapping[str, Sequence[str]], known: Mapping[str, Criterion]) -> None:
-    """Refuse an empty value where only text may be empty; forms of the console send such, programs never mean it."""
+    """Reject an empty value of a parameter that is not text. Console forms send empty values, API clients do not."""
     for name, values in given.items():
         form = known[name].form if name in known else None
         if values == [""] and form not in {Form.TEXT, Form.QUERY, Form.REFERENCE}:
-            msg = f"The parameter `{name}` is empty. Leave it out, or give it a value."
+            msg = f"The parameter `{name}` is empty. Give it a value, or omit it."
             raise InvalidError(msg)
 
 
-def asked_of(request: Request) -> Any:  # untyped: the filter of whichever operation is called
-    """Return the filter that the address of a request asks for, as its view has read it."""
+def asked_of(request: Request) -> Any:  # untyped: the filter of the operation that is called
+    """Return the filter that the view has parsed from the query string of a request."""
     return request.parser_context["view"].asked

@@ -1,4 +1,4 @@
-"""What bundles hold by their bills of materials, and the patches that bring devices to them."""
+"""Contents of bundles (from their SBOMs), and the delta patches to them."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -13,7 +13,7 @@ from ota.selectors.contents import ContentsFilter, contents
 
 
 class ComponentOut(Output):
-    """One component of a bundle."""
+    """One component of a bundle, from its SBOM."""
 
     name = serializers.CharField()
     version = serializers.CharField()
@@ -31,18 +31,18 @@ class ContentsOut(Output):
 
 
 class Contents(View):
-    """A bundle's components."""
+    """Components of a bundle."""
 
     @query_schema(ContentsFilter, ContentsOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """List the components of a bundle whose name, version, licence or kind holds all words of `q`."""
+        """List the components of a bundle. `q` filters by name, version, licence and kind; all words must match."""
         asked = asked_of(request)
         bundle = bundles.bundle(actor=actor(request), public_id=public_id)
         return Response(ContentsOut(contents(bundle, asked.q, int(asked.page))).data)
 
 
 class PatchOut(Output):
-    """A patch that brings devices to a bundle."""
+    """A delta patch to a bundle's image."""
 
     base = serializers.CharField(allow_null=True)
     format = serializers.CharField()
@@ -52,19 +52,19 @@ class PatchOut(Output):
 
 
 class PatchesOut(Output):
-    """The patches to a bundle's image."""
+    """Delta patches to a bundle's image."""
 
     results = PatchOut(many=True)
-    done = serializers.IntegerField(help_text="How many patches were tried.")
-    wanted = serializers.IntegerField(help_text="How many are to be tried.")
+    done = serializers.IntegerField(help_text="Number of patches tried so far.")
+    wanted = serializers.IntegerField(help_text="Number of patches planned.")
 
 
 class Patches(View):
-    """What patches save of a bundle's way to devices."""
+    """Delta patches to one bundle."""
 
     @extend_schema(responses=PatchesOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """List the patches to a bundle's image, those that save most first, and how many were tried of those wanted."""
+        """List the delta patches to a bundle's image, largest saving first, and how many of them are done."""
         who = actor(request)
         bundle = bundles.bundle(actor=who, public_id=public_id)
         done, wanted = patches.progress(bundle) or (0, 0)

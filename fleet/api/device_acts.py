@@ -1,4 +1,4 @@
-"""What can be done to a device, an address each: quarantine, release, suspend, resume, return, retire, decommission."""
+"""Actions on one device, one path each: quarantine, release, suspend, resume, return, retire, decommission."""
 
 from collections.abc import Callable, Mapping
 from typing import ClassVar
@@ -15,36 +15,36 @@ from fleet.api.devices import DeviceOut, one_device
 
 
 class DecommissionIn(Input):
-    """The device's name, typed again: this cannot be undone."""
+    """The device's name, to confirm an action that cannot be undone."""
 
-    name = Name(max_length=100, help_text="The device's name, to confirm what cannot be undone.")
+    name = Name(max_length=100, help_text="Name of the device, as confirmation. The action cannot be undone.")
 
 
 class _Act(View):
-    """One act; its service takes ``actor``, ``device`` and the fields of the body."""
+    """One action; its service takes ``actor``, ``device`` and the fields of the body."""
 
     service: ClassVar[Callable[..., object]]
 
     def act(self, request: Request, public_id: str, given: Mapping[str, object]) -> Response:
-        """Do it, and return the device as it is afterwards."""
+        """Perform the action, and return the device as it is afterwards."""
         who = actor(request)
         type(self).service(actor=who, device=selectors.device(actor=who, public_id=public_id), **given)
         return one_device(selectors.device(actor=who, public_id=public_id))
 
 
 class Quarantine(_Act):
-    """Quarantine."""
+    """Quarantine a device."""
 
     service = staticmethod(quarantine.impose)
 
     @extend_schema(request=ReasonIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Quarantine a device: until its release it may ask and report, and is offered its own repair alone."""
+        """Quarantine a device. It can still poll and report, but is offered only the update that repairs it."""
         return self.act(request, public_id, read(request, ReasonIn))
 
 
 class Release(_Act):
-    """The end of a quarantine."""
+    """Release a device from quarantine."""
 
     service = staticmethod(quarantine.release)
 
@@ -55,18 +55,18 @@ class Release(_Act):
 
 
 class Suspend(_Act):
-    """Suspension."""
+    """Suspend a device."""
 
     service = staticmethod(registry.suspend)
 
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Suspend an active device: it is refused until it is resumed."""
+        """Suspend an active device. The server rejects its requests until it is resumed."""
         return self.act(request, public_id, read(request, Nothing))
 
 
 class Resume(_Act):
-    """The end of a suspension."""
+    """Resume a device."""
 
     service = staticmethod(registry.resume)
 
@@ -77,33 +77,33 @@ class Resume(_Act):
 
 
 class Return(_Act):
-    """A device that goes back to its maker."""
+    """Return a device to its manufacturer."""
 
     service = staticmethod(registry.send_back)
 
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Take a device out of service: its certificates are revoked, and it enrols again with a new token."""
+        """Take a device out of service and revoke its certificates. It can enrol again with a new token."""
         return self.act(request, public_id, read(request, Nothing))
 
 
 class Retire(_Act):
-    """The end of a device's service."""
+    """Retire a device."""
 
     service = staticmethod(registry.retire)
 
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Retire a device for good: its certificates are revoked; its data stay."""
+        """Retire a device permanently and revoke its certificates. Its data are kept."""
         return self.act(request, public_id, read(request, Nothing))
 
 
 class Decommission(View):
-    """The end of a device."""
+    """Decommission a device."""
 
     @extend_schema(request=DecommissionIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Retire a device for good and erase what may tell about people; ``name`` confirms it."""
+        """Retire a device permanently and erase its personal data. Confirm with the device's name in ``name``."""
         who, given = actor(request), read(request, DecommissionIn)
         device = selectors.device(actor=who, public_id=public_id)
         done = registry.decommission(actor=who, device=device, confirmed=given["name"])

@@ -1,4 +1,4 @@
-"""Devices, hardware models, enrolment tokens, incidents."""
+"""Devices, hardware models and incidents."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,11 +21,11 @@ from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.selectors import device_list
 from ota.selectors.protection import protection_of
 
-#: of memory that a hardware model may claim: a tebibyte
+#: most memory that a hardware model can declare, in bytes: 1 TiB
 MOST_BYTES = 1 << 40
 
 
-#: what a device runs and is meant to run, as the OpenAPI document says it
+#: reported and desired state of a device, as the OpenAPI document describes it
 VERSIONS = {
     "type": "object",
     "additionalProperties": {
@@ -51,26 +51,26 @@ class HardwareOut(Output):
 
 
 class DescriptionIn(Input):
-    """What people say of a device."""
+    """Attributes of a device that operators set."""
 
-    site = Name(max_length=100, required=False, allow_blank=True, help_text="Where it is installed.")
-    owner = Name(max_length=200, required=False, allow_blank=True, help_text="Who owns it.")
+    site = Name(max_length=100, required=False, allow_blank=True, help_text="Site where the device is installed.")
+    owner = Name(max_length=200, required=False, allow_blank=True, help_text="Owner of the device.")
     tags = serializers.ListField(
         child=Name(max_length=40),
         required=False,
         max_length=32,
-        help_text="Its tags: small letters, digits and . _ : -",
+        help_text="Tags of the device: lower-case letters, digits and . _ : -",
     )
     gateway = Name(
         max_length=100,
         required=False,
         allow_blank=True,
-        help_text="Name of the gateway that it is connected through; empty for none.",
+        help_text="Name of the gateway that connects the device; empty for none.",
     )
     audience = serializers.ChoiceField(
         choices=AUDIENCES,
         required=False,
-        help_text="What it is used as: only bundles signed for this audience are offered.",
+        help_text="Audience of the device: it is offered only bundles that are signed for this audience.",
     )
 
 
@@ -78,23 +78,23 @@ class ChildIn(Input):
     """A device behind a gateway."""
 
     name = Name(max_length=64, help_text="Name of the new device.")
-    hardware = Name(max_length=60, help_text="Name of its hardware model.")
-    gateway = Name(max_length=100, help_text="Name of the device that speaks for it.")
+    hardware = Name(max_length=60, help_text="Name of the hardware model.")
+    gateway = Name(max_length=100, help_text="Name of the gateway that connects the device.")
 
 
 class TelemetryIn(Input):
-    """Which metrics a hardware model may report: name to operational, personal or on_device_only."""
+    """Metrics that a hardware model may report, each with its privacy class."""
 
     telemetry = serializers.DictField(
-        child=Text(), help_text="Metric to its class: operational, personal or on_device_only."
+        child=Text(), help_text="Map of metric name to privacy class: operational, personal or on_device_only."
     )
 
 
 class RuntimeIn(Input):
-    """What the firmware of a hardware model can run of models; an empty map says nothing."""
+    """What models the firmware of a hardware model can run; an empty map means unknown."""
 
     runtime = serializers.JSONField(
-        help_text="Runtime, operators and types, see docs/reference/models.md; an empty map says nothing."
+        help_text="Runtime, operators and types, see docs/reference/models.md. An empty map means unknown."
     )
 
 
@@ -102,12 +102,18 @@ class HardwareIn(Input):
     """A hardware model to register."""
 
     name = Name(max_length=60, help_text="Its name.")
-    vendor = Name(max_length=100, help_text="Domain name of its vendor.")
+    vendor = Name(max_length=100, help_text="Domain name of the vendor.")
     flash_model = serializers.IntegerField(
-        min_value=0, max_value=MOST_BYTES, default=0, help_text="Flash for a model, in bytes; 0 if it takes no models."
+        min_value=0,
+        max_value=MOST_BYTES,
+        default=0,
+        help_text="Flash for a model, in bytes; 0 if the hardware runs no models.",
     )
     arena = serializers.IntegerField(
-        min_value=0, max_value=MOST_BYTES, default=0, help_text="Tensor arena, in bytes; 0 if it takes no models."
+        min_value=0,
+        max_value=MOST_BYTES,
+        default=0,
+        help_text="Tensor arena, in bytes; 0 if the hardware runs no models.",
     )
 
 
@@ -137,21 +143,21 @@ class DeviceOut(Output):
 
     @extend_schema_field({"type": ["string", "null"], "enum": [*PRESENCES, None]})
     def get_presence(self, device: DeviceRow) -> str | None:
-        """Return online, late, overdue or never: when it was last heard, compared with its polling interval.
+        """Return online, late, overdue or never: the time of the last contact compared with the polling interval.
 
-        Null for a device that is retired.
+        Null for a retired device.
         """
         return device.presence or None
 
     @extend_schema_field({"type": ["string", "null"], "format": "date-time"})
     def get_last_seen(self, device: DeviceRow) -> str | None:
-        """Return when the device was last heard, or null if it never was."""
+        """Return the time of the last contact, or null if there was none."""
         seen = self.context["seen"].get(device.pk)
         return seen.isoformat() if seen else None
 
     @extend_schema_field(VERSIONS)
     def get_versions(self, device: DeviceRow) -> dict[str, dict[str, str | None]]:
-        """Return for each component the version that the device reports, and the one that it is meant to run."""
+        """Return the current and the target version of each component."""
         twin = getattr(device, "twin", None)
         current = twin.reported.get("components", {}) if twin else {}
         target = twin.desired.get("components", {}) if twin else {}
@@ -160,29 +166,29 @@ class DeviceOut(Output):
             for name in sorted({*current, *target})
         }
 
-    # untyped: the API document says what the hint says
+    # untyped: the API document repeats the type hint
     def get_identities(self, device: DeviceRow) -> list[dict[str, Any]]:
-        """Return the identities in hardware that the device has proved."""
+        """Return the hardware identities that the device has proved."""
         return [
             {"kind": one.kind, "vendor": one.vendor, "serial": one.serial, "verified_at": one.verified_at.isoformat()}
             for one in device.identities.all()
         ]
 
     def get_protection(self, device: DeviceRow) -> str:
-        """Return the protection grade: full, manifest, vendor, unproven, or nothing when the device never asked."""
+        """Return the protection grade: full, manifest, vendor or unproven; empty if the device has never polled."""
         return protection_of(device).grade
 
     def get_protection_basis(self, device: DeviceRow) -> list[str]:
-        """Return what the protection grade rests on, and what is missing for a better one."""
+        """Return the evidence for the protection grade, and what a better grade requires."""
         return list(protection_of(device).basis)
 
-    def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document says what the hint says
-        """Return what the device says it runs."""
+    def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
+        """Return what the device reports as installed."""
         twin = getattr(device, "twin", None)
         return dict(twin.reported) if twin else {}
 
-    def get_desired(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document says what the hint says
-        """Return what the device shall run."""
+    def get_desired(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
+        """Return the desired state of the device."""
         twin = getattr(device, "twin", None)
         return dict(twin.desired) if twin else {}
 
@@ -204,23 +210,23 @@ class IncidentOut(Output):
 
 
 class CloseIn(Input):
-    """What an incident turned out to be."""
+    """The verdict on an incident."""
 
-    verdict = serializers.ChoiceField(choices=Incident.Verdict.values, help_text="What it turned out to be.")
+    verdict = serializers.ChoiceField(choices=Incident.Verdict.values, help_text="What the incident turned out to be.")
 
 
 def _heard(devices_: Sequence[DeviceRow]) -> dict[str, object]:
-    """Return when devices were last heard, in one query however many they are."""
+    """Return when devices were last in contact, in one query for any number of devices."""
     return {"seen": selectors.last_seen(one.pk for one in devices_)}
 
 
 def one_device(device: DeviceRow, code: int = status.HTTP_200_OK) -> Response:
-    """Return the answer that shows one device."""
+    """Return the response with one device."""
     return Response(DeviceOut(device, context=_heard([device])).data, status=code)
 
 
 class HardwareModels(View):
-    """Kinds of devices."""
+    """Hardware models."""
 
     @list_schema(HardwareOut)
     def get(self, request: Request) -> Response:
@@ -235,11 +241,11 @@ class HardwareModels(View):
 
 
 class HardwareTelemetry(View):
-    """What a hardware model may report."""
+    """Metrics of a hardware model."""
 
     @extend_schema(request=TelemetryIn, responses=HardwareOut)
     def put(self, request: Request, public_id: str) -> Response:
-        """Say which metrics it may report, and which must not leave the device."""
+        """Set the privacy class of each metric of a hardware model. `on_device_only` metrics never leave the device."""
         who = actor(request)
         model = selectors.hardware_model_by_id(actor=who, public_id=public_id)
         changed = hardware.classify(actor=who, model=model, **read(request, TelemetryIn))
@@ -247,11 +253,11 @@ class HardwareTelemetry(View):
 
 
 class HardwareRuntime(View):
-    """What the firmware of a hardware model can run."""
+    """Model runtime of a hardware model."""
 
     @extend_schema(request=RuntimeIn, responses=HardwareOut)
     def put(self, request: Request, public_id: str) -> Response:
-        """Say which runtime, operators and types its firmware has; the fit gate compares from now on."""
+        """Set the runtime, operators and types of a hardware model's firmware. Later compatibility checks use them."""
         who = actor(request)
         model = selectors.hardware_model_by_id(actor=who, public_id=public_id)
         changed = hardware.describe(actor=who, model=model, profile=read(request, RuntimeIn)["runtime"])
@@ -259,7 +265,7 @@ class HardwareRuntime(View):
 
 
 class Devices(View):
-    """The registry."""
+    """The device registry."""
 
     @list_schema(DeviceOut, device_list.FleetFilter)
     def get(self, request: Request) -> Response:
@@ -268,7 +274,7 @@ class Devices(View):
 
     @extend_schema(request=ChildIn, responses={201: DeviceOut})
     def post(self, request: Request) -> Response:
-        """Register a device that a gateway speaks for; every other one registers itself by enrolling."""
+        """Register a device behind a gateway. All other devices register themselves when they enrol."""
         who, given = actor(request), read(request, ChildIn)
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         gateway = selectors.device_by_name(actor=who, name=given["gateway"])
@@ -283,13 +289,13 @@ class Device(View):
 
     @extend_schema(responses=DeviceOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return a device by its public id."""
+        """Return a device."""
         who = actor(request)
         return one_device(selectors.device(actor=who, public_id=public_id))
 
     @extend_schema(request=DescriptionIn, responses=DeviceOut)
     def patch(self, request: Request, public_id: str) -> Response:
-        """Describe a device: site, owner, tags, gateway and audience; members that are left out stay as they are."""
+        """Change a device's site, owner, tags, gateway or audience. Omitted fields keep their values."""
         who = actor(request)
         found = selectors.device(actor=who, public_id=public_id)
         given = read(request, DescriptionIn)
@@ -301,7 +307,7 @@ class Device(View):
 
 
 class Incidents(View):
-    """Flagged changes of behaviour."""
+    """Incidents: detected changes of behaviour."""
 
     @list_schema(IncidentOut, selectors.IncidentFilter)
     def get(self, request: Request) -> Response:
@@ -320,11 +326,11 @@ class IncidentView(View):
 
 
 class IncidentClose(View):
-    """The end of an incident."""
+    """Close an incident."""
 
     @extend_schema(request=CloseIn, responses=IncidentOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Close an incident with its verdict."""
+        """Close an incident with a verdict."""
         given = read(request, CloseIn)
         done = incidents.close(actor=actor(request), public_id=public_id, verdict=given["verdict"])
         return Response(IncidentOut(done).data)

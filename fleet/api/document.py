@@ -1,4 +1,4 @@
-"""The OpenAPI document, served."""
+"""Serve the OpenAPI document."""
 
 from drf_spectacular.views import SpectacularJSONAPIView
 
@@ -6,4 +6,4 @@ from fleet.api.base import View
 
 
 class ApiDocument(View, SpectacularJSONAPIView):
-    """The document of this API, without query parameters as every other address that declares none."""
+    """Return the OpenAPI document of this API."""

@@ -1,4 +1,4 @@
-"""How devices come in: enrolment tokens, expected devices, vendors, and requests that wait for a person."""
+"""Enrolment of devices: tokens, expected devices, vendors, and enrolment requests that need approval."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -14,21 +14,19 @@ from fleet.api.lists import list_answer, list_schema
 
 
 class TokenIn(Input):
-    """Enrolment tokens to make: one for each name, or ``count`` nameless ones."""
+    """Enrolment tokens to create: one per name, or ``count`` tokens without a name."""
 
     hardware = Name(max_length=60, help_text="Name of the hardware model.")
     devices = serializers.ListField(
         child=Name(max_length=64),
         max_length=1000,
         default=list,
-        help_text="Names of the devices, a token for each; empty for tokens without a name.",
+        help_text="Names of the devices, one token per name; empty for tokens without a name.",
     )
     count = serializers.IntegerField(
-        min_value=1, max_value=1000, default=1, help_text="How many tokens to make when `devices` is empty."
+        min_value=1, max_value=1000, default=1, help_text="Number of tokens to create if `devices` is empty."
     )
-    days = serializers.IntegerField(
-        min_value=1, max_value=365, default=7, help_text="How long the tokens are valid, in days."
-    )
+    days = serializers.IntegerField(min_value=1, max_value=365, default=7, help_text="Lifetime of the tokens, in days.")
     profile = serializers.SlugField(max_length=40, default="device", help_text="Name of the certificate profile.")
 
 
@@ -46,7 +44,7 @@ class TokenOut(Output):
 
 
 class NewTokenOut(Output):
-    """A new enrolment token with its secret, shown this once."""
+    """A new enrolment token. The secret is shown only once."""
 
     id = serializers.CharField()
     device = serializers.CharField()
@@ -54,22 +52,22 @@ class NewTokenOut(Output):
 
 
 class ExpectedIn(Input):
-    """A device that will come."""
+    """A device to pre-register."""
 
-    serial = Name(max_length=100, help_text="Its serial number.")
-    hardware = Name(max_length=60, help_text="Name of its hardware model.")
-    device = Name(max_length=64, help_text="Name that it gets.")
+    serial = Name(max_length=100, help_text="Serial number of the device.")
+    hardware = Name(max_length=60, help_text="Name of the hardware model.")
+    device = Name(max_length=64, help_text="Name to give the device.")
     spki_sha256 = serializers.RegexField(
         r"^[0-9a-fA-F]{64}$",
         default="",
         allow_blank=True,
-        help_text="SHA-256 of its public key (SubjectPublicKeyInfo), hexadecimal; empty if a vendor vouches for it.",
+        help_text="SHA-256 of the public key (SubjectPublicKeyInfo), in hex; empty if a vendor certificate proves it.",
     )
     profile = serializers.SlugField(max_length=40, default="device", help_text="Name of the certificate profile.")
 
 
 class ExpectedOut(Output):
-    """A device that was told beforehand."""
+    """A pre-registered device."""
 
     id = serializers.UUIDField(source="public_id")
     serial = serializers.CharField()
@@ -81,24 +79,24 @@ class ExpectedOut(Output):
 
 
 class VendorIn(Input):
-    """A vendor's CA certificate in PEM; with ``hardware`` everything that it vouches for is of that model."""
+    """A vendor's CA certificate in PEM. ``hardware`` limits it to one hardware model."""
 
     name = Name(max_length=100, help_text="Its name.")
     kind = serializers.ChoiceField(
         choices=HardwareIdentity.Kind.values,
-        help_text="What its certificates prove: idevid (IEEE 802.1AR) or tpm (endorsement keys).",
+        help_text="What the certificates prove: idevid (IEEE 802.1AR) or tpm (endorsement keys).",
     )
     pem = Text(max_length=20_000, help_text="CA certificate in PEM.")
     hardware = Name(
         max_length=60,
         default="",
         allow_blank=True,
-        help_text="Name of the hardware model of everything that it vouches for; empty if the certificate says it.",
+        help_text="Hardware model of all devices with a certificate of this CA; empty if each certificate names it.",
     )
 
 
 class VendorOut(Output):
-    """A vendor whose device identities are trusted for first enrolment."""
+    """A vendor whose device identities are accepted for first enrolment."""
 
     id = serializers.UUIDField(source="public_id")
     name = serializers.CharField()
@@ -108,12 +106,12 @@ class VendorOut(Output):
     withdrawn_at = serializers.DateTimeField(allow_null=True)
 
     def get_hardware(self, row: VendorAnchor) -> str:
-        """Return the hardware model, or an empty word."""
+        """Return the name of the hardware model, or an empty string."""
         return row.hardware_model.name if row.hardware_model else ""
 
 
 class WaitingOut(Output):
-    """A first enrolment that waits or waited for a person."""
+    """An enrolment request that needs, or needed, a person's approval."""
 
     id = serializers.UUIDField(source="public_id")
     name = serializers.CharField()
@@ -132,13 +130,18 @@ class WaitingOut(Output):
 
 
 class DecideIn(Input):
-    """Why."""
+    """The reason for a decision."""
 
-    reason = Text(max_length=300, default="", allow_blank=True, help_text="Why; it stands in the audit log.")
+    reason = Text(
+        max_length=300,
+        default="",
+        allow_blank=True,
+        help_text="Reason for the decision. It is recorded in the audit log.",
+    )
 
 
 class NewTokensOut(Output):
-    """Enrolment tokens that were made, with their secrets."""
+    """New enrolment tokens, with their secrets."""
 
     results = NewTokenOut(many=True)
 
@@ -148,12 +151,12 @@ class Tokens(View):
 
     @list_schema(TokenOut)
     def get(self, request: Request) -> Response:
-        """List tokens, newest first."""
+        """List enrolment tokens, newest first."""
         return list_answer(request, selectors.tokens, TokenOut)
 
     @extend_schema(request=TokenIn, responses={201: NewTokensOut})
     def post(self, request: Request) -> Response:
-        """Make tokens; their secrets stand in this answer only."""
+        """Create enrolment tokens. Their secrets are shown only in this response."""
         who, given = actor(request), read(request, TokenIn)
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         made = []
@@ -165,21 +168,21 @@ class Tokens(View):
 
 
 class TokenWithdraw(View):
-    """Withdrawal of a token."""
+    """Withdraw an enrolment token."""
 
     @extend_schema(request=Nothing, responses=TokenOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Make an unused token worthless."""
+        """Withdraw an unused enrolment token. It can no longer be used."""
         read(request, Nothing)
         return Response(TokenOut(tokens.withdraw(actor=actor(request), public_id=public_id)).data)
 
 
 class Board(View):
-    """A new board for a device."""
+    """Replace the board of a device."""
 
     @extend_schema(request=Nothing, responses={201: NewTokenOut})
     def post(self, request: Request, public_id: str) -> Response:
-        """Make a token by which a new board takes the device's place; its enrolment waits for approval."""
+        """Create a token for a new board that replaces the device's current board. Its enrolment needs approval."""
         who = actor(request)
         read(request, Nothing)
         device = selectors.device(actor=who, public_id=public_id)
@@ -189,16 +192,16 @@ class Board(View):
 
 
 class Expected(View):
-    """Devices that were told beforehand."""
+    """Pre-registered devices."""
 
     @list_schema(ExpectedOut)
     def get(self, request: Request) -> Response:
-        """List them, newest first."""
+        """List pre-registered devices, newest first."""
         return list_answer(request, selectors.expected, ExpectedOut)
 
     @extend_schema(request=ExpectedIn, responses={201: ExpectedOut})
     def post(self, request: Request) -> Response:
-        """Expect a device by its serial number, and by its key unless a vendor vouches for it."""
+        """Pre-register a device by its serial number, and by its public key unless a vendor certificate proves it."""
         who, given = actor(request), read(request, ExpectedIn)
         model = selectors.hardware_model(actor=who, name=given.pop("hardware"))
         name = given.pop("device")
@@ -207,7 +210,7 @@ class Expected(View):
 
 
 class Vendors(View):
-    """Vendors of device identities."""
+    """Vendors of hardware identities."""
 
     @list_schema(VendorOut)
     def get(self, request: Request) -> Response:
@@ -226,39 +229,39 @@ class Vendors(View):
 
 
 class VendorDistrust(View):
-    """The end of trust in a vendor."""
+    """Distrust a vendor."""
 
     @extend_schema(request=Nothing, responses=VendorOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Let nobody enrol by this vendor any more."""
+        """Stop trusting a vendor. Devices can no longer enrol with its certificates."""
         read(request, Nothing)
         return Response(VendorOut(expected.distrust_vendor(actor=actor(request), public_id=public_id)).data)
 
 
 class Waiting(View):
-    """First enrolments that a person decides."""
+    """Enrolment requests."""
 
     @list_schema(WaitingOut, selectors.EnrolmentRequestFilter)
     def get(self, request: Request) -> Response:
-        """List them, newest first; filter by ``state``."""
+        """List enrolment requests, newest first. Filter by ``state``."""
         return list_answer(request, selectors.enrolment_requests, WaitingOut)
 
 
 class Approve(View):
-    """A person's consent."""
+    """Approve an enrolment request."""
 
     @extend_schema(request=DecideIn, responses=WaitingOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Approve a first enrolment; the device gets its certificate when it asks again."""
+        """Approve an enrolment request. The device receives its certificate on its next attempt."""
         return _decided(request, public_id, approved=True)
 
 
 class Deny(View):
-    """A person's refusal."""
+    """Deny an enrolment request."""
 
     @extend_schema(request=DecideIn, responses=WaitingOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Deny a first enrolment; the device is refused when it asks again."""
+        """Deny an enrolment request. The device is rejected on its next attempt."""
         return _decided(request, public_id, approved=False)
 
 
@@ -269,16 +272,16 @@ def _decided(request: Request, public_id: str, *, approved: bool) -> Response:
 
 
 class SwitchIn(Input):
-    """Whether to switch although some devices do not trust the new root; two people have to ask for that."""
+    """Whether to switch although some devices do not trust the new root; two people must request it."""
 
     override = serializers.BooleanField(
         default=False,
-        help_text="Whether to switch although devices trust only another root; two people have to ask.",
+        help_text="Whether to switch although some devices trust only another root. Two people must request it.",
     )
 
 
 class ReadinessOut(Output):
-    """Who could follow a switch to an issuing CA."""
+    """How many devices are ready for a switch to an issuing CA."""
 
     ready = serializers.IntegerField()
     behind = serializers.IntegerField()
@@ -286,39 +289,39 @@ class ReadinessOut(Output):
 
 
 class AuthoritySwitch(View):
-    """The CA in use."""
+    """Switch the issuing CA."""
 
     @extend_schema(responses=ReadinessOut)
     def get(self, request: Request, key_id: str) -> Response:
-        """Tell how many devices could follow a switch to this CA."""
+        """Count the devices that are ready for a switch to this issuing CA."""
         return Response(ReadinessOut(rollover.readiness(actor=actor(request), key_id=key_id)).data)
 
     @extend_schema(request=SwitchIn, responses=ReadinessOut)
     def post(self, request: Request, key_id: str) -> Response:
-        """Issue under this CA from now on; refused while active devices trust only another root."""
+        """Switch to this issuing CA. The request fails while active devices trust only another root."""
         who, given = actor(request), read(request, SwitchIn)
         rollover.switch(actor=who, key_id=key_id, override=given["override"])
         return Response(ReadinessOut(rollover.readiness(actor=who, key_id=key_id)).data)
 
 
 class TransferOut(Output):
-    """The code of an offer, shown this once."""
+    """The code of a transfer offer. It is shown only once."""
 
     code = serializers.CharField()
 
 
 class TakeIn(Input):
-    """The code of an offer."""
+    """The code of a transfer offer."""
 
-    code = Name(max_length=200, help_text="The code that the other trust domain was given.")
+    code = Name(max_length=200, help_text="Transfer code from the other trust domain.")
 
 
 class Transfer(View):
-    """An offer of a device to another trust domain."""
+    """Transfer a device to another trust domain."""
 
     @extend_schema(request=Nothing, responses={201: TransferOut})
     def post(self, request: Request, public_id: str) -> Response:
-        """Offer a device; whoever takes it over by the code gets it, and it is retired here."""
+        """Offer a device to another trust domain. When that domain accepts the code, the device is retired here."""
         who = actor(request)
         read(request, Nothing)
         code = transfer.offer(actor=who, device=selectors.device(actor=who, public_id=public_id))
@@ -326,11 +329,11 @@ class Transfer(View):
 
 
 class Transfers(View):
-    """Devices that are offered to us."""
+    """Devices from other trust domains."""
 
     @extend_schema(request=TakeIn, responses={201: NewTokenOut})
     def post(self, request: Request) -> Response:
-        """Take a device over: the token in this answer enrols it here."""
+        """Accept the transfer of a device. The token in the response enrols it in this trust domain."""
         token, secret = transfer.take(actor=actor(request), code=read(request, TakeIn)["code"])
         body = {"id": str(token.public_id), "device": token.device_name, "secret": secret}
         return Response(body, status=status.HTTP_201_CREATED)

@@ -1,4 +1,4 @@
-"""Every refusal of the REST API as a problem document (RFC 9457), in one place."""
+"""Turn every error of the REST API into a problem document (RFC 9457)."""
 
 import logging
 from collections.abc import Iterator
@@ -21,19 +21,23 @@ def handle(error: Exception, context: dict[str, object]) -> Response:
     set_rollback()
     if isinstance(error, DomainError):
         return _domain(error)
-    if isinstance(error, SuspiciousOperation):  # too many fields, a form that is too large: Django's own bounds
+    if isinstance(error, SuspiciousOperation):  # Django's own limits: too many fields, or a form that is too large
         status = 413 if isinstance(error, RequestDataTooBig) else 400
         return problem(status, KINDS[status], str(error))
     if isinstance(error, UNSTORABLE):
-        _logger.warning("a value that no column takes came past all checks", exc_info=error)
-        return problem(400, Kind.INVALID, "A value of the request cannot be stored: it is out of range, or no text.")
+        _logger.warning("a value passed all checks but cannot be stored", exc_info=error)
+        return problem(
+            400, Kind.INVALID, "A value in the request cannot be stored: it is out of range, or not valid text."
+        )
     known = exception_handler(error, context)
     if known is None:
         _logger.error("a request failed", exc_info=error)
-        detail = f"Something failed on our side. The log knows it as {request_id.get()}."
+        detail = f"Internal server error. The server log has the details under the request id {request_id.get()}."
         return problem(500, Kind.INTERNAL, detail)
     if isinstance(error, exceptions.ValidationError):
-        return problem(422, Kind.INVALID, "Some fields are wrong.", errors=list(_pointers(error.detail)))
+        return problem(
+            422, Kind.INVALID, "Some fields are invalid. `errors` lists them.", errors=list(_pointers(error.detail))
+        )
     detail = str(known.data.get("detail", "")) if isinstance(known.data, dict) else str(known.data)
     answer = problem(known.status_code, KINDS.get(known.status_code, Kind.INVALID), detail)
     for name in ("WWW-Authenticate", "Retry-After", "Allow"):
@@ -43,7 +47,7 @@ def handle(error: Exception, context: dict[str, object]) -> Response:
 
 
 def problem(status: int, kind: Kind, detail: str, **further: object) -> Response:
-    """Return an answer with a problem document."""
+    """Return a response with a problem document."""
     return Response(problem_document(status, kind, detail, **further), status=status, content_type=PROBLEM_TYPE)
 
 

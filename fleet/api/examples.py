@@ -1,7 +1,7 @@
-"""Examples of the OpenAPI document: one for each type, in ``examples.json``, referred to wherever the type is.
+"""Add examples to the OpenAPI document: one per type, from ``examples.json``, referenced wherever the type is used.
 
-A page of a list, and whatever holds other types, is put together from the examples of what it holds. A body without a
-type of its own has its example under its method and path.
+The example of a page, or of another composite type, is built from the examples of its parts. A request body
+without a type of its own has its example under its method and path.
 """
 
 import re
@@ -12,9 +12,9 @@ from typing import Any
 
 from pki.kernel import strict_json
 
-#: what every address of the API begins with
+#: prefix of every path of the API
 BELOW = "/api/v1/"
-#: begin of a path -> the type whose example has the id that stands there, and the field that holds it
+#: prefix of a path -> the type whose example has the id in that path, and the field with the id
 THINGS: Mapping[str, tuple[str, str]] = {
     "api-tokens": ("ApiTokenOut", "id"),
     "authorities": ("AuthorityOut", "key_id"),
@@ -33,35 +33,35 @@ THINGS: Mapping[str, tuple[str, str]] = {
     "statements": ("StatementOut", "id"),
     "vendors": ("VendorOut", "id"),
 }
-#: examples of parameters that name no thing
+#: examples of parameters that do not identify an object
 WORDS: Mapping[str, object] = {"old": "120", "metric": "temp_c", "If-Match": '"d3"'}
-#: what the places of paths hold
+#: descriptions of path parameters
 _NAMED: Mapping[str, str] = {
     "public_id": "Its id.",
-    "key_id": "SHA-1 of the CA's public key (RFC 5280, 4.2.1.2), hexadecimal.",
-    "fingerprint": "SHA-256 of the certificate, hexadecimal.",
-    "old": "Number of entries of the older tree.",
+    "key_id": "SHA-1 of the CA's public key (RFC 5280, 4.2.1.2), in hex.",
+    "fingerprint": "SHA-256 of the certificate, in hex.",
+    "old": "Number of entries in the older tree.",
 }
 MOST_BYTES = 1 << 20
-# untyped: JSON of our own, and its form is what the tests of the document check
+# untyped: our own JSON; the tests of the document check its shape
 Json = Any
 _ANSWERS = ("200", "201")
 
 
 @cache
 def given_examples() -> Json:
-    """Return the examples as they are written, by the name of their type."""
+    """Return the examples from the file, by type name."""
     found: Json = strict_json.read_json((Path(__file__).parent / "examples.json").read_bytes(), max_bytes=MOST_BYTES)
     return found
 
 
 def place_of(path: str) -> str:
-    """Return a path below the API with every id as ID."""
+    """Return a path below the API prefix, with ID for every id."""
     return re.sub(r"\{\w+\}", "ID", path.removeprefix(BELOW))
 
 
 def add_examples(result: Json, **_: object) -> Json:
-    """Put the examples into the document: a hook of drf-spectacular."""
+    """Add the examples to the document: a postprocessing hook of drf-spectacular."""
     held: dict[str, dict[str, object]] = {}
     schemas = result["components"]["schemas"]
     for path, method, operation in operations_of(result):
@@ -78,14 +78,14 @@ def add_examples(result: Json, **_: object) -> Json:
 
 
 def operations_of(document: Json) -> Iterator[tuple[str, str, Json]]:
-    """Yield path, method and operation of everything in a document."""
+    """Yield path, method and operation of every operation in a document."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
 
 
 def composed_example(name: str, schemas: Json) -> Json:
-    """Return the example of a type: what is written for it, and for each further member that of the member's type."""
+    """Return the example of a type: its own example, and for each further member the example of the member's type."""
     given = given_examples().get(name.removeprefix("Patched"), {})
     if not isinstance(given, dict):
         return given

@@ -1,4 +1,4 @@
-"""What is sent to devices and comes back: commands, configuration, logs, telemetry; and groups of them."""
+"""Data to and from devices: commands, configuration, logs and telemetry; and device groups."""
 
 from functools import partial
 
@@ -26,24 +26,24 @@ PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems":
 
 @extend_schema_field({"type": "array", "items": PAIR})
 class PairsField(serializers.ListField):
-    """Pairs of a time and a value."""
+    """Pairs of time and value."""
 
 
 class CommandIn(Input):
-    """A word for a device."""
+    """A command for a device."""
 
-    kind = serializers.ChoiceField(choices=Command.Kind.values, help_text="What the device is to do.")
-    reason = Text(max_length=300, help_text="Why; it stands in the audit log.")
+    kind = serializers.ChoiceField(choices=Command.Kind.values, help_text="Command for the device.")
+    reason = Text(max_length=300, help_text="Reason for the command. It is recorded in the audit log.")
     minutes = serializers.IntegerField(
         min_value=commands.LEAST_MINUTES,
         max_value=commands.MOST_MINUTES,
         default=60,
-        help_text="How long the command waits for the device, in minutes.",
+        help_text="Time until the command expires, in minutes.",
     )
 
 
 class CommandOut(Output):
-    """A command and what came of it."""
+    """A command and its result."""
 
     id = serializers.UUIDField(source="public_id")
     device = serializers.CharField(source="device.name")
@@ -57,7 +57,7 @@ class CommandOut(Output):
 
 
 class LogOut(Output):
-    """A log that a device sent."""
+    """A log from a device."""
 
     at = serializers.DateTimeField()
     reason = serializers.CharField()
@@ -65,30 +65,30 @@ class LogOut(Output):
 
 
 class GroupIn(Input):
-    """A group: listed, or by query."""
+    """A device group: a list, or a query."""
 
     name = Name(max_length=60, help_text="Its name.")
     query = Text(
         max_length=1000,
         default="",
         allow_blank=True,
-        help_text="Query that chooses its devices; empty for a listed group.",
+        help_text="Query that selects the devices; empty for a group with a list of devices.",
     )
 
 
 class MembersIn(Input):
-    """Names of devices to add to a listed group and to take out of it."""
+    """Names of devices to add to a listed group and to remove from it."""
 
     add = serializers.ListField(
         child=Name(max_length=100), default=list, max_length=1000, help_text="Names of devices to add."
     )
     remove = serializers.ListField(
-        child=Name(max_length=100), default=list, max_length=1000, help_text="Names of devices to take out."
+        child=Name(max_length=100), default=list, max_length=1000, help_text="Names of devices to remove."
     )
 
 
 class GroupOut(Output):
-    """A group."""
+    """A device group."""
 
     id = serializers.UUIDField(source="public_id")
     name = serializers.CharField()
@@ -97,15 +97,15 @@ class GroupOut(Output):
 
 
 class TwinOut(Output):
-    """What a device shall be, what it says it is, and what it still has to change."""
+    """Desired configuration, reported configuration, and the difference."""
 
     desired = serializers.DictField()
     desired_version = serializers.IntegerField()
-    config_version = serializers.IntegerField(help_text="Version of the desired configuration; the ETag names it.")
+    config_version = serializers.IntegerField(help_text="Version of the desired configuration; the ETag contains it.")
     config_fetched = serializers.BooleanField(help_text="Whether the device has fetched that version.")
     reported = serializers.DictField()
     reported_version = serializers.IntegerField()
-    delta = serializers.DictField(help_text="Members of `desired` that `reported` does not have so.")
+    delta = serializers.DictField(help_text="Members of `desired` that are missing or different in `reported`.")
 
 
 IF_MATCH = OpenApiParameter(
@@ -113,7 +113,7 @@ IF_MATCH = OpenApiParameter(
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
     required=True,
-    description="The ETag of the twin that you have read.",
+    description="ETag of the twin from your last read.",
 )
 
 
@@ -122,7 +122,7 @@ class DeviceCommands(View):
 
     @extend_schema(request=CommandIn, responses={201: CommandOut})
     def post(self, request: Request, public_id: str) -> Response:
-        """Leave a command; the device finds it at its next poll. The same one that waits already is returned."""
+        """Queue a command for the device's next poll. If an identical command is pending, that command is returned."""
         who, given = actor(request), read(request, CommandIn)
         device = selectors.device(actor=who, public_id=public_id)
         made = commands.give(actor=who, device=device, **given)
@@ -139,11 +139,11 @@ class Commands(View):
 
 
 class CommandCancel(View):
-    """The end of a command."""
+    """Cancel a command."""
 
     @extend_schema(request=Nothing, responses=CommandOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Take a command back."""
+        """Cancel a command."""
         who = actor(request)
         read(request, Nothing)
         found = command_rows.command(actor=who, public_id=public_id)
@@ -151,30 +151,30 @@ class CommandCancel(View):
 
 
 class Twin(View):
-    """What a device shall be, and says it is."""
+    """Device twin: desired and reported configuration."""
 
     parser_classes = (StrictJSONParser, MergePatchParser)
 
     @extend_schema(responses=TwinOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return the twin; the ETag is the version of the desired configuration."""
+        """Return the device twin. Its ETag is the version of the desired configuration."""
         who = actor(request)
         return _twin(selectors.device(actor=who, public_id=public_id).twin)
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=TwinOut, parameters=[IF_MATCH])
     def patch(self, request: Request, public_id: str) -> Response:
-        """Change the desired configuration by JSON Merge Patch; If-Match names the version that you have read."""
+        """Change the desired configuration with a JSON Merge Patch. Send the ETag of your last read in If-Match."""
         who = actor(request)
         device = selectors.device(actor=who, public_id=public_id)
         if not isinstance(request.data, dict):
-            msg = "Send a JSON Merge Patch (RFC 7396) of the configuration: a map."
+            msg = "The body must be a JSON object: a JSON Merge Patch (RFC 7396) of the configuration."
             raise InvalidError(msg)
         seen = request.headers.get("If-Match", "")
         return _twin(twins.desire_config(actor=who, device=device, patch=dict(request.data), if_match=seen))
 
 
 class Logs(View):
-    """Logs that a device has sent."""
+    """Logs from devices."""
 
     @list_schema(LogOut)
     def get(self, request: Request, public_id: str) -> Response:
@@ -187,21 +187,21 @@ class SeriesOut(Output):
     """Values of one metric."""
 
     metric = serializers.CharField()
-    values = PairsField(help_text="[unix milliseconds, value], oldest first.")
+    values = PairsField(help_text="Pairs of Unix time in milliseconds and value, oldest first.")
 
 
 class Telemetry(View):
-    """Values that a device has sent as series."""
+    """Telemetry of a device."""
 
     @query_schema(selectors.SeriesFilter, SeriesOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return [[unix milliseconds, value], …] of one metric, oldest first; the last day unless told otherwise."""
+        """Return the values of one metric as [Unix milliseconds, value], oldest first. Default period: the last day."""
         device, asked = selectors.device(actor=actor(request), public_id=public_id), asked_of(request)
         return Response({"metric": asked.metric, "values": selectors.series_asked(device, asked)})
 
 
 class NetworkOut(Output):
-    """A network that a device was heard from."""
+    """A network from which a device has connected."""
 
     prefix = serializers.CharField()
     first_seen = serializers.DateTimeField()
@@ -209,19 +209,21 @@ class NetworkOut(Output):
 
 
 class BehaviourOut(Output):
-    """What doors saw and devices said in each tick."""
+    """Metrics of each tick: traffic at the listeners, and device telemetry."""
 
     tick_s = serializers.IntegerField()
-    metrics = serializers.DictField(child=PairsField(), help_text="Metric to [tick, value], oldest first.")
+    metrics = serializers.DictField(
+        child=PairsField(), help_text="Map of metric name to pairs of tick and value, oldest first."
+    )
     networks = NetworkOut(many=True)
 
 
 class Behaviour(View):
-    """What is known of a device's behaviour, tick by tick (``docs/reference/metrics.md``)."""
+    """Behaviour metrics of a device, per tick (``docs/reference/metrics.md``)."""
 
     @query_schema(selectors.BehaviourFilter, BehaviourOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return each metric's [[tick, value], …] of the last ``ticks`` ticks, and the networks it was heard from."""
+        """Return [tick, value] of each metric for the last ``ticks`` ticks, and the networks of the device."""
         who = actor(request)
         device = selectors.device(actor=who, public_id=public_id)
         found = {
@@ -233,33 +235,33 @@ class Behaviour(View):
 
 
 class Groups(View):
-    """Groups of devices."""
+    """Device groups."""
 
     @list_schema(GroupOut)
     def get(self, request: Request) -> Response:
-        """List groups."""
+        """List device groups."""
         return list_answer(request, selectors.groups, GroupOut)
 
     @extend_schema(request=GroupIn, responses={201: GroupOut})
     def post(self, request: Request) -> Response:
-        """Make a group."""
+        """Create a device group."""
         given = read(request, GroupIn)
         made = groups.create(actor=actor(request), name=given["name"], query_text=given["query"])
         return Response(GroupOut(made).data, status=status.HTTP_201_CREATED)
 
 
 class Group(View):
-    """One group."""
+    """One device group."""
 
     @extend_schema(responses=GroupOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return a group; its devices are listed by ``/devices?group=NAME``."""
+        """Return a device group. List its devices with ``/devices?group=NAME``."""
         who = actor(request)
         return Response(GroupOut(selectors.group(actor=who, public_id=public_id)).data)
 
     @extend_schema(request=MembersIn, responses=GroupOut)
     def patch(self, request: Request, public_id: str) -> Response:
-        """Add devices and take others out."""
+        """Add devices to a listed group, or remove them."""
         who, given = actor(request), read(request, MembersIn)
         group = selectors.group(actor=who, public_id=public_id)
         lists = {side: selectors.devices_by_names(actor=who, names=given[side]) for side in ("add", "remove")}
@@ -267,7 +269,7 @@ class Group(View):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, public_id: str) -> Response:
-        """Take a group away; its devices stay."""
+        """Delete a device group. Its devices are not changed."""
         who = actor(request)
         groups.delete(actor=who, group=selectors.group(actor=who, public_id=public_id))
         return Response(status=status.HTTP_204_NO_CONTENT)

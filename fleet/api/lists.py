@@ -1,7 +1,7 @@
-"""Lists of the REST API: the filter that an address asks for, one page, and what the document says of both.
+"""Lists of the REST API: filters, pagination, and their description in the OpenAPI document.
 
-A page holds the newest rows first and the address of the next page, which goes on behind the last row that was shown:
-rows that come or go meanwhile move nothing. The total is counted on demand only.
+A page holds the newest rows first and the URL of the next page, which continues after the last row shown.
+Rows that are added or deleted meanwhile do not shift the pages. The total is counted only on request.
 """
 
 import re
@@ -24,11 +24,11 @@ from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of
 from pki.selectors.keyset import rows_beyond
 
 LIMIT, MOST = 50, 500
-#: what ``PAGE_PARAMETERS`` mean
+#: descriptions of ``PAGE_PARAMETERS``
 PAGE = {
-    "limit": f"How many rows a page has, from 1 to {MOST}; {LIMIT} if it is not given.",
-    "cursor": "Where the page begins: from `next` of the page before.",
-    "count": "`true` adds how many rows match in all.",
+    "limit": f"Rows per page, from 1 to {MOST}. Default: {LIMIT}.",
+    "cursor": "Start of the page, from `next` of the previous page.",
+    "count": "`true` adds the total number of matching rows.",
 }
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _CURSOR = re.compile(r"[1-9][0-9]{0,17}")
@@ -37,7 +37,7 @@ _View = TypeVar("_View", bound=Callable[..., Response])
 
 
 def list_schema(row: type[Output], shape: type[object] = NoFilter) -> Callable[[_View], _View]:
-    """Document a list: its filter, its pages, and one row.
+    """Document a list: its filter, its pagination, and the type of a row.
 
     Args:
         row: serializer of one row.
@@ -52,25 +52,25 @@ def list_schema(row: type[Output], shape: type[object] = NoFilter) -> Callable[[
     documented = extend_schema(parameters=[*_parameters(shape), *pages.values()], responses=_page_of(row))
 
     def marked(view: _View) -> _View:
-        view.is_list = True  # type: ignore[attr-defined]  # `fleet.api.schema` names the operation by it
+        view.is_list = True  # type: ignore[attr-defined]  # `fleet.api.schema` derives the operation's name from it
         return takes_query(shape, *PAGE_PARAMETERS)(documented(view))
 
     return marked
 
 
 def query_schema(shape: type[object], answer: type[Output]) -> Callable[[_View], _View]:
-    """Document an operation with query parameters that is no list, and let it take them.
+    """Document and accept query parameters for an operation that is not a list.
 
     Args:
-        shape: the filter whose fields the parameters are.
-        answer: serializer of what it answers.
+        shape: the filter whose fields are the parameters.
+        answer: serializer of the response.
     """
     documented = extend_schema(parameters=_parameters(shape), responses=answer)
     return lambda view: takes_query(shape)(documented(view))
 
 
 def whole_schema(row: type[Output]) -> Callable[[_View], _View]:
-    """Document a short list that is answered as a whole: one page that has no next one."""
+    """Document a short list that is returned as a whole: a single page without a next one."""
     return extend_schema(responses=_page_of(row))
 
 
@@ -80,16 +80,16 @@ def list_answer(
     row: type[Output],
     context: Callable[[list[_Row]], Mapping[str, object]] = lambda _: {},
 ) -> Response:
-    """Return the page of a list that a request asks for.
+    """Return the requested page of a list.
 
     Args:
-        request: whose query holds the filter and the page.
+        request: its query string holds the filter and the page.
         select: a selector that takes ``actor`` and, with a filter, ``wanted``.
         row: serializer of one row.
-        context: returns what the serializer needs besides, for the rows of the page.
+        context: returns the serializer context for the rows of the page.
 
     Raises:
-        InvalidError: the query asks for what the list does not have.
+        InvalidError: the query string has an unknown parameter or an invalid value.
     """
     asked = asked_of(request)
     wanted = {} if isinstance(asked, NoFilter) else {"wanted": asked}
@@ -119,7 +119,7 @@ def page_answer(
     return Response(body)
 
 
-#: pattern of every text: neither UTF-8 nor PostgreSQL takes a NUL
+#: pattern of every text: PostgreSQL cannot store NUL
 STORABLE = r"^[^\u0000]*$"
 
 
@@ -128,12 +128,12 @@ def _parameters(shape: type[object]) -> list[OpenApiParameter]:
 
 
 def _parameter(name: str, asked: Criterion) -> OpenApiParameter:
-    says = asked.says if asked.form is not Form.REFERENCE else f"{asked.says} Its name or its public id."
+    says = asked.says if asked.form is not Form.REFERENCE else f"{asked.says} Name or id."
     if asked.form is Form.NUMBER:
         whole: dict[str, object] = {"type": "integer", "minimum": asked.least, "maximum": asked.most}
         if asked.usual.isdecimal():
             whole["default"] = int(asked.usual)
-        says = f"{says} In {asked.unit}." + (f" Otherwise {asked.usual}." if asked.usual and len(whole) < 4 else "")  # noqa: PLR2004  because the fourth member is the default
+        says = f"{says} In {asked.unit}." + (f" Default: {asked.usual}." if asked.usual and len(whole) < 4 else "")  # noqa: PLR2004  because the fourth member is the default
         return OpenApiParameter(name, whole, description=says)
     text: dict[str, object] = {"type": "string"} if asked.choices else {"type": "string", "maxLength": asked.most}
     if asked.pattern or not asked.choices:
@@ -145,28 +145,30 @@ def _parameter(name: str, asked: Criterion) -> OpenApiParameter:
 def _page_of(row: type[Output]) -> Serializer[object]:
     fields = {
         "results": row(many=True),
-        "next": serializers.CharField(allow_null=True, help_text="Address of the next page, below this server."),
-        "count": serializers.IntegerField(required=False, help_text="How many rows match; only with `count=true`."),
+        "next": serializers.CharField(
+            allow_null=True, help_text="Path of the next page on this server; null on the last page."
+        ),
+        "count": serializers.IntegerField(required=False, help_text="Number of matching rows; only with `count=true`."),
     }
     return inline_serializer(f"{row.__name__.removesuffix('Out')}Page", fields)
 
 
 def _limit(text: str) -> int:
     if not _NUMBER.fullmatch(text) or not 0 < int(text) <= MOST:
-        msg = f"`limit` lies between 1 and {MOST}."
+        msg = f"`limit` must be between 1 and {MOST}."
         raise InvalidError(msg)
     return int(text)
 
 
 def _counted(text: str) -> bool:
     if text not in {"true", "false"}:
-        msg = "`count` is true or false."
+        msg = "`count` must be true or false."
         raise InvalidError(msg)
     return text == "true"
 
 
 def _decode(cursor: str) -> int:
     if not _CURSOR.fullmatch(cursor):
-        msg = "The cursor is not one of ours; start again without it."
+        msg = "`cursor` is invalid. Start again without it, and use `next` of each page."
         raise InvalidError(msg)
     return int(cursor)

@@ -1,4 +1,4 @@
-"""What is below ``/api`` and never reaches a view: a problem document, as every other refusal of the API."""
+"""Problem documents for requests below ``/api`` that never reach a view."""
 
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -9,17 +9,17 @@ from fleet.refusals import PROBLEM_TYPE, STATUS, problem_document
 from pki.kernel.errors import Kind
 
 
-@csrf_exempt  # it changes nothing, and a refusal of the token would hide that there is nothing to change
+@csrf_exempt  # it changes nothing, and a CSRF error would hide the 404
 def missing_resource(_request: HttpRequest, **_parts: str) -> JsonResponse:
-    """Say that there is no such resource, by any method."""
-    return _problem(STATUS[Kind.NOT_FOUND], Kind.NOT_FOUND, "There is no such resource. Read /api/v1/openapi.json.")
+    """Answer 404 for any method."""
+    return _problem(STATUS[Kind.NOT_FOUND], Kind.NOT_FOUND, "No such resource. See /api/v1/openapi.json for all paths.")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer a request that was refused before any view: by a problem below ``/api``, else by a page."""
+    """Answer a request that was rejected before any view: with a problem document below ``/api``, else with a page."""
     if not request.path_info.startswith("/api/"):
         return defaults.bad_request(request, exception)
-    host = "The server does not answer to the name in the field Host. Add it to FLEET_HOST_NAMES."
+    host = "The host name in the Host header is not allowed. Add it to FLEET_HOST_NAMES."
     detail = host if isinstance(exception, DisallowedHost) else "The request cannot be read."
     return _problem(400, Kind.INVALID, detail)
 

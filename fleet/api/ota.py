@@ -1,4 +1,4 @@
-"""Trust keys, bundles, releases."""
+"""Trust keys, bundles and releases."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from ota.services import bundles, releases, removals, trust_keys
 
 
 class TrustKeyOut(Output):
-    """A key that vouches for artefacts."""
+    """A key that verifies signatures of artefacts."""
 
     id = serializers.UUIDField(source="public_id")
     name = serializers.CharField()
@@ -33,38 +33,38 @@ class TrustKeyOut(Output):
 
 
 class TrustKeyIn(Input):
-    """A key to register."""
+    """A trust key to register."""
 
     name = Name(max_length=100, help_text="Its name.")
     format = serializers.ChoiceField(
-        choices=TrustKey.Format.values, help_text="Format of the artefacts that it vouches for."
+        choices=TrustKey.Format.values, help_text="Format of the artefacts that the key verifies."
     )
     component = Name(
-        max_length=60, default="", allow_blank=True, help_text="Vouches for this component only; empty for all."
+        max_length=60, default="", allow_blank=True, help_text="Component that the key may sign; empty for all."
     )
     product = Name(
-        max_length=60, default="", allow_blank=True, help_text="Vouches for bundles of this id only; empty for all."
+        max_length=60, default="", allow_blank=True, help_text="Id of the bundles that the key may sign; empty for all."
     )
     pem = Text(max_length=20_000, help_text="Public key, or certificate of a signing CA, in PEM.")
     revocation = serializers.ChoiceField(
         choices=TrustKey.Revocation.values,
         default="",
         allow_blank=True,
-        help_text="How revoked signers below a signing CA are noticed: crl or none; empty for a plain key.",
+        help_text="Revocation check of signers below a signing CA: crl or none; empty for a plain key.",
     )
 
 
 @extend_schema_field({"type": "string", "format": "binary"})
 class FilePart(serializers.FileField):
-    """A file of an upload."""
+    """An uploaded file."""
 
 
 class BundleIn(Input):
-    """The parts of an upload."""
+    """The parts of a bundle upload."""
 
     manifest = FilePart(help_text="bundle.json.")
     files = serializers.ListField(
-        child=FilePart(), required=False, help_text="Each payload, with its path as the file name."
+        child=FilePart(), required=False, help_text="The payloads. The file name of each part is its path."
     )
 
 
@@ -103,15 +103,15 @@ class ReleaseOut(Output):
     published_at = serializers.DateTimeField(allow_null=True)
 
     def get_statement(self, release: ReleaseRow) -> str | None:
-        """Return the id of the statement that officers sign to release it."""
+        """Return the id of the signing request for the release."""
         return str(release.statement.public_id) if release.statement else None
 
     def get_withdrawal(self, release: ReleaseRow) -> str | None:
-        """Return the id of the statement that officers sign to take it back."""
+        """Return the id of the signing request for the withdrawal."""
         return str(release.withdrawal.public_id) if release.withdrawal else None
 
     def get_signed_by(self, release: ReleaseRow) -> list[str]:
-        """Return the officers who signed so far."""
+        """Return the officers who have signed."""
         return sorted(one.officer for one in release.statement.signatures.all()) if release.statement else []
 
 
@@ -120,12 +120,12 @@ class ReleaseIn(Input):
 
     bundle = serializers.UUIDField(help_text="Id of the bundle.")
     raise_floor = serializers.BooleanField(
-        default=False, help_text="Whether devices refuse lower security counters from then on."
+        default=False, help_text="Whether to raise the floor: devices then reject lower security counters."
     )
 
 
 class TrustKeys(View):
-    """Keys that vouch for artefacts."""
+    """Keys that verify signatures of artefacts."""
 
     @list_schema(TrustKeyOut)
     def get(self, request: Request) -> Response:
@@ -134,7 +134,7 @@ class TrustKeys(View):
 
     @extend_schema(request=TrustKeyIn, responses={201: TrustKeyOut})
     def post(self, request: Request) -> Response:
-        """Register a key."""
+        """Register a trust key."""
         made = trust_keys.add(actor=actor(request), **read(request, TrustKeyIn))
         return Response(TrustKeyOut(made).data, status=status.HTTP_201_CREATED)
 
@@ -151,7 +151,7 @@ class Bundles(View):
 
     @extend_schema(request={"multipart/form-data": BundleIn}, responses={201: BundleOut})
     def post(self, request: Request) -> Response:
-        """Upload a bundle: the part ``manifest`` (bundle.json) and a part ``files`` for each payload."""
+        """Upload a bundle as multipart: the part ``manifest`` (bundle.json) and one part ``files`` per payload."""
         manifest, files = bundle_parts(request)
         made = bundles.upload(actor=actor(request), manifest=manifest, files=files)
         return Response(BundleOut(made).data, status=status.HTTP_201_CREATED)
@@ -168,22 +168,24 @@ class Bundle(View):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, public_id: str) -> Response:
-        """Delete a bundle that was never published, with its unpublished release."""
+        """Delete a bundle that was never published, and its unpublished release."""
         who = actor(request)
         removals.delete_bundle(actor=who, bundle=bundle_rows.bundle(actor=who, public_id=public_id))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class FitOut(Output):
-    """One bundle of a model against the hardware models that it is for."""
+    """Compatibility of a model bundle with its target hardware models."""
 
     id = serializers.UUIDField(source="public_id")
     name = serializers.CharField()
     version = serializers.CharField()
     hardware = serializers.SerializerMethodField()
 
-    def get_hardware(self, bundle: BundleRow) -> list[dict[str, Any]]:  # untyped: the document says the hint
-        """Return for each hardware model whether it fits, and why not, as both are now."""
+    def get_hardware(
+        self, bundle: BundleRow
+    ) -> list[dict[str, Any]]:  # untyped: the API document repeats the type hint
+        """Return for each hardware model whether the model is compatible, and why not, by the current data of both."""
         known = self.context.get("released")
         found = [(model, fitting.reasons(bundle, model, known)) for model in bundle.hardware_models.all()]
         return [
@@ -198,11 +200,11 @@ class FitOut(Output):
 
 
 class Fit(View):
-    """Which models fit which hardware."""
+    """Compatibility of models and hardware."""
 
     @list_schema(FitOut)
     def get(self, request: Request) -> Response:
-        """List bundles of models, newest first, against the hardware models that they are for."""
+        """List model bundles, newest first, with their compatibility with each target hardware model."""
         known = fitting.released(actor(request).domain)
         return list_answer(request, fitting.models, FitOut, context=lambda _: {"released": known})
 
@@ -217,7 +219,7 @@ class Releases(View):
 
     @extend_schema(request=ReleaseIn, responses={201: ReleaseOut})
     def post(self, request: Request) -> Response:
-        """Prepare the release of a bundle for two officers to sign."""
+        """Prepare the release of a bundle: two officers must sign it."""
         who, given = actor(request), read(request, ReleaseIn)
         bundle = bundle_rows.bundle(actor=who, public_id=given["bundle"])
         made = releases.prepare(actor=who, bundle=bundle, raise_floor=given["raise_floor"])
@@ -229,17 +231,17 @@ class Release(View):
 
     @extend_schema(responses=ReleaseOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return a release and who signed it."""
+        """Return a release and its signatures."""
         who = actor(request)
         return Response(ReleaseOut(bundle_rows.release(actor=who, public_id=public_id)).data)
 
 
 class ReleaseWithdraw(View):
-    """Withdrawal."""
+    """Withdraw a release."""
 
     @extend_schema(request=ReasonIn, responses=ReleaseOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Take a release back: it is offered no more, and ``withdrawal`` is what officers sign."""
+        """Withdraw a release. It is no longer offered; ``withdrawal`` is the signing request for the officers."""
         who, given = actor(request), read(request, ReasonIn)
         release = bundle_rows.release(actor=who, public_id=public_id)
         done = releases.withdraw(actor=who, release=release, reason=given["reason"])

@@ -1,4 +1,4 @@
-"""Bodies of the REST API: JSON, read as strictly as on every other server."""
+"""Parse request bodies of the REST API: JSON, with the strict rules of every other listener."""
 
 from typing import IO, BinaryIO, cast
 
@@ -11,49 +11,49 @@ from pki.kernel import intake, strict_json
 from pki.kernel.errors import InvalidError
 
 MAX_JSON = 1 << 20
-#: of the upload of a bundle
+#: parts of a bundle upload
 BUNDLE_PARTS = frozenset({"manifest", "files"})
 
 
 class StrictJSONParser(parsers.JSONParser):
-    """JSON with each key once, numbers of 64 bits, bounded nesting, and text that can be stored."""
+    """JSON with unique keys, 64-bit numbers, bounded nesting and storable text."""
 
     def parse(
         self,
         stream: IO[bytes],
-        media_type: str | None = None,  # noqa: ARG002  because the interface is the library's
-        parser_context: object = None,  # noqa: ARG002  because the interface is the library's
+        media_type: str | None = None,  # noqa: ARG002  because the library defines the interface
+        parser_context: object = None,  # noqa: ARG002  because the library defines the interface
     ) -> dict[str, object]:
-        """Return the value of a body.
+        """Return the value in a body.
 
         Raises:
-            ParseError: it says what is wrong, and where.
+            ParseError: the body is invalid; the message says what is wrong, and where.
         """
         try:
             body = strict_json.read_json(stream.read(MAX_JSON + 1), max_bytes=MAX_JSON, max_depth=intake.MOST_DEPTH)
         except InvalidError as error:
             raise ParseError(error.detail) from error
-        return cast("dict[str, object]", body)  # a serializer refuses what is no map, in its own words
+        return cast("dict[str, object]", body)  # a serializer rejects anything but a map, with its own message
 
 
 class MergePatchParser(StrictJSONParser):
-    """A JSON Merge Patch (RFC 7396): for resources whose PATCH leaves alone what is not named."""
+    """A JSON Merge Patch (RFC 7396): the PATCH leaves omitted members unchanged."""
 
     media_type = "application/merge-patch+json"
 
 
 def bundle_parts(request: Request) -> tuple[bytes, dict[str, BinaryIO]]:
-    """Return ``bundle.json`` and the payloads of an upload, by the path that was sent for each.
+    """Return ``bundle.json`` and the payloads of an upload, by path.
 
     Raises:
-        InvalidError: a part is unknown or missing, or a file's path is not printable or came twice.
+        InvalidError: a part is unknown or missing, or a file's path is not printable or not unique.
     """
     if unknown := sorted(set(request.data) - BUNDLE_PARTS):
         names = ", ".join(intake.shown(name, 40) for name in unknown[:10])
-        msg = f"Unknown parts: {names}. This resource takes: {', '.join(sorted(BUNDLE_PARTS))}."
+        msg = f"Unknown parts: {names}. Expected parts: {', '.join(sorted(BUNDLE_PARTS))}."
         raise InvalidError(msg)
     manifest = request.FILES.get("manifest")
     if manifest is None or manifest.size is None or manifest.size > MAX_JSON:
-        msg = "Send bundle.json as the part `manifest` and each payload as a part `files`."
+        msg = "Part `manifest` is missing or exceeds 1 MiB. Send bundle.json as `manifest` and each payload as `files`."
         raise InvalidError(msg)
     return manifest.read(), files_by_path(request.FILES.getlist("files"))

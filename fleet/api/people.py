@@ -1,4 +1,4 @@
-"""Who am I, and my tokens."""
+"""The caller's own account, and API tokens."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -23,19 +23,19 @@ class MeOut(Output):
 
 
 class ApiTokenIn(Input):
-    """A token to make for oneself."""
+    """An API token to create for oneself."""
 
-    name = Name(max_length=60, help_text="What the token is for.")
+    name = Name(max_length=60, help_text="Purpose of the token.")
     days = serializers.IntegerField(
         min_value=1,
         max_value=365,
         required=False,
-        help_text="Days; 90 when left out, cut to the end of the token used.",
+        help_text="Lifetime in days. Default: 90, at most until the end of the calling token.",
     )
 
 
 class ApiTokenOut(Output):
-    """A token, without its secret."""
+    """An API token, without its secret."""
 
     id = serializers.UUIDField(source="public_id")
     operator = serializers.CharField(source="operator.username")
@@ -48,7 +48,7 @@ class ApiTokenOut(Output):
 
 
 class NewApiTokenOut(ApiTokenOut):
-    """A new token with its secret, shown this once."""
+    """A new API token. The secret is shown only once."""
 
     secret = serializers.CharField()
 
@@ -58,43 +58,46 @@ class Me(View):
 
     @extend_schema(responses=MeOut)
     def get(self, request: Request) -> Response:
-        """Return who the caller is."""
+        """Return the caller's account and roles."""
         who = actor(request)
         return Response({"username": who.key, "domain": who.domain, "roles": sorted(who.roles)})
 
 
 class MyTokens(View):
-    """The caller's tokens."""
+    """API tokens of the caller."""
 
     @whole_schema(ApiTokenOut)
     def get(self, request: Request) -> Response:
-        """List one's own tokens."""
+        """List the caller's own API tokens."""
         rows = _operator(request).tokens.select_related("operator", "parent").order_by("-id")
         return Response({"results": ApiTokenOut(rows, many=True).data, "next": None})
 
     @extend_schema(request=ApiTokenIn, responses={201: NewApiTokenOut})
     def post(self, request: Request) -> Response:
-        """Create a token for oneself; its secret is in this answer only. With a token: it ends with that one."""
+        """Create an API token for oneself. The secret is shown only in this response.
+
+        A token that is created with another token ends with that token.
+        """
         given = read(request, ApiTokenIn)
         token, secret = tokens.create(actor=actor(request), operator=_operator(request), **given)
         return Response({**ApiTokenOut(token).data, "secret": secret}, status=status.HTTP_201_CREATED)
 
 
 class Tokens(View):
-    """The tokens of the trust domain."""
+    """API tokens of the trust domain."""
 
     @list_schema(ApiTokenOut)
     def get(self, request: Request) -> Response:
-        """List the tokens that the caller may revoke: an admin all of the trust domain, others their own."""
+        """List the API tokens that the caller can revoke: for an admin, all of the trust domain; else the caller's."""
         return list_answer(request, selectors.tokens_of, ApiTokenOut)
 
 
 class TokenRevoke(View):
-    """Revocation of a token."""
+    """Revoke an API token."""
 
     @extend_schema(request=Nothing, responses=ApiTokenOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Revoke a token and the tokens that were created with it."""
+        """Revoke an API token and the tokens that were created with it."""
         read(request, Nothing)
         return Response(ApiTokenOut(tokens.revoke(actor=actor(request), public_id=public_id)).data)
 

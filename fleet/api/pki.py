@@ -1,4 +1,4 @@
-"""Certificates and the ledger."""
+"""Certificates and the audit log."""
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -29,13 +29,15 @@ class CertificateOut(Output):
 
 
 class RevokeIn(Input):
-    """Why a certificate is revoked."""
+    """The reason for a revocation."""
 
-    reason = serializers.ChoiceField(choices=sorted(certificates.REASONS), help_text="Reason of RFC 5280, 5.3.1.")
+    reason = serializers.ChoiceField(
+        choices=sorted(certificates.REASONS), help_text="Revocation reason (RFC 5280, 5.3.1)."
+    )
     lineage = serializers.BooleanField(
         allow_null=True,
         default=None,
-        help_text="Whether to revoke what was renewed from it too; null: only for keyCompromise.",
+        help_text="Whether to revoke its renewals too. null: only if the reason is keyCompromise.",
     )
 
 
@@ -53,7 +55,7 @@ class AuthorityOut(Output):
 
 
 class ShardOut(Output):
-    """A published revocation list."""
+    """A published certificate revocation list (CRL)."""
 
     authority = serializers.CharField(source="key_id")
     shard = serializers.IntegerField()
@@ -65,37 +67,41 @@ class ShardOut(Output):
 
 
 def _bounded(name: str, says: str) -> serializers.IntegerField:
-    """Return a field of a profile with the bounds that the service holds."""
+    """Return a field of a profile with the limits that the service enforces."""
     least, most = profiles.BOUNDS[name]
     return serializers.IntegerField(min_value=least, max_value=most, required=False, help_text=says)
 
 
 class ProfileIn(Input):
-    """What is to change in a profile; what is not given stays."""
+    """Changes to a certificate profile; omitted fields keep their values."""
 
-    name = serializers.SlugField(max_length=40, help_text="Its name: letters, digits and hyphens.")
-    validity_days = _bounded("validity_days", "Lifetime of a certificate, in days.")
-    renewal_days = _bounded("renewal_days", "How long before its end a device renews, in days.")
-    jitter_hours = _bounded("jitter_hours", "Spread of renewals, in hours, so that devices do not renew at once.")
-    grace_days = _bounded("grace_days", "How long after its end a certificate can still be renewed, in days.")
+    name = serializers.SlugField(max_length=40, help_text="Name of the profile: letters, digits and hyphens.")
+    validity_days = _bounded("validity_days", "Lifetime of the certificates, in days.")
+    renewal_days = _bounded("renewal_days", "Time before expiry at which devices renew, in days.")
+    jitter_hours = _bounded(
+        "jitter_hours", "Random spread of renewals, in hours, so that devices do not renew all at once."
+    )
+    grace_days = _bounded("grace_days", "Time after expiry in which a certificate can still be renewed, in days.")
     key_types = serializers.ListField(
         child=Name(max_length=20),
         max_length=20,
         required=False,
-        help_text="Key types that are certified, such as `ec-p256`.",
+        help_text="Accepted key types, such as `ec-p256`.",
     )
     authority = Name(
-        max_length=64, required=False, allow_blank=True, help_text="Key id of the issuing CA; empty for the one in use."
+        max_length=64, required=False, allow_blank=True, help_text="Key id of the issuing CA; empty for the active one."
     )
     proofs = serializers.ListField(
         child=Name(max_length=20),
         max_length=20,
         required=False,
-        help_text="What proves a first enrolment: token, preregistered, idevid or tpm.",
+        help_text="Accepted proofs for a first enrolment: token, preregistered, idevid or tpm.",
     )
-    approval = serializers.BooleanField(required=False, help_text="Whether a person approves each first enrolment.")
+    approval = serializers.BooleanField(
+        required=False, help_text="Whether each first enrolment needs a person's approval."
+    )
     server_keygen = serializers.BooleanField(
-        required=False, help_text="Whether devices may have their key made by the server."
+        required=False, help_text="Whether the server may generate keys for devices."
     )
 
 
@@ -115,7 +121,7 @@ class ProfileOut(Output):
 
 
 class EntryOut(Output):
-    """A ledger entry."""
+    """An audit-log entry."""
 
     id = serializers.UUIDField(source="public_id")
     at = serializers.DateTimeField()
@@ -130,7 +136,7 @@ class EntryOut(Output):
 
 
 class HeadOut(Output):
-    """A signed ledger head."""
+    """A signed tree head of the audit log."""
 
     epoch = serializers.IntegerField()
     size = serializers.IntegerField()
@@ -141,7 +147,7 @@ class HeadOut(Output):
 
 
 class VerifyOut(Output):
-    """What a verification of the ledger found."""
+    """The result of an audit-log verification."""
 
     ok = serializers.BooleanField()
     entries = serializers.IntegerField()
@@ -151,7 +157,7 @@ class VerifyOut(Output):
 
 
 class Certificates(View):
-    """The certificates of the domain."""
+    """Certificates of the trust domain."""
 
     @list_schema(CertificateOut, devices.CertificateFilter)
     def get(self, request: Request) -> Response:
@@ -160,42 +166,42 @@ class Certificates(View):
 
 
 class CertificateRevoke(View):
-    """Revocation."""
+    """Revoke a certificate."""
 
     @extend_schema(request=RevokeIn, responses=CertificateOut)
     def post(self, request: Request, fingerprint: str) -> Response:
-        """Revoke a certificate for good."""
+        """Revoke a certificate permanently."""
         given = read(request, RevokeIn)
         done = certificates.revoke(actor=actor(request), fingerprint=fingerprint, **given)
         return Response(CertificateOut(done).data)
 
 
 class CertificateLineage(View):
-    """What was renewed from a certificate."""
+    """Renewals of a certificate."""
 
     @whole_schema(CertificateOut)
     def get(self, request: Request, fingerprint: str) -> Response:
-        """List what a revocation with ``lineage`` would take along, oldest first: a preview."""
+        """List the certificates that a revocation with ``lineage`` would revoke too, oldest first."""
         who = actor(request)
         rows = certificates.descendants(selectors.certificate(actor=who, fingerprint=fingerprint))
         return Response({"results": CertificateOut(rows, many=True).data, "next": None})
 
 
 class Authorities(View):
-    """The CA certificates of the domain."""
+    """CA certificates of the trust domain."""
 
     @list_schema(AuthorityOut)
     def get(self, request: Request) -> Response:
-        """List roots, issuing CAs and the links of a rollover."""
+        """List root CAs, issuing CAs and the cross-certificates of a root rollover."""
         return list_answer(request, selectors.authority_rows, AuthorityOut)
 
 
 class Crls(View):
-    """The revocation lists of the domain."""
+    """CRLs of the trust domain."""
 
     @list_schema(ShardOut)
     def get(self, request: Request) -> Response:
-        """List the lists: number, entries, freshness."""
+        """List the CRLs: number, entries, freshness."""
         return list_answer(request, selectors.crl_shards, ShardOut)
 
 
@@ -204,47 +210,47 @@ class Profiles(View):
 
     @list_schema(ProfileOut)
     def get(self, request: Request) -> Response:
-        """List the profiles that were defined; ``device`` has its defaults until it is."""
+        """List the defined certificate profiles. The profile ``device`` has default values until it is defined."""
         return list_answer(request, selectors.profiles, ProfileOut)
 
     @extend_schema(request=ProfileIn, responses=ProfileOut)
     def post(self, request: Request) -> Response:
-        """Define a profile, or change what is given of one."""
+        """Create a certificate profile, or change the given fields of an existing one."""
         row = profiles.define(actor=actor(request), **read(request, ProfileIn))
         return Response(ProfileOut(row).data)
 
 
 class Ledger(View):
-    """The ledger's entries."""
+    """Entries of the audit log."""
 
     @list_schema(EntryOut, selectors.LedgerFilter)
     def get(self, request: Request) -> Response:
-        """List entries, newest first."""
+        """List audit-log entries, newest first."""
         return list_answer(request, selectors.ledger_entries, EntryOut)
 
 
 class LedgerHead(View):
-    """The newest signed head."""
+    """The newest signed tree head."""
 
     @extend_schema(responses=HeadOut)
     def get(self, request: Request) -> Response:
-        """Return the newest head."""
+        """Return the newest signed tree head (RFC 6962)."""
         return Response(HeadOut(selectors.signed_head(actor=actor(request))).data)
 
 
 class LedgerVerify(View):
-    """A full verification."""
+    """Verify the audit log."""
 
     @extend_schema(request=None, responses=VerifyOut)
     def post(self, request: Request) -> Response:
-        """Recompute the tree and compare it with every head, in the database and outside it."""
+        """Recompute the Merkle tree and compare it with every signed tree head, in the database and in the journal."""
         who = actor(request)
         report = ledger_check.verify(actor=who, witnesses=devices.witnesses(actor=who))
         return Response(VerifyOut(report).data)
 
 
 class InclusionOut(Output):
-    """A proof that an entry stands in the newest signed tree."""
+    """An inclusion proof for the newest signed tree (RFC 6962)."""
 
     leaf = serializers.JSONField()
     index = serializers.IntegerField()
@@ -254,7 +260,7 @@ class InclusionOut(Output):
 
 
 class ConsistencyOut(Output):
-    """A proof that the newest signed tree only adds to an older one."""
+    """A consistency proof from an older tree to the newest signed tree (RFC 6962)."""
 
     old_size = serializers.IntegerField()
     new_size = serializers.IntegerField()
@@ -263,18 +269,18 @@ class ConsistencyOut(Output):
 
 
 class LedgerInclusion(View):
-    """Proof of one entry."""
+    """Inclusion proof of one entry."""
 
     @extend_schema(responses=InclusionOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return the path from an entry to the root that the newest head signs."""
+        """Return the inclusion proof of an entry: the audit path to the root hash of the newest signed tree head."""
         return Response(InclusionOut(ledger_proofs.inclusion(actor=actor(request), entry=public_id)).data)
 
 
 class LedgerConsistency(View):
-    """Proof of growth."""
+    """Consistency proof."""
 
     @extend_schema(responses=ConsistencyOut)
     def get(self, request: Request, old: str) -> Response:
-        """Return what shows that the newest tree only adds to the one of so many entries."""
+        """Return the consistency proof from the tree with ``old`` entries to the newest signed tree."""
         return Response(ConsistencyOut(ledger_proofs.consistency(actor=actor(request), old=int(old))).data)

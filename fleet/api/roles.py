@@ -1,14 +1,14 @@
-"""Which action of the table of rights each operation is, so that the OpenAPI document can say who may call it.
+"""Map each operation to its permission, so that the OpenAPI document lists the roles that may call it.
 
-Services decide; this only tells people and programs. A test tries every operation with every role and compares.
-What is not named here reads, and may be called by every role; ``admin`` is one of them.
+This is documentation only: services enforce permissions. A test calls every operation with every role and compares.
+An operation that is not listed here only reads, and every role may call it. ``admin`` is one of the roles.
 """
 
 from collections.abc import Mapping
 
 from pki.kernel.permissions import Action, roles_for
 
-#: method and path below ``/api/v1``, with every id as ID
+#: method and path below ``/api/v1``, with ID for every id
 ACTIONS: Mapping[str, Action] = {
     "PUT hardware-models/ID/runtime": Action.DESCRIBE_HARDWARE,
     "PUT hardware-models/ID/telemetry": Action.CLASSIFY_TELEMETRY,

@@ -1,4 +1,4 @@
-"""Rollouts, and what devices are assigned by them."""
+"""Rollouts and assignments."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,22 +21,22 @@ from ota.services import rollouts
 
 
 class WaveIn(Input):
-    """One wave: a count of devices or a cumulative share in permille."""
+    """One wave: a number of devices, or a cumulative share in permille."""
 
     count = serializers.IntegerField(
-        min_value=0, max_value=MOST_INTEGER, default=0, help_text="How many devices; 0 where `share` is given."
+        min_value=0, max_value=MOST_INTEGER, default=0, help_text="Number of devices; 0 if `share` is given."
     )
     share = serializers.IntegerField(
         min_value=0,
         max_value=1000,
         default=0,
-        help_text="Share of all targets up to and with this wave, in permille; 0 where `count` is given.",
+        help_text="Cumulative share of all target devices, including this wave, in permille; 0 if `count` is given.",
     )
     soak_s = serializers.IntegerField(
         min_value=0,
         max_value=MOST_SOAK,
         default=0,
-        help_text="How long the wave is watched before the next one opens, in seconds.",
+        help_text="Soak time before the next wave starts, in seconds.",
     )
 
 
@@ -45,29 +45,29 @@ class RolloutIn(Input):
 
     name = Name(max_length=100, help_text="Its name.")
     release = serializers.UUIDField(help_text="Id of a published release.")
-    waves = WaveIn(many=True, help_text="Its waves, in order.")
+    waves = WaveIn(many=True, help_text="Waves, in order.")
     success_permille = serializers.IntegerField(
         min_value=1,
         max_value=1000,
         default=900,
-        help_text="Least share of a wave that must succeed before the next one opens, in permille.",
+        help_text="Minimum share of a wave that must succeed before the next wave starts, in permille.",
     )
     error_permille = serializers.IntegerField(
         min_value=0,
         max_value=1000,
         default=100,
-        help_text="Largest share that may fail before the rollout is held, in permille.",
+        help_text="Maximum share that may fail before the rollout is held, in permille.",
     )
     target = Text(
         max_length=1000,
         default="",
         allow_blank=True,
-        help_text="Query that chooses its devices; empty for all that the bundle fits.",
+        help_text="Query that selects the devices; empty for all devices that are compatible with the bundle.",
     )
 
 
 class WaveOut(Output):
-    """How a wave stands."""
+    """State of a wave."""
 
     wave = serializers.CharField(source="wave.label")
     state = serializers.CharField(source="wave.state")
@@ -78,7 +78,7 @@ class WaveOut(Output):
 
 
 class RolloutOut(Output):
-    """A rollout and how it stands."""
+    """A rollout and its progress."""
 
     id = serializers.UUIDField(source="public_id")
     name = serializers.CharField()
@@ -87,12 +87,12 @@ class RolloutOut(Output):
     version = serializers.CharField(source="release.bundle.version")
     state = serializers.CharField()
     hold_reason = serializers.CharField()
-    target = serializers.CharField(help_text="The query that chose its devices; empty for all that it fits.")
+    target = serializers.CharField(help_text="Query that selected the devices; empty for all compatible devices.")
     excluded = serializers.JSONField()
     progress = serializers.SerializerMethodField()
 
-    def get_progress(self, rollout: RolloutRow) -> dict[str, Any]:  # untyped: the document says the hint
-        """Return waves, counts by group and failures by cause."""
+    def get_progress(self, rollout: RolloutRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
+        """Return waves, device counts by group, and failures by cause."""
         found = self.context["progress"][rollout.pk]
         return {
             "devices": found.devices,
@@ -109,7 +109,7 @@ class RolloutOut(Output):
 
 
 def _standing(rollouts_: Sequence[RolloutRow]) -> dict[str, object]:
-    """Return what is shown of rollouts besides their rows, in a few queries however many they are."""
+    """Return the progress and patches of rollouts, in a few queries for any number of rollouts."""
     return {
         "progress": rollout_rows.progress_of(rollouts_),
         "patches": patch_rows.in_rollouts([one.pk for one in rollouts_]),
@@ -121,7 +121,7 @@ def _one_rollout(row: RolloutRow) -> Response:
 
 
 class AssignmentOut(Output):
-    """What one device shall install, and what it said about it."""
+    """A target version assigned to one device, and what the device has reported about it."""
 
     id = serializers.UUIDField(source="public_id")
     action = serializers.IntegerField(source="action_id")
@@ -135,12 +135,12 @@ class AssignmentOut(Output):
     updated_at = serializers.DateTimeField()
 
     def get_messages(self, assignment: AssignmentRow) -> list[str]:
-        """Return the newest messages of the device."""
+        """Return the newest messages from the device."""
         return list(self.context["messages"].get(assignment.pk, []))
 
 
 class Assignments(View):
-    """What devices shall install."""
+    """Assignments: target versions of devices."""
 
     @list_schema(AssignmentOut, rollout_rows.AssignmentFilter)
     def get(self, request: Request) -> Response:
@@ -163,7 +163,7 @@ class Rollouts(View):
 
     @extend_schema(request=RolloutIn, responses={201: RolloutOut})
     def post(self, request: Request) -> Response:
-        """Plan a rollout; start it by its own call."""
+        """Create a rollout. Start it with a separate call."""
         who, given = actor(request), read(request, RolloutIn)
         made = rollouts.create(
             actor=who,
@@ -181,44 +181,44 @@ class Rollout(View):
 
     @extend_schema(responses=RolloutOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return a rollout and how it stands."""
+        """Return a rollout and its progress."""
         who = actor(request)
         return _one_rollout(rollout_rows.rollout(actor=who, public_id=public_id))
 
 
 class RolloutStart(View):
-    """The start of a rollout."""
+    """Start a rollout."""
 
     @extend_schema(request=Nothing, responses=RolloutOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Start a planned rollout: its first wave opens."""
+        """Start a rollout. Its first wave starts."""
         return _done(request, public_id, rollouts.start)
 
 
 class RolloutPause(View):
-    """A pause."""
+    """Pause a rollout."""
 
     @extend_schema(request=Nothing, responses=RolloutOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Pause a rollout: nothing further is offered until it is resumed."""
+        """Pause a rollout. No further device is offered the update until the rollout is resumed."""
         return _done(request, public_id, rollouts.pause)
 
 
 class RolloutResume(View):
-    """The end of a pause."""
+    """Resume a rollout."""
 
     @extend_schema(request=Nothing, responses=RolloutOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Resume a rollout that was paused or held."""
+        """Resume a paused or held rollout."""
         return _done(request, public_id, rollouts.resume)
 
 
 class RolloutAbort(View):
-    """The early end of a rollout."""
+    """Abort a rollout."""
 
     @extend_schema(request=Nothing, responses=RolloutOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """End a rollout for good; what devices have installed stays."""
+        """Abort a rollout permanently. Devices keep what they have installed."""
         return _done(request, public_id, rollouts.abort)
 
 

@@ -1,4 +1,4 @@
-"""Statements: what officers are asked to sign about releases, counter floors, and another year."""
+"""Signing requests for officers: releases, counter floors and metadata renewals."""
 
 import json
 from typing import cast
@@ -20,7 +20,7 @@ from ota.services import statements, upkeep
 
 
 class StatementOut(Output):
-    """A statement and who signed it."""
+    """A signing request and its signatures."""
 
     id = serializers.UUIDField(source="public_id")
     kind = serializers.CharField()
@@ -34,23 +34,23 @@ class StatementOut(Output):
     published_at = serializers.DateTimeField(allow_null=True)
 
     def get_signed_by(self, statement: Requested) -> list[str]:
-        """Return the officers who signed so far."""
+        """Return the officers who have signed."""
         return sorted(one.officer for one in statement.signatures.all())
 
     def get_missing(self, statement: Requested) -> int:
-        """Return how many officers have still to sign before it can be published; 0 once it was."""
+        """Return how many signatures are missing before publication; 0 after publication."""
         signed = {one.officer for one in statement.signatures.all()}
         waits = statement.state == Requested.State.PREPARED
         return max(self._officers(statement).threshold - len(signed), 0) if waits else 0
 
     def get_may_sign(self, statement: Requested) -> list[str]:
-        """Return the officers who could still sign; nobody once it was published."""
+        """Return the officers who can still sign; empty after publication."""
         signed = {one.keyid for one in statement.signatures.all()}
         names = self._officers(statement).names if statement.state == Requested.State.PREPARED else {}
         return sorted(name for keyid, name in names.items() if keyid not in signed)
 
     def _officers(self, statement: Requested) -> Officers:
-        """Return who signs in this domain, read once for a whole answer."""
+        """Return the officers of this trust domain, read once per response."""
         context = cast("dict[str, Officers]", self.context)
         if "officers" not in context:
             context["officers"] = officers(statement.domain.slug)
@@ -58,23 +58,23 @@ class StatementOut(Output):
 
 
 class SignatureIn(Input):
-    """The ``signature.json`` that ``muster-sign`` wrote."""
+    """A ``signature.json`` from ``muster-sign``."""
 
-    statement = serializers.UUIDField(help_text="Id of the statement.")
-    keyid = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="Of the officer's key.")
+    statement = serializers.UUIDField(help_text="Id of the signing request.")
+    keyid = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="Id of the officer's key.")
     officer = serializers.CharField(help_text="Name of the officer.")
-    sigs = serializers.DictField(child=serializers.CharField(), help_text="Document to signature, hexadecimal.")
+    sigs = serializers.DictField(child=serializers.CharField(), help_text="Map of document name to signature, in hex.")
 
 
 class PreparedOut(Output):
-    """What officers sign: the documents, those in force, and the texts that they name."""
+    """A signing request: the documents to sign, the documents in force, and the files that they reference."""
 
     statement = serializers.UUIDField()
     kind = serializers.CharField()
     digest = serializers.CharField()
-    documents = serializers.DictField(help_text="Role to the document to sign.")
-    before = serializers.DictField(help_text="Role to the document that holds now.")
-    exhibits = serializers.DictField(help_text="Path to the bundle.json that it names.")
+    documents = serializers.DictField(help_text="Map of role to the document to sign.")
+    before = serializers.DictField(help_text="Map of role to the document in force.")
+    exhibits = serializers.DictField(help_text="Map of path to the referenced bundle.json.")
     sequence = serializers.IntegerField(help_text="Sequence number of SUIT manifests; 0 for none.")
 
 
@@ -84,43 +84,43 @@ class FloorIn(Input):
     component = Name(max_length=60, help_text="Name of the component.")
     hardware_model = Name(max_length=100, help_text="Name of the hardware model.")
     counter = serializers.IntegerField(
-        min_value=1, max_value=2**31 - 1, help_text="Security counter below which devices refuse images."
+        min_value=1, max_value=2**31 - 1, help_text="New floor: devices reject images with a lower security counter."
     )
 
 
 class RenewalIn(Input):
-    """Another year for targets and bins."""
+    """A renewal of the targets and bins metadata for one year."""
 
     bits = serializers.IntegerField(
         min_value=1,
         max_value=14,
         allow_null=True,
         default=None,
-        help_text="2 to the power of this many hash bins from now on; null leaves them as they are.",
+        help_text="New number of hash bins, as a power of 2; null keeps the current number.",
     )
 
 
 class Statements(View):
-    """Statements."""
+    """Signing requests."""
 
     @list_schema(StatementOut, rows.StatementFilter)
     def get(self, request: Request) -> Response:
-        """List statements, newest first."""
+        """List signing requests, newest first."""
         return list_answer(request, rows.statements, StatementOut)
 
 
 class Statement(View):
-    """One statement."""
+    """One signing request."""
 
     @extend_schema(responses=StatementOut)
     def get(self, request: Request, public_id: str) -> Response:
-        """Return a statement and who signed it."""
+        """Return a signing request and its signatures."""
         who = actor(request)
         return Response(StatementOut(rows.statement(actor=who, public_id=public_id)).data)
 
 
 class Prepared(View):
-    """What officers sign."""
+    """The documents of a signing request."""
 
     @extend_schema(responses=PreparedOut)
     def get(self, request: Request, public_id: str) -> Response:
@@ -134,7 +134,7 @@ class Signatures(View):
 
     @extend_schema(request=SignatureIn, responses=StatementOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Submit the ``signature.json`` that ``muster-sign`` wrote."""
+        """Submit a ``signature.json`` from ``muster-sign``."""
         who = actor(request)
         statement = rows.statement(actor=who, public_id=public_id)
         statements.submit(actor=who, statement=statement, signature=json.dumps(request.data).encode())
@@ -142,11 +142,11 @@ class Signatures(View):
 
 
 class Publish(View):
-    """Publication."""
+    """Publish a signed document."""
 
     @extend_schema(request=Nothing, responses=StatementOut)
     def post(self, request: Request, public_id: str) -> Response:
-        """Publish what two officers signed."""
+        """Publish a signing request that has enough signatures."""
         who = actor(request)
         read(request, Nothing)
         statements.publish(actor=who, statement=rows.statement(actor=who, public_id=public_id))
@@ -154,7 +154,7 @@ class Publish(View):
 
 
 class RoleOut(Output):
-    """How one role of the update metadata stands."""
+    """State of one TUF role."""
 
     role = serializers.CharField()
     version = serializers.IntegerField()
@@ -167,11 +167,11 @@ class RoleOut(Output):
 
 
 class Roles(View):
-    """The roles of the update metadata."""
+    """TUF roles of the update metadata."""
 
     @whole_schema(RoleOut)
     def get(self, request: Request) -> Response:
-        """Say who signs each role, until when it holds, and what to do."""
+        """List the TUF roles with their signers, expiry and recommended action."""
         who = actor(request)
         return Response({"results": RoleOut(roles(actor=who), many=True).data, "next": None})
 
@@ -181,7 +181,7 @@ class Floors(View):
 
     @extend_schema(request=FloorIn, responses={201: StatementOut})
     def post(self, request: Request) -> Response:
-        """Prepare a higher floor: devices of that hardware refuse every lower counter once officers have signed it."""
+        """Prepare a higher floor. After officers sign it, devices of the hardware model reject lower counters."""
         who, given = actor(request), read(request, FloorIn)
         hardware = devices.hardware_model(actor=who, name=given["hardware_model"])
         wanted = {"component": given["component"], "counter": given["counter"]}
@@ -190,11 +190,11 @@ class Floors(View):
 
 
 class Renewals(View):
-    """Another year."""
+    """Renew the update metadata."""
 
     @extend_schema(request=RenewalIn, responses={201: StatementOut})
     def post(self, request: Request) -> Response:
-        """Prepare targets and bins for another year, signed by the officers whom the present root names."""
+        """Prepare a one-year renewal of targets and bins. Officers that the current TUF root lists must sign it."""
         who, given = actor(request), read(request, RenewalIn)
         made = upkeep.renew(actor=who, bit_length=given["bits"])
         return Response(StatementOut(made).data, status=status.HTTP_201_CREATED)

@@ -1,4 +1,4 @@
-"""The map of ``/api/v1``: flat resources; acts are sub-resources that take POST."""
+"""URLs of ``/api/v1``: flat resources; actions are sub-resources that accept POST."""
 
 from django.urls import path, re_path
 

@@ -13,5 +13,5 @@ from tests.regressions import regression
 @pytest.mark.parametrize("limit", ["²", "٣x", "0", "-1", "+1", "1e2", "9" * 4000, "501", " 5", ""])
 def test_a_limit_that_is_no_number_is_refused(limit):
     asked = Request(APIRequestFactory().get("/", {"limit": limit}))
-    with pytest.raises(InvalidError, match="`limit` lies between 1 and 500"):
+    with pytest.raises(InvalidError, match="`limit` must be between 1 and 500"):
         lists._limit(asked.query_params["limit"])
