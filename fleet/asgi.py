@@ -1,4 +1,4 @@
-"""The operator server's ASGI application: Django. Devices have a listener of their own in ``fleet.gateway``."""
+"""The operator server's ASGI application (Django). Devices have their own listener in ``fleet.gateway``."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ import django
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
-from django.http import HttpResponseBase  # noqa: TID251  because it is the answer of a listener
+from django.http import HttpResponseBase  # noqa: TID251  because it is the response of a listener
 
 from fleet.bounds import Bounded
 from fleet.wire.asgi import Message, Receive
@@ -19,17 +19,17 @@ from fleet.operators import credentials  # noqa: E402  because its models need D
 
 
 class _HeldBody(tempfile.SpooledTemporaryFile[bytes]):
-    """A body that ends with its last reader: Django closes it with the answer, and a client that has gone gets none."""
+    """A request body that is closed with its last reader: Django closes it only with the response."""
 
     def __del__(self) -> None:
         self.close()
 
 
 class OperatorHandler(ASGIHandler):
-    """Django, told how long a body is that came in chunks: by itself it takes such a body for an empty one."""
+    """Django's ASGI handler, with support for chunked bodies: Django alone would treat such a body as empty."""
 
     async def read_body(self, receive: Receive) -> IO[bytes]:
-        """Return the body in memory or in a temporary file; nothing is left behind when it breaks off."""
+        """Return the body in memory or in a temporary file; nothing is left behind if the body is incomplete."""
         body = _HeldBody(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
         try:
             await _fill(body, receive)
@@ -42,7 +42,7 @@ class OperatorHandler(ASGIHandler):
     def create_request(
         self, scope: Message, body_file: IO[bytes]
     ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
-        """Return the request, with the length that was counted where the client named none."""
+        """Return the request, with the counted length if the client sent none."""
         names = {name for name, _ in scope["headers"]}
         if b"transfer-encoding" in names:
             length = body_file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Bound what the operator server takes in: Django spools a whole body before anybody looks at who sent it."""
+"""Limit request bodies of the operator server: Django spools a whole body before it authenticates the client."""
 
 import asyncio
 import json
@@ -15,36 +15,36 @@ from fleet.wire.networks import Trusted, network_of
 from fleet.wire.rates import Rates
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-#: from the Authorization and Cookie fields to the name of a person, or nothing
+#: maps the Authorization and Cookie headers to a user name, or to an empty string
 Who = Callable[[str, str], str]
 
-#: longest body of somebody without a good token or session: a form to sign in has less
+#: longest body without a valid token or session; the sign-in form is shorter
 STRANGER = 64 << 10
-#: longest body of anything but an upload; Django's own limit for what it keeps in memory lies below
+#: longest body of anything but an upload; Django's in-memory limit is lower
 USUAL = 2 << 20
-#: what `multipart/form-data` and `bundle.json` add to the files
+#: bytes that multipart/form-data and `bundle.json` add to the files
 AROUND = 4 << 20
-#: bodies longer than the usual that may come in at once, of all and of one person: each fills the disk with twice its
+#: long bodies accepted at the same time, in total and per person; each one uses twice its
 #: length
 MOST_UPLOADS, MOST_OF_PERSON = 8, 2
-#: longest time for all of a body, in seconds; pauses and the least speed are those of every listener
+#: longest time for a whole body, in seconds; pauses and minimum speed are the same as for every listener
 WHOLE_S = 3600.0
 _UPLOADS = {"/bundles", "/api/v1/bundles"}
-#: public and the same for everybody: may be kept by caches
+#: public and the same for all users, so caches may store it
 _STATIC = "/static/"
-#: asked by monitors of this machine, often
+#: polled often, by monitors on this machine
 _HEALTH = {"/healthz", "/readyz", "/metrics"}
 
 
 class Bounded:
-    """An application whose requests have an end.
+    """An ASGI application with limits on its requests.
 
     Args:
-        app: answers.
-        upload: longest upload in bytes, without what is around the files.
-        who: says who shows a good credential; runs in a thread.
-        strangers: requests a minute that one network may make without one, or 0.
-        proxies: whose word about a client's address is taken.
+        app: the application behind the limits.
+        upload: longest upload in bytes, without the multipart overhead.
+        who: returns the user name for valid credentials; runs in a thread.
+        strangers: unauthenticated requests per minute that one network may make; 0 means no limit.
+        proxies: proxies that are trusted to report a client's address.
     """
 
     def __init__(self, app: App, upload: int, who: Who, strangers: float = 0.0, proxies: tuple[str, ...] = ()) -> None:
@@ -54,7 +54,7 @@ class Bounded:
         self._checking: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what is too often, too long or too slow with the reason, before or while it comes."""
+        """Reject requests that are too frequent, too long or too slow with a reason, as early as possible."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -74,12 +74,12 @@ class Bounded:
         finally:
             if scope["path"] not in _HEALTH:
                 safe = scope["method"] in {"GET", "HEAD"}
-                # Whoever goes away before the answer is charged too, as for one that failed where it changes something.
+                # A client that disconnects early counts too; if the method is not safe, like a failed request.
                 status = answer.status or (200 if safe else 400)
                 self._rates.answered("", address, status, proved=bool(proof), safe=safe)
 
     async def _refuses(self, caller: "_Caller", address: str) -> bool:
-        """Say whether a network has asked too often, and the request shows no good credential; one look at a time."""
+        """Say whether a network exceeds its rate and the request has no valid credentials; one check at a time."""
         network = network_of(address)
         if not self._rates.wait("", address):
             return False
@@ -105,12 +105,12 @@ class Bounded:
         if body.error is not None and body.error.status and not answer.status:
             status = body.error.status
             fields = {b"retry-after": b"60"} if status == 503 else {}  # noqa: PLR2004  because it is unavailable
-            fields |= {b"www-authenticate": b'Bearer realm="muster"'} if status == 401 else {}  # noqa: PLR2004  because RFC 9110, 15.5.2 wants it
+            fields |= {b"www-authenticate": b'Bearer realm="muster"'} if status == 401 else {}  # noqa: PLR2004  because RFC 9110, 15.5.2 requires it
             await answer.refuse(status, body.error.detail, {**fields, b"connection": b"close"})
 
 
 class _Caller:
-    """Who sends a request, asked at most once, and only when it matters."""
+    """The sender of a request, authenticated at most once, and only when needed."""
 
     def __init__(self, scope: Scope, who: Who) -> None:
         fields = {name: value.decode("latin-1") for name, value in scope["headers"]}
@@ -120,11 +120,11 @@ class _Caller:
 
     @property
     def shows(self) -> bool:
-        """Say whether there is anything to look at."""
+        """Say whether there are credentials to check."""
         return any(self._given)
 
     async def name(self) -> str:
-        """Return the person's name, or nothing."""
+        """Return the user name, or an empty string."""
         if not self._asked and self.shows:
             self._name = await sync_to_async(self._who, thread_sensitive=False)(*self._given)
         self._asked = True
@@ -132,13 +132,13 @@ class _Caller:
 
 
 class _Body:
-    """One body that comes in: counted, never waited for without end, and long only for somebody who is known.
+    """A request body that is received: counted, limited in time, and long only for authenticated senders.
 
     Args:
-        receive: gives its pieces.
-        limit: in bytes.
-        places: how many long bodies each person sends at the moment.
-        caller: who sends it.
+        receive: returns its pieces.
+        limit: longest body in bytes.
+        places: long bodies that each person is sending now.
+        caller: the sender.
     """
 
     def __init__(self, receive: Receive, limit: int, places: Counter[str], caller: _Caller) -> None:
@@ -147,9 +147,9 @@ class _Body:
         self.error: BodyError | None = None
 
     async def receive(self) -> Message:
-        """Return the next piece, or that the other side is gone, which also stands for a refusal."""
+        """Return the next piece, or a disconnect message, which also reports a rejected body."""
         if self._whole:
-            return await self._receive()  # nothing more comes but the end of the connection
+            return await self._receive()  # only the disconnect message follows
         try:
             message = await self._pace.next_piece(self._receive)
             self._whole = not message.get("more_body", False)
@@ -160,16 +160,16 @@ class _Body:
         return message
 
     async def expect(self, length: int) -> None:
-        """Refuse a body that has so many bytes, if it may not.
+        """Reject a body of this length if it is not permitted.
 
         Raises:
-            BodyError: too long (413), of nobody who is known (401), or one too many at once (503).
+            BodyError: too long (413), not authenticated (401), or too many at the same time (503).
         """
         if length > self._limit:
-            msg = f"At most {self._limit >> 20} MB are accepted here."
+            msg = f"The body is too large. The limit for this request is {self._limit >> 20} MB."
             raise BodyError(413, msg)
         if length > STRANGER and not await self._caller.name():
-            msg = f"A body of more than {STRANGER >> 10} KB needs an API token or a session. Sign in first."
+            msg = f"A body of more than {STRANGER >> 10} KB requires an API token or a session. Sign in first."
             raise BodyError(401, msg)
         if self._pace.came > USUAL and not self._placed:
             await self._take_place()
@@ -177,30 +177,30 @@ class _Body:
     async def _take_place(self) -> None:
         name = await self._caller.name()
         if self._places[name] >= MOST_OF_PERSON:
-            msg = f"You send {MOST_OF_PERSON} uploads already. Wait for one of them to end."
+            msg = f"You already have {MOST_OF_PERSON} uploads in progress. Wait until one of them ends."
             raise BodyError(503, msg)
         if self._places.total() >= MOST_UPLOADS:
-            msg = "Too many uploads come in at once. Try again soon."
+            msg = "Too many uploads are in progress on this server. Try again in a minute."
             raise BodyError(503, msg)
         self._places[name] += 1
         self._placed = name
 
     def close(self) -> None:
-        """Give the place back."""
+        """Release the upload slot."""
         if self._placed:
             self._places[self._placed] -= 1
-            self._places += Counter()  # forgets who has none
+            self._places += Counter()  # removes people without uploads
             self._placed = ""
 
 
 class _Answer:
-    """What goes out: kept by no cache, unless it is a static file."""
+    """The response: caches must not store it unless it is a static file."""
 
     def __init__(self, send: Send, path: str) -> None:
         self._send, self._kept, self.status = send, path.startswith(_STATIC), 0
 
     async def send(self, message: Message) -> None:
-        """Pass a message of ASGI on."""
+        """Forward an ASGI message."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if not self._kept:
@@ -222,7 +222,7 @@ def _declared(scope: Message) -> int:
 
 
 def _hold(scope: Scope) -> None:
-    """Read nothing more from whoever was refused, for a moment."""
+    """Stop reading from a rejected client for a moment."""
     connection = scope.get("extensions", {}).get("muster.connection")
     if connection:
         asyncio.get_running_loop().call_soon(connection["hold"], limits.HOLD_SECONDS)

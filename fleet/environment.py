@@ -59,12 +59,12 @@ DEFAULTS: dict[str, str] = {
 
 
 def folder() -> Path:
-    """Return FLEET_DIR, where everything that this set-up owns lies."""
+    """Return FLEET_DIR, which contains all files of this installation."""
     return Path(os.environ.get("FLEET_DIR") or DEFAULTS["FLEET_DIR"]).resolve()
 
 
 def read() -> dict[str, str]:
-    """Return every setting: the environment wins over ``fleet.env``, that wins over the defaults."""
+    """Return every setting: the environment takes precedence over ``fleet.env``, and that over the defaults."""
     values = dict(DEFAULTS)
     values.update(settings_file(folder() / "fleet.env"))
     given = {**os.environ, **handover.read_secrets(handover.DATABASE)}
@@ -74,16 +74,16 @@ def read() -> dict[str, str]:
 
 
 def signer() -> dict[str, str]:
-    """Return the settings that the signer reads from its environment: it knows no Django and no ``fleet.env``."""
+    """Return the settings that the signer reads from its environment: it uses neither Django nor ``fleet.env``."""
     values = read()
     names = [name for name in values if name.startswith(("FLEET_VAULT_", "FLEET_KEY_", "FLEET_PKCS11_"))]
     return {name: values[name] for name in ("FLEET_DIR", *names) if values[name]}
 
 
 def secret(name: str) -> str:
-    """Return a secret of this set-up, made at its first use, readable by its owner only.
+    """Return a secret of this installation, created at its first use, readable by its owner only.
 
-    A process that is confined away from ``secrets/`` gets a value of its own that lasts as long as it.
+    A process whose sandbox blocks ``secrets/`` gets a secret of its own, which lasts as long as the process.
     """
     try:
         return files.secret_once(folder() / "secrets" / name, lambda: secrets.token_urlsafe(48))
@@ -97,21 +97,21 @@ def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
     Args:
         url: ``postgres://user:password@host:port/name?host=/socket`` or empty for SQLite.
         fallback: the SQLite file.
-        durable: wait for the disk at each commit; false only for what may lose its last seconds.
+        durable: wait for the disk at each commit; false only for data that may lose its last seconds.
     """
     if not url:
         fallback.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         synchronous = "FULL" if durable else "NORMAL"
-        # Temporary tables stay in memory: a confined door may not write where SQLite would put them.
+        # Temporary tables stay in memory: a sandboxed listener cannot write where SQLite would put them.
         pragmas = f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA temp_store=MEMORY;"
         options = {"init_command": pragmas, "transaction_mode": "IMMEDIATE", "timeout": 20}
-        # Kept open: opening and its pragmas cost more than most requests.
+        # Persistent connections: opening one, with its pragmas, costs more than most requests.
         return {
             "ENGINE": "fleet.sqlite",
             "NAME": str(fallback),
             "OPTIONS": options,
             "CONN_MAX_AGE": None,
-            # As Django does by itself for its own backend; pytest-django would call the file after this one's path.
+            # The same value as Django's own backend; pytest-django would derive the file name from this path.
             "TEST": {"NAME": ":memory:"},
         }
     parts = urlsplit(url)
@@ -128,7 +128,7 @@ def database(url: str, fallback: Path, *, durable: bool) -> dict[str, object]:
 
 
 def telemetry_url(values: dict[str, str]) -> str:
-    """Return the second database's address: its own, or the first one's name + ``_telemetry``."""
+    """Return the URL of the second database: its own, or the first one's name + ``_telemetry``."""
     url = values["TELEMETRY_DATABASE_URL"]
     if url or not values["DATABASE_URL"]:
         return url
@@ -137,7 +137,7 @@ def telemetry_url(values: dict[str, str]) -> str:
 
 
 def settings_file(path: Path) -> dict[str, str]:
-    """Return the settings that a ``fleet.env`` holds; none when it is not there."""
+    """Return the settings in a ``fleet.env`` file; empty if there is no file."""
     if not path.is_file():
         return {}
     lines = (line.strip() for line in path.read_text().splitlines())

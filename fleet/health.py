@@ -1,4 +1,4 @@
-"""Is this process alive, can it serve, and its numbers for Prometheus."""
+"""Health checks (liveness, readiness) and metrics for Prometheus."""
 
 import hmac
 from pathlib import Path
@@ -15,26 +15,28 @@ from pki import selectors
 from pki.kernel import actor as actors
 from pki.signer.client import listening
 
-#: characters of a token for metrics
+#: longest metrics token, in characters
 LEAST_TOKEN = 16
 
 
 def healthz(_request: HttpRequest) -> HttpResponse:
-    """Say that the process answers."""
+    """Answer 200: the process is alive."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 def readyz(_request: HttpRequest) -> JsonResponse:
-    """Say whether databases and signer answer."""
+    """Report whether databases and signer answer."""
     checks = {alias: _database(alias) for alias in ("default", "telemetry")}
     checks["signer"] = listening(settings.FLEET_DIR)
     return JsonResponse(checks, status=200 if all(checks.values()) else 503)
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return the fleet's numbers: to this machine, or to whoever shows the token for them."""
+    """Return the fleet's metrics to clients on this machine, or with the metrics token."""
     if not (_is_local(request) or _has_token(request)):
-        answer = HttpResponse("Ask on this machine, or with the token of FLEET_METRICS_TOKEN_FILE.\n", status=401)
+        answer = HttpResponse(
+            "Unauthorized. Connect from this machine, or send the token in FLEET_METRICS_TOKEN_FILE.\n", status=401
+        )
         answer["WWW-Authenticate"] = 'Bearer realm="metrics"'
         answer["Content-Type"] = "text/plain; charset=utf-8"
         return answer
@@ -61,13 +63,13 @@ def _database(alias: str) -> bool:
 
 
 def _is_local(request: HttpRequest) -> bool:
-    """Say whether a program of this machine asks; what a proxy hands on comes from elsewhere."""
+    """Say whether the client is a program on this machine; a proxied request is not."""
     handed_on = any(f"HTTP_{name.decode().upper().replace('-', '_')}" in request.META for name in TRACES)
     return request.META.get("REMOTE_ADDR") in {"127.0.0.1", "::1"} and not handed_on
 
 
 def _has_token(request: HttpRequest) -> bool:
-    """Say whether the request shows the token; the file is read each time, so that it can be exchanged."""
+    """Say whether the request has the metrics token; the file is read each time, so that the token can be replaced."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if not settings.FLEET_METRICS_TOKEN_FILE or scheme.lower() != "bearer":
         return False

@@ -1,4 +1,4 @@
-"""What the operator's machine sees of this process: JSON log lines with request ids, no secrets."""
+"""Logging of this process: JSON lines with request ids and without secrets."""
 
 import json
 import logging
@@ -20,16 +20,16 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _SECRET = re.compile(
     r"(?i)(met_|mst_)[A-Za-z0-9_-]{8,}|((?:authorization|password|secret|token|cookie)['\"]?\s*[:=]\s*)\S+"
 )
-#: what follows in such a path is a one-time secret
+#: the rest of such a path is a one-time secret
 _ONE_TIME = re.compile(r"(?i)(/(?:sign-in|set-up|recover)/[a-z-]+/)[^/?#\s\"'<>]+")
 _HIDDEN = "[hidden]"
 
 
 class JsonFormatter(logging.Formatter):
-    """Render one record as one JSON line: time, level, logger, message, ids, extra fields."""
+    """Format one record as one JSON line: time, level, logger, message, ids, extra fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; anything that looks like a credential is cut out."""
+        """Return the line, with everything that looks like a credential removed."""
         line: dict[str, object] = {
             "at": clock.now().isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -47,7 +47,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def redact(text: str) -> str:
-    """Return the text without credentials: our own token forms, values after telling names, one-time links."""
+    """Return the text without credentials: our own token formats, values after sensitive names, one-time links."""
     text = _ONE_TIME.sub(rf"\1{_HIDDEN}", text)
     return _SECRET.sub(lambda match: f"{match[2] or match[1] or ''}{_HIDDEN}", text)
 
@@ -59,15 +59,15 @@ def configure_logging(config: dict[str, str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.get("level", "INFO"))
-    # It tells at each verification which officer did not sign: two of three is the rule here.
+    # It warns at each verification about officers who did not sign, but two signatures of three are the rule here.
     logging.getLogger("tuf").setLevel(logging.WARNING)
-    # A wrong Host is the client's fault: it is answered 400 and in the access log, without a traceback for each.
+    # A wrong Host header is a client error: the access log has the 400 response, and no traceback is needed.
     logging.getLogger("django.security.DisallowedHost").setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 
 class RequestLogMiddleware:
-    """Give each request of the operator door an id, log how it ended, and hand the id back."""
+    """Give each request of the operator server an id, log its result, and return the id to the client."""
 
     async_capable = True
     sync_capable = True
@@ -79,7 +79,7 @@ class RequestLogMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer the request inside its log context."""
+        """Handle the request inside its log context."""
         if self.is_async:
             return self._asynchronous(request)
         started, token = _begin(request)
@@ -120,7 +120,7 @@ def _end(request: HttpRequest, response: HttpResponseBase, started: float) -> Ht
 
 
 def _signed_in(request: HttpRequest) -> bool:
-    """Say whether somebody was found behind the request; nobody is looked for if no view has."""
+    """Say whether the request is authenticated; if no view has checked that, this does not check either."""
     given = vars(request)
     user = given.get("_cached_user") or given.get("user")
     if user is None or (isinstance(user, LazyObject) and vars(user)["_wrapped"] is empty):

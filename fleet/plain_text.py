@@ -1,4 +1,4 @@
-"""Paths, queries and forms of the operator server: UTF-8 that can be stored, or refused before a view reads it."""
+"""Check paths, queries and forms of the operator server: valid, storable UTF-8, before a view reads them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,16 +10,16 @@ from fleet.refusals import PROBLEM_TYPE, problem_document
 from pki.kernel import intake
 from pki.kernel.errors import DomainError, InvalidError, UnsupportedError
 
-#: characters of one value of a query or a form; the longest that any view takes is a certificate in PEM
+#: longest value in a query or a form, in characters; the longest that any view accepts is a certificate in PEM
 MOST_QUERY, MOST_FORM = 4000, 100_000
 
 
-#: names of UTF-8, and of ASCII, which is a part of it
+#: names of UTF-8, and of ASCII, which is a subset of it
 CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
 class PlainTextMiddleware:
-    """Answer 400 to a path or a query with characters that no text holds, and 415 to a body in another charset."""
+    """Answer 400 to a path or a query with characters that are not text, and 415 to a body in another charset."""
 
     async_capable = True
     sync_capable = True
@@ -31,7 +31,7 @@ class PlainTextMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer the request, or refuse it."""
+        """Answer the request, or reject it."""
         refused = _refusal(request)
         if self.is_async:
             return _ready(refused) if refused else self.get_response(request)
@@ -39,10 +39,10 @@ class PlainTextMiddleware:
 
 
 def check_form(request: HttpRequest) -> None:
-    """Refuse a form with characters that no text holds; line ends and tabs are text.
+    """Reject a form with characters that are not text; line ends and tabs are text.
 
     Raises:
-        InvalidError: it names the field.
+        InvalidError: the message names the field.
     """
     _check_fields(request.POST, MOST_FORM)
     for field, files in request.FILES.lists():
@@ -71,10 +71,10 @@ def _refusal(request: HttpRequest) -> HttpResponseBase | None:
 
 
 def _check_charset(request: HttpRequest) -> None:
-    """Refuse a charset that is not UTF-8; Django would decode by any name that Python knows, `hex` and `rot13` too.
+    """Reject a charset other than UTF-8; Django would decode any codec that Python knows, even `hex` and `rot13`.
 
     Raises:
-        UnsupportedError: it names the charset.
+        UnsupportedError: the message names the charset.
     """
     charset = (request.content_params or {}).get("charset")
     if charset is None:

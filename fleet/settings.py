@@ -1,4 +1,4 @@
-"""Django's settings for both doors; ``fleet/environment.py`` reads what an operator may set."""
+"""Django's settings for all listeners; ``fleet/environment.py`` reads the settings that operators may change."""
 
 from pathlib import Path
 
@@ -128,7 +128,7 @@ STORAGES = {
 }
 FILE_UPLOAD_HANDLERS = ["fleet.uploads.PathUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
-# Of each body that comes in; what is longer waits on the disk.
+# Limit for the part of each body that is kept in memory; the rest is spooled to disk.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 64 << 10
 FORM_RENDERER = "django.forms.renderers.DjangoTemplates"
 
@@ -172,7 +172,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Muster operator API",
-    "DESCRIPTION": "Everything that the console can do, for programs.",
+    "DESCRIPTION": "All functions of the console, for programs.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,

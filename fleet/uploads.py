@@ -1,6 +1,6 @@
-"""Uploaded files under the path that the client sent: Django itself keeps the last part of a file name only.
+"""Keep the full path of an uploaded file as the client sent it: Django alone keeps only the last part.
 
-The path decides nothing but which entry of ``bundle.json`` a file is for. No file is ever stored under it.
+The path only selects the entry of ``bundle.json`` that a file belongs to. No file is ever stored under this path.
 """
 
 from collections.abc import Iterable
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from django.utils.datastructures import MultiValueDict
 
     Parsed = tuple[QueryDict, MultiValueDict[str, UploadedFile[bytes]]]
-#: characters of a sent path, as it stands in the head of a part
+#: longest path in the header of a part, in characters
 MOST_PATH = 400
 
 
 class SentFile(TemporaryUploadedFile):
-    """A file on the disk, and the path by which the client calls it."""
+    """A file on the disk, with the path that the client sent for it."""
 
     sent_as: str = ""
 
 
 class PathUploadHandler(TemporaryFileUploadHandler):
-    """Keep the sent path beside the name that Django makes of it."""
+    """Keep the sent path in addition to the name that Django derives from it."""
 
     def __init__(self, request: HttpRequest | None = None) -> None:
         super().__init__(request)
@@ -40,12 +40,12 @@ class PathUploadHandler(TemporaryFileUploadHandler):
     def handle_raw_input(
         self,
         input_data: Any,  # untyped: a stream; Django's parser names another type of it than this hook
-        META: dict[str, str],  # noqa: N803  because the interface is Django's
-        content_length: int,  # noqa: ARG002  because the interface is Django's
-        boundary: str,  # noqa: ARG002  because the interface is Django's
+        META: dict[str, str],  # noqa: N803  because Django defines the interface
+        content_length: int,  # noqa: ARG002  because Django defines the interface
+        boundary: str,  # noqa: ARG002  because Django defines the interface
         encoding: str | None = None,
     ) -> "Parsed | None":
-        """Let a parser that keeps paths read the body, in place of the one that calls this."""
+        """Parse the body with a parser that keeps paths, instead of the one that calls this."""
         if self._is_parsing:
             return None
         self._is_parsing = True
@@ -54,12 +54,12 @@ class PathUploadHandler(TemporaryFileUploadHandler):
         try:
             return parser.parse()
         except BaseException:
-            for file in self._begun:  # Django closes the last one only
+            for file in self._begun:  # Django closes only the last one
                 file.close()
             raise
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:  # untyped: as they come from Django's parser
-        """Begin a file."""
+        """Start a new file."""
         FileUploadHandler.new_file(self, *args, **kwargs)
         self.file = SentFile(self.file_name or "", self.content_type or "", 0, self.charset, self.content_type_extra)
         self.file.sent_as = self.sent_as
@@ -67,12 +67,12 @@ class PathUploadHandler(TemporaryFileUploadHandler):
 
 
 class _PathParser(MultiPartParser):
-    """Django's parser, which tells the handler the name that was sent."""
+    """Django's parser, extended to pass the sent name to the handler."""
 
     handler: PathUploadHandler
 
     def sanitize_file_name(self, file_name: str) -> str:
-        """Return the name as Django keeps it; one of which it would keep nothing is refused by its path later."""
+        """Return the name as Django keeps it; an empty result is rejected later because of its path."""
         self.handler.sent_as = file_name
         return super().sanitize_file_name(file_name) or "unnamed"
 
@@ -81,13 +81,13 @@ def files_by_path(files: Iterable["UploadedFile[bytes]"]) -> dict[str, BinaryIO]
     """Return the files of an upload by the paths that ``bundle.json`` lists.
 
     Raises:
-        InvalidError: a path is not printable, or was sent twice.
+        InvalidError: a path is not printable, or appears twice.
     """
     found: dict[str, BinaryIO] = {}
     for one in files:
         path = intake.identifier(one.sent_as if isinstance(one, SentFile) else one.name, "files", most=MOST_PATH)
         if path in found:
-            msg = f"The file {intake.shown(path)!r} was sent twice. Send each file that bundle.json lists once."
+            msg = f"The file {intake.shown(path)!r} appears twice in the upload. Send each file in bundle.json once."
             raise InvalidError(msg)
         found[path] = cast("BinaryIO", one.file)
     return found

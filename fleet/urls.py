@@ -1,4 +1,4 @@
-"""The operator door's map: health, REST API, console. Device paths are not here: they have their own door."""
+"""URLs of the operator server: health, REST API, console. Device URLs are not here: the device gateway has its own."""
 
 from django.urls import include, path
 

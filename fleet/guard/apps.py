@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class GuardConfig(AppConfig):
-    """Reactions across floors."""
+    """Automatic reactions that involve several layers."""
 
     name = "fleet.guard"
     label = "guard"

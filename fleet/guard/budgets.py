@@ -1,4 +1,4 @@
-"""How much the guard may do by itself: a wrong rule must not quarantine a fleet."""
+"""Limit the guard's automatic actions: a wrong rule must not quarantine a whole fleet."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ from devices.selectors.incidents import quarantined_since
 from pki.kernel import clock
 
 WINDOW = timedelta(hours=1)
-#: at most this share of a hardware model's devices an hour, but always one
+#: largest share of a hardware model's devices per hour, but always at least one device
 PERCENT = 1
 
 

@@ -1,4 +1,4 @@
-"""What follows from an incident: quarantine, hold the rollout, send the device back; later let it in again."""
+"""Automatic reactions to an incident: quarantine, hold the rollout, roll the device back; later release the device."""
 
 import logging
 
@@ -19,10 +19,10 @@ from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError
 from pki.models import TrustDomain
 
-#: kinds of incidents that are in no version: only people let such a device in again
+#: kinds of incidents that no version causes: only people release such a device from quarantine
 NOT_REPAIRED = frozenset({"fork"})
 _logger = logging.getLogger(__name__)
-#: setting -> layers of an incident that may be acted on without a person
+#: setting -> detection layers whose incidents allow an automatic reaction
 AUTOMATIC: dict[str, frozenset[str]] = {
     "off": frozenset(),
     "invariant": frozenset({"invariant"}),
@@ -31,7 +31,7 @@ AUTOMATIC: dict[str, frozenset[str]] = {
 
 
 def incident_opened(incident: Incident, domain: str, **_signal: object) -> None:
-    """React to an incident that was opened or became worse, as far as the setting and the budget allow."""
+    """React to an incident that was opened or has become worse, as far as the setting and the budget permit."""
     actor = actors.system(domain, "guard")
     if incident.reaction.get("quarantined"):
         return
@@ -45,7 +45,7 @@ def incident_opened(incident: Incident, domain: str, **_signal: object) -> None:
 
 
 def contain(*, actor: Actor, incident: Incident) -> None:
-    """Quarantine the device, hold the rollout that it is in, and send it back to what it ran before."""
+    """Quarantine the device, hold its rollout, and roll it back to the previous version."""
     text = str(incident.explanation.get("text", ""))[:200]
     device = device_of(actor=actor, public_id=incident.device.public_id)
     with transaction.atomic():
@@ -53,7 +53,9 @@ def contain(*, actor: Actor, incident: Incident) -> None:
         held = _hold(actor, incident, device)
         reaction: Reaction = {"quarantined": True, "held": held, "proposed": ""}
         if incident.explanation.get("kind") in NOT_REPAIRED:
-            reaction["no_repair"] = "No earlier version mends this: find out who speaks, then revoke or release."
+            reaction["no_repair"] = (
+                "No earlier version fixes this. Find the cause, then revoke the certificate or release the device."
+            )
         else:
             reaction |= _sent_back(actor, device, f"incident: {text}")
         incidents.react(actor=actor, incident=incident, reaction=reaction)
@@ -67,7 +69,7 @@ def _sent_back(actor: Actor, device: Device, reason: str) -> Reaction:
 
 
 def heal(*, domain: TrustDomain) -> list[Incident]:
-    """Let devices back in whose repair is confirmed; called by one leased job."""
+    """Release devices from quarantine whose repair is confirmed; one leased job calls this."""
     actor = actors.system(domain.slug, "guard")
     healed = []
     for incident in repairs.repaired_incidents(actor=actor):
@@ -89,12 +91,12 @@ def _let_in(actor: Actor, incident: Incident) -> Incident:
 
 
 def _hold(actor: Actor, incident: Incident, device: Device) -> list[str]:
-    """Hold the running rollouts that this device takes part in; return their names."""
+    """Hold the running rollouts that include this device; return their names."""
     held = []
     for assignment in assignments_of(device, limit=10):
         rollout = assignment.rollout
         if rollout is not None and rollout.state == Rollout.State.RUNNING:
-            reason = f"{device.name} misbehaves since its update; an incident is open."
+            reason = f"{device.name} behaves abnormally since its update. An incident is open."
             rollouts.hold(actor=actor, rollout=rollout, reason=reason, key=str(incident.public_id))
             held.append(rollout.name)
     return held

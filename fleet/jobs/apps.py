@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class JobsConfig(AppConfig):
-    """What runs by itself."""
+    """The periodic jobs."""
 
     name = "fleet.jobs"
     label = "jobs"

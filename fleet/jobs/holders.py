@@ -1,4 +1,4 @@
-"""Who holds a lease: a process by a name that no other one ever has, so that one can tell whether it is gone."""
+"""Names of lease holders: each process has a unique name that shows whether the process has ended."""
 
 import os
 from pathlib import Path
@@ -7,15 +7,15 @@ _PROC = Path("/proc")
 
 
 def mine() -> str:
-    """Return this process's name: start of the machine, PID namespace, process id and when that began."""
+    """Return this process's name: boot id, PID namespace, process id and start time of the process."""
     return _name(os.getpid())
 
 
 def gone(holder: str) -> bool:
-    """Say whether a holder has ended for certain.
+    """Say whether a holder has certainly ended.
 
-    That can be told only from the same start of the same machine and inside the same PID namespace: whatever ran before
-    this machine started may be another machine's by now. Everybody else's lease is waited for.
+    This is known only within the same boot of the same machine and the same PID namespace: a holder from before this
+    machine started may be on another machine now. The leases of all other holders have to expire.
     """
     place, _, process = holder.rpartition("/")
     number = process.partition(":")[0]
@@ -27,7 +27,7 @@ def _name(process: int) -> str:
 
 
 def _place() -> str:
-    """Return what processes that see one another have in common, or nothing where that cannot be told."""
+    """Return what processes that see one another have in common; empty if that is unknown."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip().replace("-", "")
         return f"{boot[:16]}.{(_PROC / 'self/ns/pid').stat().st_ino}"
@@ -36,7 +36,7 @@ def _place() -> str:
 
 
 def _began(process: int) -> str:
-    """Return when a process began, in ticks since the machine's start (proc(5), field 22); nothing for none."""
+    """Return the start time of a process, in ticks since boot (proc(5), field 22); empty if there is none."""
     try:
         facts = (_PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,7 +1,7 @@
-"""The leases of one worker: taken once, renewed by a heartbeat, lost for good when another worker takes them.
+"""The leases of one worker: acquired once, renewed by a heartbeat, lost when another worker acquires them.
 
-Three times decide, all by ``pki.kernel.clock``: a lease lasts ``LEASE`` and is renewed every ``HEARTBEAT``; others take
-it ``SKEW`` after its end, so that clocks of two machines that differ by less never let both of them run a job.
+Three durations apply, all by ``pki.kernel.clock``: a lease lasts ``LEASE`` and is renewed every ``HEARTBEAT``; other
+workers acquire it ``SKEW`` after it expires, so that two machines whose clocks differ by less never run the same job.
 """
 
 import logging
@@ -20,20 +20,20 @@ _logger = logging.getLogger("muster.jobs")
 LEASE = timedelta(seconds=45)
 HEARTBEAT = timedelta(seconds=15)
 SKEW = timedelta(seconds=15)
-#: an end that lies so far ahead was written by a clock that has been set back since
+#: an expiry so far in the future was written before the clock was set back
 AHEAD = timedelta(minutes=10)
 
 
 def forget_leases() -> None:
-    """Give up all leases: after a restore they name processes that ran when the backup was made.
+    """Delete all leases: after a restore they name processes from the time of the backup.
 
-    Else a job that ran at that moment, the ledger's sequencer say, would stand still until its lease is over.
+    Otherwise a job that ran at that time, such as the audit log's sequencer, would wait until its lease expires.
     """
     Lease.objects.all().delete()
 
 
 def is_free(lease: Lease, now: datetime) -> bool:
-    """Say whether another worker may take a lease: given back, its holder has ended, or it was not renewed in time."""
+    """Say whether another worker may acquire a lease: it was released, its holder has ended, or it has expired."""
     if not lease.holder or holders.gone(lease.holder):
         return True
     return not now - SKEW < lease.until < now + AHEAD
@@ -41,14 +41,14 @@ def is_free(lease: Lease, now: datetime) -> bool:
 
 @dataclass(slots=True)
 class _Held:
-    """A lease as this worker holds it.
+    """A lease that this worker holds.
 
     Args:
-        name: of the lease.
-        fence: its fencing number; a lease that was taken over has another one.
-        until: when it ends, by this machine's clock.
-        ran_at: when its job last ended.
-        failure: how that run failed; empty: it did not.
+        name: name of the lease.
+        fence: its fencing number, which changes when another worker acquires the lease.
+        until: its expiry, by this machine's clock.
+        ran_at: end of the last run of its job.
+        failure: error of that run; empty if it succeeded.
     """
 
     name: str
@@ -58,18 +58,18 @@ class _Held:
     failure: str = ""
 
     def holds(self, now: datetime) -> bool:
-        """Say whether it is certain, without the database, that nobody has taken this lease over.
+        """Say whether it is certain, without a query, that no other worker has acquired this lease.
 
-        After a clock was set back, it is not: others look at theirs.
+        After a clock was set back it is not certain: other workers use their own clocks.
         """
         return self.until - LEASE <= now < self.until
 
 
 class Leases:
-    """What one worker holds. Safe from several threads.
+    """The leases of one worker. Thread-safe.
 
     Args:
-        holder: name of the worker that no other one ever has.
+        holder: unique name of the worker.
     """
 
     def __init__(self, holder: str = "") -> None:
@@ -78,10 +78,10 @@ class Leases:
         self._changing = threading.Lock()
 
     def hold_lease(self, name: str) -> bool:
-        """Say whether this worker holds a lease now; take it if it is free.
+        """Say whether this worker holds a lease now; acquire it if it is free.
 
-        A lease that is held costs no look at the database. One that has ended meanwhile, because the process was
-        stopped or could not renew it, is asked for there before anything runs.
+        A valid lease needs no query. If a lease has expired meanwhile, because the process was stopped or could not
+        renew it, the database is queried before anything runs.
         """
         held = self._held.get(name)
         if held is not None and held.holds(clock.now()):
@@ -96,17 +96,17 @@ class Leases:
             return held is not None and held.holds(clock.now())
 
     def note_run(self, name: str, failure: str) -> None:
-        """Note how a job ended; the next heartbeat saves it, if the lease is still held."""
+        """Record how a job ended; the next heartbeat saves it, if the lease is still held."""
         if (held := self._held.get(name)) is not None:
             held.ran_at, held.failure = clock.now(), failure
 
     def renew_leases(self) -> None:
-        """Extend every lease that is still held, in one commit; forget those that others have taken."""
+        """Extend every lease that is still held, in one commit; forget the ones that other workers have acquired."""
         with self._changing:
             self._renew()
 
     def give_back(self, *names: str) -> None:
-        """Let others take leases at once; those that they have taken already stay theirs."""
+        """Release leases immediately; the ones that other workers have acquired already are not changed."""
         with self._changing:
             for one in [self._held.pop(name) for name in names if name in self._held]:
                 self._row(one).update(holder="", until=clock.now(), ran_at=one.ran_at, failure=one.failure)
@@ -118,7 +118,7 @@ class Leases:
             lease, _ = Lease.objects.get_or_create(job=name, defaults={"until": now})
         if not is_free(lease, now):
             return
-        # Of those who saw the same row one gets it; a renewal in between keeps it.
+        # If several workers see the same row, one of them acquires it; a renewal in between keeps the lease.
         seen = Lease.objects.filter(pk=lease.pk, holder=lease.holder, fence=lease.fence, until=lease.until)
         until = now + LEASE
         if seen.update(holder=self._holder, fence=F("fence") + 1, until=until):
@@ -129,7 +129,7 @@ class Leases:
     def _renew(self) -> None:
         if not self._held:
             return
-        until = clock.now() + LEASE  # before the commit, which may wait for other writers
+        until = clock.now() + LEASE  # computed before the commit, which may wait for other writers
         with transaction.atomic():
             kept = {
                 one.name: self._row(one).update(until=until, ran_at=one.ran_at, failure=one.failure)
@@ -143,5 +143,5 @@ class Leases:
                 _logger.warning("a lease was lost to another worker", extra={"lease": name})
 
     def _row(self, held: _Held) -> QuerySet[Lease]:
-        """Return the row of a lease, as long as it is this worker's."""
+        """Return the row of a lease, if this worker still holds it."""
         return Lease.objects.filter(job=held.name, holder=self._holder, fence=held.fence)

@@ -1,10 +1,10 @@
-"""Leases: a job runs in one process at a time, whatever number of workers there is."""
+"""Leases: a job runs in one process at a time, for any number of workers."""
 
 from django.db import models
 
 
 class Lease(models.Model):
-    """Who runs a job, until when, and how it last ended; ``fence`` grows each time that somebody takes it."""
+    """The holder of a job's lease, its expiry, and the result of the last run; ``fence`` grows with each new holder."""
 
     job = models.CharField(max_length=100, unique=True)
     holder = models.CharField(max_length=60, blank=True)

@@ -1,4 +1,4 @@
-"""Run the table in one process: a thread a job, each run under its lease."""
+"""Run the periodic jobs in one process: one thread per job, each run under its lease."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ from pki import selectors
 from pki.models import TrustDomain
 
 _logger = logging.getLogger("muster.jobs")
-#: a job that computes lets the others go on after this time
+#: thread switch interval: a job that computes yields to the others after this time, in seconds
 SWITCH_S = 0.0005
 
 
@@ -21,8 +21,8 @@ class Runner:
     """The jobs of one worker process.
 
     Args:
-        table: the jobs; None for all that there are.
-        holder: name of this worker in leases; empty for the process's own.
+        table: the jobs; None for all jobs.
+        holder: name of this worker in leases; empty for the name of the process.
     """
 
     def __init__(self, table: tuple[Job, ...] | None = None, holder: str = "") -> None:
@@ -32,8 +32,8 @@ class Runner:
         self._leases = Leases(holder)
 
     def run(self) -> None:
-        """Run every job at its interval until ``stopped`` is set, then wait for what still runs."""
-        # A job that writes waits for Python's lock after each row that SQLite gives it, while it holds SQLite's lock.
+        """Run every job at its interval until ``stopped`` is set, then wait for running jobs."""
+        # A job that writes waits for Python's GIL after each row from SQLite, while it holds SQLite's lock.
         sys.setswitchinterval(SWITCH_S)
         heartbeat = threading.Thread(target=self._beat, name="heartbeat")
         threads = [threading.Thread(target=self._loop, args=(job,), name=job.name) for job in self._table]
@@ -45,7 +45,7 @@ class Runner:
         heartbeat.join()
 
     def once(self, job: Job, domain: TrustDomain) -> bool:
-        """Run one job for one domain if nobody else does; return whether it ran. The lease stays with this worker."""
+        """Run one job for one domain if no other worker does; return whether it ran. This worker keeps the lease."""
         name = _lease_of(job, domain)
         if not self._leases.hold_lease(name):
             return False
@@ -68,16 +68,16 @@ class Runner:
                     names.add(_lease_of(job, domain))
                     self.once(job, domain)
             except Exception:
-                _logger.exception("a job could not be tried", extra={"job": job.name})
+                _logger.exception("a job could not be started", extra={"job": job.name})
             self.stopped.wait(job.seconds)
         try:
             self._leases.give_back(*names)
         except Exception:
-            _logger.exception("a lease was not given back; it ends by itself", extra={"job": job.name})
+            _logger.exception("a lease was not released; it will expire", extra={"job": job.name})
         connections.close_all()
 
     def _beat(self) -> None:
-        """Renew the leases until the last job has ended: one that runs for long stays this worker's."""
+        """Renew the leases until the last job has ended, so that a long run keeps its lease."""
         while not self._ended.wait(leases.HEARTBEAT.total_seconds()):
             try:
                 close_old_connections()

@@ -1,4 +1,4 @@
-"""Every periodic job, in one table. Each looks at what is due and does it, so that a lost run harms nothing."""
+"""The table of all periodic jobs. Each run does whatever is due, so that a missed run does no harm."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Job:
     """One periodic job.
 
     Args:
-        name: of its lease.
-        seconds: between two runs.
-        run: does what is due in one domain.
+        name: part of its lease's name.
+        seconds: interval between two runs.
+        run: does what is due in one trust domain.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Job:
 
 
 def jobs() -> tuple[Job, ...]:
-    """Return the table."""
+    """Return all jobs."""
     return (
         Job("ledger", 1, lambda domain: ledger.sequence(domain=domain)),
         Job("crls", 1, lambda domain: crls.refresh(domain=domain)),

@@ -1,4 +1,4 @@
-"""What commands share: the system's actor, a signer to talk to, refusals as command errors."""
+"""What commands share: the system actor, access to a signer, and errors for the command line."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping
@@ -18,13 +18,13 @@ _Filter = TypeVar("_Filter")
 
 
 def actor(domain: str) -> Actor:
-    """Return the actor of a command run on the server itself."""
+    """Return the actor for a command that runs on the server itself."""
     return actors.system(domain, "command", via="command")
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn a refusal into a command error: one sentence, exit code 1."""
+    """Turn a domain error into a command error: one message, exit code 1."""
     try:
         yield
     except DomainError as error:
@@ -33,7 +33,7 @@ def refusals() -> Iterator[None]:
 
 @contextmanager
 def signer() -> Iterator[None]:
-    """Have a signer for the block: the server's own, or one that ends with the block."""
+    """Provide a signer for the block: the server's own, or one that ends with the block."""
     with refusals():
         stop = signer_running(settings.FLEET_DIR)
         try:
@@ -43,16 +43,16 @@ def signer() -> Iterator[None]:
 
 
 def add_filter_options(parser: ArgumentParser, shape: type[object]) -> None:
-    """Give a command that lists things the fields of the list's filter as options."""
+    """Add the fields of a list's filter as command-line options."""
     for name, one in criteria_of(shape).items():
-        says = f"{one.says} Its name or its public id." if one.form is Form.REFERENCE else one.says
+        says = f"{one.says} Name or id." if one.form is Form.REFERENCE else one.says
         parser.add_argument(f"--{name}", default="", choices=one.choices or None, help=says.replace("%", "%%"))
 
 
 def filter_of(options: Mapping[str, object], shape: type[_Filter]) -> _Filter:
-    """Return the filter that the options of a command ask for.
+    """Return the filter for the options of a command.
 
     Raises:
-        InvalidError: a value cannot be meant; the sentence says what can.
+        InvalidError: a value is invalid; the message says which values are valid.
     """
     return parse_filter(shape, {name: [str(options[name])] for name in criteria_of(shape)})

@@ -1,4 +1,4 @@
-"""The backup archive: a tar with the database files and their digests, checked whole before it is used."""
+"""The backup archive: a tar file with the databases and their digests, verified completely before use."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 def write(path: Path, databases: list[Path]) -> None:
-    """Write an archive; it appears whole, on the disk, or not at all."""
+    """Write an archive atomically: it is complete on the disk, or does not exist."""
     manifest = json.dumps({"format": FORMAT, "files": {one.name: _digest(one) for one in databases}}, sort_keys=True)
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -33,29 +33,29 @@ def write(path: Path, databases: list[Path]) -> None:
 
 
 def unpack(path: Path, folder: Path, names: set[str]) -> dict[str, Path]:
-    """Copy the database files of an archive into a folder of our own; return them by name.
+    """Extract the database files of an archive into a private folder; return their paths by name.
 
     Args:
         path: the archive.
-        folder: empty, private.
-        names: the files that it has to hold; it may hold no other, and no name is used as a path.
+        folder: empty and private.
+        names: the files that the archive must contain, and no others; a name is never used as a path.
 
     Raises:
-        InvalidError: it is no backup of ours, or damaged.
+        InvalidError: the file is not a backup of this program, or is damaged.
     """
     try:
         with tarfile.open(path, "r:") as tar:
             digests = _manifest(tar)
             if set(digests) != names or set(tar.getnames()) != {MANIFEST, *names}:
-                msg = f"{path} does not hold exactly {', '.join(sorted(names))}."
+                msg = f"{path} is not a complete backup: it must contain exactly {', '.join(sorted(names))}."
                 raise InvalidError(msg)
             found = {name: _copy(tar, name, folder / f"{number}.new") for number, name in enumerate(sorted(names))}
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{path} is not a backup of this program."
+        msg = f"{path} is not a Muster backup. Use a file that `manage.py backup` wrote."
         raise InvalidError(msg) from error
     for name, copy in found.items():
         if _digest(copy) != digests[name]:
-            msg = f"{name} inside {path} is damaged; use another backup."
+            msg = f"{name} inside {path} is damaged: its digest does not match. Use another backup."
             raise InvalidError(msg)
     return found
 
@@ -68,7 +68,7 @@ def _manifest(tar: tarfile.TarFile) -> dict[str, str]:
         raise ValueError(msg)
     manifest = intake.map_of(strict_json.read_json(file.read(), max_bytes=MOST_MANIFEST), "manifest")
     if manifest["format"] != FORMAT:
-        msg = f"The archive has the format {manifest['format']}; this program reads {FORMAT}."
+        msg = f"The archive has format {manifest['format']}; this version reads format {FORMAT}."
         raise ValueError(msg)
     files = intake.map_of(manifest["files"], "files")
     return {name: intake.text(digest, name) for name, digest in files.items()}

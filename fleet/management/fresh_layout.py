@@ -1,7 +1,7 @@
-"""Lay out an empty database at once, as the migrations leave it in the end: in a tenth of their time.
+"""Create the schema of an empty database in one step, equal to the result of all migrations but ten times faster.
 
-An installation that exists is never touched: ``manage.py migrate`` brings it forward step by step. A test compares both
-ways, on SQLite and PostgreSQL: tables, columns, indexes, constraints and triggers are the same.
+An existing installation is never touched: ``manage.py migrate`` applies its missing migrations. A test compares
+both ways on SQLite and PostgreSQL: tables, columns, indexes, constraints and triggers are the same.
 """
 
 from django.db import connections, router
@@ -10,7 +10,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-#: migrations whose first act makes triggers, or an index that no model can say
+#: migrations whose first operation creates triggers, or an index that a model cannot declare
 _BESIDE_MODELS = (
     ("pki", "0002_ledger_is_immutable"),
     ("ota", "0022_count_statuses"),
@@ -19,15 +19,15 @@ _BESIDE_MODELS = (
     ("devices", "0019_index_of_names"),
 )
 
-#: taken on PostgreSQL while a database is laid out; a number of our own
+#: advisory lock on PostgreSQL while the schema is created; the number is arbitrary
 _LOCK = 0x4D75_7374_6572
 
 
 def lay_out_when_empty(alias: str) -> bool:
-    """Make every table of one database and record all migrations, in one transaction; return whether it was empty.
+    """Create every table of one database and record all migrations, in one transaction; return whether it was empty.
 
     Args:
-        alias: of the database, ``default`` or ``telemetry``.
+        alias: database alias, ``default`` or ``telemetry``.
     """
     connection = connections[alias]
     if not _is_empty(connection):
@@ -37,7 +37,7 @@ def lay_out_when_empty(alias: str) -> bool:
     with connection.schema_editor(atomic=True) as editor:
         if connection.vendor == "postgresql":
             editor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        if not _is_empty(connection):  # another machine was faster
+        if not _is_empty(connection):  # another machine has created the schema meanwhile
             return False
         for model in state.apps.get_models():
             if model._meta.can_migrate(connection) and router.allow_migrate_model(alias, model):

@@ -65,7 +65,10 @@ def test_an_upload_may_be_long_and_what_is_longer_is_not_read_at_all(path):
     assert asked(path, chunks, 5 << 20)[:2] == (200, str(5 << 20).encode())
     status, body, left = asked(path, chunks, 10 << 30)
     assert status == 413
-    assert json.loads(body)["detail"] == f"At most {(UPLOAD + AROUND) >> 20} MB are accepted here."
+    assert (
+        json.loads(body)["detail"]
+        == f"The body is too large. The limit for this request is {(UPLOAD + AROUND) >> 20} MB."
+    )
     assert len(left) == 5
 
 

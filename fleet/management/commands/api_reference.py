@@ -16,14 +16,14 @@ FRAGMENT = ROOT / "fleet/console/templates/console/help/api_operations.html"
 
 
 class Command(BaseCommand):
-    """Write docs/reference/api.md, and what the console shows of it under Help."""
+    """Write docs/reference/api.md, and the same reference for the console's Help page."""
 
     help = "Write the reference page of the REST API from docs/reference/openapi.json."
     requires_system_checks = []
 
     def handle(self, *_args: object, **_options: object) -> None:
         """Write both files."""
-        # untyped: JSON of our own
+        # untyped: our own JSON
         document: Any = strict_json.read_json(DOCUMENT.read_bytes(), max_bytes=MOST_BYTES, max_depth=MOST_DEPTH)
         MARKDOWN.write_text(markdown_page(document))
         FRAGMENT.write_text(html_fragment(document))

@@ -14,15 +14,17 @@ from fleet.management import archive
 
 
 class BackupOptions(TypedDict):
-    """What was asked for."""
+    """Options of the command."""
 
     file: Path
 
 
 class Command(BaseCommand):
-    """Back up while the server runs."""
+    """Back up the databases while the server runs."""
 
-    help = "Copy both SQLite databases into one archive; keys, blobs and the journal are files of their own."
+    help = (
+        "Copy both SQLite databases into one archive. Keys, blobs and the journal are not included: copy their files."
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,12 +32,12 @@ class Command(BaseCommand):
         parser.add_argument("file", type=Path)
 
     def handle(self, *_args: object, **options: Unpack[BackupOptions]) -> None:
-        """Copy by SQLite's own backup interface, so that writers need not stop."""
+        """Copy with SQLite's backup API, so that writers do not have to stop."""
         if any(one.vendor != "sqlite" for one in connections.all()):
-            msg = "This set-up runs on PostgreSQL: use pg_dump for both databases, and keep journal/ apart from them."
+            msg = "This installation uses PostgreSQL. Back up both databases with pg_dump, and journal/ separately."
             raise CommandError(msg)
         if options["file"].exists():
-            msg = f"{options['file']} exists already and is not overwritten."
+            msg = f"{options['file']} already exists. Choose another file name."
             raise CommandError(msg)
         with tempfile.TemporaryDirectory(dir=settings.FLEET_DIR) as folder:
             copies = []
@@ -47,7 +49,9 @@ class Command(BaseCommand):
                     closing(sqlite3.connect(copies[-1])) as copy,
                 ):
                     live.backup(copy)
-                    # The copy is one file: no write-ahead log beside it.
+                    # The copy is a single file, without a write-ahead log.
                     copy.execute("PRAGMA journal_mode=DELETE")
             archive.write(options["file"], copies)
-        self.stdout.write(f"Both databases are in {options['file']}. Keep journal/ and keys/ on another disk, too.")
+        self.stdout.write(
+            f"Saved both databases to {options['file']}. Back up journal/ and keys/ separately, on another disk."
+        )

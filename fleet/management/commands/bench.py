@@ -1,4 +1,4 @@
-"""``manage.py bench NAME --json FILE``: measure, compare with the goal, say what it was measured against."""
+"""``manage.py bench NAME --json FILE``: measure, and compare with a goal and a reference."""
 
 import inspect
 import json
@@ -19,12 +19,12 @@ BENCHES = {
     "rollouts": rollouts.run,
     "trust": trust.run,
 }
-#: argument of a benchmark to the option that gives it
+#: benchmark argument -> command-line option
 _FLAGS = {"devices": "--devices", "databases": "--database", "clients": "--without-clients", "keep": "--keep"}
 
 
 class BenchOptions(TypedDict):
-    """What was asked for."""
+    """Options of the command."""
 
     name: str
     json: Path | None
@@ -37,20 +37,24 @@ class BenchOptions(TypedDict):
 class Command(BaseCommand):
     """Run one benchmark."""
 
-    help = "Measure a part of the server; rows hold name, value, unit, goal, met, against."
+    help = "Run a benchmark of the server. Result rows contain name, value, unit, goal, met and against."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare name and file."""
         parser.add_argument("name", choices=sorted(BENCHES))
         parser.add_argument("--json", type=Path)
-        parser.add_argument("--database", choices=rollouts.DATABASES, help="rollouts, growth, packing: only this one")
-        parser.add_argument("--devices", type=int, help="rollouts, growth, packing: how many, in the largest set-up")
-        parser.add_argument("--without-clients", action="store_true", help="rollouts: nobody else uses the server")
-        parser.add_argument("--keep", type=Path, help="growth: folder in which filled set-ups stay, to be used again")
+        parser.add_argument(
+            "--database", choices=rollouts.DATABASES, help="rollouts, growth, packing: use only this database"
+        )
+        parser.add_argument(
+            "--devices", type=int, help="rollouts, growth, packing: number of devices in the largest scenario"
+        )
+        parser.add_argument("--without-clients", action="store_true", help="rollouts: measure without other clients")
+        parser.add_argument("--keep", type=Path, help="growth: folder that keeps the filled databases for later runs")
 
     def handle(self, *_args: object, **options: Unpack[BenchOptions]) -> None:
-        """Measure and print; write the rows where asked."""
+        """Run the benchmark, print the rows, and write them to a file if requested."""
         rows = BENCHES[options["name"]](**_chosen(options))
         for row in rows:
             self.stdout.write(f"{row['name']}: {row['value']} {row['unit']} (goal {row['goal']}, met: {row['met']})")
@@ -63,7 +67,7 @@ def _chosen(options: BenchOptions) -> dict[str, object]:
     """Return the arguments of a benchmark.
 
     Raises:
-        CommandError: an option was given that this benchmark does not have.
+        CommandError: the benchmark does not support a given option.
     """
     wanted = {
         "devices": options["devices"],
@@ -74,6 +78,6 @@ def _chosen(options: BenchOptions) -> dict[str, object]:
     chosen: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
     if strange := set(chosen) - set(inspect.signature(BENCHES[options["name"]]).parameters):
         given = ", ".join(sorted(_FLAGS[name] for name in strange))
-        msg = f"The benchmark {options['name']} does not have {given}. Leave it out."
+        msg = f"The benchmark {options['name']} does not support {given}. Remove the option."
         raise CommandError(msg)
     return chosen

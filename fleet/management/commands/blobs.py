@@ -1,4 +1,4 @@
-"""``manage.py blobs status | move | collect``: where images and patches lie, and what of them may go."""
+"""``manage.py blobs status | move | collect``: manage the blob store of images and patches."""
 
 import json
 from typing import TypedDict, Unpack
@@ -13,7 +13,7 @@ from ota.services import storage
 
 
 class BlobsOptions(TypedDict, total=False):
-    """What was asked for; of each act only its own are there."""
+    """Options of the command; only those of the chosen action are set."""
 
     act: str
     json: bool
@@ -21,23 +21,25 @@ class BlobsOptions(TypedDict, total=False):
 
 
 class Command(BaseCommand):
-    """Look after the store of blobs."""
+    """Manage the blob store."""
 
-    help = "Say what the store of blobs holds, move blobs into a bucket, remove what no device can ask for."
+    help = "Show the contents of the blob store, move blobs into a bucket, remove unreferenced blobs."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the acts."""
+        """Declare the actions."""
         acts = parser.add_subparsers(dest="act", required=True)
-        status = acts.add_parser("status", help="say where blobs lie and how many they are")
-        move = acts.add_parser("move", help="move blobs from the local folder into the bucket that FLEET_BLOBS names")
-        collect = acts.add_parser("collect", help="remove what no device can ask for any more; a job does it hourly")
-        collect.add_argument("--dry-run", action="store_true", help="only say what would go")
+        status = acts.add_parser("status", help="show the location, number and size of the blobs")
+        move = acts.add_parser("move", help="move blobs from the local folder into the bucket in FLEET_BLOBS")
+        collect = acts.add_parser(
+            "collect", help="remove blobs that no device can request any more; a job also does this hourly"
+        )
+        collect.add_argument("--dry-run", action="store_true", help="only list what would be removed")
         for one in (status, move, collect):
             one.add_argument("--json", action="store_true")
 
     def handle(self, *_args: object, **options: Unpack[BlobsOptions]) -> None:
-        """Run one act."""
+        """Run one action."""
         with refusals():
             said, text = getattr(self, f"_{options['act']}")(options)
         self.stdout.write(json.dumps(said) if options["json"] else text)
@@ -49,14 +51,14 @@ class Command(BaseCommand):
 
     def _move(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
         if blobs.place() is None:
-            msg = "FLEET_BLOBS names no bucket; set it to s3://BUCKET first."
+            msg = "FLEET_BLOBS contains no bucket. Set it to s3://BUCKET first."
             raise CommandError(msg)
         moved = 0
         for one in storage.move(LocalBlobs(settings.FLEET_DIR / "blobs")):
             moved += 1
             if not options["json"]:
                 self.stdout.write(f"{one.sha256} {one.size}")
-        return {"moved": moved}, f"{moved} blobs were moved. Start it again to go on if it was cut short."
+        return {"moved": moved}, f"{moved} blobs moved. If the command was interrupted, run it again to move the rest."
 
     def _collect(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
         dry = options["dry_run"]

@@ -1,4 +1,4 @@
-"""``manage.py bundle …``: whose artefacts are accepted, what authors need, and which bundles are here."""
+"""``manage.py bundle …``: manage trust keys and bundles, and write files for bundle authors."""
 
 import contextlib
 import json
@@ -18,14 +18,14 @@ from pki.kernel.errors import NotFoundError
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    #: what declares the acts of a command
+    #: declares the actions of a command
     _Acts = _SubParsersAction[CommandParser]
 
 MOST_LISTED = 200
 
 
 class BundleOptions(TypedDict, total=False):
-    """What was asked for; of each act only its own are there."""
+    """Options of the command; only those of the chosen action are set."""
 
     domain: str
     act: str
@@ -54,33 +54,33 @@ class BundleOptions(TypedDict, total=False):
 
 
 class Command(BaseCommand):
-    """Manage bundles from the server's own shell."""
+    """Manage bundles from the server's shell."""
 
-    help = "Register who vouches for artefacts, upload bundles, list them."
+    help = "Register keys that verify artefacts, upload bundles, list them."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the acts."""
+        """Declare the actions."""
         parser.add_argument("--domain", default="default")
         acts = parser.add_subparsers(dest="act", required=True)
-        trust = acts.add_parser("trust", help="let a public key or a signing CA vouch for artefacts")
+        trust = acts.add_parser("trust", help="register a public key or a signing CA that verifies artefacts")
         trust.add_argument("name")
         trust.add_argument("--format", required=True, choices=TrustKey.Format.values)
-        trust.add_argument("--component", default="", help="on this component only")
+        trust.add_argument("--component", default="", help="for this component only")
         trust.add_argument("--product", default="", help="for bundles of this id only")
-        trust.add_argument("--pem", type=Path, required=True, help="public key, or the signing CA's certificate")
+        trust.add_argument("--pem", type=Path, required=True, help="public key, or certificate of the signing CA")
         _for_revocation(acts, trust)
         _for_authors(acts)
         upload = acts.add_parser("upload", help="upload a folder with bundle.json and the files that it lists")
         upload.add_argument("folder", type=Path)
         delete = acts.add_parser("delete", help="delete a bundle that was never published")
-        delete.add_argument("bundle", help="the bundle's id")
+        delete.add_argument("bundle", help="id of the bundle")
         listed = acts.add_parser("list", help="list bundles")
         listed.add_argument("--json", action="store_true")
         add_filter_options(listed, rows.BundleFilter)
 
     def handle(self, *_args: object, **options: Unpack[BundleOptions]) -> None:
-        """Run one act."""
+        """Run one action."""
         with refusals():
             self.stdout.write(getattr(self, f"_{options['act']}")(actor(options["domain"]), options))
 
@@ -94,18 +94,18 @@ class Command(BaseCommand):
             revocation=options["revocation"],
             pem=options["pem"].read_text(),
         )
-        said = f"{made.name} vouches for {made.format} ({made.fingerprint[:16]}…)."
+        said = f"{made.name} verifies {made.format} ({made.fingerprint[:16]}…)."
         return f"{said}{self._warning(made)}"
 
     def _warning(self, key: TrustKey) -> str:
-        """Return, in red, that revoked signers of a key are not noticed."""
+        """Return a warning, in red, if revoked signers of a key are not detected."""
         words = {
             "unstated": "no CRL is registered (`bundle crl`), and `bundle revocation` states no choice",
             "none": "stated by `bundle revocation`",
         }.get(key.revocation_state)
         if words is None:
             return ""
-        return "\n" + self.style.ERROR(f"Revoked signers below {key.name} are NOT noticed: {words}.")
+        return "\n" + self.style.ERROR(f"Revoked signers below {key.name} are NOT detected: {words}.")
 
     def _keys(self, who: Actor, _options: BundleOptions) -> str:
         lines = []
@@ -125,12 +125,12 @@ class Command(BaseCommand):
         key, issuer = self._key(who, options), options["issuer"].read_text() if options["issuer"] else ""
         flagged = trust_keys.renew_crl(actor=who, key=key, crl=options["crl"].read_text(), issuer=issuer)
         told = [f"  its signer was revoked: {one} — withdraw its release" for one in flagged]
-        return "\n".join(["The CRL is registered.", *told])
+        return "\n".join(["CRL registered.", *told])
 
     def _key(self, who: Actor, options: BundleOptions) -> TrustKey:
         key = rows.trust_keys(actor=who).filter(name=options["name"]).first()
         if key is None:
-            msg = "There is no trust key of this name (`manage.py bundle trust`)."
+            msg = "No trust key has this name. List the names with `manage.py bundle keys`."
             raise NotFoundError(msg)
         return key
 
@@ -148,7 +148,7 @@ class Command(BaseCommand):
     def _delete(self, who: Actor, options: BundleOptions) -> str:
         bundle = rows.bundle(actor=who, public_id=options["bundle"])
         removals.delete_bundle(actor=who, bundle=bundle)
-        return f"{bundle} is deleted."
+        return f"{bundle} deleted."
 
     def _composite(self, who: Actor, options: BundleOptions) -> str:
         found = [rows.bundle(actor=who, public_id=one) for one in options["part"]]
@@ -157,7 +157,7 @@ class Command(BaseCommand):
         options["out"].mkdir(parents=True, exist_ok=True)
         (options["out"] / "bundle.json").write_bytes(made.manifest)
         (options["out"] / composites.FILE).write_bytes(made.parts)
-        return f"{options['out']}: upload it with `manage.py bundle upload`, then release it like any other."
+        return f"{options['out']}: Upload it with `manage.py bundle upload`, then release it like any other bundle."
 
     def _golden(self, _who: Actor, options: BundleOptions) -> str:
         data = vectors.make(
@@ -180,37 +180,44 @@ class Command(BaseCommand):
 
 
 def _for_revocation(acts: "_Acts", trust: CommandParser) -> None:
-    """Declare how revoked signers are noticed."""
+    """Declare the actions for revoked signers."""
     choices = TrustKey.Revocation.values
-    words = "crl: refuse signers without a current CRL; none: revoked signers are not noticed"
+    words = "crl: reject signers without a current CRL; none: do not detect revoked signers"
     trust.add_argument("--revocation", default="", choices=["", *choices], help=f"for a signing CA; {words}")
     crl = acts.add_parser("crl", help="register the newest CRL of a signing CA, complete or all its shards")
     crl.add_argument("name")
-    crl.add_argument("--crl", type=Path, required=True, help="one or several CRLs in PEM")
-    crl.add_argument("--issuer", type=Path, help="certificate of the CA above, when the CRLs are that one's")
-    choice = acts.add_parser("revocation", help="state how revoked signers below a signing CA are noticed")
+    crl.add_argument("--crl", type=Path, required=True, help="one or more CRLs in PEM")
+    crl.add_argument("--issuer", type=Path, help="certificate of the parent CA, if it issued the CRLs")
+    choice = acts.add_parser("revocation", help="choose how revoked signers below a signing CA are detected")
     choice.add_argument("name")
     choice.add_argument("choice", choices=choices, help=words)
-    acts.add_parser("keys", help="list trust keys, and how revoked signers are noticed")
+    acts.add_parser("keys", help="list trust keys, and how revoked signers are detected")
 
 
 def _for_authors(acts: "_Acts") -> None:
-    """Declare what authors need beside their own tools."""
+    """Declare the actions for bundle authors."""
     composite = acts.add_parser("composite", help="write a bundle that installs other bundles together")
     composite.add_argument("name")
     composite.add_argument("version")
-    composite.add_argument("--counter", type=int, required=True, help="its own security counter")
-    composite.add_argument("--part", action="append", required=True, help="a bundle's id; twice at least")
+    composite.add_argument("--counter", type=int, required=True, help="security counter of the composite bundle")
+    composite.add_argument("--part", action="append", required=True, help="id of a bundle; give at least two")
     composite.add_argument("--out", type=Path, required=True, help="folder for bundle.json and parts.json")
-    golden = acts.add_parser("golden", help="make golden vectors for a model, with the reference interpreter")
+    golden = acts.add_parser("golden", help="generate golden vectors for a model with the reference interpreter")
     golden.add_argument("model", type=Path, help="the .tflite file")
-    golden.add_argument("out", type=Path, help="golden.cbor, to be listed in bundle.json with the role golden")
+    golden.add_argument(
+        "out", type=Path, help="output file, such as golden.cbor; list it in bundle.json with the role golden"
+    )
     golden.add_argument("--cases", type=int, default=16)
-    golden.add_argument("--steps", type=int, default=1, help="of each case, for models that keep a state")
+    golden.add_argument("--steps", type=int, default=1, help="steps per case, for stateful models")
     golden.add_argument("--seed", type=int, default=1)
     words = "steps of a quantised output, or a number; by itself one step, or a thousandth"
     golden.add_argument("--tolerance", type=float, help=words)
-    golden.add_argument("--inputs", type=Path, nargs="*", help="one .npy an input, cases first; else random ones")
+    golden.add_argument(
+        "--inputs",
+        type=Path,
+        nargs="*",
+        help="one .npy file per input, cases on the first axis; default: random inputs",
+    )
 
 
 def _told(bundle: Bundle) -> dict[str, object]:

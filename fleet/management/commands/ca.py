@@ -1,4 +1,4 @@
-"""``manage.py ca csr | import | link | campaign | switch | retire | show``: between server and offline roots."""
+"""``manage.py ca csr | import | link | campaign | switch | retire | show``: manage the CAs of a trust domain."""
 
 import base64
 from pathlib import Path
@@ -17,7 +17,7 @@ from pki.services import authorities
 
 
 class CaOptions(TypedDict, total=False):
-    """What was asked for; of each act only its own are there."""
+    """Options of the command; only those of the chosen action are set."""
 
     domain: str
     act: str
@@ -35,40 +35,42 @@ class CaOptions(TypedDict, total=False):
 
 
 class Command(BaseCommand):
-    """Manage the CA tree of a domain."""
+    """Manage the CA hierarchy of a trust domain."""
 
-    help = "Make the issuing CA's request, import its certificate, show the tree."
+    help = "Create the issuing CA's certificate request, import its certificate, show the CA hierarchy."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the acts."""
+        """Declare the actions."""
         parser.add_argument("--domain", default="default")
         acts = parser.add_subparsers(dest="act", required=True)
-        csr = acts.add_parser("csr", help="make the issuing CA's key in the signer and write its request")
+        csr = acts.add_parser("csr", help="create the issuing CA's key in the signer and write its certificate request")
         csr.add_argument("--name", required=True)
         csr.add_argument("--out", type=Path, required=True)
-        load = acts.add_parser("import", help="import the certificate that the offline root issued")
+        load = acts.add_parser("import", help="import the certificate that the offline root CA issued")
         load.add_argument("--certificate", type=Path, required=True)
         load.add_argument("--root", type=Path, required=True)
-        link = acts.add_parser("link", help="import a link between two roots (`muster-sign ca-cross`)")
+        link = acts.add_parser("link", help="import a cross-certificate between two roots (`muster-sign ca-cross`)")
         link.add_argument("--certificate", type=Path, required=True)
-        for name, words in (("switch", "issue under another CA from now on"), ("retire", "issue no more under a CA")):
+        for name, words in (("switch", "switch the issuing CA"), ("retire", "stop issuing with a CA")):
             act = acts.add_parser(name, help=words)
-            act.add_argument("key_id", help="as `show` lists it")
-        campaign = acts.add_parser("campaign", help="write the bundle that makes devices trust this domain's roots")
+            act.add_argument("key_id", help="key id of the CA, as listed by `show`")
+        campaign = acts.add_parser("campaign", help="write a bundle that makes devices trust this domain's roots")
         campaign.add_argument("--out", type=Path, required=True, help="folder for bundle.json and config.json")
-        campaign.add_argument("--wipe", action="append", default=[], help="name of a device that shall erase itself")
+        campaign.add_argument("--wipe", action="append", default=[], help="name of a device to wipe")
         campaign.add_argument(
-            "--server", help="https://host:port to which devices shall move; empty: as the factory said"
+            "--server", help="https://host:port of the new server for the devices; empty: the factory setting"
         )
-        campaign.add_argument("--time-source", action="append", help="host or host:port that sets devices' clocks")
-        campaign.add_argument("--policy-key", action="append", help="Ed25519 public key (hex) that may sign policies")
-        campaign.add_argument("--secret", action="append", help="NAME=FILE, sealed for devices already")
-        campaign.add_argument("--drop", action="append", default=[], help="fingerprint of a root to trust no more")
+        campaign.add_argument("--time-source", action="append", help="host or host:port of a time source for devices")
+        campaign.add_argument("--policy-key", action="append", help="Ed25519 public key (hex) for verifying policies")
+        campaign.add_argument("--secret", action="append", help="NAME=FILE, already encrypted for devices")
+        campaign.add_argument(
+            "--drop", action="append", default=[], help="fingerprint of a root to remove from the trusted ones"
+        )
         acts.add_parser("show", help="list the CA certificates")
 
     def handle(self, *_args: object, **options: Unpack[CaOptions]) -> None:
-        """Run one act."""
+        """Run one action."""
         who = actor(options["domain"])
         if options["act"] == "show":
             for row in selectors.authorities(actor=who):
@@ -79,18 +81,24 @@ class Command(BaseCommand):
         with signer():
             if options["act"] == "csr":
                 files.write_public(options["out"], authorities.csr(actor=who, name=options["name"]))
-                self.stdout.write(f"Carry {options['out']} to the offline root: `python -m fleet.officer ca-issue`.")
+                self.stdout.write(
+                    f"Sign {options['out']} with the offline root CA: `python -m fleet.officer ca-issue`."
+                )
             elif options["act"] == "link":
                 authorities.link(actor=who, certificate=options["certificate"].read_bytes())
-                self.stdout.write("The link is served by cacerts now, and by the doors after their next start.")
+                self.stdout.write(
+                    "EST cacerts now serves the cross-certificate. The listeners serve it after their next restart."
+                )
             elif options["act"] == "switch":
                 rollover.switch(actor=who, key_id=options["key_id"])
-                self.stdout.write("New certificates come from this CA now; the doors take theirs at their next start.")
+                self.stdout.write(
+                    "This CA now issues all new certificates. The listeners get theirs at their next restart."
+                )
             elif options["act"] == "campaign":
                 self.stdout.write(_campaign(who, options))
             elif options["act"] == "retire":
                 authorities.retire(actor=who, key_id=options["key_id"])
-                self.stdout.write("This CA issues no more; what it has issued stays valid.")
+                self.stdout.write("This CA no longer issues certificates. Existing certificates stay valid.")
             else:
                 certificate, root = options["certificate"].read_bytes(), options["root"].read_bytes()
                 installed = authorities.install(actor=who, certificate=certificate, root=root)
@@ -98,7 +106,7 @@ class Command(BaseCommand):
 
 
 def _further(options: CaOptions) -> dict[str, object]:
-    """Return what a campaign sets beside roots and address; one empty word sets none of a kind."""
+    """Return what a campaign changes besides roots and address; a single empty value clears an option."""
     found: dict[str, object] = {}
     for name, given in (("time_sources", options["time_source"]), ("policy_keys", options["policy_key"])):
         if given is not None:
@@ -122,4 +130,6 @@ def _campaign(who: Actor, options: CaOptions) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     files.write_public(folder / "bundle.json", made.manifest)
     files.write_public(folder / campaigns.FILE, made.config)
-    return f"Upload {folder}/bundle.json with {campaigns.FILE}, let two officers sign the release, and roll it out."
+    return (
+        f"Next: upload {folder}/bundle.json with {campaigns.FILE}, have two officers sign the release, and roll it out."
+    )

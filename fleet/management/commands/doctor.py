@@ -1,4 +1,4 @@
-"""``manage.py doctor``: is this set-up healthy, and what to do where it is not."""
+"""``manage.py doctor``: check an installation, and say how to fix problems."""
 
 import io
 import json
@@ -32,7 +32,7 @@ PROBE = b"the doctor was here"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     ok: bool
@@ -40,25 +40,25 @@ class Finding:
 
 
 class DoctorOptions(TypedDict):
-    """What was asked for."""
+    """Options of the command."""
 
     json: bool
     probe: bool
 
 
 class Command(BaseCommand):
-    """Look at everything that usually goes wrong."""
+    """Check everything that commonly fails."""
 
-    help = "Check configuration, databases, certificates, disk, confinement and the running processes."
+    help = "Check configuration, databases, certificates, disk, sandboxing and the running processes."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the forms."""
+        """Declare the options."""
         parser.add_argument("--json", action="store_true")
-        parser.add_argument("--probe", action="store_true", help="only ask the running server whether it is ready")
+        parser.add_argument("--probe", action="store_true", help="only check whether the running server is ready")
 
     def handle(self, *_args: object, **options: Unpack[DoctorOptions]) -> None:
-        """Print what was found; exit 1 when something needs care."""
+        """Print the findings; exit with 1 if one needs attention."""
         findings = [_ready()] if options["probe"] else list(_findings())
         if options["json"]:
             self.stdout.write(json.dumps([asdict(one) for one in findings]))
@@ -66,7 +66,7 @@ class Command(BaseCommand):
             for one in findings:
                 self.stdout.write(f"{'ok  ' if one.ok else 'CARE'} {one.what}: {one.detail}")
         if not all(one.ok for one in findings):
-            msg = "Something needs care; see above."
+            msg = "Some checks failed. See the lines marked CARE above."
             raise CommandError(msg)
 
 
@@ -79,7 +79,9 @@ def _findings() -> Iterator[Finding]:
     yield Finding(
         "confinement",
         confine.available(),
-        "Landlock is there" if confine.available() else "this kernel has no Landlock: doors are not confined",
+        "Landlock is available"
+        if confine.available()
+        else "this kernel has no Landlock: the listeners are not sandboxed",
     )
     yield from _verifier()
     yield Finding(
@@ -92,13 +94,13 @@ def _findings() -> Iterator[Finding]:
     try:
         yield from _domains()
         problems = restore_check.problems()
-        yield Finding("journal", not problems, " ".join(problems) or "the database is as new as the journal")
+        yield Finding("journal", not problems, " ".join(problems) or "the database is up to date with the journal")
     except Error as error:
-        yield Finding("journal", ok=False, detail=f"cannot be compared: {error}")
+        yield Finding("journal", ok=False, detail=f"comparison failed: {error}")
 
 
 def _verifier() -> Iterator[Finding]:
-    """Say by which mechanism each promise about the child that judges uploads holds."""
+    """Report which mechanism enforces each restriction on the process that verifies uploads."""
     try:
         holds = sandbox.confinement()
     except (DomainError, OSError) as error:
@@ -109,7 +111,7 @@ def _verifier() -> Iterator[Finding]:
 
 
 def _blobs() -> Finding:
-    """Write a few bytes into the store of blobs and take them out again."""
+    """Write a few bytes into the blob store and delete them again."""
     where = settings.FLEET_BLOBS or f"{settings.FLEET_DIR}/blobs"
     try:
         store = blobs.store()
@@ -117,7 +119,7 @@ def _blobs() -> Finding:
         store.remove(digest)
     except (DomainError, ImproperlyConfigured, OSError) as error:
         return Finding("blobs", ok=False, detail=f"{where}: {error}")
-    return Finding("blobs", ok=True, detail=f"{where} takes and gives up bytes")
+    return Finding("blobs", ok=True, detail=f"{where} is readable and writable")
 
 
 def _databases() -> Iterator[Finding]:
@@ -128,7 +130,7 @@ def _databases() -> Iterator[Finding]:
         except Error as error:
             yield Finding(f"database {alias}", ok=False, detail=str(error))
             continue
-        detail = f"{connections[alias].vendor}, {len(waiting)} migrations waiting"
+        detail = f"{connections[alias].vendor}, {len(waiting)} pending migrations"
         yield Finding(f"database {alias}", not waiting, detail + ("; run `manage.py upgrade`" if waiting else ""))
 
 
@@ -143,17 +145,17 @@ def _domains() -> Iterator[Finding]:
             detail = f"version {role.version} ends {role.expires:%Y-%m-%d %H:%M} UTC. {role.advice}".strip()
             yield Finding(f"{role.role} of {domain.slug}", role.level == standing.GOOD, detail)
         if not selectors.authorities(actor=actors.system(domain.slug, "doctor")):
-            yield Finding(f"CA of {domain.slug}", ok=False, detail="none yet; run `manage.py ca csr`")
+            yield Finding(f"CA of {domain.slug}", ok=False, detail="no issuing CA yet; run `manage.py ca csr`")
 
 
 def _ready() -> Finding:
-    """Ask the operator door on this machine; its certificate is not the question here."""
+    """Query the operator server on this machine; its certificate is not checked here."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     address = f"https://127.0.0.1:{settings.FLEET_OPERATOR_PORT}/readyz"
     try:
         with urllib.request.urlopen(address, timeout=5, context=context) as answer:
-            return Finding("operator door", ok=True, detail=answer.read().decode())
+            return Finding("operator server", ok=True, detail=answer.read().decode())
     except OSError as error:
-        return Finding("operator door", ok=False, detail=f"{address}: {error}")
+        return Finding("operator server", ok=False, detail=f"{address}: {error}")

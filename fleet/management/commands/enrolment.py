@@ -1,4 +1,4 @@
-"""``manage.py enrolment list | approve | deny | tokens | expect``: how devices come in, from the server's own shell."""
+"""``manage.py enrolment list | approve | deny | tokens | expect``: manage enrolments from the server's shell."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from pki.kernel.actor import Actor
 
 
 class EnrolmentOptions(TypedDict, total=False):
-    """What was asked for; of each act only its own are there."""
+    """Options of the command; only those of the chosen action are set."""
 
     domain: str
     act: str
@@ -30,30 +30,32 @@ class EnrolmentOptions(TypedDict, total=False):
 class Command(BaseCommand):
     """Manage enrolments."""
 
-    help = "List and decide waiting enrolments; make tokens and expect devices from a CSV file."
+    help = "List and decide enrolment requests; create tokens and pre-register devices from a CSV file."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the acts."""
+        """Declare the actions."""
         parser.add_argument("--domain", default="default")
         acts = parser.add_subparsers(dest="act", required=True)
-        show = acts.add_parser("list", help="list enrolments that wait or waited for a person")
+        show = acts.add_parser("list", help="list enrolment requests that need, or needed, approval")
         show.add_argument("--json", action="store_true")
         add_filter_options(show, selectors.EnrolmentRequestFilter)
         for act in ("approve", "deny"):
-            decide = acts.add_parser(act, help=f"{act} a waiting enrolment")
+            decide = acts.add_parser(act, help=f"{act} an enrolment request")
             decide.add_argument("id")
             decide.add_argument("--reason", default="")
-        make = acts.add_parser("tokens", help="make one token a row: columns device, hardware, profile; writes CSV")
+        make = acts.add_parser(
+            "tokens", help="create one token per row (columns device, hardware, profile); writes CSV"
+        )
         expect = acts.add_parser(
-            "expect", help="expect one device a row: serial, hardware, device, spki_sha256, profile"
+            "expect", help="pre-register one device per row (columns serial, hardware, device, spki_sha256, profile)"
         )
         for one in (make, expect):
             one.add_argument("file", type=Path, help="CSV with a header line")
         make.add_argument("--days", type=int, default=7)
 
     def handle(self, *_args: object, **options: Unpack[EnrolmentOptions]) -> None:
-        """Run one act."""
+        """Run one action."""
         who = actor(options["domain"])
         with refusals():
             work = {"list": self._list, "tokens": self._tokens, "expect": self._expect}.get(
@@ -78,10 +80,10 @@ class Command(BaseCommand):
     def _decide(self, who: Actor, options: EnrolmentOptions) -> None:
         approved = options["act"] == "approve"
         row = approvals.decide(actor=who, public_id=options["id"], approved=approved, reason=options["reason"])
-        self.stdout.write(f"{row.name} is {row.state}; the device learns it when it asks again.")
+        self.stdout.write(f"{row.name} is {row.state}. The device receives the decision on its next attempt.")
 
     def _tokens(self, who: Actor, options: EnrolmentOptions) -> None:
-        """Make all tokens or none: the first bad row ends it before anything is printed."""
+        """Create all tokens or none: an invalid row ends the command before it prints anything."""
         made = csv.writer(sys.stdout)
         rows = [
             (row["device"], selectors.hardware_model(actor=who, name=row["hardware"]), row.get("profile") or "device")
@@ -105,7 +107,7 @@ class Command(BaseCommand):
                 spki_sha256=row.get("spki_sha256") or "",
                 profile=row.get("profile") or "device",
             )
-        self.stdout.write(f"{len(rows)} devices are expected.")
+        self.stdout.write(f"{len(rows)} devices pre-registered.")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ MAX_PROFILE = 1 << 20
 
 
 class HardwareOptions(TypedDict, total=False):
-    """What was asked for; of each act only its own are there."""
+    """Options of the command; only those of the chosen action are set."""
 
     domain: str
     act: str
@@ -28,27 +28,27 @@ class HardwareOptions(TypedDict, total=False):
 
 
 class Command(BaseCommand):
-    """Manage hardware models from the server's own shell."""
+    """Manage hardware models from the server's shell."""
 
-    help = "Register kinds of devices and list them."
+    help = "Register hardware models and list them."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the acts."""
+        """Declare the actions."""
         parser.add_argument("--domain", default="default")
         acts = parser.add_subparsers(dest="act", required=True)
         acts.add_parser("list", help="list hardware models")
-        able = acts.add_parser("runtime", help="say what the firmware of a hardware model can run of models")
+        able = acts.add_parser("runtime", help="set which ML models the firmware of a hardware model can run")
         able.add_argument("name")
-        able.add_argument("profile", type=Path, help="JSON file, see docs/reference/models.md; {} says nothing")
+        able.add_argument("profile", type=Path, help="JSON file, see docs/reference/models.md; {} means unknown")
         make = acts.add_parser("register", help="register a hardware model")
         make.add_argument("name")
-        make.add_argument("--vendor", required=True, help="the vendor's domain name")
-        make.add_argument("--flash-model", type=int, default=0, help="bytes of flash for a model")
-        make.add_argument("--arena", type=int, default=0, help="bytes of tensor arena")
+        make.add_argument("--vendor", required=True, help="domain name of the vendor")
+        make.add_argument("--flash-model", type=int, default=0, help="flash for a model, in bytes")
+        make.add_argument("--arena", type=int, default=0, help="tensor arena, in bytes")
 
     def handle(self, *_args: object, **options: Unpack[HardwareOptions]) -> None:
-        """Run one act."""
+        """Run one action."""
         who = actor(options["domain"])
         with refusals():
             if options["act"] == "register":
@@ -67,9 +67,9 @@ def _described(who: Actor, name: str, file: Path) -> str:
     try:
         profile = strict_json.read_json(file.read_bytes(), max_bytes=MAX_PROFILE)
     except (OSError, InvalidError) as error:
-        msg = f"{file} cannot be read as JSON: {error}"
+        msg = f"{file} is not valid JSON: {error}"
         raise CommandError(msg) from error
     model = selectors.hardware_model(actor=who, name=name)
     made = hardware.describe(actor=who, model=model, profile=profile)
     told = ", ".join(sorted(made.runtime)) or "nothing"
-    return f"{made.name}: its firmware's runtime is described by {told}."
+    return f"{made.name}: runtime set to {told}."

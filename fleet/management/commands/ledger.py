@@ -13,7 +13,7 @@ from pki.services import ledger_check, ledger_proofs
 
 
 class LedgerOptions(TypedDict):
-    """What was asked for."""
+    """Options of the command."""
 
     domain: str
     act: str
@@ -22,20 +22,20 @@ class LedgerOptions(TypedDict):
 
 
 class Command(BaseCommand):
-    """Verify the ledger of a domain."""
+    """Verify the audit log of a trust domain."""
 
-    help = "Recompute the ledger's tree and compare it with every signed head, inside and outside the database."
+    help = "Recompute the audit log's Merkle tree; compare it with all signed tree heads, in the database and outside."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the acts."""
+        """Declare the actions."""
         parser.add_argument("--domain", default="default")
         parser.add_argument("act", choices=["verify", "head", "export"])
-        parser.add_argument("--out", type=Path, help="file for the export; stand-alone check: pki/ledger/verifier.py")
+        parser.add_argument("--out", type=Path, help="file for the export; verify it with pki/ledger/verifier.py")
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *_args: object, **options: Unpack[LedgerOptions]) -> None:
-        """Run one act; exit 1 when something is wrong."""
+        """Run one action; exit with 1 if verification fails."""
         if options["act"] == "head":
             head = selectors.ledger_head(actor=actor(options["domain"]))
             self.stdout.write(
@@ -64,16 +64,16 @@ class Command(BaseCommand):
             raise CommandError(" ".join(report.problems))
 
     def _progress(self, done: int, there: int) -> None:
-        """Show on a terminal how far the check is; what follows overwrites it."""
+        """Show the progress on a terminal; the next output overwrites it."""
         if self.stderr.isatty():
             self.stderr.write(f"{done:,} of {there:,} entries", style_func=str, ending="\r")
 
     def _export(self, options: LedgerOptions) -> None:
         out = options["out"]
         if out is None:
-            msg = "Say where to write: --out FILE."
+            msg = "No output file. Give --out FILE."
             raise CommandError(msg)
         with signer(), out.open("wb") as file:
             for line in ledger_proofs.export(actor=actor(options["domain"])):
                 file.write(line)
-        self.stdout.write(f"Check it anywhere: python pki/ledger/verifier.py {out}")
+        self.stdout.write(f"Verify it on any machine: python pki/ledger/verifier.py {out}")

@@ -1,18 +1,18 @@
-"""``manage.py migrate``: Django's own, which lays out an empty database at once."""
+"""``manage.py migrate``: Django's command, which also creates the schema of an empty database in one step."""
 
 from django.core.management.commands import migrate
 
 from fleet.management.fresh_layout import lay_out_when_empty
 
-#: options that ask for something else than "bring everything up to date"
+#: options for anything but "apply all migrations"
 _OTHERWISE = ("app_label", "migration_name", "fake", "fake_initial", "plan", "check_unapplied", "prune")
 
 
 class Command(migrate.Command):
-    """Bring a database up to date; with any option that asks for less, exactly what Django does."""
+    """Apply all migrations; with an option for anything less, do exactly what Django does."""
 
     def handle(self, *args: object, **options: object) -> None:
-        """Lay out an empty database, or apply what is missing; then tell the applications."""
+        """Create the schema of an empty database, or apply missing migrations; then send Django's signals."""
         if not any(options.get(name) for name in _OTHERWISE):
             lay_out_when_empty(str(options["database"]))
         super().handle(*args, **options)

@@ -15,7 +15,7 @@ from pki.kernel.errors import DomainError
 
 
 class OperatorOptions(TypedDict, total=False):
-    """What was asked for; of each act only its own are there."""
+    """Options of the command; only those of the chosen action are set."""
 
     domain: str
     json: bool
@@ -29,9 +29,9 @@ class OperatorOptions(TypedDict, total=False):
 
 
 class Command(BaseCommand):
-    """Manage operators from the server's own shell."""
+    """Manage operators from the server's shell."""
 
-    help = "Make operators, one-time sign-in links and API tokens."
+    help = "Create operators, one-time sign-in links and API tokens."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,15 +39,15 @@ class Command(BaseCommand):
         parser.add_argument("--domain", default="default")
         parser.add_argument("--json", action="store_true")
         acts = parser.add_subparsers(dest="act", required=True)
-        create = acts.add_parser("create", help="make an operator")
+        create = acts.add_parser("create", help="create an operator")
         create.add_argument("username")
         create.add_argument("--role", action="append", default=[])
         link = acts.add_parser(
-            "login-link", help="print a one-time address for first set-up or recovery, valid for an hour"
+            "login-link", help="print a one-time link for account set-up or recovery; it is valid for one hour"
         )
         link.add_argument("username")
-        link.add_argument("--first", action="store_true", help="only when the account is not set up yet")
-        token = acts.add_parser("token", help="make an API token")
+        link.add_argument("--first", action="store_true", help="only if the account is not set up yet")
+        token = acts.add_parser("token", help="create an API token")
         token.add_argument("username")
         token.add_argument("--name", default="command line")
         token.add_argument("--days", type=int, default=tokens.USUAL_DAYS)
@@ -87,7 +87,7 @@ def _link_facts(link: LoginLink, path: str) -> dict[str, str]:
     url = f"https://{settings.FLEET_HOST_NAMES[0]}:{settings.FLEET_OPERATOR_PORT}{path}"
     facts = {"path": path, "url": url, "purpose": link.purpose, "expires": f"{link.expires_at:%Y-%m-%d %H:%M} UTC"}
     if link.waits_for_approval:
-        facts["approval"] = "A second admin has to approve this link on the console under People before it opens."
+        facts["approval"] = "A second admin must approve this link in the console under People before it works."
     return facts
 
 

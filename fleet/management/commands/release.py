@@ -1,4 +1,4 @@
-"""``manage.py release``: what officers and the server exchange by files."""
+"""``manage.py release``: exchange files with the release officers."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ MOST_LISTED = 200
 
 
 class ReleaseOptions(TypedDict, total=False):
-    """What was asked for; of each act only its own are there."""
+    """Options of the command; only those of the chosen action are set."""
 
     domain: str
     act: str
@@ -48,44 +48,50 @@ class ReleaseOptions(TypedDict, total=False):
 
 
 class Command(BaseCommand):
-    """Release bundles from the server's own shell."""
+    """Release bundles from the server's shell."""
 
-    help = "Exchange TUF documents with the release officers."
+    help = "Exchange TUF metadata and signing requests with the release officers."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the acts."""
+        """Declare the actions."""
         parser.add_argument("--domain", default="default")
         acts = parser.add_subparsers(dest="act", required=True)
-        online = acts.add_parser("online-keys", help="print the public halves of the online keys, for a root ceremony")
-        online.add_argument("--next", nargs="+", choices=policy.ONLINE, help="make the next generation of these first")
-        switch = acts.add_parser("switch-keys", help="sign with the next generation of these online keys from now on")
+        online = acts.add_parser("online-keys", help="print the public keys of the online roles, for a root ceremony")
+        online.add_argument(
+            "--next", nargs="+", choices=policy.ONLINE, help="create the next generation of these keys first"
+        )
+        switch = acts.add_parser("switch-keys", help="switch to the next generation of these online keys")
         switch.add_argument("names", nargs="+", choices=policy.ONLINE)
-        root = acts.add_parser("root", help="install a signed root, and the first targets with it")
+        root = acts.add_parser("root", help="install a signed TUF root, with the first targets")
         root.add_argument("--root", type=Path, required=True)
         root.add_argument("--targets", type=Path)
-        prepare = acts.add_parser("prepare", help="write what the officers sign to release a bundle")
+        prepare = acts.add_parser("prepare", help="write the signing request for the release of a bundle")
         prepare.add_argument("bundle")
-        prepare.add_argument("--raise-floor", action="store_true", help="devices refuse lower counters from then on")
-        withdraw = acts.add_parser("withdraw", help="offer a release no more, and write what the officers sign for it")
+        prepare.add_argument(
+            "--raise-floor",
+            action="store_true",
+            help="raise the floor: devices reject lower counters after the release",
+        )
+        withdraw = acts.add_parser("withdraw", help="withdraw a release, and write its signing request")
         withdraw.add_argument("release")
         withdraw.add_argument("--reason", required=True)
-        floor = acts.add_parser("floor", help="write what the officers sign to raise a counter floor")
+        floor = acts.add_parser("floor", help="write the signing request for a higher counter floor")
         floor.add_argument("--component", required=True)
         floor.add_argument("--hardware", required=True, help="name of the hardware model")
         floor.add_argument("--counter", type=int, required=True)
-        renew = acts.add_parser("renew", help="write what the officers sign for another year")
-        renew.add_argument("--bits", type=int, help="2 ** BITS bins from now on")
+        renew = acts.add_parser("renew", help="write the signing request for a one-year renewal")
+        renew.add_argument("--bits", type=int, help="new number of hash bins: 2 ** BITS")
         for one in (prepare, withdraw, floor, renew):
             one.add_argument("--out", type=Path, required=True)
-        submit = acts.add_parser("submit", help="bring officers' signatures")
+        submit = acts.add_parser("submit", help="submit officers' signatures")
         submit.add_argument("signature", type=Path, nargs="+")
-        publish = acts.add_parser("publish", help="publish what two officers signed")
+        publish = acts.add_parser("publish", help="publish a signing request that has enough signatures")
         publish.add_argument("statement")
         _for_readers(acts)
 
     def handle(self, *_args: object, **options: Unpack[ReleaseOptions]) -> None:
-        """Run one act."""
+        """Run one action."""
         with signer():
             self.stdout.write(getattr(self, f"_{options['act'].replace('-', '_')}")(actor(options["domain"]), options))
 
@@ -96,13 +102,16 @@ class Command(BaseCommand):
 
     def _switch_keys(self, who: Actor, options: ReleaseOptions) -> str:
         metadata.switch_online_keys(actor=who, names=options["names"])
-        return "The next keys sign now. Have a root signed that names only them; the old ones are destroyed with it."
+        return (
+            "The next keys are active. Have a TUF root signed that lists only these keys; "
+            "its installation destroys the old keys."
+        )
 
     def _root(self, who: Actor, options: ReleaseOptions) -> str:
         version = metadata.install_root(actor=who, root=options["root"].read_bytes())
         if options["targets"]:
             metadata.install_targets(actor=who, targets=options["targets"].read_bytes())
-        return f"Root version {version} is installed."
+        return f"Installed root version {version}."
 
     def _prepare(self, who: Actor, options: ReleaseOptions) -> str:
         bundle = bundle_rows.bundle(actor=who, public_id=options["bundle"])
@@ -113,8 +122,8 @@ class Command(BaseCommand):
         release = bundle_rows.release(actor=who, public_id=options["release"])
         done = releases.withdraw(actor=who, release=release, reason=options["reason"])
         if done.withdrawal is None:
-            return "It is offered to nobody; it was never released, so there is nothing to sign."
-        return f"It is offered to nobody from now on. {self._paper(done.withdrawal, options['out'])}"
+            return "No device is offered this bundle. It was never released, so no signature is needed."
+        return f"The release is no longer offered. {self._paper(done.withdrawal, options['out'])}"
 
     def _floor(self, who: Actor, options: ReleaseOptions) -> str:
         hardware = devices.hardware_model(actor=who, name=options["hardware"])
@@ -127,9 +136,11 @@ class Command(BaseCommand):
 
     def _paper(self, statement: Statement | None, out: Path) -> str:
         if statement is None or statement.state != Statement.State.PREPARED:
-            return "The officers' bin lists it already: it is published."
+            return "The signed metadata already lists the bundle: it is published."
         files.write_public(out, json.dumps(rows.prepared(statement)).encode())
-        return f"Statement {statement.public_id}: two officers sign {out} with `python -m fleet.officer sign`."
+        return (
+            f"Signing request {statement.public_id}: two officers must sign {out} with `python -m fleet.officer sign`."
+        )
 
     def _submit(self, who: Actor, options: ReleaseOptions) -> str:
         told = []
@@ -137,7 +148,7 @@ class Command(BaseCommand):
             data = path.read_bytes()
             statement = rows.statement(actor=who, public_id=prepared.parse(data).statement)
             kept = statements.submit(actor=who, statement=statement, signature=data)
-            told.append(f"The signature of {kept.officer} is kept.")
+            told.append(f"Saved the signature of {kept.officer}.")
         return "\n".join(told)
 
     def _publish(self, who: Actor, options: ReleaseOptions) -> str:
@@ -149,7 +160,7 @@ class Command(BaseCommand):
         if options["json"]:
             return json.dumps([one.to_dict() for one in found], indent=1)
         lines = [_standing(one) for one in found]
-        return "\n".join(lines) or "There is no root yet; the officers make one (docs/how-to/releases.md)."
+        return "\n".join(lines) or "There is no TUF root yet. The officers create one (docs/how-to/releases.md)."
 
     def _list(self, who: Actor, options: ReleaseOptions) -> str:
         wanted = filter_of(options, rows.StatementFilter)
@@ -157,7 +168,7 @@ class Command(BaseCommand):
         if options["json"]:
             return json.dumps(found, indent=1)
         lines = [f"{one['id']}  {one['state']:9}  {one['summary']}  ({', '.join(one['signed_by'])})" for one in found]
-        return "\n".join(lines) or "Nothing was prepared yet."
+        return "\n".join(lines) or "No signing requests yet."
 
 
 class _Told(TypedDict):
@@ -169,9 +180,9 @@ class _Told(TypedDict):
 
 
 def _for_readers(acts: "_SubParsersAction[CommandParser]") -> None:
-    """Declare what shows how things stand."""
-    status = acts.add_parser("status", help="show who signs each role, and until when it holds")
-    listed = acts.add_parser("list", help="show what waits for officers, and who signed")
+    """Declare the actions that show the current state."""
+    status = acts.add_parser("status", help="show the signers and the expiry of each role")
+    listed = acts.add_parser("list", help="list signing requests and their signatures")
     for one in (status, listed):
         one.add_argument("--json", action="store_true")
     add_filter_options(listed, rows.StatementFilter)

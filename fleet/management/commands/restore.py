@@ -24,7 +24,7 @@ ALIASES = ("default", "telemetry")
 
 
 class RestoreOptions(TypedDict):
-    """What was asked for."""
+    """Options of the command."""
 
     file: Path | None
     resume: bool
@@ -32,13 +32,13 @@ class RestoreOptions(TypedDict):
 
 
 class Command(BaseCommand):
-    """Put a backup back, then bring it up to date from the journal."""
+    """Restore a backup, then bring it up to date from the journal."""
 
-    help = "Restore both databases from a backup; --resume applies what the journal knows and they do not."
+    help = "Restore both databases from a backup. --resume applies the journal entries that the databases lack."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare file and switch."""
+        """Declare the arguments."""
         parser.add_argument("file", type=Path, nargs="?")
         parser.add_argument("--resume", action="store_true")
         parser.add_argument("--json", action="store_true")
@@ -46,17 +46,16 @@ class Command(BaseCommand):
     def handle(self, *_args: object, **options: Unpack[RestoreOptions]) -> None:
         """Restore, resume, or both."""
         if options["file"] is None and not options["resume"]:
-            msg = "Name a backup file, or say --resume."
+            msg = "Nothing to do. Give a backup file, --resume, or both."
             raise CommandError(msg)
         if listening(settings.FLEET_DIR):
-            msg = "The server runs; stop it first."
+            msg = "The server is running. Stop it first."
             raise CommandError(msg)
         if options["file"]:
             self._restore(options["file"])
         if waiting := _migrations():
-            msg = (
-                f"The backup is of an older version ({waiting} migrations wait): run `manage.py upgrade`, then resume."
-            )
+            todo = "Run `manage.py upgrade`, then `manage.py restore --resume`."
+            msg = f"The backup is of an older version ({waiting} pending migrations). {todo}"
             raise CommandError(msg)
         oscore.distrust()
         forks.forget_all()
@@ -64,13 +63,12 @@ class Command(BaseCommand):
         if options["resume"]:
             self._resume(as_json=options["json"])
         elif problems := restore_check.problems():
-            self.stdout.write(f"{' '.join(problems)} Run `manage.py restore --resume` before the server starts.")
+            self.stdout.write(f"{' '.join(problems)} Run `manage.py restore --resume` before you start the server.")
 
     def _restore(self, path: Path) -> None:
         if any(connections[alias].vendor != "sqlite" for alias in ALIASES):
-            msg = (
-                "This set-up runs on PostgreSQL: use pg_restore for both databases, then `manage.py restore --resume`."
-            )
+            todo = "Restore both databases with pg_restore, then run `manage.py restore --resume`."
+            msg = f"This installation uses PostgreSQL. {todo}"
             raise CommandError(msg)
         targets = {one.name: one for one in (Path(str(settings.DATABASES[alias]["NAME"])) for alias in ALIASES)}
         connections.close_all()
@@ -81,7 +79,7 @@ class Command(BaseCommand):
                 _check(name, copy)
             for name, copy in found.items():
                 _put(copy, targets[name])
-        self.stdout.write(f"Both databases are as {path} has them.")
+        self.stdout.write(f"Restored both databases from {path}.")
 
     def _resume(self, *, as_json: bool) -> None:
         with signer():
@@ -93,7 +91,7 @@ class Command(BaseCommand):
         applied = ", ".join(f"{number} {kind}" for kind, number in resumed.applied.items()) or "nothing"
         for sentence in resumed.refused:
             self.stderr.write(sentence)
-        self.stdout.write(f"Applied from the journal: {applied}. The server may start.")
+        self.stdout.write(f"Applied from the journal: {applied}. You can start the server.")
 
 
 def _check(name: str, path: Path) -> None:
@@ -103,12 +101,12 @@ def _check(name: str, path: Path) -> None:
         except sqlite3.DatabaseError as error:
             said = str(error)
     if said != "ok":
-        msg = f"{name} in the backup is no sound database: {said}."
+        msg = f"{name} in the backup is a damaged database: {said}. Use another backup."
         raise CommandError(msg)
 
 
 def _put(copy: Path, target: Path) -> None:
-    """Put a database file in place; the old one's log goes first, or SQLite would replay it into the new one."""
+    """Replace a database file. The old write-ahead log goes first, or SQLite would replay it into the new file."""
     for suffix in ("-wal", "-shm"):
         target.with_name(target.name + suffix).unlink(missing_ok=True)
     copy.replace(target)
@@ -120,7 +118,7 @@ def _put(copy: Path, target: Path) -> None:
 
 
 def _migrations() -> int:
-    """Return how many migrations wait."""
+    """Return the number of pending migrations."""
     waiting = 0
     for alias in ALIASES:
         executor = MigrationExecutor(connections[alias])

@@ -1,4 +1,4 @@
-"""``manage.py serve``: signer, job worker, device, status and operator doors, watched by one parent."""
+"""``manage.py serve``: run signer, job worker, device gateway, CRL/OCSP responder and operator server."""
 
 import argparse
 import ipaddress
@@ -40,24 +40,24 @@ Plain = tuple[tuple[socket.socket, str], ...]
 
 
 class ServeOptions(TypedDict):
-    """What was asked for."""
+    """Options of the command."""
 
     bench_plain: list[str]
 
 
 class Command(BaseCommand):
-    """Serve until stopped."""
+    """Run the server until it is stopped."""
 
-    help = "Run the whole server: signer, job worker, device door, status door, operator door."
+    help = "Run the whole server: signer, job worker, device gateway, CRL/OCSP responder, operator server."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare what benchmarks need."""
+        """Declare the options for benchmarks."""
         parser.add_argument(
             "--bench-plain", metavar="PORT:FINGERPRINT", action="append", default=[], help=argparse.SUPPRESS
         )
 
     def handle(self, *_args: object, **options: Unpack[ServeOptions]) -> None:
-        """Check, bind, make the TLS contexts, then watch the processes."""
+        """Check the settings, bind the sockets, create the TLS contexts, then supervise the processes."""
         if settings.FLEET_OSCORE_PORT and not settings.FLEET_COAP_PORT:
             msg = "FLEET_OSCORE_PORT needs FLEET_COAP_PORT: one process serves both."
             raise CommandError(msg)
@@ -76,12 +76,14 @@ class Command(BaseCommand):
         folder, host = settings.FLEET_DIR, settings.FLEET_HOST
         domains = selectors.domains()
         if not domains or not selectors.authorities(actor=actors.system(domains[0].slug, "serve")):
-            msg = "There is no issuing CA yet; run `manage.py quickstart` or the steps of `manage.py ca --help`."
+            msg = (
+                "There is no issuing CA yet. Run `manage.py quickstart`, or follow the steps of `manage.py ca --help`."
+            )
             raise CommandError(msg)
         signed.hold_roots(one.slug for one in domains)
         by_hand = settings.FLEET_VAULT_KEY == "ask"
         if by_hand and not listening(folder):
-            msg = "FLEET_VAULT_KEY=ask: start `python -m pki.signer` first and type its passphrase."
+            msg = "FLEET_VAULT_KEY=ask: start `python -m pki.signer` first and type the passphrase."
             raise CommandError(msg)
         names = list(dict.fromkeys([*settings.FLEET_HOST_NAMES, "localhost", "127.0.0.1"]))
         stop_signer = signer_running(folder)
@@ -92,7 +94,7 @@ class Command(BaseCommand):
         operator = listen(host, settings.FLEET_OPERATOR_PORT)
         urls = _urls(names[0])
         supervisor = Supervisor(folder, urls, contexts.make)
-        if not by_hand:  # else a person has typed its passphrase, and it goes on as it is
+        if not by_hand:  # otherwise a person has typed its passphrase, and it keeps running
             supervisor.add("signer", lambda: spawn("-m", "pki.signer"))
         supervisor.add("worker", lambda: spawn("manage.py", "work"))
         for number in range(settings.FLEET_DEVICE_WORKERS):
@@ -117,9 +119,9 @@ class Command(BaseCommand):
 
 
 def _plain(host: str, bench: Sequence[str]) -> Plain:
-    """Return the benchmark's plain sockets: on loopback, or not at all."""
+    """Return the plain sockets for benchmarks; they are allowed on loopback only."""
     if bench and not ipaddress.ip_address(host).is_loopback:
-        msg = "--bench-plain serves without encryption and without identity: only on loopback. Unset it."
+        msg = "--bench-plain serves without encryption and authentication, so it requires loopback. Remove the option."
         raise CommandError(msg)
     named = [one.partition(":") for one in bench]
     return tuple((bind(host, int(port)), fingerprint) for port, _, fingerprint in named)
@@ -127,20 +129,20 @@ def _plain(host: str, bench: Sequence[str]) -> Plain:
 
 def _urls(name: str) -> dict[str, str]:
     urls = {
-        "operator door": f"https://{name}:{settings.FLEET_OPERATOR_PORT}/",
-        "device door": f"https://{name}:{settings.FLEET_DEVICE_PORT}/",
-        "status door": f"{settings.FLEET_STATUS_URL}/",
+        "operator server": f"https://{name}:{settings.FLEET_OPERATOR_PORT}/",
+        "device gateway": f"https://{name}:{settings.FLEET_DEVICE_PORT}/",
+        "CRL/OCSP responder": f"{settings.FLEET_STATUS_URL}/",
     }
     if settings.FLEET_COAP_PORT:
-        urls["CoAP door"] = f"coaps://{name}:{settings.FLEET_COAP_PORT}/ (and coaps+tcp)"
+        urls["CoAP gateway"] = f"coaps://{name}:{settings.FLEET_COAP_PORT}/ (and coaps+tcp)"
     if settings.FLEET_OSCORE_PORT:
-        urls["OSCORE door"] = f"coap://{name}:{settings.FLEET_OSCORE_PORT}/"
+        urls["OSCORE gateway"] = f"coap://{name}:{settings.FLEET_OSCORE_PORT}/"
     return urls
 
 
 def _device(listener: socket.socket, context: ssl.SSLContext) -> None:
-    signing.client("door")  # reads the role's secret before the folder of secrets is out of reach
-    blobs.store().open()  # its credentials may lie where a confined process reads nothing
+    signing.client("door")  # reads the role's secret before the sandbox hides the folder of secrets
+    blobs.store().open()  # the sandboxed process may not be able to read the credentials
     doors.run(DeviceDoor(), listener, context, confined=True, refresh=tls.keep_anchors(context))
 
 
@@ -157,7 +159,7 @@ def _status(listener: socket.socket) -> None:
 
 
 def _operator(listener: socket.socket, domain: TrustDomain, host_names: list[str]) -> None:
-    # Made here and not before the fork, so that no device door has this door's key in its memory.
+    # Created here and not before the fork, so that no device gateway process has this listener's key in its memory.
     await_signer(settings.FLEET_DIR)
     context = tls.operator_context(signing.client("serve"), domain, host_names)
     blobs.store().open()

@@ -9,14 +9,14 @@ from pki.services import domains
 
 
 class Command(BaseCommand):
-    """Run after each installation of a new version; running it again changes nothing."""
+    """Run this command after each installation of a new version. Running it again changes nothing."""
 
     help = "Bring databases, static files and the first trust domain up to date."
     requires_system_checks = []
 
     def handle(self, *_args: object, **_options: object) -> None:
-        """Migrate both databases, collect static files, make the domain `default`."""
-        # Telemetry first: what belongs there is moved by the main database's migration, which needs a table to move to.
+        """Migrate both databases, collect static files, create the trust domain `default`."""
+        # Telemetry first: a migration of the main database moves rows into tables of the telemetry database.
         for alias in ("telemetry", "default"):
             call_command("migrate", database=alias, interactive=False, verbosity=0, skip_checks=True)
         call_command("collectstatic", interactive=False, verbosity=0, skip_checks=True)

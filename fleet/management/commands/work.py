@@ -11,7 +11,7 @@ from pki.kernel import handover
 class Command(BaseCommand):
     """Run jobs until stopped."""
 
-    help = "Run the periodic jobs (ledger, metadata, rollouts, drift, healing)."
+    help = "Run the periodic jobs (audit log, metadata, rollouts, drift, recovery)."
     requires_system_checks = []
 
     def handle(self, *_args: object, **_options: object) -> None:

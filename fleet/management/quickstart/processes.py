@@ -1,4 +1,4 @@
-"""Start the story's processes so that none outlives it, and end what a killed run left behind."""
+"""Start the demo's processes so that none outlives it, and stop processes of an interrupted run."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from pki.kernel.errors import UnavailableError
 
 @dataclass(slots=True)
 class Processes:
-    """The children of one quickstart: started with its environment, stopped with it.
+    """The child processes of one quickstart: started with its environment, stopped with it.
 
     Args:
-        folder: FLEET_DIR of this story; ``run/quickstart.json`` there names the children.
-        environment: what they get on top of ours.
-        patience_s: seconds that a child has to end once it is asked to; then it is killed.
+        folder: FLEET_DIR of this demo; ``run/quickstart.json`` in it lists the processes.
+        environment: additional environment variables for them.
+        patience_s: seconds that a process has to exit on request; then it is killed.
     """
 
     folder: Path
@@ -32,10 +32,10 @@ class Processes:
     patience_s: float = 10
 
     def run(self, *arguments: str, timeout: float = 120) -> str:
-        """Run one of our commands to its end and return what it printed.
+        """Run one of our commands to completion and return its output.
 
         Raises:
-            UnavailableError: it failed; its last words are in the sentence.
+            UnavailableError: it failed; the message includes its last output.
         """
         done = subprocess.run(
             [sys.executable, *arguments],
@@ -54,7 +54,7 @@ class Processes:
         return done.stdout
 
     def start(self, name: str, *arguments: str) -> None:
-        """Start a child that lives as long as this story; its output goes to ``log/NAME.log``."""
+        """Start a process that lives as long as this demo; its output goes to ``log/NAME.log``."""
         log = self.folder / "log" / f"{name}.log"
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -71,19 +71,19 @@ class Processes:
         self._remember()
 
     def check(self) -> None:
-        """Fail when a child has ended by itself.
+        """Raise an error if a process has exited.
 
         Raises:
-            UnavailableError: it names the child and its log, and says what the log ends with.
+            UnavailableError: the message names the process and its log, and quotes the last lines.
         """
         for name, child in self.running.items():
             if child.poll() is not None:
                 log = self.folder / "log" / f"{name}.log"
-                msg = f"The process {name} ended with {child.returncode}; read {log}. It ends with: {_last_words(log)}"
+                msg = f"The process {name} exited with {child.returncode}. See {log}. Last lines: {_last_words(log)}"
                 raise UnavailableError(msg)
 
     def stop(self) -> None:
-        """Ask the children to end, newest first, and wait; what does not listen is killed."""
+        """Request the processes to exit, newest first, and wait; kill those that do not."""
         for name, child in reversed(self.running.items()):
             _end(child.pid, child, self.patience_s)
             del name
@@ -91,7 +91,7 @@ class Processes:
         (self.folder / "run" / "quickstart.json").unlink(missing_ok=True)
 
     def end_leftovers(self) -> int:
-        """End the children of an earlier story in this folder that was killed; return how many."""
+        """Stop the processes of an earlier, killed demo in this folder; return their number."""
         record = self.folder / "run" / "quickstart.json"
         if not record.is_file():
             return 0
@@ -104,15 +104,15 @@ class Processes:
         return ended
 
     def refuse_second_server(self) -> None:
-        """Refuse to work beside a server that somebody else started in this folder.
+        """Raise an error if another server runs in this folder.
 
         Raises:
-            UnavailableError: it says which process to stop.
+            UnavailableError: the message says which process to stop.
         """
         record = self.folder / "run" / "serve.json"
         parent = json.loads(record.read_text()).get("parent", 0) if record.is_file() else 0
         if parent and _is_ours(parent, self.folder):
-            msg = f"A server runs in {self.folder} already (process {parent}); stop it first, or choose another --dir."
+            msg = f"A server already runs in {self.folder} (process {parent}). Stop it first, or choose another --dir."
             raise UnavailableError(msg)
 
     def _environment(self, *arguments: str) -> dict[str, str]:
@@ -133,7 +133,7 @@ def _last_words(log: Path) -> str:
 
 
 def _secrets_of(*arguments: str) -> tuple[str, ...]:
-    """Return the kinds of secrets that a program gets: the server's commands all, devices and officers none."""
+    """Return the kinds of secrets that a program gets: all for server commands, none for devices and officers."""
     return handover.KINDS if arguments[:1] == ("manage.py",) else ()
 
 
@@ -141,7 +141,7 @@ def free_port(wanted: int, host: str = "127.0.0.1") -> int:
     """Return the wanted port, or the next one that is free (TCP and UDP).
 
     Raises:
-        UnavailableError: a hundred ports in a row are taken.
+        UnavailableError: a hundred ports in a row are in use.
     """
     for port in range(wanted, wanted + 100):
         with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
@@ -150,12 +150,12 @@ def free_port(wanted: int, host: str = "127.0.0.1") -> int:
                 probe.bind((host, port))
                 datagrams.bind((host, port))
                 return port
-    msg = f"The ports {wanted} to {wanted + 99} are all taken; set FLEET_OPERATOR_PORT and FLEET_DEVICE_PORT."
+    msg = f"The ports {wanted} to {wanted + 99} are all in use. Set FLEET_OPERATOR_PORT and FLEET_DEVICE_PORT."
     raise UnavailableError(msg)
 
 
 def _is_ours(pid: int, folder: Path) -> bool:
-    """Say whether a process id still belongs to a child of a story in this folder."""
+    """Say whether a process id still belongs to a process of a demo in this folder."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:

@@ -1,4 +1,4 @@
-"""Bundles up, two officers sign, releases out: by the REST API and the officers' tool."""
+"""Upload bundles, sign them with two officers' keys and publish releases: with the REST API and the officers' tool."""
 
 import json
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ class Published:
 
 
 def register(rest: Rest, ground: Ground, voice: Voice) -> None:
-    """Register hardware models and the keys that vouch for firmware and models."""
-    with voice.step("three hardware models are registered", _curl(ground, "hardware-models", "…")):
+    """Register hardware models and the keys that verify firmware and models."""
+    with voice.step("register three hardware models", _curl(ground, "hardware-models", "…")):
         for kind in KINDS:
             facts = {"name": kind.name, "vendor": VENDOR, "flash_model": kind.flash_model, "arena": kind.arena}
             _once(rest, "/hardware-models", facts)
-    with voice.step("the keys that vouch for firmware and models are registered", _curl(ground, "trust-keys", "…")):
+    with voice.step("register the keys that verify firmware and models", _curl(ground, "trust-keys", "…")):
         for name, form in (("firmware-signing", "mcuboot"), ("model-signing", "tflite")):
             pem = public_key(ground.offline / f"{name}.pem")
             rest.post("/trust-keys", {"name": name, "format": form, "pem": pem})
 
 
 def make(ground: Ground, archives: dict[str, Path], voice: Voice) -> dict[str, Made]:
-    """Make the story's bundles from the fetched packages."""
+    """Create the demo's bundles from the downloaded packages."""
     folder = ground.folder / "material"
-    with voice.step("firmware is signed with imgtool, the model with its own key"):
+    with voice.step("sign firmware with imgtool, and the model with its own key"):
         made = {
             "old": firmware(ground.offline, folder, archives["uflash==1.1.0"], "1.1.0", 1),
             "new": firmware(ground.offline, folder, archives["uflash==1.2.4"], "1.2.4", 2),
@@ -46,26 +46,24 @@ def make(ground: Ground, archives: dict[str, Path], voice: Voice) -> dict[str, M
 
 
 def refuse(rest: Rest, made: dict[str, Made], voice: Voice) -> list[str]:
-    """Show that a truncated image and a model that does not fit are refused; return the reasons."""
+    """Upload a truncated image and an incompatible model, which the server rejects; return the reasons."""
     reasons = []
-    with voice.step("a truncated image is refused at upload"):
+    with voice.step("the server rejects a truncated image at upload"):
         reasons.append(_refused(rest, made["cut"], release=False))
     voice.note(reasons[-1])
-    with voice.step("a model that does not fit its hardware is refused before anybody signs"):
+    with voice.step("the server rejects a model that is incompatible with its hardware, before officers sign"):
         reasons.append(_refused(rest, made["misfit"], release=True))
     voice.note(reasons[-1])
     return reasons
 
 
 def release(rest: Rest, ground: Ground, processes: Processes, made: Made, voice: Voice) -> Published:
-    """Upload a bundle, let two of the three officers sign it, publish it; what is done already stays."""
+    """Upload a bundle, sign it with two of three officers' keys, publish it; completed steps are skipped."""
     name = f"{made.facts['id']} {made.facts['version']}"
-    with voice.step(
-        f"{name} is uploaded, verified and inspected", _curl(ground, "bundles", "-F manifest=@bundle.json …")
-    ):
+    with voice.step(f"upload, verify and inspect {name}", _curl(ground, "bundles", "-F manifest=@bundle.json …")):
         bundle = rest.upload("/bundles", made.manifest, made.files)
     with voice.step(
-        f"{name} is signed by two officers and published",
+        f"sign {name} with two officers' keys and publish it",
         "python -m fleet.officer sign --key offline/anna.key --root root.json --in prepared.json --out anna.json",
     ):
         prepared = rest.post("/releases", {"bundle": bundle["id"]})
@@ -88,7 +86,7 @@ def _sign(rest: Rest, ground: Ground, processes: Processes, statement: str) -> N
 
 
 def _once(rest: Rest, path: str, facts: dict[str, object]) -> None:
-    """Create something unless it is there."""
+    """Create an object unless it exists."""
     try:
         rest.post(path, facts)
     except ConflictError:
@@ -102,7 +100,7 @@ def _refused(rest: Rest, made: Made, *, release: bool) -> str:
             rest.post("/releases", {"bundle": bundle["id"]})
     except DomainError as error:
         return str(error.context.get("said", error.detail))
-    msg = "The server accepted a bundle that it had to refuse."
+    msg = "The server accepted a bundle that it should have rejected."
     raise UnavailableError(msg)
 
 

@@ -1,4 +1,4 @@
-"""The operator REST API as any program would call it: HTTPS, our root as the only anchor, a bearer token."""
+"""A client of the operator REST API: HTTPS, our root as the only trust anchor, a bearer token."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ class Rest:
     """One keep-alive connection to ``/api/v1``.
 
     Args:
-        port: the operator door on loopback.
+        port: the operator server on loopback.
         anchor: PEM file of the root certificate.
         token: an operator's API token.
     """
@@ -31,11 +31,11 @@ class Rest:
     host: str = "localhost"
     _connection: http.client.HTTPSConnection | None = field(default=None, init=False)
 
-    def get(self, path: str) -> Any:  # untyped: whoever asks knows it
+    def get(self, path: str) -> Any:  # untyped: the caller knows the type
         """Return the JSON of one resource below ``/api/v1``."""
         return self._call("GET", path, None, {})
 
-    def all(self, path: str) -> Iterator[Any]:  # untyped: whoever asks knows it
+    def all(self, path: str) -> Iterator[Any]:  # untyped: the caller knows the type
         """Yield every row of a list, page by page."""
         following: str | None = path
         while following:
@@ -43,18 +43,18 @@ class Rest:
             yield from page["results"]
             following = page.get("next") and page["next"].split("/api/v1", 1)[-1]
 
-    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:  # untyped: whoever asks knows it
-        """Create or act; return the answer's JSON."""
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:  # untyped: the caller knows the type
+        """Send a POST request; return the JSON of the response."""
         return self._call("POST", path, json.dumps(body or {}).encode(), {"Content-Type": "application/json"})
 
     def patch(self, path: str, body: Mapping[str, object], headers: Mapping[str, str]) -> object:
-        """Change a part; return the answer's JSON."""
+        """Send a PATCH request; return the JSON of the response."""
         fields = {"Content-Type": "application/json", **headers}
         return self._call("PATCH", path, json.dumps(body).encode(), fields)
 
-    # untyped: whoever asks knows it
+    # untyped: the caller knows the type
     def upload(self, path: str, manifest: bytes, files: Mapping[str, Path]) -> Any:
-        """Send a bundle as multipart/form-data: ``manifest`` and one ``files`` part a payload."""
+        """Send a bundle as multipart/form-data: ``manifest`` and one ``files`` part per payload."""
         boundary = uuid.uuid4().hex
         parts = [_part(boundary, "manifest", "bundle.json", manifest)]
         parts += [_part(boundary, "files", name, file.read_bytes()) for name, file in files.items()]
@@ -62,10 +62,10 @@ class Rest:
         return self._call("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
 
     def ready(self, seconds: float, alive: Callable[[], None] = lambda: None) -> None:
-        """Wait until the server says that it is ready; ``alive`` raises when there is nothing to wait for.
+        """Wait until the server is ready; ``alive`` raises if the server is no longer running.
 
         Raises:
-            UnavailableError: it did not within the time.
+            UnavailableError: the server was not ready in time.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -76,12 +76,12 @@ class Rest:
             except (OSError, http.client.HTTPException):
                 self.close()
             time.sleep(0.2)
-        msg = f"The server did not become ready within {seconds:.0f} s; read log/serve.log in its folder."
+        msg = f"The server did not become ready within {seconds:.0f} s; See log/serve.log in its folder."
         raise UnavailableError(msg)
 
     def _call(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
-    ) -> Any:  # untyped: whoever asks knows it
+    ) -> Any:  # untyped: the caller knows the type
         headers = {**headers, "Authorization": f"Bearer {self.token}", "Accept": "application/json"}
         status, data = self._request(method, f"/api/v1{path}", body, headers)
         answer = json.loads(data) if data else None
@@ -90,10 +90,10 @@ class Rest:
         detail = answer.get("detail", str(answer)) if isinstance(answer, dict) else str(answer)
         if status == _CONFLICT:
             raise ConflictError(detail)
-        raise DomainError(f"{method} {path} was answered {status}: {detail}", status=status, said=detail)
+        raise DomainError(f"{method} {path} returned {status}: {detail}", status=status, said=detail)
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -106,7 +106,7 @@ class Rest:
             self.close()
             if not reused:
                 raise
-            # The server closed a connection that we kept, such as after its restart: once more, anew.
+            # The server closed a persistent connection, for example after a restart: retry once on a new one.
             return self._once(method, path, body, headers)
 
     def _once(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:

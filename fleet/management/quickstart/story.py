@@ -1,4 +1,4 @@
-"""Devices, rollouts, an attack and a fault: what happens once the server is up."""
+"""The main part of the demo: devices, rollouts, an attack and a fault."""
 
 import json
 import random
@@ -20,22 +20,22 @@ from pki.kernel.errors import UnavailableError
 
 FIRMWARE, MODEL = "firmware-1.2.4", "model-okay-nabu"
 LEARN_TICKS = 60
-#: batches that may share a tick with another: a fault that begins before the server has learned would be learned too
+#: batches that may share a tick with another: drift detection would learn a fault that starts before it has learned
 MERGED_TICKS = 10
 WAVES: list[dict[str, int]] = [{"count": 1, "soak_s": 2}, {"share": 250, "soak_s": 3}, {"share": 1000}]
-#: seconds without any progress; a slow machine may take longer over the whole
+#: longest time without progress, in seconds; a slow machine may take longer in total
 PATIENCE = 150.0
 LONGEST = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who plays what: decided by the seed, known to the simulator only.
+    """The roles of devices: determined by the seed, known to the simulator only.
 
     Args:
         devices: name -> number of its hardware model.
-        faulty: the device that will misbehave.
-        targeted: the device in whose way the tampered image is put.
+        faulty: the device with a fault after its update.
+        targeted: the device that receives the tampered image.
     """
 
     devices: dict[str, int]
@@ -44,18 +44,18 @@ class Cast:
 
 
 def cast(devices: int, seed: int) -> Cast:
-    """Return the cast of a seed."""
+    """Return the roles for a seed."""
     names = {f"{KINDS[n % len(KINDS)].name}-{n + 1:04}": n % len(KINDS) for n in range(devices)}
-    # Both are in the last wave: a lone first device that fails would end the rollout before it began.
+    # Both are in the last wave: if the only device of the first wave failed, the rollout would end at once.
     last = planning.assign(FIRMWARE, sorted(names), [WavePlan(**wave) for wave in WAVES])[-1]
-    faulty, targeted = random.Random(seed).sample(sorted(last), 2)  # noqa: S311  because a story shall repeat itself
+    faulty, targeted = random.Random(seed).sample(sorted(last), 2)  # noqa: S311  because the demo must be reproducible
     return Cast(names, faulty, targeted)
 
 
 def enrol(rest: Rest, ground: Ground, processes: Processes, roles: Cast, seed: int, voice: Voice) -> None:
-    """Make tokens, write the simulator's plan, start it, wait until every device has enrolled."""
+    """Create tokens, write the simulator's plan, start it, wait until every device has enrolled."""
     folder = files.private_folder(ground.folder / "simulator")
-    with voice.step(f"{len(roles.devices)} one-time enrolment tokens are made", "curl … /api/v1/enrolment-tokens"):
+    with voice.step(f"create {len(roles.devices)} one-time enrolment tokens", "curl … /api/v1/enrolment-tokens"):
         tokens = _tokens(rest, roles)
     plan = {
         "server": f"https://localhost:{ground.device_port}",
@@ -77,14 +77,14 @@ def enrol(rest: Rest, ground: Ground, processes: Processes, roles: Cast, seed: i
     files.write_private(folder / "attackers-copy.bin", image)
     files.write_private(folder / "plan.json", json.dumps(plan, indent=1).encode())
     with voice.step(
-        "the devices have enrolled by EST and come back over mTLS", f"python -m fleet.simulator {folder}/plan.json"
+        "enrol the devices with EST, then connect them with mTLS", f"python -m fleet.simulator {folder}/plan.json"
     ):
         processes.start("simulator", "-m", "fleet.simulator", str(folder / "plan.json"))
-        _wait(processes, voice, lambda: _enrolled(rest, roles, voice), "the devices did not all enrol")
+        _wait(processes, voice, lambda: _enrolled(rest, roles, voice), "some devices have not enrolled")
 
 
 def roll_out(rest: Rest, name: str, release: Published, soak_s: int) -> str:
-    """Create and start a rollout in waves of 1 device, 25 % and 100 %; return its id."""
+    """Create and start a rollout in waves of 1 device, 25% and 100%; return its id."""
     rows = rest.get(f"/rollouts?name={name}")["results"]
     if rows:
         rollout = rows[0]
@@ -98,7 +98,7 @@ def roll_out(rest: Rest, name: str, release: Published, soak_s: int) -> str:
 
 
 def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> RolloutRow:
-    """Follow a rollout to its end, telling what happens to it."""
+    """Follow a rollout to its end and report its events."""
     told: set[str] = set()
 
     def over() -> bool:
@@ -118,7 +118,7 @@ def watch(rest: Rest, processes: Processes, rollout: str, voice: Voice) -> Rollo
 
 
 def settle(rest: Rest, processes: Processes, voice: Voice) -> None:
-    """Wait until what was sent back is released: on a busy machine evidence comes together after the last wave."""
+    """Wait until the rolled-back device is released: on a busy machine the incident opens only after the last wave."""
     told: set[str] = set()
 
     def over() -> bool:
@@ -126,12 +126,12 @@ def settle(rest: Rest, processes: Processes, voice: Voice) -> None:
             reaction = incident["reaction"]
             if reaction.get("quarantined") and incident["device"] not in told:
                 told.add(incident["device"])
-                voice.note(f"{incident['device']} is quarantined and sent back to its previous version")
+                voice.note(f"{incident['device']} is quarantined and rolled back to its previous version")
             if reaction.get("released"):
                 return True
         return False
 
-    _wait(processes, voice, over, "no device was found to misbehave, sent back and released")
+    _wait(processes, voice, over, "no device was detected, rolled back and released")
 
 
 def _newest(rest: Rest) -> list[IncidentRow]:
@@ -151,14 +151,14 @@ def _news(rest: Rest, facts: RolloutRow) -> list[str]:
     for incident in _newest(rest):
         lines.append(f"incident on {incident['device']} ({incident['layer']}): {incident['explanation']['text'][:160]}")
         if incident["reaction"].get("quarantined"):
-            lines.append(f"{incident['device']} is quarantined and sent back to its previous version")
+            lines.append(f"{incident['device']} is quarantined and rolled back to its previous version")
         if incident["reaction"].get("released"):
             lines.append(f"{incident['device']} runs its previous version and is released")
     return lines
 
 
 def _tokens(rest: Rest, roles: Cast) -> dict[str, str]:
-    """Make the tokens that are missing; devices that have enrolled need none."""
+    """Create the missing tokens; enrolled devices need none."""
     there = {row["name"] for row in rest.all("/devices?limit=500") if row["enrolled_at"]}
     made: dict[str, str] = {}
     for number, kind in enumerate(KINDS):
@@ -188,17 +188,17 @@ def _enrolled(rest: Rest, roles: Cast, voice: Voice) -> bool:
 
 
 def _wait(processes: Processes, voice: Voice, over: Callable[[], bool], trouble: str) -> None:
-    """Wait until ``over`` holds; give up when nothing new has happened for ``PATIENCE`` seconds."""
+    """Wait until ``over`` returns true; fail if nothing new has happened for ``PATIENCE`` seconds."""
     began = voice.progressed = time.monotonic()
     while voice.idle_seconds() < PATIENCE and time.monotonic() - began < LONGEST:
         if over():
             return
         processes.check()
         time.sleep(0.5)
-    msg = f"No progress for {PATIENCE:.0f} s: {trouble}. Read the logs in {processes.folder}/log."
+    msg = f"No progress for {PATIENCE:.0f} s: {trouble}. See the logs in {processes.folder}/log."
     raise UnavailableError(msg)
 
 
 def fits(number: int) -> bool:
-    """Say whether the model fits a hardware model by its number."""
+    """Say whether the model is compatible with a hardware model, by its number."""
     return KINDS[number] in MODEL_KINDS

@@ -1,4 +1,4 @@
-"""The end of the story in numbers, read from the server, and whether it is the right end."""
+"""The final state of the demo in numbers, read from the server, and whether it is the expected one."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ class Times:
 
 
 def summary(rest: Rest, ground: Ground, roles: Cast, times: Times) -> StoryFacts:
-    """Return what is true at the end."""
+    """Return the final state."""
     devices: list[DeviceRow] = [row for row in rest.all("/devices?limit=500") if row["name"] in roles.devices]
     incidents: list[IncidentRow] = list(rest.all("/incidents?limit=500"))
     rollouts: list[RolloutRow] = [one for one in rest.all("/rollouts?limit=500") if one["name"] in {FIRMWARE, MODEL}]
@@ -47,11 +47,11 @@ def summary(rest: Rest, ground: Ground, roles: Cast, times: Times) -> StoryFacts
 
 
 def wrong(facts: StoryFacts, roles: Cast) -> list[str]:
-    """Return what is not as it should be at the end of the story."""
+    """Return the deviations from the expected final state."""
     devices = len(roles.devices)
     expected: dict[str, object] = {
         "enrolled": devices,
-        # One device refused the tampered image, one was sent back.
+        # One device rejected the tampered image, one was rolled back.
         "firmware_updated": devices - 2,
         "model_updated": sum(1 for number in roles.devices.values() if fits(number)),
         "refused_tampered": 1,
@@ -60,10 +60,10 @@ def wrong(facts: StoryFacts, roles: Cast) -> list[str]:
         "flagged": [roles.faulty],
     }
     seen: Mapping[str, object] = facts
-    found = [f"{name} is {seen[name]}, not {value}" for name, value in expected.items() if seen[name] != value]
+    found = [f"{name} is {seen[name]}, expected {value}" for name, value in expected.items() if seen[name] != value]
     found += [f"{one['name']} is {one['state']}" for one in facts["rollouts"] if one["state"] != "finished"]
-    if len(facts["rollouts"]) != 2:  # noqa: PLR2004  because the story has a firmware and a model rollout
-        found.append(f"there are {len(facts['rollouts'])} rollouts, not 2")
+    if len(facts["rollouts"]) != 2:  # noqa: PLR2004  because the demo has a firmware and a model rollout
+        found.append(f"there are {len(facts['rollouts'])} rollouts, expected 2")
     return found
 
 

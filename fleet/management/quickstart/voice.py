@@ -1,4 +1,4 @@
-"""What quickstart says while it works: steps with check marks, the command that repeats them, bars."""
+"""Output of quickstart: steps with check marks, the equivalent commands, and progress bars."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ _WIDTH = 28
 
 @dataclass(slots=True)
 class Voice:
-    """Print progress for people; on a terminal bars move, elsewhere each step is one line."""
+    """Print progress for people; a terminal shows moving bars, other outputs get one line per step."""
 
     started: float = field(default_factory=time.monotonic)
     live: bool = field(default_factory=sys.stdout.isatty)
@@ -19,7 +19,7 @@ class Voice:
     _bars: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def seconds(self) -> float:
-        """Return the seconds since the story began."""
+        """Return the seconds since the start of the demo."""
         return time.monotonic() - self.started
 
     def title(self, text: str) -> None:
@@ -32,7 +32,7 @@ class Voice:
 
     @contextmanager
     def step(self, text: str, command: str = "") -> Iterator[None]:
-        """Print a check mark when the block succeeds, a cross when it does not, and how to repeat it."""
+        """Print a check mark if the block succeeds, a cross if it fails, and the equivalent command."""
         if self.live:
             print(f"  … {text}", end="\r", flush=True)
         try:
@@ -45,7 +45,7 @@ class Voice:
             self._line(f"      $ {command}")
 
     def bar(self, text: str, done: int, whole: int) -> None:
-        """Show how far a long step is; silent where no terminal listens."""
+        """Show the progress of a long step; silent without a terminal."""
         if self._bars.get(text) != (done, whole):
             self._bars[text] = (done, whole)
             self.progressed = time.monotonic()

@@ -1,1 +1,1 @@
-"""The reference page of the REST API, made from its OpenAPI document."""
+"""Generate the reference page of the REST API from its OpenAPI document."""

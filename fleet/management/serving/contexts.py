@@ -1,4 +1,4 @@
-"""The TLS contexts of the doors that devices reach: made by the parent before it forks, and anew from time to time."""
+"""TLS contexts of the listeners for devices: created by the parent before it forks, and renewed periodically."""
 
 import ssl
 
@@ -12,9 +12,9 @@ from pki.signer.client import Signer
 
 
 class Contexts:
-    """The contexts that the next forked door gets.
+    """The contexts for the next forked listener process.
 
-    A new context has a new certificate, a new key and new ticket keys: nobody who finds the old ones reads on.
+    A new context has a new certificate, a new key and new ticket keys: a stolen old key cannot decrypt new sessions.
 
     Args:
         names: host names and addresses of this server.
@@ -29,10 +29,10 @@ class Contexts:
         self.make()
 
     def make(self) -> None:
-        """Make them anew, with what domains and anchors there are now.
+        """Create new contexts for the current trust domains and trust anchors.
 
         Raises:
-            UnavailableError: the signer does not answer; the present ones stay.
+            UnavailableError: the signer does not answer; the existing contexts stay.
         """
         domains = selectors.domains()
         signer = Signer(settings.FLEET_DIR, "serve")

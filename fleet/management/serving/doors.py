@@ -1,4 +1,4 @@
-"""Run one door in this process: uvicorn over a socket and a TLS context that were made before the fork."""
+"""Run one listener in this process: uvicorn with a socket and a TLS context that were created before the fork."""
 
 import asyncio
 import contextlib
@@ -32,37 +32,37 @@ if TYPE_CHECKING:
     from fleet.wire.asgi import Receive, Scope, Send
 
 REFRESH_SECONDS = 2
-#: how long a thread of the database may keep the loop waiting; Python's own five milliseconds add up
+#: how long a database thread can block the event loop; Python's default of five milliseconds adds up
 SWITCH_SECONDS = 0.0005
-#: objects, and rounds over younger ones, after which garbage is looked for; nearly all is freed without a search
+#: thresholds of garbage collection (objects, then generations); nearly all objects are freed by reference counts
 COLLECTED_AFTER = (700, 10, 200)
 _logger = logging.getLogger("muster.serve")
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to us and takes a ready TLS context."""
+    """A uvicorn server without signal handlers and with a given TLS context."""
 
     draining = False
 
     async def on_tick(self, counter: int) -> bool:
-        """Serve what is connected to its end when another process has taken over, and then leave."""
+        """Stop accepting when another process has taken over; exit when the last connection ends."""
         if self.draining:
             gates = [one for one in self.servers if isinstance(one, Gate)]
             for gate in gates:
                 gate.retire()
             for connection in list(self.server_state.connections):
-                connection.shutdown()  # closes what is idle, and the others after their answer
+                connection.shutdown()  # closes idle connections at once, and others after their response
             if not self.server_state.connections and all(gate.quiet for gate in gates):
                 self.should_exit = True
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
+        """Do not install signal handlers."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept through the gate where there is a TLS context; else as uvicorn does."""
+        """Accept connections through the gate if there is a TLS context; otherwise use uvicorn's own code."""
         context = self.config.ssl
         if context is None or not sockets:
             await super().startup(sockets)
@@ -73,9 +73,9 @@ class _Server(uvicorn.Server):
         made = self.config.http_protocol_class
 
         def protocol() -> asyncio.Protocol:
-            return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # uvicorn's own way
+            return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # as uvicorn calls it
 
-        self.servers = [Gate(one, protocol, context) for one in sockets]  # type: ignore[misc]  # it closes as a server does
+        self.servers = [Gate(one, protocol, context) for one in sockets]  # type: ignore[misc]  # it has the interface of a server
         self.started = True
 
 
@@ -92,9 +92,9 @@ def run(
     Args:
         application: ASGI.
         listener: bound and listening, inherited.
-        context: shared by all workers of the door, so that sessions resume across them; None for plain HTTP.
-        confined: give up file access first.
-        refresh: called every few seconds, for a device door: takes new anchors into the context.
+        context: shared by all workers of the listener, so that sessions resume across them; None for plain HTTP.
+        confined: whether to give up file access first.
+        refresh: called every few seconds, for a device gateway; loads new trust anchors into the context.
     """
     config = uvicorn.Config(
         application,
@@ -104,7 +104,7 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # who is at the other end is what the socket says; `client_cert_header.py` trusts listed ones
+        proxy_headers=False,  # the socket gives the peer's address; `client_cert_header.py` trusts listed proxies
         ws="none",
         timeout_keep_alive=int(limits.IDLE_SECONDS),
         timeout_graceful_shutdown=5,
@@ -121,7 +121,7 @@ def run(
 
 
 def protocol_of(application: "Callable[[Scope, Receive, Send], Awaitable[None]]") -> type[asyncio.Protocol]:
-    """Return the protocol class of a listener: one for devices, one for all that ask for no certificates."""
+    """Return the protocol class of a listener: one for devices, one for listeners without client certificates."""
     if isinstance(application, DeviceDoor):
         return application.protocol
     return make_protocol(Connections(by_network=not settings.FLEET_PROXIES))
@@ -129,7 +129,7 @@ def protocol_of(application: "Callable[[Scope, Receive, Send], Awaitable[None]]"
 
 def _prepare(refresh: Callable[[], None] | None, *, confined: bool) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
-    # What was loaded so far stays for good: a collection that looks through all of it stops the loop for 0.2 s.
+    # Objects loaded so far stay for the process's lifetime: a collection that scans them all blocks the loop for 0.2 s.
     gc.collect()
     gc.freeze()
     if confined:
@@ -141,11 +141,11 @@ def _prepare(refresh: Callable[[], None] | None, *, confined: bool) -> None:
 
 
 def run_coap(sockets: coap.Sockets, *, refresh: Callable[[], None]) -> None:
-    """Serve coaps:// and coaps+tcp:// in this process until SIGTERM, confined as the device door is.
+    """Serve coaps:// and coaps+tcp:// in this process until SIGTERM, sandboxed like the device gateway.
 
     Args:
-        sockets: with their contexts; one process only, since it owns the associations.
-        refresh: called every few seconds: takes new anchors into the contexts.
+        sockets: with their contexts; one process only, since it owns the DTLS associations.
+        refresh: called every few seconds; loads new trust anchors into the contexts.
     """
     _prepare(refresh, confined=True)
 
@@ -164,21 +164,21 @@ def _repeat(refresh: Callable[[], None]) -> None:
         try:
             refresh()
         except Exception:
-            _logger.exception("new anchors could not be read")
+            _logger.exception("new trust anchors could not be read")
         finally:
             connections.close_all()
 
 
 def confine_door() -> bool:
-    """Keep this process from keys, secrets and the offline folder, for good; say in the log if it cannot be."""
+    """Block access to keys, secrets and the offline folder permanently; log a warning if that is not possible."""
     confine.undumpable()
     folder = settings.FLEET_DIR
     code = [ROOT / name for name in ("fleet", "ota", "devices", "pki")]
     places = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/urandom", "/proc/self")
     system = [Path(place) for place in places]
     python = [Path(sys.prefix), Path(sys.base_prefix)]
-    # Not `run`: who may write there could put a false signer in the true one's place. Not the temporary folder:
-    # a set-up may lie beneath it.
+    # Not `run`: with write access there, a process could replace the signer's socket. Not the temporary folder:
+    # an installation may be inside it.
     written = [folder / name for name in ("db", "journal")]
     offered = [folder / name for name in ("blobs", "tuf", "status")]
     for place in (*written, *offered):
@@ -186,5 +186,5 @@ def confine_door() -> bool:
     confined = confine.landlock([*code, *system, *python, *offered], [*written, Path("/dev/null")])
     confine.drop_capabilities()
     if not confined:
-        _logger.warning("this kernel has no Landlock: the door is not confined")
+        _logger.warning("this kernel has no Landlock: the listener is not sandboxed")
     return confined

@@ -1,4 +1,4 @@
-"""Start the server's processes, start again what dies, stop all together."""
+"""Start the server's processes, restart those that die, stop all together."""
 
 import json
 import logging
@@ -25,9 +25,9 @@ from pki.signer.client import listening
 
 _logger = logging.getLogger("muster.serve")
 PATIENCE = 10.0
-#: the doors' certificates, keys and ticket keys live for a day; a signer that does not answer is asked again
+#: lifetime of the listeners' certificates, keys and ticket keys: one day; if the signer does not answer, retry
 RENEW_SECONDS, RETRY_SECONDS = 24 * 3600.0, 600.0
-#: both serve so long side by side; then the old one finishes what it has begun, at most so long
+#: overlap of the old and the new process; then the time that the old one has for its last requests
 HANDOVER_SECONDS, DRAIN_SECONDS = 1.0, 900.0
 MOST_FILES = 65_536
 MOST_BACKOFF = 30.0
@@ -37,9 +37,9 @@ class Renewal(Enum):
     """How a process gets a new certificate."""
 
     NONE = "none"
-    #: a new one serves beside the old one, which ends when its last connection does
+    #: a new process serves beside the old one, which exits when its last connection ends
     ROLLING = "rolling"
-    #: stopped and started: it owns a socket that two cannot share
+    #: stopped and started again: it owns a socket that two processes cannot share
     RESTART = "restart"
 
 
@@ -49,10 +49,10 @@ class Child:
 
     Args:
         name: for the log and ``run/serve.json``.
-        launch: starts it and returns its process id.
-        pid: of the running one, or 0.
-        failures: deaths in a row, for the back-off.
-        again_at: when it may be started again (monotonic seconds).
+        launch: starts the process and returns its process id.
+        pid: process id while it runs, or 0.
+        failures: consecutive deaths, for the back-off.
+        again_at: earliest restart (monotonic seconds).
         renewal: how it gets a new certificate.
     """
 
@@ -67,12 +67,12 @@ class Child:
 
 @dataclass(slots=True)
 class Supervisor:
-    """The parent of all; it serves nobody itself.
+    """The parent process; it serves no requests itself.
 
     Args:
-        folder: of the set-up.
-        urls: of the doors, by name.
-        remake: makes the doors' certificates anew; the doors are then exchanged, daily or on SIGHUP.
+        folder: of the installation.
+        urls: of the listeners, by name.
+        remake: creates new certificates for the listeners, which are then replaced, daily or on SIGHUP.
     """
 
     folder: Path
@@ -89,16 +89,16 @@ class Supervisor:
 
     @staticmethod
     def raise_limits() -> None:
-        """Let the doors hold as many connections as the machine's operator allows, not the usual thousand."""
+        """Raise the limit of open files to the hard limit, so that listeners can hold thousands of connections."""
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        with suppress(ValueError, OSError):  # root may have more than it was started with
+        with suppress(ValueError, OSError):  # root may exceed the hard limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(most, MOST_FILES), max(most, MOST_FILES)))
 
     def run(self) -> None:
-        """Start everything and watch until SIGTERM or SIGINT."""
+        """Start all processes and supervise them until SIGTERM or SIGINT."""
         if handover.holds_secret(handover.PASSPHRASE):
-            confine.undumpable()  # it keeps the passphrase for a signer that has to be started again
+            confine.undumpable()  # it keeps the passphrase, to restart the signer
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._renew_now)
@@ -112,7 +112,7 @@ class Supervisor:
         self.end()
 
     def end(self) -> None:
-        """Stop the children, all at once; the first one after all others, since they ask it for signatures."""
+        """Stop the children in parallel; the first one last, since the others request signatures from it."""
         first, *others = [child.pid for child in self.children if child.pid] or [0]
         _end(*others, *self.leaving)
         _end(*filter(None, [first]))
@@ -132,11 +132,11 @@ class Supervisor:
             self._write()
 
     def _renew(self) -> None:
-        """Exchange the doors for ones with new certificates; without a signer the present ones go on."""
+        """Replace the listeners with ones that have new certificates; without a signer, the current ones continue."""
         try:
             self.remake()
         except (DomainError, OSError) as error:
-            _logger.warning("no new certificates for the doors yet", extra={"cause": str(error)})
+            _logger.warning("new certificates for the listeners are not available yet", extra={"cause": str(error)})
             self.renew_at = time.monotonic() + RETRY_SECONDS
             return
         self.renew_at = time.monotonic() + RENEW_SECONDS
@@ -153,10 +153,10 @@ class Supervisor:
                 os.kill(old, signal.SIGUSR1)
             child.pid, child.started = fresh, time.monotonic()
             self._write()
-        _logger.info("the doors have new certificates")
+        _logger.info("the listeners have new certificates")
 
     def _see_off(self) -> None:
-        """Wait for doors that serve their last connections, but not for ever."""
+        """Wait for listeners that serve their last connections, up to a time limit."""
         for pid, deadline in list(self.leaving.items()):
             if _gone(pid):
                 del self.leaving[pid]
@@ -176,7 +176,7 @@ class Supervisor:
         record = self.folder / "run" / "serve.json"
         fresh = record.with_suffix(".new")
         fresh.write_text(json.dumps(facts))
-        fresh.replace(record)  # whoever reads it while doors are exchanged never meets half of it
+        fresh.replace(record)  # atomic: a reader never sees a partial file
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
@@ -198,11 +198,11 @@ def spawn(*arguments: str) -> int:
 
 
 def fork(serve: Callable[[], None], *, bucket: bool = True) -> int:
-    """Fork a process that runs ``serve`` and ends with it; return its id.
+    """Fork a process that runs ``serve`` and exits with it; return its process id.
 
     Args:
-        serve: in the new process, which has read the database's address already.
-        bucket: it needs the credentials of the bucket.
+        serve: runs in the new process, which has already read the database's address.
+        bucket: whether it needs the credentials of the bucket.
     """
     connections.close_all()
     pid = os.fork()
@@ -221,10 +221,10 @@ def fork(serve: Callable[[], None], *, bucket: bool = True) -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket, to be inherited by the workers.
+    """Return a listening socket for the workers to inherit.
 
     Raises:
-        UnavailableError: the port is taken or not allowed.
+        UnavailableError: the port is in use or not permitted.
     """
     listener = _bound(host, port, socket.SOCK_STREAM)
     listener.listen(2048)
@@ -232,10 +232,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a bound UDP socket, to be inherited by the one process that serves it.
+    """Return a bound UDP socket for the one process that serves it.
 
     Raises:
-        UnavailableError: the port is taken or not allowed.
+        UnavailableError: the port is in use or not permitted.
     """
     bound = _bound(host, port, socket.SOCK_DGRAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -245,24 +245,24 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
-    if kind is socket.SOCK_STREAM:  # with datagrams, a second server would silently take half of them
+    if kind is socket.SOCK_STREAM:  # with UDP, a second server would silently receive half of the datagrams
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
     except OSError as error:
         made.close()
         name = "UDP port" if kind is socket.SOCK_DGRAM else "Port"
-        msg = f"{name} {port} on {host} cannot be used: {error.strerror}. Choose another one in fleet.env."
+        msg = f"{name} {port} on {host} is not available: {error.strerror}. Choose another port in fleet.env."
         raise UnavailableError(msg) from error
     made.set_inheritable(True)
     return made
 
 
 def signer_running(folder: Path) -> Callable[[], None]:
-    """Start the signer unless one serves this folder; return how to stop it.
+    """Start the signer unless one runs for this folder; return a function that stops it.
 
     Raises:
-        UnavailableError: it does not come up.
+        UnavailableError: the signer does not start.
     """
     if listening(folder):
         return lambda: None
@@ -276,17 +276,17 @@ def signer_running(folder: Path) -> Callable[[], None]:
 
 
 def await_signer(folder: Path) -> None:
-    """Return when a signer answers in this folder.
+    """Wait until a signer answers in this folder.
 
     Raises:
-        UnavailableError: none does within ten seconds.
+        UnavailableError: none answers within ten seconds.
     """
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if listening(folder):
             return
         time.sleep(0.05)
-    msg = "The signer does not start; run `python -m pki.signer` to see why."
+    msg = "The signer does not start. Run `python -m pki.signer` to see the error."
     raise UnavailableError(msg)
 
 
@@ -298,7 +298,7 @@ def _gone(pid: int) -> bool:
 
 
 def _end(*pids: int) -> None:
-    """Stop processes together; what does not end in time is killed."""
+    """Stop processes together; kill those that do not exit in time."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)

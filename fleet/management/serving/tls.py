@@ -1,4 +1,4 @@
-"""TLS of both doors: contexts that verify chains only, keys that come from the signer through memory."""
+"""TLS of the listeners: contexts that verify certificate chains only, with keys that the signer sends in memory."""
 
 import os
 import ssl
@@ -18,28 +18,28 @@ from pki.signer.client import Signer
 
 
 def device_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> ssl.SSLContext:
-    """Return the context of the device door: client certificates are asked for, not demanded."""
+    """Return the context of the device gateway: client certificates are requested but optional."""
     context = _context(signer, domains[0], host_names)
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.num_tickets = 1  # a device has one connection at a time; each ticket costs the handshake time
+    context.num_tickets = 1  # a device has one connection at a time, and each ticket slows the handshake
     context.verify_flags |= ssl.VerifyFlags(CHAINS_ONLY)
     add_anchors(context, [domain.slug for domain in domains])
     return context
 
 
 def add_anchors(context: ssl.SSLContext, slugs: list[str]) -> None:
-    """Let a context believe chains of our own CAs, and of vendors whose devices may come to enrol.
+    """Make a context accept chains of our own CAs, and of vendors whose devices may enrol.
 
-    A chain opens nothing by itself: the door asks for each request which anchor vouches for what.
+    A valid chain alone grants nothing: the listener checks for each request what its trust anchor permits.
     """
     if anchors := client_anchors(slugs):
         context.load_verify_locations(cadata=pem(anchors))
 
 
 def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
-    """Return what takes new anchors into a context that is in use: own CAs and vendors, without a restart.
+    """Return a function that loads new trust anchors (own CAs and vendors) into a context without a restart.
 
-    An anchor that was taken away stays in the context: the door refuses what it vouches for on each request.
+    A removed anchor stays in the context; the listener rejects its certificates on each request.
     """
     known: set[bytes] = set()
 
@@ -54,7 +54,7 @@ def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
 
 
 def coap_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> SSL.Context:
-    """Return the context of the CoAP door: client certificates are demanded, chains verified, nothing else."""
+    """Return the context of the CoAP listener: client certificates are required, and only chains are verified."""
     domain = domains[0]
     key, certificate, chain = signer.door_identity(domain.slug, host_names)
     links = [der(link) for link in selectors.links(actor=actors.system(domain.slug, "tls"))]
@@ -63,7 +63,7 @@ def coap_context(signer: Signer, domains: list[TrustDomain], host_names: list[st
 
 
 def coap_stream_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> ssl.SSLContext:
-    """Return the context of coaps+tcp://: as the device door's, but client certificates are demanded."""
+    """Return the context of coaps+tcp://: like the device gateway's, but client certificates are required."""
     context = device_context(signer, domains, host_names)
     context.verify_mode = ssl.CERT_REQUIRED
     context.set_alpn_protocols(["coap"])
@@ -71,7 +71,7 @@ def coap_stream_context(signer: Signer, domains: list[TrustDomain], host_names: 
 
 
 def keep_coap_anchors(sockets: coap.Sockets) -> Callable[[], None]:
-    """Return what takes new anchors into the contexts of a CoAP door that are in use."""
+    """Return a function that loads new trust anchors into the active contexts of a CoAP listener."""
     context, stream = sockets.dtls, keep_anchors(sockets.tls)
     known = set(client_anchors([domain.slug for domain in selectors.domains()]))
 
@@ -85,7 +85,7 @@ def keep_coap_anchors(sockets: coap.Sockets) -> Callable[[], None]:
 
 
 def operator_context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.SSLContext:
-    """Return the context of the operator door: it asks for no certificate, so that browsers do not prompt."""
+    """Return the context of the operator server: it requests no certificate, so that browsers do not prompt."""
     return _context(signer, domain, host_names)
 
 

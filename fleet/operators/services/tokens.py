@@ -101,7 +101,7 @@ def _demand_own_roles(actor: Actor, operator: Operator) -> None:
     require_on(actor, Action.CREATE_TOKEN_FOR_OTHERS, Operator.objects.all(), operator)
     lacking = set(operator.grants.values_list("role", flat=True)) - set(actor.roles) - {Role.VIEWER}
     if lacking and not actor.is_system:
-        msg = f"{operator.username} has the role {min(lacking)}, which you lack. Let that person create the token."
+        msg = f"{operator.username} has the role {min(lacking)}, which you lack. Ask that person to create the token."
         raise DeniedError(msg)
 
 

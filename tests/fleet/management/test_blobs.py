@@ -38,7 +38,7 @@ def test_status_counts_and_a_dry_run_removes_nothing():
 
 
 def test_without_a_bucket_nothing_is_moved():
-    with pytest.raises(CommandError, match="FLEET_BLOBS names no bucket"):
+    with pytest.raises(CommandError, match="FLEET_BLOBS contains no bucket"):
         call_command("blobs", "move")
 
 
