@@ -1,1 +1,1 @@
-"""Benchmarks: each measures, compares with the goal of its issue, and says what it was measured against."""
+"""Benchmarks: each one measures, compares the result with a goal, and names the reference that it is compared with."""

@@ -1,4 +1,4 @@
-"""Run by the Python of ``var/peers/tflm``: the arena that TensorFlow Lite Micro really takes, for models and parts.
+"""Measure the tensor arena that TensorFlow Lite Micro uses, for models and parts; run by ``var/peers/tflm``'s Python.
 
 usage: arena_peer.py FOLDER PARTS SEED. Writes parts of each model into FOLDER/parts, prints file name to bytes as JSON.
 """
@@ -47,14 +47,14 @@ def main() -> None:
 
 
 def arena(path: Path) -> int:
-    """Return the bytes that the real interpreter takes, or 0 when it does not run the model."""
+    """Return the bytes that the real interpreter uses, or 0 if it does not run the model."""
     said = subprocess.run([sys.executable, "-c", CHILD, path], capture_output=True, text=True, timeout=120, check=False)
     match = re.search(r"total\D*?(\d+)", said.stderr)
     return int(match[1]) if match and said.returncode == 0 else 0
 
 
 def cut(data: bytes, first: int, last: int) -> bytes | None:
-    """Return the part of a model's main graph between two operators as a model of its own, or None."""
+    """Return the part of a model's main graph between two operators as a separate model, or None."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
     graph = model.subgraphs[0]
     operators, rest = graph.operators[first:last], graph.operators[last:]

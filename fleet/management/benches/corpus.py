@@ -1,4 +1,4 @@
-"""The nine pairs of images that patches are measured on: public packages, fetched by the ordinary clients."""
+"""The nine pairs of images for patch benchmarks: public packages, downloaded by the ordinary clients."""
 
 import subprocess
 import sys
@@ -26,13 +26,13 @@ Pair = tuple[bytes, bytes]
 
 
 def pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
-    """Yield name, old and new image; a pair that the mirrors do not have any more is skipped by name.
+    """Yield name, old and new image; report and skip a pair that the mirrors no longer have.
 
     Args:
-        told: hears which pair is missing.
+        told: called with the name of a missing pair.
 
     Raises:
-        RuntimeError: too few firmware pairs are left.
+        RuntimeError: too few firmware pairs are available.
     """
     missing = 0
     with tempfile.TemporaryDirectory() as name:
@@ -41,9 +41,9 @@ def pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
                 yield one, make()
             except (subprocess.CalledProcessError, OSError, IndexError, KeyError) as error:
                 missing += one in {*DEBIAN, "micro:bit"}
-                told(f"the pair {one} is not to be had any more: {error}")
+                told(f"the pair {one} is no longer available: {error}")
     if len(DEBIAN) + 1 - missing < LEAST_FIRMWARE:
-        msg = "too few firmware pairs are left on the mirrors to judge anything"
+        msg = "too few firmware pairs are available on the mirrors for a result"
         raise RuntimeError(msg)
 
 
@@ -73,7 +73,7 @@ def tuned(model: bytes, share: float, seed: int = 1) -> Pair:
 
 
 def _weights(model: bytes) -> list[tuple[int, int]]:
-    """Return where the int8 weights of a model lie: offset and size."""
+    """Return the location of a model's int8 weights: offset and size."""
     root = tflite.Model.GetRootAs(model, 0)
     graph, found = root.Subgraphs(0), set()
     for number in range(graph.TensorsLength()):

@@ -1,4 +1,4 @@
-"""How fast the device doors are, beside nginx, goosebit and libcoap in the same run; one worker on one core."""
+"""Speed of the device gateway, compared with nginx, goosebit and libcoap in the same run; one worker on one core."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ DOOR, INNER = "device-door-1", "fleet.management.benches.doors_inner"
 
 
 def run() -> list[BenchRow]:
-    """Measure everything; takes about eight minutes."""
+    """Run all measurements; takes about eight minutes."""
     peers.need(*PROGRAMS, str(peers.GOOSEBIT))
     rows = _in_use()
     with ground(FLEET_LOG_LEVEL="WARNING") as made:
@@ -46,7 +46,7 @@ def run() -> list[BenchRow]:
 
 
 def _in_use() -> list[BenchRow]:
-    # The load tools speak as a few devices for thousands: the limit for one is not what is measured here.
+    # The load tools use a few device identities for thousands of devices: the limit per device is not measured here.
     with ground(FLEET_LOG_LEVEL="WARNING", FLEET_CONNECTIONS_A_DEVICE="100000") as made:
         certs = _enrolled(made, ENROLLED)
         fetcher = certs.parent / "fetcher"
@@ -145,7 +145,7 @@ def _measured(pid: int, load_it: Callable[[], peers.LoadFigures]) -> tuple[float
     before = cpu_seconds(pid)
     said = load_it()
     if said["bad"]:
-        msg = f"{said['bad']} answers were refusals"
+        msg = f"{said['bad']} responses were errors"
         raise RuntimeError(msg)
     return said["rps"], (cpu_seconds(pid) - before) / said["n"] * 1e6, said["p99_ms"]
 

@@ -1,4 +1,4 @@
-"""CoAP beside libcoap's server, over plain UDP on loopback: an idle poll, and a megabyte in blocks."""
+"""CoAP compared with libcoap's server, over plain UDP on loopback: an idle poll, and one megabyte in blocks."""
 
 import hashlib
 import os
@@ -19,10 +19,10 @@ FETCHES = 5
 
 
 def coap(made: Ground, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
-    """Compare poll and blockwise transfer.
+    """Compare polls and blockwise transfers.
 
     Args:
-        made: the set-up.
+        made: the installation.
         plain: ports of the benchmark's plain listeners: of an idle device, and of one that may fetch the file.
         blob: the file.
     """
@@ -50,7 +50,7 @@ def coap(made: Ground, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
 
 
 def megabyte(folder: Path) -> Path:
-    """Make the file."""
+    """Create the file."""
     path = folder / "megabyte.bin"
     path.write_bytes(os.urandom(MEGABYTE))
     return path
@@ -71,7 +71,7 @@ def _fetch(folder: Path, address: str, expected: Path) -> float:
     _client("-B", "60", "-b", "1024", "-o", str(out), address)
     took = time.perf_counter() - started
     if out.read_bytes() != expected.read_bytes():
-        msg = f"what came from {address} is not what lies there ({out.stat().st_size} bytes)"
+        msg = f"the file from {address} differs from the original ({out.stat().st_size} bytes)"
         raise RuntimeError(msg)
     return MEGABYTE / took / 1e6
 

@@ -1,4 +1,4 @@
-"""A 100 MB file over mutual TLS, beside nginx: speed, and whether ranges are honoured."""
+"""A download of 100 MB over mutual TLS, compared with nginx: speed and support of ranges."""
 
 import os
 import statistics
@@ -14,7 +14,7 @@ FETCHES = 6
 
 
 def make(folder: Path) -> Path:
-    """Make the file where nginx finds it."""
+    """Create the file in nginx's folder."""
     (folder / "www").mkdir(exist_ok=True)
     path = folder / "www" / "blob.bin"
     path.write_bytes(os.urandom(SIZE))
@@ -22,13 +22,13 @@ def make(folder: Path) -> Path:
 
 
 def files(made: Ground, ours: tuple[Path, str], nginx: int, file: Path) -> list[BenchRow]:
-    """Compare downloads by curl.
+    """Compare downloads with curl.
 
     Args:
-        made: the set-up.
+        made: the installation.
         ours: the device that may fetch the file, and the file's SHA-256.
         nginx: its port.
-        file: what both give out.
+        file: the file that both serve.
     """
     device, digest = ours
     peer = (made.folder / "peer-devices" / "dev-0.pem", made.folder / "peer-ca.pem")

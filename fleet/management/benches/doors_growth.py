@@ -1,4 +1,4 @@
-"""What a million devices cost: memory and start of the poll cache, and how soon a change is there on every worker."""
+"""Cost of a million devices: memory and start of the poll cache, and the delay of a change on every worker."""
 
 import json
 import statistics
@@ -11,7 +11,7 @@ WRITERS, EACH, READERS = 4, 2500, 2
 
 
 def growth(made: Ground) -> list[BenchRow]:
-    """Measure with a million devices in the set-up's database; no server runs."""
+    """Measure with a million devices in the database; no server runs."""
     loaded = json.loads(start_inner(made, "load").communicate(timeout=300)[0])
     readers = [start_inner(made, "read", str(WRITERS * EACH)) for _ in range(READERS)]
     for reader in readers:

@@ -12,7 +12,7 @@ from typing import TypedDict
 
 PATIENCE = 30
 STEP, DRIFTING = 5000, ("bytes_out", "packets_out")
-#: rows that look like enrolled devices; nobody holds their keys
+#: rows like those of enrolled devices; their keys do not exist
 _DEVICES = """
 INSERT INTO devices_device (domain_id, public_id, name, hardware_model_id, state, quarantine_reason, site, owner, tags,
     salt, audience, presence, created_at, enrolled_at)
@@ -48,16 +48,16 @@ class StoredValues(TypedDict):
 
 
 def main() -> None:
-    """Set Django up on FLEET_DIR and do one act."""
+    """Set Django up on FLEET_DIR and run one action."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
-    import django  # noqa: PLC0415  because settings have to be named before anything of Django is loaded
+    import django  # noqa: PLC0415  because settings must be chosen before Django is loaded
 
     django.setup()
     sys.stdout.write(json.dumps(ACTS[sys.argv[1]](*sys.argv[2:])) + "\n")
 
 
 def fleet(many: str) -> int:
-    """Register devices with certificates, all at once, by the database itself (SQLite)."""
+    """Register devices with certificates in a few SQL statements (SQLite)."""
     from django.db import connection, transaction  # noqa: PLC0415  because of the set-up above
 
     from pki.services import changes  # noqa: PLC0415  because of the set-up above
@@ -70,7 +70,7 @@ def fleet(many: str) -> int:
 
 
 def assign(name: str, *files: str) -> list[str]:
-    """Let a device fetch files: a bundle of each, and an open action. The bench measures the door, not the release."""
+    """Allow a device to fetch files: one bundle per file, and an open action. No release is measured."""
     from devices.models import Device  # noqa: PLC0415  because of the set-up above
     from ota import blobs  # noqa: PLC0415  because of the set-up above
     from ota.models import Assignment, Bundle, BundleFile  # noqa: PLC0415  because of the set-up above
@@ -98,11 +98,11 @@ def assign(name: str, *files: str) -> list[str]:
 
 
 def busy(kind: str, seconds: str) -> int:
-    """Do one kind of the worker's work again and again; return how often it was done."""
+    """Repeat one kind of the worker's jobs; return the number of runs."""
     act = {"drift": _drift, "lists": _lists, "compression": _compression}[kind]()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    sys.stdin.readline()  # all of them begin together
+    sys.stdin.readline()  # all processes start together
     done, until = 0, time.monotonic() + float(seconds)
     while time.monotonic() < until:
         act()
@@ -111,7 +111,7 @@ def busy(kind: str, seconds: str) -> int:
 
 
 def _drift() -> Callable[[], None]:
-    """Give every device two samples in the newest whole tick, and return what scores that tick (once more)."""
+    """Give every device two samples in the newest complete tick, and return a function that scores that tick again."""
     from django.conf import settings  # noqa: PLC0415  because of the set-up above
 
     from devices.models import Device, DriftState, Sample  # noqa: PLC0415  because of the set-up above
@@ -135,7 +135,7 @@ def _drift() -> Callable[[], None]:
 
 
 def _lists() -> Callable[[], None]:
-    """Return what builds and signs all revocation lists anew."""
+    """Return a function that builds and signs all CRLs again."""
     from pki.models import CrlShard, TrustDomain  # noqa: PLC0415  because of the set-up above
     from pki.services import crls  # noqa: PLC0415  because of the set-up above
 
@@ -149,7 +149,7 @@ def _lists() -> Callable[[], None]:
 
 
 def _compression() -> Callable[[], None]:
-    """Return what keeps the processor busy as a delta does."""
+    """Return a function that uses the processor like delta generation."""
     data = os.urandom(1 << 20) * 8
 
     def act() -> None:
@@ -159,7 +159,7 @@ def _compression() -> Callable[[], None]:
 
 
 def load() -> dict[str, float]:
-    """Load the poll cache; return seconds, certificates and bytes a device."""
+    """Load the poll cache; return seconds, number of certificates, and bytes per device."""
     from fleet.gateway.poll_cache import PollCache  # noqa: PLC0415  because of the set-up above
     from fleet.gateway.poll_cache_sync import Follower  # noqa: PLC0415  because of the set-up above
 
@@ -172,7 +172,7 @@ def load() -> dict[str, float]:
 
 
 def write(first: str, many: str) -> list[tuple[str, float]]:
-    """Change devices one by one, each in its own commit; return whom and when it was committed."""
+    """Change devices one by one, each in its own commit; return the devices and the commit times."""
     from django.db import transaction  # noqa: PLC0415  because of the set-up above
 
     from devices.models import Device  # noqa: PLC0415  because of the set-up above
@@ -190,7 +190,7 @@ def write(first: str, many: str) -> list[tuple[str, float]]:
 
 
 def read(many: str) -> list[tuple[str, float]]:
-    """Follow the feed as a door does; return which devices went out of the table, and when."""
+    """Follow the change feed like a listener; return which devices left the poll cache, and when."""
     from fleet.gateway import poll_cache_sync  # noqa: PLC0415  because of the set-up above
     from fleet.gateway.poll_cache import PollCache  # noqa: PLC0415  because of the set-up above
     from pki.models import Certificate  # noqa: PLC0415  because of the set-up above
@@ -216,7 +216,7 @@ def read(many: str) -> list[tuple[str, float]]:
 
 
 def stored(*names: str) -> StoredValues:
-    """Count the values that devices have sent, and read the newest of one back by query."""
+    """Count the values from devices, and read the newest values of one metric back by query."""
     from devices import selectors  # noqa: PLC0415  because of the set-up above
     from devices.models import Device, Series  # noqa: PLC0415  because of the set-up above
 

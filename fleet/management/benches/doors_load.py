@@ -1,4 +1,4 @@
-"""Polls while the server works, and telemetry as fast as it comes."""
+"""Poll latency while the server is busy, and the maximum rate of telemetry."""
 
 import json
 import multiprocessing
@@ -24,12 +24,12 @@ NAMES = ("temp_c", "bytes_in", "bytes_out", "packets_in", "packets_out", "heap_f
 
 
 def busy(made: Ground, certs: Path) -> list[BenchRow]:
-    """Measure a poll's p99 while drift, revocation lists, compression and ingest all run on the server's core."""
+    """Measure a poll's p99 while drift detection, CRLs, compression and ingestion all run on the server's core."""
     with made.on_servers_core():
         working = {kind: start_inner(made, "busy", kind, str(BUSY_SECONDS)) for kind in KINDS}
     for kind, work in working.items():
         if _line(work) != "ready":
-            msg = f"{kind} did not start; why stands above"
+            msg = f"{kind} did not start; see the output above"
             raise RuntimeError(msg)
     for work in working.values():
         if work.stdin is not None:
@@ -54,7 +54,7 @@ def busy(made: Ground, certs: Path) -> list[BenchRow]:
 def _done(kind: str, work: subprocess.Popen[str]) -> int:
     said = _line(work)
     if work.wait(120) or not said.isdigit():
-        msg = f"{kind} failed; why stands above"
+        msg = f"{kind} failed; see the output above"
         raise RuntimeError(msg)
     return int(said)
 
@@ -64,7 +64,7 @@ def _line(work: subprocess.Popen[str]) -> str:
 
 
 def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[BenchRow]:
-    """Measure metric values a second, stored and readable by query."""
+    """Measure metric values per second, stored and readable by query."""
     devices = sorted(certs.glob("*.pem"))[:CLIENTS]
     names = [one.stem for one in devices]
     before = _stored(made, names)
@@ -87,7 +87,7 @@ def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[BenchR
 
 
 def _post(anchor: str, port: int, device: str, seconds: float, pause: float) -> None:
-    """Post batches of a thousand values as one device until the time is over."""
+    """Post batches of a thousand values as one device until the end time."""
     path = Path(device)
     context = client(Path(anchor), path)
     headers = {"Content-Type": "application/cbor"}

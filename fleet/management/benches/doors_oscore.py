@@ -1,4 +1,4 @@
-"""What a poll over OSCORE costs the server, and how many devices that sleep one core can therefore serve."""
+"""Cost of a poll over OSCORE for the server, and the number of sleeping devices that one core can serve."""
 
 import json
 import secrets
@@ -19,7 +19,7 @@ DOOR = "coap-door"
 
 
 def sleepers(made: Ground, device: Path) -> list[BenchRow]:
-    """Measure the server's processor time for polls, one after the other; what it uses without any is taken off."""
+    """Measure the server's processor time for sequential polls, minus its idle processor time."""
     asked = request("POST", "/v1/oscore", b"{}", {"Content-Type": "application/json"})
     with connect(client(made.anchor, device), made.door) as line:
         given = json.loads(exchange(line, asked))
@@ -43,7 +43,7 @@ def sleepers(made: Ground, device: Path) -> list[BenchRow]:
 
 
 def _poll(line: socket.socket, context: Context) -> tuple[int, int]:
-    """Poll once; return how long request and answer were."""
+    """Poll once; return the lengths of request and response."""
     outer, request_id = context.protect(Message(code=codes.GET, uri_path=("v1", "poll")))
     outer.mtype, outer.mid, outer.token = types.CON, secrets.randbelow(1 << 16), b"t"
     asked = outer.encode()

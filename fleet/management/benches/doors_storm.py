@@ -1,4 +1,4 @@
-"""Load that is held: thousands of idle connections, and twenty thousand devices that all come at once."""
+"""Stress: thousands of idle connections, and twenty thousand devices that connect at the same time."""
 
 import json
 import multiprocessing
@@ -29,7 +29,7 @@ DEVICES, CALM, CALM_DEVICES, TIMEOUT = 20_000, 64, 3000, 10
 
 
 class _Arrival(TypedDict):
-    """What ``tlsstorm`` prints of devices that come, and ``cpu``, the processor seconds of the server meanwhile."""
+    """Results of ``tlsstorm``, and ``cpu``, the server's processor seconds meanwhile."""
 
     rps: float
     rps90: float
@@ -57,7 +57,7 @@ def held(made: Ground, certs: Path) -> list[BenchRow]:
     idle, silent = counted.get(timeout=60)
     holder.join(60)
     if idle < IDLE or silent < SILENT:
-        msg = f"only {idle} idle and {silent} silent connections were open to the end"
+        msg = f"only {idle} idle and {silent} silent connections stayed open"
         raise RuntimeError(msg)
     others = f"4 others polled {said['rps']:.0f}/s"
     detail = f"{IDLE} idle mTLS connections and {SILENT} silent TCP ones held; {others}; {load()}"
@@ -65,10 +65,10 @@ def held(made: Ground, certs: Path) -> list[BenchRow]:
 
 
 def storm(made: Ground, certs: Path) -> list[BenchRow]:
-    """Compare answers a second when all come at once with what the door does when they come in turn."""
+    """Compare responses per second for simultaneous devices with those for sequential devices."""
     calm = _come(made, certs, CALM_DEVICES, CALM)
     all_at_once = _come(made, certs, DEVICES, DEVICES)
-    # By the clock and by the server's processor: all devices share one core, which a hello for nothing costs much.
+    # By the clock and by the server's processor time: all clients share one core, and a failed hello costs them much.
     ours, at_best = (one["answered"] / one["cpu"] for one in (all_at_once, calm))
     detail = (
         f"{DEVICES} devices at once, full handshakes, patience {TIMEOUT} s: {all_at_once['rps90']:.0f} answers/s until "
@@ -93,7 +93,7 @@ def storm(made: Ground, certs: Path) -> list[BenchRow]:
 
 
 def flood(made: Ground) -> list[BenchRow]:
-    """Measure how the CoAP door grows under first hellos from everywhere: 127.x.y.z with a port each, no cookie."""
+    """Measure the CoAP listener's memory growth under first hellos, without cookie, from many addresses and ports."""
     port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], hello()
     _hellos(port, datagram, 0, WARM_UP)
     before = _resident(pid)
@@ -107,7 +107,7 @@ def flood(made: Ground) -> list[BenchRow]:
 
 
 def _hellos(port: int, datagram: bytes, first: int, many: int) -> int:
-    """Send one hello each from many addresses; return how many were answered."""
+    """Send one hello each from many addresses; return the number of responses."""
     answered = 0
     for start in range(first, first + many, AT_ONCE):
         sockets = []
@@ -125,7 +125,7 @@ def _hellos(port: int, datagram: bytes, first: int, many: int) -> int:
 
 
 def hello() -> bytes:
-    """Return the first datagram of a client."""
+    """Return the first datagram of a DTLS client."""
     context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
     context.set_cipher_list(b"ECDHE-ECDSA-AES128-GCM-SHA256")
     connection = SSL.Connection(context, None)
@@ -152,20 +152,20 @@ def _come(made: Ground, certs: Path, devices: int, at_once: int) -> _Arrival:
 
 
 def _stands(line: socket.socket) -> bool:
-    """Say whether the other end has not closed a connection; session tickets may lie there unread."""
+    """Say whether the peer has kept a connection open; session tickets may be unread."""
     poll = select.poll()
     poll.register(line.fileno(), select.POLLRDHUP | select.POLLHUP)
     return not poll.poll(0)
 
 
 def _hold(anchor: str, port: int, device: str, signals: "tuple[Event, Event, Queue[tuple[int, int]]]") -> None:
-    """Open the connections and keep them until told to stop; tell how many were open to the end."""
+    """Open the connections and hold them until signalled; report how many stayed open."""
     ready, end, counted = signals
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     context = client(Path(anchor), Path(device))
     held = [connect(context, port) for _ in range(IDLE)]
-    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(SILENT)]  # the door waits ten seconds
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(SILENT)]  # the listener waits ten seconds
     ready.set()
     end.wait(120)
     counted.put((sum(map(_stands, held)), sum(map(_stands, silent))))

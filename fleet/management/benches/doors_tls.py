@@ -1,4 +1,4 @@
-"""What a handshake costs the server, beside nginx, and how many devices one core can therefore serve."""
+"""Cost of a handshake for the server, compared with nginx, and the number of devices that one core can serve."""
 
 import statistics
 import time
@@ -18,10 +18,10 @@ def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> 
     """Measure full and resumed handshakes with a client certificate and one request each.
 
     Args:
-        made: the set-up.
-        certs: devices of ours.
+        made: the installation.
+        certs: certificates of our devices.
         nginx: port and process id.
-        door: process id of our device door.
+        door: process id of our device gateway.
     """
     ours, theirs = _device(certs), _device(made.folder / "peer-devices")
     cost: dict[tuple[str, str, bool], list[float]] = {}
@@ -52,10 +52,10 @@ def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> 
 def _devices(
     made: Ground, certs: Path, nginx: tuple[int, int], door: int, us: dict[tuple[str, str, bool], float]
 ) -> list[BenchRow]:
-    """Return devices a core, from what a connection with its poll costs, and a run at a tenth of that as proof.
+    """Return devices per core, from the cost of a connection with its poll, and verify it with a run at a tenth of it.
 
-    Connections that come one by one find cold caches and a core that sleeps. What that alone costs is told by nginx at
-    the same rate in the same run.
+    Sparse connections find cold caches and a sleeping core. A run with nginx at the same rate shows the cost of that
+    alone.
     """
     rows, idle = [], _idle(door)
     ours = (made.door, "/v1/poll", str(made.anchor), _device(certs))
@@ -84,21 +84,21 @@ def _devices(
 def _sparse(
     made: Ground, pid: int, target: tuple[int, str, str, Path], pause_us: int, *, resume: bool
 ) -> tuple[float, float]:
-    """Let connections come one by one; return which share of the core they took, and how many came a second."""
+    """Open sparse connections; return the used share of the core, and the connections per second."""
     before = cpu_seconds(pid)
     said = peers.tlsconn(made.folder, target, "13", resume=resume, seconds=SCALE_SECONDS, pause_us=pause_us)
     return (cpu_seconds(pid) - before) / SCALE_SECONDS, float(said["rps"])
 
 
 def _idle(door: int) -> float:
-    """Return which share of the core the door uses when nobody comes."""
+    """Return the share of the core that the idle listener uses."""
     before = cpu_seconds(door)
     time.sleep(IDLE_SECONDS)
     return (cpu_seconds(door) - before) / IDLE_SECONDS
 
 
 def _clients_part(us: dict[tuple[str, str, bool], float], *, resume: bool) -> float:
-    """Return about how many microseconds a connection takes the client, so that the pause leaves the wished rate."""
+    """Return the approximate client time of a connection in microseconds, so that the pause gives the wanted rate."""
     return 1.5 * us["ours", "13", resume]
 
 

@@ -1,4 +1,4 @@
-"""How long the drift engine takes for a metric of a device."""
+"""Time of the drift engine per device and metric."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ GOAL_MICROSECONDS = 0.25
 
 
 def run() -> list[BenchRow]:
-    """Time the engine's step over a hundred thousand devices that all report all metrics."""
+    """Time the engine's step for a hundred thousand devices that all report all metrics."""
     random = np.random.default_rng(1)
     shard = Shard()
     shard.admit(np.arange(DEVICES, dtype=np.int64))

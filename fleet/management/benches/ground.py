@@ -1,4 +1,4 @@
-"""A set-up of its own for a benchmark, in a temporary folder: the real server on one core, clients on others."""
+"""A temporary installation for a benchmark: the real server on one core, clients on the other cores."""
 
 import base64
 import csv
@@ -32,12 +32,12 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The set-up and its processes.
+    """The installation and its processes.
 
     Args:
-        processes: of this set-up; ``folder`` is its FLEET_DIR.
-        ports: by setting.
-        anchor: PEM file of the root.
+        processes: of this installation; ``folder`` is its FLEET_DIR.
+        ports: by setting name.
+        anchor: PEM file of the root CA.
     """
 
     processes: Processes
@@ -52,7 +52,7 @@ class Ground:
 
     @property
     def door(self) -> int:
-        """Return the device door's port."""
+        """Return the device gateway's port."""
         return self.ports["FLEET_DEVICE_PORT"]
 
     def tokens(self, many: int) -> list[tuple[str, str]]:
@@ -68,7 +68,7 @@ class Ground:
         return [(one["device"], one["token"]) for one in csv.DictReader(io.StringIO(said))]
 
     def serve(self, *arguments: str) -> None:
-        """Start the server: its processes inherit the first core, whoever measures gets the other ones."""
+        """Start the server on the first core; the measuring process uses the other cores."""
         with self.on_servers_core():
             self.processes.start("serve", "manage.py", "serve", *arguments)
             self.patiently(request("GET", "/healthz"))
@@ -76,7 +76,7 @@ class Ground:
 
     @contextmanager
     def on_servers_core(self) -> Iterator[None]:
-        """Let children that start inside the block share the server's core; afterwards measure on the other ones."""
+        """Let processes that start inside the block share the server's core; afterwards measure on the other cores."""
         os.sched_setaffinity(0, {self.cores[0]})
         try:
             yield
@@ -84,11 +84,11 @@ class Ground:
             os.sched_setaffinity(0, set(self.cores[1:]) or set(self.cores))
 
     def environment(self) -> dict[str, str]:
-        """Return what a child of this set-up needs."""
+        """Return the environment for a process of this installation."""
         return {**handover.environment_of(handover.KINDS), **self.processes.environment, "FLEET_DIR": str(self.folder)}
 
     def enrol(self, name: str, token: str, folder: Path) -> Path:
-        """Enrol a device by EST; write ``NAME.pem`` (chain) and ``NAME.key``, return the first."""
+        """Enrol a device with EST; write ``NAME.pem`` (chain) and ``NAME.key``, return the first."""
         asked, key = enrolment(name, token)
         answer = base64.b64decode(self.patiently(asked))
         leaf = pkcs7.load_der_pkcs7_certificates(answer)[0]
@@ -100,7 +100,7 @@ class Ground:
         return folder / f"{name}.pem"
 
     def patiently(self, asked: bytes) -> bytes:
-        """Return the answer to a request over a connection of its own, as soon as door and signer answer it."""
+        """Return the response to a request on a new connection, as soon as listener and signer respond."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -112,7 +112,7 @@ class Ground:
                 time.sleep(0.1)
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids of the running server by name."""
+        """Return the process ids of the running server, by name."""
         found: dict[str, int] = json.loads((self.folder / "run" / "serve.json").read_text())["pids"]
         return found
 
@@ -122,7 +122,7 @@ class Ground:
 
 
 def certificate_request(name: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
-    """Return a request (PKCS#10, DER) and the new key that it is for."""
+    """Return a certificate request (PKCS#10, DER) and its new key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
@@ -138,11 +138,11 @@ def enrolment(name: str, token: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]
 
 @contextmanager
 def ground(folder: Path | None = None, **settings: str) -> Iterator[Ground]:
-    """Make a set-up with its CA; stop its processes at the end.
+    """Create an installation with its CA; stop its processes at the end.
 
     Args:
-        folder: where it is made and stays, and from where it is used again; without one it lies in a temporary folder.
-        **settings: of its processes, by the names of their environment.
+        folder: where it is created and kept for later runs; without it, a temporary folder is used.
+        **settings: environment of its processes.
     """
     place = folder or Path(tempfile.mkdtemp(prefix="muster-bench-"))
     names = ("FLEET_OPERATOR_PORT", "FLEET_DEVICE_PORT", "FLEET_STATUS_PORT", "FLEET_COAP_PORT", "FLEET_OSCORE_PORT")
@@ -160,7 +160,7 @@ def ground(folder: Path | None = None, **settings: str) -> Iterator[Ground]:
 
 
 def _authority_in(folder: Path, processes: Processes) -> Path:
-    """Return the root's PEM file of a set-up that was kept, brought to this version's tables, or make its CA."""
+    """Return the root's PEM file: of a kept installation, after migration to this version, or of a new CA."""
     anchor = folder / "offline" / "root-ca.pem"
     if not (folder / "issuing.pem").exists():
         return authority(folder, processes)
@@ -169,7 +169,7 @@ def _authority_in(folder: Path, processes: Processes) -> Path:
 
 
 def authority(folder: Path, processes: Processes) -> Path:
-    """Make root and issuing CA; return the root's PEM file."""
+    """Create root and issuing CA; return the root's PEM file."""
     root, csr, issued = folder / "offline", folder / "issuing.csr", folder / "issuing.pem"
     processes.run("manage.py", "upgrade")
     processes.run("-m", "fleet.officer", "ca-root", "--out", str(root), "--name", "Bench Root")
@@ -182,7 +182,7 @@ def authority(folder: Path, processes: Processes) -> Path:
 
 
 def start_inner(made: Ground, *arguments: str) -> subprocess.Popen[str]:
-    """Start what measures from inside (``doors_inner``); what it prints can be read."""
+    """Start a process that measures from inside (``doors_inner``); its output can be read."""
     command = [sys.executable, "-m", "fleet.management.benches.doors_inner", *arguments]
     return subprocess.Popen(
         command,

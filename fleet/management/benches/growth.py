@@ -1,4 +1,4 @@
-"""What pages, the REST API and idle processes cost when the fleet grows: set-ups of three sizes, the same questions."""
+"""Cost of pages, REST API and idle processes as the fleet grows: the same requests at three sizes."""
 
 import json
 import subprocess
@@ -29,12 +29,12 @@ LARGE = {"sqlite": 300_000, "postgresql": 100_000}
 
 
 def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | None = None) -> list[BenchRow]:
-    """Measure on each of the databases; to fill the largest set-up takes minutes.
+    """Measure on each of the databases; filling the largest one takes minutes.
 
     Args:
         databases: to measure on.
-        devices: in the largest set-up; 0 for the usual number of each database.
-        keep: folder in which filled set-ups stay, and in which they are looked for first.
+        devices: in the largest installation; 0 for the default of each database.
+        keep: folder that keeps filled installations for later runs.
     """
     rows = []
     for database in databases:
@@ -47,26 +47,26 @@ def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | Non
 
 
 def sizes_for(database: str, devices: int = 0) -> tuple[int, ...]:
-    """Return how many devices the set-ups have, rising: the last two are compared by cost, the ends by queries."""
+    """Return the numbers of devices, ascending: costs are compared for the last two, queries for the first and last."""
     large = devices or LARGE[database]
     return tuple(sorted({min(LEAST, large), min(SMALL, max(large // 10, 1)), large}))
 
 
 def measured(database: str, size: int, keep: Path | None = None, *, processes: bool) -> Seen:
-    """Fill one set-up and ask everything; return what was seen, and as ``failures`` what could not be measured.
+    """Fill one installation and make all requests; return the results, with errors in ``failures``.
 
     Args:
         database: sqlite or postgresql.
         size: devices.
-        keep: where filled set-ups stay.
-        processes: measure idle worker, check of the audit log and start as well.
+        keep: folder of kept installations.
+        processes: whether to measure idle worker, audit-log verification and start as well.
     """
     seen: Seen = {"failures": {}, "answers": []}
     with _noted(seen, f"{database}, {size} devices", "set-up"), filled(database, size, keep) as made:
         acts: dict[str, Callable[[], Seen]] = {"answers": lambda: {"answers": _answers(made)}}
         if processes:
             acts |= {"verify": lambda: {"verify": growth_processes.verify(made)}}
-            # Devices that are not heard go from word to word: nobody does within the minute that is measured.
+            # Silent devices would change their presence state; none does within the minute of the measurement.
             acts |= {"freshen": lambda: _freshened(made)}
             acts |= {"worker": lambda: {"worker": growth_processes.idle_worker(made)}}
             acts |= {"start": lambda: {"start": growth_processes.start(made)}}
@@ -78,7 +78,7 @@ def measured(database: str, size: int, keep: Path | None = None, *, processes: b
 
 @contextmanager
 def _noted(seen: Seen, where: str, name: str) -> Iterator[None]:
-    """Note what fails in the block: that is a finding, and the rest is measured all the same."""
+    """Record an error in the block as a result, and continue with the other measurements."""
     try:
         yield
     except (RuntimeError, OSError, DomainError, subprocess.SubprocessError) as error:
@@ -88,14 +88,14 @@ def _noted(seen: Seen, where: str, name: str) -> Iterator[None]:
 
 @contextmanager
 def filled(database: str, size: int, keep: Path | None = None) -> Iterator[Ground]:
-    """Yield a set-up with so many devices and a signer that runs."""
+    """Yield an installation with this number of devices and a running signer."""
     place = keep / f"{database}-{size}" if keep else None
     if place:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as held:
         settings = {"FLEET_LOG_LEVEL": "CRITICAL"}
         if database == "postgresql":
-            # Beside it, not in it: the database runs as a user of its own, who may not look into a set-up.
+            # Next to the installation, not in it: the database runs as another user, without access to installations.
             kept = keep / f"{database}-{size}.pg" if keep else None
             settings["DATABASE_URL"] = held.enter_context(postgresql(kept))
         made = held.enter_context(ground(place, **settings))
@@ -108,18 +108,18 @@ def filled(database: str, size: int, keep: Path | None = None) -> Iterator[Groun
 
 
 def _start_signer(made: Ground) -> None:
-    """Start a signer and wait for it, longer than a server does: to measure may happen on a busy machine."""
+    """Start a signer and wait for it, longer than a server does: the machine may be busy."""
     made.processes.start("signer", "-m", "pki.signer")
     for _ in range(SIGNER_WAITS):
         made.processes.check()
         with suppress(UnavailableError):
             return await_signer(made.folder)
-    msg = "The signer does not answer."
+    msg = "The signer does not respond."
     raise UnavailableError(msg)
 
 
 def inner(made: Ground, *arguments: str) -> object:
-    """Do one act of ``growth_inner`` in the set-up and return what it prints.
+    """Run one action of ``growth_inner`` in the installation and return its output.
 
     Raises:
         RuntimeError: it failed.

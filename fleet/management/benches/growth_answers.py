@@ -1,4 +1,4 @@
-"""Ask every route of the operator server as a person and as a program do; count queries and processor time."""
+"""Request every route of the operator server as a person and as a program; count queries and processor time."""
 
 import re
 import statistics
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 OK, NOT_ALLOWED = 200, 405
 PASSWORD = "correct horse battery staple bench"  # noqa: S105  because it belongs to a person of a benchmark
-#: seconds; what took longer once is not asked again: a benchmark ends some day
+#: seconds; a slower route is not requested again, to bound the benchmark's duration
 SLOW_S = 1.0
 _AFTER = re.compile(r'href="(\?[^"]*\bafter=[^"]*)"')
 
 
 class Answer(TypedDict):
-    """What a route cost, as the benchmark's processes hand it on in JSON.
+    """Cost of a route, as JSON between the benchmark's processes.
 
     Args:
         name: of the route.
@@ -50,11 +50,11 @@ class Answer(TypedDict):
 
 
 def answers(domain: TrustDomain, runs: int) -> list[Answer]:
-    """Ask all routes that answer GET; a list also for its longest page, its next page and its total.
+    """Request all GET routes; for a list also its longest page, its next page and its total.
 
     Args:
-        domain: whose person asks.
-        runs: how often each is asked for its cost, after once for its status and queries.
+        domain: trust domain of the caller.
+        runs: number of requests for the cost, after one request for status and queries.
     """
     visitors = _Visitors(domain, runs)
     asked: list[Answer] = []
@@ -68,7 +68,7 @@ def answers(domain: TrustDomain, runs: int) -> list[Answer]:
 
 
 class _Visitors:
-    """Clients of a person who may do everything, of that person's program, and of somebody who sets an account up."""
+    """Clients: a person with all roles, that person's program, and a person who sets up an account."""
 
     def __init__(self, domain: TrustDomain, runs: int) -> None:
         self.runs = runs
@@ -84,14 +84,14 @@ class _Visitors:
         self.newcomer.post(reverse("console:set-up-password"), {"password": PASSWORD}, secure=True)
 
     def of(self, route: Route) -> Client:
-        """Return who asks a route."""
+        """Return the client for a route."""
         if route.is_api:
             return self.program
         return self.newcomer if route.name.startswith("/set-up/") else self.person
 
 
 def _measured(visitors: _Visitors, route: Route) -> tuple[Answer, list[Route]]:
-    """Ask a route once for its status and queries, then for its cost; return what else there is to ask of it."""
+    """Request a route once for status and queries, then for its cost; return further requests that it offers."""
     client = visitors.of(route)
     with ExitStack() as stack:
         counters = [stack.enter_context(CaptureQueriesContext(connections[name])) for name in ("default", "telemetry")]
@@ -111,7 +111,7 @@ def _measured(visitors: _Visitors, route: Route) -> tuple[Answer, list[Route]]:
 
 
 def _cost(client: Client, route: Route) -> tuple[float, "_MonkeyPatchedWSGIResponse"]:
-    """Return the processor seconds of one request, and its answer."""
+    """Return the processor seconds of one request, and its response."""
     before = _processor()
     response = client.get(route.path, secure=True)
     response.content  # noqa: B018  because a template answer is rendered by then at the latest
@@ -119,12 +119,12 @@ def _cost(client: Client, route: Route) -> tuple[float, "_MonkeyPatchedWSGIRespo
 
 
 def _processor() -> float:
-    """Return the processor seconds that this process and its sessions on PostgreSQL have used."""
+    """Return the processor seconds of this process and its PostgreSQL sessions."""
     return time.process_time() + sum(map(_session, ("default", "telemetry")))
 
 
 def _session(alias: str) -> float:
-    """Return the processor seconds of the PostgreSQL process that serves a connection of ours; 0 on SQLite."""
+    """Return the processor seconds of the PostgreSQL process of one of our connections; 0 on SQLite."""
     real = connections[alias]
     if real.vendor != "postgresql":
         return 0.0
@@ -135,7 +135,7 @@ def _session(alias: str) -> float:
 
 
 def _further(route: Route, response: "_MonkeyPatchedWSGIResponse") -> Iterator[Route]:
-    """Yield what a list offers besides its first page: as many rows as may be asked for, the next page, the total."""
+    """Yield a list's further requests: its longest page, its next page, its total."""
     mark = "&" if "?" in route.name else "?"
     if not route.is_api:
         if found := _AFTER.search(response.content.decode()):
@@ -152,11 +152,11 @@ def _further(route: Route, response: "_MonkeyPatchedWSGIResponse") -> Iterator[R
 
 
 def _has_pages(route: Route) -> bool:
-    """Say whether a list takes parameters of pages; a short one is answered as a whole."""
+    """Say whether a list has pagination parameters; a short list is returned as a whole."""
     view = getattr(resolve(route.path.partition("?")[0]).func, "view_class", None)
     return "limit" in getattr(getattr(view, "get", None), "query_further", ())
 
 
 def _client(**headers: str) -> Client:
-    """Return a client that is told of a failure by its status, as people are."""
+    """Return a client that reports errors by status, like a browser."""
     return Client(raise_request_exception=False, headers={"host": "localhost", **headers})

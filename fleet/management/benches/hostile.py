@@ -1,4 +1,4 @@
-"""What others feel while strangers hold ten thousand half connections at each listener, or send wrong tokens."""
+"""Poll latency while attackers hold ten thousand half-open connections at each listener, or send wrong tokens."""
 
 import base64
 import multiprocessing
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
-#: the fleet: 64 connections that poll every 20 ms. One that asks again at once would notice a pause of the server once
-#: only, however long it lasted.
+#: the fleet: 64 connections that poll every 20 ms. A connection that polls without a pause would see a stall of the
+#: server only once, for any duration of the stall.
 ENROLLED, POLLERS, PAUSE_MS, ROUNDS, SECONDS = 4, 64, 20, 3, 5.0
-#: at each listener: some say nothing, some stop within a ClientHello or after it, some begin a request and stop
+#: at each listener: some send nothing, some stop within a ClientHello or after it, some stop within a request
 HALF, WITH_TLS, PATIENCE = 10_000, 1500, 300.0
-#: each place is looked at once in this time, the longest that a listener holds half a connection, and filled again
+#: interval in which each connection is checked and replaced: the longest time that a listener holds a half-open one
 HELD_SECONDS = 10.0
 TOKENS, ATTACKERS, AT_ONCE = 100_000, 4, 16
 NETWORKS = 200
@@ -43,13 +43,13 @@ PATH = "/.well-known/est/simpleenroll"
 
 
 class _Count(NamedTuple):
-    """What one attacker did.
+    """Results of one attacker.
 
     Args:
-        listener: setting of the port that it went for.
-        done: half connections that are open, or tokens that were sent.
-        refused: of the tokens with status 429.
-        seconds: that sending them took.
+        listener: setting of the attacked port.
+        done: half-open connections, or sent tokens.
+        refused: tokens that were answered with status 429.
+        seconds: time for sending the tokens.
     """
 
     listener: str
@@ -59,7 +59,7 @@ class _Count(NamedTuple):
 
 
 def run() -> list[BenchRow]:
-    """Measure everything; takes about four minutes."""
+    """Run all measurements; takes about four minutes."""
     peers.need("cc")
     most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], HALF + 2000)
     with suppress(ValueError, OSError):
@@ -126,7 +126,7 @@ def _ports(made: Ground) -> dict[str, int]:
 def _attackers(
     work: Sequence[tuple[Callable[..., None], tuple[object, ...]]],
 ) -> Iterator["Queue[_Count]"]:
-    """Run attackers beside the block; they are no other machines, so they get what is left of the processor."""
+    """Run attackers beside the block, on the cores that the server does not use."""
     fork = multiprocessing.get_context("fork")
     said, end = fork.Queue(), fork.Event()
     made = [fork.Process(target=_polite, args=(act, *arguments, said, end)) for act, arguments in work]
@@ -148,7 +148,7 @@ def _polite(act: Callable[..., None], *arguments: object) -> None:
 
 
 def _hold(port: int, setting: str, anchor: str, said: "Queue[_Count]", end: "Event") -> None:
-    """Open half connections, say how many are open, and open again what the server closes."""
+    """Hold half-open connections, report how many are open, and replace those that the server closes."""
     context = ssl.create_default_context(cafile=anchor)
     plain, hello = setting == "FLEET_STATUS_PORT", _hello(context)
     held: list[socket.socket | None] = [_half_open(port, place, context, hello, plain=plain) for place in range(HALF)]
@@ -183,7 +183,7 @@ def _half_open(port: int, place: int, context: ssl.SSLContext, hello: bytes, *, 
 
 
 def _hello(context: ssl.SSLContext) -> bytes:
-    """Return the first bytes that a TLS client sends."""
+    """Return the first bytes from a TLS client."""
     outgoing = ssl.MemoryBIO()
     with suppress(ssl.SSLWantReadError):
         context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
@@ -200,7 +200,7 @@ def _stands(line: socket.socket) -> bool:
 
 
 def _guess(port: int, anchor: str, place: int, said: "Queue[_Count]", end: "Event") -> None:
-    """Send wrong tokens, some on each connection without waiting for the answers; say how many and what came."""
+    """Send wrong tokens, several per connection without waiting for responses; report the number and the results."""
     context, session = client(Path(anchor)), None
     csr = base64.b64encode(certificate_request("guess")[0])
     sent, refused, begun = 0, 0, time.monotonic()

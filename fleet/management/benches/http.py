@@ -1,4 +1,4 @@
-"""The least of HTTP/1.1 that a benchmark's client needs: it must not be what is measured."""
+"""A minimal HTTP/1.1 client for benchmarks: its own cost must not distort the results."""
 
 import base64
 import socket
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def basic(name: str, secret: str) -> str:
-    """Return the value of an Authorization field."""
+    """Return the value of an Authorization header."""
     return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
 
 
@@ -19,11 +19,11 @@ def connect(context: ssl.SSLContext, port: int) -> ssl.SSLSocket:
 
 
 def exchange(line: ssl.SSLSocket, request: bytes) -> bytes:
-    """Send a request and return the body of its answer.
+    """Send a request and return the body of the response.
 
     Raises:
         OSError: the connection broke.
-        RuntimeError: the answer is a refusal.
+        RuntimeError: the response is an error.
     """
     line.sendall(request)
     data = b""
@@ -48,7 +48,7 @@ def _more(line: ssl.SSLSocket) -> bytes:
 
 
 def client(anchor: Path, identity: Path | None = None) -> ssl.SSLContext:
-    """Return a client's context, with the device's certificate and key (``NAME.pem`` beside ``NAME.key``)."""
+    """Return a TLS client context with the device's certificate and key (``NAME.pem`` and ``NAME.key``)."""
     context = ssl.create_default_context(cafile=str(anchor))
     if identity is not None:
         context.load_cert_chain(identity, identity.with_suffix(".key"))

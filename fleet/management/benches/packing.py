@@ -1,4 +1,4 @@
-"""What three months of hourly metrics take in the telemetry database, as rows and packed, and what reads cost."""
+"""Size of three months of hourly metrics in the telemetry database, as rows and packed, and the cost of reads."""
 
 import json
 import subprocess
@@ -15,19 +15,19 @@ from pki.kernel import handover
 
 DATABASES = ("sqlite", "postgresql")
 DEVICES, DAYS, METRICS = 30, 90, 8
-#: bytes a value; values packed in a second of processor time; how much slower a read may become
+#: bytes per value; values packed per second of processor time; largest slowdown of a read
 GOAL_BYTES, GOAL_A_SECOND, GOAL_RATIO = 12.0, 50_000.0, 1.1
 
 
 class PackingFigures(TypedDict):
-    """What was seen before and after the past days were packed.
+    """Measurements before and after packing the past days.
 
     Args:
-        values: that were stored.
-        bytes: that the database used for them, with the rows of the days that are not over.
-        behaviour_ms: of one device, two weeks; processor time, median.
-        drift_ms: of one tick of all devices; processor time, median.
-        packed: values that were packed, in ``seconds`` of this process's processor time.
+        values: number of stored values.
+        bytes: size of the values in the database, including rows of days that are not over.
+        behaviour_ms: read of one device over two weeks; processor time, median.
+        drift_ms: scoring one tick of all devices; processor time, median.
+        packed: number of packed values, in ``seconds`` of this process's processor time.
     """
 
     values: int
@@ -42,8 +42,8 @@ def run(databases: Sequence[str] = DATABASES, devices: int = DEVICES) -> list[Be
     """Measure on each of the databases.
 
     Args:
-        databases: to measure on.
-        devices: whose values are stored.
+        databases: databases to measure.
+        devices: number of devices with values.
     """
     rows = []
     for database in databases:
@@ -52,10 +52,10 @@ def run(databases: Sequence[str] = DATABASES, devices: int = DEVICES) -> list[Be
 
 
 def measured(database: str, devices: int) -> PackingFigures:
-    """Fill a set-up of its own, pack, and return what was seen.
+    """Fill a temporary installation, pack, and return the measurements.
 
     Raises:
-        RuntimeError: the process that measures failed.
+        RuntimeError: the measuring process failed.
     """
     with ExitStack() as held:
         settings = {"FLEET_LOG_LEVEL": "CRITICAL"}
@@ -68,7 +68,7 @@ def measured(database: str, devices: int) -> PackingFigures:
             command, cwd=ROOT, env=made.environment(), stdout=subprocess.PIPE, check=False, pass_fds=descriptors
         )
         if done.returncode:
-            msg = f"The process that measures ended with {done.returncode}."
+            msg = f"The measuring process exited with {done.returncode}."
             raise RuntimeError(msg)
         return cast("PackingFigures", json.loads(done.stdout))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AT_ONCE, RUNS = 5000, 7
 TWO_WEEKS = 24 * 14
-#: metric to one of its values: what listeners count, and what devices measure
+#: metric -> one of its values: counts of listeners, and measurements of devices
 SHAPES: dict[str, Callable[[random.Random], float]] = {
     "requests": lambda rng: float(rng.randint(10, 14)),
     "srv_bytes_in": lambda rng: float(rng.randint(3000, 9000)),
@@ -31,14 +31,14 @@ SHAPES: dict[str, Callable[[random.Random], float]] = {
 def main() -> None:
     """Set Django up on FLEET_DIR and measure."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
-    import django  # noqa: PLC0415  because settings have to be named before anything of Django is loaded
+    import django  # noqa: PLC0415  because settings must be chosen before Django is loaded
 
     django.setup()
     sys.stdout.write(json.dumps(measure(int(sys.argv[1]), int(sys.argv[2]))) + "\n")
 
 
 def measure(devices: int, days: int) -> "PackingFigures":
-    """Store one row a value, pack what can be, and return what was seen before and after."""
+    """Store one row per value, pack the complete days, and return the measurements before and after."""
     from devices import selectors  # noqa: PLC0415  because of the set-up above
     from devices.models import Device  # noqa: PLC0415  because of the set-up above
     from devices.services import drift, tick_packing  # noqa: PLC0415  because of the set-up above
@@ -84,7 +84,7 @@ def _devices(domain: "TrustDomain", many: int) -> list[int]:
 
 
 def _fill(keys: list[int], newest: int, days: int) -> int:
-    """Store the samples of each hour in the order in which listeners write them; return how many."""
+    """Store the samples of each hour in the order of the listeners' writes; return their number."""
     from devices.models import Sample  # noqa: PLC0415  because of the set-up above
 
     rng, many = random.Random(1), 0  # noqa: S311  because these are figures, not secrets
@@ -117,7 +117,7 @@ def _median_ms(act: Callable[[], object]) -> float:
 
 
 def _used() -> float:
-    """Return the bytes that the telemetry database uses; pages that it keeps for later do not count."""
+    """Return the used bytes of the telemetry database, without free pages."""
     from django.db import connections  # noqa: PLC0415  because of the set-up above
 
     connection = connections["telemetry"]

@@ -1,6 +1,6 @@
-"""The peers that a benchmark compares with: nginx over mutual TLS, goosebit, libcoap's server; load tools in C.
+"""The peers for comparison: nginx over mutual TLS, goosebit, libcoap's server; and load tools in C.
 
-Everything listens on loopback, in the benchmark's own folder, on the core of the server that it is compared with.
+All peers listen on loopback, in the benchmark's own folder, on the same core as the server they are compared with.
 """
 
 import json
@@ -33,10 +33,10 @@ BODY = '{"next":300}'
 
 
 def need(*programs: str) -> None:
-    """Refuse to measure without the peers.
+    """Raise an error if a peer is missing.
 
     Raises:
-        UnavailableError: it names what is missing and how to get it.
+        UnavailableError: the message names what is missing and how to install it.
     """
     missing = [name for name in programs if not (Path(name).exists() if "/" in name else shutil.which(name))]
     if missing:
@@ -55,16 +55,16 @@ def build(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a load tool asks for.
+    """The target of a load tool.
 
     Args:
         port: on loopback.
         path: of the request.
         ca: PEM file of the server's root, or "-" for plain HTTP.
         certs: folder with the devices' certificates and keys, or "-".
-        connections: at once.
-        seconds: for how long.
-        pause_ms: between an answer and the next request of a connection.
+        connections: number of parallel connections.
+        seconds: duration.
+        pause_ms: pause between a response and the next request of a connection.
     """
 
     port: int
@@ -77,14 +77,14 @@ class Target:
 
 
 class LoadFigures(TypedDict):
-    """What a load tool prints.
+    """The output of a load tool.
 
     Args:
-        rps: answers a second; of ``tlsconn`` connections a second.
+        rps: responses per second; for ``tlsconn``, connections per second.
         p50_ms: median.
         p99_ms: 99th percentile.
-        n: answers or connections in all.
-        bad: of them refusals, or none.
+        n: number of responses or connections.
+        bad: number of errors and missing responses among them.
     """
 
     rps: float
@@ -95,19 +95,19 @@ class LoadFigures(TypedDict):
 
 
 class CoapFigures(LoadFigures):
-    """What ``coapload`` prints: ``timeouts`` counts requests without an answer."""
+    """The output of ``coapload``: ``timeouts`` counts requests without a response."""
 
     timeouts: int
 
 
 class ConnectionFigures(LoadFigures):
-    """What ``tlsconn`` prints: ``resumed`` counts connections that took up a session."""
+    """The output of ``tlsconn``: ``resumed`` counts resumed sessions."""
 
     resumed: int
 
 
 def tlsload(folder: Path, to: Target) -> LoadFigures:
-    """Return requests a second, p50 and p99 in ms, and failures, as ``tlsload.c`` measures them."""
+    """Return requests per second, p50 and p99 in ms, and failures, as measured by ``tlsload.c``."""
     arguments = [str(to.port), to.path, str(to.connections), str(to.seconds), to.ca, to.certs, "-j", str(to.pause_ms)]
     done = subprocess.run([folder / "tlsload", *arguments], capture_output=True, text=True, check=False)
     if done.returncode or not done.stdout:
@@ -120,15 +120,15 @@ def tlsload(folder: Path, to: Target) -> LoadFigures:
 def tlsconn(
     folder: Path, to: tuple[int, str, str, Path], version: str, *, resume: bool, seconds: float, pause_us: int = 0
 ) -> ConnectionFigures:
-    """Return connections a second and how many were resumed, as ``tlsconn.c`` measures them.
+    """Return connections per second and the number of resumed ones, as measured by ``tlsconn.c``.
 
     Args:
-        folder: where the tools lie.
+        folder: folder of the tools.
         to: port, path, CA file, certificate of the device (its key beside it).
         version: 12 or 13.
-        resume: take up the session of the connection before.
-        seconds: for how long.
-        pause_us: between two connections.
+        resume: whether to resume the session of the previous connection.
+        seconds: duration.
+        pause_us: pause between two connections.
     """
     port, path, ca, device = to
     identity = [ca, str(device), str(device.with_suffix(".key")), version]
@@ -139,7 +139,7 @@ def tlsconn(
 
 
 def coapload(folder: Path, port: int, path: str, *, sockets: int, seconds: float) -> CoapFigures:
-    """Return requests a second, p50 and p99 in ms, and failures, as ``coapload.c`` measures them."""
+    """Return requests per second, p50 and p99 in ms, and failures, as measured by ``coapload.c``."""
     arguments = [str(port), path, str(sockets), str(seconds), "-j"]
     done = subprocess.run([folder / "coapload", *arguments], capture_output=True, text=True, check=True)
     figures: CoapFigures = json.loads(done.stdout)
@@ -148,7 +148,7 @@ def coapload(folder: Path, port: int, path: str, *, sockets: int, seconds: float
 
 @contextmanager
 def running(core: int, port: int, *command: str, log: Path, environment: dict[str, str] | None = None) -> Iterator[int]:
-    """Run a peer on one core until the block ends; yield its process id when its TCP port answers (0: do not wait)."""
+    """Run a peer on one core until the block ends; yield its process id when its TCP port responds (0: do not wait)."""
     with log.open("ab") as output:
         child = subprocess.Popen(
             [shutil.which("taskset") or "", "-c", str(core), *command],
@@ -186,7 +186,7 @@ def _await(child: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 @contextmanager
 def nginx(folder: Path, core: int) -> Iterator[tuple[int, int]]:
-    """Run nginx with one worker, mutual TLS, a static answer and files below ``www``; yield port and process id."""
+    """Run nginx with one worker, mutual TLS, a static response and files in ``www``; yield port and process id."""
     need("nginx", "taskset")
     certificates(folder)
     (folder / "www").mkdir(exist_ok=True)
@@ -213,7 +213,7 @@ http {{
 
 
 def certificates(folder: Path) -> None:
-    """Make what nginx needs: root, issuing CA, server, four devices in ``peer-devices``; chains as long as ours."""
+    """Create nginx's certificates: root, issuing CA, server, devices in ``peer-devices``; chain length as ours."""
     if (folder / "peer-ca.pem").exists():
         return
     root_key, root = _issue("Peer Root", None, None)

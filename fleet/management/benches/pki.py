@@ -1,7 +1,7 @@
-"""How fast the CA is: enrolments over TLS with their commits, OCSP answers, revocation lists of a million entries.
+"""Speed of the CA: enrolments over TLS with their commits, OCSP responses, CRLs with a million entries.
 
-A set-up of its own in a temporary folder: SQLite with ``synchronous=FULL``, the real server on one core, the client on
-another where there is one.
+The benchmark uses a temporary installation: SQLite with ``synchronous=FULL``, the real server on one core, the client
+on another core if there is one.
 """
 
 import json
@@ -22,7 +22,7 @@ LISTS = 256
 
 
 def run() -> list[BenchRow]:
-    """Measure everything; takes about two minutes."""
+    """Run all measurements; takes about two minutes."""
     with ground() as made:
         rows = _enrolments(made, made.tokens(KEPT + FRESH))
         inner = made.processes.run("-m", "fleet.management.benches.pki_inner", timeout=600)
@@ -32,7 +32,7 @@ def run() -> list[BenchRow]:
 def _enrolments(made: Ground, tokens: list[tuple[str, str]]) -> list[BenchRow]:
     requests = [enrolment(name, token)[0] for name, token in tokens]
     made.serve()
-    made.patiently(requests[0])  # the signer answers too
+    made.patiently(requests[0])  # the signer responds too
     _settled(made.folder)
     kept = _one_connection(made, requests[1:KEPT])
     handshakes = _many_connections(made, [request("GET", "/healthz")] * HANDSHAKES)
@@ -48,7 +48,7 @@ def _enrolments(made: Ground, tokens: list[tuple[str, str]]) -> list[BenchRow]:
 
 
 def _one_connection(made: Ground, requests: list[bytes]) -> float:
-    """Return enrolments a second, median over ten stretches."""
+    """Return enrolments per second, median of ten runs."""
     line = connect(client(made.anchor), made.door)
     rates, stretch = [], len(requests) // 10
     for place in range(10):
@@ -61,7 +61,7 @@ def _one_connection(made: Ground, requests: list[bytes]) -> float:
 
 
 def _many_connections(made: Ground, requests: list[bytes]) -> float:
-    """Return requests a second with a new connection and a full handshake each, a few at a time."""
+    """Return requests per second with a new connection and a full handshake each, a few in parallel."""
     context = client(made.anchor)
     waiting, lock, failures = list(requests), threading.Lock(), []
 
@@ -89,7 +89,7 @@ def _many_connections(made: Ground, requests: list[bytes]) -> float:
 
 
 def _settled(folder: Path) -> None:
-    """Return when the worker has published the first revocation lists: no measure of a start is wanted."""
+    """Wait until the worker has published the first CRLs, so that the start is not measured."""
     for _ in range(300):
         if len(list((folder / "status" / "crl").glob("*/*.crl"))) >= LISTS:
             return

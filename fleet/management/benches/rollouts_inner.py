@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 STEP, PEOPLE, PATIENCE_S = 1000, 150, 1800
 PASSWORD = "correct horse battery staple bench"  # noqa: S105  because it belongs to people of a benchmark
-#: a client rests so long between two acts
+#: pause of a client between two actions
 REST_S = {"sign-in": 0.5, "enrol": 0.2, "report": 0.1}
 
 
 class RollFigures(TypedDict):
-    """What a rollout took.
+    """Measurements of a rollout.
 
     Args:
-        wave: devices of the second wave.
-        left: assignments that are open after the end.
-        placed: assignments in all.
-        devices: that were asked for.
+        wave: devices in the second wave.
+        left: assignments still open after the end.
+        placed: total assignments.
+        devices: requested devices.
         call_s: the longest call by a person, in seconds.
-        create_s: from the call to the draft.
-        open_s: from the call to the open wave.
-        abort_s: from the call to the end.
+        create_s: from the call to the draft, in seconds.
+        open_s: from the call to the open wave, in seconds.
+        abort_s: from the call to the end, in seconds.
     """
 
     wave: int
@@ -63,7 +63,7 @@ class WorkerFigures(TypedDict):
 
 
 class ClientFigures(TypedDict):
-    """What a client did: when and for how many milliseconds each time, and what failed."""
+    """Actions of a client: times, durations in milliseconds, and failures."""
 
     kind: str
     took: list[tuple[float, float]]
@@ -71,16 +71,16 @@ class ClientFigures(TypedDict):
 
 
 def main() -> None:
-    """Set Django up on FLEET_DIR and do one act."""
+    """Set Django up on FLEET_DIR and run one action."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
-    import django  # noqa: PLC0415  because settings have to be named before anything of Django is loaded
+    import django  # noqa: PLC0415  because settings must be chosen before Django is loaded
 
     django.setup()
     sys.stdout.write(json.dumps(ACTS[sys.argv[1]](*sys.argv[2:])) + "\n")
 
 
 def seed(many: str) -> int:
-    """Write devices with twins, people who can sign in, and a release that two officers have signed."""
+    """Create devices with twins, people who can sign in, and a release signed by two officers."""
     from django.db import transaction  # noqa: PLC0415  because of the set-up above
 
     from devices.models import Device, HardwareModel, Twin  # noqa: PLC0415  because of the set-up above
@@ -141,7 +141,7 @@ def publish_release(model: "HardwareModel") -> None:
 
 
 def roll(many: str) -> RollFigures:
-    """Create, start and abort a rollout as people do; wait for the worker in between."""
+    """Create, start and abort a rollout like a person; wait for the worker in between."""
     from ota.models import Assignment, Release  # noqa: PLC0415  because of the set-up above
     from ota.planning import Thresholds, WavePlan  # noqa: PLC0415  because of the set-up above
     from ota.services import rollouts  # noqa: PLC0415  because of the set-up above
@@ -182,7 +182,7 @@ def _state(row: "Rollout | Wave") -> str:
 
 
 def _finish(wave: "Wave") -> None:
-    """Report for all devices of a wave that they have installed it, without the devices."""
+    """Report a successful installation for all devices of a wave, without the devices."""
     from ota.models import Assignment  # noqa: PLC0415  because of the set-up above
     from pki.kernel import clock  # noqa: PLC0415  because of the set-up above
 
@@ -194,7 +194,7 @@ def _finish(wave: "Wave") -> None:
 
 
 def _until(done: Callable[[], bool], began: float | None = None) -> float:
-    """Wait for something; return the seconds since it began."""
+    """Wait for a condition; return the elapsed seconds."""
     start = time.monotonic() if began is None else began
     while not done():
         if time.monotonic() > start + PATIENCE_S:
@@ -205,7 +205,7 @@ def _until(done: Callable[[], bool], began: float | None = None) -> float:
 
 
 class _Heard(logging.Handler):
-    """Keeps how long each transaction of a rollout took, and what failed because the database was locked."""
+    """Record the durations of a rollout's transactions, and the failures because of database locks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,18 +214,18 @@ class _Heard(logging.Handler):
         self.locked = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take one record."""
+        """Handle one log record."""
         if hasattr(record, "ms") and hasattr(record, "cpu_ms"):
             self.commits.append(record.ms)
             self.processor.append(record.cpu_ms)
         said = str(record.exc_info[1]) if record.exc_info else ""
         self.locked += "locked" in said or "deadlock" in said
         if said:
-            sys.stderr.write(f"{record.name}: {record.getMessage()}: {said}\n")  # a benchmark tells what it met
+            sys.stderr.write(f"{record.name}: {record.getMessage()}: {said}\n")  # benchmarks report all errors
 
 
 def worker(go_on: str) -> WorkerFigures:
-    """Run all periodic jobs as ``manage.py work`` does."""
+    """Run all periodic jobs like ``manage.py work``."""
     from fleet.jobs.runner import Runner  # noqa: PLC0415  because of the set-up above
 
     heard, runner = _Heard(), Runner()
@@ -245,7 +245,7 @@ def worker(go_on: str) -> WorkerFigures:
 
 
 def client(kind: str, place: str, go_on: str) -> ClientFigures:
-    """Do one kind of act again and again, until the file is gone; return when and for how many milliseconds."""
+    """Repeat one kind of action until the file is deleted; return times and durations in milliseconds."""
     act = {"sign-in": _sign_in, "enrol": _enrol, "report": _report}[kind](int(place))
     act()
     _say_ready()
@@ -255,7 +255,7 @@ def client(kind: str, place: str, go_on: str) -> ClientFigures:
         at, began = time.time(), time.monotonic()
         try:
             act()
-        except Exception as error:  # noqa: BLE001  because whatever a client meets counts
+        except Exception as error:  # noqa: BLE001  because every error of a client counts
             failures.append(f"{type(error).__name__}: {error}"[:200])
         took.append((at, (time.monotonic() - began) * 1000))
         time.sleep(REST_S[kind])
@@ -268,7 +268,7 @@ def _say_ready() -> None:
 
 
 def _sign_in(place: int) -> Callable[[], None]:
-    """Return what signs the next person in; nobody comes twice within the life of a code."""
+    """Return a function that signs the next person in; no person repeats within the lifetime of a code."""
     from fleet.operators import totp  # noqa: PLC0415  because of the set-up above
     from fleet.operators.models import Operator  # noqa: PLC0415  because of the set-up above
     from fleet.operators.services import factors, people  # noqa: PLC0415  because of the set-up above
@@ -288,7 +288,7 @@ def _sign_in(place: int) -> Callable[[], None]:
 
 
 def _enrol(place: int) -> "Callable[[], tuple[Enrolled, EllipticCurvePrivateKey]]":
-    """Return what enrols the next device, with a token that it makes for it."""
+    """Return a function that enrols the next device with a new token."""
     from devices.models import HardwareModel  # noqa: PLC0415  because of the set-up above
     from devices.proofs.claim import Shown  # noqa: PLC0415  because of the set-up above
     from devices.services import enrolment, tokens  # noqa: PLC0415  because of the set-up above
@@ -311,7 +311,7 @@ def _enrol(place: int) -> "Callable[[], tuple[Enrolled, EllipticCurvePrivateKey]
 
 
 def _report(place: int) -> Callable[[], None]:
-    """Return what sends the next signed report of one device."""
+    """Return a function that sends the next signed report of one device."""
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415  because of the set-up above
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415  because of the set-up above
 

@@ -1,4 +1,4 @@
-"""One row of a benchmark's result."""
+"""Rows of a benchmark's result."""
 
 import os
 import sys
@@ -6,15 +6,15 @@ from typing import TypedDict
 
 
 class BenchRow(TypedDict):
-    """A figure beside its goal; the JSON of a benchmark is a list of these.
+    """A measured value and its goal; the JSON of a benchmark is a list of rows.
 
     Args:
-        name: what was measured.
-        value: the figure.
-        unit: of it.
-        goal: the issue's, in the same unit.
-        met: whether the figure meets it.
-        against: what it was compared with, and under which load.
+        name: measured quantity.
+        value: measured value.
+        unit: unit of the value.
+        goal: goal in the same unit.
+        met: whether the value meets the goal.
+        against: reference of the comparison, and load of the machine.
     """
 
     name: str
@@ -26,14 +26,14 @@ class BenchRow(TypedDict):
 
 
 class RouteRow(BenchRow):
-    """The row of one route, with what was seen at each size of the fleet (devices -> figure).
+    """The row of one route, with measurements for each fleet size (devices -> value).
 
     Args:
         ratio: of its cost at the largest size to that at the size before.
         ms: processor time.
         queries: on both databases.
         status: HTTP status.
-        missed: which of its goals it misses: ``answers``, ``cpu``, ``ratio``, ``queries``.
+        missed: goals that it misses: ``answers``, ``cpu``, ``ratio``, ``queries``.
     """
 
     ratio: float
@@ -44,15 +44,15 @@ class RouteRow(BenchRow):
 
 
 def row(name: str, value: float, unit: str, goal: float, against: str, *, least: bool = False) -> BenchRow:
-    """Return a row, and tell it, since a benchmark takes minutes.
+    """Return a row, and print it, since a benchmark takes minutes.
 
     Args:
-        name: what was measured.
-        value: the figure.
-        unit: of it.
-        goal: the issue's.
-        against: what it was compared with, and under which load.
-        least: the goal is the least that is wanted, not the most.
+        name: measured quantity.
+        value: measured value.
+        unit: unit of the value.
+        goal: goal in the same unit.
+        against: reference of the comparison, and load of the machine.
+        least: whether the goal is a minimum, not a maximum.
     """
     met = value >= goal if least else value <= goal
     sys.stderr.write(
@@ -62,5 +62,5 @@ def row(name: str, value: float, unit: str, goal: float, against: str, *, least:
 
 
 def load() -> str:
-    """Return how busy the machine is: timed figures are worth nothing without it."""
+    """Return the load of the machine: timings mean nothing without it."""
     return f"{os.getloadavg()[0]:.2f} load, {os.cpu_count()} cores"

@@ -1,4 +1,4 @@
-"""What trust costs: metadata at many bundles, patches against the best-known delta tool, the arena of models."""
+"""Cost of signed metadata with many bundles, patch sizes against the best-known delta tool, and model arenas."""
 
 import json
 
@@ -8,7 +8,7 @@ from fleet.management.benches.rows import BenchRow
 
 
 def run() -> list[BenchRow]:
-    """Measure everything; takes some minutes."""
+    """Run all measurements; takes some minutes."""
     with ground() as made:
         inner: list[BenchRow] = json.loads(
             made.processes.run("-m", "fleet.management.benches.trust_inner", timeout=900)

@@ -1,4 +1,4 @@
-"""Patches against xdelta3 -9, the tool that the best-known update servers use, on the corpus, in one run."""
+"""Patches compared with xdelta3 -9, the tool of the best-known update servers, on the corpus, in one run."""
 
 import lzma
 import math
@@ -40,7 +40,7 @@ def run() -> list[BenchRow]:
 
 
 def _chosen(old: bytes, new: bytes) -> tuple[int, float]:
-    """Return the size of what a device gets that can apply everything, and how long making it all took."""
+    """Return the patch size for a device that supports all formats, and the time to build all candidates."""
     began = time.perf_counter()
     sizes = [len(streams.make(b"", new))]
     for name, one in CANDIDATES.items():

