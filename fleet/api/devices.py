@@ -101,7 +101,7 @@ class RuntimeIn(Input):
 class HardwareIn(Input):
     """A hardware model to register."""
 
-    name = Name(max_length=60, help_text="Its name.")
+    name = Name(max_length=60, help_text="Name of the hardware model.")
     vendor = Name(max_length=100, help_text="Domain name of the vendor.")
     flash_model = serializers.IntegerField(
         min_value=0,

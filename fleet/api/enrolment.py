@@ -81,7 +81,7 @@ class ExpectedOut(Output):
 class VendorIn(Input):
     """A vendor's CA certificate in PEM. ``hardware`` limits it to one hardware model."""
 
-    name = Name(max_length=100, help_text="Its name.")
+    name = Name(max_length=100, help_text="Name of the vendor.")
     kind = serializers.ChoiceField(
         choices=HardwareIdentity.Kind.values,
         help_text="What the certificates prove: idevid (IEEE 802.1AR) or tpm (endorsement keys).",

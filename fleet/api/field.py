@@ -67,7 +67,7 @@ class LogOut(Output):
 class GroupIn(Input):
     """A device group: a list, or a query."""
 
-    name = Name(max_length=60, help_text="Its name.")
+    name = Name(max_length=60, help_text="Name of the group.")
     query = Text(
         max_length=1000,
         default="",

@@ -35,7 +35,7 @@ class TrustKeyOut(Output):
 class TrustKeyIn(Input):
     """A trust key to register."""
 
-    name = Name(max_length=100, help_text="Its name.")
+    name = Name(max_length=100, help_text="Name of the trust key.")
     format = serializers.ChoiceField(
         choices=TrustKey.Format.values, help_text="Format of the artefacts that the key verifies."
     )
@@ -62,7 +62,7 @@ class FilePart(serializers.FileField):
 class BundleIn(Input):
     """The parts of a bundle upload."""
 
-    manifest = FilePart(help_text="bundle.json.")
+    manifest = FilePart(help_text="The bundle.json file.")
     files = serializers.ListField(
         child=FilePart(), required=False, help_text="The payloads. The file name of each part is its path."
     )

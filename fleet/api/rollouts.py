@@ -43,7 +43,7 @@ class WaveIn(Input):
 class RolloutIn(Input):
     """A rollout to plan."""
 
-    name = Name(max_length=100, help_text="Its name.")
+    name = Name(max_length=100, help_text="Name of the rollout.")
     release = serializers.UUIDField(help_text="Id of a published release.")
     waves = WaveIn(many=True, help_text="Waves, in order.")
     success_permille = serializers.IntegerField(

@@ -38,7 +38,7 @@ def test_a_file_keeps_the_path_that_was_sent(name):
 @regression("C7", "two files of one name in different folders, and one path twice")
 def test_one_name_in_two_folders_is_two_files():
     assert paths("a/model.bin", "b/model.bin") == {"a/model.bin": b"0", "b/model.bin": b"1"}
-    with pytest.raises(InvalidError, match="sent twice"):
+    with pytest.raises(InvalidError, match="appears twice in the upload"):
         paths("a/model.bin", "a/model.bin")
 
 

@@ -1,8 +1,8 @@
-"""Fill a domain with devices that have years behind them, in steps of bounded memory; the same facts each time.
+"""Fill a trust domain with devices that have a history, in steps of bounded memory; always with the same data.
 
-Each device has a twin, five finished updates (some of the last rollout are under way), six entries in the audit log and
-1.2 certificates; most were seen lately, some are late, some were never seen; one in two hundred had an incident. What
-a device is like follows from its number, so that ten of them hold some of everything already.
+Each device has a twin, five finished updates (some of the last rollout are in progress), six audit-log entries and
+1.2 certificates. Most devices were seen recently, some are late, some were never seen; one in two hundred had an
+incident. The properties of a device follow from its number, so that ten devices include some of each kind.
 """
 
 import hashlib
@@ -37,11 +37,11 @@ from pki.models import Certificate, LedgerEntry, LedgerHead, TrustDomain, prepar
 from pki.services import ledger, numbers
 
 SEED, STEP, TICKS, MEMBERS = 15, 1000, 240, 100
-#: of so many devices one is late and one overdue
+#: one device in this many is late, and one is overdue
 LATE_SHARE = 25
 SITES, OWNERS, TAGS = 40, 300, ("pilot", "canary", "edge", "outdoor", "legacy", "line-1", "line-2", "lab")
 OPEN = ("scheduled", "retrieved", "running", "download", "downloaded", "installed")
-#: what the audit log says of each device: action and what is told
+#: audit-log entries of each device: action and details
 ACTS = (
     "device.registered",
     "certificate.issued",
@@ -54,7 +54,7 @@ ACTS = (
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One synthetic device: its number, public id, internal id and when it enrolled."""
+    """One synthetic device: number, public id, internal id and time of enrolment."""
 
     number: int
     public_id: uuid.UUID
@@ -63,26 +63,26 @@ class Made:
 
     @property
     def name(self) -> str:
-        """Return its name."""
+        """Return the device's name."""
         return f"device-{self.number:07}"
 
     @property
     def retired(self) -> bool:
-        """Say whether it is out of service."""
+        """Say whether the device is out of service."""
         return self.falls(100, 9)
 
     @property
     def late(self) -> bool:
-        """Say whether it is still at the update of the rollout that runs."""
+        """Say whether the device has not finished the running rollout's update."""
         return self.falls(40, 2)
 
     def falls(self, one_in: int, place: int) -> bool:
-        """Say whether it is the one of each so many that something is true of."""
+        """Say whether the device is one of every ``one_in`` devices, at this place."""
         return self.number % one_in == place
 
 
 def fill(domain: TrustDomain, many: int) -> int:
-    """Add devices until there are so many; return how many were added."""
+    """Add devices up to this number; return how many were added."""
     scene = load_scene(domain)
     have = Device.objects.filter(domain=domain, name__startswith="device-").count()
     _hurry()
@@ -91,7 +91,7 @@ def fill(domain: TrustDomain, many: int) -> int:
         while ledger.sequence(domain=domain):
             continue
         if start % (50 * STEP) == 0:
-            sys.stderr.write(f"{start} devices\n")  # progress: to fill takes minutes
+            sys.stderr.write(f"{start} devices\n")  # progress: filling takes minutes
     if have < many:
         _example(domain)
         freshen(domain)
@@ -101,7 +101,7 @@ def fill(domain: TrustDomain, many: int) -> int:
 
 
 def freshen(domain: TrustDomain) -> None:
-    """Let devices be seen as long before now as those of a fleet that lives, and bring their words to that."""
+    """Set the times of last contact as in an active fleet, and update the presence states."""
     _see_anew()
     presence_words.sweep_presence()
     _see_anew()  # many words take long to write
@@ -116,18 +116,18 @@ def _see_anew() -> None:
 
 
 def _silence(number: int, usual: float) -> timedelta:
-    """Return how long a device has not been heard: some are late, some overdue (``devices.contact_words``).
+    """Return the time since the last contact: some devices are late, some overdue (``devices.contact_words``).
 
     Args:
         number: of the device.
-        usual: polling intervals for the others.
+        usual: polling intervals for the other devices.
     """
     poll = timedelta(seconds=max(settings.FLEET_POLL_S, SHORTEST_POLL_S))
     return poll * {4: 2.2, 5: 40.0}.get(number % LATE_SHARE, usual)
 
 
 def _hurry() -> None:
-    """Let SQLite keep more in memory and not wait for the disk while it is filled."""
+    """Let SQLite cache more in memory and skip waiting for the disk while the database is filled."""
     for alias in connections:
         if connections[alias].vendor == "sqlite":
             with connections[alias].cursor() as cursor:
@@ -136,7 +136,7 @@ def _hurry() -> None:
 
 
 def _settle() -> None:
-    """Bring the databases to where a server that has run for long has them: its own housekeeping is done."""
+    """Run the databases' housekeeping, so that they are as on a long-running server."""
     for alias in connections:
         with connections[alias].cursor() as cursor:
             sqlite = connections[alias].vendor == "sqlite"
@@ -183,7 +183,7 @@ def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Made]:
 
 
 def _uuid7(at: datetime, source: random.Random) -> uuid.UUID:
-    """Return an id as ``pki.kernel.ids`` makes them, of the same time and seed."""
+    """Return an id as ``pki.kernel.ids`` creates it, with a given time and seed."""
     bits = source.getrandbits(74)
     high, low = bits >> 62, bits & ((1 << 62) - 1)
     return uuid.UUID(int=int(at.timestamp() * 1000) << 80 | 7 << 76 | high << 64 | 2 << 62 | low)
@@ -232,7 +232,7 @@ def _assignments(scene: Scene, update: Update, made: list[Made], actions: range)
 
 
 def _certificates(scene: Scene, made: list[Made], source: random.Random) -> None:
-    """Give each device a certificate, and every fifth one the expired one before it."""
+    """Give each device a certificate, and every fifth device an expired earlier one."""
     renewed = [one for one in made if one.number % 5 == 0]
     past = [_certificate(scene, one, source, one.at, None) for one in renewed]
     prepared_sql.create_many(Certificate, _CERTIFICATE, past)
@@ -255,13 +255,13 @@ _CERTIFICATE = (
 def _certificate(
     scene: Scene, one: Made, source: random.Random, at: datetime, before: int | None
 ) -> tuple[object, ...]:
-    """Return a row like that of the first device's certificate, with another serial number in its bytes."""
+    """Return a row like the first device's certificate, with another serial number in its bytes."""
     first = scene.certificate
     number = int(first.serial, 16)
     old = number.to_bytes((number.bit_length() + 7) // 8, "big")
     new = old[:1] + source.randbytes(len(old) - 1)
     der, key = bytes(first.der).replace(old, new, 1), str(one.public_id)
-    # A retired device's certificate is over, as those of a fleet are after a while.
+    # A retired device's certificate has expired, as in a fleet after some time.
     life = timedelta(days=100) if one.retired or (before is None and at == one.at) else timedelta(days=365)
     return (scene.domain.pk, first.authority_id, f"{int.from_bytes(new, 'big'):x}", hashlib.sha256(der).hexdigest(),
             first.subject_urn.replace(first.subject_key, key), key, _digest(f"{key} {at}"), "device",
@@ -280,7 +280,7 @@ def _incidents(scene: Scene, made: list[Made]) -> None:
 
 
 def _entries(scene: Scene, made: list[Made]) -> None:
-    """Write what services would have recorded of these devices; the sequencer itself gives the entries their places."""
+    """Write the audit-log entries that services would record for these devices; the sequencer orders them."""
     names = ("domain_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail",
              "leaf_hash", "public_id")  # fmt: skip
     rows = []
@@ -314,14 +314,14 @@ def _hear(made: list[Made], source: random.Random) -> None:
 
 
 def example(domain: TrustDomain) -> Device:
-    """Return the device whose pages are measured: it is in the middle of the fleet, and something is known of it."""
+    """Return the device whose pages are measured: from the middle of the fleet, with data."""
     rows = Device.objects.filter(domain=domain, name__startswith="device-", state="active")
     there = rows.filter(pk__in=Incident.objects.filter(domain=domain, state="open").values("device_id")).order_by("pk")
     return there[there.count() // 2]
 
 
 def _example(domain: TrustDomain) -> None:
-    """Give one device what is not written for all: samples, a series, a log, commands, membership in a group."""
+    """Give one device data that the others lack: samples, a series, a log, commands, a group."""
     device, tick = example(domain), clock.unix() // settings.FLEET_DRIFT_TICK_S
     if Command.objects.filter(device=device).exists():
         return

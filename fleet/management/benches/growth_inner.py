@@ -1,4 +1,4 @@
-"""``python -m fleet.management.benches.growth_inner ACT …``: what happens inside the set-up; prints JSON."""
+"""``python -m fleet.management.benches.growth_inner ACT …``: actions inside the installation; prints JSON."""
 
 import json
 import os
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Set Django up on FLEET_DIR and do one act."""
+    """Set Django up on FLEET_DIR and run one action."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleet.settings")
-    import django  # noqa: PLC0415  because settings have to be named before anything of Django is loaded
+    import django  # noqa: PLC0415  because settings must be chosen before Django is loaded
 
     django.setup()
     sys.stdout.write(json.dumps(ACTS[sys.argv[1]](*sys.argv[2:])) + "\n")
 
 
 def fill(many: str) -> dict[str, float]:
-    """Fill the set-up; a signer runs."""
+    """Fill the databases; a signer runs."""
     from fleet.management.benches import growth_fill  # noqa: PLC0415  because of the set-up above
     from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
 
@@ -33,7 +33,7 @@ def fill(many: str) -> dict[str, float]:
 
 
 def answers(runs: str = "3") -> "list[Answer]":
-    """Ask every route, so many times for its cost; a signer runs."""
+    """Request every route, repeatedly for its cost; a signer runs."""
     from django.db import connections  # noqa: PLC0415  because of the set-up above
 
     from fleet.management.benches import growth_answers, growth_fill  # noqa: PLC0415  because of the set-up above
@@ -44,13 +44,13 @@ def answers(runs: str = "3") -> "list[Answer]":
     for alias in connections:
         if connections[alias].vendor == "postgresql":
             with connections[alias].cursor() as cursor:
-                # The processor time of a query's helpers could not be told from that of others.
+                # The processor time of parallel workers cannot be attributed to a query.
                 cursor.execute("SET max_parallel_workers_per_gather = 0")
     return growth_answers.answers(domain, int(runs))
 
 
 def freshen() -> dict[str, object]:
-    """Let every device be seen as long before now as it was at first."""
+    """Reset every device's time of last contact to its initial distance from now."""
     from fleet.management.benches import growth_fill  # noqa: PLC0415  because of the set-up above
     from pki.models import TrustDomain  # noqa: PLC0415  because of the set-up above
 

@@ -1,4 +1,4 @@
-"""What the server's processes cost in a filled set-up: an idle worker, the start, the check of the audit log."""
+"""Cost of the server's processes in a filled installation: idle worker, start, audit-log verification."""
 
 import os
 import subprocess
@@ -12,13 +12,13 @@ from fleet.management.benches.ground import Ground, cpu_seconds
 from fleet.management.benches.http import client, connect, exchange, request
 from pki.kernel import handover
 
-#: seconds: the worker does what has waited for it, then it is watched
+#: seconds: first for the worker's pending work, then for the measurement
 WARM_S, IDLE_S = 30.0, 60.0
 START_PATIENCE_S = 300.0
 
 
 class WorkerCost(TypedDict):
-    """Share of a core in percent, processor seconds before that was measured, most memory in MB."""
+    """Share of a core in percent, processor seconds before the measurement, peak memory in MB."""
 
     share: float
     first_s: float
@@ -26,14 +26,14 @@ class WorkerCost(TypedDict):
 
 
 class StartCost(TypedDict):
-    """Seconds by the clock and by the processor."""
+    """Seconds by the clock and of processor time."""
 
     seconds: float
     processor_s: float
 
 
 class VerifyCost(TypedDict):
-    """Seconds, most memory in MB, last words, and whether the audit log verified."""
+    """Seconds, peak memory in MB, last output, and whether the verification succeeded."""
 
     seconds: float
     memory_mb: float
@@ -42,7 +42,7 @@ class VerifyCost(TypedDict):
 
 
 def idle_worker(made: Ground, warm_s: float = WARM_S, idle_s: float = IDLE_S) -> WorkerCost:
-    """Return the share of a core (percent) and the memory of a worker with nothing to do; a signer runs."""
+    """Return the share of a core (percent) and the memory of an idle worker; a signer runs."""
     made.processes.start("worker", "manage.py", "work")
     child = made.processes.running["worker"]
     time.sleep(warm_s)
@@ -58,14 +58,14 @@ def idle_worker(made: Ground, warm_s: float = WARM_S, idle_s: float = IDLE_S) ->
 
 
 def start(made: Ground) -> StartCost:
-    """Return the seconds from the start of ``manage.py serve`` to the first good answer of ``/readyz``.
+    """Return the seconds from the start of ``manage.py serve`` to the first successful ``/readyz``.
 
-    Beside them, how many processor seconds the server took until then: on a busy machine the two differ.
+    The result includes the server's processor seconds: on a busy machine the two differ.
 
     Raises:
-        TimeoutError: there was none for a long time.
+        TimeoutError: the server was not ready in time.
     """
-    made.processes.stop()  # the server starts a signer of its own
+    made.processes.stop()  # the server starts its own signer
     began = time.monotonic()
     made.processes.start("serve", "manage.py", "serve")
     try:
@@ -86,7 +86,7 @@ def start(made: Ground) -> StartCost:
 
 
 def verify(made: Ground) -> VerifyCost:
-    """Return seconds, highest memory and last words of ``manage.py ledger verify``; a signer runs."""
+    """Return seconds, peak memory and last output of ``manage.py ledger verify``; a signer runs."""
     began = time.monotonic()
     command = [sys.executable, "manage.py", "ledger", "verify"]
     descriptors = handover.descriptors_of(handover.KINDS)
@@ -99,7 +99,7 @@ def verify(made: Ground) -> VerifyCost:
         pass_fds=descriptors,
     ) as child:
         said = child.stdout.read().decode() if child.stdout else ""
-        # Waited for by hand: only so is it told how much memory this one child had.
+        # Wait with os.wait4: only it reports the memory of this one child.
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     took, memory = time.monotonic() - began, usage.ru_maxrss / 1024
@@ -107,6 +107,6 @@ def verify(made: Ground) -> VerifyCost:
 
 
 def _peak_mb(pid: int) -> float:
-    """Return the most memory that a process ever had at once."""
+    """Return the peak memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

@@ -1,7 +1,7 @@
-"""What is asked in the benchmark of growth: every route of the operator server, walked from its URL patterns.
+"""Requests of the growth benchmark: every route of the operator server, from its URL patterns.
 
-A route that is added later is asked without being named here. Only what its address holds has to be found in the
-database (``_EXAMPLES``), and which filters a list has (``FILTERS``).
+New routes are included automatically. Only examples of path parameters (``_EXAMPLES``) and the filters of a list
+(``FILTERS``) are listed here.
 """
 
 import re
@@ -18,7 +18,7 @@ from fleet.operators.models import ApiToken
 from ota.models import Bundle, Command, Release, Rollout, Statement
 from pki.models import Authority, Certificate, LedgerEntry, TrustDomain
 
-#: what is not asked, and why
+#: excluded routes and reasons
 EXEMPT = {
     "/events/rollouts/<public_id>": "an event stream goes on until its reader leaves",
     "/api/": "whatever is no resource is refused",
@@ -31,16 +31,16 @@ _CHOICE = re.compile(r"[a-z|-]+")
 
 
 class UnknownExampleError(LookupError):
-    """A route's address holds something that no example is known for."""
+    """A path parameter has no known example."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One thing to ask.
+    """One request.
 
     Args:
-        name: path and query as they are written here, with ``<place>`` and ``{place}`` unfilled: the same at each size.
-        path: the address that is asked.
+        name: path and query as written here, with ``<place>`` and ``{place}`` unfilled: the same at each size.
+        path: the requested path.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Route:
 
     @property
     def is_api(self) -> bool:
-        """Say whether a program asks it, with a token."""
+        """Say whether a program sends it, with a token."""
         return self.name.startswith(API)
 
 
-#: of a list: the queries that it is asked with besides none. ``{…}`` is filled in from ``_WORDS``
+#: queries of a list, besides no query. ``{…}`` is filled in from ``_WORDS``
 FILTERS: dict[str, tuple[str, ...]] = {
     "/devices": (
         *(f"presence={word}" for word in ("online", "late", "overdue", "never")),
@@ -87,15 +87,15 @@ FILTERS: dict[str, tuple[str, ...]] = {
     ),
     f"{API}/rollouts": ("state=running", "state=finished", "name={rollout}"),
 }  # fmt: skip
-#: what some routes need to answer at all
+#: required parameters of some routes
 _NEEDED = {f"{API}/devices/<public_id>/telemetry": "metric=temp_c"}
 
 
 def routes(domain: TrustDomain) -> Iterator[Route]:
-    """Yield every route but the exempted ones, each also with its filters.
+    """Yield every route except the excluded ones, each also with its filters.
 
     Raises:
-        UnknownExampleError: an address holds what no example is known for, or a list of filters has no route.
+        UnknownExampleError: a path parameter has no known example, or a list of filters has no route.
     """
     known: set[str] = set()
     words: dict[str, object] = {}
@@ -115,7 +115,7 @@ def routes(domain: TrustDomain) -> Iterator[Route]:
 
 
 def _patterns(resolver: URLResolver, before: str = "/") -> Iterator[str]:
-    """Yield each pattern with those that stand before it."""
+    """Yield each pattern with its prefix patterns."""
     for one in resolver.url_patterns:
         text = before + str(one.pattern).removeprefix("^").removesuffix("$")
         if isinstance(one, URLResolver):
@@ -125,7 +125,7 @@ def _patterns(resolver: URLResolver, before: str = "/") -> Iterator[str]:
 
 
 def named_route(pattern: str) -> str:
-    """Return a pattern with ``<name>`` for what varies, and the first of several words that it lists."""
+    """Return a pattern with ``<name>`` for variable parts, and with the first of several listed words."""
 
     def plain(match: re.Match[str]) -> str:
         name, inner = match.groups()
@@ -135,7 +135,7 @@ def named_route(pattern: str) -> str:
 
 
 def _path(domain: TrustDomain, name: str) -> str:
-    """Return an address of a route, with ids that the database holds."""
+    """Return a path of a route, with ids from the database."""
 
     def filled(match: re.Match[str]) -> str:
         before = name[: match.start()].removeprefix(API).strip("/")
@@ -151,7 +151,7 @@ def _path(domain: TrustDomain, name: str) -> str:
 
 
 def _newest(model: type[Model], **wanted: object) -> Callable[[TrustDomain], object]:
-    """Return what finds the public id of the newest row."""
+    """Return a function that finds the public id of the newest row."""
 
     def find(domain: TrustDomain) -> object:
         rows = model._default_manager.filter(domain=domain, **wanted).order_by("-pk")  # noqa: SLF001  because it is any model
@@ -161,11 +161,11 @@ def _newest(model: type[Model], **wanted: object) -> Callable[[TrustDomain], obj
 
 
 def _running(domain: TrustDomain) -> Rollout:
-    """Return the rollout that goes on; all devices have a part in it."""
+    """Return the running rollout; all devices are part of it."""
     return Rollout.objects.get(domain=domain, name__startswith="growth-to-", state=Rollout.State.RUNNING)
 
 
-#: what stands before a varying part of an address, and the part's name -> what finds an example
+#: text before a variable part of a path, and the part's name -> function that finds an example
 _EXAMPLES: dict[tuple[str, str], Callable[[TrustDomain], object]] = {
     ("api-tokens", "public_id"): lambda _: ApiToken.objects.order_by("-pk")[0].public_id,
     ("approvals", "public_id"): _newest(EnrolmentRequest),
@@ -189,7 +189,7 @@ _EXAMPLES: dict[tuple[str, str], Callable[[TrustDomain], object]] = {
     ("tokens", "public_id"): _newest(EnrolmentToken),
     ("vendors", "public_id"): _newest(VendorAnchor),
 }
-#: word of a filter -> what finds its value
+#: placeholder in a filter -> function that finds its value
 _WORDS: dict[str, Callable[[TrustDomain], object]] = {
     "device": lambda domain: example(domain).name,
     "device_id": lambda domain: example(domain).public_id,
@@ -210,5 +210,5 @@ def _certificate(domain: TrustDomain) -> Certificate:
 
 
 def _entry(domain: TrustDomain) -> LedgerEntry:
-    """Return an audit-log entry of the example's device: neither at the beginning nor at the end of the tree."""
+    """Return an audit-log entry of the example device: neither at the start nor at the end of the tree."""
     return LedgerEntry.objects.filter(object_key=str(example(domain).public_id), domain=domain).order_by("pk")[0]

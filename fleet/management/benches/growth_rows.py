@@ -1,4 +1,4 @@
-"""The rows of the benchmark of growth: one for each route of each database, and a few over all of them."""
+"""Rows of the growth benchmark: one per route and database, and a few summaries."""
 
 from typing import TYPE_CHECKING, TypedDict
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fleet.management.benches.growth_answers import Answer
 
 CPU_MS, RATIO, QUERIES = 150.0, 1.5, 15
-#: ms; below this a ratio says more about the clock than about the route
+#: ms; below this value a ratio reflects the clock more than the route
 CHEAP_MS = 5.0
 IDLE_PERCENT, WORKER_MB, START_S, VERIFY_MB = 3.0, 200.0, 8.0, 100.0
 WORST = 8
@@ -19,14 +19,14 @@ OK = 200
 
 
 class Seen(TypedDict, total=False):
-    """What was seen of one set-up; ``failures`` says of each part that could not be measured why.
+    """Measurements of one installation; ``failures`` has the reason for each part that could not be measured.
 
     Args:
-        failures: part to what it said.
+        failures: part -> reason.
         answers: of every route.
-        worker: an idle one.
-        start: of the server.
-        verify: of the audit log.
+        worker: an idle worker.
+        start: start of the server.
+        verify: audit-log verification.
     """
 
     failures: dict[str, str]
@@ -37,11 +37,11 @@ class Seen(TypedDict, total=False):
 
 
 def answer_rows(database: str, seen: "Mapping[int, list[Answer]]") -> list[BenchRow]:
-    """Return the rows of all routes, and before them how many miss which goal, the worst by name.
+    """Return the rows of all routes, preceded by the number of routes that miss each goal, with the worst by name.
 
     Args:
-        database: of them.
-        seen: devices -> answers (``growth_answers.Answer``), rising.
+        database: name of the database.
+        seen: devices -> answers (``growth_answers.Answer``), ascending.
     """
     sizes = sorted(seen)
     by_size = {size: {one["name"]: one for one in seen[size]} for size in sizes}
@@ -51,7 +51,7 @@ def answer_rows(database: str, seen: "Mapping[int, list[Answer]]") -> list[Bench
 
 
 def _told(database: str, name: str, at: "Mapping[int, Answer | None]") -> RouteRow:
-    """Return the row of one route: its cost at the largest size, and whether all of its goals are met."""
+    """Return the row of one route: its cost at the largest size, and whether it meets all of its goals."""
     least, large = min(at), max(at)
     small = sorted(at)[-2] if len(at) > 1 else large
     ms = {size: one["ms"] if one else 0.0 for size, one in at.items()}
@@ -59,7 +59,7 @@ def _told(database: str, name: str, at: "Mapping[int, Answer | None]") -> RouteR
     statuses = {size: one["status"] for size, one in at.items() if one}
     ratio = ms[large] / ms[small] if ms[small] else 0.0
     checks = {
-        # A short list has no next page: that a route is missing at a smaller size is no failure.
+        # A short list has no next page: a route that is missing at a smaller size is not a failure.
         "answers": large in statuses and all(one == OK for one in statuses.values()),
         "cpu": ms[large] <= CPU_MS,
         "ratio": ratio <= RATIO or ms[large] < CHEAP_MS,
@@ -101,7 +101,7 @@ def _summaries(database: str, sizes: list[int], told: list[RouteRow]) -> list[Be
 
 
 def _weight(one: RouteRow, check: str) -> float:
-    """Return by how much a row misses a goal: what the worst are sorted by."""
+    """Return by how much a row misses a goal: the sort key of the worst routes."""
     if check == "answers":
         return float(max(one["status"].values(), default=0))
     return float(
@@ -110,7 +110,7 @@ def _weight(one: RouteRow, check: str) -> float:
 
 
 def process_rows(database: str, size: int, seen: Seen) -> list[BenchRow]:
-    """Return the rows of worker, start and check of the audit log; what failed has no value but what it said."""
+    """Return the rows of worker, start and audit-log verification; a failure has its reason instead of a value."""
     against, rows = f"{database}; {size} devices; {load()}", []
     if worker := seen.get("worker"):
         about = f"{worker['first_s']:.1f} s of processor time in its first seconds, not counted; {against}"

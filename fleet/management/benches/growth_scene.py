@@ -1,4 +1,4 @@
-"""What a filled set-up has few of: hardware models, bundles and rollouts, people, and one of each smaller thing."""
+"""Data of which an installation has few: hardware models, bundles, rollouts, people, and one of each smaller kind."""
 
 import hashlib
 import io
@@ -30,24 +30,24 @@ from pki.models import Authority, Certificate, TrustDomain
 from pki.x509 import parse_csr
 
 MODELS, VERSIONS, SOME = 5, 7, 60
-#: the device whose certificate, issued by the signer, the synthetic ones are modelled on
+#: the device whose certificate (issued by the signer) is the template for synthetic ones
 FIRST = "growth-first"
 PERSON, NEWCOMER, GROUP, QUERY_GROUP = "growth", "newcomer", "growth-listed", "growth-matching"
-#: cumulative shares of the waves of each rollout, in permille; the first one is a single device
+#: cumulative shares of the waves of each rollout, in permille; the first wave is a single device
 SHARES = (0, 50, 250, 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One rollout of the scene, with internal ids.
+    """One rollout of the test data, with internal ids.
 
     Args:
-        rollout: of it.
-        waves: in order.
-        bundle: that it brings.
-        previous: the bundle that devices ran before.
-        version: of the bundle.
-        running: whether it still goes on.
+        rollout: id of the rollout.
+        waves: ids in order.
+        bundle: the bundle that it installs.
+        previous: the previous bundle of the devices.
+        version: version of the bundle.
+        running: whether it is still running.
     """
 
     rollout: int
@@ -60,7 +60,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What devices are put into."""
+    """The data that devices are added to."""
 
     domain: TrustDomain
     models: tuple[int, ...]
@@ -69,7 +69,7 @@ class Scene:
 
 
 def load_scene(domain: TrustDomain) -> Scene:
-    """Return the scene of a domain, prepared at the first call."""
+    """Return the scene of a trust domain, created at the first call."""
     if not HardwareModel.objects.filter(domain=domain, name="growth-0").exists():
         _prepare(domain)
     models = HardwareModel.objects.filter(domain=domain, name__startswith="growth-").order_by("id")
@@ -142,7 +142,7 @@ def _bundles(domain: TrustDomain, models: list[HardwareModel]) -> list[Bundle]:
 
 
 def _roll_out(domain: TrustDomain, bundle: Bundle, *, running: bool) -> None:
-    """Write a rollout in four waves; devices get their assignments when they are made."""
+    """Create a rollout in four waves; devices get their assignments when they are created."""
     now = clock.now()
     began = now - timedelta(days=1 if running else 30 * (VERSIONS - int(bundle.version.split(".")[0])))
     rollout = Rollout.objects.create(
@@ -160,7 +160,7 @@ def _roll_out(domain: TrustDomain, bundle: Bundle, *, running: bool) -> None:
 
 
 def _sign_up(domain: TrustDomain) -> None:
-    """Add people who may do everything and have finished their set-up, and one who has not begun it."""
+    """Add people with all roles and a finished set-up, and one person without set-up."""
     password, secret = make_password("correct horse battery staple bench"), factors.seal_secret(totp.new_secret())
     Operator.objects.create(domain=domain, username=NEWCOMER, password=make_password(None))
     for number in range(SOME):
@@ -172,7 +172,7 @@ def _sign_up(domain: TrustDomain) -> None:
 
 
 def _small_things(domain: TrustDomain, model: HardwareModel) -> None:
-    """Make some of everything that lists show and that does not grow with the fleet."""
+    """Create some of everything that lists show and that does not grow with the fleet."""
     who = actors.system(domain.slug, "bench")
     groups.create(actor=who, name=GROUP)
     groups.create(actor=who, name=QUERY_GROUP, query_text='site = "Hall 3" and state = active')
@@ -201,7 +201,7 @@ def _digest(text: str) -> str:
 
 
 def explanation(name: str) -> Explanation:
-    """Return why an incident was opened, in the form of ``devices.drift.explain``."""
+    """Return the explanation of an incident, in the format of ``devices.drift.explain``."""
     text = "packets_out is 374 packets/min, baseline 21"
     metric: MetricEvidence = {
         "name": "packets_out", "unit": "1/tick", "trust": "self-reported", "observed": 374.0, "expected": 21.3,

@@ -215,7 +215,7 @@ def fork(serve: Callable[[], None], *, bucket: bool = True) -> int:
     try:
         serve()
     except BaseException:
-        _logger.exception("a door failed")
+        _logger.exception("a listener failed")
         os._exit(1)
     os._exit(0)
 
