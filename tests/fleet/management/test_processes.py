@@ -15,7 +15,7 @@ def test_a_child_that_ended_is_named_with_the_end_of_its_log(tmp_path):
     processes.running["worker"].wait(30)
     with pytest.raises(UnavailableError) as refused:
         processes.check()
-    assert f"The process worker ended with 3; read {tmp_path}/log/worker.log." in str(refused.value)
+    assert f"The process worker exited with 3. See {tmp_path}/log/worker.log." in str(refused.value)
     assert str(refused.value).endswith("first / The port 8443 is taken.")
     assert len(str(refused.value)) < 3000
 
