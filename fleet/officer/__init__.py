@@ -1,1 +1,1 @@
-"""``muster-sign``: what a release officer runs on a machine of their own. It never talks to a server."""
+"""``muster-sign``: the offline signing tool of release officers. It never connects to a server."""

@@ -1,4 +1,4 @@
-"""``python -m fleet.officer``: make keys, certify the issuing CA, sign root, targets and releases."""
+"""``python -m fleet.officer``: create keys, certify CAs, and sign TUF metadata and releases."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ MAX_JSON = 256 * 1024
 
 
 def main() -> int:
-    """Run one act; 0 when it is done, 1 when it is refused."""
+    """Run one command. Return 0 on success and 1 when the command is refused."""
     given = _parser().parse_args()
     try:
         given.run(given)
@@ -39,24 +39,24 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    made = act("keygen", _keygen, "make an officer's key")
+    made = act("keygen", _keygen, "create an officer's key pair")
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--name", required=True)
-    made.add_argument("--p256", action="store_true", help="for fleets with microcontrollers: signs SUIT manifests too")
-    made.add_argument("--pkcs11", metavar="MODULE", default="", help="make it in a token: the vendor's library")
-    made.add_argument("--token", default="", help="label of the token, with --pkcs11")
-    made = act("ca-root", _ca_root, "make the offline root CA")
+    made.add_argument("--p256", action="store_true", help="P-256 key, which can also sign SUIT manifests")
+    made.add_argument("--pkcs11", metavar="MODULE", default="", help="create it in a PKCS#11 token: library path")
+    made.add_argument("--token", default="", help="label of the token; requires --pkcs11")
+    made = act("ca-root", _ca_root, "create the offline root CA")
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--name", required=True)
-    made = act("ca-issue", _ca_issue, "certify an issuing CA")
+    made = act("ca-issue", _ca_issue, "certify an issuing CA from its certificate request")
     made.add_argument("--root", type=Path, required=True)
     made.add_argument("--csr", type=Path, required=True)
-    made.add_argument("--permit-dns", action="append", default=[], help="bound the CA to names below this one")
+    made.add_argument("--permit-dns", action="append", default=[], help="restrict the CA to this DNS subtree")
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true")
-    made = act("ca-cross", _ca_cross, "certify another root's key: a link of a rollover")
-    made.add_argument("--root", type=Path, required=True, help="folder of the root that certifies")
-    made.add_argument("--other", type=Path, required=True, help="certificate of the other root")
+    made = act("ca-cross", _ca_cross, "cross-certify another root CA for a rollover")
+    made.add_argument("--root", type=Path, required=True, help="folder of the root CA that signs")
+    made.add_argument("--other", type=Path, required=True, help="certificate of the other root CA")
     made.add_argument("--out", type=Path, required=True)
     made.add_argument("--yes", action="store_true")
     _signing(act)
@@ -65,50 +65,50 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _signing(act: Callable[..., argparse.ArgumentParser]) -> None:
-    made = act("tuf-root", _tuf_root, "make and sign the first TUF root")
+    made = act("tuf-root", _tuf_root, "create and sign the first TUF root")
     made.add_argument("--officer", type=Path, action="append", required=True)
     made.add_argument("--online", type=Path, required=True)
     made.add_argument("--key", type=Path, action="append", required=True)
     made.add_argument("--out", type=Path, required=True)
-    made.add_argument("--yes", action="store_true", help="do not ask")
+    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     made = act(
-        "tuf-next-root", _tuf_next_root, "make and sign the root that follows: other online keys, or other officers"
+        "tuf-next-root", _tuf_next_root, "create and sign the next TUF root, with new online keys or new officers"
     )
-    made.add_argument("--root", type=Path, required=True, help="the installed root")
-    made.add_argument("--online", type=Path, help="what `manage.py release online-keys --next` printed")
-    text = "public half of each who shall be an officer from now on; none when nobody changes"
+    made.add_argument("--root", type=Path, required=True, help="the current TUF root")
+    made.add_argument("--online", type=Path, help="output of `manage.py release online-keys --next`")
+    text = "public key file of each officer of the new root; omit it to keep the current officers"
     made.add_argument("--officer", type=Path, action="append", default=[], help=text)
     made.add_argument("--key", type=Path, action="append", required=True)
     made.add_argument("--out", type=Path, required=True)
-    made.add_argument("--yes", action="store_true", help="do not ask")
-    made = act("tuf-targets", _tuf_targets, "make and sign the first TUF targets with their bins")
-    made.add_argument("--root", type=Path, required=True, help="the root that names the officers")
+    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    made = act("tuf-targets", _tuf_targets, "create and sign the first TUF targets and their hash bins")
+    made.add_argument("--root", type=Path, required=True, help="the TUF root that lists the officers")
     made.add_argument("--key", type=Path, action="append", required=True)
-    made.add_argument("--bits", type=int, default=8, choices=range(1, 15), help="2 ** BITS bins (default: 8, so 256)")
+    made.add_argument("--bits", type=int, default=8, choices=range(1, 15), help="2 ** BITS hash bins (default: 8)")
     made.add_argument("--out", type=Path, required=True)
-    made.add_argument("--yes", action="store_true", help="do not ask")
-    made = act("show-root", _show_root, "show people and keys of a TUF root, and what changes")
+    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    made = act("show-root", _show_root, "show the officers and keys of a TUF root, and what changes")
     made.add_argument("shown", type=Path)
-    made.add_argument("--root", type=Path, help="your own copy of the root before it")
+    made.add_argument("--root", type=Path, help="your own copy of the previous root")
 
 
 def _requests(act: Callable[..., argparse.ArgumentParser]) -> None:
-    made = act("show", _show, "show what a signing request would do")
+    made = act("show", _show, "show what a signing request changes")
     made.add_argument("prepared", type=Path)
     _proofs(made)
-    made = act("sign", _sign, "sign a signing request: a release, a withdrawal, floors, a renewal")
+    made = act("sign", _sign, "sign a signing request: a release, a withdrawal, counter floors or a renewal")
     made.add_argument("--key", type=Path, required=True)
     made.add_argument("--in", dest="prepared", type=Path, required=True)
     made.add_argument("--out", type=Path, required=True)
-    made.add_argument("--yes", action="store_true", help="do not ask")
+    made.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     _proofs(made)
 
 
 def _proofs(parser: argparse.ArgumentParser) -> None:
-    text = "your own copy of the newest TUF root: it proves what holds now"
+    text = "your own copy of the newest TUF root, which verifies the current metadata"
     parser.add_argument("--root", type=Path, required=True, help=text)
-    parser.add_argument("--former-root", type=Path, action="append", default=[], help="after officers were exchanged")
-    parser.add_argument("--bundle", type=Path, help="your own copy of the bundle, to compare a release with")
+    parser.add_argument("--former-root", type=Path, action="append", default=[], help="once after officers changed")
+    parser.add_argument("--bundle", type=Path, help="your own copy of the bundle, compared with the release")
 
 
 def _keygen(given: argparse.Namespace) -> None:
@@ -121,7 +121,7 @@ def _keygen(given: argparse.Namespace) -> None:
 def _ca_root(given: argparse.Namespace) -> None:
     path = authority.make_root(given.out, given.name)
     made = x509.load_pem_x509_certificate(path.read_bytes())
-    print("\n".join([str(path), "A new root:", *authority.certificate_lines(made)]))
+    print("\n".join([str(path), "New root CA:", *authority.certificate_lines(made)]))
 
 
 def _ca_issue(given: argparse.Namespace) -> None:
@@ -167,7 +167,7 @@ def _show_root(given: argparse.Namespace) -> None:
 def _json(path: Path) -> dict[str, object]:
     value = canonical.loads(path.read_bytes(), max_bytes=MAX_JSON)
     if not isinstance(value, dict):
-        msg = f"{path} is no JSON map of online keys."
+        msg = f"{path} must contain a JSON object with the online keys."
         raise InvalidError(msg)
     return value
 
@@ -185,7 +185,7 @@ def _sign(given: argparse.Namespace) -> None:
 
 
 def _read(given: argparse.Namespace, seen: dict[str, int] | None = None) -> tuple[SigningRequest, list[str]]:
-    """Return a signing request that may be signed, and what it would do."""
+    """Return a verified signing request and the description of its changes."""
     request = read_request(given.prepared.read_bytes())
     change = check_request(request, [path.read_bytes() for path in (given.root, *given.former_root)], seen)
     if given.bundle:
@@ -203,13 +203,13 @@ def _ask(given: argparse.Namespace, lines: list[str]) -> None:
 def _agrees() -> bool:
     try:
         return input("Sign this? Type yes: ").strip() == "yes"
-    except EOFError:  # nobody is there to answer; scripts say --yes
+    except EOFError:  # stdin is closed; scripts pass --yes
         return False
 
 
 def _write(path: Path, data: bytes) -> None:
     if path.exists():
-        msg = f"{path} exists already and is not overwritten."
+        msg = f"{path} already exists. Choose another path."
         raise ConflictError(msg)
     files.write_public(path, data)
 

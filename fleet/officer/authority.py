@@ -1,4 +1,4 @@
-"""The offline root CA: made once, opened only to certify an issuing CA."""
+"""The offline root CA: created once, then used only to certify issuing CAs."""
 
 import secrets
 from collections.abc import Sequence
@@ -19,24 +19,24 @@ from pki.kernel.public_keys import PublicKey, accept_key, describe_type, key_ide
 from pki.kernel.shown import printable
 
 ROOT_LIFE, ISSUING_LIFE = timedelta(days=20 * 365), timedelta(days=10 * 365)
-#: for clocks that are behind
+#: start of validity before now, for clocks that are slow
 BACKDATED = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Certification:
-    """What a root certifies when its officer agrees: what is shown is what is signed.
+    """A CA certificate before it is signed. ``lines`` shows exactly what ``sign`` signs.
 
     Args:
-        what: a CA, in words.
-        subject: of the certificate.
-        key: that is certified.
-        begins: of its validity.
-        ends: of its validity.
-        path_length: how many CAs may stand below it; None for any number.
-        permitted: DNS subtrees that bound it; none for no bounds.
-        issuer: the root that certifies.
-        signer: the root's key.
+        what: kind of CA, for display.
+        subject: subject of the certificate.
+        key: the certified public key.
+        begins: start of the validity.
+        ends: end of the validity.
+        path_length: path length constraint; None for no constraint.
+        permitted: permitted DNS subtrees (name constraints); empty for no constraint.
+        issuer: certificate of the signing root.
+        signer: private key of the signing root.
     """
 
     what: str
@@ -50,13 +50,13 @@ class Certification:
     signer: ec.EllipticCurvePrivateKey
 
     def lines(self) -> list[str]:
-        """Return what is signed, line by line; nothing in it can move the cursor or begin a line."""
+        """Return the text to confirm, line by line, with control characters escaped."""
         below = "any number of CAs" if self.path_length is None else f"{self.path_length} CAs"
-        names = f"names below {', '.join(self.permitted)} only" if self.permitted else "any name"
+        names = f"only names below {', '.join(self.permitted)}" if self.permitted else "any name"
         found = [
             f"CERTIFIES {self.what}:",
             *_facts(self.subject, self.key, self.begins, self.ends),
-            f"  it may certify {names}, with {below} below it",
+            f"  may certify {names}, with {below} below it",
             "SIGNED BY the root:",
             *certificate_lines(self.issuer),
         ]
@@ -75,7 +75,7 @@ class Certification:
 
 
 def certificate_lines(certificate: x509.Certificate) -> list[str]:
-    """Return subject, key, validity and digest of a certificate, line by line."""
+    """Return the subject, key, validity and digest of a certificate, line by line."""
     began, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     digest = certificate.fingerprint(hashes.SHA256()).hex()
     found = [
@@ -94,14 +94,14 @@ def _facts(subject: x509.Name, key: PublicKey, begins: datetime, ends: datetime)
 
 
 def make_root(folder: Path, name: str) -> Path:
-    """Make a root key and its self-signed certificate; return the certificate's path.
+    """Create a root key and its self-signed certificate. Return the path of the certificate.
 
     Raises:
-        ConflictError: there is a root in that folder.
+        ConflictError: the folder already contains a root CA.
     """
     private, public = folder / "root-ca.key", folder / "root-ca.pem"
     if private.exists():
-        msg = f"{private} exists already and is not overwritten."
+        msg = f"{private} already exists and is not overwritten. Choose another folder."
         raise ConflictError(msg)
     files.private_folder(folder)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -115,31 +115,31 @@ def make_root(folder: Path, name: str) -> Path:
 
 
 def certify(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> bytes:
-    """Certify an issuing CA and return the certificate in PEM; arguments and errors are those of ``issuing_ca``."""
+    """Certify an issuing CA and return the certificate in PEM. See ``issuing_ca`` for arguments and errors."""
     return issuing_ca(folder, csr, permitted).sign()
 
 
 def issuing_ca(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> Certification:
-    """Return the certification of an issuing CA: path length 0, ten years.
+    """Return the unsigned certification of an issuing CA: path length 0, valid for ten years.
 
     Args:
-        folder: of the root.
-        csr: in PEM.
-        permitted: DNS subtrees that bound what the CA may certify (RFC 5280, 4.2.1.10); none for no bounds. Devices
-            are named below ``DOMAIN.device.invalid``, doors by their host names.
+        folder: folder of the root CA.
+        csr: certificate request in PEM.
+        permitted: permitted DNS subtrees of the CA (RFC 5280, 4.2.1.10); empty for no constraint. Devices have names
+            below ``DOMAIN.device.invalid``; listeners use their host names.
 
     Raises:
-        InvalidError: the request is malformed, or not signed by its own key.
+        InvalidError: the request is malformed, or its own key did not sign it.
     """
     try:
         request = x509.load_pem_x509_csr(demand_one(csr, "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"))
         request.subject.rfc4514_string()
     except ValueError as error:
-        msg = "This is no certificate request in PEM."
+        msg = "The file is not a certificate request in PEM."
         raise InvalidError(msg) from error
     public = request.public_key()
     if not request.is_signature_valid or not isinstance(public, ec.EllipticCurvePublicKey):
-        msg = "The request is not signed by its own elliptic curve key."
+        msg = "The certificate request must be signed by its own elliptic curve key."
         raise InvalidError(msg)
     begins = clock.now() - BACKDATED
     ends, root = clock.now() + ISSUING_LIFE, _root(folder)
@@ -147,31 +147,31 @@ def issuing_ca(folder: Path, csr: bytes, permitted: Sequence[str] = ()) -> Certi
 
 
 def cross(folder: Path, other: bytes) -> bytes:
-    """Certify another root's key and return the link in PEM; arguments and errors are those of ``link``."""
+    """Cross-certify another root and return the certificate in PEM. See ``link`` for arguments and errors."""
     return link(folder, other).sign()
 
 
 def link(folder: Path, other: bytes) -> Certification:
-    """Return the certification of another root's key: it leads from one anchor to the other in a rollover.
+    """Return the unsigned cross-certificate of another root, which links two trust anchors during a rollover.
 
-    With the old root it is NewWithOld, with the new one OldWithNew (RFC 4210, 4.4).
+    Signed by the old root it is NewWithOld, signed by the new root it is OldWithNew (RFC 4210, 4.4).
 
     Args:
-        folder: of the root that certifies.
+        folder: folder of the root CA that signs.
         other: certificate of the other root in PEM.
 
     Raises:
-        InvalidError: the other certificate is no self-signed root with an elliptic curve key.
+        InvalidError: the other certificate is not a self-signed root with an elliptic curve key.
     """
     theirs = x509.load_pem_x509_certificate(demand_one(other, "CERTIFICATE"))
     public = theirs.public_key()
     try:
         theirs.verify_directly_issued_by(theirs)
     except (ValueError, TypeError, InvalidSignature) as error:
-        msg = "Only a self-signed root is linked."
+        msg = "The other certificate is not self-signed. Only a root CA can be cross-certified."
         raise InvalidError(msg) from error
     if not isinstance(public, ec.EllipticCurvePublicKey):
-        msg = "Both roots have elliptic curve keys."
+        msg = "The other root must have an elliptic curve key."
         raise InvalidError(msg)
     root, key = _root(folder)
     begins, ends = clock.now() - BACKDATED, min(root.not_valid_after_utc, theirs.not_valid_after_utc)
@@ -180,19 +180,19 @@ def link(folder: Path, other: bytes) -> Certification:
 
 
 def _root(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Return certificate and key of a root.
+    """Return the certificate and key of a root CA.
 
     Raises:
-        InvalidError: the key is no elliptic curve key, or not the one of the certificate.
+        InvalidError: the key is not an elliptic curve key, or does not match the certificate.
     """
     path = folder / "root-ca.pem"
     root = x509.load_pem_x509_certificate(demand_one(path.read_bytes(), "CERTIFICATE", what=str(path)))
     key = serialization.load_pem_private_key((folder / "root-ca.key").read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        msg = "The root key is no elliptic curve key."
+        msg = "The root key must be an elliptic curve key."
         raise InvalidError(msg)
     if key_identity(key.public_key()) != key_identity(accept_key(root.public_key())):
-        msg = f"The root key in {folder} does not belong to the certificate beside it."
+        msg = f"{folder}: root-ca.key does not match root-ca.pem."
         raise InvalidError(msg)
     return root, key
 

@@ -1,4 +1,4 @@
-"""Check that a request puts everything where devices look for it: each path in its bin, each bin by its name."""
+"""Check the layout of a signing request: each path in its hash bin, each bin under its own name."""
 
 from collections.abc import Mapping
 
@@ -10,21 +10,21 @@ Documents = Mapping[str, Metadata[Targets]]
 
 
 def wrong(kind: str, documents: Documents, before: Documents) -> list[str]:
-    """Return what is out of its place or missing, one sentence each.
+    """Return misplaced and missing entries, one sentence each.
 
     Args:
-        kind: of the request.
-        documents: to be signed, by role.
-        before: what holds now: the same roles, and the targets in any case.
+        kind: kind of the signing request.
+        documents: the documents to sign, by role.
+        before: the current documents of the same roles, and always the current targets.
     """
     present = _bins(before)
     wanted = _bins(documents) if Targets.type in documents else present
     if present is None or wanted is None:
-        return ["It does not say which bins there are."]
+        return ["Its targets do not define the hash bins."]
     found = [*_strays(before, present), *_strays(documents, wanted)]
     if kind == "renewal":
         return [*found, *_missing(documents, wanted), *_missing(before, present)]
-    return found if present.to_dict() == wanted.to_dict() else [*found, "It changes the bins."]
+    return found if present.to_dict() == wanted.to_dict() else [*found, "It changes the layout of the hash bins."]
 
 
 def _bins(documents: Documents) -> SuccinctRoles | None:
@@ -34,7 +34,7 @@ def _bins(documents: Documents) -> SuccinctRoles | None:
 
 def _missing(documents: Documents, roles: SuccinctRoles) -> list[str]:
     whole = set(roles.get_roles()) | {Targets.type}
-    return [] if set(documents) == whole else ["It speaks of some of the documents only."]
+    return [] if set(documents) == whole else ["A renewal must include the targets and all hash bins."]
 
 
 def _strays(documents: Documents, roles: SuccinctRoles) -> list[str]:
@@ -44,9 +44,9 @@ def _strays(documents: Documents, roles: SuccinctRoles) -> list[str]:
 
 def _stray(role: str, signed: Targets, roles: SuccinctRoles, names: set[str]) -> str:
     if role == Targets.type:
-        return "Its targets list something themselves." if signed.targets else ""
+        return "Its targets list files directly; only hash bins may list files." if signed.targets else ""
     if role not in names or signed.unrecognized_fields != {BIN_FIELD: role} or signed.delegations:
-        return f"{role[:60]} is no bin of these targets, or not marked as such."
+        return f"{role[:60]} is not a hash bin of these targets, or carries another bin's name."
     if any(roles.get_role_for_target(path) != role for path in signed.targets):
-        return f"{role} lists what belongs into another bin."
+        return f"{role} lists a path that belongs to another hash bin."
     return ""

@@ -1,7 +1,7 @@
-"""Say everything that a ``bundle.json`` says, for the officer who is about to vouch for it.
+"""Describe every field of a ``bundle.json`` for the officer who signs it.
 
-What is signed is what is shown: each field has its line, and a field that this tool does not know is refused. A test
-compares ``KNOWN`` with what the server reads.
+Everything that is signed is shown: each field has its line, and an unknown field is refused. A test compares ``KNOWN``
+with the fields that the server reads.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from ota.contract.bundle_documents import BundleDocument
 from pki.kernel.errors import InvalidError
 
 Known = Mapping[str, "Known | None"]
-#: field -> None for a value or a list of values, else the fields of the group or of each group in a list
+#: field -> None for a value or a list of values; otherwise the fields of the object, or of each object in a list
 KNOWN: Known = {
     "schema": None,
     "id": None,
@@ -32,10 +32,10 @@ KNOWN: Known = {
     "support_until": None,
     "sbom": None,
 }
-#: groups and facts -> in words
+#: groups and facts -> displayed text
 _GROUPS: dict[Literal["fit", "min_runtime", "eval"], str] = {
-    "fit": "needs of a device (bytes)",
-    "min_runtime": "needs at least",
+    "fit": "memory that it needs (bytes)",
+    "min_runtime": "requires at least",
     "eval": "evaluation",
 }
 _FACTS: dict[Literal["support_until", "licence", "sbom"], str] = {
@@ -43,38 +43,38 @@ _FACTS: dict[Literal["support_until", "licence", "sbom"], str] = {
     "licence": "licence",
     "sbom": "bill of materials",
 }
-#: what author and officers accept by name -> in words
+#: finding that the author and the officers accept by name -> displayed text
 _ACCEPTED = {
-    "arena-below-measured": "the declared arena is smaller than what the model took when it was run",
-    "wide-tolerance": "golden vectors whose tolerance would hardly notice a broken model",
-    "io-changed": "inputs or outputs differ from the model before it in shape, type, scale or zero point",
-    "labels-changed": "labels differ from the model before it, or are in another order",
-    "version-goes-back": "the version looks OLDER than that of a bundle which was published before it",
-    "counter-goes-back": "the security counter is LOWER than that of a bundle which was published before it",
+    "arena-below-measured": "the declared arena is smaller than the arena that the model used when it ran",
+    "wide-tolerance": "the tolerance of the golden vectors is too wide to detect a broken model",
+    "io-changed": "inputs or outputs differ from the previous model in shape, type, scale or zero point",
+    "labels-changed": "labels or their order differ from the previous model",
+    "version-goes-back": "the version looks OLDER than the version of a published bundle",
+    "counter-goes-back": "the security counter is LOWER than the counter of a published bundle",
 }
 
 
 def bundle_lines(value: BundleDocument) -> Iterator[str]:
-    """Yield a line for each thing that a ``bundle.json`` says.
+    """Yield the lines that describe a ``bundle.json``.
 
     Raises:
-        InvalidError: it holds a field that this tool does not know, or a value of another shape.
+        InvalidError: it has an unknown field, or a value of another shape.
     """
     refuse_unknown(value, KNOWN, "bundle.json")
     yield f"  {value.get('id')} version {value.get('version')}, bundle.json schema {value.get('schema')}"
-    yield f"  {value.get('kind')} in the format {value.get('format')}, security counter {value.get('security_counter')}"
-    yield f"  for {_joined(value.get('audience', []))}, in the component {value.get('component')}"
+    yield f"  {value.get('kind')}, format {value.get('format')}, security counter {value.get('security_counter')}"
+    yield f"  for {_joined(value.get('audience', []))}, component {value.get('component')}"
     for model in value.get("hw", []):
-        revision = f", revision {model['rev']} only" if model.get("rev") else ""
+        revision = f", only revision {model['rev']}" if model.get("rev") else ""
         known = f"hardware class {model.get('class_id')}, vendor {model.get('vendor_id')}{revision}"
         yield f"  on {model.get('name')} ({known})"
     for need in value.get("requires", []):
         most = f" and at most {need['max_counter']}" if need.get("max_counter") is not None else ""
-        yield f"  only beside {need.get('component')} with a counter of at least {need.get('min_counter')}{most}"
+        yield f"  requires {need.get('component')} with a security counter of at least {need.get('min_counter')}{most}"
     for file in value.get("files", []):
         yield f"  {file.get('role')} {file.get('path')}: {file.get('size')} bytes, sha256 {file.get('sha256')}"
     for word in value.get("acknowledges", []):
-        yield f"  ACKNOWLEDGES {word}: {_ACCEPTED.get(word, 'a finding of the server that is overridden')}"
+        yield f"  ACKNOWLEDGES {word}: {_ACCEPTED.get(word, 'overrides a finding of the server')}"
     yield from _groups(value)
     for name, words in _FACTS.items():
         if name in value:
@@ -91,23 +91,23 @@ def _groups(value: BundleDocument) -> Iterator[str]:
 
 
 def refuse_unknown(value: object, known: "Known | None", place: str) -> None:
-    """Refuse a field that would be signed and not shown, and a group where a value belongs.
+    """Refuse a field that would be signed but not shown, and an object in place of a value.
 
     Args:
-        value: what was read.
-        known: the fields of a group, or None where a value or a list of values belongs.
-        place: for the sentence.
+        value: the value to check.
+        known: the known fields of an object, or None for a value or a list of values.
+        place: path of the value, for the error.
 
     Raises:
-        InvalidError: it names the first one.
+        InvalidError: it names the first such field.
     """
     for one in value if isinstance(value, list) else [value]:
         if isinstance(one, list) or isinstance(one, dict) != (known is not None):
-            msg = f"Do not sign this request: {place[:80]} has a shape that this tool does not know."
+            msg = f"Do not sign this request: {place[:80]} does not have the expected shape (object, value or list)."
             raise InvalidError(msg)
         for name, inner in one.items() if isinstance(one, dict) else ():
             if known is None or name not in known:
-                msg = f"Do not sign this request: {place}.{name[:60]} is a field that this tool does not know."
+                msg = f"Do not sign this request: {place}.{name[:60]} is an unknown field."
                 raise InvalidError(msg)
             refuse_unknown(inner, known[name], f"{place}.{name}")
 

@@ -1,4 +1,4 @@
-"""Say in words what a signing request would do, for the officer who is about to sign it."""
+"""Describe what a signing request changes, for the officer who signs it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,16 +19,16 @@ from pki.kernel.errors import InvalidError
 from pki.kernel.shown import printable
 
 _MAX_CONFIG = 64 * 1024
-#: documents of a renewal that are shown one by one
+#: documents that are listed one by one; the rest is summarized
 _MOST_SHOWN = 8
 _CONFIG_FIELDS = {"schema", "version", "anchors", "wipe", "server", *orders.FIELDS}
 
 
 def lines(request: SigningRequest, change: Change) -> list[str]:
-    """Return what a signature would do, line by line; nothing in it can move the cursor or begin a line.
+    """Return the effects of a signature, line by line, with control characters escaped.
 
     Args:
-        request: as it was read and checked.
+        request: the verified signing request.
         change: what it changes.
     """
     return [printable(line) for line in _lines(request, change)]
@@ -39,31 +39,31 @@ def _lines(request: SigningRequest, change: Change) -> list[str]:
     for path in change.added:
         found += [f"RELEASES {path}", *_bundle(request, path)]
     for path, reason in change.marked.items():
-        found += [f"WITHDRAWS {path}: {reason}", "  no device installs it any more; where it runs it stays"]
+        found += [f"WITHDRAWS {path}: {reason}", "  devices stop installing it; devices that already run it keep it"]
     for (component, hardware), (was, now) in change.floors.items():
         found.append(f"RAISES THE FLOOR of {component} on hardware {hardware}: {was} -> {now}")
-        found.append("  such devices refuse every lower security counter, for ever")
+        found.append("  these devices permanently refuse any lower security counter")
     if request.sequence and change.added:
-        found.append(f"  with a P-256 key also: a manifest for microcontrollers, sequence {request.sequence}")
+        found.append(f"  a P-256 key also signs a SUIT manifest for microcontrollers, sequence {request.sequence}")
     if request.kind == "renewal":
-        found.append(f"RENEWS targets and {len(request.documents) - 1} bins; what is listed stays as it is")
+        found.append(f"RENEWS targets and {len(request.documents) - 1} hash bins; the listed bundles do not change")
     for role, one in sorted(request.documents.items())[:_MOST_SHOWN]:
         found.append(f"  {role} version {one.signed.version}, expires {one.signed.expires:%Y-%m-%d}")
     if len(request.documents) > _MOST_SHOWN:
         ends = [one.signed.expires for one in request.documents.values()]
-        found.append(f"  {len(ends)} documents in all expire between {min(ends):%Y-%m-%d} and {max(ends):%Y-%m-%d}")
+        found.append(f"  all {len(ends)} documents expire between {min(ends):%Y-%m-%d} and {max(ends):%Y-%m-%d}")
     return found
 
 
 def compare(change: Change, folder: Path) -> None:
-    """Compare what a signing request releases with the officer's own copy of the bundle.
+    """Compare the release in a signing request with the officer's own copy of the bundle.
 
     Args:
         change: what the signing request changes.
-        folder: holds ``bundle.json`` and the files that it lists.
+        folder: contains ``bundle.json`` and the files that it lists.
 
     Raises:
-        InvalidError: they differ: the request must not be signed.
+        InvalidError: they differ, so the request must not be signed.
     """
     try:
         own = canonical.loads((folder / "bundle.json").read_bytes(), max_bytes=MAX_BUNDLE)
@@ -75,7 +75,7 @@ def compare(change: Change, folder: Path) -> None:
         msg = f"Your own copy of the bundle cannot be read: {error}"
         raise InvalidError(msg) from error
     if wanted != {digest} or wrong:
-        msg = f"The signing request releases something else than your own copy in {folder}: do not sign it."
+        msg = f"Do not sign this request: what it releases differs from your own copy of the bundle in {folder}."
         raise InvalidError(msg)
 
 
@@ -94,50 +94,50 @@ def _bundle(request: SigningRequest, path: str) -> Iterator[str]:
 
 
 def _shown(request: SigningRequest, value: BundleDocument) -> bytes:
-    """Return the image of a bundle, which a request has to show: its bytes are compared with what the bundle lists."""
+    """Return the image of a bundle from the signing request, looked up by the digest that the bundle lists."""
     image = next(one["sha256"] for one in value["files"] if one["role"] == "image")
     text = request.exhibits.get(image)
     if text is None:
-        msg = "Do not sign this request: it does not show what it releases."
+        msg = "Do not sign this request: it does not include the content that it releases."
         raise InvalidError(msg)
     return text.encode()
 
 
 def _parts(request: SigningRequest, value: BundleDocument) -> Iterator[str]:
-    """Show what is installed together."""
+    """Describe the parts of a composite."""
     _, parts = composite.read(_shown(request, value))
     for one in parts:
-        yield f"    installs TOGETHER, or not at all: {one.path}, bundle.json with SHA-256 {one.digest}"
+        yield f"    installs TOGETHER with the other parts: {one.path}, bundle.json with SHA-256 {one.digest}"
 
 
 def _configuration(request: SigningRequest, value: BundleDocument) -> Iterator[str]:
-    """Show what a configuration changes on every device that takes it."""
+    """Describe what a configuration changes on the devices that install it."""
     text = _shown(request, value)
     content = canonical.loads(text, max_bytes=_MAX_CONFIG)
     if not isinstance(content, dict) or set(content) - _CONFIG_FIELDS:
-        msg = "Do not sign this request: its configuration has a field that this tool does not know."
+        msg = "Do not sign this request: its configuration has an unknown field."
         raise InvalidError(msg)
     yield f"    configuration version {content.get('version')}, schema {content.get('schema')}"
     for pem in content.get("anchors", []):
         root = x509.load_pem_x509_certificate(pem.encode())
         if root.public_bytes(serialization.Encoding.PEM).decode() != pem:
-            msg = "Do not sign this request: an anchor in it is not written as every reader writes it."
+            msg = "Do not sign this request: a trust anchor in its configuration is not in canonical PEM."
             raise InvalidError(msg)
         yield f"    makes devices trust the root with SHA-256 {root.fingerprint(hashes.SHA256()).hex()}"
         yield from (f"    {line}" for line in certificate_lines(root))
     yield from _orders(content)
 
 
-def _orders(content: dict[str, Any]) -> Iterator[str]:  # untyped: as officers read it: whatever is there
-    """Show what a configuration sets beside roots."""
+def _orders(content: dict[str, Any]) -> Iterator[str]:  # untyped: shown as it is
+    """Describe the settings of a configuration other than the trust anchors."""
     if content.get("server"):
-        yield f"    devices MOVE to the server {content['server']}"
+        yield f"    devices MOVE to the server at {content['server']}"
     elif "server" in content:
-        yield "    devices MOVE BACK to the factory's server"
+        yield "    devices MOVE BACK to the server of their factory settings"
     for one in content.get("wipe", []):
-        yield f"    ERASES the device {one}: it loses its key and has to be enrolled anew"
+        yield f"    ERASES the device {one}: it loses its key and must be enrolled again"
     for name, sealed in content.get("secrets", {}).items():
         digest = hashlib.sha256(str(sealed).encode()).hexdigest()
-        yield f"    brings the secret {name}, sealed for devices (SHA-256 {digest})"
+        yield f"    delivers the secret {name}, encrypted for devices (SHA-256 {digest})"
     for name in sorted(set(content) - {"schema", "version", "anchors", "wipe", "server", "secrets"}):
         yield f"    sets {name}: {content[name]}"

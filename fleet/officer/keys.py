@@ -1,4 +1,4 @@
-"""An officer's key: Ed25519, or P-256 for fleets with microcontrollers, in a file of its owner's, or in a token."""
+"""An officer's key: Ed25519, or P-256 for fleets with microcontrollers, in a private file or in a PKCS#11 token."""
 
 import json
 from pathlib import Path
@@ -23,22 +23,22 @@ P256 = "ecdsa-sha2-nistp256"
 
 
 def generate(folder: Path, name: str, *, p256: bool = False, place: Place | None = None) -> Path:
-    """Make a key and return the path of its public half.
+    """Create a key pair and return the path of the public key file.
 
     Args:
-        folder: where it is kept.
-        name: of the officer.
-        p256: P-256 instead of Ed25519: such keys sign manifests for microcontrollers too.
-        place: in a PKCS#11 token (P-256); the key file then only names it.
+        folder: folder of the key files.
+        name: name of the officer.
+        p256: create a P-256 key instead of Ed25519; it can also sign SUIT manifests for microcontrollers.
+        place: create the key in this PKCS#11 token (P-256); the key file then only names the token.
 
     Raises:
-        ConflictError: there is one of that name.
-        InvalidError: the name is refused.
+        ConflictError: a key of that name exists.
+        InvalidError: the name is not valid.
     """
     check_person(name)
     private, public = folder / f"{name}.key", folder / f"{name}.pub.json"
     if private.exists():
-        msg = f"{private} exists already and is not overwritten."
+        msg = f"{private} already exists and is not overwritten. Choose another name or folder."
         raise ConflictError(msg)
     files.private_folder(folder)
     if place is not None:
@@ -58,8 +58,8 @@ def signer(path: Path) -> Signer:
     """Return the signer of a private key file, or of the token that it names.
 
     Raises:
-        InvalidError: it holds neither an Ed25519 nor a P-256 key, and names no token.
-        UnavailableError: the token is not there.
+        InvalidError: it contains neither an Ed25519 nor a P-256 key, and names no token.
+        UnavailableError: the token is not available.
     """
     data = path.read_bytes()
     if data.lstrip().startswith(b"{"):
@@ -69,59 +69,59 @@ def signer(path: Path) -> Signer:
     if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) or not (
         p256 or isinstance(key, ed25519.Ed25519PrivateKey)
     ):
-        msg = f"{path} holds neither an Ed25519 nor a P-256 key."
+        msg = f"{path} must contain an Ed25519 or a P-256 key."
         raise InvalidError(msg)
     return CryptoSigner(key, SSlibKey.from_crypto(key.public_key()))
 
 
 def officer(path: Path) -> tuple[str, SSlibKey]:
-    """Return name and public key of an officer's ``NAME.pub.json``; the key's id and spelling are computed here.
+    """Return the name and public key in an officer's ``NAME.pub.json``, with the key id computed here.
 
     Raises:
-        InvalidError: malformed, or its id, type or scheme is not that of the key in it.
+        InvalidError: it is malformed, or its key id, type or scheme does not match the key.
     """
     try:
-        # untyped: each fault of its shape is caught below
+        # untyped: the code below catches every shape error
         facts: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_FILE)
         name, keyid, fields = facts["name"], facts["keyid"], facts["key"]
     except (InvalidError, KeyError, TypeError) as error:
-        msg = f"{path} is no officer's public key. Expected the NAME.pub.json that `muster-sign keygen` wrote."
+        msg = f"{path} is not an officer's public key. Expected the NAME.pub.json that `muster-sign keygen` wrote."
         raise InvalidError(msg) from error
     key = _computed(read_tuf_fields(fields))
     if key.keyid != keyid or (key.keytype, key.scheme) != (fields["keytype"], fields["scheme"]):
-        msg = f"{path}: keyid, keytype or scheme is not that of the key in it; nothing was signed. Ask its owner again."
+        msg = f"{path}: keyid, keytype or scheme does not match the key. Nothing was signed. Ask its owner again."
         raise InvalidError(msg)
     key.unrecognized_fields[OFFICER_FIELD] = check_person(name)
     return name, key
 
 
 def holder(key: SSlibKey) -> str:
-    """Return the person whose key it is."""
+    """Return the name of the officer who owns a key."""
     return officer_name(key.keyid, key.unrecognized_fields)
 
 
-def online_key(facts: Any, people: set[str]) -> SSlibKey:  # untyped: of any shape: what is no key is refused
-    """Return a server's public key, whose id is computed here: nobody else's seat can be taken by naming it.
+def online_key(facts: Any, people: set[str]) -> SSlibKey:  # untyped: anything but a key is refused
+    """Return an online key of a server. The key id is computed here, so a server cannot claim another key's id.
 
     Args:
-        facts: what the server says of its key.
+        facts: description of the key, as the server exports it.
         people: identities of the officers' keys (SHA-256 of the SubjectPublicKeyInfo).
 
     Raises:
-        InvalidError: it is no Ed25519 key, its id is not its own, or it is an officer's.
+        InvalidError: it is not an Ed25519 key, its key id does not match, or it is an officer's key.
     """
     try:
         key = read_tuf("ed25519", "ed25519", facts["keyval"]["public"])
     except (KeyError, TypeError, AttributeError, InvalidError) as error:
-        msg = "An online key is no Ed25519 key; nothing was signed."
+        msg = "An online key is not an Ed25519 key. Nothing was signed."
         raise InvalidError(msg) from error
     found = _computed(key)
     if found.keyid != facts.get("keyid") or key_identity(key) in people:
-        msg = "An online key comes under an id that is not its own, or is an officer's; nothing was signed."
+        msg = "The keyid of an online key does not match the key, or the key is an officer's. Nothing was signed."
         raise InvalidError(msg)
     return found
 
 
 def _computed(key: PublicKey) -> SSlibKey:
-    """Return a key as TUF writes it, its id computed from its canonical form."""
+    """Return a key in TUF's format, with the key id computed from its canonical form."""
     return SSlibKey.from_crypto(key)

@@ -1,4 +1,4 @@
-"""TUF documents that people make: the root, the root that follows it, and the first targets with their bins."""
+"""TUF documents that officers create: the first root, the next root, and the first targets with their hash bins."""
 
 import json
 from collections.abc import Mapping
@@ -23,21 +23,21 @@ ONLINE = root_keys.ONLINE_FIELDS
 
 
 def root(officers: list[Path], online: Mapping[str, object], signers: list[Path]) -> bytes:
-    """Return a first root, signed; see ``make_root``.
+    """Return a signed first root. See ``make_root``.
 
     Args:
-        officers: public halves.
+        officers: public key files of the officers.
         online: the server's public online keys by name.
-        signers: private keys of at least two officers.
+        signers: private key files of at least two officers.
     """
     return sign_document(make_root(officers, online), signers)
 
 
 def make_root(officers: list[Path], online: Mapping[str, object]) -> Metadata[Root]:
-    """Return an unsigned first root: officers hold root and targets 2 of n, the server the online roles.
+    """Return an unsigned first root: 2 of n officers sign root and targets, the server signs the online roles.
 
     Raises:
-        InvalidError: a key or a person would count twice, or an online key is an officer's.
+        InvalidError: a key or a person counts twice, or an online key is an officer's key.
     """
     known = _people(officers)
     people = {key_identity(read_tuf_fields(key.to_dict())) for key in known.values()}
@@ -63,18 +63,18 @@ def make_root(officers: list[Path], online: Mapping[str, object]) -> Metadata[Ro
 
 def _named_key(online: Mapping[str, object], name: str) -> object:
     if name not in online:
-        msg = f"The online keys have no {name}. Give the file that `manage.py release online-keys` printed."
+        msg = f"The online keys have no {name}. Use the output of `manage.py release online-keys`."
         raise InvalidError(msg)
     return online[name]
 
 
 def _people(officers: list[Path]) -> dict[str, SSlibKey]:
-    """Return the keys of officers by id; a key that is given twice is refused."""
+    """Return the officers' keys by key id. Refuse a key that occurs twice."""
     found: dict[str, SSlibKey] = {}
     for path in officers:
         name, key = keys.officer(path)
         if key.keyid in found:
-            msg = f"{path}: this is the key of {keys.holder(found[key.keyid])} too. One key is one person ({name})."
+            msg = f"{path}: {name} has the same key as {keys.holder(found[key.keyid])}. Officers need different keys."
             raise InvalidError(msg)
         found[key.keyid] = key
     return found
@@ -83,22 +83,22 @@ def _people(officers: list[Path]) -> dict[str, SSlibKey]:
 def next_root(
     present: bytes, online: Mapping[str, object], signers: list[Path], officers: list[Path] | None = None
 ) -> bytes:
-    """Return the root that follows another one, signed; see ``make_next_root``.
+    """Return the signed next root. See ``make_next_root``.
 
     Args:
-        present: the installed root.
-        online: by name, the public online key that the new root shall name, or a list of them; those not named stay.
-        signers: private keys of at least two officers of the present root, and of two of the new one.
-        officers: public halves of everybody who shall be an officer; None when nobody changes.
+        present: the current root.
+        online: online public key, or a list of them, by name; names that are absent keep their keys.
+        signers: private key files of at least two officers of the current root, and of two of the new root.
+        officers: public key files of all officers of the new root; None to keep the current officers.
     """
     return sign_document(make_next_root(present, online, officers), signers)
 
 
 def make_next_root(present: bytes, online: Mapping[str, object], officers: list[Path] | None = None) -> Metadata[Root]:
-    """Return the unsigned root that follows another one: with other online keys, other officers, or both.
+    """Return the unsigned next root, with new online keys, new officers, or both.
 
     Raises:
-        InvalidError: a key or a person would count twice, or sit where it may not.
+        InvalidError: a key or a person counts twice, or has a role that it may not have.
     """
     document = read_root(present)
     root = document.signed
@@ -106,7 +106,7 @@ def make_next_root(present: bytes, online: Mapping[str, object], officers: list[
     root.version += 1
     root.expires = _end()
     if strange := sorted(set(online) - {*ONLINE, *root_keys.ONLINE_ROLES}):
-        msg = f"{strange[0][:40]!r} is no online role; nothing was signed."
+        msg = f"{strange[0][:40]!r} is not an online role. Nothing was signed."
         raise InvalidError(msg)
     people = {one for held in before.people.values() for one in held.values()}
     for name, given in online.items():
@@ -126,22 +126,22 @@ def make_next_root(present: bytes, online: Mapping[str, object], officers: list[
 
 
 def read_root(data: bytes) -> Metadata[Root]:
-    """Return the root in a file.
+    """Return the TUF root in a file.
 
     Raises:
-        InvalidError: it is none, or its own people have not signed it.
+        InvalidError: it is not a TUF root, or its own officers did not sign it.
     """
     try:
         document = Metadata[Root].from_bytes(data, tuf_json.StrictDeserializer())
-        document.verify_delegate(Root.type, document)  # whatever is no root has no such role
+        document.verify_delegate(Root.type, document)  # other metadata has no such role
     except (RepositoryError, ValueError, KeyError, TypeError, AttributeError) as error:
-        msg = f"This is no TUF root that its own officers signed: {error}"
+        msg = f"The file is not a TUF root signed by its own officers: {error}"
         raise InvalidError(msg) from error
     return document
 
 
 def _exchange(root: Root, officers: list[Path]) -> None:
-    """Give the roles of people to others."""
+    """Replace the officers in the root and targets roles."""
     people = _people(officers)
     for role in ("root", "targets"):
         for keyid in list(root.roles[role].keyids):
@@ -151,15 +151,15 @@ def _exchange(root: Root, officers: list[Path]) -> None:
 
 
 def first_targets(root: bytes, signers: list[Path], bit_length: int = 8) -> bytes:
-    """Return the first targets with their hash bins, all empty and signed: a JSON map of role to document.
+    """Return the first targets with their hash bins, empty and signed, as a JSON object of role to document.
 
     Args:
-        root: the root that names the officers.
-        signers: private keys of at least two officers.
-        bit_length: 2 ** bit_length bins (TUF's succinct roles); 8 serve some 10,000 bundles well.
+        root: the root that lists the officers.
+        signers: private key files of at least two officers.
+        bit_length: 2 ** bit_length bins (TUF's succinct roles); 8 are enough for about 10,000 bundles.
 
     Raises:
-        InvalidError: the root names a key or a person twice.
+        InvalidError: the root lists a key or a person twice.
     """
     known = Metadata[Root].from_bytes(root, tuf_json.StrictDeserializer()).signed
     root_keys.check_root_keys(known.to_dict())
@@ -185,7 +185,7 @@ def _named(*wanted: SSlibKey) -> dict[str, object]:
 
 
 def sign_document(document: Metadata[Root] | Metadata[Targets], signers: list[Path]) -> bytes:
-    """Return a document with the signatures of private keys."""
+    """Sign a document with private key files and return it."""
     for path in signers:
         document.sign(keys.signer(path), append=True)
     return document.to_bytes(JSONSerializer(compact=True))

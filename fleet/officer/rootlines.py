@@ -1,4 +1,4 @@
-"""Say in words what a TUF root or first targets would do: people and keys by fingerprint, never file names."""
+"""Describe a TUF root or the first targets: officers and keys by fingerprint, never by file name."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,29 +13,29 @@ from pki.kernel.shown import printable
 
 _KEY_FIELDS = {"keytype", "scheme", "keyval", OFFICER_FIELD}
 _NAMED_FIELDS = {"keyids", "threshold", "keys"}
-#: role -> identity -> what stands in its line
+#: role -> identity of the key -> displayed text
 Holders = dict[str, dict[str, str]]
 
 
 def root_lines(new: Root, old: Root | None) -> list[str]:
-    """Return what a root says, and how it differs from the one before, line by line.
+    """Return the content of a root and its differences from the previous root, line by line.
 
     Args:
         new: the root to sign.
-        old: the installed one; None for the first.
+        old: the current root; None for the first root.
 
     Raises:
-        InvalidError: the root holds what this tool cannot show.
+        InvalidError: the root contains something that this tool cannot show.
     """
     refuse_unknown(new)
     return [printable(line) for line in _lines(new, old)]
 
 
 def refuse_unknown(root: Root) -> None:
-    """Refuse a root with fields that would be signed and not shown.
+    """Refuse a root with fields that would be signed but not shown.
 
     Raises:
-        InvalidError: it names the first one.
+        InvalidError: it names the first such field.
     """
     odd = [*(set(root.unrecognized_fields) - set(ONLINE_FIELDS.values()))]
     odd += [name for key in root.keys.values() for name in set(key.to_dict()) - _KEY_FIELDS]
@@ -44,7 +44,7 @@ def refuse_unknown(root: Root) -> None:
         odd += [f"{place}.{name}" for name in set(field) - _NAMED_FIELDS] if isinstance(field, dict) else [place]
     odd += [f"{role}.{name}" for role, one in root.roles.items() for name in one.unrecognized_fields]
     if odd:
-        msg = f"The root has the field {min(odd)[:60]!r}, which this tool does not know; nothing was signed."
+        msg = f"The root has the unknown field {min(odd)[:60]!r}. Nothing was signed."
         raise InvalidError(msg)
 
 
@@ -77,7 +77,7 @@ def _head(role: str, new: Root, old: Root | None) -> str:
 
 
 def holders(root: Root) -> Holders:
-    """Return who holds the keys of each role: identity to name and fingerprint.
+    """Return the key holders of each role: identity of the key to name and fingerprint.
 
     Raises:
         InvalidError: a key is malformed.
@@ -90,7 +90,7 @@ def holders(root: Root) -> Holders:
         try:
             found[role] = dict(_holder(field["keys"][keyid], keyid, role) for keyid in field["keyids"])
         except (KeyError, TypeError) as error:
-            msg = f"The root's field {place} is malformed; nothing was signed."
+            msg = f"The field {place} of the root is malformed. Nothing was signed."
             raise InvalidError(msg) from error
     return found
 
@@ -101,7 +101,7 @@ def _holder(fields: Mapping[str, object], keyid: str, role: str) -> tuple[str, s
 
 
 def _shared_names(root: Root) -> Iterator[str]:
-    """Yield people who have one key for root and another for targets: that is one person, not two."""
+    """Yield officers who have different keys for root and targets; each is one person, not two."""
     held = {
         role: {root.keys[one].to_dict().get(OFFICER_FIELD): one for one in root.roles[role].keyids} for role in PEOPLE
     }
@@ -111,15 +111,15 @@ def _shared_names(root: Root) -> Iterator[str]:
 
 
 def targets_lines(root: Root, bins: int, expires: str) -> list[str]:
-    """Return what first targets would say.
+    """Return the content of the first targets, line by line.
 
     Args:
-        root: names the officers.
-        bins: how many hash bins there are.
-        expires: when the documents end.
+        root: the root that lists the officers.
+        bins: number of hash bins.
+        expires: expiry date of the documents.
     """
-    head = f"FIRST TARGETS with {bins} bins, empty, without floors; expires {expires}"
+    head = f"FIRST TARGETS with {bins} empty hash bins and no counter floors; expires {expires}"
     threshold = root.roles[Targets.type].threshold
     who = sorted(holders(root)[Targets.type].values())
-    lines = [head, f"releases are signed by {threshold} of these people (root version {root.version}):"]
+    lines = [head, f"a release needs the signatures of {threshold} of these officers (root version {root.version}):"]
     return [printable(line) for line in [*lines, *(f"  {one}" for one in who)]]

@@ -1,7 +1,7 @@
-"""An officer's key in a PKCS#11 token: P-256, made there, never readable. Its key file names the token, and no secret.
+"""An officer's P-256 key in a PKCS#11 token, generated there and not extractable.
 
-``NAME.key`` then holds ``{"pkcs11": {"module", "token", "label"}}``. The PIN is asked for, or read from the file that
-``MUSTER_PIN_FILE`` names. Needs the extra ``grown``.
+The key file ``NAME.key`` contains no secret, only ``{"pkcs11": {"module", "token", "label"}}``. The PIN comes from a
+prompt, or from the file in ``MUSTER_PIN_FILE``. Requires the extra ``grown``.
 """
 
 import getpass
@@ -26,7 +26,7 @@ _HALF, _POINT = 32, 65
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a key is: the vendor's library, the token's label, and the key's."""
+    """Location of a key: the vendor's library, the label of the token, and the label of the key."""
 
     module: str
     token: str
@@ -38,30 +38,30 @@ class Place:
 
     @staticmethod
     def from_json(data: bytes) -> "Place":
-        """Return the place that a key file names.
+        """Return the location in a key file.
 
         Raises:
-            InvalidError: it names none.
+            InvalidError: it does not name a token.
         """
         try:
             held = intake.map_of(strict_json.read_json(data, max_bytes=MAX_FILE), "key file")
             named = intake.map_of(held["pkcs11"], "pkcs11")
             return Place(**{name: str(value) for name, value in named.items()})
         except (InvalidError, KeyError, TypeError, AttributeError) as error:
-            msg = "The key file names no token: module, token and label are wanted."
+            msg = "The key file does not name a token. Expected `pkcs11` with module, token and label."
             raise InvalidError(msg) from error
 
 
 def create(place: Place) -> ec.EllipticCurvePublicKey:
-    """Make a key that cannot leave the token; return its public half.
+    """Generate a key that cannot leave the token. Return its public key.
 
     Raises:
-        UnavailableError: the token is not there, refuses the PIN, or has a key of that label.
+        UnavailableError: the token is missing, refuses the PIN, or already has a key of that label.
     """
     with _Session(place) as session:
         pkcs11 = session.library
         if any(session.opened.get_objects({pkcs11.Attribute.LABEL: place.label})):
-            msg = f"The token has a key {place.label!r} already; nothing was made."
+            msg = f"The token already has a key {place.label!r}. Choose another name."
             raise UnavailableError(msg)
         parameters = session.opened.create_domain_parameters(
             pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: _P256_OID}, local=True
@@ -74,10 +74,10 @@ def create(place: Place) -> ec.EllipticCurvePublicKey:
 
 
 class TokenSigner(Signer):
-    """Signs with a key in a token; asks for the PIN once.
+    """Sign with a key in a token. Prompt for the PIN once.
 
     Args:
-        place: where the key is.
+        place: location of the key.
     """
 
     def __init__(self, place: Place) -> None:
@@ -87,20 +87,20 @@ class TokenSigner(Signer):
 
     @property
     def public_key(self) -> Key:
-        """Return the public half."""
+        """Return the public key."""
         return self._public
 
     @classmethod
     def from_priv_key_uri(
         cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
     ) -> Signer:
-        """Refuse: keys are named by their files here."""
+        """Refuse: keys are loaded from key files only."""
         del public_key, secrets_handler
-        msg = f"A key is named by its file here, not by an address such as {priv_key_uri[:40]!r}."
+        msg = f"Use a key file, not a URI such as {priv_key_uri[:40]!r}."
         raise InvalidError(msg)
 
     def sign(self, payload: bytes) -> Signature:
-        """Return a signature in DER, over the SHA-256 that is made here."""
+        """Return a DER signature over the SHA-256 of the payload; the hash is computed here."""
         with self._session as session:
             pkcs11 = session.library
             key = session.opened.get_key(label=session.place.label, object_class=pkcs11.ObjectClass.PRIVATE_KEY)
@@ -110,15 +110,15 @@ class TokenSigner(Signer):
 
 
 class _Session:
-    """One session at a time; what the library says is turned into a sentence."""
+    """A PKCS#11 session. It turns errors of the library into readable ones."""
 
     def __init__(self, place: Place) -> None:
         self.place, self._pin = place, ""
-        self.opened: Any = None  # untyped: a session of the library, which has one class for each kind of token
+        self.opened: Any = None  # untyped: the library has one session class per kind of token
         try:
-            import pkcs11  # noqa: PLC0415  because only officers with a token have the library
+            import pkcs11  # noqa: PLC0415  because the library is optional
         except ImportError as error:
-            msg = "Keys in tokens need the extra `grown` (pip install 'muster[grown]')."
+            msg = "Keys in PKCS#11 tokens require the extra `grown`: pip install 'muster[grown]'."
             raise UnavailableError(msg) from error
         self.library = pkcs11
 
@@ -128,7 +128,7 @@ class _Session:
             self._pin = self._pin or _pin(self.place)
             self.opened = token.open(rw=True, user_pin=self._pin)
         except (self.library.PKCS11Error, OSError, RuntimeError) as error:
-            msg = f"The token {self.place.token!r} is not there, or refuses the PIN: {error or type(error).__name__}."
+            msg = f"The token {self.place.token!r} is missing or refuses the PIN: {error or type(error).__name__}."
             raise UnavailableError(msg) from error
         return self
 
@@ -137,14 +137,14 @@ class _Session:
         if opened is not None:
             opened.close()
         if isinstance(error, self.library.PKCS11Error):
-            msg = f"The token does not do that: {type(error).__name__}."
+            msg = f"The token reports an error: {type(error).__name__}."
             raise UnavailableError(msg) from error
 
     def public(self) -> ec.EllipticCurvePublicKey:
-        """Return the public half of the key."""
+        """Return the public key."""
         found = self.opened.get_key(label=self.place.label, object_class=self.library.ObjectClass.PUBLIC_KEY)
         octets = bytes(found[self.library.Attribute.EC_POINT])
-        # The attribute is an OCTET STRING around the point; some tokens leave the wrapping out.
+        # The attribute is an OCTET STRING that contains the point; some tokens omit the wrapping.
         point = octets if octets[:1] == b"\x04" and len(octets) == _POINT else octets[2:]
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
 

@@ -68,7 +68,7 @@ def test_the_officers_see_where_devices_move_and_a_later_configuration_does_not_
     there = "https://fleet.example:8444"
     made = campaigns.anchors(actor=system(published.domain), server=there)
     release = published.release(upload(published.domain, made))
-    assert any(f"MOVE to the server {there}" in line for line in published.told(release.statement))
+    assert any(f"MOVE to the server at {there}" in line for line in published.told(release.statement))
     assert campaigns.server_in_force(published.domain.slug) == there
     later = campaigns.anchors(actor=system(published.domain))
     assert json.loads(later.config)["server"] == there
@@ -77,7 +77,7 @@ def test_the_officers_see_where_devices_move_and_a_later_configuration_does_not_
         upload(published.domain, later, forgotten)
     back = campaigns.anchors(actor=system(published.domain), server="")
     release = published.release(upload(published.domain, back))
-    assert any("MOVE BACK to the factory's server" in line for line in published.told(release.statement))
+    assert any("MOVE BACK to the server of their factory settings" in line for line in published.told(release.statement))
     assert campaigns.server_in_force(published.domain.slug) == ""
     with pytest.raises(InvalidError, match="small letters"):
         campaigns.anchors(actor=system(published.domain), server="fleet.example")
@@ -157,7 +157,7 @@ def test_time_sources_policy_keys_and_secrets_are_set_by_officers_and_kept_until
     told = "\n".join(published.told(release.statement))
     assert "time.example" in told
     assert KEY in told
-    assert "brings the secret wifi, sealed" in told
+    assert "delivers the secret wifi, encrypted" in told
     assert "c2VhbGVk" not in told
     assert campaigns.orders_in_force(published.domain.slug) == FURTHER
     later = campaigns.anchors(actor=system(published.domain), further={"secrets": {}})

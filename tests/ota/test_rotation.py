@@ -101,7 +101,7 @@ def test_a_root_by_one_officer_or_with_a_strangers_online_key_is_refused(rotatio
         rotation.install(both, rotation.signers[:1])
     stranger = json.loads(json.dumps(both["snapshot"][1]))
     stranger["keyid"], stranger["keyval"]["public"] = "0" * 64, "1" * 64
-    with pytest.raises(InvalidError, match="nothing was signed"):
+    with pytest.raises(InvalidError, match=r"[Nn]othing was signed"):
         rotation.install({"snapshot": [stranger]})
     assert rotation.root().signed.version == 1
 

@@ -1,1 +1,1 @@
-"""Signing requests: what a server asks officers to sign, read, compared with what holds, and signed."""
+"""Signing requests from the server: read them, compare them with the current metadata, and sign them."""

@@ -1,4 +1,4 @@
-"""Find what a signing request changes, and refuse whatever it would change beside what it is for."""
+"""Find what a signing request changes, and refuse any change that its kind does not allow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_tuf_fields
 
 BIN_PREFIX, MOST_BITS = "b", 14
-#: a version may leap this far: numbers of requests that nobody signed are lost
+#: largest step between two versions: signing requests that were never signed also use up version numbers
 MOST_LEAP = 10_000
 LONGEST_LIFE = timedelta(days=400)
-#: a SUIT sequence is the time of the request; officers take their time
+#: a SUIT sequence is the time of the request; officers may sign up to this many seconds later
 MOST_LATE = 30 * 86400
 
 
@@ -27,10 +27,10 @@ class Change:
     """What the documents of a signing request change.
 
     Args:
-        added: bundles by path.
-        marked: path to the reason of a withdrawal.
-        odd: what no signing request may do, one sentence each.
-        floors: component and hardware class to the floor before and after.
+        added: added bundles by path.
+        marked: path of a withdrawn bundle to the reason.
+        odd: changes that no signing request may make, one sentence each.
+        floors: component and hardware class to the counter floor before and after.
     """
 
     added: Mapping[str, TargetFile]
@@ -40,16 +40,16 @@ class Change:
 
 
 def check_request(request: SigningRequest, roots: Sequence[bytes], seen: Mapping[str, int] | None = None) -> Change:
-    """Return what a signing request changes, when that is what it is for and nothing else.
+    """Return what a signing request changes. Refuse it unless the changes are exactly those of its kind.
 
     Args:
-        request: as it was read.
-        roots: the officers' own copies of TUF roots, the newest first: they prove what holds now, which else were the
-            server's word. Former ones are needed once, after officers were exchanged.
-        seen: the newest version of each role that this officer has seen: an older one is not what holds now.
+        request: the signing request.
+        roots: the officers' own copies of TUF roots, newest first. They verify the current metadata in the request,
+            which would otherwise rest on the server alone. Earlier roots are needed once, after officers changed.
+        seen: newest version of each role that this officer has seen; older metadata is not current.
 
     Raises:
-        InvalidError: it would do something else beside; one sentence says what.
+        InvalidError: it changes something else; the error says what.
     """
     known = [metadata.read_root(one).signed for one in roots]
     own = known[0]
@@ -71,10 +71,8 @@ def check_request(request: SigningRequest, roots: Sequence[bytes], seen: Mapping
         "renewal": not found.added and not found.marked and not found.floors,
     }
     if not wanted.get(request.kind, False):
-        odd.append(f"It calls itself a {request.kind[:20]}, and does something else.")
-    odd += [
-        f"The bundle.json of {path} is not in the request." for path in found.added if not exhibit_of(request, path)
-    ]
+        odd.append(f"Its kind is {request.kind[:20]}, but it changes something else.")
+    odd += [f"It does not include the bundle.json of {path}." for path in found.added if not exhibit_of(request, path)]
     if odd:
         msg = f"Do not sign this request: {odd[0]}"
         raise InvalidError(msg)
@@ -82,7 +80,7 @@ def check_request(request: SigningRequest, roots: Sequence[bytes], seen: Mapping
 
 
 def compare_request(request: SigningRequest) -> Change:
-    """Return everything that a request changes, whatever it is for."""
+    """Return all changes of a signing request, whatever its kind."""
     changed = {role: one for role, one in request.before.items() if role in request.documents}
     before, after = _target_files(changed), _target_files(request.documents)
     added = {path: target for path, target in after.items() if path not in before}
@@ -91,11 +89,11 @@ def compare_request(request: SigningRequest) -> Change:
     for path, target in after.items():
         was = before.get(path)
         if was is None:
-            odd += [f"It adds {path} with more than its digest."] if target.unrecognized_fields else []
+            odd += [f"It adds {path} with fields other than length and hashes."] if target.unrecognized_fields else []
         elif was != target:
             reason = _withdrawal_reason(was, target)
             marked[path] = reason
-            odd += [] if reason else [f"It changes {path}, which people have signed."]
+            odd += [] if reason else [f"It changes {path}, which officers already signed."]
     odd += _other_changes(request)
     return Change(added, marked, tuple(odd), _changed_floors(request))
 
@@ -103,12 +101,12 @@ def compare_request(request: SigningRequest) -> Change:
 def _require_signed(before: Documents, roots: Sequence[Root]) -> None:
     for role, one in before.items():
         if not any(_is_signed_by(root, one) for root in roots):
-            msg = f"What the signing request calls the present {role} was not signed by the officers of this root."
+            msg = f"Do not sign this request: the officers of your TUF root did not sign its current {role}."
             raise InvalidError(msg)
 
 
 def _is_signed_by(root: Root, document: Metadata[Targets]) -> bool:
-    """Say whether enough officers of a root signed a document: different keys, not different ids."""
+    """Return whether enough officers of a root signed a document. Count distinct keys, not key ids."""
     result = root.get_verification_result(Targets.type, document.signed_bytes, document.signatures)
     signers = {key_identity(read_tuf_fields(key.to_dict())) for key in result.signed.values()}
     return bool(result) and len(signers) >= max(result.threshold, root_keys.THRESHOLD)
@@ -119,7 +117,7 @@ def _target_files(documents: Documents) -> dict[str, TargetFile]:
 
 
 def _withdrawal_reason(was: TargetFile, now: TargetFile) -> str:
-    """Return the reason when nothing but a withdrawal was added, else nothing."""
+    """Return the reason of a withdrawal if nothing else changed, else an empty text."""
     custom = now.custom if isinstance(now.custom, dict) else {}
     only = set(now.unrecognized_fields) == {"custom"} and set(custom) == {"withdrawn"} and not was.unrecognized_fields
     same = (was.length, was.hashes) == (now.length, now.hashes)
@@ -127,21 +125,21 @@ def _withdrawal_reason(was: TargetFile, now: TargetFile) -> str:
 
 
 def _other_changes(request: SigningRequest) -> list[str]:
-    """Return what a signing request changes beside entries and floors: who may sign bins, fields that nobody knows."""
+    """Return other changes than entries and floors: delegations of the hash bins, and unknown fields."""
     found = []
     for role, one in request.documents.items():
         was = request.before.get(role)
         if role == Targets.type and set(one.signed.unrecognized_fields) - {FLOORS_FIELD}:
-            found.append(f"{role} has fields that this tool does not know.")
+            found.append(f"{role} has unknown fields.")
         if role == Targets.type and was and request.kind != "renewal" and _delegations_of(was) != _delegations_of(one):
-            found.append("It changes who signs the bins.")
+            found.append("It changes the delegation of the hash bins.")
         if was is None and request.kind != "renewal":
-            found.append(f"It does not say what {role} is now.")
+            found.append(f"It does not include the current {role}.")
     return found
 
 
 def _delegation_faults(request: SigningRequest, root: Root) -> list[str]:
-    """Return whether targets hand the bins to anybody but the officers whom the root names."""
+    """Return a fault if the targets delegate the hash bins to keys other than the officers' keys in the root."""
     if Targets.type not in request.documents:
         return []
     delegations = request.documents[Targets.type].signed.delegations
@@ -152,21 +150,21 @@ def _delegation_faults(request: SigningRequest, root: Root) -> list[str]:
     named = roles is not None and roles.name_prefix == BIN_PREFIX and 0 < roles.bit_length <= MOST_BITS
     if roles and named and same and set(roles.keyids) == set(wanted.keyids) and roles.threshold >= wanted.threshold:
         return []
-    return ["It lets others than the officers of this root sign the bins."]
+    return ["It delegates the hash bins to keys that are not those of the officers of your TUF root."]
 
 
 def _rollback_faults(request: SigningRequest, seen: Mapping[str, int]) -> list[str]:
-    """Return where a request builds on less than what this officer has seen, which could undo a withdrawal."""
+    """Return where a request builds on older metadata than this officer has seen. It could undo a withdrawal."""
     found = []
     for role in {*request.before, *request.documents}:
         base = request.before[role].signed.version if role in request.before else 0
         if base < seen.get(role, 0):
-            found.append(f"It builds on version {base} of {role}, and you have seen version {seen[role]}.")
+            found.append(f"It builds on version {base} of {role}, but you have already seen version {seen[role]}.")
     return sorted(found)
 
 
 def _floors_above_releases(request: SigningRequest, change: Change) -> list[str]:
-    """Return floors above everything that is released: such devices could never be updated again."""
+    """Return floors above the counters of all releases: these devices could never be updated again."""
     texts = [
         parse_exhibit(request.exhibits[one.hashes["sha256"]])
         for one in _listed_files(request)
@@ -180,12 +178,12 @@ def _floors_above_releases(request: SigningRequest, change: Change) -> list[str]
             if one.get("component") == component and hardware in {model.get("class_id") for model in one.get("hw", [])}
         )
         if floor > max((one for one in fitting if type(one) is int), default=0):
-            found.append(f"The floor {floor} of {component} is above what the signing request shows to be released.")
+            found.append(f"The floor {floor} of {component} is above the counter of every release in the request.")
     return found
 
 
 def _listed_files(request: SigningRequest) -> list[TargetFile]:
-    """Return what is listed and not withdrawn, once the signing request is signed."""
+    """Return the files that are listed and not withdrawn after the request is signed."""
     listed = {**_target_files(request.before), **_target_files(request.documents)}
     return [one for one in listed.values() if not one.unrecognized_fields]
 
@@ -195,7 +193,7 @@ def _delegations_of(document: Metadata[Targets]) -> dict[str, object] | None:
 
 
 def _changed_floors(request: SigningRequest) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return the floors that change."""
+    """Return the changed floors: before and after."""
     was, now = (
         (one[Targets.type].signed if Targets.type in one else None) for one in (request.before, request.documents)
     )
@@ -208,28 +206,28 @@ def _floors_by_class(targets: Targets | None) -> dict[tuple[str, str], int]:
     """Return the floors by component and hardware class.
 
     Raises:
-        InvalidError: something stands there that is none.
+        InvalidError: a floor is malformed.
     """
     found = targets.unrecognized_fields.get(FLOORS_FIELD, {}) if targets else {}
     try:
         flat = {(component, one): floor for component, by in found.items() for one, floor in by.items()}
     except AttributeError as error:
-        msg = "Do not sign this request: its floors are malformed."
+        msg = "Do not sign this request: a floor must be a positive integer by component and hardware class."
         raise InvalidError(msg) from error
     if any(type(floor) is not int or floor < 1 for floor in flat.values()):
-        msg = "Do not sign this request: its floors are malformed."
+        msg = "Do not sign this request: a floor must be a positive integer by component and hardware class."
         raise InvalidError(msg)
     return flat
 
 
 def _date_faults(request: SigningRequest) -> list[str]:
     late = request.sequence and abs(request.sequence - clock.unix()) > MOST_LATE
-    found = ["Its manifests' sequence is not of these weeks; a high one could shut devices out."] if late else []
+    found = ["Its SUIT sequence is more than 30 days from now. It could block later updates."] if late else []
     found += [f"It lowers the floor of {key[0]}." for key, (was, now) in _changed_floors(request).items() if now < was]
     for role, one in request.documents.items():
         was = request.before[role].signed.version if role in request.before else 0
         if not was < one.signed.version <= was + MOST_LEAP:
-            found.append(f"The version of {role} would be {one.signed.version} after {was}.")
+            found.append(f"It sets {role} to version {one.signed.version}, and the current version is {was}.")
         if one.signed.expires > clock.now() + LONGEST_LIFE:
-            found.append(f"{role} would live until {one.signed.expires:%Y-%m-%d}.")
+            found.append(f"{role} expires on {one.signed.expires:%Y-%m-%d}, over {LONGEST_LIFE.days} days from now.")
     return found

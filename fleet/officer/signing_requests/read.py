@@ -1,7 +1,7 @@
-"""Read a signing request (``prepared.json``), with the documents that it would change and those that hold now.
+"""Read a signing request (``prepared.json``): the documents to sign and the current ones.
 
-A request says what it is for: ``release`` adds one bundle, ``withdrawal`` marks one, ``floors`` raises counter floors,
-``renewal`` dates everything anew. Nothing in it is trusted: ``compare`` finds out what it changes.
+A request states its kind: ``release`` adds one bundle, ``withdrawal`` marks one, ``floors`` raises counter floors,
+``renewal`` renews all expiry dates. Nothing in a request is trusted: ``compare`` checks what it really changes.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ Documents = Mapping[str, Metadata[Targets]]
 
 @dataclass(frozen=True, slots=True)
 class SigningRequest:
-    """A signing request as it was read.
+    """A signing request, not yet verified.
 
     Args:
-        statement: id, for the answer.
+        statement: id of the request; the signature file repeats it.
         kind: ``release``, ``withdrawal``, ``floors`` or ``renewal``.
-        documents: to sign, by role.
-        before: the same roles as they hold now.
-        exhibits: texts by their SHA-256 in hex.
-        sequence: of the SUIT manifests; 0 for none.
+        documents: documents to sign, by role.
+        before: current documents of the same roles.
+        exhibits: included texts by their SHA-256 in hex.
+        sequence: sequence of the SUIT manifests; 0 for none.
     """
 
     statement: str
@@ -45,13 +45,13 @@ class SigningRequest:
 
 
 def read_request(data: bytes) -> SigningRequest:
-    """Read a request, and check that it is whole.
+    """Read a signing request and check its integrity.
 
     Raises:
-        InvalidError: malformed, damaged, or a text in it is not the one that is named.
+        InvalidError: it is malformed or damaged, or the digest of an included text does not match.
     """
     try:
-        # untyped: each fault of its shape is caught below
+        # untyped: the code below catches every shape error
         value: Any = strict_json.read_json(data, max_bytes=MAX_REQUEST, max_depth=tuf_json.MOST_DEPTH)
         documents, before = (
             {str(role): Metadata[Targets].from_dict(one) for role, one in value[name].items()}
@@ -67,13 +67,13 @@ def read_request(data: bytes) -> SigningRequest:
     parts: dict[str, object] = {role: hashlib.sha256(one.signed_bytes).hexdigest() for role, one in documents.items()}
     parts["sequence"] = request.sequence
     if hashlib.sha256(canonical.dumps(parts)).hexdigest() != digest or wrong or not documents:
-        msg = "The signing request is damaged: a digest in it does not match the document that it names."
+        msg = "The signing request is damaged: a digest does not match its document. Fetch the request again."
         raise InvalidError(msg)
     return request
 
 
 def read_bundle_document(request: SigningRequest, path: str) -> BundleDocument:
-    """Return the ``bundle.json`` of a path that a signing request adds or marks.
+    """Return the ``bundle.json`` of a path that a signing request adds or withdraws.
 
     Raises:
         InvalidError: it cannot be read, or belongs to another path.
@@ -85,22 +85,22 @@ def read_bundle_document(request: SigningRequest, path: str) -> BundleDocument:
         msg = f"The bundle.json of {path} is malformed."
         raise InvalidError(msg) from error
     if own != path:
-        msg = f"Do not sign this request: the bundle.json of {path} is that of {own}."
+        msg = f"Do not sign this request: the bundle.json of {path} belongs to {own}."
         raise InvalidError(msg)
     slots = {CONFIG, COMPOSITE} & {value.get("kind"), value["component"]}
     if slots and value.get("kind") != value["component"]:
-        msg = f"Do not sign this request: {path} calls itself something else than it is."
+        msg = f"Do not sign this request: kind and component of {path} do not match."
         raise InvalidError(msg)
     return cast("BundleDocument", dict(value))
 
 
-def parse_exhibit(text: str) -> Any:  # untyped: of any shape: those who read it refuse what they do not find
-    """Return what a text of a request says; it is bounded in size and canonical JSON."""
+def parse_exhibit(text: str) -> Any:  # untyped: callers check the fields that they read
+    """Parse an included text: canonical JSON of bounded size."""
     return canonical.loads(text.encode(), max_bytes=MAX_BUNDLE)
 
 
 def exhibit_of(request: SigningRequest, path: str) -> str:
-    """Return the text that a request brings for a path, or an empty one when it does not bring what it lists."""
+    """Return the included text of a path, or an empty text if the request does not include it."""
     listed = (one.signed.targets.get(path) for one in request.documents.values())
     target = next((one for one in listed if one), None)
     text = request.exhibits.get(target.hashes.get("sha256", ""), "") if target else ""

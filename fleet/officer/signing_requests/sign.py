@@ -1,4 +1,4 @@
-"""Sign a signing request, and remember which versions of the documents the officer has seen."""
+"""Sign a signing request, and record the newest document versions that the officer has seen."""
 
 import json
 from pathlib import Path
@@ -12,15 +12,15 @@ from pki.kernel import files, strict_json
 
 
 def seen_versions(key: Path) -> dict[str, int]:
-    """Return the newest version of each role that the holder of a key has seen, as it lies beside the key."""
+    """Return the newest version of each role that the owner of a key has seen, from the file next to the key."""
     path = _memory_of(key)
-    # untyped: written by this tool alone
+    # untyped: only this tool writes the file
     known: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_BUNDLE) if path.exists() else {}
     return {str(role): int(version) for role, version in known.items()}
 
 
 def remember_versions(request: SigningRequest, key: Path) -> None:
-    """Note which versions the holder of a key has seen."""
+    """Record the versions that the owner of a key has seen."""
     known = seen_versions(key)
     for role, one in request.before.items():
         known[role] = max(known.get(role, 0), one.signed.version)
@@ -32,7 +32,7 @@ def _memory_of(key: Path) -> Path:
 
 
 def sign_request(request: SigningRequest, key: Path) -> bytes:
-    """Return ``signature.json``: one signature for each document, and by a P-256 key for each SUIT manifest."""
+    """Return ``signature.json``: one signature per document and, with a P-256 key, per SUIT manifest."""
     signer = keys.signer(key)
     payloads = {role: one.signed_bytes for role, one in request.documents.items()}
     if signer.public_key.scheme == keys.P256:
@@ -43,7 +43,7 @@ def sign_request(request: SigningRequest, key: Path) -> bytes:
 
 
 def suit_manifests(request: SigningRequest) -> dict[str, bytes]:
-    """Return the SUIT manifests of what a signing request releases, made here from its ``bundle.json``."""
+    """Return the SUIT manifests of a release, built locally from its ``bundle.json``."""
     found = {}
     for path in compare_request(request).added if request.sequence else ():
         for hardware, image in suit.images(read_bundle_document(request, path), request.sequence).items():

@@ -53,7 +53,7 @@ def test_an_issuing_ca_is_shown_before_it_is_certified(roots, tmp_path):
     assert not out.exists()
     agreed = answered("yes\n", *arguments)
     made, root = (x509.load_pem_x509_certificate(path.read_bytes()) for path in (out, roots[0] / "root-ca.pem"))
-    for text in (*shown_of(made), *shown_of(root), "names below x.example only, with 0 CAs below it"):
+    for text in (*shown_of(made), *shown_of(root), "only names below x.example, with 0 CAs below it"):
         assert text in agreed.stdout
         assert text in refused.stdout or "UTC" in text
 
@@ -85,7 +85,7 @@ def test_what_is_shown_is_what_is_signed(roots):
 @regression("V1", "a root certificate beside another root's key")
 def test_a_key_that_is_not_the_certificates_signs_nothing(roots):
     (roots[0] / "root-ca.pem").write_bytes((roots[1] / "root-ca.pem").read_bytes())
-    with pytest.raises(InvalidError, match="does not belong to the certificate"):
+    with pytest.raises(InvalidError, match=r"root-ca\.key does not match root-ca\.pem"):
         authority.issuing_ca(roots[0], request_of("Issuing CA 9").public_bytes(PEM))
 
 

@@ -117,7 +117,7 @@ def test_a_release_that_does_something_else_is_refused(server, change):
     value = server.release()
     server.check(json.loads(json.dumps(value)))
     change(value)
-    with pytest.raises(InvalidError, match=r"Do not sign|was not signed|damaged"):
+    with pytest.raises(InvalidError, match=r"Do not sign|damaged"):
         server.check(value)
 
 
@@ -131,7 +131,7 @@ def test_firmware_that_is_something_else_in_disguise_is_not_signed(server, kind)
     digest = hashlib.sha256(data).hexdigest()
     entry |= {"hashes": {"sha256": digest}, "length": len(data)}
     value["exhibits"][digest] = data.decode()
-    with pytest.raises(InvalidError, match="calls itself something else than it is"):
+    with pytest.raises(InvalidError, match=r"kind and component of .* do not match"):
         describe.lines(*server.check(value))
 
 
@@ -168,12 +168,12 @@ def test_a_withdrawal_cannot_be_undone_by_a_request_on_an_older_base(server):
     later = json.loads(json.dumps(value))
     bin_in(later)["targets"] = bin_in(value, "before")["targets"]
     later["kind"] = "renewal"
-    with pytest.raises(InvalidError, match="some of the documents only"):
+    with pytest.raises(InvalidError, match="must include the targets and all hash bins"):
         server.check(later)
     role = next(one for one in value["documents"] if one != "targets")
-    with pytest.raises(InvalidError, match="you have seen version"):
+    with pytest.raises(InvalidError, match="you have already seen version"):
         server.check(value, seen={role: bin_in(value)["version"]})
-    with pytest.raises(InvalidError, match="you have seen version"):
+    with pytest.raises(InvalidError, match="you have already seen version"):
         server.check(value, seen={"targets": 99})
 
 
@@ -233,7 +233,7 @@ def test_online_keys_take_nobodys_seat(server):
     own = {"keyid": carla.keyid, **carla.to_dict()}
     for online in ({"timestamp": facts}, {"snapshot": [facts]}, {"director": facts}, {"timestamp": own},
                    {"root": {"keyid": thief.keyid, **thief.to_dict()}}, {"targets": facts}, {"timestamp": {}}):  # fmt: skip
-        with pytest.raises(InvalidError, match="nothing was signed"):
+        with pytest.raises(InvalidError, match=r"[Nn]othing was signed"):
             metadata.next_root(workshop.root, online, workshop.signers)
 
 
@@ -276,7 +276,7 @@ def test_a_renewal_hands_the_bins_to_nobody_else(server):
     ):
         forged = json.loads(json.dumps(value))
         change(forged["documents"]["targets"]["signed"]["delegations"])
-        with pytest.raises(InvalidError, match="others than the officers"):
+        with pytest.raises(InvalidError, match="keys that are not those of the officers"):
             server.check(forged)
     assert name == "mallory"
     assert delegations["succinct_roles"]["threshold"] == 2
@@ -293,7 +293,7 @@ def test_after_officers_were_exchanged_the_past_is_proven_by_the_former_root(ser
     repository.install_root(actor=server.who, root=root)
     assert repository.repository(workshop.domain.slug).targets() is None
     value = rows.prepared(upkeep.renew(actor=server.who))
-    with pytest.raises(InvalidError, match="not signed by the officers of this root"):
+    with pytest.raises(InvalidError, match="the officers of your TUF root did not sign its current"):
         server.check(value, [root])
     server.check(value, [root, workshop.root])
     former, workshop.root = workshop.root, root
@@ -326,7 +326,7 @@ def test_the_officers_own_copy_decides_what_is_released(server, tmp_path):
     (folder / "app.bin").write_bytes((server.workshop.folder / "1.0.0.bin").read_bytes())
     describe.compare(change, folder)
     (folder / "app.bin").write_bytes(b"other")
-    with pytest.raises(InvalidError, match="do not sign it"):
+    with pytest.raises(InvalidError, match="differs from your own copy"):
         describe.compare(change, folder)
     (folder / "bundle.json").unlink()
     with pytest.raises(InvalidError, match="cannot be read"):
