@@ -1,4 +1,4 @@
-"""The reference device agent: an honest device, which speaks only over the wire."""
+"""The reference device agent. It talks to the server over the network only."""
 
 from fleet.agent.agent import Agent
 from fleet.agent.state import Settings

@@ -12,7 +12,7 @@ from fleet.agent.agent import Agent
 from fleet.agent.errors import AgentError
 from fleet.agent.state import Settings
 
-#: exit status by which the agent asks its supervisor to start it again (EX_TEMPFAIL)
+#: exit status that asks the supervisor to restart the agent (EX_TEMPFAIL)
 RESTART = 75
 
 
@@ -22,12 +22,12 @@ def main() -> int:
     given = parser.parse_args()
     if given.tpm:
         if given.server.startswith("coaps://"):
-            parser.error("--tpm needs an https:// server: the library for DTLS takes no key from a TPM")
+            parser.error("--tpm requires an https:// server: the DTLS library cannot use a key in a TPM")
         tpm.started_anew(given.dir, given.tpm, [sys.executable, "-m", "fleet.agent", *sys.argv[1:]])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         agent = _agent(given)
-    except AgentError as error:  # the TPM does not answer, for one
+    except AgentError as error:  # such as a TPM that does not answer
         sys.stderr.write(f"{error}\n")
         return 1
     stopped = threading.Event()
@@ -64,19 +64,19 @@ def _agent(given: argparse.Namespace) -> Agent:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fleet.agent", description=__doc__)
-    parser.add_argument("--dir", type=Path, required=True, help="the device's disk")
-    parser.add_argument("--server", required=True, help="https://host:port of the device door, or coaps://host:port")
+    parser.add_argument("--dir", type=Path, required=True, help="data folder of the device")
+    parser.add_argument("--server", required=True, help="https://host:port of the device gateway, or coaps://host:port")
     parser.add_argument("--anchor", type=Path, required=True, help="PEM file of the root CA")
-    parser.add_argument("--tuf-root", type=Path, required=True, help="the first TUF root")
+    parser.add_argument("--tuf-root", type=Path, required=True, help="file of the first TUF root")
     parser.add_argument("--hw-class", required=True, help="class id of the hardware model")
     parser.add_argument("--name", required=True)
-    parser.add_argument("--token", default="", help="one-time enrolment token, until it has a certificate")
-    parser.add_argument("--mirror", default="", help="untrusted HTTP address for blobs, tried first")
-    parser.add_argument("--enrol-at", default="", help="https://host:port for the first certificate, with coaps://")
+    parser.add_argument("--token", default="", help="one-time enrolment token for the first certificate")
+    parser.add_argument("--mirror", default="", help="URL of an untrusted HTTP mirror for blobs, tried first")
+    parser.add_argument("--enrol-at", default="", help="https://host:port for enrolment if --server is coaps://")
     parser.add_argument("--audience", choices=("lab", "canary", "production"), default="production")
-    parser.add_argument("--oscore", action="store_true", help="speak CoAP in OSCORE; the server is asked for a context")
+    parser.add_argument("--oscore", action="store_true", help="use CoAP with OSCORE; the server issues the context")
     parser.add_argument("--tpm", default="", metavar="TCTI", help="keep the key in this TPM, e.g. device:/dev/tpmrm0")
-    parser.add_argument("--once", action="store_true", help="poll once and end")
+    parser.add_argument("--once", action="store_true", help="poll once, then exit")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The agent: enrol, poll, verify, install, test, confirm, report; driven by ``step``, it never waits."""
+"""The agent: enrol, poll, verify, install, test, confirm, report. ``step`` drives it and never sleeps."""
 
 import logging
 import random
@@ -42,12 +42,12 @@ from pki.kernel import clock
 
 CBOR = {"Content-Type": "application/cbor"}
 LEAST_WAIT, MOST_WAIT = 1.0, 300.0
-#: however much news a server has, a device does not ask in a tight loop
+#: least pause between two polls, whatever the server offers
 NEWS_PAUSE = 0.2
-#: what is signed is looked at so often, though nothing waits
+#: interval of metadata checks without an offer
 LOOK_EACH_S = 3600
 MOST_LOG = 30 * 1024
-#: the log of all devices of this process; a real device is alone in it
+#: the log of all devices in this process; a real device has a process of its own
 RING = Ring()
 (_logger := logging.getLogger("muster.agent")).addHandler(RING)
 
@@ -56,8 +56,8 @@ class Agent:
     """One device.
 
     Args:
-        settings: what it got at the factory.
-        seed: of its jitter.
+        settings: its factory settings.
+        seed: seed of its jitter.
     """
 
     def __init__(self, settings: Settings, seed: int = 0) -> None:
@@ -84,12 +84,12 @@ class Agent:
 
     @property
     def enrolled(self) -> bool:
-        """Say whether the device has a certificate."""
+        """Return whether the device has a certificate."""
         return self._chain.exists()
 
     @property
     def public_id(self) -> str:
-        """Return the device's public id, as its certificate says it."""
+        """Return the device's public id from its certificate."""
         return est.identity(self._chain)[0].rsplit(":", 1)[1]
 
     def slots(self, component: str) -> Slots:
@@ -97,7 +97,7 @@ class Agent:
         return self._installer.slots(component)
 
     def components(self) -> dict[str, dict[str, object]]:
-        """Return what runs, as a report says it."""
+        """Return the installed components in the form of a report."""
         found = self._installer.running()
         return {name: image.report(confirmed=self.slots(name).confirmed) for name, image in found.items()}
 
@@ -107,7 +107,7 @@ class Agent:
         return sorted(root.fingerprint(hashes.SHA256()).hex() for root in roots)
 
     def enrol(self) -> None:
-        """Get the first certificate, if there is none, and report what runs."""
+        """Get the first certificate if there is none, and report the installed components."""
         if self.enrolled:
             return
         transport = self._lines.first()
@@ -118,7 +118,7 @@ class Agent:
         self.report()
 
     def renew(self) -> None:
-        """Get a new certificate with the present one."""
+        """Renew the certificate."""
         self._lines.drop()
         line = self._lines.shown()
         try:
@@ -130,9 +130,9 @@ class Agent:
             line.close()
 
     def step(self) -> float:
-        """Poll once and do what is offered; return the seconds to wait before the next step.
+        """Poll once and handle what the server offers. Return the seconds to wait before the next step.
 
-        Trouble with the line makes the waits longer, each with jitter; it never ends the agent.
+        Connection errors lengthen the wait, with jitter. They never stop the agent.
         """
         try:
             self._recover()
@@ -145,16 +145,16 @@ class Agent:
             return self._wait(said.pause)
         except (TransportError, AnswerError, RefusedError) as error:
             self._failures += 1
-            _logger.info("no answer: %s", error, extra={"device": self.settings.name})
+            _logger.info("the server does not answer: %s", error, extra={"device": self.settings.name})
             return self._wait(min(LEAST_WAIT * 2**self._failures, MOST_WAIT))
         except Exception as error:
-            # Whatever a disk that is full or a server in wrong hands makes of its answers, the agent goes on.
+            # A full disk or a compromised server must not stop the agent.
             self._failures += 1
-            _logger.exception("an answer broke a rule", extra={"device": self.settings.name, "cause": str(error)})
+            _logger.exception("cannot process an answer", extra={"device": self.settings.name, "cause": str(error)})
             return self._wait(MOST_WAIT)
 
     def _act(self, said: Said) -> None:
-        """Do what the server has for this device; at another address than officers chose, ours has to be there."""
+        """Handle what the server offers. At an address that officers did not choose, verify the server first."""
         if self._lines.astray:
             self._believes(self._line())
         if said.renew:
@@ -173,14 +173,14 @@ class Agent:
         self.look()
 
     def rest(self, seconds: float, stopped: threading.Event) -> None:
-        """Wait for the next step; over CoAP by observing the poll, so that what waits is heard of at once."""
+        """Wait for the next step. Over CoAP, observe the poll, so that offers arrive at once."""
         until = time.monotonic() + seconds
         try:
             line = self._line() if self.enrolled and not self.erased and self._lines.over_coap else None
             if isinstance(line, CoapTransport) and line.await_change("/v1/poll", seconds, stopped.is_set):
                 until = min(until, time.monotonic() + NEWS_PAUSE)
-        except Exception as error:  # noqa: BLE001  because the next step will meet it as well, and tell
-            _logger.info("cannot observe: %s", error, extra={"device": self.settings.name})
+        except Exception as error:  # noqa: BLE001  because the next step meets the same error and logs it
+            _logger.info("cannot observe the poll resource: %s", error, extra={"device": self.settings.name})
         stopped.wait(max(0.0, until - time.monotonic()))
 
     def _poll(self) -> Said:
@@ -204,7 +204,7 @@ class Agent:
             self._refuse(action, "refused", str(error))
 
     def _refuse(self, action: int, state: str, reason: str) -> None:
-        """Never try an action again, and tell so until the server has heard it."""
+        """Never retry an action. Report its failure until the server acknowledges it."""
         self.state.put(refused_action=action, refused_reason=reason, refused_state=state, refused_told=False)
         self._tell_refusal()
 
@@ -215,7 +215,7 @@ class Agent:
             self.state.put(refused_told=True)
 
     def obey(self) -> None:
-        """Do what the director has signed, once each, and answer."""
+        """Execute the commands that the director signed, each once, and send the results."""
         try:
             waiting = Trust(self.settings, self.state, self._line()).commands(self.public_id)
         except RefusedError as error:
@@ -226,29 +226,29 @@ class Agent:
             body = cbor2.dumps({"state": state, "result": result})
             try:
                 self._line().call("POST", f"/v1/command/{command['id']}", body, CBOR)
-            except AnswerError as error:  # it was canceled or is over meanwhile
-                _logger.info("an answer was not wanted", extra={"device": self.settings.name, "cause": str(error)})
+            except AnswerError as error:  # it was canceled or has expired meanwhile
+                _logger.info("the result was rejected", extra={"device": self.settings.name, "cause": str(error)})
 
     def sync(self) -> None:
-        """Fetch the configuration that this device shall have, keep it, and say which one it has."""
+        """Fetch the desired configuration, keep it, and report it."""
         twin.sync(self._line(), self.state, self.settings.name)
 
     def look(self) -> None:
-        """Ask once in an hour what is signed, though nothing waits, and tell the server when it is not believed.
+        """Check the signed metadata once an hour even without an offer, and report metadata that is not trusted.
 
-        So a device learns of withdrawals and floors, and notices when somebody hides newer metadata from it.
+        This is how a device learns of withdrawals and floors, and detects that newer metadata is withheld from it.
         """
         if self.erased or clock.unix() < self.state.get("looked_at", 0) + LOOK_EACH_S:
             return
         try:
             Trust(self.settings, self.state, self._line()).check(self.public_id)
         except RefusedError as error:
-            _logger.warning("not believed", extra={"device": self.settings.name, "cause": str(error)})
+            _logger.warning("metadata refused", extra={"device": self.settings.name, "cause": str(error)})
             self.report(state="refused", reason=str(error))
         self.state.put(looked_at=clock.unix())
 
     def send_log(self, reason: str) -> str:
-        """Send the end of this device's log; return what to answer."""
+        """Send the end of this device's log. Return the result of the command."""
         self._line().call("POST", "/v1/log", cbor2.dumps({"reason": reason, "text": RING.text(MOST_LOG)}), CBOR)
         return "sent"
 
@@ -264,13 +264,13 @@ class Agent:
         """Send one batch of metrics.
 
         Raises:
-            AnswerError: refused, such as while quarantined.
+            AnswerError: the server refused it, for example while the device is quarantined.
         """
         batch = {"seq": self._batch(), "metrics": metrics, "peers": [list(peer) for peer in peers]}
         self._line().call("POST", "/v1/telemetry", cbor2.dumps(batch), CBOR)
 
     def provision(self, component: str, data: bytes, image: Image) -> None:
-        """Put a factory image in, if the component has none."""
+        """Install a factory image if the component has none."""
         self.slots(component).provision(data, image)
 
     def close(self) -> None:
@@ -291,7 +291,7 @@ class Agent:
             self._send_log_after_failure()
             return
         if assignment.component == config.COMPONENT:
-            self._lines.moved()  # the next connection believes whom the new configuration names
+            self._lines.moved()  # the next connection trusts the anchors of the new configuration
         try:
             self.report(assignment.action, "confirmed")
         finally:
@@ -299,13 +299,13 @@ class Agent:
             self._recover()
 
     def _follow(self) -> None:
-        """Do what the kept configuration says beside roots and address; at every start too, for power may fail."""
+        """Apply the other settings of the kept configuration. Repeat it at every start, because power may fail."""
         config.publish(self.settings, kept := config.read(self.settings))
         if kept is not None and self.enrolled and config.wipes(kept, self.public_id):
             self.wipe()
 
     def _recover(self) -> None:
-        """Take back what was never confirmed, before anybody is asked anything."""
+        """Roll back unconfirmed images before any request."""
         if self.erased:
             return
         if wiping.begun(self.settings.folder):
@@ -318,7 +318,7 @@ class Agent:
 
     def _bring(self, assignment: Assignment, pair: Slots) -> Image:
         image, patched = downloads.bring(assignment, self._lines.mirror, self._line(), pair)
-        # Kept: the word about it is said with the end of the action, perhaps after a restart.
+        # Kept: it is reported with the end of the action, perhaps after a restart.
         self.state.put(patched=patched and {**patched, "action": assignment.action})
         return image
 
@@ -332,18 +332,18 @@ class Agent:
         return {name: image.counter for name, image in self._installer.running().items()}
 
     def _send_log_after_failure(self) -> None:
-        with suppress(AnswerError):  # the server does not want it
+        with suppress(AnswerError):  # the server rejected it
             self.send_log("failure")
 
     def wipe(self) -> None:
-        """Erase keys, images and state for good: two officers have signed that this device shall."""
-        _logger.warning("erased by order", extra={"device": self.settings.name})
+        """Erase keys, images and state permanently, as ordered by two officers."""
+        _logger.warning("erased by a signed configuration", extra={"device": self.settings.name})
         self.close()
         wiping.erase(self.settings.folder)
         self.erased = True
 
     def _test(self, component: str) -> int:
-        """Test what runs; return what a model took of the arena, 0 where nothing was measured."""
+        """Test the current image. Return the arena bytes of a model, or 0 if nothing was measured."""
         pair = self.slots(component)
         if component == config.COMPONENT:
             config.check(self.settings, pair.read_running(), self._identity, self._believes)
@@ -358,7 +358,7 @@ class Agent:
         Trust(self.settings, self.state, line).check(self.public_id)
 
     def _restart(self) -> str:
-        """Ask whoever runs this agent to start it again."""
+        """Ask the supervisor to restart this agent."""
         self.restart_wanted = True
         return "restarting"
 
@@ -372,16 +372,16 @@ class Agent:
         return "all components pass"
 
     def _attest(self) -> str:
-        """Measure what runs, instead of repeating what was installed, and report it under the device's key."""
+        """Hash the running images instead of repeating stored digests, and report them, signed by the device's key."""
         found = self._installer.measured()
         try:
             self.report()
-        except (TransportError, AnswerError) as error:  # the answer to the command says the same
-            _logger.info("the report did not get through", extra={"device": self.settings.name, "cause": str(error)})
+        except (TransportError, AnswerError) as error:  # the result of the command says the same
+            _logger.info("the report could not be sent", extra={"device": self.settings.name, "cause": str(error)})
         return ", ".join(f"{name} {digest}" for name, digest in found.items())
 
     def _batch(self) -> int:
-        """Return a number above all earlier ones without a write to the disk for each batch."""
+        """Return an increasing number without a disk write for each batch."""
         self._last_batch = max(self._last_batch + 1, int(clock.now().timestamp() * 1000))
         return self._last_batch
 

@@ -1,4 +1,4 @@
-"""Do director and release officers say the same of what this device shall install? Rules only."""
+"""Check that the director and the release officers agree on what this device installs. Rules only, no I/O."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from ota.contract import composite, golden
 from ota.contract.bundle_documents import BundleDocument
 from ota.contract.field_names import FLOORS_FIELD
 
-#: no bundle.json is longer
+#: longest bundle.json in bytes
 MAX_BUNDLE = 256 * 1024
-#: action numbers and security counters fit 31 bits, and 0 is none (docs/reference/device-protocol.md)
+#: action numbers and security counters are 1 to 2**31 - 1 (docs/reference/device-protocol.md)
 MOST_NUMBER = 2**31 - 1
-#: no image is longer than this, in bytes
+#: longest image in bytes
 MOST_LENGTH = 1 << 40
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _COMPONENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
@@ -26,13 +26,13 @@ _COMPONENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A shorter way to the signed image, by the director's word alone: the image's own hash decides.
+    """A patch that produces the signed image. Only the director names it: the hash of the image decides.
 
     Args:
-        format: how it is applied.
-        base: SHA-256 of what it is applied to; empty for a packed image.
+        format: patch format.
+        base: SHA-256 of the image to patch; empty for a compressed image.
         length: in bytes.
-        sha256: of the patch.
+        sha256: SHA-256 of the patch.
     """
 
     format: str
@@ -51,7 +51,7 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What this device shall install, as director and repository both say it."""
+    """What this device installs, agreed by the director and the repository."""
 
     action: int
     kind: str
@@ -74,7 +74,7 @@ class Newest(TypedDict):
 
 
 class DirectorRow(TypedDict):
-    """What the director says of one bundle, checked by ``row``; ``delta`` is read already."""
+    """The director's entry for one bundle, checked by ``row``; ``delta`` is already parsed."""
 
     action: int
     kind: str
@@ -94,8 +94,8 @@ class _Names(TypedDict):
     version: str
 
 
-def row(value: Any) -> DirectorRow:  # untyped: of any shape: what it lacks becomes a refusal
-    """Return a row of the director's document with every field of the right type.
+def row(value: Any) -> DirectorRow:  # untyped: a missing field becomes a refusal
+    """Return an entry of the director's document after checking the type of every field.
 
     Raises:
         KeyError: a field is missing.
@@ -109,7 +109,7 @@ def row(value: Any) -> DirectorRow:  # untyped: of any shape: what it lacks beco
             msg = f"`{name}` has the wrong type"
             raise TypeError(msg)
     if not _DIGEST.fullmatch(value["sha256"]) or not _COMPONENT.fullmatch(value["component"]):
-        msg = "digest or component is malformed"
+        msg = "`sha256` or `component` is malformed"
         raise ValueError(msg)
     for name, most in {"action": MOST_NUMBER, "counter": MOST_NUMBER, "length": MOST_LENGTH}.items():
         if not 0 < value[name] <= most:
@@ -119,7 +119,7 @@ def row(value: Any) -> DirectorRow:  # untyped: of any shape: what it lacks beco
 
 
 def patch(value: object) -> Patch | None:
-    """Return the patch that a row names, or None: without one the image is fetched."""
+    """Return the patch of an entry, or None to fetch the whole image."""
     kinds = {"format": str, "base": str, "length": int, "sha256": str}
     if not isinstance(value, dict) or any(type(value.get(name)) is not kind for name, kind in kinds.items()):
         return None
@@ -128,41 +128,41 @@ def patch(value: object) -> Patch | None:
 
 
 def newest(value: Newest) -> None:
-    """Check what the director says of the newest timestamp and snapshot.
+    """Check the director's versions of the newest timestamp and snapshot.
 
     Raises:
         KeyError: one is missing.
-        TypeError: one is no number.
+        TypeError: one is not a number.
     """
     if any(type(one) is not int for one in (value["timestamp"], value["snapshot"])):
-        msg = "`newest` holds the versions of timestamp and snapshot"
+        msg = "`newest` must contain the versions of timestamp and snapshot"
         raise TypeError(msg)
 
 
 def listed(path: str, target: TargetFile | None) -> TargetFile:
-    """Return what the officers' bin lists under a path, when it does and they have not withdrawn it.
+    """Return the entry of a path in the officers' hash bin, if it is listed and not withdrawn.
 
     Raises:
-        RefusedError: it does not, or they have.
+        RefusedError: the path is not listed, or it is withdrawn.
     """
     if target is None:
-        msg = f"{path} was never signed by the release officers"
+        msg = f"{path} is not signed by the release officers"
         raise RefusedError(msg)
     custom = target.custom
     if isinstance(custom, dict) and "withdrawn" in custom:
-        msg = f"{path} was withdrawn by the release officers: {str(custom['withdrawn'])[:200]}"
+        msg = f"{path} is withdrawn by the release officers: {str(custom['withdrawn'])[:200]}"
         raise RefusedError(msg)
     if target.length > MAX_BUNDLE:
-        msg = f"the bundle.json of {path} is longer than any that this device reads"
+        msg = f"the bundle.json of {path} is longer than this device accepts"
         raise RefusedError(msg)
     return target
 
 
 def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> Assignment:
-    """Return the assignment, when the officers' bundle says the same as the director, and is for this device.
+    """Return the assignment if the officers' bundle matches the director's entry and is for this device.
 
     Args:
-        row: of the director's document.
+        row: entry of the director's document.
         bundle: ``bundle.json``, whose digest the officers signed.
         settings: of this device.
 
@@ -172,7 +172,7 @@ def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> Assi
     """
     own = f"{bundle['component']}/{bundle['id']}/{bundle['version']}/bundle.json"
     if own != row["target"]:
-        msg = f"{row['target']} holds another bundle than its name says: {own[:200]}"
+        msg = f"{row['target']} contains the bundle of another path: {own[:200]}"
         raise RefusedError(msg)
     image = next(one for one in bundle["files"] if one["role"] == "image")
     if image["size"] != row["length"] or image["sha256"] != row["sha256"]:
@@ -180,9 +180,9 @@ def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> Assi
         raise RefusedError(msg)
     _demand_for(row, bundle, settings)
     if (bundle["kind"] == composite.COMPONENT) != (bundle["component"] == composite.COMPONENT):
-        msg = f"{row['target']} calls itself something else than it is"
+        msg = f"{row['target']}: kind and component of the bundle do not match"
         raise RefusedError(msg)
-    # What is installed, kept and reported is what officers signed; only the action and its kind are the director's.
+    # The signed bundle decides what is installed and reported. The director supplies only the action and its kind.
     return Assignment(
         action=row["action"],
         kind=row["kind"],
@@ -197,7 +197,7 @@ def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> Assi
 
 
 def _demand_for(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> None:
-    """Refuse what is for other hardware than this device, or for another audience."""
+    """Refuse a bundle for other hardware or for another audience."""
     if settings.hw_class not in {one["class_id"] for one in bundle["hw"]} or row["hw"] != settings.hw_class:
         msg = f"{row['target']} is for other hardware than this device"
         raise RefusedError(msg)
@@ -207,10 +207,10 @@ def _demand_for(row: DirectorRow, bundle: BundleDocument, settings: Settings) ->
 
 
 def _named_alike(row: DirectorRow, bundle: BundleDocument) -> _Names:
-    """Return component, counter and version as officers signed them, when the director says the same.
+    """Return component, counter and version from the signed bundle if the director's entry matches.
 
     Raises:
-        RefusedError: it says something else.
+        RefusedError: they differ.
     """
     signed: _Names = {
         "component": bundle["component"],
@@ -218,10 +218,10 @@ def _named_alike(row: DirectorRow, bundle: BundleDocument) -> _Names:
         "version": bundle["version"],
     }
     if row["component"] != signed["component"] or row["counter"] != signed["counter"]:
-        msg = f"{row['target']} is signed for another component or counter"
+        msg = f"{row['target']} is signed for another component or security counter"
         raise RefusedError(msg)
     if row["version"] != signed["version"]:
-        msg = f"{row['target']} is signed with the version {signed['version']!r:.80}, and the director says another one"
+        msg = f"{row['target']} is signed with version {signed['version']!r:.80}, but the director names another one"
         raise RefusedError(msg)
     return signed
 
@@ -231,7 +231,7 @@ def _requires(bundle: BundleDocument) -> tuple[tuple[str, int, int | None], ...]
 
 
 def row_of(bundle: BundleDocument, target: str, action: int, settings: Settings) -> DirectorRow:
-    """Return what the director would say of a part of a composite: it said so of the composite.
+    """Return the director's entry for a part of a composite, derived from the entry of the composite.
 
     Args:
         bundle: ``bundle.json`` of the part.
@@ -255,46 +255,46 @@ def _golden(bundle: BundleDocument) -> Golden | None:
         return None
     length, sha256 = entry["size"], entry["sha256"]
     if not isinstance(length, int) or not 0 < length <= golden.MAX_GOLDEN or not _DIGEST.fullmatch(sha256):
-        msg = "the bundle's golden vectors are longer than any that this device runs"
+        msg = "the golden vectors of the bundle are longer than this device accepts"
         raise RefusedError(msg)
     return Golden(length, sha256)
 
 
 def above_floor(assignment: Assignment, targets: Targets, settings: Settings) -> None:
-    """Refuse what is below the counter floor that the officers signed; nobody else can raise one.
+    """Refuse a bundle below the counter floor that the officers signed. Only officers can raise a floor.
 
     Raises:
-        RefusedError: it is.
+        RefusedError: it is below the floor.
     """
     floors = targets.unrecognized_fields.get(FLOORS_FIELD, {})
     floor = floors.get(assignment.component, {}).get(settings.hw_class, 0)
     if assignment.counter < floor:
-        msg = f"{assignment.path} has the counter {assignment.counter}, and officers have signed a floor of {floor}"
+        msg = f"{assignment.path} has security counter {assignment.counter}, below the signed floor of {floor}"
         raise RefusedError(msg)
 
 
 def beside(bundle: BundleDocument, installed: Mapping[str, int]) -> None:
-    """Refuse what must run beside another component than the one that runs here.
+    """Refuse a bundle whose required components are not installed.
 
     Args:
         bundle: ``bundle.json``.
-        installed: component to the security counter of what runs.
+        installed: component to the security counter of the installed image.
 
     Raises:
         RefusedError: it names the component that is missing, too old or too new.
     """
     for component, least, most in _requires(bundle):
         if why := _amiss(installed.get(component), least, most):
-            msg = f"it needs {component} with a counter of {why} runs there"
+            msg = f"it requires {component} with a security counter of {why} is installed"
             raise RefusedError(msg)
 
 
 def keeps(running: Mapping[str, Image], coming: Mapping[str, int]) -> None:
-    """Refuse what another component that runs here could not run beside: mixing is forbidden in both directions.
+    """Refuse a bundle that violates the requirements of an installed component: they apply in both directions.
 
     Args:
-        running: component to what runs.
-        coming: component to the security counter of what shall be installed.
+        running: component to the installed image.
+        coming: component to the security counter of the new image.
 
     Raises:
         RefusedError: it names both components.
@@ -302,13 +302,13 @@ def keeps(running: Mapping[str, Image], coming: Mapping[str, int]) -> None:
     for name, image in running.items():
         for component, least, most in () if name in coming else image.requires:
             if component in coming and (why := _amiss(coming[component], least, most)):
-                msg = f"{name}, which runs here, needs {component} with a counter of {why} would run there"
+                msg = f"the installed {name} requires {component} with a security counter of {why} would be installed"
                 raise RefusedError(msg)
 
 
 def _amiss(have: int | None, least: int, most: int | None) -> str:
-    """Return what is wanted and what is there, or nothing when both agree."""
+    """Return the required and the available counter, or an empty text when they match."""
     if have is not None and have >= least and (most is None or have <= most):
         return ""
     wanted = f"at least {least}" if most is None else f"{least} to {most}"
-    return f"{wanted} beside it, and {'nothing' if have is None else f'counter {have}'}"
+    return f"{wanted}, but {'nothing' if have is None else f'counter {have}'}"

@@ -1,8 +1,8 @@
-"""Where the bytes of a blob come from: the server, or the bucket to which it sends us (307), and no further.
+"""Download blobs from the server, or from the object store to which it redirects (307), with one redirect at most.
 
-Metadata never comes from elsewhere. The bytes are believed by their signed digest alone, so whoever gives them needs no
-trust; but a server in wrong hands must not use devices to knock at doors in their own networks: hence `https` with a
-certificate that the world believes, and no certificate of ours is shown there.
+Metadata comes from the server only. The signed digest verifies the bytes, so their source needs no trust. But a
+compromised server must not make devices probe hosts in their own networks. So a redirect must use `https` with a
+publicly trusted certificate, and the device does not present its own certificate there.
 """
 
 from collections.abc import Generator
@@ -21,12 +21,12 @@ LONGEST = 4096
 def stream(
     line: Transport | CoapTransport, digest: str, limit: int, headers: dict[str, str] | None = None
 ) -> Generator[tuple[int, bytes]]:
-    """Yield (status, chunk) of a blob, at most ``limit`` bytes and one chunk more.
+    """Yield (status, chunk) of a blob, up to ``limit`` bytes plus one chunk.
 
     Raises:
         AnswerError: the server refuses it.
-        RefusedError: the server sends us where no device goes.
-        TransportError: it broke off, here or there.
+        RefusedError: the redirect is not allowed.
+        TransportError: the download broke off.
     """
     path, wanted = f"/v1/blob/{digest}", headers or {}
     for attempt in range(2):
@@ -41,9 +41,9 @@ def stream(
         try:
             yield from _elsewhere(address, line.host, limit, wanted)
         except AnswerError as error:
-            # It came too late, or after a pause: the server gives a fresh address.
+            # The signed address has expired: the server issues a new one.
             if attempt or error.status not in _EXPIRED:
-                msg = f"the bucket answered {error.status}"  # and no word of its: the address would be in it
+                msg = f"the object store answered {error.status}"  # without its body, which would contain the address
                 raise TransportError(msg) from None
         else:
             return
@@ -53,10 +53,10 @@ def _elsewhere(address: str, server: str, limit: int, headers: dict[str, str]) -
     parts = urlsplit(address)
     inside = parts.scheme == "http" and parts.hostname in _LOOPBACK and server in _LOOPBACK
     if not (parts.scheme == "https" or inside) or not parts.hostname or len(address) > LONGEST:
-        msg = "the server sends this device to an address where it does not go"
+        msg = "the server redirects to an address that this device does not allow"
         raise RefusedError(msg)
     bucket = Transport(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", None)
-    # Its entity tag is not our digest; what comes is compared as a whole.
+    # Its entity tag is not our digest; the whole file is verified afterwards.
     wanted = {name: value for name, value in headers.items() if name != "If-Range"}
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     with closing(bucket), closing(bucket.stream(path, limit, wanted)) as chunks:

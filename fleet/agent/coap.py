@@ -1,4 +1,4 @@
-"""The device protocol over coaps://: confirmable messages, retransmission, blocks both ways; the same face as HTTPS."""
+"""The device protocol over coaps://: confirmable messages, retransmission, block-wise transfer; same API as HTTPS."""
 
 import random
 import secrets
@@ -25,16 +25,16 @@ STATUS = {
     codes.REQUEST_ENTITY_TOO_LARGE: 413, codes.UNSUPPORTED_CONTENT_FORMAT: 415, codes.TOO_MANY_REQUESTS: 429,
     codes.BAD_GATEWAY: 502, codes.SERVICE_UNAVAILABLE: 503, codes.GATEWAY_TIMEOUT: 504,
 }  # fmt: skip
-#: RFC 7252, 4.8: the first wait, its factor with each repetition, and how many there are
+#: RFC 7252, 4.8: first timeout, its factor with each retransmission, and the number of retransmissions
 ACK_SECONDS, FACTOR, ATTEMPTS = 2.0, 1.5, 4
-#: an empty acknowledgement earns the response so much more time, once
+#: extra time for the response after an empty acknowledgement, granted once
 ANSWER_SECONDS = 30.0
-#: RFC 7252, 4.8.2: after so long nobody answers any more (MAX_TRANSMIT_WAIT), however often it was acknowledged
+#: RFC 7252, 4.8.2: no response is expected after MAX_TRANSMIT_WAIT, however often it was acknowledged
 EXCHANGE_SECONDS = 93.0
 EXPONENT, BLOCK = 6, 1024
 REFUSED = 400
 OBSERVING = b"obsv"
-#: an observation that is silent for so long is begun again
+#: an observation that is silent for this long is registered again
 OBSERVE_AGAIN = 300.0
 PARTIAL = 206
 
@@ -53,12 +53,12 @@ class CoapTransport:
         self._address, self._anchor, self._identity = (parts.hostname or "", parts.port or 5684), anchor, identity
         self._line: Association | None = None
         self._mid = secrets.randbelow(1 << 16)
-        #: a notification came while something else was awaited
+        #: a notification arrived during another exchange
         self._news = False
         self._random = random.Random()  # noqa: S311  because jitter is no secret
 
     def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-        """Ask and return the whole answer, at most 1 MiB.
+        """Send a request and return the whole answer, at most 1 MiB.
 
         Raises:
             TransportError: no association, or no answer.
@@ -73,10 +73,10 @@ class CoapTransport:
         return Answer(status, data, {"etag": tag} if tag else {})
 
     def stream(self, path: str, limit: int, headers: dict[str, str] | None = None) -> Generator[tuple[int, bytes]]:
-        """Yield (status, chunk) of a file, from the byte that ``Range`` names on; one that has changed comes whole.
+        """Yield (status, chunk) of a file from the start of ``Range``; a changed file is sent whole.
 
         Raises:
-            TransportError: it broke off, or came slower than 1 KiB/s.
+            TransportError: it broke off, or was slower than 1 KiB/s.
             AnswerError: the code is 4.00 or above.
         """
         fields = headers or {}
@@ -92,25 +92,25 @@ class CoapTransport:
             yield status, chunk
 
     def await_change(self, path: str, seconds: float, stopped: Callable[[], bool]) -> bool:
-        """Observe a resource (RFC 7641) until it changes; say whether it did.
+        """Observe a resource (RFC 7641) until it changes. Return whether it did.
 
         Args:
-            path: what to observe.
-            seconds: how long at most.
-            stopped: asked each second whether to give up.
+            path: the resource.
+            seconds: longest time to wait.
+            stopped: called each second; True ends the wait.
 
         Raises:
             TransportError: no association, or it broke.
             AnswerError: the code is 4.00 or above.
         """
         until = time.monotonic() + seconds
-        if self._news:  # it came after the last poll was sent, or before: the next poll will tell
+        if self._news:  # it arrived before or after the last poll was sent: poll again
             self._news = False
             return True
         asked = self._observed(path)
         again = time.monotonic() + OBSERVE_AGAIN
         while asked is not None and time.monotonic() < until and not stopped():
-            if time.monotonic() > again:  # the server may have lost the observation without a word
+            if time.monotonic() > again:  # the server may have lost the observation silently
                 asked, again = self._observed(path), time.monotonic() + OBSERVE_AGAIN
                 continue
             try:
@@ -123,9 +123,9 @@ class CoapTransport:
         return False
 
     def _observed(self, path: str) -> Message | None:
-        """Begin, or go on, to observe; return the request, or None when the server does not let itself be observed."""
+        """Start or continue to observe. Return the request, or None if the server does not support it."""
         asked = self._request("GET", path, {}, b"")
-        # The same token each time: the next one takes the last one's place.
+        # The same token each time, so that a registration replaces the previous one.
         asked.opt.observe, asked.token = 0, OBSERVING
         first = self._exchange(asked)
         if STATUS.get(first.code, 500) >= REFUSED:
@@ -139,13 +139,13 @@ class CoapTransport:
             self._line = None
 
     def _sent(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Message:
-        """Send a body, in blocks if it is long, and return the first message of the answer."""
+        """Send a body, block-wise if it is long, and return the first message of the answer."""
         if len(body) <= BLOCK:
             return self._exchange(self._request(method, path, headers, body))
         count, until = -(-len(body) // BLOCK), deadline(len(body))
         for number in range(count):
             if time.monotonic() > until:
-                msg = "the server takes too long for what this device sends"
+                msg = "the upload to the server takes too long"
                 raise TransportError(msg)
             part = self._request(method, path, headers, body[number * BLOCK : (number + 1) * BLOCK])
             part.opt.block1 = (number, number + 1 < count, EXPONENT)
@@ -169,7 +169,7 @@ class CoapTransport:
             yield bytes(answer.payload)
             since, came = paced(since, came, until)
         if whole > limit:
-            msg = "the answer is longer than any that this device reads"
+            msg = "the answer is longer than this device accepts"
             raise TransportError(msg)
 
     def _one(self, method: str, path: str, headers: dict[str, str], number: int, exponent: int = EXPONENT) -> Message:
@@ -182,7 +182,7 @@ class CoapTransport:
             code=METHODS[method], payload=body, _mtype=types.CON, _mid=self._next_id(), _token=secrets.token_bytes(4)
         )
         made.opt.uri_path = path.strip("/").split("/")
-        if "Content-Type" in headers:  # in the requests for further blocks too: they are about the same answer
+        if "Content-Type" in headers:  # repeated in the requests for further blocks of the same answer
             made.opt.content_format = NUMBERS[headers["Content-Type"]]
         if "Accept" in headers:
             made.opt.accept = NUMBERS[headers["Accept"]]
@@ -205,7 +205,7 @@ class CoapTransport:
             self.close()
             if fresh:
                 raise
-        # The server may have forgotten an old association: once more over a new one.
+        # The server may have dropped an old association: retry over a new one.
         try:
             return self._answered(self._open(), message)
         except TransportError:
@@ -233,14 +233,14 @@ class CoapTransport:
         raise TransportError(msg)
 
     def _heard(self, line: Association, message: Message, wait: float, latest: float = 0.0) -> Message | None:
-        """Return the response, or None when nothing came in time.
+        """Return the response, or None on a timeout.
 
         Args:
-            line: to the server.
-            message: that was sent.
-            wait: seconds until it has to be answered or acknowledged.
-            latest: when the whole exchange ends, on the monotonic clock; an empty acknowledgement gives the response
-                more time before that, and no second one gives it any more.
+            line: connection to the server.
+            message: the sent message.
+            wait: seconds until it must be answered or acknowledged.
+            latest: end of the whole exchange on the monotonic clock. The first empty acknowledgement extends the wait
+                up to this time; a second one does not.
         """
         until = time.monotonic() + wait
         acknowledged = min(until + ANSWER_SECONDS, latest)
@@ -252,7 +252,7 @@ class CoapTransport:
             if answer.mtype is types.ACK and answer.code == codes.EMPTY and answer.mid == message.mid:
                 until = max(until, acknowledged)
             elif answer.mtype is types.RST and answer.mid == message.mid:
-                msg = "the server does not know this request"
+                msg = "the server rejected this message (reset)"
                 raise TransportError(msg)
             elif answer.token == message.token and answer.code.is_response():
                 if answer.mtype is types.CON:
@@ -263,7 +263,7 @@ class CoapTransport:
         return None
 
     def _aside(self, line: Association, answer: Message) -> None:
-        """Acknowledge a notification that comes in between, and refuse what nobody here has asked for."""
+        """Acknowledge a notification that arrives in between, and reset messages that were not requested."""
         is_news = answer.token == OBSERVING and answer.code.is_successful()
         self._news = self._news or is_news
         kind = types.ACK if is_news else types.RST
@@ -271,6 +271,6 @@ class CoapTransport:
 
 
 def line_to(server: str, anchor: Path, identity: tuple[Path, Path]) -> Transport | CoapTransport:
-    """Return a line to a server: CoAP for ``coaps://``, else HTTPS."""
+    """Return a connection to a server: CoAP for ``coaps://``, else HTTPS."""
     carrier = CoapTransport if server.startswith("coaps://") else Transport
     return carrier(server, anchor, identity)

@@ -1,6 +1,6 @@
-"""What a device does on a word of its server: five fixed words, each with a budget of its own, never a shell.
+"""Execute commands from the server: five fixed commands, each with its own rate limit, never a shell.
 
-The budget is kept here because the server may be in wrong hands: it can tell a device to reboot only so often.
+The device enforces the limits because the server may be compromised: it can reboot a device only so often.
 """
 
 import logging
@@ -12,19 +12,19 @@ from fleet.agent.state import State
 from pki.kernel import clock
 
 DAY = 86_400
-#: word -> how often in 24 hours
+#: command -> limit per 24 hours
 BUDGET = {"reboot": 3, "identify": 20, "collect-log": 6, "re-attest": 6, "run-self-test": 12}
-#: what was done is remembered for as long as a command can be good, a week: as many as the budgets allow in that time
+#: executed commands are remembered for a week, the longest validity of a command: as many as the limits allow
 MOST_REMEMBERED = 7 * sum(BUDGET.values())
 LONGEST_RESULT = 500
-#: how the result begins when a device that measures itself finds something else than it should run
+#: prefix of the result when a running image differs from the installed one
 MISMATCH = "mismatch"
-#: answer to one word: done, failed or refused, and a short result
+#: result of a command: done, failed or refused, and a short text
 Answer = tuple[str, str]
 
 
 class _Done(TypedDict):
-    """A command that was done or begun: when (unix time), and how it went."""
+    """An executed or started command: time (Unix), state and result."""
 
     kind: str
     at: int
@@ -33,31 +33,31 @@ class _Done(TypedDict):
 
 
 class Commands:
-    """Does each command once.
+    """Execute each command once.
 
     Args:
-        state: remembers what was done, across restarts.
-        acts: word -> what to do; it returns the result, or raises with the reason.
+        state: keeps executed commands across restarts.
+        acts: command -> function that returns the result, or raises with the reason.
     """
 
     def __init__(self, state: State, acts: dict[str, Callable[[], str]]) -> None:
         self._state, self._acts = state, acts
 
     def obey(self, command: Mapping[str, object]) -> Answer:
-        """Do a command that the director has signed; one that was done before is answered the same way again."""
+        """Execute a command that the director signed. Return the stored result if it was executed before."""
         done: dict[str, _Done] = dict(self._state.get("commands", {}))
         identifier, kind = str(command["id"])[:36], str(command["kind"])
         if identifier in done:
             return str(done[identifier]["state"]), str(done[identifier]["result"])
         now = clock.unix()
         recent = [one for one in done.values() if one["kind"] == kind and one["at"] > now - DAY]
-        # What is refused is not remembered: it must not push out what was done.
+        # Refused commands are not stored: they must not displace executed ones.
         if kind not in self._acts:
-            return "refused", "this device does not know that word"
+            return "refused", "this device does not support this command"
         if len(recent) >= BUDGET.get(kind, 0):
-            return "refused", f"{kind} was done {len(recent)} times within a day; that is this device's budget"
-        # Kept before it is done: a device that reboots in the middle must not reboot again when it is back.
-        begun = ("done", "") if kind == "reboot" else ("failed", "it was interrupted")
+            return "refused", f"{kind} reached the limit of this device: {len(recent)} times in 24 hours"
+        # Stored before it is executed, so that a device that reboots in the middle does not reboot again.
+        begun = ("done", "") if kind == "reboot" else ("failed", "the command was interrupted")
         done[identifier] = {"kind": kind, "at": now, "state": begun[0], "result": begun[1]}
         self._keep(done)
         answer = self._do(kind)
@@ -68,7 +68,7 @@ class Commands:
     def _do(self, kind: str) -> Answer:
         try:
             return "done", self._acts[kind]()[:LONGEST_RESULT]
-        except Exception as error:  # noqa: BLE001  because whatever goes wrong is the answer
+        except Exception as error:  # noqa: BLE001  because every error becomes the result
             return "failed", str(error)[:LONGEST_RESULT]
 
     def _keep(self, done: dict[str, _Done]) -> None:
@@ -89,5 +89,5 @@ class Ring(logging.Handler):
         self._lines.append(self.format(record)[:300])
 
     def text(self, limit: int) -> str:
-        """Return the end of the log, at most so many bytes."""
+        """Return the end of the log, at most this many bytes."""
         return "\n".join(self._lines).encode()[-limit:].decode("utf-8", "ignore")

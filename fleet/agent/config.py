@@ -1,7 +1,7 @@
-"""What only an offline-signed configuration changes on a device: roots, server address, and what ``orders`` names.
+"""Settings that only an offline-signed configuration changes: trust anchors, server address, and those in ``orders``.
 
-A twin, a command or EST ``cacerts`` never change them. A configuration is a bundle like any other: signed by the
-officers, named by the director, written beside the present one, tried, and kept or taken back.
+A twin, a command or EST ``cacerts`` never change them. A configuration is a bundle: signed by the officers, assigned
+by the director, written to the inactive slot, tested, and kept or rolled back.
 """
 
 import logging
@@ -28,27 +28,27 @@ from pki.kernel.errors import InvalidError
 from pki.kernel.pem import demand_one
 
 COMPONENT = "config"
-#: what the device's other software reads: time sources, policy keys, secrets
+#: read by other software on the device: time sources, policy keys, secrets
 KEPT = "orders.json"
-#: how often a new address is asked, and seconds between
+#: attempts at a new address, and seconds between them
 VISITS, BETWEEN_S = 3, 1.0
 Believes = Callable[[Transport | CoapTransport], None]
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
-#: a field that this device does not know may mean anything, so nothing of such a configuration is believed
+#: a configuration with an unknown field is refused: the field may change the meaning of the others
 FIELDS, MORE = {"schema", "version", "anchors"}, {"wipe", "server", *orders.FIELDS}
 _logger = logging.getLogger("muster.agent")
 
 
-def _document(data: bytes) -> Any:  # untyped: of any shape: those who read it refuse what they do not find
+def _document(data: bytes) -> Any:  # untyped: callers check the fields that they read
     return canonical.loads(data, max_bytes=MAX_CONFIG)
 
 
 def anchors(data: bytes) -> str:
-    """Return the roots of a configuration as one PEM text.
+    """Return the trust anchors of a configuration as one PEM text.
 
     Raises:
-        RefusedError: it is no configuration that this device understands.
+        RefusedError: it is not a configuration that this device supports.
     """
     try:
         document = _document(data)
@@ -61,22 +61,22 @@ def anchors(data: bytes) -> str:
         msg = f"self-test: the configuration is malformed: {error}"
         raise RefusedError(msg) from error
     if not known or not same or not 0 < len(found) <= MOST_ANCHORS or len(set(found)) != len(found):
-        msg = "self-test: the configuration's schema, a field or the number of its anchors is unknown to this device"
+        msg = "self-test: the configuration has an unsupported schema, field or number of trust anchors"
         raise RefusedError(msg)
     return pem
 
 
 def _written(pem: str) -> str:
-    """Return a certificate as every reader writes it: what two readers see differently is believed by none."""
-    certificate = x509.load_pem_x509_certificate(demand_one(pem, "CERTIFICATE", what="An anchor"))
+    """Return a certificate in canonical PEM, so that all parsers read the same certificate."""
+    certificate = x509.load_pem_x509_certificate(demand_one(pem, "CERTIFICATE", what="A trust anchor"))
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def server(data: bytes) -> str:
-    """Return the address in a configuration; empty for the factory's.
+    """Return the server address in a configuration; empty for the factory setting.
 
     Raises:
-        RefusedError: it is no configuration that this device understands.
+        RefusedError: it is not a configuration that this device supports.
     """
     anchors(data)
     document = _document(data)
@@ -84,10 +84,10 @@ def server(data: bytes) -> str:
 
 
 def read(settings: Settings) -> bytes | None:
-    """Return the kept configuration, compared with its signed digest at each use; None where the factory's holds.
+    """Return the kept configuration, verified against its signed digest; None for the factory settings.
 
-    A configuration whose bytes changed on the disk is not used: the device goes back to the roots and the address of
-    the factory, so that it can still be reached and given a new one.
+    A configuration that changed on the disk is not used. The device then returns to its factory anchors and address,
+    so that it stays reachable and can receive a new configuration.
     """
     try:
         return _slots(settings).read_kept()
@@ -97,17 +97,17 @@ def read(settings: Settings) -> bytes | None:
 
 
 class Watch:
-    """Tells once when the kept configuration can no longer be used.
+    """Report once that the kept configuration is no longer usable.
 
     Args:
-        settings: of the factory.
+        settings: factory settings.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._known = settings, ""
 
     def trouble(self) -> str:
-        """Return why the factory's configuration is used instead of the kept one; nothing if it is not, or was told."""
+        """Return why the kept configuration is not usable; empty if it is usable or already reported."""
         found = ""
         try:
             _slots(self._settings).read_kept()
@@ -117,7 +117,7 @@ class Watch:
         return "" if told else found
 
 
-_UNUSABLE = "the kept configuration is not used, but the factory's: %s"
+_UNUSABLE = "the kept configuration is not usable; the device uses its factory settings: %s"
 
 
 def _slots(settings: Settings) -> Slots:
@@ -125,21 +125,21 @@ def _slots(settings: Settings) -> Slots:
 
 
 def effective(settings: Settings) -> Settings:
-    """Return what holds: the settings of the factory, with the address of the kept configuration if it names one."""
+    """Return the factory settings, with the server address of the kept configuration if it has one."""
     kept = read(settings)
     address = server(kept) if kept is not None else ""
     return replace(settings, server=address) if address else settings
 
 
 def publish(settings: Settings, kept: bytes | None) -> None:
-    """Write what the kept configuration sets for the rest of the device: whole or not at all, for its owner only."""
+    """Write the settings for other software on the device: atomically, readable by the owner only."""
     if kept is not None:
         document = _document(kept)
         files.write_private(settings.folder / KEPT, canonical.dumps(orders.check(document)))
 
 
 def wipes(data: bytes, device: str) -> bool:
-    """Say whether a configuration orders this device to erase itself; malformed ones order nothing."""
+    """Return whether a configuration orders this device to erase itself; False if it is malformed."""
     try:
         document = _document(data)
         named = document.get("wipe", [])
@@ -149,7 +149,7 @@ def wipes(data: bytes, device: str) -> bool:
 
 
 def trusted(settings: Settings) -> Path:
-    """Return the PEM file of the roots that this device trusts: of its kept configuration, or of the factory."""
+    """Return the PEM file of the trust anchors: of the kept configuration, or of the factory settings."""
     kept = read(settings)
     if kept is None:
         return settings.anchor
@@ -160,7 +160,7 @@ def trusted(settings: Settings) -> Path:
 
 
 def _content(path: Path) -> bytes | None:
-    """Return what is in a file; None if it is not there, or a link."""
+    """Return the content of a file; None if it is missing or a link."""
     try:
         with files.open_plain(path) as file:
             return file.read(MAX_CONFIG)
@@ -169,22 +169,22 @@ def _content(path: Path) -> bytes | None:
 
 
 def _is_disbelief(error: Exception) -> bool:
-    """Say whether a connection failed because the server's certificate was not believed."""
+    """Return whether a connection failed because the server's certificate is not trusted."""
     judged = isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLCertVerificationError)
     return judged or "certificate verify failed" in str(error)
 
 
 def check(settings: Settings, data: bytes, identity: tuple[Path, Path], believes: Believes) -> None:
-    """Try a configuration: the server must still be believed under its roots, and be ours at its address.
+    """Test a configuration: the server must be trusted under its anchors and answer at its address.
 
     Args:
-        settings: of the factory.
+        settings: factory settings.
         data: the configuration.
         identity: certificate chain and key files.
-        believes: asks over a line for the director's document; raises unless it is fresh and can be trusted.
+        believes: requests the director's document over a connection; raises unless it is fresh and trusted.
 
     Raises:
-        RefusedError: it is malformed, or the server is a stranger under it.
+        RefusedError: it is malformed, or the server is not trusted under it.
         TransportError: the server cannot be reached now; try again later.
     """
     trial = settings.folder / "anchors.trial.pem"
@@ -200,16 +200,16 @@ def check(settings: Settings, data: bytes, identity: tuple[Path, Path], believes
 
 
 def _greet(address: str, trial: Path, identity: tuple[Path, Path]) -> None:
-    """Shake hands with the server that this device has, under the new roots."""
+    """Perform a TLS handshake with the current server under the new trust anchors."""
     transport = None
     try:
         transport = line_to(address, trial, identity)
         transport.call("GET", "/healthz")
     except AnswerError:
-        return  # an answer came through the handshake, whatever it says
+        return  # any answer proves that the handshake succeeded
     except (TransportError, ssl.SSLError) as error:
         if _is_disbelief(error):
-            msg = "self-test: under the new anchors this server cannot be trusted"
+            msg = "self-test: the server is not trusted under the new trust anchors"
             raise RefusedError(msg) from error
         raise
     finally:
@@ -218,19 +218,19 @@ def _greet(address: str, trial: Path, identity: tuple[Path, Path]) -> None:
 
 
 def _visit(settings: Settings, address: str, trial: Path, identity: tuple[Path, Path], believes: Believes) -> None:
-    """Ask at a new address for a fresh word of the director: whoever answers there must be our server, and know us."""
+    """Request a fresh director document at a new address: it must be our server, and it must know this device."""
     if settings.tpm and address.startswith("coaps://"):
-        msg = "self-test: this device's key is in a TPM; it speaks HTTPS only"
+        msg = "self-test: a coaps:// address needs a key file, and this device's key is in a TPM"
         raise RefusedError(msg)
     transport = None
     try:
         transport = line_to(address, trial, identity)
         _patiently(believes, transport)
     except RefusedError as error:
-        msg = f"self-test: at {address} no answer can be trusted: {error}"
+        msg = f"self-test: the answer of {address} is not trusted: {error}"
         raise RefusedError(msg) from error
     except (AnswerError, TransportError, OSError, SSL.Error, x509.ExtensionNotFound) as error:
-        msg = f"self-test: at {address} this device is not served: {error}"
+        msg = f"self-test: {address} does not serve this device: {error}"
         raise RefusedError(msg) from error
     finally:
         if transport is not None:
@@ -238,7 +238,7 @@ def _visit(settings: Settings, address: str, trial: Path, identity: tuple[Path, 
 
 
 def _patiently(believes: Believes, transport: Transport | CoapTransport) -> None:
-    """Ask some times: one connection that breaks is no reason to stay for good."""
+    """Retry a few times: one broken connection must not reject the new address."""
     for _ in range(VISITS - 1):
         try:
             believes(transport)

@@ -1,4 +1,4 @@
-"""Bring an image into the inactive slot: from a mirror or the server, resumed, capped, hashed."""
+"""Download an image into the inactive slot from a mirror or the server: resumable, size-limited, hashed."""
 
 import contextlib
 import hashlib
@@ -18,13 +18,13 @@ _PARTIAL = 206
 
 
 def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | CoapTransport, target: Path) -> None:
-    """Write the assigned image into a file; its full hash decides.
+    """Write the assigned image into a file and verify its full hash.
 
-    A mirror is nobody whom the device trusts: it may save the server's line, but never lie about the bytes.
+    A mirror is not trusted: it saves server bandwidth, and the hash detects modified bytes.
 
     Raises:
-        RefusedError: the bytes that came are not the signed ones.
-        TransportError: they did not all come; what came is kept and continued next time.
+        RefusedError: the received bytes are not the signed ones.
+        TransportError: the download is incomplete; the next attempt resumes it.
     """
     if _there(assignment, target):
         return
@@ -33,7 +33,7 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | 
     if not marker.exists() or marker.read_text() != assignment.sha256:
         part.unlink(missing_ok=True)
         marker.write_text(assignment.sha256)
-    with slots.open_part(part) as file:  # written, hashed and named through this one descriptor
+    with slots.open_part(part) as file:  # written, hashed and renamed through this one descriptor
         try:
             _append(assignment, mirror or server, file, mirrored=mirror is not None)
         except (AnswerError, TransportError):
@@ -53,20 +53,20 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | 
 def bring(
     assignment: Assignment, mirror: Transport | None, server: Transport | CoapTransport, pair: slots.Slots
 ) -> tuple[slots.Image, dict[str, str] | None]:
-    """Write the assigned image into the slot that does not run, by its patch if there is one of use, and its vectors.
+    """Write the assigned image and its golden vectors into the inactive slot, by a patch if one is usable.
 
     Returns:
-        What is known of the image, and what to report of the patch (None when there was none to try).
+        The facts about the image, and what to report about the patch (None without a patch).
 
     Raises:
-        RefusedError: the bytes that came are not the signed ones.
-        TransportError: they did not all come; what came is kept and continued next time.
+        RefusedError: the received bytes are not the signed ones.
+        TransportError: the download is incomplete; the next attempt resumes it.
     """
     pair.clear()
     running = pair.running
     if running is not None and running.sha256 == assignment.sha256:
-        _copied(pair)  # the same bytes under another name or counter: nothing needs to come
-    # A mirror nearby costs the server's line nothing, so that a patch would save nothing there.
+        _copied(pair)  # the same bytes under another name or counter: no download needed
+    # A mirror costs the server no bandwidth, so a patch would save nothing.
     patched = None if mirror or _there(assignment, pair.inactive) else patches.fetch(assignment, server, pair)
     if patched is None or patched["trouble"]:
         fetch(assignment, mirror, server, pair.inactive)
@@ -76,7 +76,7 @@ def bring(
 
 
 def _copied(pair: slots.Slots) -> None:
-    part = pair.inactive.with_suffix(".copy")  # not where another download may be waiting to go on
+    part = pair.inactive.with_suffix(".copy")  # a separate file, so that another download can resume
     with files.open_plain(pair.image) as image, slots.open_part(part) as file:
         file.truncate(0)
         shutil.copyfileobj(image, file)
@@ -84,7 +84,7 @@ def _copied(pair: slots.Slots) -> None:
 
 
 def _there(assignment: Assignment, target: Path) -> bool:
-    """Say whether the very bytes lie in the slot already: they came before, and something else broke off."""
+    """Return whether the slot already has these bytes, from an attempt that failed later."""
     if not target.exists() or target.stat().st_size != assignment.length:
         return False
     with files.open_plain(target) as file:
@@ -92,11 +92,11 @@ def _there(assignment: Assignment, target: Path) -> bool:
 
 
 def golden(assignment: Assignment, server: Transport | CoapTransport, pair: slots.Slots) -> str:
-    """Bring the golden vectors of a model beside the slot that does not run; return their SHA-256, or nothing.
+    """Download the golden vectors of a model next to the inactive slot. Return their SHA-256, or an empty text.
 
     Raises:
-        RefusedError: the bytes that came are not the signed ones.
-        TransportError: they did not all come.
+        RefusedError: the received bytes are not the signed ones.
+        TransportError: the download is incomplete.
     """
     wanted = assignment.golden
     if wanted is None:
@@ -126,7 +126,7 @@ def _append(assignment: Assignment, source: Transport | CoapTransport, file: Bin
                 have = 0
             if file.tell() + len(chunk) > assignment.length:
                 file.truncate(0)
-                msg = f"more bytes came for {assignment.path} than were signed"
+                msg = f"received more bytes for {assignment.path} than the signed length"
                 raise RefusedError(msg)
             file.write(chunk)
 
@@ -134,7 +134,7 @@ def _append(assignment: Assignment, source: Transport | CoapTransport, file: Bin
 def _check(assignment: Assignment, file: BinaryIO) -> None:
     size = file.seek(0, os.SEEK_END)
     if size < assignment.length:
-        msg = f"{size} of {assignment.length} bytes of {assignment.path} came"
+        msg = f"received {size} of {assignment.length} bytes of {assignment.path}"
         raise TransportError(msg)
     file.seek(0)
     found = slots.digest_of(file)

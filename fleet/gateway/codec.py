@@ -10,40 +10,40 @@ from pki.kernel.errors import DomainError, InvalidError, UnsupportedError
 
 MAX_BODY = 64 * 1024
 CBOR, JSON = "application/cbor", "application/json"
-#: the one field of what the director signs for
+#: the only field of a request for a signed document
 NONCE = frozenset({"nonce"})
 
 
 def decode(request: Request, known: frozenset[str] | None, *, free_text: bool = False) -> dict[str, object]:
-    """Return the body as a map with text keys; an empty body is an empty map.
+    """Return the body as a map with text keys. An empty body is an empty map.
 
     Args:
-        request: of the device protocol.
-        known: fields of this resource; another one is refused by its name. None when its service checks them itself.
-        free_text: the body carries what the device logs: characters that cannot be stored are replaced, not refused.
+        request: the request.
+        known: fields of this resource; others are refused by name. None if the service checks them.
+        free_text: the body contains log text: replace characters that cannot be stored.
 
     Raises:
         UnsupportedError: the Content-Type is neither CBOR nor JSON.
-        InvalidError: neither CBOR nor JSON as its Content-Type says, no map, an unknown field, or a value that cannot
-            be stored.
+        InvalidError: the body does not match its Content-Type, is not a map, or has an unknown field or a value that
+            cannot be stored.
     """
     if not request.payload:
         return {}
     kind = media_type(request.headers.get("content-type", CBOR))
     if kind not in {CBOR, JSON}:
-        msg = f"The Content-Type is {intake.shown(kind, 60)}. Send a map as {CBOR} or {JSON}."
+        msg = f"The Content-Type {intake.shown(kind, 60)} is not supported. Send a map as {CBOR} or {JSON}."
         raise UnsupportedError(msg)
     if kind == JSON:
         body = strict_json.read_json(request.payload, max_bytes=MAX_BODY, max_depth=8, lenient=free_text)
     else:
         body = cbor.loads(request.payload, max_bytes=MAX_BODY, lenient=free_text)
     if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
-        msg = "The body is not a map with text keys."
+        msg = "The body must be a map with text keys."
         raise InvalidError(msg)
     if known is not None and (unknown := sorted(set(body) - known)):
         names = ", ".join(intake.shown(name, 40) for name in unknown[:10])
         wanted = ", ".join(sorted(known)) or "none"
-        msg = f"Unknown fields: {names}. This resource takes: {wanted}."
+        msg = f"Unknown fields: {names}. Allowed fields: {wanted}."
         raise InvalidError(msg)
     return body
 
@@ -61,20 +61,20 @@ def octets(body: Mapping[str, object], name: str) -> bytes:
         except ValueError:
             value = None
     if not isinstance(value, bytes):
-        msg = f"`{name}` is a byte string (hex in JSON)."
+        msg = f"`{name}` must be a byte string (hex in JSON)."
         raise InvalidError(msg)
     return value
 
 
 def encode(request: Request, value: object, device_id: int) -> Reply:
-    """Return a reply in the form that the request came in."""
+    """Return a reply in the format of the request."""
     if _wants_json(request):
         return Reply(Outcome.OK, json.dumps(value, default=bytes.hex).encode(), JSON, device_id=device_id)
     return Reply(Outcome.OK, cbor.dumps(value), CBOR, device_id=device_id)
 
 
 def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
-    """Return an error body: what is wrong, and the id under which the log knows it."""
+    """Return an error body: what is wrong, and the request id for the log."""
     body = {"error": error.kind, "detail": error.detail, "id": request_id.get()}
     headers = {}
     if outcome in {Outcome.LIMITED, Outcome.ACCEPTED, Outcome.UNAVAILABLE}:
@@ -87,12 +87,12 @@ def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
 
 
 def media_type(field: str) -> str:
-    """Return type and subtype without parameters, in lower case: they are compared without regard to case."""
+    """Return the media type without parameters, in lower case for comparison."""
     return field.partition(";")[0].strip().lower()
 
 
 def _wants_json(request: Request) -> bool:
-    """Say whether the answer is JSON: what the client accepts decides, and else the form of its body."""
+    """Return whether the answer is JSON: by the Accept field, else by the format of the request."""
     accepted = {media_type(one) for one in request.headers.get("accept", "").split(",")} & {CBOR, JSON}
     if len(accepted) == 1:
         return JSON in accepted

@@ -1,4 +1,4 @@
-"""Our own device protocol, version 1: one table of resources, one gate for all of them."""
+"""The device protocol, version 1: one table of resources with common access checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class Entry:
     """One resource.
 
     Args:
-        methods: that it knows.
-        handle: parses, calls one service, shapes the answer.
+        methods: allowed methods.
+        handle: parses the request, calls one service, and builds the reply.
         quarantined: whether a quarantined device may use it.
     """
 
@@ -79,11 +79,11 @@ def dialect(request: Request) -> Reply | None:
 
 
 def gate(who: Identified, *, allowed: bool) -> None:
-    """Keep a quarantined device to what its repair needs; the same for every dialect.
+    """Restrict a quarantined device to the resources of its repair; the same for every protocol adapter.
 
     Raises:
-        DeniedError: it is quarantined and this is not for it.
+        DeniedError: the device is quarantined and the resource is not part of its repair.
     """
     if who.device.quarantined and not allowed:
-        msg = "The device is quarantined; only its repair is open to it."
+        msg = "The device is quarantined. It can use only the resources for its repair."
         raise DeniedError(msg)

@@ -1,4 +1,4 @@
-"""The HTTPS carrier: a raw ASGI application that turns bytes and a peer certificate into a Request."""
+"""The HTTPS transport: a raw ASGI application that turns bytes and a peer certificate into a Request."""
 
 import asyncio
 import logging
@@ -35,11 +35,11 @@ DIALECTS = (
     (ddi.dialect, ddi.render),
 )
 PARTIAL = 206
-#: of a download that goes on where it broke off
+#: header fields of a resumed download
 RESUMED = re.compile(r"bytes=[1-9][0-9]*-")
-#: header fields that claim to be somebody else
+#: header fields that claim another identity
 CLAIMS = client_cert_header.LOOKALIKES | {client_cert_header.FIELD}
-#: a request body longer than this is refused before it is read to its end
+#: longest request body in bytes; a longer one is refused before it is read to its end
 MAX_BODY = codec.MAX_BODY
 TEXT = "text/plain; charset=utf-8"
 _logger = logging.getLogger("muster.access")
@@ -47,13 +47,13 @@ _logger = logging.getLogger("muster.access")
 
 @dataclass(slots=True)
 class _Exchange:
-    """One request and what became of it.
+    """One request and its outcome.
 
     Args:
-        request: of the device.
-        who: is charged for it.
-        reply: that was sent, or would have been.
-        status: of HTTP; 0 when there was nothing to answer.
+        request: request of the device.
+        who: client that is charged for it.
+        reply: reply that was sent, or would have been sent.
+        status: HTTP status; 0 when there was nothing to answer.
     """
 
     request: Request
@@ -62,14 +62,14 @@ class _Exchange:
     status: int = 0
 
     def log(self, identifier: str, seconds: float) -> None:
-        """Write the line of the access log."""
+        """Write the access log line."""
         extra: dict[str, object] = {"door": "device", "method": self.request.method, "path": self.request.path[:200]}
         extra |= {"status": self.status, "request_id": identifier, "ms": round(seconds * 1000, 1)}
         _logger.info("answered", extra={**extra, "device": self.reply.device_id})
 
 
 class DeviceDoor:
-    """The application: bounded bodies, bounded threads, one log line a request."""
+    """The application: bounded bodies, bounded threads, one log line per request."""
 
     def __init__(self) -> None:
         proxies = Proxies(settings.FLEET_PROXIES, settings.FLEET_PROXY_FORM)
@@ -84,7 +84,7 @@ class DeviceDoor:
 
     @property
     def protocol(self) -> type[asyncio.Protocol]:
-        """Return the class of this door's connections."""
+        """Return the connection class of this listener."""
         return connection.make(self._connections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +104,7 @@ class DeviceDoor:
         except Exception:
             exchange.status = exchange.status or Outcome.INTERNAL.value
             raise
-        finally:  # whether anybody read the answer or not
+        finally:  # whether or not the client read the answer
             identifier = request_id.get()
             request_id.reset(token)
             if exchange.status:
@@ -112,7 +112,7 @@ class DeviceDoor:
                 exchange.log(identifier, time.perf_counter() - started)
 
     def _note(self, exchange: "_Exchange", scope: Scope) -> None:
-        """Charge for an answer, and remember what it says of the device."""
+        """Charge for an answer, and record the presence of the device."""
         request, reply, status, who = exchange.request, exchange.reply, exchange.status, exchange.who
         self._limiter.answered(who, request, status, proved=bool(reply.device_id))
         if status == Outcome.LIMITED.value and "muster.connection" in scope.get("extensions", {}):
@@ -125,7 +125,7 @@ class DeviceDoor:
             presence.notice(request.peer.fingerprint, "download_resumes")
 
     async def _serve(self, exchange: "_Exchange", receive: Receive, send: Send) -> None:
-        """Answer a request; the status stays 0 when the other side has gone before its body was whole."""
+        """Answer a request. The status stays 0 if the client disconnects before its body is complete."""
         request, close = exchange.request, False
         try:
             if request.path != "/healthz" and (seconds := await self._limiter.wait(exchange.who, request)):
@@ -163,7 +163,7 @@ class DeviceDoor:
                 return
 
     def _start(self) -> None:
-        """Begin what goes on beside the requests; after the fork, in the loop that serves."""
+        """Start the background tasks, after the fork, in the serving event loop."""
         loop = asyncio.get_running_loop()
 
         def cut(fingerprints: set[str]) -> None:
@@ -178,7 +178,7 @@ class DeviceDoor:
 
 
 def _behind(proxies: Proxies, trusted: Trusted, dialect: Dialect) -> Dialect:
-    """Return a dialect that answers for whom a listed proxy hands on; anybody else's word is refused."""
+    """Wrap a protocol adapter so that it accepts certificates from listed proxies only."""
 
     def answer(request: Request) -> Reply | None:
         peer = proxies.peer(request.claims, request.peer) if request.claims else request.peer
@@ -189,7 +189,7 @@ def _behind(proxies: Proxies, trusted: Trusted, dialect: Dialect) -> Dialect:
 
 
 def _refused(request: Request, outcome: Outcome, error: DomainError) -> Reply:
-    """Return a refusal in the form of the protocol that a path belongs to."""
+    """Return a refusal in the error format of the protocol of a path."""
     if request.path.startswith(est.ROOT):
         return est.render(request, outcome, error)
     if request.path.startswith("/v1/"):
@@ -200,7 +200,7 @@ def _refused(request: Request, outcome: Outcome, error: DomainError) -> Reply:
 
 
 def _own_authority() -> str:
-    """Return host and port under which devices reach this server, for links in answers to whoever named none."""
+    """Return the host and port of this server, for links in answers to clients that sent no Host."""
     return f"{(settings.FLEET_HOST_NAMES or ['localhost'])[0]}:{settings.FLEET_DEVICE_PORT}"
 
 
@@ -210,7 +210,7 @@ def _request(scope: Scope, body: bytes) -> Request:
         headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
     tls = scope.get("extensions", {}).get("muster.peer", {})
     client = scope.get("client") or ("", 0)
-    authority = headers.get("host", "") or _own_authority()  # HTTP/1.0 knows no Host
+    authority = headers.get("host", "") or _own_authority()  # HTTP/1.0 has no Host field
     return Request(
         peer=Peer(tls.get("fingerprint", ""), tls.get("certificate", b""), client[0], tls.get("binding", b"")),
         method=scope["method"],
@@ -229,7 +229,7 @@ async def _send(request: Request, reply: Reply, send: Send, *, close: bool = Fal
     if reply.file is not None:
         try:
             return await blobs.send(request, reply, reply.file, send)
-        except DomainError as error:  # the store of blobs does not answer
+        except DomainError as error:  # the object store does not answer
             reply = codec.refusal(request, BY_KIND[error.kind], error)
     fields = {"content-length": str(len(reply.payload)), **reply.headers}
     if reply.payload:

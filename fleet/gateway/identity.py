@@ -1,4 +1,4 @@
-"""Who asks: checked on every request, because a TLS session outlives what it proved."""
+"""Authenticate the device on every request, because a TLS session may outlive its certificate."""
 
 from dataclasses import dataclass
 
@@ -16,20 +16,20 @@ from pki.services.certificates import Standing, standing
 
 _REASONS = {
     Standing.REVOKED: "The certificate is revoked.",
-    Standing.NOT_YET: "The certificate is not valid yet; check the device's clock.",
-    Standing.EXPIRED: "The certificate has expired; enrol the device again.",
-    Standing.RENEWABLE: "The certificate has expired; renew it by simplereenroll first.",
+    Standing.NOT_YET: "The certificate is not valid yet. Check the device's clock.",
+    Standing.EXPIRED: "The certificate has expired. Enrol the device again.",
+    Standing.RENEWABLE: "The certificate has expired. Renew it with simplereenroll first.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A device that proved who it is.
+    """An authenticated device.
 
     Args:
-        device: with its domain, hardware model and twin.
-        certificate: the one that it showed.
-        actor: for the services.
+        device: the device with its domain, hardware model and twin.
+        certificate: its certificate.
+        actor: actor for the services.
     """
 
     device: Device
@@ -38,24 +38,24 @@ class Identified:
 
 
 def device(request: Request, domain: TrustDomain, via: str, *, renewing: bool = False) -> Identified:
-    """Return the device behind a request, or refuse.
+    """Return the device that sent a request, or refuse.
 
     Args:
-        request: with the peer's certificate, whose chain the transport has verified.
+        request: request with the peer's certificate; the transport has verified its chain.
         domain: the trust domain that the request addresses; the certificate must belong to it.
-        via: the dialect.
-        renewing: an expired certificate within its grace is enough.
+        via: name of the protocol adapter.
+        renewing: accept an expired certificate within its grace period.
 
     Raises:
-        UnauthenticatedError: no certificate, or one that this server did not issue.
-        DeniedError: revoked, not in time, of another domain, or the device is out of service.
+        UnauthenticatedError: no certificate, or one from another issuer.
+        DeniedError: it is revoked, not valid now, of another domain, or the device is out of service.
     """
     if not request.peer.fingerprint:
-        msg = "Show the device's certificate in the TLS handshake."
+        msg = "A client certificate is required. Present the device's certificate in the TLS handshake."
         raise UnauthenticatedError(msg)
     certificate = selectors.certificate_by_fingerprint(request.peer.fingerprint)
     if certificate is None or certificate.profile != Certificate.Profile.DEVICE:
-        msg = "This certificate was not issued to a device by this server."
+        msg = "This server did not issue this certificate to a device."
         raise UnauthenticatedError(msg)
     if certificate.domain_id != domain.pk:
         msg = "The certificate belongs to another trust domain."
@@ -68,26 +68,26 @@ def device(request: Request, domain: TrustDomain, via: str, *, renewing: bool = 
 
 
 def child(who: Identified, public_id: str, via: str) -> Identified:
-    """Return a device that a gateway speaks for: registered behind this very gateway, and in service.
+    """Return a child device of a gateway: registered behind this gateway, and in service.
 
-    What the child signs, the gateway signs for it; nothing else passes from one to the other.
+    The gateway signs on behalf of the child. Nothing else is shared between them.
 
     Raises:
-        DeniedError: it is not behind this gateway; whether it exists is not told.
+        DeniedError: it is not behind this gateway; the error does not reveal whether it exists.
     """
     found = device_behind(who.device, public_id)
     if found is None:
-        msg = "No device in service with this id stands behind this gateway."
+        msg = "No device in service with this id is registered behind this gateway."
         raise DeniedError(msg)
     actor = actors.device(who.actor.domain, found.key, via=via, request_id=request_id.get())
     return Identified(found, who.certificate, actor)
 
 
 def domain_by_host(host: str) -> TrustDomain:
-    """Return the trust domain that a host name addresses; with one domain only, that one.
+    """Return the trust domain of a host name; if there is only one domain, return it.
 
     Raises:
-        NotFoundError: several domains, and none of them has this name.
+        NotFoundError: there are several domains, and none has this name.
     """
     known = selectors.known_domains()
     for domain in known:
@@ -95,15 +95,15 @@ def domain_by_host(host: str) -> TrustDomain:
             return domain
     if len(known) == 1:
         return known[0]
-    msg = "No trust domain is reached by this host name."
+    msg = "No trust domain has this host name."
     raise NotFoundError(msg)
 
 
 def domain_by_slug(slug: str) -> TrustDomain:
-    """Return the trust domain that a label or tenant names, without regard to case.
+    """Return the trust domain of a label or tenant; case does not matter.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: no such domain.
     """
     return selectors.known_domain(slug.lower())
 
@@ -111,6 +111,6 @@ def domain_by_slug(slug: str) -> TrustDomain:
 def _active(certificate: Certificate) -> Device:
     found = device_of_certificate(certificate)
     if found is None or found.state != Device.State.ACTIVE:
-        msg = "The device is out of service." if found else "The device is not registered any more."
+        msg = "The device is out of service." if found else "The device is no longer registered."
         raise DeniedError(msg)
     return found

@@ -1,4 +1,4 @@
-"""The device protocol, told once: a carrier brings a Request and takes a Reply."""
+"""The device protocol, independent of the transport: a transport passes a Request and receives a Reply."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Outcome(Enum):
-    """What came of a request, as an HTTP status (the CoAP codes join with their carrier)."""
+    """The outcome of a request, as an HTTP status; the CoAP transport maps it to its codes."""
 
     OK = 200
     CREATED = 201
@@ -62,7 +62,7 @@ BY_KIND: Mapping[Kind, Outcome] = {
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end of the connection, as far as the transport proved it.
+    """The peer of a connection, as authenticated by the transport.
 
     Args:
         fingerprint: hex SHA-256 of the leaf certificate, or empty.
@@ -79,19 +79,19 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call of a device.
+    """One request of a device.
 
     Args:
-        peer: who is authenticated.
+        peer: the authenticated peer.
         method: GET, HEAD, POST or PUT.
         path: decoded, without the query.
         host: host name that the client used, without the port.
         authority: host and port as the client used them.
         payload: body.
         headers: lower-case names; the first of each.
-        claims: header fields that name another peer than the connection's, as a proxy writes them.
-        forwarded: header fields that name another address than the connection's.
-        subject: which device is meant, when a dialect names one; nothing is inferred from the peer alone.
+        claims: header fields with the client certificate from a proxy.
+        forwarded: header fields with the client address from a proxy.
+        subject: the device that a protocol adapter names, if any; it is never inferred from the peer alone.
     """
 
     peer: Peer
@@ -109,17 +109,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a carrier sends back.
+    """The reply that a transport sends.
 
     Args:
-        outcome: to translate into the carrier's code.
+        outcome: outcome, mapped to a code of the transport.
         payload: body.
-        content_type: of the body.
-        headers: further fields.
-        file: a file to send instead of the payload, in ranges if asked.
-        direct: whether the client may be sent to another address for that file.
-        device_id: internal id of the device that was served, for presence; 0 for none.
-        routine: whether it counts as the device's ordinary chatter (downloads do not).
+        content_type: content type of the body.
+        headers: further header fields.
+        file: file to send instead of the payload, with support for ranges.
+        direct: whether the client may be redirected to the object store for that file.
+        device_id: internal id of the device, for presence; 0 for none.
+        routine: whether it counts as routine traffic of the device (downloads do not).
     """
 
     outcome: Outcome = Outcome.OK
@@ -133,10 +133,10 @@ class Reply:
 
 
 def check_words(request: Request) -> None:
-    """Refuse a path, a query or a stored header field with text that is none; each dialect asks before it reads them.
+    """Refuse invalid text in a path, a query or a stored header field. Each protocol adapter calls it first.
 
     Raises:
-        InvalidError: it names the part.
+        InvalidError: the error names the part.
     """
     intake.identifier(request.path, "path", most=MOST_PATH)
     intake.identifier(request.host, "host", most=MOST_HOST)
@@ -149,9 +149,9 @@ Renderer = Callable[[Request, Outcome, DomainError], Reply]
 
 
 def answer(request: Request, dialects: tuple[tuple[Dialect, Renderer], ...]) -> Reply:
-    """Let the first dialect that knows the path answer; turn refusals into its own error form.
+    """Dispatch to the first protocol adapter that handles the path. Convert refusals into its error format.
 
-    Whatever nobody foresaw becomes "internal" with the request's id, and its cause goes to the log only.
+    An unexpected error becomes "internal" with the request's id. Its cause goes to the log only.
     """
     for dialect, render in dialects:
         try:
@@ -159,12 +159,12 @@ def answer(request: Request, dialects: tuple[tuple[Dialect, Renderer], ...]) -> 
         except DomainError as error:
             return render(request, BY_KIND[error.kind], error)
         except UNSTORABLE as error:
-            _logger.warning("a value that no column takes came past all checks", exc_info=error)
-            msg = "A value of the request cannot be stored: it is out of range, or no text."
+            _logger.warning("a value that the database cannot store passed all checks", exc_info=error)
+            msg = "A value of the request cannot be stored. It is out of range, or not valid text."
             return render(request, Outcome.INVALID, InvalidError(msg))
         except Exception:
             _logger.exception("a request failed", extra={"path": request.path[:200]})
-            msg = f"Something failed on our side. The log knows it as {request_id.get()}."
+            msg = f"Internal server error. Report the request id to the operator: {request_id.get()}"
             return render(request, Outcome.INTERNAL, DomainError(msg))
         if reply is not None:
             return reply

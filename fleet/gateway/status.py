@@ -1,6 +1,6 @@
-"""The status door: revocation lists, OCSP and CA certificates over plain HTTP, for whoever asks.
+"""The CRL/OCSP responder: revocation lists, OCSP and CA certificates over plain HTTP, without authentication.
 
-All of it is signed, and nothing of it is secret; RFC 5280 wants it reachable without the TLS that it helps to judge.
+Everything is signed and public. RFC 5280 requires access without TLS, because TLS clients need it to verify peers.
 """
 
 import asyncio
@@ -42,23 +42,23 @@ NOT_FOUND = (
 BUSY = b"Too many requests wait for an answer. Try again after the seconds in Retry-After.\n"
 OCSP_RESPONSE = "application/ocsp-response"
 TEXT = {"content-type": "text/plain; charset=utf-8"}
-#: caches may keep a list so long: a revocation reaches relying parties that trust lists only within this time
+#: seconds that caches may keep a CRL: the longest delay of a revocation for parties that rely on CRLs only
 CRL_CACHE_SECONDS = 300
 OCSP_CACHE_SECONDS = 600
 THREADS = 2
-#: requests that wait for a thread at most; a list or an answer takes milliseconds
+#: most requests that wait for a thread; each takes milliseconds
 MOST_WAITING = 256
-#: seconds after which whoever is turned away may come again, spread so that they do not come together
+#: Retry-After of rejected requests in seconds, with jitter so that they do not return together
 COME_AGAIN = (2, 10)
 TOO_MANY = 429
 
 
 class _FullError(Exception):
-    """Too many requests wait for a thread; a signal of this listener, not an error of the domain."""
+    """Too many requests wait for a thread; internal to this listener, not a domain error."""
 
 
 class StatusDoor:
-    """The application: few paths, bounded bodies, no state but the responders."""
+    """The application: few paths, bounded bodies, no state except the responders."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, "status-door")
@@ -87,7 +87,7 @@ class StatusDoor:
         try:
             await send({"type": "http.response.start", "status": status, "headers": raw})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-        finally:  # whether anybody read it or not
+        finally:  # whether or not the client read it
             self._rates.answered("", address, status, safe=True)
             if status == TOO_MANY and "muster.connection" in scope.get("extensions", {}):
                 scope["extensions"]["muster.connection"]["hold"](limits.HOLD_SECONDS)
@@ -106,14 +106,14 @@ class StatusDoor:
         try:
             return await (self._threaded(entry.work, path) if entry.work else self._ocsp(scope, receive))
         except _FullError:
-            wait = str(random.randint(*COME_AGAIN))  # noqa: S311  because jitter is no secret
+            wait = str(random.randint(*COME_AGAIN))  # noqa: S311  because jitter needs no secure randomness
             return 503, {**TEXT, "retry-after": wait}, BUSY
 
     async def _threaded(self, work: Callable[[_Given], _Answer], given: _Given) -> _Answer:
-        """Run work in a thread, unless too much waits for one already.
+        """Run work in a thread, unless too many requests wait.
 
         Raises:
-            _FullError: too much waits.
+            _FullError: too many requests wait.
         """
         if self._waiting >= MOST_WAITING:
             raise _FullError
@@ -139,7 +139,7 @@ def _in_thread(work: Callable[[_Given], _Answer], given: _Given) -> _Answer:
 
 
 def _from_path(path: str) -> bytes:
-    """Return the request in the address of a GET (RFC 6960, A.1): base64, then URL-encoded; slashes may stay."""
+    """Return the OCSP request in the URL of a GET (RFC 6960, A.1): base64, then URL-encoded except slashes."""
     text = unquote(path.removeprefix("/ocsp/").removeprefix("/ocsp"))
     try:
         return base64.b64decode(text[: 2 * ocsp.MAX_REQUEST], validate=True)
@@ -148,7 +148,7 @@ def _from_path(path: str) -> bytes:
 
 
 def _caching(answer: Answer, *, cached: bool) -> dict[str, str]:
-    """Return the header fields of RFC 5019, section 6.2: only what was asked by GET and without a nonce is kept."""
+    """Return the cache fields of RFC 5019, section 6.2: only GET answers without a nonce are cacheable."""
     if not cached or answer.until is None or answer.signed_at is None:
         return {"cache-control": "no-store"}
     age = min(OCSP_CACHE_SECONDS, int((answer.until - answer.signed_at).total_seconds()))
@@ -187,9 +187,9 @@ class Entry:
 
     Args:
         path: pattern of the whole path.
-        methods: that it knows.
-        work: answers the path; None for OCSP, which needs the whole request.
-        waits: whether it reads a disk or a database, and so needs a thread.
+        methods: allowed methods.
+        work: function that answers the path; None for OCSP, which needs the whole request.
+        waits: whether it reads a disk or a database, and therefore needs a thread.
     """
 
     path: re.Pattern[str]
@@ -198,7 +198,7 @@ class Entry:
     waits: bool = True
 
 
-#: everything that this listener answers
+#: all paths of this listener
 ROUTES = (
     Entry(re.compile(r"/healthz"), READ, _healthy, waits=False),
     Entry(_CRL, READ, _list),

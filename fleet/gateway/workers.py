@@ -1,4 +1,4 @@
-"""Answer requests in a few threads beside a carrier's event loop: Django's database calls wait, the loop never does."""
+"""Answer requests in a few threads, because Django's database calls would block the event loop of the transport."""
 
 import asyncio
 import random
@@ -16,17 +16,17 @@ from pki.kernel.errors import LimitedError
 T = TypeVar("T")
 THREADS = 4
 MOST_WAITING = 512
-#: seconds after which whoever is turned away shall come again, spread so that they do not come together
+#: Retry-After of rejected requests in seconds, with jitter so that they do not return together
 COME_AGAIN = (3, 15)
 Dialects = tuple[tuple[protocol.Dialect, protocol.Renderer], ...]
 
 
 class Workers:
-    """The threads of one door.
+    """The threads of one listener.
 
     Args:
-        name: of the threads.
-        dialects: that the carrier speaks.
+        name: name of the threads.
+        dialects: protocol adapters of the transport.
     """
 
     def __init__(self, name: str, dialects: Dialects) -> None:
@@ -35,9 +35,9 @@ class Workers:
         self._waiting = 0
 
     async def answer(self, request: Request) -> Reply:
-        """Answer a request, or say at once that too many wait."""
+        """Answer a request, or refuse at once if too many wait."""
         if self._waiting >= MOST_WAITING:
-            error = LimitedError("The server is busy; come again in a moment.", retry_after=random.uniform(*COME_AGAIN))  # noqa: S311  because jitter is no secret
+            error = LimitedError("The server is busy. Try again in a moment.", retry_after=random.uniform(*COME_AGAIN))  # noqa: S311  because jitter needs no secure randomness
             return codec.refusal(request, Outcome.UNAVAILABLE, error)
         self._waiting += 1
         try:
@@ -47,7 +47,7 @@ class Workers:
             self._waiting -= 1
 
     async def run(self, act: Callable[[], T]) -> T:
-        """Run something else in one of the threads."""
+        """Run a function in one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, act)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How simulated devices behave: ordinary noise by hardware model and device, and one way to misbehave."""
+"""Behaviour of simulated devices: normal noise per hardware model and device, and one kind of misbehaviour."""
 
 import random
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class Behaviour:
 
     Args:
         hardware: name of its hardware model.
-        randomness: of this device.
+        randomness: random source of this device.
     """
 
     hardware: str

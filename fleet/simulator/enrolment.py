@@ -1,4 +1,4 @@
-"""Enrol simulated devices by EST, some at a time; what was enrolled before keeps its certificate."""
+"""Enrol simulated devices by EST, a few at a time. Devices that are already enrolled keep their certificates."""
 
 import asyncio
 import base64
@@ -23,14 +23,14 @@ async def enrol(
     """Return a PEM file with certificate and key for each device.
 
     Args:
-        address: host and port of the HTTPS door.
+        address: host and port of the HTTPS device gateway.
         anchor: PEM file of the only trusted root.
         tokens: names and one-time tokens.
-        folder: keeps the files.
-        done: is told how many have one.
+        folder: folder of the PEM files.
+        done: called with the number of enrolled devices.
 
     Raises:
-        OSError: a device was refused; it says which and why.
+        OSError: the server refused a device; it says which one and why.
     """
     gate, context = asyncio.Semaphore(AT_ONCE), ssl.create_default_context(cafile=str(anchor))
     count = 0
@@ -61,7 +61,7 @@ async def _certificate(address: tuple[str, int], context: ssl.SSLContext, name: 
     answer = await reader.read()
     writer.close()
     if b" 200 " not in answer[:20]:
-        msg = f"{name} was not enrolled: {answer[:300]!r}"
+        msg = f"{name}: enrolment refused: {answer[:300]!r}"
         raise OSError(msg)
     leaf = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.partition(b"\r\n\r\n")[2]))[0]
     pem = serialization.Encoding.PEM

@@ -1,4 +1,4 @@
-"""Run the devices of a plan, a thread each, and keep a status file that tells how they are."""
+"""Run the devices of a plan, one thread per device, and maintain a status file."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Simulated:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def status(self) -> dict[str, object]:
-        """Return how it is."""
+        """Return the status of the device."""
         return {
             "enrolled": self.agent.enrolled,
             "components": {name: one["version"] for name, one in self.agent.components().items()},
@@ -63,7 +63,7 @@ class Fleet:
         threads = [threading.Thread(target=self._live, args=(one,), daemon=True) for one in self.devices]
         for number, thread in enumerate(threads):
             thread.start()
-            # A factory does not switch a whole fleet on in one millisecond.
+            # Stagger the starts: real fleets do not power on at the same moment.
             self.stopped.wait(min(0.03, 10 / (number + 1)))
         while not self.stopped.wait(STATUS_SECONDS):
             self.write_status()
@@ -74,7 +74,7 @@ class Fleet:
             self._mirror.close()
 
     def write_status(self) -> None:
-        """Write ``status.json``: how each device is."""
+        """Write ``status.json``: the status of each device."""
         status = {one.plan.name: one.status() for one in self.devices}
         files.write_private(self.plan.folder / "status.json", json.dumps(status, sort_keys=True).encode())
 
@@ -93,11 +93,11 @@ class Fleet:
         agent = Agent(settings, seed)
         for component, image in one.images.items():
             agent.provision(component, *load_image(Path(image)))
-        randomness = random.Random(seed)  # noqa: S311  because a simulation shall repeat itself
+        randomness = random.Random(seed)  # noqa: S311  because a simulation must be repeatable
         return Simulated(one, agent, Behaviour(one.hardware, randomness), self._ticks.get(one.name, 0))
 
     def _earlier_ticks(self) -> dict[str, int]:
-        """Return how often each device reported before this simulator was started again."""
+        """Return the number of reports of each device before this simulator restarted."""
         path = self.plan.folder / "status.json"
         if not path.exists():
             return {}
@@ -119,7 +119,7 @@ class Fleet:
             return min(device.agent.step(), self.plan.poll_s * 2)
         except AgentError:
             device.errors += 1
-            _logger.exception("a step failed", extra={"device": device.plan.name})
+            _logger.exception("the step of a device failed", extra={"device": device.plan.name})
             return self.plan.poll_s
 
     def _tick(self, device: Simulated) -> None:
@@ -147,6 +147,6 @@ class Fleet:
         return self._mirror.address
 
     def _attackers_copy(self, digest: str) -> bytes | None:
-        """Return the image as the attacker has it, when it is the one that is asked for."""
+        """Return the attacker's copy of an image if its digest is the requested one."""
         data = (self.plan.folder / "attackers-copy.bin").read_bytes()
         return data if hashlib.sha256(data).hexdigest() == digest else None

@@ -1,9 +1,9 @@
-"""``python -m fleet.simulator.load``: thousands of devices in one process, for load and for trouble.
+"""``python -m fleet.simulator.load``: a load generator with thousands of simulated devices in one process.
 
-Each device has its own certificate and its own line: HTTPS or DTLS, kept between polls, or OSCORE, where nothing stays
-open. They poll, send telemetry as their scenario pack says, and misbehave as they are told: lost connections, half-open
-ones, repeated and reordered batches, wrong clocks, slow readers, reboots in the middle of a write; over datagrams also
-loss, repetition and another order. At the end, or when it is interrupted, a JSON summary says what came of it.
+Each device has its own certificate and its own connection: HTTPS or DTLS, kept open between polls, or OSCORE, which is
+connectionless. Devices poll, send the telemetry of their scenario pack, and inject the selected faults: lost or
+half-open connections, repeated and reordered batches, wrong clocks, slow readers, reboots in the middle of a write;
+over UDP also loss, duplication and reordering. At the end, or when interrupted, it prints a JSON summary.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from fleet.simulator.transports.oscore import OscoreLine
 
 FAULTS = ("half-open", "duplicate", "reorder", "clock", "slow", "reboot", "cut", *datagrams.FAULTS)
 CARRIERS: Mapping[str, Callable[[Reach], Line]] = {"https": HttpsLine, "coaps": DtlsLine, "oscore": OscoreLine}
-#: share of acts at which a device that is to misbehave does so
+#: share of actions with a fault, for devices that inject faults
 SHARE = 0.1
 HOUR_MS = 3_600_000
 
 
 @dataclass(slots=True)
 class Member:
-    """One device of the crowd."""
+    """One simulated device."""
 
     line: Line
     source: random.Random
@@ -48,12 +48,12 @@ class Member:
 
 
 class Crowd:
-    """What the devices do.
+    """The actions of the devices.
 
     Args:
-        pack: what they are.
-        faults: of ``FAULTS``.
-        progress: hears how far it is.
+        pack: scenario pack of the devices.
+        faults: names from ``FAULTS``.
+        progress: receives progress messages.
     """
 
     def __init__(self, pack: Pack, faults: tuple[str, ...], progress: Progress) -> None:
@@ -62,7 +62,7 @@ class Crowd:
         self._pack, self.tally, self._progress = pack, Tally(), progress
 
     async def live(self, members: list[Member], seconds: float, poll_s: float) -> None:
-        """Let them poll and report until the time is over."""
+        """Poll and report until the time is over."""
         until = time.monotonic() + seconds
         await asyncio.gather(*(self._live(one, until, poll_s) for one in members))
 
@@ -74,7 +74,7 @@ class Crowd:
                 status = await one.line.ask("GET", "/v1/poll")
                 self.tally.polled(status, time.perf_counter() - started)
                 await self._report(one)
-                self._progress.say(f"{self.tally.polls} polls, {until - time.monotonic():.0f} s to go")
+                self._progress.say(f"{self.tally.polls} polls, {until - time.monotonic():.0f} s left")
                 await asyncio.sleep(max(0.0, min(poll_s * one.source.uniform(0.8, 1.2), until - time.monotonic())))
         except Exception as error:  # noqa: BLE001  because one device that breaks must not end the others
             self.tally.answers[f"broken {type(error).__name__}"] += 1
@@ -113,7 +113,7 @@ class Crowd:
 
 
 async def run(given: argparse.Namespace, tokens: list[tuple[str, str]], faults: tuple[str, ...]) -> dict[str, object]:
-    """Enrol, live, and return what came of it; an interruption ends it early."""
+    """Enrol and run the devices. Return the summary, also after an interruption."""
     parts, progress = urlsplit(given.server), Progress(quiet=given.quiet)
     host, port = parts.hostname or "", parts.port or 443
     crowd = Crowd(packs.load(given.pack), faults, progress)
@@ -124,7 +124,7 @@ async def run(given: argparse.Namespace, tokens: list[tuple[str, str]], faults: 
         )
         members = []
         for number, path in enumerate(files):
-            source = random.Random(given.seed * 100_003 + number)  # noqa: S311  because a simulation shall repeat itself
+            source = random.Random(given.seed * 100_003 + number)  # noqa: S311  because a simulation must be repeatable
             reach = Reach(host, port, given.coap_port, given.anchor, path, source, crowd.shaken, crowd.tally.faults)
             members.append(Member(CARRIERS[given.carrier](reach), source))
         await crowd.live(members, given.seconds, given.poll)
@@ -140,7 +140,7 @@ async def run(given: argparse.Namespace, tokens: list[tuple[str, str]], faults: 
 
 
 def main() -> int:
-    """Read the arguments, run, tell."""
+    """Parse the arguments, run the devices, and print the summary."""
     parser = _parser()
     given = parser.parse_args()
     known = {"all": FAULTS, "pack": packs.load(given.pack).faults}
@@ -168,20 +168,27 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fleet.simulator.load", description=__doc__)
-    parser.add_argument("--server", required=True, help="https://host:port of the device door")
-    parser.add_argument("--carrier", choices=sorted(CARRIERS), default="https", help="how they poll and report")
-    parser.add_argument("--coap-port", type=int, default=5684, help="of the CoAP door, for coaps")
+    parser.add_argument("--server", required=True, help="https://host:port of the device gateway")
+    parser.add_argument("--carrier", choices=sorted(CARRIERS), default="https", help="transport of the devices")
+    parser.add_argument("--coap-port", type=int, default=5684, help="CoAP port of the device gateway, for coaps")
     parser.add_argument("--anchor", type=Path, required=True, help="PEM file of the root CA")
-    parser.add_argument("--tokens", type=Path, required=True, help="CSV with device,token (`enrolment tokens`)")
-    parser.add_argument("--dir", type=Path, required=True, help="keeps the devices' certificates between runs")
+    parser.add_argument(
+        "--tokens",
+        type=Path,
+        required=True,
+        help="CSV with device,token (`enrolment tokens`)",
+    )
+    parser.add_argument(
+        "--dir", type=Path, required=True, help="folder of the devices' certificates, reused by later runs"
+    )
     parser.add_argument("--pack", choices=packs.names(), default="factory")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--poll", type=float, default=10, help="seconds between two polls of a device")
-    said = f"of {', '.join(FAULTS)}, with commas between; all; or pack: those of the scenario"
+    said = f"comma-separated: {', '.join(FAULTS)}; or all; or pack for those of the scenario pack"
     parser.add_argument("--faults", default="", help=said)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there as well")
-    parser.add_argument("--quiet", action="store_true", help="no progress on the error stream")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the summary to this file")
+    parser.add_argument("--quiet", action="store_true", help="do not print progress on stderr")
     return parser
 
 

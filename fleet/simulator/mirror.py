@@ -1,4 +1,4 @@
-"""A hostile mirror: it hands out tampered images of the right length over plain HTTP on loopback."""
+"""A hostile mirror: it serves tampered images of the right length over plain HTTP on loopback."""
 
 import http.server
 import threading
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 
 class HostileMirror:
-    """Serves, for a digest that it knows, the image with flipped payload bits.
+    """Serve the image of a known digest with flipped payload bits.
 
     Args:
-        images: returns the true bytes for a digest if the attacker has a copy of them, else None.
+        images: returns the original bytes of a digest if the attacker has a copy, else None.
     """
 
     def __init__(self, images: Callable[[str], bytes | None]) -> None:
@@ -25,7 +25,7 @@ class HostileMirror:
                 self.wfile.write(data)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Suppress the access log."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

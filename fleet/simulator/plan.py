@@ -1,4 +1,4 @@
-"""What a simulated fleet shall be: read from one JSON file, checked before anything starts."""
+"""The plan of a simulated fleet: read from one JSON file and checked before the start."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ class DevicePlan:
     """One simulated device.
 
     Args:
-        name: of the device.
+        name: name of the device.
         token: one-time enrolment token.
-        hardware: name of its hardware model; decides how its telemetry looks.
+        hardware: name of its hardware model, which determines its telemetry.
         hw_class: class id of the hardware model.
-        images: component -> factory image file, with facts beside it in ``FILE.json``.
+        images: component -> factory image file, with its facts in ``FILE.json``.
         mirror: untrusted blob address, ``tampered`` for the hostile one of this simulator, or empty.
     """
 
@@ -33,7 +33,7 @@ class DevicePlan:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Which device misbehaves, and when: while it runs a version, after so many telemetry ticks."""
+    """The misbehaving device and its trigger: a running version and a number of telemetry ticks."""
 
     device: str
     after_ticks: int
@@ -60,10 +60,10 @@ def read(path: Path) -> Plan:
     """Read a plan.
 
     Raises:
-        ValueError: a field is missing or unknown; it says which.
+        ValueError: a field is missing or unknown; the error names it.
     """
     try:
-        # untyped: what is missing, unknown or of another type is refused below.
+        # untyped: missing, unknown and mistyped fields are refused below.
         raw: Any = strict_json.read_json(path.read_bytes(), max_bytes=MAX_PLAN)
         fault = Fault(**raw["fault"]) if raw.get("fault") else None
         devices = tuple(DevicePlan(**one) for one in raw["devices"])
@@ -79,5 +79,5 @@ def read(path: Path) -> Plan:
             fault,
         )
     except (KeyError, TypeError, InvalidError) as error:
-        msg = f"{path} is no plan of a fleet: {error}"
+        msg = f"{path} is not a valid fleet plan: {error}"
         raise ValueError(msg) from error

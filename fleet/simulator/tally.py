@@ -1,18 +1,18 @@
-"""What came of a crowd: answers by act and status, faults that were played, how long polls took."""
+"""Results of a load test: answers by action and status, injected faults, poll latency."""
 
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-#: polls whose latency is kept; later ones replace earlier ones
+#: number of poll latencies that are kept; later ones replace earlier ones
 MOST_KEPT = 200_000
 EACH_S = 5.0
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counted while it happens."""
+    """Counters of a running load test."""
 
     answers: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -23,7 +23,7 @@ class Tally:
         """Count a poll."""
         self.answers[f"poll {status}"] += 1
         if not status:
-            return  # how long a device was patient is no latency
+            return  # a timeout is not a latency
         milliseconds = round(seconds * 1000, 2)
         if self.polls < MOST_KEPT:
             self.polls_ms.append(milliseconds)
@@ -32,20 +32,20 @@ class Tally:
         self.polls += 1
 
     def summary(self) -> dict[str, object]:
-        """Return it for JSON."""
+        """Return the results for JSON."""
         polls = sorted(self.polls_ms) or [0.0]
         p50, p99 = polls[len(polls) // 2], polls[int(len(polls) * 0.99)]
         return {"answers": dict(self.answers), "faults": dict(self.faults), "poll_p50_ms": p50, "poll_p99_ms": p99}
 
 
 class Progress:
-    """Says on the error stream, every few seconds, how far a crowd is."""
+    """Print the progress on stderr every few seconds."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet, self._next = quiet, time.monotonic() + EACH_S
 
     def say(self, text: str) -> None:
-        """Say it, unless something was said a moment ago."""
+        """Print a message, unless one was printed a moment ago."""
         if not self._quiet and time.monotonic() >= self._next:
             self._next = time.monotonic() + EACH_S
             sys.stderr.write(f"{text}\n")

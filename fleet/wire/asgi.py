@@ -1,4 +1,4 @@
-"""The types of ASGI, as every listener here uses them; the specification says which key holds what."""
+"""ASGI types of all listeners. The ASGI specification defines the keys."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Bodies as they come in: never too long, never too slow, and never taken for whole when the other side has gone."""
+"""Read request bodies with limits on size and time. A body from a client that disconnects is never complete."""
 
 import asyncio
 import time
@@ -8,10 +8,10 @@ from fleet.wire.asgi import Message, Receive
 
 
 class BodyError(Exception):
-    """A body that is not taken; a signal of the listeners, not an error of the domain.
+    """A body that is refused; internal to the listeners, not a domain error.
 
     Args:
-        status: of HTTP; 0 when nobody waits for an answer any more.
+        status: HTTP status; 0 when the client has disconnected.
         detail: what is wrong and what to do.
     """
 
@@ -21,7 +21,7 @@ class BodyError(Exception):
 
 
 class Pace:
-    """How long to wait for the next piece of a body: a limit for a pause, and a least speed for the whole.
+    """The time limits of a body: a longest pause, and a least speed of the whole body.
 
     Args:
         whole: seconds for all of it, or 0 where the least speed is enough.
@@ -32,7 +32,7 @@ class Pace:
 
     @property
     def patience(self) -> float:
-        """Return for how many seconds the next piece may be waited for."""
+        """Return how many seconds to wait for the next piece."""
         passed = time.monotonic() - self._since
         left = limits.BODY_GRACE_SECONDS + self.came / limits.LEAST_SPEED - passed
         if self._whole:
@@ -40,21 +40,21 @@ class Pace:
         return max(min(limits.GAP_SECONDS, left), 0.0)
 
     async def next_piece(self, receive: Receive) -> Message:
-        """Return the next message of ASGI.
+        """Return the next ASGI message.
 
         Raises:
-            BodyError: it does not come in time (408), or the other side has gone.
+            BodyError: it does not arrive in time (408), or the client has disconnected.
         """
         try:
             message = await asyncio.wait_for(receive(), self.patience)
         except TimeoutError as error:
             msg = (
-                f"The body came too slowly: a pause of more than {limits.GAP_SECONDS:.0f} seconds, "
-                f"or less than {limits.LEAST_SPEED} bytes a second. Send it again over a better connection."
+                f"The body arrived too slowly: a pause of more than {limits.GAP_SECONDS:.0f} seconds, "
+                f"or less than {limits.LEAST_SPEED} bytes per second. Send it again over a better connection."
             )
             raise BodyError(408, msg) from error
         if message["type"] == "http.disconnect":
-            msg = "The other side has gone before the body was whole."
+            msg = "The client disconnected before the body was complete."
             raise BodyError(0, msg)
         self.came += len(message.get("body", b""))
         return message
@@ -64,14 +64,14 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     """Return a whole body, chunked or not.
 
     Raises:
-        BodyError: too long (413), too slow (408), or the other side has gone.
+        BodyError: it is too long (413) or too slow (408), or the client has disconnected.
     """
     parts, pace = bytearray(), Pace()
     while True:
         message = await pace.next_piece(receive)
         parts += message.get("body", b"")
         if len(parts) > limit:
-            msg = f"The body is longer than {limit} bytes. Send less at once."
+            msg = f"The body is longer than the limit of {limit} bytes. Send a smaller body."
             raise BodyError(413, msg)
         if not message.get("more_body"):
             return bytes(parts)

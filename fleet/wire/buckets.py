@@ -1,12 +1,12 @@
-"""Token buckets in a table of fixed size: how much somebody may ask for, and when again."""
+"""Token buckets in a table of fixed size, for rate limits."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-#: rows of a table, about 200 bytes each; whoever was not heard longest makes room
+#: rows of a table, about 200 bytes each; the least recently used row is replaced
 MOST_ROWS = 20_000
-#: rows that each charge looks at, to forget those whose buckets are full again
+#: rows that each charge checks, to remove those with a full bucket
 LOOKED_AT = 2
 
 
@@ -14,9 +14,9 @@ class Buckets:
     """One bucket for each key; a key without a row has a full one.
 
     Args:
-        rate: tokens that come back in a second.
-        burst: tokens of a full bucket.
-        most: rows that are kept.
+        rate: refilled tokens per second.
+        burst: capacity of a bucket in tokens.
+        most: largest number of rows.
         now: clock in seconds.
     """
 
@@ -30,7 +30,7 @@ class Buckets:
         return len(self._rows)
 
     def wait(self, key: str) -> float:
-        """Return in how many seconds a request of this key is welcome; 0: now."""
+        """Return the seconds until a request of this key is allowed; 0 for now."""
         row = self._rows.get(key)
         if row is None:
             return 0.0
@@ -38,7 +38,7 @@ class Buckets:
         return 0.0 if level >= 1 else (1 - level) / self._rate
 
     def charge(self, key: str, cost: float = 1.0) -> None:
-        """Take tokens. A bucket owes at most a tenth of what it holds, so that nobody waits for long."""
+        """Take tokens. A bucket owes at most a tenth of its capacity, so that waits stay short."""
         row = self._rows.pop(key, None)
         level = (self._burst if row is None else self._level(row)) - cost
         self._rows[key] = max(level, -self._burst / 10), self._now()

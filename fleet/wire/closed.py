@@ -4,19 +4,19 @@ import asyncio
 
 
 class ClosedTransport(asyncio.Transport):
-    """Takes everything and does nothing, as a transport does behind its end.
+    """Accept every call and do nothing, like a transport after its end.
 
-    Whoever was answered late keeps this one instead of the real one, which refers to TLS and, through it, to the
-    connection. Without that circle a connection is freed when it ends; thousands that the garbage collector frees at
-    once stop the listener for a tenth of a second.
+    Late answers keep a reference to this object instead of the real transport, which refers to TLS and so to the
+    connection. Without that reference cycle a connection is freed as soon as it ends. If the garbage collector freed
+    thousands at once, it would block the listener for a tenth of a second.
     """
 
     def is_closing(self) -> bool:
-        """Say that it has ended."""
+        """Return True: the transport has ended."""
         return True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take an answer that nobody reads."""
+        """Discard an answer."""
 
     def write_eof(self) -> None:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""Which connections of a listener are open, by certificate and by network, and which of them makes room."""
+"""The open connections of a listener by certificate and by network, and the choice of the one to evict."""
 
 import asyncio
 from collections import OrderedDict
@@ -8,12 +8,12 @@ from typing import Protocol
 from fleet.wire import limits
 from fleet.wire.networks import network_of
 
-#: between the news that a certificate may not stay connected and the end of its connections
+#: seconds between the revocation of access and the close of the connections
 LAST_WORD_SECONDS = 0.5
 
 
 class Held(Protocol):
-    """What is kept of a connection."""
+    """The record of a connection."""
 
     fingerprint: str
     address: str
@@ -22,27 +22,27 @@ class Held(Protocol):
 
 
 class Connections:
-    """What the connections of one listener share.
+    """The shared state of the connections of one listener.
 
     Args:
-        most_of_certificate: that one certificate may hold open.
-        by_network: whether one network may hold a part of the places only; not where all come through proxies.
+        most_of_certificate: most open connections of one certificate.
+        by_network: whether to limit the share of one network; not when all clients come through proxies.
     """
 
     def __init__(self, most_of_certificate: int = 32, *, by_network: bool = True) -> None:
         self._most_of_certificate, self._by_network = most_of_certificate, by_network
-        # By certificate, oldest first; the empty name for all who have shown none, answered longest ago first.
+        # By certificate, oldest first; the empty name for clients without one, least recently answered first.
         self._open: dict[str, OrderedDict[Held, None]] = {}
         self._networks: dict[str, OrderedDict[Held, None]] = {}
         self.count = 0
 
     @property
     def full(self) -> bool:
-        """Say whether no further connection can be taken."""
+        """Return whether no further connection can be accepted."""
         return self.count >= limits.MOST_OPEN
 
     def opened(self, connection: Held) -> None:
-        """Remember a connection; one that is too many of its kind takes another one's place."""
+        """Add a connection; above the limit of its group it evicts another one."""
         held = self._open.setdefault(connection.fingerprint, OrderedDict())
         held[connection] = None
         self.count += 1
@@ -56,7 +56,7 @@ class Connections:
                 self._end(next(iter(near)))
 
     def answered(self, connection: Held) -> None:
-        """Remember that somebody without a certificate got an answer: who only waits makes room first."""
+        """Record an answer to a client without a certificate: idle clients are evicted first."""
         if connection.fingerprint:
             return
         for held in (self._open.get(""), self._networks.get(network_of(connection.address))):
@@ -64,20 +64,20 @@ class Connections:
                 held.move_to_end(connection)
 
     def closed(self, connection: Held) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         if self._forget(self._open, connection.fingerprint, connection):
             self.count -= 1
             if not connection.fingerprint:
                 self._forget(self._networks, network_of(connection.address), connection)
 
     def fingerprints(self) -> set[str]:
-        """Return which certificates are connected; safe from another thread."""
+        """Return the connected certificates; safe to call from another thread."""
         return set(self._open) - {""}
 
     def cut(self, fingerprints: Iterable[str]) -> None:
-        """Close what these certificates have open now; in the loop's thread.
+        """Close the connections of these certificates; call it in the thread of the event loop.
 
-        Not at once: a request that is under way gets its refusal first, so that the device knows why.
+        Wait a moment: a pending request receives its refusal first, so that the device learns the reason.
         """
         for fingerprint in fingerprints:
             for connection in tuple(self._open.get(fingerprint, ())):

@@ -1,4 +1,4 @@
-"""A queue in which networks take turns, and in which the network that holds most makes room."""
+"""A fair queue: networks take turns, and the network with the most items is evicted first."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
@@ -7,10 +7,9 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Item]):
-    """What waits, by network; every operation takes constant time, however many networks there are.
+    """Waiting items by network. Every operation takes constant time, for any number of networks.
 
-    Items of many networks are served in the order in which they came; many items of a few networks wait for each
-    other and delay nobody else.
+    Items of many networks are served in order of arrival. Many items of a few networks delay only each other.
     """
 
     def __init__(self) -> None:
@@ -24,14 +23,14 @@ class FairQueue(Generic[Item]):
         return self._count
 
     def add(self, network: str, item: Item) -> None:
-        """Let an item wait for the turn of its network."""
+        """Add an item to the queue of its network."""
         held = self._waiting.setdefault(network, OrderedDict())
         held[item] = None
         self._count += 1
         self._resize(network, len(held) - 1, len(held))
 
     def take(self) -> Item | None:
-        """Return the oldest item of the network whose turn it is; None when nothing waits."""
+        """Return the oldest item of the next network, or None if the queue is empty."""
         if not self._count:
             return None
         network = next(iter(self._waiting))
@@ -41,7 +40,7 @@ class FairQueue(Generic[Item]):
         return item
 
     def remove(self, network: str, item: Item) -> bool:
-        """Forget an item; return whether it waited."""
+        """Remove an item. Return whether it was in the queue."""
         held = self._waiting.get(network)
         if held is None or item not in held:
             return False
@@ -53,10 +52,10 @@ class FairQueue(Generic[Item]):
         return True
 
     def make_room(self, *, newest: bool) -> Item | None:
-        """Take the newest or the oldest item out of the network that holds most; of several, the last to hold so many.
+        """Remove the newest or oldest item of the network with the most items; among equals, of the last to reach it.
 
         Args:
-            newest: True to refuse the last arrival; False to drop what has waited longest.
+            newest: True to refuse the last arrival; False to drop the item that waited longest.
         """
         if not self._count:
             return None

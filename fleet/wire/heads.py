@@ -1,4 +1,4 @@
-"""What a head of HTTP/1.0 or HTTP/1.1 has to be (RFC 9110, RFC 9112), beyond what the parser looks at. Pure."""
+"""Checks of HTTP/1.0 and HTTP/1.1 request heads (RFC 9110, RFC 9112) that the parser does not make. Pure."""
 
 import re
 
@@ -17,7 +17,7 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
 
 
 def wrong_head(version: str, method: bytes, fields: Fields) -> Refusal | None:
-    """Return why a head is refused, or None."""
+    """Return the reason to refuse a head, or None."""
     if version not in VERSIONS:
         return WRONG_VERSION
     if method in {b"CONNECT", b"TRACE"}:
@@ -28,29 +28,29 @@ def wrong_head(version: str, method: bytes, fields: Fields) -> Refusal | None:
 def _wrong_host(version: str, fields: Fields) -> Refusal | None:
     hosts = [value for name, value in fields if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1") or not all(map(_HOST.fullmatch, hosts)):
-        return BAD, "A request of HTTP/1.1 has one Host field with a name and a port."
+        return BAD, "An HTTP/1.1 request must have exactly one Host field with a valid host."
     return None
 
 
 def _wrong_coding(version: str, fields: Fields) -> Refusal | None:
     coding = b",".join(value.strip(b" \t").lower() for name, value in fields if name == b"transfer-encoding")
     if coding and version == "1.0":
-        return BAD, "HTTP/1.0 has no Transfer-Encoding. Send Content-Length."
+        return BAD, "HTTP/1.0 does not support Transfer-Encoding. Send Content-Length."
     if coding and coding.rpartition(b",")[2].strip(b" \t") != b"chunked":
-        return BAD, "The last transfer coding of a request is chunked."
+        return BAD, "The last transfer coding of a request must be chunked."
     if coding not in {b"", b"chunked"}:
-        return NOT_IMPLEMENTED, "Of transfer codings only chunked is supported."
+        return NOT_IMPLEMENTED, "Only the transfer coding chunked is supported."
     return None
 
 
 def _wrong_expectation(fields: Fields) -> Refusal | None:
     if any(value.lower() != b"100-continue" for name, value in fields if name == b"expect"):
-        return b"417 Expectation Failed", "Of expectations only 100-continue is supported."
+        return b"417 Expectation Failed", "Only the expectation 100-continue is supported."
     return None
 
 
 def origin_form(url: bytes, fields: Fields) -> tuple[bytes, Fields] | Refusal:
-    """Return target and fields with the target in origin form (RFC 9112, 3.2), or why that is not possible."""
+    """Return the target in origin form (RFC 9112, 3.2) and the fields, or the reason to refuse them."""
     absolute = _ABSOLUTE.match(url)
     if absolute is not None:
         if not _HOST.fullmatch(absolute[1]):
@@ -59,14 +59,14 @@ def origin_form(url: bytes, fields: Fields) -> tuple[bytes, Fields] | Refusal:
         url = rest if rest.startswith(b"/") else b"/" + rest
         fields = [*(one for one in fields if one[0] != b"host"), (b"host", absolute[1])]
     if not url.startswith(b"/") or b"#" in url:
-        return BAD, "The request target is a path that begins with a slash."
+        return BAD, "The request target must be a path that begins with a slash."
     if url.partition(b"?")[2].count(b"&") >= limits.MOST_QUERY:
-        return BAD, f"A query has at most {limits.MOST_QUERY} fields."
-    # Else a parser of addresses would take the first part of the path for a host.
+        return BAD, f"The query has too many fields. The limit is {limits.MOST_QUERY}."
+    # Otherwise a URL parser would read the first part of the path as a host.
     return b"/" + url.lstrip(b"/") if url.startswith(b"//") else url, fields
 
 
 def is_bare(data: bytes) -> bool:
-    """Say whether the first line of a request names no version, as in HTTP/0.9, whose requests end with it."""
+    """Return whether a request line has no version, as in HTTP/0.9, where it is the whole request."""
     line, end, _ = data.lstrip(b"\r\n").partition(b"\n")
     return bool(end) and b" HTTP/" not in line

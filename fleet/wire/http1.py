@@ -1,4 +1,4 @@
-"""HTTP/1.1 on every listener: what the RFCs want of a request, and an end to everything that may come in.
+"""HTTP/1.1 for all listeners: the checks that the RFCs require, and limits on all input.
 
 uvicorn's protocol class over httptools is the base; it is pinned, and tests go through real sockets.
 """
@@ -23,15 +23,15 @@ class BoundedConnection(HttpToolsProtocol):
     fingerprint = address = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class: a stream
-        """Count the connection, or say that there are too many."""
+        """Count the connection, or refuse it with 503 above the limit."""
         super().connection_made(transport)
         self.address = str(self.client[0]) if self.client else ""
         self._opened = self._heard = self.loop.time()
         self._asked, self._between = False, True
         self._limits = RequestLimits()
         self._reading_head = self._incomplete = self._over = False
-        self._own: object = None  # the answer to the request whose body comes in
-        self._live: list[RequestResponseCycle] = []  # answers that are not complete, the oldest of pipelined ones first
+        self._own: object = None  # the answer to the request whose body is being received
+        self._live: list[RequestResponseCycle] = []  # incomplete answers to pipelined requests, oldest first
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._resting: asyncio.TimerHandle | None = None
@@ -42,8 +42,8 @@ class BoundedConnection(HttpToolsProtocol):
             self.shared.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell every answer that nobody reads it; leave nothing that refers to itself: late ones find it closed."""
-        super().connection_lost(exc)  # tells the newest one only
+        """Tell all answers that the client has disconnected. Break reference cycles."""
+        super().connection_lost(exc)  # notifies the newest answer only
         for cycle in self._live:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -60,19 +60,19 @@ class BoundedConnection(HttpToolsProtocol):
         self.scope = {}  # type: ignore[typeddict-item]  # nothing is asked any more
 
     def pause_writing(self) -> None:
-        """Wait for a slow reader, but not for ever."""
+        """Wait for a slow reader, with a limit."""
         super().pause_writing()
         self._stalled = self.loop.call_later(limits.STALL_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on: it has read something."""
+        """Resume: the client has read some data."""
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
 
     def data_received(self, data: bytes) -> None:
-        """Read on; what comes before a body is short and comes soon, or never becomes a request."""
+        """Process received data. A head must be short and arrive in time."""
         if self._over:
             if self._limits.is_flooded(len(data)):
                 self.transport.abort()
@@ -90,11 +90,11 @@ class BoundedConnection(HttpToolsProtocol):
         elif self._incomplete and (refusal := self._limits.framing_refusal()):
             self._end(refusal)
         elif self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
-            # Not a byte of a request: such bytes do not keep a connection open.
+            # No byte of a request: such bytes do not keep a connection open.
             self.timeout_keep_alive_handler()
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         self._asked, self._between, self._reading_head = True, False, True
         self._limits.request_began()
         self._incomplete = True
@@ -102,13 +102,13 @@ class BoundedConnection(HttpToolsProtocol):
         self.scope["extensions"] = {"muster.connection": {"hold": self.hold}}
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the request's target."""
+        """Append a part of the request target."""
         super().on_url(url)
         if refusal := self._limits.target_refusal(len(self.url)):
             self._end(refusal)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head; fields behind a body are no part of it, whatever they are called."""
+        """Store a header field; trailer fields are ignored."""
         if not self._reading_head or self._over:
             return
         if refusal := self._limits.field_came():
@@ -117,7 +117,7 @@ class BoundedConnection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Take a request whose head is as it should be."""
+        """Accept a request if its head is valid."""
         self._reading_head = False
         self._limits.head_ended()
         self._no_hurry()
@@ -132,7 +132,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._start()
 
     def _checked(self) -> bool:
-        """Bring the head into the form that applications expect; refuse what has none."""
+        """Normalize the head for applications; refuse it if that is not possible."""
         method = self.parser.get_method()
         wrong = wrong_head(self.parser.get_http_version(), method, self.headers)
         if wrong is None and self.url == b"*" and method == b"OPTIONS":
@@ -150,27 +150,27 @@ class BoundedConnection(HttpToolsProtocol):
         self._live.append(cycle)
         cycle.transport = _Ending(self)  # type: ignore[assignment]  # all of a transport that an answer uses
         if self.scope["http_version"] == "1.0":
-            # Such a client knows no chunks; what has no length ends with the connection.
+            # HTTP/1.0 has no chunks: an answer without a length ends with the connection.
             cycle.waiting_for_100_continue = False
             cycle.chunked_encoding, cycle.expected_content_length = False, _UntilTheEnd()
-        if self.parser.should_upgrade():  # to a protocol that is not spoken here: answered, and then closed
+        if self.parser.should_upgrade():  # upgrade to an unsupported protocol: answer, then close
             cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body, unless the request was refused already."""
+        """Pass on a piece of a body, unless the request was refused."""
         self._limits.body_came(len(body))
         if not self._over:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End a request, unless it was refused already."""
+        """Complete a request, unless it was refused."""
         self._incomplete, self._own = False, None
         self._limits.body_ended()
         if not self._over:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Be between two requests again, unless another one has begun already."""
+        """Return to the idle state, unless another request has started."""
         del self._live[:1]
         super().on_response_complete()
         self._heard = self.loop.time()
@@ -180,27 +180,27 @@ class BoundedConnection(HttpToolsProtocol):
         self._between = not self.pipeline and self.cycle.response_complete and not self.cycle.more_body
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
+        """Refuse data that is not HTTP."""
         self._end((BAD, msg))
 
     def shutdown(self) -> None:
-        """End when nothing is under way; whoever has just come and not asked yet is about to."""
+        """Shut down when no request is pending; a new connection is allowed its first request."""
         if self._asked or self.loop.time() - self._opened > limits.HEAD_SECONDS:
             super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; polls answered from memory do not touch the clock, so ask it here."""
+        """Close an idle connection. Cached polls do not reset the timer, so check the time here."""
         rest = self._heard + limits.IDLE_SECONDS - self.loop.time()
-        if rest > 0 or self.transport.get_write_buffer_size():  # a slow reader has its own clock
+        if rest > 0 or self.transport.get_write_buffer_size():  # a slow reader has its own timer
             rest = max(rest, 1.0)
             self.timeout_keep_alive_task = self.loop.call_later(rest + 0.1, self.timeout_keep_alive_handler)
         elif not self._between and not self.cycle.response_complete:
-            self.timeout_keep_alive_task = None  # it is being answered
+            self.timeout_keep_alive_task = None  # a request is being answered
         else:
             super().timeout_keep_alive_handler()
 
     def hold(self, seconds: float) -> None:
-        """Read nothing for a while: whoever asks too often gets the next answer later."""
+        """Pause reading: a client above its rate limit gets the next answer later."""
         if not self.transport.is_closing():
             self.transport.pause_reading()
             self._resting = self.loop.call_later(seconds, self._go_on)
@@ -210,7 +210,7 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.resume_reading()
 
     def linger(self) -> None:
-        """Close behind an answer; of a request that still comes in some is read away, so that the answer arrives."""
+        """Close after an answer. Read and discard some of a pending request first, so that the answer arrives."""
         if self._incomplete and not self.transport.is_closing():
             self._over = True
             self.flow.resume_reading()
@@ -221,7 +221,7 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _end(self, refusal: Refusal, fields: bytes = b"") -> None:
-        """Say why and close; nothing more is read. In the middle of another answer there is nothing to say."""
+        """Send the reason and close. In the middle of another answer, close without a reason."""
         if self._over:
             return
         self._over = True
@@ -230,7 +230,7 @@ class BoundedConnection(HttpToolsProtocol):
             if self._own is not self.cycle or self.cycle.response_started:
                 self.transport.abort()
                 return
-            self.cycle.disconnected = True  # its own body has turned out to be wrong
+            self.cycle.disconnected = True  # the body of this request is invalid
             self.cycle.message_event.set()
         status, text = refusal
         body = text.encode() + b"\n" if text else b""
@@ -246,12 +246,12 @@ class BoundedConnection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete and not self.cycle.disconnected
 
     def _hurry(self) -> None:
-        """Wait for the rest of a head, but not for ever; while we answer another request, it waits for us."""
+        """Wait for the rest of a head, with a limit. The time does not count while another request is answered."""
         if self._late is None and not self._answering:
             self._late = self.loop.call_later(limits.HEAD_SECONDS, self._too_late)
 
     def _too_late(self) -> None:
-        self._end((b"408 Request Timeout", f"A request head comes within {limits.HEAD_SECONDS:.0f} seconds."))
+        self._end((b"408 Request Timeout", f"The request head must arrive within {limits.HEAD_SECONDS:.0f} seconds."))
 
     def _no_hurry(self) -> None:
         if self._late is not None:
@@ -260,9 +260,9 @@ class BoundedConnection(HttpToolsProtocol):
 
 
 class _Ending:
-    """The connection's transport of the moment as an answer sees it: the closed one when the connection has ended.
+    """The current transport of the connection, for answers; the closed transport after its end.
 
-    Closing it reads the rest of a request away first.
+    Closing it first reads and discards the rest of a request.
     """
 
     __slots__ = ("_connection",)
@@ -275,16 +275,16 @@ class _Ending:
         self._connection.transport.write(data)
 
     def is_closing(self) -> bool:
-        """Say whether nothing more is sent."""
+        """Return whether the transport is closing."""
         return self._connection.transport.is_closing()
 
     def close(self) -> None:
-        """Close behind what was written."""
+        """Close after the written data."""
         self._connection.linger()
 
 
 class _UntilTheEnd(int):
-    """The length of an answer that ends with its connection: no piece is too long, and none is missing."""
+    """The length of an answer that ends with its connection: no piece is too long or missing."""
 
     def __lt__(self, other: int) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Networks as limits see them, and the address of a client behind a listed proxy."""
+"""Networks for rate limits, and the address of a client behind a listed proxy."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -7,18 +7,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pki.kernel.errors import InvalidError
 
 Fields = Iterable[tuple[bytes, bytes]]
-#: an attacker owns a whole /64 of IPv6, and a few addresses of IPv4, often next to each other
+#: an attacker has a whole IPv6 /64, but only a few IPv4 addresses, often adjacent
 IPV4_BITS, IPV6_BITS = 24, 64
 FORWARDED = b"x-forwarded-for"
-#: fields by which proxies say that a request was not made by whoever connected
+#: header fields with which proxies name the original client
 TRACES = frozenset({FORWARDED, b"forwarded", b"x-real-ip", b"via", b"x-forwarded-host", b"x-forwarded-proto"})
 
 
 @lru_cache(8192)
 def network_of(address: str) -> str:
-    """Return the network that an address is counted with: /24 of IPv4, /64 of IPv6.
+    """Return the network of an address for rate limits: /24 for IPv4, /64 for IPv6.
 
-    An IPv4 address that is written as IPv6 counts as IPv4. What is no address (a Unix socket) is its own network.
+    An IPv4-mapped IPv6 address counts as IPv4. Anything else (a Unix socket) is its own network.
     """
     try:
         found = ip_address(address.partition("%")[0])
@@ -31,24 +31,24 @@ def network_of(address: str) -> str:
 
 
 class Trusted:
-    """The proxies whose word about a client's address is taken.
+    """The proxies that are trusted to report a client's address.
 
     Args:
-        listed: addresses or networks; none: every connection is the client's own.
+        listed: addresses or networks; empty if clients connect directly.
 
     Raises:
-        InvalidError: an address makes no sense.
+        InvalidError: an address is malformed.
     """
 
     def __init__(self, listed: Iterable[str]) -> None:
         try:
             self._listed: list[IPv4Network | IPv6Network] = [ip_network(one, strict=False) for one in listed]
         except ValueError as error:
-            msg = f"FLEET_PROXIES holds addresses and networks, with commas between: {error}."
+            msg = f"FLEET_PROXIES must be a comma-separated list of addresses and networks: {error}."
             raise InvalidError(msg) from error
 
     def lists(self, address: str) -> bool:
-        """Say whether an address is a listed proxy's."""
+        """Return whether an address belongs to a listed proxy."""
         if not self._listed:
             return False
         try:
@@ -58,10 +58,10 @@ class Trusted:
         return any(found in one for one in self._listed)
 
     def client_of(self, address: str, fields: Fields) -> str:
-        """Return the address of the client: of X-Forwarded-For the last one that is not a listed proxy's.
+        """Return the address of the client: the last one in X-Forwarded-For that is not a listed proxy.
 
-        Every proxy appends the address of whoever connected to it, so what stands further left was written by others.
-        The field counts on connections from listed proxies only.
+        Every proxy appends the address of its client, so clients can forge the addresses further left. The field
+        counts only on connections from listed proxies.
         """
         if not self.lists(address):
             return address

@@ -1,7 +1,7 @@
-"""How often a certificate and a network may ask at one listener.
+"""Rate limits of certificates and networks at one listener.
 
-Whoever has proved who it is (a certificate, a token, a session) is counted by that alone. Networks are charged for
-requests that failed or came from nobody, so that a fleet behind one address is never shut out by its neighbours.
+An authenticated client (certificate, token, session) is counted by its credential alone. Networks are charged only for
+failed or unauthenticated requests, so that other clients behind the same address cannot lock out a fleet.
 """
 
 import math
@@ -9,25 +9,25 @@ import math
 from fleet.wire.buckets import Buckets
 from fleet.wire.networks import network_of
 
-#: a failed request of a certificate costs as much as so many good ones
+#: cost of a failed request of a certificate, in successful requests
 FAILED_COST = 10.0
-#: what a network pays for reading what is public: CA certificates, revocation lists, a sign-in page
+#: cost for a network of public reads: CA certificates, revocation lists, a sign-in page
 PUBLIC_COST = 0.05
-#: seconds of the sustained rate that the bucket of a certificate holds
+#: capacity of a certificate's bucket, in seconds of the sustained rate
 BURST_SECONDS = 20.0
-DETAIL = "Too many requests. Wait as long as Retry-After says, then try again."
-#: statuses that are no fault of whoever asks
+DETAIL = "Too many requests. Wait for the time in Retry-After, then try again."
+#: statuses that are not the fault of the client
 _OURS = frozenset({429, 500, 503})
-#: accepted, and to be asked for again
+#: accepted, to be requested again later
 _PENDING, _FIRST_FAILURE = 202, 400
 
 
 class Rates:
-    """The buckets of one listener's process.
+    """The rate limits of one listener process.
 
     Args:
-        a_certificate: requests a second that one certificate may sustain; 0: no limit.
-        a_network: failed or unauthenticated requests a minute of one network; 0: no limit.
+        a_certificate: sustained requests per second of one certificate; 0 for no limit.
+        a_network: failed or unauthenticated requests per minute of one network; 0 for no limit.
     """
 
     def __init__(self, a_certificate: float, a_network: float) -> None:
@@ -35,7 +35,7 @@ class Rates:
         self._networks = Buckets(a_network / 60, a_network) if a_network else None
 
     def wait(self, fingerprint: str, address: str) -> int:
-        """Return after how many seconds to come again; 0: the request is welcome."""
+        """Return the seconds until the client may retry; 0 if the request is allowed."""
         if fingerprint:
             seconds = self._certificates.wait(fingerprint) if self._certificates else 0.0
         else:
@@ -48,11 +48,11 @@ class Rates:
         """Charge for an answer.
 
         Args:
-            fingerprint: of the certificate that was shown, or empty.
-            address: of the client.
-            status: of the answer, as HTTP has it.
-            proved: whether a token or a session was good.
-            safe: whether the request only read something.
+            fingerprint: fingerprint of the client certificate, or empty.
+            address: address of the client.
+            status: HTTP status of the answer.
+            proved: whether a token or a session was valid.
+            safe: whether the request was read-only.
         """
         if status in _OURS:
             return

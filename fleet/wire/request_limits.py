@@ -1,6 +1,6 @@
-"""How much one connection may ask: the counters behind ``limits``, and the refusal when one is full.
+"""The counters of one connection for ``limits``, and the refusals.
 
-Pure: no connection and no clock. Whoever reads the connection tells what came, and acts on what is returned.
+Pure: no connection and no clock. The protocol reports received data, and acts on the result.
 """
 
 from fleet.wire import limits
@@ -8,25 +8,25 @@ from fleet.wire.heads import BAD, WRONG_VERSION, Fields, Refusal, is_bare
 
 LONG_HEAD: Refusal = (
     b"431 Request Header Fields Too Large",
-    f"A request has at most {limits.MOST_FIELDS} header fields and {limits.MOST_HEAD} bytes before its body.",
+    f"The request head is too long. Limits: {limits.MOST_FIELDS} header fields, {limits.MOST_HEAD} bytes.",
 )
-LONG_TARGET: Refusal = (b"414 URI Too Long", f"A request target has at most {limits.MOST_LINE} bytes.")
-THIN_CHUNKS: Refusal = (BAD, "The chunks of the body hold too little data for their number and extensions.")
+LONG_TARGET: Refusal = (b"414 URI Too Long", f"The request target is too long. Limit: {limits.MOST_LINE} bytes.")
+THIN_CHUNKS: Refusal = (BAD, "The chunks of the body are too small, or their extensions too long. Send larger chunks.")
 
 
 class RequestLimits:
     """The counters of one connection.
 
-    What comes is told by ``data_came`` before it is parsed; ``head_came`` and ``framing_refusal`` are asked after it.
+    Call ``data_came`` before the data is parsed, and ``head_came`` and ``framing_refusal`` after it.
     """
 
     __slots__ = ("_begun", "_fields", "_framing", "_head", "_unread")
 
     def __init__(self) -> None:
-        self._head = 0  # bytes of a head that is not complete
-        self._fields = 0  # header fields of the request that comes in
-        self._begun = 0  # requests that began in the last data
-        self._framing = 0  # bytes that were neither head nor body, less what the body allows
+        self._head = 0  # bytes of an incomplete head
+        self._fields = 0  # header fields of the current request
+        self._begun = 0  # requests that started in the last data
+        self._framing = 0  # bytes that are neither head nor body, minus the allowance of the body
         self._unread = 0  # bytes after a refusal
 
     def data_came(self, size: int) -> None:
@@ -35,27 +35,27 @@ class RequestLimits:
         self._framing += size
 
     def request_began(self) -> None:
-        """Begin to count the head of a request."""
+        """Start to count the head of a request."""
         self._head = self._fields = 0
         self._begun += 1
 
     def target_refusal(self, size: int) -> Refusal | None:
-        """Return why a request target of so many bytes is refused, or None."""
+        """Return the reason to refuse a request target of this length, or None."""
         return LONG_TARGET if size > limits.MOST_LINE else None
 
     def field_came(self) -> Refusal | None:
-        """Count a header field; return why it is one too many, or None."""
+        """Count a header field. Return the reason to refuse it, or None."""
         self._fields += 1
         return LONG_HEAD if self._fields > limits.MOST_FIELDS else None
 
     def head_came(self, data: bytes, *, begun: bool, fresh: bool) -> Refusal | None:
-        """Count data that ended within a head; return why the head is refused, or None.
+        """Count data that ends within a head. Return the reason to refuse the head, or None.
 
-        A head that begins behind the end of another request is counted from the next data on.
+        A head that starts after the end of another request is counted from the next data.
 
         Args:
-            data: all of it, as it came.
-            begun: whether a head had begun before.
+            data: the received data.
+            begun: whether a head had started before.
             fresh: whether no request was incomplete before.
         """
         alone = fresh and not begun and self._begun == 1
@@ -66,20 +66,20 @@ class RequestLimits:
         return LONG_HEAD if self._head > limits.MOST_HEAD else None
 
     def head_ended(self) -> None:
-        """Begin to count the framing of a body."""
+        """Start to count the framing of a body."""
         self._head = self._framing = 0
 
     def size_refusal(self, target: bytes, fields: Fields) -> Refusal | None:
-        """Return why a whole head is too long, or None."""
+        """Return the reason to refuse a complete head, or None."""
         size = len(target) + sum(len(name) + len(value) + 4 for name, value in fields)
         return LONG_HEAD if size > limits.MOST_HEAD else None
 
     def is_crowded(self, waiting: int) -> bool:
-        """Say whether so many requests wait on the connection that no further one is taken."""
+        """Return whether too many requests wait on the connection to accept another one."""
         return waiting >= limits.MOST_PIPELINED
 
     def body_came(self, size: int) -> None:
-        """Count a piece of a body: it allows for some more framing."""
+        """Count a piece of a body, which increases the allowance for framing."""
         self._framing -= size * (1 + limits.FRAMING_A_BYTE)
 
     def body_ended(self) -> None:
@@ -87,10 +87,10 @@ class RequestLimits:
         self._framing = 0
 
     def framing_refusal(self) -> Refusal | None:
-        """Return why a body that is not complete is refused, or None."""
+        """Return the reason to refuse an incomplete body, or None."""
         return THIN_CHUNKS if self._framing > limits.FRAMING else None
 
     def is_flooded(self, size: int) -> bool:
-        """Count data that came after a refusal; say whether it is more than is read away."""
+        """Count data after a refusal. Return whether it exceeds the limit of discarded data."""
         self._unread += size
         return self._unread > limits.LINGER_BYTES

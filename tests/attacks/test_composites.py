@@ -101,7 +101,7 @@ def kept_out(device, words, state="refused"):
 def test_a_part_that_nobody_signed(site, device):
     evil = bundle(id="evil")
     site.offer(parts=[named(evil), named(model_of())])
-    kept_out(device, "was never signed by the release officers")
+    kept_out(device, "is not signed by the release officers")
 
 
 @attack("C1")
@@ -123,7 +123,7 @@ def test_a_part_that_was_withdrawn(site, device):
         ({"audience": ["lab"]}, "is not signed for production"),
         ({"hw": [{"vendor_id": "x", "class_id": "other", "name": "other"}]}, "other hardware"),
         ({"requires": [{"component": "app", "min_counter": 4}]}, "needs app with a counter of at least 4"),
-        ({"requires": [{"component": "radio", "min_counter": 1}]}, "nothing runs there"),
+        ({"requires": [{"component": "radio", "min_counter": 1}]}, "nothing is installed"),
     ],
 )
 def test_a_part_that_is_not_for_this_device(site, device, changes, words):
@@ -247,7 +247,7 @@ def test_a_part_that_calls_itself_another(site, device):
     site.thief.routes[f"/v1/metadata/app/app/9.0.0/{hashlib.sha256(text).hexdigest()}.bundle.json"] = text
     site.thief.publish(site.version + 1, site.version + 1)
     site.thief.direct(rows=[row(whole)])
-    kept_out(device, "holds another bundle than its name says")
+    kept_out(device, "contains the bundle of another path")
 
 
 class TestAlone:
@@ -305,7 +305,7 @@ class TestAlone:
         )
         said, reason = victim.tries()
         assert (said, victim.installed) == ("refused", OLD)
-        assert "radio, which runs here, needs app with a counter of at least 5" in reason
+        assert "the installed radio requires app with a security counter of at least 5" in reason
 
     def test_the_same_bytes_under_a_higher_counter_need_not_come_again(self, thief, victim):
         assert victim.tries() == ("confirmed", "")

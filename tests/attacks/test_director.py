@@ -33,14 +33,14 @@ def test_an_image_that_is_not_listed(thief, refused):
     evil = bundle(image(b"evil"), version="6.6.6")
     thief.serve(image(b"evil"))
     thief.direct(rows=[row(evil)])
-    refused("never signed by the release officers")
+    refused("not signed by the release officers")
 
 
 @attack("U1")
 @pytest.mark.parametrize("change", [{"sha256": "ab" * 32}, {"length": 1}, {"counter": 99}, {"component": "boot"}])
 def test_a_listed_name_with_other_facts(thief, refused, change):
     thief.direct(rows=[{**thief.row, **change}])
-    words = "differ about" if set(change) & {"sha256", "length"} else "another component or counter"
+    words = "differ about" if set(change) & {"sha256", "length"} else "another component or security counter"
     refused(words, state="refused")
 
 
@@ -78,7 +78,7 @@ def test_whoever_has_all_that_is_online_brings_back_only_what_people_signed(thie
     thief.serve(image(b"older"))
     thief.release([bundle(), older], version=3, floors={"app": {HARDWARE: 2}})
     thief.direct(rows=[row(older)])
-    assert "signed a floor of 2" in victim.tries()[1]
+    assert "below the signed floor of 2" in victim.tries()[1]
     assert victim.installed == OLD
     thief.direct()
     assert victim.tries() == ("confirmed", "")
@@ -224,7 +224,7 @@ def test_a_download_resumed_at_another_place(thief, victim, refused):
     victim.slots("app").inactive.with_suffix(".part").write_bytes(IMAGE[:1000])
     victim.slots("app").inactive.with_suffix(".part-of").write_text(thief.row["sha256"])
     thief.routes[f"/v1/blob/{thief.row['sha256']}"] = lambda handler, _: handler.whole(IMAGE[999:], 206)
-    refused("more bytes came")
+    refused("received more bytes")
 
 
 @attack("U5")

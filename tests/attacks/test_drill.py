@@ -175,7 +175,7 @@ def test_the_whole_server_is_stolen(story, tmp_path):
             assert [home(one) for one in drill.agents] == homes, trick
             assert all(one.enrolled and not one.erased for one in drill.agents), trick
         words = {one.get("reason", "") for one in thief.heard}
-        for said in ("never signed by the release officers", "was signed by 0/2 keys", "in the future", "expired"):
+        for said in ("not signed by the release officers", "was signed by 0/2 keys", "in the future", "expired"):
             assert any(said in one for one in words), (said, words)
         assert {cbor2.loads(one)["state"] for one in thief.answered} == {"refused"}
         assert path_of(drill.evil())

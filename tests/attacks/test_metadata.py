@@ -138,7 +138,7 @@ def test_an_endless_image(thief, victim, refused):
             pass
 
     thief.routes[f"/v1/blob/{thief.row['sha256']}"] = endless
-    refused("more bytes came")
+    refused("received more bytes")
     part = victim.slots("app").inactive.with_suffix(".part")
     assert not part.exists() or part.stat().st_size <= len(IMAGE) + 16 * 1024
 
@@ -237,7 +237,7 @@ def test_an_image_for_other_hardware(thief, refused, tmp_path):
 def test_an_older_listed_image(thief, refused, tmp_path):
     thief.release([bundle()], version=3, floors={"app": {HARDWARE: 4}})
     assert plain(thief, tmp_path / "plain") is not None
-    refused("signed a floor of 4")
+    refused("below the signed floor of 4")
 
 
 @attack("T20")

@@ -207,7 +207,7 @@ def test_a_slow_body_is_taken_and_one_that_trickles_is_told_why(monkeypatch):
     assert asyncio.run(run(30, 100, 0.02)) == (200, b"3000"), "five thousand bytes a second, for longer than the grace"
     status, body = asyncio.run(run(100, 1, 0.02))
     assert status == 408
-    assert "bytes a second" in json.loads(body)["detail"]
+    assert "bytes per second" in json.loads(body)["detail"]
 
 
 @regression("R15", "answers of the operator server that a cache could keep")

@@ -1,4 +1,4 @@
-"""The JSON bodies of DDI, written and read with the care that real clients need."""
+"""Read and write the JSON bodies of DDI, with tolerance for real clients."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from pki.kernel.errors import InvalidError
 
 MAX_KEYS, MAX_TEXT = 100, 128
 MAX_DETAILS = 50
-#: of configData; the first is what a body without one means
+#: modes of configData; the first is the default
 MODES = ("merge", "replace", "remove")
 #: hawkBit's bounds of the polling time
 LEAST_SLEEP, MOST_SLEEP = 1, 24 * 3600 - 1
-#: feedback execution -> status; anything not here means that the device is at work
+#: feedback execution -> status; other values mean that the action is in progress
 _EXECUTION = {
     "canceled": Status.CANCELED,
     "rejected": Status.WARNING,
@@ -62,10 +62,10 @@ def deployment(base: str, assignment: Assignment) -> dict[str, object]:
 
 
 def feedback(body: Mapping[str, object]) -> Feedback:
-    """Read feedback on a deployment; odd texts and progress are never a reason to refuse it.
+    """Read feedback on a deployment. Unusual texts and progress values are never refused.
 
     Raises:
-        InvalidError: there is no status.execution.
+        InvalidError: status.execution is missing.
     """
     execution, finished, details = _status(body)
     if execution == "closed":
@@ -76,10 +76,10 @@ def feedback(body: Mapping[str, object]) -> Feedback:
 
 
 def cancel_feedback(body: Mapping[str, object]) -> Feedback:
-    """Read feedback on a cancellation: rejected lets the action run on.
+    """Read feedback on a cancellation: after a rejection the action continues.
 
     Raises:
-        InvalidError: there is no status.execution.
+        InvalidError: status.execution is missing.
     """
     execution, finished, details = _status(body)
     texts = details or [execution]
@@ -94,9 +94,9 @@ class ConfigData:
     """Attributes that a client reports.
 
     Args:
-        values: attribute to value, cleaned and cut.
+        values: attribute to value, sanitized and truncated.
         mode: one of ``MODES``.
-        altered: attributes whose value is not the one that was sent.
+        altered: attributes whose value was changed.
     """
 
     values: dict[str, str]
@@ -105,10 +105,10 @@ class ConfigData:
 
 
 def config_data(body: Mapping[str, object]) -> ConfigData:
-    """Read a configData body: values are free text, which is cleaned and cut; names are identifiers.
+    """Read a configData body: values are free text, sanitized and truncated; names are identifiers.
 
     Raises:
-        InvalidError: it names the field that breaks a limit.
+        InvalidError: a field exceeds a limit; the error names it.
     """
     data, mode = body.get("data"), body.get("mode")
     mode = MODES[0] if mode is None else mode
@@ -122,7 +122,7 @@ def config_data(body: Mapping[str, object]) -> ConfigData:
     for key, value in data.items():
         name = intake.identifier(key, f"name in data: {intake.shown(key)}", most=MAX_TEXT)
         if intake.REPLACEMENT in name or not isinstance(value, str | int | float | None):
-            msg = f"`data.{intake.shown(name)}` must be a text under a printable name."
+            msg = f"`data.{intake.shown(name)}` must be a string with a printable name."
             raise InvalidError(msg)
         text = value if isinstance(value, str) else "" if value is None else str(value).lower()
         values[name], changed = intake.cleaned(text, MAX_TEXT)
@@ -152,9 +152,9 @@ def _status(body: Mapping[str, object]) -> tuple[str, str, list[str]]:
 
 
 def _reason(details: list[str]) -> str:
-    """Return the line that tells most: the first about a signature, then about an error, else the last."""
+    """Return the most informative line: the first about a signature, else about an error, else the last."""
     for words in (("SIGNATURE", "AUTHENTICATION"), ("ERROR", "FAIL", "MISMATCH")):
         for text in details:
             if any(word in text.upper() for word in words):
                 return text[:500]
-    return (details or ["the device gave no reason"])[-1][:500]
+    return (details or ["the device reported no reason"])[-1][:500]

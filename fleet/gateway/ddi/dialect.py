@@ -1,4 +1,4 @@
-"""The hawkBit device protocol (DDI) as SWUpdate speaks it, over mutual TLS."""
+"""Protocol adapter for the hawkBit Direct Device Integration API (DDI), as SWUpdate uses it, over mutual TLS."""
 
 import json
 import re
@@ -41,12 +41,12 @@ def dialect(request: Request) -> Reply | None:
         if found:
             device_api_v1.gate(who, allowed=quarantined)
             return handler(request, who, list(found.groups()))
-    msg = "There is no such DDI resource."
+    msg = "This DDI resource does not exist."
     raise NotFoundError(msg)
 
 
 def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
-    """Return a refusal as hawkBit does; 401 has no body."""
+    """Return a refusal in hawkBit's format; 401 has no body."""
     if outcome is Outcome.UNAUTHENTICATED:
         return Reply(outcome)
     body = {
@@ -134,7 +134,7 @@ def _read(request: Request) -> dict[str, object]:
         request.payload or b"{}", max_bytes=MAX_BODY, max_depth=intake.MOST_DEPTH, lenient=True
     )
     if not isinstance(body, dict):
-        msg = "The body is not a JSON object."
+        msg = "The body must be a JSON object."
         raise InvalidError(msg)
     return body
 

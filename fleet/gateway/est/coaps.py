@@ -1,7 +1,7 @@
-"""EST over secure CoAP (RFC 9148): the same operations with short names, raw DER and CoAP content formats.
+"""Protocol adapter for EST over secure CoAP (RFC 9148): short names, raw DER and CoAP content formats.
 
-Whoever comes has proved a certificate in the DTLS handshake; there are no passwords here. Enrolment is for vendors'
-identities and expected keys, renewal for our own certificates.
+Clients authenticate with a certificate in the DTLS handshake; there are no passwords. Enrolment accepts vendor
+certificates and expected keys, renewal accepts certificates of this server.
 """
 
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
@@ -42,14 +42,14 @@ def dialect(request: Request) -> Reply | None:
 
 
 def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
-    """Return a refusal as a diagnostic payload (RFC 7252, 5.5.2), and when to come again."""
+    """Return a refusal as a diagnostic payload (RFC 7252, 5.5.2), with the time to retry."""
     wait = str(int(float(str(error.context.get("retry_after", 5)))) or 1)
     headers = {"retry-after": wait} if outcome in {Outcome.ACCEPTED, Outcome.LIMITED} else {}
     return Reply(outcome, error.detail.encode(), PLAIN, headers)
 
 
 def _certificate(request: Request, issued: Issued) -> Reply:
-    """Return the certificate alone, in the form that the client accepts."""
+    """Return only the certificate, in the content format that the client accepts."""
     if request.headers.get("accept") == PKIX_CERT:
         return Reply(Outcome.OK, _bare(issued), PKIX_CERT, device_id=issued.device_id, routine=False)
     return Reply(Outcome.OK, issued.certificates, CERTS_ONLY, device_id=issued.device_id, routine=False)

@@ -1,7 +1,7 @@
-"""Enrolment over Secure Transport (RFC 7030, RFC 8951): every operation but fullcmc, with and without labels.
+"""Protocol adapter for Enrolment over Secure Transport (RFC 7030, RFC 8951): all operations except fullcmc.
 
-What the operations do is in ``operations``; here HTTP ends: base64, media types, status codes. EST-coaps (RFC 9148)
-calls the same operations with raw DER once its carrier is there.
+This module handles HTTP: base64, media types, status codes. ``operations`` implements the operations, also for
+EST-coaps (RFC 9148).
 """
 
 import base64
@@ -48,7 +48,7 @@ def dialect(request: Request) -> Reply | None:
 
 
 def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
-    """Return a refusal as plain text, asking for a password where one would help, and when to come again."""
+    """Return a refusal as plain text, with a password challenge if one helps, and the time to retry."""
     headers = {"www-authenticate": 'Basic realm="est"'} if outcome is Outcome.UNAUTHENTICATED else {}
     if outcome in {Outcome.ACCEPTED, Outcome.LIMITED}:
         headers["retry-after"] = str(int(float(str(error.context.get("retry_after", 5)))) or 1)
@@ -87,7 +87,7 @@ def _keygen(request: Request, place: Place) -> Reply:
 
 
 def _secret(request: Request) -> str:
-    """Return the token from HTTP Basic (any user name) or Bearer; empty when nothing was sent."""
+    """Return the token from HTTP Basic (any user name) or Bearer; empty without the field."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if not scheme:
         return ""
@@ -96,27 +96,27 @@ def _secret(request: Request) -> str:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
-        except ValueError as error:  # no base64, no ASCII, or no UTF-8 inside
-            msg = "The Authorization field is not valid: HTTP Basic holds base64 of NAME:TOKEN."
+        except ValueError as error:  # not base64, not ASCII, or not UTF-8 inside
+            msg = "The Authorization field is not valid. HTTP Basic must contain base64 of NAME:TOKEN."
             raise InvalidError(msg) from error
     msg = "Send the enrolment token as the password of HTTP Basic, or as a bearer token."
     raise UnauthenticatedError(msg)
 
 
 def _csr(request: Request) -> bytes:
-    """Return the DER of a base64 body; white space is passed over."""
+    """Return the DER of a base64 body. Ignore white space."""
     if len(request.payload) > MAX_BASE64:
         msg = f"The certificate request is longer than {MAX_BASE64} bytes."
         raise InvalidError(msg)
     try:
         return base64.b64decode(b"".join(request.payload.split()), validate=True)
     except binascii.Error as error:
-        msg = "The body is not base64 of a PKCS#10 request in DER."
+        msg = "The body must be base64 of a PKCS#10 request in DER."
         raise InvalidError(msg) from error
 
 
 def _base64(data: bytes, kind: str, device_id: int = 0) -> Reply:
-    """Return DER in one unbroken line of base64: strongSwan reads no other."""
+    """Return DER as one line of base64, because strongSwan requires it."""
     return Reply(Outcome.OK, base64.b64encode(data), kind, device_id=device_id, routine=False)
 
 

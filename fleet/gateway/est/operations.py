@@ -1,4 +1,4 @@
-"""The operations of EST as both carriers need them: DER in, DER out (RFC 7030, RFC 9148)."""
+"""The operations of EST for both transports: DER in, DER out (RFC 7030, RFC 9148)."""
 
 import base64
 import hmac
@@ -27,7 +27,7 @@ from pki.x509 import parse_csr, read_csr
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a label and a host name address: a trust domain, and the profile that the label asks for (or none)."""
+    """The trust domain and the optional profile that a host name and a label select."""
 
     domain: TrustDomain
     profile: str = ""
@@ -35,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What a device gets: certs-only with its certificate alone, and its key when the server made it."""
+    """The result of an enrolment: certs-only with the certificate, and the key if the server generated it."""
 
     certificates: bytes
     device_id: int
@@ -43,10 +43,10 @@ class Issued:
 
 
 def place(label: str, by_host: Callable[[str], TrustDomain], host: str) -> Place:
-    """Return what a label addresses: ``domain``, ``profile`` of the host's domain, or ``domain.profile``.
+    """Return what a label selects: ``domain``, ``profile`` of the host's domain, or ``domain.profile``.
 
     Raises:
-        NotFoundError: there is neither a domain nor a profile of that name.
+        NotFoundError: no domain or profile has that name.
     """
     if not label:
         return Place(by_host(host))
@@ -62,19 +62,19 @@ def place(label: str, by_host: Callable[[str], TrustDomain], host: str) -> Place
 
 
 def cacerts(where: Place) -> bytes:
-    """Return every CA certificate of a domain: roots, issuing CAs, and the links of a rollover."""
+    """Return every CA certificate of a domain: roots, issuing CAs, and the cross-certificates of a rollover."""
     anchors = selectors.anchors(actor=actors.system(where.domain.slug, "est", via="est"))
     return pkcs7.serialize_certificates(anchors, serialization.Encoding.DER)
 
 
 def csrattrs(where: Place) -> bytes:
-    """Return what a request should hold (RFC 8951, 3.2): the key type that the profile prefers."""
+    """Return the CSR attributes (RFC 8951, 3.2): the key type that the profile prefers."""
     profile = profiles.of(where.domain.slug, where.profile or "device")
     return attributes(profile.key_types)
 
 
 def enrol(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
-    """Enrol whoever shows a token, an expected key or a vendor's certificate."""
+    """Enrol a device with a token, an expected key or a vendor certificate."""
     request = read_csr(csr, ALL_KEY_TYPES)
     check_binding(request, peer)
     shown = Shown(secret, peer.certificate, profile=where.profile)
@@ -83,7 +83,7 @@ def enrol(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
 
 
 def keygen(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
-    """Enrol a device that cannot make a key: the signer makes one and forgets it; the key in the request is ignored."""
+    """Enrol with server-side key generation. The signer does not keep the key, and ignores the key in the request."""
     request = parse_csr(csr, ALL_KEY_TYPES)
     check_binding(request, peer)
     shown = Shown(secret, peer.certificate, profile=where.profile)
@@ -92,7 +92,7 @@ def keygen(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
 
 
 def reenrol(where: Place, request: Request, csr: bytes) -> Issued:
-    """Renew or re-key whoever shows a certificate of this domain, in time or within its profile's grace."""
+    """Renew or re-key a certificate of this domain that is valid or within the grace period of its profile."""
     who = identity.device(request, where.domain, "est", renewing=True)
     device_api_v1.gate(who, allowed=False)
     check_binding(parse_csr(csr, ALL_KEY_TYPES), request.peer)
@@ -101,19 +101,19 @@ def reenrol(where: Place, request: Request, csr: bytes) -> Issued:
 
 
 def check_binding(csr: x509.CertificateSigningRequest, peer: Peer) -> None:
-    """Refuse a request that was made for another connection (RFC 7030, 3.5).
+    """Refuse a request that is bound to another connection (RFC 7030, 3.5).
 
     Raises:
-        InvalidError: its challengePassword is not this connection's tls-unique; TLS 1.3 has none to compare with.
+        InvalidError: its challengePassword is not this connection's tls-unique, or TLS 1.3 has no tls-unique.
     """
     given = challenge_password(csr)
     if given is None:
         return
     if not peer.binding:
-        msg = "The request is bound to a connection by tls-unique, which TLS 1.3 has not; use TLS 1.2 or leave it out."
+        msg = "The request has a challengePassword (tls-unique), which TLS 1.3 does not support. Use TLS 1.2."
         raise InvalidError(msg)
     if not hmac.compare_digest(given, base64.b64encode(peer.binding)):
-        msg = "The request's challengePassword is not this connection's tls-unique: it was made for another one."
+        msg = "The challengePassword does not match the tls-unique of this connection. Create the request again."
         raise InvalidError(msg)
 
 

@@ -1,4 +1,4 @@
-"""``GET /v1/blob/SHA256`` or ``/v1/blob/image``: bytes of the device's own current action, and of nothing else."""
+"""``GET /v1/blob/SHA256`` or ``/v1/blob/image``: files of the device's current action only."""
 
 from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Outcome, Reply, Request
@@ -6,7 +6,7 @@ from ota.services import downloads
 
 
 def handle(request: Request, who: Identified) -> Reply:
-    """Return a file to send, in ranges if asked; where it lies in a bucket, HTTPS answers with its address."""
+    """Return a file to send, with ranges. HTTPS redirects to the object store if the file is there."""
     digest = request.path.rsplit("/", 1)[-1]
     if digest == "image":
         file = downloads.image(actor=who.actor, device=who.device)

@@ -1,4 +1,4 @@
-"""``POST /v1/command`` {nonce}: what waits, signed by the director; ``POST /v1/command/ID`` {state, result}."""
+"""``POST /v1/command`` {nonce}: pending commands, signed by the director; ``POST /v1/command/ID`` {state, result}."""
 
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
@@ -11,7 +11,7 @@ ANSWER = frozenset({"state", "result"})
 
 
 def handle(request: Request, who: Identified) -> Reply:
-    """Return the signed commands, or take the answer to one."""
+    """Return the signed commands, or accept the result of one."""
     name = request.path.removeprefix("/v1/command").strip("/")
     body = codec.decode(request, ANSWER if name else codec.NONCE, free_text=bool(name))
     if not name:
@@ -20,7 +20,7 @@ def handle(request: Request, who: Identified) -> Reply:
         return Reply(Outcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)
     state, result = body.get("state"), body.get("result", "")
     if not ids.is_uuid(name) or not isinstance(state, str) or not isinstance(result, str):
-        msg = "Answer at /v1/command/ID with `state` and, if you like, `result`, both text."
+        msg = "Send the result to /v1/command/ID with `state` and, optionally, `result`. Both must be text."
         raise InvalidError(msg)
     commands.answer(actor=who.actor, device=who.device, public_id=name, state=state, result=result)
     return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)

@@ -1,4 +1,4 @@
-"""``POST /v1/director``: what this device shall run, signed for the nonce that it sent."""
+"""``POST /v1/director``: the target of this device, signed with its nonce."""
 
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified

@@ -1,4 +1,4 @@
-"""``/v1/enrol/tpm``: first enrolment of a device whose TPM proves who it is; no certificate is needed yet.
+"""``/v1/enrol/tpm``: first enrolment of a device that its TPM authenticates; no certificate is needed.
 
 ``POST /v1/enrol/tpm/challenge`` {ek_certificate, ek_public, ak_public} -> {session, challenge, nonce, pcrs}
 ``POST /v1/enrol/tpm`` {session, secret, csr, key: {public, attest, signature}, quote: {attest, signature, pcrs}}
@@ -61,7 +61,7 @@ def _enrol(request: Request, domain: TrustDomain) -> Reply:
 def _answer(body: Mapping[str, object]) -> Attestation:
     key, quote, session = _map(body, "key"), _map(body, "quote"), body.get("session")
     if not isinstance(session, str) or len(session) != 36:  # noqa: PLR2004  because a UUID has 36 characters
-        msg = "`session` is the id that the challenge came with."
+        msg = "`session` must be the id from the challenge."
         raise InvalidError(msg)
     return Attestation(
         session,
@@ -78,6 +78,6 @@ def _answer(body: Mapping[str, object]) -> Attestation:
 def _map(body: Mapping[str, object], name: str) -> dict[str, object]:
     value = body.get(name)
     if not isinstance(value, dict):
-        msg = f"`{name}` is a map."
+        msg = f"`{name}` must be a map."
         raise InvalidError(msg)
     return value

@@ -10,11 +10,11 @@ FIELDS = frozenset({"reason", "text"})
 
 
 def handle(request: Request, who: Identified) -> Reply:
-    """Take a log; nothing comes back."""
+    """Store a log. The reply is empty."""
     body = codec.decode(request, FIELDS, free_text=True)
     reason, text = body.get("reason"), body.get("text")
     if not isinstance(reason, str) or not isinstance(text, str):
-        msg = "`reason` and `text` are text."
+        msg = "`reason` and `text` must be text."
         raise InvalidError(msg)
     logs.receive(actor=who.actor, device=who.device, reason=reason, text=text)
     return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)

@@ -1,4 +1,4 @@
-"""``GET /v1/manifest``: the SUIT envelope of the device's own current action."""
+"""``GET /v1/manifest``: the SUIT envelope of the device's current action."""
 
 from fleet.gateway.codec import CBOR
 from fleet.gateway.identity import Identified
@@ -7,6 +7,6 @@ from ota.services import manifests
 
 
 def handle(_request: Request, who: Identified) -> Reply:
-    """Return the envelope as officers have signed it."""
+    """Return the envelope that the officers signed."""
     data = manifests.current(actor=who.actor, device=who.device)
     return Reply(Outcome.OK, data, CBOR, device_id=who.device.pk, routine=False)

@@ -1,4 +1,4 @@
-"""``POST /v1/oscore``: an OSCORE context (RFC 8613) for the certificate that was shown in this very handshake."""
+"""``POST /v1/oscore``: an OSCORE context (RFC 8613) for the certificate of this connection."""
 
 from django.conf import settings
 
@@ -8,17 +8,17 @@ from fleet.gateway.identity import Identified
 from fleet.gateway.protocol import Reply, Request
 from pki.kernel.errors import DeniedError, NotFoundError
 
-#: AES-CCM-16-64-128 and direct+HKDF-SHA-256 of the COSE registry: what every implementation has
+#: AES-CCM-16-64-128 and direct+HKDF-SHA-256 of the COSE registry: mandatory to implement
 ALGORITHM, DERIVATION = 10, -10
 
 
 def handle(request: Request, who: Identified) -> Reply:
     """Return the input material of a new context."""
     if not settings.FLEET_OSCORE_PORT:
-        msg = "This server has no OSCORE door; its operator opens one with FLEET_OSCORE_PORT."
+        msg = "OSCORE is not enabled on this server. The operator enables it with FLEET_OSCORE_PORT."
         raise NotFoundError(msg)
     if not request.peer.certificate or request.query:
-        msg = "A context is given to whoever shows its own certificate in a handshake: ask over https:// or coaps://."
+        msg = "An OSCORE context requires a client certificate. Send this request over https:// or coaps://."
         raise DeniedError(msg)
     made = oscore.provision(actor=who.actor, device=who.device, certificate=who.certificate)
     body = {

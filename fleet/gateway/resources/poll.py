@@ -1,4 +1,4 @@
-"""``GET /v1/poll`` (or POST, with an empty map): anything for me?"""
+"""``GET /v1/poll`` (or POST with an empty map): check for pending work."""
 
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
@@ -10,16 +10,16 @@ from pki.services.certificates import renew_at
 
 
 def handle(request: Request, who: Identified) -> Reply:
-    """Return {"next": seconds} and what waits.
+    """Return {"next": seconds} and the pending work.
 
-    ``update``: id of the action; ``command``: true; ``twin``: version of a configuration that it has not
-    shown to know; ``renew``: true when it is time for a new certificate. What a device does not know, it leaves.
+    ``update``: id of the action; ``command``: true; ``twin``: version of a configuration that the device has not
+    confirmed; ``renew``: true when the certificate is due for renewal. Devices ignore fields that they do not know.
     """
     codec.decode(request, frozenset())
     offer = offers.poll(actor=who.actor, device=who.device, follows_metadata=True)
     body: dict[str, object] = {"next": jittered(offer.next_s)}
-    # A child has no certificate to renew, and a quarantined device renews when it is released: until then only its
-    # repair is open to it.
+    # A child device has no certificate to renew. A quarantined device renews after its release: until then it can use
+    # only the resources of its repair.
     own = who.certificate.subject_key == who.device.key
     if own and not who.device.quarantined and renew_at(who.certificate) <= clock.now():
         body["renew"] = True

@@ -1,4 +1,4 @@
-"""``POST /v1/report``: what the device runs and how its action goes, signed by its key."""
+"""``POST /v1/report``: current components and state of the action, signed by the device's key."""
 
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
@@ -9,7 +9,7 @@ FIELDS = frozenset({"payload", "signature"})
 
 
 def handle(request: Request, who: Identified) -> Reply:
-    """Take a report; what comes back is the token for the next one, if the device knows the fork test."""
+    """Store a report. Return the token for the next one if the device supports the fork test."""
     body = codec.decode(request, FIELDS)
     token = reports.receive(
         actor=who.actor,

@@ -8,7 +8,7 @@ from fleet.gateway.protocol import Outcome, Reply, Request
 
 
 def handle(request: Request, who: Identified) -> Reply:
-    """Take a batch; one that was taken before is acknowledged again and not counted."""
+    """Store a batch. A repeated batch is acknowledged again but not counted."""
     batch = telemetry.parse(codec.decode(request, None))
     try:
         telemetry.ingest(actor=who.actor, device=who.device, batch=batch)

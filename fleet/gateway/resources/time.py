@@ -1,4 +1,4 @@
-"""``POST /v1/time``: the present time, signed for the nonce that came."""
+"""``POST /v1/time``: the current time, signed with the nonce of the request."""
 
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified

@@ -1,8 +1,8 @@
-"""``GET /v1/twin``: what the device shall be; ``PUT /v1/twin`` {config}: what it is configured as.
+"""``GET /v1/twin``: the desired configuration; ``PUT /v1/twin`` {config}: the reported one.
 
-The poll names a configuration until the device has shown that it has it: by reporting the same, or by asking with its
-tag in If-None-Match. Both sections have their own version: the tag ``"dN"`` is the desired configuration's, ``"rN"``
-the reported one's.
+The poll announces a configuration until the device confirms it: by reporting the same, or by a request with its tag in
+If-None-Match. The sections have separate versions: tag ``"dN"`` for the desired configuration, ``"rN"`` for the
+reported one.
 """
 
 from devices.services import twins
@@ -15,7 +15,7 @@ FIELDS = frozenset({"config"})
 
 
 def handle(request: Request, who: Identified) -> Reply:
-    """Return the desired sections, or take the reported configuration."""
+    """Return the desired sections, or store the reported configuration."""
     twin = who.device.twin
     if request.method != "PUT":
         tag = twins.tag("d", twin.config_version)
@@ -28,7 +28,7 @@ def handle(request: Request, who: Identified) -> Reply:
     else:
         config = codec.decode(request, FIELDS).get("config")
         if not isinstance(config, dict):
-            msg = "`config` is a map."
+            msg = "`config` must be a map."
             raise InvalidError(msg)
         seen = twins.seen_version("r", request.headers.get("if-match", ""))
         twin = twins.reported_config(actor=who.actor, device=who.device, config=config, seen=seen)

@@ -1,4 +1,4 @@
-"""Scenario packs: what a kind of fleet measures, what of it may leave the device, and how it looks on the network."""
+"""Scenario packs: telemetry, data classes, network peers and typical faults of a kind of fleet."""
 
 import json
 import random
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 class SeriesPlan(TypedDict):
-    """A series that devices send: usual level, noise (sigma of a log-normal factor), values a batch, ms between."""
+    """A time series: usual level, noise (sigma of a log-normal factor), values per batch, step in ms."""
 
     level: float
     noise: float
@@ -23,15 +23,15 @@ class Pack:
     """One kind of fleet.
 
     Args:
-        name: of the pack.
+        name: name of the pack.
         hardware: name of its hardware model.
-        vendor: of that model.
+        vendor: vendor of that model.
         telemetry: metric -> data class, for the server's allow-list.
-        metrics: metric -> (level, noise as a share).
+        metrics: metric -> (level, relative noise).
         series: metric -> {level, noise, step_ms, values}.
-        forbidden: what a faulty firmware would send although it must not leave the device.
-        peers: destinations of a device.
-        faults: what usually goes wrong in such a place.
+        forbidden: data that must not leave the device, but that faulty firmware would send.
+        peers: network destinations of a device.
+        faults: typical faults of the environment.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Pack:
     faults: tuple[str, ...]
 
     def batch(self, sequence: int, now_ms: int, source: random.Random) -> dict[str, object]:
-        """Return one batch as a device of this kind sends it."""
+        """Return one telemetry batch of such a device."""
         metrics = {
             name: round(level * source.lognormvariate(0, noise), 3) for name, (level, noise) in self.metrics.items()
         }
@@ -57,12 +57,12 @@ class Pack:
         return {"seq": sequence, "metrics": metrics, "peers": self.peers, **({"series": series} if series else {})}
 
     def leak(self, sequence: int) -> dict[str, object]:
-        """Return a batch that a server must refuse: data that must not leave the device."""
+        """Return a batch that the server must refuse: it contains data that must not leave the device."""
         return {"seq": sequence, "metrics": self.forbidden}
 
 
 def names() -> list[str]:
-    """Return the packs that there are."""
+    """Return the names of the packs."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
@@ -70,10 +70,10 @@ def load(name: str) -> Pack:
     """Return a pack.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: the pack does not exist.
     """
     if name not in names():
-        msg = f"There is no scenario pack {name!r}; there are {', '.join(names())}."
+        msg = f"Unknown scenario pack {name!r}. Choose one of {', '.join(names())}."
         raise ValueError(msg)
     facts = json.loads((FOLDER / f"{name}.json").read_text())
     metrics = {metric: (float(level), float(noise)) for metric, (level, noise) in facts["metrics"].items()}

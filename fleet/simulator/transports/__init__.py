@@ -1,1 +1,1 @@
-"""How a simulated device reaches its door: over HTTPS, over DTLS, or in OSCORE; all with one face."""
+"""Transports of a simulated device: HTTPS, CoAP over DTLS, and CoAP with OSCORE, with one interface."""

@@ -1,4 +1,4 @@
-"""What every line of a simulated device can do, and what it is told."""
+"""The interface of a simulated device's connection, and its parameters."""
 
 import random
 import ssl
@@ -7,23 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-#: seconds until a device gives an answer up
+#: seconds until a device stops waiting for an answer
 PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where a device's door is and what the device holds.
+    """Addresses of the device gateway, and the credentials and faults of a device.
 
     Args:
-        host: of the door.
-        https: port of the HTTPS door.
-        coaps: port of the CoAP door.
+        host: host of the device gateway.
+        https: HTTPS port.
+        coaps: CoAP port.
         anchor: PEM file of the only trusted root.
         identity: PEM file with chain and key.
-        source: of this device's chance.
-        shaken: faults of datagrams: ``loss``, ``repeat``, ``shuffle``.
-        played: counts them.
+        source: random source of this device.
+        shaken: datagram faults: ``loss``, ``repeat``, ``shuffle``.
+        played: counter of injected faults.
     """
 
     host: str
@@ -43,16 +43,16 @@ class Reach:
 
 
 class Line(Protocol):
-    """A device's line; it opens when it is used and again after it was lost."""
+    """A device's connection; it opens on first use and reopens after a loss."""
 
     async def ask(self, method: str, path: str, body: bytes = b"", *, slow: bool = False) -> int:
-        """Return the status of one request in HTTP's numbers, 0 when no answer came."""
+        """Send one request. Return its HTTP status, or 0 without an answer."""
 
     async def break_off(self, path: str, body: bytes) -> None:
-        """Lose power in the middle of a write."""
+        """Simulate a power loss in the middle of a write."""
 
     def lose(self, *, half_open: bool) -> None:
-        """Drop the line, or go away without a word."""
+        """Drop the connection, or disappear without closing it."""
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""

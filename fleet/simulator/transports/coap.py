@@ -1,4 +1,4 @@
-"""CoAP of a simulated device: confirmable messages, repeated as RFC 7252 says, and bodies in blocks."""
+"""CoAP of a simulated device: confirmable messages, retransmission as in RFC 7252, and block-wise transfer."""
 
 import asyncio
 import secrets
@@ -18,10 +18,10 @@ CBOR_FORMAT = 60
 
 
 class CoapLine(ABC):
-    """One line; what is below it says how a message becomes datagrams.
+    """One connection; subclasses define how a message becomes datagrams.
 
     Args:
-        reach: where to and with what.
+        reach: addresses and credentials.
     """
 
     def __init__(self, reach: Reach) -> None:
@@ -30,22 +30,22 @@ class CoapLine(ABC):
 
     @abstractmethod
     async def opened(self) -> None:
-        """See to it that messages can be sent."""
+        """Open the connection if it is not open."""
 
     @abstractmethod
     def send(self, message: Message) -> None:
-        """Send a message; one that is sent again must be the same datagram for a server that looks for replays."""
+        """Send a message. A retransmission must be the same datagram, because the server detects replays."""
 
     @abstractmethod
     async def receive(self, seconds: float) -> Message | None:
-        """Return the next message, or None when none came in time."""
+        """Return the next message, or None on a timeout."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all resources."""
 
     async def ask(self, method: str, path: str, body: bytes = b"", *, slow: bool = False) -> int:
-        """Return the status of one request in HTTP's numbers, 0 when no answer came."""
+        """Send one request. Return its HTTP status, or 0 without an answer."""
         try:
             async with asyncio.timeout(PATIENCE):
                 await self.opened()
@@ -60,7 +60,7 @@ class CoapLine(ABC):
         return STATUS.get(answer.code, 500)
 
     async def break_off(self, path: str, body: bytes) -> None:
-        """Send the first block of a body and nothing more."""
+        """Send only the first block of a body."""
         try:
             async with asyncio.timeout(PATIENCE):
                 await self.opened()
@@ -72,7 +72,7 @@ class CoapLine(ABC):
         self.lose(half_open=True)
 
     def lose(self, *, half_open: bool) -> None:
-        """Go away; over datagrams nobody hears of it either way."""
+        """Disappear; over UDP the server cannot notice it."""
         del half_open
         self.close()
 
@@ -114,7 +114,7 @@ class CoapLine(ABC):
             if answer is None:
                 return None
             if answer.mtype is types.RST and answer.mid == message.mid:
-                msg = "the server does not know this request"
+                msg = "the server rejected this message (reset)"
                 raise TransportError(msg)
             if answer.token == message.token and answer.code.is_response():
                 if answer.mtype is types.CON:

@@ -1,22 +1,22 @@
-"""A UDP socket on a bad network: datagrams are lost, come twice, or come in another order, both ways."""
+"""A UDP socket on a bad network: datagrams are lost, duplicated or reordered in both directions."""
 
 import asyncio
 import random
 from collections import Counter
 
 FAULTS = ("loss", "repeat", "shuffle")
-#: share of datagrams that meet a fault
+#: share of datagrams with a fault
 SHARE = 0.1
 MOST_WAITING = 256
 
 
 class BadNetwork:
-    """What becomes of datagrams in one direction.
+    """The faults of one direction.
 
     Args:
-        faults: of ``FAULTS``.
-        source: of chance.
-        played: counts what was done.
+        faults: names from ``FAULTS``.
+        source: random source.
+        played: counter of injected faults.
     """
 
     def __init__(self, faults: tuple[str, ...], source: random.Random, played: Counter[str]) -> None:
@@ -24,7 +24,7 @@ class BadNetwork:
         self._held: bytes | None = None
 
     def passes(self, datagram: bytes) -> list[bytes]:
-        """Return what comes out now for what goes in; what is held back comes behind the next one."""
+        """Return the datagrams to deliver now; a delayed datagram follows the next one."""
         held, self._held = self._held, None
         later = [held] if held is not None else []
         if not self._faults or self._source.random() > SHARE:
@@ -43,9 +43,9 @@ class Datagrams(asyncio.DatagramProtocol):
     """A connected UDP socket.
 
     Args:
-        faults: of ``FAULTS``.
-        source: of chance.
-        played: counts what was done.
+        faults: names from ``FAULTS``.
+        source: random source.
+        played: counter of injected faults.
     """
 
     _transport: asyncio.DatagramTransport
@@ -55,22 +55,22 @@ class Datagrams(asyncio.DatagramProtocol):
         self._came: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to send."""
+        """Store the transport."""
         self._transport = transport  # type: ignore[assignment]  # asyncio says which kind by the protocol
 
     def datagram_received(self, data: bytes, _addr: object) -> None:
-        """Keep what comes; a socket that is not read loses datagrams."""
+        """Queue a received datagram; a socket that is not read loses datagrams."""
         for one in self._in.passes(data):
             if not self._came.full():
                 self._came.put_nowait(one)
 
     def send(self, datagram: bytes) -> None:
-        """Send one datagram into the network."""
+        """Send one datagram."""
         for one in self._out.passes(datagram):
             self._transport.sendto(one)
 
     async def receive(self, seconds: float) -> bytes | None:
-        """Return the next datagram, or None when none came in time."""
+        """Return the next datagram, or None on a timeout."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._came.get()

@@ -1,4 +1,4 @@
-"""CoAP over DTLS 1.2 with a client certificate, in an event loop: thousands of associations in one process."""
+"""CoAP over DTLS 1.2 with a client certificate, in an event loop, for thousands of associations in one process."""
 
 import time
 from contextlib import suppress
@@ -18,7 +18,7 @@ class DtlsLine(CoapLine):
     """One association.
 
     Args:
-        reach: where to and with what.
+        reach: addresses and credentials.
     """
 
     def __init__(self, reach: Reach) -> None:
@@ -27,7 +27,7 @@ class DtlsLine(CoapLine):
         self._line: SSL.Connection | None = None
 
     async def opened(self) -> None:
-        """Shake hands if there is no association."""
+        """Perform the handshake if there is no association."""
         if self._line is not None:
             return
         reach = self.reach
@@ -43,7 +43,7 @@ class DtlsLine(CoapLine):
         self._flush(line)
 
     async def receive(self, seconds: float) -> Message | None:
-        """Return the next message, or None when none came in time."""
+        """Return the next message, or None on a timeout."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             line = self._open_line()
@@ -54,14 +54,14 @@ class DtlsLine(CoapLine):
         return None
 
     def close(self) -> None:
-        """Go away without a word."""
+        """Disappear without closing the association."""
         if self._socket is not None:
             self._socket.close()
         self._socket = self._line = None
 
     def _open_line(self) -> SSL.Connection:
         if self._line is None:
-            msg = "the association is gone"
+            msg = "the association has ended"
             raise TransportError(msg)
         return self._line
 
@@ -81,7 +81,7 @@ class DtlsLine(CoapLine):
         raise TransportError(msg)
 
     async def _take(self, line: SSL.Connection, seconds: float) -> bool:
-        """Read one datagram; say whether one came in time."""
+        """Read one datagram. Return whether one arrived in time."""
         data = await self._socket.receive(seconds) if self._socket is not None else None
         if data is not None:
             line.bio_write(data)

@@ -1,4 +1,4 @@
-"""HTTPS with a client certificate, on one connection that stays between requests."""
+"""HTTPS with a client certificate, over one keep-alive connection."""
 
 import asyncio
 from collections import deque
@@ -9,7 +9,7 @@ from fleet.simulator.transports.base import PATIENCE, Reach
 if TYPE_CHECKING:
     import ssl
 
-#: connections of all devices that are left half open at once; the oldest are let go
+#: half-open connections of all devices; beyond this the oldest are closed
 MOST_HALF_OPEN = 200
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _half_open: deque[Streams] = deque(maxlen=MOST_HALF_OPEN)
@@ -19,7 +19,7 @@ class HttpsLine:
     """One connection.
 
     Args:
-        reach: where to and with what.
+        reach: addresses and credentials.
     """
 
     def __init__(self, reach: Reach) -> None:
@@ -28,12 +28,12 @@ class HttpsLine:
         self._streams: Streams | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"", *, slow: bool = False) -> int:
-        """Return the status of one request, 0 when the line broke; the next request opens a new one."""
+        """Send one request. Return its status, or 0 if the connection broke; the next request opens a new one."""
         status, _ = await self.answer(method, path, body, slow=slow)
         return status
 
     async def answer(self, method: str, path: str, body: bytes = b"", *, slow: bool = False) -> tuple[int, bytes]:
-        """Return status and body of one answer; 0 and nothing when the line broke."""
+        """Return the status and body of one answer, or 0 and no body if the connection broke."""
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._reach.host}\r\n"
         head += f"Content-Type: application/cbor\r\nContent-Length: {len(body)}\r\n\r\n" if body else "\r\n"
         try:
@@ -49,7 +49,7 @@ class HttpsLine:
             return 0, b""
 
     async def break_off(self, path: str, body: bytes) -> None:
-        """Promise more bytes than come."""
+        """Announce more bytes than are sent."""
         try:
             async with asyncio.timeout(PATIENCE):
                 _, writer = await self._open()
@@ -62,7 +62,7 @@ class HttpsLine:
         self.close()
 
     def lose(self, *, half_open: bool) -> None:
-        """Cut the line, or leave it half open, as a device whose radio went away does."""
+        """Close the connection, or leave it half open like a device that lost its radio link."""
         if self._streams is not None and half_open:
             self._streams[1].transport.pause_reading()  # type: ignore[attr-defined]  # every socket transport has it
             _half_open.append(self._streams)
@@ -70,7 +70,7 @@ class HttpsLine:
         self.close()
 
     def close(self) -> None:
-        """Cut the line."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None

@@ -1,4 +1,4 @@
-"""CoAP in OSCORE: a context fetched once over HTTPS, then one datagram each way and nothing that stays open."""
+"""CoAP with OSCORE: the context is fetched once over HTTPS; then one datagram each way, without a connection."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class OscoreLine(CoapLine):
     """One context; its socket is opened for a request and closed when the device goes away.
 
     Args:
-        reach: where to and with what.
+        reach: addresses and credentials.
     """
 
     def __init__(self, reach: Reach) -> None:
@@ -45,7 +45,7 @@ class OscoreLine(CoapLine):
         line.send(session.protected(message.encode()))
 
     async def receive(self, seconds: float) -> Message | None:
-        """Return the next message, or None when none came in time."""
+        """Return the next message, or None on a timeout."""
         session, line = self._both()
         data = await line.receive(seconds)
         while data is not None:
@@ -59,7 +59,7 @@ class OscoreLine(CoapLine):
         return None
 
     async def _exchange(self, message: Message) -> Message:
-        """Ask; a server that wants proof that we speak now gets it."""
+        """Send a request; answer the server's freshness challenge (Echo)."""
         answer = await super()._exchange(message)
         if answer.code == codes.UNAUTHORIZED and answer.opt.echo is not None:
             self._mid = (self._mid + 1) & 0xFFFF
@@ -75,7 +75,7 @@ class OscoreLine(CoapLine):
 
     def _both(self) -> tuple[Session, Datagrams]:
         if self._session is None or self._socket is None:
-            msg = "the context is gone"
+            msg = "the OSCORE context is no longer valid"
             raise TransportError(msg)
         return self._session, self._socket
 
@@ -85,11 +85,11 @@ class OscoreLine(CoapLine):
             status, body = await line.answer("POST", "/v1/oscore", cbor2.dumps({}))
         finally:
             line.close()
-        msg = f"no OSCORE context was given ({status})"
+        msg = f"the server issued no OSCORE context (status {status})"
         if status != OK:
             raise TransportError(msg)
         try:
-            # untyped: a field that is missing or of another type is refused below.
+            # untyped: missing and mistyped fields are refused below.
             given: Any = cbor.loads(body, max_bytes=4096)
             self._port = int(given["port"])
             return Context(given["ms"], given["salt"], given["client_id"])

@@ -93,7 +93,7 @@ def test_a_changed_configuration_is_reported_and_obeyed_by_nobody(adversary, age
     agent.step()
     agent.step()
     assert not agent.erased
-    assert ["the factory's" in one["reason"] for one in reports if one.get("state") == "refused"] == [True]
+    assert ["its factory settings" in one["reason"] for one in reports if one.get("state") == "refused"] == [True]
 
 
 def test_trouble_makes_the_waits_longer(agent, adversary):

@@ -92,7 +92,7 @@ def test_the_bytes_come_from_the_bucket_without_what_concerns_the_server_alone(d
 )
 def test_an_address_where_no_device_goes_is_refused(door, address):
     door.table[f"/v1/blob/{DIGEST}"] = [(307, address, b"")]
-    with pytest.raises(RefusedError, match="does not go"):
+    with pytest.raises(RefusedError, match="redirects to an address"):
         fetched(door)
 
 

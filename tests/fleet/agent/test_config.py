@@ -74,7 +74,7 @@ def test_a_changed_configuration_is_reported_once_and_again_after_it_was_whole(k
     assert watch.trouble() == ""
     for _ in range(2):
         pair.image.write_bytes(b"{}")
-        assert "the kept configuration is not used, but the factory's" in watch.trouble()
+        assert "the kept configuration is not usable; the device uses its factory settings" in watch.trouble()
         assert watch.trouble() == ""
         pair.image.write_bytes(whole)
         assert watch.trouble() == ""

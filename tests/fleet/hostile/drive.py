@@ -301,7 +301,7 @@ class _Net(logging.Handler):
         self.caught = []
 
     def emit(self, record):
-        if "came past all checks" in record.getMessage() or "a request failed" in record.getMessage():
+        if "passed all checks" in record.getMessage() or "a request failed" in record.getMessage():
             self.caught.append(f"{record.getMessage()}: {record.exc_info[1]!r:.200}" if record.exc_info else "?")
 
 

@@ -29,7 +29,7 @@ def test_a_plan_is_read_whole(tmp_path):
 
 @pytest.mark.parametrize("change", [{"devices": [{**DEVICE, "colour": "red"}]}, {"devices": [{}]}, {"fault": {"x": 1}}])
 def test_a_plan_with_unknown_or_missing_fields_is_refused(tmp_path, change):
-    with pytest.raises(ValueError, match="no plan of a fleet"):
+    with pytest.raises(ValueError, match="not a valid fleet plan"):
         plan.read(written(tmp_path, {**PLAN, **change}))
 
 
