@@ -1,4 +1,4 @@
-"""One DTLS 1.2 association with the server, over a UDP socket that waits: what a small device does, in Python."""
+"""One DTLS 1.2 association with the server over a blocking UDP socket, as on a small device."""
 
 import ipaddress
 import socket
@@ -28,7 +28,7 @@ class Association:
         identity: certificate chain and key files.
 
     Raises:
-        TransportError: nobody answers, or who answers is not believed.
+        TransportError: the server does not answer, or is not trusted.
     """
 
     def __init__(self, address: tuple[str, int], anchor: Path, identity: tuple[Path, Path]) -> None:
@@ -50,7 +50,7 @@ class Association:
         self._flush()
 
     def receive(self, until: float) -> bytes | None:
-        """Return the next message, or None when it is too late (monotonic seconds)."""
+        """Return the next message, or None after the deadline (monotonic seconds)."""
         while True:
             with suppress(SSL.WantReadError):
                 return self._line.recv(65536)
@@ -58,7 +58,7 @@ class Association:
                 return None
 
     def close(self) -> None:
-        """Say good-bye and close the socket."""
+        """Send close_notify and close the socket."""
         with suppress(SSL.Error, OSError):
             self._line.shutdown()
             self._flush()
@@ -77,13 +77,13 @@ class Association:
             wait = self._line.DTLSv1_get_timeout()
             if not self._take(min(deadline, time.monotonic() + (1.0 if wait is None else wait) + 0.01)):
                 if time.monotonic() >= deadline:
-                    msg = "the handshake took too long"
+                    msg = "the DTLS handshake timed out"
                     raise TransportError(msg)
                 self._line.DTLSv1_handle_timeout()
                 self._flush()
 
     def _take(self, until: float) -> bool:
-        """Read one datagram; say whether one came in time."""
+        """Read one datagram. Return whether one arrived in time."""
         left = until - time.monotonic()
         if left <= 0:
             return False
@@ -101,7 +101,7 @@ class Association:
     def _check_name(self, host: str) -> None:
         leaf = self._line.get_peer_certificate(as_cryptography=True)
         if leaf is None:
-            msg = "it showed no certificate"
+            msg = "the server presented no certificate"
             raise TransportError(msg)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         if _is_address(host):
@@ -109,12 +109,12 @@ class Association:
         else:
             known = host.lower() in {one.lower() for one in names.get_values_for_type(x509.DNSName)}
         if not known:
-            msg = f"its certificate is not for {host}"
+            msg = f"the server's certificate is not for {host}"
             raise TransportError(msg)
 
 
 def client(anchor: Path, identity: tuple[Path, Path]) -> SSL.Connection:
-    """Return a client's connection over memory that has not begun to shake hands.
+    """Return a client connection over memory buffers, before the handshake.
 
     Args:
         anchor: PEM file of the only trusted roots.
@@ -134,7 +134,7 @@ def client(anchor: Path, identity: tuple[Path, Path]) -> SSL.Connection:
 
 
 def records(line: SSL.Connection) -> Iterator[bytes]:
-    """Yield what a connection over memory has to send, a record in each datagram."""
+    """Yield the outgoing records of a connection over memory buffers, one per datagram."""
     data = b""
     with suppress(SSL.WantReadError):
         while True:
@@ -147,10 +147,10 @@ def records(line: SSL.Connection) -> Iterator[bytes]:
 
 
 def reached(host: str, port: int) -> socket.socket:
-    """Return a UDP socket whose peer is the server.
+    """Return a UDP socket connected to the server.
 
     Raises:
-        TransportError: the name means nothing here.
+        TransportError: the host name cannot be resolved.
     """
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]

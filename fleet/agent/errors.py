@@ -1,27 +1,27 @@
-"""What goes wrong on a device.
+"""Errors of the agent.
 
 * AgentError
-  + RefusedError    what the server said cannot be trusted or is not for this device; nothing was installed
-    + TakenBackError  it was installed, failed its test, and was taken back
-  + TransportError  the server cannot be reached, or answered that it cannot help now
-  + AnswerError     the server refused a request; ``status`` says how
+  + RefusedError    an update or document is not trusted or not for this device; nothing was installed
+    + TakenBackError  the image was installed, failed its test, and was rolled back
+  + TransportError  the server cannot be reached, or is temporarily unavailable
+  + AnswerError     the server refused a request; ``status`` is the status code
 """
 
 
 class AgentError(Exception):
-    """Something went wrong on this device."""
+    """Base class of the agent's errors."""
 
 
 class RefusedError(AgentError):
-    """An update, or a document about it, is refused; the running slot is untouched."""
+    """An update or its metadata is refused. The active slot is unchanged."""
 
 
 class TakenBackError(RefusedError):
-    """An image was swapped in and failed its test; what ran before runs again."""
+    """A new image failed its test. The previous image runs again."""
 
 
 class TransportError(AgentError):
-    """The server cannot be reached; try again later."""
+    """The server cannot be reached. The agent retries later."""
 
 
 class AnswerError(AgentError):

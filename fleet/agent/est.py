@@ -21,7 +21,7 @@ from pki.kernel import clock, files
 
 ROOT = "/.well-known/est"
 ACCEPTED = 202
-#: an issuing CA, and a link from its root to the one that this device trusts
+#: longest chain: an issuing CA, and a cross-certificate from its root to the trusted one
 DEEPEST = 2
 LEAST_LIFE = SKEW = timedelta(hours=1)
 _Extension = TypeVar("_Extension", x509.BasicConstraints, x509.ExtendedKeyUsage, x509.KeyUsage)
@@ -30,13 +30,13 @@ PKCS10 = {"Content-Type": "application/pkcs10"}
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Whose certificate it is.
+    """The owner of the certificate.
 
     Args:
         key: the device's own.
         name: of the device.
-        chain: file of the certificate and those above it.
-        anchors: file of the roots that the device trusts.
+        chain: file of the certificate chain.
+        anchors: file of the trust anchors.
     """
 
     key: DeviceKey
@@ -46,10 +46,10 @@ class Holder:
 
 
 def enrol(transport: Transport, holder: Holder, token: str) -> None:
-    """Get the first certificate with a one-time token and keep it with the CA certificates above it.
+    """Get the first certificate with a one-time token, and store it with its CA certificates.
 
     Raises:
-        RefusedError: what came is no certificate for this key under a trusted root.
+        RefusedError: the answer is not a certificate for this key under a trust anchor.
         TransportError: the enrolment waits for approval, or the server cannot be reached.
     """
     password = base64.b64encode(f"{holder.name}:{token}".encode()).decode()
@@ -57,12 +57,12 @@ def enrol(transport: Transport, holder: Holder, token: str) -> None:
 
 
 def renew(transport: Transport, holder: Holder) -> None:
-    """Get a new certificate with the present one; raises as ``enrol`` does."""
+    """Renew the certificate; raises like ``enrol``."""
     _obtain(transport, f"{ROOT}/simplereenroll", holder, PKCS10)
 
 
 def renew_over_coap(line: CoapTransport, holder: Holder) -> None:
-    """Get a new certificate with the present one, by EST-coaps (RFC 9148): short names, raw DER."""
+    """Renew the certificate by EST-coaps (RFC 9148): short names, raw DER."""
     authorities = _loaded(line.call("GET", f"{ROOT}/crts").body)
     answer = line.call("POST", f"{ROOT}/sren", holder.key.request(holder.name), PKCS10)
     _keep(_loaded(answer.body), authorities, holder)
@@ -79,9 +79,9 @@ def _obtain(transport: Transport, path: str, holder: Holder, headers: dict[str, 
 
 
 def _keep(issued: list[x509.Certificate], authorities: list[x509.Certificate], holder: Holder) -> None:
-    """Keep a certificate that would work; a present one is never given up for one that would not."""
+    """Store a new certificate if it is usable. Otherwise keep the current one."""
     if len(issued) != 1:
-        msg = "the server answered an enrolment with other than one certificate"
+        msg = "the enrolment answer must contain exactly one certificate"
         raise RefusedError(msg)
     above = [one for one in authorities if one.subject != one.issuer]
     _demand_usable(issued[0], above, holder)
@@ -90,37 +90,37 @@ def _keep(issued: list[x509.Certificate], authorities: list[x509.Certificate], h
 
 
 def _demand_usable(leaf: x509.Certificate, above: list[x509.Certificate], holder: Holder) -> None:
-    """Refuse a certificate of another key or device, under no root of this device, or about to end."""
+    """Refuse a certificate for another key or device, without a trusted root, or about to expire."""
     roots = x509.load_pem_x509_certificates(holder.anchors.read_bytes())
     if not _is_for(leaf, holder.key):
         msg = "the new certificate is for another key"
         raise RefusedError(msg)
     if not _leads_to(roots, leaf, above, DEEPEST):
-        msg = "the new certificate does not lead to a root that this device trusts"
+        msg = "the new certificate does not chain to a trust anchor of this device"
         raise RefusedError(msg)
     now = clock.now()
     if leaf.not_valid_after_utc < now + LEAST_LIFE:
-        msg = "the new certificate ends within the hour"
+        msg = "the new certificate expires within one hour"
         raise RefusedError(msg)
     if leaf.not_valid_before_utc > now + SKEW:
         msg = f"the new certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         raise RefusedError(msg)
     _demand_client(leaf)
     if holder.chain.exists() and identity(holder.chain) != _names(leaf):
-        msg = "the new certificate names another device"
+        msg = "the new certificate is for another device"
         raise RefusedError(msg)
 
 
 def _demand_client(leaf: x509.Certificate) -> None:
-    """Refuse a certificate that is a CA's, or that no server would take in a TLS handshake (RFC 5280, 4.2.1)."""
+    """Refuse a CA certificate, or one that servers reject in a TLS handshake (RFC 5280, 4.2.1)."""
     basic, usages = _extension(leaf, x509.BasicConstraints), _extension(leaf, x509.ExtendedKeyUsage)
     usage = _extension(leaf, x509.KeyUsage)
     if (basic is not None and basic.ca) or (usage is not None and usage.key_cert_sign):
-        msg = "the new certificate is a CA's"
+        msg = "the new certificate is a CA certificate"
         raise RefusedError(msg)
     allowed = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
     if usages is not None and not allowed & set(usages):
-        msg = "the new certificate is for other uses than clientAuth"
+        msg = "the new certificate lacks the extended key usage clientAuth"
         raise RefusedError(msg)
     if usage is not None and not usage.digital_signature:
         msg = "the new certificate lacks the key usage digitalSignature"
@@ -138,7 +138,7 @@ def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extens
 
 
 def _may_issue(issuer: x509.Certificate, below: int) -> bool:
-    """Say whether a certificate is a CA's that is valid now and may have so many CAs below it."""
+    """Return whether a certificate is a valid CA with at least this path length."""
     basic, usage = _extension(issuer, x509.BasicConstraints), _extension(issuer, x509.KeyUsage)
     now = clock.now()
     in_time = issuer.not_valid_before_utc <= now + SKEW and now <= issuer.not_valid_after_utc
@@ -154,7 +154,7 @@ def _is_for(leaf: x509.Certificate, key: DeviceKey) -> bool:
 
 
 def identity(chain: Path) -> list[str]:
-    """Return the URIs in the certificate that a device holds; the last part of the first is its public id."""
+    """Return the URIs in the device's certificate. The last part of the first is its public id."""
     return _names(x509.load_pem_x509_certificates(chain.read_bytes())[0])
 
 
@@ -167,7 +167,7 @@ def _names(leaf: x509.Certificate) -> list[str]:
 
 
 def _leads_to(roots: list[x509.Certificate], one: x509.Certificate, above: list[x509.Certificate], deep: int) -> bool:
-    """Say whether a certificate leads to a root; in a rollover a link between two roots lies between."""
+    """Return whether a certificate chains to a root, with a cross-certificate in between during a rollover."""
     below = DEEPEST - deep
     if any(_issued_by(one, root) and _may_issue(root, below) for root in roots):
         return True
@@ -187,7 +187,7 @@ def _certificates(body: bytes) -> list[x509.Certificate]:
     try:
         return _loaded(base64.b64decode(body, validate=False))
     except binascii.Error as error:
-        msg = "the server's answer holds no certificates"
+        msg = "the server's answer contains no certificates"
         raise RefusedError(msg) from error
 
 
@@ -195,5 +195,5 @@ def _loaded(data: bytes) -> list[x509.Certificate]:
     try:
         return pkcs7.load_der_pkcs7_certificates(data)
     except (ValueError, UnsupportedAlgorithm) as error:
-        msg = "the server's answer holds no certificates"
+        msg = "the server's answer contains no certificates"
         raise RefusedError(msg) from error

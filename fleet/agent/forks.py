@@ -1,4 +1,4 @@
-"""The fork test: the device repeats the token of the last answer, which a copy of it cannot do for long. Pure."""
+"""Clone detection: the device repeats the token of the last answer; a clone soon cannot. Pure."""
 
 from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
@@ -7,7 +7,7 @@ LONGEST_ANSWER, LONGEST_TOKEN = 256, 8
 
 
 def token(answer: bytes) -> str:
-    """Return the token of an answer to a report, in hex; nothing for an answer without one, or a malformed one."""
+    """Return the token of a report's answer in hex; empty if it is missing or malformed."""
     if not answer:
         return ""
     try:

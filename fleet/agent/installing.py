@@ -1,8 +1,7 @@
-"""Bring what was assigned into slots: written, swapped in on probation, tested, and kept or taken back.
+"""Install assigned images into slots: write, swap on probation, test, then confirm or roll back.
 
-An image is on probation only while this code runs. Whoever finds one later (the power failed, or the process ended)
-takes it back, however the server behaves: ``recover`` comes before anything is asked. What belongs together is kept by
-a single write, that of the composite's own slot; the parts that it names follow.
+An image is on probation only while this code runs. After a power failure or a crash, ``recover`` rolls it back before
+any request, whatever the server does. A composite is confirmed by a single write to its own slot; its parts follow.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,9 +23,9 @@ class Installer:
     """The slots of one device.
 
     Args:
-        folder: holds a folder for each component.
-        bring: writes an assigned image into the slot that does not run; returns what is known of it.
-        test: tests what runs of a component; returns the bytes of arena that it took, 0 where nothing was measured.
+        folder: folder with one folder per component.
+        bring: writes an assigned image into the inactive slot; returns its facts.
+        test: tests the current image of a component; returns its arena bytes, or 0 if nothing was measured.
     """
 
     def __init__(self, folder: Path, bring: Bring, test: Test) -> None:
@@ -34,7 +33,7 @@ class Installer:
         self._looked = False
 
     def boot_trouble(self) -> str:
-        """Return what was changed on the disk since it was installed; looks once after each start, else nothing."""
+        """Return the images that changed on the disk since the installation; checked once after each start."""
         if self._looked:
             return ""
         self._looked = True
@@ -49,25 +48,25 @@ class Installer:
         return Slots(self._folder / component)
 
     def running(self) -> dict[str, Image]:
-        """Return what runs, by component."""
+        """Return the current image of each component."""
         found = {path.name: Slots(path).running for path in sorted(self._folder.glob("*"))}
         return {name: image for name, image in found.items() if image is not None}
 
     def measured(self) -> dict[str, str]:
-        """Return the SHA-256 of each image that runs, as it lies on the disk now.
+        """Return the SHA-256 of each current image, computed from the disk.
 
         Raises:
-            RefusedError: one is not what was installed.
+            RefusedError: an image differs from the installed one.
         """
         found = {name: self.slots(name).digest(self.slots(name).image) for name in self.running()}
         for name, image in self.running().items():
             if found[name] != image.sha256:
-                msg = f"{MISMATCH}: {name} is not what was installed but {found[name]}"
+                msg = f"{MISMATCH}: {name} differs from the installed image: {found[name]}"
                 raise RefusedError(msg)
         return found
 
     def has(self, assignment: Assignment) -> bool:
-        """Say whether the very bundle that is assigned runs already, was kept, and lies whole on the disk."""
+        """Return whether the assigned bundle already runs, is confirmed, and is intact on the disk."""
         pair = self.slots(assignment.component)
         running, golden = pair.running, assignment.golden.sha256 if assignment.golden else ""
         wanted = (assignment.sha256, assignment.version, assignment.counter, golden)
@@ -78,12 +77,12 @@ class Installer:
         return here == wanted and running.requires == requires and pair.matches()
 
     def one(self, assignment: Assignment) -> None:
-        """Install one component, unless it runs already.
+        """Install one component, unless it already runs.
 
         Raises:
-            RefusedError: the bytes that came are not the signed ones.
-            TakenBackError: the image fails its test; what ran before runs.
-            TransportError: it did not all come, or cannot be tested now.
+            RefusedError: the received bytes are not the signed ones.
+            TakenBackError: the image failed its test and was rolled back.
+            TransportError: the download is incomplete, or the test cannot run now.
         """
         if self.has(assignment):
             return
@@ -94,16 +93,16 @@ class Installer:
         pair.confirm(arenas[assignment.component])
 
     def together(self, assignment: Assignment, parts_of: Callable[[bytes], list[Assignment]]) -> None:
-        """Install a composite: all its parts are written before any is swapped in, and one that fails takes all back.
+        """Install a composite: write all parts before any swap. One failed part rolls back all.
 
         Args:
-            assignment: of the composite.
-            parts_of: checks a list of parts against what officers signed; returns each as an assignment.
+            assignment: assignment of the composite.
+            parts_of: verifies a list of parts against the signed metadata; returns their assignments.
 
         Raises:
-            RefusedError: a part is not what was signed, or not for this device; nothing was swapped.
-            TakenBackError: a part fails its test; all run what they ran before.
-            TransportError: not all came, or it cannot be tested now.
+            RefusedError: a part is not signed, or not for this device; nothing was swapped.
+            TakenBackError: a part failed its test and all were rolled back.
+            TransportError: a download is incomplete, or the test cannot run now.
         """
         whole = self.slots(composite.COMPONENT)
         image = self._bring(assignment, whole)
@@ -115,13 +114,13 @@ class Installer:
         for name, one in brought.items():
             pairs[name].swap(one)
         arenas = self._tested([whole, *pairs.values()], [one.component for one in parts])
-        whole.confirm()  # from here on the set is kept, whatever happens
+        whole.confirm()  # from here on the composite is confirmed
         for name, pair in pairs.items():
             pair.confirm(arenas[name])
         whole.complete()
 
     def recover(self) -> bool:
-        """Take back what is on probation, or finish a set that was kept; say whether anything was."""
+        """Roll back images on probation, or finish a confirmed composite. Return whether anything changed."""
         kept = self._following()
         found = {name: self.slots(name) for name in self.running() if not self.slots(name).confirmed}
         for name, pair in found.items():
@@ -134,12 +133,12 @@ class Installer:
         return bool(found)
 
     def _following(self) -> Mapping[str, str]:
-        """Return which parts follow a composite that was kept: component to SHA-256."""
+        """Return the parts of a confirmed composite: component to SHA-256."""
         running = self.running().get(composite.COMPONENT)
         return running.members if running is not None and self.slots(composite.COMPONENT).confirmed else {}
 
     def _tested(self, pairs: Iterable[Slots], components: Iterable[str]) -> dict[str, int]:
-        """Test components, and take all the pairs back when one fails, cannot be tested, or was exchanged meanwhile."""
+        """Test components. Roll all back if one fails, cannot be tested, or was replaced meanwhile."""
         pairs = list(pairs)
         try:
             arenas = {name: self._test(name) for name in components}
@@ -155,10 +154,10 @@ class Installer:
 
 
 def check(data: bytes) -> None:
-    """Refuse a list of parts that this device does not understand.
+    """Refuse a list of parts that this device does not support.
 
     Raises:
-        RefusedError: it is none.
+        RefusedError: it is not a list of parts.
     """
     try:
         composite.read(data)

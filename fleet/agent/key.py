@@ -1,4 +1,4 @@
-"""The device's own key: made on the device, never leaves it."""
+"""The device's private key: generated on the device, and never exported."""
 
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +23,7 @@ class DeviceKey(Protocol):
 
     @property
     def public(self) -> ec.EllipticCurvePublicKey:
-        """Return the public half."""
+        """Return the public key."""
 
     def request(self, name: str) -> bytes:
         """Return a certificate request (PKCS#10, DER) for this key."""
@@ -36,7 +36,7 @@ class FileKey:
     """A P-256 key in a file of the device's disk.
 
     Args:
-        folder: the disk; ``device.key`` is made there at first use.
+        folder: the disk; ``device.key`` is created there at first use.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,13 +50,13 @@ class FileKey:
             demand_one(self.path.read_bytes(), *KINDS, what=str(self.path)), None
         )
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            msg = f"{self.path} holds no elliptic curve key."
+            msg = f"{self.path} must contain an elliptic curve key."
             raise TypeError(msg)
         self._key = loaded
 
     @property
     def public(self) -> ec.EllipticCurvePublicKey:
-        """Return the public half."""
+        """Return the public key."""
         return self._key.public_key()
 
     def request(self, name: str) -> bytes:

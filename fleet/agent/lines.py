@@ -1,4 +1,4 @@
-"""The device's lines to its server: the one for every day, and the one on which its certificate is shown."""
+"""The device's connections to its server: the regular one, and the one that presents its certificate."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,21 +14,21 @@ from pki.kernel import clock
 Line = Transport | CoapTransport
 
 
-#: after so many attempts in a row every other one goes to the address of the factory
+#: consecutive failures after which every other attempt uses the factory address
 SILENT = 12
-#: so long a device stays there before it tries the address again to which officers moved it
+#: seconds at the factory address before the device retries the configured address
 ASTRAY_S = 3600
 
 
 class Lines:
-    """Opened when they are needed, and again after they were dropped.
+    """Connections that open on demand, and reopen after a loss.
 
     Args:
-        settings: of the device.
+        settings: settings of the device.
         identity: returns certificate chain and key files.
 
     Attributes:
-        astray: whether the device asks at the factory's address, although officers moved it.
+        astray: whether the device uses the factory address instead of the configured one.
     """
 
     def __init__(self, settings: Settings, identity: Callable[[], tuple[Path, Path]]) -> None:
@@ -38,41 +38,41 @@ class Lines:
         self.mirror = Transport(settings.mirror, None) if settings.mirror else None
 
     def daily(self) -> Line:
-        """Return the line of every day: HTTPS, CoAP over DTLS, or CoAP in OSCORE."""
+        """Return the regular connection: HTTPS, CoAP over DTLS, or CoAP with OSCORE."""
         if self._daily is None:
             self._daily = self._in_oscore() if self._settings.oscore else self.shown()
         return self._daily
 
     @property
     def over_coap(self) -> bool:
-        """Say whether the line of every day is CoAP."""
+        """Return whether the regular connection is CoAP."""
         return self._now().over_coap
 
     def shown(self) -> Line:
-        """Return a new line on which the certificate is shown; whoever asks for it closes it."""
+        """Return a new connection that presents the certificate. The caller closes it."""
         settings = self._now()
         return line_to(settings.server, config.trusted(settings), self._identity())
 
     def first(self) -> Transport:
-        """Return a new line for the first certificate; whoever asks for it closes it.
+        """Return a new connection for the first certificate. The caller closes it.
 
         Raises:
-            TransportError: there is no HTTPS address for it.
+            TransportError: no HTTPS address is configured.
         """
         settings = self._settings
         if settings.server.startswith("coaps://") and not settings.enrol_at:
-            msg = "a token needs HTTPS: name the server's https address for the first certificate (--enrol-at)"
+            msg = "enrolment with a token requires HTTPS: set --enrol-at to the server's https:// address"
             raise TransportError(msg)
         return Transport(settings.enrol_at or settings.server, config.trusted(settings))
 
     def silent(self, attempts: int) -> None:
-        """Try the factory's address too, when the one to which officers moved this device has gone silent.
+        """Also try the factory address when the configured address does not answer.
 
-        Whoever answers there has to be the server that the device believes; it is asked so at each step, and after an
-        hour the device looks again where officers sent it.
+        The server there must be the trusted one, which each step verifies. After an hour the device retries the
+        configured address.
 
         Args:
-            attempts: that have failed in a row.
+            attempts: number of consecutive failures.
         """
         if self.astray and clock.unix() > self._until:
             self.moved()
@@ -82,7 +82,7 @@ class Lines:
         self.astray, self._until = attempts % 2 == 0, clock.unix() + ASTRAY_S
 
     def moved(self) -> None:
-        """Go where officers send this device from now on."""
+        """Use the server address of the current configuration."""
         self.drop()
         self.astray = False
 
@@ -90,13 +90,13 @@ class Lines:
         return self._settings if self.astray else config.effective(self._settings)
 
     def drop(self) -> None:
-        """Close the line of every day."""
+        """Close the regular connection."""
         if self._daily is not None:
             self._daily.close()
             self._daily = None
 
     def close(self) -> None:
-        """Close all lines."""
+        """Close all connections."""
         self.drop()
         if self.mirror is not None:
             self.mirror.close()

@@ -1,8 +1,8 @@
-"""What a device remembers of online keys: the time they signed, how far they counted, which ledger they showed.
+"""Facts that a device stores from online keys: signed time, document versions, audit-log head.
 
-A thief of those keys can sign any of that, a time in the next century too, and a device that believed it for ever would
-be lost. So each fact is kept with the key that said it, and forgotten once the officers' root names that key no more.
-Beneath all lies what people said: when this agent was built, and when the root was signed.
+A thief of an online key can sign any of them, even a time in the next century, and would disable a device that trusted
+it forever. So each fact is stored with its key, and deleted once the officers' root no longer lists that key. The lower
+bound of the time comes from people: when this agent was built, and when the root was signed.
 """
 
 from collections.abc import Iterable
@@ -13,19 +13,19 @@ from fleet.agent.errors import RefusedError
 from fleet.agent.state import State
 from pki.kernel import clock
 
-#: no clock of a device is believed to stand before this
+#: earliest time that a device accepts from its clock
 BUILT = datetime(2026, 11, 1, tzinfo=UTC)
-#: officers sign a root for a year; it was not signed earlier than this before its end
+#: longest validity of a root: officers sign it for a year
 ROOT_LIFE = timedelta(days=400)
-#: a document of the director lives at most this long, and may be signed so long after the timestamp's end
+#: longest validity of a director document, and latest signing time after the timestamp's expiry
 DIRECTOR_LIFE, SKEW = timedelta(hours=1, minutes=5), timedelta(minutes=5)
-#: seconds that a version may lie above the time at which it was signed (as the signer allows)
+#: seconds that a version may exceed its signing time (the same limit as in the signer)
 AHEAD = 3600
 FACTS = ("director_version", "signed_time", "ledger_head")
 
 
 class Dated(TypedDict):
-    """What is remembered of a document of the director: when it holds, and its version."""
+    """The stored facts of a director document: validity and version."""
 
     issued: str
     expires: str
@@ -33,7 +33,7 @@ class Dated(TypedDict):
 
 
 def forget(state: State, named: Iterable[str]) -> None:
-    """Drop what was learned from keys that the root names no more."""
+    """Delete facts from keys that the root no longer lists."""
     by: dict[str, str] = state.get("learned_from", {})
     known = set(named)
     lost = [name for name in FACTS if name in by and by[name] not in known]
@@ -43,16 +43,16 @@ def forget(state: State, named: Iterable[str]) -> None:
 
 
 def learn(state: State, keyid: str, **facts: object) -> None:
-    """Keep facts with the key that said them."""
+    """Store facts with the key that signed them."""
     state.put(learned_from={**state.get("learned_from", {}), **dict.fromkeys(facts, keyid)}, **facts)
 
 
 def now(state: State, root_expires: datetime) -> datetime:
-    """Return the time that holds: the clock's, but never before what was signed.
+    """Return the effective time: the clock, but never before a signed time.
 
     Args:
         state: of the device.
-        root_expires: end of the root that is trusted; people signed it at most 400 days before.
+        root_expires: expiry of the trusted root, which was signed at most 400 days before.
     """
     floors = [BUILT, root_expires - ROOT_LIFE]
     if signed := state.get("signed_time"):
@@ -61,10 +61,10 @@ def now(state: State, root_expires: datetime) -> datetime:
 
 
 def check_bounds(signed: Dated, timestamp_expires: datetime, root_expires: datetime) -> None:
-    """Refuse a director document whose time or version would block this device once it is remembered.
+    """Refuse a director document whose time or version would block this device once it is stored.
 
-    The thief of an online key can sign any time and version. What is remembered is bounded by the timestamp that was
-    verified in the same look, by the end of the root that officers signed, and versions by the time of signing.
+    The thief of an online key can sign any time and version. So times are bounded by the timestamp that was verified in
+    the same check and by the expiry of the officers' root, and versions by the signing time.
 
     Args:
         signed: the document: ``issued``, ``expires``, ``version``.
@@ -72,16 +72,16 @@ def check_bounds(signed: Dated, timestamp_expires: datetime, root_expires: datet
         root_expires: end of the trusted root.
 
     Raises:
-        RefusedError: it lies beyond one of them.
+        RefusedError: it exceeds one of the bounds.
     """
     issued, expires = (datetime.fromisoformat(one) for one in (signed["issued"], signed["expires"]))
     if issued > min(timestamp_expires + SKEW, root_expires):
         msg = f"the director's document is issued in the future: {issued:%Y-%m-%d %H:%M}"
         raise RefusedError(msg)
     if not issued <= expires <= issued + DIRECTOR_LIFE:
-        msg = f"the director's document lives longer than {DIRECTOR_LIFE}"
+        msg = f"the director's document is valid for longer than {DIRECTOR_LIFE}"
         raise RefusedError(msg)
     most = int(issued.timestamp()) + AHEAD
     if type(signed["version"]) is not int or not 0 < signed["version"] <= most:
-        msg = f"the version of the director's document is not between 1 and {most}"
+        msg = f"the version of the director's document must be between 1 and {most}"
         raise RefusedError(msg)

@@ -1,8 +1,8 @@
-"""What a microcontroller checks of a SUIT envelope: few keys, few numbers, no JSON. The reference for firmware authors.
+"""Verification of a SUIT envelope on a microcontroller: few keys, few numbers, no JSON. A reference for firmware.
 
-It needs the P-256 keys of the release officers and how many of them must agree, as its factory told it, and remembers
-one number for each component. It has no director and no timestamp: whoever owns the server can hold an update back, or
-offer again what was offered before only if its sequence is higher.
+It needs the P-256 keys and the threshold of the release officers from its factory settings, and stores one sequence
+number per component. Without director and timestamp, a compromised server can withhold an update, but can replay an old
+one only if its sequence is higher than the stored one.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ from pki.kernel.public_keys import read_tuf_fields
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Who may release for this device.
+    """The officers who may release for this device.
 
     Args:
         keys: name to P-256 or Ed25519 key.
-        threshold: how many of them must agree.
+        threshold: number of required signatures.
     """
 
     keys: Mapping[str, suit.Key]
@@ -34,10 +34,10 @@ class People:
 
 
 def people(root: Path) -> People:
-    """Return the release officers of a TUF root, those whose keys a manifest can name; firmware has them compiled in.
+    """Return the release officers of a TUF root whose keys a manifest can use; firmware has them compiled in.
 
     Raises:
-        RefusedError: the root names a key or a person twice.
+        RefusedError: the root lists a key or a person twice.
     """
     signed = Metadata[Root].from_bytes(root.read_bytes(), tuf_json.StrictDeserializer()).signed
     try:
@@ -55,17 +55,17 @@ def people(root: Path) -> People:
 
 
 def assignment(data: bytes, who: People, state: State, vendor: str, hardware: str) -> Assignment:
-    """Return what an envelope orders this device to install; the caller compares size and hash of what comes.
+    """Return the image that an envelope describes. The caller verifies the size and hash of the download.
 
     Args:
         data: the envelope.
-        who: may release.
-        state: of the device; keeps the highest sequence of each component that was *installed*, see ``installed``.
+        who: the release officers.
+        state: state of the device, with the highest *installed* sequence of each component, see ``installed``.
         vendor: RFC 9124 vendor id.
         hardware: RFC 9124 class id.
 
     Raises:
-        RefusedError: malformed, too few people signed it, for other hardware, or not newer than what was installed.
+        RefusedError: it is malformed, has too few signatures, is for other hardware, or is not newer.
     """
     try:
         image, manifest, signatures = suit.read(data)
@@ -73,19 +73,19 @@ def assignment(data: bytes, who: People, state: State, vendor: str, hardware: st
         raise RefusedError(error.detail) from error
     found = suit.signers(manifest, signatures, who.keys)
     if len(found) < who.threshold:
-        msg = f"the manifest was signed by {len(found)} of {who.threshold} release officers"
+        msg = f"the manifest has the signatures of {len(found)} release officers; {who.threshold} are required"
         raise RefusedError(msg)
     if (str(image.vendor), str(image.hardware)) != (vendor, hardware):
         msg = "the manifest is for other hardware than this device"
         raise RefusedError(msg)
     last = state.get("sequences", {}).get(image.component, 0)
     if image.sequence <= last:
-        msg = f"the manifest's sequence {image.sequence} is not above {last}"
+        msg = f"the manifest's sequence {image.sequence} is not above the installed {last}"
         raise RefusedError(msg)
     names = {"action": 0, "kind": "update", "path": image.component, "counter": image.sequence, "version": ""}
     return Assignment(component=image.component, length=image.size, sha256=image.sha256.hex(), **names)  # type: ignore[arg-type]  # each has its own type
 
 
 def installed(state: State, found: Assignment) -> None:
-    """Keep the sequence of what has confirmed itself: nothing older is taken from now on."""
+    """Store the sequence of a confirmed image. Older images are refused."""
     state.put(sequences={**state.get("sequences", {}), found.component: found.counter})

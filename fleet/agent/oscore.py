@@ -1,8 +1,8 @@
-"""The device protocol in OSCORE (RFC 8613): one datagram each way, without a handshake; for devices that sleep.
+"""The device protocol over OSCORE (RFC 8613): one datagram each way without a handshake, for sleepy devices.
 
-The cryptography is aiocoap's. Ours is that a context survives a restart and that no number is used twice: numbers are
-written ahead in blocks, so that a crash can only skip some. A context stands for a certificate; the server gives a new
-one over a line on which that certificate is shown.
+aiocoap implements the cryptography. This module persists the context and ensures that no sequence number is used twice:
+numbers are reserved on the disk in blocks, so that a crash can only skip some. A context belongs to a certificate; the
+server issues a new one over a connection that presents this certificate.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from fleet.agent.transport import Transport
 from pki.kernel import cbor, files, intake
 from pki.kernel.errors import InvalidError
 
-#: numbers that are written ahead at once
+#: sequence numbers that are reserved at once
 AHEAD = 64
 #: requests whose answers can still be opened: the last ones, and what is observed
 MOST_OPEN = 8
@@ -37,7 +37,7 @@ _CBOR = {"Content-Type": "application/cbor"}
 
 
 class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # aiocoap has no types
-    """The device's half of a context, in memory.
+    """The device's side of a context, in memory.
 
     Args:
         secret: Master Secret.
@@ -58,7 +58,7 @@ class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.recipient_replay_window.initialize_empty()
 
     def post_seqnoincrease(self) -> None:
-        """Do nothing: whoever keeps this context writes the numbers ahead."""
+        """Do nothing: the owner of this context reserves the numbers."""
 
 
 class Kept(Context):
@@ -76,17 +76,17 @@ class Kept(Context):
         self._path, self.port, self._end = path, int(facts["port"]), int(facts["next"])
 
     def new_sequence_number(self) -> int:
-        """Return a number that was never used; that it may be used is on the disk before.
+        """Return an unused sequence number. It is reserved on the disk first.
 
         Raises:
-            OSError: it cannot be written, so it is not used.
+            OSError: the reservation cannot be written.
         """
         if self.sender_sequence_number >= self._end:
             self._reserve()
         return int(super().new_sequence_number())
 
     def _reserve(self) -> None:
-        """Take the next numbers for this process alone: another one on the same disk takes others."""
+        """Reserve the next numbers for this process; another process on the same disk reserves others."""
         with self._path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             facts = json.loads(self._path.read_text())
@@ -99,14 +99,14 @@ class Kept(Context):
 
 
 class UnusableError(TransportError):
-    """The context is of no use any more."""
+    """The context is no longer usable."""
 
 
 class Session:
-    """Protects messages and opens their answers; what is a socket stays with the caller.
+    """Protect messages and unprotect their answers. The caller owns the socket.
 
     Args:
-        context: that both sides hold.
+        context: the shared context.
     """
 
     def __init__(self, context: Context) -> None:
@@ -141,7 +141,7 @@ class Session:
         """Return what a datagram says, as it would be unprotected; None for what is not meant for us.
 
         Raises:
-            UnusableError: the server says that it cannot open what we send.
+            UnusableError: the server reports that it cannot decrypt our messages.
         """
         try:
             outer = Message.decode(data)
@@ -164,7 +164,7 @@ class Session:
             return None
 
     def _is_newer(self, token: bytes, inner: Message) -> bool:
-        """Let no notification in that was heard before (RFC 8613, 7.4.1)."""
+        """Refuse a replayed notification (RFC 8613, 7.4.1)."""
         number = inner.opt.observe
         if number is None:
             return True
@@ -175,22 +175,22 @@ class Session:
         return True
 
     def _refused(self, outer: Message) -> bytes | None:
-        """Raise for what a server says without the context: that it has none (any more) for us.
+        """Raise for an unprotected error of the server: it does not have our context.
 
-        Whoever sits on the line can say so too; the device then asks for a new context over TLS, and loses time only.
+        An attacker on the network can forge it. The device then requests a new context over TLS, and loses only time.
         """
         if outer.code.is_successful():
             return None
-        msg = f"the server cannot use this OSCORE context: {outer.code}"
+        msg = f"the server rejected this OSCORE context: {outer.code}"
         raise UnusableError(msg)
 
 
 class Wire:
-    """A UDP socket that protects what is sent and opens what comes; the same face as a DTLS association.
+    """A UDP socket with OSCORE protection; same API as a DTLS association.
 
     Args:
         address: host name and port of the server.
-        context: that both sides hold.
+        context: the shared context.
     """
 
     def __init__(self, address: tuple[str, int], context: Context) -> None:
@@ -201,10 +201,10 @@ class Wire:
         self._socket.send(self.session.protected(message))
 
     def receive(self, until: float) -> bytes | None:
-        """Return the next message, or None when it is too late (monotonic seconds).
+        """Return the next message, or None after the deadline (monotonic seconds).
 
         Raises:
-            UnusableError: the server says that it cannot open what we send.
+            UnusableError: the server reports that it cannot decrypt our messages.
         """
         while (left := until - time.monotonic()) > 0:
             self._socket.settimeout(left)
@@ -222,13 +222,13 @@ class Wire:
 
 
 class OscoreTransport(CoapTransport):
-    """CoAP in OSCORE to the server; a context that is missing or of no use is fetched where the certificate is shown.
+    """CoAP with OSCORE to the server. A missing or unusable context is fetched over a connection with the certificate.
 
     Args:
-        server: the address of that line; the port of OSCORE comes with the context.
-        identity: certificate chain and key files; the context stands for the certificate.
+        server: address of that connection; the OSCORE port is part of the context.
+        identity: certificate chain and key files; the context belongs to the certificate.
         folder: the device's disk.
-        shown: opens that line.
+        shown: opens that connection.
     """
 
     def __init__(
@@ -240,18 +240,18 @@ class OscoreTransport(CoapTransport):
     def _open(self) -> Association:
         if self._line is None:
             context = self._kept() or self._provisioned()
-            self._line = cast("Association", Wire((self._address[0], context.port), context))  # the same face
+            self._line = cast("Association", Wire((self._address[0], context.port), context))  # same API
         return self._line
 
     def _exchange(self, message: Message) -> Message:
-        """Ask; once more with a new context if the server cannot use the one that we have."""
+        """Send a request. Repeat it with a new context if the server rejects the current one."""
         try:
             return super()._exchange(message)
         except UnusableError:
             return super()._exchange(message)
 
     def _answered(self, line: Association, message: Message) -> Message:
-        """Return the answer; a server that has forgotten our numbers asks once for proof that we speak now."""
+        """Return the answer. A server without our replay state first sends a freshness challenge (Echo)."""
         try:
             answer = super()._answered(line, message)
             if answer.code == codes.UNAUTHORIZED and answer.opt.echo is not None:
@@ -263,7 +263,7 @@ class OscoreTransport(CoapTransport):
         return answer
 
     def _kept(self) -> Kept | None:
-        """Return the context on the disk, if it stands for the present certificate."""
+        """Return the stored context if it belongs to the current certificate."""
         try:
             facts = json.loads(self._path.read_text())
             return Kept(self._path, facts) if facts["certificate"] == self._certificate() else None
@@ -280,7 +280,7 @@ class OscoreTransport(CoapTransport):
             facts = _material(answer.body) | {"certificate": self._certificate(), "next": 0}
             made = Kept(self._path, facts)
         except (InvalidError, KeyError, TypeError, ValueError) as error:
-            msg = "the server gave no OSCORE context that makes sense"
+            msg = "the server's OSCORE context is malformed"
             raise RefusedError(msg) from error
         files.write_private(self._path, json.dumps(facts).encode())
         return made

@@ -1,4 +1,4 @@
-"""Come to the signed image by a patch: base checked before, output capped, the whole image's hash checked after."""
+"""Create the signed image from a patch: verify the base first, limit the output, then verify the image's hash."""
 
 import hashlib
 import logging
@@ -13,19 +13,19 @@ from fleet.agent.transport import Transport
 from ota.contract import patch as kernel
 from pki.kernel.errors import InvalidError
 
-#: what this device can apply, told in its reports
+#: patch formats of this device, listed in its reports
 RAM_MAX, OUT_MAX = 1 << 28, 1 << 27
 APPLIERS = [{"format": kernel.FORMAT, "ram_max": RAM_MAX, "out_max": OUT_MAX}]
 _logger = logging.getLogger("muster.agent")
 
 
 def fetch(assignment: Assignment, line: Transport | CoapTransport, pair: Slots) -> dict[str, str] | None:
-    """Write the assigned image into the slot that does not run, by its patch.
+    """Write the assigned image into the inactive slot, by its patch.
 
-    Whatever is wrong with the patch, the slot is left alone: the image itself is fetched then.
+    A failed patch leaves the slot unchanged; the whole image is downloaded instead.
 
     Returns:
-        What to report: ``format`` and ``trouble``, which is empty when it worked; None when there was no patch to try.
+        What to report: ``format`` and ``trouble``, which is empty on success; None without a patch.
     """
     patch = assignment.patch
     if patch is None or patch.format != kernel.FORMAT or patch.length >= assignment.length > 0:
@@ -33,12 +33,12 @@ def fetch(assignment: Assignment, line: Transport | CoapTransport, pair: Slots) 
     try:
         length = _capped(assignment)
         image = kernel.apply(_base(patch, pair), _come(patch, line), length)
-        _demand(image, assignment.sha256, "what the patch yields is not the signed image")
-    except (TransportError, AnswerError) as error:  # the line's trouble says nothing about the format
-        _logger.warning("the patch did not come", extra={"path": assignment.path, "cause": str(error)})
+        _demand(image, assignment.sha256, "the patched image is not the signed one")
+    except (TransportError, AnswerError) as error:  # a connection error says nothing about the format
+        _logger.warning("the patch download failed", extra={"path": assignment.path, "cause": str(error)})
         return None
     except (RefusedError, InvalidError) as error:
-        _logger.warning("the patch is of no use", extra={"path": assignment.path, "cause": str(error)})
+        _logger.warning("the patch cannot be applied", extra={"path": assignment.path, "cause": str(error)})
         return {"format": patch.format, "trouble": str(error)[:200] or type(error).__name__}
     _write(pair.inactive, image)
     return {"format": patch.format, "trouble": ""}
@@ -48,19 +48,19 @@ def _base(patch: Patch, pair: Slots) -> bytes:
     if not patch.base:
         return b""
     data = pair.read_running() if pair.running else b""
-    _demand(data, patch.base, "the patch is for another image than the one that runs")
+    _demand(data, patch.base, "the patch is for another image than the current one")
     return data
 
 
 def _come(patch: Patch, line: Transport | CoapTransport) -> bytes:
     data = b"".join(chunk for _, chunk in blobs.stream(line, patch.sha256, patch.length))
-    _demand(data, patch.sha256, "the patch that came is not the one that was named")
+    _demand(data, patch.sha256, "the received patch does not match its digest")
     return data
 
 
 def _capped(assignment: Assignment) -> int:
     if assignment.length > OUT_MAX:
-        msg = "the image is longer than this device patches"
+        msg = "the image is longer than this device can patch"
         raise RefusedError(msg)
     return assignment.length
 
@@ -71,7 +71,7 @@ def _demand(data: bytes, sha256: str, trouble: str) -> None:
 
 
 def _write(target: Path, image: bytes) -> None:
-    part = target.with_suffix(".patched")  # not where another download may be waiting to go on
+    part = target.with_suffix(".patched")  # a separate file, so that another download can resume
     with slots.open_part(part) as file:
         file.truncate(0)
         file.write(image)

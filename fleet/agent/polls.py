@@ -1,4 +1,4 @@
-"""What a server says to a poll, read as what it is: a word from outside."""
+"""Parse the answer to a poll as untrusted input."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,21 +7,21 @@ from fleet.agent.errors import TransportError
 from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
 
-#: no server may send a device to sleep for longer than a day
+#: longest poll interval that a device accepts: one day
 MOST_PAUSE = 86_400.0
 MAX_POLL = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a server says to a poll.
+    """The answer to a poll.
 
     Args:
-        update: id of an action that waits.
+        update: id of a pending action.
         pause: seconds until the next poll.
-        renew: get a new certificate.
-        command: a command waits.
-        twin: a configuration waits.
+        renew: the certificate is due for renewal.
+        command: a command is pending.
+        twin: a configuration is pending.
     """
 
     update: int | None
@@ -32,13 +32,13 @@ class Said:
 
 
 def read(data: bytes) -> Said:
-    """Return what an answer says.
+    """Return the parsed answer.
 
     Raises:
-        TransportError: it makes no sense; that is no reason for a device to stop.
+        TransportError: it is malformed; the device retries later.
     """
     try:
-        # untyped: each fault of its shape is caught below
+        # untyped: the code below catches every shape error
         body: Any = cbor.loads(data, max_bytes=MAX_POLL)
         offered = int(body["update"]) if "update" in body else None
         pause = min(max(float(body["next"]), 0.0), MOST_PAUSE)

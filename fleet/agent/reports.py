@@ -1,4 +1,4 @@
-"""What a device says of itself in a report: what runs, what it believes, how its action goes."""
+"""Reports of a device: current components, trusted keys, state of its action."""
 
 from collections.abc import Mapping
 
@@ -15,11 +15,11 @@ def payload(
     """Return a report, to be signed by the device's key.
 
     Args:
-        state: of the device; gives the sequence number, the fork token and the ledger head.
+        state: state of the device; provides the sequence number, the fork token and the audit-log head.
         runs: ``device``, ``components`` and ``anchors``.
-        action: that is told of, if any.
-        status: where it stands.
-        reason: why, cut to what is kept.
+        action: the reported action, if any.
+        status: its status.
+        reason: its reason, truncated.
     """
     found: dict[str, object] = {
         **runs,

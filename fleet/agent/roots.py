@@ -1,7 +1,7 @@
-"""Which roots a device takes: each key and each person counts once, and no key of a server is a person's.
+"""Checks of TUF roots on a device: each key and person counts once, and no online key belongs to a person.
 
-TUF counts key ids; whoever writes a root chooses them. So a root is looked at before it is used or kept, also one that
-the officers of the former root have signed.
+TUF counts key ids, which the author of a root chooses. So a root is checked before it is used or stored, even if the
+officers of the previous root signed it.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ class VerifyingUpdater(Updater):
 
 
 def updater_with(admit: Callable[[bytes], None]) -> type[VerifyingUpdater]:
-    """Return python-tuf's client, which looks at each root once its signatures are good, before it is kept or used.
+    """Return python-tuf's client with an extra check of each root after its signatures, before it is stored or used.
 
     ``_persist_root`` is the one place through which python-tuf takes a root that it did not have, the first one too.
 
     Args:
-        admit: raises when a root is not to be taken.
+        admit: raises for a root to refuse.
     """
 
     class RootUpdater(VerifyingUpdater):
@@ -55,10 +55,10 @@ def updater_with(admit: Callable[[bytes], None]) -> type[VerifyingUpdater]:
 
 
 class KeptRoots:
-    """The roots that a device has taken.
+    """The roots that a device has accepted.
 
     Args:
-        folder: holds them, one file a version.
+        folder: folder with one file per version.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +66,7 @@ class KeptRoots:
         self._good: dict[bytes, RootKeys] = {}
 
     def check_kept(self, bootstrap: bytes) -> None:
-        """Look at the factory's root and at every kept one; one that was looked at before is not parsed again.
+        """Check the factory root and every stored root; a checked root is not parsed again.
 
         Raises:
             RefusedError: a key or a person counts twice in one of them.
@@ -76,17 +76,17 @@ class KeptRoots:
             self._keep(path.read_bytes())
 
     def kept_above(self, bootstrap: bytes) -> int:
-        """Return how many roots are kept above the factory's, without a gap."""
+        """Return the number of consecutive stored roots after the factory root."""
         version = first = _version_of(bootstrap)
         while (self._folder / f"{version + 1}.root.json").is_file():
             version += 1
         return version - first
 
     def admit(self, data: bytes) -> None:
-        """Look at a root that the officers of the former one have signed, before it is kept.
+        """Check a root that the officers of the previous root signed, before it is stored.
 
         Raises:
-            RefusedError: a key or a person counts twice, or a key that was a server's is a person's.
+            RefusedError: a key or a person counts twice, or a former online key belongs to a person.
         """
         formerly = {identity for one in self._good.values() for identity in one.online_identities()}
         self._good[hashlib.sha256(data).digest()] = _checked(data, formerly)
@@ -97,7 +97,7 @@ class KeptRoots:
             self._good[digest] = _checked(data)
 
 
-def _document(data: bytes) -> Any:  # untyped: of any shape: those who read it refuse what they do not find
+def _document(data: bytes) -> Any:  # untyped: callers check the fields that they read
     return canonical.loads(data, max_bytes=MAX_ROOT)
 
 

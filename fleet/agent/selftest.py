@@ -1,4 +1,4 @@
-"""What a device checks of a new image before it keeps it."""
+"""The self-test of a new image before it is confirmed."""
 
 import hashlib
 import struct
@@ -12,14 +12,14 @@ _TLV_SHA256 = 0x10
 
 
 def check(component: str, data: bytes) -> None:
-    """Test an image as its boot would.
+    """Test an image like the boot loader does.
 
     Raises:
-        RefusedError: it would not start.
+        RefusedError: the image cannot start.
     """
     if component.startswith("model"):
         if data[4:8] != b"TFL3":
-            msg = f"self-test: {component} is no TensorFlow Lite model"
+            msg = f"self-test: {component} is not a TensorFlow Lite model"
             raise RefusedError(msg)
         return
     _mcuboot(component, data)
@@ -32,7 +32,7 @@ def _mcuboot(component: str, data: bytes) -> None:
     magic, _, header, protected, size, *_ = _MCUBOOT_HEADER.unpack_from(data)
     covered = header + size + protected
     if magic != _MCUBOOT_MAGIC or covered + 4 > len(data):
-        msg = f"self-test: {component} has no whole MCUboot image"
+        msg = f"self-test: {component} is not a complete MCUboot image"
         raise RefusedError(msg)
     if hashlib.sha256(data[:covered]).digest() != _tlv(data, covered, _TLV_SHA256):
         msg = f"self-test: the hash inside {component} does not match it"

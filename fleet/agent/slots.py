@@ -1,4 +1,4 @@
-"""A/B slots in files: the running image stays whole until the new one has confirmed itself."""
+"""A/B slots in files: the running image stays intact until the new one is confirmed."""
 
 import hashlib
 import json
@@ -243,7 +243,7 @@ class Slots:
         files.write_private(self._state, json.dumps(state, sort_keys=True).encode())
 
 
-_ON_PROBATION = "what runs is still on probation; nothing is written over what it would go back to"
+_ON_PROBATION = "the current image is still on probation; the slot for its rollback must not be overwritten"
 
 
 def digest_of(file: BinaryIO) -> str:
@@ -294,7 +294,7 @@ def put_in_place(written: BinaryIO, part: Path, target: Path) -> None:
     part.replace(target)
     with files.open_plain(target) as placed:
         if not os.path.samestat(os.fstat(placed.fileno()), os.fstat(written.fileno())):
-            msg = f"{target.name} was exchanged after its bytes were verified"
+            msg = f"{target.name} was replaced after its bytes were verified"
             raise RefusedError(msg)
 
 

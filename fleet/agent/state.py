@@ -14,7 +14,7 @@ class Settings:
 
     Args:
         folder: its disk.
-        server: ``https://host:port`` of the device door, or ``coaps://host:port``.
+        server: ``https://host:port`` of the device gateway, or ``coaps://host:port``.
         anchor: PEM file of the root CA; the only one that is trusted.
         tuf_root: first TUF root, shipped with the device.
         hw_class: class id of its hardware model.
@@ -23,7 +23,7 @@ class Settings:
         enrol_at: ``https://host:port`` for the first certificate, where ``server`` is ``coaps://``: a token needs TLS.
         audience: lab, canary or production: what it installs is signed for that.
         mirror: untrusted plain HTTP base address for blobs, tried first; empty for none.
-        oscore: speak CoAP in OSCORE every day; ``server`` is where the certificate is shown for it.
+        oscore: use CoAP with OSCORE; ``server`` is the address that issues the context.
         tpm: how the TPM is reached that holds the device's key (a TCTI); empty for a key in a file.
     """
 

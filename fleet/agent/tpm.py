@@ -1,4 +1,4 @@
-"""A device key inside a TPM 2.0: the disk holds a blob that only this TPM can use, so a stolen disk is no device.
+"""A device key inside a TPM 2.0: the disk has only a blob for this TPM, so a stolen disk is useless.
 
 The work is OpenSSL's with its tpm2 provider, which makes, signs and shakes hands inside the TPM. Python's ``ssl``
 takes the provider from the configuration that OpenSSL reads when a process begins: hence ``started_anew``. The TPM is
@@ -42,11 +42,11 @@ PATIENCE = 60.0
 
 
 def environment(folder: Path, tcti: str) -> dict[str, str]:
-    """Return the environment in which OpenSSL uses a TPM; its configuration is written to the device's disk.
+    """Return the environment in which OpenSSL uses a TPM. Write its configuration to the device's disk.
 
     Args:
         folder: the device's disk.
-        tcti: how the TPM is reached, such as ``device:/dev/tpmrm0``.
+        tcti: TCTI of the TPM, such as ``device:/dev/tpmrm0``.
     """
     place = files.private_folder(folder) / "openssl-tpm2.cnf"
     files.write_private(place, _CONFIGURATION.encode())
@@ -65,7 +65,7 @@ class TpmKey:
 
     Args:
         folder: the device's disk; ``device.tss2`` is made there at first use.
-        tcti: how the TPM is reached.
+        tcti: TCTI of the TPM.
 
     Raises:
         TransportError: the TPM, or OpenSSL's provider for it, does not answer, or the blob is another TPM's.
@@ -77,12 +77,12 @@ class TpmKey:
         if not self.path.exists():
             made = self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "group:P-256")
             if not made.startswith(_HEAD):
-                msg = "OpenSSL made a key outside the TPM; install its tpm2 provider (Debian: tpm2-openssl)"
+                msg = "OpenSSL created a key outside the TPM. Install its tpm2 provider (Debian: tpm2-openssl)"
                 raise TransportError(msg)
             files.write_private(self.path, made)
         loaded = serialization.load_pem_public_key(self._openssl("pkey", "-in", str(self.path), "-pubout"))
         if not isinstance(loaded, ec.EllipticCurvePublicKey):
-            msg = f"{self.path} holds no elliptic curve key."
+            msg = f"{self.path} must contain an elliptic curve key."
             raise TypeError(msg)
         self.public = loaded
 
@@ -106,7 +106,7 @@ class TpmKey:
             )
         except (OSError, subprocess.SubprocessError) as error:
             said = getattr(error, "stderr", None) or b""
-            msg = f"the TPM did not do it ({arguments[0]}): {said[-200:].decode(errors='replace') or error}"
+            msg = f"the TPM operation {arguments[0]} failed: {said[-200:].decode(errors='replace') or error}"
             raise TransportError(msg) from error
         return done.stdout
 

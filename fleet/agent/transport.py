@@ -25,7 +25,7 @@ CHUNK = 16 * 1024
 LEAST_RATE, RATE_WINDOW = 1024, 10.0
 #: a body has ten minutes, and more if it is long: this many bytes a second on the whole
 WHOLE_S, WHOLE_RATE = 600.0, 4096
-_TOO_LONG = "the download takes too long on the whole"
+_TOO_LONG = "the whole download takes too long"
 #: characters of a path and query that stay as they are (RFC 3986), percent signs included
 _PATH = "/?%:@!$&'()*+,;=-._~"
 
@@ -59,7 +59,7 @@ class _TimedReader(io.RawIOBase):
         """Read some bytes, before the deadline."""
         left = self.until - time.monotonic()
         if left <= 0:
-            msg = "the answer takes too long"
+            msg = "the answer timed out"
             raise TimeoutError(msg)
         self._connection.settimeout(min(TIMEOUT, left))
         return self._raw.readinto(buffer)
@@ -125,7 +125,7 @@ class Transport:
         try:
             context.load_cert_chain(*identity)
         except OSError as error:  # a TPM that is not there, for one
-            msg = f"the device's key cannot be used: {error}"
+            msg = f"the device's key is not usable: {error}"
             raise TransportError(msg) from error
 
     def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
@@ -139,7 +139,7 @@ class Transport:
             data = b"".join(chunk for _, chunk in self._chunks(response, MAX_ANSWER))
             if len(data) > MAX_ANSWER:
                 self.close()
-                msg = "the answer is longer than any that this device reads"
+                msg = "the answer is longer than this device accepts"
                 raise TransportError(msg)
             fields = {name.lower(): value for name, value in response.getheaders()}
         if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:

@@ -1,4 +1,4 @@
-"""Run a model's golden vectors before it is kept: in a child process, since an interpreter may die of a bad model.
+"""Run a model's golden vectors before it is confirmed, in a child process, because a bad model may crash it.
 
 ``python -m fleet.agent.trial MODEL VECTORS`` is that child; it answers with one JSON object.
 """
@@ -32,11 +32,11 @@ def check(pair: Slots) -> int:
     if vectors is None:
         return 0
     if not interpreter.available():
-        msg = "self-test: the model came with golden vectors, and this device has no interpreter to run them"
+        msg = "self-test: the model has golden vectors, but this device has no interpreter to run them"
         raise RefusedError(msg)
     said = _said(pair.read_running(), vectors)
     if not said.get("runs"):
-        msg = f"self-test: the model does not run: {said.get('message', 'the interpreter died of it')}"
+        msg = f"self-test: the model does not run: {said.get('message', 'the interpreter crashed')}"
         raise RefusedError(msg)
     if said["failed"]:
         msg = f"self-test: golden vector {said['failed']} fails, off by {said['difference']:g}"

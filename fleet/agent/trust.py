@@ -1,4 +1,4 @@
-"""Believe nothing: TUF metadata, the director's document, and that both say the same."""
+"""Verify the TUF metadata and the director's document, and that both agree."""
 
 import re
 import secrets
@@ -29,7 +29,7 @@ from pki.kernel.errors import InvalidError
 MAX_DIRECTOR = 16 * 1024
 MAX_METADATA = 512 * 1024
 MOST_COMMANDS = 10
-#: roots that a device follows in one look; each carries the signatures of the officers of the one before
+#: most root rotations in one check; the officers of the previous root sign each new root
 MOST_NEW_ROOTS = 512
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _METADATA = "/v1/metadata/"
@@ -37,7 +37,7 @@ _Signed = TypeVar("_Signed", Root, Targets, Timestamp)
 
 
 class Command(TypedDict):
-    """A command: a UUID, one of five words, and the RFC 3339 time after which it is not done."""
+    """A command: a UUID, one of five commands, and its RFC 3339 expiry time."""
 
     id: str
     kind: str
@@ -83,7 +83,7 @@ class _Fetcher(tuf_json.StrictFetcher):
 
 
 class Trust:
-    """The device's view of what is signed.
+    """The device's view of the signed metadata.
 
     Args:
         settings: of the device.
@@ -99,14 +99,14 @@ class Trust:
         self._updater: roots.VerifyingUpdater | None = None
 
     def assignment(self, device: str, installed: Mapping[str, int] | None = None) -> Assignment | None:
-        """Return what this device shall install now, checked against both repositories.
+        """Return the assignment of this device, verified against both repositories.
 
         Args:
             device: its public id.
-            installed: component to the security counter of what runs there.
+            installed: component to the security counter of its current image.
 
         Raises:
-            RefusedError: something cannot be trusted; the sentence says what.
+            RefusedError: something cannot be trusted; the error says what.
             TransportError: the server cannot be reached.
         """
         updater, signed = self._asked(device, "/v1/director")
@@ -129,15 +129,15 @@ class Trust:
         return found
 
     def parts(self, data: bytes, action: int, installed: Mapping[str, int]) -> list[Assignment]:
-        """Return what a composite names, each checked as if it were assigned alone, and against the others.
+        """Return the parts of a composite, each verified like a single assignment and against the others.
 
         Args:
             data: ``parts.json``, whose digest the officers signed.
             action: of the composite.
-            installed: component to the security counter of what runs there.
+            installed: component to the security counter of its current image.
 
         Raises:
-            RefusedError: a part cannot be trusted; the sentence says which.
+            RefusedError: a part cannot be trusted; the error says which.
             TransportError: the server cannot be reached.
         """
         updater = self._refreshed()
@@ -165,12 +165,12 @@ class Trust:
         except (RepositoryError, DownloadError) as error:
             raise _trouble("the signed list of targets", error) from error
         if target.hashes.get("sha256") != part.digest:
-            msg = f"{part.path} is signed with other content than the composite names"
+            msg = f"{part.path} is signed with a digest that differs from the composite"
             raise RefusedError(msg)
         return bundle
 
     def check(self, device: str) -> None:
-        """Look whether the server still tells the truth, when nothing waits: withdrawals and floors are learned by it.
+        """Verify the current metadata without a pending action. This is how withdrawals and floors arrive.
 
         Raises:
             RefusedError: something cannot be trusted.
@@ -220,29 +220,29 @@ class Trust:
         return updater
 
     def _check_people(self) -> None:
-        """Refuse targets that let anybody but the root's officers sign the bins, whoever talked them into it."""
+        """Refuse targets that delegate the hash bins to keys other than those of the root's officers."""
         root, delegations = self._root(), self._targets().delegations
         wanted, roles = root.roles[Targets.type], delegations.succinct_roles if delegations else None
         known = {keyid: key.to_dict() for keyid, key in delegations.keys.items()} if delegations else {}
         theirs = {keyid: root.keys[keyid].to_dict() for keyid in wanted.keyids}
         if roles is None or known != theirs or roles.threshold < wanted.threshold:
-            msg = "the signed targets let others than the release officers sign what is listed"
+            msg = "the signed targets delegate hash bins to keys that are not the release officers'"
             raise RefusedError(msg)
 
     def _check_bin(self, path: str) -> None:
-        """Refuse a bin that was another one, before the officers changed their number: it could undo a withdrawal."""
+        """Refuse a hash bin from an earlier bin layout: it could undo a withdrawal."""
         delegations = self._targets().delegations
         roles = delegations.succinct_roles if delegations else None
         role = roles.get_role_for_target(path) if roles else ""
         if self._kept(role, Targets).unrecognized_fields.get(BIN_FIELD) != role:
-            msg = f"the signed list {role} was made for another place"
+            msg = f"the signed list {role} belongs to another hash bin"
             raise RefusedError(msg)
 
     def _bootstrap(self) -> bytes:
         return self._settings.tuf_root.read_bytes()
 
     def commands(self, device: str) -> list[Command]:
-        """Return the commands for this device, as the director has signed them just now.
+        """Return the commands for this device, freshly signed by the director.
 
         Raises:
             RefusedError: something cannot be trusted.
@@ -258,13 +258,15 @@ class Trust:
             raise RefusedError(msg) from error
 
     def _asked(self, device: str, path: str) -> tuple[Updater, DirectorDocument]:
-        """Return what is published and what the director says now, when neither hides anything that the other knows."""
+        """Return the published metadata and the director's document if neither withholds what the other knows."""
         updater = self._refreshed()
         signed = self._document(device, path)
         if self._older(signed):
-            updater = self._refreshed()  # they were renewed between the two questions, or somebody hides them
+            updater = (
+                self._refreshed()
+            )  # the metadata was renewed between the two requests, or newer metadata is withheld
         if self._older(signed):
-            msg = "newer update metadata are hidden from this device: the director knows of them"
+            msg = "newer update metadata is withheld from this device: the director knows of it"
             raise RefusedError(msg)
         return updater, signed
 
@@ -321,7 +323,7 @@ class Trust:
                 except InvalidSignature:
                     continue
                 return cast("DirectorDocument", dict(document["signed"])), keyid
-        msg = "the director's document is not signed by the key that the root names"
+        msg = "the director's document is not signed by a key in the TUF root"
         raise RefusedError(msg)
 
     def _fresh(self, signed: DirectorDocument, device: str, nonce: bytes) -> None:
@@ -332,10 +334,10 @@ class Trust:
             msg = "the director's document is not the answer to this request"
             raise RefusedError(msg)
         if not all(datetime.fromisoformat(signed[name]).tzinfo for name in _TIMES):
-            msg = "the director's document says no time zone"
+            msg = "the director's document has a time without a time zone"
             raise RefusedError(msg)
         if signed["version"] <= (self._state.get("director_version") or 0):
-            msg = "the director's document is older than one seen before"
+            msg = "the director's document is older than a previous one"
             raise RefusedError(msg)
         self._check_floor(datetime.fromisoformat(signed["expires"]))
         memory.check_bounds(signed, self._kept("timestamp", Timestamp).expires, self._root().expires)
@@ -348,7 +350,7 @@ class Trust:
 
 
 def _trouble(what: str, error: Exception) -> AgentError:
-    """Return what a failure means: too long is a lie, not to be had is a matter of the line."""
+    """Classify a failure: too long data is refused, a failed download is retried."""
     if isinstance(error, DownloadError) and not isinstance(error, DownloadLengthMismatchError):
         return TransportError(str(error))
     return RefusedError(f"{what} cannot be trusted: {error}")
@@ -362,6 +364,6 @@ def _online(root: Root) -> set[str]:
 
 def _command(given: Command) -> Command:
     if not _UUID.fullmatch(given["id"]) or not (isinstance(given["kind"], str) and isinstance(given["expires"], str)):
-        msg = "a command has id, kind and expires"
+        msg = "a command must have id, kind and expires"
         raise ValueError(msg)
     return given

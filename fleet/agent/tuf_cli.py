@@ -5,7 +5,7 @@
 ``… --metadata-dir DIR --metadata-url URL --target-name PATH --target-base-url URL --target-dir DIR download``
 
 It ends with 0 when everything was done and with 1 when anything failed. The transport is the agent's own: no redirects,
-no encodings, a least rate; plain HTTP only, since what it fetches is believed by its signatures alone.
+no encodings, a minimum rate; plain HTTP only, because signatures verify everything that it fetches.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def download(updater: Updater, names: list[str]) -> None:
     for name in names:
         found = updater.get_targetinfo(name)
         if found is None:
-            msg = f"{name} is not listed"
+            msg = f"{name} is not listed in the signed targets"
             raise RepositoryError(msg)
         if updater.find_cached_target(found) is None:
             updater.download_target(found)

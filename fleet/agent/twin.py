@@ -1,4 +1,4 @@
-"""Keep the configuration that the server wants this device to have, and say which one it has."""
+"""Store the desired configuration from the server, and report the current one."""
 
 import http
 import logging
@@ -19,11 +19,11 @@ _logger = logging.getLogger("muster.agent")
 
 
 def sync(line: Transport | CoapTransport, state: State, name: str) -> None:
-    """Fetch the configuration, keep it when it is one, and report the one that this device has.
+    """Fetch the configuration, store it if it is valid, and report the current one.
 
     Args:
-        line: to the server.
-        state: of the device; keeps the configuration and the tags.
+        line: connection to the server.
+        state: state of the device; stores the configuration and the tags.
         name: of the device, for its log.
     """
     try:
@@ -43,7 +43,7 @@ def sync(line: Transport | CoapTransport, state: State, name: str) -> None:
     else:
         state.put(config=config)
         _report(line, state, config)
-    # Known from now on, kept or refused: the next request names it, and the server stops offering it.
+    # Stored even if refused: the next request sends this tag, so that the server stops offering it.
     state.put(config_tag=answer.headers.get("etag", '"d0"'))
 
 
@@ -56,7 +56,7 @@ def _report(line: Transport | CoapTransport, state: State, config: Mapping[str, 
         except AnswerError as error:
             if error.status != http.HTTPStatus.PRECONDITION_FAILED:
                 raise
-            tag = error.tag  # this device's state was lost, or a report came between: the server says where it is
+            tag = error.tag  # the state was lost, or another report came first: the server returns its version
             continue
         state.put(reported_tag=answer.headers.get("etag", '"r0"'))
         return

@@ -1,21 +1,21 @@
-"""Erase a device's disk: once begun it is finished, whenever the power fails."""
+"""Erase a device's disk. An interrupted erasure continues at the next start."""
 
 import shutil
 from pathlib import Path
 
 from pki.kernel import files
 
-#: says that erasing has begun; goes last
+#: marker of a started erasure; removed last
 MARK = "erasing"
 
 
 def begun(folder: Path) -> bool:
-    """Say whether an erasure was cut off."""
+    """Return whether an erasure was interrupted."""
     return (folder / MARK).exists()
 
 
 def erase(folder: Path) -> None:
-    """Remove everything in a folder, the mark of it last."""
+    """Remove everything in a folder, the marker last."""
     mark = folder / MARK
     files.write_private(mark, b"")
     for path in folder.iterdir():

@@ -1,7 +1,7 @@
-"""A device remembers the newest signed head of the server's ledger that it was shown: nobody can tell two stories.
+"""The device monitors the server's audit log: it stores the newest signed head, which detects split views.
 
-The head comes inside the director's document; the ledger's keys are named by the TUF root, which people sign. What a
-device has seen goes back in its reports, so that `manage.py ledger verify` hears it from the whole fleet.
+The head is part of the director's document. The TUF root, which officers sign, lists the log's keys. Devices return the
+stored head in their reports, so that `manage.py ledger verify` compares the heads of the whole fleet.
 """
 
 import re
@@ -23,7 +23,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Head(TypedDict):
-    """A signed head of the ledger, as the server shows it."""
+    """A signed head of the audit log."""
 
     _type: str
     domain: str
@@ -36,21 +36,21 @@ class Head(TypedDict):
 
 
 def see(state: State, head: Head, named: Any) -> None:  # untyped: its caller refuses a root whose field is malformed
-    """Take a head that the server shows; keep it when it is newer than the one that is kept.
+    """Verify a head from the server. Store it if it is newer than the stored one.
 
     Args:
-        state: of the device.
+        state: state of the device.
         head: ``_type, domain, epoch, size, root, at, keyid, sig``.
-        named: what the TUF root says of the ledger's keys.
+        named: the log's keys in the TUF root.
 
     Raises:
-        RefusedError: it is malformed or badly signed, or it contradicts what this device was shown before.
+        RefusedError: it is malformed, not correctly signed, or contradicts an earlier head.
     """
     if head["keyid"] not in named["keyids"]:
-        return  # signed before the keys changed; the next head is signed by a key that we know
+        return  # signed before a key rotation; the next head has a known key
     epoch, size, root = head["epoch"], head["size"], head["root"]
     if head["_type"] != "head" or type(epoch) is not int or type(size) is not int or not _DIGEST.fullmatch(root):
-        msg = "the head of the server's ledger is malformed"
+        msg = "the head of the server's audit log is malformed"
         raise RefusedError(msg)
     public = bytes.fromhex(named["keys"][head["keyid"]]["keyval"]["public"])
     signed: Mapping[str, object] = head
@@ -58,11 +58,11 @@ def see(state: State, head: Head, named: Any) -> None:  # untyped: its caller re
     try:
         ed25519.Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(head["sig"]), payload)
     except InvalidSignature as error:
-        msg = "the head of the server's ledger is not signed by the key that the root names"
+        msg = "the head of the server's audit log is not signed by a key in the TUF root"
         raise RefusedError(msg) from error
     seen = state.get("ledger_head") or [0, 0, ""]
     if epoch < seen[0] or ([epoch, size] == seen[:2] and root != seen[2]):
-        msg = f"the server's ledger contradicts itself: it showed another history at {seen[1]} entries"
+        msg = f"the server's audit log is inconsistent: it had a different history at {seen[1]} entries"
         raise RefusedError(msg)
     if [epoch, size] > seen[:2]:
         memory.learn(state, head["keyid"], ledger_head=[epoch, size, root])

@@ -1,9 +1,9 @@
-"""Admission before TLS: in a storm of reconnecting devices, handshakes that begin are handshakes that end.
+"""Admission control before TLS: in a reconnect storm, every handshake that starts also completes.
 
-A handshake costs a hundred polls. When more connections come than the processor can serve, they wait without one.
-Networks take turns, and those from which a client with a certificate came in the last hour have most of them: a fleet
-behind one address is one network, and an attacker may have thousands. A connection that has not sent the whole first
-record of its ClientHello costs a socket and nothing else, and whoever has hung up meanwhile costs no handshake.
+A handshake costs as much as a hundred polls. Connections above the capacity of the processor wait without a handshake.
+Networks take turns, and networks with an authenticated client in the last hour get most turns: a fleet behind one
+address is one network, and an attacker may have thousands. A connection without a complete first TLS record
+(ClientHello) costs only a socket, and a client that has disconnected costs no handshake.
 """
 
 import asyncio
@@ -22,36 +22,35 @@ from fleet.wire.fair_queue import FairQueue
 from fleet.wire.networks import network_of
 from fleet.wire.proven_networks import ProvenNetworks
 
-#: handshakes that are under way at once; one that stalls gives its place back after a second
+#: most concurrent handshakes; a stalled one frees its slot after a second
 MOST_HANDSHAKES, PLACE_SECONDS = 256, 1.0
-#: sockets whose first record is not complete yet; the oldest of the network that holds most make room
+#: most sockets without a complete first record; the oldest of the network with the most sockets is evicted
 MOST_SILENT, SILENT_SECONDS = 2000, 10.0
-#: how often some of those that were silent for too long are closed, and how many
+#: interval and number of closes of silent sockets
 SWEEP_SECONDS, SWEPT_AT_ONCE = 0.05, 50
 #: head of a TLS record (RFC 8446, 5.1): type, version, length; the longest one that a ClientHello may fill
 RECORD_HEAD, HANDSHAKE, LONGEST_RECORD = 5, 0x16, 1 << 14
-#: the queue is as long as can be served within these seconds, by the rate of the last ones; further ones are turned
-#: away at once, which costs next to nothing: a client that is told soon comes again later, one that waits in vain for
-#: its own deadline costs a handshake for nobody
+#: longest wait in the queue in seconds, estimated from the recent handshake rate. Further connections are refused at
+#: once, which is cheap: the client retries later. A client that waits until its own timeout wastes a handshake.
 WAIT_SECONDS, LEAST_QUEUED, FIRST_RATE, KEPT_OF_RATE = 3.0, 256, 300.0, 0.7
-#: of so many handshakes one is for a network that has not proved itself, while both kinds wait
+#: one of this many handshakes is for an unproven network, while both kinds wait
 TURN_OF_OTHERS = 4
-#: accepted, and begun, before whoever is inside has a turn again; how long to pause without file descriptors
+#: connections accepted, and handshakes started, per turn of the event loop; pause without file descriptors
 AT_ONCE, BEGUN_AT_ONCE, PAUSE_SECONDS = 16, 4, 0.1
-#: who has waited longer in the queue has given up
+#: longest wait in the queue; clients have given up after that
 QUEUE_SECONDS = 15.0
-#: of TCP_INFO: both ends are there (include/net/tcp_states.h)
+#: TCP_ESTABLISHED of TCP_INFO (include/net/tcp_states.h)
 ESTABLISHED = 1
 _logger = logging.getLogger("muster.admission")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """A connection that has no TLS yet.
+    """A connection before its TLS handshake.
 
     Args:
         line: its socket, not blocking.
-        network: that it is counted with.
+        network: network of the client, for limits.
         since: monotonic time at which it was accepted.
     """
 
@@ -61,12 +60,12 @@ class Caller:
 
 
 class Gate:
-    """Accepts for one door; looks like a server to whoever closes it.
+    """Accept the connections of one listener; has the interface of an asyncio server.
 
     Args:
         listener: bound and listening, not blocking.
         factory: makes the protocol of a connection.
-        context: of the door.
+        context: TLS context of the listener.
     """
 
     def __init__(
@@ -74,11 +73,11 @@ class Gate:
     ) -> None:
         self._listener, self._factory, self._context = listener, factory, context
         self._loop = asyncio.get_running_loop()
-        # Those that are silent, oldest first, and the same by network.
+        # Silent sockets, oldest first, and the same by network.
         self._silent: OrderedDict[Caller, None] = OrderedDict()
         self._silent_by_network: FairQueue[Caller] = FairQueue()
         self._proven = ProvenNetworks()
-        # Those of proven networks, and of all others.
+        # Sockets of proven networks, and of all others.
         self._queues: tuple[FairQueue[Caller], FairQueue[Caller]] = (FairQueue(), FairQueue())
         self._turn = 0
         self._admits = False
@@ -86,7 +85,7 @@ class Gate:
         self._rate = FIRST_RATE
         self._paused: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        # The kernel keeps most silent connections to itself; those that it hands over nevertheless wait here.
+        # The kernel holds back most silent connections; the others wait here.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(SILENT_SECONDS))
         listener.setblocking(False)  # noqa: FBT003  because the socket module has no keyword for it
         self._loop.add_reader(listener, self._accept)
@@ -94,7 +93,7 @@ class Gate:
         self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def retire(self) -> None:
-        """Accept nothing more: another process does. Whoever has begun goes on."""
+        """Stop accepting, because another process takes over. Started handshakes continue."""
         if self._paused is not None:
             self._paused.cancel()
         self._loop.remove_reader(self._listener)
@@ -103,7 +102,7 @@ class Gate:
 
     @property
     def quiet(self) -> bool:
-        """Say whether nobody is on the way in."""
+        """Return whether no connection waits or performs a handshake."""
         return not self._waits and not self._busy
 
     @property
@@ -111,7 +110,7 @@ class Gate:
         return any(self._queues)
 
     def close(self) -> None:
-        """Accept nothing more; what has no handshake yet is closed."""
+        """Stop accepting. Close connections whose handshake has not started."""
         self._timer.cancel()
         self._sweeper.cancel()
         self.retire()
@@ -119,7 +118,7 @@ class Gate:
             caller.line.close()
 
     async def wait_closed(self) -> None:
-        """Wait for handshakes that are under way."""
+        """Wait for the running handshakes."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -130,7 +129,7 @@ class Gate:
                 line, address = self._listener.accept()
             except (BlockingIOError, InterruptedError):
                 break
-            except OSError as error:  # no file descriptors are left, for one
+            except OSError as error:  # such as no free file descriptors
                 _logger.warning("a connection could not be accepted", extra={"cause": str(error)})
                 self._pause()
                 return
@@ -143,12 +142,12 @@ class Gate:
         self._admit()
 
     def _pause(self) -> None:
-        """Leave further connections with the kernel for a moment."""
+        """Stop accepting for a moment; the kernel queues the connections."""
         self._loop.remove_reader(self._listener)
         self._paused = self._loop.call_later(PAUSE_SECONDS, self._loop.add_reader, self._listener, self._accept)
 
     def _await(self, caller: Caller, bytes_wanted: int) -> None:
-        """Wait for the rest of a first record; the kernel wakes us when so many bytes are there, not for each one."""
+        """Wait for the rest of a first record. The kernel wakes us once, when all its bytes have arrived."""
         while len(self._silent) >= MOST_SILENT and (oldest := self._silent_by_network.make_room(newest=False)):
             self._drop(oldest)
         self._silent[caller] = None
@@ -157,7 +156,7 @@ class Gate:
         self._loop.add_reader(caller.line, self._speaks, caller)
 
     def _speaks(self, caller: Caller) -> None:
-        """Queue a socket whose first record is there, or whose other end will send no more."""
+        """Queue a socket whose first record is complete, or whose client will send no more."""
         missing = _missing(caller.line)
         if missing and not _gone(caller.line):
             caller.line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, missing)
@@ -173,12 +172,12 @@ class Gate:
     def _enqueue(self, caller: Caller) -> None:
         queue = self._queues[caller.network not in self._proven]
         queue.add(caller.network, caller)
-        # Who comes last from where most come from is turned away.
+        # Refuse the last arrival of the network with the most connections.
         while len(queue) > self._room and (last := queue.make_room(newest=True)):
             self._turn_away(last.line)
 
     def _take(self) -> Caller | None:
-        """Return whose turn it is."""
+        """Return the next connection to serve."""
         self._turn = (self._turn + 1) % TURN_OF_OTHERS
         proven, others = self._queues
         first, second = (others, proven) if self._turn == 0 else (proven, others)
@@ -189,12 +188,12 @@ class Gate:
         return max(LEAST_QUEUED, self._rate * WAIT_SECONDS)
 
     def _turn_away(self, line: socket.socket) -> None:
-        """Close a connection whose first bytes nobody has read: the kernel resets it, and the client knows at once."""
+        """Close a connection with unread bytes: the kernel sends a reset, and the client notices at once."""
         self._turned_away += 1
         line.close()
 
     def _admit(self) -> None:
-        """Begin a few handshakes, now or when whoever is inside has had a turn."""
+        """Start a few handshakes, now or after a turn of the event loop."""
         if not self._admits:
             self._admits = True
             self._loop.call_soon(self._begin_some)
@@ -241,7 +240,7 @@ class Gate:
             give_back()
 
     def _note(self, network: str, transport: asyncio.Transport) -> None:
-        """Remember where a client came from that has a certificate, where clients need none: that has got so far."""
+        """Mark the network of an authenticated client as proven; without client certificates, any handshake."""
         if self._context.verify_mode == ssl.CERT_NONE or transport.get_extra_info("peercert"):
             self._proven.add(network)
 
@@ -249,12 +248,12 @@ class Gate:
         if self._finished > self._rate or self._waits:
             self._rate = KEPT_OF_RATE * self._rate + (1 - KEPT_OF_RATE) * self._finished
         if self._turned_away:
-            _logger.warning("connections were turned away before TLS", extra={"connections": self._turned_away})
+            _logger.warning("connections were refused before TLS", extra={"connections": self._turned_away})
         self._finished = self._turned_away = 0
         self._timer = self._loop.call_later(1.0, self._each_second)
 
     def _sweep(self) -> None:
-        """Close a few of those that have been silent for too long: a thousand at once would hold everybody up."""
+        """Close a few sockets that were silent for too long; a thousand at once would block the event loop."""
         limit = time.monotonic() - SILENT_SECONDS
         for caller in list(islice(self._silent, SWEPT_AT_ONCE)):
             if caller.since < limit:
@@ -272,9 +271,9 @@ class Gate:
 
 
 def _missing(line: socket.socket) -> int:
-    """Return how many bytes have to be there until more can be said; 0: the first record is complete.
+    """Return how many bytes are needed to decide further; 0 if the first record is complete.
 
-    What is no TLS counts as complete: the handshake refuses it at once.
+    Data that is not TLS counts as complete: the handshake refuses it at once.
     """
     try:
         head = line.recv(RECORD_HEAD, socket.MSG_PEEK)
@@ -294,5 +293,5 @@ def _missing(line: socket.socket) -> int:
 
 
 def _gone(line: socket.socket) -> bool:
-    """Say whether the other end has hung up, though its first bytes may still lie here unread."""
+    """Return whether the client has disconnected, even if its first bytes are still unread."""
     return line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED

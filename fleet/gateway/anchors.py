@@ -1,4 +1,4 @@
-"""What a device's chain may end at, for handshakes of our own and for certificates that a proxy hands on."""
+"""Trust anchors of device certificates, for TLS handshakes and for certificates that a proxy forwards."""
 
 import ssl
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from devices import selectors as devices
 from pki import selectors
 from pki.kernel import actor as actors
 
-#: X509_V_FLAG_NO_CHECK_TIME: with a clock, devices that come to renew would be locked out; and
-#: X509_V_FLAG_PARTIAL_CHAIN: a vendor's intermediate may be the anchor. Chains only; each request asks for the rest.
+#: X509_V_FLAG_NO_CHECK_TIME: otherwise devices with expired certificates could not renew them. And
+#: X509_V_FLAG_PARTIAL_CHAIN: a vendor's intermediate CA may be the anchor. Each request checks everything else.
 CHAINS_ONLY = 0x200000 | 0x80000
 
 
 def client_anchors(slugs: list[str]) -> list[bytes]:
-    """Return what a device's chain may end at, in DER: our own CAs and vendors'."""
+    """Return the trust anchors in DER: our own CAs and those of vendors."""
     askers = [actors.system(slug, "client-anchors") for slug in slugs]
     own = [der(anchor) for asker in askers for anchor in selectors.anchors(actor=asker)]
     return list(dict.fromkeys([*own, *(one for asker in askers for one in devices.vendor_anchors(actor=asker))]))
@@ -34,7 +34,7 @@ def pem(ders: list[bytes]) -> str:
 
 
 def believe(store: crypto.X509Store, ders: Iterable[bytes]) -> crypto.X509Store:
-    """Let a store of OpenSSL's believe chains that end at these certificates, and look at nothing but chains."""
+    """Configure an OpenSSL store to verify only that chains end at these certificates."""
     store.set_flags(CHAINS_ONLY)
     for one in ders:
         store.add_cert(crypto.load_certificate(crypto.FILETYPE_ASN1, one))

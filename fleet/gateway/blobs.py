@@ -1,6 +1,6 @@
 """Send a file over ASGI in ranges (RFC 9110, section 14): one range, If-Range, HEAD, 304, 416.
 
-A file that lies in a bucket is fetched there by the device itself (307), or comes through this door.
+A file in an object store is sent through this server, or the device is redirected there (307).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which bytes are sent.
+    """The bytes to send.
 
     Args:
         status: 200, 206, 304, 307, 412 or 416.
@@ -37,7 +37,7 @@ class Part:
 
 
 def choose(headers: dict[str, str], size: int, etag: str) -> Part:
-    """Decide from the request's header fields which bytes are sent, in the order of RFC 9110, 13.2.2. Pure."""
+    """Choose the bytes to send from the request's header fields, in the order of RFC 9110, 13.2.2. Pure."""
     if "if-match" in headers and not {etag, "*"} & _tags(headers["if-match"]):
         return Part(412, 0, 0)
     if {etag, f"W/{etag}", "*"} & _tags(headers.get("if-none-match", "")):
@@ -45,7 +45,7 @@ def choose(headers: dict[str, str], size: int, etag: str) -> Part:
     wanted = headers.get("range", "")
     match = _RANGE.fullmatch(wanted.strip())
     first, last = match.groups() if match is not None else ("", "")
-    backwards = bool(first and last) and int(last) < int(first)  # no range at all (RFC 9110, 14.1.1)
+    backwards = bool(first and last) and int(last) < int(first)  # not a valid range, so ignored (RFC 9110, 14.1.1)
     if first == last == "" or backwards or headers.get("if-range", etag) != etag:
         return Part(200, 0, size)
     if not first:
@@ -75,8 +75,8 @@ def headers_of(reply: Reply, part: Part, size: int) -> list[tuple[bytes, bytes]]
 
 
 async def send(request: Request, reply: Reply, file: Download, out: Send) -> int:
-    """Send the file or the asked part of it; return the status."""
-    # A range is asked for by GET only (RFC 9110, 14.2).
+    """Send the file or the requested range. Return the status."""
+    # Ranges apply to GET only (RFC 9110, 14.2).
     fields = {name: value for name, value in request.headers.items() if name != "range" or request.method == "GET"}
     part = choose(fields, file.size, reply.headers["etag"])
     start = {
@@ -90,7 +90,7 @@ async def send(request: Request, reply: Reply, file: Download, out: Send) -> int
         return part.status
     if file.path is None:
         return await _from_bucket(reply, file, part, start, out)
-    # From the page cache a read is faster than a thread would be.
+    # A read from the page cache is faster than a thread switch.
     with file.path.open("rb") as stream:
         demand_stamp(stream, file.stamp)
         await out(start)
@@ -99,13 +99,13 @@ async def send(request: Request, reply: Reply, file: Download, out: Send) -> int
 
 
 async def _from_bucket(reply: Reply, file: Download, part: Part, start: dict[str, object], out: Send) -> int:
-    """Send the device to the bucket, or relay what it gives; a refusal from there comes before an answer begins."""
+    """Redirect the device to the object store, or relay the file. Report store errors before the answer starts."""
     if reply.direct and (address := await asyncio.to_thread(downloads.address, file)):
         fields = [(b"location", address.encode()), (b"cache-control", b"no-store"), (b"content-length", b"0")]
         await out({"type": "http.response.start", "status": 307, "headers": fields})
         await out({"type": "http.response.body", "body": b""})
         return 307
-    # Our own clients compare the digest themselves; of others nobody gets the end of other bytes.
+    # Our own clients verify the digest. For others, withhold the end of a file with a wrong digest.
     ends = part.start + part.length == file.size
     checked = ends and not reply.direct
     start_at, length = part.start, part.length
@@ -115,7 +115,7 @@ async def _from_bucket(reply: Reply, file: Download, part: Part, start: dict[str
         await out(start)
         await _relay(pieces, data, part.length, out)
     finally:
-        with suppress(ValueError):  # a thread still waits for it: it ends when that has come
+        with suppress(ValueError):  # a thread still reads from it and ends it afterwards
             pieces.close()  # type: ignore[attr-defined]  # it is a generator
     return part.status
 
@@ -126,10 +126,10 @@ async def _relay(pieces: Iterator[bytes], data: bytes, rest: int, out: Send) -> 
             rest -= len(data)
             await out({"type": "http.response.body", "body": data, "more_body": rest > 0})
             data = await asyncio.to_thread(next, pieces, b"") if rest else b""
-    except DomainError as error:  # in the middle of an answer there is nothing left to say
+    except DomainError as error:  # the answer has started, so no error can be sent
         raise OSError(error.detail) from error
     if rest:
-        msg = "A stored blob is shorter than its record says."
+        msg = "A stored blob is shorter than its recorded size."
         raise OSError(msg)
 
 
@@ -140,12 +140,12 @@ async def _copy(stream: BinaryIO, file: Download, part: Part, out: Send) -> None
         data = stream.read(min(CHUNK, rest))
         demand_stamp(stream, file.stamp)
         if not data:
-            msg = "A stored blob is shorter than its record says."
+            msg = "A stored blob is shorter than its recorded size."
             raise OSError(msg)
         rest -= len(data)
         await out({"type": "http.response.body", "body": data, "more_body": rest > 0})
 
 
 def _tags(value: str) -> set[str]:
-    """Return the entity tags of a field; weak ones keep their mark: If-Match compares strongly (RFC 9110, 8.8.3.2)."""
+    """Return the entity tags of a field. Keep weak marks, because If-Match compares strongly (RFC 9110, 8.8.3.2)."""
     return {tag.strip() for tag in value.split(",")}

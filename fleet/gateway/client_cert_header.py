@@ -1,7 +1,7 @@
-"""Certificates that a proxy has seen in a handshake and hands on (RFC 9440): from listed proxies only, verified again.
+"""Client certificates that a proxy forwards (RFC 9440): accepted from listed proxies only, and verified again.
 
-A header field is a claim that anybody can write. It counts only on a connection from an address that the operator has
-listed; from anybody else it is refused, not passed over: whoever sends it wants to be somebody else.
+Any client can send this header field. It counts only on a connection from an address that the operator has listed.
+From any other client it is refused rather than ignored, because the client attempts to impersonate a device.
 """
 
 import base64
@@ -24,57 +24,57 @@ from pki.kernel.pem import read_der
 from pki.kernel.recent import Recent
 
 FIELD = b"client-cert"
-#: what a sloppy proxy or a sly client may send in its place
+#: variants of the name that a misconfigured proxy or an attacker may send
 LOOKALIKES = frozenset(
     {b"client_cert", b"x-client-cert", b"x-ssl-client-cert", b"ssl-client-cert", b"client-cert-chain"}
 )
 LONGEST = 8192
-#: rfc9440 is ``:BASE64 of DER:``, haproxy the same without colons, nginx a PEM with percent signs
+#: rfc9440 is ``:BASE64 of DER:``, haproxy the same without colons, nginx a percent-encoded PEM
 FORMS = ("rfc9440", "haproxy", "nginx")
 _RFC9440 = re.compile(r":([A-Za-z0-9+/=]+):")
 _logger = logging.getLogger("muster.access")
 
 
 class Proxies:
-    """The proxies of a door.
+    """The trusted proxies of a listener.
 
     Args:
-        listed: addresses or networks; none: no proxy is believed.
-        form: of ``FORMS``.
+        listed: addresses or networks; empty to trust no proxy.
+        form: one of ``FORMS``.
 
     Raises:
-        InvalidError: an address or the form makes no sense.
+        InvalidError: an address or the form is malformed.
     """
 
     def __init__(self, listed: Iterable[str], form: str) -> None:
         try:
             self._listed: list[IPv4Network | IPv6Network] = [ip_network(one, strict=False) for one in listed]
         except ValueError as error:
-            msg = f"FLEET_PROXIES holds addresses and networks, with commas between: {error}."
+            msg = f"FLEET_PROXIES must be a comma-separated list of addresses and networks: {error}."
             raise InvalidError(msg) from error
         if form not in FORMS:
-            msg = f"FLEET_PROXY_FORM is one of {', '.join(FORMS)}."
+            msg = f"FLEET_PROXY_FORM must be one of {', '.join(FORMS)}."
             raise InvalidError(msg)
         self._form = form
         self._store: Recent[str, crypto.X509Store] = Recent(seconds=2.0)
 
     def peer(self, fields: Iterable[tuple[bytes, bytes]], direct: Peer) -> Peer:
-        """Return who is meant by a request: the direct peer, or the one whose certificate a listed proxy hands on.
+        """Return the peer of a request: the direct peer, or the one whose certificate a listed proxy forwards.
 
         Raises:
-            DeniedError: such a field from anybody else, beside a certificate, or a certificate of no known CA.
-            InvalidError: twice, too long, or no certificate.
+            DeniedError: the field is not from a listed proxy, is not the only certificate, or has an unknown issuer.
+            InvalidError: the field is repeated, too long, or not a certificate.
         """
         given = [value for name, value in fields if name == FIELD]
         odd = [name for name, _ in fields if name in LOOKALIKES]
         if not given and not odd:
             return direct
         if odd or direct.fingerprint or not self._lists(direct.address):
-            _logger.warning("a certificate in a header is refused", extra={"peer": direct.address[:64]})
-            msg = "A client certificate in a header field is believed from listed proxies only."
+            _logger.warning("a client certificate in a header field is refused", extra={"peer": direct.address[:64]})
+            msg = "A client certificate in a header field is accepted from listed proxies only (FLEET_PROXIES)."
             raise DeniedError(msg)
         if len(given) > 1 or len(given[0]) > LONGEST:
-            msg = "Client-Cert comes once and has at most 8,192 bytes."
+            msg = "Client-Cert must occur once, with at most 8,192 bytes."
             raise InvalidError(msg)
         der = self._read(given[0].decode("latin-1"))
         self._verify(der)
@@ -87,16 +87,16 @@ class Proxies:
             return False
 
     def _read(self, text: str) -> bytes:
-        """Return the certificate in DER, whatever way the proxy writes it."""
+        """Return the certificate in DER from the format of the proxy."""
         try:
             if self._form == "nginx":
                 return read_certificate(read_der(unquote(text), "CERTIFICATE", "Client-Cert"), "Client-Cert").der
-            # In the form of RFC 9440 there are colons around it; where they do not belong, base64 refuses them.
+            # RFC 9440 puts colons around it; in the other formats base64 refuses colons.
             colons = _RFC9440.fullmatch(text)
             inner = (colons[1] if colons else ":") if self._form == "rfc9440" else text
             return read_certificate(base64.b64decode(inner, validate=True), "Client-Cert").der
         except (ValueError, binascii.Error, InvalidError) as error:
-            msg = f"Client-Cert holds no certificate in the form {self._form}: {error}"
+            msg = f"Client-Cert is not a certificate in the form {self._form}: {error}"
             raise InvalidError(msg) from error
 
     def _verify(self, der: bytes) -> None:
@@ -104,7 +104,7 @@ class Proxies:
         try:
             crypto.X509StoreContext(store, crypto.load_certificate(crypto.FILETYPE_ASN1, der)).verify_certificate()
         except crypto.X509StoreContextError as error:
-            msg = "The certificate that the proxy hands on was issued by nobody known here."
+            msg = "The certificate in Client-Cert does not chain to a known CA."
             raise DeniedError(msg) from error
 
 

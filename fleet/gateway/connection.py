@@ -1,4 +1,4 @@
-"""One HTTPS connection of a device: who is at its other end, and idle polls answered without a task or a thread."""
+"""One HTTPS connection of a device: its peer, and cached polls, which need no task and no thread."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from fleet.wire.http1 import BoundedConnection, make_protocol
 
 
 class Connections(Base):
-    """What the connections of the device gateway share."""
+    """The shared state of the device gateway's connections."""
 
     def __init__(self, table: PollCache, answers: Answers) -> None:
         super().__init__(settings.FLEET_CONNECTIONS_A_DEVICE, by_network=not settings.FLEET_PROXIES)
@@ -27,7 +27,7 @@ class DeviceConnection(BoundedConnection):
     shared: Connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class: a stream
-        """Take the leaf certificate when the handshake is over."""
+        """Read the leaf certificate after the handshake."""
         tls = transport.get_extra_info("ssl_object")
         der = (tls.getpeercert(binary_form=True) if tls else None) or b""
         old = tls is not None and tls.version() == "TLSv1.2"
@@ -45,10 +45,10 @@ class DeviceConnection(BoundedConnection):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer an idle poll at once; give everything else to the parser."""
+        """Answer an idle poll at once; pass everything else to the parser."""
         if self._between and self._key and (data == self._known or self._is_poll(data)):
             device = self.shared.table.idle(self._key, self._host)
-            if self.flow.write_paused:  # it asks and asks, and reads no answer
+            if self.flow.write_paused:  # it sends requests but reads no answers
                 self.transport.abort()
                 return
             if device and not self.transport.is_closing():
@@ -60,12 +60,12 @@ class DeviceConnection(BoundedConnection):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Put the peer into the scope of each request."""
+        """Add the peer to the scope of each request."""
         super().on_message_begin()
         self.scope["extensions"]["muster.peer"] = dict(self._peer)
 
     def _is_poll(self, data: bytes) -> bool:
-        """Say whether this is one whole poll and nothing else; remember it, so that the next one needs no look."""
+        """Return whether the data is exactly one poll. Cache it, so that the next identical one needs no parsing."""
         poll = DEVICE_POLLS.match_poll(data)
         if poll is None:
             return False

@@ -1,4 +1,4 @@
-"""How often devices and strangers may ask the device gateway over HTTPS; the cheapest refusal comes first."""
+"""Rate limits of the device gateway over HTTPS; the cheapest check comes first."""
 
 import base64
 import hashlib
@@ -12,17 +12,17 @@ from fleet.gateway.workers import Workers
 from fleet.wire.networks import Trusted, network_of
 from fleet.wire.rates import Rates
 
-#: characters of an Authorization field that are looked at
+#: longest Authorization field that is parsed, in characters
 LONGEST = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who is charged for a request.
+    """The client that is charged for a request.
 
     Args:
-        key: of the certificate, shown in the handshake or handed on by a listed proxy; empty for nobody.
-        address: of the client, as far as listed proxies tell it.
+        key: fingerprint of its certificate, from the handshake or a listed proxy; empty without one.
+        address: address of the client, as reported by listed proxies.
     """
 
     key: str
@@ -33,8 +33,8 @@ class Limiter:
     """The rates of one gateway process.
 
     Args:
-        workers: threads for what needs the database.
-        trusted: proxies whose word about addresses and certificates is taken.
+        workers: threads for database access.
+        trusted: proxies that are trusted for addresses and certificates.
     """
 
     def __init__(self, workers: Workers, trusted: Trusted) -> None:
@@ -43,7 +43,7 @@ class Limiter:
         self._checking: set[str] = set()
 
     def asker(self, request: Request) -> Asker:
-        """Return who is charged for a request."""
+        """Return the client that is charged for a request."""
         address = self._trusted.client_of(request.peer.address, request.forwarded)
         key = request.peer.fingerprint
         if request.claims and not key and self._trusted.lists(request.peer.address):
@@ -51,10 +51,10 @@ class Limiter:
         return Asker(key, address)
 
     async def wait(self, who: Asker, request: Request) -> int:
-        """Return after how many seconds to come again; 0: the request is welcome.
+        """Return the seconds until the client may retry; 0 if the request is allowed.
 
-        A network that has used up its requests without a proof is still served when it shows an enrolment token that
-        exists; one look-up at a time.
+        A network above its limit of unauthenticated requests is still served with an existing enrolment token; one
+        token is checked at a time.
         """
         seconds = self._rates.wait(who.key, who.address)
         if not seconds or who.key:
@@ -76,7 +76,7 @@ class Limiter:
 
 
 def _secret(field: str) -> str:
-    """Return the token that a request shows, by HTTP Basic or Bearer; empty for anything else."""
+    """Return the token of HTTP Basic or Bearer; empty for anything else."""
     scheme, _, value = field.partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
@@ -84,5 +84,5 @@ def _secret(field: str) -> str:
         return ""
     try:
         return base64.b64decode(value.strip(), validate=True).decode("latin-1").partition(":")[2]
-    except ValueError:  # no base64, or no ASCII
+    except ValueError:  # not base64, or not ASCII
         return ""

@@ -1,7 +1,7 @@
-"""The commonest question, "anything for me?", answered from memory when the answer is no.
+"""The poll cache: answers idle polls ("no pending work") from memory.
 
-The table knows only devices for which nothing waits. Whatever it does not know, or knows to be out of date, goes the
-ordinary way through the protocol, which decides everything: this table can spare work, never grant anything.
+The cache contains only devices without pending work. Unknown and outdated entries take the normal path through the
+protocol, which makes every decision. The cache saves work; it never grants access.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from fleet.gateway import codec
 from ota.services.idle import Idle
 from pki.kernel import cbor
 
-#: waiting times are spread by this share, so that devices that start together do not stay together
+#: jitter of the poll interval as a share, so that devices that start together spread out
 SPREAD = 0.1
 VARIANTS = 16
-#: how late the loop may be before devices are asked to come less often, and by which factor
+#: delay of the event loop above which the poll interval grows, and its largest factor
 LATE = ((1.0, 4), (0.25, 2))
 _SECONDS = 0xFFFF_FFFF
-#: what fits into a row; devices of further domains always go the ordinary way
+#: largest domain id of a row; devices of further domains always take the normal path
 MOST_DOMAINS = 0xFFFF
 
 
 class PollCache:
-    """Which certificate belongs to a device for which nothing waits, and until when that holds.
+    """Certificates of devices without pending work, with the validity of that fact.
 
-    About 200 bytes a certificate: each row is one integer of device, domain, first and last second.
+    About 200 bytes per certificate: a row is one integer of device, domain, first and last second.
     """
 
     def __init__(self) -> None:
@@ -43,11 +43,11 @@ class PollCache:
         return len(self._rows)
 
     def knows(self, fingerprint: bytes) -> bool:
-        """Say whether a certificate has a row."""
+        """Return whether a certificate has a row."""
         return fingerprint in self._rows
 
     def idle(self, fingerprint: bytes, host: str) -> int:
-        """Return the internal id of the device when nothing waits for it, or 0: ask.
+        """Return the internal id of a device without pending work, or 0 for the normal path.
 
         Args:
             fingerprint: SHA-256 of the certificate that the transport has verified.
@@ -60,18 +60,18 @@ class PollCache:
         return row >> 80 if domain == row >> 64 & MOST_DOMAINS else 0
 
     def count(self, device: int, address: str) -> None:
-        """Note a poll that was answered from here."""
+        """Count a poll that the cache answered."""
         self._counts[device] = self._counts.get(device, 0) + 1
         self._addresses[device] = address
 
     def hand_over(self, size: int) -> None:
-        """Give what was counted to presence; each answer had ``size`` bytes."""
+        """Pass the counts to presence; each answer had ``size`` bytes."""
         counts, addresses = self._counts, self._addresses
         self._counts, self._addresses = {}, {}
         presence.seen_often({device: (count, addresses[device]) for device, count in counts.items()}, size)
 
     def put(self, row: Idle) -> bool:
-        """Take one row; return whether it says something else than before."""
+        """Store a row. Return whether it changed."""
         fingerprint, device, domain, since, until = row
         if not until or domain > MOST_DOMAINS:
             return (self._rows.pop(fingerprint, 0) & _SECONDS) > time.time()
@@ -81,16 +81,16 @@ class PollCache:
         return before != packed
 
     def replace(self, other: "PollCache") -> None:
-        """Take all rows of another table at once."""
-        self._rows, other._rows = other._rows, {}  # noqa: SLF001  because both are tables
+        """Replace all rows with those of another cache."""
+        self._rows, other._rows = other._rows, {}  # noqa: SLF001  because both have the same class
 
     def reached_by(self, hosts: dict[str, int]) -> None:
-        """Take which trust domain each host name reaches; the empty name stands for every other one."""
+        """Store the trust domain of each host name; the empty name is the default."""
         self._hosts = hosts
 
 
 class Answers:
-    """Ready answers to an idle poll, in both forms, with jittered waiting times; made anew each second."""
+    """Prepared answers to an idle poll in both formats, with jittered intervals; rebuilt every second."""
 
     def __init__(self) -> None:
         self.factor = 1
@@ -101,11 +101,11 @@ class Answers:
 
     @property
     def size(self) -> int:
-        """Return how long a body is."""
+        """Return the length of a body."""
         return len(self.body[0])
 
     def renew(self) -> None:
-        """Make the answers for the next second."""
+        """Build the answers for the next second."""
         seconds = [jittered(settings.FLEET_POLL_S * self.factor) for _ in range(VARIANTS)]
         self.body = [cbor.dumps({"next": one}) for one in seconds]
         date = formatdate(usegmt=True)
@@ -116,7 +116,7 @@ class Answers:
         }
 
     def behind(self, seconds: float) -> None:
-        """Hear how late the loop is: a server that cannot keep up asks its devices to come less often."""
+        """Report the delay of the event loop. An overloaded server lengthens the poll interval of its devices."""
         self.factor = next((factor for limit, factor in LATE if seconds > limit), 1)
 
     def next_http(self, form: str) -> bytes:
@@ -131,11 +131,11 @@ class Answers:
 
 
 async def each_second(table: PollCache, answers: Answers, write: Callable[[], Awaitable[None]]) -> None:
-    """Do for a door what is due each second, until cancelled: hand presence over, make the next answers.
+    """Run the periodic work of a listener until cancelled: write presence, build the next answers.
 
     Args:
-        table: whose polls were counted.
-        answers: to make anew, with longer waits when the loop is late.
+        table: poll cache with the counts.
+        answers: answers to rebuild, with longer intervals when the loop is late.
         write: writes presence.
     """
     loop = asyncio.get_running_loop()
@@ -149,8 +149,8 @@ async def each_second(table: PollCache, answers: Answers, write: Callable[[], Aw
 
 
 def jittered(seconds: float) -> int:
-    """Return a waiting time near the wished one."""
-    return max(1, round(seconds * random.uniform(1 - SPREAD, 1 + SPREAD)))  # noqa: S311  because jitter is no secret
+    """Return an interval near the given one."""
+    return max(1, round(seconds * random.uniform(1 - SPREAD, 1 + SPREAD)))  # noqa: S311  because jitter needs no secure randomness
 
 
 def _response(body: bytes, form: str, date: str) -> bytes:

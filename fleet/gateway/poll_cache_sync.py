@@ -1,4 +1,4 @@
-"""Keep a door's memory true: load the poll cache, follow the change feed, check a part of it all the time."""
+"""Keep the poll cache consistent: load it, follow the change feed, and check a part of it continuously."""
 
 import logging
 import threading
@@ -14,22 +14,22 @@ from pki import selectors as ground
 from pki.services.changes import Feed
 
 LOOK_SECONDS = 0.02
-#: the whole table is compared with the database in about this time, a part each second
+#: seconds in which the whole cache is compared with the database, one part per second
 COMPARED_SECONDS = 3600
 LEAST_PART, MOST_PART = 100, 500
-#: what stays open is asked for again this often, whatever the feed says
+#: seconds between access checks of open connections, independent of the feed
 SWEEP_SECONDS = 60
 _logger = logging.getLogger("muster.poll_cache")
 
 
 class Follower:
-    """One thread that reads the feed for a door.
+    """The thread that reads the change feed for a listener.
 
     Args:
-        table: to keep true.
-        open_now: returns the fingerprints (hex) of what is connected.
-        cut: called with fingerprints that may not stay connected.
-        changed: called with the fingerprints that the table says something new about.
+        table: the poll cache.
+        open_now: returns the fingerprints (hex) of the open connections.
+        cut: called with fingerprints that must be disconnected.
+        changed: called with the fingerprints whose rows changed.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Follower:
         self._stopped = False
 
     def start(self) -> None:
-        """Begin in a thread of its own; it ends with the process, or when told to stop."""
+        """Start the thread; it ends with the process or after ``stop``."""
         threading.Thread(target=self._run, name="poll-cache", daemon=True).start()
 
     def stop(self) -> None:
@@ -59,15 +59,15 @@ class Follower:
             try:
                 self.look()
             except Exception:
-                # What is in memory stays: it says "nothing for you" only, and what asks the database fails too.
-                _logger.exception("the change feed cannot be read")
+                # Keep the cache: it only answers "no pending work", and requests to the database fail as well.
+                _logger.exception("cannot read the change feed")
                 connections.close_all()
                 self._loaded = False
                 time.sleep(1)
         connections.close_all()
 
     def look(self) -> None:
-        """Take what is new, and compare the next part."""
+        """Apply new changes, and compare the next part."""
         if not self._loaded:
             self._load()
         self._hear()
@@ -92,7 +92,7 @@ class Follower:
         self._changed(self._open_now())
 
     def _hear(self) -> set[str]:
-        """Take what the feed has; return the fingerprints that it concerned."""
+        """Apply the changes of the feed. Return their fingerprints."""
         news = self._feed.news()
         if not news.everything:
             return self._take(news.subjects)
@@ -112,18 +112,18 @@ class Follower:
         return concerned
 
     def _compare(self) -> None:
-        """Compare a part with the database: what differs was missed, and is worth an error in the log."""
+        """Compare a part with the database. A difference is a missed change, and is logged as an error."""
         many = min(max(len(self._table) // COMPARED_SECONDS, LEAST_PART), MOST_PART)
         place, rows = idle.part(self._place, many)
         self._place = place
         differing = {row[0].hex() for row in rows if self._table.put(row)}
-        if differing and (missed := differing - self._hear()):  # what was committed a moment ago is news, and no fault
+        if differing and (missed := differing - self._hear()):  # a recent commit is a new change, not a difference
             _logger.error("the poll cache differed from the database", extra={"certificates": len(missed)})
             self._cut(devices.barred(missed & self._open_now()))
             self._changed(missed & self._open_now())
 
     def _sweep(self) -> None:
-        """Ask for everything that is connected whether it still may be."""
+        """Check whether each connected device still has access."""
         self._swept = time.monotonic()
         self._cut(devices.barred(self._open_now()))
 

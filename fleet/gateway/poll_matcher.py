@@ -1,4 +1,4 @@
-"""Which bytes are one whole idle poll over HTTP and nothing else. Pure: no connection, no clock, no table."""
+"""Recognize the bytes of exactly one idle poll over HTTP. Pure: no connection, no clock, no cache."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from fleet.gateway import codec
 
 @dataclass(frozen=True, slots=True)
 class PollMatcher:
-    """Recognises an idle poll; whatever it does not recognise goes the ordinary way, through the parser.
+    """Recognize an idle poll. Everything else takes the normal path through the parser.
 
     Args:
         line: request line, with its end.
-        harmless: names of header fields, in lower case, that change nothing about the answer.
-        forms: values of Accept, in lower case, with the media type of the answer; the empty one for no such field.
-        longest: bytes of a poll at most.
+        harmless: names of header fields, in lower case, that do not affect the answer.
+        forms: Accept value in lower case to media type of the answer; the empty value for no field.
+        longest: largest number of bytes of a poll.
     """
 
     line: bytes
@@ -23,7 +23,7 @@ class PollMatcher:
     longest: int
 
     def match_poll(self, data: bytes) -> tuple[str, str] | None:
-        """Return what a poll asks for, or None for half a request, two of them, or any other one.
+        """Parse a poll. Return None for a partial request, several requests, or any other request.
 
         Returns:
             the host that the client named, without port and brackets, and the media type of the answer.

@@ -133,7 +133,7 @@ def _orders(content: dict[str, Any]) -> Iterator[str]:  # untyped: shown as it i
     if content.get("server"):
         yield f"    devices MOVE to the server at {content['server']}"
     elif "server" in content:
-        yield "    devices MOVE BACK to the server of their factory settings"
+        yield "    devices MOVE BACK to their factory server"
     for one in content.get("wipe", []):
         yield f"    ERASES the device {one}: it loses its key and must be enrolled again"
     for name, sealed in content.get("secrets", {}).items():

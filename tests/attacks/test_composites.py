@@ -107,7 +107,7 @@ def test_a_part_that_nobody_signed(site, device):
 @attack("C1")
 def test_a_part_with_other_content_than_is_listed(site, device):
     site.offer(parts=[named(bundle(), digest="0" * 64), named(model_of())])
-    kept_out(device, "signed with other content than the composite names")
+    kept_out(device, "signed with a digest that differs from the composite")
 
 
 @attack("C1")

@@ -82,7 +82,7 @@ def test_an_expired_timestamp(thief, victim, refused):
 def test_newer_metadata_are_hidden(thief, victim, refused, tmp_path):
     thief.newest = {"timestamp": 9, "snapshot": 9}  # an honest director knows of them
     assert plain(thief, tmp_path / "plain") is not None
-    refused("hidden from this device")
+    refused("withheld from this device")
     [(state, reason)] = victim.looks()
     assert state == "refused"
     assert "hidden" in reason
@@ -207,7 +207,7 @@ def test_bins_whose_keys_lie_on_the_server(thief, victim, refused):
         one.signatures.clear()
         one.sign(thief.online["snapshot"])
     thief.publish(3, 3)
-    refused("let others than the release officers")
+    refused("delegate hash bins to keys that are not the release officers")
 
 
 @attack("T17")
@@ -255,7 +255,7 @@ def test_a_feed_just_above_the_least_speed(thief, refused, monkeypatch):
     monkeypatch.setattr(transport, "WHOLE_RATE", 1 << 30)
     thief.routes[f"/v1/blob/{thief.row['sha256']}"] = lambda handler, body: drip(handler, body, rate=4000)
     began = time.monotonic()
-    refused("too long on the whole", state="unreachable")
+    refused("the whole download takes too long", state="unreachable")
     assert time.monotonic() - began < 30
 
 

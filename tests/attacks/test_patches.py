@@ -75,15 +75,15 @@ def test_a_patch_longer_than_it_was_named(thief, left_alone):
     data = streams.make(OLD, IMAGE)
     path = offers(thief, data)
     thief.routes[path] = data + bytes(100_000)
-    left_alone("not the one that was named")
+    left_alone("does not match its digest")
 
 
 @attack("D2")
 def test_a_patch_for_another_image(thief, left_alone):
     offers(thief, streams.make(OLD[::-1], IMAGE), OLD[::-1])
-    left_alone("for another image than the one that runs")
+    left_alone("for another image than the current one")
     offers(thief, streams.make(OLD[::-1], IMAGE), OLD)
-    left_alone("what the patch yields is not the signed image")
+    left_alone("the patched image is not the signed one")
 
 
 @attack("D3")
@@ -98,7 +98,7 @@ def test_a_patch_that_is_cut_or_damaged(thief, left_alone, spoil):
 def test_a_patch_that_yields_an_image_of_the_thiefs(thief, left_alone):
     evil = IMAGE[:-1] + b"?"
     offers(thief, streams.make(OLD, evil))
-    left_alone("what the patch yields is not the signed image")
+    left_alone("the patched image is not the signed one")
 
 
 @attack("D3")

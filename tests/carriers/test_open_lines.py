@@ -251,7 +251,7 @@ def test_a_device_measures_itself_again_and_what_it_should_not_run_becomes_an_in
     slot.write_bytes(b"what somebody put there")
     done = attested()
     assert done["state"] == "failed"
-    assert done["result"].startswith("mismatch: app is not what was installed")
+    assert done["result"].startswith("mismatch: app differs from the installed image")
     [incident] = eventually(incidents)
     assert "asked to attest again" in json.dumps(incident)
     agent.close()

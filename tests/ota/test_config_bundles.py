@@ -77,7 +77,7 @@ def test_the_officers_see_where_devices_move_and_a_later_configuration_does_not_
         upload(published.domain, later, forgotten)
     back = campaigns.anchors(actor=system(published.domain), server="")
     release = published.release(upload(published.domain, back))
-    assert any("MOVE BACK to the server of their factory settings" in line for line in published.told(release.statement))
+    assert any("MOVE BACK to their factory server" in line for line in published.told(release.statement))
     assert campaigns.server_in_force(published.domain.slug) == ""
     with pytest.raises(InvalidError, match="small letters"):
         campaigns.anchors(actor=system(published.domain), server="fleet.example")

@@ -337,7 +337,7 @@ def failing(stage, many, failures):
         row.status = "scheduled"
         row.save()
         who = actors.device(stage.domain.slug, other.key)
-        trouble = "what the patch yields is not the signed image" if number < failures else ""
+        trouble = "the patched image is not the signed one" if number < failures else ""
         deltas.tried(actor=who, device=other, action_id=row.action_id, format_="muster-1", trouble=trouble)
     return rollout
 

@@ -72,7 +72,7 @@ def test_garbage_is_refused(leaf, form, value):
 
 def test_the_proxys_word_about_a_chain_counts_for_nothing(leaf, tmp_path):
     rogue = x509.load_pem_x509_certificate(self_signed(tmp_path, "rogue")[0].read_bytes())
-    with pytest.raises(DeniedError, match="nobody known"):
+    with pytest.raises(DeniedError, match="does not chain to a known CA"):
         Proxies(["10.0.0.5"], "rfc9440").peer([(b"client-cert", written(rogue, "rfc9440"))], PROXY)
 
 
