@@ -122,7 +122,7 @@ def test_a_part_that_was_withdrawn(site, device):
     [
         ({"audience": ["lab"]}, "is not signed for production"),
         ({"hw": [{"vendor_id": "x", "class_id": "other", "name": "other"}]}, "other hardware"),
-        ({"requires": [{"component": "app", "min_counter": 4}]}, "needs app with a counter of at least 4"),
+        ({"requires": [{"component": "app", "min_counter": 4}]}, "requires app with a security counter of at least 4"),
         ({"requires": [{"component": "radio", "min_counter": 1}]}, "nothing is installed"),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_part_that_is_not_for_this_device(site, device, changes, words):
 @attack("C1")
 def test_a_part_below_the_floor(site, device):
     site.offer(floors={WAKE: {device.settings.hw_class: 9}})
-    kept_out(device, "a floor of 9")
+    kept_out(device, "below the signed floor of 9")
 
 
 @attack("C1")

@@ -13,14 +13,14 @@ from enum import Enum
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-#: what fits into one datagram without fragments on most paths; records are never larger
+#: largest record: fits into one datagram without fragmentation on most paths
 CIPHERTEXT_MTU = 1200
 RECORD_HEADER = 13
 HANDSHAKE, CLIENT_HELLO = 22, 1
 
 
 class State(Enum):
-    """How far an association is."""
+    """The state of an association."""
 
     LISTENING = "listening"
     SHAKING = "shaking"
@@ -29,11 +29,11 @@ class State(Enum):
 
 
 class Association:
-    """What OpenSSL knows of one peer.
+    """The OpenSSL state of one peer.
 
     Args:
-        context: of the server, with its certificate and the anchors.
-        address: of the peer, as the cookie binds it.
+        context: context of the server, with its certificate and the trust anchors.
+        address: address of the peer, bound by the cookie.
     """
 
     __slots__ = ("_connection", "certificate", "fingerprint", "forgotten", "key", "state")
@@ -48,7 +48,7 @@ class Association:
         self.certificate = self.key = b""
 
     def receive(self, datagram: bytes) -> list[bytes]:
-        """Take a datagram and return the plaintext of the application in it; ``outgoing`` has what to send then."""
+        """Process a datagram. Return its application data; ``outgoing`` then yields the records to send."""
         try:
             self._connection.bio_write(datagram)
             if self.state is State.LISTENING:
@@ -63,7 +63,7 @@ class Association:
             return []
 
     def send(self, plaintext: bytes) -> None:
-        """Encrypt one message; ``outgoing`` has it then."""
+        """Encrypt one message; ``outgoing`` then yields it."""
         if self.forgotten:
             return
         try:
@@ -72,7 +72,7 @@ class Association:
             self.state = State.CLOSED
 
     def outgoing(self) -> Iterator[bytes]:
-        """Yield what is to be sent, one record a datagram."""
+        """Yield the outgoing data, one record per datagram."""
         data = b""
         try:
             while not self.forgotten:
@@ -86,25 +86,25 @@ class Association:
             offset = end
 
     def timeout(self) -> float | None:
-        """Return in how many seconds the handshake repeats its last flight, or None when it has sent none."""
+        """Return the seconds until the handshake retransmits its last flight, or None without a flight."""
         return self._connection.DTLSv1_get_timeout()
 
     def late(self) -> None:
-        """Repeat the last flight of the handshake; ``outgoing`` has it then."""
+        """Retransmit the last flight of the handshake; ``outgoing`` then yields it."""
         try:
             self._connection.DTLSv1_handle_timeout()
         except SSL.Error:
             self.state = State.CLOSED
 
     def close(self) -> None:
-        """Say good-bye; ``outgoing`` has the alert then."""
+        """Send close_notify; ``outgoing`` then yields the alert."""
         if self.state is State.OPEN:
             with suppress(SSL.Error):
                 self._connection.shutdown()
         self.state = State.CLOSED
 
     def forget(self) -> None:
-        """Free what OpenSSL holds: aiocoap may keep the remote for minutes."""
+        """Free the OpenSSL objects, because aiocoap may keep the remote for minutes."""
         self.state, self.forgotten = State.CLOSED, True
         del self._connection
 
@@ -136,7 +136,7 @@ class Association:
 
 
 def begins(datagram: bytes) -> bool:
-    """Say whether a datagram begins a new association: a ClientHello in epoch 0."""
+    """Return whether a datagram starts a new association: a ClientHello in epoch 0."""
     return (
         len(datagram) > RECORD_HEADER
         and datagram[0] == HANDSHAKE
@@ -146,7 +146,7 @@ def begins(datagram: bytes) -> bool:
 
 
 def cookies(secret: bytes, context: SSL.Context) -> None:
-    """Let a context answer first hellos with a cookie that binds the address: nothing is kept for spoofed ones."""
+    """Configure cookies that bind the client's address, so that spoofed hellos leave no state."""
 
     def cookie(connection: SSL.Connection) -> bytes:
         return hmac.digest(secret, bytes(connection.get_app_data()), "sha256")

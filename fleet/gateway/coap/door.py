@@ -1,4 +1,4 @@
-"""The CoAP carrier: turns CoAP messages and the peer of a DTLS association into requests of the device protocol."""
+"""The CoAP transport: turns CoAP messages and the peer of a DTLS association into requests of the device protocol."""
 
 import logging
 import time
@@ -32,32 +32,32 @@ from pki.kernel.coap import TAG
 from pki.kernel.errors import DomainError, LimitedError
 
 DIALECTS = ((device_api_v1.dialect, codec.refusal), (coaps.dialect, coaps.render))
-#: no message of a device is larger, in blocks or whole
+#: largest message of a device, block-wise or whole
 MAX_BODY = codec.MAX_BODY
 POLL, ENROL = ("v1", "poll"), ("v1", "enrol")
-#: observations of one device; the next one is answered once and not kept
+#: most observations of one device; further ones are answered once
 MOST = 2
 T = TypeVar("T")
 _logger = logging.getLogger("muster.access")
 
 
 class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap has no types
-    """Every path of a CoAP server: the dialects decide what is there."""
+    """All paths of a CoAP server; the protocol adapters handle them."""
 
     def __init__(self, fast: FastPath) -> None:
         super().__init__()
-        self._block1._assemblies, self._block2._completes = Spool(), Spool()  # noqa: SLF001  because there is no other way to bound them
+        self._block1._assemblies, self._block2._completes = Spool(), Spool()  # noqa: SLF001  because aiocoap has no public limit
         self._fast = fast
         self._watching: dict[str, set[ServerObservation]] = {}
         self._workers = Workers("coap-door", DIALECTS)
         self._rates = Rates(settings.FLEET_REQUESTS_A_DEVICE, settings.FLEET_STRANGERS_A_MINUTE)
 
     async def needs_blockwise_assembly(self, request: Message) -> bool:
-        """Let aiocoap put blocks together, except of files: those are cut here, block for block, from the disk."""
+        """Let aiocoap assemble blocks, except for files, whose blocks are read from the disk here."""
         return tuple(request.opt.uri_path[:2]) != ("v1", "blob")
 
     async def render_to_pipe(self, pipe: Pipe) -> None:
-        """Refuse what would become too large before it is kept."""
+        """Refuse a body that is too large before it is stored."""
         block = pipe.request.opt.block1
         if block is not None and block.start + len(pipe.request.payload) > MAX_BODY:
             answer = Message(code=codes.REQUEST_ENTITY_TOO_LARGE)
@@ -69,7 +69,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         await super().render_to_pipe(pipe)
 
     async def add_observation(self, request: Message, serverobservation: ServerObservation) -> None:
-        """Let a device be told when something waits for it (RFC 7641): it observes its own poll."""
+        """Register an observation (RFC 7641): a device observes its own poll resource."""
         fingerprint = _peer(request.remote).fingerprint
         held = self._watching.setdefault(fingerprint, set())
         held.add(serverobservation)
@@ -82,7 +82,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         serverobservation.accept(ended)
 
     def changed(self, fingerprints: set[str]) -> None:
-        """Tell the devices with these certificates: each is asked for anew, and refused if it may not ask any more."""
+        """Notify the devices with these certificates. Each is checked again, and refused if it lost access."""
         self._fast.forget(fingerprints)
         for fingerprint in fingerprints:
             for observation in tuple(self._watching.get(fingerprint, ())):
@@ -115,11 +115,11 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         return answer
 
     async def in_thread(self, act: Callable[[], T]) -> T:
-        """Run what waits for the database or the signer."""
+        """Run a function that waits for the database or the signer."""
         return await self._workers.run(act)
 
     async def flush(self) -> None:
-        """Write what was seen of devices."""
+        """Write the presence of devices."""
         await self._workers.run(presence.write)
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         reply = Reply()
         try:
             reply = await self._workers.answer(asked)
-        finally:  # also for whom nobody waits any more
+        finally:  # also for clients that have disconnected
             self._rates.answered(peer.fingerprint, peer.address, reply.outcome.value)
         presence.answered(peer.fingerprint, reply.outcome.value)
         if reply.device_id:
@@ -161,18 +161,18 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
 
 
 def _peer(remote: EndpointAddress) -> Peer:
-    """Return who is at the other end; only a handshake proves anybody."""
+    """Return the authenticated peer; only a handshake authenticates."""
     return remote.peer if isinstance(remote, Remote | Connection | Speaker) else Peer(address=str(remote.hostinfo))
 
 
 def _observable(request: Message) -> bool:
-    """Say whether something can be observed: a device's own poll. News of a child does not come by its gateway."""
+    """Return whether a resource is observable: only a device's own poll, not that of a child device."""
     own = tuple(request.opt.uri_path) == POLL and request.code == codes.GET and not request.opt.uri_query
     return own and bool(_peer(request.remote).fingerprint)
 
 
 def _block(message: Message, file: Download) -> Message:
-    """Return one block of a file; nothing is kept between blocks (RFC 7959, 2.4)."""
+    """Return one block of a file; there is no state between blocks (RFC 7959, 2.4)."""
     wanted = message.opt.block2
     exponent = min(wanted.size_exponent, 6) if wanted is not None else 6
     number = wanted.block_number if wanted is not None else 0

@@ -1,7 +1,7 @@
-"""The datagram socket of coaps://: many associations over one socket, bounded in number, and CoAP messages for aiocoap.
+"""The UDP socket of coaps://: a bounded number of associations over one socket, and CoAP messages for aiocoap.
 
-aiocoap's own DTLS server knows no certificates. Its classes for a simple server socket are the bases here; they are
-internals, so the version is pinned and tests go through real clients.
+aiocoap's own DTLS server does not support certificates. This module extends its classes for a simple server socket.
+They are internal, so the version is pinned and tests use real clients.
 """
 
 import asyncio
@@ -26,17 +26,17 @@ from fleet.gateway.protocol import Peer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: associations that are kept, some tens of kilobytes each; whoever was silent longest makes room
+#: most associations, some tens of kilobytes each; the least recently active one is evicted
 MOST_ASSOCIATIONS = 5000
-#: handshakes that are under way
+#: most concurrent handshakes
 MOST_HANDSHAKES = 500
-#: of them by one address; when places are taken, the oldest makes room, but not before it has had some time
+#: most of one address; above the limit the oldest is evicted, but not before a minimum time
 MOST_OF_ADDRESS, YOUNG_SECONDS = 64, 3.0
-#: four repetitions of a flight (RFC 6347, 4.2.4.1)
+#: four retransmissions of a flight (RFC 6347, 4.2.4.1)
 HANDSHAKE_SECONDS = 20.0
-#: associations of one certificate
+#: most associations of one certificate
 MOST_OF_ONE = 8
-#: message ids of one association that aiocoap may still keep an answer for
+#: message ids of one association for which aiocoap may still store an answer
 MOST_REMEMBERED = 256
 # aiocoap offers its classes for a server on one socket to its own transports only; this one is all that is used.
 _Socket = simplesocketserver._DatagramServerSocketSimple  # noqa: SLF001  because see above
@@ -44,7 +44,7 @@ _logger = logging.getLogger("muster.coap")
 
 
 class Remote(Base):
-    """A peer with its association, as aiocoap addresses it; another association is another remote."""
+    """A peer with its association, as an aiocoap remote; each association is a separate remote."""
 
     scheme = "coaps"
 
@@ -60,7 +60,7 @@ class Remote(Base):
 
     @property
     def peer(self) -> Peer:
-        """Return what the handshake has proved."""
+        """Return the authenticated peer."""
         return Peer(self.association.fingerprint, self.association.certificate, str(self._address[0]))
 
     @property
@@ -70,11 +70,11 @@ class Remote(Base):
 
     @property
     def blockwise_key(self) -> tuple[SocketAddress, str]:
-        """Return what parts of one body have in common: never the address alone."""
+        """Return the key that blocks of one body share; never the address alone."""
         return self._address, self.association.fingerprint
 
     def repeats(self, message: bytes) -> bool:
-        """Say whether a message is the confirmable request that was the last one already."""
+        """Return whether a message repeats the last confirmable request."""
         if len(message) < 4 or message[0] & 0x30 or not 0 < message[1] < 0x20:  # noqa: PLR2004  because RFC 7252, 3 says so
             return False
         before, self._last_id = self._last_id, message[2:4]
@@ -86,13 +86,13 @@ class Remote(Base):
         self.flush()
 
     def take(self, datagram: bytes) -> list[bytes]:
-        """Take a datagram of the peer; return the CoAP messages in it."""
+        """Process a datagram of the peer. Return its CoAP messages."""
         found = self.association.receive(datagram)
         self.flush()
         return found
 
     def flush(self) -> None:
-        """Send what the association has to send, and set the clock for what may get lost."""
+        """Send the outgoing data of the association, and start the retransmission timer."""
         for datagram in self.association.outgoing():
             self.server.write(datagram, self._address)
         self.rest()
@@ -101,14 +101,14 @@ class Remote(Base):
             self._timer = asyncio.get_running_loop().call_later(max(1.0 if wait is None else wait, 0.01), self._late)
 
     def rest(self) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _late(self) -> None:
         if self.server.now() > self.since + HANDSHAKE_SECONDS:
-            self.server.drop(self, "the handshake took too long")
+            self.server.drop(self, "the handshake timed out")
             return
         self.association.late()
         self.flush()
@@ -118,11 +118,11 @@ class Remote(Base):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a socket needs of its server.
+    """The parameters of a socket.
 
     Args:
-        context: with the door's certificate and the anchors.
-        fast: answers what is asked most.
+        context: context with the server certificate and the trust anchors.
+        fast: fast path for the most frequent requests.
     """
 
     context: SSL.Context
@@ -150,7 +150,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
     async def start(
         cls, bound: socket.socket, given: "Given", interface: "MessageInterface", log: logging.Logger
     ) -> "ServerSocket":
-        """Serve a socket that is bound already, by one process only: associations live in its memory."""
+        """Serve a bound socket in one process only, because associations live in its memory."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[ServerSocket] = loop.create_future()
         await loop.create_datagram_endpoint(lambda: cls(ready.set_result, interface, log, given), sock=bound)
@@ -160,7 +160,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         return self
 
     def now(self) -> float:
-        """Return the loop's clock."""
+        """Return the time of the event loop."""
         return asyncio.get_running_loop().time()
 
     def write(self, datagram: bytes, address: SocketAddress) -> None:
@@ -168,7 +168,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         self._transport.sendto(datagram, address)
 
     def datagram_received(self, data: bytes, sockaddr: SocketAddress) -> None:
-        """Take one datagram from anybody."""
+        """Process one datagram."""
         shaking = self._shaking.get(sockaddr)
         if shaking is not None:
             self._go_on(shaking, data)
@@ -179,7 +179,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
             self._deliver(remote, data)
 
     def drop(self, remote: Remote, why: str) -> None:
-        """Forget an association; what waits for its peer is told."""
+        """Remove an association, and notify its pending requests."""
         remote.rest()
         if self._shaking.get(remote.address) is remote:
             self._shaken(remote)
@@ -194,7 +194,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         self._message_interface._received_exception(remote, error.LibraryShutdown(why))  # noqa: SLF001  because it is how a socket tells aiocoap
 
     def fingerprints(self) -> set[str]:
-        """Return which certificates have an association; safe from another thread."""
+        """Return the certificates with an association; safe to call from another thread."""
         return set(self._by_certificate)
 
     def cut(self, fingerprints: set[str]) -> None:
@@ -202,10 +202,10 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         for remote in [one for name in fingerprints for one in tuple(self._by_certificate.get(name, {}).values())]:
             remote.association.close()
             remote.flush()
-            self.drop(remote, "the certificate is not good any more")
+            self.drop(remote, "the certificate is no longer accepted")
 
     async def shutdown(self) -> None:
-        """Say good-bye to everybody."""
+        """Close all associations."""
         for remote in [*self._open.values(), *self._shaking.values()]:
             remote.association.close()
             remote.flush()
@@ -213,18 +213,18 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         await super().shutdown()
 
     def _begin(self, data: bytes, sockaddr: SocketAddress) -> None:
-        """Answer a hello. Without the right cookie nothing is kept; an open association stays until the new one is."""
+        """Answer a hello. Store nothing without a valid cookie; keep an open association until the new one is open."""
         remote = Remote(self, sockaddr)
         remote.association.receive(data)
         if remote.association.state is State.SHAKING:
             if not self._makes_room(sockaddr[0]):
-                return  # nothing was said yet: the peer repeats its hello
+                return  # nothing was answered yet: the peer repeats its hello
             self._shaking_at.setdefault(sockaddr[0], OrderedDict())[sockaddr] = None
             self._shaking[sockaddr] = remote
         remote.flush()
 
     def _makes_room(self, host: str) -> bool:
-        """Say whether one more handshake may begin; one that has had its time goes, one that is young stays."""
+        """Return whether another handshake may start; evict one that is past its minimum time."""
         here: OrderedDict[SocketAddress, None] = self._shaking_at.get(host, OrderedDict())
         if len(here) < MOST_OF_ADDRESS and len(self._shaking) < MOST_HANDSHAKES:
             return True
@@ -232,11 +232,11 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         oldest = self._shaking[crowded]
         if self.now() - oldest.since < YOUNG_SECONDS:
             return False
-        self.drop(oldest, "its place was needed")
+        self.drop(oldest, "evicted by another handshake")
         return True
 
     def _shaken(self, remote: Remote) -> None:
-        """Give back the place of a handshake that is over."""
+        """Release the slot of a finished handshake."""
         del self._shaking[remote.address]
         here = self._shaking_at[remote.address[0]]
         del here[remote.address]
@@ -254,13 +254,13 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
             _logger.info("a DTLS handshake failed", extra={"peer": str(remote.address[0])})
             return
         if (old := self._open.get(remote.address)) is not None:
-            self.drop(old, "the peer has begun anew")
+            self.drop(old, "the peer started a new association")
         while len(self._open) >= MOST_ASSOCIATIONS:
-            self.drop(next(iter(self._open.values())), "room was needed")
+            self.drop(next(iter(self._open.values())), "evicted: too many associations")
         presence.notice(remote.association.fingerprint, "tls_handshakes")
         same = self._by_certificate.setdefault(remote.association.fingerprint, OrderedDict())
         if len(same) >= MOST_OF_ONE:
-            self.drop(next(iter(same.values())), "the device has begun too many associations")
+            self.drop(next(iter(same.values())), "the device started too many associations")
             same = self._by_certificate.setdefault(remote.association.fingerprint, OrderedDict())
         same[remote.address] = self._open[remote.address] = remote
         self._hand_on(remote, messages)
@@ -283,7 +283,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
             remote.mids.append(int.from_bytes(message[2:4], "big"))
             try:
                 self._message_interface._received_datagram(remote, message)  # noqa: SLF001  because it is how a socket tells aiocoap
-            except ValueError:  # aiocoap decodes text options only here, and refuses none that is not UTF-8
+            except ValueError:  # aiocoap decodes text options only here, and does not handle invalid UTF-8
                 _logger.info("a message with a malformed option is ignored")
 
 
@@ -306,12 +306,12 @@ class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type
         return found
 
     def forget(self, remote: Remote) -> None:
-        """Free what aiocoap keeps of answers to a peer that is gone; the keys go when their time is over."""
+        """Free aiocoap's stored answers to a removed peer; the keys expire later."""
         for mid in remote.mids:
-            if (remote, mid) in self._mman._recent_messages:  # noqa: SLF001  because it offers no way to say so
+            if (remote, mid) in self._mman._recent_messages:  # noqa: SLF001  because aiocoap has no public way
                 self._mman._recent_messages[remote, mid] = None  # noqa: SLF001  because see above
         remote.mids.clear()
 
     async def recognize_remote(self, remote: object) -> bool:
-        """Say whether a remote is one of ours."""
+        """Return whether a remote belongs to this interface."""
         return isinstance(remote, Remote) and remote.server is self._pool

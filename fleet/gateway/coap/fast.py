@@ -1,8 +1,8 @@
-"""What devices ask most over CoAP, answered without aiocoap and without a thread: the idle poll, and blocks of a file.
+"""The fast path for the most frequent CoAP requests, without aiocoap and threads: idle polls and blocks of files.
 
-Only what is plainly one of these questions is answered here; anything else, or anything odd, goes the ordinary way. A
-repeated datagram is answered anew instead of from a memory of message ids: both are idempotent (RFC 7252, 4.5). A file
-is given out here only after the ordinary way has allowed it to this certificate, and for some seconds.
+All other requests take the normal path. A repeated datagram is processed again without a message id cache, because both
+requests are idempotent (RFC 7252, 4.5). A file is served here only for some seconds after the normal path authorized it
+for this certificate.
 """
 
 import time
@@ -24,7 +24,7 @@ POLL_HEAD = b"\xc1\x3c\xff"
 MOST_KNOWN = 256
 LONGEST = 300
 HEADER, LONGEST_TOKEN = 4, 8
-#: how long a file that was allowed is given out without asking again, and how many are remembered
+#: seconds that an authorization of a file is cached, and largest number of them
 ALLOWED_SECONDS, MOST_ALLOWED = 5.0, 2000
 LARGEST_EXPONENT = 6
 
@@ -33,8 +33,8 @@ class FastPath:
     """Answers for one socket.
 
     Args:
-        table: what is idle.
-        answers: ready bodies.
+        table: poll cache.
+        answers: prepared bodies.
     """
 
     def __init__(self, table: PollCache, answers: Answers) -> None:
@@ -71,7 +71,7 @@ class FastPath:
         return None if body is None else self._head(message, token) + body
 
     def allow(self, fingerprint: str, file: Download) -> None:
-        """Remember that the ordinary way has just allowed a file to a certificate; one in a bucket is waited for."""
+        """Cache the authorization of a file for a certificate; files in an object store are excluded."""
         if file.path is None:
             return
         self._allowed[fingerprint, file.sha256.encode()] = (time.monotonic() + ALLOWED_SECONDS, file)
@@ -79,7 +79,7 @@ class FastPath:
             self._allowed.popitem(last=False)
 
     def forget(self, fingerprints: set[str]) -> None:
-        """Ask the ordinary way again for these certificates: something about them has changed."""
+        """Drop the authorizations of these certificates, because they have changed."""
         for place in [one for one in self._allowed if one[0] in fingerprints]:
             del self._allowed[place]
 

@@ -1,4 +1,4 @@
-"""What ``/.well-known/core`` lists (RFC 6690): every resource with its type, to whoever asks. Pure."""
+"""What ``/.well-known/core`` lists (RFC 6690): every resource with its type. Public. Pure."""
 
 from fleet.gateway import device_api_v1
 
@@ -27,11 +27,11 @@ LINKS = ",".join(
 
 
 def links(wanted: str, *, in_oscore: bool = False) -> str:
-    """Return the links whose resource type is asked for (4.1), or all; ``*`` ends a beginning.
+    """Return the links of a resource type (4.1), or all links; a final ``*`` matches any suffix.
 
     Args:
-        wanted: resource type.
-        in_oscore: those that a device reaches in an OSCORE context.
+        wanted: requested resource type.
+        in_oscore: return the resources that are available over OSCORE.
     """
     listed = IN_OSCORE if in_oscore else LINKS
     if not wanted:

@@ -12,13 +12,13 @@ from fleet.wire import limits
 from pki.kernel.coap import FORMATS, NUMBERS, is_tag, tag_bytes, tag_text
 from pki.kernel.errors import InvalidError
 
-#: critical options that are understood (RFC 7252, 5.4.1; RFC 7959; RFC 8613): an unknown one refuses the request
+#: supported critical options (RFC 7252, 5.4.1; RFC 7959; RFC 8613): an unknown one refuses the request
 CRITICAL = frozenset({1, 3, 7, 9, 11, 15, 17, 23, 27})
 PROXY = frozenset({35, 39})
 METHODS = {codes.GET: "GET", codes.POST: "POST", codes.PUT: "PUT"}
 CODES = {
     Outcome.CREATED: codes.CREATED,
-    Outcome.ACCEPTED: codes.SERVICE_UNAVAILABLE,  # RFC 9148, 4.7: come again with the same request after Max-Age
+    Outcome.ACCEPTED: codes.SERVICE_UNAVAILABLE,  # RFC 9148, 4.7: repeat the same request after Max-Age
     Outcome.NO_CONTENT: codes.CHANGED,
     Outcome.INVALID: codes.BAD_REQUEST,
     Outcome.UNAUTHENTICATED: codes.UNAUTHORIZED,
@@ -56,19 +56,21 @@ class CoapRefusalError(InvalidError):
 
 
 def request(message: Message, peer: Peer) -> Request:
-    """Return what a CoAP request asks.
+    """Convert a CoAP request.
 
     Raises:
-        CoapRefusalError: a method, an option, a path or a content format that the device protocol has no word for.
+        CoapRefusalError: the device protocol does not support the method, an option, the path or the content format.
     """
     _check_options(message)
     method = METHODS.get(message.code)
     if method is None:
         raise CoapRefusalError(codes.METHOD_NOT_ALLOWED, "Use GET, POST or PUT.")
     if any("/" in part or part in {"", ".", ".."} for part in message.opt.uri_path):
-        raise CoapRefusalError(codes.BAD_REQUEST, "A path segment is empty, or holds a slash or dots.")
+        raise CoapRefusalError(
+            codes.BAD_REQUEST, "A path segment must not be empty, contain a slash, or consist of dots."
+        )
     if len(message.opt.uri_query) > limits.MOST_QUERY:
-        raise CoapRefusalError(codes.BAD_REQUEST, f"A query has at most {limits.MOST_QUERY} fields.")
+        raise CoapRefusalError(codes.BAD_REQUEST, f"A query must have at most {limits.MOST_QUERY} fields.")
     headers = {}
     if formats := message.opt.get_option(OptionNumber.CONTENT_FORMAT)[:1]:
         headers["content-type"] = _media(int(formats[0].value), codes.UNSUPPORTED_CONTENT_FORMAT)
@@ -96,7 +98,7 @@ def response(asked: Request, reply: Reply) -> Message:
     """Return a reply as a CoAP response."""
     accepted = asked.headers.get("accept", reply.content_type)
     if reply.payload and reply.outcome is Outcome.OK and accepted != reply.content_type:
-        return Message(code=codes.NOT_ACCEPTABLE, payload=f"There is {reply.content_type} only.".encode())
+        return Message(code=codes.NOT_ACCEPTABLE, payload=f"Accept must allow {reply.content_type}.".encode())
     success = codes.CONTENT if asked.method == "GET" else codes.CHANGED
     made = Message(code=CODES.get(reply.outcome, success), payload=reply.payload)
     if reply.payload and (number := NUMBERS.get(reply.content_type)) is not None:
@@ -111,11 +113,11 @@ def response(asked: Request, reply: Reply) -> Message:
 def _check_options(message: Message) -> None:
     """Refuse critical options that are unknown, repeated or of a wrong length, and drop such elective ones.
 
-    RFC 7252, 5.4.1, 5.4.3 and 5.4.5: both kinds are treated as options that nobody knows.
+    RFC 7252, 5.4.1, 5.4.3 and 5.4.5: repeated and malformed options are treated as unknown ones.
     """
     counts = Counter(option.number for option in message.opt.option_list())
     if PROXY & counts.keys():
-        raise CoapRefusalError(codes.PROXYING_NOT_SUPPORTED, "This server is no proxy.")
+        raise CoapRefusalError(codes.PROXYING_NOT_SUPPORTED, "This server does not act as a proxy.")
     for number in sorted(counts):
         found = message.opt.get_option(number)
         fit = [option for option in found if measured.fits(option)]
@@ -131,9 +133,9 @@ def _check_critical(number: OptionNumber, count: int, *, all_fit: bool) -> None:
     if int(number) not in CRITICAL:
         wrong = "is not supported"
     elif not all_fit:
-        wrong = "has a length that it may not have"
+        wrong = "has an invalid length"
     elif count > 1 and number not in measured.REPEATABLE:
-        wrong = "comes more than once"
+        wrong = "occurs more than once"
     else:
         return
     raise CoapRefusalError(codes.BAD_OPTION, f"The critical option {measured.name_of(number)} {wrong}.")
@@ -141,5 +143,5 @@ def _check_critical(number: OptionNumber, count: int, *, all_fit: bool) -> None:
 
 def _media(number: int, code: codes.Code) -> str:
     if number not in FORMATS:
-        raise CoapRefusalError(code, f"The content format {number} is not known here.")
+        raise CoapRefusalError(code, f"The content format {number} is not supported.")
     return FORMATS[number]

@@ -1,7 +1,7 @@
 """OSCORE contexts in the memory of the one process that owns them (RFC 8613): bounded, loaded when a device speaks.
 
-The cryptography is aiocoap's. Ours is where a context comes from, how many are kept, and that no number is used twice:
-what is in memory was written ahead in the database, so that a crash can only skip numbers.
+aiocoap implements the cryptography. This module loads contexts, bounds their number, and ensures that no sequence
+number is used twice: numbers are reserved in the database first, so that a crash can only skip some.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from pki.kernel.errors import LimitedError, NotFoundError
 if TYPE_CHECKING:
     from aiocoap.interfaces import EndpointAddress
 
-#: contexts that are kept, a few kilobytes each; whoever was silent longest makes room
+#: most contexts, a few kilobytes each; the least recently used one is evicted
 MOST_CONTEXTS = 10_000
-#: contexts that are being loaded; more datagrams of unknown devices are dropped, and devices repeat them
+#: most contexts that load at once; further datagrams of unknown devices are dropped, and devices repeat them
 MOST_LOADING = 64
 WINDOW = 32
-#: numbers of ours below which the next block is fetched
+#: remaining sender numbers below which the next block is reserved
 FEW_LEFT = 16
 ECHO_BYTES = 8
 T = TypeVar("T")
@@ -114,12 +114,12 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
             ContextUnavailable: no reserved one is left for the moment.
         """
         if not self.numbers_left:
-            msg = "no number is reserved"
+            msg = "no sequence number is reserved"
             raise oscore.ContextUnavailable(msg)
         return int(super().new_sequence_number())
 
     def post_seqnoincrease(self) -> None:
-        """Do nothing: numbers are written ahead, in blocks."""
+        """Do nothing: numbers are reserved in blocks."""
 
     async def reserve(self, in_thread: InThread) -> None:
         """See to it that some numbers of ours are at hand."""
@@ -179,10 +179,10 @@ class Contexts:
         if (found := self.at_hand(kid)) is not None:
             return found
         if len(kid) != KID_BYTES:
-            msg = "No context has such a name."
+            msg = "No OSCORE context has this identifier."
             raise NotFoundError(msg)
         if len(self._busy) >= MOST_LOADING:
-            msg = "Too many devices speak for the first time; come again in a moment."
+            msg = "Too many OSCORE contexts are loading. Try again in a moment."
             raise LimitedError(msg)
         loaded: SecurityContext = await self._alone(kid, self._loaded(kid))
         while len(self._held) > MOST_CONTEXTS:
@@ -197,7 +197,7 @@ class Contexts:
         try:
             await self._in_thread(lambda: numbers.rest(ended))
         except DatabaseError:
-            _logger.warning("how far an OSCORE context went could not be written", exc_info=True)
+            _logger.warning("the position of an OSCORE context could not be stored", exc_info=True)
 
     def _alone(self, kid: bytes, work: Coroutine[object, None, _Done]) -> "asyncio.Task[_Done]":
         task = asyncio.ensure_future(work)
@@ -215,12 +215,12 @@ class Contexts:
             self._held[kid].doubtful = True
 
     def drop(self, fingerprints: set[str]) -> None:
-        """Forget the contexts of these certificates."""
+        """Remove the contexts of these certificates."""
         for kid in self._of(fingerprints):
             self._forget(kid)
 
     async def close(self) -> None:
-        """Write for all how far their numbers went, so that nobody is challenged for a restart."""
+        """Store the positions of all contexts, so that no device is challenged after a restart."""
         if self._busy:
             await asyncio.wait(list(self._busy.values()))
         ended = [one for context in self._held.values() for one in context.ended()]

@@ -1,4 +1,4 @@
-"""Run the CoAP door in this process: a DTLS and a TLS socket, one event loop, presence written every second."""
+"""Run the CoAP listeners in this process: a DTLS and a TLS socket, one event loop, presence written every second."""
 
 import asyncio
 import secrets
@@ -37,8 +37,8 @@ def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: 
     """Return a DTLS 1.2 context that demands a certificate and verifies chains only.
 
     Args:
-        key: of the door, PKCS#8 in PEM.
-        chain: the door's certificate and the CA certificates above it, DER.
+        key: server key, PKCS#8 in PEM.
+        chain: server certificate and its CA certificates, DER.
         anchors: certificates in DER that a client's chain may end at.
         ccm_8: offer the short tag as well.
     """
@@ -59,7 +59,7 @@ def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: 
 
 
 def trust(made: SSL.Context, anchors: Iterable[bytes]) -> None:
-    """Let a context believe chains that end at these certificates."""
+    """Set the trust anchors of a context."""
     store = made.get_cert_store()
     assert store is not None  # noqa: S101  because every context has one; this tells the type checker
     believe(store, anchors)
@@ -67,7 +67,7 @@ def trust(made: SSL.Context, anchors: Iterable[bytes]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """What the door listens on, made before the fork.
+    """The sockets of the listeners, created before the fork.
 
     Args:
         datagrams: bound UDP socket, for coaps://.
@@ -87,7 +87,7 @@ class Sockets:
 
 
 async def serve(given: Sockets, stopped: asyncio.Event) -> None:
-    """Serve coaps:// and coaps+tcp:// until told to stop."""
+    """Serve coaps:// and coaps+tcp:// until stopped."""
     table, answers = PollCache(), Answers()
     fast = FastPath(table, answers)
     door = CoapDoor(fast)
@@ -111,7 +111,7 @@ async def serve(given: Sockets, stopped: asyncio.Event) -> None:
 
 
 async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: CoapDoor) -> "Ends":
-    """Add our transports to aiocoap; it takes foreign ones no other way."""
+    """Register our transports with aiocoap, which has no public way to add them."""
     udp: list[MessageInterface] = []
     tcp: list[Server] = []
     plain: list[OscoreInterface] = []
@@ -140,7 +140,7 @@ async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: Coa
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Where devices are connected.
+    """The connections of devices.
 
     Args:
         dtls: associations.
@@ -153,24 +153,24 @@ class Ends:
     oscore: OscoreSocket | None
 
     def fingerprints(self) -> set[str]:
-        """Return the certificates of all who are connected."""
+        """Return the certificates of all connected devices."""
         held = self.oscore.fingerprints() if self.oscore is not None else set()
         return self.dtls.fingerprints() | self.tls.fingerprints() | held
 
     def cut(self, fingerprints: set[str]) -> None:
-        """End what belongs to these certificates."""
+        """Close the connections of these certificates."""
         for end in (self.dtls, self.tls, self.oscore):
             if end is not None:
                 end.cut(fingerprints)
 
     def doubt(self, fingerprints: set[str]) -> None:
-        """Hear that something about these certificates has changed."""
+        """Handle a change of these certificates."""
         if self.oscore is not None:
             self.oscore.doubt(fingerprints)
 
 
 def _follow(table: PollCache, door: CoapDoor, ends: Ends) -> Follower:
-    """Keep the table true, tell who observes, cut who may not stay."""
+    """Keep the poll cache consistent, notify observers, and disconnect devices without access."""
     loop = asyncio.get_running_loop()
 
     def cut(fingerprints: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""coaps+tcp:// (RFC 8323): aiocoap's own transport over TLS with client certificates, bounded, and knowing its peer."""
+"""coaps+tcp:// (RFC 8323): aiocoap's TLS transport with client certificates, limits, and the authenticated peer."""
 
 import asyncio
 import hashlib
@@ -14,15 +14,15 @@ from fleet.gateway.admission import Gate
 from fleet.gateway.protocol import Peer
 from fleet.wire.bodies import Pace
 
-#: connections that are open at once, and of one certificate; whoever was silent longest makes room
+#: most connections, and most of one certificate; the least recently active one is evicted
 MOST_CONNECTIONS, MOST_OF_ONE = 5000, 8
-#: a message of a device is never longer, blocks make larger bodies
+#: longest message of a device; larger bodies are sent block-wise
 MAX_MESSAGE = 64 * 1024 + 1024
 _logger = logging.getLogger("muster.coap")
 
 
 class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no types
-    """One connection, with what the handshake has proved."""
+    """One connection with its authenticated peer."""
 
     _my_max_message_size = MAX_MESSAGE
     peer = Peer()
@@ -60,13 +60,13 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
         self._late = self.loop.call_later(self._pace.patience, self.end)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Remove the connection."""
         self._no_hurry()
         self._ctx.closed(self)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Close: it has asked for more than it reads."""
+        """Close: the peer sends requests but does not read the answers."""
         self.end()
 
     def _no_hurry(self) -> None:
@@ -80,19 +80,19 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
 
     @property
     def blockwise_key(self) -> tuple[object, str]:
-        """Return what parts of one body have in common: never the address alone."""
+        """Return the key that blocks of one body share; never the address alone."""
         return super().blockwise_key, self.peer.fingerprint
 
 
 class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
-    """The listening side over a socket that is bound already."""
+    """The server side over a bound socket."""
 
     def __init__(self) -> None:
         super().__init__()
         self._by_certificate: dict[str, set[Connection]] = {}
 
     def opened(self, connection: Connection) -> None:
-        """Take a connection whose handshake is over."""
+        """Accept a connection after its handshake."""
         same = self._by_certificate.setdefault(connection.peer.fingerprint, set())
         crowd = same if len(same) >= MOST_OF_ONE else self._pool if len(self._pool) >= MOST_CONNECTIONS else ()
         if crowd:
@@ -103,7 +103,7 @@ class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
         self._pool.add(connection)
 
     def closed(self, connection: Connection) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._pool.discard(connection)
         same = self._by_certificate.get(connection.peer.fingerprint, set())
         same.discard(connection)
@@ -111,7 +111,7 @@ class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
             self._by_certificate.pop(connection.peer.fingerprint, None)
 
     def fingerprints(self) -> set[str]:
-        """Return which certificates are connected; safe from another thread."""
+        """Return the connected certificates; safe to call from another thread."""
         return set(self._by_certificate) - {""}
 
     def cut(self, fingerprints: set[str]) -> None:
@@ -123,7 +123,7 @@ class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
     async def start(
         cls, tokens: interfaces.TokenManager, log: logging.Logger, bound: socket.socket, context: ssl.SSLContext
     ) -> "Server":
-        """Serve a listening socket; before TLS, connections go through the same gate as those of HTTPS."""
+        """Serve a listening socket; connections pass the same admission control as HTTPS."""
         loop = asyncio.get_running_loop()
         self = cls()
         self._tokenmanager, self.log = tokens, log

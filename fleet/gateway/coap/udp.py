@@ -1,9 +1,8 @@
 """The plain UDP socket: OSCORE (RFC 8613) for devices that have a context, ``/.well-known/core`` for everybody else.
 
-An OSCORE message is opened here, before aiocoap's message layer, and protected here behind it: for the layers above, a
-device that speaks OSCORE is a remote as good as one with a DTLS association. Whoever has proved nothing leaves nothing
-behind: it is answered at once, with at most three times what it sent, counting the headers of IP and UDP (RFC 9175,
-2.4), and forgotten.
+OSCORE messages are unprotected before aiocoap's message layer and protected after it, so the layers above treat OSCORE
+and DTLS devices alike. An unauthenticated client leaves no state: it is answered at once, with at most three times the
+bytes that it sent, including IP and UDP headers (RFC 9175, 2.4).
 """
 
 import asyncio
@@ -230,7 +229,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             return  # too many strangers at once; who means it repeats its request
         except (DomainError, DatabaseError) as problem:
             # Nothing is said: whether this number counts as used could not be written, and each may be answered once.
-            _logger.warning("an OSCORE request was put off", extra={"cause": str(problem)})
+            _logger.warning("an OSCORE request was deferred", extra={"cause": str(problem)})
         finally:
             self._asking.discard(network)
             self._waiting.discard((addr, data))
@@ -345,7 +344,7 @@ class OscoreInterface(generic_udp.GenericMessageInterface):  # type: ignore[misc
     def lost(self, speaker: Speaker) -> None:
         """Tell aiocoap that a device is not where it was: what it observes from there ends."""
         if self._mman is not None:
-            self._mman.dispatch_error(error.LibraryShutdown("the device is not there any more"), speaker)
+            self._mman.dispatch_error(error.LibraryShutdown("the device has left this address"), speaker)
 
     def send(self, message: Message) -> None:
         """Send what aiocoap has to say."""

@@ -1,7 +1,7 @@
-"""Small pieces of a file, as blocks ask for them: from the disk, or through a window on a bucket.
+"""Read blocks of a file from the disk, or from an object store through a cache.
 
-A block has a kilobyte, and a bucket answers in milliseconds: so a quarter of a megabyte is fetched at once and kept
-while it is used. Nothing here is believed: the device compares the whole with what officers signed.
+A block has a kilobyte, and an object store takes milliseconds per request. So 256 KiB are fetched at once and cached.
+The device verifies the whole file against the signed digest.
 """
 
 import threading
@@ -15,7 +15,7 @@ WIDE, MOST = 256 * 1024, 128
 
 
 class Window:
-    """The latest parts of files that lie in a bucket, at most 32 MiB; safe for threads."""
+    """A cache of recent parts of files in an object store, at most 32 MiB; thread-safe."""
 
     def __init__(self) -> None:
         self._parts: OrderedDict[tuple[str, int], bytes] = OrderedDict()
@@ -25,7 +25,7 @@ class Window:
         """Return some bytes; ``length`` divides the width of a part, so that no piece lies in two.
 
         Raises:
-            BlobStoreError: the bucket does not give them.
+            BlobStoreError: the object store does not return them.
         """
         place = file.sha256, start // WIDE
         with self._lock:
