@@ -14,16 +14,16 @@ from pki.kernel import files
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is known of an image in a slot.
+    """The facts about an image in a slot.
 
     Args:
-        version: for people.
+        version: version for display.
         sha256: of its bytes, in hex.
         counter: its security counter.
-        golden: SHA-256 of the golden vectors beside it; empty when it came without.
-        arena: bytes that the model took when they ran; 0 when nothing was measured.
-        requires: what must run beside it: component, lowest counter, highest counter or None.
-        members: of a composite that is being kept: component to the SHA-256 that follows it.
+        golden: SHA-256 of its golden vectors; empty without vectors.
+        arena: measured arena bytes of the model; 0 if nothing was measured.
+        requires: required components: name, lowest counter, highest counter or None.
+        members: parts of a composite that is being confirmed: component to SHA-256.
     """
 
     version: str
@@ -35,7 +35,7 @@ class Image:
     members: Mapping[str, str] = field(default_factory=dict)
 
     def report(self, *, confirmed: bool) -> dict[str, object]:
-        """Return it as a report says it."""
+        """Return the facts in the form of a report."""
         names = ("version", "sha256", "counter", *(("arena",) if self.arena else ()))
         return {**{name: getattr(self, name) for name in names}, "confirmed": confirmed}
 
@@ -56,7 +56,7 @@ class ImageFacts(TypedDict):
 
 
 class SlotState(TypedDict):
-    """``slots.json``: which slot runs, whether it has confirmed itself, and what is known of each."""
+    """``slots.json``: the active slot, whether it is confirmed, and the facts about each slot."""
 
     active: Slot
     confirmed: bool
@@ -77,27 +77,27 @@ class Slots:
 
     @property
     def running(self) -> Image | None:
-        """Return the image that runs."""
+        """Return the current image."""
         return self._image(self._read()["active"])
 
     @property
     def confirmed(self) -> bool:
-        """Say whether the running image has confirmed itself."""
+        """Return whether the current image is confirmed."""
         return bool(self._read()["confirmed"])
 
     @property
     def inactive(self) -> Path:
-        """Return the file of the slot that does not run."""
+        """Return the file of the inactive slot."""
         return self._file(_other(self._read()["active"]))
 
     def provision(self, data: bytes, image: Image) -> None:
-        """Put the factory image in, if the component has none."""
+        """Install the factory image if the component has none."""
         if self.running is None:
             files.write_private(self._file("a"), data)
             self._write({"active": "a", "confirmed": True, "a": _plain(image)})
 
     def clear(self) -> None:
-        """Forget what is known of the slot that does not run, before anything is written into it."""
+        """Clear the facts about the inactive slot before a write to it."""
         state = self._read()
         if not state["confirmed"]:
             raise RefusedError(_ON_PROBATION)
@@ -105,11 +105,11 @@ class Slots:
             self._write(state)
 
     def swap(self, image: Image) -> None:
-        """Boot the inactive slot, on probation: what ran stays in the other one.
+        """Boot the inactive slot on probation. The previous image stays in the other slot.
 
         Raises:
-            RefusedError: what runs is on probation itself, so that nothing would be left to go back to; or the bytes
-                in the slot are not those that were verified.
+            RefusedError: the current image is itself on probation, so there would be no image for a rollback; or the
+                bytes in the slot are not the verified ones.
         """
         state = self._read()
         if not state["confirmed"]:
@@ -120,10 +120,10 @@ class Slots:
         self._write({**state, "active": target, "confirmed": False})
 
     def confirm(self, arena: int = 0) -> None:
-        """Keep the image that runs, and what it took of the arena.
+        """Confirm the current image, and store its arena size.
 
         Raises:
-            RefusedError: the bytes in its slot are not those that were verified; it is taken back.
+            RefusedError: the bytes in its slot are not the verified ones; it is rolled back.
         """
         state = self._read()
         try:
@@ -136,18 +136,18 @@ class Slots:
         self._write({**state, "confirmed": True})
 
     def complete(self) -> None:
-        """Note that everything which belongs to the image that runs is kept too."""
+        """Record that all parts of the current image are confirmed too."""
         state = self._read()
         if state.get(state["active"], {}).get("members"):
             state[state["active"]]["members"] = {}
             self._write(state)
 
     def put_golden(self, data: bytes) -> None:
-        """Keep golden vectors for the image in the slot that does not run."""
+        """Store golden vectors for the image in the inactive slot."""
         files.write_private(self._golden(_other(self._read()["active"])), data)
 
     def read_golden(self) -> bytes | None:
-        """Return the vectors of the image that runs, or None when it came without.
+        """Return the golden vectors of the current image, or None without vectors.
 
         Raises:
             RefusedError: the bytes on the disk are not the signed ones.
@@ -163,11 +163,11 @@ class Slots:
 
     @property
     def image(self) -> Path:
-        """Return the file of the image that runs."""
+        """Return the file of the current image."""
         return self._file(self._read()["active"])
 
     def roll_back(self) -> None:
-        """Boot the other slot again, if what runs is on probation; what has confirmed itself is never left."""
+        """Roll back to the other slot if the current image is on probation. Confirmed images stay."""
         state = self._read()
         if state["confirmed"]:
             return
@@ -179,26 +179,26 @@ class Slots:
             return digest_of(file)
 
     def read_running(self) -> bytes:
-        """Return the bytes of the image that runs.
+        """Return the bytes of the current image.
 
         Raises:
-            RefusedError: they are not those that were verified.
+            RefusedError: they are not the verified ones.
         """
         state = self._read()
         return read_verified(self._file(state["active"]), state[state["active"]]["sha256"])
 
     def read_kept(self) -> bytes | None:
-        """Return the bytes of the last image that has confirmed itself, or None when none has.
+        """Return the bytes of the last confirmed image, or None.
 
         Raises:
-            RefusedError: they are not those that were verified.
+            RefusedError: they are not the verified ones.
         """
         state = self._read()
         slot = state["active"] if state["confirmed"] else _other(state["active"])
         return read_verified(self._file(slot), state[slot]["sha256"]) if state.get(slot) else None
 
     def matches(self) -> bool:
-        """Say whether the bytes in the active slot are those of the image that runs."""
+        """Return whether the bytes in the active slot match the current image."""
         running = self.running
         try:
             return running is not None and self.digest(self.image) == running.sha256
@@ -206,7 +206,7 @@ class Slots:
             return False
 
     def check_bytes(self) -> None:
-        """Refuse when the bytes in the active slot are not those of the image that runs.
+        """Refuse if the bytes in the active slot do not match the current image.
 
         Raises:
             RefusedError: they are not.

@@ -1,4 +1,4 @@
-"""What a device keeps on its disk: settings given at the factory, and facts that only grow."""
+"""The persistent state of a device: factory settings and stored facts."""
 
 import json
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from pki.kernel import files
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a device gets at the factory.
+    """The factory settings of a device.
 
     Args:
-        folder: its disk.
+        folder: its data folder.
         server: ``https://host:port`` of the device gateway, or ``coaps://host:port``.
         anchor: PEM file of the root CA; the only one that is trusted.
         tuf_root: first TUF root, shipped with the device.
@@ -21,10 +21,10 @@ class Settings:
         name: its name.
         token: one-time enrolment token; needed until it has a certificate.
         enrol_at: ``https://host:port`` for the first certificate, where ``server`` is ``coaps://``: a token needs TLS.
-        audience: lab, canary or production: what it installs is signed for that.
+        audience: lab, canary or production: bundles must be signed for it.
         mirror: untrusted plain HTTP base address for blobs, tried first; empty for none.
         oscore: use CoAP with OSCORE; ``server`` is the address that issues the context.
-        tpm: how the TPM is reached that holds the device's key (a TCTI); empty for a key in a file.
+        tpm: TCTI of the TPM with the device's key; empty for a key in a file.
     """
 
     folder: Path
@@ -42,12 +42,12 @@ class Settings:
 
     @property
     def over_coap(self) -> bool:
-        """Say whether the device speaks CoAP."""
+        """Return whether the device uses CoAP."""
         return self.oscore or self.server.startswith("coaps://")
 
 
 class State:
-    """Facts in one JSON file, written whole or not at all.
+    """Facts in one JSON file, written atomically.
 
     Args:
         folder: the device's disk.
@@ -57,17 +57,17 @@ class State:
         self._path = files.private_folder(folder) / "state.json"
         self._facts: dict[str, object] = json.loads(self._path.read_text()) if self._path.exists() else {}
 
-    def get(self, name: str, default: object = None) -> Any:  # untyped: whoever asks for a fact has written it
+    def get(self, name: str, default: object = None) -> Any:  # untyped: the caller stored the fact
         """Return a fact."""
         return self._facts.get(name, default)
 
     def put(self, **facts: object) -> None:
-        """Keep facts."""
+        """Store facts."""
         self._facts.update(facts)
         files.write_private(self._path, json.dumps(self._facts, sort_keys=True).encode())
 
     def following(self, name: str) -> int:
-        """Return the next number of a name; it is kept before it is used."""
+        """Return the next number of a counter; it is stored before use."""
         number = int(self.get(name, 0)) + 1
         self.put(**{name: number})
         return number

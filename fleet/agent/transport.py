@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 TIMEOUT = 20.0
-#: seconds until the whole head of an answer has to be there, `100 Continue` and the like included
+#: seconds until the whole head of an answer must arrive, including `100 Continue`
 HEAD_S = 60.0
 MAX_ANSWER = 1 << 20
 CHUNK = 16 * 1024
-#: a download that brings less than this over the window is given up: nobody may drip-feed a device
+#: least bytes per window of a download; a slower one is aborted, against slow-drip attacks
 LEAST_RATE, RATE_WINDOW = 1024, 10.0
-#: a body has ten minutes, and more if it is long: this many bytes a second on the whole
+#: a body has ten minutes, or longer at this average rate in bytes per second
 WHOLE_S, WHOLE_RATE = 600.0, 4096
 _TOO_LONG = "the whole download takes too long"
-#: characters of a path and query that stay as they are (RFC 3986), percent signs included
+#: characters of a path and query that are not encoded (RFC 3986), including percent signs
 _PATH = "/?%:@!$&'()*+,;=-._~"
 
 
@@ -40,11 +40,11 @@ class Answer:
 
 
 class _TimedReader(io.RawIOBase):
-    """Read a connection until a time, however many bytes keep coming.
+    """Read a connection until a deadline, even if bytes keep arriving.
 
     Args:
         connection: the socket.
-        until: on the monotonic clock.
+        until: deadline on the monotonic clock.
     """
 
     def __init__(self, connection: socket.socket, until: float) -> None:
@@ -52,7 +52,7 @@ class _TimedReader(io.RawIOBase):
         self._connection, self._raw, self.until = connection, connection.makefile("rb", buffering=0), until
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True: the stream is readable."""
         return True
 
     def readinto(self, buffer: "WriteableBuffer") -> int | None:
@@ -65,7 +65,7 @@ class _TimedReader(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
         self._raw.close()
         super().close()
 
@@ -73,7 +73,7 @@ class _TimedReader(io.RawIOBase):
 class _TimedResponse(http.client.HTTPResponse):
     """An answer with a deadline for its head, one for the whole body, and one for each next byte of the payload.
 
-    What stands between the payload (sizes and extensions of chunks, trailers) is read under the same deadlines.
+    The framing of the payload (sizes and extensions of chunks, trailers) has the same deadlines.
     """
 
     def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
@@ -83,13 +83,13 @@ class _TimedResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(self._reader)
 
     def next_bytes(self, until: float) -> bytes:
-        """Return some bytes of the payload; none at its end.
+        """Return some bytes of the payload; empty at its end.
 
         Args:
-            until: when the whole body has to be there, on the monotonic clock.
+            until: deadline of the whole body on the monotonic clock.
 
         Raises:
-            TimeoutError: no byte of the payload came within 20 seconds, or it is too late for the whole.
+            TimeoutError: no byte of the payload arrived within 20 seconds, or the deadline has passed.
         """
         self._reader.until = min(until, time.monotonic() + TIMEOUT)
         return self.read1(CHUNK)
@@ -100,7 +100,7 @@ class Transport:
 
     Args:
         server: ``https://host:port``, or ``http://…`` for an untrusted mirror.
-        anchor: PEM file of the only trusted root; None for those that the system trusts.
+        anchor: PEM file of the only trusted root; None for the trust anchors of the system.
         identity: certificate chain and key files, or None.
     """
 
@@ -117,19 +117,19 @@ class Transport:
 
     @property
     def host(self) -> str:
-        """Return whom it speaks with."""
+        """Return the address of the server."""
         return self._host
 
     @staticmethod
     def _load(context: ssl.SSLContext, identity: tuple[Path, Path]) -> None:
         try:
             context.load_cert_chain(*identity)
-        except OSError as error:  # a TPM that is not there, for one
+        except OSError as error:  # such as a missing TPM
             msg = f"the device's key is not usable: {error}"
             raise TransportError(msg) from error
 
     def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-        """Ask and return the whole answer, at most 1 MiB.
+        """Send a request and return the whole answer, at most 1 MiB.
 
         Raises:
             TransportError: no connection, or the answer broke off.
@@ -147,10 +147,10 @@ class Transport:
         return Answer(response.status, data, fields)
 
     def stream(self, path: str, limit: int, headers: dict[str, str] | None = None) -> Generator[tuple[int, bytes]]:
-        """Yield (status, chunk) of a body, at most ``limit`` bytes and one chunk more.
+        """Yield (status, chunk) of a body, up to ``limit`` bytes plus one chunk.
 
         Raises:
-            TransportError: it broke off, came slower than 1 KiB/s for a while, or took too long on the whole.
+            TransportError: it broke off, was slower than 1 KiB/s, or the whole download took too long.
             AnswerError: the status is 400 or above.
         """
         with self._open("GET", path, None, headers or {}) as response:
@@ -163,7 +163,7 @@ class Transport:
                 yield from self._chunks(response, limit)
                 whole = True
             finally:
-                if not whole:  # what is unread of this answer must not be taken for the next one
+                if not whole:  # unread bytes of this answer must not be read as the next one
                     self.close()
 
     def close(self) -> None:
@@ -199,7 +199,7 @@ class Transport:
             try:
                 return self._request(method, path, body, headers)
             except (OSError, http.client.HTTPException) as error:
-                # A kept connection may have been closed by the other side meanwhile: once more, anew.
+                # The server may have closed a kept connection: retry on a new one.
                 self.close()
                 if not attempts:
                     msg = f"{self._host} cannot be reached: {error}"
@@ -209,8 +209,8 @@ class Transport:
         if self._connection is None:
             self._connection = self._connect()
         elif self._connection.sock is not None:
-            self._connection.sock.settimeout(TIMEOUT)  # the last answer left there what remained of its own time
-        target = quote(path, safe=_PATH)  # what a server puts into a path may be any text
+            self._connection.sock.settimeout(TIMEOUT)  # the previous answer left its remaining timeout on the socket
+        target = quote(path, safe=_PATH)  # a path from the server may be any text
         self._connection.request(method, target, body, {"Accept-Encoding": "identity", **headers})
         return cast("_TimedResponse", self._connection.getresponse())  # the class that ``_connect`` has named
 
@@ -224,7 +224,7 @@ class Transport:
 
 
 def deadline(limit: int) -> float:
-    """Return when a body of at most so many bytes has to be there, on the monotonic clock."""
+    """Return the deadline of a body of this length on the monotonic clock."""
     return time.monotonic() + max(WHOLE_S, limit / WHOLE_RATE)
 
 
@@ -232,7 +232,7 @@ def paced(since: float, came: int, until: float) -> tuple[float, int]:
     """Return where the window of the least speed stands now.
 
     Args:
-        since: when it began, on the monotonic clock.
+        since: start of the window on the monotonic clock.
         came: bytes since then.
         until: when the whole body has to be there.
 

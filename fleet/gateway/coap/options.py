@@ -37,7 +37,7 @@ def read(data: bytes) -> Asked | None:
     for number, value in pairs(data):
         least, most = LENGTHS.get(number, (1, 0))
         if not least <= len(value) <= most or number == last != URI_PATH:
-            return None  # the ordinary way refuses what is too long, or may come once only (RFC 7252, 5.4.5)
+            return None  # the normal path refuses options that are too long or repeated (RFC 7252, 5.4.5)
         last = number
         if number == URI_PATH:
             path.append(value)

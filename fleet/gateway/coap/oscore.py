@@ -31,7 +31,7 @@ WINDOW = 32
 FEW_LEFT = 16
 ECHO_BYTES = 8
 T = TypeVar("T")
-#: what comes of work on one context
+#: result of work on one context
 _Done = TypeVar("_Done", "SecurityContext", None)
 _logger = logging.getLogger("muster.coap")
 
@@ -47,7 +47,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
     """One device's context, as the server sees it.
 
     Args:
-        given: what it is derived from.
+        given: input of the key derivation.
     """
 
     alg_aead = oscore.algorithms["AES-CCM-16-64-128"]
@@ -59,13 +59,13 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         self.recipient_id, self.fingerprint = given.kid, given.fingerprint
         self.certificate_key = bytes.fromhex(given.fingerprint)
         self.derive_keys(given.salt, given.secret)
-        #: something about the device has changed: see whether the context still stands before it is used again
+        #: the device has changed: recheck the context before its next use
         self.doubtful = False
         self.accepted_end = given.recipient_next
         self.echo_recovery = secrets.token_bytes(ECHO_BYTES)
         self.recipient_replay_window = _window()
         self.sender_sequence_number = self.sender_end = 0
-        #: where the device speaks from, for whoever carries its messages; the last one last
+        #: recent addresses of the device, newest last
         self.remotes: OrderedDict[object, EndpointAddress] = OrderedDict()
         self._written = False
         self._lock = asyncio.Lock()
@@ -87,14 +87,14 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         return int(seen["index"] + seen["bitfield"].bit_length())
 
     def open(self, message: Message) -> tuple[Message, oscore.RequestIdentifiers]:
-        """Return what a request says, and what protecting its answer needs.
+        """Unprotect a request. Return it with the data that its answer needs.
 
-        After a restart the window is not known, only above which number nothing was accepted. A request from there on
-        is fresh; any other has to show that it is by repeating our Echo (RFC 8613, B.1.2).
+        After a restart the replay window is lost; only an upper bound of the accepted numbers is known. A request above
+        it is fresh. Any other must prove its freshness with our Echo (RFC 8613, B.1.2).
 
         Raises:
             ReplayErrorWithEcho: answer with the challenge that it makes.
-            ProtectionInvalid: not from this device, or heard before.
+            ProtectionInvalid: not from this device, or replayed.
         """
         unsure = not self.recipient_replay_window.is_initialized()
         if unsure and _number(message) >= self.accepted_end:
@@ -102,16 +102,16 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         try:
             inner, request_id = self.unprotect(message)
         except Exception:
-            if unsure:  # whoever sent this has proved nothing
+            if unsure:  # the sender is not authenticated
                 self.recipient_replay_window = _window()
             raise
         return inner, request_id
 
     def new_sequence_number(self) -> int:
-        """Return a number of ours that was never used.
+        """Return an unused sender sequence number.
 
         Raises:
-            ContextUnavailable: no reserved one is left for the moment.
+            ContextUnavailable: no reserved number is left.
         """
         if not self.numbers_left:
             msg = "no sequence number is reserved"
@@ -122,7 +122,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         """Do nothing: numbers are reserved in blocks."""
 
     async def reserve(self, in_thread: InThread) -> None:
-        """See to it that some numbers of ours are at hand."""
+        """Reserve sender numbers if few are left."""
         async with self._lock:
             if self.numbers_left < FEW_LEFT:
                 first = await in_thread(lambda: numbers.reserve(self.recipient_id))
@@ -210,7 +210,7 @@ class Contexts:
         return set(self._by_certificate)
 
     def doubt(self, fingerprints: set[str]) -> None:
-        """See whether the contexts of these certificates still stand before they are used again."""
+        """Recheck the contexts of these certificates before their next use."""
         for kid in self._of(fingerprints):
             self._held[kid].doubtful = True
 

@@ -20,7 +20,7 @@ class PlainBench(asyncio.DatagramProtocol):
 
     Args:
         fast: the same fast path as over DTLS.
-        answer: the ordinary way.
+        answer: the normal path.
         fingerprint: of the device that every datagram is taken to come from.
     """
 

@@ -1,4 +1,4 @@
-"""The plain UDP socket: OSCORE (RFC 8613) for devices that have a context, ``/.well-known/core`` for everybody else.
+"""The plain UDP socket: OSCORE (RFC 8613) for devices that have a context, ``/.well-known/core`` for all others.
 
 OSCORE messages are unprotected before aiocoap's message layer and protected after it, so the layers above treat OSCORE
 and DTLS devices alike. An unauthenticated client leaves no state: it is answered at once, with at most three times the
@@ -33,15 +33,15 @@ from fleet.wire.rates import DETAIL, Rates
 from pki.kernel.errors import DomainError, LimitedError, NotFoundError
 
 LONGEST = 1500
-#: datagrams that are being looked at; more are dropped, and devices repeat them
+#: most datagrams in progress; further ones are dropped, and devices repeat them
 MOST_WAITING = 512
-#: of one device and address: requests that are known when they are repeated, and answers that are kept for it
+#: per device and address: requests remembered for deduplication, and stored answers
 MOST_ASKED, MOST_ANSWERS = 32, 4
-#: addresses that one context is heard from at a time
+#: most concurrent addresses of one context
 MOST_ADDRESSES = 4
-#: notifications of ours that wait for their acknowledgement
+#: most notifications without acknowledgement
 MOST_EXPECTED = 10_000
-#: size exponent of a block for whoever has proved nothing: 64 bytes
+#: block size exponent for unauthenticated clients: 64 bytes
 SMALL = 2
 LINK_FORMAT = 40
 _Key = TypeVar("_Key")
@@ -50,12 +50,12 @@ _logger = logging.getLogger("muster.coap")
 
 
 class Speaker(Remote):
-    """A device that speaks OSCORE from one address.
+    """A device that uses OSCORE from one address.
 
     Args:
         server: the socket.
-        address: of the device.
-        context: that it has proved to hold.
+        address: address of the device.
+        context: its verified OSCORE context.
     """
 
     def __init__(self, server: "OscoreSocket", address: SocketAddress, context: SecurityContext) -> None:
@@ -67,7 +67,7 @@ class Speaker(Remote):
 
     @property
     def peer(self) -> Peer:
-        """Return who speaks: the device whose certificate the context stands for, but no certificate was shown."""
+        """Return the peer: the device whose certificate the context belongs to; no certificate was presented."""
         return Peer(self.context.fingerprint, b"", str(self.address[0]))
 
     @property
@@ -77,11 +77,11 @@ class Speaker(Remote):
 
     @property
     def blockwise_key(self) -> tuple[SocketAddress, bytes]:
-        """Return what parts of one body have in common: never the address alone."""
+        """Return the key that blocks of one body share; never the address alone."""
         return self.address, self.context.recipient_id
 
     def asks(self, message: Message, data: bytes) -> None:
-        """Remember a request, so that its repetition is known."""
+        """Record a request for deduplication."""
         _keep(self._asked, message.mid, _digest(data), MOST_ASKED)
 
     def repeated(self, data: bytes) -> bytes | None:
@@ -124,7 +124,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
 
     Args:
         interface: passes messages to aiocoap.
-        fast: answers what is asked most.
+        fast: fast path for the most frequent requests.
         in_thread: runs what waits for the database or the signer.
         name: host and port of the socket.
     """
@@ -142,7 +142,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
         self._expected: OrderedDict[tuple[SocketAddress, int], Speaker] = OrderedDict()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to send."""
+        """Store the transport."""
         self._transport = transport  # type: ignore[assignment]  # asyncio says which kind by the protocol
 
     def write(self, datagram: bytes, address: SocketAddress) -> None:
@@ -150,27 +150,27 @@ class OscoreSocket(asyncio.DatagramProtocol):
         self._transport.sendto(datagram, address)
 
     def expect(self, speaker: Speaker, mid: int) -> None:
-        """Remember who will acknowledge a message."""
+        """Record the peer that will acknowledge a message."""
         _keep(self._expected, (speaker.address, mid), speaker, MOST_EXPECTED)
 
     def provide(self, context: SecurityContext) -> None:
-        """Fetch numbers of ours for a context, soon."""
+        """Schedule the reservation of sender numbers for a context."""
         self._later(context.reserve(self._in_thread))
 
     def fingerprints(self) -> set[str]:
-        """Return whose contexts are in memory."""
+        """Return the certificates with a context in memory."""
         return self.contexts.fingerprints()
 
     def doubt(self, fingerprints: set[str]) -> None:
-        """See whether the contexts of these certificates still stand before they are used again."""
+        """Recheck the contexts of these certificates before their next use."""
         self.contexts.doubt(fingerprints)
 
     def cut(self, fingerprints: set[str]) -> None:
-        """Forget the contexts of these certificates, and what was observed in them."""
+        """Remove the contexts of these certificates and their observations."""
         self.contexts.drop(fingerprints)
 
     def datagram_received(self, data: bytes, addr: SocketAddress) -> None:
-        """Take one datagram from anybody."""
+        """Process one datagram."""
         if not data or len(data) > LONGEST or data[0] >> 6 != 1:
             return
         try:
@@ -188,7 +188,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             self._later(self._take(message, data, addr))
 
     async def shutdown(self) -> None:
-        """Write how far the numbers went, and close."""
+        """Store the positions of all contexts, and close."""
         for task in tuple(self._tasks):
             task.cancel()
         await self.contexts.close()
@@ -226,7 +226,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             self._strangers.answered("", address, Outcome.UNAUTHENTICATED.value)
             self._refuse(message, addr, codes.UNAUTHORIZED, b"Security context not found")
         except LimitedError:
-            return  # too many strangers at once; who means it repeats its request
+            return  # too many unknown clients at once; a real device repeats its request
         except (DomainError, DatabaseError) as problem:
             # Nothing is said: whether this number counts as used could not be written, and each may be answered once.
             _logger.warning("an OSCORE request was deferred", extra={"cause": str(problem)})
@@ -235,7 +235,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             self._waiting.discard((addr, data))
 
     async def _open(self, context: SecurityContext, message: Message, data: bytes, addr: SocketAddress) -> None:
-        """Open a request and let it be answered, or say why not (RFC 8613, 8.2)."""
+        """Unprotect a request and dispatch it, or answer with an error (RFC 8613, 8.2)."""
         try:
             inner, request_id = context.open(message)
         except oscore.ReplayErrorWithEcho as challenge:
@@ -257,7 +257,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             self._answer(speaker, message, inner)
 
     def _answer(self, speaker: Speaker, message: Message, inner: Message) -> None:
-        """Give a request to the fast path, and what that does not know to aiocoap."""
+        """Pass a request to the fast path, else to aiocoap."""
         if not inner.code.is_request():
             return
         inner.mtype, inner.mid, inner.token, inner.remote = message.mtype, message.mid, message.token, speaker
@@ -290,7 +290,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             self._send(message, addr, Message(code=code, payload=why, max_age=wait))
 
     def _send(self, message: Message, addr: SocketAddress, answer: Message) -> None:
-        """Answer at once."""
+        """Send an answer at once."""
         confirmable = message.mtype is types.CON
         answer.mtype = types.ACK if confirmable else types.NON
         answer.mid = message.mid if confirmable else secrets.randbelow(1 << 16)
@@ -337,22 +337,22 @@ class OscoreInterface(generic_udp.GenericMessageInterface):  # type: ignore[misc
         return self._pool
 
     def dispatch(self, message: Message) -> None:
-        """Give a message to aiocoap."""
+        """Pass a message to aiocoap."""
         if self._mman is not None:
             self._mman.dispatch_message(message)
 
     def lost(self, speaker: Speaker) -> None:
-        """Tell aiocoap that a device is not where it was: what it observes from there ends."""
+        """Tell aiocoap that a device has left an address, which ends its observations there."""
         if self._mman is not None:
             self._mman.dispatch_error(error.LibraryShutdown("the device has left this address"), speaker)
 
     def send(self, message: Message) -> None:
-        """Send what aiocoap has to say."""
+        """Send a message of aiocoap."""
         if self._mman is not None:
             message.remote.send(message)
 
     async def recognize_remote(self, remote: object) -> bool:
-        """Say whether a remote is one of ours."""
+        """Return whether a remote belongs to this interface."""
         return isinstance(remote, Speaker) and remote.server is self._pool
 
 
@@ -368,7 +368,7 @@ def _raw(inner: Message) -> bytes:
 
 
 def _plainly(message: Message) -> Message:
-    """Return the answer to somebody without a context: what there is, in small blocks, and how to come in."""
+    """Return the answer to an unauthenticated client: the resource list in small blocks."""
     if tuple(message.opt.uri_path) != WELL_KNOWN or message.code != codes.GET:
         return Message(code=codes.UNAUTHORIZED, payload=b"Use OSCORE, or coaps://.")
     wanted = next((one[3:] for one in message.opt.uri_query if one.startswith("rt=")), "")

@@ -46,7 +46,7 @@ _WINDOW = Window()
 
 
 def piece(file: Download, start: int, length: int) -> bytes:
-    """Return some bytes of a file; one that lies in a bucket may have to be waited for, so ask in a thread."""
+    """Return some bytes of a file; an object store may block, so call it in a thread."""
     if file.path is None:
         return _WINDOW.piece(file, start, length)
     with file.path.open("rb") as source:
