@@ -85,7 +85,7 @@ def test_newer_metadata_are_hidden(thief, victim, refused, tmp_path):
     refused("withheld from this device")
     [(state, reason)] = victim.looks()
     assert state == "refused"
-    assert "hidden" in reason
+    assert "withheld" in reason
 
 
 @attack("T8")

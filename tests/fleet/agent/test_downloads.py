@@ -166,7 +166,7 @@ def test_what_is_exchanged_after_its_hash_is_not_put_in_place(tmp_path):
         file.write(b"verified")
         (tmp_path / "evil").write_bytes(b"evil")
         (tmp_path / "evil").replace(part)  # between the hash and the rename
-        with pytest.raises(RefusedError, match="exchanged"):
+        with pytest.raises(RefusedError, match="replaced"):
             slots.put_in_place(file, part, target)
 
 

@@ -262,9 +262,9 @@ def test_times_that_are_none_are_not_remembered(adversary, ask, issued):
 
 def test_metadata_that_are_older_than_the_director_knows_are_refused(adversary, ask):
     adversary.newest = {"timestamp": 5, "snapshot": 2}
-    refused(ask, "hidden")
+    refused(ask, "withheld")
     adversary.newest = {"timestamp": 2, "snapshot": 5}
-    refused(ask, "hidden")
+    refused(ask, "withheld")
 
 
 def test_metadata_that_were_renewed_between_two_questions_are_not_taken_for_hidden(adversary, ask):

@@ -28,7 +28,7 @@ def test_a_pack_conforms_to_its_own_allow_list(name):
 
 
 def test_an_unknown_pack_is_named():
-    with pytest.raises(ValueError, match="there are city, clinic, factory, farm"):
+    with pytest.raises(ValueError, match="Choose one of city, clinic, factory, farm"):
         packs.load("moon")
 
 
