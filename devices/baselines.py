@@ -1,6 +1,6 @@
 """What the drift engine expects of a device now, in the metric's own unit. Reads only.
 
-Apart from ``devices.selectors``, because it needs NumPy and the doors of devices do not.
+Apart from ``devices.selectors``, because it needs NumPy and the device gateway does not.
 """
 
 import io
@@ -18,7 +18,7 @@ SCALES = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Where a metric usually lies: its level, and three robust scales to both sides."""
+    """The usual range of a metric: its level, and three robust scales to both sides."""
 
     low: float
     level: float

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 #: polling intervals after which a device is late, and overdue
 LATE, OVERDUE = 1.5, 3
 ONLINE_WORD, LATE_WORD, OVERDUE_WORD, NEVER_WORD = PRESENCES = ("online", "late", "overdue", "never")
-#: instead of a word, for devices out of service for good: nobody waits for them
+#: instead of a word, for devices that are permanently out of service
 OUT_OF_SERVICE = ""
 #: instead of a word, in the telemetry database: the main database may have this word already, or not yet
 IN_CHANGE = "-"

@@ -32,7 +32,7 @@ def batch(body: Mapping[str, object]) -> dict[str, object]:
     number = _either(header, "report_id", "rid")
     metrics, custom = _either(body, "metrics", "met"), _either(body, "custom_metrics", "cmet")
     if metrics is None and custom is None:
-        msg = "A report has metrics or custom_metrics."
+        msg = "A report must have `metrics` or `custom_metrics`."
         raise InvalidError(msg)
     standard = _map({} if metrics is None else metrics, "metrics")
     own = _map({} if custom is None else custom, "custom_metrics")
@@ -63,7 +63,7 @@ def _connections(metrics: Mapping[str, object]) -> tuple[dict[str, object], list
     inner = _map(_either(_map(outer, "tcp_connections"), "established_connections", "ec"), "established_connections")
     listed = _either(inner, "connections", "cs") or []
     if not isinstance(listed, list) or len(listed) > MOST_CONNECTIONS:
-        msg = f"A report lists at most {MOST_CONNECTIONS} connections."
+        msg = f"A report may list at most {MOST_CONNECTIONS} connections."
         raise InvalidError(msg)
     total = _either(inner, "total", "t")
     peers = [_peer(_either(_map(one, "connection"), "remote_addr", "rad")) for one in listed]
@@ -76,7 +76,7 @@ def _peer(remote: object) -> list[object]:
     try:
         address, number = ipaddress.ip_address(host.strip("[]")), int(port)
     except ValueError as error:
-        msg = "remote_addr is an address and a port, such as 192.0.2.1:443."
+        msg = "remote_addr must be an address and a port, such as 192.0.2.1:443."
         raise InvalidError(msg) from error
     local = address.is_private or address.is_link_local or address.is_loopback
     return ["tcp", number, "multicast" if address.is_multicast else "lan" if local else "wan"]
@@ -87,7 +87,7 @@ def _custom(metrics: Mapping[str, object]) -> dict[str, object]:
     for name, value in metrics.items():
         first = value[0] if isinstance(value, list) and len(value) == 1 else None
         if not isinstance(first, dict) or set(first) != {"number"}:
-            msg = f"{str(name)[:60]!r}: of custom metrics only a single number is taken."
+            msg = f"{str(name)[:60]!r}: a custom metric must be a single number."
             raise InvalidError(msg)
         found[str(name)] = first["number"]
     return found
@@ -99,13 +99,13 @@ def _either(body: Mapping[str, object], long: str, short: str) -> object:
 
 def _map(value: object, name: str) -> dict[str, object]:
     if not isinstance(value, dict):
-        msg = f"{name} is a map."
+        msg = f"{name} must be a map."
         raise InvalidError(msg)
     return value
 
 
 def _count(value: object, name: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        msg = f"{name} is a number that is not below 0."
+        msg = f"{name} must be a number of 0 or more."
         raise InvalidError(msg)
     return value

@@ -1,4 +1,4 @@
-"""Refusals of the devices floor, under the one tree of ``pki.kernel.errors``.
+"""Errors of the devices package, under the one tree of ``pki.kernel.errors``.
 
 * UnauthenticatedError
   + TokenError        the enrolment token does not open anything

@@ -1,7 +1,7 @@
 """The two documents of an incident, as the database keeps them and the API answers them: why, and what was done.
 
-``devices.models.Incident`` names these types in its columns, so that whoever reads or writes a row is checked against
-them. Rows of older servers may lack members: read with ``get``.
+``devices.models.Incident`` names these types in its columns, so that mypy checks all code that reads or
+writes a row. Rows of older servers may lack members: read with ``get``.
 """
 
 from typing import Literal, NotRequired, TypedDict

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 MOST, LONGEST = 1000, 100
-RULE = f"1 to {MOST} different printable texts of at most {LONGEST} characters"
+RULE = f"1 to {MOST} different printable strings of at most {LONGEST} characters"
 
 
 def are_labels(value: Sequence[object]) -> bool:

@@ -1,7 +1,7 @@
 """Which metrics a kind of device may report, and which data must not leave it. Pure.
 
-A schema maps metric names to data classes. It is an allow-list: a name that is not on it is refused at the door, as is
-one whose class is ``on_device_only`` (health data stays in the room, whatever a firmware update sends by mistake).
+A schema maps metric names to data classes. It is an allow-list: a name that is not on it is refused, as is
+one whose class is ``on_device_only`` (for example health data, even if a firmware update sends it by mistake).
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pki.kernel.errors import DeniedError, InvalidError
 
 OPERATIONAL, PERSONAL, ON_DEVICE_ONLY = "operational", "personal", "on_device_only"
-#: what the doors count in each tick, without a word of the device, which can neither send nor forge it
+#: what the device gateway counts in each tick; a device can neither send nor forge it
 TRAFFIC = ("requests", "srv_bytes_in", "srv_bytes_out")
 NOTICED = (
     "tls_handshakes",
@@ -62,14 +62,17 @@ def schema(document: object) -> dict[str, str]:
         InvalidError: no map of metric names to data classes.
     """
     if not isinstance(document, dict) or len(document) > MOST:
-        msg = f"A telemetry schema maps at most {MOST} metric names to one of: {', '.join(CLASSES)}."
+        msg = f"A telemetry schema must map at most {MOST} metric names to one of: {', '.join(CLASSES)}."
         raise InvalidError(msg)
     for name, kind in document.items():
         if name in OBSERVED:
-            msg = f"{name} is what the doors count themselves; a device cannot report it."
+            msg = f"{name} is counted by the device gateway; a device cannot report it."
             raise InvalidError(msg)
         if not is_name(name) or kind not in CLASSES:
-            msg = f"{str(name)[:60]!r}: names have small letters, digits and _; classes are {', '.join(CLASSES)}."
+            msg = (
+                f"{str(name)[:60]!r}: names may have lower-case letters, digits and _; classes are "
+                f"{', '.join(CLASSES)}."
+            )
             raise InvalidError(msg)
     return dict(document)
 
@@ -82,12 +85,12 @@ def combined(name: str) -> str:
 
 
 def effective(given: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the schema that holds: an empty one stands for the usual metrics."""
+    """Return the effective schema: an empty one means the usual metrics."""
     return given or USUAL
 
 
 def check(given: Mapping[str, str], names: Iterable[str]) -> None:
-    """Refuse metrics that a schema does not let through; an empty schema stands for the usual metrics.
+    """Refuse metrics that a schema does not allow; an empty schema means the usual metrics.
 
     Raises:
         DeniedError: a metric must not leave the device.
@@ -96,7 +99,7 @@ def check(given: Mapping[str, str], names: Iterable[str]) -> None:
     known = effective(given)
     kept = sorted(name for name in names if known.get(name) == ON_DEVICE_ONLY)
     if kept:
-        msg = f"{', '.join(kept)[:200]} must not leave the device; nothing of the batch was stored."
+        msg = f"{', '.join(kept)[:200]} must not leave the device. The batch was not stored."
         raise DeniedError(msg)
     if unknown := sorted(name for name in names if name not in known):
         msg = f"Unknown metrics: {', '.join(unknown)[:200]}. Known for this hardware: {', '.join(sorted(known))[:400]}."

@@ -23,7 +23,7 @@ def name_holds(part: str) -> Q:
     it, so that it is asked here; parts shorter than a trigram are looked for in all names.
 
     Args:
-        part: of the name, as somebody typed it.
+        part: of the name, as entered.
     """
     holds = Q(name__icontains=part)
     if len(part) < _TRIGRAM:

@@ -14,14 +14,14 @@ MOST_TAGS = 32
 
 
 def check_name(name: str, *, empty: bool = False) -> None:
-    """Refuse a device name that could not stand in a URL, a certificate or a path.
+    """Refuse a device name that is not usable in a URL, a certificate or a path.
 
     Raises:
         InvalidError: it says what a name may hold.
     """
     allowed = all(char.isascii() and (char.isalnum() or char in "-_.") for char in name)
     if len(name) > MOST or not allowed or (not name and not empty) or name.startswith("."):
-        msg = "A device name holds 1 to 64 letters, digits, hyphens, dots and underscores."
+        msg = "A device name must have 1 to 64 letters, digits, hyphens, dots and underscores."
         raise InvalidError(msg)
 
 

@@ -3,7 +3,7 @@
     hardware = vib-node and (site = "Hall 3" or tag in (pilot, canary)) and not quarantined
     runs.app = 2.0.0 and state = active            name ~ cam
 
-Words may stand without quotes where they hold no spaces and no signs of the language. Everything is bounded, names of
+Words need no quotes if they contain no spaces and no operators of the language. Everything is bounded, names of
 fields are a fixed list, and values travel to the database as parameters only.
 """
 
@@ -49,7 +49,7 @@ class Field:
 
 def _state(value: str) -> str:
     if value not in Device.State.values:
-        msg = f"A state is one of: {', '.join(Device.State.values)}."
+        msg = f"`state` must be one of: {', '.join(Device.State.values)}."
         raise InvalidError(msg)
     return value
 
@@ -58,7 +58,7 @@ def _day(value: str) -> str:
     try:
         return date.fromisoformat(value).isoformat()
     except ValueError as error:
-        msg = f"{value[:40]!r} is no day; write it as 2026-05-31."
+        msg = f"{value[:40]!r} is not a date. Write it as 2026-05-31."
         raise InvalidError(msg) from error
 
 
@@ -69,23 +69,23 @@ FIELDS = {
     "vendor": Field("hardware_model__vendor", TEXT, "The vendor of its hardware model."),
     "site": Field("site", TEXT, "Where it is installed."),
     "owner": Field("owner", TEXT, "Who owns it."),
-    "audience": Field("audience", EXACT, "What it is used as: lab, canary or production."),
-    "state": Field("state", EXACT, "Where the device stands in its life.", _state),
-    "gateway": Field("parent__name", TEXT, "The gateway that it is connected through."),
-    "enrolled": Field("enrolled_at__date", DAYS, "The day on which it enrolled, UTC.", _day),
+    "audience": Field("audience", EXACT, "Its audience: lab, canary or production."),
+    "state": Field("state", EXACT, "The device's lifecycle state.", _state),
+    "gateway": Field("parent__name", TEXT, "The gateway that it connects through."),
+    "enrolled": Field("enrolled_at__date", DAYS, "The date on which it enrolled, UTC.", _day),
     "group": Field("memberships", EXACT, "The group that it belongs to."),
     "tag": Field("tags", EXACT, "One of its tags."),
 }
 #: what can be asked and is no comparison of a field: its form, and what it asks for
 FURTHER = {
     "runs.COMPONENT": ("`=` `!=`", "The version of a component that the device reports."),
-    "quarantined": ("stands alone", "Whether it is quarantined."),
+    "quarantined": ("no operator", "Whether it is quarantined."),
 }
 
 
 def field_table() -> list[str]:
     """Return the table of fields in ``docs/reference/query.md``, as lines of Markdown."""
-    lines = ["| Field | Asks for | Operators |", "|---|---|---|"]
+    lines = ["| Field | Selects by | Operators |", "|---|---|---|"]
     for name, field in FIELDS.items():
         operators = " ".join(f"`{one}`" for one in sorted(field.operators))
         lines.append(f"| `{name}` | {field.says} | {operators} |")
@@ -96,13 +96,13 @@ def parse(text: str) -> Q:
     """Return the condition that a query says; an empty query is every device.
 
     Raises:
-        InvalidError: it is no query; the sentence says where and what could stand there.
+        InvalidError: it is not a query; the message says where, and what is expected there.
     """
     if len(text) > LONGEST:
-        msg = f"The query has {len(text)} characters; at most {LONGEST} are read."
+        msg = f"The query has {len(text)} characters; the maximum is {LONGEST}."
         raise InvalidError(msg)
     if "\0" in text:
-        msg = "The query holds a NUL, which no text has."
+        msg = "The query contains a NUL character. Remove it."
         raise InvalidError(msg)
     if not text.strip():
         return Q()
@@ -114,7 +114,7 @@ def _tokens(text: str) -> Iterator[str]:
     while offset < len(text.rstrip()):
         match = _TOKEN.match(text, offset)
         if match is None:
-            msg = f"The query cannot be read from {text[offset:][:20].strip()!r} on."
+            msg = f"The query has a syntax error at {text[offset:][:20].strip()!r}."
             raise InvalidError(msg)
         yield match[0].strip()
         offset = match.end()
@@ -180,7 +180,7 @@ class _Reader:
     def _test(self) -> Q:
         self._tests += 1
         if self._tests > MOST_TESTS:
-            msg = f"The query asks more than {MOST_TESTS} things."
+            msg = f"The query has more than {MOST_TESTS} conditions."
             raise InvalidError(msg)
         name = self._take()
         if name == "quarantined":
@@ -190,14 +190,14 @@ class _Reader:
         field = FIELDS.get(name)
         if field is None:
             known = ", ".join([*FIELDS, *FURTHER])
-            msg = f"{name[:40]!r} cannot be asked; these can: {known}."
+            msg = f"{name[:40]!r} is not a field. Fields: {known}."
             raise InvalidError(msg)
         return self._compared(name, field)
 
     def _compared(self, name: str, field: Field) -> Q:
         operator = self._take().lower()
         if operator not in field.operators:
-            msg = f"After {name} stands one of: {' '.join(sorted(field.operators))}."
+            msg = f"{name} must be followed by one of: {' '.join(sorted(field.operators))}."
             raise InvalidError(msg)
         values = [field.check(value) for value in (self._values() if operator == "in" else [self._value()])]
         if name == "group":
@@ -216,7 +216,7 @@ class _Reader:
         """Ask what a device reports that it runs; versions are compared for equality only."""
         operator = self._take()
         if operator not in {"=", "!="}:
-            msg = f"After runs.{component} stands = or !=, and a version."
+            msg = f"runs.{component} must be followed by = or != and a version."
             raise InvalidError(msg)
         version = member_of("twin__reported", "components", component, "version", text=True)
         found = Q(Exact(Coalesce(version, Value(""), output_field=TextField()), self._value()))
@@ -235,7 +235,7 @@ class _Reader:
         if token.startswith('"'):
             return re.sub(r'\\(["\\])', r"\1", token[1:-1])
         if not token or token in _SIGNS or token.lower() in _KEYWORDS:
-            msg = f"A value is missing before {token or 'the end'!r}; words of the language stand in quotes."
+            msg = f"A value is missing before {token or 'the end'!r}; put reserved words in quotes."
             raise InvalidError(msg)
         return token
 
@@ -249,7 +249,9 @@ def _tagged(values: list[str]) -> Q:
     found = Q(pk__in=[])
     for value in values:
         if not TAG.fullmatch(value):
-            msg = f"{value[:40]!r} is no tag: small letters, digits and . _ : - , at most 40."
+            msg = (
+                f"{value[:40]!r} is not a tag. A tag has at most 40 lower-case letters, digits and . _ : - characters."
+            )
             raise InvalidError(msg)
         found |= Q(HoldsWord("tags", Value(value)))
     return found

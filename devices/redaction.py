@@ -1,6 +1,6 @@
 """Take secrets out of a device's log before it is kept. Pure.
 
-A device shall redact by itself; this is for the one that forgot. It errs on the side of taking too much.
+A device should redact its own logs; this is for those that do not. It removes too much rather than too little.
 """
 
 import re

@@ -41,7 +41,7 @@ def profile(document: object) -> dict[str, object]:
         InvalidError: it says which field is wrong.
     """
     if not isinstance(document, dict) or not set(document) <= FIELDS:
-        msg = f"A runtime profile is a map with some of the fields {', '.join(sorted(FIELDS))}."
+        msg = f"A runtime profile must be a map with some of these fields: {', '.join(sorted(FIELDS))}."
         raise InvalidError(msg)
     rules: dict[str, Callable[[object], object]] = {
         "runtime": lambda value: value in RUNTIMES,
@@ -56,7 +56,10 @@ def profile(document: object) -> dict[str, object]:
     }
     for name, value in document.items():
         if not rules[name](value):
-            msg = f"The field {name} of the runtime profile is wrong; docs/reference/models.md says what it may hold."
+            msg = (
+                f"The field {name} of the runtime profile is not valid. See docs/reference/models.md for the "
+                "accepted values."
+            )
             raise InvalidError(msg)
     return dict(document)
 

@@ -14,7 +14,7 @@ from pki.kernel.errors import InvalidError
 #: of one batch, over all of its series
 MOST_VALUES = 4000
 MOST_STEP_MS = 24 * 3600 * 1000
-#: a device's clock may be wrong by so much; what lies farther away would be found by nobody
+#: a device's clock may be wrong by so much; values farther away would never be found
 OLDEST_MS, AHEAD_MS = 30 * 24 * 3600 * 1000, 3600 * 1000
 DAY_MS = 24 * 3600 * 1000
 _FIELDS = frozenset({"at", "step", "values"})
@@ -44,11 +44,11 @@ def parse(given: object, now_ms: int) -> dict[str, Values]:
         InvalidError: no map of series, too many values, a value that is no finite number, a time far away.
     """
     if not isinstance(given, Mapping):
-        msg = "`series` maps metric names to {at, step, values}."
+        msg = "`series` must map metric names to {at, step, values}."
         raise InvalidError(msg)
     made = {str(name): _one(str(name)[:40], one, now_ms) for name, one in given.items()}
     if sum(len(one.packed) for one in made.values()) > 8 * MOST_VALUES:
-        msg = f"A batch has at most {MOST_VALUES} values."
+        msg = f"A batch may have at most {MOST_VALUES} values."
         raise InvalidError(msg)
     return made
 
@@ -60,7 +60,7 @@ def unpacked(start: int, step: int, packed: bytes) -> Iterator[tuple[int, float]
 
 
 def thinned(start: int, step: int, packed: bytes, wished_step: int) -> Values:
-    """Return a series with means over a longer step; its first value stands for the whole first step."""
+    """Return a series with means over a longer step; its first value represents the whole first step."""
     many = max(wished_step // step, 1)
     values = struct.unpack(f"<{len(packed) // 8}d", packed)
     groups = [values[place : place + many] for place in range(0, len(values), many)]
@@ -70,17 +70,17 @@ def thinned(start: int, step: int, packed: bytes, wished_step: int) -> Values:
 
 def _one(name: str, given: object, now_ms: int) -> Values:
     if not isinstance(given, Mapping) or set(given) != _FIELDS or not isinstance(given["values"], list):
-        msg = f"`{name}`: a series is {{at, step, values}}."
+        msg = f"`{name}`: a series must be {{at, step, values}}."
         raise InvalidError(msg)
     start, step, values = given["at"], given["step"], given["values"]
     if type(start) is not int or not now_ms - OLDEST_MS <= start <= now_ms + AHEAD_MS:
-        msg = f"`{name}`: `at` is in unix milliseconds, of the last 30 days; set the device's clock."
+        msg = f"`{name}`: `at` must be Unix time in milliseconds within the last 30 days. Set the device's clock."
         raise InvalidError(msg)
     if type(step) is not int or not 0 < step <= MOST_STEP_MS or not 0 < len(values) <= MOST_VALUES:
-        msg = f"`{name}`: `step` is 1 to {MOST_STEP_MS} ms, and there are 1 to {MOST_VALUES} values."
+        msg = f"`{name}`: `step` must be 1 to {MOST_STEP_MS} ms, with 1 to {MOST_VALUES} values."
         raise InvalidError(msg)
     if (len(values) - 1) * step > DAY_MS:
-        msg = f"`{name}`: a series lasts a day at most; send the rest as another one."
+        msg = f"`{name}`: a series may cover at most one day. Send the rest as another series."
         raise InvalidError(msg)
     total = math.nan
     try:
@@ -88,6 +88,6 @@ def _one(name: str, given: object, now_ms: int) -> Values:
     except (struct.error, TypeError, OverflowError, ValueError):
         packed = b""
     if not math.isfinite(total) or bool in set(map(type, values)):
-        msg = f"`{name}`: the values are finite numbers."
+        msg = f"`{name}`: the values must be finite numbers."
         raise InvalidError(msg)
     return Values(start, step, packed, total / len(values))

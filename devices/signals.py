@@ -1,4 +1,4 @@
-"""What the devices floor tells the floors above, after commit.
+"""Signals of the devices package to the layers above, sent after commit.
 
 Arguments of both: ``incident`` (row) and ``domain`` (slug).
 """

@@ -1,4 +1,4 @@
-"""The second floor as a Django application."""
+"""The Django application of the ota package."""
 
 from django.apps import AppConfig
 
@@ -10,7 +10,7 @@ class OtaConfig(AppConfig):
     label = "ota"
 
     def ready(self) -> None:
-        """Say how this floor's facts in the journal come back after a restore."""
+        """Register how this package's journal facts are applied after a restore."""
         # Here, because models may not be imported before every application is loaded.
         from ota.services import releases  # noqa: PLC0415  because of the line above
         from pki.services import journal  # noqa: PLC0415  because of the line above

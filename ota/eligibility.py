@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What stands against a bundle; stable words, which programs may compare."""
+    """Why a bundle is not eligible; stable words, which programs may compare."""
 
     # What release officers have signed, or not.
     OTHER_DOMAIN = "other_domain"
@@ -71,45 +71,45 @@ BY_OFFICERS = frozenset(
         Kind.PART_UNREADABLE,
     }
 )
-#: each kind as a phrase that follows "because", with the facts that stand in it
+#: each kind as a phrase that follows "because", with the facts that it contains
 _PHRASES: Mapping[Kind, str] = {
     Kind.OTHER_DOMAIN: "it belongs to another trust domain",
     Kind.NOT_SIGNED: "the release officers have not signed it",
     Kind.WITHDRAWN: "the release officers have withdrawn it: {why}",
     Kind.SIGNATURES_EXPIRED: "the officers' {document} has expired; they have to sign it again",
     Kind.DOCUMENTS_UNREADABLE: "the officers' documents cannot be verified: {why}",
-    Kind.ROOT_EXCHANGED: "the first root was exchanged while this server runs; restore the folder `tuf`",
-    Kind.ROWS_DIFFER: "its rows say something else than the release officers have signed",
+    Kind.ROOT_EXCHANGED: "the first root was replaced while the server was running; restore the folder `tuf`",
+    Kind.ROWS_DIFFER: "its database rows differ from what the release officers signed",
     Kind.SIGNED_FOR_OTHER_HARDWARE: "the release officers have signed it for other hardware",
     Kind.SIGNED_FOR_OTHER_AUDIENCE: "the release officers have signed it for {audiences} only",
     Kind.BELOW_FLOOR: "its security counter {counter} is below the floor {floor} that officers signed",
     Kind.PART_UNREADABLE: "{why}",
-    Kind.NOT_MEASURED: "what arena it needs is not known; its author declares it (`fit.arena` in bundle.json)",
-    Kind.FLASH_EXCEEDED: "it needs {need} bytes of flash ({source}) and {have} are there",
-    Kind.ARENA_EXCEEDED: "it needs {need} bytes of tensor arena ({source}) and {have} are there",
+    Kind.NOT_MEASURED: "its arena size is unknown; declare it as `fit.arena` in bundle.json",
+    Kind.FLASH_EXCEEDED: "it needs {need} bytes of flash ({source}) and {have} are available",
+    Kind.ARENA_EXCEEDED: "it needs {need} bytes of tensor arena ({source}) and {have} are available",
     Kind.RUNTIME_MISMATCH: "it is for {need} and the firmware runs {have}",
-    Kind.SCHEMA_UNSUPPORTED: "its schema is {need} and the firmware reads up to {have}",
+    Kind.SCHEMA_UNSUPPORTED: "its schema is {need} and the firmware supports up to {have}",
     Kind.OP_MISSING: "the firmware has no operator {need}",
-    Kind.OP_VERSION: "operator {subject} has version {need} and the firmware knows up to {have}",
+    Kind.OP_VERSION: "operator {subject} has version {need} and the firmware supports up to {have}",
     Kind.CUSTOM_OP: "the firmware has no custom operator {need}",
-    Kind.DTYPE_UNSUPPORTED: "the firmware computes no {need}",
-    Kind.DOES_NOT_RUN: "{source} does not run it: {need}; if its firmware has another interpreter, or operators of its "
-    "own, say so in its runtime profile",
-    Kind.NEEDS_FIRMWARE: "it needs {subject} with a security counter of {need} or more beside it, and the newest "
+    Kind.DTYPE_UNSUPPORTED: "the firmware does not support {need}",
+    Kind.DOES_NOT_RUN: "{source} does not run it: {need}; if its firmware has another interpreter or custom operators, "
+    "declare them in its runtime profile",
+    Kind.NEEDS_FIRMWARE: "it depends on {subject} with a security counter of at least {need}, and the newest "
     "release has {have}",
-    Kind.IO_MISMATCH: "{subject} is {need} and the application exchanges {have}",
-    Kind.LABELS_MISMATCH: "it states {need}, and the application expects {have} labels in its own order",
+    Kind.IO_MISMATCH: "{subject} is {need} and the application uses {have}",
+    Kind.LABELS_MISMATCH: "it declares {need}, and the application expects {have} labels in its own order",
     Kind.OTHER_HARDWARE: "the bundle is not for this hardware",
-    Kind.MISFIT: "the bundle does not fit {hardware}: {why}",
+    Kind.MISFIT: "the bundle is incompatible with {hardware}: {why}",
     Kind.OTHER_AUDIENCE: "the bundle is signed for {audiences} only",
     Kind.NOT_ACTIVE: "the device is {state}",
     Kind.QUARANTINED: "the device is quarantined",
-    Kind.INSTALLS_NO_COMPOSITES: "its own update client installs no bundles together",
-    Kind.NEEDS_COMPONENT: "it needs {component} with a counter of at least {counter} first",
-    Kind.RUNS_ALREADY: "it runs this version already",
+    Kind.INSTALLS_NO_COMPOSITES: "its update client cannot install composite bundles",
+    Kind.NEEDS_COMPONENT: "it must first install {component} with a security counter of at least {counter}",
+    Kind.RUNS_ALREADY: "it already runs this version",
     Kind.RELEASE_WITHDRAWN: "its release was withdrawn",
     Kind.PART_WITHDRAWN: "its part {part} was withdrawn",
-    Kind.PARTS_INCOMPLETE: "a part of it was withdrawn, or is not here any more",
+    Kind.PARTS_INCOMPLETE: "one of its parts was withdrawn or deleted",
     Kind.ROLLOUT_NOT_RUNNING: "its rollout is {state}",
 }
 
@@ -119,7 +119,7 @@ class Reason:
     """Why a device, or every device of a hardware model, is not given a bundle.
 
     Args:
-        kind: what stands against it.
+        kind: of the reason.
         sentence: the same for people: a phrase that follows "because", without a full stop.
         context: the facts in it. Of what hardware can run: ``need`` and ``have`` (bytes, a version, or a name),
             ``source`` of the need (``file``, ``declared``, ``reported`` by devices, ``measured``, ``predicted``, or the
@@ -153,11 +153,11 @@ def incompatibility(
 
 def of_part(part: str, why: Reason) -> Reason:
     """Return a reason against a composite that holds for one of its parts."""
-    return Reason(why.kind, f"of its part {part}: {why.sentence}", {**why.context, "part": part})
+    return Reason(why.kind, f"in its part {part}: {why.sentence}", {**why.context, "part": part})
 
 
 def of_hardware(hardware: str, why: Iterable[Reason]) -> Reason | None:
-    """Return what stands against a bundle on a hardware model as one reason, or None when nothing does."""
+    """Return why a bundle is incompatible with a hardware model as one reason, or None if it is compatible."""
     found = list(why)
     if not found:
         return None

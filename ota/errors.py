@@ -1,9 +1,9 @@
-"""Refusals of the second floor, under the one tree of ``pki.kernel.errors``.
+"""Errors of the ota package, under the one tree of ``pki.kernel.errors``.
 
 * InvalidError
   + ManifestError      bundle.json breaks a rule of its schema, or its files do not match it
   + RefusedBundleError the content was verified and is refused
-  + MetadataError      TUF metadata or a signature over it cannot be believed
+  + MetadataError      TUF metadata or a signature over it cannot be trusted
 * ConflictError
   + ReleaseStateError  the release is not in a state that allows this
   + StaleReleaseError  the repository moved on since the release was prepared
@@ -28,7 +28,7 @@ class RefusedBundleError(InvalidError):
 
 
 class MetadataError(InvalidError):
-    """TUF metadata, or a signature over it, cannot be believed."""
+    """TUF metadata, or a signature over it, cannot be trusted."""
 
 
 class ReleaseStateError(ConflictError):

@@ -14,7 +14,7 @@ class PortFacts(TypedDict, total=False):
     Args:
         name: of the tensor.
         dtype: its type, as the format calls it.
-        shape: its dimensions; a word stands for one that is open.
+        shape: its dimensions; a word for one that is variable.
         scale: of a quantised tensor, as a decimal text; None for another.
         zero_point: of a quantised tensor.
         unreadable: why its quantisation cannot be read.
@@ -65,7 +65,7 @@ class ClassLabels(TypedDict):
 
 
 class TrialFacts(TypedDict):
-    """What came of running a model here: whether ``tool`` runs it, and why not."""
+    """The result of running a model here: whether ``tool`` runs it, and why not."""
 
     runs: bool
     message: str
@@ -183,7 +183,7 @@ class BundleFacts(FirmwareFacts, ModelFacts, ConfigurationFacts, total=False):
         version: as the format's own header has it.
         version_note: what a version is that the header cannot say.
         flash: bytes that it takes on a device.
-        signer: name of the trust key or signing CA that vouches for it.
+        signer: name of the trust key or signing CA that verified it.
         signer_certificate: SHA-256 of the signer's certificate in hex, below a CA.
         signer_serial: serial of that certificate in hex.
         parts: of a composite.

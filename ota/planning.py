@@ -15,7 +15,7 @@ MOST_WAVES = 20
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When a rollout goes on and when it stops, in permille.
+    """When a rollout continues and when it stops, in permille.
 
     Args:
         success_permille: of a wave's devices, before the next one opens.
@@ -55,7 +55,7 @@ class WavePlan:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How the assignments of an open wave, and the errors of the whole rollout, stand.
+    """The state of the assignments of an open wave, and the errors of the whole rollout.
 
     Args:
         devices: in this wave.
@@ -88,20 +88,20 @@ def check(waves: Sequence[WavePlan], success_permille: int, error_permille: int)
         InvalidError: it says what to change.
     """
     if not 0 < len(waves) <= MOST_WAVES:
-        msg = f"A rollout has between 1 and {MOST_WAVES} waves."
+        msg = f"A rollout must have 1 to {MOST_WAVES} waves."
         raise InvalidError(msg)
     for wave in waves:
         if bool(wave.count) == bool(wave.share) or wave.count < 0 or not 0 <= wave.share <= PERMILLE:
-            msg = "A wave has either a count of devices or a share between 1 and 1000 permille."
+            msg = "A wave must have either a number of devices or a share of 1 to 1000 permille."
             raise InvalidError(msg)
         if not 0 <= wave.soak_s <= 30 * 86400:
-            msg = "A wave soaks between 0 seconds and 30 days."
+            msg = "A wave's soak time must be 0 seconds to 30 days."
             raise InvalidError(msg)
     if waves[-1].share != PERMILLE:
         msg = "The last wave must reach 1000 permille, so that every device is in one."
         raise InvalidError(msg)
     if not 0 < success_permille <= PERMILLE or not 0 <= error_permille <= PERMILLE:
-        msg = "Success threshold and error budget lie between 0 and 1000 permille."
+        msg = "Success threshold and error budget must be 0 to 1000 permille."
         raise InvalidError(msg)
 
 
@@ -160,12 +160,12 @@ def gate(
         return Gate(
             done=False,
             hold=False,
-            reason=f"{tally.devices - ended} of {tally.devices} devices are not done yet.",
+            reason=f"{tally.devices - ended} of {tally.devices} devices have not finished yet.",
         )
     if tally.finished < needed and tally.devices:
         reason = f"{tally.finished} of {tally.devices} devices succeeded; {needed} are needed."
         return Gate(done=False, hold=True, reason=reason)
     rest = opened + timedelta(seconds=soak_s) - now
     if rest > timedelta(0):
-        return Gate(done=False, hold=False, reason=f"Healthy; soaks for another {int(rest.total_seconds()) + 1} s.")
+        return Gate(done=False, hold=False, reason=f"Healthy. Remaining soak time: {int(rest.total_seconds()) + 1} s.")
     return Gate(done=True, hold=False, reason=f"{tally.finished} of {tally.devices} devices succeeded.")

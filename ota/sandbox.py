@@ -49,7 +49,7 @@ _REFUSALS = {
     "scratch": "The file needs more disk space to verify than is allowed, and is refused.",
 }
 _FAILURES = {
-    "alive": "A process that the verifier started could not be ended, so its verdict is not used. Look into the log.",
+    "alive": "A process that the verifier started could not be stopped, so its result is not used. See the log.",
     "orphaned": "The verifier was stopped because the server's process ended. Try again.",
 }
 _logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a child.
+    """The result of a child process.
 
     Args:
         answer: what it says; it has read hostile bytes.
@@ -95,7 +95,7 @@ def judge(
         outcome = run("ota.formats", case.to_json(), files, case.scratch, WALL_S)
     answer = outcome.answer
     if not isinstance(answer.get("ok"), bool):
-        msg = "The verifier gave no verdict. Look into the log and try again."
+        msg = "The verifier returned no result. See the log and try again."
         raise VerifierError(msg)
     if not answer["ok"]:
         raise RefusedBundleError(str(answer.get("detail", "refused"))[:500], format=format_)
@@ -175,7 +175,7 @@ def _wait(keeper: "subprocess.Popen[bytes]", request: bytes, seconds: float) -> 
     finally:
         os.close(ended)
     if not over:
-        msg = "The verifier could not be ended in time; nothing was stored. Look into the log."
+        msg = "The verifier could not be stopped in time. Nothing was stored. See the log."
         raise VerifierError(msg)
 
 
@@ -195,11 +195,11 @@ def _report(code: int, said: BinaryIO, complained: BinaryIO) -> Report:
     complained.seek(0)
     trouble = complained.read(2000).decode(errors="replace").strip()
     if trouble:
-        _logger.warning("the verifier complained", extra={"said": trouble[-1000:]})
+        _logger.warning("the verifier wrote to its error output", extra={"said": trouble[-1000:]})
     try:
         report = read_report(strict_json.read_json(said.read(), max_bytes=4 * MAX_ANSWER))
     except InvalidError as error:
-        msg = "The verifier could not run on this machine. Look into the log; nothing was stored."
+        msg = "The verifier could not run on this machine. Nothing was stored. See the log."
         raise VerifierError(msg, code=code) from error
     return report
 
@@ -212,10 +212,10 @@ def _outcome(report: Report) -> Outcome:
         VerifierError: it was not confined as promised, or broke.
     """
     if report["complaint"].strip():
-        _logger.warning("the verifier complained", extra={"said": report["complaint"].strip()[-1000:]})
+        _logger.warning("the verifier wrote to its error output", extra={"said": report["complaint"].strip()[-1000:]})
     if report["missing"]:
         msg = (
-            "Uploads are refused: this machine does not confine the verifier as promised "
+            "Uploads are refused: this machine does not confine the verifier as required "
             f"({'; '.join(report['missing'])}). `manage.py doctor` shows each promise."
         )
         raise VerifierError(msg)
@@ -227,11 +227,11 @@ def _outcome(report: Report) -> Outcome:
         msg = "The file needs more time or memory to verify than is allowed, and is refused."
         raise RefusedBundleError(msg)
     if len(report["answer"]) > MAX_ANSWER:
-        msg = "The file holds more facts than are kept, and is refused."
+        msg = "The file has more facts than the server stores, and is refused."
         raise RefusedBundleError(msg)
     try:
         answer = strict_json.read_json(report["answer"], max_bytes=MAX_ANSWER, max_depth=intake.MOST_DEPTH)
     except InvalidError as error:
-        msg = "The verifier could not run on this machine. Look into the log; nothing was stored."
+        msg = "The verifier could not run on this machine. Nothing was stored. See the log."
         raise VerifierError(msg, code=report["code"]) from error
     return Outcome(answer if isinstance(answer, dict) else {}, report["holds"])

@@ -35,10 +35,10 @@ def read(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
         msg = "The SBOM is neither CycloneDX nor SPDX in JSON, or is too large."
         raise RefusedBundleError(msg) from error
     if len(found) > MOST_COMPONENTS:
-        msg = f"The SBOM lists {len(found)} components; at most {MOST_COMPONENTS} are read."
+        msg = f"The SBOM lists {len(found)} components; the maximum is {MOST_COMPONENTS}."
         raise RefusedBundleError(msg)
     if subject and image not in subject:
-        msg = "The SBOM is about another image: the SHA-256 of its subject is not that of this bundle's."
+        msg = "The SBOM describes another image: the SHA-256 of its subject is not that of this bundle's."
         raise RefusedBundleError(msg)
     licences: dict[str, int] = {}
     for one in found:

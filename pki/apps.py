@@ -1,16 +1,16 @@
-"""The ground floor as a Django application."""
+"""The Django application of the pki package."""
 
 from django.apps import AppConfig
 
 
 class PkiConfig(AppConfig):
-    """Who may be believed."""
+    """Certificates, keys, trust domains and the audit log."""
 
     name = "pki"
     label = "pki"
 
     def ready(self) -> None:
-        """Say how this floor's facts in the journal come back after a restore."""
+        """Register how this package's journal facts are applied after a restore."""
         # Here, because models may not be imported before every application is loaded.
         from pki.services import authorities, certificates, domains, journal, numbers  # noqa: PLC0415  because of the line above
 

@@ -17,7 +17,7 @@ _Bounds = tuple[tuple[str, ...], tuple[_Network, ...]]
 
 
 def check(parent: x509.Certificate, names: Iterable[x509.GeneralName]) -> None:
-    """Refuse names that lie outside of what a CA's certificate permits, or within what it excludes.
+    """Refuse names that a CA's certificate does not permit, or excludes.
 
     Raises:
         InvalidError: it says which name, and what is permitted or excluded.

@@ -74,17 +74,17 @@ def build(issuer: Issuer, shard: int, entries: bytes, number: int, now: datetime
     parts[_ENTRIES] = der.tlv(der.SEQUENCE, entries) if entries else b""
     tbs = der.tlv(der.SEQUENCE, b"".join(parts))
     try:
-        # The library reads the whole list before it is signed, around a signature that stands for the true one.
+        # The library reads the whole list before it is signed, around a placeholder for the real signature.
         held = len(x509.load_der_x509_crl(der.signed(tbs, parts[1], _NO_SIGNATURE)))
     except ValueError as error:
-        msg = "This is no entry of a revocation list."
+        msg = "This is not an entry of a revocation list."
         raise InvalidError(msg) from error
     signature = issuer.key.sign(tbs, ec.ECDSA(curve_hash(issuer.key)))
     return der.signed(tbs, parts[1], signature), held
 
 
 def _skeleton(issuer: Issuer, shard: int, number: int, now: datetime, until: datetime) -> bytes:
-    """Return the TBSCertList of a list with one entry that stands for all; its signature is thrown away."""
+    """Return the TBSCertList of a list with one placeholder entry; its signature is discarded."""
     parent = issuer.certificate
     identifier = parent.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)

@@ -36,14 +36,14 @@ def parse_csr(data: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.Certif
 
 
 def read_csr(data: bytes, key_types: frozenset[str] = P256_ONLY) -> x509.CertificateSigningRequest:
-    """Read a certificate request without checking its signature: only for who hands it to the signer, which does.
+    """Read a certificate request without checking its signature: only for callers whose signer does.
 
     Raises:
         CsrError: too long, not DER, a key of another type or in another form than a certificate carries, or a field is
             malformed.
     """
     if len(data) > MAX_CSR:
-        msg = f"The certificate request has {len(data)} bytes; at most {MAX_CSR} are read."
+        msg = f"The certificate request has {len(data)} bytes; the maximum is {MAX_CSR}."
         raise CsrError(msg)
     try:
         csr = x509.load_der_x509_csr(data)
@@ -67,7 +67,7 @@ def challenge_password(csr: x509.CertificateSigningRequest) -> bytes | None:
         return None
     tag, start, end = der.element(values[0])
     if tag not in _STRINGS:
-        msg = "The request's challengePassword is no string of a type that PKCS#9 allows."
+        msg = "The request's challengePassword is not a string of a type that PKCS#9 allows."
         raise CsrError(msg)
     return values[0][start:end]
 
@@ -102,9 +102,9 @@ def _check_spelling(csr: x509.CertificateSigningRequest, key: object) -> None:
     _, _, written, *_ = der.parts(csr.tbs_certrequest_bytes)
     if isinstance(key, PublicKey) and written != spki(key):
         msg = (
-            "The request's key is not written as a certificate carries it: RSA as rsaEncryption with NULL parameters, "
+            "The request's key is not encoded as in a certificate: RSA as rsaEncryption with NULL parameters, "
             "a curve by its name with an uncompressed point. RSA-PSS keys, compressed points and explicit curve "
-            "parameters are not taken. Make the request with a key of the usual form."
+            "parameters are not accepted. Create the request with a key in the usual form."
         )
         raise CsrError(msg)
 
@@ -138,7 +138,7 @@ def check_key_type(key: object, key_types: frozenset[str]) -> None:
     """
     if key_type(key) not in key_types:
         wanted = ", ".join(KEY_TYPES[name] for name in sorted(key_types))
-        msg = f"The profile takes keys of these types only: {wanted}. Make a new key and request."
+        msg = f"The profile accepts keys of these types only: {wanted}. Make a new key and request."
         raise CsrError(msg)
 
 
@@ -146,6 +146,6 @@ def csr_key(csr: x509.CertificateSigningRequest) -> PublicKey:
     """Return the key of a request that ``parse_csr`` has accepted."""
     key = csr.public_key()
     if not isinstance(key, PublicKey):
-        msg = "The key is of no type that this CA takes."
+        msg = "This CA does not accept keys of this type."
         raise CsrError(msg)
     return key

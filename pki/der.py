@@ -1,10 +1,10 @@
-"""The little DER (X.690) that splicing needs: read the parts of a SEQUENCE, write one anew. Pure."""
+"""The little DER (X.690) that splicing needs: read the parts of a SEQUENCE, write one again. Pure."""
 
 from pki.kernel.errors import InvalidError
 
 SEQUENCE = 0x30
 BIT_STRING = 0x03
-_CUT = "The DER is cut off or malformed."
+_CUT = "The DER is truncated or malformed."
 
 
 def tlv(tag: int, content: bytes) -> bytes:

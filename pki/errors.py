@@ -1,4 +1,4 @@
-"""Refusals of the ground floor, under the one tree of ``pki.kernel.errors``.
+"""Errors of the pki package, under the one tree of ``pki.kernel.errors``.
 
 * InvalidError
   + CsrError            the certificate request cannot be accepted

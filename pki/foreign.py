@@ -72,7 +72,7 @@ def read_certificate(data: bytes, what: str = "The certificate") -> Foreign:
         certificate = x509.load_der_x509_certificate(usual)
         tbs = der.parts(data)[0]
     except BROKEN as error:
-        msg = f"{what} is no X.509 certificate in DER: {_reason(error)}."
+        msg = f"{what} is not an X.509 certificate in DER: {_reason(error)}."
         raise InvalidError(msg) from error
     for field in _LATE:
         try:

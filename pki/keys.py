@@ -1,4 +1,4 @@
-"""Public keys as this CA takes them: their types, their hash, and what they vouch for. Plain values, no I/O."""
+"""Public keys as this CA takes them: their types, their hash, and signature verification. Plain values, no I/O."""
 
 from typing import Protocol
 

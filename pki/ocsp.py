@@ -19,7 +19,7 @@ HASHES = (hashes.SHA1, hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What somebody asks.
+    """An OCSP request.
 
     Args:
         algorithm: hash of the certificate id, the asker's choice.
@@ -47,7 +47,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Responder:
-    """A delegated responder: its key and certificate, and the CA that it speaks for."""
+    """A delegated responder: its key and certificate, and the CA that it answers for."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
-#: What no profile may go beyond; the signer holds to it whatever the database says.
+#: Limits for every profile; the signer enforces them independent of the database.
 LONGEST = timedelta(days=1125)
 ALL_KEY_TYPES = frozenset({"p256", "p384", "rsa", "ed25519"})
 
@@ -18,7 +18,7 @@ class Profile:
         name: as stored with the certificate.
         usage: the only extended key usage.
         validity: how long it lives at most.
-        backdate: how far notBefore lies in the past, for clocks that are slow.
+        backdate: how far notBefore is in the past, for clocks that are slow.
         renewal: before this much of its end the device should come back.
         jitter: the renewal moments of one day's certificates are spread over this much.
         grace: how long after notAfter its holder may still renew.

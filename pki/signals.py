@@ -1,4 +1,4 @@
-"""What the ground floor tells the floors above, after commit."""
+"""Signals of the pki package to the layers above, sent after commit."""
 
 from django.dispatch import Signal
 

@@ -56,7 +56,7 @@ __all__ = [
 
 
 class CaKey(Protocol):
-    """A CA's private key as far as the CA needs it; it may lie in a token."""
+    """A CA's private key as far as the CA needs it; it may be stored in a token."""
 
     @property
     def curve(self) -> ec.EllipticCurve:
@@ -119,13 +119,13 @@ def device_subject(domain: str, key: str, name: str, public: PublicKey) -> Subje
 
 
 def door_subject(host_names: list[str], public: PublicKey) -> Subject:
-    """Return the subject of a door: the names and addresses under which it is reached.
+    """Return the subject of a server certificate: the names and addresses of the listener.
 
     Raises:
         InvalidError: no name, or more than twenty.
     """
     if not 0 < len(host_names) <= 20:  # noqa: PLR2004  because twenty names are plenty for one server
-        msg = "A door needs between 1 and 20 host names; set FLEET_HOST_NAMES."
+        msg = "A server certificate needs 1 to 20 host names. Set FLEET_HOST_NAMES."
         raise InvalidError(msg)
     return Subject(_short(host_names[0]), tuple(_host(name) for name in host_names), public)
 
@@ -146,7 +146,7 @@ def issue(issuer: Issuer, profile: Profile, subject: Subject, now: datetime, unt
         until: wished end; cut to the profile's validity and to the issuer's end.
 
     Raises:
-        InvalidError: a name lies outside of the issuer's name constraints.
+        InvalidError: a name is outside the issuer's name constraints.
     """
     parent, serial = issuer.certificate, random_serial()
     constraints.check(parent, subject.names)
@@ -193,7 +193,7 @@ def throw_away(curve: str) -> ec.EllipticCurvePrivateKey:
 
 
 def _status(issuer: Issuer, profile: Profile, serial: int) -> list[x509.ExtensionType]:
-    """Return where a certificate's standing is told; of a responder's own nobody asks (RFC 6960, 4.2.2.2.1)."""
+    """Return where to ask for a certificate's status; nobody checks a responder's own (RFC 6960, 4.2.2.2.1)."""
     if profile is OCSP:
         return [x509.OCSPNoCheck()]
     if not issuer.status_url:
@@ -210,7 +210,7 @@ def _status(issuer: Issuer, profile: Profile, serial: int) -> list[x509.Extensio
 
 
 def shard_of(serial: int) -> int:
-    """Return which of the 256 CRLs of its issuer tells about a serial number: its last byte, which is random."""
+    """Return which of the 256 CRLs of its issuer covers a serial number: its last byte, which is random."""
     return serial % SHARDS
 
 
@@ -273,12 +273,12 @@ def _authority_problems(
         "it is not a CA with path length 0": not (constraints.value.ca and constraints.value.path_length == 0),
         "its basicConstraints are not critical": not constraints.critical,
         "it may not sign certificates": not usage.key_cert_sign,
-        "it is for another key than the signer's": certificate.public_key() != key,
+        "it is not for the signer's key": certificate.public_key() != key,
         "it is not valid now": not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc,
-        "its root is no CA above another CA": not above.ca or above.path_length == 0,
+        "its root is not a CA that may issue CA certificates": not above.ca or above.path_length == 0,
         "its root is not valid now": not root.not_valid_before_utc <= now <= root.not_valid_after_utc,
-        "it does not chain to the root given": not _signed_by(certificate, root),
-        "that root is not self-signed": not _signed_by(root, root),
+        "it does not chain to the given root": not _signed_by(certificate, root),
+        "the given root is not self-signed": not _signed_by(root, root),
     }
 
 

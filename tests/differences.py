@@ -9,7 +9,7 @@ from tests.peers import libconfig
 
 #: words of our refusals of what the library takes; each is in docs/reference/sw-description.md
 POLICIES = (
-    "begins with 0", "does not fit", "NUL byte", "comment is not closed", "string is not closed", "not UTF-8", "no ASCII character", "@include",
+    "begins with 0", "does not fit", "NUL byte", "comment is not closed", "string is not closed", "not UTF-8", "not an ASCII character", "@include",
     "nested deeper", "is too long", "holds more than",
 )  # fmt: skip
 WORDS = [

@@ -32,26 +32,26 @@ def check(config: object) -> None:
         InvalidError: it says which name.
     """
     if not isinstance(config, dict) or len(config) > MOST_NAMES:
-        msg = f"A configuration is a map of at most {MOST_NAMES} names."
+        msg = f"A configuration must be a map of at most {MOST_NAMES} names."
         raise InvalidError(msg)
     if named := sorted(name for name in config if str(name).lower().replace("-", "_") in SIGNED_ONLY):
-        msg = f"Only a `config` bundle that two officers have signed may change: {', '.join(named)[:200]}."
+        msg = f"Only a `config` bundle signed by two officers may change: {', '.join(named)[:200]}."
         raise InvalidError(msg)
     _check_depth(config, 1)
     try:
         size = len(json.dumps(config, allow_nan=False).encode())
     except (TypeError, ValueError) as error:
-        msg = "A configuration holds maps, lists, text, finite numbers, true, false and null."
+        msg = "A configuration may hold only maps, lists, strings, finite numbers, true, false and null."
         raise InvalidError(msg) from error
     if size > MOST_BYTES:
-        msg = f"A configuration has at most {MOST_BYTES} bytes; this one has {size}."
+        msg = f"A configuration may have at most {MOST_BYTES} bytes (got {size})."
         raise InvalidError(msg)
 
 
 def _check_depth(value: object, depth: int) -> None:
     inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
     if depth > MOST_DEPTH or (isinstance(value, dict) and not all(isinstance(name, str) for name in value)):
-        msg = f"A configuration is at most {MOST_DEPTH} levels deep, with text as names."
+        msg = f"A configuration may be nested at most {MOST_DEPTH} levels deep, and its names must be strings."
         raise InvalidError(msg)
     for one in inner:
         if isinstance(one, dict | list):

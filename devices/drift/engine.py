@@ -165,7 +165,7 @@ class Shard:
             InvalidError: the checksum is wrong.
         """
         if zlib.crc32(blob[4:]).to_bytes(4, "big") != blob[:4]:
-            msg = "The stored drift state is damaged; remove it, and the engine learns anew."
+            msg = "The stored drift state is damaged. Remove it; the engine then learns a new baseline."
             raise InvalidError(msg)
         with np.load(io.BytesIO(blob[4:]), allow_pickle=False) as data:
             arrays = {name: data[name] for name in _FIELDS}

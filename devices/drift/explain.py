@@ -91,5 +91,5 @@ def _peers(case: Case, step: Step, members: dict[str, int]) -> list[PeerScore]:
 def _text(metrics: list[MetricEvidence], strange: list[str]) -> str:
     parts = [f"{one['name']} is {one['observed']:g} {one['unit']}, expected {one['expected']:g}" for one in metrics[:3]]
     if strange:
-        parts.append(f"talks to {', '.join(strange[:3])}, which neither it nor any of its kind ever used")
-    return "; ".join(parts) or "nothing stands out"
+        parts.append(f"new destination {', '.join(strange[:3])}, which no device in its cohort has used before")
+    return "; ".join(parts) or "no deviating metrics"

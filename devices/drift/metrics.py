@@ -16,7 +16,7 @@ class Metric:
         name: as stored.
         kind: level, rate, count, ratio or signed; it decides the transform.
         unit: for people.
-        observed: measured by our door, so that no device can forge it.
+        observed: measured by the device gateway, so that no device can forge it.
     """
 
     name: str

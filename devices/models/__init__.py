@@ -1,4 +1,4 @@
-"""Tables of the devices floor: the registry, and the telemetry database."""
+"""Tables of the devices package: the registry, and the telemetry database."""
 
 from devices.models.counts import FleetCount
 from devices.models.groups import Group, GroupMember

@@ -1,4 +1,4 @@
-"""Groups of devices: listed one by one, or whoever matches a query now."""
+"""Groups of devices: listed one by one, or selected by a query."""
 
 from django.db import models
 
@@ -8,7 +8,7 @@ from pki.models import TrustDomain
 
 
 class Group(models.Model):
-    """A named set; with a ``query`` its members are whoever matches it at the moment, without one they are listed."""
+    """A named set; with a ``query`` its members are the devices that match now, without one they are listed."""
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)

@@ -36,7 +36,7 @@ class HardwareIdentity(models.Model):
 
 
 class PreRegistration(models.Model):
-    """A device that is expected: its serial number and, unless a vendor vouches for it, the hash of its key."""
+    """A pre-registered device: its serial number and, without a vendor certificate, the hash of its key."""
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
@@ -63,7 +63,7 @@ class PreRegistration(models.Model):
 
 
 class VendorAnchor(models.Model):
-    """A vendor's CA certificate: it vouches for identities made in a factory, and opens first enrolment only."""
+    """A vendor's CA certificate: it verifies factory identities, for first enrolment only."""
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)

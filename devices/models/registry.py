@@ -48,8 +48,8 @@ class HardwareModel(models.Model):
 class Device(models.Model):
     """One device, found by public id or by its name, which is unique in its domain.
 
-    ``name``, ``owner``, ``site`` and ``tags`` may tell about people. The ledger holds salted commitments to them only;
-    erasing ``salt`` with them makes those worthless. ``presence`` is one of ``devices.contact_words``, seconds behind
+    ``name``, ``owner``, ``site`` and ``tags`` may be personal data. The audit log holds only salted commitments;
+    erasing ``salt`` makes them worthless. ``presence`` is one of ``devices.contact_words``, seconds behind
     the last contact; empty when the device is retired.
     """
 
@@ -106,12 +106,12 @@ class Device(models.Model):
 
     @property
     def quarantined(self) -> bool:
-        """Say whether the doors hold this device back."""
+        """Say whether the device is quarantined."""
         return self.quarantined_at is not None
 
 
 class Twin(models.Model):
-    """What a device shall be (desired) and says it is (reported), each with its own version.
+    """The desired and the reported state of a device, each with its own version.
 
     ``desired`` holds ``components``, which rollouts write, and ``config``, which operators write; ``config_version`` is
     the version of that part, ``config_fetched`` the one that the device has fetched. ``fork_token`` is what the

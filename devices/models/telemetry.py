@@ -44,7 +44,7 @@ class SourceNetwork(models.Model):
 
 
 class Sample(models.Model):
-    """One metric of one device in one tick; ``trust`` tells whether our door observed it."""
+    """One metric of one device in one tick; ``trust`` says whether the device gateway observed it."""
 
     device_id = models.BigIntegerField()
     tick = models.BigIntegerField()

@@ -52,7 +52,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who somebody has proved to be.
+    """The proved identity of a device that enrols.
 
     Args:
         kind: the way of proof.
@@ -60,7 +60,7 @@ class Claim:
         name: of the device.
         hardware_model: what it is.
         profile: of its certificate.
-        replaces: it is a new board for a device that is there.
+        replaces: it is a replacement board for an existing device.
         why_approval: why a person has to look at it first; empty if none has to.
         identity: to be bound to the device.
         use: marks the proof as used by a device and a key (SPKI hash).
@@ -94,13 +94,13 @@ def wished_serial(csr: x509.CertificateSigningRequest) -> str:
 
 
 def checked_name(name: str) -> str:
-    """Return a device name that may stand in URLs and certificates.
+    """Return a device name that is valid in URLs and certificates.
 
     Raises:
         InvalidError: there is none, or it holds what no name may.
     """
     if not name:
-        msg = "Put the device's name into the request's common name; the token leaves it open."
+        msg = "Put the device's name into the request's common name; the token does not set one."
         raise InvalidError(msg)
     check_name(name)
     return name

@@ -16,7 +16,7 @@ from pki.kernel import clock
 from pki.kernel.errors import InvalidError, UnauthenticatedError
 from pki.services import own_keys
 
-REFUSAL = "The certificate shown is of no vendor that is trusted here, or is not valid now."
+REFUSAL = "The presented certificate was not issued by a trusted vendor CA, or it is not valid now."
 
 
 def claim(domain: str, der: bytes, csr: x509.CertificateSigningRequest) -> Claim:
@@ -38,16 +38,16 @@ def claim(domain: str, der: bytes, csr: x509.CertificateSigningRequest) -> Claim
         return replace(preregistered.of_row(expected, "idevid"), identity=identity)
     model = anchor.hardware_model
     if model is None:
-        msg = "This vendor makes several kinds of devices; register the device's serial number first."
+        msg = "This vendor makes several hardware models. Pre-register the device's serial number first."
         raise UnauthenticatedError(msg)
     name = checked_name(wished_name(csr) or serial)
-    why = f"nobody expects {anchor.name} {serial}"
+    why = f"not pre-registered: {anchor.name} {serial}"
     return Claim("idevid", f"idevid:{key}"[:64], name, model, "device", why_approval=why, identity=identity)
 
 
 def _read(der: bytes) -> Foreign:
     try:
-        shown = read_certificate(der, "The certificate shown")
+        shown = read_certificate(der, "The presented certificate")
     except InvalidError as error:
         raise UnauthenticatedError(error.detail) from error
     leaf, now = shown.certificate, clock.now()

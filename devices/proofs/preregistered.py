@@ -1,4 +1,4 @@
-"""A serial number and the hash of a key, told beforehand: whoever signs the request with that key is expected."""
+"""A pre-registered serial number and key hash: the device proves itself by signing its request with that key."""
 
 from cryptography import x509
 
@@ -7,11 +7,14 @@ from devices.models import Device, PreRegistration
 from devices.proofs.claim import Claim, wished_name, wished_serial
 from pki.kernel import clock
 
-REFUSAL = "No device with this key is expected here. Send an enrolment token, or have the device registered first."
+REFUSAL = (
+    "No device with this key is pre-registered. Send an enrolment token, or ask the operator to pre-register the "
+    "device."
+)
 
 
 def claim(domain: str, spki: str, csr: x509.CertificateSigningRequest) -> Claim | None:
-    """Return the claim of a device whose key was registered, or None when nobody expects that key.
+    """Return the claim of a device whose key was registered, or None when no pre-registered device has that key.
 
     Raises:
         TokenError: the key is expected, but with another serial number or name.
@@ -27,7 +30,7 @@ def claim(domain: str, spki: str, csr: x509.CertificateSigningRequest) -> Claim 
 
 
 def of_row(row: PreRegistration, kind: str) -> Claim:
-    """Return the claim that an expected device has, whatever has proved that it is this one."""
+    """Return the claim of a pre-registered device, for any kind of proof."""
     return Claim(
         kind,
         f"expected:{row.pk}",
@@ -40,7 +43,7 @@ def of_row(row: PreRegistration, kind: str) -> Claim:
 
 
 def by_serial(domain: str, serial: str) -> PreRegistration | None:
-    """Return who is expected under a serial number that somebody else vouches for."""
+    """Return the pre-registered device of a serial number that a vendor certified."""
     rows = PreRegistration.objects.select_for_update(of=("self",)).select_related("hardware_model", "used_by")
     return rows.filter(domain__slug=domain, serial=serial).first() if serial else None
 

@@ -35,7 +35,7 @@ def claim(home: TrustDomain, secret: str, csr: x509.CertificateSigningRequest) -
         _models.get(token.hardware_model_id, lambda: token.hardware_model),
         token.profile,
         replaces=token.replaces,
-        why_approval="a new board for a device that is there" if token.replaces else "",
+        why_approval="a replacement board for an existing device" if token.replaces else "",
         use=lambda device, spki: _use(token, device, spki),
         done=(token.used_by, token.used_spki) if token.used_by else None,
         journal={"token": digest},

@@ -1,4 +1,4 @@
-"""What the registry can be asked. Nothing here writes; what an actor may not see is not there."""
+"""Queries of the registry. Nothing here writes, and results contain only what the actor may see."""
 
 from devices.selectors.certificates import CertificateFilter, certificates
 from devices.selectors.connections import barred

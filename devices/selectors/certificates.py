@@ -19,9 +19,12 @@ MOST_DAYS = 3660
 class CertificateFilter:
     """Which certificates are asked for."""
 
-    device: str = reference("The device that it names.", "Certificate.subject_key")
+    device: str = reference("The device that the certificate names.", "Certificate.subject_key")
     expiring: str = number(
-        "Ends within so many days, is not revoked, and has no successor.", "days", MOST_DAYS, "Certificate.not_after"
+        "Expires within this many days, is not revoked, and is not renewed yet.",
+        "days",
+        MOST_DAYS,
+        "Certificate.not_after",
     )
 
 

@@ -11,7 +11,7 @@ from pki.services.certificates import Standing, standing
 
 
 def device_behind(gateway: Device, public_id: str) -> Device | None:
-    """Return the device in service that a gateway speaks for, or None."""
+    """Return the device in service behind a gateway, or None."""
     if not ids.is_uuid(public_id):
         return None
     rows = _served().filter(public_id=public_id, domain=gateway.domain_id, parent=gateway.pk)
@@ -19,7 +19,7 @@ def device_behind(gateway: Device, public_id: str) -> Device | None:
 
 
 def device_of_certificate(certificate: Certificate) -> Device | None:
-    """Return the device that a certificate names, in whatever state, or None."""
+    """Return the device that a certificate names, in any state, or None."""
     return _served().filter(domain=certificate.domain_id, public_id=certificate.subject_key).first()
 
 
@@ -30,8 +30,9 @@ def _served() -> QuerySet[Device]:
 def barred(fingerprints: Iterable[str]) -> set[str]:
     """Return which of these device certificates may not stay connected: revoked, over, or of a device out of service.
 
-    One that has expired within its grace may stay: the door lets it renew and nothing else. What this server did not
-    issue to a device may stay as well: it opens first enrolment only, and each request decides.
+    One that has expired within its grace period may stay: the device gateway lets it renew and nothing else. A
+    certificate that this server did not issue may stay as well: it is for first enrolment only, and each request is
+    checked.
     """
     found = set()
     wanted = list(fingerprints)

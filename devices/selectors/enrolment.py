@@ -27,7 +27,7 @@ from pki.selectors.finding import one_by_id
 class EnrolmentRequestFilter:
     """Which enrolment requests are asked for."""
 
-    state: str = choice("How far the request is.", EnrolmentRequest.State.values, "EnrolmentRequest.state")
+    state: str = choice("The state of the request.", EnrolmentRequest.State.values, "EnrolmentRequest.state")
 
 
 def tokens(*, actor: Actor) -> QuerySet[EnrolmentToken]:

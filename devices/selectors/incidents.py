@@ -19,7 +19,7 @@ class IncidentFilter:
     """Which incidents are asked for."""
 
     state: str = choice("Whether the incident is open or closed.", Incident.State.values, "Incident.state")
-    device: str = reference("The device that it is about.", "Incident.device")
+    device: str = reference("The device that the incident concerns.", "Incident.device")
 
 
 def incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> QuerySet[Incident]:

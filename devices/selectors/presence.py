@@ -1,7 +1,7 @@
 """When devices were last heard, and how many are online, late, overdue or were never heard.
 
-The word stands in the main database (``Device.presence``) and changes only when a device goes from one word to another
-(``devices.services.presence_words``). The moment itself lies in the telemetry database, where it changes with each
+The word is in the main database (``Device.presence``) and changes only when a device's presence changes
+(``devices.services.presence_words``). The time itself is in the telemetry database, where it changes with each
 contact; it is read for the devices of one page.
 """
 

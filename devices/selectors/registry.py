@@ -28,8 +28,10 @@ class DeviceFilter:
     state: str = choice(FIELDS["state"].says, Device.State.values, "Device.state")
     hardware: str = reference(FIELDS["hardware"].says, "Device.hardware_model")
     quarantined: str = yes_no(FURTHER["quarantined"][1], "Device.quarantined_at")
-    presence: str = choice("When it was last heard, compared with its polling interval.", PRESENCES, "Device.presence")
-    query: str = query_text("A query over the registry and what devices report.", query.LONGEST)
+    presence: str = choice(
+        "The time since its last contact, compared with its polling interval.", PRESENCES, "Device.presence"
+    )
+    query: str = query_text("A query over the registry and the values that devices report.", query.LONGEST)
     group: str = reference(FIELDS["group"].says, "Group")
 
 
@@ -90,7 +92,7 @@ def devices_by_names(*, actor: Actor, names: Iterable[str]) -> list[Device]:
     wanted = list(dict.fromkeys(names))
     found = {one.name: one for one in devices(actor=actor).filter(name__in=wanted)}
     if missing := [name for name in wanted if name not in found]:
-        msg = f"There is no device {missing[0][:100]!r}; nothing was changed."
+        msg = f"There is no device {missing[0][:100]!r}. Nothing was changed."
         raise NotFoundError(msg)
     return [found[name] for name in wanted]
 
@@ -152,7 +154,7 @@ def members_of(group: Group) -> Q:
 
 
 def witnesses(*, actor: Actor) -> Iterator[tuple[str, list[int | str]]]:
-    """Yield device name and ledger head (epoch, size, root) as devices say that they were shown it."""
+    """Yield device name and the audit-log head (epoch, size, root) that the device reports."""
     rows = permitted(actor, Action.READ, Twin.objects.all(), domain="device__domain")
     heads = rows.filter(reported__head__isnull=False).values_list("device__name", "reported__head")
     yield from heads.iterator(chunk_size=1000)

@@ -32,7 +32,11 @@ class SeriesFilter:
     )
     until: str = setting("Values before this time.", "unix milliseconds", (0, MOST_MS), "now", "Series.start")
     limit: str = setting(
-        "The most values to return; the newest are left out.", "values", (1, MOST_VALUES), "1000", "Series.values"
+        "The maximum number of values to return; the newest ones beyond it are omitted.",
+        "values",
+        (1, MOST_VALUES),
+        "1000",
+        "Series.values",
     )
 
 
@@ -40,7 +44,7 @@ class SeriesFilter:
 class BehaviourFilter:
     """How much of a device's behaviour is asked for."""
 
-    ticks: str = setting("How far to look back.", "ticks", (1, MOST_TICKS), "24", "Sample.tick")
+    ticks: str = setting("The period to look back over.", "ticks", (1, MOST_TICKS), "24", "Sample.tick")
 
 
 def series_asked(device: Device, wanted: SeriesFilter) -> list[tuple[int, float]]:
@@ -88,7 +92,7 @@ def device_logs(*, actor: Actor, device: Device) -> QuerySet[DeviceLog]:
     """Return the logs that a device has sent, newest first.
 
     Raises:
-        DeniedError: logs may tell about people; only operators and security officers read them.
+        DeniedError: logs may contain personal data; only operators and security officers read them.
     """
     require_action(actor, Action.READ_DEVICE_LOGS)
     return DeviceLog.objects.filter(device_id=device.pk).order_by("-id")

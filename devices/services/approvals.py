@@ -14,10 +14,10 @@ from pki.selectors import domain as domain_of
 from pki.services import ledger
 
 LIFE = timedelta(days=7)
-#: nobody fills the queue: so many wait in one domain, then the next are told to come later
+#: limit of pending enrolments per domain, so that nobody can fill the queue
 MOST_WAITING = 1000
 RETRY_SECONDS = 10
-WAIT = "The enrolment waits for approval; send the same request again later."
+WAIT = "The enrolment is waiting for approval. Send the same request again later."
 State = EnrolmentRequest.State
 
 
@@ -34,7 +34,7 @@ def ask(*, domain: str, claim: Claim, spki: str, why: str) -> int | None:
     if row is None or (row.state == State.WAITING and row.expires_at <= now):
         return _wait(domain, claim, spki, why)
     if row.state == State.DENIED:
-        msg = "The enrolment was refused by a person" + (f": {row.reason}" if row.reason else ".")
+        msg = "An operator denied the enrolment" + (f": {row.reason}" if row.reason else ".")
         raise DeniedError(msg)
     row.asked_at = now
     if row.state == State.APPROVED:
@@ -44,7 +44,7 @@ def ask(*, domain: str, claim: Claim, spki: str, why: str) -> int | None:
 
 
 def decide(*, actor: Actor, public_id: str, approved: bool, reason: str = "") -> EnrolmentRequest:
-    """Approve or deny a waiting enrolment.
+    """Approve or deny a pending enrolment.
 
     Raises:
         NotFoundError: there is none of that id in this domain.
@@ -57,7 +57,7 @@ def decide(*, actor: Actor, public_id: str, approved: bool, reason: str = "") ->
             msg = "There is no such enrolment request."
             raise NotFoundError(msg)
         if row.state != State.WAITING or row.expires_at <= clock.now():
-            msg = f"The request does not wait any more; it is {row.state}."
+            msg = f"The request is no longer pending; it is {row.state}."
             raise ConflictError(msg)
         row.state = State.APPROVED if approved else State.DENIED
         row.reason, row.decided_at = reason[:300], clock.now()
@@ -73,7 +73,7 @@ def _wait(domain: str, claim: Claim, spki: str, why: str) -> int:
     home = domain_of(domain)
     rows = EnrolmentRequest.objects.filter(domain=home)
     if rows.filter(state=State.WAITING, expires_at__gt=clock.now()).count() >= MOST_WAITING:
-        msg = "Too many enrolments wait for approval; come again later."
+        msg = "Too many enrolments are waiting for approval. Try again later."
         raise LimitedError(msg, retry_after=300)
     serial = claim.identity.serial if claim.identity else ""
     rows.update_or_create(

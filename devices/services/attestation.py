@@ -23,7 +23,7 @@ LIFE = timedelta(minutes=5)
 MOST_OPEN = 1000
 EK_USAGE = "2.23.133.8.1"
 PCRS = (0, 7)
-REFUSAL = "The TPM's endorsement key is vouched for by no vendor that is trusted here."
+REFUSAL = "The TPM's endorsement key has no certificate from a trusted vendor CA."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def challenge(*, domain: str, ek_certificate: bytes, ek_public: bytes, ak_public
     """Check a TPM's endorsement key and return a challenge for it.
 
     Raises:
-        UnauthenticatedError: no trusted vendor vouches for the key.
+        UnauthenticatedError: no trusted vendor has certified the key.
         InvalidError: a structure is malformed, or a key has not the attributes that it must have.
     """
     ek, ak = structures.public(ek_public), structures.public(ak_public)
@@ -78,7 +78,7 @@ def challenge(*, domain: str, ek_certificate: bytes, ek_public: bytes, ak_public
         TpmChallenge.objects.filter(expires_at__lt=now - timedelta(days=1)).delete()
         open_ones = TpmChallenge.objects.filter(domain__slug=domain, used_at__isnull=True, expires_at__gt=now)
         if open_ones.count() >= MOST_OPEN:
-            msg = "Too many TPMs are being challenged; come again in a minute."
+            msg = "Too many TPM challenges are pending. Try again in a minute."
             raise LimitedError(msg, retry_after=60)
         row = TpmChallenge.objects.create(
             domain=domain_of(domain),
@@ -106,7 +106,7 @@ def check(*, domain: str, answer: Attestation, csr: x509.CertificateSigningReque
         key = _certified(ak, answer)
         credential.check_device_key(key)
         if rules.csr_key(csr) != key.key:
-            msg = "The certificate request is for another key than the one that the TPM has certified."
+            msg = "The certificate request's key is not the key that the TPM certified."
             raise InvalidError(msg)
         digest = _quoted(ak, answer, bytes.fromhex(row.nonce))
     except DomainError as error:
@@ -116,7 +116,7 @@ def check(*, domain: str, answer: Attestation, csr: x509.CertificateSigningReque
 
 
 def _use(domain: str, answer: Attestation) -> TpmChallenge:
-    """Take the challenge out of use, whatever the answer is worth: nobody gets a second guess."""
+    """Invalidate the challenge, whether the answer is right or wrong: there is only one attempt."""
     with transaction.atomic():
         rows = TpmChallenge.objects.select_for_update(of=("self",)).select_related("anchor__hardware_model")
         row = rows.filter(domain__slug=domain, public_id=answer.session, used_at__isnull=True).first()
@@ -126,7 +126,7 @@ def _use(domain: str, answer: Attestation) -> TpmChallenge:
     late = row is None or row.expires_at <= clock.now() or row.anchor.withdrawn_at is not None
     given = hashlib.sha256(answer.secret).hexdigest()
     if row is None or late or not hmac.compare_digest(given, row.secret_hash):
-        msg = "The challenge is unknown, over, or was answered wrongly; ask for a new one."
+        msg = "The challenge is unknown, expired, or was answered incorrectly. Request a new one."
         raise UnauthenticatedError(msg)
     return row
 
@@ -135,7 +135,7 @@ def _certified(ak: structures.Public, answer: Attestation) -> structures.Public:
     credential.verify(ak.key, answer.key_signature, answer.key_attest)
     attest, key = structures.attest(answer.key_attest), structures.public(answer.key_public)
     if attest.kind != structures.CERTIFY or attest.name != key.name:
-        msg = "The attestation key has certified another key."
+        msg = "The attestation key certified a different key."
         raise InvalidError(msg)
     return key
 
@@ -144,16 +144,16 @@ def _quoted(ak: structures.Public, answer: Attestation, nonce: bytes) -> bytes:
     credential.verify(ak.key, answer.quote_signature, answer.quote)
     quote = structures.attest(answer.quote)
     if quote.kind != structures.QUOTE or not hmac.compare_digest(quote.nonce, nonce):
-        msg = "The quote is not the answer to this challenge."
+        msg = "The quote does not match this challenge."
         raise InvalidError(msg)
     if quote.selections != ((structures.SHA256, PCRS),) or quote.digest != hashlib.sha256(answer.pcrs).digest():
-        msg = "The quote is over other PCRs or values than were asked for and sent."
+        msg = "The quote covers other PCRs or values than the ones that were requested and sent."
         raise InvalidError(msg)
     return quote.digest
 
 
 def _vouched(domain: str, der: bytes, ek: structures.Public) -> tuple[VendorAnchor, str]:
-    """Return who vouches for an endorsement key: signature, dates, usage and key are checked by hand.
+    """Return the vendor of an endorsement key: signature, dates, usage and key are checked here.
 
     A TLS verifier would refuse most of these certificates: their subject is often empty.
     """

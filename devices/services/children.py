@@ -1,4 +1,4 @@
-"""Register devices that have no line of their own: a gateway speaks for them, each keeps its own twin and baseline."""
+"""Register devices without a connection of their own: a gateway sends for them; each has its own twin and baseline."""
 
 from django.db import transaction
 
@@ -21,7 +21,7 @@ def register(*, actor: Actor, name: str, hardware_model: HardwareModel, gateway:
         actor: an operator.
         name: unique in the domain.
         hardware_model: of the child.
-        gateway: an enrolled device of the same domain, itself nobody's child.
+        gateway: an enrolled device of the same domain that is not behind a gateway itself.
 
     Raises:
         ConflictError: the name is taken, the gateway is out of service or a child, or has too many.
@@ -31,13 +31,16 @@ def register(*, actor: Actor, name: str, hardware_model: HardwareModel, gateway:
     with transaction.atomic():
         above = pick_one(gateways.select_for_update(of=("self",)), gateway)
         if above.state != Device.State.ACTIVE or above.parent_id is not None:
-            msg = f"{above.name} is out of service or stands behind a gateway itself: it cannot speak for others."
+            msg = (
+                f"{above.name} is out of service or is itself behind a gateway, so it cannot be a gateway for other "
+                "devices."
+            )
             raise ConflictError(msg)
         if Device.objects.filter(parent=above).count() >= MOST:
-            msg = f"{above.name} speaks for {MOST} devices already."
+            msg = f"{above.name} already has {MOST} devices behind it."
             raise ConflictError(msg)
         if Device.objects.filter(domain_id=above.domain_id, name=name).exists():
-            msg = f"There is a device {name} already."
+            msg = f"A device named {name} already exists."
             raise ConflictError(msg)
         made = Device.objects.create(
             domain_id=above.domain_id,

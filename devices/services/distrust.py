@@ -1,4 +1,4 @@
-"""Notice that device and server do not believe each other: either side may be in somebody else's hands."""
+"""Detect that device and server do not trust each other: either side may be compromised."""
 
 from devices.models import Device
 from devices.services import incidents
@@ -8,7 +8,7 @@ MOST = 300
 
 
 def tell(*, actor: Actor, device: Device, reason: str) -> None:
-    """Open an incident that says what a device does not believe; a device is not punished for it.
+    """Open an incident that says what a device does not trust; the device is not quarantined for it.
 
     Args:
         actor: the device.
@@ -16,12 +16,12 @@ def tell(*, actor: Actor, device: Device, reason: str) -> None:
         reason: in the device's words.
     """
     actor.require_device(device.key)
-    text = f"it refuses the update metadata of this server: {reason[:MOST]}"
+    text = f"it rejects this server's update metadata: {reason[:MOST]}"
     incidents.tell(domain=actor.domain, device=device, by="distrust", layer="distrust", kind="distrust", text=text)
 
 
 def unattested(*, actor: Actor, device: Device, reason: str) -> None:
-    """Open an incident that says that a device, asked to measure itself, did not find what it should run.
+    """Open an incident: a device that attested again did not find the image that it should run.
 
     Args:
         actor: the device.
@@ -29,5 +29,5 @@ def unattested(*, actor: Actor, device: Device, reason: str) -> None:
         reason: in the device's words.
     """
     actor.require_device(device.key)
-    text = f"asked to attest again, it did not find what was installed: {reason[:MOST]}"
+    text = f"at re-attestation it did not find the installed image: {reason[:MOST]}"
     incidents.tell(domain=actor.domain, device=device, by="distrust", layer="distrust", kind="attestation", text=text)

@@ -188,7 +188,7 @@ def _save(state: DriftState, newest: int, shard: Shard, novelty: Novelty) -> Non
     with transaction.atomic(using="telemetry"):
         kept = DriftState.objects.select_for_update().filter(domain_id=state.domain_id, version=VERSION)
         if (row := kept.defer("blob").first()) is not None and row.updated_tick != state.updated_tick:
-            _logger.warning("these ticks were scored by another worker too", extra={"tick": newest})
+            _logger.warning("another worker also scored these ticks", extra={"tick": newest})
             return
         state.blob = struct.pack(">I", len(keys)) + keys + shard.dumps()
         state.updated_tick = newest

@@ -39,12 +39,12 @@ class Enrolled:
 
 
 def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: str = "") -> Enrolled:
-    """Enrol whoever proves to be expected, under the key of the certificate request.
+    """Enrol a device whose proof is accepted, with the key of the certificate request.
 
     The same proof with the same key again returns the same certificate: an answer may get lost.
 
     Args:
-        domain: as the door resolved it.
+        domain: as the listener resolved it.
         csr: as ``pki.x509.read_csr`` accepts it; the common name is the wished device name when the proof leaves
             it open. Its proof of possession is checked by the signer, or here where no certificate is made.
         via: the dialect, for the ledger.
@@ -67,7 +67,7 @@ def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: 
             return _again(claim, domain.slug, spki)
         wanted = _profile(domain.slug, claim, shown.profile)
         x509.check_key_type(key, wanted.key_types)
-        if why := claim.why_approval or ("the profile wants it" if wanted.approval else ""):
+        if why := claim.why_approval or ("the certificate profile requires approval" if wanted.approval else ""):
             x509.check_possession(csr)
         waiting = approvals.ask(domain=domain.slug, claim=claim, spki=spki, why=why) if why else None
         if waiting is None:
@@ -78,9 +78,9 @@ def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: 
 
 
 def keygen(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: str = "") -> Enrolled:
-    """Enrol a device whose key the signer makes and returns this once; nobody keeps it.
+    """Enrol a device whose key the signer makes and returns once; the server does not keep it.
 
-    The request gives the name only; it must still be signed by the key inside, so that nobody replays another's.
+    The request gives the name only; it must still be signed by the key inside, so that it cannot be replayed.
 
     Raises:
         DeniedError: the profile does not permit it, or a person would have to approve it first.
@@ -93,7 +93,9 @@ def keygen(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id:
             raise TokenError(token.REFUSAL)
         wanted = _profile(domain.slug, claim, shown.profile)
         if not wanted.server_keygen or wanted.approval or claim.why_approval:
-            msg = f"The profile {wanted.name} does not let the server make keys; let the device make its own."
+            msg = (
+                f"The profile {wanted.name} does not allow server-side key generation. Generate the key on the device."
+            )
             raise DeniedError(msg)
         anybody = actors.device(domain.slug, "", via=via, request_id=request_id)
         return _enrol(domain, claim, b"", wanted, anybody)
@@ -106,16 +108,16 @@ def reenrol(*, actor: Actor, device: Device, csr: bytes, current: Certificate) -
 
     Raises:
         CsrError: malformed, or not signed by its own key.
-        InvalidError: the request names somebody else.
+        InvalidError: the request names another device.
     """
     actor.require_device(device.key)
     profile = profiles.of(actor.domain, current.profile_name)
     parsed = x509.parse_csr(csr, profile.key_types)
     if (wished := wished_name(parsed)) and wished != device.name:
-        msg = f"The request names {wished[:64]!r}, the certificate shown is of {device.name!r}."
+        msg = f"The request names {wished[:64]!r}, but the presented certificate belongs to {device.name!r}."
         raise InvalidError(msg)
     if device.state != Device.State.ACTIVE:
-        msg = "Only an active device renews its certificate."
+        msg = "Only an active device can renew its certificate."
         raise ConflictError(msg)
     with transaction.atomic():
         # The row is locked, so that a request sent twice at once gets one certificate.
@@ -162,7 +164,7 @@ def _profile(domain: str, claim: Claim, asked: str) -> Profile:
         raise DeniedError(msg)
     found = profiles.of(domain, claim.profile)
     if found.proofs and claim.kind not in found.proofs:
-        msg = f"The profile {found.name} demands one of: {', '.join(sorted(found.proofs))}."
+        msg = f"The profile {found.name} requires one of these proofs: {', '.join(sorted(found.proofs))}."
         raise DeniedError(msg)
     return found
 
@@ -260,8 +262,13 @@ def _bind(claim: Claim, device: Device) -> None:
     one = claim.identity
     rows = HardwareIdentity.objects.filter(domain_id=device.domain_id, kind=one.kind, key=one.key)
     if (other := rows.exclude(device=device).select_related("device").first()) is not None:
-        _logger.warning("an identity was shown twice", extra={"device": device.key, "other": other.device.key})
-        msg = "Another device has this hardware identity already; retire that one first, or find out who copied it."
+        _logger.warning(
+            "a hardware identity was presented twice", extra={"device": device.key, "other": other.device.key}
+        )
+        msg = (
+            "Another device already has this hardware identity. Retire that device first, or find out whether the "
+            "identity was copied."
+        )
         raise ConflictError(msg)
     facts = {"vendor": one.vendor, "serial": one.serial, "facts": one.facts, "verified_at": clock.now()}
     HardwareIdentity.objects.update_or_create(

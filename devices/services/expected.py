@@ -37,7 +37,7 @@ def register(
         serial: its serial number, or the hash of its TPM's endorsement key.
         hardware_model: what it is.
         device_name: what it will be called.
-        spki_sha256: hex SHA-256 of its key's SubjectPublicKeyInfo; empty when a vendor vouches for the serial number.
+        spki_sha256: hex SHA-256 of its key's SubjectPublicKeyInfo; empty when a vendor certifies the serial number.
         profile: of its certificate.
 
     Raises:
@@ -87,7 +87,7 @@ def trust_vendor(
         domain = domain_of(actor.domain)
         rows = VendorAnchor.objects.filter(domain=domain, kind=kind, fingerprint=digest)
         if rows.filter(withdrawn_at__isnull=True).exists():
-            msg = "This vendor's certificate is trusted already."
+            msg = "This vendor's certificate is already trusted."
             raise ConflictError(msg)
         row, _ = VendorAnchor.objects.update_or_create(
             domain=domain,
@@ -101,7 +101,7 @@ def trust_vendor(
 
 
 def distrust_vendor(*, actor: Actor, public_id: str) -> VendorAnchor:
-    """Take a vendor's certificate away: nobody enrols by it any more; who has enrolled stays."""
+    """Stop trusting a vendor's certificate: no device can enrol with it; enrolled devices stay."""
     vendors = permitted(actor, Action.DISTRUST_VENDOR, VendorAnchor.objects.all())
     with transaction.atomic():
         row = vendors.filter(public_id=public_id).first()
@@ -118,24 +118,24 @@ def distrust_vendor(*, actor: Actor, public_id: str) -> VendorAnchor:
 def _only_once(slug: str, serial: str, key: str) -> None:
     rows = PreRegistration.objects.filter(domain__slug=slug)
     if rows.filter(serial=serial).exists() or (key and rows.filter(spki_sha256=key).exists()):
-        msg = f"A device with the serial number {serial} or this key is expected already."
+        msg = f"A device with the serial number {serial} or this key is already pre-registered."
         raise ConflictError(msg)
 
 
 def _check(serial: str, key: str, device_name: str) -> None:
     check_name(device_name)
     if not _SERIAL.fullmatch(serial) or (key and not _HASH.fullmatch(key)):
-        msg = "A serial number has 1 to 100 printable characters without spaces, a key hash 64 hex digits."
+        msg = "A serial number must have 1 to 100 printable characters without spaces, and a key hash 64 hex digits."
         raise InvalidError(msg)
 
 
 def _vendor_ca(name: str, kind: str, pem: bytes) -> Foreign:
     if kind not in HardwareIdentity.Kind.values or not 0 < len(name) <= 100:  # noqa: PLR2004  because the column has 100
-        msg = "A vendor has a name of at most 100 characters and the kind idevid or tpm."
+        msg = "A vendor needs a name of at most 100 characters and the kind idevid or tpm."
         raise InvalidError(msg)
     given = read_certificate(read_der(pem, "CERTIFICATE"))
     if not _is_ca(given.certificate):
-        msg = "This is no CA certificate; give the one that issues the vendor's device identities."
+        msg = "This is not a CA certificate. Give the certificate of the CA that issues the vendor's device identities."
         raise InvalidError(msg)
     return given
 

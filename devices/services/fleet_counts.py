@@ -53,7 +53,7 @@ def recount_fleet(*, domain: TrustDomain) -> dict[str, int]:
     """Count a domain's devices and incidents, and correct the counts that differ; return by how much.
 
     One statement counts and sums, so both are of one moment. A transaction changes them together: the difference stays
-    the same whatever is committed meanwhile, and a correction that is added later is as right as at that moment.
+    the same even if other transactions commit meanwhile, and a correction that is added later is still right.
     """
     if not _differences(domain):
         return {}
@@ -63,7 +63,9 @@ def recount_fleet(*, domain: TrustDomain) -> dict[str, int]:
         found = _differences(domain)
         note_counts({(domain.pk, kind): many for kind, many in found.items()})
     if found:
-        _logger.warning("counts of the fleet were corrected", extra={"trust_domain": domain.slug, "by": found})
+        _logger.warning(
+            "the fleet counts were wrong and have been corrected", extra={"trust_domain": domain.slug, "by": found}
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Notice that two devices speak with one identity: each answer to a report carries a token for the next one.
+"""Detect two devices with one identity: each answer to a report carries a token for the next report.
 
 Of a device and its copy, one answers with a token that the other has used up. Addresses prove nothing of the kind:
 devices roam, and share addresses behind a NAT.
@@ -14,14 +14,14 @@ from pki.kernel.actor import Actor
 
 TOKEN_BYTES = 8
 SENTENCE = (
-    "two devices speak with this identity, or its memory was put back: its report repeats a token of another line"
+    "two devices use this identity, or its storage was restored from a copy: its report repeats an old fork token"
 )
 
 
 def turn(*, actor: Actor, device: Device, given: bytes | None) -> bytes | None:
-    """Compare a report's token with the one that was given out; return the next one.
+    """Compare a report's token with the one that was issued; return the next one.
 
-    The last but one is good as well, since an answer may get lost. Whoever sends none has none, unless it had one.
+    The last but one is valid too, since an answer may get lost. A device may send none until it has received one.
 
     Args:
         actor: the device.
@@ -45,5 +45,5 @@ def turn(*, actor: Actor, device: Device, given: bytes | None) -> bytes | None:
 
 
 def forget_all() -> None:
-    """Begin a new line for all: after a restore devices hold tokens that this database never gave out."""
+    """Reset all tokens: after a restore devices hold tokens that this database never issued."""
     Twin.objects.update(fork_token="", fork_previous="")

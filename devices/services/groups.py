@@ -26,14 +26,14 @@ def create(*, actor: Actor, name: str, query_text: str = "") -> Group:
     """
     require_action(actor, Action.CHANGE_GROUPS)
     if not _NAME.fullmatch(name):
-        msg = "A group's name has 1 to 60 letters, digits, spaces, dots, hyphens and underscores."
+        msg = "A group's name must have 1 to 60 letters, digits, spaces, dots, hyphens and underscores."
         raise InvalidError(msg)
     query.parse(query_text)
     with transaction.atomic():
         domain = domain_of(actor.domain)
         made, new = Group.objects.get_or_create(domain=domain, name=name, defaults={"query": query_text.strip()})
         if not new:
-            msg = f"There is a group {name} already."
+            msg = f"A group named {name} already exists."
             raise ConflictError(msg)
         detail = {"name": name, "query": made.query}
         ledger.record(actor=actor, action="group.created", thing=("group", made.public_id), detail=detail)
@@ -48,7 +48,7 @@ def change_members(*, actor: Actor, group: Group, add: Iterable[Device] = (), re
     """
     group = require_on(actor, Action.CHANGE_GROUPS, Group.objects.all(), group)
     if group.query:
-        msg = "The members of this group follow from its query; make a listed group to choose them yourself."
+        msg = "This group's query selects its members. Create a listed group to choose them yourself."
         raise ConflictError(msg)
     added, removed = [one.pk for one in add], [one.pk for one in remove]
     with transaction.atomic():

@@ -32,13 +32,13 @@ def register(*, actor: Actor, name: str, vendor: str, flash_model: int = 0, aren
         msg = "A hardware model needs a printable name of at most 60 characters and a vendor domain."
         raise InvalidError(msg)
     if flash_model < 0 or arena < 0:
-        msg = "Flash and arena are numbers of bytes, not below 0."
+        msg = "Flash and arena must be numbers of bytes, 0 or more."
         raise InvalidError(msg)
     vendor_id = uuid.uuid5(uuid.NAMESPACE_DNS, vendor)
     with transaction.atomic():
         domain = domain_of(actor.domain)
         if HardwareModel.objects.filter(domain=domain, name=name).exists():
-            msg = f"There is a hardware model {name} already."
+            msg = f"A hardware model named {name} already exists."
             raise ConflictError(msg)
         model = HardwareModel.objects.create(
             domain=domain,

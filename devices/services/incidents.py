@@ -88,12 +88,12 @@ def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
     """
     rows = permitted(actor, Action.CLOSE_INCIDENT, Incident.objects.select_related("device"))
     if verdict not in Incident.Verdict.values:
-        msg = f"The verdict is one of {', '.join(Incident.Verdict.values)}."
+        msg = f"The verdict must be one of {', '.join(Incident.Verdict.values)}."
         raise InvalidError(msg)
     with transaction.atomic():
         incident = one_by_id(rows.select_for_update(of=("self",)), public_id, "incident")
         if incident.state == Incident.State.CLOSED:
-            msg = "The incident is closed already."
+            msg = "The incident is already closed."
             raise ConflictError(msg)
         incident.state = Incident.State.CLOSED
         incident.verdict = verdict

@@ -20,21 +20,21 @@ def keep(*, actor: Actor, device: Device, reason: str, text: str, wanted: bool) 
         device: the same.
         reason: ``failure`` or ``command``.
         text: at most 32 KiB in UTF-8.
-        wanted: whether an update has failed lately or somebody has asked; nothing else is taken.
+        wanted: whether an update failed recently or the log was requested; otherwise no log is accepted.
 
     Raises:
         InvalidError: too long, or another reason.
-        DeniedError: nobody asked for it.
+        DeniedError: it was not requested.
     """
     actor.require_device(device.key)
     if reason not in {"failure", "command"}:
-        msg = "`reason` is failure or command."
+        msg = "`reason` must be failure or command."
         raise InvalidError(msg)
     if len(text.encode()) > MOST_BYTES:
-        msg = f"A log has at most {MOST_BYTES} bytes; send its end."
+        msg = f"A log may have at most {MOST_BYTES} bytes. Send its last part."
         raise InvalidError(msg)
     if not wanted:
-        msg = "A log is taken after a failure or on request only."
+        msg = "A log is accepted only after a failure or on request."
         raise DeniedError(msg)
     with transaction.atomic(using="telemetry"):
         made = DeviceLog.objects.create(device_id=device.pk, at=clock.now(), reason=reason, text=redact(text))

@@ -1,4 +1,4 @@
-"""Write what doors have seen of devices: samples of a tick that several workers add to, contacts, and networks."""
+"""Write what device gateways observe: samples of a tick that several workers add to, contacts, and networks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

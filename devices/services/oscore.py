@@ -1,7 +1,7 @@
 """Give devices OSCORE contexts (RFC 8613), and keep their sequence numbers from ever being used twice.
 
-A context's secret is derived by the signer from a key that never leaves it: it stands in no table, no file and no log,
-and whoever has the database can neither read what a device says nor speak for it.
+The signer derives a context's secret from a key that never leaves it: it is in no table, no file and no log,
+and an attacker with the database can neither read a device's messages nor impersonate it.
 """
 
 import secrets
@@ -38,7 +38,7 @@ class Material:
         kid: Sender ID of the device; our own is empty.
         secret: Master Secret, 16 bytes.
         salt: Master Salt, 8 bytes.
-        fingerprint: hex SHA-256 of the certificate that the context stands for.
+        fingerprint: hex SHA-256 of the certificate that the context belongs to.
         recipient_next: no number of the device from this one on was ever accepted.
     """
 
@@ -62,7 +62,7 @@ def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Mate
         Device.objects.select_for_update().get(pk=device.pk)
         since = clock.now() - timedelta(seconds=BURST_SECONDS)
         if OscoreContext.objects.filter(device=device, created_at__gt=since).count() >= MOST_CONTEXTS:
-            msg = "This device has just got several contexts; use the newest."
+            msg = "This device has just received several contexts. Use the newest one."
             raise LimitedError(msg, retry_after=BURST_SECONDS)
         made = OscoreContext.objects.create(kid=kid, device=device, certificate=certificate)
         kept = OscoreContext.objects.filter(device=device).order_by("-pk").values_list("pk", flat=True)[:MOST_CONTEXTS]
@@ -74,7 +74,7 @@ def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Mate
 
 
 def material(kid: bytes) -> Material:
-    """Return what a door derives the context of a Sender ID from.
+    """Return what a device gateway derives the context of a Sender ID from.
 
     Raises:
         NotFoundError: there is none, or none any more.
@@ -85,7 +85,7 @@ def material(kid: bytes) -> Material:
         rows = OscoreContext.objects.select_related("certificate__domain")
         found = rows.filter(kid=int.from_bytes(kid, "big")).first()
     if found is None:
-        msg = "No such context; the device asks for a new one at /v1/oscore with its certificate."
+        msg = "There is no such context. Request a new one at /v1/oscore with the device's certificate."
         raise NotFoundError(msg)
     return _material(found, _derived(found.kid, found.certificate))
 
@@ -120,7 +120,7 @@ def accepting(kid: bytes, number: int) -> int:
 
 
 def rest(ended: list[tuple[bytes, int, int]]) -> None:
-    """Note exactly how far devices' numbers went, when a door forgets contexts that nobody else took over.
+    """Store the exact sequence numbers of contexts that a gateway drops and no other process took over.
 
     Args:
         ended: Sender ID, the end of what was reserved, and the number after the highest that was accepted.
@@ -140,13 +140,13 @@ def distrust() -> None:
 def _locked(kid: bytes) -> OscoreContext:
     found = OscoreContext.objects.select_for_update().filter(kid=int.from_bytes(kid, "big")).first()
     if found is None:
-        msg = "The context has ended; the device asks for a new one."
+        msg = "The context is no longer valid. Request a new one."
         raise NotFoundError(msg)
     return found
 
 
 def _fresh_kid() -> int:
-    """Return a number that is not taken: unguessable, so that it tells nobody how many devices there are."""
+    """Return an unused number: random, so that it does not reveal the number of devices."""
     while True:
         kid = secrets.randbelow(1 << 8 * KID_BYTES)
         if not OscoreContext.objects.filter(kid=kid).exists():

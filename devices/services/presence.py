@@ -1,4 +1,4 @@
-"""What a door sees of devices, gathered in memory and written in batches: last contact and traffic."""
+"""Last contact and traffic of devices, collected in memory and written in batches."""
 
 import logging
 import threading
@@ -57,7 +57,7 @@ def seen(device_id: int, address: str, bytes_in: int, bytes_out: int, *, routine
 
 
 def seen_often(counted: dict[int, tuple[int, str]], bytes_out: int) -> None:
-    """Note many requests at once, as a door's fast path counts them.
+    """Count many requests at once, as a listener's fast path reports them.
 
     Args:
         counted: internal id of a device -> requests without a body since the last call, and the last address.
@@ -74,7 +74,7 @@ def seen_often(counted: dict[int, tuple[int, str]], bytes_out: int) -> None:
 
 
 def notice(fingerprint: str, *names: str) -> None:
-    """Note things about whoever shows a certificate, which need not be a device of ours; nothing is written yet.
+    """Record observations about the peer of a certificate, which need not be one of our devices; not written yet.
 
     Args:
         fingerprint: hex SHA-256 of the certificate; empty for none.
@@ -114,14 +114,14 @@ def measured(device_id: int, name: str, value: float) -> None:
 
 
 def flush() -> int:
-    """Write what was gathered in one transaction; return how many devices were seen."""
+    """Write what was collected in one transaction; return how many devices were seen."""
     batch = _taken()
     if not batch.seen and not batch.noticed and not batch.measured:
         return 0
     try:
         noticed = _of_devices(batch.noticed)
     except DatabaseError:  # of the other database: what this one takes is written all the same
-        _logger.warning("what was noticed of certificates is lost", exc_info=True)
+        _logger.warning("certificate observations could not be matched to devices and were lost", exc_info=True)
         noticed = []
     with transaction.atomic(using="telemetry"):
         rows = observed.contacts(batch.seen)
@@ -130,7 +130,7 @@ def flush() -> int:
 
 
 def forget_all() -> None:
-    """Drop what was gathered and not written."""
+    """Drop what was collected and not written."""
     _taken()
 
 
@@ -142,7 +142,7 @@ def _taken() -> _Gathered:
 
 
 def write() -> None:
-    """Write what was gathered; trouble with the database ends no door."""
+    """Write what was collected; a database error does not stop the listener."""
     try:
         flush()
     except Exception:

@@ -1,7 +1,7 @@
 """Bring the word in the main database (``Device.presence``) up to the last contact in the telemetry database.
 
 Listeners write contacts to the telemetry database only. Each row there holds the word that the main database was given
-for its device, so an index of word and moment finds whose word is not right any more, and nobody else is read. The main
+for its device, so an index of word and time finds the devices whose word is outdated, and only those are read. The main
 database is written first: after a crash in between, the row still holds the old word and the same is done again.
 """
 
@@ -84,8 +84,8 @@ def outdated_contacts(limits: ContactLimits) -> Iterator[tuple[_Contacts, str, s
 def _step(rows: _Contacts, old: str, word: str) -> int:
     """Do the next of two steps with some contacts; return with how many.
 
-    A word is struck out first, in a commit of its own, then written to the main database and here. Whoever stops in
-    between leaves it struck out, and the next run writes it, whatever the device has done meanwhile. The contacts are
+    A word is struck out first, in a commit of its own, then written to the main database and here. A process that stops
+    in between leaves it struck out, and the next run writes it, even if the device changed meanwhile. The contacts are
     locked in each step: two workers never write the words of one device across each other.
     """
     with transaction.atomic(using="telemetry"):
@@ -116,7 +116,7 @@ def _words_after(domain: TrustDomain, place: int) -> dict[int, str]:
 
 
 def _reconcile(words: dict[int, str]) -> int:
-    """Let the sweep write these devices' words anew where the databases differ; return how many devices those are."""
+    """Have the sweep rewrite these devices' words where the databases differ; return how many devices those are."""
     contacts = Presence.objects.filter(device_id__in=list(words))
     known = dict(contacts.values_list("device_id", "word"))
     differing = [key for key, word in words.items() if known.get(key, NEVER_WORD) not in {word, IN_CHANGE}]

@@ -1,4 +1,4 @@
-"""Hold a device back at the doors, and let it go again."""
+"""Quarantine a device, and release it."""
 
 from django.db import transaction
 
@@ -12,10 +12,10 @@ from pki.services import changes, ledger
 
 
 def impose(*, actor: Actor, device: Device, reason: str) -> Device:
-    """Quarantine a device: the doors leave it only what its repair needs. Repeating changes nothing."""
+    """Quarantine a device: it may only do what its repair needs. Repeating this changes nothing."""
     devices = permitted(actor, Action.QUARANTINE_DEVICE, Device.objects.all())
     if not reason.strip():
-        msg = "Say why: the reason stands on the device's page and in the ledger."
+        msg = "Give a reason. It appears on the device's page and in the audit log."
         raise InvalidError(msg)
     with transaction.atomic():
         locked = pick_one(devices.select_for_update(of=("self",)), device)

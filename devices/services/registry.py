@@ -24,7 +24,7 @@ State = Device.State
 #: gateways behind gateways
 DEEPEST = 8
 PERSONAL = frozenset({"name", "owner", "site", "tags", "address", "behaviour", "attributes"})
-#: act -> (states it starts from, state it leads to)
+#: action -> (states it starts from, state it leads to)
 STEPS: dict[str, tuple[frozenset[str], str]] = {
     "suspend": (frozenset({State.ACTIVE}), State.SUSPENDED),
     "resume": (frozenset({State.SUSPENDED}), State.ACTIVE),
@@ -48,18 +48,18 @@ def describe(
     tags: list[str] | None = None,
     gateway: str | None = None,
 ) -> Device:
-    """Say where a device stands, whose it is, and what it is counted among; what is not given stays.
+    """Set a device's site, owner, tags and gateway; what is not given stays.
 
     Args:
         actor: an operator.
         device: which one.
         site: of people's choosing, at most 100 characters.
-        owner: at most 200 characters; it may tell about a person.
+        owner: at most 200 characters; it may be personal data.
         tags: plain words; the whole new list.
-        gateway: name of the one that it stands behind; empty for none.
+        gateway: name of the gateway that connects it; empty for none.
 
     Raises:
-        InvalidError: a tag is no plain word, a text is too long, or a device would stand behind itself.
+        InvalidError: a tag is no plain word, a text is too long, or a device would be its own gateway.
     """
     devices = permitted(actor, Action.DESCRIBE_DEVICE, Device.objects.all())
     with transaction.atomic():
@@ -74,7 +74,7 @@ def describe(
             found.parent = _gateway(found, gateway)
         found.save(update_fields=["site", "owner", "tags", "parent"])
         named = {"site": site, "owner": owner, "tags": tags, "gateway": gateway}
-        # Which fields, not what they say: the ledger keeps nothing that may tell about people.
+        # The names of the fields, not their values: the audit log keeps no personal data.
         changed = sorted(name for name, value in named.items() if value is not None)
         ledger.record(actor=actor, action="device.described", thing=("device", found.key), detail={"fields": changed})
     return found
@@ -82,7 +82,10 @@ def describe(
 
 def _tags(tags: list[str]) -> list[str]:
     if len(tags) > MOST_TAGS or not all(TAG.fullmatch(tag) for tag in tags):
-        msg = f"At most {MOST_TAGS} tags: small letters, digits and . _ : - , each at most 40 characters."
+        msg = (
+            f"At most {MOST_TAGS} tags are allowed, each with at most 40 lower-case letters, digits and . _ : - "
+            "characters."
+        )
         raise InvalidError(msg)
     return sorted(set(tags))
 
@@ -100,7 +103,7 @@ def use_as(*, actor: Actor, device: Device, audience: str) -> Device:
     """
     devices = permitted(actor, Action.CHOOSE_AUDIENCE, Device.objects.all())
     if audience not in AUDIENCES:
-        msg = f"An audience is one of {', '.join(AUDIENCES)}."
+        msg = f"An audience must be one of {', '.join(AUDIENCES)}."
         raise InvalidError(msg)
     with transaction.atomic():
         found = pick_one(devices.select_for_update(of=("self",)), device)
@@ -112,13 +115,13 @@ def use_as(*, actor: Actor, device: Device, audience: str) -> Device:
 
 def _short(text: str, longest: int) -> str:
     if len(text) > longest or not (text.isprintable() or not text):
-        msg = f"Use a printable text of at most {longest} characters."
+        msg = f"Use printable text of at most {longest} characters."
         raise InvalidError(msg)
     return text
 
 
 def _gateway(device: Device, name: str) -> Device | None:
-    """Return the gateway that a device shall stand behind; never itself, not even around corners."""
+    """Return the gateway for a device; never the device itself, directly or indirectly."""
     if not name:
         return None
     gateway = Device.objects.filter(domain_id=device.domain_id, name=name).first()
@@ -132,7 +135,7 @@ def _gateway(device: Device, name: str) -> Device | None:
         if above.pk == device.pk:
             break
         above = above.parent
-    msg = f"{device.name} would stand behind itself, or more than {DEEPEST} gateways deep."
+    msg = f"{device.name} would be its own gateway, or be behind more than {DEEPEST} gateways."
     raise InvalidError(msg)
 
 
@@ -163,9 +166,9 @@ def retire(*, actor: Actor, device: Device) -> Device:
 
 
 def decommission(*, actor: Actor, device: Device, confirmed: str) -> Device:
-    """Retire a device and erase what may tell about people: name, owner, site, tags, addresses, behaviour.
+    """Retire a device and erase its personal data: name, owner, site, tags, addresses, behaviour.
 
-    The ledger keeps commitments to it; with the device's salt gone nobody can check a guess against them.
+    The audit log keeps commitments to it; without the device's salt no guess can be checked against them.
 
     Args:
         actor: a security officer.
@@ -177,7 +180,7 @@ def decommission(*, actor: Actor, device: Device, confirmed: str) -> Device:
     """
     device = require_on(actor, Action.ERASE_DEVICE, Device.objects.all(), device)
     if confirmed != device.name:
-        msg = f"Give the device's name, {device.name}, to confirm what cannot be undone."
+        msg = f"Enter the device's name, {device.name}, to confirm. This cannot be undone."
         raise InvalidError(msg)
     with transaction.atomic():
         if device.state != State.RETIRED:
@@ -209,7 +212,7 @@ def _step(act: str, actor: Actor, device: Device) -> Device:
         locked = require_on(actor, _RIGHTS[act], Device.objects.select_for_update(of=("self",)), device)
         if locked.state not in sources:
             wanted = " or ".join(sorted(sources))
-            msg = f"A device that is {locked.state} cannot {act}; it would have to be {wanted}."
+            msg = f"The action {act} requires a device that is {wanted}; this one is {locked.state}."
             raise LifecycleError(msg)
         locked.state = target
         if target == State.RETIRED:

@@ -73,7 +73,7 @@ def _forget(erased: QuerySet[Device, int]) -> int:
 
 
 def _drop(before: int) -> int:
-    """Delete what was recorded before a day, whatever it is and whosever."""
+    """Delete everything that was recorded before a day, for all devices."""
     tick = _tick(before)
     return (
         _deleted(Series.objects.filter(day__lt=before))

@@ -1,4 +1,4 @@
-"""Change the root that doors are certified by, without cutting anybody off who trusts only the old one."""
+"""Switch to a new root without cutting off devices that trust only the old one."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +25,7 @@ class Readiness:
 
     Args:
         ready: active devices that have reported the new root among their anchors.
-        behind: active devices that have not; they would refuse our doors unless a link leads them there.
+        behind: active devices that do not; they reject our server certificates unless there is a link certificate.
         linked: a link (NewWithOld) leads from the old anchor to the new tree.
     """
 
@@ -53,7 +53,7 @@ def without(slug: str, fingerprint: str) -> QuerySet[Device]:
 
 
 def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
-    """Issue under another CA from now on, unless active devices trust only another root.
+    """Switch issuance to another CA, unless active devices trust only another root.
 
     Args:
         actor: a security officer.
@@ -71,7 +71,7 @@ def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
         names = list(late.values_list("name", flat=True)[:SHOWN])
         msg = (
             f"{found.behind} active devices do not trust the new root yet (such as {', '.join(names)});"
-            " roll the anchor out first, or let two people override."
+            " roll out the anchor first, or have two security officers override this check."
         )
         raise ConflictError(msg)
     if found.behind:
@@ -83,11 +83,11 @@ def _two_people(actor: Actor, key_id: str) -> list[str]:
     """Return the two who ask for an override; the first one's word is kept for a day.
 
     Raises:
-        ConflictError: nobody else has asked for it yet.
+        ConflictError: no second person has requested it yet.
     """
     who = f"{actor.kind}:{actor.key}"
     if actor.kind is not ActorKind.OPERATOR:
-        msg = "An override is asked for by people, in the console or by the API, not by a command."
+        msg = "People request an override in the console or through the API, not with a command."
         raise ConflictError(msg)
     with transaction.atomic():
         rows = SwitchOverride.objects.filter(domain__slug=actor.domain, key_id=key_id, asked_at__gt=clock.now() - LIFE)
@@ -97,7 +97,7 @@ def _two_people(actor: Actor, key_id: str) -> list[str]:
         SwitchOverride.objects.create(domain=domain_of(actor.domain), key_id=key_id, asked_by=who)
         thing = ("authority", key_id)
         ledger.record(actor=actor, action="authority.override-asked", thing=thing, detail={})
-    msg = "Your wish to override is recorded; another security officer has to ask for it within a day."
+    msg = "Your override request is recorded. A second security officer must request it too within 24 hours."
     raise ConflictError(msg)
 
 
@@ -105,6 +105,6 @@ def _root(slug: str, key_id: str) -> Authority:
     rows = Authority.objects.filter(domain__slug=slug, kind=Authority.Kind.ISSUING, key_id=key_id)
     row = rows.select_related("parent").order_by("-id").first()
     if row is None or row.parent is None:
-        msg = "There is no issuing CA of that key; `manage.py ca show` lists them."
+        msg = "There is no issuing CA with that key. `manage.py ca show` lists them."
         raise NotFoundError(msg)
     return row.parent

@@ -51,15 +51,15 @@ def parse(body: Mapping[str, object]) -> Batch:
         raise InvalidError(msg)
     sequence = body.get("seq")
     if not isinstance(sequence, int) or isinstance(sequence, bool) or not 0 < sequence < 1 << 62:
-        msg = "`seq` is a positive integer that rises with each batch."
+        msg = "`seq` must be a positive integer that increases with each batch."
         raise InvalidError(msg)
     metrics = body.get("metrics", {})
     if not isinstance(metrics, dict) or len(metrics) > allowed.MOST or not all(map(allowed.is_name, metrics)):
-        msg = f"`metrics` maps at most {allowed.MOST} names (small letters, digits, _) to numbers."
+        msg = f"`metrics` must map at most {allowed.MOST} names (lower-case letters, digits, _) to numbers."
         raise InvalidError(msg)
     found = series.parse(body.get("series", {}), int(clock.now().timestamp() * 1000))
     if len(found) > allowed.MOST or not all(map(allowed.is_name, found)):
-        msg = f"`series` has at most {allowed.MOST} names (small letters, digits, _)."
+        msg = f"`series` may have at most {allowed.MOST} names (lower-case letters, digits, _)."
         raise InvalidError(msg)
     return Batch(sequence, {name: _number(name, value) for name, value in metrics.items()}, _keys(body), found)
 
@@ -82,7 +82,7 @@ def ingest(*, actor: Actor, device: Device, batch: Batch) -> None:
     with transaction.atomic(using="telemetry"):
         if not _first_time(device.pk, batch.sequence):
             last = BatchSeen.objects.get(device_id=device.pk).sequence
-            msg = f"Batch {batch.sequence} was stored before; go on from {last + 1}."
+            msg = f"Batch {batch.sequence} is already stored. Continue from {last + 1}."
             raise ReplayError(msg, sequence=last)
         _store(device.pk, tick, batch)
 
@@ -145,7 +145,7 @@ def _number(name: str, value: object) -> float:
 def _keys(body: Mapping[str, object]) -> frozenset[str]:
     peers = body.get("peers", [])
     if not isinstance(peers, list) or len(peers) > MAX_PEERS:
-        msg = f"`peers` is a list of at most {MAX_PEERS} entries [protocol, port, class]."
+        msg = f"`peers` must be a list of at most {MAX_PEERS} entries [protocol, port, class]."
         raise InvalidError(msg)
     return frozenset(_key(peer) for peer in peers)
 
@@ -157,5 +157,5 @@ def _key(peer: object) -> str:
         ):
             return f"{protocol}:{'eph' if port >= EPHEMERAL else port}:{place}"
         case _:
-            msg = "A peer is [tcp or udp, port, lan or wan or multicast]."
+            msg = "A peer must be [tcp or udp, port, lan or wan or multicast]."
             raise InvalidError(msg)

@@ -34,7 +34,7 @@ def create(
     """
     require_action(actor, Action.CREATE_ENROLMENT_TOKEN)
     if not 0 < days <= MAX_DAYS:
-        msg = f"A token lives between 1 and {MAX_DAYS} days."
+        msg = f"A token's lifetime must be 1 to {MAX_DAYS} days."
         raise InvalidError(msg)
     check_name(device_name, empty=True)
     profiles.of(actor.domain, profile)
@@ -47,11 +47,11 @@ def replace_board(*, actor: Actor, device: Device, days: int = 7) -> tuple[Enrol
     The new board waits for approval; when it is enrolled, the old one's certificates are revoked.
 
     Raises:
-        ConflictError: the device is out of service for good.
+        ConflictError: the device is permanently out of service.
     """
     device = require_on(actor, Action.REPLACE_BOARD, Device.objects.select_related("hardware_model"), device)
     if device.state == Device.State.RETIRED:
-        msg = "A retired device gets no new board; enrol it under another name."
+        msg = "A retired device cannot get a replacement board. Enrol the board under another name."
         raise ConflictError(msg)
     return _make(actor, device.hardware_model, device.name, days, replaces=True)
 
@@ -88,7 +88,7 @@ def withdraw(*, actor: Actor, public_id: str) -> EnrolmentToken:
     with transaction.atomic():
         token = one_by_id(rows, public_id, "enrolment token")
         if token.used_at:
-            msg = "The token has been used; revoke the device's certificate instead."
+            msg = "The token has been used. Revoke the device's certificate instead."
             raise ConflictError(msg)
         if not token.withdrawn_at:
             token.withdrawn_at = clock.now()

@@ -24,11 +24,11 @@ def offer(*, actor: Actor, device: Device) -> str:
     """Return a code by which another domain may take the device over; it is shown this once and lives a week.
 
     Raises:
-        ConflictError: the device is out of service for good.
+        ConflictError: the device is permanently out of service.
     """
     device = require_on(actor, Action.OFFER_DEVICE, Device.objects.all(), device)
     if device.state == Device.State.RETIRED:
-        msg = "A retired device is not handed over."
+        msg = "A retired device cannot be transferred."
         raise ConflictError(msg)
     code = PREFIX + secrets.token_urlsafe(24)
     with transaction.atomic():
@@ -49,11 +49,11 @@ def take(*, actor: Actor, code: str) -> tuple[EnrolmentToken, str]:
         rows = DeviceTransfer.objects.select_for_update(of=("self",)).select_related("device__domain")
         row = rows.filter(code_hash=secret_hash(code[:200]), taken_at__isnull=True, expires_at__gt=clock.now()).first()
         if row is None:
-            msg = "There is no such offer, or it is over; ask the device's owner for a new code."
+            msg = "The transfer offer does not exist or has expired. Ask the device's owner for a new code."
             raise NotFoundError(msg)
         device = row.device
         if device.domain.slug == actor.domain:
-            msg = "The device is this domain's already."
+            msg = "The device already belongs to this domain."
             raise ConflictError(msg)
         row.taken_at, row.taken_by = clock.now(), actor.domain
         row.save(update_fields=["taken_at", "taken_by"])

@@ -50,7 +50,7 @@ def report(
     with transaction.atomic():
         twin = Twin.objects.select_for_update().get(device=device)
         if sequence <= twin.report_sequence:
-            msg = f"Report {sequence} was taken before; go on from {twin.report_sequence + 1}."
+            msg = f"Report {sequence} was already accepted. Continue from {twin.report_sequence + 1}."
             raise ReplayError(msg, sequence=twin.report_sequence)
         twin.report_sequence = sequence
         twin.reported = {**twin.reported, "components": dict(components), **(seen or {})}
@@ -106,7 +106,10 @@ def attributes(*, actor: Actor, device: Device, change: Attributes) -> Twin:
         before = {} if change.replace else twin.reported.get("attributes", {})
         after = {name: value for name, value in {**before, **change.values}.items() if name not in change.remove}
         if len(after) > MOST_ATTRIBUTES:
-            msg = f"`data`: a device has at most {MOST_ATTRIBUTES} attributes; with these it would have {len(after)}."
+            msg = (
+                f"`data`: a device may have at most {MOST_ATTRIBUTES} attributes; with these it would have "
+                f"{len(after)}."
+            )
             raise InvalidError(msg)
         altered = (set(twin.reported.get("altered", [])) - set(change.values)) & set(after) | change.altered
         twin.reported = {**twin.reported, "attributes": after, "altered": sorted(altered)}
@@ -119,7 +122,7 @@ def attributes(*, actor: Actor, device: Device, change: Attributes) -> Twin:
 
 
 def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, object]) -> Twin:
-    """Say what a component of a device shall be; rollouts and repairs do."""
+    """Set the target of a component of a device; rollouts and repairs do this."""
     rows = permitted(actor, Action.SET_TARGET, Twin.objects.all(), "device__domain")
     with transaction.atomic():
         twin = rows.select_for_update(of=("self",)).get(device=device)
@@ -131,15 +134,15 @@ def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, obje
 
 
 def desire_many(*, actor: Actor, component: str, wish: dict[str, object], actions: Mapping[int, int]) -> None:
-    """Say what a component of many devices shall be, in the caller's transaction; rollouts do.
+    """Set the target of a component of many devices, in the caller's transaction; rollouts do this.
 
     The caller has asked for the right to the devices themselves: here only the action is asked for.
 
     Args:
         actor: an operator.
         component: name.
-        wish: what it shall be, but for the action.
-        actions: internal id of a device of the actor's domain to the action that shall bring it there.
+        wish: the target, without the action.
+        actions: internal id of a device of the actor's domain to the action that installs it.
     """
     require_action(actor, Action.SET_TARGET)
     if postgresql := connection.vendor == "postgresql":
@@ -154,7 +157,7 @@ def desire_many(*, actor: Actor, component: str, wish: dict[str, object], action
 
 
 def desire_config(*, actor: Actor, device: Device, patch: dict[str, object], if_match: str) -> Twin:
-    """Change the configuration that a device shall have, by JSON Merge Patch (RFC 7396).
+    """Change a device's desired configuration by JSON Merge Patch (RFC 7396).
 
     Args:
         actor: an operator.
@@ -165,7 +168,7 @@ def desire_config(*, actor: Actor, device: Device, patch: dict[str, object], if_
     Raises:
         UnconditionalError: it names none.
         InvalidError: too large, or it names what only a signed ``config`` bundle may change.
-        PreconditionError: somebody has changed it meanwhile.
+        PreconditionError: it was changed meanwhile.
     """
     rows = permitted(actor, Action.CONFIGURE_DEVICE, Twin.objects.all(), "device__domain")
     seen = seen_version("d", if_match)
@@ -241,7 +244,7 @@ def seen_version(section: str, if_match: str) -> int:
 
 def _demand_seen(section: str, version: int, seen: int) -> None:
     if version != seen:
-        msg = "It was changed since you read it; read it again and decide anew."
+        msg = "It changed after you read it. Read it again, then repeat your change."
         raise PreconditionError(msg, tag=tag(section, version))
 
 

@@ -32,11 +32,11 @@ def place() -> Place | None:
         return None
     bucket, _, prefix = address.removeprefix(SCHEME).partition("/")
     if not address.startswith(SCHEME) or not bucket:
-        msg = "FLEET_BLOBS is empty for the local folder, or s3://BUCKET or s3://BUCKET/PREFIX."
+        msg = "FLEET_BLOBS must be empty (local folder), s3://BUCKET or s3://BUCKET/PREFIX."
         raise ImproperlyConfigured(msg)
     for endpoint in (settings.FLEET_S3_ENDPOINT, settings.FLEET_S3_DEVICE_ENDPOINT):
         if endpoint and not _private(endpoint):
-            msg = f"{endpoint}: presigned addresses are secrets; use https://, or http:// on this machine only."
+            msg = f"{endpoint}: presigned URLs are secrets. Use https://, or http:// on this machine only."
             raise ImproperlyConfigured(msg)
     return Place(
         bucket,

@@ -33,11 +33,11 @@ class LocalBlobs(Staging):
         other = target.is_symlink() or target.exists()
         files.private_folder(target.parent)
         with _named(staged, target.parent) as name:
-            if other:  # bytes of another digest lie there, which are nobody's
+            if other:  # bytes of another digest are there, which belong to no bundle
                 name.replace(target)
                 return True
             try:
-                # A second name, not a move: of two that come at once only one may believe that it was first.
+                # A second name, not a move: of two concurrent writers only one may win.
                 target.hardlink_to(name)
             except FileExistsError:
                 return False
@@ -48,7 +48,7 @@ class LocalBlobs(Staging):
         return self.path(sha256).stat().st_size
 
     def path(self, sha256: str) -> Path:
-        """Return where the bytes of a digest lie.
+        """Return where the bytes of a digest are stored.
 
         Raises:
             BlobNotFoundError: nothing of that digest is kept here.
@@ -75,11 +75,11 @@ class LocalBlobs(Staging):
         """Yield a path to the bytes, which were compared with the digest; it is bound to the file, not to its name.
 
         Raises:
-            BlobStoreError: other bytes lie there.
+            BlobStoreError: other bytes are stored there.
         """
         with self.path(sha256).open("rb") as file:
             if digest_of(file.fileno()) != sha256:
-                msg = f"The file of {sha256} holds other bytes. Restore it from its source."
+                msg = f"The stored file {sha256} does not match its digest. Restore it from its source."
                 raise BlobStoreError(msg)
             yield by_descriptor(file.fileno())
 
@@ -112,7 +112,7 @@ def _holds(path: Path, sha256: str) -> bool:
 
 @contextmanager
 def _named(staged: Staged, folder: Path) -> Iterator[Path]:
-    """Give staged bytes a name in a folder, hashed as they lie there; the name is gone afterwards."""
+    """Give staged bytes a name in a folder, hashed as they are there; the name is removed afterwards."""
     staged.demand_unchanged()
     name = folder / f".{secrets.token_hex(16)}.new"
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -139,5 +139,5 @@ def _copy(staged: Staged, name: Path) -> None:
         target.flush()
         os.fsync(target.fileno())
     if digest.hexdigest() != staged.sha256:
-        msg = "The bytes that were judged changed before they could be kept, so they are refused. Upload again."
+        msg = "The file changed between verification and storage, so it is rejected. Upload it again."
         raise BlobStoreError(msg)

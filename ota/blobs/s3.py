@@ -28,7 +28,7 @@ _GONE, _EXISTS = {"404", "NoSuchKey", "NotFound"}, {"412", "PreconditionFailed",
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where blobs lie.
+    """Where blobs are stored.
 
     Args:
         bucket: its name.
@@ -68,7 +68,7 @@ class S3Blobs(Staging):
         with suppress(BlobNotFoundError):
             if self.size(staged.sha256) == staged.size:
                 return False
-            msg = f"The object {staged.sha256} in the bucket has another size than its bytes. Remove it, then go on."
+            msg = f"The object {staged.sha256} in the bucket has the wrong size. Remove it, then try again."
             raise BlobStoreError(msg)
         staged.demand_unchanged()
         facts: dict[str, object] = {
@@ -89,7 +89,7 @@ class S3Blobs(Staging):
             return int(self._client.head_object(**self._at(sha256))["ContentLength"])
 
     def path(self, sha256: str) -> None:
-        """Return None: they lie elsewhere."""
+        """Return None: they are not on this machine."""
 
     def address(self, sha256: str, seconds: int) -> str:
         """Return a presigned address; made here, without asking the store."""
@@ -106,7 +106,7 @@ class S3Blobs(Staging):
             body = answer["Body"]
             if answer["ContentLength"] != length:  # a service that knows no ranges, or an object that was exchanged
                 body.close()
-                msg = f"The blob store gave {answer['ContentLength']} bytes where {length} were asked for."
+                msg = f"The blob store returned {answer['ContentLength']} bytes instead of the {length} requested."
                 raise BlobStoreError(msg)
             try:
                 yield from body.iter_chunks(CHUNK)
@@ -124,7 +124,7 @@ class S3Blobs(Staging):
             size = self.size(sha256)
             staged = receive(self.read(sha256, 0, size), area, size)
             if staged.sha256 != sha256:
-                msg = f"The blob store gave other bytes than those of {sha256}. Restore that object from its source."
+                msg = f"The blob store returned data that does not match {sha256}. Restore that object from its source."
                 raise BlobStoreError(msg)
             yield staged.path
 
@@ -176,7 +176,7 @@ class S3Blobs(Staging):
         return session.client("s3", endpoint_url=endpoint or None, region_name=self._place.region, config=config)
 
     def _in_parts(self, facts: dict[str, object], file: BinaryIO) -> None:
-        """Send an object in parts; whatever goes wrong, none of them stays."""
+        """Send an object in parts; after any error all parts are removed."""
         at = {name: facts[name] for name in ("Bucket", "Key")}
         upload = {**at, "UploadId": self._client.create_multipart_upload(**facts)["UploadId"]}
         try:
@@ -191,7 +191,7 @@ class S3Blobs(Staging):
             raise
 
     def _abort(self, upload: dict[str, object]) -> None:
-        """Take the parts back; where even that fails, the first error is the one to tell."""
+        """Remove the parts; if even that fails, the first error is the one to report."""
         try:
             with _told():
                 self._client.abort_multipart_upload(**upload)
@@ -210,7 +210,7 @@ class S3Blobs(Staging):
 
 
 def _session() -> object:
-    """Return a session of the library that finds its credentials where it always does, and in those handed over."""
+    """Return a session of the library that finds its credentials where it always does, and in those given."""
     from botocore import credentials, session  # noqa: PLC0415  because it is slow to load
 
     made = session.Session()
@@ -234,7 +234,7 @@ def _told(*, existing_is_well: bool = False) -> Iterator[list[str]]:
         if code in _GONE:
             raise missing() from error
         if not (existing_is_well and code in _EXISTS):
-            msg = f"The blob store refused: {code}. Check FLEET_BLOBS, the bucket and its credentials."
+            msg = f"The blob store rejected the request: {code}. Check FLEET_BLOBS, the bucket and its credentials."
             raise BlobStoreError(msg) from error
         existing.append(code)
     except (BotoCoreError, OSError) as error:

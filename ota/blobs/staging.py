@@ -1,6 +1,6 @@
-"""Where bytes wait for a verdict: on this machine, in files without a name, whatever store keeps them afterwards.
+"""Where bytes wait for verification: on this machine, in files without a name, for every kind of store.
 
-What comes in is hashed, judged and kept through one descriptor. No path leads to it, so nobody can exchange it between
+An upload is hashed, verified and stored through one descriptor. It has no path, so it cannot be replaced between
 the three (open(2), O_TMPFILE).
 """
 
@@ -55,7 +55,7 @@ class Staged:
             BlobStoreError: they are not the ones that came in.
         """
         if digest_of(self.descriptor) != self.sha256:
-            msg = "The bytes that were judged changed before they could be kept, so they are refused. Upload again."
+            msg = "The file changed between verification and storage, so it is rejected. Upload it again."
             raise BlobStoreError(msg)
 
 
@@ -130,7 +130,7 @@ class Staging(ABC):
         """Yield where bytes may come in; what was not adopted is gone afterwards."""
         files.private_folder(self._folder)
         with ExitStack() as held:
-            # What somebody puts into the folder while it is removed is left to ``sweep``: the upload itself is done.
+            # Files that appear in the folder while it is removed are left to ``sweep``: the upload itself is done.
             made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=self._folder, ignore_cleanup_errors=True)
             folder = held.enter_context(made)
             yield Area(Path(folder), held)
@@ -149,7 +149,7 @@ class Staging(ABC):
         return receive(iter(lambda: stream.read(CHUNK), b""), area, limit)
 
     def put(self, stream: BinaryIO, limit: int) -> tuple[str, int]:
-        """Keep a stream that is already believed; return its SHA-256 and size."""
+        """Keep a stream that is already verified; return its SHA-256 and size."""
         with self.staging() as area:
             staged = self.stage(stream, area, limit)
             self.adopt(staged)
@@ -169,7 +169,7 @@ def receive(parts: Iterator[bytes], area: Area, limit: int) -> Staged:
         for part in parts:
             size += len(part)
             if size > limit:
-                msg = f"More than the {limit} bytes that were declared came in."
+                msg = f"The upload is larger than the {limit} bytes that were declared."
                 raise TooLargeError(msg)
             for digest in (sha256, sha1, md5):
                 digest.update(part)

@@ -28,13 +28,13 @@ class Blobs(Protocol):
         """Keep staged bytes under their digest; return False when they were kept already."""
 
     def put(self, stream: BinaryIO, limit: int) -> tuple[str, int]:
-        """Keep a stream that is already believed; return its SHA-256 and size."""
+        """Keep a stream that is already verified; return its SHA-256 and size."""
 
     def size(self, sha256: str) -> int:
         """Return how many bytes a digest has; raise ``BlobNotFoundError`` when nothing of it is kept."""
 
     def path(self, sha256: str) -> Path | None:
-        """Return where the bytes lie on this machine, or None when they lie elsewhere."""
+        """Return the path of the bytes on this machine, or None when they are stored elsewhere."""
 
     def address(self, sha256: str, seconds: int) -> str:
         """Return a web address that gives the bytes away for some seconds, or nothing; it is a secret."""

@@ -1,7 +1,7 @@
-"""Local blobs are given out only while their bytes are those of their digest, whoever may write into the folder.
+"""Local blobs are served only while their bytes match their digest, even if others can write into the folder.
 
 A file is hashed once in the life of a process, and again whenever its inode, length or times have changed. The change
-time of an inode cannot be set by whoever writes the file, so that a file with the same stamp holds the same bytes.
+time of an inode cannot be set by a writer of the file, so that a file with the same stamp has the same bytes.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def verify_bytes(path: Path, sha256: str) -> Stamp:
             return stamp
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256 or stamp_of(file) != stamp:
-            msg = f"The stored file {sha256} holds other bytes than those of its digest. Restore it from a backup."
+            msg = f"The stored file {sha256} does not match its digest. Restore it from a backup."
             raise BlobStoreError(msg)
         if time.time_ns() - stamp[-1] > COARSE_NS:
             _remember(path, (stamp, sha256))
@@ -56,7 +56,7 @@ def demand_stamp(file: BinaryIO, stamp: Stamp) -> None:
 
 
 def stamp_of(file: BinaryIO) -> Stamp:
-    """Return what changes when somebody writes an open file; the change time is last."""
+    """Return the fields that change when an open file is written; the change time is last."""
     facts = os.fstat(file.fileno())
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 

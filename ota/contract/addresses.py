@@ -1,4 +1,4 @@
-"""Addresses of a server as devices are told them. Pure."""
+"""Server addresses in the form that devices receive. Pure."""
 
 import re
 from urllib.parse import urlsplit

@@ -1,6 +1,6 @@
 """What a genuine ``bundle.json`` holds, for all who read one: server, devices and release officers' tool.
 
-The types are the format, not a promise: a device believes nothing of a document for having this type. Whoever reads one
+The types describe the format and guarantee nothing: a device does not trust a document for its type. A reader of one
 checks what it uses and turns ``KeyError``, ``TypeError``, ``ValueError`` and ``AttributeError`` into a refusal.
 """
 
@@ -34,7 +34,7 @@ class RequirementEntry(TypedDict):
 
 
 class Needs(TypedDict, total=False):
-    """What a bundle needs of a device: bytes of flash and tensor arena; what elements of its output stand for."""
+    """What a bundle needs of a device: bytes of flash and tensor arena; what the elements of its output mean."""
 
     flash: int
     arena: int
@@ -65,6 +65,6 @@ class BundleDocument(TypedDict):
 
 
 def is_within(need: RequirementEntry, counter: int) -> bool:
-    """Say whether a security counter lies within the bounds that a requirement sets."""
+    """Say whether a security counter is within the bounds of a requirement."""
     most = need.get("max_counter")
     return need["min_counter"] <= counter and (most is None or counter <= most)

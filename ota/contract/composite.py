@@ -16,7 +16,7 @@ COMPONENT = "composite"
 MAX_PARTS = 16 * 1024
 LEAST, MOST = 2, 8
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-#: what never comes as a part: a set within a set, and what devices believe
+#: what is never a part: a composite, and the trust configuration of devices
 _NEVER = {COMPONENT, "config"}
 
 
@@ -49,8 +49,8 @@ def read(data: bytes) -> tuple[str, tuple[Part, ...]]:
             if LEAST <= len(parts) <= MOST and len(components) == len(parts) and not components & _NEVER:
                 return version, tuple(parts)
     msg = (
-        f"parts.json holds schema (1), version, and {LEAST} to {MOST} parts, each for another component, and neither "
-        "for a composite nor for the configuration."
+        f"parts.json must have schema (1), version, and {LEAST} to {MOST} parts. Each part must be for a different "
+        "component, and none for a composite or the configuration."
     )
     raise InvalidError(msg)
 
@@ -59,10 +59,10 @@ def _part(value: object) -> Part:
     match value:
         case {"component": str(component), "id": str(name), "version": str(version), "digest": str(digest), **rest}:
             if why := wrong_version(version):
-                msg = f"The version of the part {component!r} cannot be used: {why}."
+                msg = f"The version of the part {component!r} is not valid: {why}."
                 raise InvalidError(msg)
             good = SLUG.fullmatch(component) and SLUG.fullmatch(name)
             if good and _DIGEST.fullmatch(digest) and not rest:
                 return Part(component, name, version, digest)
-    msg = "A part has exactly component, id, version, and digest: the SHA-256 of its bundle.json in hex."
+    msg = "A part must have exactly component, id, version, and digest: the SHA-256 of its bundle.json in hex."
     raise InvalidError(msg)

@@ -1,4 +1,4 @@
-"""Golden vectors of a model: inputs with the outputs that its author got, so that a device can tell a bad copy.
+"""Golden vectors of a model: inputs with the outputs that its author got, so that a device can detect a bad copy.
 
 ``golden.cbor`` is a map ``{"v": 1, "cases": [{"in": [bytes…], "out": [bytes…], "tol": n}]}``: raw little-endian
 bytes of each input and output tensor, and how far an output may be off: whole steps of a quantised type, or a number
@@ -53,7 +53,7 @@ def read(data: bytes) -> tuple[Case, ...]:
         case {"v": 1, "cases": [*listed], **rest} if not rest and LEAST_CASES <= len(listed) <= MOST_CASES:
             return tuple(_case(number, one) for number, one in enumerate(listed, 1))
         case _:
-            msg = f"Golden vectors are a CBOR map of `v` (1) and `cases`, {LEAST_CASES} to {MOST_CASES} of them."
+            msg = f"Golden vectors must be a CBOR map of `v` (1) and `cases`, {LEAST_CASES} to {MOST_CASES} of them."
             raise InvalidError(msg)
 
 
@@ -82,7 +82,7 @@ def difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
 
 
 def constant(cases: Sequence[Case]) -> bool:
-    """Say whether every case wants the same outputs: such vectors tell a broken model from no other."""
+    """Say whether all cases expect the same outputs: such vectors cannot detect a broken model."""
     return len({one.wanted for one in cases}) == 1
 
 
@@ -117,7 +117,7 @@ def _most(cases: Sequence[Case], place: int, dtype: str) -> float:
 
 
 def _reach(data: bytes, kind: str) -> float:
-    """Return the largest magnitude in an output, 0 where none can be told."""
+    """Return the largest magnitude in an output, 0 where it is unknown."""
     if not data or len(data) % np.dtype(kind).itemsize:
         return 0.0
     with np.errstate(all="ignore"):
@@ -132,7 +132,10 @@ def _case(number: int, value: object) -> Case:
             sane = all(isinstance(one, bytes) for one in parts) and 0 < len(given) <= _MOST_PORTS
             if sane and 0 < len(wanted) <= _MOST_PORTS and not isinstance(tolerance, bool) and _is_tolerance(tolerance):
                 return Case(tuple(given), tuple(wanted), tolerance)
-    msg = f"Golden vector {number} is no map of `in` and `out` (lists of byte strings) and `tol` (a number from 0 on)."
+    msg = (
+        f"Golden vector {number} must be a map of `in` and `out` (lists of byte strings) and `tol` (a number of 0 or "
+        "more)."
+    )
     raise InvalidError(msg)
 
 

@@ -56,7 +56,7 @@ class Machine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of running a model.
+    """The result of running a model.
 
     Args:
         runs: whether the interpreter runs it.
@@ -101,7 +101,7 @@ def try_out(model: bytes, cases: Sequence[Case] = ()) -> Verdict:
     _, failed, difference = figures
     found = {name: int(number) for name, number in _FIGURE.findall("".join(said))}
     if set(found) != {"total", "head", "tail"}:
-        return Verdict(runs=False, message="the interpreter did not say what it took")
+        return Verdict(runs=False, message="the interpreter did not report its memory use")
     return Verdict(True, "", found["total"], found["head"], found["tail"], failed, difference)  # noqa: FBT003  because it runs
 
 
@@ -168,7 +168,7 @@ def _compute(machine: Machine, given: Sequence[bytes]) -> list["NDArray[np.gener
         raise ValueError(msg)
     columns = [_steps(port, data) for port, data in zip(ports, given, strict=True)]
     if len({len(one) for one in columns}) > 1 or not 0 < len(columns[0]) <= MOST_STEPS:
-        msg = f"a case has 1 to {MOST_STEPS} steps, as many for each input"
+        msg = f"a case must have 1 to {MOST_STEPS} steps, the same number for each input"
         raise ValueError(msg)
     made: list[list[NDArray[np.generic]]] = []
     for values in zip(*columns, strict=True):

@@ -1,9 +1,9 @@
 """What only a configuration that officers signed may set on a device, beside roots and server address.
 
-* ``time_sources``: where the device's clock is set from, ``host`` or ``host:port`` (the agent itself believes only
+* ``time_sources``: where the device's clock is set from, ``host`` or ``host:port`` (the agent itself trusts only
   signed times);
 * ``policy_keys``: Ed25519 public keys in hex of those who sign network policies;
-* ``secrets``: name to base64, sealed for the devices by whoever made them; nobody here reads them.
+* ``secrets``: name to base64, encrypted for the devices by their author; the server cannot read them.
 
 Server and device check them with the same code. What a configuration does not say holds on at no device: each one is
 whole.
@@ -29,13 +29,13 @@ def check(document: Mapping[str, object]) -> dict[str, object]:
         InvalidError: it names the field that is malformed.
     """
     checks = {
-        "time_sources": (_sources, f"at most {MOST_SOURCES} `host` or `host:port`, each once, in small letters"),
+        "time_sources": (_sources, f"at most {MOST_SOURCES} `host` or `host:port`, each once, in lower case"),
         "policy_keys": (_keys, f"at most {MOST_KEYS} Ed25519 public keys in hex, each once"),
         "secrets": (_secrets, f"at most {MOST_SECRETS} names with base64 of at most {LONGEST_SECRET} characters"),
     }
     for name, (good, words) in checks.items():
         if name in document and not good(document[name]):
-            msg = f"`{name}` holds {words}."
+            msg = f"`{name}` must hold {words}."
             raise InvalidError(msg)
     return {name: document[name] for name in FIELDS if name in document}
 

@@ -52,7 +52,7 @@ def apply(base: bytes, patch: bytes, length: int) -> bytes:
         differ = _Sparse(streams[3], streams[4]) if sparse else _Dense(streams[3])
         return _patched(base, length, steps, differ, memoryview(streams[-1]))
     except _BAD as error:
-        msg = f"The patch is damaged, or not for this image: {type(error).__name__}."
+        msg = f"The patch is damaged or does not match this image: {type(error).__name__}."
         raise InvalidError(msg) from error
 
 
@@ -139,7 +139,7 @@ class _Dense:
 
 
 class _Sparse:
-    """Where differences that are not zero stand, and which they are."""
+    """The positions and values of the differences that are not zero."""
 
     def __init__(self, gaps: bytes, values: bytes) -> None:
         places = itertools.accumulate(gap + 1 for gap in _numbers(gaps))

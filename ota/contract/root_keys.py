@@ -1,7 +1,7 @@
 """Who a TUF root really names: keys by value, people by name. One rule for server, officers' tool and device.
 
-TUF leaves key ids to whoever writes a root (TAP 12), and counts ids. Here two ids of one key are one key, so that
-nobody counts twice; a root that tries it is refused, whoever signed it.
+TUF lets the author of a root choose key ids (TAP 12), and counts ids. Here two ids of one key are one key, so that
+nobody counts twice; such a root is refused, even if it is signed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -83,13 +83,13 @@ def read_root_keys(signed: Mapping[str, object]) -> RootKeys:
 
 
 def officer_name(keyid: str, fields: Mapping[str, object]) -> str:
-    """Return the person to whom a root gives a key, or the key id when it names nobody."""
+    """Return the person to whom a root gives a key, or the key id when it names no person."""
     name = fields.get(OFFICER_FIELD)
     return name if isinstance(name, str) and 0 < len(name) <= LONGEST_PERSON else keyid[:LONGEST_PERSON]
 
 
 def refuse_twins(signed: Mapping[str, object]) -> None:
-    """Refuse a root in which two key ids of one role are one key: a rule for any TUF root, whoever made it.
+    """Refuse a root in which two key ids of one role are one key: a rule for any TUF root.
 
     Raises:
         InvalidError: it names the role.
@@ -128,7 +128,7 @@ def _identities(place: str, keys: Mapping[str, object]) -> dict[str, str]:
 
 def _chosen(role: str, keyids: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
     if missing := [one for one in keyids if one not in known]:
-        msg = f"The root names {str(missing[0])[:16]} for {role}, and has no such key."
+        msg = f"The root names {str(missing[0])[:16]} for {role}, but does not list that key."
         raise InvalidError(msg)
     return {one: known[one] for one in keyids}
 
@@ -139,8 +139,8 @@ def _refuse_same(place: str, found: Mapping[str, str]) -> None:
         other = first.setdefault(identity, keyid)
         if other != keyid:
             msg = (
-                f"The root's {place} name one key twice: {other[:16]} and {keyid[:16]} are both the key "
-                f"{short_fingerprint(identity)}. Name each person's own key, once."
+                f"The root's {place} list one key twice: {other[:16]} and {keyid[:16]} are both the key "
+                f"{short_fingerprint(identity)}. List each person's own key once."
             )
             raise InvalidError(msg)
 
@@ -149,14 +149,15 @@ def _check_role(signed: Mapping[str, object], role: str, found: RootKeys) -> Non
     held = found.people[role]
     threshold = intake.map_of(intake.map_of(signed["roles"], "roles")[role], f"roles.{role}").get("threshold")
     if type(threshold) is not int or threshold < THRESHOLD:
-        msg = f"The root lets one key sign {role}; at least {THRESHOLD} people must."
+        msg = f"The root's threshold for {role} is 1; it must be at least {THRESHOLD}."
         raise InvalidError(msg)
     if len(held) < threshold:
-        msg = f"The root's {role} needs {threshold} people and names {len(held)}."
+        msg = f"The root's {role} needs {threshold} people but lists {len(held)}."
         raise InvalidError(msg)
     if nobody := [keyid for keyid in held if found.names[keyid] == keyid[:LONGEST_PERSON]]:
         msg = (
-            f"The root's {role} key {nobody[0][:16]} names no person. Add the officer by the NAME.pub.json of `keygen`."
+            f"The root's {role} key {nobody[0][:16]} has no person's name. Add the officer with the NAME.pub.json "
+            "that `keygen` writes."
         )
         raise InvalidError(msg)
     people = {fold_person(found.names[keyid]) for keyid in held}
@@ -170,7 +171,7 @@ def _check_online(found: RootKeys, formerly: set[str]) -> None:
     for name, held in found.online.items():
         for identity in held.values():
             if seen.setdefault(identity, name) != name:
-                msg = f"The root gives {name} the online key of {seen[identity]}: each role has a key of its own."
+                msg = f"The root gives {name} the online key of {seen[identity]}. Each role needs its own key."
                 raise InvalidError(msg)
     for role, held in found.people.items():
         for keyid, identity in held.items():

@@ -3,7 +3,7 @@
 An envelope is CBOR tag 107 over an authentication wrapper and a manifest. The wrapper holds the manifest's digest and a
 COSE_Sign1 (RFC 9052, detached) of each person over it: ES256 or ESP256 by a P-256 key, EdDSA or Ed25519 by an Ed25519
 key (RFC 9053, RFC 9864: the newer names mean the same arithmetic). A device demands as many different people as its
-factory told it. Only one shape is written and read: whatever differs from it by a byte is refused, so that nothing has
+factory set it. Only one form is written and read: anything that differs by a byte is refused, so that nothing has
 to be interpreted on a device with little memory.
 """
 
@@ -58,7 +58,7 @@ class CoseSignature(bytes):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What a device shall install.
+    """What a device must install.
 
     Args:
         sequence: higher than that of every manifest before; unix time of its making.
@@ -78,7 +78,7 @@ class Image:
 
 
 def images(bundle: Mapping[str, object], sequence: int) -> dict[str, Image]:
-    """Return what devices of each hardware class shall install: class id to image.
+    """Return what devices of each hardware class must install: class id to image.
 
     Args:
         bundle: a ``bundle.json`` that was checked.
@@ -146,7 +146,7 @@ def read(data: bytes) -> tuple[Image, bytes, list[CoseSignature]]:
         InvalidError: too long, or it differs from what ``envelope`` writes by a byte.
     """
     if len(data) > MAX_ENVELOPE:
-        msg = f"An envelope has at most {MAX_ENVELOPE} bytes."
+        msg = f"An envelope may have at most {MAX_ENVELOPE} bytes."
         raise InvalidError(msg)
     try:
         outer = _load(data).value
@@ -155,10 +155,10 @@ def read(data: bytes) -> tuple[Image, bytes, list[CoseSignature]]:
         image = _image(_load(signed))
         same = len(signatures) <= MOST_SIGNATURES and envelope(manifest(image), signatures) == data
     except (InvalidError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        msg = "This is no SUIT envelope of the one shape that is known here."
+        msg = "This is not a SUIT envelope in the supported form."
         raise InvalidError(msg) from error
     if not same:
-        msg = "The SUIT envelope differs from the one shape that is known here."
+        msg = "The SUIT envelope differs from the supported form."
         raise InvalidError(msg)
     return image, signed, signatures
 

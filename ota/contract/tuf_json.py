@@ -27,7 +27,7 @@ class StrictDeserializer(MetadataDeserializer):
         try:
             return Metadata.from_dict(value)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            msg = f"The document is no TUF metadata: {error}"
+            msg = f"The document is not TUF metadata: {error}"
             raise DeserializationError(msg) from error
 
 

@@ -44,7 +44,7 @@ def _too_slow(_number: int, _frame: object) -> None:
 
 
 def _tried(name: str, base: bytes, result: bytes, scratch: Path) -> dict[str, object]:
-    """Return what came of one candidate; only what its applier turns into the very image is kept."""
+    """Return the result of one candidate; it is kept only if its applier produces the exact image."""
     candidate, began = CANDIDATES[name], time.monotonic()
     if max(len(base), len(result)) > candidate.most:
         return {"format": name, "trouble": "the image is too large for it"}
@@ -57,7 +57,7 @@ def _tried(name: str, base: bytes, result: bytes, scratch: Path) -> dict[str, ob
     finally:
         signal.alarm(0)
     if not right:
-        return {"format": name, "trouble": "its own applier gives another image"}
+        return {"format": name, "trouble": "its applier produces another image"}
     (scratch / name).write_bytes(made)
     facts = {"size": len(made), "sha256": hashlib.sha256(made).hexdigest()}
     return {"format": name, **facts, "seconds": round(time.monotonic() - began, 2)}

@@ -1,4 +1,4 @@
-"""What to tell an author whose image hardly shrinks: patches between such images are nearly useless."""
+"""Advice for authors of images that hardly compress: patches between such images are nearly useless."""
 
 import zlib
 from pathlib import Path
@@ -30,4 +30,7 @@ def of_file(image: Path) -> str:
     if kept < PACKED * came:
         return ""
     kind = next((name for magic, name in _KINDS if head.startswith(magic)), "packed or encrypted content")
-    return f"It is {kind}: patches save next to nothing. Build it without compression; it is packed on the way."
+    return (
+        f"It is {kind}, so patches save almost nothing. Build it without compression; the server compresses it for the "
+        "download."
+    )

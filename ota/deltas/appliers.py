@@ -1,6 +1,6 @@
 """Apply patches of other people's formats, never to more than the signed length.
 
-Their libraries believe what a patch says of its result: a few hundred bytes would have them fill gigabytes. Each
+Their libraries trust what a patch says of its result: a few hundred bytes would make them fill gigabytes. Each
 function here reads the length first, from the format's own head, and gives the rest to the library only if it is right.
 """
 
@@ -62,7 +62,7 @@ def hdiff(old: bytes, data: bytes, length: int) -> bytes:
 def lite(old: bytes, data: bytes, length: int) -> bytes:
     """Apply a patch of HPatchLite, packed by tinyuz or not at all. Arguments and errors as for ``bsdiff``."""
     if not data.startswith(_LITE) or len(data) < _LITE_HEAD or data[2] not in _LITE_PACKERS or data[3] >> 6 != 1:
-        raise InvalidError("this is not a patch of HPatchLite that is applied here")
+        raise InvalidError("this is not a supported HPatchLite patch")
     new, unpacked = data[3] & 7, data[3] >> 3 & 7
     ends = _LITE_HEAD + new, _LITE_HEAD + new + unpacked
     _same(int.from_bytes(data[_LITE_HEAD : ends[0]], "little"), length)
@@ -77,13 +77,13 @@ def in_detools(old: bytes, data: bytes, length: int) -> bytes:
     try:
         packer, says = detools.apply.read_header_sequential(stream)
         _same(says, length)
-        # Before the differences stands the size of something else, which the library unpacks whole, however large.
+        # Before the differences is the size of other data, which the library unpacks completely, however large.
         more = unpack_size(detools.apply.PatchReader(stream, packer)) if packer == _HEATSHRINK and length else 0
     except (detools.Error, ValueError, OverflowError) as error:
         msg = f"this is not a sequential patch of detools: {error}"
         raise InvalidError(msg) from None
     if packer != _HEATSHRINK or more:
-        msg = "only patches packed by heatshrink, with nothing before their differences, are applied"
+        msg = "only patches compressed with heatshrink and without data before the differences are supported"
         raise InvalidError(msg)
     out = io.BytesIO()
     detools.apply_patch(io.BytesIO(old), io.BytesIO(data), out)
@@ -104,7 +104,7 @@ def zstd(old: bytes, data: bytes, length: int) -> bytes:
 
 def _same(says: int, length: int) -> None:
     if says != length:
-        raise InvalidError(f"the patch makes {says} bytes, and the image that is signed has {length}")
+        raise InvalidError(f"the patch produces {says} bytes, but the signed image has {length}")
 
 
 def _whole(result: bytes, length: int) -> bytes:
@@ -127,4 +127,4 @@ def _number(data: bytes) -> int:
         value = value << 7 | byte & 0x7F
         if not byte & 0x80:
             return value
-    raise InvalidError("the length in the head of the patch has no end")
+    raise InvalidError("the length in the patch header is not terminated")

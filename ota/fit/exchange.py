@@ -94,7 +94,7 @@ def difference(need: Sequence[str], have: Sequence[str]) -> str:
 
 def _of_labels(was: Sequence[str], now: Sequence[str]) -> str:
     if not now:
-        return f"labels are not stated any more ({len(was)} were)"
+        return f"labels are no longer declared ({len(was)} were)"
     moved = [f"{at}: {old!r} -> {new!r}" for at, (old, new) in enumerate(zip(was, now, strict=False)) if old != new]
     kind = "are reordered" if sorted(was) == sorted(now) else f"change ({len(was)} before, {len(now)} now)"
     more = f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""

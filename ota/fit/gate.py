@@ -48,7 +48,7 @@ def margin(predicted: int) -> int:
 
 
 def verdict(kind: str, form: str, facts: BundleFacts, profile: Profile) -> list[Reason]:
-    """Return why a bundle does not fit; an empty list means that it fits.
+    """Return why a bundle is incompatible; an empty list means that it is compatible.
 
     Args:
         kind: of the bundle; only models have needs that can be checked.

@@ -33,18 +33,18 @@ def _case(request: Request) -> Case:
 
 
 def answer(verifier: ModuleType, case: Case) -> dict[str, object]:
-    """Return the verdict; what a verifier cannot read is refused, whatever went wrong in it."""
+    """Return the verdict; any failure of the verifier to read the file is a refusal."""
     try:
         judgement = verifier.judge(case)
     except DomainError as error:
         return {"ok": False, "detail": error.detail}
     except MemoryError:
-        return {"ok": False, "detail": "The file needs more memory to inspect than a verifier may use."}
+        return {"ok": False, "detail": "The file needs more memory to inspect than the verifier may use."}
     except Exception as error:  # noqa: BLE001  because hostile bytes may break any parser, and that is a refusal
         print(f"{type(error).__name__}: {error}"[:500], file=sys.stderr)  # noqa: T201  because standard error is the log of this child
         return {
             "ok": False,
-            "detail": "The file cannot be read as what it claims to be; it is damaged or hostile.",
+            "detail": "The file cannot be parsed as its declared format; it is damaged or malicious.",
         }
     return {"ok": True, "facts": judgement.facts, "statements": judgement.statements}
 

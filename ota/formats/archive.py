@@ -28,7 +28,7 @@ def members(file: BinaryIO, what: str) -> Iterator[tuple[str, BinaryIO, int]]:
                 if content is not None:
                     yield member.name, content, member.size  # type: ignore[misc]  # IO[bytes] is all that is needed
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        msg = f"{what} is no whole tar archive: {str(error)[:100]}"
+        msg = f"{what} is not a complete tar archive: {str(error)[:100]}"
         raise RefusedBundleError(msg) from error
 
 
@@ -36,7 +36,7 @@ def demand_nothing_else(file: BinaryIO, what: str) -> None:
     """Refuse bytes of a tar archive that belong to no member: its padding and its end are zeros, and whole blocks.
 
     Raises:
-        RefusedBundleError: something stands there that nobody signed.
+        RefusedBundleError: there are unsigned bytes.
     """
     at, size = 0, file.seek(0, 2)
     while at + BLOCK <= size:
@@ -45,18 +45,18 @@ def demand_nothing_else(file: BinaryIO, what: str) -> None:
         if not head.strip(b"\0"):
             break
         if head[257:262] != b"ustar":
-            msg = f"{what} is followed by bytes that nobody signed."
+            msg = f"{what} is followed by unsigned bytes."
             raise RefusedBundleError(msg)
         length = _octal(head[124:136], what)
         file.seek(at + BLOCK + length)
         padding = -length % BLOCK
         if file.read(padding).strip(b"\0"):
-            msg = f"{what} holds bytes between its members that nobody signed."
+            msg = f"{what} has unsigned bytes between its members."
             raise RefusedBundleError(msg)
         at += BLOCK + length + padding
     file.seek(min(at, size))
     if size % BLOCK or any(chunk.strip(b"\0") for chunk in iter(lambda: file.read(CHUNK), b"")):
-        msg = f"{what} is followed by bytes that nobody signed, or cut off."
+        msg = f"{what} is truncated or followed by unsigned bytes."
         raise RefusedBundleError(msg)
     file.seek(0)
 
@@ -65,7 +65,7 @@ def _octal(field: bytes, what: str) -> int:
     """Return a size in a header as POSIX writes it: octal digits; ``int`` would take signs and underscores too."""
     digits = field.strip(b"\0 ") or b"0"
     if not _OCTAL.fullmatch(digits):
-        msg = f"{what} has a member whose size is no octal number. Write it as a POSIX tar archive."
+        msg = f"{what} has a member whose size is not an octal number. Write it as a POSIX tar archive."
         raise RefusedBundleError(msg)
     return int(digits, 8)
 
@@ -73,10 +73,10 @@ def _octal(field: bytes, what: str) -> int:
 def _check(member: tarfile.TarInfo, seen: set[str], what: str) -> None:
     parts = member.name.split("/")
     if not member.isreg():
-        msg = f"{what} holds {member.name[:60]!r}, which is a link or no plain file; only plain files are accepted."
+        msg = f"{what} holds {member.name[:60]!r}, which is not a regular file; only regular files are accepted."
         raise RefusedBundleError(msg)
     if any(part in {"", ".", ".."} for part in parts) or "\\" in member.name or not member.name.isprintable():
-        msg = f"{what} holds the name {member.name[:60]!r}, which is refused: plain relative names only."
+        msg = f"{what} holds the name {member.name[:60]!r}, which is rejected: names must be plain relative paths."
         raise RefusedBundleError(msg)
     if member.name in seen:
         msg = f"{what} holds {member.name[:60]!r} twice. Remove one."

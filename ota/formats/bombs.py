@@ -26,7 +26,7 @@ MOST_LAYERS = 3
 CHUNK = 1 << 16
 #: memory that one decoder may take for its dictionary, in bytes
 MEMORY = 256 << 20
-#: bytes from which a compression or an archive is told
+#: bytes that identify a compression or an archive
 HEAD = 512
 _MIB = 1 << 20
 _FOLLOWED = "other bytes follow the compressed stream"
@@ -140,7 +140,7 @@ class _Frames:
             if self._decoder.needs_input:
                 data, self._ahead = self._ahead or self._file.read(CHUNK), b""
                 if not data:
-                    message = "the compressed stream is cut off"
+                    message = "the compressed stream is truncated"
                     raise EOFError(message)
             if out := self._decoder.decompress(data, size):
                 return out
@@ -275,7 +275,7 @@ class Unpacked:
         try:
             data = self._stream.read(CHUNK if size < 0 else min(size, CHUNK))
         except _BROKEN as error:
-            msg = f"{self._what} is no whole {self._compression} stream: {str(error)[:100]}. Pack it again."
+            msg = f"{self._what} is not a complete {self._compression} stream: {str(error)[:100]}. Pack it again."
             raise RefusedBundleError(msg) from error
         self._budget.spend(len(data), self._what)
         return data

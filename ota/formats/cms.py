@@ -33,14 +33,14 @@ def verify(case: Case, content: Path, signature: bytes, what: str) -> dict[str, 
         what: for the sentence.
 
     Raises:
-        RefusedBundleError: none of the anchors stands behind it, or the signer may not sign code.
+        RefusedBundleError: it does not chain to an anchor, or the signer may not sign code.
     """
     anchor, signer = _verified(case, signature, ["-content", content, "-out", "/dev/null"], what)
     return demand_one(signer, anchor, case.at)
 
 
 def opened(case: Case, signature: bytes, what: str, detached: str) -> tuple[TrustAnchor, dict[str, str], bytes]:
-    """Return the anchor that stands behind a signature, what ``verify`` returns, and the content within the signature.
+    """Return the anchor of a signature, what ``verify`` returns, and the content within the signature.
 
     Args:
         case: with the anchors, the time, and a scratch folder.
@@ -172,7 +172,7 @@ def _look_up(
     of_authorities: bool = False,
 ) -> None:
     if not crl:
-        msg = f"No CRL of {name} is registered, and its trust key demands one. Register it (`manage.py bundle crl`)."
+        msg = f"No CRL of {name} is registered, and its trust key requires one. Register it (`manage.py bundle crl`)."
         raise RefusedBundleError(msg)
     try:
         lists = revocation.read_lists(crl, issuer, of_authorities=of_authorities)
@@ -188,9 +188,7 @@ def _look_up(
         raise RefusedBundleError(f"{what} another one.")
     for_it = revocation.covering(certificate, lists)
     if not for_it:
-        msg = (
-            f"None of the registered CRLs of {name} speaks for this certificate: they are of other distribution points."
-        )
+        msg = f"None of the registered CRLs of {name} covers this certificate: they are for other distribution points."
         raise RefusedBundleError(msg)
     try:
         revocation.demand_current(for_it, dt.datetime.fromtimestamp(at, dt.UTC))

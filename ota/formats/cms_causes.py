@@ -14,7 +14,7 @@ _CODE = re.compile(r":error:([0-9A-F]{8}):")
 _LIBRARY_SHIFT, _REASON = 23, 0x7FFFFF
 _ASN1, _CMS = 13, 46
 _NO_SIGNERS, _NO_CONTENT, _NO_CERTIFICATE, _CONTENT_DIFFERS, _SIGNATURE_WRONG = 135, 127, 138, 109, 158
-DETACHED = "holds no content of its own: it is detached from what it covers."
+DETACHED = "has no embedded content: the signature is detached."
 #: in this order: a wrong content raises the code of the wrong signature as well
 _WORDS = (
     ((_CMS, _NO_CONTENT), DETACHED),
@@ -24,11 +24,11 @@ _WORDS = (
         (_CMS, _CONTENT_DIFFERS),
         "is not the file that was signed: it was changed since. Sign this one, or upload the other.",
     ),
-    ((_CMS, _SIGNATURE_WRONG), "carries a signature that was changed. Sign it anew."),
+    ((_CMS, _SIGNATURE_WRONG), "carries a signature that was changed. Sign it again."),
 )
-UNKNOWN_CA = "is signed by none of the registered signing CAs. Register its CA (`manage.py bundle trust`)."
+UNKNOWN_CA = "is not signed under a registered signing CA. Register its CA (`manage.py bundle trust`)."
 _OUT_OF_TIME = "was signed with a certificate that is not valid now: sign it with a valid one."
-_CA_OUT_OF_TIME = "was signed below a signing CA that is not valid now. Register its successor and sign it again."
+_CA_OUT_OF_TIME = "was signed under a signing CA that is not valid now. Register its successor and sign it again."
 
 
 def error_codes(said: str) -> set[tuple[int, int]]:
@@ -38,19 +38,19 @@ def error_codes(said: str) -> set[tuple[int, int]]:
 
 
 def signature_cause(said: str) -> str:
-    """Return what is wrong with a signature, whoever made it, by what ``openssl cms -verify -noverify`` printed."""
+    """Return what is wrong with a signature of any signer, from the output of ``openssl cms -verify -noverify``."""
     codes = error_codes(said)
     known = next((words for code, words in _WORDS if code in codes), "")
     if known:
         return known
     if any(library == _ASN1 for library, _ in codes):
-        return "carries no readable CMS signature (DER of SignedData, RFC 5652). Sign it anew."
+        return "carries no readable CMS signature (DER of SignedData, RFC 5652). Sign it again."
     listed = ", ".join(f"{library}/{reason}" for library, reason in sorted(codes)) or "none"
-    return f"carries a CMS signature that OpenSSL refuses (error codes {listed}). Sign it anew."
+    return f"carries a CMS signature that OpenSSL refuses (error codes {listed}). Sign it again."
 
 
 def chain_cause(signer: x509.Certificate, anchors: list[TrustAnchor], at: int) -> str:
-    """Return why nobody stands behind a good signature.
+    """Return why a valid signature chains to no anchor.
 
     Args:
         signer: whose signature is good.
@@ -64,7 +64,10 @@ def chain_cause(signer: x509.Certificate, anchors: list[TrustAnchor], at: int) -
         return _OUT_OF_TIME
     if not any(_valid(one, at) for one in issuers):
         return _CA_OUT_OF_TIME
-    return "is signed below a registered signing CA, and OpenSSL refuses the certificates. Issue the signer's anew."
+    return (
+        "is signed under a registered signing CA, but OpenSSL rejects the certificates. Reissue the signer's "
+        "certificate."
+    )
 
 
 def _certificate(anchor: TrustAnchor) -> x509.Certificate | None:

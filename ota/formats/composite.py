@@ -1,4 +1,4 @@
-"""Composite bundles: bundles that are installed together or not at all. The officers' signature stands behind them."""
+"""Composite bundles: bundles that are installed together or not at all. The officers' signature covers them."""
 
 from ota.contract import composite
 from ota.errors import RefusedBundleError

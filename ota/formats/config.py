@@ -1,6 +1,6 @@
 """Configuration bundles: what no server may do by itself: roots, server address, time sources, policy keys, erasure.
 
-Nobody's native signature is asked for: the officers' own signature over the targets stands behind every byte.
+No native signature is required: the officers' signature over the targets covers every byte.
 """
 
 import hashlib
@@ -43,11 +43,11 @@ def judge(case: Case) -> Judgement:
         raise RefusedBundleError(error.detail) from error
     version, anchors = _version(document), document["anchors"]
     if not isinstance(anchors, list) or not 0 < len(anchors) <= MOST_ANCHORS:
-        msg = f"A configuration names between 1 and {MOST_ANCHORS} anchors."
+        msg = f"A configuration must have 1 to {MOST_ANCHORS} anchors."
         raise RefusedBundleError(msg)
     found = [_root(pem, case.at) for pem in anchors]
     if len(set(found)) != len(found):
-        msg = "A root stands twice among the anchors."
+        msg = "A root appears twice in the anchors. Remove one."
         raise RefusedBundleError(msg)
     wiped, server = _wiped(document.get("wipe", [])), _server(document)
     facts = BundleFacts(version=version, anchors=found, wipe=wiped, server=server)
@@ -66,14 +66,14 @@ def _version(document: Mapping[str, object]) -> str:
     """Return the version, of a document that has the right fields."""
     if set(document) - MORE != FIELDS or document["schema"] != 1:
         names, more = ", ".join(sorted(FIELDS)), " and ".join(sorted(MORE))
-        msg = f"A configuration of schema 1 has exactly these fields, and may have {more}: {names}."
+        msg = f"A configuration of schema 1 must have exactly these fields: {names}. It may also have {more}."
         raise RefusedBundleError(msg)
     version = document["version"]
     if not isinstance(version, str):
-        msg = "`version` of the configuration cannot be used: it is no text."
+        msg = "`version` of the configuration must be a string."
         raise RefusedBundleError(msg)
     if why := wrong_version(version):
-        msg = f"`version` of the configuration cannot be used: {why}."
+        msg = f"`version` of the configuration is not valid: {why}."
         raise RefusedBundleError(msg)
     return version
 
@@ -92,7 +92,9 @@ def _server(document: Mapping[str, object]) -> str | None:
         return None
     given = document["server"]
     if not isinstance(given, str) or (given and not is_server(given)):
-        msg = "`server` is https://host:port or coaps://host:port in small letters, or empty for the factory's address."
+        msg = (
+            "`server` must be https://host:port or coaps://host:port in lower case, or empty for the factory's address."
+        )
         raise RefusedBundleError(msg)
     return given
 
@@ -101,7 +103,7 @@ def _wiped(devices: object) -> list[str]:
     """Return the devices that the configuration orders to erase themselves."""
     named = devices if isinstance(devices, list) and len(devices) <= MOST_WIPED else [None]
     if not all(isinstance(one, str) and _DEVICE.fullmatch(one) for one in named) or len(set(named)) != len(named):
-        msg = f"`wipe` lists at most {MOST_WIPED} public ids of devices, each once."
+        msg = f"`wipe` may list at most {MOST_WIPED} public ids of devices, each once."
         raise RefusedBundleError(msg)
     return [str(one) for one in named]
 
@@ -114,13 +116,13 @@ def _root(pem: object, at: int) -> str:
         usage = root.extensions.get_extension_for_class(x509.KeyUsage).value
         root.verify_directly_issued_by(root)
     except (ValueError, TypeError, InvalidSignature, InvalidError, x509.ExtensionNotFound) as error:
-        msg = "An anchor is no self-signed root certificate in PEM."
+        msg = "An anchor is not a self-signed root certificate in PEM."
         raise RefusedBundleError(msg) from error
     if root.public_bytes(serialization.Encoding.PEM).decode() != pem:
-        msg = "An anchor is not written in the usual PEM form, so that readers could differ about it. Write it anew."
+        msg = "An anchor is not in the usual PEM form, so parsers could disagree about it. Encode it again."
         raise RefusedBundleError(msg)
     if not (basic.critical and basic.value.ca and usage.key_cert_sign):
-        msg = "An anchor is no CA: its basicConstraints or keyUsage do not say so."
+        msg = "An anchor is not a CA certificate: its basicConstraints or keyUsage do not allow it."
         raise RefusedBundleError(msg)
     if not root.not_valid_before_utc.timestamp() <= at < root.not_valid_after_utc.timestamp():
         msg = "An anchor is not valid now."

@@ -63,7 +63,7 @@ class _Counted:
         while len(data) < size:
             more = self._stream.read(size - len(data))
             if not more:
-                _malformed(self._what, "it is cut off")
+                _malformed(self._what, "it is truncated")
             data += more
         self.came += size
         return data
@@ -97,13 +97,13 @@ def _checked(head: _Head, what: str) -> _Head:
 
 def _number(text: bytes, base: int, what: str) -> int:
     if not text.isalnum():  # int() takes spaces, signs and underscores too
-        _malformed(what, "a size that is no number")
+        _malformed(what, "a size that is not a number")
     try:
         return int(text, base)
     except ValueError:
-        _malformed(what, "a size that is no number")
+        _malformed(what, "a size that is not a number")
 
 
 def _malformed(what: str, why: str) -> NoReturn:
-    msg = f"{what} is no whole cpio archive: {why}. Pack it again."
+    msg = f"{what} is not a complete cpio archive: {why}. Pack it again."
     raise RefusedBundleError(msg)

@@ -23,7 +23,7 @@ def verify(case: Case, what: str) -> tuple[BundleFacts, dict[str, str]]:
     if signature.startswith(_SEQUENCE):
         signer = cms.verify(case, case.image, signature, what)
         facts: BundleFacts = {"signer": signer["name"], "signer_certificate": signer["certificate"]}
-        said = statement("signature", "openssl cms", f"detached CMS, signed below {signer['name']}")
+        said = statement("signature", "openssl cms", f"detached CMS, signed under {signer['name']}")
         return {**facts, "signer_serial": signer["serial"]}, said
     keys = [one for one in case.anchors if "PUBLIC KEY" in one.pem]
     name = jws.verify(read(case.image, MAX_JWS, "file"), signature, keys)

@@ -40,7 +40,7 @@ def judge(case: Case) -> Judgement:
     """Return what the image says, when one of the anchors has signed it.
 
     Raises:
-        RefusedBundleError: it is broken, unsigned, signed by a stranger, or carries what nobody signed.
+        RefusedBundleError: it is damaged, unsigned, signed with an unregistered key, or has unsigned bytes.
     """
     data = read(case.image, MAX_IMAGE, "image")
     magic.demand(data[: magic.ENOUGH], "esp")
@@ -52,7 +52,7 @@ def judge(case: Case) -> Judgement:
         facts={**facts, "flash": len(data), "signer": signer},
         statements=[
             statement("signature", tool, f"secure boot v2, signed by {signer}"),
-            statement("structure", "muster", "segments read, the signature sector holds nothing else"),
+            statement("structure", "muster", "segments read, nothing else in the signature sector"),
         ],
     )
 
@@ -64,7 +64,10 @@ def inspect(data: bytes) -> BundleFacts:
         RefusedBundleError: cut off, contradictory, or without an app description.
     """
     if len(data) < 2 * SECTOR or len(data) % SECTOR:
-        msg = "A signed ESP image is a multiple of 4,096 bytes; sign it with `espsecure sign-data --version 2`."
+        msg = (
+            "The size of a signed ESP image must be a multiple of 4,096 bytes. Sign it with `espsecure sign-data "
+            "--version 2`."
+        )
         raise RefusedBundleError(msg)
     fields = _HEADER.unpack_from(data)
     segments, chip, hashed = fields[1], fields[7], fields[12]
@@ -76,7 +79,7 @@ def inspect(data: bytes) -> BundleFacts:
         _, size = _SEGMENT.unpack_from(data, at)
         at += _SEGMENT.size + size
         if at + SECTOR > len(data):
-            msg = "The image is cut off within its segments."
+            msg = "The image is truncated within its segments."
             raise RefusedBundleError(msg)
     return {"chip_id": chip, "segments": segments, "hashed": bool(hashed), **_description(data)}
 
@@ -85,7 +88,7 @@ def check_sector(data: bytes) -> None:
     """Refuse anything but signature blocks in the last sector; what is not used of it is empty flash.
 
     Raises:
-        RefusedBundleError: something else stands there.
+        RefusedBundleError: there is other data.
     """
     sector = data[-SECTOR:]
     for number in range(BLOCKS):
@@ -94,10 +97,10 @@ def check_sector(data: bytes) -> None:
             continue
         crc = struct.unpack_from("<I", block, _CRC_AT)[0]
         if block[0] != _MAGIC_BLOCK or zlib.crc32(block[:_CRC_AT]) != crc or block[_CRC_AT + 4 :].strip(b"\0"):
-            msg = "The signature sector is damaged, or holds something else than signature blocks."
+            msg = "The signature sector is damaged, or contains other data than signature blocks."
             raise RefusedBundleError(msg)
     if sector[BLOCKS * BLOCK :].strip(b"\xff"):
-        msg = "Bytes that nobody signed stand in the unused part of the signature sector."
+        msg = "The unused part of the signature sector contains unsigned bytes."
         raise RefusedBundleError(msg)
 
 
@@ -112,10 +115,13 @@ def held_text(field: bytes) -> str:
 
 
 def _description(data: bytes) -> BundleFacts:
-    """Return the app description that stands at the beginning of the first segment."""
+    """Return the app description at the beginning of the first segment."""
     found = _DESCRIPTION.unpack_from(data, _HEADER.size + _SEGMENT.size)
     if found[0] != _DESCRIPTION_MAGIC:
-        msg = "The image has no app description (esp_app_desc_t), so nothing signed says its version and counter."
+        msg = (
+            "The image has no app description (esp_app_desc_t), so its signature does not cover a version and a "
+            "security counter."
+        )
         raise RefusedBundleError(msg)
     version, project = (held_text(one.split(b"\0", 1)[0]) for one in found[3:5])
     return {"security_counter": found[1], "version": version, "project": project}
@@ -130,14 +136,14 @@ def _verify(case: Case, data: bytes) -> str:
         key.write_text(anchor.pem)
         command = [sys.executable, "-I", "-m", "espsecure", "verify-signature", "--version", "2"]
         command += ["--keyfile", str(key), str(case.image)]
-        # It looks for settings of its own at home and where it stands: both are the empty scratch folder.
+        # It looks for its own settings in the home and working directories: both are the empty scratch folder.
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(case.scratch), "TMPDIR": str(case.scratch)}
         done = subprocess.run(  # noqa: S603  because the command is fixed and its inputs are files
             command, capture_output=True, timeout=SECONDS, check=False, cwd=case.scratch, env=environment
         )
         if done.returncode == 0:
             return anchor.name
-    msg = "None of the registered trust keys has signed this image as it is; sign it with a registered key."
+    msg = "No registered trust key has signed this image. Sign it with a registered key."
     raise RefusedBundleError(msg)
 
 

@@ -79,7 +79,7 @@ def read(data: bytes) -> Graph:
     codes = [model.OperatorCodes(i) for i in _range(model.OperatorCodesLength(), MAX_OPERATORS, "operator codes")]
     subgraphs = [model.Subgraphs(i) for i in _range(model.SubgraphsLength(), MAX_SUBGRAPHS, "subgraphs")]
     if not subgraphs:
-        _refuse("holds no graph")
+        _refuse("has no graph")
     if sum(one.TensorsLength() for one in subgraphs) > MAX_TENSORS:
         _refuse(f"has more than {MAX_TENSORS} tensors")
     if sum(one.OperatorsLength() for one in subgraphs) > MAX_OPERATORS:
@@ -162,7 +162,7 @@ def _operator(source: "tflite.Operator", codes: list["tflite.OperatorCode"], ten
     custom = number == _CUSTOM
     calls = _calls(source, number)
     if any(not 0 <= one < graphs for one in calls):
-        _refuse("calls a subgraph that it does not hold")
+        _refuse("calls a subgraph that does not exist")
     return Operator(
         name=_text(code.CustomCode()) if custom else _OPERATORS.get(number, f"BUILTIN_{number}"),
         version=code.Version(),
@@ -186,7 +186,7 @@ def _calls(source: "tflite.Operator", number: int) -> tuple[int, ...]:
     kind, fields = readers[number]
     table = source.BuiltinOptions()
     if table is None:
-        _refuse("has a control-flow operator without its options")
+        _refuse("has a control-flow operator without options")
     options = kind()
     options.Init(table.Bytes, table.Pos)
     return tuple(getattr(options, field)() for field in fields)
@@ -203,10 +203,10 @@ def _variable(source: "tflite.Operator") -> str:
 
 
 def _indices(count: int, item: Callable[[int], int], tensors: int) -> tuple[int, ...]:
-    """Return tensor indices; -1 stands for an optional one that is left out."""
+    """Return tensor indices; -1 means an optional one that is omitted."""
     found = tuple(item(i) for i in _range(count, MAX_TIES, "inputs or outputs of a node"))
     if any(not -1 <= one < tensors for one in found):
-        _refuse("refers to a tensor that it does not hold")
+        _refuse("refers to a tensor that does not exist")
     return tuple(one for one in found if one >= 0)
 
 
@@ -230,5 +230,5 @@ def _text(value: bytes | None) -> str:
 
 
 def _refuse(why: str) -> NoReturn:
-    msg = f"The model {why}; it is damaged or hostile."
+    msg = f"The model {why}; it is damaged or malicious."
     raise RefusedBundleError(msg)

@@ -85,7 +85,7 @@ class Judgement:
     """A good artefact.
 
     Args:
-        facts: what is in it; nothing here may be believed that was not signed.
+        facts: what is in it; nothing here may be trusted that was not signed.
         statements: what was checked, by which tool of which version, for the ledger.
     """
 

@@ -47,7 +47,7 @@ def verify(payload: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) -> 
     for anchor in named or anchors:
         if _signed_by(anchor, der, digest):
             return anchor.name
-    msg = "None of the registered trust keys has signed this file; sign it with a registered key."
+    msg = "No registered trust key has signed this file. Sign it with a registered key."
     raise RefusedBundleError(msg)
 
 
@@ -76,7 +76,7 @@ def _check_header(data: bytes) -> str:
         msg = "The signature must be ES256 and may have no header fields but alg, kid and typ."
         raise RefusedBundleError(msg)
     if not all(isinstance(one, str) and one.isprintable() for one in header.values()):
-        msg = "The header fields alg, kid and typ of the signature must be texts (RFC 7515, 4.1)."
+        msg = "The header fields alg, kid and typ of the signature must be strings (RFC 7515, 4.1)."
         raise RefusedBundleError(msg)
     return str(header.get("kid", ""))
 

@@ -79,7 +79,7 @@ def demand(head: bytes, wanted: str) -> None:
     kinds = [kind for offset, magic, kind in _BEGINS if head[offset : offset + len(magic)] == magic]
     if wanted in kinds:
         return
-    seen = f"it begins as {NAMES.get(kinds[0], kinds[0])} does" if kinds else "its first bytes are of no known format"
+    seen = f"it starts like {NAMES.get(kinds[0], kinds[0])}" if kinds else "its first bytes match no known format"
     msg = f"The file is not {NAMES[wanted]}: {seen}. Upload the right file or correct `format`."
     raise RefusedBundleError(msg)
 
@@ -121,7 +121,7 @@ def _is_swu(file: BinaryIO, _size: int) -> bool:
 
 
 def _is_rauc(file: BinaryIO, size: int) -> bool:
-    """Look for the CMS whose size stands in the last eight bytes; the payload before it may be encrypted."""
+    """Look for the CMS whose size is in the last eight bytes; the payload before it may be encrypted."""
     length = int.from_bytes(_at(file, max(size - 8, 0), 8), "big")
     return 0 < length <= min(_MAX_CMS, size - 8) and cms_content(_at(file, size - 8 - length, 32)) is not None
 

@@ -1,8 +1,8 @@
-"""MCUboot images: imgtool judges the signature, our own reader believes header and protected TLVs only.
+"""MCUboot images: imgtool verifies the signature; our own parser trusts only header and protected TLVs.
 
 Layout (MCUboot ``docs/design.md``): 32-byte header, payload, protected TLVs (hashed and signed), then
 unprotected TLVs with hash and signature. imgtool accepts bytes after the TLVs, unknown unprotected TLVs and,
-without a key, images that nobody signed; all of that is refused here.
+without a key, unsigned images; all of that is refused here.
 """
 
 import importlib.metadata
@@ -74,7 +74,7 @@ def read_header(data: bytes) -> Header:
         RefusedBundleError: cut off, contradictory, encrypted or compressed.
     """
     if len(data) < _HEADER.size:
-        msg = "The image is cut off: it is shorter than an MCUboot header."
+        msg = "The image is truncated: it is shorter than an MCUboot header."
         raise RefusedBundleError(msg)
     number, _load, header_size, protected, size, flags, major, minor, revision, build, _pad = _HEADER.unpack_from(data)
     if number != _MAGIC or header_size < _HEADER.size:
@@ -91,7 +91,7 @@ def read_structure(data: bytes, header: Header) -> list[tuple[int, bytes]]:
     """Return the protected TLVs, after checking that nothing follows all TLVs but empty flash and a plain trailer.
 
     Raises:
-        RefusedBundleError: cut off, unknown unprotected TLVs, or bytes that nobody signed.
+        RefusedBundleError: truncated, unknown unprotected TLVs, or unsigned bytes.
     """
     start = header.header_size + header.image_size
     protected, end = _area(data, start, _PROTECTED)
@@ -119,14 +119,14 @@ def _demand_trailer(rest: bytes) -> None:
         return
     confirmed = -(-(-len(_SWAP_MAGIC) // alignment) * alignment + alignment) if alignment else 0
     if alignment and rest[confirmed:][:1] == b"\x01":
-        msg = "The image is marked as confirmed, so that a bootloader never takes it back. Sign it without `--confirm`."
+        msg = "The image is marked as confirmed, so the bootloader would never revert it. Sign it without `--confirm`."
         raise RefusedBundleError(msg)
-    msg = f"{len(rest)} bytes that nobody signed follow the image; upload it without them."
+    msg = f"{len(rest)} unsigned bytes follow the image. Remove them."
     raise RefusedBundleError(msg)
 
 
 def _trailer_alignment(rest: bytes) -> int:
-    """Return the flash alignment of which the magic number at the end of a slot tells; 0 where there is none."""
+    """Return the flash alignment from the magic number at the end of a slot; 0 where there is none."""
     found = rest[-len(_SWAP_MAGIC) :]
     if found == _SWAP_MAGIC:
         return 8
@@ -137,17 +137,17 @@ def _trailer_alignment(rest: bytes) -> int:
 def _area(data: bytes, start: int, number: int) -> tuple[list[tuple[int, bytes]], int]:
     """Return one TLV area and where it ends; an absent protected area is empty."""
     if start + 4 > len(data):
-        msg = "The image is cut off: its TLV area is missing."
+        msg = "The image is truncated: its TLV area is missing."
         raise RefusedBundleError(msg)
     found, size = struct.unpack_from("<HH", data, start)
     if found != number:
         if number == _PROTECTED:
             return [], start
-        msg = "The image is damaged: no TLV area stands where the header says."
+        msg = "The image is damaged: there is no TLV area where the header says."
         raise RefusedBundleError(msg)
     end = start + size
     if size < _TLV_HEAD or end > len(data):
-        msg = "The image is cut off within its TLV area."
+        msg = "The image is truncated within its TLV area."
         raise RefusedBundleError(msg)
     entries, at = [], start + 4
     while at < end:
@@ -184,7 +184,7 @@ def _verify(case: Case) -> str:
         "INVALID_MAGIC": "The image has no valid MCUboot header.",
         "INVALID_TLV_INFO_MAGIC": "The image is damaged: its TLV area is unreadable.",
     }
-    stranger = "None of the registered trust keys has signed this image; sign it with a registered key."
+    stranger = "No registered trust key has signed this image. Sign it with a registered key."
     raise RefusedBundleError(sentences.get(outcome, stranger), outcome=outcome)
 
 
@@ -200,7 +200,7 @@ def _facts(protected: list[tuple[int, bytes]]) -> BundleFacts:
     """Return what the signed TLVs say."""
     kinds = [kind for kind, _value in protected]
     if any(kinds.count(kind) > 1 for kind in (_COUNTER, _VENDOR, _CLASS)):
-        msg = "The image says its security counter, vendor or class twice."
+        msg = "The image contains its security counter, vendor or class twice."
         raise RefusedBundleError(msg)
     values = dict(protected)
     counter = values.get(_COUNTER)
@@ -219,7 +219,7 @@ def _uuid(value: bytes | None) -> str | None:
     if value is None:
         return None
     if len(value) != _UUID_BYTES:
-        msg = "The image's vendor or class identifier is no UUID."
+        msg = "The image's vendor or class identifier is not a UUID."
         raise RefusedBundleError(msg)
     return str(uuid.UUID(bytes=value))
 

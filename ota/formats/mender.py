@@ -116,7 +116,7 @@ def _suffix(name: str, place: int) -> str:
     elif name.startswith("data/") and not wanted:
         why = "it has several payloads, and devices install artifacts with exactly one"
     else:
-        why = f"{name[:60]!r} stands in place {place + 1}. Write the artifact with `mender-artifact`"
+        why = f"{name[:60]!r} is in place {place + 1}. Write the artifact with `mender-artifact`"
     msg = f"{_ORDER}: {why}."
     raise RefusedBundleError(msg)
 
@@ -150,13 +150,13 @@ def listed(manifest: bytes) -> dict[str, str]:
     """Return name to SHA-256 of a manifest.
 
     Raises:
-        RefusedBundleError: a line is malformed, or a name stands twice.
+        RefusedBundleError: a line is malformed, or a name appears twice.
     """
     found: dict[str, str] = {}
     for line in manifest.decode("utf-8", "replace").splitlines():
         match = _LINE.fullmatch(line)
         if match is None:
-            _malformed(f"{line[:80]!r} is no digest and name")
+            _malformed(f"{line[:80]!r} is not a digest and a name")
         if match[2] in found:
             _malformed(f"it names {match[2][:80]!r} twice")
         if len(match[2].rpartition("/")[2].encode()) > _LONGEST_NAME:
@@ -198,15 +198,15 @@ def verify(manifest: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) ->
                 return anchor.name
         except InvalidSignature:
             continue
-    msg = "None of the registered trust keys has signed this artifact; sign it with `mender-artifact sign -k KEY`."
+    msg = "No registered trust key has signed this artifact. Sign it with `mender-artifact sign -k KEY`."
     raise RefusedBundleError(msg)
 
 
 def _compare(listed: dict[str, str], found: dict[str, str]) -> None:
     for name, digest in found.items():
         if listed.get(name) != digest:
-            msg = f"{name[:80]!r} is not listed in the signed manifest, or is not what it lists."
+            msg = f"{name[:80]!r} is not listed in the signed manifest, or does not match it."
             raise RefusedBundleError(msg)
     if missing := sorted(set(listed) - set(found)):
-        msg = f"The manifest lists {missing[0][:80]!r}, and the artifact does not hold it."
+        msg = f"The manifest lists {missing[0][:80]!r}, but the artifact does not contain it."
         raise RefusedBundleError(msg)

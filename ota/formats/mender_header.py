@@ -46,7 +46,7 @@ def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> BundleFacts:
         elif _OTHER_PAYLOAD.fullmatch(name):
             _refuse(_SEVERAL)
         else:
-            _refuse(f"has a member {name[:60]!r} in its header, which the format does not know")
+            _refuse(f"has a member {name[:60]!r} in its header, which the format does not define")
     info = documents.get("header-info")
     if not isinstance(info, dict):
         _refuse("has no header-info in its header")
@@ -58,13 +58,13 @@ def _document(name: str, file: BinaryIO, size: int) -> object:
         return read_json(file.read(MAX_SMALL + 1), name)
     if not size:  # what `mender-artifact write rootfs-image` makes
         return None
-    # nobody but an update module on a device reads it: texts and numbers that cannot be stored here are fine in it
+    # only an update module on a device reads it: strings and numbers that cannot be stored here are allowed in it
     data = file.read(MAX_META_DATA + 1)
     found = read_json(data, name, most=MAX_META_DATA, max_depth=_META_DATA_DEPTH, lenient=True)
     if found is not None and not isinstance(found, dict):
-        _refuse(f"holds a {name} that is no map")
+        _refuse(f"has a {name} that is not a map")
     if any(_is_no_json(token[0]) for token in _TOKENS.finditer(data)):
-        _refuse(f"holds a {name} that is no JSON: NaN, a number beyond 64-bit floating point, or a control character")
+        _refuse(f"has a {name} that is not JSON: NaN, a number beyond 64-bit floating point, or a control character")
     return found
 
 
@@ -89,11 +89,11 @@ def read_json(data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int =
         RefusedBundleError: it is none, too large or deep, or names a key twice.
     """
     if len(data) > most:
-        _refuse(f"holds a {name} of more than {most} bytes, which are not accepted")
+        _refuse(f"has a {name} of more than {most} bytes")
     try:
         return strict_json.read_json(data, max_bytes=most, max_depth=max_depth, lenient=lenient)
     except InvalidError as error:
-        msg = f"The artifact holds a {name} that is no JSON of the accepted kind: {error.detail.rstrip('.')}."
+        msg = f"The artifact has a {name} that is not acceptable JSON: {error.detail.rstrip('.')}."
         raise RefusedBundleError(msg) from error
 
 
@@ -145,7 +145,7 @@ def _facts(info: Mapping[str, object], kind: object) -> BundleFacts:
     if not isinstance(kind, dict):
         _refuse("has no type-info in its header")
     if (kind.get("type") or payloads[0]) != payloads[0]:
-        _refuse("names one type of payload in header-info and another in type-info")
+        _refuse("has one type of payload in header-info and another in type-info")
     return {
         "artifact": name,
         "hardware": devices,
@@ -167,7 +167,7 @@ def _pairs(*documents: object, leave_out: str) -> dict[str, object]:
         if one is None:
             continue
         if not isinstance(one, dict):
-            _refuse("provides or depends on something that is no map")
+            _refuse("has a provides or depends that is not a map")
         if len(one) > _MOST_PAIRS:
             _refuse(f"provides or depends on {len(one)} things, and at most {_MOST_PAIRS} are accepted")
         found |= {
@@ -180,7 +180,7 @@ def _pairs(*documents: object, leave_out: str) -> dict[str, object]:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        _refuse("has a number, a list or a map where its header wants a text")
+        _refuse("has a number, a list or a map where its header needs a string")
     return value
 
 

@@ -52,7 +52,7 @@ def judge(case: Case) -> Judgement:
     data = read(case.image, MAX_MODEL, "model")
     names = [name for name, digest in listed.items() if digest == hashlib.sha256(data).hexdigest()]
     if not names:
-        msg = "The model is none of the files that were signed."
+        msg = "The model is not one of the signed files."
         raise RefusedBundleError(msg)
     found = _inspected(data, names[0])
     said = statement("signature", "muster", f"OMS over {len(signed)} files, by {signer['signer']}")
@@ -69,7 +69,7 @@ def _envelope(data: bytes) -> tuple[dict[str, object], dict[str, object]]:
         case {"mediaType": str(media), "verificationMaterial": dict(material), "dsseEnvelope": dict(envelope)}:
             if media == _MEDIA and envelope.get("payloadType") == _PAYLOAD:
                 return material, envelope
-    msg = f"The signature is no Sigstore bundle of the type {_MEDIA} over an in-toto statement."
+    msg = f"The signature is not a Sigstore bundle of the type {_MEDIA} over an in-toto statement."
     raise RefusedBundleError(msg)
 
 
@@ -79,7 +79,7 @@ def _signer(case: Case, material: dict[str, object], envelope: dict[str, object]
         case [{"sig": str(text)}]:
             signature = _base64(text)
         case _:
-            msg = "The envelope has to hold exactly one signature."
+            msg = "The envelope must contain exactly one signature."
             raise RefusedBundleError(msg)
     signed = b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD), _PAYLOAD.encode(), len(payload), payload)
     match material:
@@ -93,11 +93,11 @@ def _signer(case: Case, material: dict[str, object], envelope: dict[str, object]
 
 def _by_certificate(case: Case, leaf: x509.Certificate, signature: bytes, signed: bytes) -> BundleFacts:
     if not _verifies(_public_key(leaf), signature, signed):
-        msg = "The signature was not made by the certificate that it names, or what it covers was changed."
+        msg = "The signature was not made by the certificate that it names, or the signed content was changed."
         raise RefusedBundleError(msg)
     anchors = [one for one in case.anchors if "CERTIFICATE" in one.pem and _issued(leaf, one, case.at)]
     if not anchors:
-        msg = "The signer's certificate was issued by none of the registered signing CAs itself that are valid now."
+        msg = "The signer's certificate was not issued directly by a registered signing CA that is valid now."
         raise RefusedBundleError(msg)
     said = cms.demand_signer(leaf, anchors[0], case.at)
     return {"signer": said["name"], "signer_certificate": said["certificate"], "signer_serial": said["serial"]}
@@ -117,7 +117,7 @@ def _by_key(case: Case, signature: bytes, signed: bytes) -> BundleFacts:
             key = serialization.load_pem_public_key(anchor.pem.encode())
             if _verifies(key, signature, signed):
                 return {"signer": anchor.name}
-    msg = "None of the registered trust keys has signed this folder, or what was signed was changed."
+    msg = "No registered trust key has signed this folder, or the signed content was changed."
     raise RefusedBundleError(msg)
 
 
@@ -160,30 +160,33 @@ def _resources(payload: bytes) -> dict[str, str]:
         good = kinds == (_STATEMENT, _PREDICATE, "files", "sha256") and len(wanted) == 1
         good = good and wanted[0]["digest"]["sha256"] == root and method.get("allow_symlinks") is False
     except (InvalidError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        msg = "What was signed is no statement of OMS 1.0."
+        msg = "The signed payload is not an OMS 1.0 statement."
         raise RefusedBundleError(msg) from error
     found = {str(name): str(digest) for name, _, digest in rows}
     if not good or len(found) != len(rows) or {algorithm for _, algorithm, _ in rows} != {"sha256"}:
-        msg = "What was signed is no plain list of files by SHA-256 as OMS 1.0 has it; sign with its defaults."
+        msg = "The signed payload is not a plain OMS 1.0 list of files by SHA-256. Sign with the default options."
         raise RefusedBundleError(msg)
     return found
 
 
 def _demand_same(signed: Mapping[str, str], listed: Mapping[str, str]) -> None:
-    """Refuse any difference between the signed list and the bundle's, whatever the signature says it ignores."""
+    """Refuse any difference between the signed list and the bundle's, even for files that the signature ignores."""
     if extra := sorted(set(listed) - set(signed)):
-        msg = f"The file {extra[0][:100]!r} is in the bundle and was not signed. Sign the folder anew, or leave it out."
+        msg = (
+            f"The file {extra[0][:100]!r} is in the bundle but was not signed. Sign the folder again, or remove the "
+            "file."
+        )
         raise RefusedBundleError(msg)
     if missing := sorted(set(signed) - set(listed)):
-        msg = f"The file {missing[0][:100]!r} was signed and is not in the bundle. List it with the role asset."
+        msg = f"The file {missing[0][:100]!r} was signed but is not in the bundle. List it with the role asset."
         raise RefusedBundleError(msg)
     if changed := sorted(name for name, digest in signed.items() if listed[name] != digest):
-        msg = f"The file {changed[0][:100]!r} is not the one that was signed."
+        msg = f"The file {changed[0][:100]!r} differs from the signed one."
         raise RefusedBundleError(msg)
 
 
 def _inspected(data: bytes, name: str) -> Judgement:
-    """Return what the model inside is; of a format that nobody here reads, its size."""
+    """Return the facts of the model inside; for a format that the server does not parse, its size."""
     kind = magic.kind_of_bytes(data)
     if kind not in {None, tflite.FORMAT, _ONNX}:
         msg = f"The model of the folder is {magic.NAMES[str(kind)]}. Upload it with the format {kind!r}."
@@ -196,7 +199,9 @@ def _inspected(data: bytes, name: str) -> Judgement:
             raise RefusedBundleError(msg)
         found, inner = onnx_model.inspected(data), onnx_model.FORMAT
     else:
-        said = statement("inspection", "muster", "a format that is not read here: size and declared figures only")
+        said = statement(
+            "inspection", "muster", "a format that the server does not parse: size and declared figures only"
+        )
         found, inner = Judgement({"flash": len(data)}, [said]), "opaque"
     return Judgement({**found.facts, "inner": inner}, found.statements)
 
@@ -205,5 +210,5 @@ def _base64(text: object) -> bytes:
     try:
         return base64.b64decode(text if isinstance(text, str) else "?", validate=True)
     except ValueError as error:  # of binascii, and of a text beyond ASCII
-        msg = "A field of the signature is no base64."
+        msg = "A field of the signature is not base64."
         raise RefusedBundleError(msg) from error

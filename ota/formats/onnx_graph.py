@@ -46,7 +46,7 @@ class Walk:
         """Count the operators of a graph, of the graphs in its attributes, and of the functions that it calls.
 
         Raises:
-            RefusedBundleError: there are too many nodes, or graphs lie too deep in one another.
+            RefusedBundleError: there are too many nodes, or graphs are nested too deeply.
         """
         if depth > DEEPEST:
             refuse(f"nests graphs and functions more than {DEEPEST} deep")
@@ -148,7 +148,7 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yield every tensor of a model: initialisers, sparse ones, and those in attributes of graphs and functions.
 
     Raises:
-        RefusedBundleError: graphs lie too deep in one another.
+        RefusedBundleError: graphs are nested too deeply.
     """
     yield from _of_graph(model.graph)
     for function in model.functions:

@@ -21,7 +21,7 @@ def judge(case: Case) -> Judgement:
     """Return what the model is, when one of the anchors has signed its file.
 
     Raises:
-        RefusedBundleError: unsigned, signed by a stranger, damaged or hostile.
+        RefusedBundleError: unsigned, signed with an unregistered key, damaged or malicious.
     """
     data = read(case.image, MAX_MODEL, "model")
     known = magic.kind_of_bytes(data)
@@ -34,10 +34,10 @@ def judge(case: Case) -> Judgement:
 
 
 def inspected(data: bytes) -> Judgement:
-    """Return what a model needs, whoever has signed it.
+    """Return what a model needs, independent of its signer.
 
     Raises:
-        RefusedBundleError: no valid model, or its weights lie in other files.
+        RefusedBundleError: no valid model, or its weights are in other files.
     """
     facts, tool = inspect(data), f"onnx {importlib.metadata.version('onnx')}"
     said = statement("inspection", tool, f"IR {facts['ir_version']}, {facts['nodes']} nodes")
@@ -48,12 +48,12 @@ def inspect(data: bytes) -> BundleFacts:
     """Return the facts of a model.
 
     Raises:
-        RefusedBundleError: no valid model, or its weights lie in other files.
+        RefusedBundleError: no valid model, or its weights are in other files.
     """
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError, TypeError) as error:
-        msg = "The file is no valid ONNX model: it is no protobuf of the type ModelProto."
+        msg = "The file is not a valid ONNX model: it is not a protobuf of the type ModelProto."
         raise RefusedBundleError(msg) from error
     _demand_plain(model)
     found = onnx_graph.walk(model)
@@ -82,8 +82,8 @@ def _demand_plain(model: onnx.ModelProto) -> None:
     """Refuse what a policy excludes, before anything reads further: ``docs/reference/formats.md``."""
     if model.ir_version > onnx.IR_VERSION:
         msg = (
-            f"The model has the IR version {model.ir_version}, and this server reads up to {onnx.IR_VERSION}. Save it "
-            "with an older one, or update the `onnx` package of the server."
+            f"The model has the IR version {model.ir_version}, but this server supports up to {onnx.IR_VERSION}. Save "
+            "it with an older version, or update the `onnx` package of the server."
         )
         raise RefusedBundleError(msg)
     if len(model.training_info):
@@ -102,9 +102,9 @@ def _demand_valid(model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, TypeError) as error:
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "it says nothing")
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
         said = "".join(char if char.isprintable() else "?" for char in said[:200])
-        msg = f"The file is no valid ONNX model. onnx.checker says: {said}"
+        msg = f"The file is not a valid ONNX model. onnx.checker says: {said}"
         raise RefusedBundleError(msg) from error
 
 

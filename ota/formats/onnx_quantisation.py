@@ -1,6 +1,6 @@
 """Read the quantisation of what an ONNX model exchanges with its application, or say that it cannot be read. Pure.
 
-Scale and zero point stand in the operators that read an input or write an output. A value is followed to them through
+Scale and zero point are in the operators that read an input or write an output. A value is followed to them through
 operators that only move numbers, and into branches (``If``). Sources: the operator schemas of ONNX (``QLinearMatMul``
 and others) and of ONNX Runtime (``com.microsoft``: ``QLinearAdd`` and others).
 """
@@ -111,7 +111,7 @@ class _Search:
         zero = 0 if not names[1] else None if values[1] is None else _scalar(values[1], self.port)
         if scale is None or zero is None or not math.isfinite(zero):
             operator = shown(node.domain or DEFAULT, node.op_type)
-            self.found.add(Quantisation(unreadable=f"scale or zero point of {operator} is no constant number"))
+            self.found.add(Quantisation(unreadable=f"scale or zero point of {operator} is not a constant number"))
         else:
             self.found.add(Quantisation(f"{scale:.9g}", int(zero)))
 
@@ -224,4 +224,4 @@ def _scalar(constant: Constant | None, name: str) -> float | None:
             return float(values[0]) if values.dtype.kind not in "iu" else int(values[0])
     except (ValueError, TypeError, RuntimeError):
         return None
-    return refuse(f"quantises {name[:60]!r}, which it exchanges with the application, for each channel")
+    return refuse(f"quantises {name[:60]!r}, which the application reads or writes, per channel")

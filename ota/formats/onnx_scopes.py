@@ -30,7 +30,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return onnx.inliner.inline_local_functions(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError):
-        return model  # calls that are left are operators that nobody knows, and what they do counts as unreadable
+        return model  # remaining calls are unknown operators, and their effect counts as unreadable
 
 
 def _size(

@@ -32,7 +32,7 @@ _VALUES = {"value_float": "FLOAT32", "value_floats": "FLOAT32", "value_int": "IN
 _INDICES = {"tensor(int32)", "tensor(int64)"}
 #: attributes of ``ai.onnx.ml`` that list classes, categories or words by number
 _LISTS = ("classlabels", "cats_", "keys_", "values_", "int64_vocabulary")
-#: what is kept of them in the facts of a bundle; a digest stands for the rest
+#: what the facts of a bundle keep of them; a digest represents the rest
 _MOST_LISTS, _SHOWN_LABELS, _LONGEST_LABEL = 16, 100, 60
 Formal = onnx.defs.OpSchema.FormalParameter
 
@@ -52,7 +52,7 @@ def _shape(tensor: onnx.TypeProto.Tensor) -> list[int | str]:
 def _type_name(kind: onnx.TypeProto, depth: int = 0) -> str:
     """Return a type as text: ``FLOAT32``, ``SEQUENCE(INT64 1x4)``, ``MAP(STRING,FLOAT32)``."""
     if depth > _DEEPEST:
-        refuse(f"has a type of more than {_DEEPEST} types inside one another")
+        refuse(f"has a type that nests more than {_DEEPEST} types")
     which = kind.WhichOneof("value")
     if which == "tensor_type":
         name = element_name(kind.tensor_type.elem_type)
@@ -82,7 +82,7 @@ def computed_types(model: onnx.ModelProto) -> list[str]:
     """Return the type of everything that a model computes with: wherever a type comes from, it is listed.
 
     Each type inside comes from an input, a constant, an attribute that names it, or an operator that makes it. Numbers
-    that are only shapes, axes and indices of operators are left out: whoever has the operator has those.
+    that are only shapes, axes and indices of operators are omitted: they are part of the operator.
 
     Args:
         model: with its functions put where they are called.

@@ -1,6 +1,6 @@
 """RAUC bundles: ``rauc extract`` judges signature and payload, the list of files and the signer are ours to check.
 
-A bundle is a squashfs, a dm-verity tree, and a CMS with the manifest inside; its size stands in the last eight bytes.
+A bundle is a squashfs, a dm-verity tree, and a CMS with the manifest inside; its size is in the last eight bytes.
 ``rauc info`` accepts a bundle whose payload was tampered with: only ``extract`` reads it all. The squashfs may hold
 links and what no manifest names: refused here.
 """
@@ -35,7 +35,7 @@ allow-partial-chain=true
 
 
 def judge(case: Case) -> Judgement:
-    """Return what the manifest says, when one of the anchors stands behind it and behind every byte.
+    """Return what the manifest says, if it and every byte verify under one of the anchors.
 
     Raises:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or holds what no manifest names.
@@ -58,7 +58,7 @@ def judge(case: Case) -> Judgement:
             "signer_serial": signer["serial"],
         },
         statements=[
-            statement("signature", _tool("rauc"), f"extracted whole, signed below {anchor.name}"),
+            statement("signature", _tool("rauc"), f"extracted completely, signed under {anchor.name}"),
             statement("contents", "muster", f"{len(sizes)} plain files, each named by the manifest"),
         ],
     )
@@ -76,7 +76,7 @@ def _signature(path: Path) -> bytes:
         file.seek(size - _TAIL.size)
         length = _TAIL.unpack(file.read(_TAIL.size))[0]
         if not 0 < length <= min(MAX_CMS, size - _TAIL.size):
-            msg = "The bundle is cut off, or has no signature at its end."
+            msg = "The bundle is truncated, or has no signature at its end."
             raise RefusedBundleError(msg)
         file.seek(size - _TAIL.size - length)
         return file.read(length)
@@ -104,10 +104,13 @@ def _contents(case: Case) -> dict[str, int]:
     for line in done.stdout.splitlines():
         match = _LISTED.fullmatch(line)
         if match is None:
-            msg = "The bundle holds a device or a name with line breaks, which is no plain file; others are refused."
+            msg = "The bundle contains a device node or a name with line breaks. Only regular files are accepted."
             raise RefusedBundleError(msg)
         if match["mode"][0] not in "-d":
-            msg = f"The bundle holds {match['name'][:60]!r}, which is no plain file; others are refused."
+            msg = (
+                f"The bundle holds {match['name'][:60]!r}, which is not a regular file. Only regular files are "
+                "accepted."
+            )
             raise RefusedBundleError(msg)
         if not match["name"]:  # the top of the bundle
             continue
@@ -123,13 +126,13 @@ def _demand_named(sizes: dict[str, int], named: set[str]) -> None:
     """Refuse files that the signed manifest does not name, and folders that hold none that it names."""
     for name in sorted(sizes):
         if name.endswith("/") and not any(one.startswith(name) for one in named):
-            msg = f"The bundle holds the folder {name[:60]!r}, which is no plain file and holds none that is named."
+            msg = f"The bundle holds the folder {name[:60]!r}, which contains no file that the manifest lists."
             raise RefusedBundleError(msg)
         if not name.endswith("/") and name not in named:
-            msg = f"The bundle holds {name[:80]!r}, which its signed manifest does not name."
+            msg = f"The bundle holds {name[:80]!r}, which its signed manifest does not list."
             raise RefusedBundleError(msg)
     if missing := sorted(named - set(sizes)):
-        msg = f"The signed manifest names {missing[0][:80]!r}, which the bundle does not hold. Build it again."
+        msg = f"The signed manifest lists {missing[0][:80]!r}, but the bundle does not contain it. Build it again."
         raise RefusedBundleError(msg)
 
 
@@ -141,7 +144,7 @@ def _extract(case: Case, anchor: TrustAnchor) -> None:
     command: list[str | Path] = [_program("rauc"), f"--conf={configuration}", "extract", case.image, target]
     done = _run(case, command)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1].replace(str(case.scratch), "")
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1].replace(str(case.scratch), "")
         raise RefusedBundleError(_cause(said))
     _measure_archives(case, target)
     shutil.rmtree(target)
@@ -153,7 +156,7 @@ def _cause(said: str) -> str:
     if _CORRUPTED in said:
         return f"The bundle's payload was changed after it was signed. `rauc extract` says: {shown}"
     return (
-        f"RAUC refuses the bundle's signed manifest. Build the bundle with `rauc bundle`. `rauc extract` says: {shown}"
+        f"RAUC rejects the bundle's signed manifest. Build the bundle with `rauc bundle`. `rauc extract` says: {shown}"
     )
 
 

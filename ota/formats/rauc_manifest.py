@@ -67,7 +67,7 @@ def read_groups(text: str) -> Groups:
         key, equals, value = bare.partition("=")
         key = key.rstrip()
         if keys is None or not equals or not key or key.startswith("["):
-            _refuse(f"cannot be read: line {number} is no group, no key with a value and no comment")
+            _refuse(f"cannot be read: line {number} is not a group, a key with a value, or a comment")
         if key in keys:
             _refuse(f"names the key {key[:40]!r} twice in one group (line {number})")
         keys[key] = _unescaped(value.lstrip(), number)
@@ -81,7 +81,7 @@ def _unescaped(value: str, number: int) -> str:
 
 
 def _demand_verity(form: str) -> None:
-    """Refuse formats whose content nobody here can verify before it is used."""
+    """Refuse formats whose content the server cannot verify before it is used."""
     if form == "crypt":
         msg = "The bundle has `format=crypt`: an encrypted payload cannot be verified. Build it with `format=verity`."
         raise RefusedBundleError(msg)
@@ -106,7 +106,7 @@ def _indexes(images: dict[str, dict[str, str]]) -> list[str]:
         file = keys.get("filename", "")
         if file.endswith(_CASYNC):
             msg = (
-                f"The image {name[:40]!r} is a casync index: its data lies elsewhere, where nobody verifies it. "
+                f"The image {name[:40]!r} is a casync index: its data is outside the bundle and is not verified. "
                 "Build the bundle without `rauc convert`."
             )
             raise RefusedBundleError(msg)

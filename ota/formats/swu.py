@@ -1,6 +1,6 @@
 """SWUpdate archives: a cpio archive whose signed description must list every member with its hash.
 
-No member is ever unpacked by its name. What the description tells devices is read by ``ota.formats.swupdate``.
+No member is ever unpacked by its name. The description itself is read by ``ota.formats.swupdate``.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _ARCHIVES = {"archive", "tar"}
 
 
 def judge(case: Case) -> Judgement:
-    """Return what the description says, when one of the anchors stands behind it.
+    """Return what the description says, if it verifies under one of the anchors.
 
     Raises:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or holds what is not listed.
@@ -52,7 +52,7 @@ def judge(case: Case) -> Judgement:
             "signer_serial": signer["serial"],
         },
         statements=[
-            statement("signature", "openssl cms", f"signed below {signer['name']}"),
+            statement("signature", "openssl cms", f"signed under {signer['name']}"),
             statement("contents", "muster", f"{len(payloads)} members, each listed and hashed"),
             *(statement("selection", "muster", text) for text in _sentences(selections)),
         ],
@@ -101,7 +101,7 @@ def _compare(entries: list[Entry], payloads: list[Member]) -> None:
             msg = f"The member {one.name!r} does not have the sha256 that the signed description gives."
             raise RefusedBundleError(msg)
     if missing := sorted(set(listed) - {one.name for one in payloads}):
-        msg = f"The description lists {missing[0]!r}, and the archive does not hold it. Add it, or remove the entry."
+        msg = f"The description lists {missing[0]!r}, but the archive does not contain it. Add it, or remove the entry."
         raise RefusedBundleError(msg)
 
 
@@ -143,7 +143,7 @@ def _declared_size(entry: Entry, packed: int, budget: bombs.Budget, what: str) -
         return packed
     if not entry.unpacked:
         msg = (
-            f"{what} is encrypted and compressed, so that its unpacked size cannot be measured. State it: "
+            f"{what} is encrypted and compressed, so its unpacked size cannot be measured. Declare it: "
             'properties = { decompressed-size = "BYTES"; }.'
         )
         raise RefusedBundleError(msg)

@@ -50,7 +50,10 @@ def _contents(stream: bombs.Peekable, budget: bombs.Budget, what: str) -> int:
                     budget.spend(max(member.size, 0), f"{what} with {member.name[:60]!r}")
                 came += member.size
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        msg = f"{what} is no tar or cpio archive: {str(error)[:80]}. Other kinds of archives are not accepted; use tar."
+        msg = (
+            f"{what} is not a tar or cpio archive: {str(error)[:80]}. Other kinds of archives are not accepted; use "
+            "tar."
+        )
         raise RefusedBundleError(msg) from error
     while stream.read(bombs.CHUNK):
         continue

@@ -36,7 +36,7 @@ def judge(case: Case) -> Judgement:
     """Return what the model needs, when one of the anchors has signed its file.
 
     Raises:
-        RefusedBundleError: unsigned, signed by a stranger, damaged or hostile.
+        RefusedBundleError: unsigned, signed with an unregistered key, damaged or malicious.
     """
     data = read(case.image, MAX_MODEL, "model")
     magic.demand(data[: magic.ENOUGH], "tflite")
@@ -46,7 +46,7 @@ def judge(case: Case) -> Judgement:
 
 
 def inspected(data: bytes, model: graph.Graph) -> Judgement:
-    """Return what a model needs, whoever has signed it."""
+    """Return what a model needs, independent of its signer."""
     tool = f"tflite {importlib.metadata.version('tflite')}"
     said = statement("inspection", tool, f"schema {model.schema}, {len(model.subgraphs)} subgraphs")
     return Judgement({**inspect(model), "flash": len(data)}, [said])
@@ -105,7 +105,7 @@ class _Lifetimes:
 
     def _walk(self, number: int, above: tuple[int, ...]) -> None:
         if number in above:
-            msg = "The model's subgraphs call one another in a circle; it is damaged or hostile."
+            msg = "The model's subgraphs call one another in a circle; it is damaged or malicious."
             raise RefusedBundleError(msg)
         sub = self.model.subgraphs[number]
         for tensor in sub.inputs:
@@ -126,7 +126,7 @@ class _Lifetimes:
     def _advance(self) -> None:
         self.step += 1
         if self.step > MAX_STEPS:
-            msg = f"The model takes more than {MAX_STEPS} steps to walk; it is damaged or hostile."
+            msg = f"The model takes more than {MAX_STEPS} steps to traverse; it is damaged or malicious."
             raise RefusedBundleError(msg)
 
     def _write(self, number: int, tensor: int) -> None:
@@ -142,7 +142,7 @@ def size_of(tensor: graph.Tensor) -> int:
     for dimension in tensor.shape:
         elements *= max(dimension, 1)
         if elements > MAX_BYTES:
-            msg = "The model has a tensor of more than a terabyte; it is damaged or hostile."
+            msg = "The model has a tensor of more than a terabyte; it is damaged or malicious."
             raise RefusedBundleError(msg)
     return -(-elements * graph.element_bits(tensor.dtype) // 8)
 
@@ -201,8 +201,8 @@ def _operators(operators: list[graph.Operator]) -> dict[str, OperatorUse]:
 def _port(tensor: graph.Tensor) -> PortFacts:
     if tensor.steps > 1:
         msg = (
-            f"The input or output {tensor.name[:60]!r} has {tensor.steps} scales (one a channel). Applications "
-            "exchange tensors with one scale and one zero point: quantise it per tensor."
+            f"The input or output {tensor.name[:60]!r} has {tensor.steps} scales (one per channel). Applications "
+            "exchange tensors with one scale and one zero point. Quantise it per tensor."
         )
         raise RefusedBundleError(msg)
     return {

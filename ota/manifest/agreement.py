@@ -47,7 +47,9 @@ def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
             )
             raise RefusedBundleError(msg)
     if said is None:
-        return _noted(judgement, f"the image's header says {facts['version']}, and cannot say {manifest.version}")
+        return _noted(
+            judgement, f"the image's header says {facts['version']}, and its format cannot hold {manifest.version}"
+        )
     return judgement
 
 
@@ -77,8 +79,8 @@ def _demand_revision(board: str, revision: str, selections: list[SelectionFacts]
     listed = ", ".join(sorted({entry for one in own for entry in one}))
     if None in answers:
         msg = (
-            f"hardware-compatibility in the signed file is {listed}, and whether it accepts the revision {revision} of "
-            "bundle.json cannot be told: write the expression without classes like [[:digit:]], or leave `rev` out."
+            f"hardware-compatibility in the signed file is {listed}. Whether it accepts the revision {revision} of "
+            "bundle.json cannot be determined: write the expression without classes like [[:digit:]], or remove `rev`."
         )
         raise RefusedBundleError(msg)
     _contradiction("hardware-compatibility", listed, revision)

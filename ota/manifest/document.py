@@ -45,7 +45,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What the author says of a model: needs in bytes (zero: nothing was said), and what its outputs stand for.
+    """What the author says of a model: needs in bytes (zero: not declared), and what its outputs mean.
 
     Args:
         flash: bytes of flash.

@@ -12,7 +12,7 @@ class Fields:
 
     Args:
         value: what JSON gave; anything but an object is refused.
-        place: where it stands, for the sentence of a refusal.
+        place: its location, for error messages.
     """
 
     def __init__(self, value: object, place: str) -> None:
@@ -51,7 +51,7 @@ class Fields:
         value = self._list(name, least, most)
         texts = [item for item in value if isinstance(item, str) and len(item) <= _LONGEST]
         if len(texts) != len(value):
-            msg = f"{self.place}: {name} must be a list of texts."
+            msg = f"{self.place}: {name} must be a list of strings."
             raise ManifestError(msg)
         return texts
 
@@ -75,7 +75,7 @@ class Fields:
         return [Fields(item, f"{self.place} {name}[{index}]") for index, item in enumerate(value)]
 
     def done(self) -> None:
-        """Refuse what nobody asked for."""
+        """Refuse unknown fields."""
         if self._left:
             names = ", ".join(sorted(self._left))[:100]
             msg = f"{self.place}: unknown fields: {names}."

@@ -1,7 +1,7 @@
 """Which names a bundle's files may have, and how such a name becomes a part of a URL. Pure.
 
 A name goes from an author's folder through a multipart form into ``bundle.json``, and from there into links that
-SWUpdate hands to libcurl, through proxies, and back to a folder of an officer. All of them have to read one name alike.
+SWUpdate passes to libcurl, through proxies, and back to a folder of an officer. All of them must read a name alike.
 """
 
 import unicodedata
@@ -14,7 +14,7 @@ from pki.kernel.names import is_path_part
 #: bytes of UTF-8; percent-quoted, a link stays below a thousand characters
 MOST_BYTES = 200
 MANIFEST = "bundle.json"
-#: SWUpdate's hawkBit client skips, without a word, whatever is not called so
+#: SWUpdate's hawkBit client silently skips files with other names
 SWU = ".swu"
 _NOT_PRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -32,7 +32,7 @@ def check_path(path: str) -> str:
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """Refuse paths that cannot lie in one folder together: the same in other letters, or a file below a file.
+    """Refuse paths that cannot be in one folder together: equal but for case, or a file below a file.
 
     Raises:
         ManifestError: it names one of them.
@@ -53,7 +53,7 @@ def check_paths(paths: Iterable[str]) -> None:
 
 
 def quote_path(path: str) -> str:
-    """Return a path as it stands in a URL: UTF-8, everything but unreserved characters and ``/`` quoted (RFC 3986)."""
+    """Return a path in the form for URLs: UTF-8, everything but unreserved characters and ``/`` quoted (RFC 3986)."""
     return quote(path, safe="/")
 
 

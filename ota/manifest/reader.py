@@ -32,7 +32,7 @@ SLOTS = {CONFIG, composite.COMPONENT}
 ROLES = ("image", "signature", "golden", "sbom", "provenance", "asset")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
-#: what an author may stand for by name, and officers sign: else the bundle is refused
+#: what an author may acknowledge by name and officers sign; otherwise the bundle is refused
 ARENA_BELOW_MEASURED, WIDE_TOLERANCE = "arena-below-measured", "wide-tolerance"
 IO_CHANGED, LABELS_CHANGED = "io-changed", "labels-changed"
 VERSION_GOES_BACK, COUNTER_GOES_BACK = "version-goes-back", "counter-goes-back"
@@ -94,7 +94,7 @@ def _chosen(fields: Fields, name: str, known: Sequence[str]) -> tuple[str, ...]:
     """Take a list of known words, each at most once."""
     values = fields.texts(name, 1, len(known))
     if not set(values) <= set(known) or len(set(values)) != len(values):
-        msg = f"bundle.json: {name} holds each of {', '.join(known)} at most once."
+        msg = f"bundle.json: {name} may list each of {', '.join(known)} at most once."
         raise ManifestError(msg)
     return tuple(values)
 
@@ -207,12 +207,13 @@ def _agree(manifest: Manifest) -> None:
     _agree_of_image(manifest)
     if (manifest.kind in SLOTS or manifest.component in SLOTS) and manifest.kind != manifest.component:
         msg = (
-            "bundle.json: a configuration has the component config, a composite the component composite; no other has."
+            "bundle.json: a configuration must have the component config and a composite the component composite; no "
+            "other bundle may use them."
         )
         raise ManifestError(msg)
     classes = [(one.class_id, one.rev) for one in manifest.hw]
     if len(set(classes)) != len(classes):
-        msg = "bundle.json: a hardware class stands twice in hw."
+        msg = "bundle.json: a hardware class appears twice in hw. Remove one."
         raise ManifestError(msg)
     _agree_of_models(manifest)
     sbom = manifest.raw.get("sbom")
@@ -227,7 +228,7 @@ def _agree_of_image(manifest: Manifest) -> None:
         msg = "bundle.json: exactly one file has the role image."
         raise ManifestError(msg)
     if manifest.format == "swu" and not manifest.image.path.endswith(SWU):
-        msg = f"bundle.json: SWUpdate installs only files that are called *{SWU}. Rename {manifest.image.path[:60]!r}."
+        msg = f"bundle.json: SWUpdate installs only files named *{SWU}. Rename {manifest.image.path[:60]!r}."
         raise ManifestError(msg)
 
 
@@ -240,7 +241,7 @@ def _agree_of_models(manifest: Manifest) -> None:
         msg = f"bundle.json: these belong to models only: {what}. Remove them."
         raise ManifestError(msg)
     if len(golden) > 1 or (golden and manifest.format not in {"tflite", "oms"}):
-        msg = "bundle.json: one file of golden vectors, and for TensorFlow Lite only: nothing else runs them."
+        msg = "bundle.json: at most one file of golden vectors is allowed, and only for TensorFlow Lite models."
         raise ManifestError(msg)
     digest = evaluation.get("golden") if isinstance(evaluation, dict) else None
     if digest and [one.sha256 for one in golden] != [digest]:

@@ -47,7 +47,7 @@ def tool() -> str:
 def measure(image: Path, vectors: Path | None = None, cases: int = 0) -> Trial:
     """Run a model in a child process that can reach nothing.
 
-    A model on which the interpreter crashes, or takes too long, does not run. Nothing that the child says is believed
+    A model on which the interpreter crashes, or takes too long, does not run. Nothing that the child says is trusted
     further than its form allows: it has run hostile code.
 
     Args:
@@ -63,7 +63,7 @@ def measure(image: Path, vectors: Path | None = None, cases: int = 0) -> Trial:
         try:
             said = sandbox.run("ota.measuring", {}, files, Path(folder), WALL_S).answer
         except RefusedBundleError as error:
-            return Trial(runs=False, message=f"the interpreter did not come to an end: {error.detail}"[:200])
+            return Trial(runs=False, message=f"the interpreter did not finish: {error.detail}"[:200])
     return read(said, cases)
 
 
@@ -76,4 +76,4 @@ def read(said: Mapping[str, object], cases: int) -> Trial:
             sane = 0 < total <= interpreter.ARENA and 0 <= head <= total and 0 <= failed <= cases and math.isfinite(by)
             if sane and not isinstance(failed, bool):
                 return Trial(True, "", total, head, failed, by)  # noqa: FBT003  because it runs
-    return Trial(runs=False, message="the interpreter gave no verdict that can be read")
+    return Trial(runs=False, message="the interpreter's result cannot be parsed")

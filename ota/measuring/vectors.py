@@ -1,4 +1,4 @@
-"""Make golden vectors for a model: what its author ships, so that every device can tell that it computes the same."""
+"""Make golden vectors for a model: what its author ships, so that every device can check that it computes the same."""
 
 import io
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def make(
     data = golden.write(made)
     golden.read(data)  # refuses too few, too many, too long
     if golden.constant(made):
-        msg = "The model answers all these inputs alike; give inputs that it tells apart (`--inputs`)."
+        msg = "The model returns the same output for all these inputs. Give inputs with different outputs (`--inputs`)."
         raise InvalidError(msg)
     return data
 
@@ -78,7 +78,7 @@ def _read(files: Sequence[Path], ports: "Sequence[NDArray[np.generic]]") -> list
     for path, port in zip(files, ports, strict=True):
         values = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         if values.dtype != port.dtype or values[0].size % port.size:
-            msg = f"{path.name} holds {values.dtype} of {values.shape[1:]}, wanted is {port.dtype} of {port.shape}"
+            msg = f"{path.name} holds {values.dtype} of {values.shape[1:]}, expected {port.dtype} of {port.shape}"
             raise ValueError(msg)
         columns.append([one.tobytes() for one in values])
     return [list(row) for row in zip(*columns, strict=True)]

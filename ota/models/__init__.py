@@ -1,4 +1,4 @@
-"""Tables of the second floor."""
+"""Tables of the ota package."""
 
 from ota.models.bundles import Bundle, BundleFile, BundleHardware, ModelArena, TrustKey
 from ota.models.commands import Command

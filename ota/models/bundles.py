@@ -1,4 +1,4 @@
-"""Bundles as they were accepted, their files, the hardware they are for, and the keys that vouch for them."""
+"""Bundles as they were accepted, their files, the hardware they are for, and the keys that verify them."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TrustKey(models.Model):
-    """A public key or CA certificate that vouches for artefacts of one format, on one component or on any."""
+    """A public key or CA certificate that verifies artefacts of one format, for one component or any."""
 
     class Format(models.TextChoices):
         MCUBOOT = "mcuboot"
@@ -37,7 +37,7 @@ class TrustKey(models.Model):
     name = models.CharField(max_length=100)
     format = models.CharField(max_length=16, choices=Format)
     component = models.CharField(max_length=60, blank=True)
-    #: id of the only product (of its bundles) that it vouches for; empty for any
+    #: id of the only product (of its bundles) that it verifies; empty for any
     product = models.CharField(max_length=60, blank=True)
     pem = models.TextField()
     crl = models.TextField(blank=True)
@@ -134,7 +134,7 @@ class BundleFile(models.Model):
     sha256 = models.CharField(max_length=64, db_index=True)
     sha1 = models.CharField(max_length=40)
     md5 = models.CharField(max_length=32)
-    #: since then its bytes may be gone: no device can be told of it any more
+    #: since then its bytes may be gone: no device can receive it any more
     collected_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -45,7 +45,7 @@ class PatchWork(models.Model):
 
 
 class PatchTry(models.Model):
-    """What came of the patch that a device was given for an assignment, in its own words."""
+    """The result of the patch that a device received for an assignment, as the device reports it."""
 
     assignment = models.OneToOneField("ota.Assignment", models.CASCADE, related_name="patch_try")
     format = models.CharField(max_length=24)

@@ -10,7 +10,7 @@ class PatchCount(models.Model):
     """A part of the number of devices of a rollout that reported on a patch in one format; the sum is the number.
 
     Triggers on the table of ``PatchTry`` write it, as those of ``StatusCount`` do, and with the same parts.
-    ``failed`` says whether the devices named a trouble and fetched the whole image.
+    ``failed`` says whether the devices reported a failure and fetched the whole image.
     """
 
     # Without a constraint of the database: it would lock the rollout for each device that reports.

@@ -89,7 +89,7 @@ class Wave(models.Model):
 
 
 class Assignment(models.Model):
-    """What one device shall install; ``action_id`` is what DDI clients call it."""
+    """What one device must install; DDI clients call it ``action_id``."""
 
     class Kind(models.TextChoices):
         UPDATE = "update"

@@ -1,1 +1,1 @@
-"""What the second floor can be asked. Nothing here writes, and nothing looks beyond one domain."""
+"""Queries of the ota package. Nothing here writes, and nothing reads beyond one domain."""

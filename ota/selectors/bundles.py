@@ -1,4 +1,4 @@
-"""Bundles, the keys that vouch for them, and releases."""
+"""Bundles, the keys that verify them, and releases."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,9 +20,13 @@ _MOST_WORDS = 5
 class BundleFilter:
     """Which bundles are asked for."""
 
-    q: str = text("Words that all occur in name, version or component.", "Bundle", most=100)
-    kind: str = choice("What the bundle holds.", Bundle.Kind.values, "Bundle.kind")
-    release: str = choice("How far its release is; `none` for none.", ("none", *Release.State.values), "Release.state")
+    q: str = text("Words to find in name, version or component; all of them must occur.", "Bundle", most=100)
+    kind: str = choice("The type of content in the bundle.", Bundle.Kind.values, "Bundle.kind")
+    release: str = choice(
+        "The state of its release; `none` for bundles without a release.",
+        ("none", *Release.State.values),
+        "Release.state",
+    )
 
 
 def bundles(*, actor: Actor, wanted: BundleFilter = BundleFilter()) -> QuerySet[Bundle]:
@@ -58,7 +62,7 @@ def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str
 class ReleaseFilter:
     """Which releases are asked for."""
 
-    state: str = choice("How far it is.", Release.State.values, "Release.state")
+    state: str = choice("The state of the release.", Release.State.values, "Release.state")
 
 
 def releases(*, actor: Actor, wanted: ReleaseFilter = ReleaseFilter()) -> QuerySet[Release]:
@@ -84,7 +88,7 @@ def _statements(where: str = "") -> "tuple[Prefetch[str], str]":
 
 
 def trust_keys(*, actor: Actor, in_use: bool = False) -> QuerySet[TrustKey]:
-    """Return the keys that vouch for artefacts, newest first; ``in_use`` leaves out those that are withdrawn."""
+    """Return the keys that verify artefacts, newest first; ``in_use`` leaves out those that are withdrawn."""
     rows = permitted(actor, Action.READ, TrustKey.objects.all()).order_by("-id")
     return rows.filter(withdrawn_at__isnull=True) if in_use else rows
 
@@ -99,6 +103,6 @@ def trust_key(*, actor: Actor, public_id: str | UUID) -> TrustKey:
 
 
 def vouching_keys(*, actor: Actor, manifest: Manifest) -> list[TrustKey]:
-    """Return the keys that may vouch for an artefact: of its format, for its component and product, or for any."""
+    """Return the keys that may verify an artefact: of its format, for its component and product, or for any."""
     rows = trust_keys(actor=actor, in_use=True).filter(format=manifest.format)
     return list(rows.filter(component__in=[manifest.component, ""], product__in=[manifest.id, ""]))

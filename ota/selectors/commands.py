@@ -17,8 +17,8 @@ from pki.selectors.finding import one_by_id
 class CommandFilter:
     """Which commands are asked for."""
 
-    device: str = reference("The device that it is for.", "Command.device")
-    state: str = choice("How far it is.", Command.State.values, "Command.state")
+    device: str = reference("The device that the command is for.", "Command.device")
+    state: str = choice("The state of the command.", Command.State.values, "Command.state")
 
 
 def commands(*, actor: Actor, wanted: CommandFilter = CommandFilter()) -> QuerySet[Command]:

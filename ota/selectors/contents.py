@@ -16,8 +16,14 @@ MOST_PAGES = 999_999
 class ContentsFilter:
     """Which components of a bundle are asked for."""
 
-    q: str = text("Words that all occur in name, version, licence or kind.", "bill of materials", most=LONGEST_WORDS)
-    page: str = setting("Which page; a page has 100 components.", "pages", (1, MOST_PAGES), "1", "bill of materials")
+    q: str = text(
+        "Words to find in name, version, licence or kind; all of them must occur.",
+        "bill of materials",
+        most=LONGEST_WORDS,
+    )
+    page: str = setting(
+        "The page number; a page has 100 components.", "pages", (1, MOST_PAGES), "1", "bill of materials"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def contents(bundle: Bundle, words: str = "", page: int = 1) -> Contents:
     if file is None:
         return Contents([], 0, 1, 1)
     if file.collected_at is not None:
-        msg = "The bill of materials of this bundle is not kept any more."
+        msg = "The bill of materials of this bundle is no longer stored."
         raise NotFoundError(msg)
     found = sbom.search(b"".join(blobs.store().read(file.sha256, 0, file.size)), words)
     pages = max(-(-len(found) // PAGE), 1)

@@ -16,7 +16,7 @@ from pki.kernel.permissions import Action, permitted
 class FleetFilter(selectors.DeviceFilter):
     """Which devices are asked for; every field that is given has to match."""
 
-    updating: str = yes_no("Whether it has been offered something that it has not ended.", "Assignment")
+    updating: str = yes_no("Whether it has an update that has not ended.", "Assignment")
 
 
 def updating_devices(*, actor: Actor) -> QuerySet[Assignment, int]:

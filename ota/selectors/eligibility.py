@@ -1,4 +1,4 @@
-"""May a device be given a bundle, and if not, why? The answer is a reason of ``ota.eligibility``, whoever asks.
+"""Decide whether a device may receive a bundle. The answer is a reason of ``ota.eligibility`` for every caller.
 
 Planning asks ``DeviceRules`` of each device, a running rollout ``rollout_reason``, every poll ``offer_reason``. What
 officers signed (``ota.selectors.signed``) and what hardware can run (``ota.selectors.fitting``) are looked up for them.
@@ -75,7 +75,7 @@ class DeviceRules:
         return because(Kind.RUNS_ALREADY) if runs else None
 
     def _of_device(self, device: Candidate) -> Reason | None:
-        """Return why a device is given nothing, or not this, whatever it runs."""
+        """Return why a device receives nothing, or not this bundle, independent of its current version."""
         bundle = self._bundle
         if device.audience not in bundle.audience:
             return because(Kind.OTHER_AUDIENCE, audiences=joined(bundle.audience))
@@ -83,7 +83,7 @@ class DeviceRules:
             return because(Kind.NOT_ACTIVE, state=device.state)
         if device.quarantined_at is not None:
             return because(Kind.QUARANTINED)
-        # What servers before this version have noted stands under `protection`.
+        # Servers before this version stored it under `protection`.
         client, before = device.reported.get("proof", {}).get("client"), device.reported.get("protection")
         foreign = client in {protection.DDI, protection.SUIT} or before in {protection.VENDOR, protection.MANIFEST}
         alone = bundle.kind == Bundle.Kind.COMPOSITE and foreign
@@ -147,7 +147,7 @@ def _of_rows(device: Device, assignment: Assignment) -> Reason | None:
     rollout = assignment.rollout
     if rollout is not None and rollout.release.state == Release.State.WITHDRAWN:
         return because(Kind.RELEASE_WITHDRAWN)
-    if parts.stopped(assignment.bundle):  # nobody is brought what officers are about to take back
+    if parts.stopped(assignment.bundle):  # no device receives what officers are about to withdraw
         return because(Kind.PARTS_INCOMPLETE)
     if device.quarantined:
         return because(Kind.QUARANTINED)

@@ -16,7 +16,7 @@ from ota.selectors.bundles import BundleFilter, bundles
 from pki.kernel.actor import Actor
 
 MOST = 50
-#: so many devices have to say what a model takes: of one or two, one that lies would decide
+#: so many devices must report what a model takes: of one or two, a false report would decide
 ENOUGH = 3
 #: (component, internal id of a hardware model) to the highest counter that is published
 Released = Mapping[tuple[str, int], int]
@@ -28,7 +28,7 @@ class Row:
 
     Args:
         bundle: the bundle.
-        cells: for each hardware model why the bundle does not fit; None where the bundle is not for it.
+        cells: for each hardware model why the bundle is incompatible; None where it is not for that model.
     """
 
     bundle: Bundle
@@ -54,7 +54,7 @@ def profile(model: HardwareModel) -> fit.Profile:
 
 
 def reasons(bundle: Bundle, model: HardwareModel, known: Released | None = None) -> list[Reason]:
-    """Return why a bundle does not fit a hardware model; nothing means that it fits.
+    """Return why a bundle is incompatible with a hardware model; empty if it is compatible.
 
     Args:
         bundle: of any kind.

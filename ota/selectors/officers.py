@@ -24,7 +24,7 @@ class Officers:
 
 
 def officers(slug: str) -> Officers:
-    """Return who may sign; nobody while there is no root."""
+    """Return who may sign; empty while there is no root."""
     root = Repository(settings.FLEET_DIR / "tuf" / slug).root()
     if root is None:
         return Officers()

@@ -47,7 +47,7 @@ class Participants:
     def nobody(self) -> str:
         """Return the sentence for a rollout that no device is left for."""
         why = "; ".join(f"{count} because {reason}" for reason, (count, _) in self.others.items())
-        return f"No device is left to roll out to: {why or 'none is enrolled'}."
+        return f"No device is eligible for this rollout: {why or 'none is enrolled'}."
 
     def leave_out(self, reason: Reason, name: str) -> None:
         """Count a device that does not take part; of the names only the first in their order are kept."""

@@ -1,6 +1,6 @@
 """The bundles that a composite names, in its order, by the ``parts.json`` that officers sign with it.
 
-Rows of the database say nothing of what the parts are: the digest of ``parts.json`` stands in the ``bundle.json`` of
+Rows of the database say nothing of what the parts are: the digest of ``parts.json`` is in the ``bundle.json`` of
 the composite, and a part is the bundle of exactly the digest and the names in it.
 """
 
@@ -57,7 +57,7 @@ def missing(bundle: Bundle, here: list[Bundle]) -> str:
     """Return a sentence about the first part that is not among those that were found, or nothing."""
     digests = {one.digest for one in here}
     gone = next((one for one in named(bundle) if one.digest not in digests), None)
-    return f"The part {gone.id} {gone.version} ({gone.component}) of {bundle} is not here any more." if gone else ""
+    return f"The part {gone.id} {gone.version} ({gone.component}) of {bundle} no longer exists." if gone else ""
 
 
 def whole(bundle: Bundle) -> list[Bundle]:
@@ -104,6 +104,6 @@ def _read(sha256: str, size: int) -> tuple[Part, ...]:
     """
     data = b"".join(blobs.store().read(sha256, 0, min(size, composite.MAX_PARTS)))
     if hashlib.sha256(data).hexdigest() != sha256:
-        msg = f"The stored parts.json {sha256} holds other bytes than those of its digest. Restore it from a backup."
+        msg = f"The stored parts.json {sha256} does not match its digest. Restore it from a backup."
         raise BlobStoreError(msg)
     return composite.read(data)[1]

@@ -70,7 +70,7 @@ class Use:
 
     Args:
         format: by name.
-        tried: devices that were given a patch in it and said what came of it.
+        tried: devices that received a patch in it and reported the result.
         failed: of them, those that had to fetch the image after all.
     """
 

@@ -1,4 +1,4 @@
-"""How devices are protected from a server in wrong hands, by what they have shown."""
+"""How devices are protected from a compromised server, judged by their requests and reports."""
 
 from devices.models import Device
 from ota.trust import protection

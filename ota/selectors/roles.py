@@ -1,4 +1,4 @@
-"""How the roles of a domain's update metadata stand now, read from what is published."""
+"""The current state of the roles of a domain's update metadata, read from what is published."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, require_action
 
-#: what nobody has to look at
+#: states that need no attention
 QUIET = {standing.GOOD}
 #: folder of a repository -> version of its snapshot, and the bin that ends first under it
 _first: dict[Path, tuple[int, Metadata[Targets] | None]] = {}
 
 
 def roles(*, actor: Actor, whole: bool = True) -> list[Standing]:
-    """Return how each role stands; nothing before the key ceremony.
+    """Return the state of each role; nothing before the key ceremony.
 
     Args:
         actor: who asks.
@@ -56,5 +56,5 @@ def _first_to_end(place: Path, names: tuple[str, ...], version: int) -> list[Met
 
 
 def alarms(*, actor: Actor) -> list[Standing]:
-    """Return the roles for which somebody should act."""
+    """Return the roles that need action."""
     return [one for one in roles(actor=actor, whole=False) if one.level not in QUIET]

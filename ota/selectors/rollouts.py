@@ -37,9 +37,9 @@ GROUPS: dict[str, str] = {
 }
 
 
-#: causes of failures that are told of a rollout, the most frequent first
+#: number of failure causes shown for a rollout, the most frequent first
 MOST_CAUSES = 20
-#: messages that are told of one assignment
+#: number of messages shown for one assignment
 MOST_MESSAGES = 200
 
 
@@ -86,7 +86,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How a rollout stands.
+    """The progress of a rollout.
 
     Args:
         waves: in order.
@@ -113,9 +113,11 @@ class RolloutFilter:
     """Which rollouts are asked for."""
 
     state: str = choice(
-        "Where it stands; `live` for all that are under way.", ("live", *Rollout.State.values), "Rollout.state"
+        "The state of the rollout; `live` selects all that are in progress.",
+        ("live", *Rollout.State.values),
+        "Rollout.state",
     )
-    name: str = text("Its name.", "Rollout.name", most=100)
+    name: str = text("The name of the rollout.", "Rollout.name", most=100)
 
 
 def rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> QuerySet[Rollout]:
@@ -150,12 +152,12 @@ def rollout(*, actor: Actor, public_id: str | UUID) -> Rollout:
 
 
 def progress(rollout: Rollout) -> Progress:
-    """Return how a rollout stands, in three queries whatever its size."""
+    """Return the progress of a rollout, in three queries for any size."""
     return progress_of([rollout])[rollout.pk]
 
 
 def progress_of(found: Sequence[Rollout]) -> dict[int, Progress]:
-    """Return how rollouts stand, by internal id, in three queries however many they are."""
+    """Return the progress of rollouts, by internal id, in three queries for any number of them."""
     keys = [one.pk for one in found]
     by_wave, causes = count_by_wave(found), count_causes(found, MOST_CAUSES)
     waves: defaultdict[int, list[WaveProgress]] = defaultdict(list)
@@ -204,10 +206,12 @@ def tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
 class AssignmentFilter:
     """Which assignments are asked for."""
 
-    device: str = reference("The device that it is for.", "Assignment.device")
-    rollout: str = reference("The rollout that it belongs to.", "Assignment.rollout")
-    status: str = choice("What the device said last.", Status.values, "Assignment.status")
-    group: str = choice("The status, as people see it.", tuple(dict.fromkeys(GROUPS.values())), "Assignment.status")
+    device: str = reference("The device that is updated.", "Assignment.device")
+    rollout: str = reference("The rollout that the update belongs to.", "Assignment.rollout")
+    status: str = choice("The last status that the device reported.", Status.values, "Assignment.status")
+    group: str = choice(
+        "The status, as the console shows it.", tuple(dict.fromkeys(GROUPS.values())), "Assignment.status"
+    )
 
 
 def assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilter()) -> QuerySet[Assignment]:
@@ -242,7 +246,7 @@ def assignments_of(device: Device, limit: int = 100) -> list[Assignment]:
 
 
 def open_assignments(device: Device) -> list[Assignment]:
-    """Return what a device shall do, in its order: oldest first, but repairs before all."""
+    """Return a device's open actions in order: repairs first, then the oldest."""
     rows = Assignment.objects.filter(device=device, closed_at__isnull=True).exclude(status=Status.WAITING)
     rows = rows.select_related("bundle__domain", "rollout__release", "previous_bundle").prefetch_related(
         "bundle__files"

@@ -75,7 +75,7 @@ def lists_file(bundle: Bundle, file: BundleFile) -> bool:
 def described(device: Device, components: Mapping[str, ComponentState]) -> dict[str, ComponentState]:
     """Return what a device reports to run, in the officers' words where its digest is that of an image they signed.
 
-    Version and counter of such an image are those of its signed ``bundle.json``, whatever the device calls it, and
+    Version and counter of such an image are those of its signed ``bundle.json``, not those that the device reports, and
     ``signed`` is true; of anything else they stay the device's own word, and ``signed`` is false.
 
     Args:
@@ -95,7 +95,7 @@ def _described(device: Device, component: str, said: ComponentState, known: list
     found = [one.manifest for one in fits if _vouched(one, class_id)]
     if not found:
         return {**said, "signed": False}
-    # The same bytes may stand in several bundles: the one that the device names, else the newest.
+    # Several bundles may have the same bytes: take the one that the device names, else the newest.
     names = said["version"], said["counter"]
     chosen = next((one for one in found if (one["version"], one["security_counter"]) == names), found[0])
     return {**said, "version": chosen["version"], "counter": chosen["security_counter"], "signed": True}

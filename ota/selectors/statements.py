@@ -19,8 +19,8 @@ from pki.selectors.finding import one_by_id
 class StatementFilter:
     """Which statements are asked for."""
 
-    state: str = choice("How far it is.", Statement.State.values, "Statement.state")
-    kind: str = choice("What it is about.", Statement.Kind.values, "Statement.kind")
+    state: str = choice("The state of the statement.", Statement.State.values, "Statement.state")
+    kind: str = choice("The subject of the statement.", Statement.Kind.values, "Statement.kind")
 
 
 def statements(*, actor: Actor, wanted: StatementFilter = StatementFilter()) -> QuerySet[Statement]:

@@ -1,4 +1,4 @@
-"""How many devices of rollouts are in which status, from what is kept of it: whatever the size of a rollout."""
+"""How many devices of rollouts are in which status, from stored counts, for rollouts of any size."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable

@@ -12,7 +12,7 @@ from ota.models import Assignment, Bundle, BundleFile, ModelArena
 from pki.kernel.actor import Actor
 
 MAX_ARENA = 1 << 40
-#: so many devices are enough for a median, so that a single one that lies or is broken moves little
+#: so many devices are enough for a median, so that a single false report changes little
 MOST_DEVICES = 101
 
 

@@ -37,7 +37,7 @@ class Feedback:
     """What a device says of an action.
 
     Args:
-        status: where it stands now.
+        status: the current one.
         texts: messages, cut to what is kept.
         reason: the short cause when it failed.
     """
@@ -144,7 +144,7 @@ def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:
         rows = Assignment.objects.select_for_update(of=("self",))
         locked = require_on(actor, Action.CANCEL_ASSIGNMENT, rows, assignment)
         if not locked.open:
-            msg = "The action has ended already."
+            msg = "The action has already ended."
             raise ConflictError(msg)
         if locked.status in {Status.WAITING, Status.SCHEDULED}:
             _end(locked, Status.CANCELED, "canceled by an operator")
@@ -155,7 +155,7 @@ def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:
 
 
 def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
-    """Send a device back to what it ran before its newest update; the update counts as failed.
+    """Roll a device back to the bundle before its newest update; the update counts as failed.
 
     Raises:
         ConflictError: there is no update, or what ran before is unknown.
@@ -171,10 +171,10 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
             .first()
         )
         if update is None or update.previous_bundle is None:
-            msg = "What this device ran before is not known here; roll out what it shall run instead."
+            msg = "The previous bundle of this device is unknown. Roll out the target bundle instead."
             raise ConflictError(msg)
         if why := refusal(update.previous_bundle, device):
-            msg = f"The device cannot go back to what it ran before, {update.previous_bundle}: {why}."
+            msg = f"The device cannot roll back to its previous bundle, {update.previous_bundle}: {why}."
             raise ConflictError(msg)
         _end(update, Status.ERROR, f"rolled back: {reason}"[:500])
         back = Assignment.objects.create(
@@ -196,7 +196,7 @@ def repair(*, actor: Actor, device: Device, reason: str) -> Assignment:
 
 
 def _desire(actor: Actor, assignment: Assignment) -> None:
-    """Say in the twin what the device shall run: of a composite each part too."""
+    """Set the device's target in its twin: for a composite also each part."""
     for one in parts.whole(assignment.bundle):
         wish = {"version": one.version, "counter": one.security_counter, "action": assignment.action_id}
         twins.desire(actor=actor, device=assignment.device, component=one.component, wish=wish)

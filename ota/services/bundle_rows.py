@@ -38,7 +38,7 @@ def keep_bundle(
     store, digests = blobs.store(), {one.sha256: one for one in staged.values()}
     adopted: list[str] = []
     try:
-        # Before the transaction: a bucket takes its time, and nobody else could write meanwhile.
+        # Before the transaction: a bucket is slow, and would block other writers meanwhile.
         adopted.extend(sha256 for sha256, one in digests.items() if store.adopt(one))
         with transaction.atomic():
             composite_rules.demand_parts(

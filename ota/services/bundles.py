@@ -81,7 +81,7 @@ def _demand_new(slug: str, wanted: Manifest) -> None:
     """Refuse a version that exists with other content."""
     kin = Bundle.objects.filter(domain__slug=slug, name=wanted.id, component=wanted.component)
     if kin.filter(version=wanted.version).exists():
-        msg = f"{wanted.id} {wanted.version} exists with other content. Give the new content a new version."
+        msg = f"{wanted.id} {wanted.version} already exists with different content. Give the new content a new version."
         raise ConflictError(msg)
 
 
@@ -89,10 +89,13 @@ def _stage(store: blobs.Blobs, area: Area, wanted: Manifest, files: Mapping[str,
     """Bring the listed files in, each compared with what the manifest says of it."""
     listed = {entry.path for entry in wanted.files}
     if missing := sorted(listed - set(files)):
-        msg = f"bundle.json lists {missing[0]!r}, and no such file came. Send all files in one upload."
+        msg = f"bundle.json lists {missing[0]!r}, but this file is not in the upload. Send all files in one upload."
         raise ManifestError(msg)
     if extra := sorted(set(files) - listed):
-        msg = f"The file {extra[0][:100]!r} came, and bundle.json does not list it."
+        msg = (
+            f"The file {extra[0][:100]!r} was uploaded, but bundle.json does not list it. Add it to bundle.json or "
+            "remove it."
+        )
         raise ManifestError(msg)
     limit = settings.FLEET_MAX_UPLOAD_MB << 20
     if sum(entry.size for entry in wanted.files) > limit:
@@ -102,7 +105,7 @@ def _stage(store: blobs.Blobs, area: Area, wanted: Manifest, files: Mapping[str,
     for entry in wanted.files:
         one = store.stage(files[entry.path], area, entry.size)
         if (one.size, one.sha256) != (entry.size, entry.sha256):
-            msg = f"{entry.path}: the bytes that came are not the ones that bundle.json lists."
+            msg = f"{entry.path}: the uploaded file does not match the digest in bundle.json."
             raise ManifestError(msg)
         staged[entry.path] = one
     return staged

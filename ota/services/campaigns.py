@@ -47,14 +47,14 @@ def anchors(
 ) -> Campaign:
     """Write the bundle that makes every device trust exactly the roots of this domain, or has some erase themselves.
 
-    Only officers order that, by their signatures: whoever takes the server can wipe no fleet.
+    Only officers can order that, with their signatures: a compromised server cannot wipe the fleet.
 
     Args:
         actor: a security officer.
         drop: fingerprints of roots to leave out: of a tree that is no longer in use.
-        wipe: devices that shall erase keys, images and state; the bundle is for their hardware models only then.
-        server: where devices shall go, ``https://host:port`` or ``coaps://host:port``; empty for where the factory sent
-            them, None for where the configuration before this one does.
+        wipe: devices that must erase keys, images and state; the bundle is for their hardware models only then.
+        server: the address for devices, ``https://host:port`` or ``coaps://host:port``; empty for the factory's
+            address, None for the address of the previous configuration.
         further: time sources, policy keys, secrets (``ota.contract.orders``); what is not named stays as it is.
 
     Raises:
@@ -67,7 +67,7 @@ def anchors(
     kept = [row for row in rows if row.fingerprint not in drop]
     models = list(hardware.filter(pk__in=[one.hardware_model_id for one in wipe]) if wipe else hardware)
     if not kept or not models:
-        msg = "An anchor campaign needs at least one root that stays, and one hardware model."
+        msg = "An anchor campaign needs at least one root to keep and one hardware model."
         raise ConflictError(msg)
     counter = _next_counter(actor.domain)
     told: dict[str, object] = {"wipe": [one.key for one in wipe]} if wipe else {}
@@ -89,7 +89,10 @@ def _next_counter(slug: str) -> int:
     taken = set(uploaded.values_list("version", flat=True))
     counter = next(one for one in count(last + 1) if _version(one) not in taken)
     if counter > MAX_COUNTER:
-        msg = f"A configuration with the highest security counter ({MAX_COUNTER}) was published; none can follow it."
+        msg = (
+            f"A configuration with the highest security counter ({MAX_COUNTER}) was published; no later one is "
+            "possible."
+        )
         raise ConflictError(msg)
     return counter
 
@@ -107,7 +110,7 @@ def _written(counter: int, pems: list[str], told: Mapping[str, object], models: 
 def _address(domain: str, server: str | None) -> dict[str, str]:
     address = server_in_force(domain) if server is None else server
     if address and not is_server(address):
-        msg = "The address is https://host:port or coaps://host:port in small letters, and nothing else."
+        msg = "The address must be https://host:port or coaps://host:port in lower case, and nothing else."
         raise InvalidError(msg)
     return {"server": address} if address or server is not None else {}
 

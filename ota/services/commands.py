@@ -30,7 +30,7 @@ def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int =
         actor: an operator or security officer.
         device: in service; quarantined or not.
         kind: of ``Command.Kind``.
-        reason: why; it stands in the ledger.
+        reason: recorded in the audit log.
         minutes: until it is void.
 
     Raises:
@@ -42,7 +42,7 @@ def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int =
     with transaction.atomic():
         device = pick_one(devices.select_for_update(of=("self",)), device)
         if device.state != Device.State.ACTIVE:
-            msg = f"A device that is {device.state} hears no commands."
+            msg = f"A device that is {device.state} cannot receive commands."
             raise ConflictError(msg)
         waiting = Command.objects.filter(device=device, kind=kind, closed_at__isnull=True).first()
         if waiting is not None and waiting.expires_at > clock.now():
@@ -85,7 +85,7 @@ def answer(*, actor: Actor, device: Device, public_id: str, state: str, result: 
     """
     actor.require_device(device.key)
     if state not in ANSWERS:
-        msg = f"`state` is one of {', '.join(sorted(ANSWERS))}."
+        msg = f"`state` must be one of {', '.join(sorted(ANSWERS))}."
         raise InvalidError(msg)
     with transaction.atomic():
         found = Command.objects.select_for_update().filter(device=device, public_id=public_id).first()
@@ -95,7 +95,7 @@ def answer(*, actor: Actor, device: Device, public_id: str, state: str, result: 
         if found.closed_at is not None:
             if found.state == state:
                 return found
-            msg = f"The command is {found.state} already."
+            msg = f"The command is already {found.state}."
             raise ConflictError(msg)
         _close(found, State(state), result)
         if found.kind == Command.Kind.RE_ATTEST and state == State.FAILED and result.startswith(MISMATCH):
@@ -138,11 +138,11 @@ def _close(command: Command, state: Command.State, result: str) -> None:
 
 def _check(kind: str, reason: str, minutes: int) -> None:
     if kind not in Command.Kind.values:
-        msg = f"A command is one of {', '.join(Command.Kind.values)}."
+        msg = f"A command must be one of {', '.join(Command.Kind.values)}."
         raise InvalidError(msg)
     if not reason.strip():
-        msg = "Say why: the reason stands in the ledger."
+        msg = "Give a reason. It is recorded in the audit log."
         raise InvalidError(msg)
     if not LEAST_MINUTES <= minutes <= MOST_MINUTES:
-        msg = f"A command is good for {LEAST_MINUTES} to {MOST_MINUTES} minutes."
+        msg = f"A command's lifetime must be {LEAST_MINUTES} to {MOST_MINUTES} minutes."
         raise InvalidError(msg)

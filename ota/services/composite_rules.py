@@ -30,7 +30,7 @@ def demand_parts(slug: str, wanted: Manifest, facts: BundleFacts, *, hold: bool 
     for part in named:
         one = known.get(part["digest"])
         if one is None or (one.component, one.name, one.version) != (part["component"], part["id"], part["version"]):
-            msg = f"The part {part['id']} {part['version']} with this digest is not here. Upload it first."
+            msg = f"The part {part['id']} {part['version']} with this digest does not exist. Upload it first."
             raise RefusedBundleError(msg)
         _demand_for(wanted, one)
         _demand_beside(one, counters)
@@ -50,7 +50,10 @@ def demand_released(bundle: Bundle) -> None:
     for one in members:
         release = getattr(one, "release", None)
         if release is None or release.state != Release.State.PUBLISHED:
-            msg = f"The part {one} is not published. Release it first; a composite only says what goes together."
+            msg = (
+                f"The part {one} is not published. Release it first; a composite only lists bundles that are "
+                "installed together."
+            )
             raise RefusedBundleError(msg)
 
 

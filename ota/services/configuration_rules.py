@@ -1,4 +1,4 @@
-"""Refuse a configuration that would take from devices what nobody meant to take: the way back, the address, orders."""
+"""Refuse a configuration that would remove something by omission: the root of this server, the address, orders."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ def demand_configuration(actor: Actor, facts: BundleFacts) -> None:
 
     Raises:
         RefusedBundleError: its anchors name no root of this domain.
-        InvalidError: it leaves out the address, or an order, that the configuration in force sets.
+        InvalidError: it omits the address, or an order, that the current configuration sets.
     """
     _demand_way_back(actor, facts["anchors"])
     _demand_address(actor.domain, facts["server"])
@@ -32,23 +32,22 @@ def _demand_way_back(actor: Actor, anchors: list[str]) -> None:
     issuing = [row for row in ground.authorities(actor=actor) if row.kind == Authority.Kind.ISSUING and row.parent]
     ours = {row.parent.fingerprint for row in issuing if row.state == Authority.State.ACTIVE and row.parent}
     if not ours & set(anchors):
-        msg = "The anchors name no root of this domain's CAs: devices would never believe this server again."
+        msg = "The anchors include no root of this domain's CAs, so devices would no longer trust this server."
         raise RefusedBundleError(msg)
 
 
 def _demand_address(slug: str, server: str | None) -> None:
-    """Refuse a configuration that would send devices back to the factory's address because nobody thought of it."""
+    """Refuse a configuration that would reset devices to the factory's address by omission."""
     if server is None and (now := campaigns.server_in_force(slug)):
         msg = (
-            f'The configuration in force sends devices to {now}: repeat `server`, or say "" for the factory\'s address.'
+            f"The current configuration sends devices to {now}. "
+            'Repeat `server`, or set it to "" for the factory\'s address.'
         )
         raise InvalidError(msg)
 
 
 def _demand_orders(slug: str, told: Mapping[str, object]) -> None:
-    """Refuse a configuration that would take something from devices because nobody thought of it."""
+    """Refuse a configuration that would remove an order by omission."""
     if forgotten := sorted(set(campaigns.orders_in_force(slug)) - set(told)):
-        msg = (
-            f"The configuration in force sets `{forgotten[0]}`: repeat it, or say that there are none by an empty one."
-        )
+        msg = f"The current configuration sets `{forgotten[0]}`. Repeat it, or set it to an empty value to clear it."
         raise InvalidError(msg)

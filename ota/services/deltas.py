@@ -35,9 +35,9 @@ from pki.models.json_members import member_of
 #: a pair is worth a patch for one in a hundred of the devices that wait, or for fifty
 SHARE, ENOUGH = 100, 50
 MOST_WAITING = 20_000
-#: a plan is made anew when one in so many of the devices has gone on, and after so many seconds in any case
+#: a plan is made again when one in so many devices has progressed, and after so many seconds in any case
 CHANGED, PLANNED_S = 20, 600.0
-#: seconds between two looks for patches that nobody needs any more, and how many one statement removes
+#: seconds between two searches for patches that are no longer needed, and how many one statement removes
 PRUNED_S, PRUNED = 3600.0, 500
 #: no maker may hold the job's lease for longer
 SECONDS = 50
@@ -47,7 +47,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An image that devices run, and the one that they shall run: SHA-256 in hex; no base for the packed image."""
+    """The current image of devices and their target image: SHA-256 in hex; no base for the packed image."""
 
     base: str
     result: str
@@ -133,11 +133,11 @@ def _plan(domain: TrustDomain, waves: frozenset[tuple[int, str]], devices: int) 
 
 
 def offer(device: Device, bundle: Bundle, rollout_id: int | None) -> Offer | None:
-    """Return the patch that a device shall fetch instead of the image, or None.
+    """Return the patch that a device must fetch instead of the image, or None.
 
     Args:
         device: with its twin: what runs, and what it can apply, as it has signed it.
-        bundle: what it shall install.
+        bundle: the one to install.
         rollout_id: of which rollout (internal id); a format that fails there is not given out any more.
     """
     reported = device.twin.reported
@@ -153,7 +153,7 @@ def offer(device: Device, bundle: Bundle, rollout_id: int | None) -> Offer | Non
 
 
 def tried(*, actor: Actor, device: Device, action_id: int, format_: str, trouble: str) -> None:
-    """Note what came of the patch that a device was given; the last word counts.
+    """Store the result of the patch that a device received; the last report counts.
 
     Raises:
         NotFoundError: not this device's action.
@@ -162,7 +162,9 @@ def tried(*, actor: Actor, device: Device, action_id: int, format_: str, trouble
     assignment = assignments.of_device(device, action_id)
     PatchTry.objects.update_or_create(assignment=assignment, defaults={"format": format_, "trouble": trouble})
     if trouble:
-        _logger.warning("a patch was of no use", extra={"device": device.name, "format": format_, "trouble": trouble})
+        _logger.warning(
+            "a device could not apply a patch", extra={"device": device.name, "format": format_, "trouble": trouble}
+        )
 
 
 def _wanted(domain: TrustDomain) -> Iterator[Pair]:
@@ -235,7 +237,7 @@ def _make(domain: TrustDomain, pair: Pair) -> None:
         new = held.enter_context(store.at_hand(pair.result))
         said, stream = _asked(pair, old, new, scratch)
         if stream is None:
-            _logger.warning("a patch was not made", extra={**facts, "trouble": said.trouble})
+            _logger.warning("a patch could not be created", extra={**facts, "trouble": said.trouble})
             Delta.objects.create(domain=domain, trouble=said.trouble[:200], **facts)
             return
         held.enter_context(stream)
@@ -273,12 +275,12 @@ def _read(answer: Mapping[str, object]) -> _Said:
             return _Said(str(trouble) or "no reason was given")
         case {"made": [{"size": int(size), "seconds": int(seconds) | float(seconds)}, *_]}:
             return _Said("", size, float(seconds))
-    msg = "the maker gave no answer that can be read"
+    msg = "the patch generator's answer cannot be parsed"
     raise ValueError(msg)
 
 
 def _prune(domain: TrustDomain) -> bool:
-    """Forget patches of a month ago that nobody waits for; the collection removes their bytes. Return True."""
+    """Delete month-old patches that no device needs; the blob collection removes their bytes. Return True."""
     open_results = Assignment.objects.filter(domain=domain, closed_at__isnull=True).values("bundle__files__sha256")
     before = clock.now() - KEPT
     made = Delta.objects.filter(domain=domain, made_at__lt=before)

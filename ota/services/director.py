@@ -1,4 +1,4 @@
-"""Write the director's document: what this one device shall run now, signed online, short-lived."""
+"""Write the director's document: the target of this one device, signed online, short-lived."""
 
 from datetime import timedelta
 
@@ -75,7 +75,7 @@ def check_nonce(nonce: bytes) -> None:
         InvalidError: it is not.
     """
     if len(nonce) != NONCE_BYTES:
-        msg = f"The nonce has {NONCE_BYTES} bytes, made at random for this request."
+        msg = f"`nonce` must be {NONCE_BYTES} random bytes (got {len(nonce)})."
         raise InvalidError(msg)
 
 
@@ -96,7 +96,7 @@ def _row(assignment: Assignment, device: Device) -> dict[str, object]:
 
 
 def _delta(offer: Offer | None) -> dict[str, object]:
-    """Name a patch: it is nobody's promise, the image that it yields is what people signed."""
+    """Name a patch: the patch itself is not signed, the image that it produces is."""
     if offer is None:
         return {}
     return {"delta": {"format": offer.format, "base": offer.base, "length": offer.size, "sha256": offer.sha256}}

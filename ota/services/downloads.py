@@ -25,12 +25,12 @@ class Download:
     """A file that a device may fetch now.
 
     Args:
-        path: of the blob on this machine; None when it lies in a bucket.
+        path: of the blob on this machine; None when it is in a bucket.
         size: bytes.
         sha256: hex; also the entity tag of our own protocol.
         sha1: hex; the entity tag of DDI.
         name: file name for people.
-        stamp: of the local file when its bytes were verified; whoever sends them compares it after each read.
+        stamp: of the local file when its bytes were verified; the sender compares it after each read.
     """
 
     path: Path | None
@@ -42,9 +42,9 @@ class Download:
 
 
 def address(file: Download) -> str:
-    """Return a presigned web address of a file that was allowed, or nothing: it goes through the door.
+    """Return a presigned web address of a file that was allowed, or nothing: it goes through the device gateway.
 
-    It is a secret for some seconds: whoever knows it gets the bytes, so it stands in no log.
+    It is a secret for some seconds: anyone who knows it gets the bytes, so it is never logged.
     """
     if file.path is not None or not settings.FLEET_BLOBS_DIRECT:
         return ""
@@ -52,7 +52,7 @@ def address(file: Download) -> str:
 
 
 def read(file: Download, start: int, length: int) -> Iterator[bytes]:
-    """Yield a part of a file that was allowed, from wherever it lies; in a bucket this waits for the network."""
+    """Yield a part of a file that was allowed, from folder or bucket; a bucket waits for the network."""
     return blobs.store().read(file.sha256, start, length)
 
 
@@ -60,7 +60,7 @@ def read_end(file: Download, start: int) -> Iterator[bytes]:
     """Yield a file from a bucket from a byte to its end, for a client that compares no digest of officers (DDI).
 
     The whole file is hashed, and the last piece is held back until the digest is the signed one: nobody gets all of
-    other bytes. A download that goes on in the middle costs the reading of what lies before it.
+    other bytes. A download that resumes in the middle costs reading the bytes before it.
 
     Raises:
         BlobStoreError: the bucket holds other bytes.
@@ -75,7 +75,7 @@ def read_end(file: Download, start: int) -> Iterator[bytes]:
                 yield held
             held = piece
     if digest.hexdigest() != file.sha256:
-        msg = f"The blob store gave other bytes than those of {file.sha256}. Restore that object from its source."
+        msg = f"The blob store returned data that does not match {file.sha256}. Restore that object from its source."
         raise BlobStoreError(msg)
     yield held
 
@@ -112,7 +112,7 @@ def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
     """Return a patch to the image of the device's current action.
 
     The rows say which bytes are one, and the bytes have to agree: else a row could name the image of a bundle that
-    nobody released, and devices would fetch it as a patch to what they may be given.
+    that was never released, and devices would fetch it as a patch to what they may receive.
     """
     row = Delta.objects.filter(domain=device.domain_id, sha256=sha256, trouble="").first()
     if row is None or BundleFile.objects.filter(sha256=sha256).exists():
@@ -154,7 +154,7 @@ def _is_signed(device: Device, assignment: Assignment, file: BundleFile) -> bool
 
 
 def _verified(file: Download) -> Download:
-    """Return a download whose bytes are those that officers signed; what lies in a bucket the device compares.
+    """Return a download whose bytes are those that officers signed; the device itself checks what comes from a bucket.
 
     Raises:
         BlobStoreError: the stored file holds other bytes.

@@ -1,4 +1,4 @@
-"""Which devices have nothing waiting: what a door may answer from memory, and for how long."""
+"""Which devices have no pending work: what a listener may answer from memory, and for how long."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ FETCHED = 5000
 def rows(subjects: Sequence[str] = ()) -> Iterator[Idle]:
     """Yield one row for each device certificate of all domains, or of some devices.
 
-    A row holds no seconds when the door must ask: the certificate is revoked, the device is not in service, or held
+    A row has no duration when the listener must ask: the certificate is revoked, the device is not in service, or held
     back, or something waits for it. The last second is where the device should renew.
 
     Args:
@@ -55,7 +55,7 @@ def _held() -> set[int]:
 
 
 def _read(statement: str, parameters: Sequence[int | str]) -> Iterator[tuple[int, Idle]]:
-    """Yield each certificate's number and row; a door reads a million of them when it starts."""
+    """Yield each certificate's number and row; a listener reads a million of them when it starts."""
     now, slugs = clock.unix(), dict(TrustDomain.objects.values_list("id", "slug"))
     ends = {key: int(at.timestamp()) for key, at in Authority.objects.values_list("id", "not_after")}
     known: dict[tuple[int, str], tuple[float, float] | None] = {}
@@ -70,7 +70,7 @@ def _read(statement: str, parameters: Sequence[int | str]) -> Iterator[tuple[int
                 if (domain, profile) not in known:
                     known[domain, profile] = _renewal(profiles.fresh(slugs[domain], profile))
                 spread = known[domain, profile]
-                # `Profile.renew_at`, told in seconds. Without its profile at once: the door knows what to say.
+                # `Profile.renew_at` in seconds. Without a profile at once: the listener knows what to answer.
                 share = int(fingerprint[:8], 16) / 0xFFFFFFFF
                 last = int(until - spread[0] - spread[1] * share) if spread else 0
                 yield number, (key, device, domain, since, min(last, ends[authority]))
@@ -94,7 +94,7 @@ def _statement(held: str, condition: str) -> str:
         FROM {Certificate._meta.db_table} c
         LEFT JOIN {Device._meta.db_table} d ON d.public_id = {public_id}
         WHERE c.profile = 'device'{condition}
-    """  # noqa: S608  because only names of our own models stand in it
+    """  # noqa: S608  because it contains only names of our own models
 
 
 HELD = f"""EXISTS (SELECT 1 FROM {Command._meta.db_table} m WHERE m.device_id = d.id AND m.closed_at IS NULL)

@@ -18,7 +18,7 @@ def receive(*, actor: Actor, device: Device, reason: str, text: str) -> DeviceLo
 
     Raises:
         InvalidError: too long, or another reason than failure or command.
-        DeniedError: nobody asked for it.
+        DeniedError: it was not requested.
     """
     return logs.keep(actor=actor, device=device, reason=reason, text=text, wanted=_wanted(device))
 

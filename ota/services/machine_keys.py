@@ -26,7 +26,7 @@ def machine_identities(root: Root) -> set[str]:
     try:
         people = root_keys.read_root_keys(root.to_dict()).people
     except InvalidError:
-        return found  # whoever checks the root says what is wrong with it
+        return found  # the check of the root reports what is wrong with it
     named = {identity for held in people.values() for identity in held.values()}
     certified = Certificate.objects.filter(spki_sha256__in=named).values_list("spki_sha256", flat=True)
     return found | set(certified)

@@ -1,4 +1,4 @@
-"""The SUIT envelope of what a microcontroller shall install now: officers made it, the server only chooses it."""
+"""The SUIT envelope that a microcontroller must install: officers made it, the server only selects it."""
 
 from devices.models import Device
 from ota.contract import suit
@@ -28,7 +28,7 @@ def current(*, actor: Actor, device: Device) -> bytes:
 
 
 def _names_image(data: bytes, bundle: Bundle, hardware: str) -> bool:
-    """Say whether an envelope orders what officers have signed as this bundle: another one may lie in its place."""
+    """Say whether an envelope installs what officers signed as this bundle: it may have been replaced."""
     try:
         image, _, _ = suit.read(data)
         sequence = image.sequence

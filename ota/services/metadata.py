@@ -48,9 +48,9 @@ def online_keys(*, actor: Actor) -> Mapping[str, TufKey]:
 
 
 def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[TufKey]]:
-    """Make the next generation of some online keys; return for each role the keys that the next root shall name.
+    """Make the next generation of some online keys; return for each role the keys that the next root must list.
 
-    They sign nothing before ``switch_online_keys``, and devices believe them once officers have signed that root.
+    They sign nothing before ``switch_online_keys``, and devices trust them once officers have signed that root.
     """
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
     domain = ground.domain(actor.domain)
@@ -65,7 +65,7 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
     """Sign with the next generation of some online keys from now on.
 
     Raises:
-        MetadataError: the installed root does not name it yet; devices would not believe it.
+        MetadataError: the installed root does not list it yet; devices would not trust it.
     """
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
     domain = ground.domain(actor.domain)
@@ -74,7 +74,7 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
     for name in names:
         following = held.get(name, [])[1:]
         if root is None or not following or following[0]["keyid"] not in policy.named_online(root.signed, name):
-            msg = f"The installed root does not name a next {name} key; make one and let the officers sign a root."
+            msg = f"The installed root does not list a next {name} key. Create one and have the officers sign a root."
             raise MetadataError(msg)
     with transaction.atomic(), store.lock():
         _switch(actor, domain, names)
@@ -114,7 +114,7 @@ def install_root(*, actor: Actor, root: bytes) -> int:
         store.publish(name, root)
         detail = {"version": new.signed.version, "officers": sorted(policy.officers(new.signed).values())}
         ledger.record(actor=actor, action="root.installed", thing=("root", new.signed.version), detail=detail)
-        # A root that names the next key only is an emergency: the present one is believed no more.
+        # A root that lists only the next key is an emergency: the current key is no longer trusted.
         named = {name: policy.named_online(new.signed, name) for name in online}
         if late := sorted(name for name, held in online.items() if held[0]["keyid"] not in named[name]):
             _switch(actor, domain, late)
@@ -206,7 +206,7 @@ def publish(
 
 
 def _demand_present(store: Repository, given: policy.Documents, bases: Mapping[str, int]) -> None:
-    """Refuse documents that follow others than the present; one that a crash left half published goes on."""
+    """Refuse documents that do not follow the current ones; a publication that a crash interrupted continues."""
     believed = store.last_believed() if store.targets() is None else {role: store.document(role) for role in given}
     present = {role: _version(believed.get(role)) for role in given}
     if any(version not in {bases.get(role, 0), given[role].signed.version} for role, version in present.items()):
@@ -217,7 +217,7 @@ def _demand_present(store: Repository, given: policy.Documents, bases: Mapping[s
 def _set(data: bytes) -> dict[str, Metadata[Targets]]:
     """Read a map of role to document."""
     if len(data) > MAX_SET:
-        msg = f"A set of targets has at most {MAX_SET} bytes."
+        msg = f"A set of targets may have at most {MAX_SET} bytes."
         raise MetadataError(msg)
     try:
         value = intake.map_of(strict_json.read_json(data, max_bytes=MAX_SET, max_depth=tuf_json.MOST_DEPTH), "targets")

@@ -16,7 +16,7 @@ from pki.kernel.actor import Actor
 from pki.kernel.recent import Recent
 
 _logger = logging.getLogger(__name__)
-#: a refusal stands in the log once in ten minutes for each device and bundle
+#: a refusal is logged once in ten minutes for each device and bundle
 _logged: Recent[tuple[int, int, str], None] = Recent(600)
 
 
@@ -30,9 +30,9 @@ class Offer:
 
 
 def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> Offer:
-    """Return what a device shall do now: nothing is written.
+    """Return what a device must do now: nothing is written.
 
-    An action that an operator cancels is shown until the device has answered, whatever may be given to it.
+    An action that an operator cancels is shown until the device has answered, even if it may receive nothing else.
 
     Args:
         actor: the device.

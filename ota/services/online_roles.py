@@ -23,13 +23,13 @@ def repository(slug: str) -> Repository:
 
 
 def is_listed(bundle: Bundle) -> bool:
-    """Say whether officers have signed this very bundle, whatever the rows say."""
+    """Say whether officers have signed this exact bundle, independent of the database rows."""
     found = repository(bundle.domain.slug).listed(bundle.target_path)
     return found is not None and found.hashes.get("sha256") == bundle.digest
 
 
 def refresh(*, domain: TrustDomain) -> bool:
-    """Sign snapshot and timestamp anew when they are due; a job calls this every few minutes.
+    """Renew snapshot and timestamp when they are due; a job calls this every few minutes.
 
     Returns:
         whether anything was signed.
@@ -42,7 +42,7 @@ def refresh(*, domain: TrustDomain) -> bool:
 
 
 def freshen(domain: TrustDomain, store: Repository, *, anew: bool = False) -> bool:
-    """Sign what is due, or everything anew; the caller holds the repository's lock and a transaction.
+    """Sign what is due, or renew everything; the caller holds the repository's lock and a transaction.
 
     Raises:
         MetadataError: a bin is missing, so that no snapshot can be whole.
@@ -62,9 +62,9 @@ def freshen(domain: TrustDomain, store: Repository, *, anew: bool = False) -> bo
 
 
 def numbers_after(*, domain: TrustDomain, role: str, published: int) -> int:
-    """Return the next version of a role: above all handed out and above what is published.
+    """Return the next version of a role: above all numbers issued and above what is published.
 
-    What people sign counts in small steps: each bin stands in every snapshot, and officers see a leap.
+    Versions that people sign count in small steps: each bin is in every snapshot, and officers see a jump.
     """
     if role in {Snapshot.type, Timestamp.type}:
         return max(numbers.following(domain=domain, name=f"tuf.{role}"), published + 1)
@@ -93,7 +93,7 @@ def _named(snapshot: Metadata[Snapshot]) -> dict[str, int]:
 
 
 def _present(store: Repository) -> dict[str, int]:
-    """Return the newest versions that lie there; whether officers signed them is another question."""
+    """Return the newest stored versions; this does not check whether officers signed them."""
     return {role: version for role, version in store.newest_versions().items() if role not in {"root", "snapshot"}}
 
 
@@ -108,7 +108,7 @@ def _believed_versions(store: Repository) -> Mapping[str, int]:
     present = store.newest_versions()
     for role in roles.get_roles() if roles else ():
         if present.get(role) == known.get(role, 0):
-            found[role] = known[role]  # believed when that snapshot was made, and a file never changes
+            found[role] = known[role]  # verified when that snapshot was made, and a file never changes
             continue
         document = store.document(role)
         if document is None:

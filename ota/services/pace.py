@@ -1,4 +1,4 @@
-"""How much one transaction of a long step does: as much as keeps it short, whatever the machine is busy with."""
+"""How much one transaction of a long step does: as much as keeps it short under the current load."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Keep the counts of patches that served or failed true (decision 0019): count those of a rollout anew."""
+"""Keep the counts of patch results correct (decision 0019): recount those of a rollout."""
 
 import logging
 from collections import Counter
@@ -26,9 +26,9 @@ _CORRECT = """
 
 
 def recount_patches(*, rollout: Rollout) -> bool:
-    """Count the reports on patches of a rollout anew; return whether the counts were wrong, and have been corrected.
+    """Recount the patch reports of a rollout; return whether the counts were wrong and have been corrected.
 
-    Triggers keep them; they can be wrong only after somebody has changed tables past them.
+    Triggers keep them; they can be wrong only after tables were changed without the triggers.
     """
     rows = PatchTry.objects.filter(assignment__rollout=rollout).order_by()
     there = Counter[tuple[str, bool]]()

@@ -18,14 +18,14 @@ from pki.models import TrustDomain
 from pki.services import journal, ledger
 
 MOST_REASON, LONGEST_SUMMARY = 200, 300
-#: kinds whose image officers read before they sign; no manifest for microcontrollers stands for them
+#: kinds whose image officers read before they sign; they have no manifest for microcontrollers
 _SHOWN = {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}
 
 
 def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Release:
     """Write the bin that would release a bundle, for two officers to sign.
 
-    Preparing again returns the release as it is, or prepares it anew (its signatures are void then) when its bin was
+    Preparing again returns the release unchanged, or prepares it again (its signatures are void then) when its bin was
     changed meanwhile by another statement.
 
     Args:
@@ -34,7 +34,7 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         raise_floor: from its publication on devices of its hardware refuse every lower counter of its component.
 
     Raises:
-        RefusedBundleError: the bundle does not fit hardware that it names, or changes what the model before it
+        RefusedBundleError: the bundle is incompatible with hardware that it names, or changes what the model before it
             exchanges with its application, or goes back in version or counter, and does not acknowledge that.
         ReleaseStateError: there is no repository yet, or the release was withdrawn.
     """
@@ -63,7 +63,7 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
 
 
 def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
-    """Take a release back: it is offered to nobody from now on; what runs stays.
+    """Withdraw a release: it is no longer offered; devices that run it keep it.
 
     A published one gets a statement for two officers to sign besides: once that is published, devices refuse the bundle
     themselves, whoever assigns it.
@@ -87,7 +87,7 @@ def listed(bundle: Bundle) -> bool:
 
 
 def adopt_published(fact: journal.Fact) -> bool:
-    """After a restore: what the officers' newest bins on disk list is published, whatever the row says."""
+    """After a restore: what the officers' newest bins on disk list is published, even if the row differs."""
     domain = TrustDomain.objects.filter(slug=journal.text_of(fact, "domain")).first()
     if domain is None or online_roles.repository(domain.slug).targets() is None:
         return False
@@ -105,7 +105,7 @@ def _held(bundle: Bundle, *, raise_floor: bool = False) -> tuple[dict[str, Metad
     role = repository.bin_of(targets.signed, bundle.target_path) if targets else None
     before = store.document(role) if role else None
     if targets is None or role is None or before is None:
-        msg = "The bin of this bundle is missing, or not signed by the present officers. Renew the targets first."
+        msg = "The hash bin of this bundle is missing, or not signed by the current officers. Renew the targets first."
         raise ReleaseStateError(msg)
     return ({role: before, Targets.type: targets} if raise_floor else {role: before}), targets
 
@@ -149,7 +149,7 @@ def _classes(bundle: Bundle) -> list[str]:
 
 
 def _exhibits(bundle: Bundle) -> dict[str, str]:
-    """Return the texts that officers shall read: ``bundle.json``, and what a configuration or a composite says."""
+    """Return the texts that officers must read: ``bundle.json``, and what a configuration or a composite says."""
     found = {bundle.digest: canonical.dumps(bundle.manifest).decode()}
     if bundle.kind in _SHOWN:
         with blobs.store().at_hand(bundle.image.sha256) as text:
@@ -173,7 +173,7 @@ def _demand_fit(bundle: Bundle) -> None:
         reasons = fitting.reasons(bundle, model)
         if reasons:
             told = "; ".join(reason.sentence for reason in reasons)
-            msg = f"The bundle does not fit {model.name}: {told}."
+            msg = f"The bundle is incompatible with {model.name}: {told}."
             raise RefusedBundleError(msg, hardware=model.name, reasons=[reason.kind.value for reason in reasons])
 
 

@@ -39,7 +39,7 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
     """
     deletable = permitted(actor, Action.DELETE_BUNDLE, Bundle.objects.select_related("domain"))
     with transaction.atomic():
-        # The row of the bundle alone: whoever publishes holds the domain's while it waits for other rows.
+        # Only the row of the bundle: a publication holds the domain's row while it waits for other rows.
         bundle = pick_one(deletable.select_for_update(of=("self",)), bundle)
         statements = Statement.objects.filter(release__bundle=bundle).select_for_update(of=("self",))
         signed = _signatures([one.pk for one in statements])
@@ -60,7 +60,7 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
 
 
 def may_be_deleted(*, actor: Actor, bundle: Bundle) -> bool:
-    """Say whether somebody may delete a bundle: it was never released, and the roles allow it."""
+    """Say whether an actor may delete a bundle: it was never released, and the roles allow it."""
     if not may_do(actor, Action.DELETE_BUNDLE) or _hindrance(bundle):
         return False
     statements = Statement.objects.filter(release__bundle=bundle).values_list("pk", flat=True)
@@ -85,9 +85,9 @@ def _hindrance(bundle: Bundle) -> str:
     published = Statement.objects.filter(release__bundle=bundle, state=Statement.State.PUBLISHED).order_by("pk").first()
     if published is not None:
         what = f"officers have published the statement {published.public_id} ({published.summary})"
-        return f"{what}, and the audit log refers to it. Leave it, and upload what you want under a new version"
+        return f"{what}, and the audit log refers to it. Keep it, and upload your change under a new version"
     if named := _rollout(bundle):
-        return f"{named}, and its history stays. Leave it, and upload what you want under a new version"
+        return f"{named}, and its history stays. Keep it, and upload your change under a new version"
     if whole := parts.whole_with(bundle):
         return f"it is a part of {whole}. Delete that first"
     return ""

@@ -75,7 +75,7 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
         certificate: the device's certificate in DER.
 
     Raises:
-        DeniedError: the signature is not by this device, or it speaks for another one.
+        DeniedError: the signature is not by this device, or the report is for another one.
         InvalidError: malformed.
         ReplayError: taken before.
     """
@@ -115,21 +115,21 @@ def parse(payload: bytes) -> Report:
     known = STATES if action is not None else ("", REFUSED)
     if (action is not None and not _integer(action)) or not isinstance(state, str) or state not in known:
         msg = (
-            f"`action` is an integer and comes with a `state` out of {', '.join(STATES)}; "
-            f"without an action there is only {REFUSED!r}: of what the server shows."
+            f"`action` must be an integer with a `state` of {', '.join(STATES)}; "
+            f"without an action, the only `state` is {REFUSED!r}, for what the server offers."
         )
         raise InvalidError(msg)
     sequence = body.get("sequence")
     if not _integer(sequence) or sequence < 1:
-        msg = "`sequence` is a positive integer that rises with each report."
+        msg = "`sequence` must be a positive integer that increases with each report."
         raise InvalidError(msg)
     at = body.get("at")
     if at is not None and not _integer(at):
-        msg = "`at` is an integer: seconds since 1970 by the device's clock."
+        msg = "`at` must be an integer: seconds since 1970 by the device's clock."
         raise InvalidError(msg)
     reason, who = body.get("reason", ""), body.get("device")
     if not isinstance(reason, str) or not isinstance(who, str):
-        msg = "`device` and `reason` are texts."
+        msg = "`device` and `reason` must be strings."
         raise InvalidError(msg)
     seen = _seen(body)
     components, patch = _components(body.get("components")), _patch(body.get("patch"))
@@ -150,7 +150,7 @@ def _seen(body: dict[str, object]) -> SeenByDevice:
 def _fork(body: dict[str, object]) -> bytes | None:
     token = body.get("fork")
     if token is not None and (not isinstance(token, bytes) or len(token) > forks.TOKEN_BYTES):
-        msg = f"`fork` is a byte string of at most {forks.TOKEN_BYTES} bytes."
+        msg = f"`fork` must be a byte string of at most {forks.TOKEN_BYTES} bytes."
         raise InvalidError(msg)
     return token
 
@@ -158,14 +158,14 @@ def _fork(body: dict[str, object]) -> bytes | None:
 def _map(payload: bytes) -> dict[str, object]:
     body = cbor.loads(payload, max_bytes=MAX_REPORT, lenient=True)
     if not isinstance(body, dict) or set(body) - _FIELDS - _SEEN_FIELDS:
-        msg = f"The report is a map with the fields {', '.join(sorted(_FIELDS | _SEEN_FIELDS))}."
+        msg = f"The report must be a map with the fields {', '.join(sorted(_FIELDS | _SEEN_FIELDS))}."
         raise InvalidError(msg)
     return body
 
 
 def _components(value: object) -> dict[str, ComponentState]:
     if not isinstance(value, dict) or not 0 <= len(value) <= MAX_COMPONENTS:
-        msg = f"`components` is a map of at most {MAX_COMPONENTS} entries."
+        msg = f"`components` must be a map of at most {MAX_COMPONENTS} entries."
         raise InvalidError(msg)
     for name, one in value.items():
         good = (
@@ -184,7 +184,10 @@ def _components(value: object) -> dict[str, ComponentState]:
             and _is_arena(one.get("arena", 1))
         )
         if not good:
-            msg = "A component has a name and exactly version, sha256, counter and confirmed; a model may have arena."
+            msg = (
+                "A component must have a name and exactly version, sha256, counter and confirmed; a model may have "
+                "arena."
+            )
             raise InvalidError(msg)
     return value
 
@@ -196,7 +199,7 @@ def _is_arena(value: object) -> bool:
 def _anchors(value: object) -> list[str]:
     listed = value if isinstance(value, list) and len(value) <= MAX_ANCHORS else [None]
     if not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in listed):
-        msg = f"`anchors` lists at most {MAX_ANCHORS} SHA-256 digests of root certificates in hex."
+        msg = f"`anchors` may list at most {MAX_ANCHORS} SHA-256 digests of root certificates in hex."
         raise InvalidError(msg)
     return sorted(str(one) for one in listed)
 
@@ -205,7 +208,7 @@ def _appliers(value: object) -> list[Applier]:
     """Return which patches the device can apply, of the formats that are made here."""
     listed = value if isinstance(value, list) and len(value) <= MOST_APPLIERS else None
     if listed is None or not all(isinstance(one, dict) and _is_applier(one) for one in listed):
-        msg = f"`appliers` lists at most {MOST_APPLIERS} maps with format, ram_max and out_max (bytes)."
+        msg = f"`appliers` may list at most {MOST_APPLIERS} maps with format, ram_max and out_max (bytes)."
         raise InvalidError(msg)
     return [one for one in listed if one["format"] in CANDIDATE_NAMES]
 
@@ -218,7 +221,7 @@ def _patch(value: object) -> tuple[str, str] | None:
         case {"format": str(name), "trouble": str(why), **rest} if name in CANDIDATE_NAMES and not rest:
             return name, intake.kept(why, 200)
         case _:
-            msg = "`patch` is a map with format (of a patch that this server makes) and trouble, both texts."
+            msg = "`patch` must be a map with format (of a patch that this server makes) and trouble, both strings."
             raise InvalidError(msg)
 
 
@@ -235,7 +238,7 @@ def _head(value: object) -> list[int | str]:
         epoch, size, root = value
         if _integer(epoch) and _integer(size) and _DIGEST.fullmatch(str(root)):
             return [epoch, size, root]
-    msg = "`head` is a list of epoch, size and root (SHA-256 in hex) of the ledger."
+    msg = "`head` must be a list of epoch, size and root (SHA-256 in hex) of the audit log."
     raise InvalidError(msg)
 
 

@@ -37,7 +37,7 @@ AT_ONCE = 1000
 SILENT = timedelta(seconds=15)
 #: a job gives way after this time; the next run continues
 SECONDS = 20.0
-#: SQLite has one writer: whoever waits looks every 4 ms at the latest (`fleet.sqlite`) and gets in between two commits
+#: SQLite has one writer: a waiting one retries every 4 ms at the latest (`fleet.sqlite`), between two commits
 PAUSE = 0.005
 #: action numbers are reserved for so many devices at once
 RESERVED = 5000
@@ -99,7 +99,7 @@ def _unfinished(domain: TrustDomain) -> list[Rollout]:
 
 
 def claim(rollout: Rollout) -> bool:
-    """Take the preparation of a rollout over; return whether it is still to be prepared. Whoever had it stops."""
+    """Take the preparation of a rollout over; return whether it is still to be prepared. The previous worker stops."""
     rollout.planner, rollout.planned_at = secrets.token_hex(16), clock.now()
     rows = Rollout.objects.filter(pk=rollout.pk, state=State.PREPARING)
     return rows.update(planner=rollout.planner, planned_at=rollout.planned_at) == 1
@@ -108,12 +108,12 @@ def claim(rollout: Rollout) -> bool:
 def _prepare(actor: Actor, rollout: Rollout, budget: Budget) -> None:
     if claim(rollout):
         chosen = participants.choose(rollout, between=lambda: _still_here(rollout))
-        # However long the choice took: a run that never wrote would begin anew for ever.
+        # However long the choice took: a run that never wrote would start over forever.
         fill(actor, rollout, chosen, Budget(budget.commits))
 
 
 def _still_here(rollout: Rollout) -> None:
-    """Say that the preparation goes on, every few seconds."""
+    """Record that the preparation is in progress, every few seconds."""
     if rollout.planned_at is None or clock.now() - rollout.planned_at > SILENT / 5:
         rollout.planned_at = clock.now()
         Rollout.objects.filter(pk=rollout.pk, planner=rollout.planner).update(planned_at=rollout.planned_at)

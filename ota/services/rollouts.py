@@ -25,7 +25,7 @@ from pki.services import ledger
 State = Rollout.State
 #: a longer gap between two looks at a wave does not count as soaking
 LOOKED_AWAY = timedelta(seconds=5)
-#: act -> (states it starts from, state it leads to)
+#: action -> (states it starts from, state it leads to)
 STEPS: dict[str, tuple[frozenset[str], str]] = {
     "start": (frozenset({State.DRAFT}), State.RUNNING),
     "pause": (frozenset({State.RUNNING, State.HELD}), State.PAUSED),
@@ -101,7 +101,7 @@ def _chosen_at_once(rollout: Rollout) -> Participants | None:
 
 def _demand_free(domain: TrustDomain, name: str) -> None:
     if Rollout.objects.filter(domain=domain, name=name).exists():
-        msg = f"There is a rollout {name} already."
+        msg = f"A rollout named {name} already exists."
         raise ConflictError(msg)
 
 
@@ -129,7 +129,7 @@ def start(*, actor: Actor, rollout: Rollout) -> Rollout:
 
 
 def pause(*, actor: Actor, rollout: Rollout) -> Rollout:
-    """Offer nothing new until it is resumed; what has begun goes on."""
+    """Offer nothing new until it is resumed; updates in progress continue."""
     return _step("pause", actor, rollout)
 
 
@@ -174,7 +174,7 @@ def _demand_sense(name: str, release: Release, target: str) -> None:
         msg = "A rollout needs a name of at most 100 characters."
         raise InvalidError(msg)
     if release.state != Release.State.PUBLISHED:
-        msg = "Only a published release can be rolled out; two officers must sign it first."
+        msg = "Only a published release can be rolled out. Two officers must sign it first."
         raise ConflictError(msg)
     if why := signed.blanket_refusal(release.bundle):
         msg = f"{release.bundle} cannot be rolled out: {why}."
@@ -209,7 +209,7 @@ def _advance(actor: Actor, rollout: Rollout) -> None:
 
 
 def _observed(wave: Wave) -> datetime:
-    """Return since when the wave soaks; time in which nobody looked, because the server was down, does not count."""
+    """Return since when the wave soaks; time during which the server was down does not count."""
     now = clock.now()
     opened, checked = wave.opened_at or now, wave.checked_at or now
     if now - checked > LOOKED_AWAY:
@@ -237,7 +237,7 @@ def _step(act: str, actor: Actor, rollout: Rollout, reason: str = "", key: str =
         locked = require_on(actor, _RIGHTS[act], Rollout.objects.select_for_update(of=("self",)), rollout)
         if locked.state not in sources:
             wanted = " or ".join(sorted(sources))
-            msg = f"A rollout that is {locked.state} cannot {act}; it would have to be {wanted}."
+            msg = f"The action {act} requires a rollout that is {wanted}; this one is {locked.state}."
             raise ConflictError(msg)
         locked.state = target
         locked.hold_reason, locked.hold_key = reason[:300], key[:60]

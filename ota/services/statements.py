@@ -23,7 +23,7 @@ from pki.kernel.permissions import Action, permitted, pick_one
 from pki.services import journal, ledger
 
 Kind, State = Statement.Kind, Statement.State
-#: the release's state and its act in the ledger that a published statement brings about
+#: the release's state and its audit-log action after a statement is published
 _ENDS: Mapping[str, tuple[str, str]] = {
     Kind.RELEASE: (Release.State.PUBLISHED, "release.published"),
     Kind.WITHDRAWAL: (Release.State.WITHDRAWN, "release.withdrawal-published"),
@@ -79,7 +79,7 @@ def submit(*, actor: Actor, statement: Statement, signature: bytes) -> Statement
             msg = "This signature is for another statement."
             raise MetadataError(msg)
         if statement.state != State.PREPARED:
-            msg = f"The statement is {statement.state}; it takes no more signatures."
+            msg = f"The statement is {statement.state} and accepts no more signatures."
             raise ReleaseStateError(msg)
         officer = _verify(_root(actor.domain), rows.request_of(statement), given)
         kept, made = StatementSignature.objects.get_or_create(

@@ -1,4 +1,4 @@
-"""Keep the counts of assignments true (decision 0019): count those of a wave anew now and then."""
+"""Keep the counts of assignments correct (decision 0019): recount those of a wave regularly."""
 
 import logging
 
@@ -31,9 +31,9 @@ _CORRECT = """
 
 
 def recount_next(*, domain: TrustDomain) -> None:
-    """Count the assignments of the next wave of a domain anew (a job): in time of all waves, then from the first on.
+    """Recount the assignments of the next wave of a domain (a job): one wave after the other, then from the first.
 
-    With the first wave of a rollout, count the patches of the rollout anew too.
+    With the first wave of a rollout, recount the rollout's patches too.
     """
     last = _recounted.get(domain.pk, 0)
     wave = Wave.objects.filter(rollout__domain=domain, pk__gt=last).select_related("rollout").order_by("pk").first()
@@ -45,9 +45,9 @@ def recount_next(*, domain: TrustDomain) -> None:
 
 
 def recount(*, wave: Wave) -> bool:
-    """Count the assignments of a wave anew; return whether the counts were wrong, and have been corrected.
+    """Recount the assignments of a wave; return whether the counts were wrong and have been corrected.
 
-    Triggers keep them; they can be wrong only after somebody has changed tables past them.
+    Triggers keep them; they can be wrong only after tables were changed without the triggers.
     """
     rows = wave.assignments.order_by().values_list("status").annotate(there=Count("pk"))
     failed = wave.assignments.order_by().filter(status="error").values_list("reason").annotate(there=Count("pk"))

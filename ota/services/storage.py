@@ -1,6 +1,6 @@
-"""What lies in the store of blobs and what may go: nothing that a device may still ask for, and nothing too soon.
+"""What the blob store holds and what may be removed: nothing that a device may still request, and nothing too soon.
 
-Two servers may take in the same bytes while a third forgets them. Whoever adds a reference and whoever removes bytes
+Two servers may store the same bytes while a third removes them. Adding a reference and removing bytes both
 hold the digest's lock meanwhile, so one of them sees what the other has done.
 """
 
@@ -34,7 +34,7 @@ class Collected:
     """What a collection found, or did.
 
     Args:
-        bundles: names of bundles whose files devices can never be told of again.
+        bundles: names of bundles whose files devices can never receive again.
         blobs: how many were removed.
         size: their bytes.
     """
@@ -65,7 +65,7 @@ def collect(*, dry_run: bool = False) -> Collected:
 
 
 def hold(digests: Iterable[str]) -> None:
-    """Lock digests until the transaction ends; on SQLite whoever writes is alone anyway."""
+    """Lock digests until the transaction ends; SQLite has only one writer anyway."""
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:
@@ -74,7 +74,7 @@ def hold(digests: Iterable[str]) -> None:
 
 
 def forget(digests: Iterable[str]) -> None:
-    """Remove bytes that were taken in for nothing, unless somebody else refers to them by now."""
+    """Remove bytes that were stored in vain, unless something else refers to them by now."""
     for digest in digests:
         with transaction.atomic():
             hold([digest])
@@ -95,7 +95,10 @@ def move(source: LocalBlobs) -> Iterator[blobs.Kept]:
         with source.path(one.sha256).open("rb") as stream, target.staging() as area:
             staged = target.stage(stream, area, one.size)
             if staged.sha256 != one.sha256:
-                msg = f"The file {one.sha256} in the folder holds other bytes. Restore or remove it, then go on."
+                msg = (
+                    f"The file {one.sha256} in the folder does not match its digest. Restore or remove it, then try "
+                    "again."
+                )
                 raise BlobStoreError(msg)
             target.adopt(staged)
         if target.size(one.sha256) == one.size:

@@ -21,7 +21,7 @@ FORMAT = "tflite"
 
 
 def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
-    """Return the judgement with what came of running the model, and of each of its golden vectors.
+    """Return the judgement with the results of the model run and of each golden vector.
 
     Raises:
         RefusedBundleError: its own vectors fail, say nothing, or cannot be run here.
@@ -53,18 +53,18 @@ def _bounded(vectors: Path) -> bytes:
 
 
 def _demand_sense(wanted: Manifest, cases: tuple[Case, ...], judgement: Judgement) -> None:
-    """Refuse vectors that would tell nothing: always the same, or so tolerant that a broken model passes."""
+    """Refuse vectors that detect nothing: all equal, or so tolerant that a broken model passes."""
     if not cases:
         return
     outputs = judgement.facts["outputs"]
     if golden.constant(cases):
-        msg = "All golden vectors want the same outputs; a broken model could pass them. Add cases that differ."
+        msg = "All golden vectors expect the same outputs, so a broken model could pass them. Add cases that differ."
         raise RefusedBundleError(msg)
     if WIDE_TOLERANCE not in wanted.acknowledges and golden.is_wide(cases, [one["dtype"] for one in outputs]):
         msg = (
             f"A golden vector tolerates more than {golden.WIDE_TOLERANCE} steps, or a tenth of what a floating-point "
-            f"output reaches: it would hardly notice a broken model. If that is meant, say {WIDE_TOLERANCE!r} in "
-            "`acknowledges` of bundle.json."
+            f"output reaches: it would rarely detect a broken model. If this is intended, put {WIDE_TOLERANCE!r} "
+            "into `acknowledges` of bundle.json."
         )
         raise RefusedBundleError(msg)
 
@@ -76,8 +76,8 @@ def _demand_right(found: Trial, cases: tuple[Case, ...]) -> None:
     if found.failed:
         tolerated = cases[found.failed - 1].tolerance
         msg = (
-            f"Golden vector {found.failed} fails: the model's output is off by {found.difference:g}, and {tolerated:g} "
-            "is tolerated. Make the vectors with this very model (`manage.py bundle golden`)."
+            f"Golden vector {found.failed} fails: the model's output differs by {found.difference:g}, and the "
+            f"tolerance is {tolerated:g}. Generate the vectors with this model (`manage.py bundle golden`)."
         )
         raise RefusedBundleError(msg)
 
@@ -95,5 +95,5 @@ def _told(judgement: Judgement, found: Trial, cases: tuple[Case, ...], tool: str
         statements.append(statement("trial", tool, f"does not run: {found.message}"))
     if cases:
         facts["golden"] = {"cases": len(cases), "tolerance": f"{max(one.tolerance for one in cases):g}"}
-        statements.append(statement("golden vectors", tool, f"all {len(cases)} come out right"))
+        statements.append(statement("golden vectors", tool, f"all {len(cases)} match"))
     return Judgement(facts, statements)

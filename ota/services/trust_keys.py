@@ -1,4 +1,4 @@
-"""Register and withdraw the public keys and CA certificates that vouch for artefacts."""
+"""Register and withdraw the public keys and CA certificates that verify artefacts."""
 
 import hashlib
 
@@ -40,7 +40,7 @@ def add(  # noqa: PLR0913  because each is a fact of the key
     pem: str,
     revocation: str = "",
 ) -> TrustKey:
-    """Let a key vouch for artefacts of a format, on one component or (empty) on any.
+    """Register a key that verifies artefacts of a format, for one component or (empty) any.
 
     Adding the same key under the same name again changes nothing.
 
@@ -50,7 +50,7 @@ def add(  # noqa: PLR0913  because each is a fact of the key
         format: ``mcuboot``, ``esp`` and ``mender`` take a public key, ``swu`` and ``rauc`` a signing CA's certificate,
             ``tflite``, ``onnx``, ``oms`` and ``generic`` either.
         component: slot on the device.
-        product: id of the only bundles that it vouches for; empty for any.
+        product: id of the only bundles that it verifies; empty for any.
         pem: the public half; a private key is refused.
         revocation: for a signing CA, ``crl`` (signers are accepted by a current CRL only) or ``none`` (revoked signers
             are not noticed); empty leaves it unstated, which is accepted and shown as a warning.
@@ -84,7 +84,7 @@ def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey
 
 
 def withdraw(*, actor: Actor, key: TrustKey) -> TrustKey:
-    """Let a key vouch for nothing that is uploaded from now on."""
+    """Withdraw a key: it verifies no uploads from now on."""
     with transaction.atomic():
         found = _locked(actor, key)
         if found.withdrawn_at is None:
@@ -121,14 +121,14 @@ def anchor_of(key: TrustKey) -> TrustAnchor:
 
 
 def with_revocation(keys: list[TrustKey], judgement: Judgement) -> Judgement:
-    """Add how a revoked signer would have been noticed, when a signing CA vouches."""
+    """Add how a revoked signer would be detected, when a signing CA verified the artefact."""
     signer = next((key for key in keys if key.name == judgement.facts.get("signer")), None)
     if signer is None or signer.revocation_state == "n/a":
         return judgement
     words = {
         "crl": f"the CRL of {signer.name} was consulted",
-        "none": f"NOT CHECKED: {signer.name} is trusted without revocation lists, as stated",
-    }.get(signer.revocation_state, f"NOT CHECKED: no CRL of {signer.name} is registered, and no choice is stated")
+        "none": f"NOT CHECKED: {signer.name} is trusted without revocation lists, as registered",
+    }.get(signer.revocation_state, f"NOT CHECKED: no CRL of {signer.name} is registered, and no revocation mode is set")
     return Judgement(judgement.facts, [*judgement.statements, statement("revocation", "muster", words)])
 
 
@@ -143,7 +143,7 @@ def choose_revocation(*, actor: Actor, key: TrustKey, revocation: str) -> TrustK
         _check_choice(found.pem, revocation)
         if revocation == TrustKey.Revocation.NONE and found.crl:
             msg = (
-                f"A CRL of {found.name} is registered and counts. Withdraw this trust key and add it anew without one."
+                f"A CRL of {found.name} is registered and in use. Withdraw this trust key and add it again without one."
             )
             raise InvalidError(msg)
         found.revocation = revocation
@@ -165,7 +165,7 @@ def renew_crl(*, actor: Actor, key: TrustKey, crl: str, issuer: str = "") -> lis
         issuer: certificate in PEM of the CA above, when the CRLs are that one's.
 
     Returns:
-        bundles that a revoked signer (or any signer of a revoked CA) vouched for: look at them, and withdraw their
+        bundles that a revoked signer (or any signer of a revoked CA) signed: check them, and withdraw their
         releases.
 
     Raises:
@@ -243,17 +243,17 @@ def _load_ca(pem: str) -> x509.Certificate:
 
 def _check_choice(pem: str, revocation_: str) -> None:
     if revocation_ not in TrustKey.Revocation.values or "CERTIFICATE" not in pem:
-        msg = "revocation is crl or none, and is stated for a signing CA only; a bare key cannot be revoked by a CRL."
+        msg = "revocation must be crl or none, and only a signing CA has it; a bare key cannot be revoked by a CRL."
         raise InvalidError(msg)
 
 
 def _read(format_: str, pem: str) -> tuple[str, str]:
     """Return the PEM in its usual form and the fingerprint of what it holds."""
     if len(pem) > _MAX_PEM or not pem.isascii():
-        msg = "A trust key is a PEM file of at most 16 KiB."
+        msg = "A trust key must be a PEM file of at most 16 KiB."
         raise InvalidError(msg)
     if "PRIVATE KEY" in pem:
-        msg = "This is a private key. It must never come here: give the public half."
+        msg = "This is a private key. Never upload it; give the public key."
         raise InvalidError(msg)
     if format_ not in TrustKey.Format.values:
         msg = f"Trust keys are for one of these formats: {', '.join(TrustKey.Format.values)}."
@@ -287,9 +287,9 @@ def _public_key(format_: str, pem: str) -> tuple[str, str]:
 
 
 def _demand_no_issuer(identity: str) -> None:
-    """Refuse the key of whoever certifies devices: a CA of this server in any certificate, or a vendor's."""
+    """Refuse a key that certifies devices: of a CA of this server in any certificate, or of a vendor."""
     if identity in own_keys.own_identities() or identity in vendor_identities():
-        msg = "This CA issues device certificates; it must not vouch for firmware. Make a signing CA."
+        msg = "This CA issues device certificates, so it must not verify firmware. Create a separate signing CA."
         raise InvalidError(msg)
 
 

@@ -46,7 +46,7 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
         if not present < counter <= released:
             msg = (
                 f"The floor of {component} on {hardware.name} is {present}, and the highest released counter is "
-                f"{released}: choose a counter above the one and not above the other."
+                f"{released}: choose a counter above the floor and at most the highest released counter."
             )
             raise MetadataError(msg)
         number = online_roles.numbers_after(domain=domain, role=Targets.type, published=before.signed.version)
@@ -59,7 +59,7 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
 
 
 def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
-    """Write targets and all bins anew for another year, signed by the officers whom the present root names.
+    """Renew targets and all bins for another year, signed by the officers that the current root lists.
 
     Needed once a year, after officers changed, and to get more bins as the targets become many.
 
@@ -96,7 +96,10 @@ def _demand_bits(wanted: int, present: int) -> None:
     digits = {bits: -(-bits // 4) for bits in (wanted, present)}
     if not 1 <= wanted <= MOST_BIT_LENGTH or wanted < present or digits[wanted] != digits[present]:
         most = min(-(-present // 4) * 4, MOST_BIT_LENGTH)
-        msg = f"From 2^{present} bins one can go up to 2^{most}: devices refuse a snapshot without names they know."
+        msg = (
+            f"2^{present} bins can grow to at most 2^{most}, and never shrink: devices refuse a snapshot that lacks "
+            "names they know."
+        )
         raise MetadataError(msg)
 
 
@@ -124,7 +127,7 @@ def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int
 def _targets(store: Repository) -> Metadata[Targets]:
     targets = store.targets()
     if targets is None:
-        msg = "The present officers have signed no targets. Renew them first (`manage.py release renew`)."
+        msg = "The current officers have signed no targets. Renew them first (`manage.py release renew`)."
         raise ReleaseStateError(msg)
     return targets
 

@@ -30,7 +30,7 @@ from ota.contract.tuf_json import RoleMetadata
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=7)
 TIMESTAMP_LIFE = timedelta(hours=1)
-#: bins are named ``b-0a``: a prefix, short because each stands in every snapshot, and the hash of what they hold
+#: bins are named ``b-0a``: a prefix, short because each is in every snapshot, and the hash of what they hold
 BIN_PREFIX = "b"
 WITHDRAWN = "withdrawn"
 BUNDLE = "bundle.json"
@@ -76,7 +76,7 @@ def listing(base: Targets, entries: Iterable[Entry], version: int, now: datetime
 
 
 def withdrawal(base: Targets, path: str, reason: str, version: int, now: datetime) -> Metadata[Targets]:
-    """Return an unsigned bin that lists a bundle as withdrawn: it stays known, and nobody may install it.
+    """Return an unsigned bin that lists a bundle as withdrawn: it stays known, and no device may install it.
 
     Args:
         base: the bin that lists it now.

@@ -2,7 +2,7 @@
 
 Neither a row of the database nor the newest file on disk is trusted: each document counts by the signatures on it,
 under a chain of roots that begins with the first root that this process has seen. Versions that were seen once never go
-back in the life of a process, so that files that somebody removes do not undo a withdrawal or a floor.
+back during the life of a process, so that removed files do not undo a withdrawal or a floor.
 """
 
 import threading
@@ -160,7 +160,7 @@ class OfficersView:
         """Refuse a document that is older than one that was seen before, or than the snapshot says."""
         least = max(self._seen.get(role, 0), self._named.get(role, 0))
         if version < least:
-            msg = f"{role} is there in version {version}, and version {least} was published. Restore that file."
+            msg = f"{role} is stored in version {version}, but version {least} was published. Restore that file."
             raise MetadataError(msg)
         self._seen[role] = version
 

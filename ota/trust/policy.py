@@ -45,7 +45,7 @@ def check_root(
     _check_signatures(new, previous)
     root = new.signed
     if root.is_expired(now):
-        msg = "The root has expired; make one that lives a year."
+        msg = "The root has expired. Create one that is valid for a year."
         raise MetadataError(msg)
     if not root.consistent_snapshot:
         msg = "The root must use consistent snapshots."
@@ -78,7 +78,7 @@ def officers(root: Root, role: str = Targets.type) -> dict[str, str]:
 
 
 def officer_of(key: Key) -> str:
-    """Return the person to whom a root gives a key, or the key id when it names nobody."""
+    """Return the person to whom a root gives a key, or the key id when it names no person."""
     return root_keys.officer_name(key.keyid, key.unrecognized_fields)
 
 
@@ -91,18 +91,18 @@ def check_targets(root: Root, document: Metadata[Targets]) -> None:
     _demand_people(root, document)
     roles = bins(document.signed)
     if roles is None or document.signed.targets or roles.name_prefix != BIN_PREFIX:
-        msg = "Targets list nothing themselves: they delegate to hash bins (`muster-sign tuf-targets`)."
+        msg = "Targets must list no files themselves; they delegate to hash bins (`muster-sign tuf-targets`)."
         raise MetadataError(msg)
     wanted = root.roles[Targets.type]
     known = document.signed.delegations.keys if document.signed.delegations else {}
     same = all(keyid in known and known[keyid].to_dict() == root.keys[keyid].to_dict() for keyid in wanted.keyids)
     if set(roles.keyids) != set(wanted.keyids) or roles.threshold < wanted.threshold or not same:
-        msg = "The bins must be signed by the very people who sign the targets, as many of them."
+        msg = "The bins must have the same signers and threshold as the targets."
         raise MetadataError(msg)
 
 
 def check_whole(targets: Targets, given: Documents) -> None:
-    """Refuse a set in which a bin is missing, or stands beside those that the targets delegate to.
+    """Refuse a set in which a bin is missing, or has one that the targets do not delegate to.
 
     Raises:
         MetadataError: it names the first one.
@@ -110,7 +110,7 @@ def check_whole(targets: Targets, given: Documents) -> None:
     roles = bins(targets)
     wanted = set(roles.get_roles() if roles else ()) | {Targets.type}
     if odd := sorted(wanted ^ set(given)):
-        msg = f"The set of targets and bins is not whole: {odd[0]} is missing or too many."
+        msg = f"The set of targets and bins is not complete: {odd[0]} is missing or unexpected."
         raise MetadataError(msg)
 
 
@@ -129,11 +129,11 @@ def check_bin(root: Root, targets: Targets, role: str, document: Metadata[Target
         msg = f"{role} is not signed by the people to whom the targets delegate it."
         raise MetadataError(msg)
     if document.signed.unrecognized_fields != {BIN_FIELD: role}:
-        msg = f"{role} is not marked as that bin, or has further fields."
+        msg = f"{role} is not marked as that bin, or has extra fields."
         raise MetadataError(msg)
     strays = [path for path in document.signed.targets if roles.get_role_for_target(path) != role]
     if strays or document.signed.delegations:
-        msg = f"{role} lists what belongs into another bin, or delegates further."
+        msg = f"{role} lists files that belong to another bin, or delegates further."
         raise MetadataError(msg)
 
 
@@ -165,7 +165,7 @@ def verify_one(root: Root, keyid: str, sig: str, payload: bytes) -> str:
     try:
         root.keys[keyid].verify_signature(Signature(keyid, sig), payload)
     except UnverifiedSignatureError as error:
-        msg = "The signature does not fit this release; sign the document that was prepared last."
+        msg = "The signature does not match this release. Sign the document that was prepared last."
         raise MetadataError(msg) from error
     return officer_of(root.keys[keyid])
 

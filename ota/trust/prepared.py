@@ -1,4 +1,4 @@
-"""``prepared.json`` and ``signature.json``: what officers are given, and what ``muster-sign`` hands back. Pure.
+"""``prepared.json`` and ``signature.json``: what officers receive, and what ``muster-sign`` returns. Pure.
 
 A signing request holds every document that one action changes (a bin; for a raised floor the targets too), so that one
 signature file answers it. It also brings the documents that hold now, signed, so that the officer's own tool shows what
@@ -31,7 +31,7 @@ _FIELDS = {"statement", "keyid", "sigs", "officer"}
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """What one act asks officers to sign.
+    """What one signing request contains.
 
     Args:
         documents: by role, unsigned.
@@ -110,20 +110,23 @@ def parse(data: bytes) -> OfficerSignature:
         given = set(value) if isinstance(value, dict) else set()
         wrong = [*(given - _FIELDS), *sorted(_FIELDS - given)][:5]
         names = ", ".join(repr(str(name)[:40]) for name in wrong)
-        msg = f"A signature has the fields {', '.join(sorted(_FIELDS))}; send what muster-sign wrote. Wrong: {names}."
+        msg = (
+            f"A signature must have the fields {', '.join(sorted(_FIELDS))}; send the file that muster-sign wrote. "
+            f"Wrong: {names}."
+        )
         raise MetadataError(msg)
     sigs, texts = value["sigs"], [value[name] for name in ("statement", "keyid", "officer")]
     if not all(isinstance(one, str) for one in texts) or not isinstance(sigs, dict):
-        msg = "The fields of a signature are texts, and sigs is a map of role to signature."
+        msg = "The fields of a signature must be strings, and sigs a map of role to signature."
         raise MetadataError(msg)
     good = all(_ROLE.fullmatch(role) and isinstance(sig, str) and _SIG.fullmatch(sig) for role, sig in sigs.items())
     if not _HEX.fullmatch(value["keyid"]) or not good or not sigs:
-        msg = "keyid and sigs of a signature are lower-case hex."
+        msg = "keyid and sigs of a signature must be lower-case hex."
         raise MetadataError(msg)
     try:
         statement = UUID(value["statement"])
     except ValueError as error:
-        msg = "The statement of a signature is a UUID."
+        msg = "The statement of a signature must be a UUID."
         raise MetadataError(msg) from error
     return OfficerSignature(str(statement), value["keyid"], sigs)
 

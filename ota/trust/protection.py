@@ -1,4 +1,4 @@
-"""How well a device is protected from a server in wrong hands: a grade, and what it rests on. Pure.
+"""How well a device is protected from a compromised server: a grade and its reasons. Pure.
 
 The server sees what a device asks for and what it reports under its key. It does not see what the device's code
 compares; a grade says what was shown, and names what it takes for granted.
@@ -14,12 +14,12 @@ FULL, MANIFEST, VENDOR, UNPROVEN = "full", "manifest", "vendor", "unproven"
 NATIVE, SUIT, DDI = "native", "suit", "ddi"
 #: what is noted of a device's requests is this coarse, in seconds, so that few of them are written
 COARSE_S = 6 * 3600
-#: an agent looks at the metadata every hour; whoever has not for a day has not shown that it knows the current ones
+#: an agent polls the metadata every hour; one that has not for a day may not know the current metadata
 CURRENT_S = 24 * 3600 + COARSE_S
 MEANINGS = {
-    FULL: "It asks both the director and the officers' metadata. A client that compares them, as the reference agent "
+    FULL: "It polls both the director and the officers' metadata. A client that compares them, as the reference agent "
     "does, installs nothing from a stolen server that officers did not sign for it.",
-    MANIFEST: "It asks for a manifest that officers signed. A client that checks their signatures installs nothing "
+    MANIFEST: "It polls for a manifest that officers signed. A client that checks their signatures installs nothing "
     "else; a stolen server can hold updates back.",
     VENDOR: "Only the signature inside the image can stop a stolen server, if the client checks it: everything that "
     "the vendor ever signed can be offered, older versions too.",
@@ -41,7 +41,7 @@ class Protection:
 
     @property
     def meaning(self) -> str:
-        """Return what the grade means for whoever reads it."""
+        """Return an explanation of the grade for people."""
         return MEANINGS.get(self.grade, "")
 
 
@@ -58,7 +58,7 @@ def judge(proof: UpdateProof, components: Mapping[str, ComponentState], now: int
     known = [name for name, one in components.items() if one.get("signed") and one.get("confirmed")]
     installed = f"Its signed report names an image that officers signed: {', '.join(sorted(known))}." if known else ""
     unsigned = sorted(name for name, one in components.items() if one.get("signed") is False)
-    also = (f"What it runs as {', '.join(unsigned)} was not signed by officers.",) if unsigned else ()
+    also = (f"Officers did not sign what it runs as {', '.join(unsigned)}.",) if unsigned else ()
     if client == DDI:
         return Protection(VENDOR, ("It updates by DDI (SWUpdate and others), which carries no officers' signatures.",))
     if client == SUIT:
@@ -87,8 +87,8 @@ _ASKED: dict[Evidence, str] = {
 def _asked(proof: UpdateProof, name: Evidence, words: str, now: int) -> tuple[bool, str]:
     at = proof.get(name, 0)
     if at and now - at <= CURRENT_S:
-        return True, f"It has asked for {words} within the last day."
-    return False, f"It has not asked for {words} within the last day." if at else f"It has never asked for {words}."
+        return True, f"It has requested {words} within the last day."
+    return False, f"It has not requested {words} within the last day." if at else f"It has never requested {words}."
 
 
 def coarse(now: int) -> int:

@@ -93,7 +93,7 @@ class Repository:
         """
         bundle = _BUNDLE.fullmatch(name)
         if not (name == _TIMESTAMP or bundle or _VERSIONED.fullmatch(name) or _MANIFEST.fullmatch(name)):
-            msg = f"{name[:60]!r} is no name of metadata."
+            msg = f"{name[:60]!r} is not the name of a metadata file."
             raise MetadataError(msg)
         if bundle and hashlib.sha256(data).hexdigest() != bundle[1]:
             msg = "A bundle's document is published under its own digest."
@@ -102,7 +102,7 @@ class Repository:
         path = self._folder / name
         if name != _TIMESTAMP and path.exists():
             if path.read_bytes() != data:
-                msg = f"{name} was published with other content; versions are used once."
+                msg = f"{name} was already published with other content. Use a new version."
                 raise MetadataError(msg)
             return
         files.write_public(path, data)
@@ -114,13 +114,13 @@ class Repository:
         return sorted(self._all_versions().get(role, ()), reverse=True)
 
     def newest_versions(self) -> dict[str, int]:
-        """Return the newest version of each role that lies there, believed or not."""
+        """Return the newest stored version of each role, verified or not."""
         return {role: max(numbers) for role, numbers in self._all_versions().items()}
 
     def root_chain(self) -> list[int]:
         """Return the versions of the roots, oldest first, as far as each is signed by the officers of the one before.
 
-        A file that somebody put beside them is no root: the chain ends before it.
+        Another file in the folder is not a root: the chain ends before it.
         """
         versions = sorted(self.versions(Root.type))
         if self._chain is None or self._chain[0] != versions:
@@ -200,7 +200,7 @@ class Repository:
         return found
 
     def newest(self, kind: type[Signed]) -> Metadata[Signed] | None:
-        """Return the newest snapshot or the timestamp, as it lies there, or None."""
+        """Return the newest stored snapshot or timestamp, or None."""
         if kind is Timestamp:
             try:
                 return load(self.read("timestamp.json"), kind)
@@ -253,7 +253,7 @@ def load(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
         MetadataError: the bytes are too many, no metadata, or of another type.
     """
     if len(data) > MAX_METADATA:
-        msg = f"Metadata of {len(data)} bytes is refused; at most {MAX_METADATA}."
+        msg = f"The metadata has {len(data)} bytes; the maximum is {MAX_METADATA}."
         raise MetadataError(msg)
     try:
         found = Metadata.from_bytes(data, tuf_json.StrictDeserializer())

@@ -1,4 +1,4 @@
-"""How the roles of the update metadata stand: who signs, how long it holds, and when somebody has to act. Pure."""
+"""The state of the update metadata's roles: signers, expiry, and when somebody must act. Pure."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,27 +20,28 @@ TERMS = {
     Snapshot.type: (timedelta(days=3), timedelta(days=1)),
     Timestamp.type: (timedelta(minutes=25), timedelta(minutes=15)),
 }
+_RENEWED_BY_WORKER = "The worker renews it automatically. Check that worker and signer run (`manage.py doctor`)."
 ADVICE = {
-    Root.type: "The officers sign a next root: `muster-sign tuf-next-root`, then `manage.py release root`.",
-    Targets.type: "The officers sign for another year: `manage.py release renew`.",
-    BINS: "The officers sign for another year: `manage.py release renew`.",
-    Snapshot.type: "The worker signs it anew by itself: see whether worker and signer run (`manage.py doctor`).",
-    Timestamp.type: "The worker signs it anew by itself: see whether worker and signer run (`manage.py doctor`).",
+    Root.type: "The officers must sign a next root: `muster-sign tuf-next-root`, then `manage.py release root`.",
+    Targets.type: "The officers must sign for another year: `manage.py release renew`.",
+    BINS: "The officers must sign for another year: `manage.py release renew`.",
+    Snapshot.type: _RENEWED_BY_WORKER,
+    Timestamp.type: _RENEWED_BY_WORKER,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one role stands.
+    """The state of one role.
 
     Args:
-        role: of TUF; ``bins`` stands for all hash bins, whose first end counts.
+        role: of TUF; ``bins`` means all hash bins; the earliest expiry counts.
         version: of its document; for the bins how many they are.
         expires: when devices refuse it.
         threshold: how many must sign.
         holders: officers by name, or the ids of online keys.
         online: whether a key of this server signs it.
-        level: good, soon (somebody should act), urgent (somebody must), over (devices refuse updates).
+        level: good, soon (action advised), urgent (action required), over (devices refuse updates).
     """
 
     role: str
@@ -81,7 +82,7 @@ def level(role: str, expires: datetime, now: datetime) -> str:
 def standings(
     root: Metadata[Root], others: Iterable[RoleMetadata], bins: Iterable[Metadata[Targets]], now: datetime
 ) -> Iterator[Standing]:
-    """Yield how each role stands, the root first.
+    """Yield the state of each role, the root first.
 
     Args:
         root: the installed one.

@@ -18,7 +18,7 @@ from ota.verifier_sandbox.usage import OverBoundsError, Watched
 #: How much of an answer, and of complaints, is given on: bytes.
 MAX_ANSWER, MAX_COMPLAINT = 512 * 1024, 2000
 INTERVAL_S = 0.02
-#: How long dying may take; whoever is there afterwards cannot be killed (a process that waits for a disk).
+#: How long ending may take; a process that is left afterwards cannot be killed (it waits for a disk).
 KILL_S = 10.0
 
 
@@ -80,7 +80,7 @@ def _be_child(
             sys.stdout.write(json.dumps(work(request)))
             sys.stdout.flush()
             code = 0
-    except BaseException as error:  # noqa: BLE001  because whatever happens, this process must not go on as a keeper
+    except BaseException as error:  # noqa: BLE001  because this process must never continue as a keeper
         with suppress(BaseException):
             os.write(2, f"{type(error).__name__}: {error}"[:500].encode(errors="replace"))
     finally:
@@ -146,7 +146,7 @@ def _end_all() -> bool:
 
 
 def _tidy(watched: Watched) -> str:
-    """Return what is wrong with what lies in the scratch folder, which is emptied then; all its owners are dead."""
+    """Return what is wrong with the content of the scratch folder, which is then emptied; its owners have ended."""
     cause = _over(watched, [])
     if cause:
         usage.clear(watched.scratch)

@@ -1,4 +1,4 @@
-"""Count what a child and its descendants use: processes, memory, and every byte that lies in the scratch folder."""
+"""Count what a child and its descendants use: processes, memory, and every byte in the scratch folder."""
 
 import os
 import stat
@@ -150,7 +150,7 @@ def _children_by_parent(pid: int) -> list[int]:
 
 
 def clear(folder: Path) -> None:
-    """Empty a folder whose owners are dead, however deep it is and whatever they have shut."""
+    """Empty a folder whose owners have ended, at any depth and with any permissions."""
     number = 0
     while entries := list(folder.iterdir()):
         for entry in entries:

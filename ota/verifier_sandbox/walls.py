@@ -123,7 +123,7 @@ def _note(found: Confinement, around: Surroundings, version: int, *, filtered: b
 
 _NO_LANDLOCK = "the kernel has no Landlock, or it is switched off (`lsm=` at boot, Linux 5.13 or later)"
 ROOT = (
-    "it runs as root and cannot become another user, so that no limit on processes binds it; run the server as an "
+    "it runs as root and cannot become another user, so the process limit does not apply; run the server as an "
     "ordinary user, or give it CAP_SETUID, CAP_SETGID and CAP_CHOWN"
 )
 

@@ -1,4 +1,4 @@
-"""Who acts: the value that every service asks for, whatever door the act came through."""
+"""Who acts: the value that every service requires, for every listener, command and job."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,7 +33,7 @@ class Actor:
         key: stable name of the party: an operator's public id, a device's public id, a job's name.
         domain: slug of the trust domain in which the party acts; services never look beyond it.
         roles: what an operator may do; empty for devices and the system.
-        via: the door: ``console``, ``api``, ``command``, ``device``, ``ddi``, ``est``, ``job``.
+        via: the entry point: ``console``, ``api``, ``command``, ``device``, ``ddi``, ``est``, ``job``.
         request_id: ties log lines and ledger entries of one request together.
         token: public id of the API token by which an operator's program came; empty for people and the system.
     """
@@ -61,7 +61,7 @@ class Actor:
         """Refuse unless the actor is the system or the very device that is meant."""
         if self.kind is ActorKind.SYSTEM or (self.kind is ActorKind.DEVICE and self.key == key):
             return
-        msg = "A device may speak for itself only."
+        msg = "A device may act only for itself."
         raise DeniedError(msg)
 
 

@@ -41,12 +41,12 @@ def loads(data: bytes, *, max_bytes: int, max_depth: int = 16) -> object:
 
 def _refuse_floats(value: object) -> None:
     if isinstance(value, float):
-        msg = "Floats have no place in canonical JSON; use an integer or a string."
+        msg = "Canonical JSON may not contain floats. Use an integer or a string."
         raise InvalidError(msg)
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                msg = "Keys of canonical JSON are strings."
+                msg = "Keys of canonical JSON must be strings."
                 raise InvalidError(msg)
             _refuse_floats(item)
     elif isinstance(value, list | tuple):

@@ -43,12 +43,12 @@ def loads(
             cannot be stored; it names the place.
     """
     if len(data) > max_bytes:
-        msg = f"The CBOR has {len(data)} bytes; at most {max_bytes} are read."
+        msg = f"The CBOR has {len(data)} bytes; the maximum is {max_bytes}."
         raise InvalidError(msg)
     walk = _Walk(data, max_depth, cose)
     walk.value(0)
     if walk.at != len(data):
-        msg = "Something follows the CBOR value."
+        msg = "Data follows the CBOR value. Remove it."
         raise InvalidError(msg)
     try:
         value = cbor2.loads(data, str_errors="replace" if lenient else "strict")
@@ -93,7 +93,7 @@ class _Walk:
         for _ in self._items(count):
             major, key = self.value(depth + 1)
             if major not in self._key_types or (major, key) in keys:
-                msg = "Keys of a map are texts, and none appears twice."
+                msg = "Map keys must be text strings, and none may appear twice."
                 raise InvalidError(msg)
             keys.add((major, key))
             self.value(depth + 1)
@@ -120,7 +120,7 @@ class _Walk:
         while not self._ended():
             inner, length = self._head()
             if inner != major or length is None:
-                msg = "The parts of a CBOR string are strings of its own kind."
+                msg = "The chunks of a CBOR string must be strings of the same type."
                 raise InvalidError(msg)
             parts.append(self._take(length))
         return b"".join(parts)
@@ -131,7 +131,7 @@ class _Walk:
         major, low = first >> 5, first & 0x1F
         argument = self._argument(low)
         if (major == _TAG and argument not in self._tags) or (major == _SIMPLE and low not in _PLAIN_SIMPLE):
-            msg = "Tags and special values have no place in this CBOR."
+            msg = "Tags and special values are not accepted in this CBOR."
             raise InvalidError(msg)
         if argument is not None:
             return major, argument
@@ -149,14 +149,14 @@ class _Walk:
 
     def _peek(self) -> int:
         if self.at >= len(self._data):
-            msg = "The CBOR is cut off."
+            msg = "The CBOR is truncated."
             raise InvalidError(msg)
         return self._data[self.at]
 
     def _take(self, length: int) -> bytes:
         end = self.at + length
         if end > len(self._data):
-            msg = "The CBOR is cut off."
+            msg = "The CBOR is truncated."
             raise InvalidError(msg)
         part, self.at = self._data[self.at : end], end
         return part

@@ -1,7 +1,7 @@
 """Points of edwards25519 (RFC 8032, 5.1): is an encoded public key canonical, and of prime order?
 
 Verifiers such as OpenSSL accept points of small order, for which everybody can make signatures, and second encodings of
-the same point. Neither may stand for a person. Public values only, so that nothing here has to be constant-time.
+the same point. Neither may identify a person. Public values only, so that nothing here has to be constant-time.
 """
 
 import functools

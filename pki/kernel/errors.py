@@ -1,19 +1,19 @@
-"""The one error tree that every floor raises and every door renders.
+"""The one error tree that every package raises and every listener renders.
 
 * DomainError
   + NotFoundError         what was asked for does not exist
   + ConflictError         the request clashes with the present state
   + DeniedError           the actor is known and may not do this
   + InvalidError          the request is malformed or breaks a rule
-  + UnauthenticatedError  nobody trustworthy asked
+  + UnauthenticatedError  the caller is not authenticated
   + LimitedError          too much, too fast, too large for now
   + UnavailableError      a part that is needed does not answer
   + PreconditionError     what the caller saw is not the newest any more
   + UnconditionalError    the caller must say which version it saw
-  + UnsupportedError      the body is in a form that nobody reads here
+  + UnsupportedError      the body has an unsupported media type
   + PendingError          accepted, but a person has to approve it first; ask again the same way
 
-Each floor subclasses these in its own ``errors.py``. A listener maps each ``Kind`` to its status code; no error
+Each package subclasses these in its own ``errors.py``. A listener maps each ``Kind`` to its status code; no error
 knows HTTP or CoAP.
 """
 
@@ -22,7 +22,7 @@ from typing import ClassVar
 
 
 class Kind(StrEnum):
-    """Every kind of refusal, as clients are told it; stable names, which programs may compare."""
+    """Every kind of error, as clients receive it; stable names, which programs may compare."""
 
     INTERNAL = "internal"
     NOT_FOUND = "not-found"
@@ -44,7 +44,7 @@ class Kind(StrEnum):
 
 
 class DomainError(Exception):
-    """A refusal that the caller may be told about.
+    """An error that may be shown to the caller.
 
     Args:
         detail: one sentence for people that says what is wrong and what to do next; no secrets.
@@ -96,7 +96,7 @@ class LimitedError(DomainError):
 
 
 class UnavailableError(DomainError):
-    """A part that the act needs does not answer; trying again later may help."""
+    """A part that the action needs does not answer; trying again later may help."""
 
     kind = Kind.UNAVAILABLE
 

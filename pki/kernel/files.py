@@ -28,7 +28,7 @@ def remove(path: Path) -> None:
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open a file that somebody hostile may have made: no link is followed, no pipe waited for.
+    """Open a file that an attacker may have made: follow no link, wait for no pipe.
 
     Raises:
         OSError: it is not there, or no plain file.
@@ -36,7 +36,7 @@ def open_plain(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "It is no plain file", str(path))
+        raise OSError(errno.EINVAL, "It is not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
 
 
@@ -149,5 +149,5 @@ def secret_once(path: Path, make: Callable[[], str]) -> str:
         if value := path.read_text().strip():
             return value
         time.sleep(0.01)
-    msg = f"{path} is empty; remove it so that a new secret is made."
+    msg = f"{path} is empty. Remove it; a new secret is then created."
     raise OSError(msg)

@@ -1,8 +1,8 @@
-"""Filters of lists, told once: a frozen dataclass a list, whose fields say what they mean.
+"""Filters of lists, defined once: one frozen dataclass per list, whose fields describe themselves.
 
 From such a class come the parameters of the REST API and their documentation, the form of the console, options of
 commands, and the fields of the query language that have the same names. A field that is empty is not asked. What is
-unknown, given twice or of no such value is refused with what could stand there; a filter is never ignored.
+unknown, given twice or with an invalid value is refused with the accepted ones; a filter is never ignored.
 """
 
 import re
@@ -123,7 +123,7 @@ def _field(criterion: Criterion) -> str:
     return field(default=usual, metadata={"criterion": criterion})
 
 
-def criteria_of(shape: type[Any]) -> dict[str, Criterion]:  # untyped: dataclasses have no base that could stand here
+def criteria_of(shape: type[Any]) -> dict[str, Criterion]:  # untyped: dataclasses have no common base class
     """Return what each field of a filter asks, in order."""
     return {one.name: one.metadata["criterion"] for one in fields(shape)}
 
@@ -133,7 +133,7 @@ def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also:
 
     Args:
         shape: the filter of the list.
-        given: name to values, as often as it stands in the address.
+        given: name to values, as often as it is in the URL.
         also: further names that the request may hold, such as those of pages; they are not looked at.
 
     Raises:
@@ -142,7 +142,7 @@ def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also:
     known = criteria_of(shape)
     if unknown := [name for name in given if name not in known and name not in also]:
         allowed = ", ".join([*known, *sorted(also)]) or "none"
-        msg = f"There is no parameter {intake.shown(unknown[0][:40])!r} here. Parameters: {allowed}."
+        msg = f"Unknown parameter {intake.shown(unknown[0][:40])!r}. Parameters: {allowed}."
         raise InvalidError(msg)
     if twice := [name for name, values in given.items() if len(values) > 1]:
         msg = f"The parameter `{twice[0]}` is given {len(given[twice[0]])} times. Give it once."
@@ -159,19 +159,19 @@ def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also:
 def _check(name: str, value: str, criterion: Criterion) -> None:
     if criterion.choices:
         if value not in criterion.choices:
-            msg = f"`{name}` is one of: {', '.join(criterion.choices)}."
+            msg = f"`{name}` must be one of: {', '.join(criterion.choices)}."
             raise InvalidError(msg)
     elif criterion.form is Form.NUMBER:
         if not _DIGITS.fullmatch(value) or not criterion.least <= int(value) <= criterion.most:
-            msg = f"`{name}` is a whole number of {criterion.unit} from {criterion.least} to {criterion.most}."
+            msg = f"`{name}` must be a whole number of {criterion.unit} from {criterion.least} to {criterion.most}."
             raise InvalidError(msg)
     elif criterion.form is Form.DAY:
         _check_day(name, value)
     elif len(value) > criterion.most:
-        msg = f"`{name}` has {len(value)} characters; at most {criterion.most} are read."
+        msg = f"`{name}` has {len(value)} characters; the maximum is {criterion.most}."
         raise InvalidError(msg)
     elif criterion.pattern and not re.fullmatch(criterion.pattern, value):
-        msg = f"`{name}` is not of the form {criterion.pattern}. {criterion.says}"
+        msg = f"`{name}` must match {criterion.pattern}. {criterion.says}"
         raise InvalidError(msg)
 
 
@@ -179,5 +179,5 @@ def _check_day(name: str, value: str) -> None:
     try:
         date.fromisoformat(value)
     except ValueError as error:
-        msg = f"`{name}` is a day, written as 2026-05-31."
+        msg = f"`{name}` must be a date such as 2026-05-31."
         raise InvalidError(msg) from error

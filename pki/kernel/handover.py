@@ -1,8 +1,8 @@
 """Hand each secret of the environment to the processes that need it, and to no other.
 
-``/proc/PID/environ`` shows what a process was started with for as long as it lives, whatever it removes from
+``/proc/PID/environ`` shows a process's initial environment for as long as it lives, even if it removes it from
 ``os.environ``. So a program that finds a secret there moves it into a sealed file in memory (``memfd_create(2)``), one
-file per kind of secret, and starts itself anew without it. Other processes get a secret by inheriting the descriptor.
+file per kind of secret, and restarts itself without it. Other processes get a secret by inheriting the descriptor.
 """
 
 import fcntl
@@ -44,7 +44,7 @@ def kind_of(name: str) -> str | None:
 
 
 def hide_secrets(kinds: Iterable[str] = KINDS) -> None:
-    """Start this program anew, under the same process id, when its environment holds a secret.
+    """Restart this program, under the same process id, when its environment holds a secret.
 
     Args:
         kinds: what this program may hold or hand on; every other secret is dropped.
@@ -65,9 +65,9 @@ def hide_secrets(kinds: Iterable[str] = KINDS) -> None:
 
 
 def read_secrets(kind: str) -> dict[str, str]:
-    """Return the secrets of a kind by name: what was handed over, and what stands in ``os.environ``.
+    """Return the secrets of a kind by name: those inherited, and those in ``os.environ``.
 
-    Something stands there only in a program that did not call ``hide_secrets``, or with an empty value.
+    The environment has one only in a program that did not call ``hide_secrets``, or with an empty value.
     """
     _adopt()
     found: dict[str, str] = {}
@@ -138,7 +138,7 @@ def _variable(kind: str) -> str:
 
 
 def _in_memory(kind: str, secrets: dict[str, str]) -> int:
-    """Return the descriptor of a file that nobody who inherits it can change."""
+    """Return the descriptor of a file that its heirs cannot change."""
     descriptor = os.memfd_create(f"{_LABEL}{kind}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(descriptor, json.dumps(secrets).encode())
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)

@@ -39,10 +39,10 @@ def text(value: object, field: str, *, most: int = 0, most_bytes: int = 0) -> st
         InvalidError: no text, too long, or with a character that cannot be stored.
     """
     if not isinstance(value, str):
-        msg = f"`{field}` must be a text."
+        msg = f"`{field}` must be a string."
         raise InvalidError(msg, field=field)
     if found := _UNSTORABLE.search(value):
-        msg = f"`{field}` holds the character U+{ord(found[0]):04X}, which no text may hold. Remove it."
+        msg = f"`{field}` holds the character U+{ord(found[0]):04X}, which is not allowed in text. Remove it."
         raise InvalidError(msg, field=field)
     if (most and len(value) > most) or (most_bytes and len(value.encode()) > most_bytes):
         limit = f"{most} characters" if most and len(value) > most else f"{most_bytes} bytes"
@@ -159,7 +159,7 @@ def check_document(
 
 
 def shown(name: object, most: int = 80) -> str:
-    """Return a name of a request as it may stand in a sentence: printable and short."""
+    """Return a name of a request in a form for messages: printable and short."""
     return cleaned(str(name), most)[0].replace("\n", " ").replace("\r", " ")
 
 

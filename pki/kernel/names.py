@@ -25,7 +25,7 @@ _TWINS = str.maketrans(
     "\u03b1\u03b2\u03b5\u03b6\u03b7\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u0131\u0251\u0261\u2019",
     "abekmhopctyxsijhdqwabezhikmnoptyxiag'",
 )
-#: component, bundle id, secret and the like: what stands in target paths
+#: component, bundle id, secret and the like: what is in target paths
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9_-])?")
 #: dots, slashes and backslashes as URLs escape them
 _ESCAPED = re.compile(r"%(?:2[eEfF]|5[cC])")

@@ -27,7 +27,7 @@ def demand_one(text: bytes | str, *kinds: str, what: str = "The file") -> bytes:
     found = _BEGIN.findall(data.decode("utf-8", "replace"))
     wanted = " or ".join(f"`-----BEGIN {kind}-----`" for kind in kinds)
     if not found:
-        msg = f"{what} is no PEM. Expected {wanted}."
+        msg = f"{what} is not PEM. Expected {wanted}."
         raise InvalidError(msg)
     if len(found) > 1:
         msg = f"{what} holds {len(found)} objects ({', '.join(found[:5])}). Give one: {wanted}."
@@ -49,5 +49,5 @@ def read_der(text: bytes | str, kind: str, what: str = "The file") -> bytes:
     try:
         return base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        msg = f"{what} holds no base64 between its first and last line."
+        msg = f"{what} has no base64 between its first and last line."
         raise InvalidError(msg) from error

@@ -16,7 +16,7 @@ from pki.kernel.errors import DeniedError, NotFoundError
 
 
 class Action(StrEnum):
-    """What can be done, as far as roles tell it apart."""
+    """The actions that roles permit or deny."""
 
     READ = "read"
     READ_DEVICE_LOGS = "read-device-logs"
@@ -117,31 +117,31 @@ _CARE = _OPERATOR | _SECURITY
 
 #: every action, in the order in which the reference page shows them
 RIGHTS: Mapping[Action, Right] = {
-    Action.READ: Right("Read everything of the trust domain that is not named below", _ANYBODY),
+    Action.READ: Right("Read everything in the trust domain that is not listed below", _ANYBODY),
     Action.READ_DEVICE_LOGS: Right("Read the logs that devices send", _CARE),
-    Action.READ_PEOPLE: Right("Read who may sign in, with which roles", _ADMIN),
-    Action.READ_TOKENS_OF_OTHERS: Right("Read the API tokens of others; everybody reads their own", _ADMIN),
+    Action.READ_PEOPLE: Right("Read the list of users and their roles", _ADMIN),
+    Action.READ_TOKENS_OF_OTHERS: Right("Read the API tokens of others; users can always read their own", _ADMIN),
     Action.CREATE_DOMAIN: Right("Create a trust domain, or change its host names", _ADMIN),
     Action.CREATE_OPERATOR: Right("Create an operator", _ADMIN),
     Action.GRANT_ROLE: Right("Grant a role", _ADMIN),
-    Action.CREATE_SIGN_IN_LINK: Right("Create a link for the set-up or recovery of an account", _ADMIN),
+    Action.CREATE_SIGN_IN_LINK: Right("Create a link to set up or recover an account", _ADMIN),
     Action.APPROVE_RECOVERY: Right("Approve, as the second admin, the recovery of an account", _ADMIN),
-    Action.CREATE_TOKEN_FOR_OTHERS: Right("Create an API token for somebody else", _ADMIN),
-    Action.REVOKE_TOKEN_OF_OTHERS: Right("Revoke an API token of somebody else", _ADMIN),
+    Action.CREATE_TOKEN_FOR_OTHERS: Right("Create an API token for another user", _ADMIN),
+    Action.REVOKE_TOKEN_OF_OTHERS: Right("Revoke an API token of another user", _ADMIN),
     Action.INSTALL_AUTHORITY: Right("Request and install an issuing CA, its root, or a link between roots", _SECURITY),
-    Action.SWITCH_AUTHORITY: Right("Issue under another CA from now on", _SECURITY),
-    Action.RETIRE_AUTHORITY: Right("Issue no more under a CA", _SECURITY),
+    Action.SWITCH_AUTHORITY: Right("Switch issuance to another CA", _SECURITY),
+    Action.RETIRE_AUTHORITY: Right("Stop issuance under a CA", _SECURITY),
     Action.DEFINE_PROFILE: Right("Create or change a certificate profile", _SECURITY),
     Action.REVOKE_CERTIFICATE: Right("Revoke a certificate", _SECURITY),
     Action.CREATE_ENROLMENT_TOKEN: Right("Create an enrolment token", _CARE),
     Action.WITHDRAW_ENROLMENT_TOKEN: Right("Withdraw an unused enrolment token", _CARE),
     Action.PREREGISTER_DEVICE: Right("Pre-register a device by serial number or key", _CARE),
-    Action.APPROVE_ENROLMENT: Right("Approve or deny a waiting enrolment", _CARE),
+    Action.APPROVE_ENROLMENT: Right("Approve or deny a pending enrolment", _CARE),
     Action.TRUST_VENDOR: Right("Trust a vendor's CA for first enrolments", _SECURITY),
-    Action.DISTRUST_VENDOR: Right("Trust a vendor's CA no more", _SECURITY),
+    Action.DISTRUST_VENDOR: Right("Stop trusting a vendor's CA", _SECURITY),
     Action.REGISTER_HARDWARE: Right("Register a hardware model", _OPERATOR),
-    Action.DESCRIBE_HARDWARE: Right("State what the firmware of a hardware model can run", _OPERATOR),
-    Action.CLASSIFY_TELEMETRY: Right("State which metrics a hardware model may report", _CARE),
+    Action.DESCRIBE_HARDWARE: Right("Set the runtime profile of a hardware model's firmware", _OPERATOR),
+    Action.CLASSIFY_TELEMETRY: Right("Set the metrics that a hardware model may report", _CARE),
     Action.REGISTER_CHILD: Right("Register a device behind a gateway", _OPERATOR),
     Action.DESCRIBE_DEVICE: Right("Change site, owner, tags or gateway of a device", _OPERATOR),
     Action.CHOOSE_AUDIENCE: Right("Change the audience of a device: lab, canary, production", _OPERATOR),
@@ -152,23 +152,23 @@ RIGHTS: Mapping[Action, Right] = {
     Action.SUSPEND_DEVICE: Right("Suspend a device", _SECURITY),
     Action.RESUME_DEVICE: Right("Resume a suspended device", _SECURITY),
     Action.RETURN_DEVICE: Right("Take a device out of service for repair or stock", _SECURITY),
-    Action.RETIRE_DEVICE: Right("Retire a device for good", _SECURITY),
-    Action.ERASE_DEVICE: Right("Decommission a device and erase what may tell about people", _SECURITY),
-    Action.REPLACE_BOARD: Right("Create a token by which a new board takes a device's place", _SECURITY),
+    Action.RETIRE_DEVICE: Right("Retire a device permanently", _SECURITY),
+    Action.ERASE_DEVICE: Right("Decommission a device and erase its personal data", _SECURITY),
+    Action.REPLACE_BOARD: Right("Create a token for a replacement board of a device", _SECURITY),
     Action.OFFER_DEVICE: Right("Offer a device to another trust domain", _SECURITY),
     Action.TAKE_OVER_DEVICE: Right("Take over a device that another trust domain offers", _SECURITY),
-    Action.OPEN_INCIDENT: Right("Open an incident, or note what was done about it; drift detection does", _SECURITY),
+    Action.OPEN_INCIDENT: Right("Open an incident or add a note to it; drift detection does this too", _SECURITY),
     Action.CLOSE_INCIDENT: Right("Close an incident with a verdict", _CARE),
     Action.UPLOAD_BUNDLE: Right("Upload a bundle", _OPERATOR | _RELEASE),
     Action.DELETE_BUNDLE: Right("Delete a bundle that was never published", _OPERATOR | _RELEASE),
-    Action.DELETE_SIGNED_BUNDLE: Right("Delete such a bundle although an officer has signed its release", _RELEASE),
+    Action.DELETE_SIGNED_BUNDLE: Right("Delete a never-published bundle whose release an officer has signed", _RELEASE),
     Action.RELEASE_BUNDLE: Right("Prepare a release for officers to sign", _RELEASE),
     Action.WITHDRAW_RELEASE: Right("Withdraw a release", _RELEASE | _SECURITY),
     Action.SUBMIT_SIGNATURE: Right("Submit an officer's signature", _RELEASE),
     Action.PUBLISH_STATEMENT: Right("Publish what enough officers have signed", _RELEASE),
     Action.RAISE_FLOOR: Right("Prepare a higher security-counter floor for officers to sign", _RELEASE),
     Action.RENEW_TARGETS: Right("Prepare another year of the targets metadata for officers to sign", _RELEASE),
-    Action.MANAGE_TRUST_KEYS: Right("Add and withdraw keys that vouch for images, and renew their CRLs", _SECURITY),
+    Action.MANAGE_TRUST_KEYS: Right("Add and withdraw keys that verify images, and renew their CRLs", _SECURITY),
     Action.MANAGE_ONLINE_KEYS: Right("Create, prepare and switch the online keys of the update metadata", _SECURITY),
     Action.INSTALL_ROOT: Right("Install a root of the update metadata that officers signed", _SECURITY),
     Action.INSTALL_TARGETS: Right("Install the first targets metadata that officers signed", _SECURITY),
@@ -179,11 +179,11 @@ RIGHTS: Mapping[Action, Right] = {
     Action.RESUME_ROLLOUT: Right("Resume a paused or held rollout", _OPERATOR),
     Action.HOLD_ROLLOUT: Right("Hold a rollout that looks wrong", _OPERATOR),
     Action.ABORT_ROLLOUT: Right("Abort a rollout", _OPERATOR),
-    Action.FINISH_ROLLOUT: Right("Finish a rollout; the server does when its last wave is done", _OPERATOR),
-    Action.SET_TARGET: Right("Set the target version of a component of a device; rollouts and repairs do", _CARE),
+    Action.FINISH_ROLLOUT: Right("Finish a rollout; the server does this after the last wave", _OPERATOR),
+    Action.SET_TARGET: Right("Set the target version of a component of a device; rollouts and repairs do this", _CARE),
     Action.CANCEL_ASSIGNMENT: Right("Cancel an assignment", _OPERATOR),
-    Action.REPAIR_DEVICE: Right("Send a device back to what it ran before its newest update", _CARE),
-    Action.COMMAND_DEVICE: Right("Give a device a command", _CARE),
+    Action.REPAIR_DEVICE: Right("Roll a device back to the bundle before its newest update", _CARE),
+    Action.COMMAND_DEVICE: Right("Send a command to a device", _CARE),
     Action.CANCEL_COMMAND: Right("Cancel a command", _CARE),
 }
 
@@ -215,7 +215,7 @@ class Stored(Protocol):
 
 
 def roles_for(action: Action) -> tuple[Role, ...]:
-    """Return the roles that allow an action; whatever every viewer may, every role may."""
+    """Return the roles that allow an action; every role includes the rights of a viewer."""
     wanted = RIGHTS[action].roles
     return tuple(role for role in Role if role in wanted or Role.VIEWER in wanted)
 
@@ -271,11 +271,11 @@ def pick_one(rows: RowsOf[_Row_co], wanted: Stored) -> _Row_co:
         wanted: the object, read earlier.
 
     Raises:
-        NotFoundError: it is not among them; the sentence does not tell whether it exists.
+        NotFoundError: it is not among them; the message does not say whether it exists.
     """
     found = rows.filter(pk=wanted.pk).first()
     if found is None:
-        msg = "This object does not exist any more, or is none that you may change."
+        msg = "This object no longer exists, or you may not change it."
         raise NotFoundError(msg)
     return found
 

@@ -75,7 +75,7 @@ def adopt_orphans() -> None:
 
 
 def spare_user() -> int:
-    """Return a user id that no other process has, for a child of this process; nobody's where ids are few."""
+    """Return a user id that no other process has, for a child of this process; that of `nobody` where ids are few."""
     user = _FIRST_USER + os.getpid()
     try:
         lines = Path("/proc/self/uid_map").read_text().splitlines()

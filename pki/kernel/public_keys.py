@@ -71,7 +71,7 @@ def describe_type(key: PublicKey) -> str:
 
 
 def read_pem(pem: str) -> PublicKey:
-    """Return the key of a PEM text, whatever its line ends, spaces and surrounding text.
+    """Return the key of a PEM text; line ends, spaces and surrounding text do not matter.
 
     Raises:
         InvalidError: it holds no usable public key.
@@ -83,7 +83,7 @@ def read_pem(pem: str) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(data)
     except (ValueError, TypeError, UnsupportedAlgorithm, UnicodeError) as error:
-        msg = "This is no public key in PEM. Expected `-----BEGIN PUBLIC KEY-----`."
+        msg = "This is not a public key in PEM. Expected `-----BEGIN PUBLIC KEY-----`."
         raise InvalidError(msg) from error
     return accept_key(key)
 
@@ -101,7 +101,7 @@ def read_raw(data: bytes) -> PublicKey:
             data = _unhybrid(data)
         return accept_key(ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data))
     except ValueError as error:
-        msg = "Raw bytes of a public key are 32 of Ed25519, or a P-256 point of 33 or 65."
+        msg = "A raw public key must be 32 bytes (Ed25519), or a P-256 point of 33 or 65 bytes."
         raise InvalidError(msg) from error
 
 
@@ -160,7 +160,7 @@ def _read_hex(public: str) -> PublicKey:
     except ValueError:
         data = b""
     if len(data) != ED25519_SIZE:
-        msg = "An Ed25519 key is 32 bytes in hex."
+        msg = "An Ed25519 key must be 32 bytes in hex."
         raise InvalidError(msg)
     return read_raw(data)
 
@@ -174,16 +174,16 @@ def read_tuf_fields(fields: object) -> PublicKey:
     try:
         texts = fields["keytype"], fields["scheme"], fields["keyval"]["public"]  # type: ignore[index]  # because any JSON may stand there
     except (KeyError, TypeError, IndexError) as error:
-        msg = "A TUF key has keytype, scheme and keyval with public."
+        msg = "A TUF key must have keytype, scheme and keyval with public."
         raise InvalidError(msg) from error
     if not all(isinstance(one, str) for one in texts):
-        msg = "keytype, scheme and public of a TUF key are texts."
+        msg = "keytype, scheme and public of a TUF key must be strings."
         raise InvalidError(msg)
     return read_tuf(*texts)
 
 
 def accept_key(key: object) -> PublicKey:
-    """Return a key that can vouch for something: a type that is known, and no point that anybody can sign for.
+    """Return a key that can verify signatures: a known type, and no point for which anybody can sign.
 
     Raises:
         InvalidError: it cannot.
@@ -196,7 +196,7 @@ def accept_key(key: object) -> PublicKey:
         raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
         if edwards.is_strong(raw):
             return key
-        msg = "This Ed25519 key is no point of prime order in its canonical form: others could sign for it."
+        msg = "This Ed25519 key is not a point of prime order in canonical form: others could forge signatures for it."
         raise InvalidError(msg)
-    msg = "A public key is Ed25519, on a NIST curve, or RSA of at least 2048 bits."
+    msg = "A public key must be Ed25519, on a NIST curve, or RSA of at least 2048 bits."
     raise InvalidError(msg)

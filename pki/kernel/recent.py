@@ -17,7 +17,7 @@ class Recent(Generic[Key, Value]):
         seconds: how old a value may be.
     """
 
-    # untyped: memories of whatever keys and values
+    # untyped: memories of any keys and values
     _all: ClassVar["WeakSet[Recent[Any, Any]]"] = WeakSet()
 
     def __init__(self, seconds: float) -> None:

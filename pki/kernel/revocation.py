@@ -1,8 +1,8 @@
 """Read revocation lists of other people's CAs (RFC 5280, 5 and 6.3.3): complete lists, or shards of one together.
 
 A list that says only a part must never stand for the whole: delta lists, lists of some reasons or of CA certificates
-only, indirect lists and whatever a critical extension changes are refused. A shard (a list with a distribution point)
-speaks for the certificates that name its point, and for no others.
+only, indirect lists and changes by critical extensions are refused. A shard (a list with a distribution point)
+covers the certificates that name its point, and no others.
 """
 
 import datetime as dt
@@ -29,7 +29,7 @@ class RevocationList:
 
     Args:
         crl: as it was read.
-        points: the distribution points for whose certificates it speaks; empty when it speaks for all.
+        points: the distribution points whose certificates it covers; empty when it covers all.
         number: CRLNumber, or None of an issuer that numbers none.
         serials: of the revoked certificates.
     """
@@ -83,7 +83,7 @@ def demand_current(lists: Iterable[RevocationList], at: dt.datetime) -> None:
     """
     for one in lists:
         if one.crl.next_update_utc is None:
-            msg = "The CRL has no nextUpdate, so that nobody can tell whether it is the newest. Issue it with one."
+            msg = "The CRL has no nextUpdate, so its freshness cannot be checked. Issue it with one."
             raise InvalidError(msg)
         if one.ends() <= at or one.crl.last_update_utc > at + SKEW:
             msg = f"The CRL of {one.crl.last_update_utc:%Y-%m-%d %H:%M} is out of date or from the future."
@@ -93,7 +93,7 @@ def demand_current(lists: Iterable[RevocationList], at: dt.datetime) -> None:
 def succeed_lists(before: Sequence[RevocationList], new: Sequence[RevocationList]) -> list[RevocationList]:
     """Return what holds after new lists came: each takes the place of the one for the same points, if it is newer.
 
-    A shard never takes the place of a list that speaks for all.
+    A shard never replaces a list that covers all certificates.
 
     Raises:
         InvalidError: a new list is older than the one that is known, by number or date, or has lost its number.
@@ -108,7 +108,7 @@ def succeed_lists(before: Sequence[RevocationList], new: Sequence[RevocationList
 
 
 def covering(certificate: x509.Certificate, lists: Iterable[RevocationList]) -> list[RevocationList]:
-    """Return the lists that speak for a certificate: those for all, and those of a point that it names."""
+    """Return the lists that cover a certificate: those for all, and those of a point that it names."""
     named = _named_points(certificate)
     return [one for one in lists if not one.points or one.points & named]
 
@@ -143,7 +143,7 @@ def _read(block: str, issuer: x509.Certificate, *, of_authorities: bool) -> Revo
         number, points = _judge(crl.extensions, of_authorities=of_authorities)
         serials = frozenset(_serial(entry) for entry in crl)
     except (ValueError, TypeError, UnsupportedAlgorithm, UnicodeError) as error:
-        msg = f"This is no CRL that can be read: {str(error)[:120]}"
+        msg = f"This cannot be parsed as a CRL: {str(error)[:120]}"
         raise InvalidError(msg) from error
     if not genuine or weak:
         msg = "The CRL was not issued by this CA, its signature is wrong, or it uses MD5 or SHA-1."
@@ -158,7 +158,7 @@ def _judge(extensions: x509.Extensions, *, of_authorities: bool) -> tuple[int | 
         if isinstance(one.value, x509.CRLNumber):
             number = one.value.crl_number
         elif isinstance(one.value, x509.DeltaCRLIndicator):
-            msg = "This is a delta CRL: it says only what changed. Register the complete one."
+            msg = "This is a delta CRL, which lists only changes. Register the complete one."
             raise InvalidError(msg)
         elif isinstance(one.value, x509.IssuingDistributionPoint):
             points = _points(one.value, of_authorities=of_authorities)
@@ -187,7 +187,10 @@ def _serial(entry: x509.RevokedCertificate) -> int:
             msg = f"An entry of the CRL has the critical extension {one.oid.dotted_string}: it is of another issuer."
             raise InvalidError(msg)
         if isinstance(one.value, x509.CRLReason) and one.value.reason == x509.ReasonFlags.remove_from_crl:
-            msg = "An entry of the CRL is removed from it, which only delta CRLs say. Register the complete one."
+            msg = (
+                "An entry of the CRL has the reason removeFromCRL, which only delta CRLs use. Register the complete "
+                "one."
+            )
             raise InvalidError(msg)
     return entry.serial_number
 

@@ -34,7 +34,7 @@ def read_json(
             the place.
     """
     if len(data) > max_bytes:
-        msg = f"The document has {len(data)} bytes; at most {max_bytes} are read."
+        msg = f"The document has {len(data)} bytes; the maximum is {max_bytes}."
         raise InvalidError(msg)
     reader = _Reader(floats=floats, lenient=lenient)
     try:
@@ -70,7 +70,7 @@ def read_lines(lines: Iterator[bytes], *, max_bytes: int) -> Iterator[object]:
 
 def _refuse_depth(text: str, max_depth: int) -> None:
     if text.count("[") + text.count("{") <= max_depth:
-        return  # whatever of them stands in strings, what is left cannot nest deeper
+        return  # without those in strings it can only nest less deeply
     depth = 0
     for mark in _MARKS.finditer(text):
         char = mark[0]

@@ -1,7 +1,7 @@
-"""Heads that somebody claims for a tree, kept on disk: there may be more of them than memory holds.
+"""Heads that others claim for a tree, kept on disk: there may be more of them than memory holds.
 
 An unnamed database of SQLite is a private temporary file (in ``SQLITE_TMPDIR``, ``TMPDIR``, ``/var/tmp`` or ``/tmp``,
-whichever is there first). It is removed when it is closed, whatever ends the process.
+whichever is there first). It is removed when it is closed, however the process ends.
 """
 
 import sqlite3
@@ -29,7 +29,7 @@ class ClaimedHead(NamedTuple):
 
 
 class Witnessed(NamedTuple):
-    """A head that somebody remembers: its name, the head, and the root that the tree has at that size, if any."""
+    """A head that another party remembers: its name, the head, and the tree's root at that size, if any."""
 
     name: str
     epoch: int
@@ -62,7 +62,7 @@ class Claims:
         self._file.execute("INSERT OR IGNORE INTO wanted SELECT size FROM published")
 
     def add_witnessed(self, heads: Iterable[tuple[str, ClaimedHead]]) -> None:
-        """Add heads that somebody remembers, each with the name of who does."""
+        """Add heads that others remember, each with the name of its source."""
         self._file.executemany("INSERT INTO witnessed VALUES (?, ?, ?, ?)", ((name, *head) for name, head in heads))
         self._file.execute("INSERT OR IGNORE INTO wanted SELECT size FROM witnessed")
 
@@ -109,7 +109,7 @@ class Claims:
             yield from ((ClaimedHead(epoch, size, root), true) for epoch, size, root, true in rows)
 
     def witnessed(self) -> Iterator[Witnessed]:
-        """Yield each head that somebody remembers, in the order of their adding."""
+        """Yield each remembered head, in the order in which they were added."""
         question = (
             "SELECT w.name, w.epoch, w.size, w.root, r.root FROM witnessed w LEFT JOIN roots r USING (size)"
             " ORDER BY w.rowid"

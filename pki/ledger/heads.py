@@ -12,7 +12,7 @@ class TreeHead(TypedDict):
 
 
 class PublishedHead(TreeHead):
-    """A head of one trust domain as ``journal/heads.jsonl`` holds it; the signature is there unless somebody cut it."""
+    """A head of one trust domain as ``journal/heads.jsonl`` holds it; the signature is there unless it was removed."""
 
     domain: str
     keyid: NotRequired[str]

@@ -1,6 +1,6 @@
 """Inclusion and consistency proofs (RFC 6962, 2.1), and how to check them (RFC 9162, 2.1.3.2, 2.1.4.2). Pure.
 
-A proof needs hashes of subtrees; ``Subtree`` says how to get one, so that nobody has to hold all leaves.
+A proof needs hashes of subtrees; ``Subtree`` says how to get one, so that no caller has to hold all leaves.
 """
 
 from collections.abc import Callable, Sequence

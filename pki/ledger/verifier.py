@@ -5,9 +5,9 @@
 The export is JSON lines: ``{"kind": "ledger", …}`` first, then entries in order, then signed heads. ``--key`` is a
 public key of the ledger (Ed25519, hex; one for each generation) as you got it by another way; without it the export's
 own keys are used, which proves that the export is whole, not that it is the server's. ``--heads`` are heads that
-somebody else has kept: a copy of ``journal/heads.jsonl``, or what devices have seen.
+another party has kept: a copy of ``journal/heads.jsonl``, or what devices have received.
 
-It repeats the few lines of ``merkle.py`` on purpose: whoever checks us should not have to run our code.
+It repeats the few lines of ``merkle.py`` on purpose: an auditor should not have to run the server's code.
 """
 
 import argparse
@@ -136,10 +136,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Verify an exported Muster ledger.")
     parser.add_argument("export", type=Path)
     parser.add_argument("--key", action="append", default=[], help="a public key of the ledger in hex")
-    parser.add_argument("--heads", type=Path, help="heads kept by somebody else, JSON lines")
+    parser.add_argument("--heads", type=Path, help="heads kept by another party, as JSON lines")
     parser.add_argument(
         "--unsigned-restores", type=int, default=0, metavar="EPOCH",
-        help="accept restores up to this epoch without a signature: they were made by versions that signed none",
+        help="accept unsigned restores up to this epoch; older versions did not sign restores",
     )  # fmt: skip
     options = parser.parse_args()
     wrong = check(options.export, options.key, options.heads, options.unsigned_restores)

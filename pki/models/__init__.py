@@ -1,4 +1,4 @@
-"""Tables of the ground floor."""
+"""Tables of the pki package."""
 
 from pki.models.authorities import Authority, Certificate
 from pki.models.changes import Change

@@ -1,4 +1,4 @@
-"""What doors must hear of at once, so that they may answer from memory in between."""
+"""Changes that listeners must receive at once, so that they can answer from memory in between."""
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -24,7 +24,7 @@ class CurrentTransaction(models.Func):
 
 
 class Change(models.Model):
-    """Something about one device has changed that decides what a door answers; written in the same transaction.
+    """A change of one device that affects a listener's answers; written in the same transaction.
 
     ``subject`` is the device's public id, or empty when everything may have changed.
     """

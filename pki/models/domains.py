@@ -20,7 +20,7 @@ class TrustDomain(models.Model):
 
 
 class MonotoneNumber(models.Model):
-    """The last number handed out under a name; it only grows (``pki.kernel.monotone``)."""
+    """The last number issued under a name; it only grows (``pki.kernel.monotone``)."""
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     name = models.CharField(max_length=100)

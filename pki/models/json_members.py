@@ -1,4 +1,4 @@
-"""Members of JSON objects in queries, whatever their names are.
+"""Members of JSON objects in queries, with any names.
 
 Django reads a name of digits as a place in a list, and two underscores as a path; names that devices and vendors
 choose (components, attributes) may be both.

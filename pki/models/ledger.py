@@ -9,7 +9,7 @@ from pki.models.domains import TrustDomain
 
 
 class LedgerEntry(models.Model):
-    """One security act, written in the transaction that did it."""
+    """One security action, written in the transaction that did it."""
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
@@ -70,7 +70,7 @@ class LedgerHead(models.Model):
 
 
 class LedgerEdge(models.Model):
-    """The tree's right edge ([height, hash] each) at the newest head, from which the next one goes on.
+    """The tree's right edge ([height, hash] each) at the newest head, from which the next one continues.
 
     A table of its own: a change of the ledger's tables would take their triggers away on SQLite.
     """

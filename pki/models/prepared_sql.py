@@ -221,7 +221,7 @@ def _select(
     fields, asked = [_field(model, name) for name in names], [_field(model, name) for name in wanted]
     columns = ", ".join(_quote(field.column) for field in fields)
     conditions = " AND ".join(f"{_quote(field.column)} = %s" for field in asked)
-    statement = f"SELECT {columns} FROM {_quote(model._meta.db_table)} WHERE {conditions}"  # noqa: S608  because only names of our own models stand in it
+    statement = f"SELECT {columns} FROM {_quote(model._meta.db_table)} WHERE {conditions}"  # noqa: S608  because it contains only names of our own models
     statement += " FOR UPDATE" if lock and vendor == "postgresql" else ""
     return statement, [to_driver(field, vendor) for field in asked], [from_driver(field, vendor) for field in fields]
 
@@ -234,7 +234,7 @@ def _insert(
     fields = [_field(model, name) for name in _names(model)[1:]]
     columns, marks = ", ".join(_quote(field.column) for field in fields), ", ".join(["%s"] * len(fields))
     table, key = _quote(model._meta.db_table), _quote(model._meta.pk.column)
-    statement = f"INSERT INTO {table} ({columns}) VALUES ({marks}) RETURNING {key}"  # noqa: S608  because only names of our own models stand in it
+    statement = f"INSERT INTO {table} ({columns}) VALUES ({marks}) RETURNING {key}"  # noqa: S608  because it contains only names of our own models
     attributes = [(field.attname, field.get_default) for field in fields]
     return statement, attributes, [to_driver(field, vendor) for field in fields]
 
@@ -246,7 +246,7 @@ def _update(
     fields = [_field(model, name) for name in names]
     settings = ", ".join(f"{_quote(field.column)} = %s" for field in fields)
     table, key = _quote(model._meta.db_table), _quote(model._meta.pk.column)
-    statement = f"UPDATE {table} SET {settings} WHERE {key} = %s"  # noqa: S608  because only names of our own models stand in it
+    statement = f"UPDATE {table} SET {settings} WHERE {key} = %s"  # noqa: S608  because it contains only names of our own models
     return statement, [field.attname for field in fields], [to_driver(field, vendor) for field in fields]
 
 
@@ -258,7 +258,7 @@ def _update_many(
     fields = [_field(model, name) for name in names]
     settings = ", ".join(f"{_quote(one.column)} = v.column{number}" for number, one in enumerate(fields, 1))
     table, key = _quote(model._meta.db_table), _quote(model._meta.pk.column)
-    before = f"UPDATE {table} SET {settings} FROM ("  # noqa: S608  because only names of our own models stand in it
+    before = f"UPDATE {table} SET {settings} FROM ("  # noqa: S608  because it contains only names of our own models
     after = f") AS v WHERE {table}.{key} = v.column{len(fields) + 1}"
     return before, after, [to_driver(field, vendor) for field in fields]
 

@@ -1,4 +1,4 @@
-"""What was revoked, as it stands in the lists, and which lists are out."""
+"""What was revoked, as the lists contain it, and which lists are published."""
 
 from django.db import models
 

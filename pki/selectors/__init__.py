@@ -1,4 +1,4 @@
-"""What the ground floor can be asked. Nothing here writes; what an actor may not see is not there."""
+"""Queries of the pki package. Nothing here writes, and results contain only what the actor may see."""
 
 from pki.selectors.certificates import (
     certificate,

@@ -16,7 +16,7 @@ _authority_ids: Recent[str, list[int]] = Recent(seconds=1.0)
 def certificate_by_fingerprint(fingerprint: str) -> Certificate | None:
     """Return the certificate of a presented leaf, with its authority and domain, or None.
 
-    The one question that crosses domains: the door asks it to learn which domain a peer belongs to.
+    The one question that crosses domains: a listener asks it to find the domain of a peer.
     """
     rows = Certificate.objects.select_related("authority", "domain")
     return rows.filter(fingerprint=fingerprint).first()

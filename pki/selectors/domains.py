@@ -26,7 +26,7 @@ def domains() -> list[TrustDomain]:
 
 
 def known_domains() -> list[TrustDomain]:
-    """Return every trust domain as it was a second ago at most; doors ask for each request."""
+    """Return every trust domain as it was a second ago at most; listeners ask for each request."""
     return _domains.get("", domains)
 
 

@@ -1,4 +1,4 @@
-"""Find one row of a set: by its public id, by its name, or by whichever of the two somebody wrote."""
+"""Find one row of a set: by its public id, by its name, or by either."""
 
 from collections.abc import Iterable
 from typing import TypeVar

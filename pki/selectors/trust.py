@@ -29,7 +29,7 @@ def anchors(*, actor: Actor) -> list[x509.Certificate]:
 
 
 def links(*, actor: Actor) -> list[x509.Certificate]:
-    """Return the links between a domain's roots; doors show them, so that each anchor leads to the tree in use."""
+    """Return the links between a domain's roots; servers send them, so that each anchor leads to the current chain."""
     rows = permitted(actor, Action.READ, Authority.objects.all()).filter(kind=Authority.Kind.LINK).order_by("id")
     return [x509.load_der_x509_certificate(bytes(one.der)) for one in rows]
 

@@ -23,7 +23,7 @@ def csr(*, actor: Actor, name: str, authority: str = "") -> bytes:
     Args:
         actor: a security officer.
         name: common name.
-        authority: key id of an installed CA whose key shall be certified again; else a key is made, or the one
+        authority: key id of an installed CA whose key must be certified again; else a key is made, or the one
             found that waits for its certificate.
     """
     require_action(actor, Action.INSTALL_AUTHORITY)
@@ -60,7 +60,7 @@ def link(*, actor: Actor, certificate: bytes) -> Authority:
     above = next((one for one in known if rules.issued_by(cross, one)), None)
     below = next((one for one in known if one.public_key() == cross.public_key() and one != above), None)
     if above is None or below is None or cross.subject != below.subject:
-        msg = "A link certifies one of this domain's roots by another one of them; import both trees first."
+        msg = "A link certificate must connect two of this domain's roots. Import both trees first."
         raise InvalidError(msg)
     with transaction.atomic():
         journal.append("link", domain=domain.slug, certificate=_der(cross).hex())
@@ -81,13 +81,13 @@ def link_again(fact: journal.Fact) -> bool:
 
 
 def use(*, actor: Actor, key_id: str, detail: dict[str, object]) -> Authority:
-    """Issue under another CA from now on: doors, and profiles that name none.
+    """Switch issuance to another CAfor server certificates, and for profiles that name no CA.
 
     ``devices.services.rollover.switch`` asks first whether anybody would be cut off.
     """
     row = permitted(actor, Action.SWITCH_AUTHORITY, _active()).filter(key_id=key_id).order_by("-id").first()
     if row is None:
-        msg = "There is no active issuing CA of that key; `manage.py ca show` lists them."
+        msg = "There is no active issuing CA with that key. `manage.py ca show` lists them."
         raise NotFoundError(msg)
     signing.client("admin").use_authority(actor.domain, key_id)
     with transaction.atomic():
@@ -101,7 +101,7 @@ def use(*, actor: Actor, key_id: str, detail: dict[str, object]) -> Authority:
 
 
 def retire(*, actor: Actor, key_id: str) -> list[Authority]:
-    """Issue no more under a CA; what it has issued stays valid.
+    """Stop issuance under a CA; what it has issued stays valid.
 
     Raises:
         NotFoundError: there is no active issuing CA of that key.
@@ -111,10 +111,10 @@ def retire(*, actor: Actor, key_id: str) -> list[Authority]:
     with transaction.atomic():
         rows = list(active.filter(key_id=key_id))
         if not rows:
-            msg = "There is no active issuing CA of that key; `manage.py ca show` lists them."
+            msg = "There is no active issuing CA with that key. `manage.py ca show` lists them."
             raise NotFoundError(msg)
         if not active.exclude(key_id=key_id).exists():
-            msg = "This is the last issuing CA; install another one first."
+            msg = "This is the last issuing CA. Install another one first."
             raise ConflictError(msg)
         for row in rows:
             row.state = Authority.State.RETIRED
@@ -155,7 +155,7 @@ def load(pem: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(given.der)
     except ValueError as error:
-        msg = f"This certificate is not in DER: {str(error)[:160]}. Write defaults out of its extensions."
+        msg = f"This certificate is not in DER: {str(error)[:160]}. Omit default values from its extensions."
         raise InvalidError(msg) from error
 
 

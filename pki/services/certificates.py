@@ -1,4 +1,4 @@
-"""Issue and revoke device certificates, and say whether one may be believed now."""
+"""Issue and revoke device certificates, and say whether one is valid now."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ _authorities: Recent[tuple[int, str], Authority] = Recent(seconds=1.0)
 
 
 class Standing(StrEnum):
-    """How a certificate stands at a moment."""
+    """The status of a certificate at a given time."""
 
     GOOD = "good"
     NOT_YET = "not-yet-valid"
@@ -40,7 +40,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A certificate, and its key (PKCS#8, DER) when the signer made it; nobody keeps that."""
+    """A certificate, and its key (PKCS#8, DER) when the signer made it; the server does not keep the key."""
 
     certificate: Certificate
     key: bytes = b""
@@ -160,7 +160,7 @@ def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None 
     """
     revocable = permitted(actor, Action.REVOKE_CERTIFICATE, Certificate.objects.select_related("authority"))
     if reason not in REASONS:
-        msg = f"Give one of these reasons: {', '.join(sorted(REASONS))}."
+        msg = f"The reason must be one of: {', '.join(sorted(REASONS))}."
         raise InvalidError(msg)
     with transaction.atomic():
         certificate = one_row(revocable.filter(fingerprint=fingerprint.lower()), "certificate")
@@ -202,7 +202,7 @@ def revoke_again(fact: journal.Fact) -> bool:
 
 
 def standing(certificate: Certificate, at: datetime) -> Standing:
-    """Say how a certificate stands at a moment; the authority must have loaded with it."""
+    """Return the status of a certificate at a given time; its authority must be loaded with it."""
     if certificate.revoked_at is not None:
         return Standing.REVOKED
     if at < certificate.not_before or at < certificate.authority.not_before:

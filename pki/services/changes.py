@@ -1,4 +1,4 @@
-"""The change feed: services note whom a change concerns, doors read it without a gap (design: poll caches).
+"""The change feed: services write which devices changed; listeners read it without gaps (see poll caches).
 
 A later commit can carry an earlier number. On SQLite there is one writer at a time, so row ids follow the commits. On
 PostgreSQL a reader looks back as far as the oldest transaction that still runs, and remembers what it has read there.
@@ -12,9 +12,9 @@ from django.db import connections
 from pki.kernel import clock
 from pki.models import Change, prepared_sql
 
-#: rows are kept so long; a reader that slept longer reads everything anew
+#: rows are kept so long; a reader that slept longer reads everything again
 KEPT = timedelta(hours=1)
-#: more than this at once is cheaper to read anew as a whole
+#: more than this at once is cheaper to read again completely
 MOST_AT_ONCE = 50_000
 #: rows that one commit removes
 PRUNED = 1000
@@ -22,7 +22,7 @@ _INSERT = f"INSERT INTO {Change._meta.db_table} (subject, at) "
 
 
 def note(*subjects: str) -> None:
-    """Tell the doors that something about these devices has changed; inside the transaction that changes it.
+    """Announce to the listeners that these devices changed, inside the transaction that changes them.
 
     Args:
         *subjects: public ids; none for everything.
@@ -46,7 +46,7 @@ class News:
 
     Args:
         subjects: public ids of devices.
-        everything: read all of it anew.
+        everything: read all of it again.
     """
 
     subjects: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 What is kept saves work only while all of this holds; otherwise the journal is read as a whole:
 
-* it was written by a server with this set-up's secret: whoever owns the database cannot advance it;
+* it was written by a server with this set-up's secret: the database's owner cannot advance it;
 * both files are the same ones and have the same line before their places: they were neither cut nor exchanged;
 * every domain is named, and its ledger still has the newest head it had then, and as many heads up to it;
 * no domain's epoch goes back, and each restore that the database claims was known then or is in the new part.
@@ -133,7 +133,7 @@ def _files_hold(kept: Checkpoint) -> bool:
     places = ((journal.HEADS, kept.heads), (journal.FACTS, kept.facts))
     changed = [name for name, place in places if place and not is_unchanged(journal.folder() / name, place)]
     for name in changed:
-        _logger.warning("the journal was cut, changed or exchanged; it is read as a whole", extra={"file": name})
+        _logger.warning("the journal was truncated, changed or replaced; all of it is read again", extra={"file": name})
     return not changed
 
 

@@ -1,4 +1,4 @@
-"""Publish revocation lists: 256 shards a CA, each anew when something in it was revoked or half its life is over."""
+"""Publish revocation lists: 256 shards per CA, each renewed after a revocation in it or at half its lifetime."""
 
 import logging
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pki.services import signing
 from pki.signer.client import SignedCrl
 from pki.x509 import SHARDS
 
-#: an entry stays in the lists for so long after its certificate has ended: doors let it renew meanwhile
+#: an entry stays in the lists for so long after its certificate has expired: gateways let it renew meanwhile
 KEPT = timedelta(days=100)
 #: lists that fell due by age alone, in one run: a restart must not sign all of them at once
 MOST_BY_AGE = 64
@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 def folder(key_id: str) -> Path:
-    """Return where the published lists of a CA lie."""
+    """Return where the published lists of a CA are stored."""
     return settings.FLEET_DIR / "status" / "crl" / key_id
 
 
@@ -39,7 +39,9 @@ def refresh(*, domain: TrustDomain) -> int:
             try:
                 done += publish(domain=domain, row=row)
             except DomainError as error:
-                _logger.warning("a revocation list is not signed", extra={"shard": str(row), "cause": error.detail})
+                _logger.warning(
+                    "a revocation list could not be signed", extra={"shard": str(row), "cause": error.detail}
+                )
                 return done
     return done
 
@@ -55,12 +57,12 @@ def publish(*, domain: TrustDomain, row: CrlShard) -> bool:
 def _put_in_place(row: CrlShard, entries: list[bytes], signed: SignedCrl, now: datetime) -> bool:
     """Write a list, unless another one came out since its row was read; what was revoked since leaves it due.
 
-    Whoever was stopped before this, and woke up, may hold entries from before a revocation.
+    A process that was suspended before this may hold entries from before a revocation.
     """
     path = folder(row.key_id)
     path.mkdir(parents=True, exist_ok=True)
     with transaction.atomic():
-        # Whoever revokes marks the row in the same transaction: the entry is seen below, or the mark comes after this.
+        # A revocation marks the row in the same transaction: the entry is seen below, or the mark comes after this.
         if _number_now(row) != row.number:
             CrlShard.objects.filter(pk=row.pk).update(dirty=True)
             return False
@@ -80,7 +82,7 @@ def prepare(*, domain: TrustDomain, key_id: str) -> None:
 
 
 def _number_now(row: CrlShard) -> int:
-    """Return the number of the list that is out; nobody else publishes this list until the transaction ends."""
+    """Return the number of the published list; it is locked for others until the transaction ends."""
     locking = _NUMBER + " FOR UPDATE"
     with connection.cursor() as cursor:
         cursor.execute(locking if connection.features.has_select_for_update else _NUMBER, [row.pk])

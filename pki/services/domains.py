@@ -19,12 +19,15 @@ def create(*, actor: Actor, slug: str, name: str, host_names: list[str]) -> Trus
     """Make a trust domain, or bring the host names of the one with this slug up to date.
 
     Raises:
-        InvalidError: the slug would not fit into certificates, or there are too many host names.
+        InvalidError: the slug is too long for certificates, or there are too many host names.
         ConflictError: another domain has one of the host names; a request could not be told apart.
     """
     require_action(actor, Action.CREATE_DOMAIN)
     if not _SLUG.fullmatch(slug) or len(host_names) > MOST_HOST_NAMES:
-        msg = f"A domain has a slug of small letters, digits and hyphens, and at most {MOST_HOST_NAMES} host names."
+        msg = (
+            f"A domain must have a slug of lower-case letters, digits and hyphens, and at most {MOST_HOST_NAMES} "
+            "host names."
+        )
         raise InvalidError(msg)
     with transaction.atomic():
         _demand_free(slug, host_names)

@@ -18,7 +18,7 @@ from pki.kernel.errors import DomainError, InvalidError
 from pki.ledger.heads import PublishedHead
 
 _logger = logging.getLogger(__name__)
-#: one fact: ``kind`` and ``at``, and what whoever wrote it has put beside them
+#: one fact: ``kind`` and ``at``, and the members that its writer added
 Fact = Mapping[str, object]
 _handlers: dict[str, Callable[[dict[str, object]], bool]] = {}
 #: the files: facts, and signed ledger heads
@@ -81,7 +81,7 @@ def text_of(fact: Fact, name: str) -> str:
 
 
 def on_resume(kind: str, handler: Callable[[dict[str, object]], bool]) -> None:
-    """Let a floor say how a fact of a kind is applied to a restored database.
+    """Register how a package applies facts of a kind to a restored database.
 
     Args:
         kind: of the fact.
@@ -92,7 +92,7 @@ def on_resume(kind: str, handler: Callable[[dict[str, object]], bool]) -> None:
 
 @dataclass(slots=True)
 class Applied:
-    """What came of applying facts.
+    """The result of applying facts.
 
     Args:
         changed: facts that the database lacked, by kind.
@@ -164,5 +164,5 @@ def _lines(path: Path, needed: dict[str, type], start: int) -> Iterator[tuple[in
             if isinstance(found, dict) and all(type(found.get(name)) is kind for name, kind in needed.items()):
                 yield begin, found
             else:
-                _logger.warning("a line of the journal is cut", extra={"file": path.name, "byte": begin})
+                _logger.warning("a line of the journal is truncated", extra={"file": path.name, "byte": begin})
             begin += len(line)

@@ -39,10 +39,10 @@ def record(
         domain: the trust domain, when the caller has it at hand.
 
     Raises:
-        RuntimeError: outside a transaction, where the act and its leaf could part.
+        RuntimeError: outside a transaction, where the action and its leaf could be separated.
     """
     if not connection.in_atomic_block:
-        msg = "A ledger leaf is written in the transaction of the act that it records."
+        msg = "A ledger leaf is written in the transaction of the action that it records."
         raise RuntimeError(msg)
     home = domain or TrustDomain.objects.get(slug=actor.domain)
     now = clock.now().replace(microsecond=0)

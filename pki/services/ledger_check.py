@@ -27,7 +27,7 @@ _BEFORE = ("index", "id", "entry__domain_id", "entry__leaf_hash", "entry__at")
 _PLACE = (*_BEFORE, *(f"entry__{name}" for name in ledger.LEAF_FIELDS))
 #: index, id, domain, leaf hash, time, and the fields of the leaf
 _Place = tuple[int, int, int, str, datetime, *tuple[object, ...]]
-#: problems that are told one by one
+#: maximum number of problems that are listed
 MOST_PROBLEMS = 1000
 #: who was shown a head, and its epoch, size and root as the device said them
 Memory = tuple[str, Sequence[object]]
@@ -46,7 +46,7 @@ class Report:
         entries: leaves in the tree.
         waiting: leaves that no head covers yet.
         heads: published heads that were compared.
-        witnesses: devices whose memory of the ledger was compared.
+        witnesses: devices whose remembered heads of the audit log were compared.
         restores: one sentence for each time that a backup was put back.
         problems: one sentence each; none when all is well.
     """
@@ -66,7 +66,7 @@ class Report:
         return not self.problems
 
     def add_problem(self, sentence: str) -> None:
-        """Add a problem; of very many the first are told, and how many more there are."""
+        """Add a problem; only the first ones are listed, with the number of the others."""
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(sentence)
             return
@@ -84,10 +84,10 @@ def verify(
 
     Args:
         actor: anybody with a role.
-        witnesses: what others were shown, by name: epoch, size and root of a head.
+        witnesses: heads that others received, by name: epoch, size and root.
         progress: is called now and then while entries are read.
 
-    The database's owner can rewrite rows, so they are believed only as far as they match what was published:
+    The database's owner can rewrite rows, so they are trusted only as far as they match what was published:
     heads in ``heads.jsonl``, signed by the key that the signer holds.
     """
     require_action(actor, Action.READ)
@@ -118,7 +118,7 @@ def _witnessed(report: Report, witnesses: Iterable[Memory]) -> Iterator[tuple[st
             case [int(epoch), int(size), str(root)]:
                 yield name, ClaimedHead(epoch, size, root)
             case _:
-                report.add_problem(f"What {name} was shown of the ledger cannot be read.")
+                report.add_problem(f"The audit-log heads that {name} recorded cannot be parsed.")
 
 
 def _published(report: Report, domain: TrustDomain, keys: Mapping[str, bytes]) -> Iterator[ClaimedHead]:
@@ -127,7 +127,7 @@ def _published(report: Report, domain: TrustDomain, keys: Mapping[str, bytes]) -
         if head["domain"] == domain.slug:
             _check_signature(report, head, keys.get(str(head.get("keyid")), b""))
             if not (0 <= head["epoch"] <= intake.MOST and 0 <= head["size"] <= intake.MOST):
-                report.add_problem("heads.jsonl holds a head whose epoch or size no ledger can have.")
+                report.add_problem("heads.jsonl contains a head with an impossible epoch or size.")
                 continue
             yield ClaimedHead(head["epoch"], head["size"], head["root"])
 
@@ -212,22 +212,22 @@ def _void(domain: TrustDomain, report: Report, claims: Claims, proofs: _Proofs) 
     present = 0
     for entry in ledger.restores(domain).select_related("order").iterator(chunk_size=AT_ONCE):
         order, detail = getattr(entry, "order", None), _RESTORED | entry.detail
-        # Until the sequencer has placed it, what stood behind the entries that were read cannot be compared.
+        # Until the sequencer has ordered it, what followed the entries that were read cannot be compared.
         index = min(report.entries, order.index) if order else report.entries
         new = int(detail["epoch"])
         if not proofs.hold(domain, detail, claims):
             report.add_problem(
-                f"The restore at entry {index} is not proved: the signer has not signed it. Somebody wrote this entry"
-                " into the database; the published heads are compared as if it were not there."
+                f"The restore at entry {index} has no signature of the signer: it was written directly into the"
+                " database. The published heads are compared as if it did not exist."
             )
             continue
         named = (detail["lost_epoch"], detail["lost_size"], detail["lost_root"])
         if named != claims.last_published(present, new):
             report.add_problem(f"The restore at entry {index} does not name the last head before it.")
-        waits = "" if order else " Its entry is not in order yet: start the server, or wait a second."
+        waits = "" if order else " Its entry is not ordered yet: start the server, or wait a second."
         report.restores.append(
-            f"A backup was put back at entry {index}: epoch {detail['lost_epoch']} had reached"
-            f" {detail['lost_size']} entries; epoch {new} goes on from here.{waits}"
+            f"A backup was restored at entry {index}: epoch {detail['lost_epoch']} had reached"
+            f" {detail['lost_size']} entries; epoch {new} continues from here.{waits}"
         )
         found.update(dict.fromkeys(range(present, new), index))
         present = new
@@ -252,7 +252,7 @@ def _check_published(report: Report, claims: Claims, void: dict[int, int]) -> No
 def _check_witnessed(report: Report, claims: Claims, void: dict[int, int]) -> None:
     for name, epoch, size, root, true in claims.witnessed():
         if not _is_void(void, epoch, size) and true != root:
-            report.add_problem(f"{name} was shown another ledger of {size} entries (epoch {epoch}).")
+            report.add_problem(f"{name} received a different audit log of {size} entries (epoch {epoch}).")
 
 
 def _is_void(void: dict[int, int], epoch: int, size: int) -> bool:

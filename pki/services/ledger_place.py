@@ -1,7 +1,7 @@
 """How far the sequencer need not look back, so that no entry is ever passed over (decision 0016).
 
 On SQLite there is one writer at a time: ids follow the commits. On PostgreSQL an entry can be committed after others
-with higher ids; whoever writes it was running when those were read. So an id counts as settled only when every
+with higher ids; its writer was running when those were read. So an id counts as settled only when every
 transaction that had begun to write by then has ended, and one more look has been made since.
 """
 
@@ -11,7 +11,7 @@ from django.db import connection
 
 from pki.kernel.recent import Recent
 
-#: seconds after which a process looks at all entries once more, whatever it remembers
+#: seconds after which a process reads all entries again, independent of what it remembers
 WHOLE_S = 3600.0
 _SNAPSHOT = (
     "SELECT pg_snapshot_xmin(now)::text::bigint, pg_snapshot_xmax(now)::text::bigint"

@@ -20,7 +20,7 @@ LEVELS = (16, 8)
 
 @dataclass(frozen=True, slots=True)
 class Inclusion:
-    """Shows that an entry stands in the tree that a head signs; all hashes in hex."""
+    """Proves that an entry is in the tree that a head signs; all hashes in hex."""
 
     leaf: dict[str, object]
     index: int
@@ -40,7 +40,7 @@ class Consistency:
 
 
 def inclusion(*, actor: Actor, entry: str) -> Inclusion:
-    """Prove that an entry stands in the newest signed tree.
+    """Prove that an entry is in the newest signed tree.
 
     Args:
         actor: anybody with a role.
@@ -53,7 +53,7 @@ def inclusion(*, actor: Actor, entry: str) -> Inclusion:
     domain, head = domain_of(actor.domain), signed_head(actor=actor)
     row = LedgerOrder.objects.filter(domain=domain, entry__public_id=entry).select_related("entry__domain").first()
     if row is None or row.index >= head.size:
-        msg = "There is no such entry under a signed head yet."
+        msg = "No signed head covers such an entry yet."
         raise NotFoundError(msg)
     path = proofs.inclusion(row.index, head.size, _Tree(domain).subtree)
     leaf = dict(json.loads(ledger.leaf_bytes(row.entry)))
@@ -65,7 +65,7 @@ def consistency(*, actor: Actor, old: int) -> Consistency:
     require_action(actor, Action.READ)
     head = signed_head(actor=actor)
     if not 0 < old <= head.size:
-        msg = f"`old` lies between 1 and {head.size}."
+        msg = f"`old` must be 1 to {head.size}."
         raise InvalidError(msg)
     path = proofs.consistency(old, head.size, _Tree(domain_of(actor.domain)).subtree)
     return Consistency(old, head.size, head.root_hash, [one.hex() for one in path])
@@ -92,7 +92,7 @@ class _Tree:
         self._domain = domain
 
     def subtree(self, first: int, last: int) -> bytes:
-        """Return the hash of the tree over some leaves; both ends lie where RFC 6962 splits."""
+        """Return the hash of the tree over some leaves; both ends are where RFC 6962 splits."""
         size = last - first
         for level in LEVELS:
             if size == 1 << level and first % size == 0:

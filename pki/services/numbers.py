@@ -6,7 +6,7 @@ from pki.kernel import clock, intake, monotone
 from pki.models import MonotoneNumber, TrustDomain
 from pki.services import journal
 
-#: Small numbers are reserved in the journal in blocks, so that a restore jumps past all handed out.
+#: Small numbers are reserved in the journal in blocks, so that a restore skips all numbers already issued.
 BLOCK = 100
 
 

@@ -55,7 +55,7 @@ def demand_strangers_key(identity: str, what: str) -> None:
         what: whose key it is meant to be, for the sentence.
 
     Raises:
-        InvalidError: it is a CA's of this server, in whatever certificate.
+        InvalidError: it belongs to a CA of this server, in any certificate.
     """
     if identity in own_identities():
         msg = f"This is the key of a CA of this server, which issues device certificates; it cannot be {what}."

@@ -41,7 +41,7 @@ def of(slug: str, name: str) -> Profile:
 
 
 def fresh(slug: str, name: str) -> Profile | None:
-    """Return a profile as it stands in the database now, or None: for what would remember it longer than a second."""
+    """Return a profile as it is in the database now, or None: for callers that keep it longer than a second."""
     row = CertificateProfile.objects.filter(domain__slug=slug, name=name).first()
     if row is not None:
         return value(row)
@@ -100,7 +100,7 @@ def define(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
 
 def _check_name(name: str) -> None:
     if not 0 < len(name) <= 40 or not all(char.isascii() and (char.isalnum() or char == "-") for char in name):  # noqa: PLR2004  because the column has 40
-        msg = "A profile's name holds 1 to 40 letters, digits and hyphens."
+        msg = "A profile's name must have 1 to 40 letters, digits and hyphens."
         raise InvalidError(msg)
 
 
@@ -109,12 +109,12 @@ def _checked(field: str, wanted: object, slug: str) -> object:
         least, most = BOUNDS[field]
         if type(wanted) is int and least <= wanted <= most:
             return wanted
-        msg = f"`{field}` lies between {least} and {most}."
+        msg = f"`{field}` must be {least} to {most}."
     elif field in {"key_types", "proofs"}:
         allowed = ALL_KEY_TYPES if field == "key_types" else PROOFS
         if isinstance(wanted, list) and set(wanted) <= allowed and (wanted or field == "proofs"):
             return sorted(set(wanted))
-        msg = f"`{field}` lists some of: {', '.join(sorted(allowed))}."
+        msg = f"`{field}` may list only: {', '.join(sorted(allowed))}."
     elif field in {"approval", "server_keygen"} and isinstance(wanted, bool):
         return wanted
     elif field == "authority" and (not wanted or _issuing(slug, str(wanted))):

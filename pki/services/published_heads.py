@@ -34,7 +34,7 @@ class LostHeads:
 
 @dataclass(slots=True)
 class Comparison:
-    """What came of comparing published heads with the database.
+    """The result of comparing published heads with the database.
 
     Args:
         epochs: the present one, by domain.

@@ -1,7 +1,7 @@
 """Answer OCSP questions (RFC 6960) for every issuing CA of this server, by responders that the CAs delegated.
 
-A responder's key lives in this process's memory for two days at most. Whoever takes this process over can lie about
-standings until then, and as long as he could by asking the signer: but our own doors never ask OCSP.
+A responder's key is in this process's memory for two days at most. An attacker in this process can lie about
+standings until then, and as long as he could by asking the signer: but our own listeners never ask OCSP.
 """
 
 import threading
@@ -46,7 +46,7 @@ class Responders:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, data: bytes) -> Answer:
-        """Return the answer to a request in DER; it never fails, whatever the request holds."""
+        """Return the answer to a request in DER; it never fails for any request."""
         question = ocsp.read(data)
         if question is None:
             return Answer(ocsp.malformed())
@@ -93,6 +93,6 @@ def _made(key_id: str) -> ocsp.Responder:
     pem, der, above = signing.client("status").ocsp_identity(domain.slug, key_id)
     key = serialization.load_pem_private_key(pem, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        msg = "The signer gave no elliptic curve key."
+        msg = "The signer did not return an elliptic curve key."
         raise SignerError(msg)
     return ocsp.Responder(key, x509.load_der_x509_certificate(der), x509.load_der_x509_certificate(above))

@@ -53,7 +53,7 @@ class Checked:
 def problems() -> list[str]:
     """Return, in sentences, in which domains a published ledger head is missing from the database.
 
-    The journal is read as a whole, whatever earlier starts have compared.
+    The journal is read completely, independent of what earlier starts compared.
     """
     return _sentences(compare_heads(_domains()).lost)
 
@@ -78,7 +78,7 @@ def require() -> Checked:
     applied = _catch_up(kept, since)
     old_until = facts_end if applied.first is None else _end(journal.FACTS, applied.first)
     _keep(domains, compared, Checkpoint(heads_end, old_until if since else None, since))
-    _logger.info("the journal was compared", extra={"heads": compared.read, "facts": applied.read})
+    _logger.info("the journal was compared with the database", extra={"heads": compared.read, "facts": applied.read})
     return Checked(compared.read, applied.read, applied.changed)
 
 
@@ -88,7 +88,7 @@ def _catch_up(kept: Checkpoint, since: datetime | None) -> journal.Applied:
     A transaction that failed after its fact was written leaves a fact alone, too. Applying it errs on the safe
     side: a token counts as used, a certificate as revoked, a number as taken.
     """
-    # What lies before the checkpoint is older than its `since`, and so too old today, unless that time went back.
+    # Everything before the checkpoint is older than its `since`, so it is too old now unless that time went back.
     forward = since is not None and kept.since is not None and since >= kept.since
     return journal.apply(since, kept.facts_from if forward else 0)
 
@@ -100,7 +100,7 @@ def _applied_since() -> datetime | None:
 
 
 def _keep(domains: Mapping[str, TrustDomain], compared: Comparison, reached: Checkpoint) -> None:
-    """Keep how far the journal was compared, but for a head that no row stands for yet."""
+    """Store how far the journal was compared, except for a head that has no row yet."""
     tips = {slug: checkpoints.tip_of(domain, compared.epochs[slug]) for slug, domain in domains.items()}
     # A crash has lost the row of the newest head: until a newer one is stored, the entries themselves are compared.
     if any((tips[slug].head or (0, 0))[:2] < newest for slug, newest in compared.unstored.items()):
@@ -133,7 +133,7 @@ def _domains() -> dict[str, TrustDomain]:
 
 def _sentences(lost: Mapping[str, LostHeads]) -> list[str]:
     return [
-        f"The ledger of {slug} was published up to epoch {heads.last['epoch']}, entry {heads.last['size']},"
+        f"The audit log of {slug} was published up to epoch {heads.last['epoch']}, entry {heads.last['size']},"
         f" but the database does not reach it: it is older than the journal."
         for slug, heads in lost.items()
     ]

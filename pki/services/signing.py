@@ -1,7 +1,7 @@
 """This process's lines to the signer, one a role.
 
-A caller names the role that its act needs; whether this process has that role depends on whether it could read
-the role's secret. A confined door has taken ``door`` before it was confined and gets no other.
+A caller names the role that its action needs; whether this process has that role depends on whether it could read
+the role's secret. A listener reads the secret of ``door`` before it is confined and gets no other.
 """
 
 import atexit
@@ -31,6 +31,6 @@ def _client(role: str, _process: int) -> Signer:
 
 
 def _domains() -> list[str]:
-    """Return the domains that can issue: a door takes the secrets of all of them before it is confined."""
+    """Return the domains that can issue: a listener reads the secrets of all of them before it is confined."""
     rows = Authority.objects.filter(kind=Authority.Kind.ISSUING).values_list("domain__slug", flat=True)
     return sorted(set(rows))

@@ -20,7 +20,7 @@ def main() -> int:
         _logger.error("Set FLEET_DIR to the folder of this set-up.")
         return 2
     if client.listening(Path(folder)):
-        _logger.error("A signer serves %s already.", folder)
+        _logger.error("A signer already runs for %s.", folder)
         return 1
     server.run(Path(folder))
     return 0

@@ -1,4 +1,4 @@
-"""Read the fields of the signer's answers: what cannot be read is the signer's fault, never that of whoever asks."""
+"""Read the fields of the signer's answers: a malformed answer is the signer's fault, never the caller's."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps

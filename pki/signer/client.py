@@ -20,7 +20,7 @@ _KINDS = {str(error.kind): error for error in (DeniedError, InvalidError, Limite
 _TIMEOUT = 15
 #: Roles that have one secret a domain.
 SCOPED = frozenset({"door"})
-#: Connections that one process keeps open; a door of many domains closes the oldest first.
+#: Connections that one process keeps open; a listener of many domains closes the oldest first.
 MOST_CONNECTIONS = 8
 
 
@@ -38,7 +38,7 @@ class Signer:
     Args:
         folder: FLEET_DIR.
         role: door, work, status, serve or admin.
-        domains: where a door works; its secrets are read here, once, before it gives up file access.
+        domains: that a gateway serves; its secrets are read here, once, before it gives up file access.
     """
 
     def __init__(self, folder: Path, role: str, domains: Iterable[str] = ()) -> None:
@@ -100,7 +100,7 @@ class Signer:
         return answers.texts(self._call("authority_keys", domain), "identities")
 
     def use_authority(self, domain: str, authority: str) -> None:
-        """Let the signer issue under this CA (key id) where nobody names another."""
+        """Make this CA (key id) the signer's default for issuance."""
         self._call("use_authority", domain, authority=authority)
 
     def create_online_keys(self, domain: str) -> dict[str, TufKey]:
@@ -157,7 +157,7 @@ class Signer:
         Args:
             domain: slug.
             kid: Sender ID of the device.
-            certificate: SHA-256 of the certificate that the context stands for.
+            certificate: SHA-256 of the certificate that the context belongs to.
         """
         return answers.byte_string(self._call("oscore_secret", domain, kid=kid, certificate=certificate), "secret")
 
@@ -226,7 +226,7 @@ class Signer:
             try:
                 self._secrets[scope] = secret_file(self._folder, self._role, scope).read_text().strip()
             except OSError as error:
-                msg = "The signer has not run here yet, or this process may not use it; start `manage.py serve`."
+                msg = "The signer has never run here, or this process may not use it. Start `manage.py serve`."
                 raise SignerError(msg) from error
         return self._secrets[scope]
 
@@ -254,7 +254,7 @@ def listening(folder: Path) -> bool:
 
 
 def secret_file(folder: Path, role: str, domain: str = "") -> Path:
-    """Return where the secret of a role lies; a door has one for each domain."""
+    """Return the path of a role's secret; a gateway has one for each domain."""
     return folder / "secrets" / (f"signer-{role}.{domain}" if domain else f"signer-{role}")
 
 

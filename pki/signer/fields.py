@@ -11,7 +11,7 @@ def text(request: Mapping[str, object], name: str, longest: int) -> str:
     """Return a printable text."""
     value = request.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
-        msg = f"`{name}` is a printable text of at most {longest} characters."
+        msg = f"`{name}` must be printable text of at most {longest} characters."
         raise InvalidError(msg)
     return value
 
@@ -22,7 +22,7 @@ def uuid_text(request: Mapping[str, object], name: str) -> str:
     with suppress(ValueError, AttributeError, TypeError):
         if isinstance(value, str) and str(uuid.UUID(value)) == value:
             return value
-    msg = f"`{name}` is a UUID."
+    msg = f"`{name}` must be a UUID."
     raise InvalidError(msg)
 
 
@@ -30,7 +30,7 @@ def byte_string(request: Mapping[str, object], name: str) -> bytes:
     """Return a byte string."""
     value = request.get(name)
     if not isinstance(value, bytes):
-        msg = f"`{name}` is a byte string."
+        msg = f"`{name}` must be a byte string."
         raise InvalidError(msg)
     return value
 
@@ -39,7 +39,7 @@ def octets(request: Mapping[str, object], name: str, length: int) -> bytes:
     """Return a byte string of one length."""
     value = byte_string(request, name)
     if len(value) != length:
-        msg = f"`{name}` has {length} bytes."
+        msg = f"`{name}` must have {length} bytes."
         raise InvalidError(msg)
     return value
 
@@ -48,7 +48,7 @@ def integer(request: Mapping[str, object], name: str, least: int, most: int, def
     """Return an integer between two others."""
     value = request.get(name, default)
     if type(value) is not int or not least <= value <= most:
-        msg = f"`{name}` lies between {least} and {most}."
+        msg = f"`{name}` must be {least} to {most}."
         raise InvalidError(msg)
     return value
 
@@ -57,6 +57,6 @@ def words(request: Mapping[str, object], name: str, allowed: frozenset[str], def
     """Return a set of words out of the allowed ones; never empty."""
     value = request.get(name, sorted(default))
     if not isinstance(value, list) or not value or not all(isinstance(one, str) and one in allowed for one in value):
-        msg = f"`{name}` lists some of: {', '.join(sorted(allowed))}."
+        msg = f"`{name}` may list only: {', '.join(sorted(allowed))}."
         raise InvalidError(msg)
     return frozenset(value)

@@ -34,7 +34,7 @@ def receive(connection: socket.socket, longest: int = MAX_FRAME) -> dict[str, ob
         return None
     (length,) = struct.unpack(">I", head)
     if length > longest:
-        msg = f"A frame of {length} bytes is refused; at most {longest}."
+        msg = f"The frame has {length} bytes; the maximum is {longest}."
         raise InvalidError(msg)
     data = _exactly(connection, length)
     if data is None:

@@ -55,7 +55,7 @@ class Issuers:
             InvalidError: it is for no key held here, or no certificate of an issuing CA below that root.
         """
         if url and not _URL.fullmatch(url):
-            msg = "The status address is an http or https URL without query."
+            msg = "The status address must be an http or https URL without a query."
             raise InvalidError(msg)
         for place in self._places(domain):
             key = self._vault.authority(domain, place)
@@ -67,11 +67,11 @@ class Issuers:
                 self._vault.write_fact(domain, f"{place}.der", der)
                 self._known.pop(domain, None)
                 return
-        msg = "The issuing CA's certificate is refused: it is for another key than the signer's."
+        msg = "The issuing CA's certificate is refused: it is not for the signer's key."
         raise InvalidError(msg)
 
     def use(self, domain: str, key_id: str) -> None:
-        """Issue under this CA from now on, where a caller names none: doors, and profiles without a CA of their own."""
+        """Make this the default CA: for server certificates, and for profiles without a CA of their own."""
         self.get(domain, key_id)
         self._vault.write_fact(domain, "issuing.default", key_id.encode())
 
@@ -79,7 +79,7 @@ class Issuers:
         """A key that was certified by one root stays below it: another root would cut off who trusts only the first."""
         before = self._vault.read_fact(domain, f"{place}.der")
         if before is not None and x509.load_der_x509_certificate(before).issuer != certificate.issuer:
-            msg = "This CA's key is certified by another root; make a new issuing CA for a new root (`ca csr`)."
+            msg = "This CA's key is certified by another root; create a new issuing CA for a new root (`ca csr`)."
             raise InvalidError(msg)
 
     def get(self, domain: str, key_id: str) -> rules.Issuer:
@@ -87,7 +87,7 @@ class Issuers:
 
         Args:
             domain: slug.
-            key_id: hex subject key identifier, or empty for the one in use (the first, until somebody switches).
+            key_id: hex subject key identifier, or empty for the current one (the first, until it is switched).
 
         Raises:
             NotFoundError: there is none.
@@ -102,7 +102,7 @@ class Issuers:
             chosen = (self._vault.read_fact(domain, "issuing.default") or b"").decode()
             return known.get(chosen) or next(iter(known.values()))
         if key_id not in known:
-            msg = "The signer holds no issuing CA of that key."
+            msg = "The signer has no issuing CA with that key."
             raise NotFoundError(msg)
         return known[key_id]
 

@@ -50,6 +50,6 @@ class Limits:
         level, at = self._levels.get((operation, domain), (float(burst), now))
         level = min(float(burst), level + (now - at) * rate)
         if level < 1:
-            msg = f"Too many {operation} operations; the limit is {rate:g} a second."
+            msg = f"Too many {operation} operations; the limit is {rate:g} per second."
             raise LimitedError(msg, retry_after=round((1 - level) / rate, 3))
         self._levels[operation, domain] = (level - 1, now)

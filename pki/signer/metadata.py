@@ -13,14 +13,14 @@ from pki.ledger.heads import TreeHead
 from pki.vault.store import Vault
 
 MAX_PAYLOAD = 200_000
-#: How far above the clock a version may lie: a worker in wrong hands cannot use the numbers up (fast-forward).
+#: How far above the clock a version may be: a compromised worker cannot use up the numbers (fast-forward attack).
 AHEAD = 3600
 _RESTORED, _UNSIGNED = "ledger.restored-epoch", "ledger.unsigned-restores"
 #: Lost publications may have begun epochs that the signer's own memory, put back from a backup, does not know.
 _MOST_EPOCHS = 1000
-#: How far a document's own time may lie from the signer's clock.
+#: How far a document's own time may differ from the signer's clock.
 SKEW = timedelta(minutes=1)
-#: How many entries may lie between two signed ledger heads.
+#: How many entries may be between two signed ledger heads.
 MOST_NEW_ENTRIES = 10_000_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: operation -> (_type, online key, longest life)
@@ -46,10 +46,10 @@ def check(vault: Vault, operation: str, domain: str, payload: bytes) -> str:
         msg = f"This operation signs documents of the type {kind} only."
         raise InvalidError(msg)
     if life and not clock.now() < _time(document, "expires") <= clock.now() + life:
-        msg = f"A {kind} may live at most {life}."
+        msg = f"A {kind} may be valid for at most {life}."
         raise InvalidError(msg)
     if kind == "time" and abs(clock.now() - _time(document, "now")) > timedelta(seconds=5):
-        msg = "The signer does not sign another time than its own."
+        msg = "The signer signs its own time only."
         raise InvalidError(msg)
     if kind == "director":
         _check_director(document)
@@ -66,7 +66,7 @@ def check(vault: Vault, operation: str, domain: str, payload: bytes) -> str:
 
 def _read(payload: bytes, *, tuf: bool) -> dict[str, object]:
     if len(payload) > MAX_PAYLOAD:
-        msg = f"A document of {len(payload)} bytes is not signed; at most {MAX_PAYLOAD}."
+        msg = f"The document has {len(payload)} bytes; the maximum to sign is {MAX_PAYLOAD}."
         raise InvalidError(msg)
     document = canonical.loads(payload, max_bytes=MAX_PAYLOAD)
     if not isinstance(document, dict):
@@ -89,9 +89,9 @@ def _time(document: dict[str, object], name: str) -> datetime:
 
 
 def _check_director(document: dict[str, object]) -> None:
-    """Bound version and time: a device keeps both, and whoever takes a listener over could block it with large ones."""
+    """Bound version and time: a device keeps both, and a compromised listener could block it with large ones."""
     if abs(clock.now() - _time(document, "issued")) > SKEW:
-        msg = f"`issued` of a director document must be the present time, within {SKEW.seconds} s."
+        msg = f"`issued` of a director document must be the current time, within {SKEW.seconds} s."
         raise InvalidError(msg)
     version, most = document.get("version"), clock.unix() + AHEAD
     if type(version) is not int or not 0 < version <= most:
@@ -111,7 +111,7 @@ def _only_forward(vault: Vault, domain: str, kind: str, document: dict[str, obje
 
 def _of_this_ledger(domain: str, head: dict[str, object]) -> None:
     if head.get("domain") != domain or abs(clock.now() - _time(head, "at")) > timedelta(minutes=5):
-        msg = "A ledger head names its own domain and the present time."
+        msg = "A ledger head must name its own domain and the current time."
         raise InvalidError(msg)
 
 
@@ -136,7 +136,7 @@ def _new_epoch(vault: Vault, domain: str, restore: dict[str, object]) -> None:
     """Remember the epoch that a restore begins; heads of it may be signed from then on."""
     epoch, last = restore.get("epoch"), last_head(vault, domain)["epoch"]
     if type(epoch) is not int or not last < epoch <= last + _MOST_EPOCHS:
-        msg = f"A restore begins an epoch above {last}, the last one that was signed, and at most {_MOST_EPOCHS} above."
+        msg = f"A restore must begin an epoch above {last}, the last one signed, and at most {_MOST_EPOCHS} above it."
         raise InvalidError(msg)
     vault.write_fact(domain, _RESTORED, str(epoch).encode())
 
@@ -146,7 +146,7 @@ def _one_root_a_size(vault: Vault, domain: str, head: dict[str, object]) -> None
     last = last_head(vault, domain)
     epoch, size, root = head.get("epoch"), head.get("size"), head.get("root")
     if type(epoch) is not int or type(size) is not int or not _DIGEST.fullmatch(str(root)):
-        msg = "A ledger head has epoch, size and root (SHA-256 in hex)."
+        msg = "A ledger head must have epoch, size and root (SHA-256 in hex)."
         raise InvalidError(msg)
     begun = int(vault.read_fact(domain, _RESTORED) or 0)
     if epoch > max(last["epoch"], begun):
@@ -160,6 +160,8 @@ def _one_root_a_size(vault: Vault, domain: str, head: dict[str, object]) -> None
     grows = epoch > last["epoch"] or (epoch == last["epoch"] and size > last["size"])
     same = (epoch, size, root) == (last["epoch"], last["size"], last["root"])
     if not grows and not same:
-        msg = f"The signer has signed epoch {last['epoch']}, size {last['size']} already and does not go back."
+        msg = (
+            f"The signer has signed epoch {last['epoch']}, size {last['size']} already and does not sign an older one."
+        )
         raise InvalidError(msg)
     vault.write_fact(domain, "ledger.head", json.dumps({"epoch": epoch, "size": size, "root": root}).encode())

@@ -1,7 +1,7 @@
 """The online metadata keys of a domain, in generations: one signs, one may be made ready, old ones are destroyed.
 
-A generation's key lies under ``snapshot``, ``snapshot-2``, ``snapshot-3``…; which one signs is one small file that is
-replaced whole, so that a switch happens or does not. Public halves are kept for ever: old ledger heads need them.
+A generation's key is stored under ``snapshot``, ``snapshot-2``, ``snapshot-3``…; one small file says
+which one signs; it is replaced atomically. Public keys are kept forever: old ledger heads need them.
 """
 
 import json
@@ -51,7 +51,7 @@ class OnlineKeys:
         wanted = _known_names(names)
         for name in wanted:
             if not self._vault.has(domain, _place(name, self._generation(domain, name) + 1)):
-                msg = f"No next key {name} is ready; make it with `manage.py release online-keys --next {name}`."
+                msg = f"There is no next key {name}. Create it with `manage.py release online-keys --next {name}`."
                 raise NotFoundError(msg)
         for name in wanted:
             following = self._generation(domain, name) + 1
@@ -105,7 +105,7 @@ class OnlineKeys:
         try:
             self._vault.create(domain, place, ed25519.Ed25519PrivateKey.generate())
         except ConflictError as error:
-            msg = f"The key {place} is there already."
+            msg = f"The key {place} already exists."
             raise ConflictError(msg) from error
         self.public(domain, place)
 

@@ -27,7 +27,7 @@ Request = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of an operation: the answer for the caller, and the facts for the signer's log."""
+    """The result of an operation: the answer for the caller, and the facts for the signer's log."""
 
     answer: Mapping[str, object]
     facts: Mapping[str, object]
@@ -75,10 +75,10 @@ class Operations:
         return Done({**done.answer, "key": made}, done.facts)
 
     def _door_identity(self, domain: str, request: Request) -> Done:
-        """Make a TLS server key and certificate for a door of this server."""
+        """Make a TLS server key and certificate for a listener of this server."""
         names = request.get("host_names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            msg = "host_names is a list of names."
+            msg = "host_names must be a list of names."
             raise InvalidError(msg)
         key = ec.generate_private_key(ec.SECP256R1())
         subject = certificates.door_subject(names, key.public_key())
@@ -142,7 +142,7 @@ class Operations:
         return Done({}, {"fingerprint": certificates.fingerprint(certificate), "status_url": url})
 
     def _use_authority(self, domain: str, request: Request) -> Done:
-        """Issue under another CA from now on."""
+        """Switch issuance to another CA."""
         wanted = text(request, "authority", 64)
         self._issuers.use(domain, wanted)
         return Done({}, {"authority": wanted})
@@ -175,7 +175,7 @@ class Operations:
         return Done({"keys": keys, "held": held, "past": self._online.past(domain)}, {})
 
     def _authority_keys(self, domain: str, _request: Request) -> Done:
-        """Tell the identities of a domain's CA keys, so that none of them passes for somebody else's."""
+        """Return the identities of a domain's CA keys, so that none of them is accepted as another party's key."""
         return Done({"identities": self._issuers.identities(domain)}, {})
 
     def _last_head(self, domain: str, _request: Request) -> Done:

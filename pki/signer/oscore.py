@@ -23,7 +23,7 @@ def derive(vault: Vault, domain: str, kid: bytes, certificate: bytes) -> bytes:
         vault: holds the key.
         domain: slug.
         kid: Sender ID of the device.
-        certificate: SHA-256 of the certificate that the context stands for.
+        certificate: SHA-256 of the certificate that the context belongs to.
     """
     if not vault.has(domain, PLACE):
         with suppress(ConflictError):  # another connection was faster

@@ -1,6 +1,6 @@
 """The signer process: one Unix socket, one secret a role, one short list of operations a role.
 
-The role ``door`` has one secret a domain: a door that was let in for one domain is refused in every other.
+The role ``door`` has one secret per domain: a listener authorised for one domain is refused in every other.
 """
 
 import fcntl
@@ -85,7 +85,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._secrets = {role: role_secret(folder, role) for role in ROLES if role not in SCOPED}
         for domain in self.vault.domains():
             self._welcome(domain)
-        # Beside the keys, where no door can write, and not among the other processes' logs.
+        # In the keys' folder, where no listener can write, and not among the other processes' logs.
         self.log = Log(folder / "keys" / "signer.jsonl")
         self.limits = Limits()
         self.one_at_a_time = threading.Lock()
@@ -96,7 +96,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         path.chmod(0o600)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Log what no handler foresaw; the connection is closed, the process goes on."""
+        """Log an unexpected error; the connection is closed, the process continues."""
         del request, client_address
         _logger.error("a connection failed", exc_info=True)  # noqa: LOG014  because socketserver calls this while it handles the error
 
@@ -120,7 +120,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         return done.answer
 
     def _welcome(self, domain: str) -> None:
-        """Make the secrets by which the doors of a domain will be known."""
+        """Make the secrets with which the listeners of a domain authenticate."""
         for role in SCOPED:
             role_secret(self._folder, role, domain)
         metadata.remember_unsigned(self.vault, domain)
@@ -136,7 +136,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         if name not in ROLES[peer.role] | ANY:
             cause = f"The role {peer.role} may not run {name[:60]}."
         elif peer.domain and domain != peer.domain:
-            cause = f"This {peer.role} was let in for the domain {peer.domain} only."
+            cause = f"This {peer.role} is authorised for the domain {peer.domain} only."
         if cause:
             self.limits.take("refused", "")
             refusal = {"role": peer.role, "op": name[:60], "domain": domain[:60], "refused": cause}
@@ -166,14 +166,14 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def _peer(self) -> Peer | None:
         hello = frames.receive(self.request, frames.MAX_HELLO)
-        if hello is None:  # somebody only looked whether a signer is here
+        if hello is None:  # the client only checked whether a signer runs
             return None
         peer, secret = Peer(str(hello.get("role")), str(hello.get("domain", ""))), str(hello.get("secret"))
         expected = self.server.expected_secret(peer)
         if expected and hmac.compare_digest(secret.encode(), expected.encode()):
             frames.send(self.request, {"ok": True})
             return peer
-        _logger.warning("a client did not prove its role")
+        _logger.warning("a client failed to authenticate its role")
         frames.send(self.request, _refusal(UnauthenticatedError("The role's secret is wrong.")))
         return None
 
@@ -184,7 +184,7 @@ class _Connection(socketserver.BaseRequestHandler):
             return _refusal(error)
         except Exception:
             _logger.exception("an operation failed")
-            return _refusal(DomainError("The signer failed; its log says why."))
+            return _refusal(DomainError("The signer failed. See its log."))
 
 
 def run(folder: Path) -> None:
@@ -213,7 +213,7 @@ def _only_one(folder: Path) -> TextIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        msg = f"Another signer serves {folder}."
+        msg = f"Another signer already runs for {folder}."
         raise ConflictError(msg) from error
     return lock
 

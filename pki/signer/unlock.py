@@ -31,7 +31,7 @@ def passphrase(folder: Path) -> str:
     if source == "ask":
         found = getpass.getpass("Passphrase of the vault: ")
     if len(found) < LEAST_PASSPHRASE:
-        msg = f"The vault's passphrase has at least {LEAST_PASSPHRASE} characters; FLEET_VAULT_KEY is {source!r}."
+        msg = f"The vault's passphrase must have at least {LEAST_PASSPHRASE} characters; FLEET_VAULT_KEY is {source!r}."
         raise InvalidError(msg)
     return found
 

@@ -30,7 +30,7 @@ def check_ek(ek: Public) -> None:
     """
     good = ek.has(structures.FIXED_TPM, structures.FIXED_PARENT, structures.RESTRICTED, structures.DECRYPT)
     if not good or ek.symmetric_bits not in {128, 256}:
-        msg = "The endorsement key has not the attributes of one (fixedTPM, fixedParent, restricted, decrypt)."
+        msg = "The endorsement key lacks the required attributes (fixedTPM, fixedParent, restricted, decrypt)."
         raise InvalidError(msg)
 
 
@@ -42,7 +42,7 @@ def check_ak(ak: Public) -> None:
     """
     wanted = (structures.FIXED_TPM, structures.FIXED_PARENT, structures.ORIGIN, structures.RESTRICTED, structures.SIGN)
     if not ak.has(*wanted) or ak.has(structures.DECRYPT):
-        msg = "The attestation key must be restricted, for signing only, and made in this TPM for good."
+        msg = "The attestation key must be restricted, for signing only, and fixed to this TPM."
         raise InvalidError(msg)
 
 
@@ -53,7 +53,7 @@ def check_device_key(key: Public) -> None:
         InvalidError: it was not made there, or may leave.
     """
     if not key.has(structures.FIXED_TPM, structures.FIXED_PARENT, structures.ORIGIN, structures.SIGN):
-        msg = "The device's key must have been made in this TPM and never leave it."
+        msg = "The device's key must be created in this TPM and never leave it."
         raise InvalidError(msg)
 
 
@@ -84,7 +84,7 @@ def verify(key: object, signature: bytes, data: bytes) -> None:
     reader = Reader(signature)
     scheme, number = reader.number(2), reader.number(2)
     if number not in _BY_NUMBER:
-        msg = "A TPM's signature uses SHA-256 or SHA-384."
+        msg = "A TPM's signature must use SHA-256 or SHA-384."
         raise InvalidError(msg)
     digest = _BY_NUMBER[number]()
     try:
@@ -101,7 +101,7 @@ def verify(key: object, signature: bytes, data: bytes) -> None:
     except InvalidSignature as error:
         msg = "The attestation is not signed by the attestation key."
         raise InvalidError(msg) from error
-    msg = "The attestation is signed in a way that does not fit its key."
+    msg = "The attestation's signature scheme does not match its key."
     raise InvalidError(msg)
 
 

@@ -24,14 +24,14 @@ class Reader:
 
     def __init__(self, data: bytes) -> None:
         if len(data) > MAX_BLOB:
-            msg = f"A TPM structure has at most {MAX_BLOB} bytes here."
+            msg = f"A TPM structure may have at most {MAX_BLOB} bytes."
             raise InvalidError(msg)
         self._data, self._at = data, 0
 
     def take(self, length: int) -> bytes:
         """Return the next bytes."""
         if self._at + length > len(self._data):
-            msg = "A TPM structure is cut off."
+            msg = "A TPM structure is truncated."
             raise InvalidError(msg)
         self._at += length
         return self._data[self._at - length : self._at]
@@ -47,7 +47,7 @@ class Reader:
     def end(self) -> None:
         """Refuse bytes that are left."""
         if self._at != len(self._data):
-            msg = "A TPM structure has bytes left over."
+            msg = "A TPM structure has extra bytes at its end."
             raise InvalidError(msg)
 
 
@@ -131,7 +131,7 @@ def attest(data: bytes) -> Attest:
     reader = Reader(data)
     magic, kind = reader.number(4), reader.number(2)
     if magic != MAGIC or kind not in {CERTIFY, QUOTE}:
-        msg = "This is no certification or quote of a TPM."
+        msg = "This is not a certification or quote of a TPM."
         raise InvalidError(msg)
     reader.sized()
     nonce = reader.sized()
@@ -163,12 +163,12 @@ def _rsa(reader: Reader) -> rsa.RSAPublicKey:
     bits, exponent = reader.number(2), reader.number(4) or 65537
     modulus = int.from_bytes(reader.sized(), "big")
     if bits not in {2048, 3072, 4096} or modulus.bit_length() != bits:
-        msg = "A TPM's RSA key has 2048, 3072 or 4096 bits."
+        msg = "A TPM's RSA key must have 2048, 3072 or 4096 bits."
         raise InvalidError(msg)
     try:
         return rsa.RSAPublicNumbers(exponent, modulus).public_key()
     except ValueError as error:
-        msg = "The TPM's RSA key is none."
+        msg = "The TPM's RSA key is not valid."
         raise InvalidError(msg) from error
 
 
@@ -178,12 +178,12 @@ def _ecc(reader: Reader) -> ec.EllipticCurvePublicKey:
     _scheme(reader)  # the key derivation, of the same form
     x, y = (int.from_bytes(reader.sized(), "big") for _ in range(2))
     if curve not in _CURVES:
-        msg = "A TPM's elliptic curve key lies on P-256 or P-384."
+        msg = "A TPM's elliptic curve key must be on P-256 or P-384."
         raise InvalidError(msg)
     try:
         return ec.EllipticCurvePublicNumbers(x, y, _CURVES[curve][0]).public_key()
     except ValueError as error:
-        msg = "The TPM's key is no point of its curve."
+        msg = "The TPM's key is not a point on its curve."
         raise InvalidError(msg) from error
 
 

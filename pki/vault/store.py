@@ -19,7 +19,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 
 
 class Vault:
-    """The signer's keys and the small public facts that stand beside them.
+    """The signer's keys and the small public facts that belong to them.
 
     Args:
         folder: ``FLEET_DIR/keys``.
@@ -42,7 +42,7 @@ class Vault:
         """
         path = self._path(domain, f"{name}.key")
         if path.exists():
-            msg = f"The key {name} of {domain} exists already."
+            msg = f"The key {name} of {domain} already exists."
             raise ConflictError(msg)
         data = key.private_bytes(
             serialization.Encoding.PEM,
@@ -64,7 +64,7 @@ class Vault:
             return
         path = self._path(domain, f"{name}.ref")
         if path.exists():
-            msg = f"The key {name} of {domain} exists already."
+            msg = f"The key {name} of {domain} already exists."
             raise ConflictError(msg)
         label = f"muster/{domain}/{name}"
         self._token.create(label)
@@ -88,10 +88,10 @@ class Vault:
         files.remove(path)
 
     def authority(self, domain: str, name: str) -> CaKey:
-        """Return a CA key (P-256), from the token if it lies there.
+        """Return a CA key (P-256), from the token if it is stored there.
 
         Raises:
-            NotFoundError: the key lies in a token, and this signer has none.
+            NotFoundError: the key is stored in a token, and this signer has none.
         """
         reference = self._path(domain, f"{name}.ref")
         if reference.exists():
@@ -131,7 +131,7 @@ class Vault:
 
     def _in_token(self, reference: Path) -> TokenKey:
         if self._token is None:
-            msg = f"The key {reference.stem} lies in a token; set FLEET_KEY_BACKEND=pkcs11 and where the token is."
+            msg = f"The key {reference.stem} is stored in a token; set FLEET_KEY_BACKEND=pkcs11 and where the token is."
             raise NotFoundError(msg)
         if reference not in self._tokens:
             self._tokens[reference] = TokenKey(self._token, reference.read_text())
@@ -141,7 +141,7 @@ class Vault:
         path = self._path(domain, f"{name}.key")
         if path not in self._open:
             if not path.exists():
-                msg = f"The signer holds no key {name} for {domain}; run the key ceremony first."
+                msg = f"The signer has no key {name} for {domain}; run the key ceremony first."
                 raise NotFoundError(msg)
             key = serialization.load_pem_private_key(path.read_bytes(), self._passphrase)
             if not isinstance(key, type_of_key):
@@ -152,6 +152,6 @@ class Vault:
 
     def _path(self, domain: str, name: str) -> Path:
         if not _NAME.fullmatch(domain) or not _NAME.fullmatch(name.rsplit(".", 1)[0]):
-            msg = "Names of domains and keys hold small letters, digits and hyphens."
+            msg = "Names of domains and keys may have only lower-case letters, digits and hyphens."
             raise InvalidError(msg)
         return self._folder / domain / name

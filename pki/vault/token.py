@@ -100,17 +100,17 @@ class Token:
         if self._session is not None:
             return self._session
         if self._refused:
-            msg = "The key token has refused the PIN; put the right one into its file and start the signer again."
+            msg = "The key token rejected the PIN. Put the right PIN into its file and start the signer again."
             raise UnavailableError(msg)
         try:
             token = pkcs11.lib(str(self._settings.module)).get_token(token_label=self._settings.label)
             self._session = token.open(rw=True, user_pin=self._settings.pin_file.read_text().strip())
         except pkcs11.PinIncorrect as error:
             self._refused = True
-            msg = "The key token refuses the PIN."
+            msg = "The key token rejects the PIN."
             raise UnavailableError(msg) from error
         except (pkcs11.PKCS11Error, OSError, RuntimeError) as error:
-            msg = f"The key token {self._settings.label!r} is not there: {error or type(error).__name__}."
+            msg = f"The key token {self._settings.label!r} is not available: {error or type(error).__name__}."
             raise UnavailableError(msg) from error
         return self._session
 
@@ -136,7 +136,7 @@ class TokenKey:
         """Return an ECDSA signature in DER, as ``cryptography`` would."""
         algorithm = signature_algorithm.algorithm
         if not isinstance(algorithm, hashes.HashAlgorithm):
-            msg = "The token is handed the digest of what it signs, not a digest to sign."
+            msg = "The token hashes what it signs and cannot sign a precomputed digest."
             raise InvalidError(msg)
         digest = hashes.Hash(algorithm)
         digest.update(data)

@@ -67,7 +67,7 @@ def bomb():
 @pytest.mark.parametrize("made", [bomb, lambda: streams.make(OLD, IMAGE + b"more" * 20_000)])
 def test_a_patch_that_becomes_more_than_was_signed(thief, left_alone, made):
     offers(thief, made())
-    left_alone("damaged, or not for this image")
+    left_alone("damaged or does not match this image")
 
 
 @attack("D1")
@@ -91,7 +91,7 @@ def test_a_patch_for_another_image(thief, left_alone):
 def test_a_patch_that_is_cut_or_damaged(thief, left_alone, spoil):
     data = streams.make(OLD, IMAGE[:-500] + bytes(range(250)) * 2)
     offers(thief, spoil(data))
-    left_alone("damaged, or not for this image")
+    left_alone("damaged or does not match this image")
 
 
 @attack("D3")
@@ -106,7 +106,9 @@ def test_a_damaged_patch_does_not_stop_an_update(thief, victim):
     offers(thief, streams.make(OLD, IMAGE)[:-5])
     thief.serve(IMAGE)
     assert victim.tries() == ("confirmed", "")
-    assert "not for this image" in victim.told[-1]["patch"]["trouble"], "the server hears that its patch was of no use"
+    assert "does not match this image" in victim.told[-1]["patch"]["trouble"], (
+        "the server hears that its patch was of no use"
+    )
 
 
 def test_of_a_patch_that_did_not_come_nothing_is_said(thief, victim):

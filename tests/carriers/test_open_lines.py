@@ -253,7 +253,7 @@ def test_a_device_measures_itself_again_and_what_it_should_not_run_becomes_an_in
     assert done["state"] == "failed"
     assert done["result"].startswith("mismatch: app differs from the installed image")
     [incident] = eventually(incidents)
-    assert "asked to attest again" in json.dumps(incident)
+    assert "at re-attestation" in json.dumps(incident)
     agent.close()
 
 

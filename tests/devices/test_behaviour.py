@@ -110,7 +110,7 @@ def test_an_incident_is_closed_once_with_its_verdict(domain, enrol):
     with pytest.raises(InvalidError):
         incidents.close(actor=person(domain, "operator"), public_id=key, verdict="maybe")
     assert incidents.close(actor=person(domain, "operator"), public_id=key, verdict="benign").state == "closed"
-    with pytest.raises(Exception, match="closed already"):
+    with pytest.raises(Exception, match="already closed"):
         incidents.close(actor=person(domain, "operator"), public_id=key, verdict="benign")
 
 

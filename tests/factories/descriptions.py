@@ -144,9 +144,9 @@ SYNTAX = {
     "JSON": Variant(tree()),
     "JSON over lines": Variant(json.dumps(json.loads(tree()), indent=2).encode()),
     "JSON with a name twice": Variant(tree().replace(b'"version": "1.0.0"', b'"version": "9", "version": "1.0.0"'), policy="twice"),
-    "JSON with text behind": Variant(tree() + b" garbage", policy="no JSON"),
-    "JSON with comments": Variant(b"{ /* a */" + tree()[1:], policy="no JSON"),
-    "JSON with single quotes": Variant(tree().replace(b'"/data/x"', b"'/data/x'"), policy="no JSON"),
+    "JSON with text behind": Variant(tree() + b" garbage", policy="not JSON"),
+    "JSON with comments": Variant(b"{ /* a */" + tree()[1:], policy="not JSON"),
+    "JSON with single quotes": Variant(tree().replace(b'"/data/x"', b"'/data/x'"), policy="not JSON"),
     "JSON cut off": Variant(tree()[:-2], tool=False),
 }  # fmt: skip
 
@@ -165,7 +165,7 @@ MEANING = {
     "revisions in a list": Variant(software(IMAGES, HEAD.replace('[ "1.0" ]', '( "0.9", "1.0" )'))),
     "another revision": Variant(software(IMAGES, HEAD.replace('"1.0"', '"3.0"')), tool=False, policy="accepted"),
     "no hardware-compatibility": Variant(software(IMAGES, 'version = "1.0.0";'), tool=False),
-    "a revision that is no list": Variant(software(IMAGES, HEAD.replace('[ "1.0" ]', '"1.0"')), tool=False),
+    "a revision that is not a list": Variant(software(IMAGES, HEAD.replace('[ "1.0" ]', '"1.0"')), tool=False),
     "an empty list of revisions": Variant(software(IMAGES, HEAD.replace('"1.0"', "")), tool=False),
     "two boards": Variant(software("", BOARDS), members=BOTH),
     "a board that is not in it": Variant(software("", BOARDS.replace("board:", "board3:")), False, "accepted", BOTH),
@@ -181,8 +181,8 @@ MEANING = {
     "a link that leads nowhere": Variant(software(f'images: ( {{ ref = "#./nope"; }} ); files: ( {{ {ENTRY} }} );'), policy="leads nowhere"),
     "a link in a circle": Variant(software('images: ( { ref = "#./images"; } );'), tool=False),
     "a link of another form": Variant(software(f'images: ( {{ ref = "common"; }} ); files: ( {{ {ENTRY} }} );'), tool=False),
-    "a section that is a group": Variant(software(f"images: {{ a: {{ {ENTRY} }}; }};"), policy="is no list"),
-    "an entry that is a text": Variant(software(f'images: ( "a", {{ {ENTRY} }} );'), policy="something else than groups"),
+    "a section that is a group": Variant(software(f"images: {{ a: {{ {ENTRY} }}; }};"), policy="is not a list"),
+    "an entry that is a text": Variant(software(f'images: ( "a", {{ {ENTRY} }} );'), policy="something other than groups"),
     "an entry without a file name": Variant(software(f'images: ( {{ type = "raw"; }}, {{ {ENTRY} }} );'), policy="has no filename"),
     "an entry without a handler": Variant(software(entry().replace('type = "rawfile";', "")), tool=False),
     "a file without a type": Variant(software(entry().replace('type = "rawfile";', "").replace("images", "files"))),
@@ -208,7 +208,7 @@ MEANING = {
     "one member with two digests": Variant(software(f"images: ( {{ {ENTRY} }}, {{ {ENTRY.replace(DIGEST, 'a' * 64)} }} );"), tool=False),
     "a member that nobody lists": Variant(software(IMAGES), policy="not listed", members=BOTH),
     "a member that is missing": Variant(software(IMAGES), tool=False, members={}),
-    "a member of another board that is missing": Variant(software("", BOARDS), policy="does not hold it"),
+    "a member of another board that is missing": Variant(software("", BOARDS), policy="does not contain it"),
     "compressed, a number": Variant(software(entry("compressed = 1;")), tool=False),
     "compressed, another word": Variant(software(entry('compressed = "lzma";')), tool=False),
     "compressed, and is not": Variant(software(entry('compressed = "zlib";')), tool=False),
@@ -219,13 +219,13 @@ MEANING = {
     "two gzip members": packed(gzip.compress(PAYLOAD) * 2, 'compressed = "zlib";', policy="other bytes follow"),
     "two long gzip members": packed(gzip.compress(NOISE) * 2, 'compressed = "zlib";', tool=False),
     "gzip with zeros behind": packed(gzip.compress(NOISE) + bytes(40_000), 'compressed = "zlib";', tool=False),
-    "gzip cut off": packed(gzip.compress(PAYLOAD)[:-4], 'compressed = "zlib";', policy="cut off"),
+    "gzip cut off": packed(gzip.compress(PAYLOAD)[:-4], 'compressed = "zlib";', policy="truncated"),
     "gzip with a wrong checksum": packed(gzip.compress(PAYLOAD)[:-8] + bytes(8), 'compressed = "zlib";', tool=False),
     "two frames of zstd": packed(zstandard.compress(NOISE) * 2, 'compressed = "zstd";'),
     "zstd cut off": packed(zstandard.compress(NOISE)[:-4], 'compressed = "zstd";'),
     "zstd with a skippable frame first": packed(b"\x50\x2a\x4d\x18\4\0\0\0abcd" + zstandard.compress(PAYLOAD), 'compressed = "zstd";'),
     "an empty member": packed(b"", ""),
-    "an empty compressed member": packed(b"", 'compressed = "zlib";', policy="cut off"),
+    "an empty compressed member": packed(b"", 'compressed = "zlib";', policy="truncated"),
     "a raw image that is gzip": packed(gzip.compress(PAYLOAD), ""),
     "an archive, uncompressed, by its other name": Variant(
         software(entry(sha256=hashlib.sha256(tarball()).hexdigest()).replace("rawfile", "tar")), members={"p.bin": tarball()}),
@@ -252,7 +252,7 @@ MEANING = {
     "JSON with a section that is an object": Variant(tree(images={"filename": "p.bin"}), tool=False),
     "JSON with half a character": Variant(tree(description="\ud800"), policy="half a character"),
     "JSON with compressed as a text": Variant(tree(image={"compressed": "true"}), tool=False),
-    "JSON with compressed as a number": Variant(tree(image={"compressed": 0}), policy="none of true, false"),
+    "JSON with compressed as a number": Variant(tree(image={"compressed": 0}), policy="must be true, false"),
     "UTF-16": Variant(MULTILINE.decode().encode("utf-16"), tool=False),
     "a link with other settings": Variant(software(f'images: ( {{ ref = "#./common"; filename = "z"; }} ); common: ( {{ {ENTRY} }} );')),
     "links one after the other": Variant(software(f'images: ( {{ ref = "#./a"; }} ); a: ( {{ ref = "#./b"; }} ); b: ( {{ {ENTRY} }} );')),
@@ -274,7 +274,7 @@ MEANING = {
     "a variable without a name": Variant(software('vars: ( { value = "b"; } );' + IMAGES), policy="has no name"),
     "a partition without a device": Variant(software('partitions: ( { name = "a"; } );' + IMAGES), policy="no name or no device"),
     "a hook without an embedded script": Variant(software(entry('hook = "f";')), policy="hook"),
-    "properties that are no group": Variant(software(entry("properties = 5;")), policy="no group"),
+    "properties that are not a group": Variant(software(entry("properties = 5;")), policy="not a group"),
     "installed directly": Variant(software(entry("installed-directly = true;"))),
     "reboot as a text": Variant(software('reboot = "no";' + IMAGES), policy="`reboot` is no bool"),
     "a very long name": Variant(software(entry('name = "' + "n" * 300 + '";')), policy="255"),
@@ -289,9 +289,9 @@ NAMES |= {
 }
 #: what swupdate accepts and reads as something else than it looks like, or not at all
 LENIENT = {
-    "JSON with a comma too many": Variant(tree().replace(b"]}}", b",]}}"), policy="no JSON"),
-    "JSON with NaN": Variant(tree(a=float("nan")), policy="NaN is no JSON"),
-    "JSON with infinity": Variant(tree(a=float("-inf")), policy="-Infinity is no JSON"),
+    "JSON with a comma too many": Variant(tree().replace(b"]}}", b",]}}"), policy="not JSON"),
+    "JSON with NaN": Variant(tree(a=float("nan")), policy="NaN is not JSON"),
+    "JSON with infinity": Variant(tree(a=float("-inf")), policy="-Infinity is not JSON"),
     "JSON with a number beyond 64 bits": Variant(tree(a=2**70), policy="does not fit 64 bits"),
     "JSON with true or false as a text": Variant(tree(image={"installed-directly": "true"}), policy="neither true nor false"),
     "a bootloader variable that is a number": Variant(
@@ -304,13 +304,13 @@ LENIENT = {
         software(f'partitions: ( {{ name = "a"; device = "mtd3"; size = "1M"; }} ); {IMAGES}'), policy="`size` of a partition"
     ),
     "a revision that is a number": Variant(
-        software(IMAGES, 'version = "1.0.0"; hardware-compatibility: ( "1.0", 2 );'), policy="`hardware-compatibility` is no text"
+        software(IMAGES, 'version = "1.0.0"; hardware-compatibility: ( "1.0", 2 );'), policy="`hardware-compatibility` is not a string"
     ),
     "a version with a line break": Variant(
         software(IMAGES, 'version = "1.0\\n"; hardware-compatibility: [ "1.0" ];'), policy="printable characters"
     ),
     **{
-        name: Variant(software(entry(f'offset = "{text}";')), policy="`offset` is no number")
+        name: Variant(software(entry(f'offset = "{text}";')), policy="`offset` is not a number")
         for name, text in {
             "an offset with a small k": "4k",
             "an offset with a space": "4 K",
@@ -318,7 +318,7 @@ LENIENT = {
             "an empty offset": "",
         }.items()
     },
-    "a negative offset that is a number": Variant(software(entry("offset = -1;")), policy="`offset` is no number"),
-    "properties that are a list": Variant(software(entry('properties: ( { a = "b"; } );')), policy="`properties` is no group"),
+    "a negative offset that is a number": Variant(software(entry("offset = -1;")), policy="`offset` is not a number"),
+    "properties that are a list": Variant(software(entry('properties: ( { a = "b"; } );')), policy="`properties` is not a group"),
 }  # fmt: skip
 VARIANTS = {**SYNTAX, **MEANING, **NAMES, **LENIENT}

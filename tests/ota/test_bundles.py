@@ -48,9 +48,9 @@ def test_the_same_bundle_again_is_the_same_bundle(workshop):
 def test_a_truncated_image_is_refused_and_the_ledger_says_who_sent_it(workshop):
     data = workshop.image()[:3000]
     manifest = workshop.manifest(data)
-    refused(workshop, data, manifest, "cut off")
+    refused(workshop, data, manifest, "truncated")
     [entry] = LedgerEntry.objects.filter(domain=workshop.domain, action="bundle.refused")
-    assert (entry.detail["name"], "cut off" in entry.detail["reason"]) == ("app", True)
+    assert (entry.detail["name"], "truncated" in entry.detail["reason"]) == ("app", True)
 
 
 def test_an_image_signed_by_a_stranger_is_refused(workshop):
@@ -71,7 +71,7 @@ def test_a_flipped_bit_in_the_signed_part_is_refused(workshop, position):
 
 def test_bytes_after_the_image_are_refused(workshop):
     data = workshop.image() + b"smuggled"
-    refused(workshop, data, workshop.manifest(data), "nobody signed follow")
+    refused(workshop, data, workshop.manifest(data), "unsigned bytes follow")
 
 
 def test_hardware_that_is_not_registered_is_refused(workshop):
@@ -84,7 +84,7 @@ def test_bytes_that_are_not_the_listed_ones_are_refused(workshop):
     data = workshop.image()
     manifest = workshop.manifest(data)
     manifest["files"][0]["sha256"] = hashlib.sha256(b"other").hexdigest()
-    refused(workshop, data, manifest, "not the ones")
+    refused(workshop, data, manifest, "does not match the digest")
 
 
 def test_a_counter_that_differs_from_the_signed_one_is_refused(workshop):
@@ -123,7 +123,7 @@ def test_paths_that_climb_are_refused(workshop, path):
 def test_a_version_cannot_get_other_content(workshop):
     workshop.bundle()
     data = workshop.image(counter=1) + b"\xff" * 16
-    with pytest.raises(ConflictError, match="exists with other content"):
+    with pytest.raises(ConflictError, match="already exists with different content"):
         workshop.upload(data, workshop.manifest(data))
 
 

@@ -35,7 +35,7 @@ def without_certificate(makers):
 CAUSES = {
     "content": (lambda makers: makers.cms(DATA + b"!"), "is not the file that was signed"),
     "signature": (lambda makers: makers.cms(DATA)[:-5] + b"\0" + makers.cms(DATA)[-4:], "a signature that was changed"),
-    "stranger": (lambda makers: makers.cms(DATA, "devsign"), "signed by none of the registered signing CAs"),
+    "stranger": (lambda makers: makers.cms(DATA, "devsign"), "not signed under a registered signing CA"),
     "expired": (lambda makers: makers.cms(DATA, "expired"), "a certificate that is not valid now"),
     "not yet valid": (lambda makers: makers.cms(DATA, "future"), "a certificate that is not valid now"),
     "usage": (lambda makers: makers.cms(DATA, "noeku"), "may not sign code"),

@@ -82,13 +82,13 @@ def test_the_command_writes_what_can_be_uploaded(site, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda doc: doc["parts"][0].update(digest="0" * 64), "with this digest is not here"),
-        (lambda doc: doc["parts"][0].update(version="9.9.9"), "is not here"),
+        (lambda doc: doc["parts"][0].update(digest="0" * 64), "with this digest does not exist"),
+        (lambda doc: doc["parts"][0].update(version="9.9.9"), "does not exist"),
         (lambda doc: doc["parts"].pop(), "2 to 8 parts"),
-        (lambda doc: doc["parts"].append(doc["parts"][0]), "each for another component"),
-        (lambda doc: doc["parts"][0].update(component="config"), "neither for a composite nor for the configuration"),
+        (lambda doc: doc["parts"].append(doc["parts"][0]), "Each part must be for a different component"),
+        (lambda doc: doc["parts"][0].update(component="config"), "none for a composite or the configuration"),
         (lambda doc: doc["parts"][0].update(more=1), "exactly component, id, version"),
-        (lambda doc: doc.update(more=1), "parts.json holds"),
+        (lambda doc: doc.update(more=1), "parts.json must have"),
         (lambda doc: doc.update(version="1.0.1"), "version"),
     ],
 )
@@ -156,7 +156,7 @@ def test_a_device_may_fetch_the_files_of_all_parts_and_of_nothing_else(site, who
     with pytest.raises(NotFoundError):
         downloads.by_digest(actor=who, device=one, sha256=stranger.image.sha256)
     assert downloads.image(actor=who, device=one).sha256 == whole.image.sha256
-    with pytest.raises(ConflictError, match="not known here"):
+    with pytest.raises(ConflictError, match="is unknown"):
         assignments.repair(actor=system(site.domain), device=one, reason="x")
 
 
@@ -201,7 +201,7 @@ def runs(device, *members):
 def test_a_set_counts_as_running_only_while_all_its_parts_do(site, whole, enrol):
     one, release = enrol("dev-1").device, site.workshop.release(whole)
     runs(one, *parts.whole(whole))
-    with pytest.raises(ConflictError, match="it runs this version already"):
+    with pytest.raises(ConflictError, match="it already runs this version"):
         started(site, release)
     newer = site.part("app", "1.1.0", 2)
     runs(one, whole, newer, parts.of(whole)[1])
@@ -216,7 +216,7 @@ def test_a_set_counts_as_running_only_while_all_its_parts_do(site, whole, enrol)
 def test_a_device_whose_own_client_updates_it_is_given_no_set(site, whole, enrol):
     one, release = enrol("dev-1").device, site.workshop.release(whole)
     Twin.objects.filter(device=one).update(reported={"protection": "vendor"})
-    with pytest.raises(ConflictError, match="installs no bundles together"):
+    with pytest.raises(ConflictError, match="cannot install composite bundles"):
         started(site, release)
 
 
@@ -224,7 +224,7 @@ def test_a_device_that_lacks_what_must_run_beside_it_is_left_out(site, enrol):
     one = enrol("dev-1").device
     needs = site.workshop.release(site.part("net-core", requires=[{"component": "app", "min_counter": 3}]))
     Twin.objects.filter(device=one).update(reported={"components": {"app": {"sha256": "00", "counter": 2}}})
-    with pytest.raises(ConflictError, match="it needs app with a counter of at least 3 first"):
+    with pytest.raises(ConflictError, match="it must first install app with a security counter of at least 3"):
         started(site, needs)
 
 
@@ -247,5 +247,5 @@ def test_what_became_of_a_part_becomes_of_the_set(site, whole, hardware_model):
     gone = parts.of(whole)[1].release
     releases.withdraw(actor=system(site.domain), release=gone, reason="broken radio")
     site.workshop.publish(gone.withdrawal)
-    assert "of its part" in objection(whole, str(hardware_model.class_id)).sentence
+    assert "in its part" in objection(whole, str(hardware_model.class_id)).sentence
     assert "broken radio" in objection(whole, str(hardware_model.class_id)).sentence

@@ -60,7 +60,7 @@ def test_a_configuration_that_was_only_uploaded_takes_its_version_and_nothing_el
     Bundle.objects.filter(pk=bundle.pk).update(security_counter=2**31 - 1, version="9.0.0")
     assert following() == ("1.0.0", 1)
     Release.objects.create(domain=bundle.domain, bundle=bundle, state="published", published_at=clock.now())
-    with pytest.raises(ConflictError, match="none can follow it"):
+    with pytest.raises(ConflictError, match="no later one is possible"):
         following()
 
 
@@ -79,7 +79,7 @@ def test_the_officers_see_where_devices_move_and_a_later_configuration_does_not_
     release = published.release(upload(published.domain, back))
     assert any("MOVE BACK to their factory server" in line for line in published.told(release.statement))
     assert campaigns.server_in_force(published.domain.slug) == ""
-    with pytest.raises(InvalidError, match="small letters"):
+    with pytest.raises(InvalidError, match="in lower case"):
         campaigns.anchors(actor=system(published.domain), server="fleet.example")
 
 
@@ -95,18 +95,18 @@ def test_only_a_security_officer_writes_one_and_a_domain_without_roots_has_none(
     ("change", "said"),
     [
         (lambda config, _other: config | {"secret": "x"}, "exactly these fields"),
-        (lambda config, _other: config | {"server": "https://evil.example"}, "`server` is https"),
-        (lambda config, _other: config | {"server": "https://evil.example:1/"}, "`server` is https"),
-        (lambda config, _other: config | {"server": None}, "`server` is https"),
+        (lambda config, _other: config | {"server": "https://evil.example"}, "`server` must be https"),
+        (lambda config, _other: config | {"server": "https://evil.example:1/"}, "`server` must be https"),
+        (lambda config, _other: config | {"server": None}, "`server` must be https"),
         (lambda config, _other: config | {"schema": 2}, "schema 1"),
-        (lambda config, _other: config | {"anchors": []}, "between 1 and 8"),
-        (lambda config, _other: config | {"anchors": config["anchors"] * 9}, "between 1 and 8"),
+        (lambda config, _other: config | {"anchors": []}, "1 to 8 anchors"),
+        (lambda config, _other: config | {"anchors": config["anchors"] * 9}, "1 to 8 anchors"),
         (lambda config, _other: config | {"anchors": config["anchors"] * 2}, "twice"),
-        (lambda config, _other: config | {"anchors": ["-----BEGIN CERTIFICATE-----"]}, "no self-signed root"),
-        (lambda config, _other: config | {"anchors": [7]}, "no self-signed root"),
-        (lambda config, other: config | {"anchors": [other]}, "never believe this server again"),
+        (lambda config, _other: config | {"anchors": ["-----BEGIN CERTIFICATE-----"]}, "not a self-signed root"),
+        (lambda config, _other: config | {"anchors": [7]}, "not a self-signed root"),
+        (lambda config, other: config | {"anchors": [other]}, "no longer trust this server"),
         (lambda config, _other: config | {"version": "7.0.0"}, "version"),
-        (lambda config, _other: config | {"version": 7}, "it is no text"),
+        (lambda config, _other: config | {"version": 7}, "must be a string"),
         (lambda config, _other: config | {"version": ""}, "1 to 64 characters"),
         (lambda config, _other: config | {"wipe": ["everybody"]}, "public ids"),
         (lambda config, _other: config | {"wipe": "all"}, "public ids"),
@@ -123,7 +123,7 @@ def test_what_no_device_should_get_is_refused_at_upload(domain, campaign, other_
 def test_an_issuing_ca_or_an_expired_root_is_no_anchor(domain, campaign):
     config = json.loads(campaign.config)
     issuing = Authority.objects.get(domain=domain, kind="issuing")
-    with pytest.raises(RefusedBundleError, match="no self-signed root"):
+    with pytest.raises(RefusedBundleError, match="not a self-signed root"):
         upload(domain, campaign, config | {"anchors": [campaigns.certificate_pem(bytes(issuing.der))]})
     with clock.frozen(clock.now() + timedelta(days=365 * 30)), pytest.raises(RefusedBundleError, match="not valid now"):
         upload(domain, campaign)
@@ -164,7 +164,7 @@ def test_time_sources_policy_keys_and_secrets_are_set_by_officers_and_kept_until
     document = json.loads(later.config)
     assert (document["time_sources"], document["secrets"]) == (FURTHER["time_sources"], {})
     forgotten = {name: value for name, value in document.items() if name != "policy_keys"}
-    with pytest.raises(InvalidError, match="sets `policy_keys`: repeat it"):
+    with pytest.raises(InvalidError, match="sets `policy_keys`. Repeat it"):
         upload(published.domain, later, forgotten)
     published.release(upload(published.domain, later))
     assert "secrets" not in campaigns.orders_in_force(published.domain.slug)

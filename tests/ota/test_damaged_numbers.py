@@ -15,7 +15,7 @@ from tests.regressions import regression
 @regression("V6", "base64 beyond ASCII, and other texts that are none, in a signature of a model folder")
 @pytest.mark.parametrize("text", ["ü", "AA", "A A=", "\ud800", "=", None, 7, "日本"])
 def test_a_text_that_is_no_base64_is_named(text):
-    with pytest.raises(RefusedBundleError, match=r"A field of the signature is no base64\."):
+    with pytest.raises(RefusedBundleError, match=r"A field of the signature is not base64\."):
         oms._base64(text)
 
 
@@ -24,7 +24,7 @@ def test_a_text_that_is_no_base64_is_named(text):
 def test_a_size_that_is_no_octal_number_is_named(size):
     data = tar([("version", b"x")])
     wrong = data[:124] + size.ljust(12, b"\0") + data[136:]
-    with pytest.raises(RefusedBundleError, match="whose size is no octal number"):
+    with pytest.raises(RefusedBundleError, match="whose size is not an octal number"):
         archive.demand_nothing_else(io.BytesIO(wrong), "The artifact")
 
 

@@ -175,7 +175,7 @@ def test_the_smallest_that_pays_and_that_the_device_can_apply(offers, appliers, 
 def test_the_author_of_a_compressed_image_is_told(tmp_path, packed, said):
     image = tmp_path / "image"
     image.write_bytes(packed(random.Random(3).randbytes(300_000)))
-    assert f"It is {said}: patches save next to nothing" in advice.of_file(image)
+    assert f"It is {said}, so patches save almost nothing" in advice.of_file(image)
 
 
 @pytest.mark.parametrize(("share", "is_told"), [(0.02, True), (0.1, False)])

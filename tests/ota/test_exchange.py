@@ -49,7 +49,7 @@ def test_scale_and_zero_point_are_compared_with_the_profile():
     assert told(given(scale="0.0500000007")) == [], "the same 32-bit number"
     [scale] = told(given(scale="0.1"))
     assert scale == (
-        "input 0 is INT8 1x4 scale 0.05 zero point 3 and the application exchanges INT8 1x4 scale 0.1 zero point 3"
+        "input 0 is INT8 1x4 scale 0.05 zero point 3 and the application uses INT8 1x4 scale 0.1 zero point 3"
     )
     assert len(told(given(zero_point=-128))) == 1
     assert len(told(given(), inputs=[{**PORT, "scale": None, "zero_point": None}])) == 1, (
@@ -61,7 +61,7 @@ def test_scale_and_zero_point_are_compared_with_the_profile():
 def test_labels_are_compared_with_the_profile():
     assert told({"labels": ["no", "yes"]}) == []
     assert told({"labels": ["yes", "no"]}) == [
-        "it states label 0 is 'no' instead of 'yes', and the application expects 2 labels in its own order"
+        "it declares label 0 is 'no' instead of 'yes', and the application expects 2 labels in its own order"
     ]
     assert "2 labels instead of 3" in told({"labels": ["no", "yes", "maybe"]})[0]
     assert "no labels" in told({"labels": ["no", "yes"]}, labels=[])[0]
@@ -93,7 +93,7 @@ def test_each_difference_to_the_model_before_is_named():
     assert changed(labels=["no", "yes", "maybe"]) == [
         ("labels-changed", "labels change (2 before, 3 now): the last ones")
     ]
-    assert changed(labels=[])[0][1] == "labels are not stated any more (2 were)"
+    assert changed(labels=[])[0][1] == "labels are no longer declared (2 were)"
     [(word, text)] = changed(outputs=[{**PORT, "scale": "0.1"}])
     assert (word, text.split(" to ")[1]) == ("io-changed", "INT8 1x4 scale 0.1 zero point 3")
     for port in (
@@ -117,7 +117,7 @@ def test_quantisation_is_read_from_both_formats():
         ("0.0500000007", 3)
     ] * 2
     channels = "{ f = DequantizeLinear <axis = 1> (x, many) y = QuantizeLinear (f, s, z) }"
-    with pytest.raises(RefusedBundleError, match="for each channel"):
+    with pytest.raises(RefusedBundleError, match="per channel"):
         onnx_model.inspect(parser.parse_model(f"{head} {constants} {channels}").SerializeToString())
 
 

@@ -55,15 +55,15 @@ def test_a_profile_that_knows_all_the_model_needs_lets_it_through(facts):
     ("profile", "code", "sentence"),
     [
         ({"runtime": "onnx"}, "runtime_mismatch", "it is for tflite and the firmware runs onnx"),
-        ({"schema_max": 2}, "schema_unsupported", "its schema is 3 and the firmware reads up to 2"),
+        ({"schema_max": 2}, "schema_unsupported", "its schema is 3 and the firmware supports up to 2"),
         ({"ops": {}}, "op_missing", "the firmware has no operator FULLY_CONNECTED"),
-        ({"dtypes": ["FLOAT32"]}, "dtype_unsupported", "the firmware computes no INT32"),
+        ({"dtypes": ["FLOAT32"]}, "dtype_unsupported", "the firmware does not support INT32"),
         (
             {"inputs": [{"shape": [1, 99], "dtype": "INT8"}]},
             "io_mismatch",
-            "input 0 is INT8 1x16 and the application exchanges INT8 1x99",
+            "input 0 is INT8 1x16 and the application uses INT8 1x99",
         ),
-        ({"outputs": []}, "io_mismatch", "the number of outputs is 1 and the application exchanges 0"),
+        ({"outputs": []}, "io_mismatch", "the number of outputs is 1 and the application uses 0"),
     ],
 )
 def test_what_the_firmware_lacks_is_said_by_code_and_in_words(facts, profile, code, sentence):
@@ -189,7 +189,7 @@ class TestInTheFleet:
         enrol("dev-1")
         release = published.release(model)
         self.describe(published, {"schema_max": 1})
-        with pytest.raises(ConflictError, match="its schema is 3 and the firmware reads up to 1"):
+        with pytest.raises(ConflictError, match="its schema is 3 and the firmware supports up to 1"):
             rollouts.create(actor=system(published.domain), name="m", release=release, waves=[WavePlan(share=1000)])
         self.describe(published, {"schema_max": 3})
         rollouts.create(actor=system(published.domain), name="m", release=release, waves=[WavePlan(share=1000)])
@@ -203,7 +203,7 @@ class TestInTheFleet:
         rollouts.tick(domain=published.domain)
         made.refresh_from_db()
         assert (made.state, made.waves.get().state) == ("held", "waiting")
-        assert "its schema is 3 and the firmware reads up to 1" in made.hold_reason
+        assert "its schema is 3 and the firmware supports up to 1" in made.hold_reason
         self.describe(published, {})
         rollouts.resume(actor=who, rollout=made)
         rollouts.tick(domain=published.domain)
@@ -229,7 +229,7 @@ class TestInTheFleet:
             3,
             2,
         )
-        assert "needs app with a security counter of 3 or more beside it, and the newest release has 2" in one.sentence
+        assert "it depends on app with a security counter of at least 3, and the newest release has 2" in one.sentence
         needs["requires"] = [{"component": "app", "min_counter": 2}, {"component": "never-released", "min_counter": 9}]
         assert fitting.reasons(model, published.hardware) == []
 

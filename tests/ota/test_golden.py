@@ -139,7 +139,7 @@ class TestInterpreter:
     )  # fmt: skip
     def test_a_child_that_was_taken_over_is_believed_nothing_odd(self, said):
         assert measuring.read(said, cases=8) == measuring.Trial(
-            runs=False, message="the interpreter gave no verdict that can be read"
+            runs=False, message="the interpreter's result cannot be parsed"
         )
 
     def test_the_child_measures_as_this_process_does_and_survives_what_is_no_model(self, tmp_path):
@@ -161,7 +161,7 @@ class TestInterpreter:
         call_command("bundle", "golden", str(path), str(out), "--inputs", str(inputs))
         assert len(golden.read(out.read_bytes())) == 9
         np.save(inputs, np.zeros((9, 16), dtype=np.int8))
-        with pytest.raises(CommandError, match="answers all these inputs alike"):
+        with pytest.raises(CommandError, match="returns the same output for all these inputs"):
             call_command("bundle", "golden", str(path), str(out), "--inputs", str(inputs))
         np.save(inputs, np.zeros((9, 17), dtype=np.int8))
         with pytest.raises(CommandError, match="does not run on these inputs"):
@@ -208,17 +208,17 @@ class TestUpload:
         kept = forge(eval=evaluation)
         assert kept.facts["golden"] == {"cases": vectors.CASES, "tolerance": "1"}
         said = {one["check"]: one for one in kept.report}
-        assert said["golden vectors"]["outcome"] == f"all {vectors.CASES} come out right"
+        assert said["golden vectors"]["outcome"] == f"all {vectors.CASES} match"
         assert said["golden vectors"]["tool"] == measuring.tool()
         assert kept.facts["arena"]["source"] == "measured"
         assert kept.facts["arena"]["need"] == fit.margin(1264)
 
     def test_a_model_that_does_not_compute_what_its_vectors_say_is_refused(self, forge):
-        refused(forge, r"Golden vector 1 fails: .* off by \d+, and 1 is tolerated", data=models.dense(seed=2))
+        refused(forge, r"Golden vector 1 fails: .* differs by \d+, and the tolerance is 1", data=models.dense(seed=2))
 
     def test_vectors_that_prove_nothing_are_refused(self, forge):
         one = golden.read(GOLDEN)[0]
-        refused(forge, "want the same outputs", vectors_=golden.write([one] * 8))
+        refused(forge, "expect the same outputs", vectors_=golden.write([one] * 8))
         wide = rewritten(lambda _, case: Case(case.given, case.wanted, 5))
         refused(forge, "tolerates more than 4 steps", vectors_=wide)
         assert forge(vectors_=wide, acknowledges=["wide-tolerance"]).facts["golden"]["tolerance"] == "5"

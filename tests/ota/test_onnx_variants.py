@@ -188,7 +188,7 @@ def test_models_are_judged_as_the_checker_judges_and_seen_whole(name):
 def test_the_reason_is_the_checkers_own():
     assert "onnx.checker says: No Op registered for NoSuchThing" in refused(MODELS["an unknown operator"][0]())
     newer = refused(MODELS["a newer IR version"][0]())
-    assert f"the IR version {onnx.IR_VERSION + 1}, and this server reads up to {onnx.IR_VERSION}" in newer
+    assert f"the IR version {onnx.IR_VERSION + 1}, but this server supports up to {onnx.IR_VERSION}" in newer
 
 
 def external_in_a_branch():

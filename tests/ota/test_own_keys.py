@@ -56,7 +56,7 @@ def own(request, domain, other_domain):
 def test_no_ca_of_this_server_vouches_for_firmware(domain, own):
     bare = own.public_bytes(PEM, SPKI).decode()
     for format_, pem in (("swu", another_certificate(own).public_bytes(PEM).decode()), ("mcuboot", bare)):
-        with pytest.raises(InvalidError, match="must not vouch for firmware"):
+        with pytest.raises(InvalidError, match="must not verify firmware"):
             trust_keys.add(actor=system(domain), name="x", format=format_, pem=pem)
 
 
@@ -78,5 +78,5 @@ def test_whichever_comes_first_a_ca_of_devices_vouches_for_no_firmware(domain):
     expected.trust_vendor(actor=system(domain), name="acme", kind="idevid", pem=pem.encode())
     assert trust_keys.strangers([TrustKey.objects.get(pk=key.pk)]) == []
     again = another_certificate(private.public_key()).public_bytes(PEM).decode()
-    with pytest.raises(InvalidError, match="must not vouch for firmware"):
+    with pytest.raises(InvalidError, match="must not verify firmware"):
         trust_keys.add(actor=system(domain), name="acme-2", format="rauc", pem=again)

@@ -60,7 +60,7 @@ def gate(devices=10, finished=10, failed=0, errors=0, soak=0, age=60):
 def test_a_healthy_wave_is_done_after_its_soak():
     assert gate().done
     assert not gate(soak=120).done
-    assert "soaks" in gate(soak=120).reason
+    assert "soak time" in gate(soak=120).reason
 
 
 def test_a_wave_waits_for_its_devices():

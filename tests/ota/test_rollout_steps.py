@@ -222,7 +222,7 @@ def test_nothing_is_offered_before_the_wave_opens_nor_while_the_rollout_is_pause
     rollout = site.plan()
     site.steps(commits=1)
     some = Device.objects.get(name=site.expected()[1][0])
-    with pytest.raises(ConflictError, match="preparing cannot start"):
+    with pytest.raises(ConflictError, match="start requires a rollout that is draft; this one is preparing"):
         rollouts.start(actor=site.actor, rollout=rollout)
     assert offers.current(some) is None
     site.steps()
@@ -281,7 +281,7 @@ def test_a_large_rollout_that_no_device_is_left_for_ends_with_the_reason(site):
     assert rollout.state == "aborted"
     assert (
         rollout.hold_reason
-        == f"No device is left to roll out to: {MORE} because the bundle is signed for production only."
+        == f"No device is eligible for this rollout: {MORE} because the bundle is signed for production only."
     )
 
 

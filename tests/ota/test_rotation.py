@@ -86,12 +86,12 @@ def test_a_stolen_key_is_dropped_at_once_by_a_root_that_names_the_next_only(rota
 
 
 def test_no_key_signs_before_people_have_named_it(rotation):
-    with pytest.raises(MetadataError, match="does not name a next"):
+    with pytest.raises(MetadataError, match="does not list a next"):
         metadata.switch_online_keys(actor=rotation.who, names=["director"])
     rotation.prepare(["director"])
-    with pytest.raises(MetadataError, match="does not name a next"):
+    with pytest.raises(MetadataError, match="does not list a next"):
         metadata.switch_online_keys(actor=rotation.who, names=["director"])
-    with pytest.raises(NotFoundError, match="No next key"):
+    with pytest.raises(NotFoundError, match="There is no next key"):
         signing.client("admin").switch_online_keys(rotation.domain.slug, ["snapshot"])
 
 

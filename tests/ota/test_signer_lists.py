@@ -59,7 +59,7 @@ def test_silence_about_revocation_is_shown(domain, key, vendor, tmp_path):
     assert judged(key, vendor)["name"] == "acme"
     with pytest.raises(RefusedBundleError, match="was revoked"):
         judged(key, vendor, "revoked")
-    with pytest.raises(InvalidError, match="is registered and counts"):
+    with pytest.raises(InvalidError, match="is registered and in use"):
         trust_keys.choose_revocation(actor=system(domain), key=key, revocation="none")
     bare = trust_keys.add(
         actor=system(domain), name="none", format="rauc", pem=vendor.pem("signing-ca"), revocation="none"

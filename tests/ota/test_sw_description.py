@@ -54,21 +54,21 @@ def boards():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"software = {\n version = 1;\n version = 2;\n};", r"^sw-description, line 3: the setting 'version' is there twice"),
+        (b"software = {\n version = 1;\n version = 2;\n};", r"^sw-description, line 3: the setting 'version' appears twice"),
         (b'software = {\n a = "x\ny";\n b == 1;', r"line 4: syntax error: a value was expected"),
         (b"software = {\n/* a\n b */ c", r"line 3: syntax error: `=` or `:` was expected after 'c'"),
         (b"\xef\xbb\xbfsoftware = {};", "line 1: it begins with a byte order mark"),
-        (b'\n@include "x"\n', "line 2: `@include` reads a file on the device that nobody signed"),
-        (b"x = 1;", "there is no group `software`"),
-        (software(descriptions.entry("compressed = 1;")), "`compressed` is none of true, false"),
+        (b'\n@include "x"\n', "line 2: `@include` reads an unsigned file on the device"),
+        (b"x = 1;", "the group `software`"),
+        (software(descriptions.entry("compressed = 1;")), "`compressed` must be true, false"),
         (software('images: ( { filename = "a"; type = "raw"; } );'), "'a' has no sha256 of 64 hexadecimal digits"),
         (software(f'images: ( {{ {ENTRY} hook = "f"; }} );'), "`hook` is code"),
         (software('partitions: ( { name = "a"; } );' + IMAGES), "has no name or no device"),
         (software('bootenv: ( { name = ""; } );' + IMAGES), "has no name"),
         (software("".join(f"b{n} = {{ c = {{ }}; }};" for n in range(40))), "more than 1024 combinations"),
         (software(IMAGES, HEAD.replace("[", "[ " + '"x", ' * 200)), "more than 128 entries"),
-        (b"{" + b'"a":[' * 50, "no JSON|deeper"),
-        (b'{"a": NaN}', "NaN is no JSON"),
+        (b"{" + b'"a":[' * 50, "not JSON|deeper"),
+        (b'{"a": NaN}', "NaN is not JSON"),
         (b'{"a": "\\u0000"}', "a NUL or half a character"),
         (b'{"a": "\\ud800"}', "a NUL or half a character"),
         (b'{"a": 99999999999999999999}', "does not fit 64 bits"),
@@ -209,7 +209,7 @@ def test_members_are_measured_as_the_device_unpacks_them(makers, tmp_path):
     with pytest.raises(RefusedBundleError, match=r"'p\.bin' unpacks to more than the 512 MiB"):
         judge(makers, tmp_path, described(two, 'compressed = "zstd";'), {"p.bin": two})
     for kind in ("archive", "tar"):
-        with pytest.raises(RefusedBundleError, match="no tar or cpio archive"):
+        with pytest.raises(RefusedBundleError, match="not a tar or cpio archive"):
             judge(makers, tmp_path, described(b"PK\3\4", "", kind), {"p.bin": b"PK\3\4"})
 
 

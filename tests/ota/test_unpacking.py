@@ -91,7 +91,7 @@ def test_a_stream_that_is_read_to_its_end_is_whole(compression):
     good = PACKERS[compression](noise(5000, 1))
     for data in (good[:-3], good + b"others", good[:40] + bytes([good[40] ^ 255]) + good[41:]):
         stream = bombs.Unpacked(io.BytesIO(data), compression, bombs.Budget(len(data)), "The payload")
-        with pytest.raises(RefusedBundleError, match=f"The payload is no whole {compression} stream"):
+        with pytest.raises(RefusedBundleError, match=f"The payload is not a complete {compression} stream"):
             stream.drain()
     assert bombs.Unpacked(io.BytesIO(good), compression, bombs.Budget(1), "x").drain() == 5000
 
@@ -132,9 +132,9 @@ def test_archives_are_measured_through_three_layers(compression):
         (b"\x02\x21\x4c\x18", "legacy lz4"),
         (b"\x53\x2a\x4d\x18\0", "skippable frames"),
         (b"begin 644 x\n", "uuencode"),
-        (b"PK\3\4", "no tar or cpio archive"),
-        (b"7z\xbc\xaf\x27\x1c", "no tar or cpio archive"),
-        (b"", "no tar or cpio archive"),
+        (b"PK\3\4", "not a tar or cpio archive"),
+        (b"7z\xbc\xaf\x27\x1c", "not a tar or cpio archive"),
+        (b"", "not a tar or cpio archive"),
     ],
 )
 def test_archives_that_cannot_be_measured_are_refused_by_name(head, words):
@@ -226,7 +226,7 @@ def test_cpio_archives_are_as_large_as_their_stream(kind):
         data.replace(b"TRAILER!!!", b"trailer!!!"),
         data[:20] + b"\xff" * 90 + data[110:],
     ):
-        with pytest.raises(RefusedBundleError, match="is no whole cpio archive"):
+        with pytest.raises(RefusedBundleError, match="is not a complete cpio archive"):
             archive_size(wrong)
 
 

@@ -167,8 +167,8 @@ def test_a_wrong_pin_is_tried_once(set_up):
     set_up.pin.write_text("wrong-pin")
     try:
         details = [detail for _, detail in set_up.issue(3)["errors"]]
-        assert "refuses the PIN" in details[0]
-        assert all("has refused the PIN" in detail for detail in details[1:])
+        assert "rejects the PIN" in details[0]
+        assert all("rejected the PIN" in detail for detail in details[1:])
     finally:
         set_up.pin.write_text(PIN)
 
@@ -212,4 +212,4 @@ def test_an_officers_key_in_a_token_signs_and_its_file_holds_no_secret(set_up, t
     (tmp_path / "anna.key").write_text(json.dumps(named))
     sign = [sys.executable, "-c", OFFICER, str(tmp_path / "anna.key"), str(tmp_path / "anna.pub.json")]
     done = subprocess.run(sign, cwd=ROOT, env=wrong, capture_output=True, text=True, check=False)
-    assert "refuses the PIN" in done.stderr
+    assert "rejects the PIN" in done.stderr

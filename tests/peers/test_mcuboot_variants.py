@@ -155,8 +155,8 @@ POLICIES = {
         lambda bench: bench.sign("--confirm --align 32 --max-align 32"),
         "marked as confirmed",
     ),
-    "bytes behind the image": (lambda bench: bench.sign() + b"evil", "nobody signed"),
-    "bytes before a trailer": (lambda bench: hidden(bench.sign("--pad")), "nobody signed"),
+    "bytes behind the image": (lambda bench: bench.sign() + b"evil", "unsigned bytes"),
+    "bytes before a trailer": (lambda bench: hidden(bench.sign("--pad")), "unsigned bytes"),
     "an unknown TLV outside the signed part": (
         lambda bench: extended(bench.sign(), struct.pack("<HH4s", 0x00A0, 4, b"evil")),
         "unknown or doubled TLVs",

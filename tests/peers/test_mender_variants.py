@@ -142,7 +142,7 @@ POLICIES = {
     ),
     "meta-data 101 deep": (
         f"{MODULE} -m meta-too-deep.json",
-        "meta-data that is no JSON of the accepted kind: The document is nested",
+        "meta-data that is not acceptable JSON: The document is nested",
     ),
     "5 MB of meta-data": (f"{MODULE} -m meta-5-mb.json", "meta-data of more than 4194304 bytes"),
     "1001 files": (
@@ -305,7 +305,7 @@ DIFFERENT = {
     "a number beyond 64 bits in type-info": (
         lambda m: made(m, kind(b'{"type": "single-file", "x": 18446744073709551616}')),
         True,
-        "type-info that is no JSON of the accepted kind: `x` must be a whole number from",
+        "type-info that is not acceptable JSON: `x` must be a whole number from",
     ),
     "type-info 17 deep": (
         lambda m: made(m, kind(b'{"type": "single-file", "x": ' + b"[" * 16 + b"]" * 16 + b"}")),

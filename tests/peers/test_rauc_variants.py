@@ -169,11 +169,11 @@ POLICIES = {
         None,
         "is a casync index",
     ),
-    "a file that nobody named": (WHOLE, TWO, None, "'app.img', which its signed manifest does not name"),
-    "a symbolic link": (WHOLE, ONE, lambda work: (work / "etc").symlink_to("/etc"), "which is no plain file"),
-    "an index of no adaptive image": (WHOLE, {**ONE, "rootfs.img.block-hash-index": IMAGE}, None, "does not name"),
+    "a file that nobody named": (WHOLE, TWO, None, "'app.img', which its signed manifest does not list"),
+    "a symbolic link": (WHOLE, ONE, lambda work: (work / "etc").symlink_to("/etc"), "which is not a regular file"),
+    "an index of no adaptive image": (WHOLE, {**ONE, "rootfs.img.block-hash-index": IMAGE}, None, "does not list"),
     "an empty folder": (WHOLE, ONE, lambda work: (work / "a").mkdir(), "holds the folder 'a/'"),
-    "a pipe": (WHOLE, ONE, lambda work: os.mkfifo(work / "pipe"), "no plain file"),
+    "a pipe": (WHOLE, ONE, lambda work: os.mkfifo(work / "pipe"), "not a regular file"),
     "a name with a line break": (
         WHOLE,
         ONE,
@@ -242,14 +242,14 @@ def without(key):
     return lambda text: re.sub(rb"(?m)^" + key + rb"=.*\n", b"", text, count=1)
 
 
-MANIFEST, PATHS = "RAUC refuses the bundle's signed manifest", "only plain relative paths"
+MANIFEST, PATHS = "RAUC rejects the bundle's signed manifest", "only plain relative paths"
 #: changes of the signed manifest, whether ``rauc info`` accepts it, and our reason; no payload was changed in any
 MANIFEST_CAUSES = {
     "a key with a space": (lambda text: text.replace(b"version=", b"ver sion=1\nversion="), False, MANIFEST),
     "an unknown hook": (lambda text: text + b"\n[hooks]\nhooks=foo\n", False, MANIFEST),
     "an unknown hook of an image": (filename(b"rootfs.img\nhooks=foo"), False, MANIFEST),
     "an image without a file": (lambda text: text + b"\n[image.x]\n", False, MANIFEST),
-    "a size that is no number": (lambda text: re.sub(rb"(?m)^size=\d+", b"size=x", text), False, MANIFEST),
+    "a size that is not a number": (lambda text: re.sub(rb"(?m)^size=\d+", b"size=x", text), False, MANIFEST),
     "no digest of an image": (without(b"sha256"), True, MANIFEST),
     "no size of an image": (without(b"size"), True, MANIFEST),
     "no verity size": (without(b"verity-size"), True, MANIFEST),
@@ -300,9 +300,9 @@ def broken(makers, plain_verity):
         "payload": (flipped(bundle, 4200), "payload was changed after it was signed"),
         "signature": (flipped(bundle, len(bundle) - 8 - 10), "carries a signature that was changed"),
         "manifest": (bundle.replace(b"version=2.3.4", b"version=2.3.5"), "is not the file that was signed"),
-        "stranger": (built(stranger, WHOLE, ONE), "signed by none of the registered signing CAs"),
+        "stranger": (built(stranger, WHOLE, ONE), "not signed under a registered signing CA"),
         "no CMS": (bundle[:start] + bytes(length) + bundle[-8:], "no readable CMS"),
-        "cut off": (bundle[: len(bundle) // 2], "cut off"),
+        "cut off": (bundle[: len(bundle) // 2], "truncated"),
         "encrypted": (bundle[:start] + cms.replace(b"\x01\x07\x02", b"\x01\x07\x03", 1) + bundle[-8:], "rauc encrypt"),
     }
 

@@ -177,7 +177,7 @@ def test_a_second_object_in_a_pem_file_is_refused_not_dropped():
             demand_one(text, "PUBLIC KEY")
     with pytest.raises(InvalidError, match="lacks its end"):
         demand_one(KEY.partition("-----END")[0], "PUBLIC KEY")
-    with pytest.raises(InvalidError, match="no PEM"):
+    with pytest.raises(InvalidError, match="not PEM"):
         demand_one("nothing", "PUBLIC KEY")
     assert read_pem(f"Subject: x\r\n{KEY}\n# a comment\n")
     assert read_der(KEY.replace("\n", "\r\n"), "PUBLIC KEY") == spki(P256.public_key())

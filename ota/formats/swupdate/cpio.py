@@ -53,7 +53,7 @@ def unpack(data: bytes) -> list[Member]:
             break
         body = view[start : start + size]
         if len(body) != size or (checksum is not None and _checksum(body) != checksum):
-            msg = f"The member {name[:60]!r} is cut or its checksum is wrong. Make it again with `cpio -H crc`."
+            msg = f"The member {name[:60]!r} is truncated or its checksum is wrong. Make it again with `cpio -H crc`."
             raise RefusedBundleError(msg)
         _demand_name(name)
         if name in members or len(members) >= MAX_MEMBERS:
@@ -84,7 +84,7 @@ def _head(data: bytes, offset: int) -> tuple[str, int, int | None, int]:
     """Return name, size, checksum and start of the body of the member at an offset; ``newc`` has no checksum."""
     head = data[offset : offset + _HEADER]
     if len(head) != _HEADER or head[:6] not in {_CRC, _NEWC}:
-        msg = "The archive is cut or is not cpio of the kind `crc` (070702) or `newc` (070701)."
+        msg = "The archive is truncated or is not cpio of the type `crc` (070702) or `newc` (070701)."
         raise RefusedBundleError(msg)
     try:
         fields = [int(bytes.fromhex(head[6 + 8 * n : 14 + 8 * n].decode("ascii")).hex(), 16) for n in range(13)]

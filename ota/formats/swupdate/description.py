@@ -1,4 +1,4 @@
-"""What a signed ``sw-description`` tells devices to install, for every device that it tells something. Pure.
+"""What a signed ``sw-description`` installs, for every device that it applies to. Pure.
 
 The rules are those of SWUpdate 2022.12, judged beside ``swupdate -c`` in ``tests/peers/test_sw_description.py``. What
 other versions read differently, or silently ignore, is refused; ``docs/reference/sw-description.md`` lists all of it.
@@ -91,7 +91,7 @@ def read_description(data: bytes) -> list[Selection]:
         refuse(f"it has {len(data)} bytes; at most {MAX_DESCRIPTION} are accepted.")
     document = read_json(data) if data.lstrip(b" \t\r\n\f")[:1] == b"{" else read_libconfig(data)
     if document.members.get(selection.ROOT, Setting("null", None, 0)).kind != "group":
-        refuse("there is no group `software`, in which everything else is.")
+        refuse("the group `software`, which contains everything else, is missing.")
     found: dict[object, Selection] = {}
     seen: set[object] = set()
     for choice in selection.choices(document):
@@ -134,7 +134,7 @@ def _selected(document: Setting, choice: Choice) -> Selection | None:
 
 
 def _demand_one_use(entries: list[Entry]) -> None:
-    """Refuse a member that is a script and something else too: SWUpdate hands it to one of them only."""
+    """Refuse a member that is a script and something else too: SWUpdate passes it to one of them only."""
     uses: dict[str, bool] = {}
     for entry in entries:
         script = entry.section == "scripts"
@@ -156,7 +156,7 @@ def _demand_common(document: Setting, choice: Choice) -> None:
     for name, kind in _COMMON.items():
         section = selection.find_section(document, choice, name)
         if section is not None and section.setting.kind != kind:
-            refuse(f"`{name}` is no {kind}, and SWUpdate ignores it. Write it as a {kind}.", section.setting.line)
+            refuse(f"`{name}` is not a {kind}, so SWUpdate ignores it. Write it as a {kind}.", section.setting.line)
 
 
 _COMMON = {
@@ -178,7 +178,7 @@ def _hardware(section: Section | None) -> tuple[str, ...]:
         return ()
     setting = section.setting
     if setting.kind not in {"array", "list"}:
-        refuse('`hardware-compatibility` is no list of texts, like [ "1.0", "#RE:^2\\\\." ].', setting.line)
+        refuse('`hardware-compatibility` is not a list of strings, like [ "1.0", "#RE:^2\\\\." ].', setting.line)
     if len(setting.elements) > MOST_REVISIONS:
         refuse(f"`hardware-compatibility` has more than {MOST_REVISIONS} entries. Use an expression.", setting.line)
     return tuple(text for one in setting.elements if (text := _text(one, "hardware-compatibility")))
@@ -194,10 +194,10 @@ def _gather(
     if section.path in seen:
         refuse("links (`ref`) lead in a circle.", section.setting.line)
     if section.setting.kind != "list":
-        refuse(f"`{name}` is no list. Write it as ( {{ … }}, {{ … }} ).", section.setting.line)
+        refuse(f"`{name}` is not a list. Write it as ( {{ … }}, {{ … }} ).", section.setting.line)
     for element in section.setting.elements:
         if element.kind != "group":
-            refuse(f"`{name}` holds something else than groups {{ … }}.", element.line)
+            refuse(f"`{name}` contains something other than groups {{ … }}.", element.line)
         if "ref" in element.members:
             gathered.links += 1
             linked = selection.follow_link(document, element, section.path)
@@ -227,7 +227,7 @@ def _read_partition(element: Setting, section: str, gathered: _Gathered) -> None
         refuse("an entry of `partitions` has no name or no device.", element.line)
     if "size" in element.members and element.members["size"].kind not in _INTS:
         refuse(
-            "`size` of a partition is no number, and SWUpdate ignores it. Write bytes without quotes.",
+            "`size` of a partition is not a number, so SWUpdate ignores it. Write bytes without quotes.",
             element.members["size"].line,
         )
     gathered.variables.append(f"partition {texts.get('name') or texts['device']}")
@@ -308,7 +308,7 @@ def _demand_types(element: Setting) -> None:
         )
     offset = element.members.get("offset")
     if offset is not None and not _is_offset(offset):
-        refuse('`offset` is no number and no text like "64K" or "4M".', offset.line)
+        refuse('`offset` is not a number or a string like "64K" or "4M".', offset.line)
 
 
 def _is_offset(setting: Setting) -> bool:
@@ -320,7 +320,7 @@ def _is_offset(setting: Setting) -> bool:
 def _compression(element: Setting) -> str:
     setting = element.members.get("compressed", _FALSE)
     if setting.kind not in {"bool", "string"} or setting.value not in _COMPRESSIONS:
-        refuse('`compressed` is none of true, false, "zlib" and "zstd".', setting.line)
+        refuse('`compressed` must be true, false, "zlib" or "zstd".', setting.line)
     return _COMPRESSIONS[setting.value]
 
 
@@ -330,21 +330,21 @@ def _unpacked(element: Setting) -> int:
     if properties is None:
         return 0
     if properties.kind != "group":
-        refuse("`properties` is no group { … }.", properties.line)
+        refuse("`properties` is not a group { … }.", properties.line)
     setting = properties.members.get("decompressed-size")
     if setting is None:
         return 0
     if not re.fullmatch(r"[0-9]{1,15}", text := _text(setting, "decompressed-size")):
-        refuse("`decompressed-size` is no number of bytes, written as a text.", setting.line)
+        refuse("`decompressed-size` is not a number of bytes written as a string.", setting.line)
     return int(text)
 
 
 def _text(setting: Setting, name: str) -> str:
     """Return a text, as long as SWUpdate keeps it."""
     if not isinstance(setting.value, str):
-        refuse(f'`{name}` is no text. Write it as "…".', setting.line)
+        refuse(f'`{name}` is not a string. Write it as "…".', setting.line)
     if len(setting.value.encode()) > MOST_TEXT:
-        refuse(f"`{name}` has more than {MOST_TEXT} bytes, and SWUpdate cuts it off.", setting.line)
+        refuse(f"`{name}` has more than {MOST_TEXT} bytes, and SWUpdate truncates it.", setting.line)
     return setting.value
 
 

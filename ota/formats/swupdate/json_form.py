@@ -23,7 +23,7 @@ def read_json(data: bytes) -> Setting:
     try:
         value = json.loads(text, object_pairs_hook=_members, parse_constant=_constant)
     except json.JSONDecodeError as error:
-        refuse(f"no JSON: {error.msg}.", error.lineno)
+        refuse(f"not JSON: {error.msg}.", error.lineno)
     except (RecursionError, ValueError):
         refuse(f"it is nested deeper than {MOST_DEPTH} levels, or holds a number that is too long.")
     return _setting(value, 0)
@@ -34,12 +34,12 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         double = next(name for name in names if names.count(name) > 1)
-        refuse(f"the setting {double[:60]!r} is there twice in one object. Remove one.")
+        refuse(f"the setting {double[:60]!r} appears twice in one object. Remove one.")
     return members
 
 
 def _constant(name: str) -> NoReturn:
-    refuse(f"{name} is no JSON.")
+    refuse(f"{name} is not JSON.")
 
 
 def _setting(value: object, depth: int) -> Setting:

@@ -3,7 +3,7 @@
 The grammar is the one of the libconfig manual, chapter 2. The library is judged beside this reader in
 ``tests/peers/test_libconfig.py``. Three things that the library does are not done here:
 
-- ``@include`` reads another file of the device, which nobody signed;
+- ``@include`` reads another file of the device, which is not signed;
 - numbers that do not fit their type wrap around, and a leading zero means octal to some versions only;
 - a trailing comma, a NUL and an unclosed comment end the text, or are an error, depending on the version.
 """
@@ -102,7 +102,9 @@ def _unescaped(match: "re.Match[str]", line: int) -> str:
         return _PLAIN[match[1]]
     code = int(match[2], 16)
     if not 0 < code < 0x80:  # noqa: PLR2004  because ASCII ends there
-        refuse(f"the escape {match[0]} in a string is no ASCII character. Write the character itself in UTF-8.", line)
+        refuse(
+            f"the escape {match[0]} in a string is not an ASCII character. Write the character itself in UTF-8.", line
+        )
     return chr(code)
 
 
@@ -127,7 +129,7 @@ def _word(text: str, at: int, line: int, found: list[Token]) -> int:
 def _demand_known(text: str, at: int, line: int) -> None:
     """Refuse with the reason what many people write and the library does not take."""
     if _INCLUDE.match(text, at):
-        refuse("`@include` reads a file on the device that nobody signed. Put its settings into this file.", line)
+        refuse("`@include` reads an unsigned file on the device. Put its settings into this file.", line)
     if text.startswith("\ufeff", at):
         refuse("it begins with a byte order mark, which SWUpdate does not read. Save it as UTF-8 without BOM.", line)
     if text.startswith("/*", at):
@@ -181,7 +183,7 @@ class _Parser:
             if token.kind != "name":
                 refuse("syntax error: a setting's name was expected.", token.line)
             if token.name in members:
-                refuse(f"the setting {token.name!r} is there twice in one group. Remove one.", token.line)
+                refuse(f"the setting {token.name!r} appears twice in one group. Remove one.", token.line)
             if self._next().kind != "=":
                 refuse(f"syntax error: `=` or `:` was expected after {token.name!r}.", token.line)
             members[token.name] = self._value(depth)

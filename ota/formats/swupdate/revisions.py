@@ -122,7 +122,7 @@ class _Pattern:
         return _Piece(start, end)
 
     def _repeated(self) -> list[_Piece]:
-        """Return the next piece as often as what follows it asks for; it is read anew each time."""
+        """Return the next piece as often as what follows it asks for; it is read again each time."""
         before, pieces = self._at, [self._atom()]
         anchor = self._pattern[before] in "^$"
         least, most = self._count()

@@ -396,7 +396,7 @@ def test_a_next_root_with_a_stolen_seat_is_refused_and_not_kept(adversary, ask, 
     signers = [adversary.folder / "anna.key", adversary.folder / "bruno.key"]
     adversary.routes["/v1/metadata/2.root.json"] = metadata.sign_document(document, signers)
     for _ in range(2):  # nothing of it was kept, so that the second look refuses it too
-        refused(ask, "name one key twice|different people|names no person|online key may not sign")
+        refused(ask, "list one key twice|different people|has no person's name|online key may not sign")
     tuf = tmp_path / "device" / "tuf"
     assert (tuf / "root.json").resolve().name == "1.root.json"
     assert not (tuf / "root_history" / "2.root.json").exists()

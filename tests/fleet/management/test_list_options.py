@@ -59,7 +59,7 @@ def test_the_option_narrows_the_list(fleet, capsys):
         assert [version for version in ("1.0.0", "9.0.0") if any(version in line for line in lines)] == expected
     with pytest.raises(CommandError, match="firmware"):
         call_command("bundle", "list", "--kind=hardware")
-    with pytest.raises(CommandError, match="at most 100"):
+    with pytest.raises(CommandError, match="the maximum is 100"):
         call_command("bundle", "--domain", fleet.domain.slug, "list", "--q=" + "x" * 101)
     assert EnrolmentRequest.State.values == list(criteria_of(EnrolmentRequestFilter)["state"].choices)
 

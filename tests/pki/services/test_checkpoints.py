@@ -10,7 +10,7 @@ from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.models import JournalCheckpoint, LedgerEntry, LedgerHead, LedgerOrder, MonotoneNumber, TrustDomain
 from pki.services import checkpoints, domains, journal, ledger, numbers, restore_check, signing
-from tests.pki.services.test_freshness import go_back
+from tests.pki.services.test_restore_check import go_back
 from tests.regressions import regression
 
 pytestmark = pytest.mark.django_db
@@ -269,7 +269,7 @@ def test_a_journal_that_was_cut_or_changed_is_read_as_a_whole(book, domain, jour
             path.write_bytes(b"".join(whole))
     left = {"cut": len(whole) - 1, "other line": 0, "copy": len(whole), "gone": 0}[change]
     assert restore_check.require().heads == left
-    assert "the journal was cut, changed or exchanged" in caplog.text
+    assert "the journal was truncated, changed or replaced" in caplog.text
 
 
 def test_a_head_that_was_changed_in_a_copied_journal_is_noticed(book, domain, journal_files):

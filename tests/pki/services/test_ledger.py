@@ -144,7 +144,7 @@ def test_what_is_read_in_pieces_is_compared_as_a_whole(book, domain, owner, monk
     told = [("good", [0, heads[1].size, heads[1].root_hash]), ("odd", [0, heads[2].size, heads[1].root_hash])]
     seen = []
     report = ledger_check.verify(actor=system(domain), witnesses=told, progress=lambda *one: seen.append(one))
-    assert report.problems == [f"odd was shown another ledger of {heads[2].size} entries (epoch 0)."]
+    assert report.problems == [f"odd received a different audit log of {heads[2].size} entries (epoch 0)."]
     assert (report.entries, report.heads, report.witnesses) == (heads[-1].size, len(heads), 2)
     assert seen == [(done, heads[-1].size) for done in range(2, heads[-1].size + 1, 2)]
     LedgerHead.objects.filter(pk=heads[3].pk).update(root_hash="0" * 64)

@@ -93,7 +93,7 @@ def test_a_restore_is_verified_before_its_entry_is_in_order(book, domain, owner)
     restore_check.resume()
     report = verify(domain)
     assert report.ok, report.problems
-    assert "not in order yet" in report.restores[0]
+    assert "not ordered yet" in report.restores[0]
     LedgerHead.objects.filter(domain=domain).update(root_hash="0" * 64)
     assert not verify(domain).ok
     assert any("does not match" in problem for problem in verify(domain).problems)
@@ -131,7 +131,7 @@ def test_heads_cannot_be_made_void_by_a_leaf_that_claims_a_restore(book, domain,
     detail = {"epoch": 1, "lost_epoch": 0, "lost_size": kept, "lost_root": "0" * 64, "applied": {}}
     who = actors.system(domain.slug, "restore")
     ledger.record(actor=who, action="ledger.restored", thing=("ledger", domain.slug), detail=detail)
-    assert any("is not proved" in problem for problem in verify(domain).problems)
+    assert any("has no signature of the signer" in problem for problem in verify(domain).problems)
 
 
 def test_small_numbers_jump_past_all_that_were_handed_out(journal_files, domain):
@@ -220,7 +220,7 @@ def test_an_invented_restore_hides_nothing(book, domain, owner):
     with pytest.raises(InvalidError, match="needs a signed restore"):
         ledger.sequence(domain=domain)
     problems = verify(domain).problems
-    assert any("is not proved" in problem for problem in problems)
+    assert any("has no signature of the signer" in problem for problem in problems)
     assert any("does not match the entries" in problem for problem in problems)
 
 
@@ -237,7 +237,7 @@ def test_a_changed_restore_is_not_proved(book, domain, owner, change):
     assert verify(domain).ok
     entry = LedgerEntry.objects.get(domain=domain, action="ledger.restored")
     LedgerEntry.objects.filter(pk=entry.pk).update(detail=entry.detail | change)
-    assert any("is not proved" in problem for problem in verify(domain).problems)
+    assert any("has no signature of the signer" in problem for problem in verify(domain).problems)
 
 
 @regression("R6", "a restore made before restores were signed stays verifiable, and only up to its epoch")
