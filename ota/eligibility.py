@@ -1,4 +1,4 @@
-"""Why a device is not given a bundle: one type of reason for planning, offers, pages, the API and the log. Pure.
+"""Why a device does not receive a bundle: one type of reason for planning, offers, pages, API and log. Pure.
 
 A reason has a kind that programs compare, a phrase for people, and the facts that the phrase is made of. Rules stand
 where their facts are: what officers signed in ``ota.trust``, what hardware can run in ``ota.fit``, what rows say in
@@ -116,7 +116,7 @@ _PHRASES: Mapping[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a device, or every device of a hardware model, is not given a bundle.
+    """Why a device, or every device of a hardware model, does not receive a bundle.
 
     Args:
         kind: of the reason.
@@ -135,7 +135,7 @@ class Reason:
         return self.sentence
 
     def to_dict(self) -> dict[str, object]:
-        """Return it as JSON says it: ``code``, the facts, and ``text``."""
+        """Return it as JSON values: ``code``, the facts, and ``text``."""
         return {"code": self.kind.value, **self.context, "text": self.sentence}
 
 
@@ -147,7 +147,7 @@ def because(kind: Kind, **context: int | str) -> Reason:
 def incompatibility(
     kind: Kind, need: int | str, have: int | str = "", source: str = "file", subject: str = ""
 ) -> Reason:
-    """Return what a bundle needs and a hardware model does not have; see ``Reason`` for the facts."""
+    """Return what a bundle needs and a hardware model lacks; see ``Reason`` for the facts."""
     return because(kind, need=need, have=have, source=source, subject=subject)
 
 
@@ -166,5 +166,5 @@ def of_hardware(hardware: str, why: Iterable[Reason]) -> Reason | None:
 
 
 def joined(words: Iterable[str]) -> str:
-    """Return audiences as a phrase says them."""
+    """Return audiences as a phrase."""
     return " and ".join(words)

@@ -1,4 +1,4 @@
-"""What was found in a bundle: the facts that its format's inspection, and later checks, say of it.
+"""The facts about a bundle, from its format's inspection and later checks.
 
 They travel as JSON from the verifier's process and are stored with the bundle (``Bundle.facts``). Which ones are there
 depends on the format; a bundle that an older Muster inspected may lack some.
@@ -73,7 +73,7 @@ class TrialFacts(TypedDict):
 
 
 class GoldenFacts(TypedDict):
-    """Golden vectors that came out right: how many, and the largest tolerance as a text."""
+    """Golden vectors that matched: how many, and the largest tolerance as a string."""
 
     cases: int
     tolerance: str
@@ -110,7 +110,7 @@ class PartFacts(TypedDict):
 
 
 class FirmwareFacts(TypedDict, total=False):
-    """What firmware formats say (MCUboot, ESP, RAUC, SWUpdate, Mender)."""
+    """Facts of firmware formats (MCUboot, ESP, RAUC, SWUpdate, Mender)."""
 
     security_counter: int
     vendor_id: str | None
@@ -140,7 +140,7 @@ class FirmwareFacts(TypedDict, total=False):
 
 
 class ModelFacts(TypedDict, total=False):
-    """What model formats say (TensorFlow Lite, ONNX, a signed folder of either)."""
+    """Facts of model formats (TensorFlow Lite, ONNX, a signed folder of either)."""
 
     inner: str
     schema: int
@@ -177,7 +177,7 @@ class ConfigurationFacts(TypedDict, total=False):
 
 
 class BundleFacts(FirmwareFacts, ModelFacts, ConfigurationFacts, total=False):
-    """What a bundle says of itself.
+    """The facts that a bundle declares itself.
 
     Args:
         version: as the format's own header has it.

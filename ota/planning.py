@@ -1,4 +1,4 @@
-"""Who is in which wave, and when the next one may open. Values in, values out."""
+"""Assign devices to waves, and decide when the next wave may open. Pure."""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class WavePlan:
-    """One wave as it was asked for: ``count`` devices, or a cumulative ``share`` in permille.
+    """One wave of a plan: ``count`` devices, or a cumulative ``share`` in permille.
 
     Args:
         count: devices in all up to this wave, or 0.
@@ -120,7 +120,7 @@ def assign(seed: str, devices: Sequence[str], waves: Sequence[WavePlan]) -> list
 
 
 def rank(seed: str, name: str) -> bytes:
-    """Return what devices are sorted by before they are spread over the waves of a rollout."""
+    """Return the sort key of a device before devices are spread over the waves of a rollout."""
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
@@ -149,7 +149,7 @@ def spread(order: Sequence[_T], waves: Sequence[WavePlan], placed: Sequence[int]
 def gate(
     tally: Tally, success_permille: int, error_permille: int, opened: datetime, soak_s: int, now: datetime
 ) -> Gate:
-    """Decide what becomes of an open wave."""
+    """Decide whether an open wave is done or must be held."""
     budget = tally.targets * error_permille // PERMILLE
     if tally.errors > budget:
         reason = f"{tally.errors} of {tally.targets} devices failed; the error budget allows {budget}."

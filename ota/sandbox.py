@@ -1,4 +1,4 @@
-"""Judge hostile artefacts in a child process that can reach nothing and ends soon.
+"""Verify untrusted artefacts in an isolated child process with a time limit.
 
 What is promised: no network, no file but the artefacts, bounded scratch space, memory, processor time and processes,
 and no descendant that outlives the verdict. ``ota.verifier_sandbox`` says by which mechanisms; where one promise
@@ -104,7 +104,7 @@ def judge(
 
 
 def confinement() -> Mapping[str, str]:
-    """Return by which mechanism this machine keeps each promise; a child is started to see.
+    """Return which mechanism enforces each guarantee on this machine; a child is started to check.
 
     Raises:
         VerifierError: a promise cannot be kept; the sentence says which, and uploads are refused for it.

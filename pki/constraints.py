@@ -1,4 +1,4 @@
-"""Name constraints (RFC 5280, 4.2.1.10): which names an issuing CA may certify, as its root has bounded it. Pure.
+"""Name constraints (RFC 5280, 4.2.1.10): which names an issuing CA may certify under its root's constraints. Pure.
 
 DNS names and IP addresses are compared, permitted and excluded ones; device certificates have a URN without a host, to
 which no URI constraint could apply.

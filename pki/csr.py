@@ -1,4 +1,4 @@
-"""Certificate requests (PKCS#10, RFC 2986) as this CA reads them: bounded, of a known key type, and proved."""
+"""Certificate requests (PKCS#10, RFC 2986) as this CA accepts them: bounded, known key type, valid signature."""
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -131,7 +131,7 @@ def _attributes(csr: x509.CertificateSigningRequest) -> dict[bytes, list[bytes]]
 
 
 def check_key_type(key: object, key_types: frozenset[str]) -> None:
-    """Refuse a key that a profile does not take.
+    """Refuse a key that a profile does not accept.
 
     Raises:
         CsrError: it names what the profile takes.

@@ -1,4 +1,4 @@
-"""CsrAttrs (RFC 7030, 4.5.2, as RFC 8951 mends it): which key a request should hold. Pure."""
+"""CsrAttrs (RFC 7030, 4.5.2, as corrected by RFC 8951): which key a request should hold. Pure."""
 
 from pki import der
 
@@ -20,7 +20,7 @@ _WISHES: dict[str, tuple[bytes, bytes | None, bytes]] = {
 
 
 def attributes(key_types: frozenset[str]) -> bytes:
-    """Return CsrAttrs in DER for the most wished of some key types."""
+    """Return CsrAttrs in DER for the most preferred of some key types."""
     key, parameter, signature = next(wish for name, wish in _WISHES.items() if name in key_types)
     if parameter is None:
         return der.tlv(der.SEQUENCE, der.tlv(_OID, key) + (der.tlv(_OID, signature) if signature != key else b""))

@@ -1,4 +1,4 @@
-"""The little DER (X.690) that splicing needs: read the parts of a SEQUENCE, write one again. Pure."""
+"""The DER subset (X.690) that CRL splicing needs: read the parts of a SEQUENCE, write one again. Pure."""
 
 from pki.kernel.errors import InvalidError
 

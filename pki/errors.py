@@ -12,7 +12,7 @@ from pki.kernel.errors import ConflictError, InvalidError, UnavailableError
 
 
 class CsrError(InvalidError):
-    """The certificate request is malformed, unsigned by its key, or asks for what no profile allows."""
+    """The certificate request is malformed, unsigned by its key, or requests what no profile allows."""
 
 
 class SignerError(UnavailableError):

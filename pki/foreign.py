@@ -1,7 +1,7 @@
-"""Certificates of others, read whole at once: every field that the library parses late is touched here.
+"""Certificates of other issuers, parsed completely: fields that the library parses lazily are read here.
 
 Encoders in the field write defaults that DER leaves out: ``critical FALSE`` (RFC 5280, 4.1) and ``cA FALSE`` (4.2.1.9).
-Such a certificate is read without them; its signature is verified over the bytes that came.
+Such a certificate is read without them; its signature is verified over the received bytes.
 """
 
 from contextlib import suppress
@@ -43,7 +43,7 @@ class Foreign:
 
     @property
     def fingerprint(self) -> str:
-        """Return the hex SHA-256 of the bytes that came."""
+        """Return the hex SHA-256 of the received bytes."""
         digest = hashes.Hash(hashes.SHA256())
         digest.update(self.der)
         return digest.finalize().hex()

@@ -1,4 +1,4 @@
-"""Public keys as this CA takes them: their types, their hash, and signature verification. Plain values, no I/O."""
+"""Public keys that this CA accepts: their types, their hash, and signature verification. Plain values, no I/O."""
 
 from typing import Protocol
 
@@ -17,7 +17,7 @@ _CURVES = {"secp256r1": "p256", "secp384r1": "p384"}
 
 
 def key_type(key: object) -> str:
-    """Return the type of a public key as ``KEY_TYPES`` names it, or an empty word for one that is not taken."""
+    """Return the type of a public key as ``KEY_TYPES`` names it, or an empty word for one that is not accepted."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         return _CURVES.get(key.curve.name, "")
     if isinstance(key, rsa.RSAPublicKey):
@@ -54,7 +54,7 @@ def vouches(key: object, signature: bytes, payload: bytes) -> bool:
 
 
 class HasCurve(Protocol):
-    """A key on a curve, public or private, wherever it lies."""
+    """A key on a curve, public or private, in a file or a token."""
 
     @property
     def curve(self) -> ec.EllipticCurve:

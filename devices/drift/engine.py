@@ -1,7 +1,7 @@
 """The numeric layer: level, scale, cohort common mode, spike and shift, for all devices at once.
 
 No season and no frozen anchor yet (see ``docs/limits.md``). Arrays have the shape [devices, metrics]; there
-is no object and no loop a device. A device that did not report in a tick keeps its state untouched.
+is no object and no loop per device. A device that did not report in a tick keeps its state.
 """
 
 import io
@@ -30,7 +30,7 @@ _FIELDS = ("m", "s", "hi", "lo", "h1", "h2", "spike_t", "spike_b", "shift_t", "s
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one tick showed.
+    """The scores of one tick.
 
     Args:
         score: [D] root of the summed squared excesses over the metrics; 0 while learning or held.
@@ -67,7 +67,7 @@ class Shard:
     arrays: dict[str, Array] = field(default_factory=lambda: {name: np.zeros((0, len(METRICS))) for name in _FIELDS})
 
     def admit(self, devices: NDArray[np.int64]) -> None:
-        """Make room for devices that are not known yet; the order stays by id."""
+        """Add rows for new devices; rows stay ordered by id."""
         new = np.setdiff1d(devices, self.device)
         if not new.size:
             return
@@ -175,7 +175,7 @@ class Shard:
 def threshold(tick_hours: float) -> float:
     """Return θ before there is history: 1.7 at hourly ticks, more when one looks more often.
 
-    Scores are -log10 of a tail probability a tick: the same alarms a week at ticks k times as short need
+    Scores are -log10 of a tail probability per tick: the same alarms per week at ticks k times as short need
     log10 k more.
     """
     return EXCESS_FROM + max(0.0, float(np.log10(1 / tick_hours)))

@@ -1,4 +1,4 @@
-"""Say in numbers and words why a device was flagged . Pure."""
+"""Explain why a device was flagged, in numbers and text. Pure."""
 
 from dataclasses import dataclass
 

@@ -47,7 +47,7 @@ def floors() -> Array:
 
 
 def forward(x: Array) -> Array:
-    """Return values of shape [D, M] in the units in which their noise is even ."""
+    """Return values of shape [D, M] in the units in which their noise is uniform."""
     y = np.empty_like(x)
     for column, metric in enumerate(METRICS):
         value = x[:, column]

@@ -34,13 +34,13 @@ class Novelty:
         return [] if learning else strange
 
     def accept(self, device: int, keys: list[str]) -> None:
-        """Learn keys that a person called benign."""
+        """Learn keys that an operator marked as benign."""
         own = self.devices.setdefault(device, [])
         for key in keys:
             _use(own, key)
 
     def plain(self) -> dict[str, Mapping[str, list[str]]]:
-        """Return the state as JSON can hold it."""
+        """Return the state as JSON values."""
         return {"devices": {str(key): keys for key, keys in self.devices.items()}, "cohorts": self.cohorts}
 
     @classmethod

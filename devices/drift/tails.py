@@ -1,4 +1,4 @@
-"""Streaming peaks over threshold: how improbable a value is by its own history . Pure."""
+"""Streaming peaks over threshold: how improbable a value is by its own history. Pure."""
 
 from dataclasses import dataclass
 

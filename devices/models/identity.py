@@ -1,4 +1,4 @@
-"""How devices prove who they are: what is known beforehand, vendors that are trusted, requests that wait."""
+"""How devices prove their identity: pre-registered devices, trusted vendors, pending requests."""
 
 from django.db import models
 from django.db.models import Q
@@ -12,7 +12,7 @@ from pki.models.documents import DocumentField
 class HardwareIdentity(models.Model):
     """An identity in hardware that one device has proved: an IDevID (802.1AR) or a TPM's endorsement key.
 
-    ``key`` is what makes it one of a kind: vendor anchor and serial number, or the hash of the endorsement key.
+    ``key`` is its unique key: vendor anchor and serial number, or the hash of the endorsement key.
     """
 
     class Kind(models.TextChoices):
@@ -85,7 +85,7 @@ class VendorAnchor(models.Model):
 
 
 class EnrolmentRequest(models.Model):
-    """A first enrolment that a person has to approve; found again by who asks and for which key."""
+    """A first enrolment that needs approval; found again by its caller and key."""
 
     class State(models.TextChoices):
         WAITING = "waiting"
@@ -127,7 +127,7 @@ class EnrolmentRequest(models.Model):
 
 
 class TpmChallenge(models.Model):
-    """A credential that only one TPM can open, sent out to learn whether AK and EK are in the same one."""
+    """A credential that only one TPM can open, sent to verify that AK and EK are in the same TPM."""
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
@@ -145,7 +145,7 @@ class TpmChallenge(models.Model):
 
 
 class SwitchOverride(models.Model):
-    """One person's wish to switch to another CA although some devices do not trust its root; it takes two."""
+    """One person's request to switch to another CA although some devices do not trust its root; two are required."""
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     key_id = models.CharField(max_length=64)
@@ -157,7 +157,7 @@ class SwitchOverride(models.Model):
 
 
 class DeviceTransfer(models.Model):
-    """An offer to hand a device over to another trust domain; only the hash of its code is kept."""
+    """An offer to transfer a device to another trust domain; only the hash of its code is stored."""
 
     device = models.ForeignKey(Device, models.PROTECT, related_name="+")
     code_hash = models.CharField(max_length=64, unique=True)

@@ -1,4 +1,4 @@
-"""Incidents: one per change of one device's behaviour, with the explanation stored as it was then."""
+"""Incidents: one per change of one device's behaviour, with the explanation of that time."""
 
 from typing import TYPE_CHECKING
 
@@ -57,5 +57,5 @@ class Incident(models.Model):
 
     @property
     def layer_now(self) -> str:
-        """Return the layer of the newest explanation: an incident may become worse."""
+        """Return the layer of the newest explanation: an incident may escalate."""
         return str(self.explanation.get("layer", self.layer))

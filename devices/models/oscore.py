@@ -1,4 +1,4 @@
-"""OSCORE contexts (RFC 8613): whose they are, and how far their numbers were used. Their secrets are kept nowhere."""
+"""OSCORE contexts (RFC 8613): their devices and sequence numbers. Their secrets are never stored."""
 
 from django.db import models
 
@@ -8,7 +8,7 @@ from pki.models import Certificate
 
 
 class OscoreContext(models.Model):
-    """A context that a device has got for one of its certificates, and that ends with it.
+    """A context that a device received for one of its certificates; it ends with the certificate.
 
     ``kid`` is the device's Sender ID as a number. ``sender_next`` and ``recipient_next`` are written ahead, in blocks:
     no Sender Sequence Number from the first on was ever used by us, none from the second on was ever accepted from the

@@ -1,4 +1,4 @@
-"""The registry: hardware models, devices, their twins, and the tokens by which they enrol."""
+"""The registry: hardware models, devices, their twins, and enrolment tokens."""
 
 import uuid
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class HardwareModel(models.Model):
-    """One kind of device: its identifiers (SUIT, MCUboot) and what a bundle may need of it.
+    """A hardware model: its identifiers (SUIT, MCUboot) and its resources for bundles.
 
     ``flash_model`` and ``arena`` are bytes for a machine-learning model and its tensor arena; 0 means none.
     ``runtime`` says what its firmware can run of models (``devices.runtime``); empty says nothing.

@@ -79,7 +79,7 @@ class Observation(models.Model):
 
 
 class SampleDay(models.Model):
-    """The samples of one metric of one device on one day that is over: ``start`` is the first tick.
+    """The samples of one metric of one device on one past day: ``start`` is the first tick.
 
     ``values`` is packed by ``devices.tick_values``; ``day`` is counted since 1970, in UTC.
     """
@@ -101,7 +101,7 @@ class SampleDay(models.Model):
 
 
 class ObservationDay(models.Model):
-    """The ticks of one day that is over in which a device showed one novelty key, packed as those of a sample."""
+    """The ticks of one past day in which a device showed one novelty key, packed as those of a sample."""
 
     device_id = models.BigIntegerField()
     day = models.IntegerField()
@@ -120,7 +120,7 @@ class ObservationDay(models.Model):
 
 
 class DeviceLog(models.Model):
-    """The end of a device's log, as it sent it after a failure or on request; redacted, the newest few only."""
+    """The last part of a device's log, sent after a failure or on request; redacted, only the newest few are kept."""
 
     device_id = models.BigIntegerField(db_index=True)
     at = models.DateTimeField()
@@ -137,7 +137,7 @@ class DeviceLog(models.Model):
 class Series(models.Model):
     """Values of one metric of one device at even steps, as one batch brought them: little-endian doubles.
 
-    ``day`` is the day of the first value since 1970: what expires goes by whole days.
+    ``day`` is the day of the first value since 1970: data expires by whole days.
     """
 
     device_id = models.BigIntegerField()

@@ -1,4 +1,4 @@
-"""Certificates as the registry knows their holders."""
+"""Certificates and the devices that hold them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,7 @@ MOST_DAYS = 3660
 
 @dataclass(frozen=True, slots=True)
 class CertificateFilter:
-    """Which certificates are asked for."""
+    """The filter of the certificate list."""
 
     device: str = reference("The device that the certificate names.", "Certificate.subject_key")
     expiring: str = number(

@@ -1,4 +1,4 @@
-"""Who is at the other end: what listeners ask of a device whose certificate they have seen, across domains."""
+"""The peer of a connection: what listeners look up for a device certificate, across domains."""
 
 from collections.abc import Iterable
 

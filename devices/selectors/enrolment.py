@@ -1,4 +1,4 @@
-"""How devices come in: tokens, vendors, expected devices, and who waits for a person."""
+"""Enrolment: tokens, vendors, pre-registered devices, and pending requests."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -25,7 +25,7 @@ from pki.selectors.finding import one_by_id
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRequestFilter:
-    """Which enrolment requests are asked for."""
+    """The filter of the enrolment request list."""
 
     state: str = choice("The state of the request.", EnrolmentRequest.State.values, "EnrolmentRequest.state")
 
@@ -69,7 +69,7 @@ def vendor_identities() -> set[str]:
 
 
 def expected(*, actor: Actor) -> QuerySet[PreRegistration]:
-    """Return the devices that a domain expects, newest first."""
+    """Return the pre-registered devices of a domain, newest first."""
     rows = permitted(actor, Action.READ, PreRegistration.objects.all())
     return rows.select_related("hardware_model", "used_by").order_by("-id")
 
@@ -79,7 +79,7 @@ def enrolment_requests(
     actor: Actor,
     wanted: EnrolmentRequestFilter = EnrolmentRequestFilter(),
 ) -> QuerySet[EnrolmentRequest]:
-    """Return the enrolments that waited or wait for a person, newest first."""
+    """Return the enrolments that needed or need approval, newest first."""
     rows = permitted(actor, Action.READ, EnrolmentRequest.objects.all()).select_related("hardware_model")
     return (rows.filter(state=wanted.state) if wanted.state else rows).order_by("-id")
 

@@ -16,7 +16,7 @@ from pki.selectors.finding import one_by_id
 
 @dataclass(frozen=True, slots=True)
 class IncidentFilter:
-    """Which incidents are asked for."""
+    """The filter of the incident list."""
 
     state: str = choice("Whether the incident is open or closed.", Incident.State.values, "Incident.state")
     device: str = reference("The device that the incident concerns.", "Incident.device")

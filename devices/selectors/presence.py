@@ -1,4 +1,4 @@
-"""When devices were last heard, and how many are online, late, overdue or were never heard.
+"""When devices were last seen, and how many are online, late, overdue or were never seen.
 
 The word is in the main database (``Device.presence``) and changes only when a device's presence changes
 (``devices.services.presence_words``). The time itself is in the telemetry database, where it changes with each
@@ -19,7 +19,7 @@ from pki.kernel.permissions import Action, permitted
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many devices of a domain are in which condition; each one in service has one presence."""
+    """How many devices of a domain are in each state; each device in service has one presence."""
 
     devices: int
     online: int
@@ -42,7 +42,7 @@ def presence_of(device: Device) -> Presence | None:
 
 
 def device_counts(*, actor: Actor) -> Counts:
-    """Return the numbers of the overview page: sums of few rows, however many devices there are."""
+    """Return the numbers of the overview page: sums of few rows, for any number of devices."""
     changes = permitted(actor, Action.READ, FleetCount.objects.all()).order_by()
     kept = dict(changes.values_list("kind").annotate(many=Sum("delta")))
     counted = {kind: kept.get(kind, 0) for kind in FleetCount.Kind.values}

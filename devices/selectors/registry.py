@@ -22,7 +22,7 @@ _ALL = "domain", "hardware_model", "twin", "parent"
 
 @dataclass(frozen=True, slots=True)
 class DeviceFilter:
-    """Which devices of the registry are asked for; every field that is given has to match."""
+    """The filter of the registry; every given field must match."""
 
     q: str = text("Part of the device's name; case does not matter.", "Device.name", most=100)
     state: str = choice(FIELDS["state"].says, Device.State.values, "Device.state")

@@ -24,7 +24,7 @@ MOST_MS = 10**15 - 1
 
 @dataclass(frozen=True, slots=True)
 class SeriesFilter:
-    """Which values of a device's series are asked for."""
+    """The filter of a device's series."""
 
     metric: str = word("The name of one metric.", NAME.pattern, "Series.metric")
     since: str = setting(
@@ -42,13 +42,13 @@ class SeriesFilter:
 
 @dataclass(frozen=True, slots=True)
 class BehaviourFilter:
-    """How much of a device's behaviour is asked for."""
+    """The period of a device's behaviour to return."""
 
     ticks: str = setting("The period to look back over.", "ticks", (1, MOST_TICKS), "24", "Sample.tick")
 
 
 def series_asked(device: Device, wanted: SeriesFilter) -> list[tuple[int, float]]:
-    """Return the values of a device's series that are asked for: (unix milliseconds, value), oldest first."""
+    """Return the values of a device's series that match: (unix milliseconds, value), oldest first."""
     until = int(wanted.until or clock.now().timestamp() * 1000 + 1)
     since = int(wanted.since or max(until - DAY_MS, 0))
     return series(device, wanted.metric, since, until, int(wanted.limit))

@@ -1,4 +1,4 @@
-"""First enrolments that wait for a person: kept, shown, approved or denied, and found again when the device asks."""
+"""First enrolments that need approval: stored, shown, approved or denied, and found again when the device retries."""
 
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ State = EnrolmentRequest.State
 
 
 def ask(*, domain: str, claim: Claim, spki: str, why: str) -> int | None:
-    """Return in how many seconds to ask again, or None when the enrolment is approved.
+    """Return after how many seconds to retry, or None when the enrolment is approved.
 
     Raises:
         DeniedError: a person refused it.

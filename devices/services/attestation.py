@@ -1,4 +1,4 @@
-"""Challenge a TPM (credential activation) and check what it attests; a challenge is good once and for minutes."""
+"""Challenge a TPM (credential activation) and check what it attests; a challenge is valid once, for some minutes."""
 
 import hashlib
 import hmac

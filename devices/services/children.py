@@ -31,10 +31,7 @@ def register(*, actor: Actor, name: str, hardware_model: HardwareModel, gateway:
     with transaction.atomic():
         above = pick_one(gateways.select_for_update(of=("self",)), gateway)
         if above.state != Device.State.ACTIVE or above.parent_id is not None:
-            msg = (
-                f"{above.name} is out of service or is itself behind a gateway, so it cannot be a gateway for other "
-                "devices."
-            )
+            msg = f"{above.name} cannot be a gateway: it is out of service or is behind a gateway itself."
             raise ConflictError(msg)
         if Device.objects.filter(parent=above).count() >= MOST:
             msg = f"{above.name} already has {MOST} devices behind it."

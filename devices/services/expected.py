@@ -1,4 +1,4 @@
-"""Tell beforehand who will come: devices by serial number and key, vendors by their CA certificate."""
+"""Pre-register devices by serial number and key, and vendors by their CA certificate."""
 
 import re
 
@@ -30,7 +30,7 @@ def register(
     spki_sha256: str = "",
     profile: str = DEVICE.name,
 ) -> PreRegistration:
-    """Expect a device.
+    """Pre-register a device.
 
     Args:
         actor: an operator or a security officer.

@@ -1,4 +1,4 @@
-"""Keep the counts of the overview page: note what changes, fold the notes, compare them with the tables."""
+"""Keep the counts of the overview page: record changes, add them up, compare them with the tables."""
 
 import logging
 from collections import Counter

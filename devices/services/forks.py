@@ -1,6 +1,6 @@
 """Detect two devices with one identity: each answer to a report carries a token for the next report.
 
-Of a device and its copy, one answers with a token that the other has used up. Addresses prove nothing of the kind:
+Of a device and its copy, one sends a token that the other has already used. Addresses prove nothing:
 devices roam, and share addresses behind a NAT.
 """
 

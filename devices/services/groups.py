@@ -41,7 +41,7 @@ def create(*, actor: Actor, name: str, query_text: str = "") -> Group:
 
 
 def change_members(*, actor: Actor, group: Group, add: Iterable[Device] = (), remove: Iterable[Device] = ()) -> Group:
-    """Add devices to a listed group and take others out; who is in or out already stays so.
+    """Add devices to a listed group and remove others. Repeating this changes nothing.
 
     Raises:
         ConflictError: its members follow from a query.
@@ -61,7 +61,7 @@ def change_members(*, actor: Actor, group: Group, add: Iterable[Device] = (), re
 
 
 def delete(*, actor: Actor, group: Group) -> None:
-    """Take a group away; its devices stay as they are."""
+    """Delete a group; its devices stay unchanged."""
     group = require_on(actor, Action.CHANGE_GROUPS, Group.objects.all(), group)
     with transaction.atomic():
         ledger.record(

@@ -1,4 +1,4 @@
-"""Register kinds of devices."""
+"""Register hardware models."""
 
 import uuid
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def register(*, actor: Actor, name: str, vendor: str, flash_model: int = 0, aren
 
 
 def classify(*, actor: Actor, model: HardwareModel, telemetry: object) -> HardwareModel:
-    """Say which metrics a kind of device may report, and which must not leave it; empty for the usual ones.
+    """Set which metrics a hardware model may report, and which must not leave the device; empty for the usual ones.
 
     Raises:
         InvalidError: no map of metric names to data classes.
@@ -66,7 +66,7 @@ def classify(*, actor: Actor, model: HardwareModel, telemetry: object) -> Hardwa
 
 
 def describe(*, actor: Actor, model: HardwareModel, profile: object) -> HardwareModel:
-    """Say what the firmware of a kind of device can run of models; the gate compares from now on.
+    """Set the runtime profile of a hardware model; the compatibility check uses it from now on.
 
     Args:
         actor: an operator.

@@ -46,7 +46,7 @@ def raise_for(*, actor: Actor, device: Device, severity: str, explanation: Expla
 
 
 def tell(*, domain: str, device: Device, by: str, layer: str, kind: str, text: str) -> Incident:
-    """Open a grave incident for something that is no matter of measurements.
+    """Open a critical incident for an event that is not a measurement.
 
     Args:
         domain: the slug of the device's domain.
@@ -71,7 +71,7 @@ def tell(*, domain: str, device: Device, by: str, layer: str, kind: str, text: s
 
 
 def react(*, actor: Actor, incident: Incident, reaction: Reaction) -> Incident:
-    """Note on the incident what was done about it."""
+    """Record on the incident what was done about it."""
     with transaction.atomic():
         rows = Incident.objects.select_for_update(of=("self",))
         incident.reaction = {**require_on(actor, Action.OPEN_INCIDENT, rows, incident).reaction, **reaction}
@@ -80,7 +80,7 @@ def react(*, actor: Actor, incident: Incident, reaction: Reaction) -> Incident:
 
 
 def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
-    """Close an incident with what it turned out to be.
+    """Close an incident with a verdict.
 
     Raises:
         ConflictError: it is closed already.

@@ -53,7 +53,7 @@ def add(rows: Iterable[Row]) -> None:
 
 
 def contacts(seen: Contacts) -> list[Row]:
-    """Write when and from where devices were heard last; return what that says of gaps and networks, as samples.
+    """Write when and from where devices were heard last; return the resulting gaps and networks, as samples.
 
     Args:
         seen: internal id -> moment and address.

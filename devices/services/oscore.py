@@ -1,4 +1,4 @@
-"""Give devices OSCORE contexts (RFC 8613), and keep their sequence numbers from ever being used twice.
+"""Issue OSCORE contexts (RFC 8613) to devices, and never use a sequence number twice.
 
 The signer derives a context's secret from a key that never leaves it: it is in no table, no file and no log,
 and an attacker with the database can neither read a device's messages nor impersonate it.
@@ -91,7 +91,7 @@ def material(kid: bytes) -> Material:
 
 
 def stands(kid: bytes) -> bool:
-    """Say whether a context is still there."""
+    """Say whether a context is still valid."""
     return OscoreContext.objects.filter(kid=int.from_bytes(kid, "big")).exists()
 
 

@@ -1,4 +1,4 @@
-"""Bring the word in the main database (``Device.presence``) up to the last contact in the telemetry database.
+"""Update the presence in the main database (``Device.presence``) from the last contact in the telemetry database.
 
 Listeners write contacts to the telemetry database only. Each row there holds the word that the main database was given
 for its device, so an index of word and time finds the devices whose word is outdated, and only those are read. The main
@@ -37,7 +37,7 @@ _Contacts: TypeAlias = "QuerySet[Presence, Presence]"
 
 
 def keep_presence(*, domain: TrustDomain) -> int:
-    """Bring words up to date, of all domains, and fold this domain's counts; return how many words changed."""
+    """Update the presence words of all domains, and add up this domain's counts; return how many words changed."""
     changed = sweep_presence()
     fleet_counts.fold_counts(domain=domain)
     return changed
@@ -56,7 +56,7 @@ def check_presence(*, domain: TrustDomain) -> int:
 
 
 def sweep_presence() -> int:
-    """Change the words that the last contacts have made wrong, in small commits; return how many."""
+    """Update the words that are outdated by the last contacts, in small commits; return how many."""
     changed = 0
     for rows, old, word in outdated_contacts(contact_limits(clock.now(), settings.FLEET_POLL_S)):
         # Looked for first: a transaction would take SQLite's write lock, and nearly always nothing is outdated.
@@ -68,7 +68,7 @@ def sweep_presence() -> int:
 
 
 def outdated_contacts(limits: ContactLimits) -> Iterator[tuple[_Contacts, str, str]]:
-    """Yield contacts whose word is not right any more, with that word and the one that they should have."""
+    """Yield contacts whose word is outdated, with that word and the correct one."""
     ranges = (
         (OVERDUE_WORD, Q(last_seen__lt=limits.overdue)),
         (LATE_WORD, Q(last_seen__gte=limits.overdue, last_seen__lt=limits.late)),

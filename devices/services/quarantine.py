@@ -32,7 +32,7 @@ def impose(*, actor: Actor, device: Device, reason: str) -> Device:
 
 
 def release(*, actor: Actor, device: Device, reason: str) -> Device:
-    """Let a quarantined device back in. Repeating changes nothing."""
+    """End the quarantine of a device. Repeating this changes nothing."""
     devices = permitted(actor, Action.END_QUARANTINE, Device.objects.all())
     with transaction.atomic():
         locked = pick_one(devices.select_for_update(of=("self",)), device)

@@ -1,4 +1,4 @@
-"""Move devices through their lifecycle; the table below is the only truth about what may follow what."""
+"""Move devices through their lifecycle; the table below is the only definition of allowed transitions."""
 
 from django.db import transaction
 
@@ -91,7 +91,7 @@ def _tags(tags: list[str]) -> list[str]:
 
 
 def use_as(*, actor: Actor, device: Device, audience: str) -> Device:
-    """Say what a device is used as: rollouts give it only what is signed for that; the device refuses the rest itself.
+    """Set a device's audience: it receives only bundles signed for it, and refuses others itself.
 
     Args:
         actor: an operator.
@@ -140,12 +140,12 @@ def _gateway(device: Device, name: str) -> Device | None:
 
 
 def suspend(*, actor: Actor, device: Device) -> Device:
-    """Hold a device back from everything until it is resumed."""
+    """Suspend a device: it may do nothing until it is resumed."""
     return _step("suspend", actor, device)
 
 
 def resume(*, actor: Actor, device: Device) -> Device:
-    """Let a suspended device come back."""
+    """Resume a suspended device."""
     return _step("resume", actor, device)
 
 
@@ -158,7 +158,7 @@ def send_back(*, actor: Actor, device: Device) -> Device:
 
 
 def retire(*, actor: Actor, device: Device) -> Device:
-    """Take a device out of service for good: its certificates are revoked."""
+    """Retire a device permanently: its certificates are revoked."""
     with transaction.atomic():
         device = _step("retire", actor, device)
         _revoke_all(actor, device, "cessationOfOperation")

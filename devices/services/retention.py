@@ -1,4 +1,4 @@
-"""Let telemetry go when its class says so: personal data first, fine steps before coarse ones (a leased job).
+"""Delete telemetry after its class's retention time: personal data first, fine steps before coarse ones (a leased job).
 
 Each question is asked of an index by age first, so that a run that finds nothing due reads next to nothing and writes
 nothing. What is personal is no column: rows are compared with the schemas of the hardware models when they have reached
@@ -46,7 +46,7 @@ _compared: Recent[tuple[int, int, frozenset[tuple[int, frozenset[str]]]], None] 
 
 
 def retain(*, domain: TrustDomain) -> int:
-    """Delete what has outlived its class and thin what is old; return how many rows that concerned."""
+    """Delete expired telemetry and thin out old telemetry; return how many rows changed."""
     today = clock.unix() // 86400
     touched = _drop_personal(domain, today - settings.FLEET_KEEP_PERSONAL_DAYS)
     touched += _drop(today - settings.FLEET_KEEP_TELEMETRY_DAYS)

@@ -21,7 +21,7 @@ LIFE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Who could follow a switch.
+    """Which devices could follow a switch.
 
     Args:
         ready: active devices that have reported the new root among their anchors.
@@ -35,7 +35,7 @@ class Readiness:
 
 
 def readiness(*, actor: Actor, key_id: str) -> Readiness:
-    """Return who could follow a switch to an issuing CA."""
+    """Return which devices could follow a switch to an issuing CA."""
     require_action(actor, Action.READ)
     root = _root(actor.domain, key_id)
     every = Device.objects.filter(domain__slug=actor.domain, state=Device.State.ACTIVE).count()

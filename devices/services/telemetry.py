@@ -1,4 +1,4 @@
-"""Take telemetry batches: an allow-list of metrics, each batch once, compactly stored."""
+"""Accept telemetry batches: an allow-list of metrics, each batch once, stored compactly."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Pack what was stored one row a tick when its day is over and drift detection has read it (a leased job).
+"""Pack rows of single ticks after their day has passed and drift detection has read them (a leased job).
 
 Rows of the last days stay as they are: several workers add to them, and drift detection reads them tick by tick. Each
 commit moves a bounded number of rows, and readers take both places, so that a run may end anywhere. Rows that an
@@ -42,7 +42,7 @@ _SAMPLES, _SHOWN = _Kind(Sample, SampleDay, "metric"), _Kind(Observation, Observ
 
 
 def pack_past_days(*, domain: TrustDomain) -> int:
-    """Pack the days of a domain's devices that are over and scored; return how many rows that moved."""
+    """Pack the past, scored days of a domain's devices; return how many rows were moved."""
     tick_s = settings.FLEET_DRIFT_TICK_S
     day = drift.unscored_ticks(domain=domain)[0] * tick_s // DAY_S
     before = -(-day * DAY_S // tick_s)  # the first tick that begins on that day

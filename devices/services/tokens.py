@@ -23,7 +23,7 @@ MAX_DAYS = 365
 def create(
     *, actor: Actor, hardware_model: HardwareModel, device_name: str = "", days: int = 7, profile: str = DEVICE.name
 ) -> tuple[EnrolmentToken, str]:
-    """Make a token and return it with its secret, which is shown this once.
+    """Create a token and return it with its secret, which is shown only once.
 
     Args:
         actor: a security officer or an operator.
@@ -42,7 +42,7 @@ def create(
 
 
 def replace_board(*, actor: Actor, device: Device, days: int = 7) -> tuple[EnrolmentToken, str]:
-    """Make a token by which a new board takes a device's place: same device, new key.
+    """Create a token for a replacement board of a device: same device, new key.
 
     The new board waits for approval; when it is enrolled, the old one's certificates are revoked.
 
@@ -83,7 +83,7 @@ def _make(
 
 
 def withdraw(*, actor: Actor, public_id: str) -> EnrolmentToken:
-    """Make an unused token worthless."""
+    """Revoke an unused token."""
     rows = permitted(actor, Action.WITHDRAW_ENROLMENT_TOKEN, EnrolmentToken.objects.all())
     with transaction.atomic():
         token = one_by_id(rows, public_id, "enrolment token")

@@ -1,4 +1,4 @@
-"""Hand a device from one trust domain to another: offered by its owner, taken by the new one, known to both ledgers."""
+"""Transfer a device to another trust domain: offered by its owner, accepted by the new one, in both audit logs."""
 
 import secrets
 from datetime import timedelta
@@ -21,7 +21,7 @@ PREFIX = "mtr_"
 
 
 def offer(*, actor: Actor, device: Device) -> str:
-    """Return a code by which another domain may take the device over; it is shown this once and lives a week.
+    """Return a code with which another domain may accept the device; it is shown once and valid for a week.
 
     Raises:
         ConflictError: the device is permanently out of service.
@@ -38,7 +38,7 @@ def offer(*, actor: Actor, device: Device) -> str:
 
 
 def take(*, actor: Actor, code: str) -> tuple[EnrolmentToken, str]:
-    """Take a device over: retire it where it was, and return a token by which it enrols here.
+    """Accept a device: retire it in its old domain, and return a token with which it enrols here.
 
     Raises:
         NotFoundError: no such offer, or it is over.

@@ -1,4 +1,4 @@
-"""Keep the twins: what devices report, what operators and rollouts desire."""
+"""Update the twins: the reported state of devices, and the desired state from operators and rollouts."""
 
 import json
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def report(
     components: Mapping[str, ComponentState],
     seen: SeenByDevice | None = None,
 ) -> Twin:
-    """Take a device's report of what it runs, which roots it trusts and what it was shown; sequence numbers only rise.
+    """Store a device's report: current images, trusted roots and received heads; sequence numbers only increase.
 
     Raises:
         ReplayError: this report, or a later one, was taken before.
@@ -61,7 +61,7 @@ def report(
 
 
 def proved(*, actor: Actor, device: Device, proof: UpdateProof) -> None:
-    """Keep what a device has shown of how it checks what it installs; ``ota.trust.protection`` judges it.
+    """Store evidence of how a device verifies updates; ``ota.trust.protection`` grades it.
 
     Args:
         actor: the device.
@@ -95,7 +95,7 @@ class Attributes:
 
 
 def attributes(*, actor: Actor, device: Device, change: Attributes) -> Twin:
-    """Take the attributes that a client of another protocol reports (DDI configData).
+    """Store the attributes that a client of another protocol reports (DDI configData).
 
     Raises:
         InvalidError: with these the device would have too many.
@@ -136,7 +136,7 @@ def desire(*, actor: Actor, device: Device, component: str, wish: dict[str, obje
 def desire_many(*, actor: Actor, component: str, wish: dict[str, object], actions: Mapping[int, int]) -> None:
     """Set the target of a component of many devices, in the caller's transaction; rollouts do this.
 
-    The caller has asked for the right to the devices themselves: here only the action is asked for.
+    The caller has checked the right to the devices themselves: only the action is checked here.
 
     Args:
         actor: an operator.
@@ -188,7 +188,7 @@ def desire_config(*, actor: Actor, device: Device, patch: dict[str, object], if_
 
 
 def fetched(*, actor: Actor, device: Device, version: int) -> None:
-    """Note which configuration a device has shown to know; nothing is written when that is no news."""
+    """Record which configuration version a device has; nothing is written if it is unchanged."""
     actor.require_device(device.key)
     if device.twin.config_fetched < version:
         Twin.objects.filter(device=device, config_fetched__lt=version).update(config_fetched=version)
@@ -196,7 +196,7 @@ def fetched(*, actor: Actor, device: Device, version: int) -> None:
 
 
 def reported_config(*, actor: Actor, device: Device, config: dict[str, object], seen: int) -> Twin:
-    """Take the configuration that a device says it has.
+    """Store the configuration that a device reports.
 
     Raises:
         InvalidError: too large or too deep.

@@ -18,7 +18,7 @@ _MOST_WORDS = 5
 
 @dataclass(frozen=True, slots=True)
 class BundleFilter:
-    """Which bundles are asked for."""
+    """The filter of the bundle list."""
 
     q: str = text("Words to find in name, version or component; all of them must occur.", "Bundle", most=100)
     kind: str = choice("The type of content in the bundle.", Bundle.Kind.values, "Bundle.kind")
@@ -60,7 +60,7 @@ def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFilter:
-    """Which releases are asked for."""
+    """The filter of the release list."""
 
     state: str = choice("The state of the release.", Release.State.values, "Release.state")
 

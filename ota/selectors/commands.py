@@ -1,4 +1,4 @@
-"""What can be asked of commands. Nothing here writes or looks beyond one domain."""
+"""Queries of commands. Nothing here writes or reads beyond one domain."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,7 +15,7 @@ from pki.selectors.finding import one_by_id
 
 @dataclass(frozen=True, slots=True)
 class CommandFilter:
-    """Which commands are asked for."""
+    """The filter of the command list."""
 
     device: str = reference("The device that the command is for.", "Command.device")
     state: str = choice("The state of the command.", Command.State.values, "Command.state")

@@ -1,4 +1,4 @@
-"""What is inside a bundle by its bill of materials, searched and cut into pages."""
+"""The components of a bundle's bill of materials, searched and paged."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ MOST_PAGES = 999_999
 
 @dataclass(frozen=True, slots=True)
 class ContentsFilter:
-    """Which components of a bundle are asked for."""
+    """The filter of a bundle's components."""
 
     q: str = text(
         "Words to find in name, version, licence or kind; all of them must occur.",
@@ -44,7 +44,7 @@ class Contents:
 
 
 def contents(bundle: Bundle, words: str = "", page: int = 1) -> Contents:
-    """Return a page of the components that hold all the words in name, version, licence or kind; none without a bill.
+    """Return a page of the components with all the words in name, version, licence or kind; empty without an SBOM.
 
     Raises:
         NotFoundError: the bill's bytes are gone.

@@ -1,4 +1,4 @@
-"""The list of devices, with what only rollouts know of them."""
+"""The list of devices, with their rollout state."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ from pki.kernel.permissions import Action, permitted
 
 @dataclass(frozen=True, slots=True)
 class FleetFilter(selectors.DeviceFilter):
-    """Which devices are asked for; every field that is given has to match."""
+    """The filter of the device list; every given field must match."""
 
     updating: str = yes_no("Whether it has an update that has not ended.", "Assignment")
 
 
 def updating_devices(*, actor: Actor) -> QuerySet[Assignment, int]:
-    """Return the internal ids of the devices that have been offered something and have not ended it."""
+    """Return the internal ids of the devices with an update that has not ended."""
     rows = permitted(actor, Action.READ, Assignment.objects.all()).filter(closed_at__isnull=True)
     rows = rows.exclude(status=Assignment.Status.WAITING)
     return rows.order_by().values_list("device_id", flat=True).distinct()

@@ -26,7 +26,7 @@ _CHECKED = frozenset({Bundle.Kind.MODEL, Bundle.Kind.COMPOSITE})
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What decides about one device.
+    """The facts that decide about one device.
 
     Args:
         pk: its internal id.
@@ -48,12 +48,12 @@ class Candidate:
 
     @property
     def reported(self) -> ReportedTwin:
-        """Return what it reported last; empty for a device that never did."""
+        """Return its last report; empty for a device without one."""
         return self.last_report or {}
 
 
 class DeviceRules:
-    """What one bundle asks of a device that would take part in a rollout.
+    """The requirements of one bundle for devices of a rollout.
 
     Args:
         bundle: what is rolled out.
@@ -65,7 +65,7 @@ class DeviceRules:
         self._running = RunningBundles(bundle.domain_id, {one.component for one in self._whole})
 
     def reason(self, device: Candidate) -> Reason | None:
-        """Return why a device takes no part, or None when it does."""
+        """Return why a device is excluded, or None when it takes part."""
         if device.hardware not in self._hardware:
             return because(Kind.OTHER_HARDWARE)
         found = self._hardware[device.hardware] or self._of_device(device) or self._beside(device)
@@ -100,7 +100,7 @@ class DeviceRules:
 
 
 def hardware_reason(bundle: Bundle, model: HardwareModel, known: fitting.Released | None = None) -> Reason | None:
-    """Return why no device of a hardware model may be given a bundle, as both are now, or None when some may.
+    """Return why no device of a hardware model may receive a bundle, as both are now, or None when some may.
 
     Args:
         bundle: of any kind.
@@ -112,7 +112,7 @@ def hardware_reason(bundle: Bundle, model: HardwareModel, known: fitting.Release
 
 
 def rollout_reason(bundle: Bundle) -> Reason | None:
-    """Return why a rollout cannot go on, or None: officers took the bundle back, or hardware cannot run it any more."""
+    """Return why a rollout cannot continue, or None: officers withdrew the bundle, or hardware can no longer run it."""
     if why := signed.blanket_refusal(bundle):
         return why
     if bundle.kind not in _CHECKED:
@@ -130,13 +130,13 @@ def offer_reason(device: Device, assignment: Assignment) -> Reason | None:
     """Return why an open action of a device is withheld now, or None when it is offered.
 
     What officers signed decides; rows only narrow it: a quarantined device is offered its own repair only, a held or
-    paused rollout withholds what has not begun, and a withdrawn release is offered no more.
+    paused rollout withholds what has not begun, and a withdrawn release is no longer offered.
     """
     return _of_rows(device, assignment) or signed.refusal(assignment.bundle, device)
 
 
 def withheld(device: Device, found: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:
-    """Return those of a device's actions that are open and that it is not offered now, with the reasons."""
+    """Return a device's open actions that are not offered now, with the reasons."""
     begun = (one for one in found if one.open and one.status != Status.WAITING)
     return [(one, why) for one in begun if (why := offer_reason(device, one)) is not None]
 

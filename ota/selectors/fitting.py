@@ -1,4 +1,4 @@
-"""Which bundles fit which hardware models, by what both are now."""
+"""Which bundles are compatible with which hardware models, as both are now."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Matrix:
 
 
 def profile(model: HardwareModel) -> fit.Profile:
-    """Return what a hardware model offers to models now."""
+    """Return the current resources of a hardware model for machine-learning models."""
     return fit.Profile(model.flash_model, model.arena, model.runtime)
 
 

@@ -1,4 +1,4 @@
-"""Who takes part in a rollout, in which order, and why others do not; nothing is written, and no lock is held."""
+"""The devices of a rollout, their order, and why others are excluded; nothing is written or locked."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class Participants:
 
     @property
     def nobody(self) -> str:
-        """Return the sentence for a rollout that no device is left for."""
+        """Return the message for a rollout without eligible devices."""
         why = "; ".join(f"{count} because {reason}" for reason, (count, _) in self.others.items())
         return f"No device is eligible for this rollout: {why or 'none is enrolled'}."
 

@@ -1,4 +1,4 @@
-"""Patches that bring devices to a bundle, what they save, and how they go in a rollout."""
+"""Patches to a bundle, what they save, and their results in a rollout."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ SHARE, FEW = 100, 3
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One patch, or the note that a format is no good for a pair of images.
+    """One patch, or the record that a format does not work for a pair of images.
 
     Args:
         base: version that it starts from; empty for the packed image, which needs none; None for an unknown image.
@@ -66,7 +66,7 @@ def of_bundle(bundle: Bundle) -> list[Patch]:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How one format goes in a rollout.
+    """The results of one patch format in a rollout.
 
     Args:
         format: by name.
@@ -80,12 +80,12 @@ class Use:
 
     @property
     def is_off(self) -> bool:
-        """Say whether no more patches in this format are given out in the rollout."""
+        """Say whether the rollout no longer offers patches in this format."""
         return self.failed >= FEW and self.failed * SHARE > self.tried
 
 
 def in_rollout(rollout_id: int) -> list[Use]:
-    """Return how each format goes in a rollout, in one query."""
+    """Return the results of each format in a rollout, in one query."""
     return in_rollouts([rollout_id])[rollout_id]
 
 

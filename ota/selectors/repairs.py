@@ -1,4 +1,4 @@
-"""Repairs of devices that misbehaved: whose is done, and which rollouts wait for it."""
+"""Repairs of devices with incidents: which are done, and which rollouts wait for them."""
 
 from django.db.models import Exists, OuterRef, QuerySet
 

@@ -1,4 +1,4 @@
-"""What can be asked of rollouts and assignments. Nothing here writes or looks beyond one domain."""
+"""Queries of rollouts and assignments. Nothing here writes or reads beyond one domain."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,13 +53,13 @@ class WaveProgress:
 
     @property
     def finished(self) -> int:
-        """Return how many devices are done."""
+        """Return how many devices have finished."""
         return self.groups.get("finished", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the server is at with a rollout: ``preparing``, ``opening`` (a wave) or ``aborting``.
+    """The current step of a rollout on the server: ``preparing``, ``opening`` (a wave) or ``aborting``.
 
     Args:
         name: of the step.
@@ -110,7 +110,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class RolloutFilter:
-    """Which rollouts are asked for."""
+    """The filter of the rollout list."""
 
     state: str = choice(
         "The state of the rollout; `live` selects all that are in progress.",
@@ -204,7 +204,7 @@ def tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class AssignmentFilter:
-    """Which assignments are asked for."""
+    """The filter of the assignment list."""
 
     device: str = reference("The device that is updated.", "Assignment.device")
     rollout: str = reference("The rollout that the update belongs to.", "Assignment.rollout")

@@ -1,6 +1,6 @@
-"""What the release officers say of a bundle, read from their signed documents and from no row.
+"""What the release officers signed about a bundle, read only from their signed documents.
 
-``refusal`` is the only place that decides whether a device may be given a bundle. Every protocol asks it, at offer and
+``refusal`` is the only place that decides whether a device may receive a bundle. Every protocol asks it, at offer and
 at download: rows of the database can only narrow what it allows.
 """
 
@@ -24,7 +24,7 @@ from pki.kernel.errors import DomainError, InvalidError
 
 
 def refusal(bundle: Bundle, device: Device) -> Reason | None:
-    """Return why a device may not be given a bundle now, or None when officers' signatures allow it.
+    """Return why a device may not receive a bundle now, or None when officers' signatures allow it.
 
     The officers of the device's domain have signed the bundle and not withdrawn it, their documents have not expired,
     and hardware class, audience and counter floor are theirs. A composite is given only when each of its parts is.
@@ -39,7 +39,7 @@ def refusal(bundle: Bundle, device: Device) -> Reason | None:
 
 
 def objection(bundle: Bundle, class_id: str) -> Reason | None:
-    """Return why no device of a hardware class may be given a bundle, or None when some may.
+    """Return why no device of a hardware class may receive a bundle, or None when some may.
 
     Args:
         bundle: of any domain.
@@ -49,7 +49,7 @@ def objection(bundle: Bundle, class_id: str) -> Reason | None:
 
 
 def blanket_refusal(bundle: Bundle) -> Reason | None:
-    """Return why devices of no hardware that a bundle names may be given it, or None when some may."""
+    """Return why devices of no hardware that a bundle names may receive it, or None when some may."""
     classes = [str(one.class_id) for one in bundle.hardware_models.all()]
     found = [objection(bundle, class_id) for class_id in classes]
     if not found:
@@ -162,6 +162,6 @@ def newest(slug: str) -> dict[str, int]:
 
 
 def is_fresh(slug: str) -> bool:
-    """Say whether the timestamp holds: after a long stop of the server it has expired until the worker renews it."""
+    """Say whether the timestamp is valid: after a long stop of the server it has expired until the worker renews it."""
     timestamp = Repository(settings.FLEET_DIR / "tuf" / slug).newest(Timestamp)
     return timestamp is None or timestamp.signed.expires > clock.now()

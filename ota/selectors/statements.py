@@ -17,7 +17,7 @@ from pki.selectors.finding import one_by_id
 
 @dataclass(frozen=True, slots=True)
 class StatementFilter:
-    """Which statements are asked for."""
+    """The filter of the statement list."""
 
     state: str = choice("The state of the statement.", Statement.State.values, "Statement.state")
     kind: str = choice("The subject of the statement.", Statement.Kind.values, "Statement.kind")

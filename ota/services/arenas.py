@@ -1,4 +1,4 @@
-"""Take up how much memory models take on devices: their word counts more than any prediction."""
+"""Record how much memory models take on devices: reports take precedence over predictions."""
 
 import statistics
 from collections.abc import Mapping

@@ -93,7 +93,7 @@ def offer(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> i
 
 
 def cancel(keys: Sequence[int]) -> None:
-    """Cancel some of a rollout's assignments: what was not fetched ends at once, the others are asked to give up.
+    """Cancel some of a rollout's assignments: those not fetched end at once, the other devices are asked to cancel.
 
     Args:
         keys: internal ids.

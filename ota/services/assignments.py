@@ -1,4 +1,4 @@
-"""Move assignments: what devices say of them, by our protocol or by DDI, and what operators do to them."""
+"""Update assignments from device feedback (our protocol or DDI) and operator actions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ ENDS = frozenset({Status.FINISHED, Status.ERROR, Status.CANCELED})
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What a device says of an action.
+    """A device's feedback on an action.
 
     Args:
         status: the current one.
@@ -74,7 +74,7 @@ def offer(*, actor: Actor, assignment: Assignment) -> None:
 
 
 def of_device(device: Device, action_id: int) -> Assignment:
-    """Return an assignment of this very device.
+    """Return an assignment of this device.
 
     Raises:
         NotFoundError: the action is unknown or another device's.
@@ -105,9 +105,9 @@ def retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:
 
 
 def feedback(*, actor: Actor, device: Device, action_id: int, said: Feedback) -> Assignment:
-    """Take what a device says of an action.
+    """Store a device's feedback on an action.
 
-    Late words after the end are kept, but never reopen it, nor does a second verdict change the first.
+    Feedback after the end is stored, but never reopens the action or changes its result.
 
     Raises:
         NotFoundError: not this device's action.
@@ -139,7 +139,7 @@ def _measure(assignment: Assignment, begun: AssignmentEvent | None) -> None:
 
 
 def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:
-    """Ask a device to give up an action; one that it has not fetched yet ends at once."""
+    """Ask a device to cancel an action; one that it has not fetched yet ends at once."""
     with transaction.atomic():
         rows = Assignment.objects.select_for_update(of=("self",))
         locked = require_on(actor, Action.CANCEL_ASSIGNMENT, rows, assignment)

@@ -1,6 +1,6 @@
 """A version or security counter that goes back behind what was published needs an acknowledgement.
 
-Counters count from publication: what was only uploaded blocks nothing. The floor that officers signed stays a limit
+Counters apply from publication: an upload alone blocks nothing. The floor that officers signed stays a limit
 that no acknowledgement lifts.
 """
 

@@ -1,4 +1,4 @@
-"""Judge the files of a bundle that comes in: in the sandbox, against its manifest, and by the rules of its kind."""
+"""Verify the files of an upload: in the sandbox, against its manifest, and by the rules of its kind."""
 
 from collections.abc import Mapping
 

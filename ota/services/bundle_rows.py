@@ -1,4 +1,4 @@
-"""Keep a bundle that was judged: its bytes in the store, its rows, and the entry in the audit log."""
+"""Store a verified bundle: its bytes in the store, its rows, and the entry in the audit log."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,7 +26,7 @@ def keep_bundle(
     judgement: Judgement,
     hardware: list[HardwareModel],
 ) -> Bundle:
-    """Keep a bundle whose files were judged; when that fails, nothing of it is left.
+    """Store a bundle whose files were verified; when that fails, nothing of it is left.
 
     Args:
         actor: who uploads it.

@@ -1,4 +1,4 @@
-"""Take in bundles: read the manifest, stage the files, have them judged, and only then keep them."""
+"""Upload bundles: read the manifest, stage the files, verify them, and only then store them."""
 
 import logging
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> Bundle:
-    """Verify, inspect and keep a bundle; uploading the same one again returns the one that is there.
+    """Verify, inspect and store a bundle; uploading the same one again returns the existing one.
 
     Args:
         actor: an operator or a release officer.

@@ -1,4 +1,4 @@
-"""Campaigns: the configuration bundle that brings roots and address to every device, for the officers to sign."""
+"""Trust-anchor campaigns: the configuration bundle with roots and address for every device, for officers to sign."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def anchors(
     server: str | None = None,
     further: Mapping[str, object] = MappingProxyType({}),
 ) -> Campaign:
-    """Write the bundle that makes every device trust exactly the roots of this domain, or has some erase themselves.
+    """Write the bundle that makes every device trust exactly this domain's roots, or orders some to erase themselves.
 
     Only officers can order that, with their signatures: a compromised server cannot wipe the fleet.
 

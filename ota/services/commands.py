@@ -1,4 +1,4 @@
-"""Give a device one of few fixed words: signed in the director's document, void after a while, never a shell."""
+"""Send a device one of a few fixed commands: signed in the director's document, short-lived, never a shell."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ MISMATCH = "mismatch"
 
 
 def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int = 60) -> Command:
-    """Leave a command for a device; the same command that waits already is returned as it is.
+    """Queue a command for a device; an identical pending command is returned unchanged.
 
     Args:
         actor: an operator or security officer.
@@ -64,19 +64,19 @@ def give(*, actor: Actor, device: Device, kind: str, reason: str, minutes: int =
 
 
 def waiting_for(device: Device) -> QuerySet[Command]:
-    """Return the commands that wait for a device, oldest first."""
+    """Return the pending commands of a device, oldest first."""
     rows = Command.objects.filter(device=device, closed_at__isnull=True, expires_at__gt=clock.now())
     return rows.order_by("id")
 
 
 def delivered(*, actor: Actor, device: Device) -> None:
-    """Note that a device has fetched what waits for it."""
+    """Record that a device has fetched its pending commands."""
     actor.require_device(device.key)
     waiting_for(device).filter(state=State.WAITING).update(state=State.DELIVERED)
 
 
 def answer(*, actor: Actor, device: Device, public_id: str, state: str, result: str) -> Command:
-    """Take a device's answer to a command; the same answer again changes nothing.
+    """Store a device's answer to a command; the same answer again changes nothing.
 
     Raises:
         NotFoundError: no such command for this device.
@@ -106,7 +106,7 @@ def answer(*, actor: Actor, device: Device, public_id: str, state: str, result: 
 
 
 def cancel(*, actor: Actor, command: Command) -> Command:
-    """Take a command back; what the device does already cannot be undone. Repeating changes nothing."""
+    """Cancel a command; what the device has begun cannot be undone. Repeating this changes nothing."""
     with transaction.atomic():
         rows = Command.objects.select_for_update(of=("self",)).select_related("device")
         found = require_on(actor, Action.CANCEL_COMMAND, rows, command)
@@ -117,7 +117,7 @@ def cancel(*, actor: Actor, command: Command) -> Command:
 
 
 def expire(*, domain: TrustDomain) -> int:
-    """Close what no device came for in time (a leased job); return how many."""
+    """Close expired commands (a leased job); return how many."""
     rows = Command.objects.filter(domain=domain, closed_at__isnull=True, expires_at__lte=clock.now())
     closed = 0
     for key in list(rows.values_list("pk", flat=True)[:1000]):

@@ -1,4 +1,4 @@
-"""Check that the parts of a composite are here, are for its hardware and audience, and can run beside one another."""
+"""Check that the parts of a composite exist, are for its hardware and audience, and can run together."""
 
 from collections.abc import Mapping
 

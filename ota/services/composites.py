@@ -1,4 +1,4 @@
-"""Write a composite: the bundle that says which bundles go together."""
+"""Write a composite: the bundle that lists bundles to install together."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ class Written:
 
 
 def write(*, bundles: Sequence[Bundle], name: str, version: str, counter: int) -> Written:
-    """Write a composite of bundles that are here, for the hardware and audience that all of them share.
+    """Write a composite of stored bundles, for the hardware and audience that all of them share.
 
     Raises:
         RefusedBundleError: they share none, or cannot be parts together.

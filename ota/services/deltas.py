@@ -1,4 +1,4 @@
-"""Make patches for what rollouts are about to bring to devices, and choose one for each device that asks."""
+"""Make patches for running rollouts, and choose one for each device that requests it."""
 
 import logging
 import tempfile
@@ -89,7 +89,7 @@ _pruned: Recent[int, bool] = Recent(PRUNED_S)
 
 
 def tick(*, domain: TrustDomain) -> bool:
-    """Make one patch that is wanted and not there; a job calls this. Return whether one was tried.
+    """Make one missing patch that devices need; a job calls this. Return whether one was tried.
 
     What is wanted is found out when a wave opens or ends, when one in twenty of the devices has gone on, and every ten
     minutes; between these times a run reads no device and no assignment.

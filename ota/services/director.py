@@ -55,14 +55,14 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
 
 
 def commands_for(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
-    """Return the same document to a device that comes for its commands, and note that it has them now."""
+    """Return the same document to a device that fetches its commands, and record that it has them."""
     data = metadata(actor=actor, device=device, nonce=nonce)
     commands.delivered(actor=actor, device=device)
     return data
 
 
 def time(*, actor: Actor, nonce: bytes) -> bytes:
-    """Return the present time, signed by the director's key, as JSON."""
+    """Return the current time, signed by the director's key, as JSON."""
     check_nonce(nonce)
     now = clock.now().replace(microsecond=0)
     return _signed("time", actor.domain, {"_type": "time", "nonce": nonce.hex(), "now": _stamp(now)})

@@ -1,4 +1,4 @@
-"""Decide who may fetch which bytes: only files of an action that is open and offered to this device."""
+"""Authorise downloads: only files of an action that is open and offered to this device."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Take a device's log when it is wanted: after a failed update, or while a command asks for it."""
+"""Accept a device's log when it is requested: after a failed update, or while a command requests it."""
 
 from datetime import timedelta
 

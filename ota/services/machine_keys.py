@@ -1,4 +1,4 @@
-"""Keys that machines hold: online keys of all domains, past ones too, CAs and certified keys. None is a person's."""
+"""Keys that machines hold: present and past online keys of all domains, CAs and certified keys. None is a person's."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The published TUF repository: put people's signed documents in place; ``freshness`` keeps the online half fresh."""
+"""The published TUF repository: install documents that officers signed; ``online_roles`` renews the online roles."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[Tuf
 
 
 def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
-    """Sign with the next generation of some online keys from now on.
+    """Switch to the next generation of some online keys.
 
     Raises:
         MetadataError: the installed root does not list it yet; devices would not trust it.
@@ -174,7 +174,7 @@ def install_targets(*, actor: Actor, targets: bytes) -> int:
 def publish(
     *, domain: TrustDomain, given: policy.Documents, bases: Mapping[str, int], exhibits: Iterable[str] = ()
 ) -> None:
-    """Put officers' documents in place, then snapshot and timestamp; doing it again changes nothing.
+    """Install officers' documents, then snapshot and timestamp; repeating this changes nothing.
 
     Args:
         domain: whose repository.

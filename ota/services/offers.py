@@ -1,4 +1,4 @@
-"""Answer "anything for me?"."""
+"""Answer a device's poll for updates."""
 
 import logging
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _logged: Recent[tuple[int, int, str], None] = Recent(600)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The answer to a poll: when to come again, the action that waits, if any, and whether a command does."""
+    """The answer to a poll: the next poll time, the pending action, if any, and whether a command is pending."""
 
     next_s: int
     assignment: Assignment | None = None

@@ -1,4 +1,4 @@
-"""Keep the online half of the TUF repository fresh: snapshot and timestamp, signed by this server's signer."""
+"""Renew the online roles of the TUF repository: snapshot and timestamp, signed by this server's signer."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta

@@ -58,7 +58,7 @@ class ReadAhead:
         return self._held[self._place : self._place + many]
 
     def done(self, last: int) -> None:
-        """Go on behind the row with this internal id."""
+        """Continue after the row with this internal id."""
         self._last = last
         while self._place < len(self._held) and self._held[self._place][0] <= last:
             self._place += 1

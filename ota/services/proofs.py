@@ -1,4 +1,4 @@
-"""Note what a device asks for: the evidence of how it checks what it installs."""
+"""Record a device's requests: the evidence of how it verifies updates."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Releases: prepare what officers sign to let devices install a bundle, or to take it back."""
+"""Releases: prepare the documents that officers sign to publish or withdraw a bundle."""
 
 from django.db import transaction
 from tuf.api.metadata import Metadata, Targets
@@ -23,7 +23,7 @@ _SHOWN = {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}
 
 
 def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Release:
-    """Write the bin that would release a bundle, for two officers to sign.
+    """Prepare the hash bin that releases a bundle, for two officers to sign.
 
     Preparing again returns the release unchanged, or prepares it again (its signatures are void then) when its bin was
     changed meanwhile by another statement.

@@ -1,4 +1,4 @@
-"""Delete bundles that were never released: what officers have published stays for ever.
+"""Delete bundles that were never released: what officers have published stays forever.
 
 A bundle that was typed wrong (its counter, its version) goes with its unpublished release, and its bytes with it when
 nothing else refers to them. The audit log keeps that it was here.

@@ -1,4 +1,4 @@
-"""Take a device's signed report: what it runs, and how its action goes."""
+"""Accept a device's signed report: its current images and the progress of its action."""
 
 import contextlib
 import re
@@ -63,7 +63,7 @@ class Report:
 
 
 def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes) -> bytes | None:
-    """Take a report: its signature by the device's key first, then who, then whether it is new.
+    """Accept a report: check the signature by the device's key, then the device, then whether the report is new.
 
     Returns the token that the next report must repeat, for a device that knows the fork test.
 

@@ -58,7 +58,7 @@ class Standing:
         return "" if self.level == GOOD else ADVICE[self.role]
 
     def to_dict(self) -> dict[str, object]:
-        """Return it as JSON says it."""
+        """Return it as JSON values."""
         return {
             "role": self.role,
             "version": self.version,

@@ -17,7 +17,7 @@ class Role(StrEnum):
 
 
 class ActorKind(StrEnum):
-    """What sort of party acts."""
+    """The kind of actor."""
 
     OPERATOR = "operator"
     DEVICE = "device"
@@ -52,13 +52,13 @@ class Actor:
         return self.kind is ActorKind.SYSTEM
 
     def require_person(self) -> None:
-        """Refuse what comes by an API token: only a person who has proved both factors, or the system, may do this."""
+        """Refuse API tokens: only a person signed in with both factors, or the system, may do this."""
         if self.token:
             msg = "An API token may not do this. Sign in to the console with password and code."
             raise DeniedError(msg)
 
     def require_device(self, key: str) -> None:
-        """Refuse unless the actor is the system or the very device that is meant."""
+        """Refuse unless the actor is the system or the device itself."""
         if self.kind is ActorKind.SYSTEM or (self.kind is ActorKind.DEVICE and self.key == key):
             return
         msg = "A device may act only for itself."

@@ -1,4 +1,4 @@
-"""CBOR (RFC 8949) read strictly: plain values only, bounded, one value and nothing after it.
+"""Strict CBOR (RFC 8949): plain values only, bounded, one value and nothing after it.
 
 The library's decoder runs code for tags (dates, patterns, shared and cyclic parts) and lets a later
 duplicate key win. What comes from a peer is walked first, and only then decoded.

@@ -55,7 +55,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def landlock(read: Iterable[Path], write: Iterable[Path], *, network: bool = True) -> bool:
-    """Keep this process, for good, from every file but those beneath the given places.
+    """Restrict this process permanently to the files beneath the given paths.
 
     Args:
         read: folders or files that may be read and executed; absent ones are passed over.
@@ -87,7 +87,7 @@ def landlock(read: Iterable[Path], write: Iterable[Path], *, network: bool = Tru
 
 
 def drop_capabilities() -> None:
-    """Give up what root may do beyond its own files: modules, raw devices, mounts, other processes.
+    """Drop root's rights beyond its own files: modules, raw devices, mounts, other processes.
 
     CAP_DAC_OVERRIDE stays, since root may serve from a folder of another user; Landlock bounds it.
     """
@@ -106,7 +106,7 @@ def undumpable() -> None:
 
 
 def die_with_parent(number: int = signal.SIGTERM) -> None:
-    """Get a signal when the process that started this one is gone, however it went."""
+    """Get a signal when the process that started this one ends, for any reason."""
     _prctl(_PR_SET_PDEATHSIG, number)
 
 
@@ -116,7 +116,7 @@ def dumpable() -> None:
 
 
 def limits(*, cpu_s: int, address_space: int, file_size: int, processes: int = 64, files: int = 256) -> None:
-    """Bound what this process may use.
+    """Limit the resources of this process.
 
     Args:
         cpu_s: seconds of processor time, then the kernel ends the process.

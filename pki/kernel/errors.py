@@ -1,8 +1,8 @@
 """The one error tree that every package raises and every listener renders.
 
 * DomainError
-  + NotFoundError         what was asked for does not exist
-  + ConflictError         the request clashes with the present state
+  + NotFoundError         the requested object does not exist
+  + ConflictError         the request conflicts with the current state
   + DeniedError           the actor is known and may not do this
   + InvalidError          the request is malformed or breaks a rule
   + UnauthenticatedError  the caller is not authenticated
@@ -60,13 +60,13 @@ class DomainError(Exception):
 
 
 class NotFoundError(DomainError):
-    """What was asked for does not exist, or not for this actor."""
+    """The requested object does not exist, or not for this actor."""
 
     kind = Kind.NOT_FOUND
 
 
 class ConflictError(DomainError):
-    """The request clashes with the present state."""
+    """The request conflicts with the current state."""
 
     kind = Kind.CONFLICT
 
@@ -102,24 +102,24 @@ class UnavailableError(DomainError):
 
 
 class PreconditionError(DomainError):
-    """The caller has not seen the newest version of what it wants to change."""
+    """The caller has not read the newest version of the object that it changes."""
 
     kind = Kind.PRECONDITION
 
 
 class UnconditionalError(DomainError):
-    """The caller must name the version that it has seen."""
+    """The caller must send the version that it has read."""
 
     kind = Kind.UNCONDITIONAL
 
 
 class UnsupportedError(DomainError):
-    """The body is of a media type that is not read here."""
+    """The body has an unsupported media type."""
 
     kind = Kind.UNSUPPORTED
 
 
 class PendingError(DomainError):
-    """The request waits for a person; ``retry_after`` in the context says in how many seconds to ask again."""
+    """The request needs approval; ``retry_after`` in the context says after how many seconds to retry."""
 
     kind = Kind.PENDING

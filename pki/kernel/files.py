@@ -1,4 +1,4 @@
-"""Files that must be whole or absent, and files that only grow."""
+"""Files that are written atomically, and append-only files."""
 
 import errno
 import os
@@ -12,17 +12,17 @@ from typing import BinaryIO
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read: whole, synced, or not at all."""
+    """Write a file that only its owner may read, atomically and synced."""
     _replace(path, data, 0o600)
 
 
 def write_public(path: Path, data: bytes) -> None:
-    """Write a file that anyone may read: whole, synced, or not at all."""
+    """Write a file that anyone may read, atomically and synced."""
     _replace(path, data, 0o644)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there, and wait until the disk knows."""
+    """Remove a file, if it exists, and sync its folder."""
     path.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
@@ -41,14 +41,14 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def private_folder(path: Path) -> Path:
-    """Make sure that a folder is there and that only its owner may enter it."""
+    """Ensure that a folder exists and that only its owner may enter it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.chmod(0o700)
     return path
 
 
 class Growing:
-    """A file that only grows, kept open by this process; several may write to it.
+    """An append-only file, kept open by this process; several processes may write to it.
 
     Args:
         path: of the file; made when the first line comes.
@@ -74,11 +74,11 @@ class Growing:
                 data = data[os.write(self._descriptor, data) :]
 
     def sync(self) -> None:
-        """Wait until the disk has all lines that were added."""
+        """Sync all appended lines to the disk."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         os.close(self._descriptor)
 
     def _open(self) -> None:
@@ -99,7 +99,7 @@ class Growing:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Add one line to a file that only grows, and wait until the disk has it."""
+    """Append one line to a file and sync it to the disk."""
     growing = Growing(path)
     growing.add(line)
     growing.sync()

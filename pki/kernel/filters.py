@@ -1,6 +1,6 @@
 """Filters of lists, defined once: one frozen dataclass per list, whose fields describe themselves.
 
-From such a class come the parameters of the REST API and their documentation, the form of the console, options of
+Such a class defines the parameters of the REST API and their documentation, the form of the console, options of
 commands, and the fields of the query language that have the same names. A field that is empty is not asked. What is
 unknown, given twice or with an invalid value is refused with the accepted ones; a filter is never ignored.
 """
@@ -33,7 +33,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """What one field of a filter asks.
+    """The criterion of one filter field.
 
     Args:
         says: one sentence for people, without the field's name.
@@ -62,7 +62,7 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class NoFilter:
-    """The filter of a list that has none."""
+    """The filter of a list without criteria."""
 
 
 _Filter = TypeVar("_Filter")
@@ -75,12 +75,12 @@ def text(says: str, source: str = "", most: int = MOST_TEXT) -> str:
 
 
 def choice(says: str, choices: Sequence[str], source: str = "") -> str:
-    """Return a field for one of a few words."""
+    """Return a field for one of several choices."""
     return _field(Criterion(says, Form.CHOICE, tuple(choices), source=source))
 
 
 def yes_no(says: str, source: str = "") -> str:
-    """Return a field for yes or no."""
+    """Return a field for a boolean."""
     return _field(Criterion(says, Form.YES_NO, ("yes", "no"), source=source))
 
 
@@ -90,7 +90,7 @@ def number(says: str, unit: str, most: int, source: str = "") -> str:
 
 
 def setting(says: str, unit: str, bounds: tuple[int, int], usual: str = "", source: str = "") -> str:
-    """Return a field for a whole number that sets how much is answered, rather than what has to match.
+    """Return a field for a whole number that sets how much is returned, rather than what must match.
 
     Args:
         says: one sentence for people.
@@ -104,7 +104,7 @@ def setting(says: str, unit: str, bounds: tuple[int, int], usual: str = "", sour
 
 
 def word(says: str, pattern: str, source: str = "") -> str:
-    """Return a field for a word of a certain form, which has to be given."""
+    """Return a required field for a word of a certain form."""
     return _field(Criterion(says, Form.TEXT, pattern=pattern, required=True, source=source))
 
 
@@ -129,7 +129,7 @@ def criteria_of(shape: type[Any]) -> dict[str, Criterion]:  # untyped: dataclass
 
 
 def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also: Collection[str] = ()) -> _Filter:
-    """Return the filter that the parameters of a request ask for.
+    """Return the filter for the parameters of a request.
 
     Args:
         shape: the filter of the list.

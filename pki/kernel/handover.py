@@ -1,4 +1,4 @@
-"""Hand each secret of the environment to the processes that need it, and to no other.
+"""Pass each secret of the environment only to the processes that need it.
 
 ``/proc/PID/environ`` shows a process's initial environment for as long as it lives, even if it removes it from
 ``os.environ``. So a program that finds a secret there moves it into a sealed file in memory (``memfd_create(2)``), one

@@ -1,4 +1,4 @@
-"""Where outside data enters: which text, numbers and documents are taken, the same for every protocol and format.
+"""Validation of outside data: which text, numbers and documents are accepted, for every protocol and format.
 
 Readers of JSON and CBOR (``pki.kernel.strict_json``, ``pki.kernel.cbor``) call this module, and so do servers for
 paths, queries, forms and fields. Identifiers, numbers and the fields of our own API are refused with the field's name;
@@ -27,7 +27,7 @@ _NO_NAME = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def text(value: object, field: str, *, most: int = 0, most_bytes: int = 0) -> str:
-    """Return a text that every database and UTF-8 takes.
+    """Return a text that every database and UTF-8 accepts.
 
     Args:
         value: of the request.

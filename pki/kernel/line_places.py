@@ -1,4 +1,4 @@
-"""Places between the lines of a file that only grows: kept, recognised later, and read on from."""
+"""Positions between the lines of an append-only file: stored, recognised later, and resumed from."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""One grammar for names that people and programs give: what looks the same is the same, and nothing climbs.
+"""One grammar for names from people and programs: equal appearance means equal name, without path traversal.
 
 Names go into paths, URLs and sentences. Windows drops trailing dots and spaces, URLs decode percent signs, and readers
 do not see a space at an end: so none of them may be there.
@@ -87,7 +87,7 @@ def check_person(name: object) -> str:
 
 
 def fold_person(name: str) -> str:
-    """Return a name as people tell names apart: without case, unseen characters, kinds of spaces and of letters."""
+    """Return a name as people distinguish names: without case, unseen characters, kinds of spaces and of letters."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     seen = "".join(one for one in folded if one not in _UNSEEN and unicodedata.category(one) not in {"Cf", "Cc"})
     return " ".join(seen.translate(_TWINS).strip(_ENDS).split())

@@ -1,6 +1,6 @@
-"""PEM (RFC 7468) as people hand it in: exactly one object of the kind that is asked for. Pure.
+"""PEM (RFC 7468) from users: exactly one object of the expected kind. Pure.
 
-Libraries read the first object of a file and drop the rest, so that a second key or certificate is lost without a word.
+Libraries read the first object of a file and drop the rest, so that a second key or certificate is silently lost.
 """
 
 import base64

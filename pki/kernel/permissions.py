@@ -1,4 +1,4 @@
-"""Who may do what: one table of actions and roles, and one function that reads and writes ask.
+"""Permissions: one table of actions and roles, and one function that all reads and writes call.
 
 ``permitted(actor, action, rows)`` returns the rows of a set that an actor may do an action to, and refuses an actor who
 may not do it to any. Selectors cut what they show with it; services take from it what they change. A right that is
@@ -229,10 +229,10 @@ def may_do(actor: Actor, action: Action) -> bool:
 
 
 def require_action(actor: Actor, action: Action) -> None:
-    """Refuse an actor who may not do an action to anything; the system may do all.
+    """Refuse an actor who may not do an action to any object; the system may do everything.
 
-    Any role includes ``viewer``. ``admin`` includes no other role but that: who gives out roles should not, by that
-    alone, release firmware.
+    Any role includes ``viewer``. ``admin`` includes no other role but that: a person who grants roles should not for
+    that reason alone be able to release firmware.
 
     Raises:
         DeniedError: no role of the actor allows it.
@@ -264,7 +264,7 @@ def permitted(actor: Actor, action: Action, rows: _Rows, domain: str = "domain")
 
 
 def pick_one(rows: RowsOf[_Row_co], wanted: Stored) -> _Row_co:
-    """Return an object as it stands in the database now, if it is among those that ``permitted`` returned.
+    """Return an object as it is in the database now, if it is among those that ``permitted`` returned.
 
     Args:
         rows: what may be changed; locked, when the caller changes it.
@@ -281,7 +281,7 @@ def pick_one(rows: RowsOf[_Row_co], wanted: Stored) -> _Row_co:
 
 
 def require_on(actor: Actor, action: Action, rows: RowsOf[_Row_co], wanted: Stored, domain: str = "domain") -> _Row_co:
-    """Return an object that an actor may do an action to, as it stands in the database now.
+    """Return an object that an actor may do an action to, as it is in the database now.
 
     Raises:
         DeniedError: no role of the actor allows the action.

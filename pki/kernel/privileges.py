@@ -1,4 +1,4 @@
-"""Give up rights for good: capabilities, the user id, namespaces of one's own (capabilities(7), namespaces(7))."""
+"""Drop rights permanently: capabilities, the user id, namespaces of one's own (capabilities(7), namespaces(7))."""
 
 import ctypes
 import os
@@ -86,7 +86,7 @@ def spare_user() -> int:
 
 
 def become(user: int) -> None:
-    """Change to another user and group for good, keeping of root's rights CAP_DAC_READ_SEARCH and CAP_LEASE.
+    """Change to another user and group permanently, keeping of root's rights CAP_DAC_READ_SEARCH and CAP_LEASE.
 
     A container's root may lack the first one, and keeps CAP_DAC_OVERRIDE then. Interpreter and artefacts may lie in
     folders that only root may enter; Landlock says which of them can be read.
@@ -127,7 +127,7 @@ def seen_as(user: int) -> Iterator[None]:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability, those of a user namespace too."""
+    """Drop every capability, including those of a user namespace."""
     _shrink_bounding(set())
     _keep(0)
 

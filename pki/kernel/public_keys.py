@@ -1,4 +1,4 @@
-"""Tell which public key it is, however it is written: PEM, hex, raw, COSE, TUF.
+"""Identify public keys independent of their encoding: PEM, hex, raw, COSE, TUF.
 
 The identity of a key is the SHA-256 of its canonical SubjectPublicKeyInfo (RFC 5280, 4.1.2.7; uncompressed points as in
 RFC 5480, 2.2). Two texts are the same key when their identities are equal; key ids and texts are never compared.
@@ -64,7 +64,7 @@ def short_fingerprint(identity: str) -> str:
 
 
 def describe_type(key: PublicKey) -> str:
-    """Return type and size of a key, as people know them."""
+    """Return type and size of a key for people."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         return {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}.get(key.curve.name, key.curve.name)
     return f"RSA {key.key_size}" if isinstance(key, rsa.RSAPublicKey) else "Ed25519"

@@ -1,4 +1,4 @@
-"""Remember what was read a moment ago: for values that may be a second old, never for who may do what."""
+"""Short-lived cache: for values that may be a second old, never for permissions."""
 
 import time
 from collections.abc import Callable, Hashable
@@ -26,7 +26,7 @@ class Recent(Generic[Key, Value]):
         self._held: dict[Key, tuple[float, Value]] = {}
 
     def get(self, key: Key, read: Callable[[], Value]) -> Value:
-        """Return the value of a key, read anew when it is too old."""
+        """Return the value of a key, read again when it is too old."""
         now = time.monotonic()
         held = self._held.get(key)
         if held is not None and now - held[0] < self._seconds:
@@ -38,17 +38,17 @@ class Recent(Generic[Key, Value]):
         return value
 
     def keep(self, key: Key, value: Value) -> None:
-        """Have a value that was read just now; it takes the place of an older one."""
+        """Store a value that was just read; it replaces an older one."""
         if len(self._held) >= MOST:
             self._held.clear()
         self._held[key] = (time.monotonic(), value)
 
     def forget(self) -> None:
-        """Read everything anew from now on, in this process."""
+        """Drop all values of this cache in this process."""
         self._held.clear()
 
     @classmethod
     def forget_all(cls) -> None:
-        """Read everything anew, everywhere in this process."""
+        """Drop all values of all caches in this process."""
         for one in cls._all:
             one.forget()

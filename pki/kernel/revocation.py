@@ -1,6 +1,6 @@
-"""Read revocation lists of other people's CAs (RFC 5280, 5 and 6.3.3): complete lists, or shards of one together.
+"""Read revocation lists of external CAs (RFC 5280, 5 and 6.3.3): complete lists, or shards of one together.
 
-A list that says only a part must never stand for the whole: delta lists, lists of some reasons or of CA certificates
+A partial list must never replace the complete one: delta lists, lists of some reasons or of CA certificates
 only, indirect lists and changes by critical extensions are refused. A shard (a list with a distribution point)
 covers the certificates that name its point, and no others.
 """
@@ -91,7 +91,7 @@ def demand_current(lists: Iterable[RevocationList], at: dt.datetime) -> None:
 
 
 def succeed_lists(before: Sequence[RevocationList], new: Sequence[RevocationList]) -> list[RevocationList]:
-    """Return what holds after new lists came: each takes the place of the one for the same points, if it is newer.
+    """Return the valid lists after an update: each replaces the one for the same points, if it is newer.
 
     A shard never replaces a list that covers all certificates.
 

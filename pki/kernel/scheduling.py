@@ -1,4 +1,4 @@
-"""How a process shares the processor with others."""
+"""CPU scheduling of a process."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Refuse system calls for good (seccomp(2)): no sockets, no kernel keys, no tracing, no mounts, no new namespaces.
+"""Block system calls permanently (seccomp(2)): no sockets, no kernel keys, no tracing, no mounts, no new namespaces.
 
 The filter is a classic BPF program (``linux/seccomp.h``, ``linux/bpf_common.h``), made here from tables of numbers: one
 column for x86-64, one for the generic table that arm64 and riscv64 share. Calls that change the owner, mode or times of
@@ -81,12 +81,12 @@ class _Program(ctypes.Structure):
 
 
 def supported() -> bool:
-    """Say whether the numbers of this machine's system calls are known here."""
+    """Say whether the system call numbers of this architecture are known."""
     return platform.machine() in _MACHINES
 
 
 def refuse(*, signals: bool, groups: bool) -> bool:
-    """Refuse, for this process and all that it starts, what a verifier of hostile files does not need.
+    """Block, for this process and all that it starts, what a verifier of untrusted files does not need.
 
     Args:
         signals: refuse signals to other processes too; needed where nothing else keeps them in.
@@ -99,7 +99,7 @@ def refuse(*, signals: bool, groups: bool) -> bool:
 
 
 def install(steps: list[_Step]) -> bool:
-    """Install a filter for good, here and in all that this process starts; say whether the kernel took it."""
+    """Install a filter permanently, here and in all child processes; say whether the kernel accepted it."""
     code = b"".join(struct.pack("<HBBI", *step) for step in steps)
     kept = ctypes.create_string_buffer(code, len(code))
     wanted = _Program(len(steps), ctypes.cast(kept, ctypes.c_void_p))

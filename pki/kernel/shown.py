@@ -1,4 +1,4 @@
-"""Text that others wrote, made harmless for a terminal: nothing in it can move the cursor or begin a line."""
+"""Untrusted text, made safe for a terminal: nothing in it can move the cursor or begin a line."""
 
 
 def printable(text: str) -> str:

@@ -1,6 +1,6 @@
-"""JSON (RFC 8259) read strictly: UTF-8, bounded, each key once, integers of 64 bits, finite numbers, storable text.
+"""Strict JSON (RFC 8259): UTF-8, bounded, each key once, integers of 64 bits, finite numbers, storable text.
 
-The only caller of the library's reader for data from outside; a test in ``tests/architecture`` holds that.
+The only caller of the library's reader for data from outside; a test in ``tests/architecture`` checks that.
 """
 
 import json

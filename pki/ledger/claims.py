@@ -39,7 +39,7 @@ class Witnessed(NamedTuple):
 
 
 class Claims:
-    """What is claimed of one tree, and the true roots at the sizes that it is claimed for.
+    """The claims about one tree, and its true roots at the claimed sizes.
 
     Add all claims first, then the roots of the tree at each of ``sizes``, then ask.
     """
@@ -67,11 +67,11 @@ class Claims:
         self._file.execute("INSERT OR IGNORE INTO wanted SELECT size FROM witnessed")
 
     def want(self, sizes: Iterable[int]) -> None:
-        """Want the root at further sizes."""
+        """Request the root at further sizes."""
         self._file.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", ((size,) for size in sizes))
 
     def sizes(self) -> Iterator[int]:
-        """Yield the sizes of which a root is wanted, rising."""
+        """Yield the sizes whose root is requested, ascending."""
         with closing(self._file.execute("SELECT size FROM wanted ORDER BY size")) as rows:
             yield from (size for (size,) in rows)
 
@@ -80,12 +80,12 @@ class Claims:
         self._file.executemany("INSERT INTO roots VALUES (?, ?)", roots)
 
     def root(self, size: int) -> str | None:
-        """Return the root that the tree has at a size; None where it was not wanted, or the tree is smaller."""
+        """Return the tree's root at a size; None where it was not requested, or the tree is smaller."""
         row = self._file.execute("SELECT root FROM roots WHERE size = ?", (size,)).fetchone()
         return row[0] if row else None
 
     def is_published(self, head: ClaimedHead) -> bool:
-        """Say whether this very head was published."""
+        """Say whether this exact head was published."""
         found = self._file.execute("SELECT 1 FROM published WHERE epoch = ? AND size = ? AND root = ?", head)
         return found.fetchone() is not None
 

@@ -31,7 +31,7 @@ def inclusion(index: int, size: int, subtree: Subtree) -> list[bytes]:
 
 
 def consistency(old: int, new: int, subtree: Subtree) -> list[bytes]:
-    """Return what shows that the tree over ``new`` leaves only adds to the one over ``old``; 0 < old <= new."""
+    """Return the proof that the tree over ``new`` leaves extends the one over ``old``; 0 < old <= new."""
     if old == new:
         return []
     first, last, whole, path = 0, new, True, []
@@ -67,7 +67,7 @@ def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: by
 
 
 def consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: Sequence[bytes]) -> bool:
-    """Say whether a path shows that a tree only adds to an older one."""
+    """Say whether a path proves that a tree extends an older one."""
     if old == new:
         return not path and old_root == new_root
     if not 0 < old < new or not path:

@@ -1,4 +1,4 @@
-"""Verify an exported ledger, alone: one file, Python and ``cryptography``, nothing of Muster.
+"""Verify an exported audit log standalone: one file, Python and ``cryptography``, nothing of Muster.
 
     python verifier.py EXPORT.jsonl [--key HEX …] [--heads heads.jsonl]
 
@@ -106,7 +106,7 @@ def signed(head: Mapping[str, object], keys: list[Ed25519PublicKey], names: tupl
 
 
 def check(export: Path, given: list[str], others: Path | None, unsigned: int = 0) -> list[str]:
-    """Return what is wrong, a sentence each; restores up to the epoch ``unsigned`` need no signature."""
+    """Return the problems, one sentence each; restores up to the epoch ``unsigned`` need no signature."""
     rows = list(lines(export))
     about = next((row for row in rows if row.get("kind") == "ledger"), {})
     entries = [row["entry"] for row in rows if row.get("kind") == "entry"]
@@ -132,7 +132,7 @@ def check(export: Path, given: list[str], others: Path | None, unsigned: int = 0
 
 
 def main() -> int:
-    """Check and say so; exit 0 when all is well."""
+    """Verify and print the result; exit 0 when all is well."""
     parser = argparse.ArgumentParser(description="Verify an exported Muster ledger.")
     parser.add_argument("export", type=Path)
     parser.add_argument("--key", action="append", default=[], help="a public key of the ledger in hex")

@@ -12,7 +12,7 @@ from pki.models.json_members import Sql
 
 
 class ActionPrefix(Func):
-    """What stands before the first dot of a text; all of it when there is none."""
+    """The part of a text before the first dot; all of it when there is none."""
 
     function = "split_part"
     template = "split_part(%(expressions)s, '.', 1)"

@@ -1,4 +1,4 @@
-"""JSON columns: nothing enters that a database or UTF-8 refuses, and what entered earlier breaks no list."""
+"""JSON columns: refuse values that a database or UTF-8 cannot hold; read older rows with such values safely."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Whose it is: the trust domain that every other row hangs from, and its numbers."""
+"""The trust domain, to which every other row belongs, and its numbers."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""How values of fields travel to the database's driver and back, asked once a field instead of once a value."""
+"""Conversion of field values to the database driver and back, resolved once per field instead of once per value."""
 
 import json
 import uuid

@@ -164,7 +164,7 @@ def test_time_sources_policy_keys_and_secrets_are_set_by_officers_and_kept_until
     document = json.loads(later.config)
     assert (document["time_sources"], document["secrets"]) == (FURTHER["time_sources"], {})
     forgotten = {name: value for name, value in document.items() if name != "policy_keys"}
-    with pytest.raises(InvalidError, match="sets `policy_keys`. Repeat it"):
+    with pytest.raises(InvalidError, match=r"sets `policy_keys`. Repeat it"):
         upload(published.domain, later, forgotten)
     published.release(upload(published.domain, later))
     assert "secrets" not in campaigns.orders_in_force(published.domain.slug)
