@@ -157,7 +157,7 @@ MEANING = {
     ),
     "no version": Variant(software(IMAGES, 'hardware-compatibility: [ "1.0" ];'), tool=False),
     "only an image's version": Variant(software(entry('version = "1";'), 'hardware-compatibility: [ "1.0" ];'), tool=False),
-    "a version that is a number": Variant(software(IMAGES, HEAD.replace('"1.0.0"', "1")), policy="`version` is no text"),
+    "a version that is a number": Variant(software(IMAGES, HEAD.replace('"1.0.0"', "1")), policy="`version` is not a string"),
     "an empty version": Variant(software(IMAGES, HEAD.replace("1.0.0", "")), policy="1 to 64 printable"),
     "a very long version": Variant(software(IMAGES, HEAD.replace("1.0.0", "1" * 300)), policy="255"),
     "properties": Variant(software(entry('properties = { a = "b"; c = [ "d", "e" ]; };'))),
@@ -165,7 +165,7 @@ MEANING = {
     "revisions in a list": Variant(software(IMAGES, HEAD.replace('[ "1.0" ]', '( "0.9", "1.0" )'))),
     "another revision": Variant(software(IMAGES, HEAD.replace('"1.0"', '"3.0"')), tool=False, policy="accepted"),
     "no hardware-compatibility": Variant(software(IMAGES, 'version = "1.0.0";'), tool=False),
-    "a revision that is not a list": Variant(software(IMAGES, HEAD.replace('[ "1.0" ]', '"1.0"')), tool=False),
+    "a revision that is no list": Variant(software(IMAGES, HEAD.replace('[ "1.0" ]', '"1.0"')), tool=False),
     "an empty list of revisions": Variant(software(IMAGES, HEAD.replace('"1.0"', "")), tool=False),
     "two boards": Variant(software("", BOARDS), members=BOTH),
     "a board that is not in it": Variant(software("", BOARDS.replace("board:", "board3:")), False, "accepted", BOTH),
@@ -274,9 +274,9 @@ MEANING = {
     "a variable without a name": Variant(software('vars: ( { value = "b"; } );' + IMAGES), policy="has no name"),
     "a partition without a device": Variant(software('partitions: ( { name = "a"; } );' + IMAGES), policy="no name or no device"),
     "a hook without an embedded script": Variant(software(entry('hook = "f";')), policy="hook"),
-    "properties that are not a group": Variant(software(entry("properties = 5;")), policy="not a group"),
+    "properties that are no group": Variant(software(entry("properties = 5;")), policy="not a group"),
     "installed directly": Variant(software(entry("installed-directly = true;"))),
-    "reboot as a text": Variant(software('reboot = "no";' + IMAGES), policy="`reboot` is no bool"),
+    "reboot as a text": Variant(software('reboot = "no";' + IMAGES), policy="`reboot` is not a bool"),
     "a very long name": Variant(software(entry('name = "' + "n" * 300 + '";')), policy="255"),
 }  # fmt: skip
 NAMES = {
@@ -295,10 +295,10 @@ LENIENT = {
     "JSON with a number beyond 64 bits": Variant(tree(a=2**70), policy="does not fit 64 bits"),
     "JSON with true or false as a text": Variant(tree(image={"installed-directly": "true"}), policy="neither true nor false"),
     "a bootloader variable that is a number": Variant(
-        software(f'bootenv: ( {{ name = "a"; value = 5; }} ); {IMAGES}'), policy="`value` is no text"
+        software(f'bootenv: ( {{ name = "a"; value = 5; }} ); {IMAGES}'), policy="`value` is not a string"
     ),
     "a variable that is a number": Variant(
-        software(f'vars: ( {{ name = "a"; value = 5; }} ); {IMAGES}'), policy="`value` is no text"
+        software(f'vars: ( {{ name = "a"; value = 5; }} ); {IMAGES}'), policy="`value` is not a string"
     ),
     "a partition's size as a text": Variant(
         software(f'partitions: ( {{ name = "a"; device = "mtd3"; size = "1M"; }} ); {IMAGES}'), policy="`size` of a partition"
