@@ -47,7 +47,7 @@ def enrol(*, domain: TrustDomain, csr: Csr, via: str, shown: Shown, request_id: 
         domain: as the listener resolved it.
         csr: as ``pki.x509.read_csr`` accepts it; the common name is the wished device name when the proof leaves
             it open. Its proof of possession is checked by the signer, or here where no certificate is made.
-        via: the dialect, for the ledger.
+        via: the protocol adapter, for the audit log.
         shown: what the device shows besides the request.
         request_id: ties the log together.
 

@@ -102,7 +102,7 @@ def _runtime(form: str, facts: BundleFacts, runtime: RuntimeProfile) -> Iterator
 
 
 def _trial(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
-    """Believe the reference interpreter, where the firmware has that one and no operators that are its own."""
+    """Use the reference interpreter's prediction where the firmware has that one and no operators that are its own."""
     trial = facts.get("trial")
     custom = facts.get("custom_operators", ())
     own = bool(custom) and all(name in runtime.get("custom_ops", ()) for name in custom)

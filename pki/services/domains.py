@@ -20,7 +20,7 @@ def create(*, actor: Actor, slug: str, name: str, host_names: list[str]) -> Trus
 
     Raises:
         InvalidError: the slug is too long for certificates, or there are too many host names.
-        ConflictError: another domain has one of the host names; a request could not be told apart.
+        ConflictError: another domain has one of the host names; a request could belong to both.
     """
     require_action(actor, Action.CREATE_DOMAIN)
     if not _SLUG.fullmatch(slug) or len(host_names) > MOST_HOST_NAMES:

@@ -15,7 +15,7 @@ from pki.signer.client import SCOPED, Signer
 
 
 def client(role: str) -> Signer:
-    """Return the signer's client in a role: door, work, serve or admin.
+    """Return the signer's client in a role: ``door``, ``work``, ``serve`` or ``admin``.
 
     Raises:
         SignerError: this process cannot read the role's secret.

@@ -37,7 +37,7 @@ class Signer:
 
     Args:
         folder: FLEET_DIR.
-        role: door, work, status, serve or admin.
+        role: ``door``, ``work``, ``status``, ``serve`` or ``admin``.
         domains: that a gateway serves; its secrets are read here, once, before it gives up file access.
     """
 

@@ -17,7 +17,8 @@ GENERATED = {
     "docs/reference/regressions.md",
     "docs/reference/attacks.md",
 }
-_CODE = re.compile(r"```.*?```|``[^`]*``|`[^`]*`", re.DOTALL)
+#: code in backticks, values in formatted texts, names of arguments in docstrings
+_CODE = re.compile(r"```.*?```|``[^`]*``|`[^`]*`|\{[^{}\n]*\}|^ +\w+:(?= )", re.DOTALL | re.MULTILINE)
 _PROSE = {"COMMENT", "STRING", "FSTRING_MIDDLE"}
 
 

@@ -80,7 +80,7 @@ def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[BenchR
     after = _stored(made, names)
     rate = (after["values"] - before["values"]) / took
     detail = (
-        f"{database}, {CLIENTS} mTLS clients, {SERIES * VALUES} values a batch, one door; "
+        f"{database}, {CLIENTS} mTLS clients, {SERIES * VALUES} values a batch, one process; "
         f"{after['read']} of one metric read back by query; {load()}"
     )
     return [row(f"metric values stored, {database}", rate, "1/s", goal, detail, least=True)]

@@ -103,7 +103,7 @@ def flood(made: Ground) -> list[BenchRow]:
         msg = f"only {answered} of {HELLOS} hellos were answered"
         raise RuntimeError(msg)
     detail = f"{HELLOS} hellos from distinct (address, port) pairs, {answered} answered with a cookie request; {load()}"
-    return [row("growth of the CoAP door under a flood of hellos", grown, "MB", 8, detail)]
+    return [row("growth of the CoAP listener under a flood of hellos", grown, "MB", 8, detail)]
 
 
 def _hellos(port: int, datagram: bytes, first: int, many: int) -> int:
