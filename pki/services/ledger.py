@@ -11,7 +11,7 @@ from pki.kernel import canonical, clock, ids
 from pki.kernel.actor import Actor, ActorKind
 from pki.ledger import merkle
 from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDomain, prepared_sql
-from pki.services import journal, signing
+from pki.services import journal, ledger_nodes, signing
 from pki.services.ledger_place import place_of
 
 #: of an entry, what its leaf says beside the domain
@@ -101,12 +101,8 @@ def sequence(*, domain: TrustDomain) -> LedgerHead | None:
     index, ordered = _last_place(domain)
     after, batches = place.settled, 0
     while (waiting := _waiting(domain, after)) and batches < BATCHES:
-        # Read before, written in one short transaction: two at once would collide at the unique place.
-        with transaction.atomic():
-            LedgerOrder.objects.bulk_create(
-                [LedgerOrder(domain=domain, index=index + n, entry_id=key) for n, key in enumerate(waiting, 1)]
-            )
-        index, after, batches = index + len(waiting), waiting[-1], batches + 1
+        _place(domain, index + 1, waiting)
+        index, after, batches = index + len(waiting), waiting[-1][0], batches + 1
     if not waiting:
         place.finish(max(ordered, after))
     if not batches and not _unsigned(domain, index + 1):
@@ -120,10 +116,23 @@ def _last_place(domain: TrustDomain) -> tuple[int, int]:
     return rows.values_list("index", "entry_id").first() or (-1, 0)
 
 
-def _waiting(domain: TrustDomain, after: int) -> list[int]:
-    """Return the next entries above an id that have no place, oldest first."""
+def _place(domain: TrustDomain, first: int, entries: list[tuple[int, str]]) -> None:
+    """Give entries (as ``_waiting`` returns them) their places from the first free one on, and keep what they complete.
+
+    Read before, written in one short transaction: two at once would collide at the unique place.
+    """
+    nodes = ledger_nodes.completed_nodes(domain, first, [leaf for _, leaf in entries])
+    with transaction.atomic():
+        LedgerOrder.objects.bulk_create(
+            [LedgerOrder(domain=domain, index=index, entry_id=key) for index, (key, _) in enumerate(entries, first)]
+        )
+        ledger_nodes.keep_nodes(nodes)
+
+
+def _waiting(domain: TrustDomain, after: int) -> list[tuple[int, str]]:
+    """Return id and leaf hash of the next entries above an id that have no place, oldest first."""
     rows = LedgerEntry.objects.filter(domain=domain, order__isnull=True, id__gt=after)
-    return list(rows.order_by("id").values_list("id", flat=True)[:BATCH])
+    return list(rows.order_by("id").values_list("id", "leaf_hash")[:BATCH])
 
 
 def epoch_of(domain: TrustDomain) -> int:

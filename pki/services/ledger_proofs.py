@@ -8,14 +8,12 @@ from pki.kernel import canonical
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
 from pki.kernel.permissions import Action, require_action
-from pki.ledger import merkle, proofs
-from pki.models import LedgerNode, LedgerOrder, TrustDomain
+from pki.ledger import proofs
+from pki.models import LedgerOrder
 from pki.selectors import domain as domain_of
 from pki.selectors import signed_head
 from pki.services import journal, ledger, signing
-
-#: complete subtrees of 2^level leaves whose hashes are kept once they were needed
-LEVELS = (16, 8)
+from pki.services.ledger_nodes import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def inclusion(*, actor: Actor, entry: str) -> Inclusion:
     if row is None or row.index >= head.size:
         msg = "No signed head covers such an entry yet."
         raise NotFoundError(msg)
-    path = proofs.inclusion(row.index, head.size, _Tree(domain).subtree)
+    path = proofs.inclusion(row.index, head.size, Tree(domain).subtree)
     leaf = dict(json.loads(ledger.leaf_bytes(row.entry)))
     return Inclusion(leaf, row.index, head.size, head.root_hash, [one.hex() for one in path])
 
@@ -67,7 +65,7 @@ def consistency(*, actor: Actor, old: int) -> Consistency:
     if not 0 < old <= head.size:
         msg = f"`old` must be 1 to {head.size}."
         raise InvalidError(msg)
-    path = proofs.consistency(old, head.size, _Tree(domain_of(actor.domain)).subtree)
+    path = proofs.consistency(old, head.size, Tree(domain_of(actor.domain)).subtree)
     return Consistency(old, head.size, head.root_hash, [one.hex() for one in path])
 
 
@@ -83,41 +81,6 @@ def export(*, actor: Actor) -> Iterator[bytes]:
     for head in journal.heads():
         if head["domain"] == domain.slug:
             yield _line({"kind": "head", "head": head})
-
-
-class _Tree:
-    """Hashes of subtrees of one domain's ledger, from kept nodes and as few leaves as possible."""
-
-    def __init__(self, domain: TrustDomain) -> None:
-        self._domain = domain
-
-    def subtree(self, first: int, last: int) -> bytes:
-        """Return the hash of the tree over some leaves; both ends are where RFC 6962 splits."""
-        size = last - first
-        for level in LEVELS:
-            if size == 1 << level and first % size == 0:
-                return self._node(level, first >> level)
-        if size <= 1 << LEVELS[-1]:
-            return merkle.root(self._leaves(first, last))
-        middle = first + proofs.split(size)
-        return merkle.node(self.subtree(first, middle), self.subtree(middle, last))
-
-    def _node(self, level: int, index: int) -> bytes:
-        rows = LedgerNode.objects.filter(domain=self._domain, level=level, index=index)
-        known = rows.values_list("hash", flat=True).first()
-        if known is not None:
-            return bytes.fromhex(known)
-        first, size = index << level, 1 << level
-        if level == LEVELS[-1]:
-            value = merkle.root(self._leaves(first, first + size))
-        else:
-            value = merkle.node(self.subtree(first, first + size // 2), self.subtree(first + size // 2, first + size))
-        LedgerNode.objects.get_or_create(domain=self._domain, level=level, index=index, defaults={"hash": value.hex()})
-        return value
-
-    def _leaves(self, first: int, last: int) -> list[bytes]:
-        rows = LedgerOrder.objects.filter(domain=self._domain, index__gte=first, index__lt=last).order_by("index")
-        return [bytes.fromhex(one) for one in rows.values_list("entry__leaf_hash", flat=True)]
 
 
 def _line(value: Mapping[str, object]) -> bytes:

@@ -1,5 +1,6 @@
 """What the ground floor's tests share: a journal of their own, and hands on the database below its triggers."""
 
+import secrets
 import shutil
 from importlib import import_module
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
+from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerNode, LedgerOrder, TrustDomain
 from pki.services import ledger, signing
 from tests.factories.ground import system
 
@@ -61,3 +63,28 @@ def book(journal_files, domain):
         return ledger.sequence(domain=domain) if publish else None
 
     return write
+
+
+@pytest.fixture
+def database(django_db_setup, django_db_blocker):
+    """Commit for real: other transactions see nothing else."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time: ids follow the commits")
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture
+def real(database, signer, journal_files):
+    """Return a domain; its rows are removed again as the database's owner would."""
+    domain = TrustDomain.objects.create(slug=f"d{secrets.token_hex(6)}", name="Interleaved")
+    signing.client("admin").create_online_keys(domain.slug)
+    yield domain
+    owner = Owner()
+    with transaction.atomic():
+        triggers.allow(None, owner)
+        for table in (LedgerNode, LedgerEdge, LedgerOrder, LedgerHead, LedgerEntry):
+            table.objects.filter(domain=domain).delete()
+        connection.check_constraints()
+        triggers.forbid(None, owner)
+    domain.delete()

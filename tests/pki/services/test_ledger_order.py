@@ -1,6 +1,5 @@
 """The order of the ledger: only new entries are read, and none is passed over, however late it is committed."""
 
-import secrets
 import threading
 import time
 
@@ -9,10 +8,9 @@ from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from pki.kernel import actor as actors
-from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerNode, LedgerOrder, TrustDomain
-from pki.services import ledger, signing
+from pki.models import LedgerEntry, LedgerOrder
+from pki.services import ledger
 from pki.services.ledger_place import place_of
-from tests.pki.conftest import Owner, triggers
 
 
 @pytest.mark.django_db
@@ -86,31 +84,6 @@ def placed(domain):
     found = list(rows.values_list("index", "entry__object_key"))
     assert [index for index, _ in found] == list(range(len(found)))
     return [name for _, name in found]
-
-
-@pytest.fixture
-def database(django_db_setup, django_db_blocker):
-    """Commit for real: other transactions see nothing else."""
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite has one writer at a time: ids follow the commits")
-    with django_db_blocker.unblock():
-        yield
-
-
-@pytest.fixture
-def real(database, signer, journal_files):
-    """Return a domain; its rows are removed again as the database's owner would."""
-    domain = TrustDomain.objects.create(slug=f"d{secrets.token_hex(6)}", name="Interleaved")
-    signing.client("admin").create_online_keys(domain.slug)
-    yield domain
-    owner = Owner()
-    with transaction.atomic():
-        triggers.allow(None, owner)
-        for table in (LedgerNode, LedgerEdge, LedgerOrder, LedgerHead, LedgerEntry):
-            table.objects.filter(domain=domain).delete()
-        connection.check_constraints()
-        triggers.forbid(None, owner)
-    domain.delete()
 
 
 def test_an_entry_that_is_committed_after_later_ones_gets_its_place(real):
