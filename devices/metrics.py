@@ -89,7 +89,7 @@ def effective(given: Mapping[str, str]) -> Mapping[str, str]:
     return given or USUAL
 
 
-def check(given: Mapping[str, str], names: Iterable[str]) -> None:
+def check_metrics(given: Mapping[str, str], names: Iterable[str]) -> None:
     """Refuse metrics that a schema does not allow; an empty schema means the usual metrics.
 
     Raises:

@@ -92,7 +92,7 @@ def field_table() -> list[str]:
     return lines + [f"| `{name}` | {says} | {form} |" for name, (form, says) in FURTHER.items()]
 
 
-def parse(text: str) -> Q:
+def parse_query(text: str) -> Q:
     """Return the condition that a query says; an empty query is every device.
 
     Raises:
@@ -106,7 +106,7 @@ def parse(text: str) -> Q:
         raise InvalidError(msg)
     if not text.strip():
         return Q()
-    return _Reader(list(_tokens(text))).whole()
+    return _QueryParser(list(_tokens(text))).whole()
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -120,7 +120,7 @@ def _tokens(text: str) -> Iterator[str]:
         offset = match.end()
 
 
-class _Reader:
+class _QueryParser:
     """Reads tokens by recursive descent."""
 
     def __init__(self, tokens: list[str]) -> None:

@@ -37,7 +37,7 @@ class Values:
     mean: float
 
 
-def parse(given: object, now_ms: int) -> dict[str, Values]:
+def parse_series(given: object, now_ms: int) -> dict[str, Values]:
     """Return the checked series of a batch by metric.
 
     Raises:

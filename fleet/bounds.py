@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from fleet.refusals import KINDS, PROBLEM_TYPE, problem_document
 from fleet.wire import limits, rates
 from fleet.wire.asgi import Message, Receive, Scope, Send
-from fleet.wire.bodies import BodyError, Pace
+from fleet.wire.bodies import BodyError, BodyPace
 from fleet.wire.networks import Trusted, network_of
 from fleet.wire.rates import Rates
 
@@ -143,7 +143,7 @@ class _Body:
 
     def __init__(self, receive: Receive, limit: int, places: Counter[str], caller: _Caller) -> None:
         self._receive, self._limit, self._places, self._caller = receive, limit, places, caller
-        self._pace, self._whole, self._placed = Pace(WHOLE_S), False, ""
+        self._pace, self._whole, self._placed = BodyPace(WHOLE_S), False, ""
         self.error: BodyError | None = None
 
     async def receive(self) -> Message:

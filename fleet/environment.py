@@ -63,7 +63,7 @@ def folder() -> Path:
     return Path(os.environ.get("FLEET_DIR") or DEFAULTS["FLEET_DIR"]).resolve()
 
 
-def read() -> dict[str, str]:
+def read_settings() -> dict[str, str]:
     """Return every setting: the environment takes precedence over ``fleet.env``, and that over the defaults."""
     values = dict(DEFAULTS)
     values.update(settings_file(folder() / "fleet.env"))
@@ -75,7 +75,7 @@ def read() -> dict[str, str]:
 
 def signer() -> dict[str, str]:
     """Return the settings that the signer reads from its environment: it uses neither Django nor ``fleet.env``."""
-    values = read()
+    values = read_settings()
     names = [name for name in values if name.startswith(("FLEET_VAULT_", "FLEET_KEY_", "FLEET_PKCS11_"))]
     return {name: values[name] for name in ("FLEET_DIR", *names) if values[name]}
 

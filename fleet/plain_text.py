@@ -55,7 +55,7 @@ def _check_fields(given: QueryDict, most: int) -> None:
     for name, values in given.lists():
         intake.identifier(name, "name of a field", most=100)
         for value in values:
-            intake.text(value, intake.shown(name), most=most)
+            intake.read_text(value, intake.shown_name(name), most=most)
 
 
 def _refusal(request: HttpRequest) -> HttpResponseBase | None:
@@ -80,7 +80,7 @@ def _check_charset(request: HttpRequest) -> None:
     if charset is None:
         return
     if charset.strip().lower() not in CHARSETS:
-        msg = f"The charset {intake.shown(charset[:40])!r} is not supported. Send the body in UTF-8."
+        msg = f"The charset {intake.shown_name(charset[:40])!r} is not supported. Send the body in UTF-8."
         raise UnsupportedError(msg)
     request.encoding = "utf-8"
 

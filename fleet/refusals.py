@@ -7,29 +7,29 @@ The console, the REST API and the checks before both share this table. The devic
 from collections.abc import Mapping
 
 from fleet.observe import request_id
-from pki.kernel.errors import Kind
+from pki.kernel.errors import ErrorKind
 
 PROBLEM_TYPE = "application/problem+json"
-STATUS: Mapping[Kind, int] = {
-    Kind.INTERNAL: 500,
-    Kind.NOT_FOUND: 404,
-    Kind.CONFLICT: 409,
-    Kind.DENIED: 403,
-    Kind.INVALID: 422,
-    Kind.UNAUTHENTICATED: 401,
-    Kind.LIMITED: 429,
-    Kind.UNAVAILABLE: 503,
-    Kind.PRECONDITION: 412,
-    Kind.UNCONDITIONAL: 428,
-    Kind.UNSUPPORTED: 415,
-    Kind.PENDING: 202,
-    Kind.NOT_ALLOWED: 405,
-    Kind.NOT_ACCEPTABLE: 406,
-    Kind.TOO_SLOW: 408,
-    Kind.TOO_LARGE: 413,
+STATUS: Mapping[ErrorKind, int] = {
+    ErrorKind.INTERNAL: 500,
+    ErrorKind.NOT_FOUND: 404,
+    ErrorKind.CONFLICT: 409,
+    ErrorKind.DENIED: 403,
+    ErrorKind.INVALID: 422,
+    ErrorKind.UNAUTHENTICATED: 401,
+    ErrorKind.LIMITED: 429,
+    ErrorKind.UNAVAILABLE: 503,
+    ErrorKind.PRECONDITION: 412,
+    ErrorKind.UNCONDITIONAL: 428,
+    ErrorKind.UNSUPPORTED: 415,
+    ErrorKind.PENDING: 202,
+    ErrorKind.NOT_ALLOWED: 405,
+    ErrorKind.NOT_ACCEPTABLE: 406,
+    ErrorKind.TOO_SLOW: 408,
+    ErrorKind.TOO_LARGE: 413,
 }
 #: status of an error from Django or the API framework -> kind
-KINDS: Mapping[int, Kind] = {status: kind for kind, status in STATUS.items()} | {400: Kind.INVALID}
+KINDS: Mapping[int, ErrorKind] = {status: kind for kind, status in STATUS.items()} | {400: ErrorKind.INVALID}
 TITLES: Mapping[int, str] = {
     202: "Approval pending",
     400: "Malformed request",
@@ -51,7 +51,7 @@ TITLES: Mapping[int, str] = {
 }
 
 
-def problem_document(status: int, kind: Kind, detail: str, **further: object) -> dict[str, object]:
+def problem_document(status: int, kind: ErrorKind, detail: str, **further: object) -> dict[str, object]:
     """Return a problem document (RFC 9457).
 
     Args:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fleet import environment
 
-_SET = environment.read()
+_SET = environment.read_settings()
 FLEET_DIR = Path(_SET["FLEET_DIR"])
 FLEET_HOST = _SET["FLEET_HOST"]
 FLEET_HOST_NAMES = [name for name in _SET["FLEET_HOST_NAMES"].split(",") if name]

@@ -8,7 +8,7 @@ _LONGEST, _MOST = 300, 20
 _KIND = "machine-learning-model"
 
 
-def of(value: Mapping[str, object]) -> dict[str, object]:
+def card_of(value: Mapping[str, object]) -> dict[str, object]:
     """Return the card of the model that a bill is about; empty when it has none.
 
     Args:
@@ -25,12 +25,16 @@ def of(value: Mapping[str, object]) -> dict[str, object]:
     datasets = maps_in(parameters, "datasets")
     metrics = maps_in(map_in(told, "quantitativeAnalysis"), "performanceMetrics")
     found = {
-        "task": text(parameters.get("task", "")),
-        "architecture": text(parameters.get("modelArchitecture") or parameters.get("architectureFamily") or ""),
-        "datasets": [text(one.get("name") or one.get("ref") or "undisclosed") for one in datasets[:_MOST]],
-        "metrics": [{"type": text(one["type"]), "value": text(one["value"])} for one in metrics[:_MOST]],
-        "uses": [text(one) for one in _rows(considered, "useCases")],
-        "limits": [text(one) for one in _rows(considered, "technicalLimitations")],
+        "task": printable_text(parameters.get("task", "")),
+        "architecture": printable_text(
+            parameters.get("modelArchitecture") or parameters.get("architectureFamily") or ""
+        ),
+        "datasets": [printable_text(one.get("name") or one.get("ref") or "undisclosed") for one in datasets[:_MOST]],
+        "metrics": [
+            {"type": printable_text(one["type"]), "value": printable_text(one["value"])} for one in metrics[:_MOST]
+        ],
+        "uses": [printable_text(one) for one in _rows(considered, "useCases")],
+        "limits": [printable_text(one) for one in _rows(considered, "technicalLimitations")],
         "licences": [licence(one) or "unknown" for one in maps_in(model, "licenses")[:_MOST]],
         "ancestors": [_ancestor(one) for one in maps_in(map_in(model, "pedigree"), "ancestors")[:_MOST]],
     }
@@ -78,7 +82,7 @@ def _rows(value: Mapping[str, object], name: str) -> list[object]:
     return intake.list_of(value.get(name, []), name)[:_MOST]
 
 
-def text(value: object) -> str:
+def printable_text(value: object) -> str:
     """Return what can be shown and stored anywhere: printable, of a bounded length."""
     return "".join(char if char.isprintable() else " " for char in str(value))[:_LONGEST]
 
@@ -90,11 +94,15 @@ def licence(entry: Mapping[str, object]) -> str:
         InvalidError, KeyError: it is malformed.
     """
     if "expression" in entry:
-        return text(entry["expression"])
+        return printable_text(entry["expression"])
     named = intake.map_of(entry["license"], "license")
-    return text(named.get("id") or named.get("name") or "")
+    return printable_text(named.get("id") or named.get("name") or "")
 
 
 def _ancestor(one: Mapping[str, object]) -> dict[str, str]:
     digest = next((str(entry["content"]) for entry in maps_in(one, "hashes") if entry["alg"] == "SHA-256"), "")
-    return {"name": text(one["name"]), "version": text(one.get("version", "")), "sha256": digest.lower()[:64]}
+    return {
+        "name": printable_text(one["name"]),
+        "version": printable_text(one.get("version", "")),
+        "sha256": digest.lower()[:64],
+    }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class ObstacleKind(StrEnum):
     """Why a bundle is not eligible; stable words, which programs may compare."""
 
     # What release officers have signed, or not.
@@ -58,59 +58,59 @@ class Kind(StrEnum):
 #: kinds that signed documents decide, so that what differs from them is worth a line in the log
 BY_OFFICERS = frozenset(
     {
-        Kind.OTHER_DOMAIN,
-        Kind.NOT_SIGNED,
-        Kind.WITHDRAWN,
-        Kind.SIGNATURES_EXPIRED,
-        Kind.DOCUMENTS_UNREADABLE,
-        Kind.ROOT_EXCHANGED,
-        Kind.ROWS_DIFFER,
-        Kind.SIGNED_FOR_OTHER_HARDWARE,
-        Kind.SIGNED_FOR_OTHER_AUDIENCE,
-        Kind.BELOW_FLOOR,
-        Kind.PART_UNREADABLE,
+        ObstacleKind.OTHER_DOMAIN,
+        ObstacleKind.NOT_SIGNED,
+        ObstacleKind.WITHDRAWN,
+        ObstacleKind.SIGNATURES_EXPIRED,
+        ObstacleKind.DOCUMENTS_UNREADABLE,
+        ObstacleKind.ROOT_EXCHANGED,
+        ObstacleKind.ROWS_DIFFER,
+        ObstacleKind.SIGNED_FOR_OTHER_HARDWARE,
+        ObstacleKind.SIGNED_FOR_OTHER_AUDIENCE,
+        ObstacleKind.BELOW_FLOOR,
+        ObstacleKind.PART_UNREADABLE,
     }
 )
 #: each kind as a phrase that follows "because", with the facts that it contains
-_PHRASES: Mapping[Kind, str] = {
-    Kind.OTHER_DOMAIN: "it belongs to another trust domain",
-    Kind.NOT_SIGNED: "the release officers have not signed it",
-    Kind.WITHDRAWN: "the release officers have withdrawn it: {why}",
-    Kind.SIGNATURES_EXPIRED: "the officers' {document} has expired; they have to sign it again",
-    Kind.DOCUMENTS_UNREADABLE: "the officers' documents cannot be verified: {why}",
-    Kind.ROOT_EXCHANGED: "the first root was replaced while the server was running; restore the folder `tuf`",
-    Kind.ROWS_DIFFER: "its database rows differ from what the release officers signed",
-    Kind.SIGNED_FOR_OTHER_HARDWARE: "the release officers have signed it for other hardware",
-    Kind.SIGNED_FOR_OTHER_AUDIENCE: "the release officers have signed it for {audiences} only",
-    Kind.BELOW_FLOOR: "its security counter {counter} is below the floor {floor} that officers signed",
-    Kind.PART_UNREADABLE: "{why}",
-    Kind.NOT_MEASURED: "its arena size is unknown; declare it as `fit.arena` in bundle.json",
-    Kind.FLASH_EXCEEDED: "it needs {need} bytes of flash ({source}) and {have} are available",
-    Kind.ARENA_EXCEEDED: "it needs {need} bytes of tensor arena ({source}) and {have} are available",
-    Kind.RUNTIME_MISMATCH: "it is for {need} and the firmware runs {have}",
-    Kind.SCHEMA_UNSUPPORTED: "its schema is {need} and the firmware supports up to {have}",
-    Kind.OP_MISSING: "the firmware has no operator {need}",
-    Kind.OP_VERSION: "operator {subject} has version {need} and the firmware supports up to {have}",
-    Kind.CUSTOM_OP: "the firmware has no custom operator {need}",
-    Kind.DTYPE_UNSUPPORTED: "the firmware does not support {need}",
-    Kind.DOES_NOT_RUN: "{source} does not run it: {need}; if its firmware has another interpreter or custom operators, "
-    "declare them in its runtime profile",
-    Kind.NEEDS_FIRMWARE: "it depends on {subject} with a security counter of at least {need}, and the newest "
+_PHRASES: Mapping[ObstacleKind, str] = {
+    ObstacleKind.OTHER_DOMAIN: "it belongs to another trust domain",
+    ObstacleKind.NOT_SIGNED: "the release officers have not signed it",
+    ObstacleKind.WITHDRAWN: "the release officers have withdrawn it: {why}",
+    ObstacleKind.SIGNATURES_EXPIRED: "the officers' {document} has expired; they have to sign it again",
+    ObstacleKind.DOCUMENTS_UNREADABLE: "the officers' documents cannot be verified: {why}",
+    ObstacleKind.ROOT_EXCHANGED: "the first root was replaced while the server was running; restore the folder `tuf`",
+    ObstacleKind.ROWS_DIFFER: "its database rows differ from what the release officers signed",
+    ObstacleKind.SIGNED_FOR_OTHER_HARDWARE: "the release officers have signed it for other hardware",
+    ObstacleKind.SIGNED_FOR_OTHER_AUDIENCE: "the release officers have signed it for {audiences} only",
+    ObstacleKind.BELOW_FLOOR: "its security counter {counter} is below the floor {floor} that officers signed",
+    ObstacleKind.PART_UNREADABLE: "{why}",
+    ObstacleKind.NOT_MEASURED: "its arena size is unknown; declare it as `fit.arena` in bundle.json",
+    ObstacleKind.FLASH_EXCEEDED: "it needs {need} bytes of flash ({source}) and {have} are available",
+    ObstacleKind.ARENA_EXCEEDED: "it needs {need} bytes of tensor arena ({source}) and {have} are available",
+    ObstacleKind.RUNTIME_MISMATCH: "it is for {need} and the firmware runs {have}",
+    ObstacleKind.SCHEMA_UNSUPPORTED: "its schema is {need} and the firmware supports up to {have}",
+    ObstacleKind.OP_MISSING: "the firmware has no operator {need}",
+    ObstacleKind.OP_VERSION: "operator {subject} has version {need} and the firmware supports up to {have}",
+    ObstacleKind.CUSTOM_OP: "the firmware has no custom operator {need}",
+    ObstacleKind.DTYPE_UNSUPPORTED: "the firmware does not support {need}",
+    ObstacleKind.DOES_NOT_RUN: "{source} does not run it: {need}; if its firmware has another interpreter "
+    "or custom operators, declare them in its runtime profile",
+    ObstacleKind.NEEDS_FIRMWARE: "it depends on {subject} with a security counter of at least {need}, and the newest "
     "release has {have}",
-    Kind.IO_MISMATCH: "{subject} is {need} and the application uses {have}",
-    Kind.LABELS_MISMATCH: "it declares {need}, and the application expects {have} labels in its own order",
-    Kind.OTHER_HARDWARE: "the bundle is not for this hardware",
-    Kind.MISFIT: "the bundle is incompatible with {hardware}: {why}",
-    Kind.OTHER_AUDIENCE: "the bundle is signed for {audiences} only",
-    Kind.NOT_ACTIVE: "the device is {state}",
-    Kind.QUARANTINED: "the device is quarantined",
-    Kind.INSTALLS_NO_COMPOSITES: "its update client cannot install composite bundles",
-    Kind.NEEDS_COMPONENT: "it must first install {component} with a security counter of at least {counter}",
-    Kind.RUNS_ALREADY: "it already runs this version",
-    Kind.RELEASE_WITHDRAWN: "its release was withdrawn",
-    Kind.PART_WITHDRAWN: "its part {part} was withdrawn",
-    Kind.PARTS_INCOMPLETE: "one of its parts was withdrawn or deleted",
-    Kind.ROLLOUT_NOT_RUNNING: "its rollout is {state}",
+    ObstacleKind.IO_MISMATCH: "{subject} is {need} and the application uses {have}",
+    ObstacleKind.LABELS_MISMATCH: "it declares {need}, and the application expects {have} labels in its own order",
+    ObstacleKind.OTHER_HARDWARE: "the bundle is not for this hardware",
+    ObstacleKind.MISFIT: "the bundle is incompatible with {hardware}: {why}",
+    ObstacleKind.OTHER_AUDIENCE: "the bundle is signed for {audiences} only",
+    ObstacleKind.NOT_ACTIVE: "the device is {state}",
+    ObstacleKind.QUARANTINED: "the device is quarantined",
+    ObstacleKind.INSTALLS_NO_COMPOSITES: "its update client cannot install composite bundles",
+    ObstacleKind.NEEDS_COMPONENT: "it must first install {component} with a security counter of at least {counter}",
+    ObstacleKind.RUNS_ALREADY: "it already runs this version",
+    ObstacleKind.RELEASE_WITHDRAWN: "its release was withdrawn",
+    ObstacleKind.PART_WITHDRAWN: "its part {part} was withdrawn",
+    ObstacleKind.PARTS_INCOMPLETE: "one of its parts was withdrawn or deleted",
+    ObstacleKind.ROLLOUT_NOT_RUNNING: "its rollout is {state}",
 }
 
 
@@ -126,7 +126,7 @@ class Reason:
             program that says so) and ``subject``, what is compared.
     """
 
-    kind: Kind
+    kind: ObstacleKind
     sentence: str
     context: Mapping[str, object] = field(default_factory=dict, hash=False)
 
@@ -139,13 +139,13 @@ class Reason:
         return {"code": self.kind.value, **self.context, "text": self.sentence}
 
 
-def because(kind: Kind, **context: int | str) -> Reason:
+def because(kind: ObstacleKind, **context: int | str) -> Reason:
     """Return a reason, its phrase made of its facts."""
     return Reason(kind, _PHRASES[kind].format(**context), context)
 
 
 def incompatibility(
-    kind: Kind, need: int | str, have: int | str = "", source: str = "file", subject: str = ""
+    kind: ObstacleKind, need: int | str, have: int | str = "", source: str = "file", subject: str = ""
 ) -> Reason:
     """Return what a bundle needs and a hardware model lacks; see ``Reason`` for the facts."""
     return because(kind, need=need, have=have, source=source, subject=subject)
@@ -161,8 +161,10 @@ def of_hardware(hardware: str, why: Iterable[Reason]) -> Reason | None:
     found = list(why)
     if not found:
         return None
-    told = because(Kind.MISFIT, hardware=hardware, why="; ".join(one.sentence for one in found))
-    return Reason(Kind.MISFIT, told.sentence, {"hardware": hardware, "reasons": [one.to_dict() for one in found]})
+    told = because(ObstacleKind.MISFIT, hardware=hardware, why="; ".join(one.sentence for one in found))
+    return Reason(
+        ObstacleKind.MISFIT, told.sentence, {"hardware": hardware, "reasons": [one.to_dict() for one in found]}
+    )
 
 
 def joined(words: Iterable[str]) -> str:

@@ -54,7 +54,7 @@ class WavePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class WaveTally:
     """The state of the assignments of an open wave, and the errors of the whole rollout.
 
     Args:
@@ -73,7 +73,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class WaveGate:
     """Whether the wave is done, or the rollout must be held, and why, in words."""
 
     done: bool
@@ -81,7 +81,7 @@ class Gate:
     reason: str
 
 
-def check(waves: Sequence[WavePlan], success_permille: int, error_permille: int) -> None:
+def check_plan(waves: Sequence[WavePlan], success_permille: int, error_permille: int) -> None:
     """Refuse a plan that cannot work.
 
     Raises:
@@ -147,25 +147,27 @@ def spread(order: Sequence[_T], waves: Sequence[WavePlan], placed: Sequence[int]
 
 
 def gate(
-    tally: Tally, success_permille: int, error_permille: int, opened: datetime, soak_s: int, now: datetime
-) -> Gate:
+    tally: WaveTally, success_permille: int, error_permille: int, opened: datetime, soak_s: int, now: datetime
+) -> WaveGate:
     """Decide whether an open wave is done or must be held."""
     budget = tally.targets * error_permille // PERMILLE
     if tally.errors > budget:
         reason = f"{tally.errors} of {tally.targets} devices failed; the error budget allows {budget}."
-        return Gate(done=False, hold=True, reason=reason)
+        return WaveGate(done=False, hold=True, reason=reason)
     ended = tally.finished + tally.failed
     needed = -(-tally.devices * success_permille // PERMILLE)
     if ended < tally.devices:
-        return Gate(
+        return WaveGate(
             done=False,
             hold=False,
             reason=f"{tally.devices - ended} of {tally.devices} devices have not finished yet.",
         )
     if tally.finished < needed and tally.devices:
         reason = f"{tally.finished} of {tally.devices} devices succeeded; {needed} are needed."
-        return Gate(done=False, hold=True, reason=reason)
+        return WaveGate(done=False, hold=True, reason=reason)
     rest = opened + timedelta(seconds=soak_s) - now
     if rest > timedelta(0):
-        return Gate(done=False, hold=False, reason=f"Healthy. Remaining soak time: {int(rest.total_seconds()) + 1} s.")
-    return Gate(done=True, hold=False, reason=f"{tally.finished} of {tally.devices} devices succeeded.")
+        return WaveGate(
+            done=False, hold=False, reason=f"Healthy. Remaining soak time: {int(rest.total_seconds()) + 1} s."
+        )
+    return WaveGate(done=True, hold=False, reason=f"{tally.finished} of {tally.devices} devices succeeded.")

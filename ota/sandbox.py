@@ -22,8 +22,8 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from ota.errors import RefusedBundleError, VerifierError
-from ota.formats.judgement import Case, Judgement, TrustAnchor
-from ota.verifier_sandbox.report import Report, read_report
+from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor
+from ota.verifier_sandbox.report import ChildReport, read_report
 from pki.kernel import clock, intake, strict_json
 from pki.kernel.errors import InvalidError
 
@@ -56,7 +56,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SandboxOutcome:
     """The result of a child process.
 
     Args:
@@ -68,7 +68,7 @@ class Outcome:
     holds: Mapping[str, str] = field(default_factory=dict)
 
 
-def judge(
+def judge_artefact(
     format_: str,
     image: Path,
     anchors: Sequence[TrustAnchor],
@@ -90,7 +90,9 @@ def judge(
         VerifierError: the verifier did not run; the artefact was not judged.
     """
     with tempfile.TemporaryDirectory(prefix="muster-judge-") as folder:
-        case = Case(format_, image, signature, tuple(anchors), clock.unix(), Path(folder), tuple(listed.items()))
+        case = ArtefactToVerify(
+            format_, image, signature, tuple(anchors), clock.unix(), Path(folder), tuple(listed.items())
+        )
         files = {"image": image} | ({"signature": signature} if signature else {})
         outcome = run("ota.formats", case.to_json(), files, case.scratch, WALL_S)
     answer = outcome.answer
@@ -115,7 +117,7 @@ def confinement() -> Mapping[str, str]:
 
 def run(
     module: str, request: Mapping[str, object], files: Mapping[str, Path], scratch: Path, seconds: float
-) -> Outcome:
+) -> SandboxOutcome:
     """Return what a confined child answers.
 
     Args:
@@ -189,7 +191,7 @@ def _end(keeper: "subprocess.Popen[bytes]") -> None:
             keeper.stdin.close()
 
 
-def _report(code: int, said: BinaryIO, complained: BinaryIO) -> Report:
+def _report(code: int, said: BinaryIO, complained: BinaryIO) -> ChildReport:
     """Return what a keeper reports; it has read no hostile byte."""
     said.seek(0)
     complained.seek(0)
@@ -204,7 +206,7 @@ def _report(code: int, said: BinaryIO, complained: BinaryIO) -> Report:
     return report
 
 
-def _outcome(report: Report) -> Outcome:
+def _outcome(report: ChildReport) -> SandboxOutcome:
     """Return the child's answer, when it was confined as promised and came to its end.
 
     Raises:
@@ -234,4 +236,4 @@ def _outcome(report: Report) -> Outcome:
     except InvalidError as error:
         msg = "The verifier could not run on this machine. Nothing was stored. See the log."
         raise VerifierError(msg, code=report["code"]) from error
-    return Outcome(answer if isinstance(answer, dict) else {}, report["holds"])
+    return SandboxOutcome(answer if isinstance(answer, dict) else {}, report["holds"])

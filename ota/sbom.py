@@ -13,7 +13,7 @@ MOST_COMPONENTS, MOST_SHOWN = 20_000, 200
 _LONGEST = 120
 
 
-def read(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
+def read_bill(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
     """Return what people want to see: ``format``, number of ``components``, the first of them, ``licences`` by number.
 
     Args:
@@ -29,7 +29,7 @@ def read(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
         form, listed = _components(value)
         found = [_told(form, one) for one in listed]
         subject = _subject(form, value)
-        shown = card.of(value) if model and form.startswith("CycloneDX") else {}
+        shown = card.card_of(value) if model and form.startswith("CycloneDX") else {}
         subject |= card.digests(value) if shown else set()
     except (ValueError, KeyError, TypeError, AttributeError, InvalidError) as error:
         msg = "The SBOM is neither CycloneDX nor SPDX in JSON, or is too large."
@@ -67,8 +67,8 @@ def _document(data: bytes) -> dict[str, object]:
 
 def _components(value: Mapping[str, object]) -> tuple[str, list[dict[str, object]]]:
     if value.get("bomFormat") == "CycloneDX":
-        return f"CycloneDX {card.text(value['specVersion'])[:8]}", card.maps_in(value, "components")
-    return card.text(value["spdxVersion"])[:16], card.maps_in(value, "packages")
+        return f"CycloneDX {card.printable_text(value['specVersion'])[:8]}", card.maps_in(value, "components")
+    return card.printable_text(value["spdxVersion"])[:16], card.maps_in(value, "packages")
 
 
 def _told(form: str, one: Mapping[str, object]) -> dict[str, str]:
@@ -78,9 +78,9 @@ def _told(form: str, one: Mapping[str, object]) -> dict[str, str]:
     else:
         version, kind = one.get("versionInfo", ""), "package"
         named = one.get("licenseConcluded") or one.get("licenseDeclared") or ""
-        licence = "" if named == "NOASSERTION" else card.text(named)
+        licence = "" if named == "NOASSERTION" else card.printable_text(named)
     facts = (one["name"], version, licence, kind)
-    texts = [card.text(fact)[:_LONGEST] for fact in facts]
+    texts = [card.printable_text(fact)[:_LONGEST] for fact in facts]
     return dict(zip(("name", "version", "licence", "kind"), texts, strict=True))
 
 

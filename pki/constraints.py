@@ -16,7 +16,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Bounds = tuple[tuple[str, ...], tuple[_Network, ...]]
 
 
-def check(parent: x509.Certificate, names: Iterable[x509.GeneralName]) -> None:
+def check_names(parent: x509.Certificate, names: Iterable[x509.GeneralName]) -> None:
     """Refuse names that a CA's certificate does not permit, or excludes.
 
     Raises:

@@ -37,7 +37,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OcspStatus:
     """What is known of a certificate: good, revoked since a time for a reason, or nothing."""
 
     known: bool
@@ -63,7 +63,7 @@ def names(issuer: x509.Certificate) -> dict[tuple[str, bytes], bytes]:
     return found
 
 
-def read(data: bytes) -> Question | None:
+def read_question(data: bytes) -> Question | None:
     """Return the question in a DER request, or None when it is malformed or asks about several certificates."""
     if len(data) > MAX_REQUEST:
         return None
@@ -78,7 +78,7 @@ def read(data: bytes) -> Question | None:
     return None if nonce is not None and not 0 < len(nonce) <= MAX_NONCE else question
 
 
-def answer(responder: Responder, question: Question, standing: Standing, now: datetime) -> bytes:
+def sign_answer(responder: Responder, question: Question, standing: OcspStatus, now: datetime) -> bytes:
     """Return a signed answer in DER; an unknown certificate is ``unknown``, never ``good``."""
     status = ocsp.OCSPCertStatus.UNKNOWN
     if standing.known:

@@ -11,7 +11,7 @@ ALL_KEY_TYPES = frozenset({"p256", "p384", "rsa", "ed25519"})
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class CertificateRules:
     """One kind of certificate.
 
     Args:
@@ -55,6 +55,6 @@ class Profile:
         return not_after - self.renewal - self.jitter * share
 
 
-DEVICE = Profile("device", ExtendedKeyUsageOID.CLIENT_AUTH, timedelta(days=365))
-DOOR = Profile("door", ExtendedKeyUsageOID.SERVER_AUTH, timedelta(days=30), renewal=timedelta(days=10))
-OCSP = Profile("ocsp", ExtendedKeyUsageOID.OCSP_SIGNING, timedelta(days=2), renewal=timedelta(days=1))
+DEVICE = CertificateRules("device", ExtendedKeyUsageOID.CLIENT_AUTH, timedelta(days=365))
+DOOR = CertificateRules("door", ExtendedKeyUsageOID.SERVER_AUTH, timedelta(days=30), renewal=timedelta(days=10))
+OCSP = CertificateRules("ocsp", ExtendedKeyUsageOID.OCSP_SIGNING, timedelta(days=2), renewal=timedelta(days=1))

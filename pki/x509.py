@@ -20,7 +20,7 @@ from pki import constraints, der
 from pki.csr import MAX_CSR, check_key_type, check_possession, csr_key, parse_csr, read_csr
 from pki.kernel.errors import InvalidError
 from pki.keys import PublicKey, curve_hash, spki, spki_sha256
-from pki.profiles import DEVICE, DOOR, OCSP, Profile
+from pki.profiles import DEVICE, DOOR, OCSP, CertificateRules
 
 MAX_NAME = 64
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9][A-Za-z0-9-]{0,62}(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*")
@@ -135,7 +135,9 @@ def responder_subject(name: str, public: PublicKey) -> Subject:
     return Subject(_short(name), (), public)
 
 
-def issue(issuer: Issuer, profile: Profile, subject: Subject, now: datetime, until: datetime) -> x509.Certificate:
+def issue(
+    issuer: Issuer, profile: CertificateRules, subject: Subject, now: datetime, until: datetime
+) -> x509.Certificate:
     """Build and sign one end-entity certificate; never past the issuer's own end.
 
     Args:
@@ -149,7 +151,7 @@ def issue(issuer: Issuer, profile: Profile, subject: Subject, now: datetime, unt
         InvalidError: a name is outside the issuer's name constraints.
     """
     parent, serial = issuer.certificate, random_serial()
-    constraints.check(parent, subject.names)
+    constraints.check_names(parent, subject.names)
     end = min(until, now + profile.validity, parent.not_valid_after_utc)
     builder = (
         x509.CertificateBuilder()
@@ -192,7 +194,7 @@ def throw_away(curve: str) -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP384R1() if curve == "secp384r1" else ec.SECP256R1())
 
 
-def _status(issuer: Issuer, profile: Profile, serial: int) -> list[x509.ExtensionType]:
+def _status(issuer: Issuer, profile: CertificateRules, serial: int) -> list[x509.ExtensionType]:
     """Return where to ask for a certificate's status; nobody checks a responder's own (RFC 6960, 4.2.2.2.1)."""
     if profile is OCSP:
         return [x509.OCSPNoCheck()]

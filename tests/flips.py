@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ota.errors import RefusedBundleError
 from ota.formats import esp, generic, mcuboot, mender, oms, onnx_model, rauc, swu, tflite
-from ota.formats.judgement import Case
+from ota.formats.judgement import ArtefactToVerify
 from pki.kernel import clock
 from tests.factories.artefacts import listed
 
@@ -26,7 +26,7 @@ def accepts(format_, image, signature, anchors, scratch):
         beside.write_bytes(signature)
     name = format_.split("-")[0]
     given = beside if signature is not None else None
-    case = Case(name, path, given, anchors, clock.unix(), folder, listed(format_, image))
+    case = ArtefactToVerify(name, path, given, anchors, clock.unix(), folder, listed(format_, image))
     try:
         VERIFIERS[format_].judge(case)
     except RefusedBundleError:

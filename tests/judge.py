@@ -137,7 +137,9 @@ def _uploads(makers):
             try:
                 given = beside if signature is not None else None
                 facts = dict(listed(format_, damaged))
-                sandbox.judge(format_, folder / "image", makers.anchors(format_), signature=given, listed=facts)
+                sandbox.judge_artefact(
+                    format_, folder / "image", makers.anchors(format_), signature=given, listed=facts
+                )
                 wrong += 1
             except RefusedBundleError:
                 continue
@@ -282,24 +284,24 @@ def _fuzzed(module, target, name):
 def _reports():
     import cbor2
 
-    from ota.services.reports import parse
+    from ota.services.reports import parse_report
     from pki.kernel.errors import DomainError
 
     part = {"version": "1.0.0", "sha256": "a" * 64, "counter": 1, "confirmed": True}
     body = {"device": "d", "sequence": 3, "at": 1, "components": {"app": part}, "action": 2, "state": "failed"}
-    wrong = _survives("reports", cbor2.dumps(body), parse, DomainError)
+    wrong = _survives("reports", cbor2.dumps(body), parse_report, DomainError)
     return _row("mutated device reports", COUNTS["reports"], wrong, "ended otherwise than in a refusal")
 
 
 def _manifests():
-    from ota.manifest import parse
+    from ota.manifest import parse_manifest
     from pki.kernel.errors import DomainError
 
     file = {"path": "a.bin", "size": 1, "sha256": "a" * 64, "role": "image"}
     hw = {"vendor_id": "0" * 8 + "-0000-5000-8000-" + "0" * 12, "class_id": "1" * 8 + "-0000-5000-8000-" + "0" * 12}
     body = {"schema": 1, "id": "a", "version": "1.0", "kind": "firmware", "format": "mcuboot", "component": "app"}
     body |= {"security_counter": 1, "audience": ["lab"], "hw": [{**hw, "name": "n"}], "files": [file]}
-    wrong = _survives("manifests", json.dumps(body).encode(), parse, DomainError)
+    wrong = _survives("manifests", json.dumps(body).encode(), parse_manifest, DomainError)
     return _row("mutated bundle manifests", COUNTS["manifests"], wrong, "ended otherwise than in a refusal")
 
 

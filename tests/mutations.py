@@ -62,7 +62,7 @@ def pki_targets():
 
     from fleet.gateway import codec
     from fleet.gateway.est import dialect
-    from fleet.gateway.protocol import Peer, Request
+    from fleet.gateway.protocol import DeviceRequest, TransportPeer
     from fleet.gateway.resources import enrol
     from pki import der, ocsp
     from pki.kernel.errors import DomainError
@@ -71,7 +71,7 @@ def pki_targets():
     from tests.factories.devices import csr
 
     def body(data, kind="application/pkcs10"):
-        return Request(Peer(), "POST", "/", "localhost", "localhost", data, {"content-type": kind})
+        return DeviceRequest(TransportPeer(), "POST", "/", "localhost", "localhost", data, {"content-type": kind})
 
     request = library.OCSPRequestBuilder().add_certificate_by_hash(b"\1" * 32, b"\2" * 32, 77, hashes.SHA256())
     asked = request.build().public_bytes(serialization.Encoding.DER)
@@ -80,7 +80,7 @@ def pki_targets():
     return [
         Target("requests", csr()[0], parse_csr, refused),
         Target("EST bodies", base64.b64encode(csr()[0]), lambda data: parse_csr(dialect._csr(body(data))), refused),
-        Target("OCSP requests", asked, ocsp.read, ()),
+        Target("OCSP requests", asked, ocsp.read_question, ()),
         Target("DER", asked, der.parts, refused),
         Target("TPM public areas", _public(), structures.public, refused),
         Target("TPM attestations", _attest(), structures.attest, refused),
@@ -118,9 +118,9 @@ def format_targets(makers):
         Target("SWUpdate archives", makers.make("swu")[0], swu.unpack, usual),
         Target("Mender artifacts", makers.make("mender")[0], lambda data: mender._read(io.BytesIO(data)), usual),
         Target("RAUC manifests", manifest.encode(), lambda data: rauc.read_manifest(data.decode("latin-1")), usual),
-        Target("detached signatures", token, lambda data: jws.verify(b"payload", data, anchors), usual),
+        Target("detached signatures", token, lambda data: jws.verify_jws(b"payload", data, anchors), usual),
         Target("OMS signatures", folder[1], lambda data: _oms(oms, data), usual),
-        Target("TFLite models", makers.make("tflite")[0], graph.read, usual),
+        Target("TFLite models", makers.make("tflite")[0], graph.read_model, usual),
         Target("ONNX models", makers.make("onnx")[0], onnx_model.inspect, usual),
     ]
 
@@ -140,7 +140,7 @@ def description_targets():
     from tests.peers.swupdate import archive
 
     def measure(data):
-        tarballs.measure_archive(io.BytesIO(data), bombs.Budget(len(data)), "The archive")
+        tarballs.measure_archive(io.BytesIO(data), bombs.UnpackingBudget(len(data)), "The archive")
 
     refused = (RefusedBundleError,)
     text = descriptions.software(descriptions.SETS + "/* x */ a = [ 1, 2 ]; b = 0x1FL; # y\n")

@@ -25,7 +25,7 @@ def merged(target: object, patch: object) -> object:
     return made
 
 
-def check(config: object) -> None:
+def check_configuration(config: object) -> None:
     """Refuse a configuration that is too large or too deep, or that names what only a signed bundle may change.
 
     Raises:

@@ -29,7 +29,7 @@ _FIELDS = ("m", "s", "hi", "lo", "h1", "h2", "spike_t", "spike_b", "shift_t", "s
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DriftStep:
     """The scores of one tick.
 
     Args:
@@ -81,7 +81,9 @@ class Shard:
             rows = np.full((new.size, len(METRICS)), starts.get(name, 0.0))
             self.arrays[name] = np.concatenate([self.arrays[name], rows])[order]
 
-    def step(self, x: Array, cohort: NDArray[np.int64], frozen: Flags, learn_reports: int, tick_hours: float) -> Step:
+    def step(
+        self, x: Array, cohort: NDArray[np.int64], frozen: Flags, learn_reports: int, tick_hours: float
+    ) -> DriftStep:
         """Score one tick, then learn from it.
 
         Args:
@@ -111,7 +113,7 @@ class Shard:
         self.hold = np.maximum(self.hold - reported, 0)
         excess = np.clip(score - EXCESS_FROM, 0, EXCESS_CAP)
         total = np.sqrt((excess**2).sum(axis=1))
-        return Step(total, score, spike, z, res / den, a["m"] + mode)
+        return DriftStep(total, score, spike, z, res / den, a["m"] + mode)
 
     def _changed(self, cohort: NDArray[np.int64], reported: Flags) -> None:
         """Hold the scores of devices whose cohort changed: a change of firmware is a known event."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from devices.drift.engine import EXCESS_CAP, EXCESS_FROM, Step
+from devices.drift.engine import EXCESS_CAP, EXCESS_FROM, DriftStep
 from devices.drift.metrics import METRICS, Array, backward
 from devices.incident_documents import Explanation, MetricEvidence, PeerScore
 
@@ -12,7 +12,7 @@ MOST_METRICS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class FlaggedTick:
     """What is known of one flagged device in one tick.
 
     Args:
@@ -32,7 +32,7 @@ class Case:
     strange: list[str]
 
 
-def record(case: Case, step: Step, x: Array, members: dict[str, int]) -> Explanation:
+def record(case: FlaggedTick, step: DriftStep, x: Array, members: dict[str, int]) -> Explanation:
     """Return the explanation.
 
     Args:
@@ -58,7 +58,7 @@ def record(case: Case, step: Step, x: Array, members: dict[str, int]) -> Explana
     }
 
 
-def _metrics(case: Case, step: Step, x: Array) -> list[MetricEvidence]:
+def _metrics(case: FlaggedTick, step: DriftStep, x: Array) -> list[MetricEvidence]:
     excess = np.clip(step.metric_score[case.row] - EXCESS_FROM, 0, EXCESS_CAP) ** 2
     whole = float(excess.sum()) or 1.0
     found: list[MetricEvidence] = []
@@ -83,7 +83,7 @@ def _metrics(case: Case, step: Step, x: Array) -> list[MetricEvidence]:
     return found
 
 
-def _peers(case: Case, step: Step, members: dict[str, int]) -> list[PeerScore]:
+def _peers(case: FlaggedTick, step: DriftStep, members: dict[str, int]) -> list[PeerScore]:
     rows = [(name, float(step.score[row])) for name, row in members.items() if row != case.row]
     return [{"device": name, "score": round(score, 2)} for name, score in sorted(rows, key=lambda one: -one[1])[:5]]
 

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from devices.models import Device
 from pki.kernel import clock, ids
 from pki.models import Certificate
-from pki.services.certificates import Standing, standing
+from pki.services.certificates import CertificateStanding, standing
 
 
 def device_behind(gateway: Device, public_id: str) -> Device | None:
@@ -45,7 +45,7 @@ def barred(fingerprints: Iterable[str]) -> set[str]:
         serving = {(one.key, one.domain_id) for one in active.only("public_id", "domain_id")}
         now = clock.now()
         for one in held:
-            over = standing(one, now) in {Standing.REVOKED, Standing.EXPIRED}
+            over = standing(one, now) in {CertificateStanding.REVOKED, CertificateStanding.EXPIRED}
             if over or (one.subject_key, one.domain_id) not in serving:
                 found.add(one.fingerprint)
     return found

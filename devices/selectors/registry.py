@@ -13,7 +13,7 @@ from devices.name_search import name_holds
 from devices.query import FIELDS, FURTHER
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
-from pki.kernel.filters import choice, query_text, reference, text, yes_no
+from pki.kernel.filters import choice, query_text, reference, text_field, yes_no
 from pki.kernel.permissions import Action, permitted
 from pki.selectors.finding import named_rows, one_by_id, one_referred, one_row, rows_of_domain
 
@@ -24,7 +24,7 @@ _ALL = "domain", "hardware_model", "twin", "parent"
 class DeviceFilter:
     """The filter of the registry; every given field must match."""
 
-    q: str = text("Part of the device's name; case does not matter.", "Device.name", most=100)
+    q: str = text_field("Part of the device's name; case does not matter.", "Device.name", most=100)
     state: str = choice(FIELDS["state"].says, Device.State.values, "Device.state")
     hardware: str = reference(FIELDS["hardware"].says, "Device.hardware_model")
     quarantined: str = yes_no(FURTHER["quarantined"][1], "Device.quarantined_at")
@@ -50,7 +50,7 @@ def devices(*, actor: Actor, wanted: DeviceFilter = DeviceFilter()) -> QuerySet[
     if wanted.quarantined:
         rows = rows.filter(quarantined_at__isnull=wanted.quarantined != "yes")
     if wanted.query:
-        rows = rows.filter(query.parse(wanted.query))
+        rows = rows.filter(query.parse_query(wanted.query))
     if wanted.group:
         rows = rows.filter(members_of(one_referred(groups(actor=actor), wanted.group, "group")))
     return rows
@@ -149,7 +149,7 @@ def group(*, actor: Actor, public_id: str | UUID) -> Group:
 def members_of(group: Group) -> Q:
     """Return the condition that a device belongs to a group now."""
     if group.query:
-        return query.parse(group.query)
+        return query.parse_query(group.query)
     return Q(pk__in=GroupMember.objects.filter(group=group).values("device_id"))
 
 

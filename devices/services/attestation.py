@@ -90,10 +90,10 @@ def challenge(*, domain: str, ek_certificate: bytes, ek_public: bytes, ak_public
             serial=serial,
             expires_at=now + LIFE,
         )
-    return Challenge(str(row.public_id), credential.make(ek, ak.name, secret), nonce)
+    return Challenge(str(row.public_id), credential.make_credential(ek, ak.name, secret), nonce)
 
 
-def check(*, domain: str, answer: Attestation, csr: x509.CertificateSigningRequest) -> TpmIdentity:
+def check_attestation(*, domain: str, answer: Attestation, csr: x509.CertificateSigningRequest) -> TpmIdentity:
     """Check the answer to a challenge and return the TPM that gave it.
 
     Raises:
@@ -132,7 +132,7 @@ def _use(domain: str, answer: Attestation) -> TpmChallenge:
 
 
 def _certified(ak: structures.Public, answer: Attestation) -> structures.Public:
-    credential.verify(ak.key, answer.key_signature, answer.key_attest)
+    credential.verify_signature(ak.key, answer.key_signature, answer.key_attest)
     attest, key = structures.attest(answer.key_attest), structures.public(answer.key_public)
     if attest.kind != structures.CERTIFY or attest.name != key.name:
         msg = "The attestation key certified a different key."
@@ -141,7 +141,7 @@ def _certified(ak: structures.Public, answer: Attestation) -> structures.Public:
 
 
 def _quoted(ak: structures.Public, answer: Attestation, nonce: bytes) -> bytes:
-    credential.verify(ak.key, answer.quote_signature, answer.quote)
+    credential.verify_signature(ak.key, answer.quote_signature, answer.quote)
     quote = structures.attest(answer.quote)
     if quote.kind != structures.QUOTE or not hmac.compare_digest(quote.nonce, nonce):
         msg = "The quote does not match this challenge."

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 
 from devices.drift import explain
-from devices.drift.engine import VERSION, Shard, Step, threshold
+from devices.drift.engine import VERSION, DriftStep, Shard, threshold
 from devices.drift.metrics import METRICS, Array
 from devices.drift.novelty import Novelty
 from devices.models import Device, DriftState, Incident, Observation, Sample
@@ -117,7 +117,7 @@ def _strange(now: _Tick, shard: Shard, novelty: Novelty) -> dict[int, list[str]]
     return found
 
 
-def _raise(domain: TrustDomain, now: _Tick, step: Step, strange: dict[int, list[str]]) -> list[Incident]:
+def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, list[str]]) -> list[Incident]:
     theta = threshold(settings.FLEET_DRIFT_TICK_S / 3600)
     at = datetime.fromtimestamp(now.number * settings.FLEET_DRIFT_TICK_S, UTC)
     # What happened before an incident was closed belongs to that incident: one incident for one change.
@@ -130,7 +130,7 @@ def _raise(domain: TrustDomain, now: _Tick, step: Step, strange: dict[int, list[
         if not (numeric or device in strange) or device not in now.members or device in known:
             continue
         member = now.members[device]
-        case = explain.Case(member.name, member.cohort, row, at.isoformat(), theta, strange.get(device, []))
+        case = explain.FlaggedTick(member.name, member.cohort, row, at.isoformat(), theta, strange.get(device, []))
         found.append(
             incidents.raise_for(
                 actor=actor,

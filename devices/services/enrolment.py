@@ -20,7 +20,7 @@ from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, DeniedError, InvalidError, PendingError, UnauthenticatedError
 from pki.models import Certificate, TrustDomain, prepared_sql
-from pki.profiles import Profile
+from pki.profiles import CertificateRules
 from pki.selectors import certificates_of
 from pki.services import certificates, ledger, profiles
 from pki.services.certificates import Occasion
@@ -111,7 +111,7 @@ def reenrol(*, actor: Actor, device: Device, csr: bytes, current: Certificate) -
         InvalidError: the request names another device.
     """
     actor.require_device(device.key)
-    profile = profiles.of(actor.domain, current.profile_name)
+    profile = profiles.profile_of(actor.domain, current.profile_name)
     parsed = x509.parse_csr(csr, profile.key_types)
     if (wished := wished_name(parsed)) and wished != device.name:
         msg = f"The request names {wished[:64]!r}, but the presented certificate belongs to {device.name!r}."
@@ -158,18 +158,18 @@ def _claim(domain: TrustDomain, shown: Shown, csr: Csr, spki: str) -> Claim:
     raise UnauthenticatedError(preregistered.REFUSAL)
 
 
-def _profile(domain: str, claim: Claim, asked: str) -> Profile:
+def _profile(domain: str, claim: Claim, asked: str) -> CertificateRules:
     if asked and asked != claim.profile:
         msg = f"The proof permits the profile {claim.profile}, not {asked[:40]}."
         raise DeniedError(msg)
-    found = profiles.of(domain, claim.profile)
+    found = profiles.profile_of(domain, claim.profile)
     if found.proofs and claim.kind not in found.proofs:
         msg = f"The profile {found.name} requires one of these proofs: {', '.join(sorted(found.proofs))}."
         raise DeniedError(msg)
     return found
 
 
-def _enrol(domain: TrustDomain, claim: Claim, csr: bytes, profile: Profile, anybody: Actor) -> Enrolled:
+def _enrol(domain: TrustDomain, claim: Claim, csr: bytes, profile: CertificateRules, anybody: Actor) -> Enrolled:
     device = _device(domain, claim)
     actor = actors.device(domain.slug, device.key, via=anybody.via, request_id=anybody.request_id)
     if claim.replaces:

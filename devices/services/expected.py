@@ -46,7 +46,7 @@ def register(
     require_action(actor, Action.PREREGISTER_DEVICE)
     key = spki_sha256.lower()
     _check(serial, key, device_name)
-    profiles.of(actor.domain, profile)
+    profiles.profile_of(actor.domain, profile)
     with transaction.atomic():
         _only_once(actor.domain, serial, key)
         row = PreRegistration.objects.create(

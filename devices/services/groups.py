@@ -28,7 +28,7 @@ def create(*, actor: Actor, name: str, query_text: str = "") -> Group:
     if not _NAME.fullmatch(name):
         msg = "A group's name must have 1 to 60 letters, digits, spaces, dots, hyphens and underscores."
         raise InvalidError(msg)
-    query.parse(query_text)
+    query.parse_query(query_text)
     with transaction.atomic():
         domain = domain_of(actor.domain)
         made, new = Group.objects.get_or_create(domain=domain, name=name, defaults={"query": query_text.strip()})

@@ -155,7 +155,9 @@ def _fresh_kid() -> int:
 
 def _derived(kid: int, certificate: Certificate) -> bytes:
     name = kid.to_bytes(KID_BYTES, "big")
-    return signing.client("door").oscore_secret(certificate.domain.slug, name, bytes.fromhex(certificate.fingerprint))
+    return signing.signer_client("door").oscore_secret(
+        certificate.domain.slug, name, bytes.fromhex(certificate.fingerprint)
+    )
 
 
 def _material(row: OscoreContext, derived: bytes) -> Material:

@@ -22,7 +22,7 @@ AT_ONCE = 500
 
 
 @dataclass(slots=True)
-class _Gathered:
+class _HeardDevices:
     seen: dict[int, tuple[datetime, str]] = field(default_factory=dict)
     counts: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     noticed: dict[tuple[str, int, str], int] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class _Gathered:
 
 _logger = logging.getLogger(__name__)
 _lock = threading.Lock()
-_gathered = _Gathered()
+_gathered = _HeardDevices()
 
 
 def seen(device_id: int, address: str, bytes_in: int, bytes_out: int, *, routine: bool = True) -> None:
@@ -99,7 +99,7 @@ def answered(fingerprint: str, status: int) -> None:
         notice(fingerprint, "http_4xx")
 
 
-def measured(device_id: int, name: str, value: float) -> None:
+def note_measured(device_id: int, name: str, value: float) -> None:
     """Note a value that the server has measured of a device; nothing is written yet.
 
     Args:
@@ -134,14 +134,14 @@ def forget_all() -> None:
     _taken()
 
 
-def _taken() -> _Gathered:
+def _taken() -> _HeardDevices:
     global _gathered
     with _lock:
-        batch, _gathered = _gathered, _Gathered()
+        batch, _gathered = _gathered, _HeardDevices()
     return batch
 
 
-def write() -> None:
+def write_gathered() -> None:
     """Write what was collected; a database error does not stop the listener."""
     try:
         flush()

@@ -36,7 +36,7 @@ class Batch:
     series: dict[str, Values] = field(default_factory=dict)
 
 
-def parse(body: Mapping[str, object]) -> Batch:
+def parse_batch(body: Mapping[str, object]) -> Batch:
     """Check a batch as it came over the wire.
 
     A report in the shape of AWS Device Defender counts as one. Which metrics a device may report is asked later.
@@ -57,7 +57,7 @@ def parse(body: Mapping[str, object]) -> Batch:
     if not isinstance(metrics, dict) or len(metrics) > allowed.MOST or not all(map(allowed.is_name, metrics)):
         msg = f"`metrics` must map at most {allowed.MOST} names (lower-case letters, digits, _) to numbers."
         raise InvalidError(msg)
-    found = series.parse(body.get("series", {}), int(clock.now().timestamp() * 1000))
+    found = series.parse_series(body.get("series", {}), int(clock.now().timestamp() * 1000))
     if len(found) > allowed.MOST or not all(map(allowed.is_name, found)):
         msg = f"`series` may have at most {allowed.MOST} names (lower-case letters, digits, _)."
         raise InvalidError(msg)
@@ -75,7 +75,7 @@ def ingest(*, actor: Actor, device: Device, batch: Batch) -> None:
     actor.require_device(device.key)
     tick = clock.unix() // settings.FLEET_DRIFT_TICK_S
     try:
-        allowed.check(device.hardware_model.telemetry, [*batch.metrics, *batch.series])
+        allowed.check_metrics(device.hardware_model.telemetry, [*batch.metrics, *batch.series])
     except (DeniedError, InvalidError):
         _count_refusal(device.pk, tick)
         raise

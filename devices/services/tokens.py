@@ -37,7 +37,7 @@ def create(
         msg = f"A token's lifetime must be 1 to {MAX_DAYS} days."
         raise InvalidError(msg)
     check_name(device_name, empty=True)
-    profiles.of(actor.domain, profile)
+    profiles.profile_of(actor.domain, profile)
     return _make(actor, hardware_model, device_name, days, profile=profile)
 
 

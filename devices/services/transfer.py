@@ -20,7 +20,7 @@ LIFE = timedelta(days=7)
 PREFIX = "mtr_"
 
 
-def offer(*, actor: Actor, device: Device) -> str:
+def offer_transfer(*, actor: Actor, device: Device) -> str:
     """Return a code with which another domain may accept the device; it is shown once and valid for a week.
 
     Raises:

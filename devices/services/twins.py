@@ -152,7 +152,7 @@ def desire_many(*, actor: Actor, component: str, wish: dict[str, object], action
     before = _DESIRE_POSTGRESQL if postgresql else _DESIRE_SQLITE
     path = component if postgresql else f'$.components."{component}"'
     rows: list[list[object]] = [[device, action] for device, action in actions.items()]
-    prepared = prepared_sql.Prepared(before, rows, _OF_DEVICES, ("bigint", "bigint"))
+    prepared = prepared_sql.PreparedInsert(before, rows, _OF_DEVICES, ("bigint", "bigint"))
     prepared_sql.write_many(prepared, path, json.dumps(wish), clock.unix())
 
 
@@ -176,7 +176,7 @@ def desire_config(*, actor: Actor, device: Device, patch: dict[str, object], if_
         twin = rows.select_for_update(of=("self",)).get(device=device)
         _demand_seen("d", twin.config_version, seen)
         config = configuration.merged(twin.desired.get("config", {}), patch)
-        configuration.check(config)
+        configuration.check_configuration(config)
         twin.desired = {**twin.desired, "config": config}
         twin.config_version = monotone.next_after(twin.config_version, clock.unix())
         twin.desired_version = monotone.next_after(twin.desired_version, clock.unix())
@@ -203,7 +203,7 @@ def reported_config(*, actor: Actor, device: Device, config: dict[str, object], 
         PreconditionError: the device has not seen its own newest report: an older copy of it speaks.
     """
     actor.require_device(device.key)
-    configuration.check(config)
+    configuration.check_configuration(config)
     with transaction.atomic():
         twin = Twin.objects.select_for_update().get(device=device)
         _demand_seen("r", twin.reported_version, seen)

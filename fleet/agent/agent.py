@@ -25,16 +25,16 @@ from fleet.agent import (
     twin,
     wiping,
 )
-from fleet.agent.agreement import Assignment
+from fleet.agent.agreement import SignedAssignment
 from fleet.agent.coap import CoapTransport
-from fleet.agent.commands import Commands, Ring
+from fleet.agent.commands import CommandRunner, Ring
 from fleet.agent.errors import AnswerError, RefusedError, TakenBackError, TransportError
 from fleet.agent.installing import Installer
 from fleet.agent.key import FileKey
 from fleet.agent.lines import Line, Lines
 from fleet.agent.polls import Said
-from fleet.agent.slots import Image, Slots
-from fleet.agent.state import Settings, State
+from fleet.agent.slots import SlotImage, Slots
+from fleet.agent.state import Settings, StateFile
 from fleet.agent.tpm import TpmKey
 from fleet.agent.trust import Trust
 from ota.contract import composite
@@ -62,7 +62,7 @@ class Agent:
 
     def __init__(self, settings: Settings, seed: int = 0) -> None:
         self.settings = settings
-        self.state = State(settings.folder)
+        self.state = StateFile(settings.folder)
         self._key = TpmKey(settings.folder, settings.tpm) if settings.tpm else FileKey(settings.folder)
         self._chain = settings.folder / "chain.pem"
         self._random = random.Random(seed)  # noqa: S311  because jitter is no secret
@@ -75,7 +75,7 @@ class Agent:
             "run-self-test": self._self_test,
             "re-attest": self._attest,
         }
-        self._commands = Commands(self.state, acts)
+        self._commands = CommandRunner(self.state, acts)
         self._last_batch = 0
         self.erased = False
         self._lines = Lines(settings, lambda: self._identity)
@@ -112,7 +112,7 @@ class Agent:
             return
         transport = self._lines.first()
         try:
-            est.enrol(transport, self._holder, self.settings.token)
+            est.enrol_first(transport, self._holder, self.settings.token)
         finally:
             transport.close()
         self.report()
@@ -184,7 +184,7 @@ class Agent:
         stopped.wait(max(0.0, until - time.monotonic()))
 
     def _poll(self) -> Said:
-        return polls.read(self._line().call("GET", "/v1/poll").body)
+        return polls.read_poll_answer(self._line().call("GET", "/v1/poll").body)
 
     def update(self, action: int) -> None:
         """Follow an offer: verify first, write the inactive slot, test, keep or roll back, report."""
@@ -192,7 +192,7 @@ class Agent:
         if self.erased or self.state.get("refused_action") == action:
             self._tell_refusal()
             return
-        assignment: Assignment | None = None
+        assignment: SignedAssignment | None = None
         try:
             assignment = Trust(self.settings, self.state, self._line()).assignment(self.public_id, self._counters())
             if assignment is None:
@@ -269,7 +269,7 @@ class Agent:
         batch = {"seq": self._batch(), "metrics": metrics, "peers": [list(peer) for peer in peers]}
         self._line().call("POST", "/v1/telemetry", cbor2.dumps(batch), CBOR)
 
-    def provision(self, component: str, data: bytes, image: Image) -> None:
+    def provision(self, component: str, data: bytes, image: SlotImage) -> None:
         """Install a factory image if the component has none."""
         self.slots(component).provision(data, image)
 
@@ -277,7 +277,7 @@ class Agent:
         """Drop the connections."""
         self._lines.close()
 
-    def _install(self, assignment: Assignment) -> None:
+    def _install(self, assignment: SignedAssignment) -> None:
         agreement.keeps(self._installer.running(), {assignment.component: assignment.counter})
         if not self._installer.has(assignment):
             self.report(assignment.action, "downloading")
@@ -300,7 +300,7 @@ class Agent:
 
     def _follow(self) -> None:
         """Apply the other settings of the kept configuration. Repeat it at every start, because power may fail."""
-        config.publish(self.settings, kept := config.read(self.settings))
+        config.publish(self.settings, kept := config.read_configuration(self.settings))
         if kept is not None and self.enrolled and config.wipes(kept, self.public_id):
             self.wipe()
 
@@ -316,13 +316,13 @@ class Agent:
             self._follow()
             self._followed = True
 
-    def _bring(self, assignment: Assignment, pair: Slots) -> Image:
+    def _bring(self, assignment: SignedAssignment, pair: Slots) -> SlotImage:
         image, patched = downloads.bring(assignment, self._lines.mirror, self._line(), pair)
         # Kept: it is reported with the end of the action, perhaps after a restart.
         self.state.put(patched=patched and {**patched, "action": assignment.action})
         return image
 
-    def _parts(self, whole: Assignment, data: bytes) -> list[Assignment]:
+    def _parts(self, whole: SignedAssignment, data: bytes) -> list[SignedAssignment]:
         parts = Trust(self.settings, self.state, self._line()).parts(data, whole.action, self._counters())
         coming = {one.component: one.counter for one in parts}
         agreement.keeps(self._installer.running(), {**coming, whole.component: whole.counter})
@@ -346,13 +346,13 @@ class Agent:
         """Test the current image. Return the arena bytes of a model, or 0 if nothing was measured."""
         pair = self.slots(component)
         if component == config.COMPONENT:
-            config.check(self.settings, pair.read_running(), self._identity, self._believes)
+            config.try_configuration(self.settings, pair.read_running(), self._identity, self._believes)
             return 0
         if component == composite.COMPONENT:
-            installing.check(pair.read_running())
+            installing.check_parts(pair.read_running())
             return 0
-        selftest.check(component, pair.read_running())
-        return trial.check(pair)
+        selftest.check_image(component, pair.read_running())
+        return trial.check_vectors(pair)
 
     def _believes(self, line: Line) -> None:
         Trust(self.settings, self.state, line).check(self.public_id)

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, cast
 from tuf.api.metadata import TargetFile, Targets
 
 from fleet.agent.errors import RefusedError
-from fleet.agent.slots import Image
+from fleet.agent.slots import SlotImage
 from fleet.agent.state import Settings
 from ota.contract import composite, golden
 from ota.contract.bundle_documents import BundleDocument
@@ -25,7 +25,7 @@ _COMPONENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class OfferedPatch:
     """A patch that produces the signed image. Only the director names it: the hash of the image decides.
 
     Args:
@@ -50,7 +50,7 @@ class Golden:
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class SignedAssignment:
     """What this device installs, agreed by the director and the repository."""
 
     action: int
@@ -61,7 +61,7 @@ class Assignment:
     sha256: str
     counter: int
     version: str
-    patch: Patch | None = None
+    patch: OfferedPatch | None = None
     golden: Golden | None = None
     requires: tuple[tuple[str, int, int | None], ...] = ()
 
@@ -85,7 +85,7 @@ class DirectorRow(TypedDict):
     hw: str
     counter: int
     version: str
-    delta: Patch | None
+    delta: OfferedPatch | None
 
 
 class _Names(TypedDict):
@@ -118,13 +118,13 @@ def row(value: Any) -> DirectorRow:  # untyped: a missing field becomes a refusa
     return cast("DirectorRow", {**value, "delta": patch(value.get("delta"))})
 
 
-def patch(value: object) -> Patch | None:
+def patch(value: object) -> OfferedPatch | None:
     """Return the patch of an entry, or None to fetch the whole image."""
     kinds = {"format": str, "base": str, "length": int, "sha256": str}
     if not isinstance(value, dict) or any(type(value.get(name)) is not kind for name, kind in kinds.items()):
         return None
     good = _DIGEST.fullmatch(value["sha256"]) and (not value["base"] or _DIGEST.fullmatch(value["base"]))
-    return Patch(**{name: value[name] for name in kinds}) if good else None
+    return OfferedPatch(**{name: value[name] for name in kinds}) if good else None
 
 
 def newest(value: Newest) -> None:
@@ -158,7 +158,7 @@ def listed(path: str, target: TargetFile | None) -> TargetFile:
     return target
 
 
-def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> Assignment:
+def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> SignedAssignment:
     """Return the assignment if the officers' bundle matches the director's entry and is for this device.
 
     Args:
@@ -183,7 +183,7 @@ def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> Assi
         msg = f"{row['target']}: kind and component of the bundle do not match"
         raise RefusedError(msg)
     # The signed bundle decides what is installed and reported. The director supplies only the action and its kind.
-    return Assignment(
+    return SignedAssignment(
         action=row["action"],
         kind=row["kind"],
         path=row["target"],
@@ -260,7 +260,7 @@ def _golden(bundle: BundleDocument) -> Golden | None:
     return Golden(length, sha256)
 
 
-def above_floor(assignment: Assignment, targets: Targets, settings: Settings) -> None:
+def above_floor(assignment: SignedAssignment, targets: Targets, settings: Settings) -> None:
     """Refuse a bundle below the counter floor that the officers signed. Only officers can raise a floor.
 
     Raises:
@@ -289,7 +289,7 @@ def beside(bundle: BundleDocument, installed: Mapping[str, int]) -> None:
             raise RefusedError(msg)
 
 
-def keeps(running: Mapping[str, Image], coming: Mapping[str, int]) -> None:
+def keeps(running: Mapping[str, SlotImage], coming: Mapping[str, int]) -> None:
     """Refuse a bundle that violates the requirements of an installed component: they apply in both directions.
 
     Args:

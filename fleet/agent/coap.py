@@ -12,9 +12,9 @@ from aiocoap.error import Error as CoapError
 from aiocoap.numbers import codes, types
 from OpenSSL import SSL
 
-from fleet.agent.dtls import Association
+from fleet.agent.dtls import ClientAssociation
 from fleet.agent.errors import AnswerError, TransportError
-from fleet.agent.transport import MAX_ANSWER, Answer, Transport, deadline, paced
+from fleet.agent.transport import MAX_ANSWER, ServerAnswer, Transport, deadline, paced
 from pki.kernel.coap import NUMBERS, tag_bytes, tag_text
 
 METHODS = {"GET": codes.GET, "POST": codes.POST, "PUT": codes.PUT}
@@ -51,13 +51,15 @@ class CoapTransport:
     def __init__(self, server: str, anchor: Path, identity: tuple[Path, Path]) -> None:
         parts = urlsplit(server)
         self._address, self._anchor, self._identity = (parts.hostname or "", parts.port or 5684), anchor, identity
-        self._line: Association | None = None
+        self._line: ClientAssociation | None = None
         self._mid = secrets.randbelow(1 << 16)
         #: a notification arrived during another exchange
         self._news = False
         self._random = random.Random()  # noqa: S311  because jitter is no secret
 
-    def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+    def call(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> ServerAnswer:
         """Send a request and return the whole answer, at most 1 MiB.
 
         Raises:
@@ -70,7 +72,7 @@ class CoapTransport:
         if status >= REFUSED:
             raise AnswerError(status, bytes(first.payload[:200]).decode("utf-8", "replace"), tag)
         data = b"".join([bytes(first.payload), *self._following(method, path, first, headers or {}, MAX_ANSWER)])
-        return Answer(status, data, {"etag": tag} if tag else {})
+        return ServerAnswer(status, data, {"etag": tag} if tag else {})
 
     def stream(self, path: str, limit: int, headers: dict[str, str] | None = None) -> Generator[tuple[int, bytes]]:
         """Yield (status, chunk) of a file from the start of ``Range``; a changed file is sent whole.
@@ -212,12 +214,12 @@ class CoapTransport:
             self.close()
             raise
 
-    def _open(self) -> Association:
+    def _open(self) -> ClientAssociation:
         if self._line is None:
-            self._line = Association(self._address, self._anchor, self._identity)
+            self._line = ClientAssociation(self._address, self._anchor, self._identity)
         return self._line
 
-    def _answered(self, line: Association, message: Message) -> Message:
+    def _answered(self, line: ClientAssociation, message: Message) -> Message:
         wait, latest = ACK_SECONDS * self._random.uniform(1, FACTOR), time.monotonic() + EXCHANGE_SECONDS
         try:
             for _ in range(ATTEMPTS):
@@ -232,7 +234,7 @@ class CoapTransport:
         msg = "the server does not answer"
         raise TransportError(msg)
 
-    def _heard(self, line: Association, message: Message, wait: float, latest: float = 0.0) -> Message | None:
+    def _heard(self, line: ClientAssociation, message: Message, wait: float, latest: float = 0.0) -> Message | None:
         """Return the response, or None on a timeout.
 
         Args:
@@ -262,7 +264,7 @@ class CoapTransport:
                 self._aside(line, answer)
         return None
 
-    def _aside(self, line: Association, answer: Message) -> None:
+    def _aside(self, line: ClientAssociation, answer: Message) -> None:
         """Acknowledge a notification that arrives in between, and reset messages that were not requested."""
         is_news = answer.token == OBSERVING and answer.code.is_successful()
         self._news = self._news or is_news

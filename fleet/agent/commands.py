@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypedDict
 
-from fleet.agent.state import State
+from fleet.agent.state import StateFile
 from pki.kernel import clock
 
 DAY = 86_400
@@ -32,7 +32,7 @@ class _Done(TypedDict):
     result: str
 
 
-class Commands:
+class CommandRunner:
     """Execute each command once.
 
     Args:
@@ -40,7 +40,7 @@ class Commands:
         acts: command -> function that returns the result, or raises with the reason.
     """
 
-    def __init__(self, state: State, acts: dict[str, Callable[[], str]]) -> None:
+    def __init__(self, state: StateFile, acts: dict[str, Callable[[], str]]) -> None:
         self._state, self._acts = state, acts
 
     def obey(self, command: Mapping[str, object]) -> Answer:

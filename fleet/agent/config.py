@@ -53,7 +53,7 @@ def anchors(data: bytes) -> str:
     try:
         document = _document(data)
         known, found = set(document) - MORE == FIELDS and document["schema"] == 1, document["anchors"]
-        orders.check(document)
+        orders.check_orders(document)
         known = known and (document.get("server", "") == "" or is_server(document["server"]))
         pem = "".join(found[:MOST_ANCHORS])
         same = [_written(one) for one in found] == found
@@ -83,7 +83,7 @@ def server(data: bytes) -> str:
     return str(document.get("server", ""))
 
 
-def read(settings: Settings) -> bytes | None:
+def read_configuration(settings: Settings) -> bytes | None:
     """Return the kept configuration, verified against its signed digest; None for the factory settings.
 
     A configuration that changed on the disk is not used. The device then returns to its factory anchors and address,
@@ -126,7 +126,7 @@ def _slots(settings: Settings) -> Slots:
 
 def effective(settings: Settings) -> Settings:
     """Return the factory settings, with the server address of the kept configuration if it has one."""
-    kept = read(settings)
+    kept = read_configuration(settings)
     address = server(kept) if kept is not None else ""
     return replace(settings, server=address) if address else settings
 
@@ -135,7 +135,7 @@ def publish(settings: Settings, kept: bytes | None) -> None:
     """Write the settings for other software on the device: atomically, readable by the owner only."""
     if kept is not None:
         document = _document(kept)
-        files.write_private(settings.folder / KEPT, canonical.dumps(orders.check(document)))
+        files.write_private(settings.folder / KEPT, canonical.dumps(orders.check_orders(document)))
 
 
 def wipes(data: bytes, device: str) -> bool:
@@ -150,7 +150,7 @@ def wipes(data: bytes, device: str) -> bool:
 
 def trusted(settings: Settings) -> Path:
     """Return the PEM file of the trust anchors: of the kept configuration, or of the factory settings."""
-    kept = read(settings)
+    kept = read_configuration(settings)
     if kept is None:
         return settings.anchor
     path, text = settings.folder / "anchors.pem", anchors(kept).encode()
@@ -174,7 +174,7 @@ def _is_disbelief(error: Exception) -> bool:
     return judged or "certificate verify failed" in str(error)
 
 
-def check(settings: Settings, data: bytes, identity: tuple[Path, Path], believes: Believes) -> None:
+def try_configuration(settings: Settings, data: bytes, identity: tuple[Path, Path], believes: Believes) -> None:
     """Test a configuration: the server must be trusted under its anchors and answer at its address.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fleet.agent import blobs, patches, slots
-from fleet.agent.agreement import Assignment
+from fleet.agent.agreement import SignedAssignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.transport import Transport
@@ -17,7 +17,9 @@ from pki.kernel import files
 _PARTIAL = 206
 
 
-def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | CoapTransport, target: Path) -> None:
+def fetch(
+    assignment: SignedAssignment, mirror: Transport | None, server: Transport | CoapTransport, target: Path
+) -> None:
     """Write the assigned image into a file and verify its full hash.
 
     A mirror is not trusted: it saves server bandwidth, and the hash detects modified bytes.
@@ -51,8 +53,8 @@ def fetch(assignment: Assignment, mirror: Transport | None, server: Transport | 
 
 
 def bring(
-    assignment: Assignment, mirror: Transport | None, server: Transport | CoapTransport, pair: slots.Slots
-) -> tuple[slots.Image, dict[str, str] | None]:
+    assignment: SignedAssignment, mirror: Transport | None, server: Transport | CoapTransport, pair: slots.Slots
+) -> tuple[slots.SlotImage, dict[str, str] | None]:
     """Write the assigned image and its golden vectors into the inactive slot, by a patch if one is usable.
 
     Returns:
@@ -72,7 +74,7 @@ def bring(
         fetch(assignment, mirror, server, pair.inactive)
     vectors = golden(assignment, server, pair)
     facts = (assignment.version, assignment.sha256, assignment.counter, vectors)
-    return slots.Image(*facts, requires=[list(one) for one in assignment.requires]), patched
+    return slots.SlotImage(*facts, requires=[list(one) for one in assignment.requires]), patched
 
 
 def _copied(pair: slots.Slots) -> None:
@@ -83,7 +85,7 @@ def _copied(pair: slots.Slots) -> None:
         slots.put_in_place(file, part, pair.inactive)
 
 
-def _there(assignment: Assignment, target: Path) -> bool:
+def _there(assignment: SignedAssignment, target: Path) -> bool:
     """Return whether the slot already has these bytes, from an attempt that failed later."""
     if not target.exists() or target.stat().st_size != assignment.length:
         return False
@@ -91,7 +93,7 @@ def _there(assignment: Assignment, target: Path) -> bool:
         return slots.digest_of(file) == assignment.sha256
 
 
-def golden(assignment: Assignment, server: Transport | CoapTransport, pair: slots.Slots) -> str:
+def golden(assignment: SignedAssignment, server: Transport | CoapTransport, pair: slots.Slots) -> str:
     """Download the golden vectors of a model next to the inactive slot. Return their SHA-256, or an empty text.
 
     Raises:
@@ -109,7 +111,7 @@ def golden(assignment: Assignment, server: Transport | CoapTransport, pair: slot
     return wanted.sha256
 
 
-def _append(assignment: Assignment, source: Transport | CoapTransport, file: BinaryIO, *, mirrored: bool) -> None:
+def _append(assignment: SignedAssignment, source: Transport | CoapTransport, file: BinaryIO, *, mirrored: bool) -> None:
     have = file.seek(0, os.SEEK_END)
     if have >= assignment.length:
         return
@@ -131,7 +133,7 @@ def _append(assignment: Assignment, source: Transport | CoapTransport, file: Bin
             file.write(chunk)
 
 
-def _check(assignment: Assignment, file: BinaryIO) -> None:
+def _check(assignment: SignedAssignment, file: BinaryIO) -> None:
     size = file.seek(0, os.SEEK_END)
     if size < assignment.length:
         msg = f"received {size} of {assignment.length} bytes of {assignment.path}"

@@ -19,7 +19,7 @@ CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-EC
 NO_QUERY_MTU = 1 << 12
 
 
-class Association:
+class ClientAssociation:
     """An open association.
 
     Args:
@@ -32,7 +32,7 @@ class Association:
     """
 
     def __init__(self, address: tuple[str, int], anchor: Path, identity: tuple[Path, Path]) -> None:
-        self._line = client(anchor, identity)
+        self._line = client_connection(anchor, identity)
         self._socket = reached(*address)
         if not _is_address(address[0]):
             self._line.set_tlsext_host_name(address[0].encode())
@@ -113,7 +113,7 @@ class Association:
             raise TransportError(msg)
 
 
-def client(anchor: Path, identity: tuple[Path, Path]) -> SSL.Connection:
+def client_connection(anchor: Path, identity: tuple[Path, Path]) -> SSL.Connection:
     """Return a client connection over memory buffers, before the handshake.
 
     Args:

@@ -45,7 +45,7 @@ class Holder:
     anchors: Path
 
 
-def enrol(transport: Transport, holder: Holder, token: str) -> None:
+def enrol_first(transport: Transport, holder: Holder, token: str) -> None:
     """Get the first certificate with a one-time token, and store it with its CA certificates.
 
     Raises:

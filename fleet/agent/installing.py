@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fleet.agent.agreement import Assignment
+from fleet.agent.agreement import SignedAssignment
 from fleet.agent.commands import MISMATCH
 from fleet.agent.errors import RefusedError, TakenBackError
-from fleet.agent.slots import Image, Slots, read_verified
+from fleet.agent.slots import SlotImage, Slots, read_verified
 from ota.contract import composite
 from pki.kernel.errors import InvalidError
 
-Bring = Callable[[Assignment, Slots], Image]
+Bring = Callable[[SignedAssignment, Slots], SlotImage]
 Test = Callable[[str], int]
 
 
@@ -47,7 +47,7 @@ class Installer:
         """Return the slots of a component."""
         return Slots(self._folder / component)
 
-    def running(self) -> dict[str, Image]:
+    def running(self) -> dict[str, SlotImage]:
         """Return the current image of each component."""
         found = {path.name: Slots(path).running for path in sorted(self._folder.glob("*"))}
         return {name: image for name, image in found.items() if image is not None}
@@ -65,7 +65,7 @@ class Installer:
                 raise RefusedError(msg)
         return found
 
-    def has(self, assignment: Assignment) -> bool:
+    def has(self, assignment: SignedAssignment) -> bool:
         """Return whether the assigned bundle already runs, is confirmed, and is intact on the disk."""
         pair = self.slots(assignment.component)
         running, golden = pair.running, assignment.golden.sha256 if assignment.golden else ""
@@ -76,7 +76,7 @@ class Installer:
         here = (running.sha256, running.version, running.counter, running.golden)
         return here == wanted and running.requires == requires and pair.matches()
 
-    def one(self, assignment: Assignment) -> None:
+    def one(self, assignment: SignedAssignment) -> None:
         """Install one component, unless it already runs.
 
         Raises:
@@ -92,7 +92,7 @@ class Installer:
         arenas = self._tested([pair], [assignment.component])
         pair.confirm(arenas[assignment.component])
 
-    def together(self, assignment: Assignment, parts_of: Callable[[bytes], list[Assignment]]) -> None:
+    def together(self, assignment: SignedAssignment, parts_of: Callable[[bytes], list[SignedAssignment]]) -> None:
         """Install a composite: write all parts before any swap. One failed part rolls back all.
 
         Args:
@@ -153,14 +153,14 @@ class Installer:
         return arenas
 
 
-def check(data: bytes) -> None:
+def check_parts(data: bytes) -> None:
     """Refuse a list of parts that this device does not support.
 
     Raises:
         RefusedError: it is not a list of parts.
     """
     try:
-        composite.read(data)
+        composite.read_parts(data)
     except InvalidError as error:
         msg = f"self-test: {error.detail}"
         raise RefusedError(msg) from error

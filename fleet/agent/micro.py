@@ -12,9 +12,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from tuf.api.metadata import Metadata, Root, Targets
 
-from fleet.agent.agreement import Assignment
+from fleet.agent.agreement import SignedAssignment
 from fleet.agent.errors import RefusedError
-from fleet.agent.state import State
+from fleet.agent.state import StateFile
 from ota.contract import root_keys, suit, tuf_json
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import read_tuf_fields
@@ -54,7 +54,7 @@ def people(root: Path) -> People:
     return People(known, role.threshold)
 
 
-def assignment(data: bytes, who: People, state: State, vendor: str, hardware: str) -> Assignment:
+def assignment(data: bytes, who: People, state: StateFile, vendor: str, hardware: str) -> SignedAssignment:
     """Return the image that an envelope describes. The caller verifies the size and hash of the download.
 
     Args:
@@ -68,7 +68,7 @@ def assignment(data: bytes, who: People, state: State, vendor: str, hardware: st
         RefusedError: it is malformed, has too few signatures, is for other hardware, or is not newer.
     """
     try:
-        image, manifest, signatures = suit.read(data)
+        image, manifest, signatures = suit.read_envelope(data)
     except InvalidError as error:
         raise RefusedError(error.detail) from error
     found = suit.signers(manifest, signatures, who.keys)
@@ -83,9 +83,9 @@ def assignment(data: bytes, who: People, state: State, vendor: str, hardware: st
         msg = f"the manifest's sequence {image.sequence} is not above the installed {last}"
         raise RefusedError(msg)
     names = {"action": 0, "kind": "update", "path": image.component, "counter": image.sequence, "version": ""}
-    return Assignment(component=image.component, length=image.size, sha256=image.sha256.hex(), **names)  # type: ignore[arg-type]  # each has its own type
+    return SignedAssignment(component=image.component, length=image.size, sha256=image.sha256.hex(), **names)  # type: ignore[arg-type]  # each has its own type
 
 
-def installed(state: State, found: Assignment) -> None:
+def installed(state: StateFile, found: SignedAssignment) -> None:
     """Store the sequence of a confirmed image. Older images are refused."""
     state.put(sequences={**state.get("sequences", {}), found.component: found.counter})

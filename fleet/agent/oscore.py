@@ -19,7 +19,7 @@ from aiocoap.message import Direction
 from aiocoap.numbers import codes
 
 from fleet.agent.coap import CoapTransport
-from fleet.agent.dtls import Association, reached
+from fleet.agent.dtls import ClientAssociation, reached
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.transport import Transport
 from pki.kernel import cbor, files, intake
@@ -61,7 +61,7 @@ class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         """Do nothing: the owner of this context reserves the numbers."""
 
 
-class Kept(Context):
+class StoredContext(Context):
     """A context in a file of the device's disk.
 
     Args:
@@ -237,10 +237,10 @@ class OscoreTransport(CoapTransport):
         super().__init__(server, folder, identity)
         self._path, self._shown = folder / "oscore.json", shown
 
-    def _open(self) -> Association:
+    def _open(self) -> ClientAssociation:
         if self._line is None:
             context = self._kept() or self._provisioned()
-            self._line = cast("Association", Wire((self._address[0], context.port), context))  # same API
+            self._line = cast("ClientAssociation", Wire((self._address[0], context.port), context))  # same API
         return self._line
 
     def _exchange(self, message: Message) -> Message:
@@ -250,7 +250,7 @@ class OscoreTransport(CoapTransport):
         except UnusableError:
             return super()._exchange(message)
 
-    def _answered(self, line: Association, message: Message) -> Message:
+    def _answered(self, line: ClientAssociation, message: Message) -> Message:
         """Return the answer. A server without our replay state first sends a freshness challenge (Echo)."""
         try:
             answer = super()._answered(line, message)
@@ -262,15 +262,15 @@ class OscoreTransport(CoapTransport):
             raise
         return answer
 
-    def _kept(self) -> Kept | None:
+    def _kept(self) -> StoredContext | None:
         """Return the stored context if it belongs to the current certificate."""
         try:
             facts = json.loads(self._path.read_text())
-            return Kept(self._path, facts) if facts["certificate"] == self._certificate() else None
+            return StoredContext(self._path, facts) if facts["certificate"] == self._certificate() else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _provisioned(self) -> Kept:
+    def _provisioned(self) -> StoredContext:
         line = self._shown()
         try:
             answer = line.call("POST", "/v1/oscore", b"\xa0", {**_CBOR, "Accept": "application/cbor"})
@@ -278,7 +278,7 @@ class OscoreTransport(CoapTransport):
             line.close()
         try:
             facts = _material(answer.body) | {"certificate": self._certificate(), "next": 0}
-            made = Kept(self._path, facts)
+            made = StoredContext(self._path, facts)
         except (InvalidError, KeyError, TypeError, ValueError) as error:
             msg = "the server's OSCORE context is malformed"
             raise RefusedError(msg) from error

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from fleet.agent import blobs, slots
-from fleet.agent.agreement import Assignment, Patch
+from fleet.agent.agreement import OfferedPatch, SignedAssignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
 from fleet.agent.slots import Slots
@@ -19,7 +19,7 @@ APPLIERS = [{"format": kernel.FORMAT, "ram_max": RAM_MAX, "out_max": OUT_MAX}]
 _logger = logging.getLogger("muster.agent")
 
 
-def fetch(assignment: Assignment, line: Transport | CoapTransport, pair: Slots) -> dict[str, str] | None:
+def fetch(assignment: SignedAssignment, line: Transport | CoapTransport, pair: Slots) -> dict[str, str] | None:
     """Write the assigned image into the inactive slot, by its patch.
 
     A failed patch leaves the slot unchanged; the whole image is downloaded instead.
@@ -44,7 +44,7 @@ def fetch(assignment: Assignment, line: Transport | CoapTransport, pair: Slots) 
     return {"format": patch.format, "trouble": ""}
 
 
-def _base(patch: Patch, pair: Slots) -> bytes:
+def _base(patch: OfferedPatch, pair: Slots) -> bytes:
     if not patch.base:
         return b""
     data = pair.read_running() if pair.running else b""
@@ -52,13 +52,13 @@ def _base(patch: Patch, pair: Slots) -> bytes:
     return data
 
 
-def _come(patch: Patch, line: Transport | CoapTransport) -> bytes:
+def _come(patch: OfferedPatch, line: Transport | CoapTransport) -> bytes:
     data = b"".join(chunk for _, chunk in blobs.stream(line, patch.sha256, patch.length))
     _demand(data, patch.sha256, "the received patch does not match its digest")
     return data
 
 
-def _capped(assignment: Assignment) -> int:
+def _capped(assignment: SignedAssignment) -> int:
     if assignment.length > OUT_MAX:
         msg = "the image is longer than this device can patch"
         raise RefusedError(msg)

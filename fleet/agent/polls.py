@@ -31,7 +31,7 @@ class Said:
     twin: bool
 
 
-def read(data: bytes) -> Said:
+def read_poll_answer(data: bytes) -> Said:
     """Return the parsed answer.
 
     Raises:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from fleet.agent import patches
-from fleet.agent.state import State
+from fleet.agent.state import StateFile
 from pki.kernel import clock
 
 LONGEST_REASON = 500
 
 
 def payload(
-    state: State, runs: Mapping[str, object], action: int | None, status: str, reason: str
+    state: StateFile, runs: Mapping[str, object], action: int | None, status: str, reason: str
 ) -> dict[str, object]:
     """Return a report, to be signed by the device's key.
 

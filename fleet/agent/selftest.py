@@ -11,7 +11,7 @@ _TLV_INFO = 0x6907
 _TLV_SHA256 = 0x10
 
 
-def check(component: str, data: bytes) -> None:
+def check_image(component: str, data: bytes) -> None:
     """Test an image like the boot loader does.
 
     Raises:

@@ -13,7 +13,7 @@ from pki.kernel import files
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class SlotImage:
     """The facts about an image in a slot.
 
     Args:
@@ -76,7 +76,7 @@ class Slots:
         self._state = self._folder / "slots.json"
 
     @property
-    def running(self) -> Image | None:
+    def running(self) -> SlotImage | None:
         """Return the current image."""
         return self._image(self._read()["active"])
 
@@ -90,7 +90,7 @@ class Slots:
         """Return the file of the inactive slot."""
         return self._file(_other(self._read()["active"]))
 
-    def provision(self, data: bytes, image: Image) -> None:
+    def provision(self, data: bytes, image: SlotImage) -> None:
         """Install the factory image if the component has none."""
         if self.running is None:
             files.write_private(self._file("a"), data)
@@ -104,7 +104,7 @@ class Slots:
         if state.pop(_other(state["active"]), None):
             self._write(state)
 
-    def swap(self, image: Image) -> None:
+    def swap(self, image: SlotImage) -> None:
         """Boot the inactive slot on probation. The previous image stays in the other slot.
 
         Raises:
@@ -229,9 +229,9 @@ class Slots:
     def _golden(self, slot: Slot) -> Path:
         return self._folder / f"golden-{slot}.cbor"
 
-    def _image(self, slot: Slot) -> Image | None:
+    def _image(self, slot: Slot) -> SlotImage | None:
         known = self._read().get(slot)
-        return Image(**known) if known else None
+        return SlotImage(**known) if known else None
 
     def _read(self) -> SlotState:
         if not self._state.exists():
@@ -302,12 +302,12 @@ def _other(slot: Slot) -> Slot:
     return "b" if slot == "a" else "a"
 
 
-def _plain(image: Image) -> ImageFacts:
+def _plain(image: SlotImage) -> ImageFacts:
     facts: ImageFacts = asdict(image)  # type: ignore[assignment]  # the fields are the same
     return facts
 
 
-def load_image(path: Path) -> tuple[bytes, Image]:
+def load_image(path: Path) -> tuple[bytes, SlotImage]:
     """Return a factory image and what is known of it: ``FILE`` beside ``FILE.json``."""
     facts = json.loads(path.with_name(f"{path.name}.json").read_text())
-    return path.read_bytes(), Image(facts["version"], facts["sha256"], facts["counter"])
+    return path.read_bytes(), SlotImage(facts["version"], facts["sha256"], facts["counter"])

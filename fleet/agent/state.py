@@ -46,7 +46,7 @@ class Settings:
         return self.oscore or self.server.startswith("coaps://")
 
 
-class State:
+class StateFile:
     """Facts in one JSON file, written atomically.
 
     Args:

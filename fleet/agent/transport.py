@@ -31,7 +31,7 @@ _PATH = "/?%:@!$&'()*+,;=-._~"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerAnswer:
     """One answer: status, body, header fields with lower-case names."""
 
     status: int
@@ -128,7 +128,9 @@ class Transport:
             msg = f"the device's key is not usable: {error}"
             raise TransportError(msg) from error
 
-    def call(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
+    def call(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> ServerAnswer:
         """Send a request and return the whole answer, at most 1 MiB.
 
         Raises:
@@ -144,7 +146,7 @@ class Transport:
             fields = {name.lower(): value for name, value in response.getheaders()}
         if response.status >= http.HTTPStatus.MULTIPLE_CHOICES:
             raise AnswerError(response.status, data[:200].decode("utf-8", "replace"), fields.get("etag", ""))
-        return Answer(response.status, data, fields)
+        return ServerAnswer(response.status, data, fields)
 
     def stream(self, path: str, limit: int, headers: dict[str, str] | None = None) -> Generator[tuple[int, bytes]]:
         """Yield (status, chunk) of a body, up to ``limit`` bytes plus one chunk.

@@ -22,7 +22,7 @@ CPU_S, MEMORY = 60, 1 << 30
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def check(pair: Slots) -> int:
+def check_vectors(pair: Slots) -> int:
     """Run the vectors of the model that runs, if it came with some; return the bytes of arena that it took, else 0.
 
     Raises:
@@ -86,7 +86,7 @@ def main() -> None:
     """Run one model."""
     model, vectors = Path(sys.argv[1]), Path(sys.argv[2])
     confine.limits(cpu_s=CPU_S, address_space=MEMORY, file_size=1 << 20)
-    found = asdict(interpreter.try_out(model.read_bytes(), golden.read(vectors.read_bytes())))
+    found = asdict(interpreter.try_out(model.read_bytes(), golden.read_vectors(vectors.read_bytes())))
     found["difference"] = min(found["difference"], sys.float_info.max)  # JSON knows no infinity
     sys.stdout.write(json.dumps(found))
 

@@ -15,10 +15,10 @@ from tuf.api.metadata import Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
 from fleet.agent import agreement, memory, roots, witness
-from fleet.agent.agreement import Assignment
+from fleet.agent.agreement import SignedAssignment
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AgentError, AnswerError, RefusedError, TransportError
-from fleet.agent.state import Settings, State
+from fleet.agent.state import Settings, StateFile
 from fleet.agent.transport import Transport
 from ota.contract import composite, tuf_json
 from ota.contract.bundle_documents import BundleDocument
@@ -91,14 +91,14 @@ class Trust:
         transport: to the server.
     """
 
-    def __init__(self, settings: Settings, state: State, transport: Transport | CoapTransport) -> None:
+    def __init__(self, settings: Settings, state: StateFile, transport: Transport | CoapTransport) -> None:
         self._settings, self._state, self._transport = settings, state, transport
         self._folder = settings.folder / "tuf"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._roots = roots.KeptRoots(self._folder / "root_history")
         self._updater: roots.VerifyingUpdater | None = None
 
-    def assignment(self, device: str, installed: Mapping[str, int] | None = None) -> Assignment | None:
+    def assignment(self, device: str, installed: Mapping[str, int] | None = None) -> SignedAssignment | None:
         """Return the assignment of this device, verified against both repositories.
 
         Args:
@@ -128,7 +128,7 @@ class Trust:
             raise RefusedError(msg) from error
         return found
 
-    def parts(self, data: bytes, action: int, installed: Mapping[str, int]) -> list[Assignment]:
+    def parts(self, data: bytes, action: int, installed: Mapping[str, int]) -> list[SignedAssignment]:
         """Return the parts of a composite, each verified like a single assignment and against the others.
 
         Args:
@@ -142,7 +142,7 @@ class Trust:
         """
         updater = self._refreshed()
         try:
-            _, named = composite.read(data)
+            _, named = composite.read_parts(data)
             bundles = [self._part(updater, one) for one in named]
             counters = {**installed, **{one["component"]: one["security_counter"] for one in bundles}}
             paths = [one.path for one in named]
@@ -156,7 +156,7 @@ class Trust:
             raise RefusedError(msg) from error
         return found
 
-    def _part(self, updater: Updater, part: composite.Part) -> BundleDocument:
+    def _part(self, updater: Updater, part: composite.CompositePart) -> BundleDocument:
         """Return the bundle.json of a part, listed by the officers with the very digest that the composite names."""
         try:
             target = agreement.listed(part.path, updater.get_targetinfo(part.path))

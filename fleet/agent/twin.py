@@ -9,7 +9,7 @@ import cbor2
 from devices.contract import configuration
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import AnswerError
-from fleet.agent.state import State
+from fleet.agent.state import StateFile
 from fleet.agent.transport import Transport
 from pki.kernel import cbor, intake
 from pki.kernel.errors import InvalidError
@@ -18,7 +18,7 @@ CBOR = {"Content-Type": "application/cbor"}
 _logger = logging.getLogger("muster.agent")
 
 
-def sync(line: Transport | CoapTransport, state: State, name: str) -> None:
+def sync(line: Transport | CoapTransport, state: StateFile, name: str) -> None:
     """Fetch the configuration, store it if it is valid, and report the current one.
 
     Args:
@@ -37,7 +37,7 @@ def sync(line: Transport | CoapTransport, state: State, name: str) -> None:
     try:
         body = intake.map_of(cbor.loads(answer.body, max_bytes=configuration.MOST_BYTES * 4), "twin")
         config = intake.map_of(body["config"], "config")
-        configuration.check(config)
+        configuration.check_configuration(config)
     except (InvalidError, KeyError, TypeError) as error:
         _logger.warning("configuration refused", extra={"device": name, "cause": str(error)})
     else:
@@ -47,7 +47,7 @@ def sync(line: Transport | CoapTransport, state: State, name: str) -> None:
     state.put(config_tag=answer.headers.get("etag", '"d0"'))
 
 
-def _report(line: Transport | CoapTransport, state: State, config: Mapping[str, object]) -> None:
+def _report(line: Transport | CoapTransport, state: StateFile, config: Mapping[str, object]) -> None:
     tag = state.get("reported_tag", '"r0"')
     for _ in range(2):
         headers = {**CBOR, "If-Match": tag}

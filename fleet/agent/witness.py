@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from fleet.agent import memory
 from fleet.agent.errors import RefusedError
-from fleet.agent.state import State
+from fleet.agent.state import StateFile
 from pki.kernel import canonical
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Head(TypedDict):
     sig: str
 
 
-def see(state: State, head: Head, named: Any) -> None:  # untyped: its caller refuses a root whose field is malformed
+def see(state: StateFile, head: Head, named: Any) -> None:  # untyped: its caller refuses a malformed field of a root
     """Verify a head from the server. Store it if it is newer than the stored one.
 
     Args:

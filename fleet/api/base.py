@@ -120,7 +120,9 @@ class ReasonIn(Input):
     reason = Text(max_length=300, help_text="Reason for the action. It is recorded in the audit log.")
 
 
-def read(request: Request, shape: type[Input]) -> dict[str, Any]:  # untyped: each value has the type of its field
+def read_fields(
+    request: Request, shape: type[Input]
+) -> dict[str, Any]:  # untyped: each value has the type of its field
     """Return the validated fields of a request body."""
     given = shape(data=request.data)
     given.is_valid(raise_exception=True)

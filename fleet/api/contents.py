@@ -30,7 +30,7 @@ class ContentsOut(Output):
     results = ComponentOut(many=True, source="rows")
 
 
-class Contents(View):
+class ContentsView(View):
     """Components of a bundle."""
 
     @query_schema(ContentsFilter, ContentsOut)

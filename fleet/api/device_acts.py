@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from devices import selectors
 from devices.services import quarantine, registry
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Nothing, ReasonIn, View, read
+from fleet.api.base import Input, Name, Nothing, ReasonIn, View, read_fields
 from fleet.api.devices import DeviceOut, one_device
 
 
@@ -40,10 +40,10 @@ class Quarantine(_Act):
     @extend_schema(request=ReasonIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Quarantine a device. It can still poll and report, but is offered only the update that repairs it."""
-        return self.act(request, public_id, read(request, ReasonIn))
+        return self.act(request, public_id, read_fields(request, ReasonIn))
 
 
-class Release(_Act):
+class ReleaseFromQuarantine(_Act):
     """Release a device from quarantine."""
 
     service = staticmethod(quarantine.release)
@@ -51,7 +51,7 @@ class Release(_Act):
     @extend_schema(request=ReasonIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Release a device from quarantine."""
-        return self.act(request, public_id, read(request, ReasonIn))
+        return self.act(request, public_id, read_fields(request, ReasonIn))
 
 
 class Suspend(_Act):
@@ -62,7 +62,7 @@ class Suspend(_Act):
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Suspend an active device. The server rejects its requests until it is resumed."""
-        return self.act(request, public_id, read(request, Nothing))
+        return self.act(request, public_id, read_fields(request, Nothing))
 
 
 class Resume(_Act):
@@ -73,7 +73,7 @@ class Resume(_Act):
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Resume a suspended device."""
-        return self.act(request, public_id, read(request, Nothing))
+        return self.act(request, public_id, read_fields(request, Nothing))
 
 
 class Return(_Act):
@@ -84,7 +84,7 @@ class Return(_Act):
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Take a device out of service and revoke its certificates. It can enrol again with a new token."""
-        return self.act(request, public_id, read(request, Nothing))
+        return self.act(request, public_id, read_fields(request, Nothing))
 
 
 class Retire(_Act):
@@ -95,7 +95,7 @@ class Retire(_Act):
     @extend_schema(request=Nothing, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Retire a device permanently and revoke its certificates. Its data are kept."""
-        return self.act(request, public_id, read(request, Nothing))
+        return self.act(request, public_id, read_fields(request, Nothing))
 
 
 class Decommission(View):
@@ -104,7 +104,7 @@ class Decommission(View):
     @extend_schema(request=DecommissionIn, responses=DeviceOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Retire a device permanently and erase its personal data. Confirm with the device's name in ``name``."""
-        who, given = actor(request), read(request, DecommissionIn)
+        who, given = actor(request), read_fields(request, DecommissionIn)
         device = selectors.device(actor=who, public_id=public_id)
         done = registry.decommission(actor=who, device=device, confirmed=given["name"])
         return one_device(done)

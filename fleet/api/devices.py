@@ -15,7 +15,7 @@ from devices.models import Incident
 from devices.names import AUDIENCES
 from devices.services import children, hardware, incidents, registry
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Output, Text, View, read
+from fleet.api.base import Input, Name, Output, Text, View, read_fields
 from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.selectors import device_list
@@ -236,7 +236,7 @@ class HardwareModels(View):
     @extend_schema(request=HardwareIn, responses={201: HardwareOut})
     def post(self, request: Request) -> Response:
         """Register a hardware model."""
-        made = hardware.register(actor=actor(request), **read(request, HardwareIn))
+        made = hardware.register(actor=actor(request), **read_fields(request, HardwareIn))
         return Response(HardwareOut(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -248,7 +248,7 @@ class HardwareTelemetry(View):
         """Set the privacy class of each metric of a hardware model. `on_device_only` metrics never leave the device."""
         who = actor(request)
         model = selectors.hardware_model_by_id(actor=who, public_id=public_id)
-        changed = hardware.classify(actor=who, model=model, **read(request, TelemetryIn))
+        changed = hardware.classify(actor=who, model=model, **read_fields(request, TelemetryIn))
         return Response(HardwareOut(changed).data)
 
 
@@ -260,7 +260,7 @@ class HardwareRuntime(View):
         """Set the runtime, operators and types of a hardware model's firmware. Later compatibility checks use them."""
         who = actor(request)
         model = selectors.hardware_model_by_id(actor=who, public_id=public_id)
-        changed = hardware.describe(actor=who, model=model, profile=read(request, RuntimeIn)["runtime"])
+        changed = hardware.describe(actor=who, model=model, profile=read_fields(request, RuntimeIn)["runtime"])
         return Response(HardwareOut(changed).data)
 
 
@@ -275,14 +275,14 @@ class Devices(View):
     @extend_schema(request=ChildIn, responses={201: DeviceOut})
     def post(self, request: Request) -> Response:
         """Register a device behind a gateway. All other devices register themselves when they enrol."""
-        who, given = actor(request), read(request, ChildIn)
+        who, given = actor(request), read_fields(request, ChildIn)
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         gateway = selectors.device_by_name(actor=who, name=given["gateway"])
         made = children.register(actor=who, name=given["name"], hardware_model=model, gateway=gateway)
         return one_device(made, status.HTTP_201_CREATED)
 
 
-class Device(View):
+class DeviceView(View):
     """One device."""
 
     parser_classes = (StrictJSONParser, MergePatchParser)
@@ -298,7 +298,7 @@ class Device(View):
         """Change a device's site, owner, tags, gateway or audience. Omitted fields keep their values."""
         who = actor(request)
         found = selectors.device(actor=who, public_id=public_id)
-        given = read(request, DescriptionIn)
+        given = read_fields(request, DescriptionIn)
         audience = given.pop("audience", "")
         registry.describe(actor=who, device=found, **given)
         if audience:
@@ -331,6 +331,6 @@ class IncidentClose(View):
     @extend_schema(request=CloseIn, responses=IncidentOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Close an incident with a verdict."""
-        given = read(request, CloseIn)
+        given = read_fields(request, CloseIn)
         done = incidents.close(actor=actor(request), public_id=public_id, verdict=given["verdict"])
         return Response(IncidentOut(done).data)

@@ -9,7 +9,7 @@ from devices import selectors
 from devices.models import HardwareIdentity, VendorAnchor
 from devices.services import approvals, expected, rollover, tokens, transfer
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Nothing, Output, Text, View, read
+from fleet.api.base import Input, Name, Nothing, Output, Text, View, read_fields
 from fleet.api.lists import list_answer, list_schema
 
 
@@ -146,7 +146,7 @@ class NewTokensOut(Output):
     results = NewTokenOut(many=True)
 
 
-class Tokens(View):
+class EnrolmentTokensView(View):
     """Enrolment tokens."""
 
     @list_schema(TokenOut)
@@ -157,7 +157,7 @@ class Tokens(View):
     @extend_schema(request=TokenIn, responses={201: NewTokensOut})
     def post(self, request: Request) -> Response:
         """Create enrolment tokens. Their secrets are shown only in this response."""
-        who, given = actor(request), read(request, TokenIn)
+        who, given = actor(request), read_fields(request, TokenIn)
         model = selectors.hardware_model(actor=who, name=given["hardware"])
         made = []
         for name in given["devices"] or [""] * given["count"]:
@@ -173,7 +173,7 @@ class TokenWithdraw(View):
     @extend_schema(request=Nothing, responses=TokenOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Withdraw an unused enrolment token. It can no longer be used."""
-        read(request, Nothing)
+        read_fields(request, Nothing)
         return Response(TokenOut(tokens.withdraw(actor=actor(request), public_id=public_id)).data)
 
 
@@ -184,7 +184,7 @@ class Board(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Create a token for a new board that replaces the device's current board. Its enrolment needs approval."""
         who = actor(request)
-        read(request, Nothing)
+        read_fields(request, Nothing)
         device = selectors.device(actor=who, public_id=public_id)
         token, secret = tokens.replace_board(actor=who, device=device)
         body = {"id": str(token.public_id), "device": device.name, "secret": secret}
@@ -202,7 +202,7 @@ class Expected(View):
     @extend_schema(request=ExpectedIn, responses={201: ExpectedOut})
     def post(self, request: Request) -> Response:
         """Pre-register a device by its serial number, and by its public key unless a vendor certificate proves it."""
-        who, given = actor(request), read(request, ExpectedIn)
+        who, given = actor(request), read_fields(request, ExpectedIn)
         model = selectors.hardware_model(actor=who, name=given.pop("hardware"))
         name = given.pop("device")
         row = expected.register(actor=who, hardware_model=model, device_name=name, **given)
@@ -220,7 +220,7 @@ class Vendors(View):
     @extend_schema(request=VendorIn, responses={201: VendorOut})
     def post(self, request: Request) -> Response:
         """Trust a vendor's CA for first enrolments."""
-        who, given = actor(request), read(request, VendorIn)
+        who, given = actor(request), read_fields(request, VendorIn)
         name = given.pop("hardware")
         model = selectors.hardware_model(actor=who, name=name) if name else None
         given["pem"] = given["pem"].encode()
@@ -234,7 +234,7 @@ class VendorDistrust(View):
     @extend_schema(request=Nothing, responses=VendorOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Stop trusting a vendor. Devices can no longer enrol with its certificates."""
-        read(request, Nothing)
+        read_fields(request, Nothing)
         return Response(VendorOut(expected.distrust_vendor(actor=actor(request), public_id=public_id)).data)
 
 
@@ -266,7 +266,7 @@ class Deny(View):
 
 
 def _decided(request: Request, public_id: str, *, approved: bool) -> Response:
-    given = read(request, DecideIn)
+    given = read_fields(request, DecideIn)
     row = approvals.decide(actor=actor(request), public_id=public_id, approved=approved, reason=given["reason"])
     return Response(WaitingOut(row).data)
 
@@ -299,7 +299,7 @@ class AuthoritySwitch(View):
     @extend_schema(request=SwitchIn, responses=ReadinessOut)
     def post(self, request: Request, key_id: str) -> Response:
         """Switch to this issuing CA. The request fails while active devices trust only another root."""
-        who, given = actor(request), read(request, SwitchIn)
+        who, given = actor(request), read_fields(request, SwitchIn)
         rollover.switch(actor=who, key_id=key_id, override=given["override"])
         return Response(ReadinessOut(rollover.readiness(actor=who, key_id=key_id)).data)
 
@@ -323,8 +323,8 @@ class Transfer(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Offer a device to another trust domain. When that domain accepts the code, the device is retired here."""
         who = actor(request)
-        read(request, Nothing)
-        code = transfer.offer(actor=who, device=selectors.device(actor=who, public_id=public_id))
+        read_fields(request, Nothing)
+        code = transfer.offer_transfer(actor=who, device=selectors.device(actor=who, public_id=public_id))
         return Response({"code": code}, status=status.HTTP_201_CREATED)
 
 
@@ -334,6 +334,6 @@ class Transfers(View):
     @extend_schema(request=TakeIn, responses={201: NewTokenOut})
     def post(self, request: Request) -> Response:
         """Accept the transfer of a device. The token in the response enrols it in this trust domain."""
-        token, secret = transfer.take(actor=actor(request), code=read(request, TakeIn)["code"])
+        token, secret = transfer.take(actor=actor(request), code=read_fields(request, TakeIn)["code"])
         body = {"id": str(token.public_id), "device": token.device_name, "secret": secret}
         return Response(body, status=status.HTTP_201_CREATED)

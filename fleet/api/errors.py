@@ -10,7 +10,7 @@ from rest_framework.views import exception_handler, set_rollback
 
 from fleet.observe import request_id
 from fleet.refusals import KINDS, PROBLEM_TYPE, STATUS, problem_document
-from pki.kernel.errors import DomainError, Kind
+from pki.kernel.errors import DomainError, ErrorKind
 from pki.models.documents import UNSTORABLE
 
 _logger = logging.getLogger(__name__)
@@ -27,33 +27,36 @@ def handle(error: Exception, context: dict[str, object]) -> Response:
     if isinstance(error, UNSTORABLE):
         _logger.warning("a value passed all checks but cannot be stored", exc_info=error)
         return problem(
-            400, Kind.INVALID, "A value in the request cannot be stored: it is out of range, or not valid text."
+            400, ErrorKind.INVALID, "A value in the request cannot be stored: it is out of range, or not valid text."
         )
     known = exception_handler(error, context)
     if known is None:
         _logger.error("a request failed", exc_info=error)
         detail = f"Internal server error. The server log has the details under the request id {request_id.get()}."
-        return problem(500, Kind.INTERNAL, detail)
+        return problem(500, ErrorKind.INTERNAL, detail)
     if isinstance(error, exceptions.ValidationError):
         return problem(
-            422, Kind.INVALID, "Some fields are invalid. `errors` lists them.", errors=list(_pointers(error.detail))
+            422,
+            ErrorKind.INVALID,
+            "Some fields are invalid. `errors` lists them.",
+            errors=list(_pointers(error.detail)),
         )
     detail = str(known.data.get("detail", "")) if isinstance(known.data, dict) else str(known.data)
-    answer = problem(known.status_code, KINDS.get(known.status_code, Kind.INVALID), detail)
+    answer = problem(known.status_code, KINDS.get(known.status_code, ErrorKind.INVALID), detail)
     for name in ("WWW-Authenticate", "Retry-After", "Allow"):
         if name in known.headers:
             answer[name] = known.headers[name]
     return answer
 
 
-def problem(status: int, kind: Kind, detail: str, **further: object) -> Response:
+def problem(status: int, kind: ErrorKind, detail: str, **further: object) -> Response:
     """Return a response with a problem document."""
     return Response(problem_document(status, kind, detail, **further), status=status, content_type=PROBLEM_TYPE)
 
 
 def _domain(error: DomainError) -> Response:
     answer = problem(STATUS[error.kind], error.kind, error.detail)
-    if error.kind is Kind.LIMITED:
+    if error.kind is ErrorKind.LIMITED:
         answer["Retry-After"] = str(int(float(str(error.context.get("retry_after", 5)))) + 1)
     return answer
 

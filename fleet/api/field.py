@@ -13,7 +13,7 @@ from devices import selectors
 from devices.models import Twin as TwinRow
 from devices.services import groups, twins
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Nothing, Output, Text, View, asked_of, read
+from fleet.api.base import Input, Name, Nothing, Output, Text, View, asked_of, read_fields
 from fleet.api.lists import list_answer, list_schema, query_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.models import Command
@@ -123,13 +123,13 @@ class DeviceCommands(View):
     @extend_schema(request=CommandIn, responses={201: CommandOut})
     def post(self, request: Request, public_id: str) -> Response:
         """Queue a command for the device's next poll. If an identical command is pending, that command is returned."""
-        who, given = actor(request), read(request, CommandIn)
+        who, given = actor(request), read_fields(request, CommandIn)
         device = selectors.device(actor=who, public_id=public_id)
         made = commands.give(actor=who, device=device, **given)
         return Response(CommandOut(made).data, status=status.HTTP_201_CREATED)
 
 
-class Commands(View):
+class CommandsView(View):
     """All commands."""
 
     @list_schema(CommandOut, command_rows.CommandFilter)
@@ -145,12 +145,12 @@ class CommandCancel(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Cancel a command."""
         who = actor(request)
-        read(request, Nothing)
+        read_fields(request, Nothing)
         found = command_rows.command(actor=who, public_id=public_id)
         return Response(CommandOut(commands.cancel(actor=who, command=found)).data)
 
 
-class Twin(View):
+class TwinView(View):
     """Device twin: desired and reported configuration."""
 
     parser_classes = (StrictJSONParser, MergePatchParser)
@@ -218,7 +218,7 @@ class BehaviourOut(Output):
     networks = NetworkOut(many=True)
 
 
-class Behaviour(View):
+class BehaviourView(View):
     """Behaviour metrics of a device, per tick (``docs/reference/metrics.md``)."""
 
     @query_schema(selectors.BehaviourFilter, BehaviourOut)
@@ -245,12 +245,12 @@ class Groups(View):
     @extend_schema(request=GroupIn, responses={201: GroupOut})
     def post(self, request: Request) -> Response:
         """Create a device group."""
-        given = read(request, GroupIn)
+        given = read_fields(request, GroupIn)
         made = groups.create(actor=actor(request), name=given["name"], query_text=given["query"])
         return Response(GroupOut(made).data, status=status.HTTP_201_CREATED)
 
 
-class Group(View):
+class GroupView(View):
     """One device group."""
 
     @extend_schema(responses=GroupOut)
@@ -262,7 +262,7 @@ class Group(View):
     @extend_schema(request=MembersIn, responses=GroupOut)
     def patch(self, request: Request, public_id: str) -> Response:
         """Add devices to a listed group, or remove them."""
-        who, given = actor(request), read(request, MembersIn)
+        who, given = actor(request), read_fields(request, MembersIn)
         group = selectors.group(actor=who, public_id=public_id)
         lists = {side: selectors.devices_by_names(actor=who, names=given[side]) for side in ("add", "remove")}
         return Response(GroupOut(groups.change_members(actor=who, group=group, **lists)).data)

@@ -6,13 +6,15 @@ from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from fleet.refusals import PROBLEM_TYPE, STATUS, problem_document
-from pki.kernel.errors import Kind
+from pki.kernel.errors import ErrorKind
 
 
 @csrf_exempt  # it changes nothing, and a CSRF error would hide the 404
 def missing_resource(_request: HttpRequest, **_parts: str) -> JsonResponse:
     """Answer 404 for any method."""
-    return _problem(STATUS[Kind.NOT_FOUND], Kind.NOT_FOUND, "No such resource. See /api/v1/openapi.json for all paths.")
+    return _problem(
+        STATUS[ErrorKind.NOT_FOUND], ErrorKind.NOT_FOUND, "No such resource. See /api/v1/openapi.json for all paths."
+    )
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -21,8 +23,8 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         return defaults.bad_request(request, exception)
     host = "The host name in the Host header is not allowed. Add it to FLEET_HOST_NAMES."
     detail = host if isinstance(exception, DisallowedHost) else "The request cannot be read."
-    return _problem(400, Kind.INVALID, detail)
+    return _problem(400, ErrorKind.INVALID, detail)
 
 
-def _problem(status: int, kind: Kind, detail: str) -> JsonResponse:
+def _problem(status: int, kind: ErrorKind, detail: str) -> JsonResponse:
     return JsonResponse(problem_document(status, kind, detail), status=status, content_type=PROBLEM_TYPE)

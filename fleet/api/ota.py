@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Output, ReasonIn, Text, View, read
+from fleet.api.base import Input, Name, Output, ReasonIn, Text, View, read_fields
 from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import bundle_parts
 from ota.models import Bundle as BundleRow
@@ -135,7 +135,7 @@ class TrustKeys(View):
     @extend_schema(request=TrustKeyIn, responses={201: TrustKeyOut})
     def post(self, request: Request) -> Response:
         """Register a trust key."""
-        made = trust_keys.add(actor=actor(request), **read(request, TrustKeyIn))
+        made = trust_keys.add(actor=actor(request), **read_fields(request, TrustKeyIn))
         return Response(TrustKeyOut(made).data, status=status.HTTP_201_CREATED)
 
 
@@ -157,7 +157,7 @@ class Bundles(View):
         return Response(BundleOut(made).data, status=status.HTTP_201_CREATED)
 
 
-class Bundle(View):
+class BundleView(View):
     """One bundle."""
 
     @extend_schema(responses=BundleOut)
@@ -199,7 +199,7 @@ class FitOut(Output):
         ]
 
 
-class Fit(View):
+class FitView(View):
     """Compatibility of models and hardware."""
 
     @list_schema(FitOut)
@@ -220,13 +220,13 @@ class Releases(View):
     @extend_schema(request=ReleaseIn, responses={201: ReleaseOut})
     def post(self, request: Request) -> Response:
         """Prepare the release of a bundle: two officers must sign it."""
-        who, given = actor(request), read(request, ReleaseIn)
+        who, given = actor(request), read_fields(request, ReleaseIn)
         bundle = bundle_rows.bundle(actor=who, public_id=given["bundle"])
         made = releases.prepare(actor=who, bundle=bundle, raise_floor=given["raise_floor"])
         return Response(ReleaseOut(made).data, status=status.HTTP_201_CREATED)
 
 
-class Release(View):
+class ReleaseView(View):
     """One release."""
 
     @extend_schema(responses=ReleaseOut)
@@ -242,7 +242,7 @@ class ReleaseWithdraw(View):
     @extend_schema(request=ReasonIn, responses=ReleaseOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Withdraw a release. It is no longer offered; ``withdrawal`` is the signing request for the officers."""
-        who, given = actor(request), read(request, ReasonIn)
+        who, given = actor(request), read_fields(request, ReasonIn)
         release = bundle_rows.release(actor=who, public_id=public_id)
         done = releases.withdraw(actor=who, release=release, reason=given["reason"])
         return Response(ReleaseOut(done).data)

@@ -49,7 +49,7 @@ def bundle_parts(request: Request) -> tuple[bytes, dict[str, BinaryIO]]:
         InvalidError: a part is unknown or missing, or a file's path is not printable or not unique.
     """
     if unknown := sorted(set(request.data) - BUNDLE_PARTS):
-        names = ", ".join(intake.shown(name, 40) for name in unknown[:10])
+        names = ", ".join(intake.shown_name(name, 40) for name in unknown[:10])
         msg = f"Unknown parts: {names}. Expected parts: {', '.join(sorted(BUNDLE_PARTS))}."
         raise InvalidError(msg)
     manifest = request.FILES.get("manifest")

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Nothing, Output, View, read
+from fleet.api.base import Input, Name, Nothing, Output, View, read_fields
 from fleet.api.lists import list_answer, list_schema, whole_schema
 from fleet.operators import selectors
 from fleet.operators.models import Operator
@@ -78,12 +78,12 @@ class MyTokens(View):
 
         A token that is created with another token ends with that token.
         """
-        given = read(request, ApiTokenIn)
+        given = read_fields(request, ApiTokenIn)
         token, secret = tokens.create(actor=actor(request), operator=_operator(request), **given)
         return Response({**ApiTokenOut(token).data, "secret": secret}, status=status.HTTP_201_CREATED)
 
 
-class Tokens(View):
+class ApiTokensView(View):
     """API tokens of the trust domain."""
 
     @list_schema(ApiTokenOut)
@@ -98,7 +98,7 @@ class TokenRevoke(View):
     @extend_schema(request=Nothing, responses=ApiTokenOut)
     def post(self, request: Request, public_id: str) -> Response:
         """Revoke an API token and the tokens that were created with it."""
-        read(request, Nothing)
+        read_fields(request, Nothing)
         return Response(ApiTokenOut(tokens.revoke(actor=actor(request), public_id=public_id)).data)
 
 

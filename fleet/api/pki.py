@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from devices import selectors as devices
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Output, View, read
+from fleet.api.base import Input, Name, Output, View, read_fields
 from fleet.api.lists import list_answer, list_schema, whole_schema
 from pki import selectors
 from pki.services import certificates, ledger_check, ledger_proofs, profiles
@@ -171,7 +171,7 @@ class CertificateRevoke(View):
     @extend_schema(request=RevokeIn, responses=CertificateOut)
     def post(self, request: Request, fingerprint: str) -> Response:
         """Revoke a certificate permanently."""
-        given = read(request, RevokeIn)
+        given = read_fields(request, RevokeIn)
         done = certificates.revoke(actor=actor(request), fingerprint=fingerprint, **given)
         return Response(CertificateOut(done).data)
 
@@ -216,7 +216,7 @@ class Profiles(View):
     @extend_schema(request=ProfileIn, responses=ProfileOut)
     def post(self, request: Request) -> Response:
         """Create a certificate profile, or change the given fields of an existing one."""
-        row = profiles.define(actor=actor(request), **read(request, ProfileIn))
+        row = profiles.define(actor=actor(request), **read_fields(request, ProfileIn))
         return Response(ProfileOut(row).data)
 
 
@@ -229,7 +229,7 @@ class Ledger(View):
         return list_answer(request, selectors.ledger_entries, EntryOut)
 
 
-class LedgerHead(View):
+class LedgerHeadView(View):
     """The newest signed tree head."""
 
     @extend_schema(responses=HeadOut)
@@ -245,7 +245,7 @@ class LedgerVerify(View):
     def post(self, request: Request) -> Response:
         """Recompute the Merkle tree and compare it with every signed tree head, in the database and in the journal."""
         who = actor(request)
-        report = ledger_check.verify(actor=who, witnesses=devices.witnesses(actor=who))
+        report = ledger_check.verify_ledger(actor=who, witnesses=devices.witnesses(actor=who))
         return Response(VerifyOut(report).data)
 
 

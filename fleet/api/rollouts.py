@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from fleet.api.auth import actor
-from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, Text, View, read
+from fleet.api.base import MOST_INTEGER, MOST_SOAK, Input, Name, Nothing, Output, Text, View, read_fields
 from fleet.api.lists import list_answer, list_schema
 from ota.models import Assignment as AssignmentRow
 from ota.models import Rollout as RolloutRow
@@ -164,7 +164,7 @@ class Rollouts(View):
     @extend_schema(request=RolloutIn, responses={201: RolloutOut})
     def post(self, request: Request) -> Response:
         """Create a rollout. Start it with a separate call."""
-        who, given = actor(request), read(request, RolloutIn)
+        who, given = actor(request), read_fields(request, RolloutIn)
         made = rollouts.create(
             actor=who,
             name=given["name"],
@@ -176,7 +176,7 @@ class Rollouts(View):
         return Response(RolloutOut(made, context=_standing([made])).data, status=status.HTTP_201_CREATED)
 
 
-class Rollout(View):
+class RolloutView(View):
     """One rollout."""
 
     @extend_schema(responses=RolloutOut)
@@ -224,6 +224,6 @@ class RolloutAbort(View):
 
 def _done(request: Request, public_id: str, service: Callable[..., object]) -> Response:
     who = actor(request)
-    read(request, Nothing)
+    read_fields(request, Nothing)
     service(actor=who, rollout=rollout_rows.rollout(actor=who, public_id=public_id))
     return _one_rollout(rollout_rows.rollout(actor=who, public_id=public_id))

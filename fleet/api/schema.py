@@ -9,7 +9,7 @@ from fleet.api.base import Input
 from fleet.api.examples import place_of
 from fleet.api.roles import roles_of
 from fleet.refusals import PROBLEM_TYPE, TITLES
-from pki.kernel.errors import Kind
+from pki.kernel.errors import ErrorKind
 
 #: errors that any request can cause
 ALWAYS = (400, 401, 403, 404, 405, 406, 413, 415, 422, 429, 500, 503)
@@ -27,7 +27,7 @@ class FieldProblem(serializers.Serializer[object]):
 class Problem(serializers.Serializer[object]):
     """An error (RFC 9457)."""
 
-    type = serializers.ChoiceField(choices=[f"urn:muster:problem:{kind}" for kind in Kind])
+    type = serializers.ChoiceField(choices=[f"urn:muster:problem:{kind}" for kind in ErrorKind])
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField(help_text="Explanation for people: what is wrong, and what to do next.")

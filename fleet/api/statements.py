@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from devices import selectors as devices
 from fleet.api.auth import actor
-from fleet.api.base import Input, Name, Nothing, Output, View, read
+from fleet.api.base import Input, Name, Nothing, Output, View, read_fields
 from fleet.api.lists import list_answer, list_schema, whole_schema
 from ota.models import Statement as Requested
 from ota.selectors import statements as rows
@@ -109,7 +109,7 @@ class Statements(View):
         return list_answer(request, rows.statements, StatementOut)
 
 
-class Statement(View):
+class StatementView(View):
     """One signing request."""
 
     @extend_schema(responses=StatementOut)
@@ -119,7 +119,7 @@ class Statement(View):
         return Response(StatementOut(rows.statement(actor=who, public_id=public_id)).data)
 
 
-class Prepared(View):
+class PreparedView(View):
     """The documents of a signing request."""
 
     @extend_schema(responses=PreparedOut)
@@ -148,7 +148,7 @@ class Publish(View):
     def post(self, request: Request, public_id: str) -> Response:
         """Publish a signing request that has enough signatures."""
         who = actor(request)
-        read(request, Nothing)
+        read_fields(request, Nothing)
         statements.publish(actor=who, statement=rows.statement(actor=who, public_id=public_id))
         return Response(StatementOut(rows.statement(actor=who, public_id=public_id)).data)
 
@@ -182,7 +182,7 @@ class Floors(View):
     @extend_schema(request=FloorIn, responses={201: StatementOut})
     def post(self, request: Request) -> Response:
         """Prepare a higher floor. After officers sign it, devices of the hardware model reject lower counters."""
-        who, given = actor(request), read(request, FloorIn)
+        who, given = actor(request), read_fields(request, FloorIn)
         hardware = devices.hardware_model(actor=who, name=given["hardware_model"])
         wanted = {"component": given["component"], "counter": given["counter"]}
         made = upkeep.raise_floor(actor=who, hardware=hardware, **wanted)
@@ -195,6 +195,6 @@ class Renewals(View):
     @extend_schema(request=RenewalIn, responses={201: StatementOut})
     def post(self, request: Request) -> Response:
         """Prepare a one-year renewal of targets and bins. Officers that the current TUF root lists must sign it."""
-        who, given = actor(request), read(request, RenewalIn)
+        who, given = actor(request), read_fields(request, RenewalIn)
         made = upkeep.renew(actor=who, bit_length=given["bits"])
         return Response(StatementOut(made).data, status=status.HTTP_201_CREATED)

@@ -6,7 +6,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from fleet.console.door import act, actor, page
-from fleet.console.paging import cut
+from fleet.console.paging import cut_page
 from fleet.operators import selectors
 from fleet.operators.services import links, tokens
 from pki.kernel.permissions import Action, may_do
@@ -44,7 +44,7 @@ def approve_link(request: HttpRequest, username: str) -> HttpResponse:
 def api_tokens(request: HttpRequest) -> HttpResponse:
     """List the API tokens that the signed-in person can revoke."""
     who = actor(request)
-    context = {**cut(request, selectors.tokens_of(actor=who)), "reads_people": may_do(who, Action.READ_PEOPLE)}
+    context = {**cut_page(request, selectors.tokens_of(actor=who)), "reads_people": may_do(who, Action.READ_PEOPLE)}
     return render(request, "console/people/tokens.html", context)
 
 

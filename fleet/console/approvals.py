@@ -10,7 +10,7 @@ from devices.models import EnrolmentRequest
 from devices.services import approvals
 from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter
-from fleet.console.paging import cut
+from fleet.console.paging import cut_page
 
 
 @require_GET
@@ -19,7 +19,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """List enrolment requests; by default those that are waiting."""
     who = actor(request)
     wanted = asked_filter(request, selectors.EnrolmentRequestFilter, state=EnrolmentRequest.State.WAITING)
-    found = cut(request, selectors.enrolment_requests(actor=who, wanted=wanted))
+    found = cut_page(request, selectors.enrolment_requests(actor=who, wanted=wanted))
     context = {**found, "state": wanted.state, "states": ["", *EnrolmentRequest.State.values]}
     return render(request, "console/approvals/list.html", context)
 

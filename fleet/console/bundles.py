@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from devices.models import HardwareModel
 from fleet.console.door import act, actor, page, wants_json
 from fleet.console.lists import asked_filter, shown_filter
-from fleet.console.paging import cut
+from fleet.console.paging import cut_page
 from fleet.uploads import files_by_path
 from ota.eligibility import Reason
 from ota.errors import ReleaseStateError
@@ -39,7 +39,7 @@ def index(request: HttpRequest) -> HttpResponse:
         address = reverse("console:bundle", args=[made.public_id])
         return JsonResponse({"address": address}, status=201) if wants_json(request) else HttpResponseRedirect(address)
     wanted = asked_filter(request, rows.BundleFilter)
-    found = cut(request, rows.bundles(actor=who, wanted=wanted))
+    found = cut_page(request, rows.bundles(actor=who, wanted=wanted))
     known = fitting.released(who.domain)
     listed = [(one, _listed(one, known)) for one in found["rows"]]
     choices = {"kinds": Bundle.Kind.values, "states": Release.State.values}
@@ -71,7 +71,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "sbom": bundle.facts.get("sbom"),
         "hardware": _fits(bundle),
         "card": _card(bundle),
-        "parts": parts.shown(bundle),
+        "parts": parts.parts_at_hand(bundle),
         "work": patches.progress(bundle),
         "may_delete": removals.may_be_deleted(actor=who, bundle=bundle),
         "patches": patches.of_bundle(bundle),

@@ -15,7 +15,7 @@ from devices.services import quarantine, registry
 from fleet.console import timeline
 from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter, shown_filter
-from fleet.console.paging import BY_NAME, cut
+from fleet.console.paging import BY_NAME, cut_page
 from ota.selectors.device_list import FleetFilter, fleet
 from ota.selectors.eligibility import withheld
 from ota.selectors.protection import protection_of
@@ -73,7 +73,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """List devices, filtered by the query parameters."""
     who = actor(request)
     wanted = asked_filter(request, FleetFilter)
-    cuts = cut(request, fleet(actor=who, wanted=wanted), BY_NAME)
+    cuts = cut_page(request, fleet(actor=who, wanted=wanted), BY_NAME)
     seen = selectors.last_seen(row.pk for row in cuts["rows"])
     context = {
         **cuts,
@@ -106,7 +106,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "withheld": withheld(device, updates),
         "identities": selectors.identities(device),
         "certificates": [(one, certificates.standing(one, clock.now())) for one in held],
-        "timeline": timeline.of(who, device, seen, updates),
+        "timeline": timeline.timeline_of(who, device, seen, updates),
         "open": list(selectors.incidents_of(actor=who, device=device, state="open")[:1]),
         "chart": _chart(device, request.GET.get("metric", "")),
     }

@@ -27,7 +27,7 @@ _open: Counter[int] = Counter()
 
 
 @dataclass(slots=True)
-class Feed:
+class RolloutFeed:
     """Latest rendered state of one rollout, its digest (``mark``), and the number of streams that listen."""
 
     html: str = ""
@@ -40,12 +40,12 @@ class Feed:
 class Poller:
     """Task that polls every watched rollout; one per process."""
 
-    feeds: dict[Topic, Feed] = field(default_factory=dict)
+    feeds: dict[Topic, RolloutFeed] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
-    def join(self, topic: Topic) -> Feed:
+    def join(self, topic: Topic) -> RolloutFeed:
         """Add a listener; start polling if the task is not running."""
-        feed = self.feeds.setdefault(topic, Feed())
+        feed = self.feeds.setdefault(topic, RolloutFeed())
         feed.listeners += 1
         if self.task is None or self.task.done():
             self.task = asyncio.create_task(self._run())
@@ -112,7 +112,7 @@ async def _stream(request: HttpRequest, user: int, topic: Topic, sent: str) -> A
         poller.leave(topic)
 
 
-async def _change(feed: Feed, seconds: float) -> None:
+async def _change(feed: RolloutFeed, seconds: float) -> None:
     """Wait for the next state, at most this many seconds."""
     try:
         await asyncio.wait_for(feed.changed.wait(), seconds)

@@ -13,7 +13,7 @@ from devices.models import Incident
 from devices.services import incidents
 from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter
-from fleet.console.paging import cut
+from fleet.console.paging import cut_page
 from ota.selectors import rollouts
 from pki.kernel.actor import Actor
 
@@ -35,7 +35,7 @@ DETECTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class IncidentAction:
     """One response to an incident, or a decision that is still pending."""
 
     icon: str
@@ -50,7 +50,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """List incidents."""
     who = actor(request)
     wanted = asked_filter(request, selectors.IncidentFilter)
-    found = cut(request, selectors.incidents(actor=who, wanted=wanted))
+    found = cut_page(request, selectors.incidents(actor=who, wanted=wanted))
     return render(request, "console/incidents/list.html", {**found, "state": wanted.state})
 
 
@@ -98,26 +98,26 @@ def _shaped(metric: MetricEvidence) -> dict[str, object]:
     }
 
 
-def _done(who: Actor, incident: Incident) -> list[Done]:
+def _done(who: Actor, incident: Incident) -> list[IncidentAction]:
     reaction, device = incident.reaction, reverse("console:device", args=[incident.device.public_id])
     held = rollouts.public_ids(actor=who, names=reaction.get("held", []))
     steps = []
     if reaction.get("quarantined"):
-        steps.append(Done("shield-lock", "bad", "The device was quarantined.", device))
+        steps.append(IncidentAction("shield-lock", "bad", "The device was quarantined.", device))
     for name in reaction.get("held", []):
         href = reverse("console:rollout", args=[held[name]]) if name in held else ""
-        steps.append(Done("player-stop", "bad", f"The rollout {name} was held.", href))
+        steps.append(IncidentAction("player-stop", "bad", f"The rollout {name} was held.", href))
     if number := reaction.get("repair"):
         text = f"The director scheduled a rollback to the previous version (action {number})."
-        steps.append(Done("arrow-back-up", "info", text, device))
+        steps.append(IncidentAction("arrow-back-up", "info", text, device))
     if reaction.get("released"):
         text = "The device confirmed the rollback. It was released from quarantine and the rollout resumed."
-        steps.append(Done("circle-check", "good", text, device))
+        steps.append(IncidentAction("circle-check", "good", text, device))
     if proposed := reaction.get("proposed"):
         text = f"Proposed, pending decision: {proposed}. Decide on the device page."
-        steps.append(Done("alert-circle", "warn", text, device))
+        steps.append(IncidentAction("alert-circle", "warn", text, device))
     if stopped := reaction.get("stopped"):
-        steps.append(Done("player-pause", "warn", f"No automatic response: {stopped}.", device))
+        steps.append(IncidentAction("player-pause", "warn", f"No automatic response: {stopped}.", device))
     if trouble := reaction.get("no_repair"):
-        steps.append(Done("circle-x", "warn", trouble, device))
+        steps.append(IncidentAction("circle-x", "warn", trouble, device))
     return steps

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 from devices import selectors as devices
 from fleet.console.door import actor, page
 from fleet.console.lists import asked_filter, shown_filter
-from fleet.console.paging import cut
+from fleet.console.paging import cut_page
 from ota.selectors import bundles, rollouts
 from pki import selectors
 from pki.kernel.actor import Actor
@@ -23,7 +23,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """List entries, newest first, filtered by the query parameters ``action`` and ``object``."""
     who = actor(request)
     wanted = asked_filter(request, selectors.LedgerFilter)
-    cuts = cut(request, selectors.ledger_entries(actor=who, wanted=wanted))
+    cuts = cut_page(request, selectors.ledger_entries(actor=who, wanted=wanted))
     context = {
         **cuts,
         **shown_filter(wanted),

@@ -28,7 +28,7 @@ class Page(TypedDict, Generic[_Row]):
     after: str
 
 
-def cut(request: HttpRequest, rows: QuerySet[_Row], fields: tuple[str, ...] = BY_AGE) -> Page[_Row]:
+def cut_page(request: HttpRequest, rows: QuerySet[_Row], fields: tuple[str, ...] = BY_AGE) -> Page[_Row]:
     """Return one page of rows, and the addresses of the previous and next pages with the same filter.
 
     Args:

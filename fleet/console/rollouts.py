@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter
-from fleet.console.paging import cut
+from fleet.console.paging import cut_page
 from ota.models import Release, Rollout, Wave
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import bundles as bundle_rows
@@ -31,7 +31,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """List rollouts; ``state=live`` selects all rollouts in progress."""
     who = actor(request)
     wanted = asked_filter(request, rows.RolloutFilter)
-    cuts = cut(request, rows.rollouts(actor=who, wanted=wanted))
+    cuts = cut_page(request, rows.rollouts(actor=who, wanted=wanted))
     tallies = rows.tallies(cuts["rows"])
     context = {
         **cuts,
@@ -76,7 +76,7 @@ def members(request: HttpRequest, public_id: str) -> HttpResponse:
     rollout = rows.rollout(actor=who, public_id=public_id)
     wanted = asked_filter(request, rows.AssignmentFilter)
     found = rows.assignments(actor=who, wanted=replace(wanted, rollout=str(rollout.public_id)))
-    context = {**cut(request, found), "rollout": rollout, "group": wanted.group, "groups": ["", *ORDER]}
+    context = {**cut_page(request, found), "rollout": rollout, "group": wanted.group, "groups": ["", *ORDER]}
     return render(request, "console/rollouts/members.html", context)
 
 

@@ -48,7 +48,7 @@ class Event:
     href: str = ""
 
 
-def of(asker: Actor, device: Device, seen: datetime | None, updates: Iterable[Assignment]) -> list[Event]:
+def timeline_of(asker: Actor, device: Device, seen: datetime | None, updates: Iterable[Assignment]) -> list[Event]:
     """Return the events of a device, newest first."""
     events = [*_acts(asker, device), *_updates(updates), *_incidents(asker, device)]
     if seen:

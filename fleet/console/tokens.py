@@ -15,7 +15,7 @@ from devices.models import EnrolmentToken, HardwareModel
 from devices.names import check_name
 from devices.services import tokens
 from fleet.console.door import act, actor, page
-from fleet.console.paging import cut
+from fleet.console.paging import cut_page
 from pki import selectors as ground
 from pki.kernel.errors import InvalidError
 
@@ -28,7 +28,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """List enrolment tokens, with a form that creates new ones."""
     who = actor(request)
     context = {
-        **cut(request, selectors.tokens(actor=who)),
+        **cut_page(request, selectors.tokens(actor=who)),
         "hardware": list(selectors.hardware_models(actor=who)),
         "profiles": list(ground.profiles(actor=who)),
     }
@@ -37,7 +37,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @page
-def make(request: HttpRequest) -> HttpResponse:
+def make_token(request: HttpRequest) -> HttpResponse:
     """Create a token and show its secret once, also as a QR code; for several names, return a CSV file."""
     wanted = _wanted(request)
     if len(wanted.names) > 1:

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 from devices import selectors as devices
 from fleet.console.door import actor, page
 from fleet.console.lists import asked_filter
-from fleet.console.paging import cut
+from fleet.console.paging import cut_page
 from ota.selectors.bundles import trust_keys
 from ota.selectors.roles import roles
 from pki import selectors
@@ -74,7 +74,7 @@ def certificate_list(request: HttpRequest) -> HttpResponse:
     """List certificates; ``expiring`` selects those that expire within that many days and have no replacement."""
     who = actor(request)
     now, wanted = clock.now(), asked_filter(request, devices.CertificateFilter)
-    cuts = cut(request, devices.certificates(actor=who, wanted=wanted))
+    cuts = cut_page(request, devices.certificates(actor=who, wanted=wanted))
     names = devices.names_of(actor=who, public_ids=[row.subject_key for row in cuts["rows"]])
     context = {
         **cuts,

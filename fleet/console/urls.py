@@ -44,7 +44,7 @@ urlpatterns = [
     ),
     path("tokens", tokens.index, name="tokens"),
     path("tokens/csv", tokens.as_csv, name="token-csv"),
-    path("tokens/make", tokens.make, name="token-make"),
+    path("tokens/make", tokens.make_token, name="token-make"),
     re_path(rf"^tokens/{ID}/withdraw$", tokens.withdraw, name="token-withdraw"),
     path("approvals", approvals.index, name="approvals"),
     re_path(rf"^approvals/{ID}/(?P<verb>approve|deny)$", approvals.decide, name="approval-decide"),

@@ -59,7 +59,7 @@ class Caller:
     since: float
 
 
-class Gate:
+class AdmissionGate:
     """Accept the connections of one listener; has the interface of an asyncio server.
 
     Args:

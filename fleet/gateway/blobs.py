@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from fleet.gateway.protocol import Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply
 from fleet.wire.asgi import Send
 from ota.blobs.verified import demand_stamp
 from ota.services import downloads
@@ -22,7 +22,7 @@ _RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ByteRange:
     """The bytes to send.
 
     Args:
@@ -36,26 +36,26 @@ class Part:
     length: int
 
 
-def choose(headers: dict[str, str], size: int, etag: str) -> Part:
+def choose_range(headers: dict[str, str], size: int, etag: str) -> ByteRange:
     """Choose the bytes to send from the request's header fields, in the order of RFC 9110, 13.2.2. Pure."""
     if "if-match" in headers and not {etag, "*"} & _tags(headers["if-match"]):
-        return Part(412, 0, 0)
+        return ByteRange(412, 0, 0)
     if {etag, f"W/{etag}", "*"} & _tags(headers.get("if-none-match", "")):
-        return Part(304, 0, 0)
+        return ByteRange(304, 0, 0)
     wanted = headers.get("range", "")
     match = _RANGE.fullmatch(wanted.strip())
     first, last = match.groups() if match is not None else ("", "")
     backwards = bool(first and last) and int(last) < int(first)  # not a valid range, so ignored (RFC 9110, 14.1.1)
     if first == last == "" or backwards or headers.get("if-range", etag) != etag:
-        return Part(200, 0, size)
+        return ByteRange(200, 0, size)
     if not first:
         start = max(size - int(last), 0)
-        return Part(206, start, size - start) if int(last) else Part(416, 0, 0)
+        return ByteRange(206, start, size - start) if int(last) else ByteRange(416, 0, 0)
     start, end = int(first), min(int(last) if last else size - 1, size - 1)
-    return Part(206, start, end - start + 1) if start <= end else Part(416, 0, 0)
+    return ByteRange(206, start, end - start + 1) if start <= end else ByteRange(416, 0, 0)
 
 
-def headers_of(reply: Reply, part: Part, size: int) -> list[tuple[bytes, bytes]]:
+def headers_of(reply: Reply, part: ByteRange, size: int) -> list[tuple[bytes, bytes]]:
     """Return the header fields of the answer."""
     fields = {
         "content-type": "application/octet-stream",
@@ -74,11 +74,11 @@ def headers_of(reply: Reply, part: Part, size: int) -> list[tuple[bytes, bytes]]
     return [(name.encode(), value.encode()) for name, value in fields.items()]
 
 
-async def send(request: Request, reply: Reply, file: Download, out: Send) -> int:
+async def send(request: DeviceRequest, reply: Reply, file: Download, out: Send) -> int:
     """Send the file or the requested range. Return the status."""
     # Ranges apply to GET only (RFC 9110, 14.2).
     fields = {name: value for name, value in request.headers.items() if name != "range" or request.method == "GET"}
-    part = choose(fields, file.size, reply.headers["etag"])
+    part = choose_range(fields, file.size, reply.headers["etag"])
     start = {
         "type": "http.response.start",
         "status": part.status,
@@ -98,7 +98,7 @@ async def send(request: Request, reply: Reply, file: Download, out: Send) -> int
     return part.status
 
 
-async def _from_bucket(reply: Reply, file: Download, part: Part, start: dict[str, object], out: Send) -> int:
+async def _from_bucket(reply: Reply, file: Download, part: ByteRange, start: dict[str, object], out: Send) -> int:
     """Redirect the device to the object store, or relay the file. Report store errors before the answer starts."""
     if reply.direct and (address := await asyncio.to_thread(downloads.address, file)):
         fields = [(b"location", address.encode()), (b"cache-control", b"no-store"), (b"content-length", b"0")]
@@ -109,7 +109,7 @@ async def _from_bucket(reply: Reply, file: Download, part: Part, start: dict[str
     ends = part.start + part.length == file.size
     checked = ends and not reply.direct
     start_at, length = part.start, part.length
-    pieces = downloads.read_end(file, start_at) if checked else downloads.read(file, start_at, length)
+    pieces = downloads.read_end(file, start_at) if checked else downloads.read_download(file, start_at, length)
     try:
         data = await asyncio.to_thread(next, pieces, b"")
         await out(start)
@@ -133,7 +133,7 @@ async def _relay(pieces: Iterator[bytes], data: bytes, rest: int, out: Send) -> 
         raise OSError(msg)
 
 
-async def _copy(stream: BinaryIO, file: Download, part: Part, out: Send) -> None:
+async def _copy(stream: BinaryIO, file: Download, part: ByteRange, out: Send) -> None:
     stream.seek(part.start)
     rest = part.length
     while rest:

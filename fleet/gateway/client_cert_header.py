@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from OpenSSL import crypto
 
 from fleet.gateway.anchors import believe, client_anchors
-from fleet.gateway.protocol import Peer
+from fleet.gateway.protocol import TransportPeer
 from pki import selectors
 from pki.foreign import read_certificate
 from pki.kernel.errors import DeniedError, InvalidError
@@ -58,7 +58,7 @@ class Proxies:
         self._form = form
         self._store: Recent[str, crypto.X509Store] = Recent(seconds=2.0)
 
-    def peer(self, fields: Iterable[tuple[bytes, bytes]], direct: Peer) -> Peer:
+    def peer(self, fields: Iterable[tuple[bytes, bytes]], direct: TransportPeer) -> TransportPeer:
         """Return the peer of a request: the direct peer, or the one whose certificate a listed proxy forwards.
 
         Raises:
@@ -78,7 +78,7 @@ class Proxies:
             raise InvalidError(msg)
         der = self._read(given[0].decode("latin-1"))
         self._verify(der)
-        return Peer(hashlib.sha256(der).hexdigest(), der, direct.address)
+        return TransportPeer(hashlib.sha256(der).hexdigest(), der, direct.address)
 
     def _lists(self, address: str) -> bool:
         try:

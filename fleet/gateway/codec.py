@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from fleet.observe import request_id
 from pki.kernel import cbor, intake, strict_json
 from pki.kernel.errors import DomainError, InvalidError, UnsupportedError
@@ -14,7 +14,7 @@ CBOR, JSON = "application/cbor", "application/json"
 NONCE = frozenset({"nonce"})
 
 
-def decode(request: Request, known: frozenset[str] | None, *, free_text: bool = False) -> dict[str, object]:
+def decode(request: DeviceRequest, known: frozenset[str] | None, *, free_text: bool = False) -> dict[str, object]:
     """Return the body as a map with text keys. An empty body is an empty map.
 
     Args:
@@ -31,7 +31,7 @@ def decode(request: Request, known: frozenset[str] | None, *, free_text: bool = 
         return {}
     kind = media_type(request.headers.get("content-type", CBOR))
     if kind not in {CBOR, JSON}:
-        msg = f"The Content-Type {intake.shown(kind, 60)} is not supported. Send a map as {CBOR} or {JSON}."
+        msg = f"The Content-Type {intake.shown_name(kind, 60)} is not supported. Send a map as {CBOR} or {JSON}."
         raise UnsupportedError(msg)
     if kind == JSON:
         body = strict_json.read_json(request.payload, max_bytes=MAX_BODY, max_depth=8, lenient=free_text)
@@ -41,7 +41,7 @@ def decode(request: Request, known: frozenset[str] | None, *, free_text: bool = 
         msg = "The body must be a map with text keys."
         raise InvalidError(msg)
     if known is not None and (unknown := sorted(set(body) - known)):
-        names = ", ".join(intake.shown(name, 40) for name in unknown[:10])
+        names = ", ".join(intake.shown_name(name, 40) for name in unknown[:10])
         wanted = ", ".join(sorted(known)) or "none"
         msg = f"Unknown fields: {names}. Allowed fields: {wanted}."
         raise InvalidError(msg)
@@ -66,20 +66,20 @@ def octets(body: Mapping[str, object], name: str) -> bytes:
     return value
 
 
-def encode(request: Request, value: object, device_id: int) -> Reply:
+def encode(request: DeviceRequest, value: object, device_id: int) -> Reply:
     """Return a reply in the format of the request."""
     if _wants_json(request):
-        return Reply(Outcome.OK, json.dumps(value, default=bytes.hex).encode(), JSON, device_id=device_id)
-    return Reply(Outcome.OK, cbor.dumps(value), CBOR, device_id=device_id)
+        return Reply(ResponseOutcome.OK, json.dumps(value, default=bytes.hex).encode(), JSON, device_id=device_id)
+    return Reply(ResponseOutcome.OK, cbor.dumps(value), CBOR, device_id=device_id)
 
 
-def refusal(request: Request, outcome: Outcome, error: DomainError) -> Reply:
+def refusal(request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return an error body: what is wrong, and the request id for the log."""
     body = {"error": error.kind, "detail": error.detail, "id": request_id.get()}
     headers = {}
-    if outcome in {Outcome.LIMITED, Outcome.ACCEPTED, Outcome.UNAVAILABLE}:
+    if outcome in {ResponseOutcome.LIMITED, ResponseOutcome.ACCEPTED, ResponseOutcome.UNAVAILABLE}:
         headers["retry-after"] = str(int(float(str(error.context.get("retry_after", 5)))) + 1)
-    if outcome is Outcome.PRECONDITION and "tag" in error.context:
+    if outcome is ResponseOutcome.PRECONDITION and "tag" in error.context:
         headers["etag"] = str(error.context["tag"])
     if _wants_json(request):
         return Reply(outcome, json.dumps(body).encode(), JSON, headers)
@@ -91,7 +91,7 @@ def media_type(field: str) -> str:
     return field.partition(";")[0].strip().lower()
 
 
-def _wants_json(request: Request) -> bool:
+def _wants_json(request: DeviceRequest) -> bool:
     """Return whether the answer is JSON: by the Accept field, else by the format of the request."""
     accepted = {media_type(one) for one in request.headers.get("accept", "").split(",")} & {CBOR, JSON}
     if len(accepted) == 1:

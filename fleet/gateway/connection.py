@@ -13,7 +13,7 @@ from fleet.wire.connections import Connections as Base
 from fleet.wire.http1 import BoundedConnection, make_protocol
 
 
-class Connections(Base):
+class DeviceConnections(Base):
     """The shared state of the device gateway's connections."""
 
     def __init__(self, table: PollCache, answers: Answers) -> None:
@@ -24,7 +24,7 @@ class Connections(Base):
 class DeviceConnection(BoundedConnection):
     """A connection with its peer."""
 
-    shared: Connections
+    shared: DeviceConnections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class: a stream
         """Read the leaf certificate after the handshake."""
@@ -73,9 +73,9 @@ class DeviceConnection(BoundedConnection):
         return True
 
 
-def make(shared: Connections) -> type[asyncio.Protocol]:
+def make_device_protocol(shared: DeviceConnections) -> type[asyncio.Protocol]:
     """Return the protocol class of one gateway process."""
     return make_protocol(shared, DeviceConnection)
 
 
-__all__ = ["Connections", "DeviceConnection", "make"]
+__all__ = ["DeviceConnection", "DeviceConnections", "make_device_protocol"]

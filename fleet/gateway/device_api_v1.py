@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fleet.gateway import codec, identity
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request, check_words
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, check_words
 from fleet.gateway.resources import (
     blob,
     command,
@@ -23,11 +23,11 @@ from fleet.gateway.resources import (
 )
 from pki.kernel.errors import DeniedError
 
-Resource = Callable[[Request, Identified], Reply]
+Resource = Callable[[DeviceRequest, Identified], Reply]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ResourceEntry:
     """One resource.
 
     Args:
@@ -41,23 +41,23 @@ class Entry:
     quarantined: bool
 
 
-RESOURCES: dict[str, Entry] = {
-    "poll": Entry(frozenset({"GET", "POST"}), poll.handle, quarantined=True),
-    "metadata": Entry(frozenset({"GET", "HEAD"}), metadata.handle, quarantined=True),
-    "manifest": Entry(frozenset({"GET"}), manifest.handle, quarantined=True),
-    "director": Entry(frozenset({"POST"}), director.handle, quarantined=True),
-    "blob": Entry(frozenset({"GET", "HEAD"}), blob.handle, quarantined=True),
-    "report": Entry(frozenset({"POST"}), report.handle, quarantined=True),
-    "time": Entry(frozenset({"POST"}), time.handle, quarantined=True),
-    "command": Entry(frozenset({"POST"}), command.handle, quarantined=True),
-    "log": Entry(frozenset({"POST"}), log.handle, quarantined=True),
-    "oscore": Entry(frozenset({"POST"}), oscore.handle, quarantined=True),
-    "twin": Entry(frozenset({"GET", "PUT"}), twin.handle, quarantined=False),
-    "telemetry": Entry(frozenset({"POST"}), telemetry.handle, quarantined=False),
+RESOURCES: dict[str, ResourceEntry] = {
+    "poll": ResourceEntry(frozenset({"GET", "POST"}), poll.handle, quarantined=True),
+    "metadata": ResourceEntry(frozenset({"GET", "HEAD"}), metadata.handle, quarantined=True),
+    "manifest": ResourceEntry(frozenset({"GET"}), manifest.handle, quarantined=True),
+    "director": ResourceEntry(frozenset({"POST"}), director.handle, quarantined=True),
+    "blob": ResourceEntry(frozenset({"GET", "HEAD"}), blob.handle, quarantined=True),
+    "report": ResourceEntry(frozenset({"POST"}), report.handle, quarantined=True),
+    "time": ResourceEntry(frozenset({"POST"}), time.handle, quarantined=True),
+    "command": ResourceEntry(frozenset({"POST"}), command.handle, quarantined=True),
+    "log": ResourceEntry(frozenset({"POST"}), log.handle, quarantined=True),
+    "oscore": ResourceEntry(frozenset({"POST"}), oscore.handle, quarantined=True),
+    "twin": ResourceEntry(frozenset({"GET", "PUT"}), twin.handle, quarantined=False),
+    "telemetry": ResourceEntry(frozenset({"POST"}), telemetry.handle, quarantined=False),
 }
 
 
-def dialect(request: Request) -> Reply | None:
+def dialect(request: DeviceRequest) -> Reply | None:
     """Answer paths below ``/v1/``."""
     parts = request.path.split("/", 3)
     if len(parts) < 3 or parts[1] != "v1":  # noqa: PLR2004  because a path has a root, a version and a name
@@ -67,9 +67,9 @@ def dialect(request: Request) -> Reply | None:
         return enrol.handle(request, identity.domain_by_host(request.host))
     entry = RESOURCES.get(parts[2])
     if entry is None:
-        return Reply(Outcome.NOT_FOUND, b"", codec.CBOR)
+        return Reply(ResponseOutcome.NOT_FOUND, b"", codec.CBOR)
     if request.method not in entry.methods:
-        return Reply(Outcome.NOT_ALLOWED, b"", codec.CBOR, {"allow": ", ".join(sorted(entry.methods))})
+        return Reply(ResponseOutcome.NOT_ALLOWED, b"", codec.CBOR, {"allow": ", ".join(sorted(entry.methods))})
     who = identity.device(request, identity.domain_by_host(request.host), "device")
     gate(who, allowed=entry.quarantined)
     if named := request.query.get("for"):

@@ -13,13 +13,13 @@ from django.conf import settings
 from devices.services import presence
 from fleet.gateway import blobs, client_cert_header, codec, connection, device_api_v1
 from fleet.gateway.client_cert_header import Proxies
-from fleet.gateway.connection import Connections
+from fleet.gateway.connection import DeviceConnections
 from fleet.gateway.ddi import dialect as ddi
 from fleet.gateway.est import dialect as est
 from fleet.gateway.limiter import Asker, Limiter
 from fleet.gateway.poll_cache import Answers, PollCache, each_second
 from fleet.gateway.poll_cache_sync import Follower
-from fleet.gateway.protocol import BY_KIND, Dialect, Outcome, Peer, Reply, Request
+from fleet.gateway.protocol import BY_KIND, DeviceRequest, Dialect, Reply, ResponseOutcome, TransportPeer
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from fleet.wire import limits, rates
@@ -56,7 +56,7 @@ class _Exchange:
         status: HTTP status; 0 when there was nothing to answer.
     """
 
-    request: Request
+    request: DeviceRequest
     who: Asker
     reply: Reply = field(default_factory=Reply)
     status: int = 0
@@ -78,14 +78,14 @@ class DeviceDoor:
         self._workers = Workers("device-door", behind)
         self._limiter = Limiter(self._workers, trusted)
         self._table, self._answers = PollCache(), Answers()
-        self._connections = Connections(self._table, self._answers)
+        self._connections = DeviceConnections(self._table, self._answers)
         self._clock: asyncio.Task[None] | None = None
         self._follower: Follower | None = None
 
     @property
     def protocol(self) -> type[asyncio.Protocol]:
         """Return the connection class of this listener."""
-        return connection.make(self._connections)
+        return connection.make_device_protocol(self._connections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -102,7 +102,7 @@ class DeviceDoor:
         try:
             await self._serve(exchange, receive, send)
         except Exception:
-            exchange.status = exchange.status or Outcome.INTERNAL.value
+            exchange.status = exchange.status or ResponseOutcome.INTERNAL.value
             raise
         finally:  # whether or not the client read the answer
             identifier = request_id.get()
@@ -115,7 +115,7 @@ class DeviceDoor:
         """Charge for an answer, and record the presence of the device."""
         request, reply, status, who = exchange.request, exchange.reply, exchange.status, exchange.who
         self._limiter.answered(who, request, status, proved=bool(reply.device_id))
-        if status == Outcome.LIMITED.value and "muster.connection" in scope.get("extensions", {}):
+        if status == ResponseOutcome.LIMITED.value and "muster.connection" in scope.get("extensions", {}):
             scope["extensions"]["muster.connection"]["hold"](limits.HOLD_SECONDS)
         if reply.device_id:
             out = len(reply.payload) if reply.routine else 0
@@ -129,20 +129,20 @@ class DeviceDoor:
         request, close = exchange.request, False
         try:
             if request.path != "/healthz" and (seconds := await self._limiter.wait(exchange.who, request)):
-                reply = _refused(request, Outcome.LIMITED, LimitedError(rates.DETAIL, retry_after=seconds))
+                reply = _refused(request, ResponseOutcome.LIMITED, LimitedError(rates.DETAIL, retry_after=seconds))
             else:
                 exchange.request = request = replace(request, payload=await read_body(receive, MAX_BODY))
                 reply = await self._answer(request)
         except BodyError as error:
             if not error.status:
                 return
-            reply, close = Reply(Outcome(error.status), f"{error.detail}\n".encode(), TEXT), True
+            reply, close = Reply(ResponseOutcome(error.status), f"{error.detail}\n".encode(), TEXT), True
         exchange.reply, exchange.status = reply, reply.outcome.value
         exchange.status = await _send(request, reply, send, close=close)
 
-    async def _answer(self, request: Request) -> Reply:
+    async def _answer(self, request: DeviceRequest) -> Reply:
         if request.path == "/healthz":
-            return Reply(Outcome.OK, b"ok\n", TEXT)
+            return Reply(ResponseOutcome.OK, b"ok\n", TEXT)
         return await self._workers.answer(request)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -157,7 +157,7 @@ class DeviceDoor:
                 if self._follower is not None:
                     self._follower.stop()
                 self._table.hand_over(self._answers.size)
-                await self._workers.run(presence.write)
+                await self._workers.run(presence.write_gathered)
                 self._workers.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -173,14 +173,14 @@ class DeviceDoor:
 
         self._follower = Follower(self._table, self._connections.fingerprints, cut, lambda _: None)
         self._follower.start()
-        write = partial(self._workers.run, presence.write)
+        write = partial(self._workers.run, presence.write_gathered)
         self._clock = asyncio.create_task(each_second(self._table, self._answers, write))
 
 
 def _behind(proxies: Proxies, trusted: Trusted, dialect: Dialect) -> Dialect:
     """Wrap a protocol adapter so that it accepts certificates from listed proxies only."""
 
-    def answer(request: Request) -> Reply | None:
+    def answer(request: DeviceRequest) -> Reply | None:
         peer = proxies.peer(request.claims, request.peer) if request.claims else request.peer
         address = trusted.client_of(peer.address, request.forwarded)
         return dialect(replace(request, peer=replace(peer, address=address), claims=()))
@@ -188,13 +188,13 @@ def _behind(proxies: Proxies, trusted: Trusted, dialect: Dialect) -> Dialect:
     return answer
 
 
-def _refused(request: Request, outcome: Outcome, error: DomainError) -> Reply:
+def _refused(request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return a refusal in the error format of the protocol of a path."""
     if request.path.startswith(est.ROOT):
         return est.render(request, outcome, error)
     if request.path.startswith("/v1/"):
         return codec.refusal(request, outcome, error)
-    headers = {"retry-after": str(error.context["retry_after"])} if outcome is Outcome.LIMITED else {}
+    headers = {"retry-after": str(error.context["retry_after"])} if outcome is ResponseOutcome.LIMITED else {}
     reply = ddi.render(request, outcome, error)
     return replace(reply, headers={**reply.headers, **headers})
 
@@ -204,15 +204,15 @@ def _own_authority() -> str:
     return f"{(settings.FLEET_HOST_NAMES or ['localhost'])[0]}:{settings.FLEET_DEVICE_PORT}"
 
 
-def _request(scope: Scope, body: bytes) -> Request:
+def _request(scope: Scope, body: bytes) -> DeviceRequest:
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
     tls = scope.get("extensions", {}).get("muster.peer", {})
     client = scope.get("client") or ("", 0)
     authority = headers.get("host", "") or _own_authority()  # HTTP/1.0 has no Host field
-    return Request(
-        peer=Peer(tls.get("fingerprint", ""), tls.get("certificate", b""), client[0], tls.get("binding", b"")),
+    return DeviceRequest(
+        peer=TransportPeer(tls.get("fingerprint", ""), tls.get("certificate", b""), client[0], tls.get("binding", b"")),
         method=scope["method"],
         path=scope["path"],
         host=authority.rsplit(":", 1)[0].strip("[]"),
@@ -225,7 +225,7 @@ def _request(scope: Scope, body: bytes) -> Request:
     )
 
 
-async def _send(request: Request, reply: Reply, send: Send, *, close: bool = False) -> int:
+async def _send(request: DeviceRequest, reply: Reply, send: Send, *, close: bool = False) -> int:
     if reply.file is not None:
         try:
             return await blobs.send(request, reply, reply.file, send)
@@ -236,7 +236,7 @@ async def _send(request: Request, reply: Reply, send: Send, *, close: bool = Fal
         fields["content-type"] = reply.content_type
     if close:
         fields["connection"] = "close"
-    if reply.outcome in {Outcome.NO_CONTENT, Outcome.NOT_MODIFIED}:
+    if reply.outcome in {ResponseOutcome.NO_CONTENT, ResponseOutcome.NOT_MODIFIED}:
         del fields["content-length"]
     headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": reply.outcome.value, "headers": headers})

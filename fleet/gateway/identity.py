@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from devices.models import Device
 from devices.selectors.connections import device_behind, device_of_certificate
-from fleet.gateway.protocol import Request
+from fleet.gateway.protocol import DeviceRequest
 from fleet.observe import request_id
 from pki import selectors
 from pki.kernel import actor as actors
@@ -12,13 +12,13 @@ from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import DeniedError, NotFoundError, UnauthenticatedError
 from pki.models import Certificate, TrustDomain
-from pki.services.certificates import Standing, standing
+from pki.services.certificates import CertificateStanding, standing
 
 _REASONS = {
-    Standing.REVOKED: "The certificate is revoked.",
-    Standing.NOT_YET: "The certificate is not valid yet. Check the device's clock.",
-    Standing.EXPIRED: "The certificate has expired. Enrol the device again.",
-    Standing.RENEWABLE: "The certificate has expired. Renew it with simplereenroll first.",
+    CertificateStanding.REVOKED: "The certificate is revoked.",
+    CertificateStanding.NOT_YET: "The certificate is not valid yet. Check the device's clock.",
+    CertificateStanding.EXPIRED: "The certificate has expired. Enrol the device again.",
+    CertificateStanding.RENEWABLE: "The certificate has expired. Renew it with simplereenroll first.",
 }
 
 
@@ -37,7 +37,7 @@ class Identified:
     actor: Actor
 
 
-def device(request: Request, domain: TrustDomain, via: str, *, renewing: bool = False) -> Identified:
+def device(request: DeviceRequest, domain: TrustDomain, via: str, *, renewing: bool = False) -> Identified:
     """Return the device that sent a request, or refuse.
 
     Args:
@@ -61,7 +61,7 @@ def device(request: Request, domain: TrustDomain, via: str, *, renewing: bool = 
         msg = "The certificate belongs to another trust domain."
         raise DeniedError(msg)
     how = standing(certificate, clock.now())
-    if how is not Standing.GOOD and not (renewing and how is Standing.RENEWABLE):
+    if how is not CertificateStanding.GOOD and not (renewing and how is CertificateStanding.RENEWABLE):
         raise DeniedError(_REASONS[how])
     found = _active(certificate)
     return Identified(found, certificate, actors.device(domain.slug, found.key, via=via, request_id=request_id.get()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from devices.proofs import token
-from fleet.gateway.protocol import Request
+from fleet.gateway.protocol import DeviceRequest
 from fleet.gateway.workers import Workers
 from fleet.wire.networks import Trusted, network_of
 from fleet.wire.rates import Rates
@@ -42,7 +42,7 @@ class Limiter:
         self._workers, self._trusted = workers, trusted
         self._checking: set[str] = set()
 
-    def asker(self, request: Request) -> Asker:
+    def asker(self, request: DeviceRequest) -> Asker:
         """Return the client that is charged for a request."""
         address = self._trusted.client_of(request.peer.address, request.forwarded)
         key = request.peer.fingerprint
@@ -50,7 +50,7 @@ class Limiter:
             key = hashlib.sha256(b"\n".join(value for _, value in request.claims)).hexdigest()
         return Asker(key, address)
 
-    async def wait(self, who: Asker, request: Request) -> int:
+    async def wait(self, who: Asker, request: DeviceRequest) -> int:
         """Return the seconds until the client may retry; 0 if the request is allowed.
 
         A network above its limit of unauthenticated requests is still served with an existing enrolment token; one
@@ -69,7 +69,7 @@ class Limiter:
             self._checking.discard(network)
         return 0 if known else seconds
 
-    def answered(self, who: Asker, request: Request, status: int, *, proved: bool) -> None:
+    def answered(self, who: Asker, request: DeviceRequest, status: int, *, proved: bool) -> None:
         """Charge for an answer."""
         safe = request.method in {"GET", "HEAD"}
         self._rates.answered(who.key, who.address, status, proved=proved, safe=safe)

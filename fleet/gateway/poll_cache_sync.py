@@ -11,7 +11,7 @@ from devices import selectors as devices
 from fleet.gateway.poll_cache import PollCache
 from ota.services import idle
 from pki import selectors as ground
-from pki.services.changes import Feed
+from pki.services.changes import ChangeFeed
 
 LOOK_SECONDS = 0.02
 #: seconds in which the whole cache is compared with the database, one part per second
@@ -40,7 +40,7 @@ class Follower:
         changed: Callable[[set[str]], None],
     ) -> None:
         self._table, self._open_now, self._cut, self._changed = table, open_now, cut, changed
-        self._feed = Feed()
+        self._feed = ChangeFeed()
         self._loaded, self._place = False, 0
         self._compared = self._swept = time.monotonic()
         self._stopped = False

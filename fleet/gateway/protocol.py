@@ -8,13 +8,13 @@ from enum import Enum
 from fleet.observe import request_id
 from ota.services.downloads import Download
 from pki.kernel import intake
-from pki.kernel.errors import DomainError, InvalidError, Kind
+from pki.kernel.errors import DomainError, ErrorKind, InvalidError
 from pki.models.documents import UNSTORABLE
 
 _logger = logging.getLogger(__name__)
 
 
-class Outcome(Enum):
+class ResponseOutcome(Enum):
     """The outcome of a request, as an HTTP status; the CoAP transport maps it to its codes."""
 
     OK = 200
@@ -40,28 +40,28 @@ class Outcome(Enum):
 
 
 MOST_PATH, MOST_HOST = 1000, 255
-BY_KIND: Mapping[Kind, Outcome] = {
-    Kind.INTERNAL: Outcome.INTERNAL,
-    Kind.NOT_FOUND: Outcome.NOT_FOUND,
-    Kind.CONFLICT: Outcome.CONFLICT,
-    Kind.DENIED: Outcome.DENIED,
-    Kind.INVALID: Outcome.INVALID,
-    Kind.UNAUTHENTICATED: Outcome.UNAUTHENTICATED,
-    Kind.LIMITED: Outcome.LIMITED,
-    Kind.UNAVAILABLE: Outcome.UNAVAILABLE,
-    Kind.PRECONDITION: Outcome.PRECONDITION,
-    Kind.UNCONDITIONAL: Outcome.UNCONDITIONAL,
-    Kind.UNSUPPORTED: Outcome.UNSUPPORTED,
-    Kind.PENDING: Outcome.ACCEPTED,
-    Kind.NOT_ALLOWED: Outcome.NOT_ALLOWED,
-    Kind.NOT_ACCEPTABLE: Outcome.NOT_ACCEPTABLE,
-    Kind.TOO_SLOW: Outcome.TOO_SLOW,
-    Kind.TOO_LARGE: Outcome.TOO_LARGE,
+BY_KIND: Mapping[ErrorKind, ResponseOutcome] = {
+    ErrorKind.INTERNAL: ResponseOutcome.INTERNAL,
+    ErrorKind.NOT_FOUND: ResponseOutcome.NOT_FOUND,
+    ErrorKind.CONFLICT: ResponseOutcome.CONFLICT,
+    ErrorKind.DENIED: ResponseOutcome.DENIED,
+    ErrorKind.INVALID: ResponseOutcome.INVALID,
+    ErrorKind.UNAUTHENTICATED: ResponseOutcome.UNAUTHENTICATED,
+    ErrorKind.LIMITED: ResponseOutcome.LIMITED,
+    ErrorKind.UNAVAILABLE: ResponseOutcome.UNAVAILABLE,
+    ErrorKind.PRECONDITION: ResponseOutcome.PRECONDITION,
+    ErrorKind.UNCONDITIONAL: ResponseOutcome.UNCONDITIONAL,
+    ErrorKind.UNSUPPORTED: ResponseOutcome.UNSUPPORTED,
+    ErrorKind.PENDING: ResponseOutcome.ACCEPTED,
+    ErrorKind.NOT_ALLOWED: ResponseOutcome.NOT_ALLOWED,
+    ErrorKind.NOT_ACCEPTABLE: ResponseOutcome.NOT_ACCEPTABLE,
+    ErrorKind.TOO_SLOW: ResponseOutcome.TOO_SLOW,
+    ErrorKind.TOO_LARGE: ResponseOutcome.TOO_LARGE,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class TransportPeer:
     """The peer of a connection, as authenticated by the transport.
 
     Args:
@@ -78,7 +78,7 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DeviceRequest:
     """One request of a device.
 
     Args:
@@ -94,7 +94,7 @@ class Request:
         subject: the device that a protocol adapter names, if any; it is never inferred from the peer alone.
     """
 
-    peer: Peer
+    peer: TransportPeer
     method: str
     path: str
     host: str
@@ -122,7 +122,7 @@ class Reply:
         routine: whether it counts as routine traffic of the device (downloads do not).
     """
 
-    outcome: Outcome = Outcome.OK
+    outcome: ResponseOutcome = ResponseOutcome.OK
     payload: bytes = b""
     content_type: str = "application/octet-stream"
     headers: dict[str, str] = field(default_factory=dict)
@@ -132,7 +132,7 @@ class Reply:
     routine: bool = True
 
 
-def check_words(request: Request) -> None:
+def check_words(request: DeviceRequest) -> None:
     """Refuse invalid text in a path, a query or a stored header field. Each protocol adapter calls it first.
 
     Raises:
@@ -141,14 +141,14 @@ def check_words(request: Request) -> None:
     intake.identifier(request.path, "path", most=MOST_PATH)
     intake.identifier(request.host, "host", most=MOST_HOST)
     for name, value in request.query.items():
-        intake.text(value, f"query {intake.shown(intake.identifier(name, 'query'))}")
+        intake.read_text(value, f"query {intake.shown_name(intake.identifier(name, 'query'))}")
 
 
-Dialect = Callable[[Request], Reply | None]
-Renderer = Callable[[Request, Outcome, DomainError], Reply]
+Dialect = Callable[[DeviceRequest], Reply | None]
+Renderer = Callable[[DeviceRequest, ResponseOutcome, DomainError], Reply]
 
 
-def answer(request: Request, dialects: tuple[tuple[Dialect, Renderer], ...]) -> Reply:
+def answer_request(request: DeviceRequest, dialects: tuple[tuple[Dialect, Renderer], ...]) -> Reply:
     """Dispatch to the first protocol adapter that handles the path. Convert refusals into its error format.
 
     An unexpected error becomes "internal" with the request's id. Its cause goes to the log only.
@@ -161,11 +161,11 @@ def answer(request: Request, dialects: tuple[tuple[Dialect, Renderer], ...]) -> 
         except UNSTORABLE as error:
             _logger.warning("a value that the database cannot store passed all checks", exc_info=error)
             msg = "A value of the request cannot be stored. It is out of range, or not valid text."
-            return render(request, Outcome.INVALID, InvalidError(msg))
+            return render(request, ResponseOutcome.INVALID, InvalidError(msg))
         except Exception:
             _logger.exception("a request failed", extra={"path": request.path[:200]})
             msg = f"Internal server error. Report the request id to the operator: {request_id.get()}"
-            return render(request, Outcome.INTERNAL, DomainError(msg))
+            return render(request, ResponseOutcome.INTERNAL, DomainError(msg))
         if reply is not None:
             return reply
-    return Reply(Outcome.NOT_FOUND, b"not found\n", "text/plain; charset=utf-8")
+    return Reply(ResponseOutcome.NOT_FOUND, b"not found\n", "text/plain; charset=utf-8")

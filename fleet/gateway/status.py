@@ -26,7 +26,7 @@ from fleet.wire.networks import Trusted
 from fleet.wire.rates import Rates
 from pki import ocsp, selectors
 from pki.services import crls
-from pki.services.responders import Answer, Responders
+from pki.services.responders import OcspAnswer, Responders
 
 _Given = TypeVar("_Given")
 _Answer = TypeVar("_Answer")
@@ -147,7 +147,7 @@ def _from_path(path: str) -> bytes:
         return b""
 
 
-def _caching(answer: Answer, *, cached: bool) -> dict[str, str]:
+def _caching(answer: OcspAnswer, *, cached: bool) -> dict[str, str]:
     """Return the cache fields of RFC 5019, section 6.2: only GET answers without a nonce are cacheable."""
     if not cached or answer.until is None or answer.signed_at is None:
         return {"cache-control": "no-store"}
@@ -182,7 +182,7 @@ def _healthy(_path: str) -> Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StatusPath:
     """One path.
 
     Args:
@@ -200,10 +200,10 @@ class Entry:
 
 #: all paths of this listener
 ROUTES = (
-    Entry(re.compile(r"/healthz"), READ, _healthy, waits=False),
-    Entry(_CRL, READ, _list),
-    Entry(_CA, READ, _authority),
-    Entry(re.compile(r"/ocsp(?:/.*)?", re.DOTALL), READ | {"POST"}, None),
+    StatusPath(re.compile(r"/healthz"), READ, _healthy, waits=False),
+    StatusPath(_CRL, READ, _list),
+    StatusPath(_CA, READ, _authority),
+    StatusPath(re.compile(r"/ocsp(?:/.*)?", re.DOTALL), READ | {"POST"}, None),
 )
 
 

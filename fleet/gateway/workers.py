@@ -9,7 +9,7 @@ from typing import TypeVar
 from django.db import close_old_connections, connections
 
 from fleet.gateway import codec, protocol
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from fleet.observe import request_id
 from pki.kernel.errors import LimitedError
 
@@ -34,11 +34,11 @@ class Workers:
         self._dialects = dialects
         self._waiting = 0
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: DeviceRequest) -> Reply:
         """Answer a request, or refuse at once if too many wait."""
         if self._waiting >= MOST_WAITING:
             error = LimitedError("The server is busy. Try again in a moment.", retry_after=random.uniform(*COME_AGAIN))  # noqa: S311  because jitter needs no secure randomness
-            return codec.refusal(request, Outcome.UNAVAILABLE, error)
+            return codec.refusal(request, ResponseOutcome.UNAVAILABLE, error)
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
@@ -54,11 +54,11 @@ class Workers:
         """End the threads when they are done."""
         self._pool.shutdown()
 
-    def _in_thread(self, request: Request, identifier: str) -> Reply:
+    def _in_thread(self, request: DeviceRequest, identifier: str) -> Reply:
         token = request_id.set(identifier)
         close_old_connections()
         try:
-            return protocol.answer(request, self._dialects)
+            return protocol.answer_request(request, self._dialects)
         finally:
             request_id.reset(token)
             if any(connection.in_atomic_block for connection in connections.all(initialized_only=True)):

@@ -15,7 +15,7 @@ MOST_MANIFEST = 10_000
 FORMAT = 1
 
 
-def write(path: Path, databases: list[Path]) -> None:
+def write_archive(path: Path, databases: list[Path]) -> None:
     """Write an archive atomically: it is complete on the disk, or does not exist."""
     manifest = json.dumps({"format": FORMAT, "files": {one.name: _digest(one) for one in databases}}, sort_keys=True)
     temporary = path.with_name(f".{path.name}.new")
@@ -71,7 +71,7 @@ def _manifest(tar: tarfile.TarFile) -> dict[str, str]:
         msg = f"The archive has format {manifest['format']}; this version reads format {FORMAT}."
         raise ValueError(msg)
     files = intake.map_of(manifest["files"], "files")
-    return {name: intake.text(digest, name) for name, digest in files.items()}
+    return {name: intake.read_text(digest, name) for name, digest in files.items()}
 
 
 def _copy(tar: tarfile.TarFile, name: str, target: Path) -> Path:

@@ -11,7 +11,7 @@ from fleet.officer import authority, describe, keys, metadata, rootlines
 from fleet.officer.signing_requests.compare import check_request
 from fleet.officer.signing_requests.read import SigningRequest, read_request
 from fleet.officer.signing_requests.sign import remember_versions, seen_versions, sign_request
-from fleet.officer.token import Place
+from fleet.officer.token import TokenKeyAddress
 from ota.contract import root_keys
 from pki.kernel import canonical, clock, files
 from pki.kernel.errors import ConflictError, DomainError, InvalidError
@@ -112,7 +112,7 @@ def _proofs(parser: argparse.ArgumentParser) -> None:
 
 
 def _keygen(given: argparse.Namespace) -> None:
-    place = Place(given.pkcs11, given.token, given.name) if given.pkcs11 else None
+    place = TokenKeyAddress(given.pkcs11, given.token, given.name) if given.pkcs11 else None
     path = keys.generate(given.out, given.name, p256=given.p256, place=place)
     name, key = keys.officer(path)
     print("\n".join([str(path), f"{name}: {root_keys.describe_key(key.to_dict())}"]))

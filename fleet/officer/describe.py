@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from fleet.officer.authority import certificate_lines
 from fleet.officer.bundlelines import bundle_lines
-from fleet.officer.signing_requests.compare import Change
+from fleet.officer.signing_requests.compare import RequestedChange
 from fleet.officer.signing_requests.read import COMPOSITE, CONFIG, MAX_BUNDLE, SigningRequest, read_bundle_document
 from ota.contract import composite, orders
 from ota.contract.bundle_documents import BundleDocument
@@ -24,7 +24,7 @@ _MOST_SHOWN = 8
 _CONFIG_FIELDS = {"schema", "version", "anchors", "wipe", "server", *orders.FIELDS}
 
 
-def lines(request: SigningRequest, change: Change) -> list[str]:
+def lines(request: SigningRequest, change: RequestedChange) -> list[str]:
     """Return the effects of a signature, line by line, with control characters escaped.
 
     Args:
@@ -34,7 +34,7 @@ def lines(request: SigningRequest, change: Change) -> list[str]:
     return [printable(line) for line in _lines(request, change)]
 
 
-def _lines(request: SigningRequest, change: Change) -> list[str]:
+def _lines(request: SigningRequest, change: RequestedChange) -> list[str]:
     found = []
     for path in change.added:
         found += [f"RELEASES {path}", *_bundle(request, path)]
@@ -55,7 +55,7 @@ def _lines(request: SigningRequest, change: Change) -> list[str]:
     return found
 
 
-def compare(change: Change, folder: Path) -> None:
+def compare(change: RequestedChange, folder: Path) -> None:
     """Compare the release in a signing request with the officer's own copy of the bundle.
 
     Args:
@@ -105,7 +105,7 @@ def _shown(request: SigningRequest, value: BundleDocument) -> bytes:
 
 def _parts(request: SigningRequest, value: BundleDocument) -> Iterator[str]:
     """Describe the parts of a composite."""
-    _, parts = composite.read(_shown(request, value))
+    _, parts = composite.read_parts(_shown(request, value))
     for one in parts:
         yield f"    installs TOGETHER with the other parts: {one.path}, bundle.json with SHA-256 {one.digest}"
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 
 from fleet.officer import token
-from fleet.officer.token import Place
+from fleet.officer.token import TokenKeyAddress
 from ota.contract.field_names import OFFICER_FIELD
 from ota.contract.root_keys import officer_name
 from pki.kernel import files, strict_json
@@ -22,7 +22,7 @@ MAX_FILE = 64 * 1024
 P256 = "ecdsa-sha2-nistp256"
 
 
-def generate(folder: Path, name: str, *, p256: bool = False, place: Place | None = None) -> Path:
+def generate(folder: Path, name: str, *, p256: bool = False, place: TokenKeyAddress | None = None) -> Path:
     """Create a key pair and return the path of the public key file.
 
     Args:
@@ -63,7 +63,7 @@ def signer(path: Path) -> Signer:
     """
     data = path.read_bytes()
     if data.lstrip().startswith(b"{"):
-        return token.TokenSigner(Place.from_json(data))
+        return token.TokenSigner(TokenKeyAddress.from_json(data))
     key = serialization.load_pem_private_key(demand_one(data, "PRIVATE KEY", "EC PRIVATE KEY", what=str(path)), None)
     p256 = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
     if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) or not (

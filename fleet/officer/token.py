@@ -25,7 +25,7 @@ _HALF, _POINT = 32, 65
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TokenKeyAddress:
     """Location of a key: the vendor's library, the label of the token, and the label of the key."""
 
     module: str
@@ -37,7 +37,7 @@ class Place:
         return json.dumps({"pkcs11": asdict(self)}, indent=1).encode()
 
     @staticmethod
-    def from_json(data: bytes) -> "Place":
+    def from_json(data: bytes) -> "TokenKeyAddress":
         """Return the location in a key file.
 
         Raises:
@@ -46,13 +46,13 @@ class Place:
         try:
             held = intake.map_of(strict_json.read_json(data, max_bytes=MAX_FILE), "key file")
             named = intake.map_of(held["pkcs11"], "pkcs11")
-            return Place(**{name: str(value) for name, value in named.items()})
+            return TokenKeyAddress(**{name: str(value) for name, value in named.items()})
         except (InvalidError, KeyError, TypeError, AttributeError) as error:
             msg = "The key file does not name a token. Expected `pkcs11` with module, token and label."
             raise InvalidError(msg) from error
 
 
-def create(place: Place) -> ec.EllipticCurvePublicKey:
+def create(place: TokenKeyAddress) -> ec.EllipticCurvePublicKey:
     """Generate a key that cannot leave the token. Return its public key.
 
     Raises:
@@ -80,7 +80,7 @@ class TokenSigner(Signer):
         place: location of the key.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: TokenKeyAddress) -> None:
         self._session = _Session(place)
         with self._session as session:
             self._public = SSlibKey.from_crypto(session.public())
@@ -112,7 +112,7 @@ class TokenSigner(Signer):
 class _Session:
     """A PKCS#11 session. It turns errors of the library into readable ones."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: TokenKeyAddress) -> None:
         self.place, self._pin = place, ""
         self.opened: Any = None  # untyped: the library has one session class per kind of token
         try:
@@ -149,6 +149,6 @@ class _Session:
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
 
 
-def _pin(place: Place) -> str:
+def _pin(place: TokenKeyAddress) -> str:
     named = os.environ.get(PIN_FILE)
     return Path(named).read_text().strip() if named else getpass.getpass(f"PIN of the token {place.token}: ")

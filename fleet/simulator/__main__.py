@@ -17,7 +17,7 @@ def main() -> int:
         print("usage: python -m fleet.simulator PLAN.json")
         return 2
     os.umask(0o077)
-    fleet = Fleet(plan.read(Path(sys.argv[1])))
+    fleet = Fleet(plan.read_plan(Path(sys.argv[1])))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: fleet.stopped.set())
     fleet.run()

@@ -48,7 +48,7 @@ FAULT_FACTOR = 20
 
 
 @dataclass(slots=True)
-class Behaviour:
+class SimulatedBehaviour:
     """One device's telemetry.
 
     Args:

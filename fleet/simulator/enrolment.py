@@ -17,7 +17,7 @@ from pki.kernel import files
 AT_ONCE = 8
 
 
-async def enrol(
+async def enrol_many(
     address: tuple[str, int], anchor: Path, tokens: list[tuple[str, str]], folder: Path, done: Callable[[int], None]
 ) -> list[Path]:
     """Return a PEM file with certificate and key for each device.

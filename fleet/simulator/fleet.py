@@ -13,7 +13,7 @@ from fleet.agent.agent import Agent
 from fleet.agent.errors import AgentError, AnswerError
 from fleet.agent.slots import load_image
 from fleet.agent.state import Settings
-from fleet.simulator.behaviour import Behaviour
+from fleet.simulator.behaviour import SimulatedBehaviour
 from fleet.simulator.mirror import HostileMirror
 from fleet.simulator.plan import DevicePlan, Plan
 from pki.kernel import files
@@ -28,7 +28,7 @@ class Simulated:
 
     plan: DevicePlan
     agent: Agent
-    behaviour: Behaviour
+    behaviour: SimulatedBehaviour
     ticks: int = 0
     misbehaving: bool = False
     shut_out: bool = False
@@ -94,7 +94,7 @@ class Fleet:
         for component, image in one.images.items():
             agent.provision(component, *load_image(Path(image)))
         randomness = random.Random(seed)  # noqa: S311  because a simulation must be repeatable
-        return Simulated(one, agent, Behaviour(one.hardware, randomness), self._ticks.get(one.name, 0))
+        return Simulated(one, agent, SimulatedBehaviour(one.hardware, randomness), self._ticks.get(one.name, 0))
 
     def _earlier_ticks(self) -> dict[str, int]:
         """Return the number of reports of each device before this simulator restarted."""

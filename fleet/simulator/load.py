@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 import cbor2
 
 from fleet.simulator import packs
-from fleet.simulator.enrolment import enrol
+from fleet.simulator.enrolment import enrol_many
 from fleet.simulator.packs import Pack
-from fleet.simulator.tally import Progress, Tally
+from fleet.simulator.tally import LoadTally, ProgressPrinter
 from fleet.simulator.transports import datagrams
 from fleet.simulator.transports.base import Line, Reach
 from fleet.simulator.transports.dtls import DtlsLine
@@ -39,7 +39,7 @@ HOUR_MS = 3_600_000
 
 
 @dataclass(slots=True)
-class Member:
+class SimulatedDevice:
     """One simulated device."""
 
     line: Line
@@ -56,17 +56,17 @@ class Crowd:
         progress: receives progress messages.
     """
 
-    def __init__(self, pack: Pack, faults: tuple[str, ...], progress: Progress) -> None:
+    def __init__(self, pack: Pack, faults: tuple[str, ...], progress: ProgressPrinter) -> None:
         self.shaken = tuple(one for one in faults if one in datagrams.FAULTS)
         self._faults = tuple(one for one in faults if one not in datagrams.FAULTS)
-        self._pack, self.tally, self._progress = pack, Tally(), progress
+        self._pack, self.tally, self._progress = pack, LoadTally(), progress
 
-    async def live(self, members: list[Member], seconds: float, poll_s: float) -> None:
+    async def live(self, members: list[SimulatedDevice], seconds: float, poll_s: float) -> None:
         """Poll and report until the time is over."""
         until = time.monotonic() + seconds
         await asyncio.gather(*(self._live(one, until, poll_s) for one in members))
 
-    async def _live(self, one: Member, until: float, poll_s: float) -> None:
+    async def _live(self, one: SimulatedDevice, until: float, poll_s: float) -> None:
         await asyncio.sleep(one.source.uniform(0, poll_s))
         try:
             while time.monotonic() < until:
@@ -81,7 +81,7 @@ class Crowd:
         finally:
             one.line.close()
 
-    async def _report(self, one: Member) -> None:
+    async def _report(self, one: SimulatedDevice) -> None:
         fault = self._fault(one)
         one.sequence = max(one.sequence + 1, int(time.time() * 1000))
         skew = one.source.choice([-40 * 24, 3]) * HOUR_MS if fault == "clock" else 0
@@ -100,11 +100,11 @@ class Crowd:
         if fault in {"cut", "half-open"}:
             one.line.lose(half_open=fault == "half-open")
 
-    async def _send(self, one: Member, act: str, body: bytes, *, slow: bool = False) -> None:
+    async def _send(self, one: SimulatedDevice, act: str, body: bytes, *, slow: bool = False) -> None:
         status = await one.line.ask("POST", "/v1/telemetry", body, slow=slow)
         self.tally.answers[f"{act} {status}"] += 1
 
-    def _fault(self, one: Member) -> str:
+    def _fault(self, one: SimulatedDevice) -> str:
         if not self._faults or one.source.random() > SHARE:
             return ""
         fault = one.source.choice(self._faults)
@@ -114,19 +114,19 @@ class Crowd:
 
 async def run(given: argparse.Namespace, tokens: list[tuple[str, str]], faults: tuple[str, ...]) -> dict[str, object]:
     """Enrol and run the devices. Return the summary, also after an interruption."""
-    parts, progress = urlsplit(given.server), Progress(quiet=given.quiet)
+    parts, progress = urlsplit(given.server), ProgressPrinter(quiet=given.quiet)
     host, port = parts.hostname or "", parts.port or 443
-    crowd = Crowd(packs.load(given.pack), faults, progress)
+    crowd = Crowd(packs.load_pack(given.pack), faults, progress)
 
     async def all_of_it() -> None:
-        files = await enrol(
+        files = await enrol_many(
             (host, port), given.anchor, tokens, given.dir, lambda n: progress.say(f"{n} of {len(tokens)} enrolled")
         )
         members = []
         for number, path in enumerate(files):
             source = random.Random(given.seed * 100_003 + number)  # noqa: S311  because a simulation must be repeatable
             reach = Reach(host, port, given.coap_port, given.anchor, path, source, crowd.shaken, crowd.tally.faults)
-            members.append(Member(CARRIERS[given.carrier](reach), source))
+            members.append(SimulatedDevice(CARRIERS[given.carrier](reach), source))
         await crowd.live(members, given.seconds, given.poll)
 
     work = asyncio.ensure_future(all_of_it())
@@ -143,7 +143,7 @@ def main() -> int:
     """Parse the arguments, run the devices, and print the summary."""
     parser = _parser()
     given = parser.parse_args()
-    known = {"all": FAULTS, "pack": packs.load(given.pack).faults}
+    known = {"all": FAULTS, "pack": packs.load_pack(given.pack).faults}
     faults = known.get(given.faults) or tuple(one for one in given.faults.split(",") if one)
     if unknown := set(faults) - set(FAULTS):
         parser.error(f"unknown faults: {', '.join(sorted(unknown))}")

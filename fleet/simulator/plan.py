@@ -56,7 +56,7 @@ class Plan:
     fault: Fault | None
 
 
-def read(path: Path) -> Plan:
+def read_plan(path: Path) -> Plan:
     """Read a plan.
 
     Raises:

@@ -11,7 +11,7 @@ EACH_S = 5.0
 
 
 @dataclass(slots=True)
-class Tally:
+class LoadTally:
     """Counters of a running load test."""
 
     answers: Counter[str] = field(default_factory=Counter)
@@ -38,7 +38,7 @@ class Tally:
         return {"answers": dict(self.answers), "faults": dict(self.faults), "poll_p50_ms": p50, "poll_p99_ms": p99}
 
 
-class Progress:
+class ProgressPrinter:
     """Print the progress on stderr every few seconds."""
 
     def __init__(self, *, quiet: bool) -> None:

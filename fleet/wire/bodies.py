@@ -20,7 +20,7 @@ class BodyError(Exception):
         self.status, self.detail = status, detail
 
 
-class Pace:
+class BodyPace:
     """The time limits of a body: a longest pause, and a least speed of the whole body.
 
     Args:
@@ -66,7 +66,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     Raises:
         BodyError: it is too long (413) or too slow (408), or the client has disconnected.
     """
-    parts, pace = bytearray(), Pace()
+    parts, pace = bytearray(), BodyPace()
     while True:
         message = await pace.next_piece(receive)
         parts += message.get("body", b"")

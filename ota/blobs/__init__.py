@@ -9,11 +9,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from ota.blobs.local import LocalBlobs
-from ota.blobs.s3 import Place, S3Blobs
-from ota.blobs.staging import Area, Kept, Staged
+from ota.blobs.s3 import BucketPrefix, S3Blobs
+from ota.blobs.staging import Area, Staged, StoredBlob
 from ota.blobs.store import Blobs
 
-__all__ = ["Area", "Blobs", "Kept", "LocalBlobs", "Place", "S3Blobs", "Staged", "place", "store"]
+__all__ = ["Area", "Blobs", "BucketPrefix", "LocalBlobs", "S3Blobs", "Staged", "StoredBlob", "place", "store"]
 
 SCHEME = "s3://"
 
@@ -25,7 +25,7 @@ def store() -> Blobs:
     return _bucket(folder, where, os.getpid()) if where else LocalBlobs(folder)
 
 
-def place() -> Place | None:
+def place() -> BucketPrefix | None:
     """Return the bucket that the settings name, or None for the local folder."""
     address = settings.FLEET_BLOBS
     if not address:
@@ -38,7 +38,7 @@ def place() -> Place | None:
         if endpoint and not _private(endpoint):
             msg = f"{endpoint}: presigned URLs are secrets. Use https://, or http:// on this machine only."
             raise ImproperlyConfigured(msg)
-    return Place(
+    return BucketPrefix(
         bucket,
         f"{prefix.strip('/')}/" if prefix.strip("/") else "",
         settings.FLEET_S3_ENDPOINT,
@@ -54,5 +54,5 @@ def _private(endpoint: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4)
-def _bucket(folder: Path, where: Place, _process: int) -> S3Blobs:
+def _bucket(folder: Path, where: BucketPrefix, _process: int) -> S3Blobs:
     return S3Blobs(folder, where)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ota.blobs.staging import CHUNK, Kept, Staged, Staging, by_descriptor, digest_of
+from ota.blobs.staging import CHUNK, Staged, Staging, StoredBlob, by_descriptor, digest_of
 from ota.blobs.store import checked, is_digest, missing
 from ota.errors import BlobStoreError
 from pki.kernel import files
@@ -87,12 +87,12 @@ class LocalBlobs(Staging):
         """Forget bytes that nothing refers to."""
         self._path(sha256).unlink(missing_ok=True)
 
-    def listed(self) -> Iterator[Kept]:
+    def listed(self) -> Iterator[StoredBlob]:
         """Yield everything that is kept."""
         for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
             if is_digest(path.name):
                 facts = path.stat()
-                yield Kept(path.name, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+                yield StoredBlob(path.name, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
 
     def open(self) -> None:
         """Do nothing: files are opened when they are asked for."""

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ota.blobs.staging import CHUNK, Kept, Staged, Staging, receive
+from ota.blobs.staging import CHUNK, Staged, Staging, StoredBlob, receive_parts
 from ota.blobs.store import checked, is_digest, missing
 from ota.errors import BlobNotFoundError, BlobStoreError
 from pki.kernel import handover
@@ -27,7 +27,7 @@ _GONE, _EXISTS = {"404", "NoSuchKey", "NotFound"}, {"412", "PreconditionFailed",
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BucketPrefix:
     """Where blobs are stored.
 
     Args:
@@ -55,7 +55,7 @@ class S3Blobs(Staging):
         place: the bucket.
     """
 
-    def __init__(self, folder: Path, place: Place) -> None:
+    def __init__(self, folder: Path, place: BucketPrefix) -> None:
         super().__init__(folder)
         self._place = place
 
@@ -122,7 +122,7 @@ class S3Blobs(Staging):
         """
         with self.staging() as area:
             size = self.size(sha256)
-            staged = receive(self.read(sha256, 0, size), area, size)
+            staged = receive_parts(self.read(sha256, 0, size), area, size)
             if staged.sha256 != sha256:
                 msg = f"The blob store returned data that does not match {sha256}. Restore that object from its source."
                 raise BlobStoreError(msg)
@@ -133,7 +133,7 @@ class S3Blobs(Staging):
         with _told():
             self._client.delete_object(**self._at(sha256))
 
-    def listed(self) -> Iterator[Kept]:
+    def listed(self) -> Iterator[StoredBlob]:
         """Yield everything that is kept below the prefix."""
         pages = self._client.get_paginator("list_objects_v2")
         with _told():
@@ -141,7 +141,7 @@ class S3Blobs(Staging):
                 for one in page.get("Contents", ()):
                     name = str(one["Key"]).rsplit("/", 1)[-1]
                     if is_digest(name):
-                        yield Kept(name, int(one["Size"]), one["LastModified"])
+                        yield StoredBlob(name, int(one["Size"]), one["LastModified"])
 
     def open(self) -> None:
         """Make the clients, with the credentials that this process may read now."""

@@ -91,7 +91,7 @@ class Area:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredBlob:
     """One blob of a store.
 
     Args:
@@ -146,7 +146,7 @@ class Staging(ABC):
         Raises:
             TooLargeError: more bytes than ``limit`` came.
         """
-        return receive(iter(lambda: stream.read(CHUNK), b""), area, limit)
+        return receive_parts(iter(lambda: stream.read(CHUNK), b""), area, limit)
 
     def put(self, stream: BinaryIO, limit: int) -> tuple[str, int]:
         """Keep a stream that is already verified; return its SHA-256 and size."""
@@ -160,7 +160,7 @@ class Staging(ABC):
         """Keep staged bytes under their digest; return False when they were kept already."""
 
 
-def receive(parts: Iterator[bytes], area: Area, limit: int) -> Staged:
+def receive_parts(parts: Iterator[bytes], area: Area, limit: int) -> Staged:
     """Write parts into a file without a name and hash them on the way; see ``Staging.stage``."""
     sha256, size = hashlib.sha256(), 0
     sha1, md5 = hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)

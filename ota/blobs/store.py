@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from ota.blobs.staging import Area, Kept, Staged
+from ota.blobs.staging import Area, Staged, StoredBlob
 from ota.errors import BlobNotFoundError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -48,7 +48,7 @@ class Blobs(Protocol):
     def remove(self, sha256: str) -> None:
         """Forget bytes that nothing refers to."""
 
-    def listed(self) -> Iterator[Kept]:
+    def listed(self) -> Iterator[StoredBlob]:
         """Yield everything that is kept, in no order."""
 
     def open(self) -> None:

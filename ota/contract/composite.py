@@ -21,7 +21,7 @@ _NEVER = {COMPONENT, "config"}
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CompositePart:
     """A bundle by its names, and the SHA-256 of its ``bundle.json`` in hex."""
 
     component: str
@@ -35,7 +35,7 @@ class Part:
         return f"{self.component}/{self.id}/{self.version}/bundle.json"
 
 
-def read(data: bytes) -> tuple[str, tuple[Part, ...]]:
+def read_parts(data: bytes) -> tuple[str, tuple[CompositePart, ...]]:
     """Return version and parts.
 
     Raises:
@@ -55,7 +55,7 @@ def read(data: bytes) -> tuple[str, tuple[Part, ...]]:
     raise InvalidError(msg)
 
 
-def _part(value: object) -> Part:
+def _part(value: object) -> CompositePart:
     match value:
         case {"component": str(component), "id": str(name), "version": str(version), "digest": str(digest), **rest}:
             if why := wrong_version(version):
@@ -63,6 +63,6 @@ def _part(value: object) -> Part:
                 raise InvalidError(msg)
             good = SLUG.fullmatch(component) and SLUG.fullmatch(name)
             if good and _DIGEST.fullmatch(digest) and not rest:
-                return Part(component, name, version, digest)
+                return CompositePart(component, name, version, digest)
     msg = "A part must have exactly component, id, version, and digest: the SHA-256 of its bundle.json in hex."
     raise InvalidError(msg)

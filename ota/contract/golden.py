@@ -28,7 +28,7 @@ _FLOATS, _SHARE = {"FLOAT32": "<f4", "FLOAT16": "<f2", "FLOAT64": "<f8"}, 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class GoldenVector:
     """One vector.
 
     Args:
@@ -42,7 +42,7 @@ class Case:
     tolerance: float = USUAL_TOLERANCE
 
 
-def read(data: bytes) -> tuple[Case, ...]:
+def read_vectors(data: bytes) -> tuple[GoldenVector, ...]:
     """Return the cases of a ``golden.cbor``.
 
     Raises:
@@ -57,7 +57,7 @@ def read(data: bytes) -> tuple[Case, ...]:
             raise InvalidError(msg)
 
 
-def write(cases: Iterable[Case]) -> bytes:
+def write_vectors(cases: Iterable[GoldenVector]) -> bytes:
     """Return ``golden.cbor`` of cases."""
     listed = [{"in": list(one.given), "out": list(one.wanted), "tol": one.tolerance} for one in cases]
     return cbor.dumps({"v": 1, "cases": listed})
@@ -81,7 +81,7 @@ def difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
     return 0.0 if flat.tobytes() == wanted else math.inf
 
 
-def constant(cases: Sequence[Case]) -> bool:
+def constant(cases: Sequence[GoldenVector]) -> bool:
     """Say whether all cases expect the same outputs: such vectors cannot detect a broken model."""
     return len({one.wanted for one in cases}) == 1
 
@@ -98,7 +98,7 @@ def usual(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
     return min([*reached, *([USUAL_TOLERANCE] if len(floats) < len(kinds) else [])])
 
 
-def is_wide(cases: Sequence[Case], dtypes: Sequence[str]) -> bool:
+def is_wide(cases: Sequence[GoldenVector], dtypes: Sequence[str]) -> bool:
     """Say whether a broken model could pass: more than some steps, or a tenth of what a floating-point output reaches.
 
     Args:
@@ -109,7 +109,7 @@ def is_wide(cases: Sequence[Case], dtypes: Sequence[str]) -> bool:
     return any(not widest <= _most(cases, place, dtype) for place, dtype in enumerate(dtypes))
 
 
-def _most(cases: Sequence[Case], place: int, dtype: str) -> float:
+def _most(cases: Sequence[GoldenVector], place: int, dtype: str) -> float:
     """Return the largest tolerance of an output that still notices a broken model."""
     if dtype not in _FLOATS:
         return WIDE_TOLERANCE
@@ -125,13 +125,13 @@ def _reach(data: bytes, kind: str) -> float:
     return largest if math.isfinite(largest) else 0.0
 
 
-def _case(number: int, value: object) -> Case:
+def _case(number: int, value: object) -> GoldenVector:
     match value:
         case {"in": [*given], "out": [*wanted], "tol": int() | float() as tolerance, **rest} if not rest:
             parts = (*given, *wanted)
             sane = all(isinstance(one, bytes) for one in parts) and 0 < len(given) <= _MOST_PORTS
             if sane and 0 < len(wanted) <= _MOST_PORTS and not isinstance(tolerance, bool) and _is_tolerance(tolerance):
-                return Case(tuple(given), tuple(wanted), tolerance)
+                return GoldenVector(tuple(given), tuple(wanted), tolerance)
     msg = (
         f"Golden vector {number} must be a map of `in` and `out` (lists of byte strings) and `tol` (a number of 0 or "
         "more)."

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 import numpy as np
 
 from ota.contract import golden
-from ota.contract.golden import Case
+from ota.contract.golden import GoldenVector
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -82,12 +82,12 @@ def available() -> bool:
     return importlib.util.find_spec("tflite_micro") is not None
 
 
-def load() -> None:
+def load_interpreter() -> None:
     """Import the interpreter now: afterwards this process may not be allowed to read it."""
     _runtime()
 
 
-def try_out(model: bytes, cases: Sequence[Case] = ()) -> Verdict:
+def try_out(model: bytes, cases: Sequence[GoldenVector] = ()) -> Verdict:
     """Run a model once, and once for each golden vector, each time from its first state."""
     said: list[str] = []
     try:
@@ -186,7 +186,7 @@ def _steps(port: Port, data: bytes) -> "NDArray[np.generic]":
     return values.reshape((-1, *port["shape"]))
 
 
-def _checked(machine: Machine, cases: Sequence[Case]) -> tuple[int, float]:
+def _checked(machine: Machine, cases: Sequence[GoldenVector]) -> tuple[int, float]:
     """Return number and difference of the first vector that fails, or zeros."""
     for number, case in enumerate(cases, 1):
         try:

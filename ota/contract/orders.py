@@ -22,7 +22,7 @@ _SOURCE = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::[1-9][0-9]{0,4}
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
-def check(document: Mapping[str, object]) -> dict[str, object]:
+def check_orders(document: Mapping[str, object]) -> dict[str, object]:
     """Return what a configuration sets of these fields.
 
     Raises:

@@ -102,7 +102,7 @@ def refuse_twins(signed: Mapping[str, object]) -> None:
 def _keyids(held: object, place: str) -> list[str]:
     """Return the key ids that a role, or a field like one, names."""
     listed = intake.list_of(intake.map_of(held, place)["keyids"], f"{place}.keyids")
-    return [intake.text(one, f"{place}.keyids") for one in listed]
+    return [intake.read_text(one, f"{place}.keyids") for one in listed]
 
 
 def _readable(keyids: Iterable[str], keys: Mapping[str, object]) -> Iterator[tuple[str, str]]:

@@ -57,7 +57,7 @@ class CoseSignature(bytes):
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class SuitImage:
     """What a device must install.
 
     Args:
@@ -77,7 +77,7 @@ class Image:
     size: int
 
 
-def images(bundle: Mapping[str, object], sequence: int) -> dict[str, Image]:
+def images(bundle: Mapping[str, object], sequence: int) -> dict[str, SuitImage]:
     """Return what devices of each hardware class must install: class id to image.
 
     Args:
@@ -87,13 +87,13 @@ def images(bundle: Mapping[str, object], sequence: int) -> dict[str, Image]:
     files, hardware = _maps(bundle, "files"), _maps(bundle, "hw")
     file = next(one for one in files if one["role"] == "image")
     component, digest = (
-        intake.text(bundle["component"], "component"),
-        bytes.fromhex(intake.text(file["sha256"], "sha256")),
+        intake.read_text(bundle["component"], "component"),
+        bytes.fromhex(intake.read_text(file["sha256"], "sha256")),
     )
     size, found = intake.integer(file["size"], "size"), {}
     for one in hardware:
-        vendor, name = intake.text(one["vendor_id"], "vendor_id"), intake.text(one["class_id"], "class_id")
-        found[name] = Image(sequence, UUID(vendor), UUID(name), component, digest, size)
+        vendor, name = intake.read_text(one["vendor_id"], "vendor_id"), intake.read_text(one["class_id"], "class_id")
+        found[name] = SuitImage(sequence, UUID(vendor), UUID(name), component, digest, size)
     return found
 
 
@@ -101,7 +101,7 @@ def _maps(bundle: Mapping[str, object], name: str) -> list[dict[str, object]]:
     return [intake.map_of(one, f"{name}[{index}]") for index, one in enumerate(intake.list_of(bundle[name], name))]
 
 
-def manifest(image: Image) -> bytes:
+def manifest(image: SuitImage) -> bytes:
     """Return the manifest of an image."""
     parameters = {
         _P_VENDOR: image.vendor.bytes,
@@ -139,7 +139,7 @@ def envelope(manifest: bytes, signatures: Sequence[bytes]) -> bytes:
     return _dump(cbor2.CBORTag(_ENVELOPE, {2: _dump([_digest_block(manifest), *blocks]), 3: manifest}))
 
 
-def read(data: bytes) -> tuple[Image, bytes, list[CoseSignature]]:
+def read_envelope(data: bytes) -> tuple[SuitImage, bytes, list[CoseSignature]]:
     """Return the image, the manifest and the signatures of an envelope; nothing is verified yet.
 
     Raises:
@@ -217,13 +217,13 @@ def _signature(block: Any) -> CoseSignature:  # untyped: as ``_load`` says
     return CoseSignature(block[3], algorithm)
 
 
-def _image(value: Any) -> Image:  # untyped: as ``_load`` says
+def _image(value: Any) -> SuitImage:  # untyped: as ``_load`` says
     common = _load(value[_COMMON])
     parameters = _load(common[_SHARED])[1]
     for number in (value[_SEQUENCE], parameters[_P_SIZE]):
         if type(number) is not int or number < 1:
             raise ValueError(number)
-    return Image(
+    return SuitImage(
         value[_SEQUENCE],
         UUID(bytes=parameters[_P_VENDOR]),
         UUID(bytes=parameters[_P_CLASS]),

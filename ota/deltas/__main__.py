@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ota import verifier_sandbox
 from ota.deltas.candidates import CANDIDATES
-from ota.verifier_sandbox import Bounds, Request
+from ota.verifier_sandbox import Bounds, SandboxRequest
 from pki.kernel import intake
 
 MAKE_S, CPU_S = 60, 240
@@ -28,7 +28,7 @@ def main() -> None:
     verifier_sandbox.run(request, Bounds(most, CPU_S), _made)
 
 
-def _made(request: Request) -> dict[str, object]:
+def _made(request: SandboxRequest) -> dict[str, object]:
     old, new = request.path("old"), request.given("new")
     signal.signal(signal.SIGALRM, _too_slow)
     base, result = (old.read_bytes() if old else b""), new.read_bytes()
@@ -36,7 +36,7 @@ def _made(request: Request) -> dict[str, object]:
 
 
 def _formats(body: Mapping[str, object]) -> list[str]:
-    return [intake.text(one, "formats") for one in intake.list_of(body["formats"], "formats")]
+    return [intake.read_text(one, "formats") for one in intake.list_of(body["formats"], "formats")]
 
 
 def _too_slow(_number: int, _frame: object) -> None:

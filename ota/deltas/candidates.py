@@ -19,7 +19,7 @@ TUZ_WINDOW = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PatchFormat:
     """One format.
 
     Args:
@@ -55,11 +55,11 @@ def _lite(old: bytes, new: bytes) -> bytes:
     return bytes(hdiffpatch.diff_lite(old, new, compression=hdiffpatch.TuzConfig(dict_size=TUZ_WINDOW)))
 
 
-CANDIDATES: Mapping[str, Candidate] = {
-    patch.FORMAT: Candidate(streams.make, patch.apply),
-    "bsdiff": Candidate(bsdiff4.diff, appliers.bsdiff),
-    "hdiffpatch": Candidate(_hdiff, appliers.hdiff),
-    "zstd": Candidate(_zstd, appliers.zstd, MOST_FOR_ZSTD),
-    "detools-heatshrink": Candidate(_detools, appliers.in_detools, 1 << 20),
-    "hpatchlite-tuz": Candidate(_lite, appliers.lite, 1 << 22),
+CANDIDATES: Mapping[str, PatchFormat] = {
+    patch.FORMAT: PatchFormat(streams.make_patch, patch.apply),
+    "bsdiff": PatchFormat(bsdiff4.diff, appliers.bsdiff),
+    "hdiffpatch": PatchFormat(_hdiff, appliers.hdiff),
+    "zstd": PatchFormat(_zstd, appliers.zstd, MOST_FOR_ZSTD),
+    "detools-heatshrink": PatchFormat(_detools, appliers.in_detools, 1 << 20),
+    "hpatchlite-tuz": PatchFormat(_lite, appliers.lite, 1 << 22),
 }

@@ -15,7 +15,7 @@ MOST_APPLIERS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class TriedPatch:
     """A patch that was made and tried.
 
     Args:
@@ -33,7 +33,7 @@ class Offer:
     ram: int
 
 
-def choose(offers: Iterable[Offer], appliers: Iterable[Applier], runs: str, full: int) -> Offer | None:
+def choose_patch(offers: Iterable[TriedPatch], appliers: Iterable[Applier], runs: str, full: int) -> TriedPatch | None:
     """Return the best offer for a device, or None: it gets the image as it is.
 
     A patch has to be smaller by a tenth and by 4 KiB than the best whole form that the device can take.
@@ -61,7 +61,7 @@ def ram_of(format_: str, base: int, size: int) -> int:
     return size + min(patch.DICTIONARY, 2 * base + (1 << 20))
 
 
-def _can(applier: Applier | None, offer: Offer, full: int) -> bool:
+def _can(applier: Applier | None, offer: TriedPatch, full: int) -> bool:
     return applier is not None and offer.ram <= applier["ram_max"] and full <= applier["out_max"]
 
 

@@ -22,7 +22,7 @@ _LONG = 1 << 20
 _LEAST_DICTIONARY = 4096
 
 
-def make(old: bytes, new: bytes) -> bytes:
+def make_patch(old: bytes, new: bytes) -> bytes:
     """Return a patch that turns one image into another."""
     control, differences, extra = (bytes(one) for one in bsdiff4.core.diff(old, new))
     columns = _columns(control)

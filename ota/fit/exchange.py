@@ -17,7 +17,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ModelDifference:
     """One difference between a model and the one before it.
 
     Args:
@@ -48,7 +48,7 @@ def agrees(wanted: PortFacts, given: PortFacts) -> bool:
     return all(isinstance(one, str) or one == other for one, other in zip(need, have, strict=True))
 
 
-def shown(port: PortFacts, *, quantised: bool = True) -> str:
+def describe_port(port: PortFacts, *, quantised: bool = True) -> str:
     """Return a port for people: type, shape, and the quantisation where there is one and it matters."""
     shape = "x".join(map(str, port["shape"])) or ("" if "(" in port["dtype"] else "scalar")
     text = f"{port['dtype']} {shape}".rstrip()
@@ -63,7 +63,7 @@ def shown(port: PortFacts, *, quantised: bool = True) -> str:
     return text
 
 
-def changes(before: BundleFacts, after: BundleFacts) -> Iterator[Change]:
+def changes(before: BundleFacts, after: BundleFacts) -> Iterator[ModelDifference]:
     """Yield what differs between two models.
 
     Args:
@@ -73,14 +73,16 @@ def changes(before: BundleFacts, after: BundleFacts) -> Iterator[Change]:
     for side in SIDES:
         was, now = before.get(side, ()), after.get(side, ())
         if len(was) != len(now):
-            yield Change("io-changed", f"the number of {side} changes from {len(was)} to {len(now)}")
+            yield ModelDifference("io-changed", f"the number of {side} changes from {len(was)} to {len(now)}")
             continue
         for place, (old, new) in enumerate(zip(was, now, strict=True)):
             if not _same_port(old, new):
-                yield Change("io-changed", f"{side[:-1]} {place} changes from {shown(old)} to {shown(new)}")
+                yield ModelDifference(
+                    "io-changed", f"{side[:-1]} {place} changes from {describe_port(old)} to {describe_port(new)}"
+                )
     said, says = before.get("labels") or [], after.get("labels") or []
     if said and list(said) != list(says):
-        yield Change("labels-changed", _of_labels(said, says))
+        yield ModelDifference("labels-changed", _of_labels(said, says))
     yield from _of_classes(before.get("class_labels") or [], after.get("class_labels") or [])
 
 
@@ -101,12 +103,12 @@ def _of_labels(was: Sequence[str], now: Sequence[str]) -> str:
     return f"labels {kind}: {', '.join(moved[:_SHOWN]) or 'the last ones'}{more}"
 
 
-def _of_classes(was: Sequence[ClassLabels], now: Sequence[ClassLabels]) -> Iterator[Change]:
+def _of_classes(was: Sequence[ClassLabels], now: Sequence[ClassLabels]) -> Iterator[ModelDifference]:
     """Yield how the lists of classes inside two models differ, of which digests and the first ones are kept."""
     if [(one["of"], one["sha256"]) for one in was] == [(one["of"], one["sha256"]) for one in now]:
         return
     if [one["of"] for one in was] != [one["of"] for one in now]:
-        yield Change(
+        yield ModelDifference(
             "labels-changed", f"the lists of classes inside the model change ({len(was)} before, {len(now)} now)"
         )
         return
@@ -114,7 +116,7 @@ def _of_classes(was: Sequence[ClassLabels], now: Sequence[ClassLabels]) -> Itera
         if old["sha256"] != new["sha256"]:
             same = old["labels"] == new["labels"]
             differs = "labels that are not shown change" if same else _of_labels(old["labels"], new["labels"])
-            yield Change("labels-changed", f"inside the model, {new['of']}: {differs}")
+            yield ModelDifference("labels-changed", f"inside the model, {new['of']}: {differs}")
 
 
 def _same_port(old: PortFacts, new: PortFacts) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from typing import TypedDict
 
-from ota.eligibility import Kind, Reason, incompatibility
+from ota.eligibility import ObstacleKind, Reason, incompatibility
 from ota.facts import BundleFacts, PortFacts
 from ota.fit import exchange
 
@@ -28,7 +28,7 @@ class RuntimeProfile(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class ModelCapacity:
     """What a hardware model offers to models, in bytes; 0 means none.
 
     Args:
@@ -47,7 +47,7 @@ def margin(predicted: int) -> int:
     return max((predicted * 11 + 9) // 10, predicted + 512)
 
 
-def verdict(kind: str, form: str, facts: BundleFacts, profile: Profile) -> list[Reason]:
+def verdict(kind: str, form: str, facts: BundleFacts, profile: ModelCapacity) -> list[Reason]:
     """Return why a bundle is incompatible; an empty list means that it is compatible.
 
     Args:
@@ -62,12 +62,12 @@ def verdict(kind: str, form: str, facts: BundleFacts, profile: Profile) -> list[
     return [*_memory(facts, profile), *_runtime(inner, facts, profile.runtime), *_exchange(facts, profile.runtime)]
 
 
-def _memory(facts: BundleFacts, profile: Profile) -> Iterator[Reason]:
+def _memory(facts: BundleFacts, profile: ModelCapacity) -> Iterator[Reason]:
     if facts["flash"] > profile.flash_model:
-        yield incompatibility(Kind.FLASH_EXCEEDED, facts["flash"], profile.flash_model)
+        yield incompatibility(ObstacleKind.FLASH_EXCEEDED, facts["flash"], profile.flash_model)
     arena = facts["arena"]
     if arena["source"] == "not measured" and profile.arena:
-        yield incompatibility(Kind.NOT_MEASURED, 0, profile.arena, arena["source"])
+        yield incompatibility(ObstacleKind.NOT_MEASURED, 0, profile.arena, arena["source"])
     need = arena["need"]
     if arena["source"] in {
         "predicted",
@@ -76,28 +76,30 @@ def _memory(facts: BundleFacts, profile: Profile) -> Iterator[Reason]:
         factor = Decimal(profile.runtime.get("kernel_factor", "1"))
         need = int((need * factor).to_integral_value(ROUND_CEILING))
     if need > profile.arena:
-        yield incompatibility(Kind.ARENA_EXCEEDED, need, profile.arena, arena["source"])
+        yield incompatibility(ObstacleKind.ARENA_EXCEEDED, need, profile.arena, arena["source"])
 
 
 def _runtime(form: str, facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
     """Compare what the firmware's interpreter must know; a runtime that does not match at all says it alone."""
     runs = runtime.get("runtime")
     if runs and form in RUNS and runs not in RUNS[form]:
-        yield incompatibility(Kind.RUNTIME_MISMATCH, form, runs)
+        yield incompatibility(ObstacleKind.RUNTIME_MISMATCH, form, runs)
         return
     schema = facts.get("schema") or facts.get("opset", {}).get("ai.onnx", 0)
     if "schema_max" in runtime and schema > runtime["schema_max"]:
-        yield incompatibility(Kind.SCHEMA_UNSUPPORTED, schema, runtime["schema_max"])
+        yield incompatibility(ObstacleKind.SCHEMA_UNSUPPORTED, schema, runtime["schema_max"])
     yield from _trial(facts, runtime)
     yield from _operators(facts, runtime.get("ops", "all"))
     custom = facts.get("custom_operators", facts.get("custom", ()))
     if "ops" in runtime or "custom_ops" in runtime:
-        yield from (incompatibility(Kind.CUSTOM_OP, name) for name in custom if not _has_custom(name, runtime))
+        yield from (incompatibility(ObstacleKind.CUSTOM_OP, name) for name in custom if not _has_custom(name, runtime))
     if "dtypes" in runtime:
         # facts of an ONNX model that an older Muster inspected have the types of its ports only
         used = facts.get("dtypes") or {one["dtype"] for one in _ports(facts, "inputs", "outputs")}
         yield from (
-            incompatibility(Kind.DTYPE_UNSUPPORTED, name) for name in sorted(used) if name not in runtime["dtypes"]
+            incompatibility(ObstacleKind.DTYPE_UNSUPPORTED, name)
+            for name in sorted(used)
+            if name not in runtime["dtypes"]
         )
 
 
@@ -107,7 +109,7 @@ def _trial(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
     custom = facts.get("custom_operators", ())
     own = bool(custom) and all(name in runtime.get("custom_ops", ()) for name in custom)
     if trial and not trial["runs"] and runtime.get("runtime", "tflm") == "tflm" and not own:
-        yield incompatibility(Kind.DOES_NOT_RUN, trial["message"], source=trial["tool"])
+        yield incompatibility(ObstacleKind.DOES_NOT_RUN, trial["message"], source=trial["tool"])
 
 
 def _has_custom(name: str, runtime: RuntimeProfile) -> bool:
@@ -123,9 +125,9 @@ def _operators(facts: BundleFacts, known: str | Mapping[str, int]) -> Iterator[R
     for name, one in facts.get("operators", {}).items():
         if name not in known:
             if name not in custom:
-                yield incompatibility(Kind.OP_MISSING, name)
+                yield incompatibility(ObstacleKind.OP_MISSING, name)
         elif one["version"] > known[name]:
-            yield incompatibility(Kind.OP_VERSION, one["version"], known[name], subject=name)
+            yield incompatibility(ObstacleKind.OP_VERSION, one["version"], known[name], subject=name)
 
 
 def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
@@ -135,19 +137,19 @@ def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
             continue
         need, have = _ports(facts, side), runtime[side]
         if len(need) != len(have):
-            yield incompatibility(Kind.IO_MISMATCH, len(need), len(have), subject=f"the number of {side}")
+            yield incompatibility(ObstacleKind.IO_MISMATCH, len(need), len(have), subject=f"the number of {side}")
             continue
         for place, (wanted, given) in enumerate(zip(need, have, strict=True)):
             if not exchange.agrees(wanted, given):
                 steps = bool({"scale", "zero_point"} & set(given))
-                shown = exchange.shown(wanted, quantised=steps), exchange.shown(given)
-                yield incompatibility(Kind.IO_MISMATCH, *shown, subject=f"{side[:-1]} {place}")
+                shown = exchange.describe_port(wanted, quantised=steps), exchange.describe_port(given)
+                yield incompatibility(ObstacleKind.IO_MISMATCH, *shown, subject=f"{side[:-1]} {place}")
     labels = facts.get("labels") or []
     if "labels" in runtime and list(labels) != list(runtime["labels"]):
         differs = (
             exchange.difference(labels, runtime["labels"]) if labels else "no labels (`fit.labels` in bundle.json)"
         )
-        yield incompatibility(Kind.LABELS_MISMATCH, differs, len(runtime["labels"]))
+        yield incompatibility(ObstacleKind.LABELS_MISMATCH, differs, len(runtime["labels"]))
 
 
 def _ports(facts: BundleFacts, *sides: exchange.Side) -> Sequence[PortFacts]:

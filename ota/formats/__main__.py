@@ -10,8 +10,8 @@ import sys
 from types import ModuleType
 
 from ota import verifier_sandbox
-from ota.formats.judgement import Case
-from ota.verifier_sandbox import Bounds, Request
+from ota.formats.judgement import ArtefactToVerify
+from ota.verifier_sandbox import Bounds, SandboxRequest
 from pki.kernel.errors import DomainError
 
 _NAMES = ("composite", "config", "esp", "generic", "mcuboot", "mender", "oms", "rauc", "swu", "tflite")
@@ -25,14 +25,14 @@ def main() -> None:
     verifier = importlib.import_module(_VERIFIERS[str(request.body["format"])])
     unpacked = getattr(verifier, "unpacked", None)
     bounds = Bounds(unpacked(request.given("image")) if unpacked else verifier_sandbox.FILE_SIZE)
-    verifier_sandbox.run(request, bounds, lambda asked: answer(verifier, _case(asked)))
+    verifier_sandbox.run(request, bounds, lambda asked: answer_case(verifier, _case(asked)))
 
 
-def _case(request: Request) -> Case:
-    return Case.from_json(request.body, request.given("image"), request.path("signature"), request.scratch)
+def _case(request: SandboxRequest) -> ArtefactToVerify:
+    return ArtefactToVerify.from_json(request.body, request.given("image"), request.path("signature"), request.scratch)
 
 
-def answer(verifier: ModuleType, case: Case) -> dict[str, object]:
+def answer_case(verifier: ModuleType, case: ArtefactToVerify) -> dict[str, object]:
     """Return the verdict; any failure of the verifier to read the file is a refusal."""
     try:
         judgement = verifier.judge(case)

@@ -59,7 +59,7 @@ class Decoder(Protocol):
         """Take some input and return some output."""
 
 
-class Budget:
+class UnpackingBudget:
     """What one artefact may unpack to, in all its parts and layers together.
 
     Args:
@@ -261,7 +261,7 @@ class Unpacked:
         what: for the sentence.
     """
 
-    def __init__(self, file: Readable, compression: str, budget: Budget, what: str) -> None:
+    def __init__(self, file: Readable, compression: str, budget: UnpackingBudget, what: str) -> None:
         make = _unpacker(compression)
         self._stream, self._budget, self._what = make(file), budget, what
         self._compression = compression
@@ -292,7 +292,7 @@ class Unpacked:
         return came
 
 
-def measured_size(file: Readable, budget: Budget, what: str) -> int | None:
+def measured_size(file: Readable, budget: UnpackingBudget, what: str) -> int | None:
     """Return what a file unpacks to when it begins like something compressed; None when it does not, or is damaged.
 
     For content that a device's tool does not unpack by itself: a script may.

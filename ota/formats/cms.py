@@ -16,14 +16,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ota.errors import RefusedBundleError
 from ota.formats import cms_causes
-from ota.formats.judgement import Case, TrustAnchor
+from ota.formats.judgement import ArtefactToVerify, TrustAnchor
 from pki.kernel import revocation
 from pki.kernel.errors import InvalidError
 
 SECONDS = 30
 
 
-def verify(case: Case, content: Path, signature: bytes, what: str) -> dict[str, str]:
+def verify_cms(case: ArtefactToVerify, content: Path, signature: bytes, what: str) -> dict[str, str]:
     """Return who signed: the anchor's ``name``, and SHA-256 and serial number of the signer's ``certificate``.
 
     Args:
@@ -39,7 +39,9 @@ def verify(case: Case, content: Path, signature: bytes, what: str) -> dict[str, 
     return demand_one(signer, anchor, case.at)
 
 
-def opened(case: Case, signature: bytes, what: str, detached: str) -> tuple[TrustAnchor, dict[str, str], bytes]:
+def opened(
+    case: ArtefactToVerify, signature: bytes, what: str, detached: str
+) -> tuple[TrustAnchor, dict[str, str], bytes]:
     """Return the anchor of a signature, what ``verify`` returns, and the content within the signature.
 
     Args:
@@ -57,7 +59,7 @@ def opened(case: Case, signature: bytes, what: str, detached: str) -> tuple[Trus
 
 
 def _verified(
-    case: Case, signature: bytes, content: list[str | Path], what: str, detached: str = ""
+    case: ArtefactToVerify, signature: bytes, content: list[str | Path], what: str, detached: str = ""
 ) -> tuple[TrustAnchor, bytes]:
     """Return the first anchor that OpenSSL finds behind a signature, and the signer's certificate in PEM."""
     sig, ca, leaf = (case.scratch / name for name in ("sig", "ca.pem", "signer.pem"))

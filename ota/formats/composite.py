@@ -3,19 +3,19 @@
 from ota.contract import composite
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts, PartFacts
-from ota.formats.judgement import Case, Judgement, read, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
 from pki.kernel.errors import InvalidError
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return which bundles it names.
 
     Raises:
         RefusedBundleError: it is no such document.
     """
-    data = read(case.image, composite.MAX_PARTS, "list of parts")
+    data = read_whole_file(case.image, composite.MAX_PARTS, "list of parts")
     try:
-        version, parts = composite.read(data)
+        version, parts = composite.read_parts(data)
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
     listed = [PartFacts(component=one.component, id=one.id, version=one.version, digest=one.digest) for one in parts]

@@ -15,7 +15,7 @@ from ota.contract import orders
 from ota.contract.addresses import is_server
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
-from ota.formats.judgement import Case, Judgement, read, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import wrong_version
@@ -28,17 +28,17 @@ MOST_WIPED = 1000
 _DEVICE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return which roots the configuration names, when all of them are usable roots.
 
     Raises:
         RefusedBundleError: it is no such configuration, or a root in it is none.
     """
-    data = read(case.image, MAX_CONFIG, "configuration")
+    data = read_whole_file(case.image, MAX_CONFIG, "configuration")
     try:
         loaded = canonical.loads(data, max_bytes=MAX_CONFIG)
         document = loaded if isinstance(loaded, dict) else {}
-        further = orders.check(document)
+        further = orders.check_orders(document)
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
     version, anchors = _version(document), document["anchors"]

@@ -3,14 +3,14 @@
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import cms, jws
-from ota.formats.judgement import Case, read, statement
+from ota.formats.judgement import ArtefactToVerify, read_whole_file, statement
 
 MAX_JWS = 128 << 20
 MAX_CMS = 64 * 1024
 _SEQUENCE = b"\x30"
 
 
-def verify(case: Case, what: str) -> tuple[BundleFacts, dict[str, str]]:
+def verify_detached(case: ArtefactToVerify, what: str) -> tuple[BundleFacts, dict[str, str]]:
     """Return who signed a file, as facts, and the line for the report.
 
     Raises:
@@ -19,12 +19,12 @@ def verify(case: Case, what: str) -> tuple[BundleFacts, dict[str, str]]:
     if case.signature is None:
         msg = f"{what} needs a detached signature: add a file with the role signature (JWS with ES256, or CMS in DER)."
         raise RefusedBundleError(msg)
-    signature = read(case.signature, MAX_CMS, "signature")
+    signature = read_whole_file(case.signature, MAX_CMS, "signature")
     if signature.startswith(_SEQUENCE):
-        signer = cms.verify(case, case.image, signature, what)
+        signer = cms.verify_cms(case, case.image, signature, what)
         facts: BundleFacts = {"signer": signer["name"], "signer_certificate": signer["certificate"]}
         said = statement("signature", "openssl cms", f"detached CMS, signed under {signer['name']}")
         return {**facts, "signer_serial": signer["serial"]}, said
     keys = [one for one in case.anchors if "PUBLIC KEY" in one.pem]
-    name = jws.verify(read(case.image, MAX_JWS, "file"), signature, keys)
+    name = jws.verify_jws(read_whole_file(case.image, MAX_JWS, "file"), signature, keys)
     return {"signer": name}, statement("signature", "muster", f"detached ES256 by {name}")

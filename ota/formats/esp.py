@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import magic
-from ota.formats.judgement import Case, Judgement, read, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
 
 MAX_IMAGE = 64 * 1024 * 1024
 SECTOR, BLOCK, BLOCKS = 4096, 1216, 3
@@ -36,13 +36,13 @@ _DESCRIPTION = struct.Struct("<II8s32s32s16s16s32s32s")
 _DESCRIPTION_MAGIC = 0xABCD5432
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return what the image says, when one of the anchors has signed it.
 
     Raises:
         RefusedBundleError: it is damaged, unsigned, signed with an unregistered key, or has unsigned bytes.
     """
-    data = read(case.image, MAX_IMAGE, "image")
+    data = read_whole_file(case.image, MAX_IMAGE, "image")
     magic.demand(data[: magic.ENOUGH], "esp")
     facts = inspect(data)
     check_sector(data)
@@ -127,7 +127,7 @@ def _description(data: bytes) -> BundleFacts:
     return {"security_counter": found[1], "version": version, "project": project}
 
 
-def _verify(case: Case, data: bytes) -> str:
+def _verify(case: ArtefactToVerify, data: bytes) -> str:
     """Return the anchor that signed: found by our own check, and confirmed by espsecure."""
     for anchor in case.anchors:
         if "PUBLIC KEY" not in anchor.pem or not signed_by(anchor.pem, data):

@@ -2,10 +2,10 @@
 
 from ota.errors import RefusedBundleError
 from ota.formats import detached, magic
-from ota.formats.judgement import Case, Judgement
+from ota.formats.judgement import ArtefactToVerify, Judgement
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return what is known of the file, when one of the anchors has signed it.
 
     Raises:
@@ -16,5 +16,5 @@ def judge(case: Case) -> Judgement:
     if known is not None:
         msg = f"The file is {magic.NAMES[known]}: upload it with the format {known!r}, so that it is verified as such."
         raise RefusedBundleError(msg)
-    facts, said = detached.verify(case, "The file")
+    facts, said = detached.verify_detached(case, "The file")
     return Judgement({**facts, "flash": case.image.stat().st_size}, [said])

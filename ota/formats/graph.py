@@ -37,7 +37,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
+class GraphNode:
     """One node: its operation, the tensors it reads and writes, the subgraphs it runs, the variable it names."""
 
     name: str
@@ -56,7 +56,7 @@ class Subgraph:
     tensors: tuple[Tensor, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    operators: tuple[Operator, ...]
+    operators: tuple[GraphNode, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Graph:
     subgraphs: tuple[Subgraph, ...]
 
 
-def read(data: bytes) -> Graph:
+def read_model(data: bytes) -> Graph:
     """Return the model in a file.
 
     Raises:
@@ -153,7 +153,7 @@ def _tensor(source: "tflite.Tensor", buffers: list[int]) -> Tensor:
     )
 
 
-def _operator(source: "tflite.Operator", codes: list["tflite.OperatorCode"], tensors: int, graphs: int) -> Operator:
+def _operator(source: "tflite.Operator", codes: list["tflite.OperatorCode"], tensors: int, graphs: int) -> GraphNode:
     index = source.OpcodeIndex()
     if index >= len(codes):
         _refuse("has an operator of a kind that it does not define")
@@ -163,7 +163,7 @@ def _operator(source: "tflite.Operator", codes: list["tflite.OperatorCode"], ten
     calls = _calls(source, number)
     if any(not 0 <= one < graphs for one in calls):
         _refuse("calls a subgraph that does not exist")
-    return Operator(
+    return GraphNode(
         name=_text(code.CustomCode()) if custom else _OPERATORS.get(number, f"BUILTIN_{number}"),
         version=code.Version(),
         custom=custom,

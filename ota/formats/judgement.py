@@ -36,7 +36,7 @@ class TrustAnchor:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ArtefactToVerify:
     """One artefact to judge.
 
     Args:
@@ -67,10 +67,12 @@ class Case:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, object], image: Path, signature: Path | None, scratch: Path) -> "Case":
+    def from_json(
+        value: Mapping[str, object], image: Path, signature: Path | None, scratch: Path
+    ) -> "ArtefactToVerify":
         """Return the case that the parent wrote, with the files as this process opens them."""
-        return Case(
-            format=intake.text(value["format"], "format"),
+        return ArtefactToVerify(
+            format=intake.read_text(value["format"], "format"),
             image=image,
             signature=signature,
             anchors=tuple(TrustAnchor(*_texts(one, "anchors")) for one in intake.list_of(value["anchors"], "anchors")),
@@ -101,7 +103,7 @@ class Judgement:
             KeyError: facts or statements are missing.
         """
         lines = (intake.map_of(one, "statements") for one in intake.list_of(value["statements"], "statements"))
-        said = [{name: intake.text(text, name) for name, text in one.items()} for one in lines]
+        said = [{name: intake.read_text(text, name) for name, text in one.items()} for one in lines]
         # Which facts there are is up to the verifier, our own code: a reader of one demands it by its name.
         return Judgement(cast("BundleFacts", intake.map_of(value["facts"], "facts")), said)
 
@@ -116,7 +118,7 @@ def statement(check: str, tool: str, outcome: str) -> dict[str, str]:
 
 
 def _texts(value: object, place: str) -> list[str]:
-    return [intake.text(one, place) for one in intake.list_of(value, place)]
+    return [intake.read_text(one, place) for one in intake.list_of(value, place)]
 
 
 def _pair(value: object) -> tuple[str, str]:
@@ -124,7 +126,7 @@ def _pair(value: object) -> tuple[str, str]:
     return path, digest
 
 
-def read(path: Path, limit: int, what: str) -> bytes:
+def read_whole_file(path: Path, limit: int, what: str) -> bytes:
     """Return a file's bytes.
 
     Raises:

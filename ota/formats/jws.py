@@ -23,7 +23,7 @@ _HALF = 32
 _ALLOWED = {"alg", "kid", "typ"}
 
 
-def verify(payload: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) -> str:
+def verify_jws(payload: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) -> str:
     """Return the name of the anchor that has signed the payload.
 
     Args:

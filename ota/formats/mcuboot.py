@@ -17,7 +17,7 @@ from imgtool.image import Image, VerifyResult
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import magic
-from ota.formats.judgement import Case, Judgement, read, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
 
 MAX_IMAGE = 64 * 1024 * 1024
 _HEADER = struct.Struct("<IIHHIIBBHII")
@@ -45,13 +45,13 @@ class Header:
     version: str
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return what the image says, when one of the anchors has signed it.
 
     Raises:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or says too little.
     """
-    data = read(case.image, MAX_IMAGE, "image")
+    data = read_whole_file(case.image, MAX_IMAGE, "image")
     magic.demand(data[: magic.ENOUGH], "mcuboot")
     header = read_header(data)
     protected = read_structure(data, header)
@@ -162,7 +162,7 @@ def _area(data: bytes, start: int, number: int) -> tuple[list[tuple[int, bytes]]
     return entries, end
 
 
-def _verify(case: Case) -> str:
+def _verify(case: ArtefactToVerify) -> str:
     """Return the name of the anchor that has signed the image."""
     if not case.anchors:
         msg = "No trust key is registered for this component; add one with `manage.py bundle trust`."

@@ -22,7 +22,7 @@ from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import bombs, magic
 from ota.formats.archive import demand_nothing_else, members
-from ota.formats.judgement import Case, Judgement, TrustAnchor, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, statement
 from ota.formats.mender_header import MAX_SMALL, read_header, read_json
 
 MAX_HEADER = 8 << 20
@@ -39,14 +39,14 @@ _HALF, _RAW = 32, 64
 class Found:
     """What was read: the small members, hashes of the large ones, and what the header says."""
 
-    budget: bombs.Budget
+    budget: bombs.UnpackingBudget
     small: dict[str, bytes] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     header: BundleFacts = field(default_factory=BundleFacts)
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return what the artifact says, when one of the anchors has signed its manifest.
 
     Raises:
@@ -58,7 +58,7 @@ def judge(case: Case) -> Judgement:
         magic.demand(head, "mender")
         demand_nothing_else(file, "The artifact")
         found = _read(file)
-    signer = verify(found.small["manifest"], found.small["manifest.sig"], case.anchors)
+    signer = verify_manifest(found.small["manifest"], found.small["manifest.sig"], case.anchors)
     _compare(listed(found.small["manifest"]), found.hashes)
     return Judgement(
         facts={
@@ -75,7 +75,7 @@ def judge(case: Case) -> Judgement:
 
 
 def _read(file: BinaryIO) -> Found:
-    found, count = Found(bombs.Budget(file.seek(0, 2))), 0
+    found, count = Found(bombs.UnpackingBudget(file.seek(0, 2))), 0
     file.seek(0)
     for name, content, size in members(file, "The artifact"):
         suffix = _suffix(name, count)
@@ -128,7 +128,7 @@ def _small(content: BinaryIO, size: int, limit: int, name: str) -> bytes:
     return content.read(limit)
 
 
-def _opened(content: BinaryIO, suffix: str, budget: bombs.Budget, what: str) -> "BinaryIO | bombs.Unpacked":
+def _opened(content: BinaryIO, suffix: str, budget: bombs.UnpackingBudget, what: str) -> "BinaryIO | bombs.Unpacked":
     """Return the tar archive within a member."""
     return bombs.Unpacked(content, _COMPRESSIONS[suffix], budget, what) if suffix else content
 
@@ -170,7 +170,7 @@ def _malformed(why: str) -> NoReturn:
     raise RefusedBundleError(msg)
 
 
-def verify(manifest: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) -> str:
+def verify_manifest(manifest: bytes, signature: bytes, anchors: Sequence[TrustAnchor]) -> str:
     """Return the name of the anchor that has signed a manifest.
 
     Args:

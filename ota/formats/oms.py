@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import cms, graph, magic, tflite
-from ota.formats.judgement import Case, Judgement, TrustAnchor, read, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, read_whole_file, statement
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
 
@@ -35,7 +35,7 @@ _STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "https://model_signi
 _HASHES: Mapping[int, hashes.HashAlgorithm] = {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return what the model is, when the files of the bundle are those that one of the anchors has signed.
 
     Raises:
@@ -44,12 +44,12 @@ def judge(case: Case) -> Judgement:
     if case.signature is None:
         msg = "A model folder needs its signature (`model.sig`): list it with the role signature."
         raise RefusedBundleError(msg)
-    material, envelope = _envelope(read(case.signature, MAX_SIGNATURE, "signature"))
+    material, envelope = _envelope(read_whole_file(case.signature, MAX_SIGNATURE, "signature"))
     payload = _base64(envelope.get("payload"))
     signer = _signer(case, material, envelope, payload)
     signed, listed = _resources(payload), dict(case.listed)
     _demand_same(signed, listed)
-    data = read(case.image, MAX_MODEL, "model")
+    data = read_whole_file(case.image, MAX_MODEL, "model")
     names = [name for name, digest in listed.items() if digest == hashlib.sha256(data).hexdigest()]
     if not names:
         msg = "The model is not one of the signed files."
@@ -73,7 +73,9 @@ def _envelope(data: bytes) -> tuple[dict[str, object], dict[str, object]]:
     raise RefusedBundleError(msg)
 
 
-def _signer(case: Case, material: dict[str, object], envelope: dict[str, object], payload: bytes) -> BundleFacts:
+def _signer(
+    case: ArtefactToVerify, material: dict[str, object], envelope: dict[str, object], payload: bytes
+) -> BundleFacts:
     """Return who signed: by a certificate below a signing CA, or by a registered key."""
     match envelope.get("signatures"):
         case [{"sig": str(text)}]:
@@ -91,7 +93,7 @@ def _signer(case: Case, material: dict[str, object], envelope: dict[str, object]
     raise RefusedBundleError(msg)
 
 
-def _by_certificate(case: Case, leaf: x509.Certificate, signature: bytes, signed: bytes) -> BundleFacts:
+def _by_certificate(case: ArtefactToVerify, leaf: x509.Certificate, signature: bytes, signed: bytes) -> BundleFacts:
     if not _verifies(_public_key(leaf), signature, signed):
         msg = "The signature was not made by the certificate that it names, or the signed content was changed."
         raise RefusedBundleError(msg)
@@ -111,7 +113,7 @@ def _public_key(leaf: x509.Certificate) -> object:
         return None
 
 
-def _by_key(case: Case, signature: bytes, signed: bytes) -> BundleFacts:
+def _by_key(case: ArtefactToVerify, signature: bytes, signed: bytes) -> BundleFacts:
     for anchor in case.anchors:
         if "PUBLIC KEY" in anchor.pem:
             key = serialization.load_pem_public_key(anchor.pem.encode())
@@ -192,7 +194,7 @@ def _inspected(data: bytes, name: str) -> Judgement:
         msg = f"The model of the folder is {magic.NAMES[str(kind)]}. Upload it with the format {kind!r}."
         raise RefusedBundleError(msg)
     if kind == tflite.FORMAT:
-        found, inner = tflite.inspected(data, graph.read(data)), tflite.FORMAT
+        found, inner = tflite.inspected(data, graph.read_model(data)), tflite.FORMAT
     elif kind == _ONNX or name.endswith(".onnx"):
         if onnx_model is None:
             msg = "Inspecting an ONNX model needs the extra `models` on the server (pip install 'muster[models]')."

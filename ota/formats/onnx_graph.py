@@ -49,11 +49,11 @@ class Walk:
             RefusedBundleError: there are too many nodes, or graphs are nested too deeply.
         """
         if depth > DEEPEST:
-            refuse(f"nests graphs and functions more than {DEEPEST} deep")
+            refuse_model(f"nests graphs and functions more than {DEEPEST} deep")
         for node in nodes:
             self.nodes += 1
             if self.nodes > MOST_NODES:
-                refuse(f"has more than {MOST_NODES} nodes")
+                refuse_model(f"has more than {MOST_NODES} nodes")
             self._node(node, imported, depth)
             for inner in graphs_of(node.attribute):
                 self.graph(inner.node, imported, depth + 1)
@@ -80,12 +80,12 @@ class Walk:
     @property
     def custom(self) -> list[str]:
         """Return the operators of other domains than ONNX's own, as ``domain:name``."""
-        return sorted(shown(domain, name) for domain, name in self.counts if domain not in STANDARD)
+        return sorted(operator_name(domain, name) for domain, name in self.counts if domain not in STANDARD)
 
     @property
     def operators(self) -> dict[str, OperatorUse]:
         """Return operator to count and version."""
-        rows = sorted((shown(*key), number, self.versions[key]) for key, number in self.counts.items())
+        rows = sorted((operator_name(*key), number, self.versions[key]) for key, number in self.counts.items())
         return {name: {"count": number, "version": version} for name, number, version in rows}
 
 
@@ -97,7 +97,7 @@ def walk(model: onnx.ModelProto) -> Walk:
     """
     functions = {(one.domain or DEFAULT, one.name, one.overload): one for one in model.functions}
     if len(functions) != len(model.functions):
-        refuse("defines a function twice")
+        refuse_model("defines a function twice")
     found = Walk(functions)
     imported = imports(model.opset_import)
     found.opset |= imported
@@ -115,7 +115,7 @@ def imports(opsets: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
     for one in opsets:
         domain = one.domain or DEFAULT
         if found.setdefault(domain, one.version) != one.version:
-            refuse(f"imports the operator set {domain[:60]!r} in two versions")
+            refuse_model(f"imports the operator set {domain[:60]!r} in two versions")
     return found
 
 
@@ -130,7 +130,7 @@ def since(domain: str, name: str, imported: int) -> int:
     return imported
 
 
-def shown(domain: str, name: str) -> str:
+def operator_name(domain: str, name: str) -> str:
     """Return an operator as profiles name it: ``Relu``, ``ai.onnx.ml:Scaler``, ``com.acme:Secret``."""
     text = name if domain == DEFAULT else f"{domain}:{name}"
     return "".join(char if char.isprintable() else "?" for char in text[:120])
@@ -158,7 +158,7 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def _of_graph(graph: onnx.GraphProto, depth: int = 0) -> Iterator[onnx.TensorProto]:
     if depth > DEEPEST:
-        refuse(f"nests graphs more than {DEEPEST} deep")
+        refuse_model(f"nests graphs more than {DEEPEST} deep")
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -179,7 +179,7 @@ def _of_attributes(attributes: Iterable[onnx.AttributeProto], depth: int = 0) ->
         yield from _of_graph(inner, depth + 1)
 
 
-def refuse(why: str) -> NoReturn:
+def refuse_model(why: str) -> NoReturn:
     """Refuse a model.
 
     Raises:

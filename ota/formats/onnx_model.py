@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts, PortFacts
 from ota.formats import detached, magic, onnx_graph, onnx_types
-from ota.formats.judgement import Case, Judgement, read, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
 from ota.formats.onnx_quantisation import Quantisation, quantisation
 from ota.formats.onnx_scopes import inlined
 
@@ -17,18 +17,18 @@ FORMAT = "onnx"
 MAX_MODEL = 256 * 1024 * 1024
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return what the model is, when one of the anchors has signed its file.
 
     Raises:
         RefusedBundleError: unsigned, signed with an unregistered key, damaged or malicious.
     """
-    data = read(case.image, MAX_MODEL, "model")
+    data = read_whole_file(case.image, MAX_MODEL, "model")
     known = magic.kind_of_bytes(data)
     if known not in {None, FORMAT}:
         msg = f"The file is not an ONNX model: it is {magic.NAMES[str(known)]}. Upload it with its own format."
         raise RefusedBundleError(msg)
-    signer, said = detached.verify(case, "A model")
+    signer, said = detached.verify_detached(case, "A model")
     found = inspected(data)
     return Judgement({**found.facts, **signer}, [said, *found.statements])
 
@@ -94,7 +94,7 @@ def _demand_plain(model: onnx.ModelProto) -> None:
             msg = "The model keeps weights in other files; only models in one file are accepted."
             raise RefusedBundleError(msg)
         if number >= onnx_graph.MOST_TENSORS:
-            onnx_graph.refuse(f"has more than {onnx_graph.MOST_TENSORS} tensors")
+            onnx_graph.refuse_model(f"has more than {onnx_graph.MOST_TENSORS} tensors")
 
 
 def _demand_valid(model: onnx.ModelProto) -> None:

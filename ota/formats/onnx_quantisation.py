@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from ota.formats.onnx_graph import DEFAULT, STANDARD, refuse, shown
+from ota.formats.onnx_graph import DEFAULT, STANDARD, operator_name, refuse_model
 from ota.formats.onnx_scopes import Constant, Scope
 
 #: operators that give the numbers of their first input in other places, or some of them: the quantisation stays
@@ -110,7 +110,7 @@ class _Search:
         scale = None if values[0] is None else _scalar(values[0], self.port)
         zero = 0 if not names[1] else None if values[1] is None else _scalar(values[1], self.port)
         if scale is None or zero is None or not math.isfinite(zero):
-            operator = shown(node.domain or DEFAULT, node.op_type)
+            operator = operator_name(node.domain or DEFAULT, node.op_type)
             self.found.add(Quantisation(unreadable=f"scale or zero point of {operator} is not a constant number"))
         else:
             self.found.add(Quantisation(f"{scale:.9g}", int(zero)))
@@ -125,7 +125,7 @@ class _Search:
         if unreadable:
             return Quantisation(unreadable=unreadable[0])
         if len(self.found) > 1:
-            refuse(f"quantises {self.port[:60]!r} in two ways")
+            refuse_model(f"quantises {self.port[:60]!r} in two ways")
         return next(iter(self.found), Quantisation())
 
 
@@ -169,7 +169,7 @@ def _through(search: _Search, scope: Scope, node: onnx.NodeProto, place: int, *,
     elif operator == "Cast":
         yield scope, node.output[0], True
     elif operator not in _NEUTRAL and (not cast or operator in _ARITHMETIC or not _known(node)):
-        search.unreadable(f"its numbers go into {shown(node.domain or DEFAULT, node.op_type)}")
+        search.unreadable(f"its numbers go into {operator_name(node.domain or DEFAULT, node.op_type)}")
 
 
 def _backwards(search: _Search, scope: Scope, name: str) -> None:
@@ -199,7 +199,7 @@ def _behind(search: _Search, scope: Scope, node: onnx.NodeProto, value: str, *, 
     elif operator == "Cast":
         yield scope, node.input[0], True
     elif operator != "Constant" and (not cast or operator in _ARITHMETIC or not _known(node)):
-        search.unreadable(f"its numbers come from {shown(node.domain or DEFAULT, node.op_type)}")
+        search.unreadable(f"its numbers come from {operator_name(node.domain or DEFAULT, node.op_type)}")
 
 
 def _operator(node: onnx.NodeProto) -> str:
@@ -224,4 +224,4 @@ def _scalar(constant: Constant | None, name: str) -> float | None:
             return float(values[0]) if values.dtype.kind not in "iu" else int(values[0])
     except (ValueError, TypeError, RuntimeError):
         return None
-    return refuse(f"quantises {name[:60]!r}, which the application reads or writes, per channel")
+    return refuse_model(f"quantises {name[:60]!r}, which the application reads or writes, per channel")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import onnx
 import onnx.inliner
 
-from ota.formats.onnx_graph import CONSTANTS, DEFAULT, MOST_NODES, Key, graphs_of, refuse
+from ota.formats.onnx_graph import CONSTANTS, DEFAULT, MOST_NODES, Key, graphs_of, refuse_model
 
 #: a tensor, or an attribute of Constant
 Constant = onnx.TensorProto | onnx.AttributeProto
@@ -26,7 +26,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     functions = {(one.domain or DEFAULT, one.name, one.overload): one for one in model.functions}
     sizes: dict[Key, int] = {}
     if _size(model.graph, functions, sizes) > MOST_NODES:
-        refuse(f"has more than {MOST_NODES} nodes when its functions are put where they are called")
+        refuse_model(f"has more than {MOST_NODES} nodes when its functions are put where they are called")
     try:
         return onnx.inliner.inline_local_functions(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError):

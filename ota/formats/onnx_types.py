@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import onnx
 
 from ota.facts import ClassLabels
-from ota.formats.onnx_graph import DEFAULT, STANDARD, graphs_of, imports, refuse, shown, tensors
+from ota.formats.onnx_graph import DEFAULT, STANDARD, graphs_of, imports, operator_name, refuse_model, tensors
 
 #: ONNX's words for what TFLite and the profiles of hardware call otherwise
 _NAMES = {"FLOAT": "FLOAT32", "DOUBLE": "FLOAT64"}
@@ -52,7 +52,7 @@ def _shape(tensor: onnx.TypeProto.Tensor) -> list[int | str]:
 def _type_name(kind: onnx.TypeProto, depth: int = 0) -> str:
     """Return a type as text: ``FLOAT32``, ``SEQUENCE(INT64 1x4)``, ``MAP(STRING,FLOAT32)``."""
     if depth > _DEEPEST:
-        refuse(f"has a type that nests more than {_DEEPEST} types")
+        refuse_model(f"has a type that nests more than {_DEEPEST} types")
     which = kind.WhichOneof("value")
     if which == "tensor_type":
         name = element_name(kind.tensor_type.elem_type)
@@ -159,7 +159,7 @@ def _made(node: onnx.NodeProto, opsets: dict[str, int]) -> Iterator[str]:
     named = [one for one in node.attribute if one.name in _TYPED and (node.domain or DEFAULT) in STANDARD]
     yield from (element_name(one.i) for one in named if not one.ref_attr_name)
     schema = _schema(node, opsets)
-    unknown = f"UNKNOWN (made by {shown(node.domain or DEFAULT, node.op_type)})"
+    unknown = f"UNKNOWN (made by {operator_name(node.domain or DEFAULT, node.op_type)})"
     if schema is None or any(one.ref_attr_name for one in named):
         yield unknown
         return
@@ -218,7 +218,9 @@ def class_labels(model: onnx.ModelProto) -> list[ClassLabels]:
         for one in node.attribute:
             values = [text.decode("utf-8", "replace") for text in one.strings] or _listed_numbers(node, one)
             if values:
-                found.append(_described(f"{shown(node.domain or DEFAULT, node.op_type)}.{one.name[:60]}", values))
+                found.append(
+                    _described(f"{operator_name(node.domain or DEFAULT, node.op_type)}.{one.name[:60]}", values)
+                )
     for tensor in tensors(model):
         if tensor.data_type == onnx.TensorProto.STRING:
             values = [text.decode("utf-8", "replace") for text in tensor.string_data]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ota.errors import RefusedBundleError
 from ota.formats import bombs, cms, magic, tarballs
-from ota.formats.judgement import Case, Judgement, TrustAnchor, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, statement
 from ota.formats.rauc_manifest import MANIFEST, read_manifest
 
 MAX_CMS = 256 * 1024
@@ -34,7 +34,7 @@ allow-partial-chain=true
 """
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return what the manifest says, if it and every byte verify under one of the anchors.
 
     Raises:
@@ -82,7 +82,7 @@ def _signature(path: Path) -> bytes:
         return file.read(length)
 
 
-def _signed(case: Case, signature: bytes) -> tuple[TrustAnchor, dict[str, str], str]:
+def _signed(case: ArtefactToVerify, signature: bytes) -> tuple[TrustAnchor, dict[str, str], str]:
     """Return the anchor, who signed below it, and the signed manifest."""
     if magic.cms_content(signature) == "enveloped":
         msg = (
@@ -97,7 +97,7 @@ def _signed(case: Case, signature: bytes) -> tuple[TrustAnchor, dict[str, str], 
         raise RefusedBundleError(msg) from error
 
 
-def _contents(case: Case) -> dict[str, int]:
+def _contents(case: ArtefactToVerify) -> dict[str, int]:
     """Return the files of the squashfs with their sizes, and its folders with 0; nothing is unpacked yet."""
     done = _run(case, [_program("unsquashfs"), "-lln", "-no-progress", case.image])
     found: dict[str, int] = {}
@@ -118,7 +118,7 @@ def _contents(case: Case) -> dict[str, int]:
     if done.returncode or MANIFEST not in found:
         msg = "The bundle's squashfs cannot be read, or holds no manifest.raucm."
         raise RefusedBundleError(msg)
-    bombs.Budget(case.image.stat().st_size).spend(sum(found.values()), "The bundle")
+    bombs.UnpackingBudget(case.image.stat().st_size).spend(sum(found.values()), "The bundle")
     return found
 
 
@@ -136,7 +136,7 @@ def _demand_named(sizes: dict[str, int], named: set[str]) -> None:
         raise RefusedBundleError(msg)
 
 
-def _extract(case: Case, anchor: TrustAnchor) -> None:
+def _extract(case: ArtefactToVerify, anchor: TrustAnchor) -> None:
     """Let ``rauc`` read all of it below the anchor whose signature was verified."""
     configuration, ca, target = (case.scratch / name for name in ("rauc.conf", "rauc-ca.pem", "out"))
     ca.write_text(anchor.pem)
@@ -160,16 +160,16 @@ def _cause(said: str) -> str:
     )
 
 
-def _measure_archives(case: Case, target: Path) -> None:
+def _measure_archives(case: ArtefactToVerify, target: Path) -> None:
     """Measure what devices unpack with tar: images whose names say so, as ``rauc`` goes by them."""
-    budget = bombs.Budget(case.image.stat().st_size)
+    budget = bombs.UnpackingBudget(case.image.stat().st_size)
     for path in sorted(target.rglob("*.tar*")):
         if path.is_file():
             with path.open("rb") as file:
                 tarballs.measure_archive(file, budget, f"The image {path.name[:60]!r}")
 
 
-def _run(case: Case, command: Sequence[str | Path]) -> "subprocess.CompletedProcess[str]":
+def _run(case: ArtefactToVerify, command: Sequence[str | Path]) -> "subprocess.CompletedProcess[str]":
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "TMPDIR": str(case.scratch), "HOME": str(case.scratch)}
     return subprocess.run(  # noqa: S603  because the programs are fixed and their inputs are files
         command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False, cwd=case.scratch,

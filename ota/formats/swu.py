@@ -9,9 +9,9 @@ from typing import BinaryIO, cast
 from ota.errors import RefusedBundleError
 from ota.facts import SelectionFacts
 from ota.formats import bombs, cms, magic, tarballs
-from ota.formats.judgement import Case, Judgement, read, statement
-from ota.formats.swupdate.cpio import Member, Window, unpack
-from ota.formats.swupdate.description import Entry, Selection, listed_members, read_description
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
+from ota.formats.swupdate.cpio import ArchiveMember, ArchiveWindow, unpack
+from ota.formats.swupdate.description import SectionEntry, Selection, listed_members, read_description
 
 MAX_ARCHIVE = 1 << 29
 _SHOWN = 8
@@ -19,13 +19,13 @@ _SHOWN = 8
 _ARCHIVES = {"archive", "tar"}
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return what the description says, if it verifies under one of the anchors.
 
     Raises:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or holds what is not listed.
     """
-    data = read(case.image, MAX_ARCHIVE, "archive")
+    data = read_whole_file(case.image, MAX_ARCHIVE, "archive")
     magic.demand(data[: magic.ENOUGH], "swu")
     members = unpack(data)
     if [one.name for one in members[:2]] != ["sw-description", "sw-description.sig"]:
@@ -34,11 +34,11 @@ def judge(case: Case) -> Judgement:
     description, signature, *payloads = members
     content = case.scratch / "content"
     content.write_bytes(description.data)
-    signer = cms.verify(case, content, bytes(signature.data), "The description")
+    signer = cms.verify_cms(case, content, bytes(signature.data), "The description")
     selections = read_description(bytes(description.data))
     entries = list(listed_members(selections))
     _compare(entries, payloads)
-    sizes = _measure(entries, {one.name: one for one in payloads}, bombs.Budget(len(data)))
+    sizes = _measure(entries, {one.name: one for one in payloads}, bombs.UnpackingBudget(len(data)))
     return Judgement(
         facts={
             "version": selections[0].version,
@@ -86,9 +86,9 @@ def _sentence(chosen: Selection) -> str:
     return text if len(text) <= 400 else f"{text[:399]}…"  # noqa: PLR2004  because a report has short lines
 
 
-def _compare(entries: list[Entry], payloads: list[Member]) -> None:
+def _compare(entries: list[SectionEntry], payloads: list[ArchiveMember]) -> None:
     """Refuse members that no entry lists, entries without a member, and members that are not what entries list."""
-    listed: dict[str, Entry] = {}
+    listed: dict[str, SectionEntry] = {}
     for entry in entries:
         if listed.setdefault(entry.filename, entry).sha256 != entry.sha256:
             msg = f"sw-description lists {entry.filename!r} with two different sha256. Correct one of them."
@@ -105,7 +105,9 @@ def _compare(entries: list[Entry], payloads: list[Member]) -> None:
         raise RefusedBundleError(msg)
 
 
-def _measure(entries: list[Entry], members: dict[str, Member], budget: bombs.Budget) -> dict[str, int]:
+def _measure(
+    entries: list[SectionEntry], members: dict[str, ArchiveMember], budget: bombs.UnpackingBudget
+) -> dict[str, int]:
     """Return what each member unpacks to on a device, in bytes; the largest when it is used in several ways.
 
     Raises:
@@ -123,9 +125,9 @@ def _measure(entries: list[Entry], members: dict[str, Member], budget: bombs.Bud
     return sizes
 
 
-def _unpacked_size(entry: Entry, data: memoryview, budget: bombs.Budget) -> int:
+def _unpacked_size(entry: SectionEntry, data: memoryview, budget: bombs.UnpackingBudget) -> int:
     what = f"The member {entry.filename!r}"
-    file = cast("BinaryIO", Window(data))
+    file = cast("BinaryIO", ArchiveWindow(data))
     if entry.encrypted:
         return _declared_size(entry, len(data), budget, what)
     if entry.compression:
@@ -137,7 +139,7 @@ def _unpacked_size(entry: Entry, data: memoryview, budget: bombs.Budget) -> int:
     return len(data) if found is None else max(found, len(data))
 
 
-def _declared_size(entry: Entry, packed: int, budget: bombs.Budget, what: str) -> int:
+def _declared_size(entry: SectionEntry, packed: int, budget: bombs.UnpackingBudget, what: str) -> int:
     """Return the unpacked size of a member that only devices can decrypt, as the vendor has signed it."""
     if not entry.compression and entry.type not in _ARCHIVES:
         return packed

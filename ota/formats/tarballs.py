@@ -9,7 +9,7 @@ from ota.formats import bombs, cpio_entries
 MOST_ENTRIES = 100_000
 
 
-def measure_archive(file: bombs.Readable, budget: bombs.Budget, what: str) -> int:
+def measure_archive(file: bombs.Readable, budget: bombs.UnpackingBudget, what: str) -> int:
     """Return what an archive unpacks to, in bytes.
 
     Args:
@@ -34,7 +34,7 @@ def measure_archive(file: bombs.Readable, budget: bombs.Budget, what: str) -> in
     raise RefusedBundleError(msg)
 
 
-def _contents(stream: bombs.Peekable, budget: bombs.Budget, what: str) -> int:
+def _contents(stream: bombs.Peekable, budget: bombs.UnpackingBudget, what: str) -> int:
     """Return the size of the files in an archive that is not compressed (any more)."""
     if stream.head.startswith(cpio_entries.MAGICS) and stream.head[257:262] != b"ustar":
         return cpio_entries.measure_entries(stream, MOST_ENTRIES, what)

@@ -9,7 +9,7 @@ from ota.errors import RefusedBundleError
 from ota.facts import Arena, BundleFacts, OperatorUse, PortFacts
 from ota.fit import arena
 from ota.formats import detached, graph, magic
-from ota.formats.judgement import Case, Judgement, read, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
 
 FORMAT = "tflite"
 MAX_MODEL = 64 * 1024 * 1024
@@ -32,16 +32,16 @@ _KERNELS = {
 }  # fmt: skip
 
 
-def judge(case: Case) -> Judgement:
+def judge(case: ArtefactToVerify) -> Judgement:
     """Return what the model needs, when one of the anchors has signed its file.
 
     Raises:
         RefusedBundleError: unsigned, signed with an unregistered key, damaged or malicious.
     """
-    data = read(case.image, MAX_MODEL, "model")
+    data = read_whole_file(case.image, MAX_MODEL, "model")
     magic.demand(data[: magic.ENOUGH], "tflite")
-    signer, said = detached.verify(case, "A model")
-    found = inspected(data, graph.read(data))
+    signer, said = detached.verify_detached(case, "A model")
+    found = inspected(data, graph.read_model(data))
     return Judgement({**found.facts, **signer}, [said, *found.statements])
 
 
@@ -160,7 +160,7 @@ def _tail(model: graph.Graph) -> int:
     return total + _variables(model)
 
 
-def _channels(sub: graph.Subgraph, operator: graph.Operator) -> int:
+def _channels(sub: graph.Subgraph, operator: graph.GraphNode) -> int:
     """Return what a convolution keeps for each output channel, whether it is quantised or not."""
     if not operator.outputs:
         return 0
@@ -168,7 +168,7 @@ def _channels(sub: graph.Subgraph, operator: graph.Operator) -> int:
     return 2 * arena.align(4 * max(shape[-1], 1)) if shape else 0
 
 
-def _copied(sub: graph.Subgraph, operator: graph.Operator) -> int:
+def _copied(sub: graph.Subgraph, operator: graph.GraphNode) -> int:
     """Return what a kernel copies: a matrix multiplication transposes its constant right-hand side."""
     if operator.name != "BATCH_MATMUL" or len(operator.inputs) < 2:  # noqa: PLR2004  because it has two sides
         return 0
@@ -189,7 +189,7 @@ def _variables(model: graph.Graph) -> int:
     return sum(sizes.values())
 
 
-def _operators(operators: list[graph.Operator]) -> dict[str, OperatorUse]:
+def _operators(operators: list[graph.GraphNode]) -> dict[str, OperatorUse]:
     found: dict[str, OperatorUse] = {}
     for one in sorted(operators, key=lambda one: one.name):
         entry = found.setdefault(one.name, {"count": 0, "version": 0})

@@ -18,7 +18,7 @@ _MCUBOOT = re.compile(r"[vV]?([0-9]{1,10})(?:\.([0-9]{1,10}))?(?:\.([0-9]{1,10})
 _LARGEST = (2**8 - 1, 2**8 - 1, 2**16 - 1, 2**32 - 1)
 
 
-def check(manifest: Manifest, judgement: Judgement) -> Judgement:
+def check_agreement(manifest: Manifest, judgement: Judgement) -> Judgement:
     """Return the judgement with what the comparison added.
 
     Raises:

@@ -44,7 +44,7 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class ModelNeeds:
     """What the author says of a model: needs in bytes (zero: not declared), and what its outputs mean.
 
     Args:
@@ -72,7 +72,7 @@ class Manifest:
     hw: tuple[Hardware, ...]
     files: tuple[FileEntry, ...]
     requires: tuple[Requirement, ...]
-    fit: Fit
+    fit: ModelNeeds
     acknowledges: tuple[str, ...]
     raw: dict[str, object]
 

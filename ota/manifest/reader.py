@@ -9,7 +9,7 @@ from devices import labels
 from devices.names import AUDIENCES
 from ota.contract import composite
 from ota.errors import ManifestError
-from ota.manifest.document import FileEntry, Fit, Hardware, Manifest, Requirement
+from ota.manifest.document import FileEntry, Hardware, Manifest, ModelNeeds, Requirement
 from ota.manifest.fields import Fields
 from ota.manifest.paths import MOST_BYTES, SWU, check_path, check_paths
 from pki.kernel import canonical
@@ -41,7 +41,7 @@ _OF_ANY = {VERSION_GOES_BACK, COUNTER_GOES_BACK}
 ACKNOWLEDGED = (ARENA_BELOW_MEASURED, WIDE_TOLERANCE, IO_CHANGED, LABELS_CHANGED, VERSION_GOES_BACK, COUNTER_GOES_BACK)
 
 
-def parse(data: bytes) -> Manifest:
+def parse_manifest(data: bytes) -> Manifest:
     """Return the manifest that these bytes say.
 
     Raises:
@@ -146,11 +146,11 @@ def _requirement(fields: Fields) -> Requirement:
     return found
 
 
-def _fit(fields: Fields) -> Fit:
+def _fit(fields: Fields) -> ModelNeeds:
     if not fields.has("fit"):
-        return Fit()
+        return ModelNeeds()
     inner = fields.group("fit")
-    found = Fit(
+    found = ModelNeeds(
         flash=inner.integer("flash", 1, MAX_FILE) if inner.has("flash") else 0,
         arena=inner.integer("arena", 1, MAX_FILE) if inner.has("arena") else 0,
         labels=_labels(inner) if inner.has("labels") else (),
@@ -236,7 +236,7 @@ def _agree_of_models(manifest: Manifest) -> None:
     """Check what only models have: fit, evaluation, golden vectors."""
     evaluation, golden = manifest.raw.get("eval"), [one for one in manifest.files if one.role == "golden"]
     named = set(manifest.acknowledges) - _OF_ANY
-    if manifest.kind != "model" and (manifest.fit != Fit() or evaluation or golden or named):
+    if manifest.kind != "model" and (manifest.fit != ModelNeeds() or evaluation or golden or named):
         what = ", ".join(["fit, eval, golden vectors", *sorted(named)])
         msg = f"bundle.json: these belong to models only: {what}. Remove them."
         raise ManifestError(msg)

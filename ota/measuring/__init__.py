@@ -64,10 +64,10 @@ def measure(image: Path, vectors: Path | None = None, cases: int = 0) -> Trial:
             said = sandbox.run("ota.measuring", {}, files, Path(folder), WALL_S).answer
         except RefusedBundleError as error:
             return Trial(runs=False, message=f"the interpreter did not finish: {error.detail}"[:200])
-    return read(said, cases)
+    return read_trial(said, cases)
 
 
-def read(said: Mapping[str, object], cases: int) -> Trial:
+def read_trial(said: Mapping[str, object], cases: int) -> Trial:
     """Return what a child said, if it has the form of an answer."""
     match said:
         case {"runs": False, "message": str(message)}:

@@ -8,7 +8,7 @@ import sys
 
 from ota import verifier_sandbox
 from ota.contract import golden, interpreter
-from ota.verifier_sandbox import Bounds, Request
+from ota.verifier_sandbox import Bounds, SandboxRequest
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -16,13 +16,13 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 def main() -> None:
     """Run one model."""
     request = verifier_sandbox.read_request()
-    interpreter.load()
+    interpreter.load_interpreter()
     verifier_sandbox.run(request, Bounds(), _found)
 
 
-def _found(request: Request) -> dict[str, object]:
+def _found(request: SandboxRequest) -> dict[str, object]:
     model, vectors = request.given("model"), request.path("vectors")
-    cases = golden.read(vectors.read_bytes()) if vectors else ()
+    cases = golden.read_vectors(vectors.read_bytes()) if vectors else ()
     found = interpreter.try_out(model.read_bytes(), cases)
     difference = float(min(found.difference, sys.float_info.max))  # JSON knows no infinity
     facts = {"runs": found.runs, "message": found.message, "total": found.total, "head": found.head}

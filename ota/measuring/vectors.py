@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ota.contract import golden, interpreter
-from ota.contract.golden import Case
+from ota.contract.golden import GoldenVector
 from pki.kernel.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CASES = 16
 
 
-def make(
+def make_vectors(
     model: bytes, *, cases: int = CASES, steps: int = 1, seed: int = 1,
     tolerance: float | None = None, inputs: Sequence[Path] | None = None,
 ) -> bytes:  # fmt: skip
@@ -47,9 +47,9 @@ def make(
         msg = f"The model does not run on these inputs: {error}."
         raise InvalidError(msg) from error
     tolerated = golden.usual(wanted, interpreter.kinds(model)) if tolerance is None else tolerance
-    made = [Case(tuple(one), out, tolerated) for one, out in zip(given, wanted, strict=True)]
-    data = golden.write(made)
-    golden.read(data)  # refuses too few, too many, too long
+    made = [GoldenVector(tuple(one), out, tolerated) for one, out in zip(given, wanted, strict=True)]
+    data = golden.write_vectors(made)
+    golden.read_vectors(data)  # refuses too few, too many, too long
     if golden.constant(made):
         msg = "The model returns the same output for all these inputs. Give inputs with different outputs (`--inputs`)."
         raise InvalidError(msg)

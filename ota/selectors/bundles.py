@@ -9,7 +9,7 @@ from django.db.models import Prefetch, Q, QuerySet
 from ota.manifest import Manifest
 from ota.models import Bundle, Release, Statement, TrustKey
 from pki.kernel.actor import Actor
-from pki.kernel.filters import choice, text
+from pki.kernel.filters import choice, text_field
 from pki.kernel.permissions import Action, permitted
 from pki.selectors.finding import named_rows, one_by_id
 
@@ -20,7 +20,7 @@ _MOST_WORDS = 5
 class BundleFilter:
     """The filter of the bundle list."""
 
-    q: str = text("Words to find in name, version or component; all of them must occur.", "Bundle", most=100)
+    q: str = text_field("Words to find in name, version or component; all of them must occur.", "Bundle", most=100)
     kind: str = choice("The type of content in the bundle.", Bundle.Kind.values, "Bundle.kind")
     release: str = choice(
         "The state of its release; `none` for bundles without a release.",

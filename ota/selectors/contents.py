@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ota import blobs, sbom
 from ota.models import Bundle
 from pki.kernel.errors import InvalidError, NotFoundError
-from pki.kernel.filters import setting, text
+from pki.kernel.filters import setting, text_field
 
 PAGE = 100
 LONGEST_WORDS = 100
@@ -16,7 +16,7 @@ MOST_PAGES = 999_999
 class ContentsFilter:
     """The filter of a bundle's components."""
 
-    q: str = text(
+    q: str = text_field(
         "Words to find in name, version, licence or kind; all of them must occur.",
         "bill of materials",
         most=LONGEST_WORDS,
@@ -27,7 +27,7 @@ class ContentsFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ContentsPage:
     """One page of components.
 
     Args:
@@ -43,7 +43,7 @@ class Contents:
     pages: int
 
 
-def contents(bundle: Bundle, words: str = "", page: int = 1) -> Contents:
+def contents(bundle: Bundle, words: str = "", page: int = 1) -> ContentsPage:
     """Return a page of the components with all the words in name, version, licence or kind; empty without an SBOM.
 
     Raises:
@@ -55,11 +55,11 @@ def contents(bundle: Bundle, words: str = "", page: int = 1) -> Contents:
         raise InvalidError(msg)
     file = bundle.files.filter(role="sbom").first()
     if file is None:
-        return Contents([], 0, 1, 1)
+        return ContentsPage([], 0, 1, 1)
     if file.collected_at is not None:
         msg = "The bill of materials of this bundle is no longer stored."
         raise NotFoundError(msg)
     found = sbom.search(b"".join(blobs.store().read(file.sha256, 0, file.size)), words)
     pages = max(-(-len(found) // PAGE), 1)
     page = min(max(page, 1), pages)
-    return Contents(found[(page - 1) * PAGE : page * PAGE], len(found), page, pages)
+    return ContentsPage(found[(page - 1) * PAGE : page * PAGE], len(found), page, pages)

@@ -11,7 +11,7 @@ from datetime import datetime
 from devices.models import Device, HardwareModel
 from devices.twin_documents import ReportedTwin
 from ota.contract.bundle_documents import is_within
-from ota.eligibility import Kind, Reason, because, joined, of_hardware
+from ota.eligibility import ObstacleKind, Reason, because, joined, of_hardware
 from ota.models import Assignment, Bundle, Release, Rollout
 from ota.selectors import fitting, parts, signed
 from ota.selectors.running import RunningBundles
@@ -25,7 +25,7 @@ _CHECKED = frozenset({Bundle.Kind.MODEL, Bundle.Kind.COMPOSITE})
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CandidateDevice:
     """The facts that decide about one device.
 
     Args:
@@ -64,38 +64,38 @@ class DeviceRules:
         self._hardware = {model.pk: hardware_reason(bundle, model) for model in bundle.hardware_models.all()}
         self._running = RunningBundles(bundle.domain_id, {one.component for one in self._whole})
 
-    def reason(self, device: Candidate) -> Reason | None:
+    def reason(self, device: CandidateDevice) -> Reason | None:
         """Return why a device is excluded, or None when it takes part."""
         if device.hardware not in self._hardware:
-            return because(Kind.OTHER_HARDWARE)
+            return because(ObstacleKind.OTHER_HARDWARE)
         found = self._hardware[device.hardware] or self._of_device(device) or self._beside(device)
         if found is not None:
             return found
         runs = all(self._running.of(device.reported, one.component) == one.pk for one in self._whole)
-        return because(Kind.RUNS_ALREADY) if runs else None
+        return because(ObstacleKind.RUNS_ALREADY) if runs else None
 
-    def _of_device(self, device: Candidate) -> Reason | None:
+    def _of_device(self, device: CandidateDevice) -> Reason | None:
         """Return why a device receives nothing, or not this bundle, independent of its current version."""
         bundle = self._bundle
         if device.audience not in bundle.audience:
-            return because(Kind.OTHER_AUDIENCE, audiences=joined(bundle.audience))
+            return because(ObstacleKind.OTHER_AUDIENCE, audiences=joined(bundle.audience))
         if device.state != Device.State.ACTIVE:
-            return because(Kind.NOT_ACTIVE, state=device.state)
+            return because(ObstacleKind.NOT_ACTIVE, state=device.state)
         if device.quarantined_at is not None:
-            return because(Kind.QUARANTINED)
+            return because(ObstacleKind.QUARANTINED)
         # Servers before this version stored it under `protection`.
         client, before = device.reported.get("proof", {}).get("client"), device.reported.get("protection")
         foreign = client in {protection.DDI, protection.SUIT} or before in {protection.VENDOR, protection.MANIFEST}
         alone = bundle.kind == Bundle.Kind.COMPOSITE and foreign
-        return because(Kind.INSTALLS_NO_COMPOSITES) if alone else None
+        return because(ObstacleKind.INSTALLS_NO_COMPOSITES) if alone else None
 
-    def _beside(self, device: Candidate) -> Reason | None:
+    def _beside(self, device: CandidateDevice) -> Reason | None:
         """Return what the bundle needs beside it and the device does not run, by its last report, if there is one."""
         runs = device.reported.get("components", {})
         for one in self._bundle.manifest.get("requires", []) if runs else []:
             have = runs.get(one["component"], {}).get("counter")
             if have is None or not is_within(one, have):
-                return because(Kind.NEEDS_COMPONENT, component=one["component"], counter=one["min_counter"])
+                return because(ObstacleKind.NEEDS_COMPONENT, component=one["component"], counter=one["min_counter"])
         return None
 
 
@@ -119,7 +119,7 @@ def rollout_reason(bundle: Bundle) -> Reason | None:
         return None
     whole = parts.whole(bundle)
     if gone := _withdrawn(whole[1:]):
-        return because(Kind.PART_WITHDRAWN, part=str(gone))
+        return because(ObstacleKind.PART_WITHDRAWN, part=str(gone))
     known = fitting.released(bundle.domain.slug)
     models = [one for one in whole if one.kind == Bundle.Kind.MODEL]
     found = (hardware_reason(one, model, known) for model in bundle.hardware_models.all() for one in models)
@@ -146,13 +146,13 @@ def _of_rows(device: Device, assignment: Assignment) -> Reason | None:
         return None
     rollout = assignment.rollout
     if rollout is not None and rollout.release.state == Release.State.WITHDRAWN:
-        return because(Kind.RELEASE_WITHDRAWN)
+        return because(ObstacleKind.RELEASE_WITHDRAWN)
     if parts.stopped(assignment.bundle):  # no device receives what officers are about to withdraw
-        return because(Kind.PARTS_INCOMPLETE)
+        return because(ObstacleKind.PARTS_INCOMPLETE)
     if device.quarantined:
-        return because(Kind.QUARANTINED)
+        return because(ObstacleKind.QUARANTINED)
     if rollout is not None and rollout.state != Rollout.State.RUNNING and assignment.status in NOT_BEGUN:
-        return because(Kind.ROLLOUT_NOT_RUNNING, state=rollout.state)
+        return because(ObstacleKind.ROLLOUT_NOT_RUNNING, state=rollout.state)
     return None
 
 

@@ -8,7 +8,7 @@ from django.db.models import Max, QuerySet
 from devices import selectors as devices
 from devices.models import HardwareModel
 from ota import fit
-from ota.eligibility import Kind, Reason, incompatibility
+from ota.eligibility import ObstacleKind, Reason, incompatibility
 from ota.facts import BundleFacts
 from ota.models import Bundle, Release
 from ota.selectors import parts
@@ -48,9 +48,9 @@ class Matrix:
     rows: tuple[Row, ...]
 
 
-def profile(model: HardwareModel) -> fit.Profile:
+def profile(model: HardwareModel) -> fit.ModelCapacity:
     """Return the current resources of a hardware model for machine-learning models."""
-    return fit.Profile(model.flash_model, model.arena, model.runtime)
+    return fit.ModelCapacity(model.flash_model, model.arena, model.runtime)
 
 
 def reasons(bundle: Bundle, model: HardwareModel, known: Released | None = None) -> list[Reason]:
@@ -62,7 +62,7 @@ def reasons(bundle: Bundle, model: HardwareModel, known: Released | None = None)
         known: what ``released`` says of the domain, where many bundles are compared.
     """
     if bundle.kind == Bundle.Kind.COMPOSITE:
-        return [one for part in parts.shown(bundle) for one in reasons(part, model, known)]
+        return [one for part in parts.parts_at_hand(bundle) for one in reasons(part, model, known)]
     found = fit.verdict(bundle.kind, bundle.format, facts(bundle, model), profile(model))
     return [*found, *_firmware(bundle, model, known)] if bundle.kind == Bundle.Kind.MODEL else found
 
@@ -92,7 +92,9 @@ def _firmware(bundle: Bundle, model: HardwareModel, known: Released | None) -> I
     for one in wanted:
         highest = published.get((one["component"], model.pk))
         if highest is not None and highest < one["min_counter"]:
-            yield incompatibility(Kind.NEEDS_FIRMWARE, one["min_counter"], highest, "released", one["component"])
+            yield incompatibility(
+                ObstacleKind.NEEDS_FIRMWARE, one["min_counter"], highest, "released", one["component"]
+            )
 
 
 def models(*, actor: Actor) -> QuerySet[Bundle]:

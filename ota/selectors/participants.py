@@ -11,7 +11,7 @@ from ota import planning
 from ota.eligibility import Reason
 from ota.models import Rollout
 from ota.planning import PERMILLE
-from ota.selectors.eligibility import Candidate, DeviceRules
+from ota.selectors.eligibility import CandidateDevice, DeviceRules
 
 #: devices read in one query
 PAGE = 2000
@@ -60,11 +60,11 @@ class Participants:
 
 def candidates(rollout: Rollout) -> QuerySet[Device]:
     """Return the devices that match a rollout's target, by internal id; retired ones are never asked."""
-    rows = Device.objects.filter(query.parse(rollout.target), domain=rollout.domain_id)
+    rows = Device.objects.filter(query.parse_query(rollout.target), domain=rollout.domain_id)
     return rows.exclude(state=Device.State.RETIRED).order_by("id")
 
 
-def choose(rollout: Rollout, between: Callable[[], None] = lambda: None) -> Participants:
+def choose_participants(rollout: Rollout, between: Callable[[], None] = lambda: None) -> Participants:
     """Decide of every candidate whether it takes part.
 
     Args:
@@ -82,8 +82,8 @@ def choose(rollout: Rollout, between: Callable[[], None] = lambda: None) -> Part
     return found
 
 
-def _pages(rows: QuerySet[Device]) -> Iterator[list[Candidate]]:
+def _pages(rows: QuerySet[Device]) -> Iterator[list[CandidateDevice]]:
     last = 0
     while page := list(rows.filter(id__gt=last).values_list(*_FIELDS)[:PAGE]):
         last = page[-1][0]
-        yield [Candidate(*one) for one in page]
+        yield [CandidateDevice(*one) for one in page]

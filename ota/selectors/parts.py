@@ -11,13 +11,13 @@ from django.db.models import Q
 
 from ota import blobs
 from ota.contract import composite
-from ota.contract.composite import Part
+from ota.contract.composite import CompositePart
 from ota.errors import BlobStoreError
 from ota.models import Bundle, BundleFile, Release
 from pki.kernel.errors import DomainError
 
 
-def named(bundle: Bundle) -> tuple[Part, ...]:
+def named(bundle: Bundle) -> tuple[CompositePart, ...]:
     """Return the parts that a composite names; of anything else, nothing.
 
     Raises:
@@ -41,7 +41,7 @@ def found(bundle: Bundle) -> list[Bundle]:
     return sorted(here, key=lambda one: order[one.digest, one.target_path])
 
 
-def of(bundle: Bundle) -> list[Bundle]:
+def parts_of(bundle: Bundle) -> list[Bundle]:
     """Return the parts of a composite; of anything else, nothing.
 
     Raises:
@@ -62,10 +62,10 @@ def missing(bundle: Bundle, here: list[Bundle]) -> str:
 
 def whole(bundle: Bundle) -> list[Bundle]:
     """Return a bundle and its parts: all that a device takes with it; errors as of ``of``."""
-    return [bundle, *of(bundle)]
+    return [bundle, *parts_of(bundle)]
 
 
-def shown(bundle: Bundle) -> list[Bundle]:
+def parts_at_hand(bundle: Bundle) -> list[Bundle]:
     """Return the parts that are here, for people: nothing once the bytes of ``parts.json`` were given up."""
     try:
         return found(bundle)
@@ -96,7 +96,7 @@ def stopped(bundle: Bundle) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _read(sha256: str, size: int) -> tuple[Part, ...]:
+def _read(sha256: str, size: int) -> tuple[CompositePart, ...]:
     """Return what a ``parts.json`` says; its digest names its bytes, so that it is read once in a process.
 
     Raises:
@@ -106,4 +106,4 @@ def _read(sha256: str, size: int) -> tuple[Part, ...]:
     if hashlib.sha256(data).hexdigest() != sha256:
         msg = f"The stored parts.json {sha256} does not match its digest. Restore it from a backup."
         raise BlobStoreError(msg)
-    return composite.read(data)[1]
+    return composite.read_parts(data)[1]

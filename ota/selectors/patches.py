@@ -14,7 +14,7 @@ SHARE, FEW = 100, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class KnownPatch:
     """One patch, or the record that a format does not work for a pair of images.
 
     Args:
@@ -43,7 +43,7 @@ def progress(bundle: Bundle) -> tuple[int, int] | None:
     return (row.done, row.wanted) if row else None
 
 
-def of_bundle(bundle: Bundle) -> list[Patch]:
+def of_bundle(bundle: Bundle) -> list[KnownPatch]:
     """Return what was made for a bundle's image, those that save most first."""
     image = bundle.image
     rows = list(Delta.objects.filter(domain=bundle.domain_id, result=image.sha256))
@@ -52,7 +52,7 @@ def of_bundle(bundle: Bundle) -> list[Patch]:
     )
     versions = {"": "", **dict(known.values_list("sha256", "bundle__version"))}
     found = [
-        Patch(
+        KnownPatch(
             base=versions.get(row.base),
             format=row.format,
             size=row.size,

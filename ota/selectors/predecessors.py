@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 
 from ota import fit
 from ota.facts import BundleFacts
-from ota.fit import Change
+from ota.fit import ModelDifference
 from ota.models import Bundle, Release
 
 
@@ -58,6 +58,6 @@ def _of_name(slug: str, name: str, component: str, hardware: Iterable[int], dige
     return rows.exclude(digest=digest)
 
 
-def changes(before: Iterable[Bundle], facts: BundleFacts) -> list[tuple[Bundle, Change]]:
+def changes(before: Iterable[Bundle], facts: BundleFacts) -> list[tuple[Bundle, ModelDifference]]:
     """Return what a model with these facts changes, and of which model before it."""
     return [(one, change) for one in before for change in fit.changes(one.facts, facts)]

@@ -12,4 +12,4 @@ def protection_of(device: Device) -> Protection:
     if twin is None:
         return Protection("")
     reported = twin.reported
-    return protection.judge(reported.get("proof", {}), reported.get("components", {}), clock.unix())
+    return protection.grade_device(reported.get("proof", {}), reported.get("components", {}), clock.unix())

@@ -7,7 +7,7 @@ from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
 
 from ota.trust import standing
 from ota.trust.repository import Repository, bins
-from ota.trust.standing import Standing
+from ota.trust.standing import RoleStanding
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.permissions import Action, require_action
@@ -18,7 +18,7 @@ QUIET = {standing.GOOD}
 _first: dict[Path, tuple[int, Metadata[Targets] | None]] = {}
 
 
-def roles(*, actor: Actor, whole: bool = True) -> list[Standing]:
+def roles(*, actor: Actor, whole: bool = True) -> list[RoleStanding]:
     """Return the state of each role; nothing before the key ceremony.
 
     Args:
@@ -55,6 +55,6 @@ def _first_to_end(place: Path, names: tuple[str, ...], version: int) -> list[Met
     return [known[1]] if known[1] is not None else []
 
 
-def alarms(*, actor: Actor) -> list[Standing]:
+def alarms(*, actor: Actor) -> list[RoleStanding]:
     """Return the roles that need action."""
     return [one for one in roles(actor=actor, whole=False) if one.level not in QUIET]

@@ -12,7 +12,7 @@ from devices.selectors import device_referred
 from ota.models import Assignment, AssignmentEvent, Rollout, Wave
 from ota.selectors.status_counts import count_by_rollout, count_by_wave, count_causes
 from pki.kernel.actor import Actor
-from pki.kernel.filters import choice, reference, text
+from pki.kernel.filters import choice, reference, text_field
 from pki.kernel.permissions import Action, permitted
 from pki.selectors.finding import named_rows, one_by_id, one_referred
 
@@ -58,7 +58,7 @@ class WaveProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RolloutStep:
     """The current step of a rollout on the server: ``preparing``, ``opening`` (a wave) or ``aborting``.
 
     Args:
@@ -85,7 +85,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RolloutProgress:
     """The progress of a rollout.
 
     Args:
@@ -100,7 +100,7 @@ class Progress:
     groups: dict[str, int]
     causes: list[tuple[str, int]] = field(default_factory=list)
     budget: int = 0
-    step: Step | None = None
+    step: RolloutStep | None = None
 
     @property
     def devices(self) -> int:
@@ -117,7 +117,7 @@ class RolloutFilter:
         ("live", *Rollout.State.values),
         "Rollout.state",
     )
-    name: str = text("The name of the rollout.", "Rollout.name", most=100)
+    name: str = text_field("The name of the rollout.", "Rollout.name", most=100)
 
 
 def rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> QuerySet[Rollout]:
@@ -151,12 +151,12 @@ def rollout(*, actor: Actor, public_id: str | UUID) -> Rollout:
     return one_by_id(rollouts(actor=actor), public_id, "rollout")
 
 
-def progress(rollout: Rollout) -> Progress:
+def progress(rollout: Rollout) -> RolloutProgress:
     """Return the progress of a rollout, in three queries for any size."""
     return progress_of([rollout])[rollout.pk]
 
 
-def progress_of(found: Sequence[Rollout]) -> dict[int, Progress]:
+def progress_of(found: Sequence[Rollout]) -> dict[int, RolloutProgress]:
     """Return the progress of rollouts, by internal id, in three queries for any number of them."""
     keys = [one.pk for one in found]
     by_wave, causes = count_by_wave(found), count_causes(found, MOST_CAUSES)
@@ -175,26 +175,26 @@ def _grouped(statuses: Mapping[str, int]) -> dict[str, int]:
     return dict(groups)
 
 
-def _progress(rollout: Rollout, waves: list[WaveProgress], causes: list[tuple[str, int]]) -> Progress:
+def _progress(rollout: Rollout, waves: list[WaveProgress], causes: list[tuple[str, int]]) -> RolloutProgress:
     whole: Counter[str] = Counter()
     for one in waves:
         whole.update(one.groups)
     budget = whole.total() * rollout.error_permille // 1000
-    return Progress(waves, dict(whole), causes, budget, _step(rollout, waves, whole))
+    return RolloutProgress(waves, dict(whole), causes, budget, _step(rollout, waves, whole))
 
 
-def _step(rollout: Rollout, waves: Sequence[WaveProgress], whole: Mapping[str, int]) -> Step | None:
+def _step(rollout: Rollout, waves: Sequence[WaveProgress], whole: Mapping[str, int]) -> RolloutStep | None:
     placed = sum(whole.values())
     if rollout.state == Rollout.State.PREPARING:
-        return Step("preparing", placed, rollout.targets)
+        return RolloutStep("preparing", placed, rollout.targets)
     if rollout.state == Rollout.State.ABORTING:
         left = sum(whole.get(name, 0) for name in ("waiting", "offered", "installing"))
-        return Step("aborting", placed - left, placed)
+        return RolloutStep("aborting", placed - left, placed)
     opening = next((one for one in waves if one.wave.state == Wave.State.OPENING), None)
     if opening is None:
         return None
     name = f"opening wave {opening.wave.index + 1}"
-    return Step(name, opening.devices - opening.groups.get("waiting", 0), opening.devices)
+    return RolloutStep(name, opening.devices - opening.groups.get("waiting", 0), opening.devices)
 
 
 def tallies(found: Sequence[Rollout]) -> dict[int, dict[str, int]]:

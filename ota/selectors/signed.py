@@ -12,7 +12,7 @@ from tuf.api.metadata import Snapshot, Timestamp
 
 from devices.models import Device
 from devices.twin_documents import ComponentState
-from ota.eligibility import Kind, Reason, because, of_part
+from ota.eligibility import ObstacleKind, Reason, because, of_part
 from ota.models import Bundle, BundleFile
 from ota.selectors import parts
 from ota.trust import gate
@@ -34,7 +34,7 @@ def refusal(bundle: Bundle, device: Device) -> Reason | None:
         device: who would be given it.
     """
     if bundle.domain_id != device.domain_id:
-        return because(Kind.OTHER_DOMAIN)
+        return because(ObstacleKind.OTHER_DOMAIN)
     return _whole(bundle, Recipient(str(device.hardware_model.class_id), device.audience))
 
 
@@ -121,9 +121,9 @@ def _whole(bundle: Bundle, recipient: Recipient) -> Reason | None:
     if why := _of_one(view, bundle, recipient):
         return why
     try:
-        members = parts.of(bundle)  # by the parts.json that the manifest names, which is the signed one by now
+        members = parts.parts_of(bundle)  # by the parts.json that the manifest names, which is the signed one by now
     except DomainError as error:
-        return because(Kind.PART_UNREADABLE, why=error.detail)
+        return because(ObstacleKind.PART_UNREADABLE, why=error.detail)
     for part in members:
         if why := _of_one(view, part, recipient):
             return of_part(str(part), why)
@@ -138,7 +138,7 @@ def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> Reason 
     if listed.sha256 != _digest(bundle) or bundle.digest != listed.sha256:
         return UNSIGNED
     if not _agrees(bundle):
-        return because(Kind.ROWS_DIFFER)
+        return because(ObstacleKind.ROWS_DIFFER)
     return gate.refusal(bundle.manifest, listed.floors, recipient)
 
 

@@ -38,7 +38,7 @@ class _Row:
     status: str
 
 
-def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]) -> prepared_sql.Prepared:
+def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]) -> prepared_sql.PreparedInsert:
     """Return waiting assignments to add to a rollout that is preparing (``quick.write_many``).
 
     Args:
@@ -56,7 +56,7 @@ def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[
     return prepared_sql.prepare_many(Assignment, (*names, "content_stamp", "created_at", "updated_at"), rows)
 
 
-def offer(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> int:
+def offer_batch(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> int:
     """Offer waiting assignments to their devices; an older open one for the same component gives way.
 
     One of a device that was retired or returned since the rollout was planned is canceled instead: it would never end.

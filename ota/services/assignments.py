@@ -63,13 +63,13 @@ def schedule(*, rollout: Rollout, wave: Wave, device: Device, bundle: Bundle) ->
     )
 
 
-def offer(*, actor: Actor, assignment: Assignment) -> None:
+def offer_assignment(*, actor: Actor, assignment: Assignment) -> None:
     """Offer a waiting assignment to its device; an older open one for the same component gives way."""
     bundle = assignment.bundle
     running = RunningBundles(assignment.domain_id, {bundle.component})
     with transaction.atomic():
         runs = running.of(assignment.device.twin.reported, bundle.component)
-        assignment_batches.offer(actor, bundle, {assignment.pk: runs})
+        assignment_batches.offer_batch(actor, bundle, {assignment.pk: runs})
     assignment.refresh_from_db()
 
 
@@ -132,10 +132,10 @@ def feedback(*, actor: Actor, device: Device, action_id: int, said: Feedback) ->
 def _measure(assignment: Assignment, begun: AssignmentEvent | None) -> None:
     """Count an installation that has just ended as the device's behaviour: how long it took, or that it failed."""
     if assignment.status == Status.ERROR:
-        presence.measured(assignment.device_id, metrics.INSTALL_FAILURES, 1.0)
+        presence.note_measured(assignment.device_id, metrics.INSTALL_FAILURES, 1.0)
     elif assignment.status == Status.FINISHED and begun is not None and assignment.closed_at is not None:
         took = (assignment.closed_at - begun.at).total_seconds()
-        presence.measured(assignment.device_id, metrics.INSTALL_TIME, took)
+        presence.note_measured(assignment.device_id, metrics.INSTALL_TIME, took)
 
 
 def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:

@@ -39,14 +39,16 @@ def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judg
         )
         raise RefusedBundleError(msg)
     signature = wanted.of_role("signature")
-    judgement = sandbox.judge(
+    judgement = sandbox.judge_artefact(
         wanted.format,
         staged[wanted.image.path].path,
         [trust_keys.anchor_of(key) for key in keys],
         signature=staged[signature.path].path if signature else None,
         listed={one.path: one.sha256 for one in wanted.files if one is not signature},
     )
-    judgement = agreement.check(wanted, trials.with_trial(wanted, staged, trust_keys.with_revocation(keys, judgement)))
+    judgement = agreement.check_agreement(
+        wanted, trials.with_trial(wanted, staged, trust_keys.with_revocation(keys, judgement))
+    )
     if wanted.kind == Bundle.Kind.CONFIG:
         configuration_rules.demand_configuration(actor, judgement.facts)
     elif wanted.kind == Bundle.Kind.COMPOSITE:
@@ -61,7 +63,7 @@ def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Ju
         return judgement
     with staged[entry.path].path.open("rb") as file:
         is_model = wanted.kind == Bundle.Kind.MODEL
-        found = sbom.read(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
+        found = sbom.read_bill(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
     many = found["components"]
     said = statement("contents", found["format"], f"{many} component{'' if many == 1 else 's'} listed")
     return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])

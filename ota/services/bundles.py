@@ -11,7 +11,7 @@ from devices.models import HardwareModel
 from ota import blobs
 from ota.blobs import Area, Staged
 from ota.errors import ManifestError, RefusedBundleError
-from ota.manifest import Manifest, parse
+from ota.manifest import Manifest, parse_manifest
 from ota.models import Bundle
 from ota.selectors import bundles as rows
 from ota.services import backsteps, bundle_judgement, bundle_rows, successors
@@ -37,7 +37,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
         VerifierError: it could not be judged.
     """
     uploaded = permitted(actor, Action.UPLOAD_BUNDLE, rows.bundles(actor=actor))
-    wanted = parse(manifest)
+    wanted = parse_manifest(manifest)
     known = uploaded.filter(digest=wanted.digest).first()
     if known:
         return known

@@ -61,7 +61,7 @@ def anchors(
         ConflictError: there is no root, or no hardware model to bring it to.
         InvalidError: the address is none, or something else is malformed.
     """
-    orders.check(further)
+    orders.check_orders(further)
     hardware = permitted(actor, Action.WRITE_CAMPAIGN, HardwareModel.objects.order_by("name"))
     rows = [row for row in ground.authorities(actor=actor) if row.kind == Authority.Kind.ROOT]
     kept = [row for row in rows if row.fingerprint not in drop]
@@ -128,7 +128,7 @@ def orders_in_force(domain: str) -> dict[str, object]:
         return {}
     with blobs.store().at_hand(newest.image.sha256) as path:
         document = intake.map_of(canonical.loads(path.read_bytes(), max_bytes=_MAX_CONFIG), "configuration")
-    return {name: one for name, one in orders.check(document).items() if one}
+    return {name: one for name, one in orders.check_orders(document).items() if one}
 
 
 def _in_force(domain: str) -> Bundle | None:

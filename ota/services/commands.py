@@ -75,7 +75,7 @@ def delivered(*, actor: Actor, device: Device) -> None:
     waiting_for(device).filter(state=State.WAITING).update(state=State.DELIVERED)
 
 
-def answer(*, actor: Actor, device: Device, public_id: str, state: str, result: str) -> Command:
+def answer_command(*, actor: Actor, device: Device, public_id: str, state: str, result: str) -> Command:
     """Store a device's answer to a command; the same answer again changes nothing.
 
     Raises:

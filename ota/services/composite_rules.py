@@ -43,7 +43,7 @@ def demand_released(bundle: Bundle) -> None:
         RefusedBundleError: it names the part.
     """
     try:
-        members = rows.of(bundle)
+        members = rows.parts_of(bundle)
     except DomainError as error:
         msg = f"{error.detail} Upload and release the part, then prepare this bundle again."
         raise RefusedBundleError(msg) from error

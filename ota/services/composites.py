@@ -22,7 +22,7 @@ class Written:
     parts: bytes
 
 
-def write(*, bundles: Sequence[Bundle], name: str, version: str, counter: int) -> Written:
+def write_composite(*, bundles: Sequence[Bundle], name: str, version: str, counter: int) -> Written:
     """Write a composite of stored bundles, for the hardware and audience that all of them share.
 
     Raises:
@@ -30,7 +30,7 @@ def write(*, bundles: Sequence[Bundle], name: str, version: str, counter: int) -
     """
     named = [{"component": b.component, "id": b.name, "version": b.version, "digest": b.digest} for b in bundles]
     parts = canonical.dumps({"schema": 1, "version": version, "parts": named})
-    composite.read(parts)
+    composite.read_parts(parts)
     rows = [{one["class_id"]: one for one in bundle.manifest["hw"]} for bundle in bundles]
     classes = [one for class_id, one in rows[0].items() if all(class_id in others for others in rows)]
     audience = [one for one in AUDIENCES if all(one in bundle.audience for bundle in bundles)]

@@ -18,7 +18,7 @@ from devices.models import Device
 from devices.twin_documents import Applier, ReportedTwin
 from ota import blobs, sandbox
 from ota.contract import patch
-from ota.deltas.choose import Offer, choose, ram_of
+from ota.deltas.choose import TriedPatch, choose_patch, ram_of
 from ota.errors import RefusedBundleError
 from ota.models import Assignment, Bundle, BundleFile, Delta, PatchTry, PatchWork, Rollout, Wave
 from ota.selectors import patches
@@ -132,7 +132,7 @@ def _plan(domain: TrustDomain, waves: frozenset[tuple[int, str]], devices: int) 
     return _Plan(waves, devices, wanted, left)
 
 
-def offer(device: Device, bundle: Bundle, rollout_id: int | None) -> Offer | None:
+def offer_patch(device: Device, bundle: Bundle, rollout_id: int | None) -> TriedPatch | None:
     """Return the patch that a device must fetch instead of the image, or None.
 
     Args:
@@ -148,8 +148,10 @@ def offer(device: Device, bundle: Bundle, rollout_id: int | None) -> Offer | Non
         return None
     runs = _running(reported, bundle)
     rows = Delta.objects.filter(domain=device.domain_id, result=bundle.image.sha256, trouble="")
-    offers = [Offer(one.format, one.base, one.sha256, one.size, one.ram) for one in rows.filter(base__in=["", runs])]
-    return choose(offers, appliers, runs, bundle.image.size)
+    offers = [
+        TriedPatch(one.format, one.base, one.sha256, one.size, one.ram) for one in rows.filter(base__in=["", runs])
+    ]
+    return choose_patch(offers, appliers, runs, bundle.image.size)
 
 
 def tried(*, actor: Actor, device: Device, action_id: int, format_: str, trouble: str) -> None:

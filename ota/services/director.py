@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from devices.models import Device
-from ota.deltas.choose import Offer
+from ota.deltas.choose import TriedPatch
 from ota.models import Assignment, Command
 from ota.selectors import signed as signed_rows
 from ota.services import commands, deltas, offers, proofs
@@ -91,11 +91,11 @@ def _row(assignment: Assignment, device: Device) -> dict[str, object]:
         "hw": str(device.hardware_model.class_id),
         "counter": bundle.security_counter,
         "version": bundle.version,
-        **_delta(deltas.offer(device, bundle, assignment.rollout_id)),
+        **_delta(deltas.offer_patch(device, bundle, assignment.rollout_id)),
     }
 
 
-def _delta(offer: Offer | None) -> dict[str, object]:
+def _delta(offer: TriedPatch | None) -> dict[str, object]:
     """Name a patch: the patch itself is not signed, the image that it produces is."""
     if offer is None:
         return {}
@@ -122,7 +122,7 @@ def _head(domain: str, head: LedgerHead) -> dict[str, object]:
 
 def _signed(document: str, domain: str, signed: dict[str, object]) -> bytes:
     payload = canonical.dumps(signed)
-    signature = signing.client("door").sign(document, domain, payload)
+    signature = signing.signer_client("door").sign(document, domain, payload)
     return canonical.dumps({"signed": signed, "signatures": [signature]})
 
 

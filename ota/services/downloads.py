@@ -51,7 +51,7 @@ def address(file: Download) -> str:
     return blobs.store().address(file.sha256, settings.FLEET_BLOBS_ADDRESS_S)
 
 
-def read(file: Download, start: int, length: int) -> Iterator[bytes]:
+def read_download(file: Download, start: int, length: int) -> Iterator[bytes]:
     """Yield a part of a file that was allowed, from folder or bucket; a bucket waits for the network."""
     return blobs.store().read(file.sha256, start, length)
 

@@ -10,7 +10,7 @@ from devices.models import Device, Twin
 from ota.models import Assignment, Command
 from pki.kernel import clock
 from pki.models import Authority, Certificate, TrustDomain
-from pki.profiles import Profile
+from pki.profiles import CertificateRules
 from pki.services import profiles
 
 #: fingerprint, device, domain, first and last second (unix time) in which the answer holds; no seconds: never
@@ -76,7 +76,7 @@ def _read(statement: str, parameters: Sequence[int | str]) -> Iterator[tuple[int
                 yield number, (key, device, domain, since, min(last, ends[authority]))
 
 
-def _renewal(profile: Profile | None) -> tuple[float, float] | None:
+def _renewal(profile: CertificateRules | None) -> tuple[float, float] | None:
     """Return how many seconds before their end a profile's certificates should be renewed, and their spread."""
     return (profile.renewal.total_seconds(), profile.jitter.total_seconds()) if profile else None
 

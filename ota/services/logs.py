@@ -13,7 +13,7 @@ from pki.kernel.actor import Actor
 AFTER_FAILURE = timedelta(days=1)
 
 
-def receive(*, actor: Actor, device: Device, reason: str, text: str) -> DeviceLog:
+def receive_log(*, actor: Actor, device: Device, reason: str, text: str) -> DeviceLog:
     """Keep a log of a device, redacted.
 
     Raises:

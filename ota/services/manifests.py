@@ -30,7 +30,7 @@ def current(*, actor: Actor, device: Device) -> bytes:
 def _names_image(data: bytes, bundle: Bundle, hardware: str) -> bool:
     """Say whether an envelope installs what officers signed as this bundle: it may have been replaced."""
     try:
-        image, _, _ = suit.read(data)
+        image, _, _ = suit.read_envelope(data)
         sequence = image.sequence
         return image == suit.images(bundle.manifest, sequence).get(hardware)
     except (InvalidError, ValueError):

@@ -12,7 +12,7 @@ from ota.services import online_roles
 from ota.services.machine_keys import machine_identities
 from ota.services.online_roles import repository
 from ota.trust import documents, policy
-from ota.trust.repository import Repository, load
+from ota.trust.repository import Repository, load_document
 from pki import selectors as ground
 from pki.kernel import clock, intake, strict_json
 from pki.kernel.actor import Actor
@@ -26,7 +26,7 @@ from pki.services import ledger, signing
 MAX_SET = 64 << 20
 
 
-def read(slug: str, name: str) -> bytes:
+def read_metadata(slug: str, name: str) -> bytes:
     """Return a published metadata file.
 
     Raises:
@@ -39,7 +39,7 @@ def online_keys(*, actor: Actor) -> Mapping[str, TufKey]:
     """Make the online keys that are missing and return the public halves, for the root ceremony."""
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
     domain = ground.domain(actor.domain)
-    held = signing.client("admin").create_online_keys(domain.slug)
+    held = signing.signer_client("admin").create_online_keys(domain.slug)
     if repository(domain.slug).root() is None:  # they are new: nothing names them yet
         detail = {name: str(key.get("keyid", "")) for name, key in sorted(held.items())}
         with transaction.atomic():
@@ -54,7 +54,7 @@ def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[Tuf
     """
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
     domain = ground.domain(actor.domain)
-    held = signing.client("admin").prepare_online_keys(domain.slug, names)
+    held = signing.signer_client("admin").prepare_online_keys(domain.slug, names)
     with transaction.atomic():
         detail = {name: [key["keyid"] for key in held[name]] for name in sorted(names)}
         ledger.record(actor=actor, action="online-keys.prepared", thing=("domain", domain.slug), detail=detail)
@@ -69,7 +69,7 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
     """
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
     domain = ground.domain(actor.domain)
-    store, held = repository(domain.slug), signing.client("admin").held_keys(domain.slug)
+    store, held = repository(domain.slug), signing.signer_client("admin").held_keys(domain.slug)
     root = store.root()
     for name in names:
         following = held.get(name, [])[1:]
@@ -84,8 +84,8 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
 
 def _switch(actor: Actor, domain: TrustDomain, names: list[str]) -> None:
     with transaction.atomic():
-        signing.client("admin").switch_online_keys(domain.slug, names)
-        keys = signing.client("admin").public_keys(domain.slug)
+        signing.signer_client("admin").switch_online_keys(domain.slug, names)
+        keys = signing.signer_client("admin").public_keys(domain.slug)
         detail = {name: keys[name]["keyid"] for name in sorted(names)}
         ledger.record(actor=actor, action="online-keys.switched", thing=("domain", domain.slug), detail=detail)
 
@@ -100,10 +100,10 @@ def install_root(*, actor: Actor, root: bytes) -> int:
         MetadataError: it is not signed by enough people, or breaks a rule of ``ota.trust.policy``.
     """
     require_action(actor, Action.INSTALL_ROOT)
-    new = load(root, Root)
+    new = load_document(root, Root)
     domain = ground.domain(actor.domain)
     store = repository(domain.slug)
-    online = signing.client("admin").held_keys(domain.slug)
+    online = signing.signer_client("admin").held_keys(domain.slug)
     with transaction.atomic(), store.lock():
         previous = store.root()
         name = f"{new.signed.version}.root.json"
@@ -125,7 +125,7 @@ def install_root(*, actor: Actor, root: bytes) -> int:
 
 def _retire(actor: Actor, domain: TrustDomain, named: set[str]) -> None:
     """Destroy past online keys that no root names any more."""
-    line = signing.client("admin")
+    line = signing.signer_client("admin")
     past = {keyid for name in policy.ONLINE for keyid in line.every_key(domain.slug, name)}
     held = {key["keyid"] for keys in line.held_keys(domain.slug).values() for key in keys}
     if (past - held) & named:
@@ -221,7 +221,7 @@ def _set(data: bytes) -> dict[str, Metadata[Targets]]:
         raise MetadataError(msg)
     try:
         value = intake.map_of(strict_json.read_json(data, max_bytes=MAX_SET, max_depth=tuf_json.MOST_DEPTH), "targets")
-        found = {role: load(json.dumps(one).encode(), Targets) for role, one in value.items()}
+        found = {role: load_document(json.dumps(one).encode(), Targets) for role, one in value.items()}
     except (ValueError, AttributeError, InvalidError) as error:
         msg = "The first targets are a JSON map of role to document, as `muster-sign tuf-targets` writes it."
         raise MetadataError(msg) from error

@@ -21,7 +21,7 @@ _logged: Recent[tuple[int, int, str], None] = Recent(600)
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class PollAnswer:
     """The answer to a poll: the next poll time, the pending action, if any, and whether a command is pending."""
 
     next_s: int
@@ -29,7 +29,7 @@ class Offer:
     command: bool = False
 
 
-def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> Offer:
+def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> PollAnswer:
     """Return what a device must do now: nothing is written.
 
     An action that an operator cancels is shown until the device has answered, even if it may receive nothing else.
@@ -47,7 +47,7 @@ def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> Off
     if assignment is not None and follows_metadata and not signed.is_fresh(device.domain.slug):
         assignment = None
     assignment = assignment or next(canceling, None)
-    return Offer(settings.FLEET_POLL_S, assignment, commands.waiting_for(device).exists())
+    return PollAnswer(settings.FLEET_POLL_S, assignment, commands.waiting_for(device).exists())
 
 
 def current(device: Device) -> Assignment | None:

@@ -145,6 +145,6 @@ def _half_gone(expires: datetime, life: timedelta, now: datetime) -> bool:
 
 
 def _signed(domain: TrustDomain, document: RoleMetadata) -> bytes:
-    answer = signing.client("work").sign(document.signed.type, domain.slug, document.signed_bytes)
+    answer = signing.signer_client("work").sign(document.signed.type, domain.slug, document.signed_bytes)
     documents.sign(document, answer["keyid"], answer["sig"])
     return documents.to_bytes(document)

@@ -17,7 +17,7 @@ READ = 5000
 
 
 @dataclass(slots=True)
-class Pace:
+class TransactionPace:
     """The number of devices of the next transaction.
 
     Args:

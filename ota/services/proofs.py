@@ -41,7 +41,7 @@ def read_metadata(*, actor: Actor, device: Device, name: str) -> bytes:
     Raises:
         NotFoundError: nothing of that name was published.
     """
-    data = metadata.read(actor.domain, name)
+    data = metadata.read_metadata(actor.domain, name)
     if name == "timestamp.json":
         asked(actor=actor, device=device, client=protection.NATIVE, name="metadata")
     elif _DOCUMENT.fullmatch(name):

@@ -56,7 +56,7 @@ def prepare(*, actor: Actor, bundle: Bundle, raise_floor: bool = False) -> Relea
         release.state, release.published_at = Release.State.PREPARED, None
         release.save()
         kind, request = Statement.Kind.RELEASE, _request(bundle, held, targets)
-        statements.write(actor=actor, kind=kind, summary=summary, request=request, release=release)
+        statements.write_statement(actor=actor, kind=kind, summary=summary, request=request, release=release)
         detail = {"bundle": bundle.digest}
         ledger.record(actor=actor, action="release.prepared", thing=("release", release.public_id), detail=detail)
     return rows.release(actor=actor, public_id=release.public_id)
@@ -137,11 +137,11 @@ def _prepare_withdrawal(actor: Actor, release: Release, reason: str) -> None:
     made = documents.withdrawal(before.signed, bundle.target_path, reason or "withdrawn", number, clock.now())
     request = PreparedRequest({role: made}, {**held, Targets.type: targets}, _exhibits(bundle))
     kind, summary = Statement.Kind.WITHDRAWAL, f"withdraw {bundle}"
-    statements.write(actor=actor, kind=kind, summary=summary, request=request, release=release)
+    statements.write_statement(actor=actor, kind=kind, summary=summary, request=request, release=release)
 
 
-def _entry(bundle: Bundle) -> documents.Entry:
-    return documents.Entry(bundle.target_path, canonical.dumps(bundle.manifest))
+def _entry(bundle: Bundle) -> documents.ListedBundle:
+    return documents.ListedBundle(bundle.target_path, canonical.dumps(bundle.manifest))
 
 
 def _classes(bundle: Bundle) -> list[str]:

@@ -40,7 +40,7 @@ _SEEN_FIELDS = frozenset({"anchors", "head", "fork", "appliers", "patch"})
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckedReport:
     """A checked report.
 
     Args:
@@ -62,7 +62,9 @@ class Report:
     patch: tuple[str, str] | None = None
 
 
-def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes) -> bytes | None:
+def receive_report(
+    *, actor: Actor, device: Device, payload: bytes, signature: bytes, certificate: bytes
+) -> bytes | None:
     """Accept a report: check the signature by the device's key, then the device, then whether the report is new.
 
     Returns the token that the next report must repeat, for a device that knows the fork test.
@@ -81,7 +83,7 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
     """
     actor.require_device(device.key)
     _verify(payload, signature, certificate)
-    report = parse(payload)
+    report = parse_report(payload)
     if report.device != device.key:
         msg = "The report is for another device."
         raise DeniedError(msg)
@@ -89,22 +91,26 @@ def receive(*, actor: Actor, device: Device, payload: bytes, signature: bytes, c
     twins.report(actor=actor, device=device, sequence=report.sequence, components=components, seen=report.seen)
     arenas.reported(actor=actor, device=device, components=components)
     if report.at is not None:
-        presence.measured(device.pk, metrics.CLOCK_SKEW, float(report.at - clock.unix()))
+        presence.note_measured(device.pk, metrics.CLOCK_SKEW, float(report.at - clock.unix()))
     token = forks.turn(actor=actor, device=device, given=report.fork)
     if report.action is not None:
-        said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
-        # After a restore the server may have forgotten the action; the report itself still counts.
-        with contextlib.suppress(NotFoundError):
-            assignments.feedback(actor=actor, device=device, action_id=report.action, said=said)
-            if report.patch is not None:
-                name, why = report.patch
-                deltas.tried(actor=actor, device=device, action_id=report.action, format_=name, trouble=why)
+        _note_action(actor, device, report)
     elif report.state:
         distrust.tell(actor=actor, device=device, reason=report.reason)
     return token
 
 
-def parse(payload: bytes) -> Report:
+def _note_action(actor: Actor, device: Device, report: CheckedReport) -> None:
+    """Note how the action of a report went. After a restore the server may not know it; the report still counts."""
+    said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
+    with contextlib.suppress(NotFoundError):
+        assignments.feedback(actor=actor, device=device, action_id=report.action or 0, said=said)
+        if report.patch is not None:
+            name, why = report.patch
+            deltas.tried(actor=actor, device=device, action_id=report.action or 0, format_=name, trouble=why)
+
+
+def parse_report(payload: bytes) -> CheckedReport:
     """Read a report's payload.
 
     Raises:
@@ -133,7 +139,9 @@ def parse(payload: bytes) -> Report:
         raise InvalidError(msg)
     seen = _seen(body)
     components, patch = _components(body.get("components")), _patch(body.get("patch"))
-    return Report(who, sequence, components, action, state, intake.kept(reason, 500), seen, _fork(body), at, patch)
+    return CheckedReport(
+        who, sequence, components, action, state, intake.kept(reason, 500), seen, _fork(body), at, patch
+    )
 
 
 def _seen(body: dict[str, object]) -> SeenByDevice:

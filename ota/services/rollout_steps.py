@@ -22,7 +22,7 @@ from ota.models import Assignment, Rollout, Wave
 from ota.selectors import participants
 from ota.selectors.running import RunningBundles
 from ota.services import assignment_batches as batches
-from ota.services.pace import Pace, ReadAhead
+from ota.services.pace import ReadAhead, TransactionPace
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
@@ -47,7 +47,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Budget:
+class StepBudget:
     """How much one call may do.
 
     Args:
@@ -66,9 +66,9 @@ class Budget:
         return time.monotonic() < self.until
 
 
-def run(*, domain: TrustDomain, budget: Budget | None = None) -> None:
+def run(*, domain: TrustDomain, budget: StepBudget | None = None) -> None:
     """Continue every step of a domain that is not finished (a leased job)."""
-    actor, spent = actors.system(domain.slug, "rollouts"), budget or Budget()
+    actor, spent = actors.system(domain.slug, "rollouts"), budget or StepBudget()
     for rollout in _unfinished(domain):
         try:
             advance(actor, rollout, spent)
@@ -77,7 +77,7 @@ def run(*, domain: TrustDomain, budget: Budget | None = None) -> None:
             _logger.exception("a step of a rollout failed", extra={"rollout": rollout.name})
 
 
-def advance(actor: Actor, rollout: Rollout, budget: Budget) -> None:
+def advance(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
     """Continue what a rollout is at, as far as the budget goes."""
     if rollout.state == State.PREPARING:
         _prepare(actor, rollout, budget)
@@ -105,11 +105,11 @@ def claim(rollout: Rollout) -> bool:
     return rows.update(planner=rollout.planner, planned_at=rollout.planned_at) == 1
 
 
-def _prepare(actor: Actor, rollout: Rollout, budget: Budget) -> None:
+def _prepare(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
     if claim(rollout):
-        chosen = participants.choose(rollout, between=lambda: _still_here(rollout))
+        chosen = participants.choose_participants(rollout, between=lambda: _still_here(rollout))
         # However long the choice took: a run that never wrote would start over forever.
-        fill(actor, rollout, chosen, Budget(budget.commits))
+        fill(actor, rollout, chosen, StepBudget(budget.commits))
 
 
 def _still_here(rollout: Rollout) -> None:
@@ -119,7 +119,7 @@ def _still_here(rollout: Rollout) -> None:
         Rollout.objects.filter(pk=rollout.pk, planner=rollout.planner).update(planned_at=rollout.planned_at)
 
 
-def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budget: Budget) -> None:
+def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budget: StepBudget) -> None:
     """Give the chosen devices their waves, beside those that an earlier attempt has placed."""
     waves = list(rollout.waves.order_by("index"))
     counts = dict(rollout.assignments.order_by().values_list("wave_id").annotate(devices=Count("id")))
@@ -132,7 +132,7 @@ def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budg
     plans = [planning.WavePlan(one.count, one.share, one.soak_s) for one in waves]
     spread = planning.spread(order, plans, [counts.get(one.pk, 0) for one in waves])
     pairs = [(wave.pk, device) for wave, devices in zip(waves, spread, strict=True) for device in devices]
-    taken, pace, done = _numbers(rollout, len(pairs)), Pace(batches.PLANNED), 0
+    taken, pace, done = _numbers(rollout, len(pairs)), TransactionPace(batches.PLANNED), 0
     while placed := pairs[done : done + pace.devices]:
         if not budget.spend():
             _let_go(rollout)
@@ -193,11 +193,11 @@ def open_wave(actor: Actor, wave: Wave) -> None:
         if rollout.state != State.RUNNING or not waiting.update(state=Wave.State.OPENING):
             return
     if wave.assignments.values("pk")[: AT_ONCE + 1].count() <= AT_ONCE:
-        _open(actor, wave.rollout, wave, Budget())
+        _open(actor, wave.rollout, wave, StepBudget())
 
 
-def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: Budget) -> None:
-    bundle, pace = rollout.release.bundle, Pace(batches.OFFERED)
+def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: StepBudget) -> None:
+    bundle, pace = rollout.release.bundle, TransactionPace(batches.OFFERED)
     running = RunningBundles(rollout.domain_id, {bundle.component})
     # A whole report has up to 20 KB, and thousands are read ahead.
     path = ("device__twin__reported", "components", bundle.component)
@@ -210,7 +210,7 @@ def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: Budget) -> None:
         with _commit(pace):
             if not _opens(rollout, wave):
                 return
-            last = batches.offer(actor, bundle, previous)
+            last = batches.offer_batch(actor, bundle, previous)
         waiting.done(last)
     _opened(actor, rollout, wave)
 
@@ -233,11 +233,11 @@ def _opened(actor: Actor, rollout: Rollout, wave: Wave) -> None:
 def abort(actor: Actor, rollout: Rollout) -> None:
     """Begin to cancel what is open; a small rollout is aborted when this returns."""
     if _open_ones(rollout).values("pk")[: AT_ONCE + 1].count() <= AT_ONCE:
-        _abort(actor, rollout, Budget())
+        _abort(actor, rollout, StepBudget())
 
 
-def _abort(actor: Actor, rollout: Rollout, budget: Budget) -> None:
-    pace, open_ones = Pace(batches.CANCELED), ReadAhead(_open_ones(rollout), "id")
+def _abort(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
+    pace, open_ones = TransactionPace(batches.CANCELED), ReadAhead(_open_ones(rollout), "id")
     while page := open_ones.first(pace.devices):
         if not budget.spend():
             return
@@ -268,7 +268,7 @@ def _record(actor: Actor, rollout: Rollout, action: str, detail: Mapping[str, ob
 
 
 @contextmanager
-def _commit(pace: Pace) -> Iterator[None]:
+def _commit(pace: TransactionPace) -> Iterator[None]:
     """Run one short transaction, and let other writers in after it."""
     nested = connection.in_atomic_block
     with transaction.atomic():

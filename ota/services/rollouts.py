@@ -8,7 +8,7 @@ from django.db import transaction
 from devices import query
 from ota import planning
 from ota.models import Assignment, Release, Rollout, Wave
-from ota.planning import Tally, Thresholds, WavePlan
+from ota.planning import Thresholds, WavePlan, WaveTally
 from ota.selectors import eligibility, participants, signed
 from ota.selectors.participants import Participants
 from ota.selectors.status_counts import count_by_wave
@@ -70,7 +70,7 @@ def create(
         InvalidError: the waves make no sense.
     """
     require_action(actor, Action.CREATE_ROLLOUT)
-    planning.check(waves, thresholds.success_permille, thresholds.error_permille)
+    planning.check_plan(waves, thresholds.success_permille, thresholds.error_permille)
     _demand_sense(name, release, target)
     rollout = Rollout(
         domain=domain_of(actor.domain),
@@ -93,7 +93,7 @@ def _chosen_at_once(rollout: Rollout) -> Participants | None:
     """
     if participants.candidates(rollout).values("pk")[: rollout_steps.AT_ONCE + 1].count() > rollout_steps.AT_ONCE:
         return None
-    chosen = participants.choose(rollout)
+    chosen = participants.choose_participants(rollout)
     if not chosen.ranked:
         raise ConflictError(chosen.nobody)
     return chosen
@@ -118,7 +118,7 @@ def _begin(actor: Actor, rollout: Rollout, waves: Sequence[WavePlan]) -> Rollout
         detail = {"release": str(rollout.release.public_id), "name": rollout.name, "target": rollout.target}
         ledger.record(actor=actor, action="rollout.created", thing=("rollout", rollout.public_id), detail=detail)
     if chosen and rollout_steps.claim(rollout):
-        rollout_steps.fill(actor, rollout, chosen, rollout_steps.Budget())
+        rollout_steps.fill(actor, rollout, chosen, rollout_steps.StepBudget())
     rollout.refresh_from_db()
     return rollout
 
@@ -169,7 +169,7 @@ def tick(*, domain: TrustDomain) -> None:
 
 
 def _demand_sense(name: str, release: Release, target: str) -> None:
-    query.parse(target)
+    query.parse_query(target)
     if not 0 < len(name.strip()) <= 100:  # noqa: PLR2004  because the column has 100
         msg = "A rollout needs a name of at most 100 characters."
         raise InvalidError(msg)
@@ -218,11 +218,11 @@ def _observed(wave: Wave) -> datetime:
     return opened
 
 
-def _tally(rollout: Rollout, wave: Wave) -> Tally:
+def _tally(rollout: Rollout, wave: Wave) -> WaveTally:
     status = Assignment.Status
     by_wave = count_by_wave([rollout])
     counted = by_wave[wave.pk]
-    return Tally(
+    return WaveTally(
         devices=counted.total(),
         finished=counted[status.FINISHED],
         failed=counted[status.ERROR] + counted[status.CANCELED],

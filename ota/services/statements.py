@@ -30,7 +30,7 @@ _ENDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def write(
+def write_statement(
     *, actor: Actor, kind: Statement.Kind, summary: str, request: PreparedRequest, release: Release | None = None
 ) -> Statement:
     """Keep a signing request for officers to sign; an unpublished one about the same thing is stale from now on.
@@ -72,7 +72,7 @@ def submit(*, actor: Actor, statement: Statement, signature: bytes) -> Statement
         ReleaseStateError: the statement is not waiting for signatures.
     """
     signable = permitted(actor, Action.SUBMIT_SIGNATURE, Statement.objects.all())
-    given = prepared.parse(signature)
+    given = prepared.parse_signature(signature)
     with transaction.atomic():
         statement = _locked(signable, statement)
         if given.statement != str(statement.public_id):

@@ -82,7 +82,7 @@ def forget(digests: Iterable[str]) -> None:
                 blobs.store().remove(digest)
 
 
-def move(source: LocalBlobs) -> Iterator[blobs.Kept]:
+def move(source: LocalBlobs) -> Iterator[blobs.StoredBlob]:
     """Move blobs from a folder into the present store, one by one, each compared with its digest; yield what went.
 
     Cut short it loses nothing: a blob leaves the folder when the store has it whole.
@@ -130,7 +130,7 @@ def _give_up(bundle: Bundle) -> None:
         ledger.record(actor=actor, action="bundle.collected", thing=("bundle", bundle.public_id), detail=detail)
 
 
-def _unreferenced(going: set[str]) -> Iterator[blobs.Kept]:
+def _unreferenced(going: set[str]) -> Iterator[blobs.StoredBlob]:
     """Yield bytes older than the grace that nothing refers to, or only what goes."""
     before = clock.now() - GRACE
     old = (one for one in blobs.store().listed() if one.since < before)
@@ -139,7 +139,7 @@ def _unreferenced(going: set[str]) -> Iterator[blobs.Kept]:
         yield from (one for one in some if one.sha256 not in known)
 
 
-def _remove(one: blobs.Kept) -> bool:
+def _remove(one: blobs.StoredBlob) -> bool:
     """Remove bytes if still nothing refers to them."""
     with transaction.atomic():
         hold([one.sha256])

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from devices.models import HardwareModel
 from ota.errors import RefusedBundleError
-from ota.fit import Change
+from ota.fit import ModelDifference
 from ota.formats.judgement import Judgement, statement
 from ota.manifest import Manifest
 from ota.models import Bundle
@@ -46,7 +46,7 @@ def demand_acknowledged(bundle: Bundle) -> list[str]:
     return [change.text for _, change in found]
 
 
-def _demand_acknowledged(found: list[tuple[Bundle, Change]], acknowledged: Iterable[str]) -> None:
+def _demand_acknowledged(found: list[tuple[Bundle, ModelDifference]], acknowledged: Iterable[str]) -> None:
     missing = [(bundle, one) for bundle, one in found if one.acknowledgement not in acknowledged]
     if missing:
         bundle, change = missing[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ota import measuring
 from ota.blobs import Staged
 from ota.contract import golden
-from ota.contract.golden import Case
+from ota.contract.golden import GoldenVector
 from ota.errors import RefusedBundleError
 from ota.formats.judgement import Judgement, statement
 from ota.manifest import Manifest
@@ -33,7 +33,7 @@ def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgem
         return judgement
     entry, tool = wanted.of_role("golden"), measuring.tool()
     vectors = staged[entry.path].path if entry else None
-    cases = golden.read(_bounded(vectors)) if vectors else ()
+    cases = golden.read_vectors(_bounded(vectors)) if vectors else ()
     _demand_sense(wanted, cases, judgement)
     if not tool:
         if cases:
@@ -52,7 +52,7 @@ def _bounded(vectors: Path) -> bytes:
     return vectors.read_bytes()
 
 
-def _demand_sense(wanted: Manifest, cases: tuple[Case, ...], judgement: Judgement) -> None:
+def _demand_sense(wanted: Manifest, cases: tuple[GoldenVector, ...], judgement: Judgement) -> None:
     """Refuse vectors that detect nothing: all equal, or so tolerant that a broken model passes."""
     if not cases:
         return
@@ -69,7 +69,7 @@ def _demand_sense(wanted: Manifest, cases: tuple[Case, ...], judgement: Judgemen
         raise RefusedBundleError(msg)
 
 
-def _demand_right(found: Trial, cases: tuple[Case, ...]) -> None:
+def _demand_right(found: Trial, cases: tuple[GoldenVector, ...]) -> None:
     if cases and not found.runs:
         msg = f"The golden vectors cannot be run: {found.message}."
         raise RefusedBundleError(msg)
@@ -82,7 +82,7 @@ def _demand_right(found: Trial, cases: tuple[Case, ...]) -> None:
         raise RefusedBundleError(msg)
 
 
-def _told(judgement: Judgement, found: Trial, cases: tuple[Case, ...], tool: str) -> Judgement:
+def _told(judgement: Judgement, found: Trial, cases: tuple[GoldenVector, ...], tool: str) -> Judgement:
     facts: BundleFacts = {
         **judgement.facts,
         "trial": {"runs": found.runs, "message": found.message, "tool": tool},

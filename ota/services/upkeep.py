@@ -55,7 +55,7 @@ def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counte
             {Targets.type: made}, {Targets.type: before, **_shown(domain, highest)}, _text(highest)
         )
         summary = f"floor of {component} on {hardware.name}: {counter}"
-        return statements.write(actor=actor, kind=Statement.Kind.FLOORS, summary=summary, request=request)
+        return statements.write_statement(actor=actor, kind=Statement.Kind.FLOORS, summary=summary, request=request)
 
 
 def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
@@ -84,7 +84,7 @@ def renew(*, actor: Actor, bit_length: int | None = None) -> Statement:
         _demand_bits(wanted, roles.bit_length if roles else wanted)
         request = PreparedRequest(_renewed(domain, root.signed, before, wanted), before)
         summary = f"another year for targets and {2**wanted} bins"
-        return statements.write(actor=actor, kind=Statement.Kind.RENEWAL, summary=summary, request=request)
+        return statements.write_statement(actor=actor, kind=Statement.Kind.RENEWAL, summary=summary, request=request)
 
 
 def _demand_bits(wanted: int, present: int) -> None:

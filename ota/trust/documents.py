@@ -39,7 +39,7 @@ Floors = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedBundle:
     """One bundle that devices may install.
 
     Args:
@@ -60,7 +60,7 @@ class Entry:
         return TargetFile(len(self.document), {"sha256": self.digest}, self.path)
 
 
-def listing(base: Targets, entries: Iterable[Entry], version: int, now: datetime) -> Metadata[Targets]:
+def listing(base: Targets, entries: Iterable[ListedBundle], version: int, now: datetime) -> Metadata[Targets]:
     """Return an unsigned bin: all that the base lists, and the new entries.
 
     Args:

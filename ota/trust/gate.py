@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ota.contract.bundle_documents import BundleDocument
-from ota.eligibility import Kind, Reason, because, joined
+from ota.eligibility import ObstacleKind, Reason, because, joined
 from ota.trust.documents import Floors
 
 
@@ -29,11 +29,11 @@ def refusal(manifest: BundleDocument, floors: Floors, recipient: Recipient) -> R
         recipient: who would be given it.
     """
     if recipient.class_id not in {one["class_id"] for one in manifest["hw"]}:
-        return because(Kind.SIGNED_FOR_OTHER_HARDWARE)
+        return because(ObstacleKind.SIGNED_FOR_OTHER_HARDWARE)
     if recipient.audience is not None and recipient.audience not in manifest["audience"]:
-        return because(Kind.SIGNED_FOR_OTHER_AUDIENCE, audiences=joined(manifest["audience"]))
+        return because(ObstacleKind.SIGNED_FOR_OTHER_AUDIENCE, audiences=joined(manifest["audience"]))
     counter, component = manifest["security_counter"], manifest["component"]
     floor = floors.get(component, {}).get(recipient.class_id, 0)
     if counter < floor:
-        return because(Kind.BELOW_FLOOR, counter=counter, floor=floor)
+        return because(ObstacleKind.BELOW_FLOOR, counter=counter, floor=floor)
     return None

@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, Targets
 from ota.contract import suit
 from ota.errors import MetadataError
 from ota.trust import documents
-from ota.trust.repository import load
+from ota.trust.repository import load_document
 from pki.kernel import canonical, intake
 from pki.kernel.errors import InvalidError
 
@@ -95,7 +95,7 @@ class OfficerSignature:
     sigs: Mapping[str, str]
 
 
-def parse(data: bytes) -> OfficerSignature:
+def parse_signature(data: bytes) -> OfficerSignature:
     """Read ``signature.json``.
 
     Raises:
@@ -137,4 +137,4 @@ def _plain(document: Metadata[Targets]) -> object:
 
 
 def _read(value: Mapping[str, object]) -> dict[str, Metadata[Targets]]:
-    return {role: load(json.dumps(one).encode(), Targets) for role, one in value.items()}
+    return {role: load_document(json.dumps(one).encode(), Targets) for role, one in value.items()}

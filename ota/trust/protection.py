@@ -45,7 +45,7 @@ class Protection:
         return MEANINGS.get(self.grade, "")
 
 
-def judge(proof: UpdateProof, components: Mapping[str, ComponentState], now: int) -> Protection:
+def grade_device(proof: UpdateProof, components: Mapping[str, ComponentState], now: int) -> Protection:
     """Return the grade of a device.
 
     Args:

@@ -203,7 +203,7 @@ class Repository:
         """Return the newest stored snapshot or timestamp, or None."""
         if kind is Timestamp:
             try:
-                return load(self.read("timestamp.json"), kind)
+                return load_document(self.read("timestamp.json"), kind)
             except NotFoundError:
                 return None
         newest = next(iter(self.versions(kind.type)), None)
@@ -212,7 +212,7 @@ class Repository:
     def _load(self, name: str, kind: type[Signed]) -> Metadata[Signed]:
         """Return a versioned file; it never changes, so that it is read once in the life of this object."""
         if name not in self._loaded:
-            self._loaded[name] = load(self.read(name), kind)
+            self._loaded[name] = load_document(self.read(name), kind)
         return self._loaded[name]
 
 
@@ -220,7 +220,7 @@ class Repository:
 def _follows(before: bytes, data: bytes) -> bool:
     """Say whether a root is the one after another: signed by enough officers of both (TUF specification, 5.3)."""
     try:
-        previous, new = load(before, Root), load(data, Root)
+        previous, new = load_document(before, Root), load_document(data, Root)
         return bool(new.signed.get_root_verification_result(previous.signed, new.signed_bytes, new.signatures))
     except (MetadataError, ValueError):
         return False
@@ -246,7 +246,7 @@ def bin_of(targets: Targets, path: str) -> str | None:
     return roles.get_role_for_target(path) if roles else None
 
 
-def load(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
+def load_document(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
     """Read metadata of one type.
 
     Raises:

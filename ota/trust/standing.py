@@ -31,7 +31,7 @@ ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RoleStanding:
     """The state of one role.
 
     Args:
@@ -81,7 +81,7 @@ def level(role: str, expires: datetime, now: datetime) -> str:
 
 def standings(
     root: Metadata[Root], others: Iterable[RoleMetadata], bins: Iterable[Metadata[Targets]], now: datetime
-) -> Iterator[Standing]:
+) -> Iterator[RoleStanding]:
     """Yield the state of each role, the root first.
 
     Args:
@@ -96,11 +96,11 @@ def standings(
         online = kind in policy.ONLINE
         names = tuple(sorted(held.keyids)) if online else tuple(sorted(policy.officers(root.signed, kind).values()))
         end = document.signed.expires
-        yield Standing(kind, document.signed.version, end, held.threshold, names, online, level(kind, end, now))
+        yield RoleStanding(kind, document.signed.version, end, held.threshold, names, online, level(kind, end, now))
     ends = [one.signed.expires for one in bins]
     if ends:
         held = root.signed.roles[Targets.type]
         names = tuple(sorted(policy.officers(root.signed).values()))
-        yield Standing(
+        yield RoleStanding(
             BINS, len(ends), min(ends), held.threshold, names, online=False, level=level(BINS, min(ends), now)
         )

@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from ota.verifier_sandbox import usage, walls
 from ota.verifier_sandbox.bounds import Bounds
-from ota.verifier_sandbox.report import Report
-from ota.verifier_sandbox.request import Request
+from ota.verifier_sandbox.report import ChildReport
+from ota.verifier_sandbox.request import SandboxRequest
 from ota.verifier_sandbox.usage import OverBoundsError, Watched
 
 #: How much of an answer, and of complaints, is given on: bytes.
@@ -22,7 +22,7 @@ INTERVAL_S = 0.02
 KILL_S = 10.0
 
 
-def run(request: Request, bounds: Bounds, work: Callable[[Request], Mapping[str, object]]) -> None:
+def run(request: SandboxRequest, bounds: Bounds, work: Callable[[SandboxRequest], Mapping[str, object]]) -> None:
     """Run ``work`` in a confined child; write one JSON object about it to standard output.
 
     Args:
@@ -30,7 +30,7 @@ def run(request: Request, bounds: Bounds, work: Callable[[Request], Mapping[str,
         bounds: what the child may use.
         work: opens hostile bytes, in the child.
     """
-    report: Report = {"end": "", "code": 0, "answer": "", "complaint": "", "holds": {}, "missing": []}
+    report: ChildReport = {"end": "", "code": 0, "answer": "", "complaint": "", "holds": {}, "missing": []}
     try:
         around = walls.prepare(request.scratch)
     except OSError as error:
@@ -58,9 +58,9 @@ def run(request: Request, bounds: Bounds, work: Callable[[Request], Mapping[str,
 
 
 def _be_child(
-    request: Request,
+    request: SandboxRequest,
     bounds: Bounds,
-    work: Callable[[Request], Mapping[str, object]],
+    work: Callable[[SandboxRequest], Mapping[str, object]],
     around: walls.Surroundings,
     outputs: tuple[int, int, int],
 ) -> None:
@@ -153,7 +153,7 @@ def _tidy(watched: Watched) -> str:
     return cause
 
 
-def _inodes(request: Request) -> set[tuple[int, int]]:
+def _inodes(request: SandboxRequest) -> set[tuple[int, int]]:
     facts = [os.fstat(descriptor) for descriptor in request.files.values()]
     return {(one.st_dev, one.st_ino) for one in facts}
 
@@ -162,6 +162,6 @@ def _text(descriptor: int, limit: int) -> str:
     return os.pread(descriptor, limit, 0).decode(errors="replace")
 
 
-def _write(report: Report) -> None:
+def _write(report: ChildReport) -> None:
     sys.stdout.write(json.dumps(report))
     sys.stdout.flush()

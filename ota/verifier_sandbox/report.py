@@ -5,7 +5,7 @@ from typing import TypedDict
 from pki.kernel import intake
 
 
-class Report(TypedDict):
+class ChildReport(TypedDict):
     """How a confined child ended, and what it said.
 
     Args:
@@ -25,7 +25,7 @@ class Report(TypedDict):
     missing: list[str]
 
 
-def read_report(document: object) -> Report:
+def read_report(document: object) -> ChildReport:
     """Return the report that a document is.
 
     Raises:
@@ -34,11 +34,11 @@ def read_report(document: object) -> Report:
     """
     said = intake.map_of(document, "report")
     holds, missing = intake.map_of(said["holds"], "holds"), intake.list_of(said["missing"], "missing")
-    return Report(
-        end=intake.text(said["end"], "end"),
+    return ChildReport(
+        end=intake.read_text(said["end"], "end"),
         code=intake.integer(said["code"], "code"),
-        answer=intake.text(said["answer"], "answer"),
-        complaint=intake.text(said["complaint"], "complaint"),
-        holds={name: intake.text(how, name) for name, how in holds.items()},
-        missing=[intake.text(one, "missing") for one in missing],
+        answer=intake.read_text(said["answer"], "answer"),
+        complaint=intake.read_text(said["complaint"], "complaint"),
+        holds={name: intake.read_text(how, name) for name, how in holds.items()},
+        missing=[intake.read_text(one, "missing") for one in missing],
     )

@@ -10,7 +10,7 @@ MAX_REQUEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SandboxRequest:
     """One piece of work.
 
     Args:
@@ -42,8 +42,8 @@ class Request:
         return path
 
 
-def read_request() -> Request:
+def read_request() -> SandboxRequest:
     """Return the request on standard input, which stays open: its end tells that the server is gone."""
     line = sys.stdin.buffer.readline(MAX_REQUEST)
     asked = json.loads(line)
-    return Request(asked["body"], asked["files"], Path(asked["scratch"]), float(asked["seconds"]))
+    return SandboxRequest(asked["body"], asked["files"], Path(asked["scratch"]), float(asked["seconds"]))

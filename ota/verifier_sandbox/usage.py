@@ -41,7 +41,7 @@ class Watched:
             OverBoundsError: it is not.
         """
         with privileges.seen_as(self.user):
-            counted = _Count(self)
+            counted = _UsageCount(self)
             counted.walk()
             for pid in pids:
                 counted.look_into(pid)
@@ -50,7 +50,7 @@ class Watched:
             raise OverBoundsError(msg)
 
 
-class _Count:
+class _UsageCount:
     """One count of one moment."""
 
     def __init__(self, watched: Watched) -> None:

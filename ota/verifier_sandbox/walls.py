@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ota.verifier_sandbox.bounds import ADDRESS_SPACE, PROCESSES, Bounds
-from ota.verifier_sandbox.request import Request
+from ota.verifier_sandbox.request import SandboxRequest
 from pki.kernel import confine, privileges, seccomp
 
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/ssl", "/dev/urandom")
@@ -65,7 +65,7 @@ def prepare(scratch: Path) -> Surroundings:
     return Surroundings(privileges.own_namespaces(), user, processes)
 
 
-def shut(around: Surroundings, request: Request, bounds: Bounds) -> Confinement:
+def shut(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confinement:
     """Give up, for good, what judging does not need.
 
     Args:
@@ -90,7 +90,7 @@ def shut(around: Surroundings, request: Request, bounds: Bounds) -> Confinement:
     confine.dumpable()  # the last change of rights has taken it away, and the keeper counts what is open
     version = confine.landlock_version()
     alone = around.isolated or bool(around.user) or version >= confine.SCOPES_SINCE
-    filtered = seccomp.refuse(signals=not alone, groups=not around.isolated)
+    filtered = seccomp.refuse_calls(signals=not alone, groups=not around.isolated)
     _note(found, around, version if locked else 0, filtered=filtered)
     return found
 

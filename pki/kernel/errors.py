@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 
-class Kind(StrEnum):
+class ErrorKind(StrEnum):
     """Every kind of error, as clients receive it; stable names, which programs may compare."""
 
     INTERNAL = "internal"
@@ -51,7 +51,7 @@ class DomainError(Exception):
         context: structured facts for the log and for machine-readable answers.
     """
 
-    kind: ClassVar[Kind] = Kind.INTERNAL
+    kind: ClassVar[ErrorKind] = ErrorKind.INTERNAL
 
     def __init__(self, detail: str, **context: object) -> None:
         super().__init__(detail)
@@ -62,64 +62,64 @@ class DomainError(Exception):
 class NotFoundError(DomainError):
     """The requested object does not exist, or not for this actor."""
 
-    kind = Kind.NOT_FOUND
+    kind = ErrorKind.NOT_FOUND
 
 
 class ConflictError(DomainError):
     """The request conflicts with the current state."""
 
-    kind = Kind.CONFLICT
+    kind = ErrorKind.CONFLICT
 
 
 class DeniedError(DomainError):
     """The actor may not do this."""
 
-    kind = Kind.DENIED
+    kind = ErrorKind.DENIED
 
 
 class InvalidError(DomainError):
     """The request is malformed or breaks a rule."""
 
-    kind = Kind.INVALID
+    kind = ErrorKind.INVALID
 
 
 class UnauthenticatedError(DomainError):
     """The caller did not prove who it is."""
 
-    kind = Kind.UNAUTHENTICATED
+    kind = ErrorKind.UNAUTHENTICATED
 
 
 class LimitedError(DomainError):
     """A limit is reached; ``retry_after`` in the context holds seconds when waiting helps."""
 
-    kind = Kind.LIMITED
+    kind = ErrorKind.LIMITED
 
 
 class UnavailableError(DomainError):
     """A part that the action needs does not answer; trying again later may help."""
 
-    kind = Kind.UNAVAILABLE
+    kind = ErrorKind.UNAVAILABLE
 
 
 class PreconditionError(DomainError):
     """The caller has not read the newest version of the object that it changes."""
 
-    kind = Kind.PRECONDITION
+    kind = ErrorKind.PRECONDITION
 
 
 class UnconditionalError(DomainError):
     """The caller must send the version that it has read."""
 
-    kind = Kind.UNCONDITIONAL
+    kind = ErrorKind.UNCONDITIONAL
 
 
 class UnsupportedError(DomainError):
     """The body has an unsupported media type."""
 
-    kind = Kind.UNSUPPORTED
+    kind = ErrorKind.UNSUPPORTED
 
 
 class PendingError(DomainError):
     """The request needs approval; ``retry_after`` in the context says after how many seconds to retry."""
 
-    kind = Kind.PENDING
+    kind = ErrorKind.PENDING

@@ -69,7 +69,7 @@ _Filter = TypeVar("_Filter")
 _DIGITS = re.compile(r"[0-9]{1,15}")
 
 
-def text(says: str, source: str = "", most: int = MOST_TEXT) -> str:
+def text_field(says: str, source: str = "", most: int = MOST_TEXT) -> str:
     """Return a field for a text."""
     return _field(Criterion(says, Form.TEXT, most=most, source=source))
 
@@ -142,7 +142,7 @@ def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also:
     known = criteria_of(shape)
     if unknown := [name for name in given if name not in known and name not in also]:
         allowed = ", ".join([*known, *sorted(also)]) or "none"
-        msg = f"Unknown parameter {intake.shown(unknown[0][:40])!r}. Parameters: {allowed}."
+        msg = f"Unknown parameter {intake.shown_name(unknown[0][:40])!r}. Parameters: {allowed}."
         raise InvalidError(msg)
     if twice := [name for name, values in given.items() if len(values) > 1]:
         msg = f"The parameter `{twice[0]}` is given {len(given[twice[0]])} times. Give it once."

@@ -26,7 +26,7 @@ _MISLEADING = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u
 _NO_NAME = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
-def text(value: object, field: str, *, most: int = 0, most_bytes: int = 0) -> str:
+def read_text(value: object, field: str, *, most: int = 0, most_bytes: int = 0) -> str:
     """Return a text that every database and UTF-8 accepts.
 
     Args:
@@ -57,7 +57,7 @@ def identifier(value: object, field: str, *, most: int = 0) -> str:
     Raises:
         InvalidError: no text, too long, or with a character that no name holds.
     """
-    name = unicodedata.normalize("NFC", text(value, field, most=most))
+    name = unicodedata.normalize("NFC", read_text(value, field, most=most))
     wrong = next((char for char in name if unicodedata.category(char) in _NO_NAME), None)
     if wrong is not None:
         msg = f"`{field}` holds the character U+{ord(wrong):04X}, which is not printable. Remove it."
@@ -147,18 +147,18 @@ def check_document(
     for count, (place, depth, one) in enumerate(_walk(value, name)):
         if depth > most_depth or count >= most_items:
             limit = f"{most_items} values" if count >= most_items else f"{most_depth} levels of nesting"
-            msg = f"`{shown(place or 'body')}` has more than {limit}."
-            raise InvalidError(msg, field=shown(place))
+            msg = f"`{shown_name(place or 'body')}` has more than {limit}."
+            raise InvalidError(msg, field=shown_name(place))
         if isinstance(one, str):
-            text(one, shown(place or "body"))
+            read_text(one, shown_name(place or "body"))
         elif isinstance(one, int) and not isinstance(one, bool):
-            integer(one, shown(place or "body"))
+            integer(one, shown_name(place or "body"))
         elif isinstance(one, float) and not math.isfinite(one):
-            msg = f"`{shown(place or 'body')}` must be a finite number."
-            raise InvalidError(msg, field=shown(place))
+            msg = f"`{shown_name(place or 'body')}` must be a finite number."
+            raise InvalidError(msg, field=shown_name(place))
 
 
-def shown(name: object, most: int = 80) -> str:
+def shown_name(name: object, most: int = 80) -> str:
     """Return a name of a request in a form for messages: printable and short."""
     return cleaned(str(name), most)[0].replace("\n", " ").replace("\r", " ")
 

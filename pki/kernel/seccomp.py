@@ -85,7 +85,7 @@ def supported() -> bool:
     return platform.machine() in _MACHINES
 
 
-def refuse(*, signals: bool, groups: bool) -> bool:
+def refuse_calls(*, signals: bool, groups: bool) -> bool:
     """Block, for this process and all that it starts, what a verifier of untrusted files does not need.
 
     Args:

@@ -36,13 +36,13 @@ def read_json(
     if len(data) > max_bytes:
         msg = f"The document has {len(data)} bytes; the maximum is {max_bytes}."
         raise InvalidError(msg)
-    reader = _Reader(floats=floats, lenient=lenient)
+    reader = _StrictDecoder(floats=floats, lenient=lenient)
     try:
         text = data if isinstance(data, str) else data.decode(errors="replace" if lenient else "strict")
         _refuse_depth(text, max_depth)
         value = reader.decode(text)
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON
-        msg = f"The document is not JSON in UTF-8: {intake.shown(error, 120)}."
+        msg = f"The document is not JSON in UTF-8: {intake.shown_name(error, 120)}."
         raise InvalidError(msg) from error
     if lenient:
         return intake.storable_document(value)
@@ -83,7 +83,7 @@ def _refuse_depth(text: str, max_depth: int) -> None:
             depth -= 1
 
 
-class _Reader:
+class _StrictDecoder:
     """The library's decoder with our hooks; ``doubtful``: a number is left to the check that knows its place."""
 
     def __init__(self, *, floats: bool, lenient: bool) -> None:
@@ -125,7 +125,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                msg = f"The key {intake.shown(key)!r} appears twice in one object. Remove one of the two."
+                msg = f"The key {intake.shown_name(key)!r} appears twice in one object. Remove one of the two."
                 raise InvalidError(msg)
             seen.add(key)
     return found

@@ -105,7 +105,7 @@ def signed(head: Mapping[str, object], keys: list[Ed25519PublicKey], names: tupl
     return False
 
 
-def check(export: Path, given: list[str], others: Path | None, unsigned: int = 0) -> list[str]:
+def check_export(export: Path, given: list[str], others: Path | None, unsigned: int = 0) -> list[str]:
     """Return the problems, one sentence each; restores up to the epoch ``unsigned`` need no signature."""
     rows = list(lines(export))
     about = next((row for row in rows if row.get("kind") == "ledger"), {})
@@ -142,7 +142,7 @@ def main() -> int:
         help="accept unsigned restores up to this epoch; older versions did not sign restores",
     )  # fmt: skip
     options = parser.parse_args()
-    wrong = check(options.export, options.key, options.heads, options.unsigned_restores)
+    wrong = check_export(options.export, options.key, options.heads, options.unsigned_restores)
     sys.stdout.write("\n".join(wrong or ["ok: every signed head matches the entries"]) + "\n")
     return 1 if wrong else 0
 

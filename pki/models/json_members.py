@@ -15,7 +15,7 @@ from django.db.models.sql.compiler import SQLCompiler
 Sql = tuple[str, tuple[str | int, ...]]
 
 
-class Member(KeyTransform):
+class JsonMember(KeyTransform):
     """A member of a JSON object, as JSON: ``Member("0", Member("components", "reported"))``."""
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_extra: object) -> Sql:
@@ -31,7 +31,7 @@ class Member(KeyTransform):
         return f"({source} {operator} %s)", (*params, names)
 
 
-class TextMember(Member, KeyTextTransform):
+class TextMember(JsonMember, KeyTextTransform):
     """A member of a JSON object, as text."""
 
 
@@ -55,7 +55,7 @@ class HoldsWord(Func):
         return f"{source} @> %s::jsonb", (*params, json.dumps([word]))
 
 
-def member_of(source: str, *names: str, text: bool = False) -> Member:
+def member_of(source: str, *names: str, text: bool = False) -> JsonMember:
     """Return the expression of a member.
 
     Args:
@@ -64,7 +64,7 @@ def member_of(source: str, *names: str, text: bool = False) -> Member:
             as they stand.
         text: True for the text itself, False for JSON.
     """
-    found: str | Member = source
+    found: str | JsonMember = source
     for name in names[:-1]:
-        found = Member(name, found)
-    return (TextMember if text else Member)(names[-1], found)
+        found = JsonMember(name, found)
+    return (TextMember if text else JsonMember)(names[-1], found)

@@ -82,7 +82,7 @@ def update(instance: models.Model, *names: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedInsert:
     """Rows as the driver takes them, and the statement around them: nothing is left to compute under a lock.
 
     Args:
@@ -98,7 +98,7 @@ class Prepared:
     types: tuple[str, ...] = ()
 
 
-def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> Prepared:
+def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterable[Sequence[object]]) -> PreparedInsert:
     """Return many new rows, to be written by ``write_many``.
 
     Args:
@@ -114,10 +114,10 @@ def prepare_many(model: type[models.Model], names: tuple[str, ...], rows: Iterab
     ready = [
         _converted([default() if place is None else row[place] for place, default in plan], inward) for row in rows
     ]
-    return Prepared(statement.partition("VALUES (%s")[0], ready, types=_types(model, _names(model)[1:]))
+    return PreparedInsert(statement.partition("VALUES (%s")[0], ready, types=_types(model, _names(model)[1:]))
 
 
-def write_many(prepared: Prepared, *given: object) -> None:
+def write_many(prepared: PreparedInsert, *given: object) -> None:
     """Write prepared rows, by one statement for as many of them as a statement takes.
 
     One statement for each row would give other threads of the process (Python's lock) a turn after each row, while the
@@ -133,7 +133,7 @@ def write_many(prepared: Prepared, *given: object) -> None:
         run(cursor, prepared, given)
 
 
-def _write_values(cursor: CursorWrapper, prepared: Prepared, given: tuple[object, ...]) -> None:
+def _write_values(cursor: CursorWrapper, prepared: PreparedInsert, given: tuple[object, ...]) -> None:
     """Give each value as a parameter of its own."""
     for start in range(0, len(prepared.rows), at_once := MOST_PARAMETERS // max(map(len, prepared.rows), default=1)):
         rows = prepared.rows[start : start + at_once]
@@ -143,7 +143,7 @@ def _write_values(cursor: CursorWrapper, prepared: Prepared, given: tuple[object
         cursor.execute(statement, parameters)
 
 
-def _write_arrays(cursor: CursorWrapper, prepared: Prepared, given: tuple[object, ...]) -> None:
+def _write_arrays(cursor: CursorWrapper, prepared: PreparedInsert, given: tuple[object, ...]) -> None:
     """Give each column as one array: to split a statement of ten thousand marks costs more than to run it."""
     alone = prepared.before.startswith(_INTO) and not prepared.after and not given
     if alone and len(prepared.rows) >= LEAST_COPIED:
@@ -157,7 +157,7 @@ def _write_arrays(cursor: CursorWrapper, prepared: Prepared, given: tuple[object
         cursor.execute(prepared.before + source + prepared.after, parameters)
 
 
-def _copy_in(cursor: CursorWrapper, prepared: Prepared) -> None:
+def _copy_in(cursor: CursorWrapper, prepared: PreparedInsert) -> None:
     """Add rows by COPY, which PostgreSQL reads faster than a statement."""
     statement = f"COPY {prepared.before.removeprefix(_INTO)} FROM STDIN"
     with connections[DEFAULT_DB_ALIAS].wrap_database_errors, cursor.copy(statement) as copy:
@@ -177,7 +177,7 @@ def update_many(model: type[models.Model], names: tuple[str, ...], rows: Iterabl
     """
     before, after, inward = _update_many(model, names, connections[DEFAULT_DB_ALIAS].vendor)
     ready = [[*_converted(row[:-1], inward), row[-1]] for row in rows]
-    write_many(Prepared(before, ready, after, _types(model, (*names, model._meta.pk.attname))))
+    write_many(PreparedInsert(before, ready, after, _types(model, (*names, model._meta.pk.attname))))
 
 
 # untyped: each parameter is what its driver takes.

@@ -8,7 +8,7 @@ from pki.models.domains import TrustDomain
 
 
 class CertificateProfile(models.Model):
-    """One profile; ``pki.profiles.Profile`` says what each field means. The signer has bounds of its own."""
+    """One profile; ``pki.profiles.CertificateRules`` says what each field means. The signer has bounds of its own."""
 
     domain = models.ForeignKey(TrustDomain, models.PROTECT, related_name="+")
     public_id = models.UUIDField(default=ids.uuid7, unique=True, editable=False)

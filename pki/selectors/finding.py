@@ -64,7 +64,7 @@ def one_referred(rows: QuerySet[_Row], word: str, kind: str, name: str = "name")
     if found is None and (key := _uuid_or_none(word)):
         found = rows.filter(public_id=key).first()
     if found is None:
-        msg = f"There is no {kind} {intake.shown(word[:100])!r}. Give its name or its public id."
+        msg = f"There is no {kind} {intake.shown_name(word[:100])!r}. Give its name or its public id."
         raise InvalidError(msg)
     return found
 

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
-from pki.kernel.filters import text
+from pki.kernel.filters import text_field
 from pki.kernel.permissions import Action, permitted
 from pki.models import LedgerEntry, LedgerHead
 from pki.models.action_prefix import ActionPrefix
@@ -17,8 +17,10 @@ from pki.selectors.finding import rows_of_domain
 class LedgerFilter:
     """Which entries of the ledger are asked for."""
 
-    action: str = text("What was done, such as `rollout.start`, or the part before the dot for all of it.", "action")
-    object: str = text("The public id of what it was done to.", "object_key")
+    action: str = text_field(
+        "What was done, such as `rollout.start`, or the part before the dot for all of it.", "action"
+    )
+    object: str = text_field("The public id of what it was done to.", "object_key")
 
 
 def ledger_entries(*, actor: Actor, wanted: LedgerFilter = LedgerFilter()) -> QuerySet[LedgerEntry]:

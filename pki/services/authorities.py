@@ -28,7 +28,7 @@ def csr(*, actor: Actor, name: str, authority: str = "") -> bytes:
     """
     require_action(actor, Action.INSTALL_AUTHORITY)
     domain = domain_of(actor.domain)
-    request = signing.client("admin").create_authority_key(domain.slug, name, authority)
+    request = signing.signer_client("admin").create_authority_key(domain.slug, name, authority)
     with transaction.atomic():
         ledger.record(actor=actor, action="authority.requested", thing=("authority", name), domain=domain)
     return request
@@ -38,8 +38,8 @@ def install(*, actor: Actor, certificate: bytes, root: bytes) -> Authority:
     """Install an issuing CA's certificate and its root (both PEM); the signer checks them first."""
     require_action(actor, Action.INSTALL_AUTHORITY)
     domain = domain_of(actor.domain)
-    issued, anchor = load(certificate), load(root)
-    signing.client("admin").install_authority(domain.slug, _der(issued), _der(anchor), settings.FLEET_STATUS_URL)
+    issued, anchor = load_certificate(certificate), load_certificate(root)
+    signing.signer_client("admin").install_authority(domain.slug, _der(issued), _der(anchor), settings.FLEET_STATUS_URL)
     with transaction.atomic():
         journal.append("authority", domain=domain.slug, certificate=_der(issued).hex(), root=_der(anchor).hex())
         issuing, above = _keep_both(domain, issued, anchor)
@@ -55,7 +55,7 @@ def link(*, actor: Actor, certificate: bytes) -> Authority:
         InvalidError: it does not certify one known root's key by another known root.
     """
     roots = permitted(actor, Action.INSTALL_AUTHORITY, Authority.objects.filter(kind=Authority.Kind.ROOT))
-    domain, cross = domain_of(actor.domain), load(certificate)
+    domain, cross = domain_of(actor.domain), load_certificate(certificate)
     known = [x509.load_der_x509_certificate(bytes(row.der)) for row in roots]
     above = next((one for one in known if rules.issued_by(cross, one)), None)
     below = next((one for one in known if one.public_key() == cross.public_key() and one != above), None)
@@ -89,7 +89,7 @@ def use(*, actor: Actor, key_id: str, detail: dict[str, object]) -> Authority:
     if row is None:
         msg = "There is no active issuing CA with that key. `manage.py ca show` lists them."
         raise NotFoundError(msg)
-    signing.client("admin").use_authority(actor.domain, key_id)
+    signing.signer_client("admin").use_authority(actor.domain, key_id)
     with transaction.atomic():
         ledger.record(
             actor=actor,
@@ -145,7 +145,7 @@ def _keep_both(
     return _keep(domain, Authority.Kind.ISSUING, certificate, above), above
 
 
-def load(pem: bytes) -> x509.Certificate:
+def load_certificate(pem: bytes) -> x509.Certificate:
     """Return a certificate from PEM.
 
     Raises:

@@ -16,7 +16,7 @@ from pki.kernel.errors import InvalidError, NotFoundError
 from pki.kernel.permissions import Action, permitted
 from pki.kernel.recent import Recent
 from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDomain, prepared_sql
-from pki.profiles import DEVICE, Profile
+from pki.profiles import DEVICE, CertificateRules
 from pki.selectors import known_domain
 from pki.selectors.finding import one_row
 from pki.services import changes, journal, ledger, profiles, signing
@@ -28,7 +28,7 @@ LONGEST_LINEAGE = 1000
 _authorities: Recent[tuple[int, str], Authority] = Recent(seconds=1.0)
 
 
-class Standing(StrEnum):
+class CertificateStanding(StrEnum):
     """The status of a certificate at a given time."""
 
     GOOD = "good"
@@ -39,7 +39,7 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedCertificate:
     """A certificate, and its key (PKCS#8, DER) when the signer made it; the server does not keep the key."""
 
     certificate: Certificate
@@ -67,9 +67,9 @@ def issue_device(
     csr: bytes,
     device_key: str,
     device_name: str,
-    profile: Profile = DEVICE,
+    profile: CertificateRules = DEVICE,
     occasion: "Occasion | None" = None,
-) -> Issued:
+) -> IssuedCertificate:
     """Let the signer issue a certificate for a device, and keep it with its ledger entry and its fact in the journal.
 
     Args:
@@ -82,7 +82,7 @@ def issue_device(
     """
     occasion = occasion or Occasion()
     domain = known_domain(actor.domain)
-    der, key = signing.client("door").issue_device(domain.slug, csr, device_key, device_name, profile)
+    der, key = signing.signer_client("door").issue_device(domain.slug, csr, device_key, device_name, profile)
     with transaction.atomic(savepoint=False):
         if occasion.journal:
             facts = {"device": device_key, "der": der.hex(), "profile": profile.name, **occasion.journal}
@@ -97,7 +97,7 @@ def issue_device(
             detail={**detail, **occasion.ledger},
             domain=domain,
         )
-    return Issued(certificate, key)
+    return IssuedCertificate(certificate, key)
 
 
 def keep(
@@ -201,28 +201,28 @@ def revoke_again(fact: journal.Fact) -> bool:
     return True
 
 
-def standing(certificate: Certificate, at: datetime) -> Standing:
+def standing(certificate: Certificate, at: datetime) -> CertificateStanding:
     """Return the status of a certificate at a given time; its authority must be loaded with it."""
     if certificate.revoked_at is not None:
-        return Standing.REVOKED
+        return CertificateStanding.REVOKED
     if at < certificate.not_before or at < certificate.authority.not_before:
-        return Standing.NOT_YET
+        return CertificateStanding.NOT_YET
     if at <= certificate.not_after and at <= certificate.authority.not_after:
-        return Standing.GOOD
+        return CertificateStanding.GOOD
     if at > certificate.authority.not_after or at > certificate.not_after + _grace(certificate):
-        return Standing.EXPIRED
-    return Standing.RENEWABLE
+        return CertificateStanding.EXPIRED
+    return CertificateStanding.RENEWABLE
 
 
 def renew_at(certificate: Certificate) -> datetime:
     """Return when the holder of a certificate should renew it, by its profile."""
-    profile = profiles.of(certificate.domain.slug, certificate.profile_name)
+    profile = profiles.profile_of(certificate.domain.slug, certificate.profile_name)
     return profile.renew_at(certificate.not_after, certificate.fingerprint)
 
 
 def _grace(certificate: Certificate) -> timedelta:
     try:
-        return profiles.of(certificate.domain.slug, certificate.profile_name).grace
+        return profiles.profile_of(certificate.domain.slug, certificate.profile_name).grace
     except NotFoundError:
         return timedelta(0)
 

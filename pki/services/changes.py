@@ -29,7 +29,7 @@ def note(*subjects: str) -> None:
     """
     now = connections["default"].ops.adapt_datetimefield_value(clock.now())
     rows: list[list[object]] = [[subject, now] for subject in subjects or ("",)]
-    prepared_sql.write_many(prepared_sql.Prepared(_INSERT, rows, types=("text", "timestamptz")))
+    prepared_sql.write_many(prepared_sql.PreparedInsert(_INSERT, rows, types=("text", "timestamptz")))
 
 
 def prune() -> int:
@@ -54,7 +54,7 @@ class News:
 
 
 @dataclass(slots=True)
-class Feed:
+class ChangeFeed:
     """One reader's place in the feed; it reads over the connection of the thread that calls.
 
     Args:

@@ -50,7 +50,7 @@ def publish(*, domain: TrustDomain, row: CrlShard) -> bool:
     """Sign one list and put it in place; return whether it is there: another worker's newer one stays."""
     now = clock.now()
     entries = _entries(row, now)
-    signed = signing.client("work").sign_crl(domain.slug, row.key_id, row.shard, b"".join(entries))
+    signed = signing.signer_client("work").sign_crl(domain.slug, row.key_id, row.shard, b"".join(entries))
     return _put_in_place(row, entries, signed, now)
 
 

@@ -53,7 +53,7 @@ def _growing(path: Path) -> files.Growing:
     return files.Growing(path)
 
 
-def read(start: int = 0) -> Iterator[dict[str, object]]:
+def read_facts(start: int = 0) -> Iterator[dict[str, object]]:
     """Yield every fact from a byte of the file on, oldest first; a line cut by a crash is passed over."""
     yield from (fact for _, fact in _facts(start))
 
@@ -77,7 +77,7 @@ def text_of(fact: Fact, name: str) -> str:
         KeyError: it is not there.
         InvalidError: it is none.
     """
-    return intake.text(fact[name], name)
+    return intake.read_text(fact[name], name)
 
 
 def on_resume(kind: str, handler: Callable[[dict[str, object]], bool]) -> None:

@@ -155,7 +155,7 @@ def _sign(domain: TrustDomain) -> LedgerHead:
     frontier = _grown(domain)
     epoch, root, at = epoch_of(domain), frontier.root().hex(), clock.now().replace(microsecond=0).isoformat()
     head = {"_type": "head", "domain": domain.slug, "epoch": epoch, "size": frontier.size, "root": root, "at": at}
-    signed = signing.client("work").sign("head", domain.slug, canonical.dumps(head))
+    signed = signing.signer_client("work").sign("head", domain.slug, canonical.dumps(head))
     journal.append_head({**head, **signed})
     edge = [[height, value.hex()] for height, value in frontier.stack]
     LedgerEdge.objects.update_or_create(domain=domain, defaults={"size": frontier.size, "frontier": edge})

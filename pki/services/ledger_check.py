@@ -39,7 +39,7 @@ _SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
 
 
 @dataclass(slots=True)
-class Report:
+class LedgerReport:
     """What was found.
 
     Args:
@@ -74,12 +74,12 @@ class Report:
         self.problems[MOST_PROBLEMS:] = [f"{self._unlisted:,} more problems are not listed."]
 
 
-def verify(
+def verify_ledger(
     *,
     actor: Actor,
     witnesses: Iterable[Memory] = (),
     progress: Progress = lambda _done, _all: None,
-) -> Report:
+) -> LedgerReport:
     """Verify the whole ledger of the actor's domain.
 
     Args:
@@ -92,13 +92,13 @@ def verify(
     """
     require_action(actor, Action.READ)
     domain = domain_of(actor.domain)
-    report = Report()
+    report = LedgerReport()
     # In this order, so that what a running sequencer adds meanwhile is no finding.
-    remembered = signing.client("admin").last_head(domain.slug)
+    remembered = signing.signer_client("admin").last_head(domain.slug)
     newest = LedgerHead.objects.filter(domain=domain).order_by("-id").values_list("id", flat=True).first() or 0
     with Claims() as claims:
         claims.add_witnessed(_witnessed(report, witnesses))
-        keys = signing.client("admin").every_key(domain.slug, "ledger")
+        keys = signing.signer_client("admin").every_key(domain.slug, "ledger")
         claims.add_published(_published(report, domain, keys))
         claims.want(head.size for head in _stored(domain, newest))
         claims.want([remembered["size"]])
@@ -111,7 +111,7 @@ def verify(
     return report
 
 
-def _witnessed(report: Report, witnesses: Iterable[Memory]) -> Iterator[tuple[str, ClaimedHead]]:
+def _witnessed(report: LedgerReport, witnesses: Iterable[Memory]) -> Iterator[tuple[str, ClaimedHead]]:
     for name, seen in witnesses:
         report.witnesses += 1
         match seen:
@@ -121,7 +121,7 @@ def _witnessed(report: Report, witnesses: Iterable[Memory]) -> Iterator[tuple[st
                 report.add_problem(f"The audit-log heads that {name} recorded cannot be parsed.")
 
 
-def _published(report: Report, domain: TrustDomain, keys: Mapping[str, bytes]) -> Iterator[ClaimedHead]:
+def _published(report: LedgerReport, domain: TrustDomain, keys: Mapping[str, bytes]) -> Iterator[ClaimedHead]:
     """Yield the domain's heads of the journal, checking each signature on the way."""
     for head in journal.heads():
         if head["domain"] == domain.slug:
@@ -144,7 +144,7 @@ def _stored(domain: TrustDomain, newest: int) -> Iterator[ClaimedHead]:
         after = some[-1][0]
 
 
-def _roots(domain: TrustDomain, report: Report, claims: Claims, progress: Progress) -> Iterator[tuple[int, str]]:
+def _roots(domain: TrustDomain, report: LedgerReport, claims: Claims, progress: Progress) -> Iterator[tuple[int, str]]:
     """Yield the root at each size that is wanted, checking each leaf on the way."""
     frontier, sizes = Frontier(), claims.sizes()
     wanted = next((size for size in sizes if size > 0), None)
@@ -203,7 +203,7 @@ class _Proofs:
         return isinstance(epoch, int) and 0 <= epoch <= self.unsigned and claims.has_epoch(epoch)
 
 
-def _void(domain: TrustDomain, report: Report, claims: Claims, proofs: _Proofs) -> dict[int, int]:
+def _void(domain: TrustDomain, report: LedgerReport, claims: Claims, proofs: _Proofs) -> dict[int, int]:
     """Return, for each epoch that ended in a restore, the size up to which its heads still hold.
 
     A restore is signed, and names the last head that it lost: else anybody could make heads void by adding a row.
@@ -234,7 +234,7 @@ def _void(domain: TrustDomain, report: Report, claims: Claims, proofs: _Proofs) 
     return found
 
 
-def _check_signature(report: Report, head: Mapping[str, object], public: bytes) -> None:
+def _check_signature(report: LedgerReport, head: Mapping[str, object], public: bytes) -> None:
     report.heads += 1
     try:
         signed = canonical.dumps({name: head[name] for name in _SIGNED})
@@ -243,13 +243,13 @@ def _check_signature(report: Report, head: Mapping[str, object], public: bytes) 
         report.add_problem(f"The published head of {head['size']} entries has no valid signature.")
 
 
-def _check_published(report: Report, claims: Claims, void: dict[int, int]) -> None:
+def _check_published(report: LedgerReport, claims: Claims, void: dict[int, int]) -> None:
     for (epoch, size, root), true in claims.published():
         if not _is_void(void, epoch, size) and true != root:
             report.add_problem(f"The published head of {size} entries (epoch {epoch}) does not match the entries.")
 
 
-def _check_witnessed(report: Report, claims: Claims, void: dict[int, int]) -> None:
+def _check_witnessed(report: LedgerReport, claims: Claims, void: dict[int, int]) -> None:
     for name, epoch, size, root, true in claims.witnessed():
         if not _is_void(void, epoch, size) and true != root:
             report.add_problem(f"{name} received a different audit log of {size} entries (epoch {epoch}).")
@@ -260,7 +260,7 @@ def _is_void(void: dict[int, int], epoch: int, size: int) -> bool:
     return epoch in void and size > void[epoch]
 
 
-def _check_stored(report: Report, claims: Claims, stored: Iterable[ClaimedHead]) -> None:
+def _check_stored(report: LedgerReport, claims: Claims, stored: Iterable[ClaimedHead]) -> None:
     """Heads in the database match the entries, and each was published before it was stored."""
     for head in stored:
         if claims.root(head.size) != head.root:
@@ -269,7 +269,7 @@ def _check_stored(report: Report, claims: Claims, stored: Iterable[ClaimedHead])
             report.add_problem(f"The head of {head.size} entries (epoch {head.epoch}) is missing from heads.jsonl.")
 
 
-def _check_remembered(report: Report, claims: Claims, last: RememberedHead) -> None:
+def _check_remembered(report: LedgerReport, claims: Claims, last: RememberedHead) -> None:
     """Entries or publications cut short do not hide what was signed: the signer remembers its newest head."""
     head = ClaimedHead(last["epoch"], last["size"], last["root"])
     shown = claims.is_published(head) or claims.root(head.size) == head.root

@@ -20,7 +20,7 @@ _SNAPSHOT = (
 
 
 @dataclass(slots=True)
-class Place:
+class SequencerPlace:
     """The sequencer's place in one domain.
 
     Args:
@@ -53,12 +53,12 @@ class Place:
             _, self._writers_end = _snapshot()
 
 
-_places: Recent[int, Place] = Recent(WHOLE_S)
+_places: Recent[int, SequencerPlace] = Recent(WHOLE_S)
 
 
-def place_of(domain: int) -> Place:
+def place_of(domain: int) -> SequencerPlace:
     """Return this process's place in the ledger of a domain (internal id); at the beginning once in an hour."""
-    return _places.get(domain, Place)
+    return _places.get(domain, SequencerPlace)
 
 
 def _snapshot() -> tuple[int, int]:

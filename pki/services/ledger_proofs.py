@@ -73,7 +73,7 @@ def export(*, actor: Actor) -> Iterator[bytes]:
     """Yield the whole ledger as JSON lines: about it, entries in order, signed heads (``pki/ledger/verifier.py``)."""
     require_action(actor, Action.READ)
     domain = domain_of(actor.domain)
-    keys = signing.client("admin").every_key(domain.slug, "ledger")
+    keys = signing.signer_client("admin").every_key(domain.slug, "ledger")
     yield _line({"kind": "ledger", "domain": domain.slug, "keys": [key.hex() for key in keys.values()]})
     rows = LedgerOrder.objects.filter(domain=domain).select_related("entry__domain").order_by("index")
     for row in rows.iterator(chunk_size=1000):

@@ -21,7 +21,7 @@ def known_identities() -> set[str]:
 
 def own_identities() -> set[str]:
     """Return ``known_identities``, and the signer's CA keys that wait for their certificate."""
-    line = signing.client("admin")
+    line = signing.signer_client("admin")
     slugs = TrustDomain.objects.values_list("slug", flat=True)
     return known_identities() | {one for slug in slugs for one in line.authority_keys(slug)}
 

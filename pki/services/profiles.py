@@ -10,7 +10,7 @@ from pki.kernel.errors import InvalidError, NotFoundError
 from pki.kernel.permissions import Action, permitted
 from pki.kernel.recent import Recent
 from pki.models import Authority, CertificateProfile
-from pki.profiles import ALL_KEY_TYPES, DEVICE, LONGEST, Profile
+from pki.profiles import ALL_KEY_TYPES, DEVICE, LONGEST, CertificateRules
 from pki.selectors import domain as domain_of
 from pki.services import changes, ledger
 
@@ -23,11 +23,11 @@ BOUNDS = {
     "grace_days": (0, 3650),
 }
 #: profiles as this process last saw them; a change reaches all workers within a second
-_known: Recent[tuple[str, str], Profile | None] = Recent(seconds=1.0)
+_known: Recent[tuple[str, str], CertificateRules | None] = Recent(seconds=1.0)
 FIELDS = (*BOUNDS, "key_types", "authority", "proofs", "approval", "server_keygen")
 
 
-def of(slug: str, name: str) -> Profile:
+def profile_of(slug: str, name: str) -> CertificateRules:
     """Return a profile of a domain; ``device`` is there before anybody defines it.
 
     Raises:
@@ -40,7 +40,7 @@ def of(slug: str, name: str) -> Profile:
     return found
 
 
-def fresh(slug: str, name: str) -> Profile | None:
+def fresh(slug: str, name: str) -> CertificateRules | None:
     """Return a profile as it is in the database now, or None: for callers that keep it longer than a second."""
     row = CertificateProfile.objects.filter(domain__slug=slug, name=name).first()
     if row is not None:
@@ -48,9 +48,9 @@ def fresh(slug: str, name: str) -> Profile | None:
     return DEVICE if name == DEVICE.name else None
 
 
-def value(row: CertificateProfile) -> Profile:
+def value(row: CertificateProfile) -> CertificateRules:
     """Return a row as the value that rules work with."""
-    return Profile(
+    return CertificateRules(
         row.name,
         DEVICE.usage,
         timedelta(days=row.validity_days),

@@ -81,7 +81,7 @@ def _epochs(domains: Mapping[str, TrustDomain], kept: Checkpoint) -> dict[str, i
     }
     if not any(newer.values()):
         return epochs
-    known = restores.journalled_epochs(journal.heads(kept.heads_from), journal.read(kept.facts_from))
+    known = restores.journalled_epochs(journal.heads(kept.heads_from), journal.read_facts(kept.facts_from))
     for slug, claimed in newer.items():
         proved = [epoch for epoch in claimed if epoch in known.get(slug, ())]
         if len(proved) < len(claimed) and kept is not BEGINNING:

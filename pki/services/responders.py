@@ -23,7 +23,7 @@ from pki.services import signing
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OcspAnswer:
     """One answer.
 
     Args:
@@ -45,25 +45,27 @@ class Responders:
     _ready: dict[str, ocsp.Responder] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, data: bytes) -> Answer:
+    def answer(self, data: bytes) -> OcspAnswer:
         """Return the answer to a request in DER; it never fails for any request."""
-        question = ocsp.read(data)
+        question = ocsp.read_question(data)
         if question is None:
-            return Answer(ocsp.malformed())
+            return OcspAnswer(ocsp.malformed())
         key_id = self._issuer(question)
         if not key_id:
-            return Answer(ocsp.unauthorized())
+            return OcspAnswer(ocsp.unauthorized())
         now = clock.now().replace(microsecond=0)
         try:
             responder = self._responder(key_id, now)
         except DomainError:
-            return Answer(ocsp.try_later())
+            return OcspAnswer(ocsp.try_later())
         row = standing_by_serial(key_id, question.serial)
         standing = (
-            ocsp.Standing(known=False) if row is None else ocsp.Standing(known=True, revoked_at=row[0], reason=row[1])
+            ocsp.OcspStatus(known=False)
+            if row is None
+            else ocsp.OcspStatus(known=True, revoked_at=row[0], reason=row[1])
         )
-        der = ocsp.answer(responder, question, standing, now)
-        return Answer(der, None if question.nonce else now + ocsp.LIFE, now)
+        der = ocsp.sign_answer(responder, question, standing, now)
+        return OcspAnswer(der, None if question.nonce else now + ocsp.LIFE, now)
 
     def _issuer(self, question: ocsp.Question) -> str:
         """Return the key id of the CA that is meant, or an empty word: both hashes must be its own."""
@@ -90,7 +92,7 @@ class Responders:
 def _made(key_id: str) -> ocsp.Responder:
     rows = Authority.objects.filter(key_id=key_id, kind=Authority.Kind.ISSUING).select_related("domain")
     domain = rows.order_by("-id")[0].domain
-    pem, der, above = signing.client("status").ocsp_identity(domain.slug, key_id)
+    pem, der, above = signing.signer_client("status").ocsp_identity(domain.slug, key_id)
     key = serialization.load_pem_private_key(pem, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         msg = "The signer did not return an elliptic curve key."

@@ -39,7 +39,7 @@ def signed_statement(slug: str, epoch: int, lost: TreeHead) -> dict[str, object]
         "lost_root": lost["root"],
         "at": clock.now().replace(microsecond=0).isoformat(),
     }
-    signed = {**statement, **signing.client("admin").sign("restore", slug, canonical.dumps(statement))}
+    signed = {**statement, **signing.signer_client("admin").sign("restore", slug, canonical.dumps(statement))}
     journal.append(FACT, **{name: value for name, value in signed.items() if name != "at"}, signed_at=statement["at"])
     return signed
 

@@ -14,7 +14,7 @@ from pki.models import Authority
 from pki.signer.client import SCOPED, Signer
 
 
-def client(role: str) -> Signer:
+def signer_client(role: str) -> Signer:
     """Return the signer's client in a role: ``door``, ``work``, ``serve`` or ``admin``.
 
     Raises:

@@ -37,9 +37,9 @@ def byte_string(answer: Answer, name: str) -> bytes:
 
 
 @_blaming_the_signer
-def text(answer: Answer, name: str) -> str:
+def text_of_answer(answer: Answer, name: str) -> str:
     """Return a printable text."""
-    return fields.text(answer, name, _MOST_TEXT)
+    return fields.text_of_request(answer, name, _MOST_TEXT)
 
 
 @_blaming_the_signer
@@ -51,7 +51,7 @@ def number(answer: Answer, name: str) -> int:
 @_blaming_the_signer
 def texts(answer: Answer, name: str) -> list[str]:
     """Return a list of texts."""
-    return [intake.text(one, name) for one in intake.list_of(answer[name], name)]
+    return [intake.read_text(one, name) for one in intake.list_of(answer[name], name)]
 
 
 @_blaming_the_signer
@@ -81,13 +81,13 @@ def remembered_head(answer: Answer) -> RememberedHead:
     return RememberedHead(
         epoch=intake.integer(head["epoch"], "epoch"),
         size=intake.integer(head["size"], "size"),
-        root=intake.text(head["root"], "root"),
+        root=intake.read_text(head["root"], "root"),
         unsigned_restores=intake.integer(head["unsigned_restores"], "unsigned_restores"),
     )
 
 
 def _key(value: object) -> TufKey:
     key = intake.map_of(value, "key")
-    public = {name: intake.text(one, name) for name, one in intake.map_of(key["keyval"], "keyval").items()}
-    keyid, keytype, scheme = (intake.text(key[name], name) for name in ("keyid", "keytype", "scheme"))
+    public = {name: intake.read_text(one, name) for name, one in intake.map_of(key["keyval"], "keyval").items()}
+    keyid, keytype, scheme = (intake.read_text(key[name], name) for name in ("keyid", "keytype", "scheme"))
     return TufKey(keyid=keyid, keytype=keytype, scheme=scheme, keyval=public)

@@ -13,7 +13,7 @@ from pki.kernel import files
 from pki.kernel.errors import DeniedError, InvalidError, LimitedError, NotFoundError
 from pki.kernel.public_keys import TufKey
 from pki.ledger.heads import RememberedHead
-from pki.profiles import DEVICE, Profile
+from pki.profiles import DEVICE, CertificateRules
 from pki.signer import answers, frames
 
 _KINDS = {str(error.kind): error for error in (DeniedError, InvalidError, LimitedError, NotFoundError)}
@@ -51,7 +51,7 @@ class Signer:
             self._secret(domain)
 
     def issue_device(
-        self, domain: str, csr: bytes, device_key: str, device_name: str, profile: Profile = DEVICE
+        self, domain: str, csr: bytes, device_key: str, device_name: str, profile: CertificateRules = DEVICE
     ) -> tuple[bytes, bytes]:
         """Return a new device certificate in DER, as a profile wants it, for the key of a DER request.
 
@@ -73,7 +73,7 @@ class Signer:
     def sign_crl(self, domain: str, authority: str, shard: int, entries: bytes) -> SignedCrl:
         """Return one shard of a CA's revocation list, signed."""
         answer = self._call("sign_crl", domain, authority=authority, shard=shard, entries=entries)
-        number, until = answers.number(answer, "number"), answers.text(answer, "until")
+        number, until = answers.number(answer, "number"), answers.text_of_answer(answer, "until")
         return SignedCrl(crl=answers.byte_string(answer, "crl"), number=number, until=until)
 
     def ocsp_identity(self, domain: str, authority: str) -> tuple[bytes, bytes, bytes]:
@@ -149,7 +149,7 @@ class Signer:
             payload: its canonical bytes.
         """
         answer = self._call(f"sign_{document}", domain, payload=payload)
-        return {"keyid": answers.text(answer, "keyid"), "sig": answers.text(answer, "sig")}
+        return {"keyid": answers.text_of_answer(answer, "keyid"), "sig": answers.text_of_answer(answer, "sig")}
 
     def oscore_secret(self, domain: str, kid: bytes, certificate: bytes) -> bytes:
         """Return Master Secret and Master Salt (16 and 8 bytes) of an OSCORE context.
@@ -202,7 +202,7 @@ class Signer:
                 self._drop(next(iter(self._connections)))
             self._connections[scope] = self._connect(scope)
         frames.send(self._connections[scope], request)
-        answer = frames.receive(self._connections[scope])
+        answer = frames.receive_frame(self._connections[scope])
         if answer is None:
             msg = "The signer closed the connection."
             raise InvalidError(msg)
@@ -215,7 +215,7 @@ class Signer:
         try:
             connection.connect(str(self._folder / "run" / "signer.sock"))
             frames.send(connection, hello)
-            _demand_welcome(frames.receive(connection))
+            _demand_welcome(frames.receive_frame(connection))
         except BaseException:
             connection.close()
             raise

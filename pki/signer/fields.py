@@ -7,7 +7,7 @@ from contextlib import suppress
 from pki.kernel.errors import InvalidError
 
 
-def text(request: Mapping[str, object], name: str, longest: int) -> str:
+def text_of_request(request: Mapping[str, object], name: str, longest: int) -> str:
     """Return a printable text."""
     value = request.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():

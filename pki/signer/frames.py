@@ -19,7 +19,7 @@ def send(connection: socket.socket, message: Mapping[str, object]) -> None:
     connection.sendall(struct.pack(">I", len(data)) + data)
 
 
-def receive(connection: socket.socket, longest: int = MAX_FRAME) -> dict[str, object] | None:
+def receive_frame(connection: socket.socket, longest: int = MAX_FRAME) -> dict[str, object] | None:
     """Return the next message, or None when the other side has closed between two of them.
 
     Args:

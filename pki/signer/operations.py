@@ -13,9 +13,9 @@ from pki import x509 as certificates
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError
 from pki.keys import PublicKey
-from pki.profiles import ALL_KEY_TYPES, DEVICE, DOOR, LONGEST, OCSP, Profile
+from pki.profiles import ALL_KEY_TYPES, DEVICE, DOOR, LONGEST, OCSP, CertificateRules
 from pki.signer import metadata, online, oscore
-from pki.signer.fields import byte_string, integer, octets, text, uuid_text, words
+from pki.signer.fields import byte_string, integer, octets, text_of_request, uuid_text, words
 from pki.signer.issuers import Issuers
 from pki.signer.online import OnlineKeys
 from pki.vault.store import Vault
@@ -26,7 +26,7 @@ Request = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class OperationResult:
     """The result of an operation: the answer for the caller, and the facts for the signer's log."""
 
     answer: Mapping[str, object]
@@ -40,8 +40,8 @@ class Operations:
         self._vault = vault
         self._issuers = Issuers(vault)
         self._online = OnlineKeys(vault)
-        self.table: dict[str, Callable[[str, Request], Done]] = {
-            "ping": lambda _domain, _request: Done({}, {}),
+        self.table: dict[str, Callable[[str, Request], OperationResult]] = {
+            "ping": lambda _domain, _request: OperationResult({}, {}),
             "public_keys": self._public_keys,
             "authority_keys": self._authority_keys,
             "last_head": self._last_head,
@@ -61,9 +61,9 @@ class Operations:
         for name in metadata.DOCUMENTS:
             self.table[name] = self._signing(name)
 
-    def _issue_device(self, domain: str, request: Request) -> Done:
+    def _issue_device(self, domain: str, request: Request) -> OperationResult:
         """Issue a device certificate: the CSR gives the key only, the profile life and key types within our own."""
-        key, name = uuid_text(request, "device_key"), text(request, "device_name", 100)
+        key, name = uuid_text(request, "device_key"), text_of_request(request, "device_name", 100)
         days = integer(request, "days", 1, LONGEST.days, DEVICE.validity.days)
         key_types = words(request, "key_types", ALL_KEY_TYPES, DEVICE.key_types)
         issuer = self._issuers.get(domain, str(request.get("authority", ""))[:64])
@@ -72,9 +72,9 @@ class Operations:
         profile = replace(DEVICE, validity=timedelta(days=days))
         now = clock.now()
         done = self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
-        return Done({**done.answer, "key": made}, done.facts)
+        return OperationResult({**done.answer, "key": made}, done.facts)
 
-    def _door_identity(self, domain: str, request: Request) -> Done:
+    def _door_identity(self, domain: str, request: Request) -> OperationResult:
         """Make a TLS server key and certificate for a listener of this server."""
         names = request.get("host_names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -84,9 +84,9 @@ class Operations:
         subject = certificates.door_subject(names, key.public_key())
         return self._identity(self._issuers.get(domain, ""), DOOR, subject, key)
 
-    def _ocsp_identity(self, domain: str, request: Request) -> Done:
+    def _ocsp_identity(self, domain: str, request: Request) -> OperationResult:
         """Make a short-lived key and certificate by which a responder answers in a CA's name."""
-        issuer = self._issuers.get(domain, text(request, "authority", 64))
+        issuer = self._issuers.get(domain, text_of_request(request, "authority", 64))
         key = ec.generate_private_key(ec.SECP256R1())
         subject = certificates.responder_subject(f"OCSP of {domain}", key.public_key())
         return self._identity(issuer, OCSP, subject, key)
@@ -94,27 +94,27 @@ class Operations:
     def _identity(
         self,
         issuer: certificates.Issuer,
-        profile: Profile,
+        profile: CertificateRules,
         subject: certificates.Subject,
         key: ec.EllipticCurvePrivateKey,
-    ) -> Done:
+    ) -> OperationResult:
         now = clock.now()
         done = self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return Done({**done.answer, "key": pem, "chain": [_der(issuer.certificate)]}, done.facts)
+        return OperationResult({**done.answer, "key": pem, "chain": [_der(issuer.certificate)]}, done.facts)
 
-    def _sign_crl(self, domain: str, request: Request) -> Done:
+    def _sign_crl(self, domain: str, request: Request) -> OperationResult:
         """Sign one shard of a CA's revocation list; number and life are decided here."""
-        issuer = self._issuers.get(domain, text(request, "authority", 64))
+        issuer = self._issuers.get(domain, text_of_request(request, "authority", 64))
         shard = integer(request, "shard", 0, certificates.SHARDS - 1)
         entries = byte_string(request, "entries")
         number = self._crl_number(domain)
         now = clock.now().replace(microsecond=0)
         der, held = crl.build(issuer, shard, entries, number, now, now + CRL_LIFE)
         facts = {"authority": certificates.key_id(issuer.certificate), "shard": shard, "number": number, "held": held}
-        return Done({"crl": der, "number": number, "until": (now + CRL_LIFE).isoformat()}, facts)
+        return OperationResult({"crl": der, "number": number, "until": (now + CRL_LIFE).isoformat()}, facts)
 
     def _crl_number(self, domain: str) -> int:
         """Return the next CRLNumber: above all earlier ones of the domain, and above the clock after a loss."""
@@ -123,87 +123,89 @@ class Operations:
         self._vault.write_fact(domain, "crl.number", str(number).encode())
         return number
 
-    def _create_authority_key(self, domain: str, request: Request) -> Done:
+    def _create_authority_key(self, domain: str, request: Request) -> OperationResult:
         """Make the key of an issuing CA (or find the one that waits, or that is named); return its CSR."""
-        name = text(request, "name", 64)
+        name = text_of_request(request, "name", 64)
         if wanted := str(request.get("authority", ""))[:64]:
             key = self._issuers.key(domain, wanted)
         else:
             _, key = self._issuers.waiting(domain)
         csr = certificates.authority_csr(key, name)
-        return Done({"csr": csr.public_bytes(serialization.Encoding.PEM)}, {})
+        return OperationResult({"csr": csr.public_bytes(serialization.Encoding.PEM)}, {})
 
-    def _install_authority(self, domain: str, request: Request) -> Done:
+    def _install_authority(self, domain: str, request: Request) -> OperationResult:
         """Take an issuing CA's certificate from an offline root."""
         certificate = _certificate(byte_string(request, "certificate"))
         root = _certificate(byte_string(request, "root"))
         url = str(request.get("status_url", ""))[:400]
         self._issuers.install(domain, certificate, root, url, clock.now())
-        return Done({}, {"fingerprint": certificates.fingerprint(certificate), "status_url": url})
+        return OperationResult({}, {"fingerprint": certificates.fingerprint(certificate), "status_url": url})
 
-    def _use_authority(self, domain: str, request: Request) -> Done:
+    def _use_authority(self, domain: str, request: Request) -> OperationResult:
         """Switch issuance to another CA."""
-        wanted = text(request, "authority", 64)
+        wanted = text_of_request(request, "authority", 64)
         self._issuers.use(domain, wanted)
-        return Done({}, {"authority": wanted})
+        return OperationResult({}, {"authority": wanted})
 
-    def _create_online_keys(self, domain: str, _request: Request) -> Done:
+    def _create_online_keys(self, domain: str, _request: Request) -> OperationResult:
         """Make the online metadata keys that are missing; return the public halves of all."""
         self._online.create_missing(domain)
         return self._public_keys(domain, {})
 
-    def _prepare_online_keys(self, domain: str, request: Request) -> Done:
+    def _prepare_online_keys(self, domain: str, request: Request) -> OperationResult:
         """Make the next generation of some online keys; they sign nothing before the switch."""
         names = words(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
         self._online.prepare(domain, names)
-        return Done(self._public_keys(domain, {}).answer, {"names": sorted(names)})
+        return OperationResult(self._public_keys(domain, {}).answer, {"names": sorted(names)})
 
-    def _switch_online_keys(self, domain: str, request: Request) -> Done:
+    def _switch_online_keys(self, domain: str, request: Request) -> OperationResult:
         """Let the next generation of some online keys sign from now on."""
         names = words(request, "names", frozenset(online.NAMES), frozenset(online.NAMES))
         self._online.switch(domain, names)
-        return Done(self._public_keys(domain, {}).answer, {"names": sorted(names)})
+        return OperationResult(self._public_keys(domain, {}).answer, {"names": sorted(names)})
 
-    def _retire_online_keys(self, domain: str, _request: Request) -> Done:
+    def _retire_online_keys(self, domain: str, _request: Request) -> OperationResult:
         """Destroy the private halves of the generations that sign no more."""
         gone = self._online.retire(domain)
-        return Done({"retired": gone}, {"retired": gone})
+        return OperationResult({"retired": gone}, {"retired": gone})
 
-    def _public_keys(self, domain: str, _request: Request) -> Done:
+    def _public_keys(self, domain: str, _request: Request) -> OperationResult:
         held = self._online.held(domain)
         keys = {name: generations[0] for name, generations in held.items()}
-        return Done({"keys": keys, "held": held, "past": self._online.past(domain)}, {})
+        return OperationResult({"keys": keys, "held": held, "past": self._online.past(domain)}, {})
 
-    def _authority_keys(self, domain: str, _request: Request) -> Done:
+    def _authority_keys(self, domain: str, _request: Request) -> OperationResult:
         """Return the identities of a domain's CA keys, so that none of them is accepted as another party's key."""
-        return Done({"identities": self._issuers.identities(domain)}, {})
+        return OperationResult({"identities": self._issuers.identities(domain)}, {})
 
-    def _last_head(self, domain: str, _request: Request) -> Done:
+    def _last_head(self, domain: str, _request: Request) -> OperationResult:
         """Tell the newest ledger head signed: what no owner of database or journal can make it forget."""
         head = metadata.last_head(self._vault, domain)
-        return Done({"head": {**head, "unsigned_restores": metadata.unsigned_restores(self._vault, domain)}}, {})
+        return OperationResult(
+            {"head": {**head, "unsigned_restores": metadata.unsigned_restores(self._vault, domain)}}, {}
+        )
 
-    def _oscore_secret(self, domain: str, request: Request) -> Done:
+    def _oscore_secret(self, domain: str, request: Request) -> OperationResult:
         """Derive the secret of one OSCORE context: always the same for the same context and certificate."""
         kid, certificate = octets(request, "kid", oscore.KID_BYTES), octets(request, "certificate", 32)
-        return Done({"secret": oscore.derive(self._vault, domain, kid, certificate)}, {"kid": kid.hex()})
+        return OperationResult({"secret": oscore.derive(self._vault, domain, kid, certificate)}, {"kid": kid.hex()})
 
-    def _signing(self, operation: str) -> Callable[[str, Request], Done]:
-        def sign(domain: str, request: Request) -> Done:
+    def _signing(self, operation: str) -> Callable[[str, Request], OperationResult]:
+        def sign(domain: str, request: Request) -> OperationResult:
             payload = byte_string(request, "payload")
-            name = metadata.check(self._vault, operation, domain, payload)
+            name = metadata.check_document(self._vault, operation, domain, payload)
             place = self._online.current(domain, name)
             signature = self._vault.online(domain, place).sign(payload)
             keyid = self._online.public(domain, place)["keyid"]
-            return Done({"keyid": keyid, "sig": signature.hex()}, {"bytes": len(payload)})
+            return OperationResult({"keyid": keyid, "sig": signature.hex()}, {"bytes": len(payload)})
 
         return sign
 
     @staticmethod
-    def _issued(certificate: x509.Certificate) -> Done:
+    def _issued(certificate: x509.Certificate) -> OperationResult:
         der = _der(certificate)
         facts = {"fingerprint": certificates.fingerprint(certificate), "der": der.hex()}
-        return Done({"certificate": der}, facts)
+        return OperationResult({"certificate": der}, facts)
 
 
 def _device_key(csr: bytes, key_types: frozenset[str]) -> tuple[PublicKey, bytes]:

@@ -59,7 +59,7 @@ _logger = logging.getLogger("muster.signer")
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class SignerClient:
     """Who a connection has proved to be.
 
     Args:
@@ -71,7 +71,7 @@ class Peer:
     domain: str = ""
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class SignerServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Accept connections and run one operation at a time."""
 
     daemon_threads = True
@@ -100,7 +100,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         del request, client_address
         _logger.error("a connection failed", exc_info=True)  # noqa: LOG014  because socketserver calls this while it handles the error
 
-    def act(self, peer: Peer, request: dict[str, object]) -> Mapping[str, object]:
+    def act(self, peer: SignerClient, request: dict[str, object]) -> Mapping[str, object]:
         """Run one operation for a peer, writing the log before the answer leaves.
 
         Raises:
@@ -125,13 +125,13 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             role_secret(self._folder, role, domain)
         metadata.remember_unsigned(self.vault, domain)
 
-    def expected_secret(self, peer: Peer) -> str | None:
+    def expected_secret(self, peer: SignerClient) -> str | None:
         """Return the secret that proves a peer, or None when there is no such role or domain."""
         if peer.role not in SCOPED:
             return self._secrets.get(peer.role)
         return role_secret(self._folder, peer.role, peer.domain) if self.vault.knows(peer.domain) else None
 
-    def _permit(self, peer: Peer, name: str, domain: str) -> None:
+    def _permit(self, peer: SignerClient, name: str, domain: str) -> None:
         cause = ""
         if name not in ROLES[peer.role] | ANY:
             cause = f"The role {peer.role} may not run {name[:60]}."
@@ -147,7 +147,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 class _Connection(socketserver.BaseRequestHandler):
     """One client: it proves its role first, then asks."""
 
-    server: Server
+    server: SignerServer
 
     def handle(self) -> None:
         """Serve until the client closes, is silent too long, or breaks the framing."""
@@ -157,18 +157,18 @@ class _Connection(socketserver.BaseRequestHandler):
             self.request.settimeout(HELLO_SECONDS)
             peer = self._peer()
             self.request.settimeout(IDLE_SECONDS)
-            while peer and (request := frames.receive(self.request)) is not None:
+            while peer and (request := frames.receive_frame(self.request)) is not None:
                 frames.send(self.request, self._answer(peer, request))
         except (OSError, InvalidError) as error:
             _logger.info("a connection ended early", extra={"cause": str(error)})
         finally:
             self.server.places.release()
 
-    def _peer(self) -> Peer | None:
-        hello = frames.receive(self.request, frames.MAX_HELLO)
+    def _peer(self) -> SignerClient | None:
+        hello = frames.receive_frame(self.request, frames.MAX_HELLO)
         if hello is None:  # the client only checked whether a signer runs
             return None
-        peer, secret = Peer(str(hello.get("role")), str(hello.get("domain", ""))), str(hello.get("secret"))
+        peer, secret = SignerClient(str(hello.get("role")), str(hello.get("domain", ""))), str(hello.get("secret"))
         expected = self.server.expected_secret(peer)
         if expected and hmac.compare_digest(secret.encode(), expected.encode()):
             frames.send(self.request, {"ok": True})
@@ -177,7 +177,7 @@ class _Connection(socketserver.BaseRequestHandler):
         frames.send(self.request, _refusal(UnauthenticatedError("The role's secret is wrong.")))
         return None
 
-    def _answer(self, peer: Peer, request: dict[str, object]) -> dict[str, object]:
+    def _answer(self, peer: SignerClient, request: dict[str, object]) -> dict[str, object]:
         try:
             return {"ok": True, **self.server.act(peer, request)}
         except DomainError as error:
@@ -191,7 +191,7 @@ def run(folder: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
     os.umask(0o077)
     confine.undumpable()
-    server = Server(folder)
+    server = SignerServer(folder)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pki.kernel import files, handover
 from pki.kernel.errors import InvalidError
-from pki.vault.token import Token, TokenSettings
+from pki.vault.token import Pkcs11Token, TokenSettings
 
 LEAST_PASSPHRASE = 12
 
@@ -36,7 +36,7 @@ def passphrase(folder: Path) -> str:
     return found
 
 
-def token() -> Token | None:
+def token() -> Pkcs11Token | None:
     """Return the token for CA keys if FLEET_KEY_BACKEND is ``pkcs11``, else None.
 
     Raises:
@@ -49,4 +49,4 @@ def token() -> Token | None:
     if not all(found):
         msg = f"FLEET_KEY_BACKEND=pkcs11 needs {', '.join(wanted)}."
         raise InvalidError(msg)
-    return Token(TokenSettings(Path(found[0]), found[1], Path(found[2])))
+    return Pkcs11Token(TokenSettings(Path(found[0]), found[1], Path(found[2])))

@@ -57,7 +57,7 @@ def check_device_key(key: Public) -> None:
         raise InvalidError(msg)
 
 
-def make(ek: Public, name: bytes, secret: bytes) -> bytes:
+def make_credential(ek: Public, name: bytes, secret: bytes) -> bytes:
     """Return TPM2B_ID_OBJECT || TPM2B_ENCRYPTED_SECRET.
 
     Args:
@@ -75,7 +75,7 @@ def make(ek: Public, name: bytes, secret: bytes) -> bytes:
     return _sized(_sized(outer) + identity) + _sized(encrypted)
 
 
-def verify(key: object, signature: bytes, data: bytes) -> None:
+def verify_signature(key: object, signature: bytes, data: bytes) -> None:
     """Check a TPMT_SIGNATURE.
 
     Raises:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from pki.kernel import files
 from pki.kernel.errors import ConflictError, InvalidError, NotFoundError
-from pki.vault.token import Token, TokenKey
+from pki.vault.token import Pkcs11Token, TokenKey
 
 CaKey = ec.EllipticCurvePrivateKey | TokenKey
 type_of_key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -27,7 +27,7 @@ class Vault:
         token: where new CA keys are made; None for files.
     """
 
-    def __init__(self, folder: Path, passphrase: bytes, token: Token | None = None) -> None:
+    def __init__(self, folder: Path, passphrase: bytes, token: Pkcs11Token | None = None) -> None:
         self._token = token
         self._folder = files.private_folder(folder)
         self._passphrase = passphrase

@@ -35,7 +35,7 @@ class TokenSettings:
     pin_file: Path
 
 
-class Token:
+class Pkcs11Token:
     """One token; safe for threads, one session at a time.
 
     Args:
@@ -123,7 +123,7 @@ class TokenKey:
         label: under which.
     """
 
-    def __init__(self, token: Token, label: str) -> None:
+    def __init__(self, token: Pkcs11Token, label: str) -> None:
         self._token, self._label = token, label
         self._public = token.public(label)
         self.curve: ec.EllipticCurve = self._public.curve

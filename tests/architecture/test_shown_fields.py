@@ -6,7 +6,7 @@ import json
 import pytest
 
 from fleet.officer import bundlelines
-from ota.manifest import parse
+from ota.manifest import parse_manifest
 from pki.kernel.errors import InvalidError
 from tests.architecture.sources import ROOT
 from tests.regressions import regression
@@ -81,7 +81,7 @@ def test_the_tool_knows_every_field_that_the_server_reads():
 
 @regression("R8", "acknowledges, max_counter, rev, min_runtime, support_until, fit and all others")
 def test_every_value_is_shown():
-    parse(json.dumps(FULL).encode())
+    parse_manifest(json.dumps(FULL).encode())
     assert set(names(bundlelines.KNOWN)) == {*FULL, *(name for part in FULL.values() for name in inner(part))}
     lines = "\n".join(bundlelines.bundle_lines(FULL))
     assert [one for one in leaves(FULL) if one not in lines] == []

@@ -5,7 +5,7 @@ import pytest
 
 from fleet.agent.agent import Agent
 from fleet.agent.errors import AnswerError, TransportError
-from fleet.agent.slots import Image
+from fleet.agent.slots import SlotImage
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
 from fleet.officer import authority
@@ -23,7 +23,7 @@ class Victim(Agent):
         super().__init__(settings)
         self.told = []
         thief.routes["/v1/report"] = self._hear
-        self.provision("app", OLD, Image("0.9.0", self.digest(OLD), 2))
+        self.provision("app", OLD, SlotImage("0.9.0", self.digest(OLD), 2))
 
     @staticmethod
     def digest(data):

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.agent import config, selftest, trial, wiping
 from fleet.agent.errors import AnswerError, RefusedError, TransportError
-from fleet.agent.slots import Image, Slots
+from fleet.agent.slots import SlotImage, Slots
 from fleet.officer import keys
 from ota.measuring import vectors
 from ota.trust import documents
@@ -21,7 +21,7 @@ from tests.fleet.agent.adversary import IMAGE, bundle, row
 
 WAKE = "model.wake"
 OLD_MODEL, NEW_MODEL = models.dense(seed=1), models.dense(seed=2)
-GOLDEN = vectors.make(NEW_MODEL)
+GOLDEN = vectors.make_vectors(NEW_MODEL)
 
 
 def listed(data, path, role):
@@ -67,7 +67,7 @@ def site(thief):
 @pytest.fixture
 def device(victim):
     """Return a device with firmware and model of the factory."""
-    victim.provision(WAKE, OLD_MODEL, Image("0.9.0", hashlib.sha256(OLD_MODEL).hexdigest(), 2))
+    victim.provision(WAKE, OLD_MODEL, SlotImage("0.9.0", hashlib.sha256(OLD_MODEL).hexdigest(), 2))
     return victim
 
 
@@ -151,7 +151,7 @@ def test_what_is_needed_beside_a_part_may_come_as_another_part(site, device):
 
 @attack("C2")
 def test_a_model_that_fails_takes_the_firmware_back_with_it(site, thief, device):
-    other = vectors.make(OLD_MODEL)
+    other = vectors.make_vectors(OLD_MODEL)
     thief.serve(other)
     site.offer(listed_=[bundle(), model_of(other)])
     kept_out(device, "golden vector 1 fails", "rolled-back")
@@ -183,8 +183,8 @@ def test_power_that_fails_at_any_write_leaves_all_old_or_all_new_whatever_the_se
         places.append(len(places))
         for name in ("app", WAKE, "composite"):
             shutil.rmtree(device.settings.folder / "slots" / name, ignore_errors=True)
-        device.provision("app", OLD, Image("0.9.0", hashlib.sha256(OLD).hexdigest(), 2))
-        device.provision(WAKE, OLD_MODEL, Image("0.9.0", hashlib.sha256(OLD_MODEL).hexdigest(), 2))
+        device.provision("app", OLD, SlotImage("0.9.0", hashlib.sha256(OLD).hexdigest(), 2))
+        device.provision(WAKE, OLD_MODEL, SlotImage("0.9.0", hashlib.sha256(OLD_MODEL).hexdigest(), 2))
         written.clear()
         monkeypatch.setattr(Slots, "_write", failing)
         try:
@@ -239,7 +239,7 @@ def test_a_part_that_calls_itself_another(site, device):
     ]
     whole = site.offer(parts=parts, listed_=[bundle(), model_of()])
     role = {bin_of(site.thief.targets.signed, "app/app/9.0.0/bundle.json")}.pop()
-    entry = documents.Entry("app/app/9.0.0/bundle.json", text)
+    entry = documents.ListedBundle("app/app/9.0.0/bundle.json", text)
     made = documents.listing(site.thief.bins[role].signed, [entry], site.version + 1, clock.now())
     for officer in ("anna", "bruno"):
         made.sign(keys.signer(site.thief.folder / f"{officer}.key"), append=True)
@@ -272,7 +272,7 @@ class TestAlone:
     def test_an_image_on_probation_is_taken_back_before_another_is_written_over_what_ran(
         self, thief, victim, monkeypatch
     ):
-        check = selftest.check
+        check = selftest.check_image
         monkeypatch.setattr(selftest, "check", lambda *_: (_ for _ in ()).throw(TransportError("cut")))
         assert victim.tries()[0] == "unreachable"
         assert victim.installed == OLD
@@ -290,8 +290,8 @@ class TestAlone:
     def test_nothing_is_swapped_or_forgotten_while_what_runs_is_on_probation(self, victim):
         pair = victim.slots("app")
         pair.inactive.write_bytes(b"x")
-        pair.swap(Image("1", hashlib.sha256(b"x").hexdigest(), 1))
-        for act in (pair.clear, lambda: pair.swap(Image("2", "11", 1))):
+        pair.swap(SlotImage("1", hashlib.sha256(b"x").hexdigest(), 1))
+        for act in (pair.clear, lambda: pair.swap(SlotImage("2", "11", 1))):
             with pytest.raises(RefusedError, match="on probation"):
                 act()
         pair.roll_back()
@@ -301,7 +301,7 @@ class TestAlone:
     @attack("C3")
     def test_a_component_is_not_replaced_under_another_that_needs_it(self, victim):
         victim.provision(
-            "radio", b"r", Image("1.0.0", hashlib.sha256(b"r").hexdigest(), 1, requires=[["app", 5, None]])
+            "radio", b"r", SlotImage("1.0.0", hashlib.sha256(b"r").hexdigest(), 1, requires=[["app", 5, None]])
         )
         said, reason = victim.tries()
         assert (said, victim.installed) == ("refused", OLD)
@@ -396,7 +396,7 @@ class TestAlone:
 
     def test_a_set_may_replace_one_that_needs_what_it_replaces(self, site, device):
         old = device.slots("composite")
-        old.provision(b"{}", Image("0.9.0", hashlib.sha256(b"{}").hexdigest(), 1, requires=[["app", 2, 2]]))
+        old.provision(b"{}", SlotImage("0.9.0", hashlib.sha256(b"{}").hexdigest(), 1, requires=[["app", 2, 2]]))
         site.offer()
         assert device.tries() == ("confirmed", "")
 

@@ -236,7 +236,7 @@ def test_reports_of_another_device_and_old_ones(enrol):
         who = Actor(ActorKind.DEVICE, speaker.device.key, speaker.device.domain.slug, frozenset(), "test")
         der = bytes(speaker.certificate.der)
         signature = speaker.key.sign(payload, ec.ECDSA(hashes.SHA256()))
-        reports.receive(actor=who, device=device, payload=payload, signature=signature, certificate=der)
+        reports.receive_report(actor=who, device=device, payload=payload, signature=signature, certificate=der)
 
     payload = cbor2.dumps({"device": one.device.key, "sequence": 5, "at": 0, "components": {}})
     send(one, one.device, payload)

@@ -46,7 +46,7 @@ def signers(folder):
 
 @pytest.mark.skipif(not confine.available(), reason="this kernel has no Landlock")
 def test_a_door_that_was_taken_over_gets_at_nothing(signer, domain, other, offline):
-    signing.client("admin").create_online_keys(domain.slug)
+    signing.signer_client("admin").create_online_keys(domain.slug)
     keys = sorted(str(path) for path in (signer / "keys" / domain.slug).glob("*.key"))
     secrets = [str(signer / "secrets" / name) for name in ("vault.key", "signer-admin", "signer-work", "signer-serve")]
     targets = [*keys, *secrets, str(signer / "keys" / "signer.jsonl"), str(offline / "root-ca" / "root-ca.key")]

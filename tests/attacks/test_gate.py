@@ -18,7 +18,7 @@ from devices.models import Device
 from devices.services import hardware
 from fleet.gateway import codec, http
 from fleet.gateway.coap import door, mapping, window
-from fleet.gateway.protocol import Peer, Request, answer
+from fleet.gateway.protocol import DeviceRequest, TransportPeer, answer_request
 from fleet.officer import keys
 from fleet.officer import metadata as officer
 from ota import blobs
@@ -64,12 +64,12 @@ class Fleet:
         rollout = Rollout.objects.create(domain=self.domain, name=uuid.uuid4().hex, release=release, **facts)
         wave = Wave.objects.create(rollout=rollout, index=0, label="all", state="open", soak_s=0)
         made = assignments.schedule(rollout=rollout, wave=wave, device=self.device, bundle=bundle)
-        assignments.offer(actor=system(self.domain), assignment=made)
+        assignments.offer_assignment(actor=system(self.domain), assignment=made)
         if kind == "repair":
             Assignment.objects.filter(pk=made.pk).update(kind=kind, rollout=None, wave=None)
         patch = {"base": "", "result": bundle.image.sha256, "format": "muster-1"}
         with blobs.store().at_hand(bundle.image.sha256) as image:
-            packed = streams.make(b"", image.read_bytes())
+            packed = streams.make_patch(b"", image.read_bytes())
         self.patch, size = blobs.store().put(io.BytesIO(packed), len(packed))
         Delta.objects.create(domain=self.domain, sha256=self.patch, size=size, ram=1, seconds=1, **patch)
         return made
@@ -103,10 +103,10 @@ class Fleet:
         return bool(said.get("signed", {}).get("assignments"))
 
     def ask(self, method, path, payload=b"", dialects=http.DIALECTS, **query):
-        peer = Peer(self.one.certificate.fingerprint, bytes(self.one.certificate.der), "192.0.2.1")
+        peer = TransportPeer(self.one.certificate.fingerprint, bytes(self.one.certificate.der), "192.0.2.1")
         host, form = f"{self.domain.slug}.example", codec.JSON if payload else codec.CBOR
-        request = Request(peer, method, path, host, host, payload, {"content-type": form}, query)
-        return answer(request, dialects)
+        request = DeviceRequest(peer, method, path, host, host, payload, {"content-type": form}, query)
+        return answer_request(request, dialects)
 
     def cbor(self, path, **query):
         return cbor2.loads(self.ask("GET", path, **query).payload)
@@ -116,8 +116,8 @@ class Fleet:
 
     def coap(self, *path):
         message = Message(code=codes.GET, uri_path=path, uri_host=f"{self.domain.slug}.example")
-        asked = mapping.request(message, Peer(self.one.certificate.fingerprint, b"x", "192.0.2.1"))
-        reply = answer(asked, door.DIALECTS)
+        asked = mapping.request(message, TransportPeer(self.one.certificate.fingerprint, b"x", "192.0.2.1"))
+        reply = answer_request(asked, door.DIALECTS)
         return mapping.response(asked, reply) if reply.file is None else door._block(message, reply.file)
 
 
@@ -357,7 +357,7 @@ def test_a_composite_is_given_whole_or_not_at_all(fleet):
     members = [fleet.upload("1.0.0", 1, id=name, component=name) for name in ("app", "net-core")]
     for one in members:
         fleet.workshop.release(one)
-    made = composites.write(bundles=members, name="site", version="1.0.0", counter=1)
+    made = composites.write_composite(bundles=members, name="site", version="1.0.0", counter=1)
     files = {composites.FILE: io.BytesIO(made.parts)}
     whole = bundles.upload(actor=system(fleet.domain), manifest=made.manifest, files=files)
     fleet.workshop.release(whole)
@@ -401,7 +401,7 @@ class Thieves:
 
     def lists(self, bundle, role, base, version):
         """Put a bin in place that lists a bundle."""
-        entry = documents.Entry(bundle.target_path, canonical.dumps(bundle.manifest))
+        entry = documents.ListedBundle(bundle.target_path, canonical.dumps(bundle.manifest))
         document = documents.listing(base, [entry], version, clock.now())
         self.sign(document)
         (self.tuf / f"{version}.{role}.json").write_bytes(documents.to_bytes(document))
@@ -435,7 +435,7 @@ def own_root(thieves, bundle):
 
 def first_root(thieves, bundle):
     """Everything exchanged: another first root, and what follows from it."""
-    online = signing.client("admin").public_keys(thieves.fleet.domain.slug)
+    online = signing.signer_client("admin").public_keys(thieves.fleet.domain.slug)
     for path in thieves.tuf.glob("*.json"):
         path.unlink()
     thieves.take_over(bundle, officer.root(thieves.people, dict(online), thieves.signers))
@@ -449,7 +449,7 @@ def own_bin(thieves, bundle):
 
 def own_targets(thieves, bundle):
     """Targets that let the thieves sign the bins, signed by them."""
-    online = signing.client("admin").public_keys(thieves.fleet.domain.slug)
+    online = signing.signer_client("admin").public_keys(thieves.fleet.domain.slug)
     thieves.list_all(bundle, officer.root(thieves.people, dict(online), thieves.signers))
 
 

@@ -33,7 +33,7 @@ class Site:
         self.releases = [self.workshop.release(one) for one in self.members]
 
     def upload(self, streams=None):
-        made = composites.write(bundles=self.members, name="site", version="1.0.0", counter=1)
+        made = composites.write_composite(bundles=self.members, name="site", version="1.0.0", counter=1)
         files = streams or {composites.FILE: io.BytesIO(made.parts)}
         return bundles.upload(actor=system(self.fleet.domain), manifest=made.manifest, files=files)
 

@@ -7,16 +7,16 @@ import pytest
 
 import ota.contract.interpreter
 from fleet.agent import trial
-from fleet.agent.slots import Image
+from fleet.agent.slots import SlotImage
 from ota.contract import golden
-from ota.contract.golden import Case
+from ota.contract.golden import GoldenVector
 from ota.measuring import vectors
 from tests.attacks.table import attack
 from tests.factories import models
 from tests.fleet.agent.adversary import bundle, row
 
 OLD, NEW = models.dense(seed=1), models.dense(seed=2)
-GOLDEN = vectors.make(NEW)
+GOLDEN = vectors.make_vectors(NEW)
 WAKE = "model.wake"
 
 
@@ -27,7 +27,7 @@ def listed(data, path, role):
 @pytest.fixture
 def device(victim):
     """Return a device that runs an old model."""
-    victim.provision(WAKE, OLD, Image("0.9.0", hashlib.sha256(OLD).hexdigest(), 1))
+    victim.provision(WAKE, OLD, SlotImage("0.9.0", hashlib.sha256(OLD).hexdigest(), 1))
     return victim
 
 
@@ -62,9 +62,10 @@ def test_a_model_that_passes_its_vectors_is_kept_and_its_arena_told(offers, devi
 @attack("M1")
 def test_a_model_that_computes_something_else_is_taken_back(offers, device):
     wrong = [
-        Case(one.given, tuple(bytes([part[0] ^ 0x40]) + part[1:] for part in one.wanted)) for one in golden.read(GOLDEN)
+        GoldenVector(one.given, tuple(bytes([part[0] ^ 0x40]) + part[1:] for part in one.wanted))
+        for one in golden.read_vectors(GOLDEN)
     ]
-    offers(vectors=golden.write(wrong))
+    offers(vectors=golden.write_vectors(wrong))
     said, reason = device.tries()
     assert said == "rolled-back"
     assert "golden vector 1 fails, off by 64" in reason
@@ -76,13 +77,15 @@ def test_vectors_that_were_damaged_on_the_disk_prove_nothing(offers, device):
     offers()
     assert device.tries() == ("confirmed", "")
     [path] = [path for path in (device.settings.folder / "slots" / WAKE).glob("golden-?.cbor") if path.stat().st_size]
-    path.write_bytes(vectors.make(OLD))
+    path.write_bytes(vectors.make_vectors(OLD))
     with pytest.raises(trial.RefusedError, match="vectors on this disk are damaged"):
         device._self_test()
 
 
 @attack("M2")
-@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda _: vectors.make(OLD), lambda data: data + b"\0"])
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-1], lambda _: vectors.make_vectors(OLD), lambda data: data + b"\0"]
+)
 def test_other_vectors_than_the_signed_ones(thief, offers, device, change):
     path = offers()
     thief.routes[path] = change(GOLDEN)

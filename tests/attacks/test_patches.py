@@ -48,7 +48,7 @@ def _left_alone(victim):
 
 @pytest.mark.parametrize("base", [OLD, b""])
 def test_the_honest_patch_is_taken(thief, victim, base):
-    offers(thief, streams.make(base, IMAGE), base)
+    offers(thief, streams.make_patch(base, IMAGE), base)
     assert victim.tries() == ("confirmed", "")
     assert victim.installed == IMAGE
     assert victim.told[-1]["patch"] == {"format": patch.FORMAT, "trouble": ""}
@@ -64,7 +64,7 @@ def bomb():
 
 
 @attack("D1")
-@pytest.mark.parametrize("made", [bomb, lambda: streams.make(OLD, IMAGE + b"more" * 20_000)])
+@pytest.mark.parametrize("made", [bomb, lambda: streams.make_patch(OLD, IMAGE + b"more" * 20_000)])
 def test_a_patch_that_becomes_more_than_was_signed(thief, left_alone, made):
     offers(thief, made())
     left_alone("damaged or does not match this image")
@@ -72,7 +72,7 @@ def test_a_patch_that_becomes_more_than_was_signed(thief, left_alone, made):
 
 @attack("D1")
 def test_a_patch_longer_than_it_was_named(thief, left_alone):
-    data = streams.make(OLD, IMAGE)
+    data = streams.make_patch(OLD, IMAGE)
     path = offers(thief, data)
     thief.routes[path] = data + bytes(100_000)
     left_alone("does not match its digest")
@@ -80,16 +80,16 @@ def test_a_patch_longer_than_it_was_named(thief, left_alone):
 
 @attack("D2")
 def test_a_patch_for_another_image(thief, left_alone):
-    offers(thief, streams.make(OLD[::-1], IMAGE), OLD[::-1])
+    offers(thief, streams.make_patch(OLD[::-1], IMAGE), OLD[::-1])
     left_alone("for another image than the current one")
-    offers(thief, streams.make(OLD[::-1], IMAGE), OLD)
+    offers(thief, streams.make_patch(OLD[::-1], IMAGE), OLD)
     left_alone("the patched image is not the signed one")
 
 
 @attack("D3")
 @pytest.mark.parametrize("spoil", [lambda data: data[:-9], lambda data: data[:90] + bytes([data[90] ^ 4]) + data[91:]])
 def test_a_patch_that_is_cut_or_damaged(thief, left_alone, spoil):
-    data = streams.make(OLD, IMAGE[:-500] + bytes(range(250)) * 2)
+    data = streams.make_patch(OLD, IMAGE[:-500] + bytes(range(250)) * 2)
     offers(thief, spoil(data))
     left_alone("damaged or does not match this image")
 
@@ -97,13 +97,13 @@ def test_a_patch_that_is_cut_or_damaged(thief, left_alone, spoil):
 @attack("D3")
 def test_a_patch_that_yields_an_image_of_the_thiefs(thief, left_alone):
     evil = IMAGE[:-1] + b"?"
-    offers(thief, streams.make(OLD, evil))
+    offers(thief, streams.make_patch(OLD, evil))
     left_alone("the patched image is not the signed one")
 
 
 @attack("D3")
 def test_a_damaged_patch_does_not_stop_an_update(thief, victim):
-    offers(thief, streams.make(OLD, IMAGE)[:-5])
+    offers(thief, streams.make_patch(OLD, IMAGE)[:-5])
     thief.serve(IMAGE)
     assert victim.tries() == ("confirmed", "")
     assert "does not match this image" in victim.told[-1]["patch"]["trouble"], (
@@ -112,7 +112,7 @@ def test_a_damaged_patch_does_not_stop_an_update(thief, victim):
 
 
 def test_of_a_patch_that_did_not_come_nothing_is_said(thief, victim):
-    path = offers(thief, streams.make(OLD, IMAGE))
+    path = offers(thief, streams.make_patch(OLD, IMAGE))
     thief.routes.pop(path)
     thief.serve(IMAGE)
     assert victim.tries() == ("confirmed", "")

@@ -39,7 +39,7 @@ def test_rows_that_were_set_by_hand(published, enrol):
     )
     wave = Wave.objects.create(rollout=rollout, index=0, label="all", state="open", soak_s=0)
     made = assignments.schedule(rollout=rollout, wave=wave, device=one.device, bundle=bundle)
-    assignments.offer(actor=system(published.domain), assignment=made)
+    assignments.offer_assignment(actor=system(published.domain), assignment=made)
     document = director.metadata(
         actor=actors.device(published.domain.slug, one.device.key), device=one.device, nonce=b"n" * 16
     )
@@ -51,7 +51,7 @@ def test_rows_that_were_set_by_hand(published, enrol):
 def test_no_key_of_targets_or_bins_lies_on_the_server(published):
     store = metadata.repository(published.domain.slug)
     root, targets = store.root().signed, store.targets().signed
-    line = signing.client("admin")
+    line = signing.signer_client("admin")
     ours = {
         keyid
         for name in ("snapshot", "timestamp", "director", "ledger")

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from ota.errors import RefusedBundleError
 from ota.formats import esp, generic, jws, mcuboot, mender, oms, onnx_model, rauc, swu, tflite
-from ota.formats.judgement import Case, TrustAnchor
+from ota.formats.judgement import ArtefactToVerify, TrustAnchor
 from pki.kernel import clock
 from pki.kernel.public_keys import key_identity
 from tests.attacks.table import attack
@@ -81,7 +81,7 @@ class Judge:
         known = self.makers.anchors(format_, crl) if anchors is None else anchors
         name = format_.split("-")[0]
         given = beside if signature is not None else None
-        case = Case(name, path, given, known, clock.unix(), scratch, folder or listed(format_, image))
+        case = ArtefactToVerify(name, path, given, known, clock.unix(), scratch, folder or listed(format_, image))
         return VERIFIERS[format_].judge(case)
 
     def refuses(self, format_, artefact, words="", **further):
@@ -336,12 +336,12 @@ def test_a_jws_is_by_the_key_that_its_kid_names(makers, spelling):
     }[spelling]
     for place, name in enumerate(("one", "two")):
         right = makers.jws(data, {"alg": "ES256", "kid": kids[place]}, key=keys[place])
-        assert jws.verify(data, right, anchors) == name
+        assert jws.verify_jws(data, right, anchors) == name
         wrong = makers.jws(data, {"alg": "ES256", "kid": kids[1 - place]}, key=keys[place])
         with pytest.raises(RefusedBundleError, match="No registered trust key"):
-            jws.verify(data, wrong, anchors)
+            jws.verify_jws(data, wrong, anchors)
     hint = makers.jws(data, {"alg": "ES256", "kid": "of no key that is registered here"}, key=keys[1])
-    assert jws.verify(data, hint, anchors) == "two"
+    assert jws.verify_jws(data, hint, anchors) == "two"
 
 
 @pytest.mark.parametrize("raw", [bytes(64), b"\x30" * 70, b""])

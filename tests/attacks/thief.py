@@ -68,7 +68,7 @@ class Thief(Loopback):
     def lists(self, made, text, *, by=("snapshot", "timestamp")):
         """List a bundle in its bin, signed by stolen keys."""
         role = bins(self.targets.signed).get_role_for_target(path_of(made))
-        entry = documents.Entry(path_of(made), canonical.dumps(made))
+        entry = documents.ListedBundle(path_of(made), canonical.dumps(made))
         document = documents.listing(self.bins[role].signed, [entry], self.bins[role].signed.version + 1, clock.now())
         for name in by:
             document.sign(self.online[name], append=True)

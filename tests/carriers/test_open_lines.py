@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL
 
 from fleet.agent.agent import Agent
-from fleet.agent.dtls import Association
+from fleet.agent.dtls import ClientAssociation
 from fleet.agent.errors import AnswerError
-from fleet.agent.slots import Image
+from fleet.agent.slots import SlotImage
 from tests.factories.story import eventually, identity
 from tests.peers.operator import offered
 from tests.peers.test_coap import CLIENTS, Client
@@ -136,7 +136,7 @@ def test_a_running_download_of_a_revoked_device_is_cut(story, tmp_path):
 def test_an_association_of_a_revoked_device_ends(story, own, scheme):
     port = int(story.settings["FLEET_COAP_PORT"])
     if scheme == "coaps":
-        line = Association(("localhost", port), story.anchor, identity(own))
+        line = ClientAssociation(("localhost", port), story.anchor, identity(own))
 
         def ended():
             try:
@@ -229,7 +229,7 @@ def test_a_command_reaches_its_device_and_the_answer_comes_back(story, own):
 def test_a_device_measures_itself_again_and_what_it_should_not_run_becomes_an_incident(story, tmp_path):
     agent = story.agent("attest-device", tmp_path / "disk")
     key, image = story.device("attest-device")["id"], b"what was installed"
-    agent.provision("app", image, Image("1.0.0", hashlib.sha256(image).hexdigest(), 1))
+    agent.provision("app", image, SlotImage("1.0.0", hashlib.sha256(image).hexdigest(), 1))
 
     def attested():
         made = story.rest.post(f"/devices/{key}/commands", {"kind": "re-attest", "reason": "after the break-in"})

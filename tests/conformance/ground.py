@@ -70,7 +70,7 @@ def ground(domain, hardware_model, enrol, published, offline, tmp_path):
     _call(commands.give(actor=by, device=pump, kind="reboot", reason="stuck"), "CommandOut")
     _software(by, published)
     _enrolments(by, domain, hardware_model, tmp_path)
-    transfer.offer(actor=by, device=enrolled["pump-5"].device)
+    transfer.offer_transfer(actor=by, device=enrolled["pump-5"].device)
     ledger.sequence(domain=domain)
     examples = given_examples()
     issuing = Authority.objects.get(domain=domain, kind="issuing")

@@ -27,7 +27,7 @@ def own(domain, enrolled):
 
 def test_a_batch_counts_once(domain, enrol):
     one = enrol()
-    batch = telemetry.parse({"seq": 5, "metrics": {"bytes_out": 10}, "peers": [["tcp", 443, "lan"]]})
+    batch = telemetry.parse_batch({"seq": 5, "metrics": {"bytes_out": 10}, "peers": [["tcp", 443, "lan"]]})
     telemetry.ingest(actor=own(domain, one), device=one.device, batch=batch)
     with pytest.raises(ReplayError):
         telemetry.ingest(actor=own(domain, one), device=one.device, batch=batch)
@@ -37,7 +37,7 @@ def test_a_batch_counts_once(domain, enrol):
 
 def test_a_device_cannot_speak_for_another(domain, enrol):
     one, two = enrol("dev-1"), enrol("dev-2")
-    batch = telemetry.parse({"seq": 1, "metrics": {}})
+    batch = telemetry.parse_batch({"seq": 1, "metrics": {}})
     with pytest.raises(DeniedError):
         telemetry.ingest(actor=own(domain, one), device=two.device, batch=batch)
 
@@ -60,7 +60,7 @@ def test_a_device_cannot_speak_for_another(domain, enrol):
 )
 def test_what_is_not_on_the_list_is_refused(body):
     with pytest.raises(InvalidError):
-        telemetry.parse(body)
+        telemetry.parse_batch(body)
 
 
 def test_presence_is_gathered_and_written_in_one_go(domain, enrol):
@@ -90,7 +90,7 @@ def test_the_job_learns_then_opens_one_incident_for_one_change(domain, enrol, se
                     "metrics": {"bytes_out": (1000 + (tick * 7 + n) % 11) * (20 if wild else 1)},
                     "peers": [["tcp", 443, "lan"], *([["tcp", 4444, "wan"]] if wild else [])],
                 }
-                telemetry.ingest(actor=own(domain, one), device=one.device, batch=telemetry.parse(body))
+                telemetry.ingest(actor=own(domain, one), device=one.device, batch=telemetry.parse_batch(body))
             drift.tick(domain=domain)
     found = Incident.objects.get(domain=domain)
     assert found.device_id == fleet[3].device.pk
@@ -143,21 +143,21 @@ def test_reports_only_go_forward(domain, enrol):
 
 def test_what_devices_were_shown_of_the_ledger_testifies_against_who_rewrites_it(domain, enrol):
     one = enrol()
-    signing.client("admin").create_online_keys(domain.slug)
+    signing.signer_client("admin").create_online_keys(domain.slug)
     ledger.sequence(domain=domain)
     head = ground.ledger_head(actor=system(domain))
     seen = {"head": [head.epoch, head.size, head.root_hash]}
     twins.report(actor=own(domain, one), device=one.device, sequence=1, components={}, seen=seen)
-    report = ledger_check.verify(actor=system(domain), witnesses=selectors.witnesses(actor=system(domain)))
+    report = ledger_check.verify_ledger(actor=system(domain), witnesses=selectors.witnesses(actor=system(domain)))
     assert (report.problems, report.witnesses) == ([], 1)
     forked = {"head": [head.epoch, head.size, "0" * 64]}
     twins.report(actor=own(domain, one), device=one.device, sequence=2, components={}, seen=forked)
-    report = ledger_check.verify(actor=system(domain), witnesses=selectors.witnesses(actor=system(domain)))
+    report = ledger_check.verify_ledger(actor=system(domain), witnesses=selectors.witnesses(actor=system(domain)))
     assert [one.device.name in problem for problem in report.problems] == [True]
 
 
 def send(domain, one, number, **metrics):
-    batch = telemetry.parse({"seq": number, "metrics": metrics})
+    batch = telemetry.parse_batch({"seq": number, "metrics": metrics})
     one.device.refresh_from_db()
     telemetry.ingest(actor=own(domain, one), device=one.device, batch=batch)
 

@@ -38,7 +38,7 @@ SHORT = {
 
 
 def test_long_names():
-    found = telemetry.parse(LONG)
+    found = telemetry.parse_batch(LONG)
     assert found.sequence == 1530304554
     assert found.metrics == {
         "bytes_in": 29358693495.0, "bytes_out": 26485035.0, "packets_in": 10013573.0, "packets_out": 11382.0,
@@ -49,7 +49,7 @@ def test_long_names():
 
 
 def test_short_names_and_a_total_that_is_left_out():
-    found = telemetry.parse(SHORT)
+    found = telemetry.parse_batch(SHORT)
     assert found.metrics == {
         "bytes_in": 1.0, "bytes_out": 2.0, "packets_in": 3.0, "packets_out": 4.0, "listening_ports": 1.0,
         "established_peers": 1.0,
@@ -82,7 +82,7 @@ def test_an_address_out_there_is_wan_and_one_at_home_is_lan():
 )
 def test_what_is_malformed_is_refused(change):
     with pytest.raises(InvalidError):
-        telemetry.parse({**LONG, **change})
+        telemetry.parse_batch({**LONG, **change})
 
 
 VALUES = st.recursive(
@@ -100,6 +100,6 @@ VALUES = st.recursive(
 @given(VALUES, VALUES, VALUES)
 def test_any_shape_is_a_batch_or_a_refusal(header, metrics, custom):
     try:
-        telemetry.parse({"hed": header, "met": metrics, "cmet": custom})
+        telemetry.parse_batch({"hed": header, "met": metrics, "cmet": custom})
     except InvalidError:
         return

@@ -117,7 +117,7 @@ def test_what_the_database_forgot_comes_back_from_the_journal(domain, hardware_m
     EnrolmentToken.objects.filter(pk=made.pk).update(used_at=None, used_by=None, used_spki="")
     done.device.twin.delete()
     done.device.delete()
-    fact = next(one for one in journal.read() if one.get("device") == str(done.device.public_id))
+    fact = next(one for one in journal.read_facts() if one.get("device") == str(done.device.public_id))
     assert restored.apply_enrolled(fact) is True
     assert restored.apply_enrolled(fact) is False
     back = Device.objects.get(domain=domain, public_id=done.device.public_id)
@@ -130,7 +130,7 @@ def test_a_device_of_the_journal_is_counted_where_a_retired_one_had_its_name(dom
     _, secret = token(domain, hardware_model, device_name="dev-2")
     done = enrol(domain, secret, csr("dev-2")[0])
     done.certificate.delete()
-    fact = next(one for one in journal.read() if one.get("device") == str(done.device.public_id))
+    fact = next(one for one in journal.read_facts() if one.get("device") == str(done.device.public_id))
     older = {"public_id": uuid4(), "state": Device.State.RETIRED, "presence": ""}  # as a backup has it
     Device.objects.filter(pk=done.device.pk).update(**older)
     fleet_counts.note_count(domain.pk, "never", -1)

@@ -63,7 +63,7 @@ def test_what_only_two_officers_may_change_is_refused(by, one, name):
 )
 def test_a_configuration_is_small_and_shallow(config):
     with pytest.raises(InvalidError):
-        configuration.check(config)
+        configuration.check_configuration(config)
 
 
 def test_an_older_copy_of_a_device_does_not_win(one, itself):
@@ -136,7 +136,9 @@ def test_secrets_do_not_stay_in_a_log(one, itself, secret):
 
 
 def batch(number, at, values=(1.0, 2.0, 3.0), step=1000):
-    return telemetry.parse({"seq": number, "series": {"temp_c": {"at": at, "step": step, "values": list(values)}}})
+    return telemetry.parse_batch(
+        {"seq": number, "series": {"temp_c": {"at": at, "step": step, "values": list(values)}}}
+    )
 
 
 def test_a_series_is_read_back_as_it_came(one, itself):
@@ -169,7 +171,7 @@ def test_a_series_is_read_back_as_it_came(one, itself):
 )
 def test_a_series_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(InvalidError):
-        series.parse(wrong, NOW)
+        series.parse_series(wrong, NOW)
 
 
 def test_a_series_that_must_not_leave_the_device_is_refused(by, one, itself):
@@ -186,7 +188,7 @@ def test_old_series_are_thinned_then_deleted_and_personal_ones_first(by, one, it
     at = int(clock.now().timestamp() * 1000)
     body = {"at": at, "step": 10_000, "values": [float(number) for number in range(12)]}
     telemetry.ingest(
-        actor=itself, device=one, batch=telemetry.parse({"seq": 1, "series": {"temp_c": body, "heart": body}})
+        actor=itself, device=one, batch=telemetry.parse_batch({"seq": 1, "series": {"temp_c": body, "heart": body}})
     )
 
     def after(days):
@@ -211,7 +213,7 @@ def test_what_no_schema_names_any_more_is_kept_no_longer_than_personal_data(by, 
     one.hardware_model.refresh_from_db()
     body = {"at": int(clock.now().timestamp() * 1000), "step": 60_000, "values": [1.0]}
     given = {"seq": 1, "series": dict.fromkeys(("temp_c", "heart", "breath"), body), "metrics": {"heart": 60}}
-    telemetry.ingest(actor=itself, device=one, batch=telemetry.parse(given))
+    telemetry.ingest(actor=itself, device=one, batch=telemetry.parse_batch(given))
     hardware.classify(actor=by, model=model, telemetry={"temp_c": "operational", "heart": "on_device_only"})
     with clock.frozen(clock.now() + timedelta(days=settings.FLEET_KEEP_PERSONAL_DAYS + 2)):
         retention.retain(domain=domain)
@@ -224,7 +226,7 @@ def test_a_schema_that_changes_is_compared_with_old_rows_on_the_same_day(by, one
     one.hardware_model.refresh_from_db()
     body = {"at": int(clock.now().timestamp() * 1000), "step": 60_000, "values": [1.0]}
     given = {"seq": 1, "series": dict.fromkeys(("temp_c", "heart"), body), "metrics": {"heart": 60, "temp_c": 20}}
-    telemetry.ingest(actor=itself, device=one, batch=telemetry.parse(given))
+    telemetry.ingest(actor=itself, device=one, batch=telemetry.parse_batch(given))
     with clock.frozen(clock.now() + timedelta(days=settings.FLEET_KEEP_PERSONAL_DAYS + 2)):
         assert retention.retain(domain=domain) == 0
         hardware.classify(actor=by, model=one.hardware_model, telemetry={"temp_c": "operational", "heart": "personal"})
@@ -249,7 +251,7 @@ def test_personal_rows_of_one_hardware_model_go_while_another_keeps_the_same_met
 def test_a_backlog_is_thinned_in_one_go(one, domain, settings, monkeypatch):
     monkeypatch.setattr(retention, "AT_ONCE", 3)
     old = int(clock.now().timestamp()) // 86400 - settings.FLEET_KEEP_FINE_DAYS - 1
-    packed = series.parse({"temp_c": {"at": NOW, "step": 1000, "values": [1.0] * 60}}, NOW)["temp_c"].packed
+    packed = series.parse_series({"temp_c": {"at": NOW, "step": 1000, "values": [1.0] * 60}}, NOW)["temp_c"].packed
     for number in range(10):
         fields = {"day": old, "start": old * series.DAY_MS + number, "step_ms": 1000, "values": packed}
         Series.objects.create(device_id=one.pk, metric="temp_c", **fields)

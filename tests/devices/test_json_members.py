@@ -33,7 +33,7 @@ def test_devices_are_found_by_what_they_run_as_a_component(device, name):
     Twin.objects.filter(device=device).update(reported={"components": {name: {"version": "1.0"}}})
 
     def found(text):
-        return list(Device.objects.filter(query.parse(text)))
+        return list(Device.objects.filter(query.parse_query(text)))
 
     assert found(f"runs.{name} = 1.0") == [device]
     assert found(f"runs.{name} = 2.0") == []

@@ -64,7 +64,7 @@ def test_what_is_decommissioned_leaves_no_name_behind_and_the_ledger_verifies_st
 
 def test_a_device_changes_hands_between_two_domains(domain, other_domain, enrol):
     device = enrol("dev-1").device
-    code = transfer.offer(actor=person(domain, "security-officer"), device=device)
+    code = transfer.offer_transfer(actor=person(domain, "security-officer"), device=device)
     with pytest.raises(ConflictError):
         transfer.take(actor=person(domain, "security-officer"), code=code)
     _, secret = transfer.take(actor=person(other_domain, "security-officer"), code=code)
@@ -84,7 +84,7 @@ CHANGES = {
     "suspension": lambda who, device: registry.suspend(actor=who, device=device),
     "erasure": lambda who, device: registry.decommission(actor=who, device=device, confirmed=device.name),
     "a new board": lambda who, device: tokens.replace_board(actor=who, device=device),
-    "an offer": lambda who, device: transfer.offer(actor=who, device=device),
+    "an offer": lambda who, device: transfer.offer_transfer(actor=who, device=device),
 }
 
 

@@ -110,10 +110,10 @@ def test_of_one_device_a_bounded_number_of_networks_is_remembered(enrol):
 def test_what_was_measured_is_written_with_the_rest_and_erased_with_the_device(enrol):
     device = enrol("dev-1").device
     presence.seen(device.pk, "192.0.2.1", 10, 20)
-    presence.measured(device.pk, metrics.CLOCK_SKEW, 3.0)
-    presence.measured(device.pk, metrics.CLOCK_SKEW, -7.0)
-    presence.measured(device.pk, metrics.INSTALL_TIME, 60.0)
-    presence.measured(device.pk, metrics.INSTALL_TIME, 20.0)
+    presence.note_measured(device.pk, metrics.CLOCK_SKEW, 3.0)
+    presence.note_measured(device.pk, metrics.CLOCK_SKEW, -7.0)
+    presence.note_measured(device.pk, metrics.INSTALL_TIME, 60.0)
+    presence.note_measured(device.pk, metrics.INSTALL_TIME, 20.0)
     presence.flush()
     found = samples(device)
     assert (found[metrics.CLOCK_SKEW], found[metrics.INSTALL_TIME], found["requests"]) == (-7.0, 60.0, 1.0)

@@ -44,7 +44,7 @@ def send(device, number, moment, peers=(), **values):
     itself = actors.device(device.domain.slug, device.key)
     body = {"seq": number, "metrics": values, "peers": [["tcp", port, "lan"] for port in peers]}
     with clock.frozen(moment):
-        telemetry.ingest(actor=itself, device=device, batch=telemetry.parse(body))
+        telemetry.ingest(actor=itself, device=device, batch=telemetry.parse_batch(body))
 
 
 def read(device, moment=NOON):

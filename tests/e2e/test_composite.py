@@ -31,7 +31,7 @@ def upload_model(operator, folder, board):
     key = ec.generate_private_key(ec.SECP256R1())
     operator.trust("site-models", public(key), "tflite")
     parts = {"m.tflite": (MODEL, "image"), "m.jws": (detached(key, MODEL), "signature")}
-    parts["golden.cbor"] = (vectors.make(MODEL), "golden")
+    parts["golden.cbor"] = (vectors.make_vectors(MODEL), "golden")
     for name, (data, _) in parts.items():
         (folder / name).write_bytes(data)
     files = [

@@ -187,7 +187,7 @@ def test_the_child_that_judges_a_bomb_stays_within_its_memory(makers, tmp_path):
     image = tmp_path / "bomb"
     image.write_bytes(mender_bomb(makers))
     with pytest.raises(RefusedBundleError):
-        sandbox.judge("mender", image, makers.anchors("mender"))
+        sandbox.judge_artefact("mender", image, makers.anchors("mender"))
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MOST_CHILD_KB
 
 
@@ -198,7 +198,7 @@ def test_a_detached_signature_over_a_bomb_is_judged_and_the_bomb_not_unpacked(ma
     image.write_bytes(data)
     beside.write_bytes(makers.jws(data))
     try:
-        found = sandbox.judge("generic", image, makers.anchors("generic"), signature=beside)
+        found = sandbox.judge_artefact("generic", image, makers.anchors("generic"), signature=beside)
     except RefusedBundleError as error:
         assert "bytes; at most" in error.detail
     else:

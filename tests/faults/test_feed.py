@@ -18,8 +18,8 @@ for number in range({each}):
 """
 READ = """
 import json, sys, time
-from pki.services.changes import Feed
-feed = Feed()
+from pki.services.changes import ChangeFeed
+feed = ChangeFeed()
 feed.begin()
 print("ready", flush=True)
 seen, quiet = [], time.monotonic()

@@ -51,7 +51,7 @@ def record(base):
     folder.mkdir(mode=0o700)
     ports = lease_listeners()
     processes = Processes(folder, ports)
-    made = ground.Ground(
+    made = ground.BenchSetUp(
         processes, {name: int(port) for name, port in ports.items()}, ground.authority(folder, processes)
     )
     tokens = made.tokens(DEVICES)

@@ -44,7 +44,7 @@ while (rollout := Rollout.objects.get()).state != "aborted":
         Wave.objects.filter(index=0, state="waiting").update(state="opening")
     if rollout.state == "running" and rollout.waves.first().state == "open":
         Rollout.objects.filter(state="running").update(state="aborting")
-    rollout_steps.run(domain=domain, budget=rollout_steps.Budget(3))
+    rollout_steps.run(domain=domain, budget=rollout_steps.StepBudget(3))
 """
 CHECK = """
 import json

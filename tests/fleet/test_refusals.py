@@ -8,7 +8,7 @@ from fleet.console.door import page
 from fleet.gateway import protocol
 from fleet.refusals import KINDS, STATUS, TITLES
 from pki.kernel.actor import Role
-from pki.kernel.errors import DomainError, Kind
+from pki.kernel.errors import DomainError, ErrorKind
 from tests.factories.people import person_with
 
 pytestmark = pytest.mark.django_db
@@ -20,8 +20,8 @@ def family(error=DomainError):
 
 
 def test_every_error_has_a_kind_of_the_registry_and_every_listener_has_a_status_for_it():
-    assert {type(error.kind) for error in family()} == {Kind}
-    assert set(STATUS) == set(protocol.BY_KIND) == set(Kind)
+    assert {type(error.kind) for error in family()} == {ErrorKind}
+    assert set(STATUS) == set(protocol.BY_KIND) == set(ErrorKind)
     assert set(TITLES) >= {*STATUS.values(), *KINDS}
 
 

@@ -26,14 +26,14 @@ def coap():
     from fleet.gateway.coap import mapping
     from fleet.gateway.coap.fast import FastPath
     from fleet.gateway.poll_cache import Answers, PollCache
-    from fleet.gateway.protocol import Peer
+    from fleet.gateway.protocol import TransportPeer
     from pki.kernel.errors import DomainError
 
     table = PollCache()
     now = int(time.time())
     table.put((b"k" * 32, 7, 1, now - 10, now + 10**6))
     table.reached_by({"": 1})
-    fast, peer = FastPath(table, Answers()), Peer("f" * 64, b"", "192.0.2.1")
+    fast, peer = FastPath(table, Answers()), TransportPeer("f" * 64, b"", "192.0.2.1")
 
     def run(data):
         fast.answer(data, b"k" * 32, "192.0.2.1")
@@ -51,20 +51,20 @@ def cbor():
     """Bodies of the device protocol, and every parser behind them."""
     from devices.services import telemetry
     from fleet.gateway import codec
-    from fleet.gateway.protocol import Peer, Request
+    from fleet.gateway.protocol import DeviceRequest, TransportPeer
     from ota.services import reports
     from pki.kernel.errors import DomainError
 
     def run(data):
         for form in ("application/cbor", "application/json"):
-            asked = Request(Peer(), "POST", "/v1/x", "", "", data, {"content-type": form})
+            asked = DeviceRequest(TransportPeer(), "POST", "/v1/x", "", "", data, {"content-type": form})
             with suppress(DomainError):
                 body = codec.decode(asked, None)
-                for parse in (telemetry.parse, devices.contract.configuration.check):
+                for parse in (telemetry.parse_batch, devices.contract.configuration.check_configuration):
                     with suppress(DomainError):
                         parse(body)
         with suppress(DomainError):
-            reports.parse(data)
+            reports.parse_report(data)
 
     return run
 

@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 from fleet.gateway.coap import server
-from fleet.gateway.coap.association import Association, State
+from fleet.gateway.coap.association import Association, HandshakeState
 from fleet.management.benches import doors_storm
 from pki.kernel import clock
 
@@ -54,7 +54,7 @@ def _shaken(made, context):
                 made.receive(record)
         for record in made.outgoing():
             line.bio_write(record)
-    assert made.state is State.OPEN
+    assert made.state is HandshakeState.OPEN
     return line
 
 
@@ -89,7 +89,7 @@ def target():
             else:
                 made.receive(piece)
             list(made.outgoing())
-            if made.state is State.CLOSED:
+            if made.state is HandshakeState.CLOSED:
                 break
             made.timeout()
         made.close()

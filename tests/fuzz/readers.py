@@ -25,7 +25,7 @@ def target_of(name):
         revisions.accepts([revisions.PREFIX + pattern], text[:255])
 
     def measure(data):
-        budget = bombs.Budget(len(data))
+        budget = bombs.UnpackingBudget(len(data))
         bombs.measured_size(io.BytesIO(data), budget, "The file")
         tarballs.measure_archive(io.BytesIO(data), budget, "The archive")
 

@@ -164,7 +164,7 @@ def test_a_part_of_a_composite_is_not_deleted(published):
         return published.upload(data, published.manifest(data, id=component, component=component))
 
     members = [part(name) for name in ("app", "net-core", "radio")]
-    made = composites.write(bundles=members, name="site", version="1.0.0", counter=1)
+    made = composites.write_composite(bundles=members, name="site", version="1.0.0", counter=1)
     files = {composites.FILE: io.BytesIO(made.parts)}
     bundles.upload(actor=system(published.domain), manifest=made.manifest, files=files)
     for one in members:

@@ -6,7 +6,7 @@ import pytest
 
 from ota.errors import RefusedBundleError
 from ota.formats import cms, cms_causes
-from ota.formats.judgement import Case
+from ota.formats.judgement import ArtefactToVerify
 from pki.kernel import clock
 from tests.factories.artefacts import DAY, Makers, noise
 from tests.regressions import regression
@@ -49,9 +49,11 @@ CAUSES = {
 def test_one_reason_for_each_cause(makers, cause, tmp_path):
     make, words = CAUSES[cause]
     (tmp_path / "content").write_bytes(DATA)
-    case = Case("generic", tmp_path / "content", None, makers.anchors("generic-cms"), clock.unix(), tmp_path)
+    case = ArtefactToVerify(
+        "generic", tmp_path / "content", None, makers.anchors("generic-cms"), clock.unix(), tmp_path
+    )
     with pytest.raises(RefusedBundleError, match=words):
-        cms.verify(case, tmp_path / "content", make(makers), "The file")
+        cms.verify_cms(case, tmp_path / "content", make(makers), "The file")
 
 
 def test_a_signing_ca_whose_time_is_over_is_named_as_the_cause(makers):

@@ -38,11 +38,11 @@ def test_a_command_waits_for_its_device_and_is_answered_once(by, one, itself):
     assert offers.poll(actor=itself, device=one.device).command
     commands.delivered(actor=itself, device=one.device)
     for _ in range(2):
-        done = commands.answer(actor=itself, device=one.device, public_id=made.key, state="done", result="ok")
+        done = commands.answer_command(actor=itself, device=one.device, public_id=made.key, state="done", result="ok")
     assert (done.state, done.result) == ("done", "ok")
     assert not offers.poll(actor=itself, device=one.device).command
     with pytest.raises(ConflictError):
-        commands.answer(actor=itself, device=one.device, public_id=made.key, state="failed", result="")
+        commands.answer_command(actor=itself, device=one.device, public_id=made.key, state="failed", result="")
 
 
 def test_the_same_command_again_is_the_one_that_waits(by, one):
@@ -77,6 +77,6 @@ def test_a_device_out_of_service_hears_none_and_a_quarantined_one_does(by, one):
 def test_nobody_answers_for_another_device(by, one, enrol, domain):
     made, other = give(by, one), enrol("dev-2").device
     with pytest.raises(NotFoundError):
-        commands.answer(
+        commands.answer_command(
             actor=actors.device(domain.slug, other.key), device=other, public_id=made.key, state="done", result=""
         )

@@ -36,7 +36,7 @@ class Site:
         )
 
     def upload(self, *members, change=None, **facts):
-        made = composites.write(bundles=members, name="site", version="1.0.0", counter=1)
+        made = composites.write_composite(bundles=members, name="site", version="1.0.0", counter=1)
         document = json.loads(made.parts)
         if change:
             change(document)
@@ -63,10 +63,10 @@ def whole(site):
 
 
 def test_a_composite_names_its_parts(whole):
-    assert [one.component for one in parts.of(whole)] == ["app", "net-core"]
+    assert [one.component for one in parts.parts_of(whole)] == ["app", "net-core"]
     assert whole.target_path == "composite/site/1.0.0/bundle.json"
     assert any(one["check"] == "parts" for one in whole.report)
-    assert parts.of(parts.of(whole)[0]) == []
+    assert parts.parts_of(parts.parts_of(whole)[0]) == []
 
 
 def test_the_command_writes_what_can_be_uploaded(site, tmp_path):
@@ -204,7 +204,7 @@ def test_a_set_counts_as_running_only_while_all_its_parts_do(site, whole, enrol)
     with pytest.raises(ConflictError, match="it already runs this version"):
         started(site, release)
     newer = site.part("app", "1.1.0", 2)
-    runs(one, whole, newer, parts.of(whole)[1])
+    runs(one, whole, newer, parts.parts_of(whole)[1])
     made = started(site, release)
     assert made.assignments.count() == 1
     twin = Twin.objects.get(device=one)
@@ -233,7 +233,7 @@ def test_a_withdrawn_part_stops_the_set_at_once(site, whole, enrol):
     made = started(site, site.workshop.release(whole))
     who = actors.device(site.domain.slug, one.key)
     assert offers.poll(actor=who, device=one).assignment is not None
-    releases.withdraw(actor=system(site.domain), release=parts.of(whole)[0].release, reason="bad")
+    releases.withdraw(actor=system(site.domain), release=parts.parts_of(whole)[0].release, reason="bad")
     assert offers.poll(actor=who, device=one).assignment is None
     rollouts.tick(domain=site.domain)
     made.refresh_from_db()
@@ -244,7 +244,7 @@ def test_what_became_of_a_part_becomes_of_the_set(site, whole, hardware_model):
     site.workshop.release(whole)
     assert objection(whole, str(hardware_model.class_id)) is None
     assert fitting.reasons(whole, hardware_model) == []
-    gone = parts.of(whole)[1].release
+    gone = parts.parts_of(whole)[1].release
     releases.withdraw(actor=system(site.domain), release=gone, reason="broken radio")
     site.workshop.publish(gone.withdrawal)
     assert "in its part" in objection(whole, str(hardware_model.class_id)).sentence

@@ -22,7 +22,7 @@ from django.test.utils import CaptureQueriesContext
 
 from ota.deltas import advice
 from ota.deltas.candidates import CANDIDATES
-from ota.deltas.choose import CANDIDATE_NAMES, Offer, choose
+from ota.deltas.choose import CANDIDATE_NAMES, TriedPatch, choose_patch
 from ota.models import Assignment, Delta, PatchTry, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import patches
@@ -51,7 +51,7 @@ BASE, FULL = "a" * 64, 100_000
 
 
 def offer(size, base=BASE, format_="muster-1", ram=1000):
-    return Offer(format_, base, f"{size:064}", size, ram)
+    return TriedPatch(format_, base, f"{size:064}", size, ram)
 
 
 def test_the_table_of_makers_and_the_names_are_the_same():
@@ -163,7 +163,7 @@ def test_a_patch_of_bsdiff_with_more_steps_than_its_result_needs_is_refused():
     ],
 )
 def test_the_smallest_that_pays_and_that_the_device_can_apply(offers, appliers, runs, size):
-    chosen = choose(offers, appliers, runs, FULL)
+    chosen = choose_patch(offers, appliers, runs, FULL)
     assert (chosen.size if chosen else None) == size
 
 
@@ -209,7 +209,7 @@ class Stage:
         parts = {"app": {"version": "1.0.0", "sha256": image.sha256, "counter": 1, "confirmed": True}}
         body = {"device": self.one.device.key, "sequence": self.sequence, "at": 0, "components": parts, **changes}
         payload = cbor2.dumps(body)
-        reports.receive(
+        reports.receive_report(
             actor=self.actor, device=self.one.device, payload=payload,
             signature=self.one.key.sign(payload, ec.ECDSA(hashes.SHA256())), certificate=bytes(self.one.certificate.der),
         )  # fmt: skip
@@ -383,7 +383,7 @@ def test_a_device_tells_how_its_patch_went_and_may_say_it_twice(stage):
 def test_what_is_no_word_about_a_patch_is_refused(patch):
     body = {"device": "x", "sequence": 1, "components": {}, "action": 1, "state": "confirmed", "patch": patch}
     with pytest.raises(InvalidError, match="`patch`"):
-        reports.parse(cbor2.dumps(body))
+        reports.parse_report(cbor2.dumps(body))
 
 
 @pytest.mark.django_db

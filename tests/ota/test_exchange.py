@@ -10,10 +10,10 @@ from onnx import parser
 from devices import runtime
 from ota import fit
 from ota.errors import ManifestError, RefusedBundleError
-from ota.fit import Profile, verdict
+from ota.fit import ModelCapacity, verdict
 from ota.formats import graph, onnx_model, tflite
 from ota.formats.judgement import Judgement
-from ota.manifest import agreement, parse
+from ota.manifest import agreement, parse_manifest
 from ota.models import Bundle
 from ota.services import bundles, releases, statements, trust_keys
 from pki.kernel import canonical
@@ -34,7 +34,7 @@ FACTS = {
 
 
 def told(profile, **facts):
-    found = verdict("model", "tflite", {**FACTS, **facts}, Profile(1 << 20, 1 << 20, runtime.profile(profile)))
+    found = verdict("model", "tflite", {**FACTS, **facts}, ModelCapacity(1 << 20, 1 << 20, runtime.profile(profile)))
     return [one.sentence for one in found]
 
 
@@ -107,7 +107,7 @@ def test_each_difference_to_the_model_before_is_named():
 
 
 def test_quantisation_is_read_from_both_formats():
-    found = tflite.inspect(graph.read(models.dense((16, 4))))
+    found = tflite.inspect(graph.read_model(models.dense((16, 4))))
     assert (found["inputs"][0]["scale"], found["inputs"][0]["zero_point"]) == ("0.0500000007", 0)
     head = '<ir_version: 8, opset_import: ["" : 13]> g (int8[1,4] x) => (int8[1,4] y)'
     constants = "<float s = {0.05}, int8 z = {3}, float[2] many = {0.1, 0.2}>"
@@ -169,22 +169,27 @@ def manifest_of(workshop, **further):
 
 @pytest.mark.django_db
 def test_labels_are_signed_with_the_bundle_and_shown(workshop):
-    said = parse(canonical.dumps(manifest_of(workshop, fit={"labels": ["no", "yes"]}, acknowledges=["labels-changed"])))
+    said = parse_manifest(
+        canonical.dumps(manifest_of(workshop, fit={"labels": ["no", "yes"]}, acknowledges=["labels-changed"]))
+    )
     assert said.fit.labels == ("no", "yes")
     for labels in ([], ["a", "a"], ["a\n"]):
         with pytest.raises(ManifestError, match="labels"):
-            parse(canonical.dumps(manifest_of(workshop, fit={"labels": labels})))
-    model = graph.read(models.dense((16, 4)))
-    assert agreement.check(said, Judgement({**tflite.inspect(model), "flash": 9}, [])).facts["labels"] == ["no", "yes"]
+            parse_manifest(canonical.dumps(manifest_of(workshop, fit={"labels": labels})))
+    model = graph.read_model(models.dense((16, 4)))
+    assert agreement.check_agreement(said, Judgement({**tflite.inspect(model), "flash": 9}, [])).facts["labels"] == [
+        "no",
+        "yes",
+    ]
 
 
 @pytest.mark.django_db
 def test_an_opaque_model_is_compared_by_what_its_author_declares(workshop):
     """Nothing in the file says what it needs, so that the fit gate goes by bundle.json."""
     opaque = {**manifest_of(workshop, fit={"arena": 4096}), "format": "generic"}
-    facts = agreement.check(parse(canonical.dumps(opaque)), Judgement({"flash": 9}, [])).facts
-    assert verdict("model", "generic", facts, Profile(1 << 20, 8192)) == []
-    assert [one.kind for one in verdict("model", "generic", facts, Profile(1 << 20, 1024))] == ["arena_exceeded"]
+    facts = agreement.check_agreement(parse_manifest(canonical.dumps(opaque)), Judgement({"flash": 9}, [])).facts
+    assert verdict("model", "generic", facts, ModelCapacity(1 << 20, 8192)) == []
+    assert [one.kind for one in verdict("model", "generic", facts, ModelCapacity(1 << 20, 1024))] == ["arena_exceeded"]
 
 
 @pytest.mark.django_db

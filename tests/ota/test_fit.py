@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from devices import runtime
 from devices.services import hardware
 from ota.errors import RefusedBundleError
-from ota.fit import Profile, verdict
+from ota.fit import ModelCapacity, verdict
 from ota.formats import graph, onnx_model, tflite
 from ota.models import Bundle
 from ota.planning import WavePlan
@@ -22,7 +22,7 @@ PORT = {"shape": [1, 16], "dtype": "INT8"}
 
 
 def facts_of(data):
-    model = graph.read(data)
+    model = graph.read_model(data)
     found = tflite.inspect(model)
     return {**found, "flash": len(data), "arena": {"need": found["arena"]["predicted"], "source": "predicted"}}
 
@@ -33,7 +33,9 @@ def facts():
 
 
 def codes(facts, profile, form="tflite"):
-    return [one.kind for one in verdict("model", form, facts, Profile(1 << 20, 1 << 20, runtime.profile(profile)))]
+    return [
+        one.kind for one in verdict("model", form, facts, ModelCapacity(1 << 20, 1 << 20, runtime.profile(profile)))
+    ]
 
 
 def test_a_profile_that_says_nothing_compares_flash_and_arena_only(facts):
@@ -67,7 +69,7 @@ def test_a_profile_that_knows_all_the_model_needs_lets_it_through(facts):
     ],
 )
 def test_what_the_firmware_lacks_is_said_by_code_and_in_words(facts, profile, code, sentence):
-    found = verdict("model", "tflite", facts, Profile(1 << 20, 1 << 20, runtime.profile(profile)))
+    found = verdict("model", "tflite", facts, ModelCapacity(1 << 20, 1 << 20, runtime.profile(profile)))
     assert found[0].kind == code
     assert found[0].sentence == sentence
     assert found[0].to_dict()["text"] == sentence
@@ -75,7 +77,7 @@ def test_what_the_firmware_lacks_is_said_by_code_and_in_words(facts, profile, co
 
 def test_an_operator_of_a_newer_version_is_refused_with_both_versions(facts):
     newer = {**facts, "operators": {"CONV_2D": {"count": 1, "version": 5}}}
-    [one] = verdict("model", "tflite", newer, Profile(1 << 20, 1 << 20, {"ops": {"CONV_2D": 3}}))
+    [one] = verdict("model", "tflite", newer, ModelCapacity(1 << 20, 1 << 20, {"ops": {"CONV_2D": 3}}))
     assert (one.kind, one.context["subject"], one.context["need"], one.context["have"]) == (
         "op_version",
         "CONV_2D",
@@ -93,7 +95,7 @@ def test_custom_operators_count_only_by_their_own_list(facts):
 
 def test_a_factor_for_the_kernels_concerns_predictions_only(facts):
     need = facts["arena"]["need"]
-    tight = Profile(1 << 20, need, {"kernel_factor": "1.5"})
+    tight = ModelCapacity(1 << 20, need, {"kernel_factor": "1.5"})
     [one] = verdict("model", "tflite", facts, tight)
     assert (one.kind, one.context["need"]) == ("arena_exceeded", -(-need * 3 // 2))
     declared = {**facts, "arena": {"need": need, "source": "declared"}}
@@ -109,7 +111,9 @@ def test_an_onnx_model_is_compared_by_its_opset_types_and_ports():
     fitting_ = {"runtime": "onnx", "schema_max": 21, "dtypes": ["FLOAT32"], "ops": {"MatMul": 13}, **ports}
 
     def told(profile, arena=0):
-        return [one.kind for one in verdict("model", "onnx", facts, Profile(1 << 20, arena, runtime.profile(profile)))]
+        return [
+            one.kind for one in verdict("model", "onnx", facts, ModelCapacity(1 << 20, arena, runtime.profile(profile)))
+        ]
 
     assert told(fitting_) == []
     assert told(fitting_ | {"schema_max": 20}) == ["schema_unsupported"]
@@ -156,7 +160,7 @@ def test_whatever_is_given_is_refused_or_can_be_compared(facts, document):
         profile = runtime.profile(document)
     except InvalidError:
         return
-    for one in verdict("model", "tflite", facts, Profile(1 << 20, 1 << 20, profile)):
+    for one in verdict("model", "tflite", facts, ModelCapacity(1 << 20, 1 << 20, profile)):
         assert one.sentence
 
 

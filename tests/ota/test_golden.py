@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ota import fit, measuring
 from ota.contract import golden, interpreter
-from ota.contract.golden import Case
+from ota.contract.golden import GoldenVector
 from ota.errors import RefusedBundleError
 from ota.measuring import vectors
 from ota.models import Assignment, Bundle
@@ -29,20 +29,20 @@ from tests.factories.artefacts import Makers, public
 from tests.factories.ground import system
 
 MODEL = models.dense()
-GOLDEN = vectors.make(MODEL)
+GOLDEN = vectors.make_vectors(MODEL)
 
 
 def rewritten(change):
     """Return the golden vectors with each case changed."""
-    return golden.write([change(number, one) for number, one in enumerate(golden.read(GOLDEN))])
+    return golden.write_vectors([change(number, one) for number, one in enumerate(golden.read_vectors(GOLDEN))])
 
 
 class TestFormat:
     """``golden.cbor`` and what is compared."""
 
     def test_what_is_written_is_read(self):
-        cases = golden.read(GOLDEN)
-        assert golden.write(cases) == GOLDEN
+        cases = golden.read_vectors(GOLDEN)
+        assert golden.write_vectors(cases) == GOLDEN
         assert len(cases) == vectors.CASES
         assert {one.tolerance for one in cases} == {1}
 
@@ -59,12 +59,12 @@ class TestFormat:
     )  # fmt: skip
     def test_anything_else_is_refused(self, value):
         with pytest.raises(InvalidError, match=r"[Gg]olden vector|finite number"):
-            golden.read(cbor2.dumps(value))
+            golden.read_vectors(cbor2.dumps(value))
 
     @given(st.binary(max_size=200))
     def test_noise_is_refused_and_never_breaks_the_reader(self, data):
         with pytest.raises(InvalidError):
-            golden.read(data)
+            golden.read_vectors(data)
 
     @pytest.mark.parametrize(
         ("wanted", "got", "off"),
@@ -90,25 +90,25 @@ class TestTolerance:
         ],
     )  # fmt: skip
     def test_steps_or_a_tenth_of_what_is_reached(self, values, dtype, tolerance, wide):
-        assert golden.is_wide([Case((b"",), (values.tobytes(),), tolerance)], [dtype]) is wide
+        assert golden.is_wide([GoldenVector((b"",), (values.tobytes(),), tolerance)], [dtype]) is wide
 
     def test_the_usual_one_is_a_step_or_a_thousandth(self):
         assert golden.usual([(b"\x01",)], ["i1"]) == 1
         assert golden.usual([(np.float32([-8]).tobytes(),)], ["f4"]) == 0.008
         mixed = [(b"\x01", np.float32([0.9]).tobytes())]
         tolerance = golden.usual(mixed, ["i1", "f4"])
-        assert not golden.is_wide([Case((b"",), mixed[0], tolerance)], ["INT8", "FLOAT32"])
+        assert not golden.is_wide([GoldenVector((b"",), mixed[0], tolerance)], ["INT8", "FLOAT32"])
 
     def test_each_output_is_judged_by_its_own_reach(self):
         wanted = (np.float32([0.9]).tobytes(), np.float32([1000]).tobytes())
-        assert golden.is_wide([Case((b"",), wanted, 99)], ["FLOAT32", "FLOAT32"])
+        assert golden.is_wide([GoldenVector((b"",), wanted, 99)], ["FLOAT32", "FLOAT32"])
 
 
 class TestInterpreter:
     """The reference interpreter, in this process and in its child."""
 
     def test_a_model_passes_its_own_vectors_and_another_model_does_not(self):
-        cases = golden.read(GOLDEN)
+        cases = golden.read_vectors(GOLDEN)
         found = interpreter.try_out(MODEL, cases)
         assert (found.runs, found.failed, found.total) == (True, 0, 1264)
         other = interpreter.try_out(models.dense(seed=2), cases)
@@ -116,16 +116,16 @@ class TestInterpreter:
         assert other.difference > 1
 
     def test_inputs_of_another_length_fail_and_do_not_crash(self):
-        short = [Case((one.given[0][:-1],), one.wanted) for one in golden.read(GOLDEN)]
+        short = [GoldenVector((one.given[0][:-1],), one.wanted) for one in golden.read_vectors(GOLDEN)]
         assert interpreter.try_out(MODEL, short).failed == 1
-        assert interpreter.try_out(MODEL, [Case((b"", b""), (b"",))] * 8).failed == 1
-        assert interpreter.try_out(MODEL, [Case((b"",), (b"",))] * 8).failed == 1
+        assert interpreter.try_out(MODEL, [GoldenVector((b"", b""), (b"",))] * 8).failed == 1
+        assert interpreter.try_out(MODEL, [GoldenVector((b"",), (b"",))] * 8).failed == 1
 
     def test_a_case_may_be_a_stream_of_steps(self):
-        made = golden.read(vectors.make(MODEL, steps=5))
+        made = golden.read_vectors(vectors.make_vectors(MODEL, steps=5))
         assert {len(one.wanted[0]) for one in made} == {5 * 4}
         assert interpreter.try_out(MODEL, made).failed == 0
-        last = [Case(one.given, (one.wanted[0][:-1] + bytes([one.wanted[0][-1] ^ 0x40]),)) for one in made]
+        last = [GoldenVector(one.given, (one.wanted[0][:-1] + bytes([one.wanted[0][-1] ^ 0x40]),)) for one in made]
         assert interpreter.try_out(MODEL, last).failed == 1
 
     @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ class TestInterpreter:
         ],
     )  # fmt: skip
     def test_a_child_that_was_taken_over_is_believed_nothing_odd(self, said):
-        assert measuring.read(said, cases=8) == measuring.Trial(
+        assert measuring.read_trial(said, cases=8) == measuring.Trial(
             runs=False, message="the interpreter's result cannot be parsed"
         )
 
@@ -159,7 +159,7 @@ class TestInterpreter:
         path = tmp_path / "m.tflite"
         path.write_bytes(MODEL)
         call_command("bundle", "golden", str(path), str(out), "--inputs", str(inputs))
-        assert len(golden.read(out.read_bytes())) == 9
+        assert len(golden.read_vectors(out.read_bytes())) == 9
         np.save(inputs, np.zeros((9, 16), dtype=np.int8))
         with pytest.raises(CommandError, match="returns the same output for all these inputs"):
             call_command("bundle", "golden", str(path), str(out), "--inputs", str(inputs))
@@ -217,9 +217,9 @@ class TestUpload:
         refused(forge, r"Golden vector 1 fails: .* differs by \d+, and the tolerance is 1", data=models.dense(seed=2))
 
     def test_vectors_that_prove_nothing_are_refused(self, forge):
-        one = golden.read(GOLDEN)[0]
-        refused(forge, "expect the same outputs", vectors_=golden.write([one] * 8))
-        wide = rewritten(lambda _, case: Case(case.given, case.wanted, 5))
+        one = golden.read_vectors(GOLDEN)[0]
+        refused(forge, "expect the same outputs", vectors_=golden.write_vectors([one] * 8))
+        wide = rewritten(lambda _, case: GoldenVector(case.given, case.wanted, 5))
         refused(forge, "tolerates more than 4 steps", vectors_=wide)
         assert forge(vectors_=wide, acknowledges=["wide-tolerance"]).facts["golden"]["tolerance"] == "5"
 
@@ -312,10 +312,10 @@ class TestReported:
         payload = cbor2.dumps(body)
         signature = one.key.sign(payload, ec.ECDSA(hashes.SHA256()))
         who = actors.device(one.device.domain.slug, one.device.key)
-        reports.receive(
+        reports.receive_report(
             actor=who, device=one.device, payload=payload, signature=signature, certificate=bytes(one.certificate.der)
         )
         assert kept.arenas.get().median == 1300
         body["components"]["model.wake"]["arena"] = 0
         with pytest.raises(InvalidError, match="a model may have arena"):
-            reports.parse(cbor2.dumps(body))
+            reports.parse_report(cbor2.dumps(body))

@@ -101,7 +101,7 @@ def a_server_key(line, domain, name):
 
 @regression("V1", "a server's online key, present or past, as an officer's")
 def test_a_key_of_the_server_is_nobodys(published, tmp_path):
-    line, root = signing.client("admin"), published.root
+    line, root = signing.signer_client("admin"), published.root
     both = metadata.next_online_keys(actor=system(published.domain), names=["timestamp"])
     spare = SSlibKey.from_dict("d" * 64, {**json.loads(json.dumps(both["timestamp"][1])), "x-muster-officer": "dora"})
     dora = [a_server_key(line, published.domain, name) for name in ("snapshot", "director", "ledger")] + [spare]

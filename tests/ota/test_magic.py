@@ -10,7 +10,7 @@ import pytest
 
 from ota.errors import RefusedBundleError
 from ota.formats import generic, magic, oms
-from ota.formats.judgement import Case
+from ota.formats.judgement import ArtefactToVerify
 from pki.kernel import clock
 from tests.factories import models
 from tests.factories.artefacts import Makers, archive, esp_image, tar
@@ -34,7 +34,7 @@ def generic_accepts(makers, tmp_path):
         (tmp_path / "image").write_bytes(data)
         (tmp_path / "sig").write_bytes(makers.jws(data))
         anchors = makers.anchors("generic")
-        case = Case("generic", tmp_path / "image", tmp_path / "sig", anchors, clock.unix(), tmp_path)
+        case = ArtefactToVerify("generic", tmp_path / "image", tmp_path / "sig", anchors, clock.unix(), tmp_path)
         return generic.judge(case).facts["flash"] == len(data)
 
     return judge

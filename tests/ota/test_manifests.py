@@ -4,7 +4,7 @@ import pytest
 
 from fleet.agent import micro
 from fleet.agent.errors import RefusedError
-from fleet.agent.state import State
+from fleet.agent.state import StateFile
 from fleet.officer import keys
 from ota.contract import suit
 from ota.errors import MetadataError
@@ -37,7 +37,7 @@ def offered(workshop, enrol, release):
     rollout = Rollout.objects.create(domain=workshop.domain, name="r", release=release, **facts)
     wave = Wave.objects.create(rollout=rollout, index=0, label="all", state="open", soak_s=0)
     made = assignments.schedule(rollout=rollout, wave=wave, device=one.device, bundle=release.bundle)
-    assignments.offer(actor=system(workshop.domain), assignment=made)
+    assignments.offer_assignment(actor=system(workshop.domain), assignment=made)
     return one.device, actors.device(workshop.domain.slug, one.device.key)
 
 
@@ -50,7 +50,7 @@ def test_a_device_gets_what_two_officers_signed(small, enrol, tmp_path):
     assert protection_of(device).grade == "unproven", "it has asked, and told nothing of what it runs"
     who = micro.people(small.folder / "root.json")
     assert (len(who.keys), who.threshold) == (3, 2)
-    state, hardware = State(tmp_path / "disk"), device.hardware_model
+    state, hardware = StateFile(tmp_path / "disk"), device.hardware_model
     ids = (str(hardware.vendor_id), str(hardware.class_id))
     found = micro.assignment(envelope, who, state, *ids)
     image = release.bundle.image
@@ -59,14 +59,14 @@ def test_a_device_gets_what_two_officers_signed(small, enrol, tmp_path):
     with pytest.raises(RefusedError, match="not above"):
         micro.assignment(envelope, who, state, *ids)
     with pytest.raises(RefusedError, match="other hardware"):
-        micro.assignment(envelope, who, State(tmp_path / "other"), ids[0], ids[0])
+        micro.assignment(envelope, who, StateFile(tmp_path / "other"), ids[0], ids[0])
 
 
 def test_a_server_alone_makes_no_manifest(small, enrol, tmp_path):
     release = small.release(small.bundle())
     device, actor = offered(small, enrol, release)
-    image, manifest, signatures = suit.read(manifests.current(actor=actor, device=device))
-    who, state = micro.people(small.folder / "root.json"), State(tmp_path / "disk")
+    image, manifest, signatures = suit.read_envelope(manifests.current(actor=actor, device=device))
+    who, state = micro.people(small.folder / "root.json"), StateFile(tmp_path / "disk")
     ids = (str(image.vendor), str(image.hardware))
     for odd in (signatures[:1], [signatures[0]] * 2, [], [signatures[0], bytes(64)]):
         with pytest.raises(RefusedError, match="release officers"):

@@ -3,7 +3,7 @@
 import pytest
 from onnx import TensorProto, helper, parser
 
-from ota.fit import Profile, changes, verdict
+from ota.fit import ModelCapacity, changes, verdict
 from ota.formats import onnx_model
 from tests.regressions import regression
 
@@ -200,7 +200,7 @@ def named(*classes):
 
 def reasons(made, runtime):
     found = {**facts(made), "flash": 9, "arena": {"need": 0, "source": "declared"}}
-    return verdict("model", "onnx", found, Profile(1 << 20, 1 << 20, runtime))
+    return verdict("model", "onnx", found, ModelCapacity(1 << 20, 1 << 20, runtime))
 
 
 def plain(body, head="(float[1,4] x) => (float[1,4] y)"):

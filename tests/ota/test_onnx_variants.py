@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from ota.errors import RefusedBundleError
-from ota.fit import Profile, verdict
+from ota.fit import ModelCapacity, verdict
 from ota.formats import onnx_graph, onnx_model
 from tests.regressions import regression
 
@@ -231,7 +231,9 @@ def test_what_a_policy_refuses_is_refused_with_its_reason(name):
 def codes(model, profile):
     found = onnx_model.inspect(model.SerializeToString())
     facts = {**found, "flash": 99, "arena": {"need": 0, "source": "not measured"}}
-    return [(one.kind, one.context["need"]) for one in verdict("model", "onnx", facts, Profile(1 << 20, 0, profile))]
+    return [
+        (one.kind, one.context["need"]) for one in verdict("model", "onnx", facts, ModelCapacity(1 << 20, 0, profile))
+    ]
 
 
 @regression("C4", "custom operators in branches, loops and functions at the fit gate")

@@ -11,7 +11,7 @@ from ota.models import Assignment, PatchCount, PatchTry, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import patches
 from ota.services import count_parts, patch_counts, rollout_steps, rollouts, status_counts
-from ota.services.rollout_steps import Budget
+from ota.services.rollout_steps import StepBudget
 from tests.factories.ground import system
 
 DEVICES = 6
@@ -30,7 +30,7 @@ def rollout(published, hardware_model):
         actor=system(domain), name="r", release=release, waves=[WavePlan(share=1000)], thresholds=Thresholds(1, 1000)
     )
     rollouts.start(actor=system(domain), rollout=made)
-    rollout_steps.run(domain=domain, budget=Budget(10))
+    rollout_steps.run(domain=domain, budget=StepBudget(10))
     for number, one in enumerate(made.assignments.order_by("id")[: DEVICES - 1]):
         PatchTry.objects.create(assignment=one, format="zstd", trouble="odd" if number < 2 else "")
     return made

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ota import planning
-from ota.planning import Tally, WavePlan
+from ota.planning import WavePlan, WaveTally
 from pki.kernel.errors import InvalidError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -49,11 +49,11 @@ def test_another_seed_picks_other_devices():
 )
 def test_plans_that_cannot_work_are_refused(waves, success, errors):
     with pytest.raises(InvalidError):
-        planning.check(waves, success, errors)
+        planning.check_plan(waves, success, errors)
 
 
 def gate(devices=10, finished=10, failed=0, errors=0, soak=0, age=60):
-    tally = Tally(devices, finished, failed, errors, targets=50)
+    tally = WaveTally(devices, finished, failed, errors, targets=50)
     return planning.gate(tally, 900, 100, NOW - timedelta(seconds=age), soak, NOW)
 
 

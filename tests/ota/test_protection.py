@@ -41,7 +41,7 @@ SIGNED = {"app": {"signed": True, "confirmed": True}}
 )
 @regression("A4", "a client that asked for one document only, or long ago, or reported nothing that officers signed")
 def test_a_grade_rests_on_what_was_shown(proof, components, grade, words):
-    found = protection.judge(proof, components, NOW)
+    found = protection.grade_device(proof, components, NOW)
     assert found.grade == grade
     assert words in " ".join(found.basis)
     assert bool(found.meaning) == bool(grade)

@@ -14,7 +14,7 @@ from ota.models import Assignment, AssignmentEvent, Rollout, Wave
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
 from ota.services import assignment_batches, offers, pace, rollout_steps, rollouts
-from ota.services.rollout_steps import Budget
+from ota.services.rollout_steps import StepBudget
 from pki.kernel import clock
 from pki.kernel.errors import ConflictError
 from pki.models import Change, LedgerEntry
@@ -44,7 +44,7 @@ class Site:
         )
 
     def steps(self, commits=None):
-        rollout_steps.run(domain=self.domain, budget=Budget(commits, until=time.monotonic() + 600))
+        rollout_steps.run(domain=self.domain, budget=StepBudget(commits, until=time.monotonic() + 600))
 
     def finish(self, wave):
         rows_ = Assignment.objects.filter(wave=wave)
@@ -169,10 +169,10 @@ def test_who_lost_the_preparation_to_another_process_writes_nothing_more(site):
     rollout = site.plan()
     first = Rollout.objects.select_related("release__bundle", "domain").get(pk=rollout.pk)
     assert rollout_steps.claim(first)
-    chosen = rollout_steps.participants.choose(first)
+    chosen = rollout_steps.participants.choose_participants(first)
     site_again = Rollout.objects.get(pk=rollout.pk)
     assert rollout_steps.claim(site_again)
-    rollout_steps.fill(site.actor, first, chosen, Budget())
+    rollout_steps.fill(site.actor, first, chosen, StepBudget())
     rollout.refresh_from_db()
     assert (rollout.state, rollout.assignments.count()) == ("preparing", 0)
 
@@ -257,7 +257,7 @@ def test_nothing_is_offered_before_the_wave_opens_nor_while_the_rollout_is_pause
 @regression("N2", "choosing the devices takes longer than one run of the job may")
 def test_a_run_whose_time_went_for_choosing_devices_places_some_all_the_same(site):
     rollout = site.plan()
-    rollout_steps.run(domain=site.domain, budget=Budget(until=0.0))
+    rollout_steps.run(domain=site.domain, budget=StepBudget(until=0.0))
     rollout.refresh_from_db()
     assert (rollout.state, rollout.assignments.count()) == ("draft", MORE)
 

@@ -11,7 +11,7 @@ from devices.errors import ReplayError
 from devices.models import Sample
 from devices.services import presence, quarantine, registry
 from fleet.guard import reactions
-from ota.eligibility import Kind
+from ota.eligibility import ObstacleKind
 from ota.models import Assignment, AssignmentEvent, Bundle, Rollout
 from ota.planning import Thresholds, WavePlan
 from ota.selectors import rollouts as rows
@@ -63,7 +63,7 @@ class Stage:
         self.send(one, payload, key or one.key)
 
     def send(self, one, payload, key):
-        reports.receive(
+        reports.receive_report(
             actor=self.actor(one),
             device=one.device,
             payload=payload,
@@ -202,7 +202,7 @@ def test_a_report_by_another_key_or_replayed_is_refused(stage):
 )
 def test_malformed_reports_are_refused_by_name(body):
     with pytest.raises(InvalidError):
-        reports.parse(body)
+        reports.parse_report(body)
 
 
 def test_feedback_after_the_end_changes_nothing(stage):
@@ -313,9 +313,11 @@ def test_what_a_device_is_not_offered_is_shown_with_the_reason(stage):
     device = one.device
     assert withheld(device, rows.assignments_of(device)) == []
     changes = {
-        Kind.ROLLOUT_NOT_RUNNING: lambda: rollouts.pause(actor=person(stage.domain, "operator"), rollout=stage.rollout),
-        Kind.QUARANTINED: lambda: quarantine.impose(actor=system(stage.domain), device=device, reason="odd"),
-        Kind.RELEASE_WITHDRAWN: lambda: releases.withdraw(
+        ObstacleKind.ROLLOUT_NOT_RUNNING: lambda: rollouts.pause(
+            actor=person(stage.domain, "operator"), rollout=stage.rollout
+        ),
+        ObstacleKind.QUARANTINED: lambda: quarantine.impose(actor=system(stage.domain), device=device, reason="odd"),
+        ObstacleKind.RELEASE_WITHDRAWN: lambda: releases.withdraw(
             actor=person(stage.domain, "release-officer"), release=stage.release, reason="broken"
         ),
     }
@@ -389,7 +391,7 @@ def test_whom_a_bundle_is_not_signed_for_is_left_out_and_named(published, enrol)
     )
     made.refresh_from_db()
     [(reason, who)] = made.excluded.items()
-    assert (reason, who["code"]) == ("the bundle is signed for production only", Kind.OTHER_AUDIENCE)
+    assert (reason, who["code"]) == ("the bundle is signed for production only", ObstacleKind.OTHER_AUDIENCE)
     assert who["devices"] == [stage.devices[0].device.name]
 
 

@@ -31,7 +31,7 @@ class Rotation:
 
     def install(self, online, signers=None):
         version = self.root().signed.version
-        present = metadata.read(self.domain.slug, f"{version}.root.json")
+        present = metadata.read_metadata(self.domain.slug, f"{version}.root.json")
         new = officer.next_root(present, online, signers or self.signers)
         return metadata.install_root(actor=self.who, root=new)
 
@@ -48,7 +48,7 @@ class Rotation:
         )
 
     def held(self):
-        return signing.client("admin").held_keys(self.domain.slug)
+        return signing.signer_client("admin").held_keys(self.domain.slug)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_every_online_key_is_exchanged_without_a_moment_in_which_devices_believe
     actions = LedgerEntry.objects.filter(domain=rotation.domain, action__startswith="online-keys.")
     acts = [one.action.split(".")[1] for one in actions.order_by("id")]
     assert acts == ["created", "prepared", "switched", "destroyed"]
-    line = signing.client("admin")
+    line = signing.signer_client("admin")
     assert set(line.every_key(rotation.domain.slug, "ledger")) == {before["ledger"], after["ledger"]}
     assert line.retire_online_keys(rotation.domain.slug) == []
 
@@ -92,7 +92,7 @@ def test_no_key_signs_before_people_have_named_it(rotation):
     with pytest.raises(MetadataError, match="does not list a next"):
         metadata.switch_online_keys(actor=rotation.who, names=["director"])
     with pytest.raises(NotFoundError, match="There is no next key"):
-        signing.client("admin").switch_online_keys(rotation.domain.slug, ["snapshot"])
+        signing.signer_client("admin").switch_online_keys(rotation.domain.slug, ["snapshot"])
 
 
 def test_a_root_by_one_officer_or_with_a_strangers_online_key_is_refused(rotation):
@@ -119,14 +119,14 @@ def test_old_ledger_heads_are_still_believed_after_the_ledgers_key_has_changed(r
     metadata.switch_online_keys(actor=rotation.who, names=["ledger"])
     rotation.install({"ledger": [both["ledger"][1]]})
     ledger.sequence(domain=rotation.domain)
-    report = ledger_check.verify(actor=rotation.who)
+    report = ledger_check.verify_ledger(actor=rotation.who)
     assert report.problems == []
     assert report.heads >= 2
     export = tmp_path / "export.jsonl"
     export.write_bytes(b"".join(ledger_proofs.export(actor=rotation.who)))
-    assert verifier.check(export, [], None) == []
+    assert verifier.check_export(export, [], None) == []
     newest = both["ledger"][1]["keyval"]["public"]
-    assert any("not signed by this key" in one for one in verifier.check(export, [newest], None))
+    assert any("not signed by this key" in one for one in verifier.check_export(export, [newest], None))
 
 
 def test_a_client_that_knows_only_the_first_root_follows_to_the_newest(rotation):
@@ -136,7 +136,7 @@ def test_a_client_that_knows_only_the_first_root_follows_to_the_newest(rotation)
     rotation.install({name: [keys[1]] for name, keys in both.items()})
     known = Metadata[Root].from_bytes(rotation.workshop.root)
     for version in (2, 3):
-        following = Metadata[Root].from_bytes(metadata.read(rotation.domain.slug, f"{version}.root.json"))
+        following = Metadata[Root].from_bytes(metadata.read_metadata(rotation.domain.slug, f"{version}.root.json"))
         known.verify_delegate(Root.type, following)
         following.verify_delegate(Root.type, following)
         known = following

@@ -29,11 +29,11 @@ SPDX = {"spdxVersion": "SPDX-2.3", "packages": [{"name": "zlib", "versionInfo": 
 
 
 def test_both_formats_say_what_is_inside():
-    found = sbom.read(json.dumps(CYCLONE).encode(), IMAGE)
+    found = sbom.read_bill(json.dumps(CYCLONE).encode(), IMAGE)
     assert (found["format"], found["components"]) == ("CycloneDX 1.6", 3)
     assert found["licences"] == {"Apache-2.0": 1, "BSD-3-Clause": 1, "unknown": 1}
     assert found["first"][0] == {"name": "mbedtls", "version": "3.6.2", "licence": "Apache-2.0", "kind": "library"}
-    found = sbom.read(json.dumps(SPDX).encode(), IMAGE)
+    found = sbom.read_bill(json.dumps(SPDX).encode(), IMAGE)
     assert (found["format"], found["licences"]) == ("SPDX-2.3", {"Zlib": 1})
 
 
@@ -44,15 +44,15 @@ def test_both_formats_say_what_is_inside():
 )  # fmt: skip
 def test_what_is_no_bill_is_refused(data):
     with pytest.raises(RefusedBundleError, match="neither CycloneDX nor SPDX"):
-        sbom.read(data, IMAGE)
+        sbom.read_bill(data, IMAGE)
 
 
 def test_a_bill_about_another_image_or_without_end_is_refused():
     with pytest.raises(RefusedBundleError, match="another image"):
-        sbom.read(json.dumps(CYCLONE).encode(), "cd" * 32)
+        sbom.read_bill(json.dumps(CYCLONE).encode(), "cd" * 32)
     many = {**CYCLONE, "components": [{"name": "x"}] * (sbom.MOST_COMPONENTS + 1)}
     with pytest.raises(RefusedBundleError, match="the maximum is"):
-        sbom.read(json.dumps(many).encode(), IMAGE)
+        sbom.read_bill(json.dumps(many).encode(), IMAGE)
 
 
 @pytest.mark.django_db
@@ -76,7 +76,7 @@ def test_what_no_database_and_no_page_can_hold_is_replaced():
         **CYCLONE,
         "components": [{"name": "a\ud800\u0000", "version": "\u202e1", "licenses": [{"expression": "MIT\n"}]}],
     }
-    [one] = sbom.read(json.dumps(odd).encode(), IMAGE)["first"]
+    [one] = sbom.read_bill(json.dumps(odd).encode(), IMAGE)["first"]
     assert one == {"name": "a\ufffd\ufffd", "version": " 1", "licence": "MIT ", "kind": ""}
 
 
@@ -110,20 +110,20 @@ ML_BOM = {
 
 
 def test_the_card_of_a_model_is_read():
-    card = sbom.read(json.dumps(ML_BOM).encode(), IMAGE, model=True)["card"]
+    card = sbom.read_bill(json.dumps(ML_BOM).encode(), IMAGE, model=True)["card"]
     assert card == {
         "task": "keyword spotting", "architecture": "MixConv", "datasets": ["speech", "undisclosed"],
         "metrics": [{"type": "recall", "value": "0.97"}], "uses": ["wake a device"], "limits": ["English only"],
         "licences": ["Apache-2.0"], "ancestors": [{"name": "base", "version": "1", "sha256": "cd" * 32}],
     }  # fmt: skip
-    assert "card" not in sbom.read(json.dumps(ML_BOM).encode(), IMAGE)
+    assert "card" not in sbom.read_bill(json.dumps(ML_BOM).encode(), IMAGE)
 
 
 def test_the_model_may_stand_among_the_components_and_has_to_be_this_one():
     listed = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [ML_BOM["metadata"]["component"]]}
-    assert sbom.read(json.dumps(listed).encode(), IMAGE, model=True)["card"]["task"] == "keyword spotting"
+    assert sbom.read_bill(json.dumps(listed).encode(), IMAGE, model=True)["card"]["task"] == "keyword spotting"
     with pytest.raises(RefusedBundleError, match="another image"):
-        sbom.read(json.dumps(listed).encode(), "ef" * 32, model=True)
+        sbom.read_bill(json.dumps(listed).encode(), "ef" * 32, model=True)
 
 
 @pytest.mark.parametrize("card", [[], {"modelParameters": []}, {"quantitativeAnalysis": {"performanceMetrics": [{}]}}])
@@ -131,7 +131,7 @@ def test_a_card_that_is_none_is_refused(card):
     broken = json.loads(json.dumps(ML_BOM))
     broken["metadata"]["component"]["modelCard"] = card
     with pytest.raises(RefusedBundleError, match="neither CycloneDX nor SPDX"):
-        sbom.read(json.dumps(broken).encode(), IMAGE, model=True)
+        sbom.read_bill(json.dumps(broken).encode(), IMAGE, model=True)
 
 
 @pytest.mark.django_db

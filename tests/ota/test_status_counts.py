@@ -18,7 +18,7 @@ from ota.selectors import rollouts as rows
 from ota.selectors.status_counts import count_by_rollout, count_by_wave, count_causes
 from ota.services import assignments, count_parts, deltas, patch_counts, rollout_steps, rollouts, status_counts
 from ota.services.assignments import Feedback
-from ota.services.rollout_steps import Budget
+from ota.services.rollout_steps import StepBudget
 from pki.kernel import actor as actors
 from pki.kernel import ids
 from pki.kernel.errors import DomainError
@@ -69,7 +69,7 @@ class Fleet:
         for wave in Wave.objects.filter(state="open")[:1]:
             Wave.objects.filter(pk=wave.pk).update(state="done")
         rollouts.tick(domain=self.domain)
-        rollout_steps.run(domain=self.domain, budget=Budget(2))
+        rollout_steps.run(domain=self.domain, budget=StepBudget(2))
 
     def one(self, **wanted):
         found = list(Assignment.objects.filter(**wanted).select_related("device", "wave").order_by("id"))

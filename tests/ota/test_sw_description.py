@@ -9,12 +9,12 @@ import pytest
 
 from ota.errors import RefusedBundleError
 from ota.formats import swu
-from ota.formats.judgement import Case, Judgement
+from ota.formats.judgement import ArtefactToVerify, Judgement
 from ota.formats.swupdate import revisions
 from ota.formats.swupdate.description import read_description
 from ota.formats.swupdate.json_form import read_json
 from ota.formats.swupdate.libconfig import read_libconfig
-from ota.manifest import agreement, parse
+from ota.manifest import agreement, parse_manifest
 from pki.kernel import clock
 from tests.factories import descriptions
 from tests.factories.artefacts import Makers
@@ -167,7 +167,7 @@ def manifest(name, rev):
     hw = {"vendor_id": str(uuid.NAMESPACE_DNS), "class_id": str(uuid.NAMESPACE_OID), "name": name}
     body = {"schema": 1, "id": "a", "version": "1.0.0", "kind": "firmware", "format": "swu", "component": "app"}
     body |= {"security_counter": 1, "audience": ["lab"], "hw": [hw | ({"rev": rev} if rev else {})], "files": [file]}
-    return parse(json.dumps(body).encode())
+    return parse_manifest(json.dumps(body).encode())
 
 
 @regression("C2", "a hardware revision of bundle.json that the description does not accept")
@@ -179,10 +179,10 @@ def test_the_revision_of_the_manifest_is_one_that_the_board_accepts(name, rev, f
     selections = [swu._fact(one) for one in boards()]
     found = Judgement({"version": "1.0.0", "hardware": [], "selections": selections}, [])
     if fine:
-        assert agreement.check(manifest(name, rev), found) is found
+        assert agreement.check_agreement(manifest(name, rev), found) is found
     else:
         with pytest.raises(RefusedBundleError, match=rf"bundle\.json says {rev}"):
-            agreement.check(manifest(name, rev), found)
+            agreement.check_agreement(manifest(name, rev), found)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def makers(tmp_path_factory):
 def judge(makers, folder, text, members):
     image = folder / "image"
     image.write_bytes(archive([("sw-description", text), ("sw-description.sig", makers.cms(text)), *members.items()]))
-    return swu.judge(Case("swu", image, None, makers.anchors("swu"), clock.unix(), folder))
+    return swu.judge(ArtefactToVerify("swu", image, None, makers.anchors("swu"), clock.unix(), folder))
 
 
 def described(data, change, kind="rawfile"):

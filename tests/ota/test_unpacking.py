@@ -15,7 +15,7 @@ import zstandard
 
 from ota.errors import RefusedBundleError
 from ota.formats import bombs, rauc, tarballs
-from ota.formats.judgement import Case
+from ota.formats.judgement import ArtefactToVerify
 from tests.factories.artefacts import make_zeros, noise
 from tests.regressions import regression
 
@@ -37,7 +37,7 @@ def zeros(compression):
 
 
 def measured(data, packed=None, what="The file"):
-    return bombs.measured_size(io.BytesIO(data), bombs.Budget(packed or len(data)), what)
+    return bombs.measured_size(io.BytesIO(data), bombs.UnpackingBudget(packed or len(data)), what)
 
 
 @regression("C8", "content that compresses better than 100:1, below the absolute limit")
@@ -51,7 +51,7 @@ def test_what_compresses_well_is_accepted_below_the_absolute_limit(compression):
 @regression("V4", "a bomb in each compression that libarchive or SWUpdate unpacks")
 @pytest.mark.parametrize("compression", PACKERS)
 def test_a_bomb_is_refused_in_every_compression(compression):
-    budget = bombs.Budget(1)
+    budget = bombs.UnpackingBudget(1)
     budget.spend(bombs.FREE - PIECE, "What came before")
     assert bombs.measured_size(io.BytesIO(zeros(compression)), budget, "The file") == PIECE
     with pytest.raises(RefusedBundleError, match=r"The file unpacks to more than the 512 MiB"):
@@ -68,7 +68,7 @@ def test_one_frame_of_zstd_is_not_unpacked_into_memory():
 
 @regression("V4", "a budget that is spent by several members together")
 def test_members_of_one_artefact_share_its_budget():
-    budget = bombs.Budget(1)
+    budget = bombs.UnpackingBudget(1)
     budget.spend(bombs.FREE, "a")
     with pytest.raises(RefusedBundleError, match=r"^b unpacks"):
         budget.spend(1, "b")
@@ -90,10 +90,10 @@ def test_what_only_begins_like_a_compressed_stream_is_no_stream():
 def test_a_stream_that_is_read_to_its_end_is_whole(compression):
     good = PACKERS[compression](noise(5000, 1))
     for data in (good[:-3], good + b"others", good[:40] + bytes([good[40] ^ 255]) + good[41:]):
-        stream = bombs.Unpacked(io.BytesIO(data), compression, bombs.Budget(len(data)), "The payload")
+        stream = bombs.Unpacked(io.BytesIO(data), compression, bombs.UnpackingBudget(len(data)), "The payload")
         with pytest.raises(RefusedBundleError, match=f"The payload is not a complete {compression} stream"):
             stream.drain()
-    assert bombs.Unpacked(io.BytesIO(good), compression, bombs.Budget(1), "x").drain() == 5000
+    assert bombs.Unpacked(io.BytesIO(good), compression, bombs.UnpackingBudget(1), "x").drain() == 5000
 
 
 def tarball(size=1000, kind=tarfile.REGTYPE):
@@ -106,7 +106,7 @@ def tarball(size=1000, kind=tarfile.REGTYPE):
 
 
 def archive_size(data, packed=1):
-    return tarballs.measure_archive(io.BytesIO(data), bombs.Budget(packed), "The archive")
+    return tarballs.measure_archive(io.BytesIO(data), bombs.UnpackingBudget(packed), "The archive")
 
 
 @regression("V4", "archives inside compression inside compression, up to a stated depth")
@@ -165,7 +165,7 @@ def test_a_file_with_holes_counts_with_its_full_size(tmp_path, form):
 def test_the_archives_in_a_rauc_bundle_are_measured(tmp_path):
     (tmp_path / "image").write_bytes(b"bundle")
     (tmp_path / "out").mkdir()
-    case = Case("rauc", tmp_path / "image", None, (), 0, tmp_path)
+    case = ArtefactToVerify("rauc", tmp_path / "image", None, (), 0, tmp_path)
     image = tmp_path / "out" / "rootfs.tar.zst"
     image.write_bytes(PACKERS["zstd"](tarball()))
     rauc._measure_archives(case, tmp_path / "out")
@@ -247,4 +247,4 @@ def test_the_files_of_a_squashfs_count_with_their_full_size(tmp_path):
     make_zeros(tree / "rootfs.img", size)
     command = ["mksquashfs", tree, image, "-comp", "zstd", "-Xcompression-level", "1", "-no-progress", "-quiet"]
     subprocess.run(command, check=True, capture_output=True)
-    assert rauc._contents(Case("rauc", image, None, (), 0, tmp_path))["rootfs.img"] == size
+    assert rauc._contents(ArtefactToVerify("rauc", image, None, (), 0, tmp_path))["rootfs.img"] == size

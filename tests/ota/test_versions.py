@@ -9,7 +9,7 @@ from ota.contract import composite
 from ota.errors import RefusedBundleError
 from ota.formats import esp
 from ota.formats.judgement import Judgement
-from ota.manifest import agreement, parse
+from ota.manifest import agreement, parse_manifest
 from ota.manifest.versions import looks_older
 from pki.kernel.errors import InvalidError
 from tests.regressions import regression
@@ -52,23 +52,23 @@ def body(**changes):
 @regression("C3", "versions as ESP-IDF, git, Debian, Yocto and people write them")
 @pytest.mark.parametrize("version", REAL)
 def test_any_printable_version_is_taken(version):
-    assert parse(body(version=version)).version == version
+    assert parse_manifest(body(version=version)).version == version
     part = {"component": "app", "id": "a", "version": version, "digest": "0" * 64}
     parts = [part, {**part, "component": "model"}]
     text = json.dumps({"parts": parts, "schema": 1, "version": version}, separators=(",", ":"), sort_keys=True)
-    assert composite.read(text.encode())[1][0].path == f"app/a/{version}/bundle.json"
+    assert composite.read_parts(text.encode())[1][0].path == f"app/a/{version}/bundle.json"
 
 
 @regression("C3", "versions that cannot stand in a signed path, or mislead whoever reads them")
 @pytest.mark.parametrize("version", WRONG)
 def test_a_version_that_misleads_is_refused(version):
     with pytest.raises(InvalidError, match="version"):
-        parse(body(version=version))
+        parse_manifest(body(version=version))
 
 
 def agreed(format_, version, found, **facts):
     facts = {"security_counter": 1, "version": found, "class_id": None, "vendor_id": None, **facts}
-    return agreement.check(parse(body(format=format_, version=version)), Judgement(facts, []))
+    return agreement.check_agreement(parse_manifest(body(format=format_, version=version)), Judgement(facts, []))
 
 
 @regression("C3", "versions that an MCUboot header or an app description of ESP-IDF cannot hold")

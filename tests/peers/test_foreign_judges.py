@@ -84,7 +84,7 @@ def test_what_we_accept_the_formats_own_tool_accepts_and_what_it_refuses_we_do(m
     file.write_bytes(image)
     known = makers.anchors(format_)
     given = {"signature": beside if signature else None, "listed": dict(listed(format_, image))}
-    assert sandbox.judge(format_.split("-")[0], file, known, **given).facts["signer"]
+    assert sandbox.judge_artefact(format_.split("-")[0], file, known, **given).facts["signer"]
     assert JUDGES[format_](makers, file, beside)
     flipped = bytearray(image)
     flipped[len(image) // 3] ^= 1

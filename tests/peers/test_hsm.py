@@ -39,7 +39,7 @@ for _ in range(int(sys.argv[1])):
         crls.refresh(domain=domain)
         key = issued.authority.key_id
         found["list"] = (crls.folder(key) / "00.crl").read_bytes().hex()
-        found["responder"] = signing.client("status").ocsp_identity("default", key)[1].hex()
+        found["responder"] = signing.signer_client("status").ocsp_identity("default", key)[1].hex()
     except DomainError as error:
         found["errors"].append([error.kind, error.detail])
 found["certificates"] = Certificate.objects.count()

@@ -14,7 +14,7 @@ from imgtool.main import imgtool
 
 from ota.errors import RefusedBundleError
 from ota.formats import mcuboot
-from ota.formats.judgement import Case, TrustAnchor
+from ota.formats.judgement import ArtefactToVerify, TrustAnchor
 from pki.kernel import clock
 from tests.factories.artefacts import noise
 from tests.regressions import regression
@@ -76,7 +76,9 @@ class Bench:
         (scratch / "image").write_bytes(image)
         anchors = (TrustAnchor(kind, self.pem[kind]),)
         try:
-            facts = mcuboot.judge(Case("mcuboot", scratch / "image", None, anchors, clock.unix(), scratch)).facts
+            facts = mcuboot.judge(
+                ArtefactToVerify("mcuboot", scratch / "image", None, anchors, clock.unix(), scratch)
+            ).facts
         except RefusedBundleError as error:
             return error.detail
         assert facts["flash"] == len(image)

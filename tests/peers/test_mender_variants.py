@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from ota.errors import RefusedBundleError
 from ota.formats import mender
-from ota.formats.judgement import Case
+from ota.formats.judgement import ArtefactToVerify
 from pki.kernel import clock
 from tests.factories.artefacts import Makers, noise, public, tar, untar
 from tests.peers.programs import require
@@ -92,7 +92,7 @@ def judged(makers, artifact):
     path, scratch = makers.place(".mender"), makers.place("")
     path.write_bytes(artifact)
     scratch.mkdir()
-    return mender.judge(Case("mender", path, None, makers.anchors("mender"), clock.unix(), scratch)).facts
+    return mender.judge(ArtefactToVerify("mender", path, None, makers.anchors("mender"), clock.unix(), scratch)).facts
 
 
 def refused(makers, artifact):

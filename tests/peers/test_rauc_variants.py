@@ -14,7 +14,7 @@ import pytest
 
 from ota.errors import RefusedBundleError
 from ota.formats import rauc
-from ota.formats.judgement import Case
+from ota.formats.judgement import ArtefactToVerify
 from pki.kernel import clock
 from tests.factories.artefacts import Makers, noise
 from tests.peers.programs import require
@@ -108,7 +108,7 @@ def refused(makers, bundle):
     path.write_bytes(bundle)
     scratch.mkdir()
     try:
-        rauc.judge(Case("rauc", path, None, makers.anchors("rauc"), clock.unix(), scratch))
+        rauc.judge(ArtefactToVerify("rauc", path, None, makers.anchors("rauc"), clock.unix(), scratch))
     except RefusedBundleError as error:
         return error.detail
     return ""

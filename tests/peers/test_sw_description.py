@@ -13,7 +13,7 @@ import pytest
 
 from ota.errors import RefusedBundleError
 from ota.formats import swu
-from ota.formats.judgement import Case
+from ota.formats.judgement import ArtefactToVerify
 from ota.formats.swupdate.description import read_description
 from pki.kernel import clock
 from tests.architecture.sources import ROOT
@@ -100,7 +100,7 @@ def ours(makers, image, folder):
     path = folder / "image"
     path.write_bytes(image)
     try:
-        return swu.judge(Case("swu", path, None, makers.anchors("swu"), clock.unix(), folder))
+        return swu.judge(ArtefactToVerify("swu", path, None, makers.anchors("swu"), clock.unix(), folder))
     except RefusedBundleError as error:
         return error.detail
 

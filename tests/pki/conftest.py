@@ -54,7 +54,7 @@ def owner(db):
 @pytest.fixture
 def book(journal_files, domain):
     """Return a way to write entries into the domain's ledger and to publish its head."""
-    signing.client("admin").create_online_keys(domain.slug)
+    signing.signer_client("admin").create_online_keys(domain.slug)
 
     def write(*names, publish=True):
         with transaction.atomic():
@@ -78,7 +78,7 @@ def database(django_db_setup, django_db_blocker):
 def real(database, signer, journal_files):
     """Return a domain; its rows are removed again as the database's owner would."""
     domain = TrustDomain.objects.create(slug=f"d{secrets.token_hex(6)}", name="Interleaved")
-    signing.client("admin").create_online_keys(domain.slug)
+    signing.signer_client("admin").create_online_keys(domain.slug)
     yield domain
     owner = Owner()
     with transaction.atomic():

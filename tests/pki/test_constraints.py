@@ -46,7 +46,7 @@ def ip(text):
 )
 def test_a_name_is_within_what_is_permitted_and_not_excluded(permitted, excluded, good, bad):
     parent = ca(permitted, excluded)
-    constraints.check(parent, good)
+    constraints.check_names(parent, good)
     for name in bad:
         with pytest.raises(InvalidError, match="may not certify"):
-            constraints.check(parent, [name])
+            constraints.check_names(parent, [name])

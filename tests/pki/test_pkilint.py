@@ -95,10 +95,10 @@ def test_revocation_lists(tree, tmp_path, reasons):
 
 
 @pytest.mark.parametrize("standing", [
-    ocsp.Standing(known=True),
-    ocsp.Standing(known=True, revoked_at=datetime(2026, 1, 1, tzinfo=UTC), reason="keyCompromise"),
-    ocsp.Standing(known=True, revoked_at=datetime(2026, 1, 1, tzinfo=UTC), reason="unspecified"),
-    ocsp.Standing(known=False),
+    ocsp.OcspStatus(known=True),
+    ocsp.OcspStatus(known=True, revoked_at=datetime(2026, 1, 1, tzinfo=UTC), reason="keyCompromise"),
+    ocsp.OcspStatus(known=True, revoked_at=datetime(2026, 1, 1, tzinfo=UTC), reason="unspecified"),
+    ocsp.OcspStatus(known=False),
 ])  # fmt: skip
 @pytest.mark.parametrize("nonce", [None, b"0123456789abcdef"])
 def test_ocsp_answers(tree, tmp_path, standing, nonce):
@@ -107,6 +107,6 @@ def test_ocsp_answers(tree, tmp_path, standing, nonce):
     made = rules.issue(tree[1], OCSP, rules.responder_subject("OCSP", key.public_key()), now, now + OCSP.validity)
     responder = ocsp.Responder(key, made, tree[1].certificate)
     question = ocsp.Question(hashes.SHA256(), b"\1" * 32, b"\2" * 32, 77, nonce)
-    data = ocsp.answer(responder, question, standing, now)
+    data = ocsp.sign_answer(responder, question, standing, now)
     assert library.load_der_ocsp_response(data).serial_number == 77
     lint("lint_ocsp_response", tmp_path, data)

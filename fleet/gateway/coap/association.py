@@ -19,7 +19,7 @@ RECORD_HEADER = 13
 HANDSHAKE, CLIENT_HELLO = 22, 1
 
 
-class State(Enum):
+class HandshakeState(Enum):
     """The state of an association."""
 
     LISTENING = "listening"
@@ -43,7 +43,7 @@ class Association:
         self._connection.set_accept_state()
         self._connection.set_ciphertext_mtu(CIPHERTEXT_MTU)
         self._connection.set_app_data(address)
-        self.state = State.LISTENING
+        self.state = HandshakeState.LISTENING
         self.fingerprint, self.forgotten = "", False
         self.certificate = self.key = b""
 
@@ -51,15 +51,15 @@ class Association:
         """Process a datagram. Return its application data; ``outgoing`` then yields the records to send."""
         try:
             self._connection.bio_write(datagram)
-            if self.state is State.LISTENING:
+            if self.state is HandshakeState.LISTENING:
                 self._listen()
-            if self.state is State.SHAKING:
+            if self.state is HandshakeState.SHAKING:
                 self._shake()
-            return self._read() if self.state is State.OPEN else []
+            return self._read() if self.state is HandshakeState.OPEN else []
         except SSL.WantReadError:
             return []
         except SSL.Error:
-            self.state = State.CLOSED
+            self.state = HandshakeState.CLOSED
             return []
 
     def send(self, plaintext: bytes) -> None:
@@ -69,7 +69,7 @@ class Association:
         try:
             self._connection.send(plaintext)
         except SSL.Error:
-            self.state = State.CLOSED
+            self.state = HandshakeState.CLOSED
 
     def outgoing(self) -> Iterator[bytes]:
         """Yield the outgoing data, one record per datagram."""
@@ -94,34 +94,34 @@ class Association:
         try:
             self._connection.DTLSv1_handle_timeout()
         except SSL.Error:
-            self.state = State.CLOSED
+            self.state = HandshakeState.CLOSED
 
     def close(self) -> None:
         """Send close_notify; ``outgoing`` then yields the alert."""
-        if self.state is State.OPEN:
+        if self.state is HandshakeState.OPEN:
             with suppress(SSL.Error):
                 self._connection.shutdown()
-        self.state = State.CLOSED
+        self.state = HandshakeState.CLOSED
 
     def forget(self) -> None:
         """Free the OpenSSL objects, because aiocoap may keep the remote for minutes."""
-        self.state, self.forgotten = State.CLOSED, True
+        self.state, self.forgotten = HandshakeState.CLOSED, True
         del self._connection
 
     def _listen(self) -> None:
         self._connection.DTLSv1_listen()
-        self.state = State.SHAKING
+        self.state = HandshakeState.SHAKING
 
     def _shake(self) -> None:
         self._connection.do_handshake()
         leaf = self._connection.get_peer_certificate(as_cryptography=True)
         if leaf is None:
-            self.state = State.CLOSED
+            self.state = HandshakeState.CLOSED
             return
         self.certificate = leaf.public_bytes(Encoding.DER)
         self.key = hashlib.sha256(self.certificate).digest()
         self.fingerprint = self.key.hex()
-        self.state = State.OPEN
+        self.state = HandshakeState.OPEN
 
     def _read(self) -> list[bytes]:
         found: list[bytes] = []
@@ -131,7 +131,7 @@ class Association:
             except SSL.WantReadError:
                 return found
             except SSL.ZeroReturnError:
-                self.state = State.CLOSED
+                self.state = HandshakeState.CLOSED
                 return found
 
 

@@ -15,14 +15,14 @@ from django.conf import settings
 from devices.services import presence
 from fleet.gateway import codec, device_api_v1
 from fleet.gateway.coap import mapping
-from fleet.gateway.coap.dtls import Remote
-from fleet.gateway.coap.fast import FastPath, cut
+from fleet.gateway.coap.dtls import DtlsRemote
+from fleet.gateway.coap.fast import FastPath, cut_block
 from fleet.gateway.coap.links import WELL_KNOWN, links
 from fleet.gateway.coap.spool import Spool
 from fleet.gateway.coap.tcp import Connection
 from fleet.gateway.coap.udp import Speaker
 from fleet.gateway.est import coaps
-from fleet.gateway.protocol import BY_KIND, Outcome, Peer, Reply, Request
+from fleet.gateway.protocol import BY_KIND, DeviceRequest, Reply, ResponseOutcome, TransportPeer
 from fleet.gateway.workers import Workers
 from fleet.observe import request_id
 from fleet.wire.rates import DETAIL, Rates
@@ -92,18 +92,18 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
         """Answer one whole request."""
         return await self.answer(request, _peer(request.remote))
 
-    async def answer(self, message: Message, peer: Peer) -> Message:
+    async def answer(self, message: Message, peer: TransportPeer) -> Message:
         """Answer one whole request of a peer."""
         token = request_id.set(str(ids.uuid7()))
         try:
             return await self._logged(message, mapping.request(message, peer), peer)
         except mapping.CoapRefusalError as refusal:
-            self._rates.answered(peer.fingerprint, peer.address, Outcome.INVALID.value)
+            self._rates.answered(peer.fingerprint, peer.address, ResponseOutcome.INVALID.value)
             return Message(code=refusal.code, payload=refusal.detail.encode())
         finally:
             request_id.reset(token)
 
-    async def _logged(self, message: Message, asked: Request, peer: Peer) -> Message:
+    async def _logged(self, message: Message, asked: DeviceRequest, peer: TransportPeer) -> Message:
         started = time.perf_counter()
         reply = await self._answer(message, asked, peer)
         if reply.file is not None:
@@ -120,23 +120,23 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
 
     async def flush(self) -> None:
         """Write the presence of devices."""
-        await self._workers.run(presence.write)
+        await self._workers.run(presence.write_gathered)
 
     def close(self) -> None:
         """End the threads."""
         self._workers.close()
 
-    async def _answer(self, message: Message, asked: Request, peer: Peer) -> Reply:
+    async def _answer(self, message: Message, asked: DeviceRequest, peer: TransportPeer) -> Reply:
         if tuple(message.opt.uri_path) == WELL_KNOWN:
             listed = links(asked.query.get("rt", ""), in_oscore=not peer.certificate)
-            return Reply(Outcome.OK, listed.encode(), "application/link-format")
+            return Reply(ResponseOutcome.OK, listed.encode(), "application/link-format")
         if not peer.fingerprint:
-            return Reply(Outcome.UNAUTHENTICATED, b"Use coaps:// with the device's certificate.", "text/plain")
+            return Reply(ResponseOutcome.UNAUTHENTICATED, b"Use coaps:// with the device's certificate.", "text/plain")
         if not peer.certificate and (message.opt.uri_path[:1] != ("v1",) or message.opt.uri_path[:2] == ENROL):
-            return Reply(Outcome.DENIED, b"Enrol and renew over coaps:// or https://.", "text/plain")
+            return Reply(ResponseOutcome.DENIED, b"Enrol and renew over coaps:// or https://.", "text/plain")
         if seconds := self._rates.wait(peer.fingerprint, peer.address):
             error = LimitedError(DETAIL, retry_after=seconds)
-            return codec.refusal(asked, Outcome.LIMITED, error)
+            return codec.refusal(asked, ResponseOutcome.LIMITED, error)
         reply = Reply()
         try:
             reply = await self._workers.answer(asked)
@@ -148,7 +148,7 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             presence.seen(reply.device_id, peer.address, len(asked.payload), out, routine=reply.routine)
         return reply
 
-    async def _answered(self, message: Message, asked: Request, reply: Reply) -> Message:
+    async def _answered(self, message: Message, asked: DeviceRequest, reply: Reply) -> Message:
         file = reply.file
         if file is None:
             return mapping.response(asked, reply)
@@ -160,9 +160,13 @@ class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap ha
             return mapping.response(asked, codec.refusal(asked, BY_KIND[error.kind], error))
 
 
-def _peer(remote: EndpointAddress) -> Peer:
+def _peer(remote: EndpointAddress) -> TransportPeer:
     """Return the authenticated peer; only a handshake authenticates."""
-    return remote.peer if isinstance(remote, Remote | Connection | Speaker) else Peer(address=str(remote.hostinfo))
+    return (
+        remote.peer
+        if isinstance(remote, DtlsRemote | Connection | Speaker)
+        else TransportPeer(address=str(remote.hostinfo))
+    )
 
 
 def _observable(request: Message) -> bool:
@@ -178,7 +182,7 @@ def _block(message: Message, file: Download) -> Message:
     number = wanted.block_number if wanted is not None else 0
     if number << exponent + 4 >= file.size:
         return Message(code=codes.BAD_REQUEST, payload=b"There is no such block.")
-    data, more = cut(file, number, exponent)
+    data, more = cut_block(file, number, exponent)
     made = Message(code=codes.CONTENT, payload=data)
     made.opt.content_format = 42
     made.opt.etag = bytes.fromhex(file.sha256)[:TAG]

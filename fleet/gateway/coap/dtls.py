@@ -17,11 +17,11 @@ from aiocoap.util import hostportjoin
 from OpenSSL import SSL
 
 from devices.services import presence
-from fleet.gateway.coap.association import Association, State, begins
+from fleet.gateway.coap.association import Association, HandshakeState, begins
 from fleet.gateway.coap.fast import FastPath
-from fleet.gateway.coap.remote import Remote as Base
+from fleet.gateway.coap.remote import CoapRemote as Base
 from fleet.gateway.coap.remote import SocketAddress
-from fleet.gateway.protocol import Peer
+from fleet.gateway.protocol import TransportPeer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ _Socket = simplesocketserver._DatagramServerSocketSimple  # noqa: SLF001  becaus
 _logger = logging.getLogger("muster.coap")
 
 
-class Remote(Base):
+class DtlsRemote(Base):
     """A peer with its association, as an aiocoap remote; each association is a separate remote."""
 
     scheme = "coaps"
@@ -59,9 +59,9 @@ class Remote(Base):
         self._last_id = b""
 
     @property
-    def peer(self) -> Peer:
+    def peer(self) -> TransportPeer:
         """Return the authenticated peer."""
-        return Peer(self.association.fingerprint, self.association.certificate, str(self._address[0]))
+        return TransportPeer(self.association.fingerprint, self.association.certificate, str(self._address[0]))
 
     @property
     def authenticated_claims(self) -> list[str]:
@@ -96,7 +96,7 @@ class Remote(Base):
         for datagram in self.association.outgoing():
             self.server.write(datagram, self._address)
         self.rest()
-        if self.association.state is State.SHAKING:
+        if self.association.state is HandshakeState.SHAKING:
             wait = self.association.timeout()
             self._timer = asyncio.get_running_loop().call_later(max(1.0 if wait is None else wait, 0.01), self._late)
 
@@ -112,7 +112,7 @@ class Remote(Base):
             return
         self.association.late()
         self.flush()
-        if self.association.state is State.CLOSED:
+        if self.association.state is HandshakeState.CLOSED:
             self.server.drop(self, "the handshake failed")
 
 
@@ -141,10 +141,10 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
     ) -> None:
         super().__init__(ready, interface, log)
         self.context, self._fast = given.context, given.fast
-        self._open: OrderedDict[SocketAddress, Remote] = OrderedDict()
-        self._shaking: OrderedDict[SocketAddress, Remote] = OrderedDict()
+        self._open: OrderedDict[SocketAddress, DtlsRemote] = OrderedDict()
+        self._shaking: OrderedDict[SocketAddress, DtlsRemote] = OrderedDict()
         self._shaking_at: dict[str, OrderedDict[SocketAddress, None]] = {}
-        self._by_certificate: dict[str, OrderedDict[SocketAddress, Remote]] = {}
+        self._by_certificate: dict[str, OrderedDict[SocketAddress, DtlsRemote]] = {}
 
     @classmethod
     async def start(
@@ -178,7 +178,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
             self._open.move_to_end(sockaddr)
             self._deliver(remote, data)
 
-    def drop(self, remote: Remote, why: str) -> None:
+    def drop(self, remote: DtlsRemote, why: str) -> None:
         """Remove an association, and notify its pending requests."""
         remote.rest()
         if self._shaking.get(remote.address) is remote:
@@ -214,9 +214,9 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
 
     def _begin(self, data: bytes, sockaddr: SocketAddress) -> None:
         """Answer a hello. Store nothing without a valid cookie; keep an open association until the new one is open."""
-        remote = Remote(self, sockaddr)
+        remote = DtlsRemote(self, sockaddr)
         remote.association.receive(data)
-        if remote.association.state is State.SHAKING:
+        if remote.association.state is HandshakeState.SHAKING:
             if not self._makes_room(sockaddr[0]):
                 return  # nothing was answered yet: the peer repeats its hello
             self._shaking_at.setdefault(sockaddr[0], OrderedDict())[sockaddr] = None
@@ -235,7 +235,7 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         self.drop(oldest, "evicted by another handshake")
         return True
 
-    def _shaken(self, remote: Remote) -> None:
+    def _shaken(self, remote: DtlsRemote) -> None:
         """Release the slot of a finished handshake."""
         del self._shaking[remote.address]
         here = self._shaking_at[remote.address[0]]
@@ -243,14 +243,14 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         if not here:
             del self._shaking_at[remote.address[0]]
 
-    def _go_on(self, remote: Remote, data: bytes) -> None:
+    def _go_on(self, remote: DtlsRemote, data: bytes) -> None:
         messages = remote.take(data)
         state = remote.association.state
-        if state is State.SHAKING:
+        if state is HandshakeState.SHAKING:
             return
         self._shaken(remote)
         remote.rest()
-        if state is State.CLOSED:
+        if state is HandshakeState.CLOSED:
             _logger.info("a DTLS handshake failed", extra={"peer": str(remote.address[0])})
             return
         if (old := self._open.get(remote.address)) is not None:
@@ -265,13 +265,13 @@ class ServerSocket(_Socket):  # type: ignore[misc, valid-type]  # aiocoap has no
         same[remote.address] = self._open[remote.address] = remote
         self._hand_on(remote, messages)
 
-    def _deliver(self, remote: Remote, data: bytes) -> None:
+    def _deliver(self, remote: DtlsRemote, data: bytes) -> None:
         messages = remote.take(data)
         self._hand_on(remote, messages)
-        if remote.association.state is State.CLOSED:
+        if remote.association.state is HandshakeState.CLOSED:
             self.drop(remote, "the peer has closed")
 
-    def _hand_on(self, remote: Remote, messages: list[bytes]) -> None:
+    def _hand_on(self, remote: DtlsRemote, messages: list[bytes]) -> None:
         for message in messages:
             if remote.repeats(message):
                 presence.notice(remote.association.fingerprint, "coap_retransmits")
@@ -305,7 +305,7 @@ class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type
         found: ServerSocket = self._pool
         return found
 
-    def forget(self, remote: Remote) -> None:
+    def forget(self, remote: DtlsRemote) -> None:
         """Free aiocoap's stored answers to a removed peer; the keys expire later."""
         for mid in remote.mids:
             if (remote, mid) in self._mman._recent_messages:  # noqa: SLF001  because aiocoap has no public way
@@ -314,4 +314,4 @@ class MessageInterface(simplesocketserver.MessageInterfaceSimpleServer):  # type
 
     async def recognize_remote(self, remote: object) -> bool:
         """Return whether a remote belongs to this interface."""
-        return isinstance(remote, Remote) and remote.server is self._pool
+        return isinstance(remote, DtlsRemote) and remote.server is self._pool

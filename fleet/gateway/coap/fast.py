@@ -60,7 +60,7 @@ class FastPath:
         if length > LONGEST_TOKEN or len(token) != length:
             return None
         host = self._polls.get(given)
-        asked = None if host is not None else options.read(given)
+        asked = None if host is not None else options.read_poll_options(given)
         if asked is not None and asked.path == POLL and asked.accept in {-1, CBOR_FORMAT} and not asked.block:
             self._remember(given, asked.host)
             host = asked.host
@@ -111,7 +111,7 @@ class FastPath:
         return bytes((0x40 | NON_CONFIRMABLE << 4 | len(token), CONTENT)) + self._next_id.to_bytes(2, "big") + token
 
 
-def cut(file: Download, number: int, exponent: int) -> tuple[bytes, bool]:
+def cut_block(file: Download, number: int, exponent: int) -> tuple[bytes, bool]:
     """Return the bytes of one block, and whether there are more (RFC 7959, 2.2)."""
     size = 1 << exponent + 4
     data = piece(file, number * size, size)
@@ -120,7 +120,7 @@ def cut(file: Download, number: int, exponent: int) -> tuple[bytes, bool]:
 
 def block(file: Download, number: int, exponent: int) -> bytes:
     """Return options and payload of one block: ETag, Content-Format 42, Block2 and, with the first, Size2."""
-    data, more = cut(file, number, exponent)
+    data, more = cut_block(file, number, exponent)
     value = (number << 4 | more << 3 | exponent).to_bytes(3, "big").lstrip(b"\0")
     made = b"\x48" + bytes.fromhex(file.sha256)[:TAG] + b"\x81\x2a" + bytes((0xB0 | len(value),)) + value
     if not number:

@@ -7,7 +7,7 @@ from aiocoap.numbers import codes
 from aiocoap.numbers.optionnumbers import OptionNumber
 
 from fleet.gateway.coap import measured
-from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, TransportPeer
 from fleet.wire import limits
 from pki.kernel.coap import FORMATS, NUMBERS, is_tag, tag_bytes, tag_text
 from pki.kernel.errors import InvalidError
@@ -17,25 +17,25 @@ CRITICAL = frozenset({1, 3, 7, 9, 11, 15, 17, 23, 27})
 PROXY = frozenset({35, 39})
 METHODS = {codes.GET: "GET", codes.POST: "POST", codes.PUT: "PUT"}
 CODES = {
-    Outcome.CREATED: codes.CREATED,
-    Outcome.ACCEPTED: codes.SERVICE_UNAVAILABLE,  # RFC 9148, 4.7: repeat the same request after Max-Age
-    Outcome.NO_CONTENT: codes.CHANGED,
-    Outcome.INVALID: codes.BAD_REQUEST,
-    Outcome.UNAUTHENTICATED: codes.UNAUTHORIZED,
-    Outcome.DENIED: codes.FORBIDDEN,
-    Outcome.NOT_FOUND: codes.NOT_FOUND,
-    Outcome.NOT_ALLOWED: codes.METHOD_NOT_ALLOWED,
-    Outcome.NOT_ACCEPTABLE: codes.NOT_ACCEPTABLE,
-    Outcome.TOO_SLOW: codes.REQUEST_ENTITY_INCOMPLETE,
-    Outcome.UNSUPPORTED: codes.UNSUPPORTED_CONTENT_FORMAT,
-    Outcome.CONFLICT: codes.CONFLICT,
-    Outcome.NOT_MODIFIED: codes.VALID,
-    Outcome.PRECONDITION: codes.PRECONDITION_FAILED,
-    Outcome.UNCONDITIONAL: codes.PRECONDITION_FAILED,
-    Outcome.TOO_LARGE: codes.REQUEST_ENTITY_TOO_LARGE,
-    Outcome.LIMITED: codes.TOO_MANY_REQUESTS,
-    Outcome.INTERNAL: codes.INTERNAL_SERVER_ERROR,
-    Outcome.UNAVAILABLE: codes.SERVICE_UNAVAILABLE,
+    ResponseOutcome.CREATED: codes.CREATED,
+    ResponseOutcome.ACCEPTED: codes.SERVICE_UNAVAILABLE,  # RFC 9148, 4.7: repeat the same request after Max-Age
+    ResponseOutcome.NO_CONTENT: codes.CHANGED,
+    ResponseOutcome.INVALID: codes.BAD_REQUEST,
+    ResponseOutcome.UNAUTHENTICATED: codes.UNAUTHORIZED,
+    ResponseOutcome.DENIED: codes.FORBIDDEN,
+    ResponseOutcome.NOT_FOUND: codes.NOT_FOUND,
+    ResponseOutcome.NOT_ALLOWED: codes.METHOD_NOT_ALLOWED,
+    ResponseOutcome.NOT_ACCEPTABLE: codes.NOT_ACCEPTABLE,
+    ResponseOutcome.TOO_SLOW: codes.REQUEST_ENTITY_INCOMPLETE,
+    ResponseOutcome.UNSUPPORTED: codes.UNSUPPORTED_CONTENT_FORMAT,
+    ResponseOutcome.CONFLICT: codes.CONFLICT,
+    ResponseOutcome.NOT_MODIFIED: codes.VALID,
+    ResponseOutcome.PRECONDITION: codes.PRECONDITION_FAILED,
+    ResponseOutcome.UNCONDITIONAL: codes.PRECONDITION_FAILED,
+    ResponseOutcome.TOO_LARGE: codes.REQUEST_ENTITY_TOO_LARGE,
+    ResponseOutcome.LIMITED: codes.TOO_MANY_REQUESTS,
+    ResponseOutcome.INTERNAL: codes.INTERNAL_SERVER_ERROR,
+    ResponseOutcome.UNAVAILABLE: codes.SERVICE_UNAVAILABLE,
 }
 
 
@@ -55,7 +55,7 @@ class CoapRefusalError(InvalidError):
         self.code = code
 
 
-def request(message: Message, peer: Peer) -> Request:
+def request(message: Message, peer: TransportPeer) -> DeviceRequest:
     """Convert a CoAP request.
 
     Raises:
@@ -82,7 +82,7 @@ def request(message: Message, peer: Peer) -> Request:
         headers["if-match"] = ",".join(tag_text(value) for value in message.opt.if_match[:4])
     host = message.opt.uri_host or ""
     pairs = [part.partition("=") for part in message.opt.uri_query]
-    return Request(
+    return DeviceRequest(
         peer=peer,
         method=method,
         path="/" + "/".join(message.opt.uri_path),
@@ -94,10 +94,10 @@ def request(message: Message, peer: Peer) -> Request:
     )
 
 
-def response(asked: Request, reply: Reply) -> Message:
+def response(asked: DeviceRequest, reply: Reply) -> Message:
     """Return a reply as a CoAP response."""
     accepted = asked.headers.get("accept", reply.content_type)
-    if reply.payload and reply.outcome is Outcome.OK and accepted != reply.content_type:
+    if reply.payload and reply.outcome is ResponseOutcome.OK and accepted != reply.content_type:
         return Message(code=codes.NOT_ACCEPTABLE, payload=f"Accept must allow {reply.content_type}.".encode())
     success = codes.CONTENT if asked.method == "GET" else codes.CHANGED
     made = Message(code=CODES.get(reply.outcome, success), payload=reply.payload)

@@ -30,7 +30,7 @@ class Asked:
     exponent: int
 
 
-def read(data: bytes) -> Asked | None:
+def read_poll_options(data: bytes) -> Asked | None:
     """Return what options mean, or None for anything but these options, or for a payload."""
     path, host, accept, bits = [], b"", -1, WHOLE
     last = 0

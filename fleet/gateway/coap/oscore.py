@@ -143,7 +143,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         return [(self.recipient_id, self.accepted_end, self.next_accepted)] if self._written else []
 
 
-class Contexts:
+class OscoreContexts:
     """The contexts of one process.
 
     Args:

@@ -12,7 +12,7 @@ from aiocoap.numbers import types
 
 from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.remote import SocketAddress
-from fleet.gateway.protocol import Peer
+from fleet.gateway.protocol import TransportPeer
 
 
 class PlainBench(asyncio.DatagramProtocol):
@@ -26,9 +26,11 @@ class PlainBench(asyncio.DatagramProtocol):
 
     _transport: asyncio.DatagramTransport
 
-    def __init__(self, fast: FastPath, answer: Callable[[Message, Peer], Awaitable[Message]], fingerprint: str) -> None:
+    def __init__(
+        self, fast: FastPath, answer: Callable[[Message, TransportPeer], Awaitable[Message]], fingerprint: str
+    ) -> None:
         self._fast, self._answer = fast, answer
-        self._key, self._peer = bytes.fromhex(fingerprint), Peer(fingerprint, b"", "127.0.0.1")
+        self._key, self._peer = bytes.fromhex(fingerprint), TransportPeer(fingerprint, b"", "127.0.0.1")
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -8,7 +8,7 @@ from aiocoap.util import hostportjoin
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
-class Remote(interfaces.EndpointAddress):  # type: ignore[misc]  # aiocoap has no types
+class CoapRemote(interfaces.EndpointAddress):  # type: ignore[misc]  # aiocoap has no types
     """A peer behind a socket.
 
     Args:

@@ -20,7 +20,7 @@ from fleet.gateway.coap.door import CoapDoor
 from fleet.gateway.coap.dtls import Given, MessageInterface, ServerSocket
 from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.plain import PlainBench
-from fleet.gateway.coap.tcp import Server
+from fleet.gateway.coap.tcp import CoapTcpServer
 from fleet.gateway.coap.udp import OscoreInterface, OscoreSocket
 from fleet.gateway.poll_cache import Answers, PollCache, each_second
 from fleet.gateway.poll_cache_sync import Follower
@@ -113,7 +113,7 @@ async def serve(given: Sockets, stopped: asyncio.Event) -> None:
 async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: CoapDoor) -> "Ends":
     """Register our transports with aiocoap, which has no public way to add them."""
     udp: list[MessageInterface] = []
-    tcp: list[Server] = []
+    tcp: list[CoapTcpServer] = []
     plain: list[OscoreInterface] = []
 
     async def over_udp(manager: interfaces.MessageManager) -> MessageInterface:
@@ -121,8 +121,8 @@ async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: Coa
         udp.append(await MessageInterface.start(manager, protocol.log, given.datagrams, made))
         return udp[0]
 
-    async def over_tcp(tokens: interfaces.TokenManager) -> Server:
-        tcp.append(await Server.start(tokens, protocol.log, given.stream, given.tls))
+    async def over_tcp(tokens: interfaces.TokenManager) -> CoapTcpServer:
+        tcp.append(await CoapTcpServer.start(tokens, protocol.log, given.stream, given.tls))
         return tcp[0]
 
     async def in_oscore(manager: interfaces.MessageManager) -> OscoreInterface:
@@ -149,7 +149,7 @@ class Ends:
     """
 
     dtls: ServerSocket
-    tls: Server
+    tls: CoapTcpServer
     oscore: OscoreSocket | None
 
     def fingerprints(self) -> set[str]:

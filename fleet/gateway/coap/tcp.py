@@ -10,9 +10,9 @@ from aiocoap import interfaces
 from aiocoap.transports import tcp, tls
 
 from devices.services import presence
-from fleet.gateway.admission import Gate
-from fleet.gateway.protocol import Peer
-from fleet.wire.bodies import Pace
+from fleet.gateway.admission import AdmissionGate
+from fleet.gateway.protocol import TransportPeer
+from fleet.wire.bodies import BodyPace
 
 #: most connections, and most of one certificate; the least recently active one is evicted
 MOST_CONNECTIONS, MOST_OF_ONE = 5000, 8
@@ -25,9 +25,9 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
     """One connection with its authenticated peer."""
 
     _my_max_message_size = MAX_MESSAGE
-    peer = Peer()
+    peer = TransportPeer()
     heard = 0.0
-    _pace: Pace | None = None
+    _pace: BodyPace | None = None
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -36,7 +36,7 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
         connected = transport.get_extra_info("ssl_object")
         leaf = (connected.getpeercert(binary_form=True) if connected else None) or b""
         fingerprint = hashlib.sha256(leaf).hexdigest() if leaf else ""
-        self.peer = Peer(fingerprint, leaf, str(transport.get_extra_info("peername")[0]))
+        self.peer = TransportPeer(fingerprint, leaf, str(transport.get_extra_info("peername")[0]))
         self.heard = self.loop.time()
         resumed = connected is not None and connected.session_reused
         presence.notice(fingerprint, "tls_resumptions" if resumed else "tls_handshakes")
@@ -55,7 +55,7 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
         if not self._spool or self._transport.is_closing():
             self._pace = None
             return
-        self._pace = self._pace or Pace()
+        self._pace = self._pace or BodyPace()
         self._pace.came += len(data)
         self._late = self.loop.call_later(self._pace.patience, self.end)
 
@@ -84,7 +84,7 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
         return super().blockwise_key, self.peer.fingerprint
 
 
-class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
+class CoapTcpServer(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
     """The server side over a bound socket."""
 
     def __init__(self) -> None:
@@ -122,10 +122,10 @@ class Server(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no types
     @classmethod
     async def start(
         cls, tokens: interfaces.TokenManager, log: logging.Logger, bound: socket.socket, context: ssl.SSLContext
-    ) -> "Server":
+    ) -> "CoapTcpServer":
         """Serve a listening socket; connections pass the same admission control as HTTPS."""
         loop = asyncio.get_running_loop()
         self = cls()
         self._tokenmanager, self.log = tokens, log
-        self.server = Gate(bound, lambda: Connection(self, log, loop, is_server=True), context)
+        self.server = AdmissionGate(bound, lambda: Connection(self, log, loop, is_server=True), context)
         return self

@@ -25,9 +25,9 @@ from django.db import DatabaseError
 from devices.services import presence
 from fleet.gateway.coap.fast import FastPath
 from fleet.gateway.coap.links import WELL_KNOWN, links
-from fleet.gateway.coap.oscore import FEW_LEFT, Contexts, InThread, SecurityContext, kid_of
-from fleet.gateway.coap.remote import Remote, SocketAddress
-from fleet.gateway.protocol import Outcome, Peer
+from fleet.gateway.coap.oscore import FEW_LEFT, InThread, OscoreContexts, SecurityContext, kid_of
+from fleet.gateway.coap.remote import CoapRemote, SocketAddress
+from fleet.gateway.protocol import ResponseOutcome, TransportPeer
 from fleet.wire.networks import network_of
 from fleet.wire.rates import DETAIL, Rates
 from pki.kernel.errors import DomainError, LimitedError, NotFoundError
@@ -49,7 +49,7 @@ _Value = TypeVar("_Value")
 _logger = logging.getLogger("muster.coap")
 
 
-class Speaker(Remote):
+class Speaker(CoapRemote):
     """A device that uses OSCORE from one address.
 
     Args:
@@ -66,9 +66,9 @@ class Speaker(Remote):
         self._last: tuple[Message | None, bytes] = (None, b"")
 
     @property
-    def peer(self) -> Peer:
+    def peer(self) -> TransportPeer:
         """Return the peer: the device whose certificate the context belongs to; no certificate was presented."""
-        return Peer(self.context.fingerprint, b"", str(self.address[0]))
+        return TransportPeer(self.context.fingerprint, b"", str(self.address[0]))
 
     @property
     def authenticated_claims(self) -> list[str]:
@@ -133,7 +133,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
 
     def __init__(self, interface: "OscoreInterface", fast: FastPath, in_thread: InThread, name: str) -> None:
         self._interface, self._fast, self._in_thread = interface, fast, in_thread
-        self.contexts = Contexts(in_thread, self._gone)
+        self.contexts = OscoreContexts(in_thread, self._gone)
         self.hostinfo_local = name
         self._waiting: set[tuple[SocketAddress, bytes]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -223,7 +223,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
                 if said:
                     self.write(said, addr)
         except NotFoundError:
-            self._strangers.answered("", address, Outcome.UNAUTHENTICATED.value)
+            self._strangers.answered("", address, ResponseOutcome.UNAUTHENTICATED.value)
             self._refuse(message, addr, codes.UNAUTHORIZED, b"Security context not found")
         except LimitedError:
             return  # too many unknown clients at once; a real device repeats its request

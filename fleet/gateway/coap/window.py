@@ -14,7 +14,7 @@ from ota.services.downloads import Download
 WIDE, MOST = 256 * 1024, 128
 
 
-class Window:
+class BucketWindow:
     """A cache of recent parts of files in an object store, at most 32 MiB; thread-safe."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Window:
                 self._parts.move_to_end(place)
         if part is None:
             begin = place[1] * WIDE
-            part = b"".join(downloads.read(file, begin, min(WIDE, file.size - begin)))
+            part = b"".join(downloads.read_download(file, begin, min(WIDE, file.size - begin)))
             with self._lock:
                 self._parts[place] = part
                 while len(self._parts) > MOST:
@@ -42,7 +42,7 @@ class Window:
         return part[start % WIDE : start % WIDE + length]
 
 
-_WINDOW = Window()
+_WINDOW = BucketWindow()
 
 
 def piece(file: Download, start: int, length: int) -> bytes:

@@ -8,7 +8,7 @@ from fleet.gateway.identity import Identified
 from ota.manifest.paths import quote_path
 from ota.models import Assignment
 from ota.services.assignments import Feedback, Status
-from ota.services.offers import Offer
+from ota.services.offers import PollAnswer
 from pki.kernel import intake
 from pki.kernel.errors import InvalidError
 
@@ -27,7 +27,7 @@ _EXECUTION = {
 }
 
 
-def poll(base: str, offer: Offer, *, wants_config: bool) -> dict[str, object]:
+def poll(base: str, offer: PollAnswer, *, wants_config: bool) -> dict[str, object]:
     """Return the poll document with at most one link to an action."""
     links: dict[str, object] = {}
     assignment = offer.assignment
@@ -120,9 +120,9 @@ def config_data(body: Mapping[str, object]) -> ConfigData:
         raise InvalidError(msg)
     values, altered = {}, set()
     for key, value in data.items():
-        name = intake.identifier(key, f"name in data: {intake.shown(key)}", most=MAX_TEXT)
+        name = intake.identifier(key, f"name in data: {intake.shown_name(key)}", most=MAX_TEXT)
         if intake.REPLACEMENT in name or not isinstance(value, str | int | float | None):
-            msg = f"`data.{intake.shown(name)}` must be a string with a printable name."
+            msg = f"`data.{intake.shown_name(name)}` must be a string with a printable name."
             raise InvalidError(msg)
         text = value if isinstance(value, str) else "" if value is None else str(value).lower()
         values[name], changed = intake.cleaned(text, MAX_TEXT)

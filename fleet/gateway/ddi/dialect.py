@@ -8,7 +8,7 @@ from fleet.gateway import device_api_v1, identity
 from fleet.gateway.codec import MAX_BODY
 from fleet.gateway.ddi import bodies
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request, check_words
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, check_words
 from ota.manifest.paths import disposition
 from ota.services import assignments, downloads, offers
 from pki.kernel import intake, strict_json
@@ -16,14 +16,14 @@ from pki.kernel.errors import DeniedError, DomainError, InvalidError, NotFoundEr
 
 _BASE = re.compile(r"/([A-Za-z0-9-]{1,40})/controller/v1/([A-Za-z0-9._-]{1,64})(?:/(.*))?")
 _CODES = {
-    Outcome.INVALID: "hawkbit.server.error.rest.body.notReadable",
-    Outcome.NOT_FOUND: "hawkbit.server.error.repo.entitiyNotFound",
-    Outcome.DENIED: "hawkbit.server.error.insufficientpermission",
+    ResponseOutcome.INVALID: "hawkbit.server.error.rest.body.notReadable",
+    ResponseOutcome.NOT_FOUND: "hawkbit.server.error.repo.entitiyNotFound",
+    ResponseOutcome.DENIED: "hawkbit.server.error.insufficientpermission",
 }
-Handler = Callable[[Request, Identified, list[str]], Reply]
+Handler = Callable[[DeviceRequest, Identified, list[str]], Reply]
 
 
-def dialect(request: Request) -> Reply | None:
+def dialect(request: DeviceRequest) -> Reply | None:
     """Answer ``/{tenant}/controller/v1/{controllerId}…``; the certificate must be that device's."""
     match = _BASE.fullmatch(request.path)
     if match is None:
@@ -37,7 +37,9 @@ def dialect(request: Request) -> Reply | None:
     for methods, pattern, handler, quarantined in ROUTES:
         found = re.fullmatch(pattern, rest or "")
         if found and request.method not in methods:
-            return Reply(Outcome.NOT_ALLOWED, headers={"allow": ", ".join(sorted(methods))}, device_id=who.device.pk)
+            return Reply(
+                ResponseOutcome.NOT_ALLOWED, headers={"allow": ", ".join(sorted(methods))}, device_id=who.device.pk
+            )
         if found:
             device_api_v1.gate(who, allowed=quarantined)
             return handler(request, who, list(found.groups()))
@@ -45,9 +47,9 @@ def dialect(request: Request) -> Reply | None:
     raise NotFoundError(msg)
 
 
-def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
+def render(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return a refusal in hawkBit's format; 401 has no body."""
-    if outcome is Outcome.UNAUTHENTICATED:
+    if outcome is ResponseOutcome.UNAUTHENTICATED:
         return Reply(outcome)
     body = {
         "exceptionClass": "org.eclipse.hawkbit.repository.exception",
@@ -58,18 +60,18 @@ def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
     return Reply(outcome, json.dumps(body).encode(), "application/json")
 
 
-def _poll(request: Request, who: Identified, _parts: list[str]) -> Reply:
+def _poll(request: DeviceRequest, who: Identified, _parts: list[str]) -> Reply:
     offer = offers.poll(actor=who.actor, device=who.device)
     body = bodies.poll(_base(request, who), offer, wants_config=not who.device.twin.reported.get("attributes"))
     return _json(who, body, routine=True)
 
 
-def _config_data(request: Request, who: Identified, _parts: list[str]) -> Reply:
+def _config_data(request: DeviceRequest, who: Identified, _parts: list[str]) -> Reply:
     bodies.keep_config(who, bodies.config_data(_read(request)))
-    return Reply(Outcome.OK, device_id=who.device.pk, routine=False)
+    return Reply(ResponseOutcome.OK, device_id=who.device.pk, routine=False)
 
 
-def _deployment(request: Request, who: Identified, parts: list[str]) -> Reply:
+def _deployment(request: DeviceRequest, who: Identified, parts: list[str]) -> Reply:
     assignment = offers.current(who.device)
     if assignment is None or assignment.action_id != _action(parts[0]):
         msg = "This action is not open for this controller."
@@ -78,13 +80,13 @@ def _deployment(request: Request, who: Identified, parts: list[str]) -> Reply:
     return _json(who, bodies.deployment(_base(request, who), assignment))
 
 
-def _feedback(request: Request, who: Identified, parts: list[str]) -> Reply:
+def _feedback(request: DeviceRequest, who: Identified, parts: list[str]) -> Reply:
     said = bodies.feedback(_read(request))
     assignments.feedback(actor=who.actor, device=who.device, action_id=_action(parts[0]), said=said)
-    return Reply(Outcome.OK, device_id=who.device.pk, routine=False)
+    return Reply(ResponseOutcome.OK, device_id=who.device.pk, routine=False)
 
 
-def _cancel(_request: Request, who: Identified, parts: list[str]) -> Reply:
+def _cancel(_request: DeviceRequest, who: Identified, parts: list[str]) -> Reply:
     assignment = assignments.of_device(who.device, _action(parts[0]))
     if assignment.status != assignments.Status.CANCELING:
         msg = "This action is not being canceled."
@@ -93,16 +95,16 @@ def _cancel(_request: Request, who: Identified, parts: list[str]) -> Reply:
     return _json(who, {"id": number, "cancelAction": {"stopId": number}})
 
 
-def _cancel_feedback(request: Request, who: Identified, parts: list[str]) -> Reply:
+def _cancel_feedback(request: DeviceRequest, who: Identified, parts: list[str]) -> Reply:
     said = bodies.cancel_feedback(_read(request))
     assignments.feedback(actor=who.actor, device=who.device, action_id=_action(parts[0]), said=said)
-    return Reply(Outcome.OK, device_id=who.device.pk, routine=False)
+    return Reply(ResponseOutcome.OK, device_id=who.device.pk, routine=False)
 
 
-def _artifact(_request: Request, who: Identified, parts: list[str]) -> Reply:
+def _artifact(_request: DeviceRequest, who: Identified, parts: list[str]) -> Reply:
     file = downloads.by_name(actor=who.actor, device=who.device, bundle_id=_action(parts[0]), name=parts[1])
     headers = {"etag": f'"{file.sha1}"', "content-disposition": disposition(file.name)}
-    return Reply(Outcome.OK, headers=headers, file=file, device_id=who.device.pk, routine=False)
+    return Reply(ResponseOutcome.OK, headers=headers, file=file, device_id=who.device.pk, routine=False)
 
 
 ROUTES: tuple[tuple[frozenset[str], str, Handler, bool], ...] = (
@@ -121,7 +123,7 @@ ROUTES: tuple[tuple[frozenset[str], str, Handler, bool], ...] = (
 )
 
 
-def _base(request: Request, who: Identified) -> str:
+def _base(request: DeviceRequest, who: Identified) -> str:
     return f"https://{request.authority}/{who.device.domain.slug.upper()}/controller/v1/{who.device.name}"
 
 
@@ -129,7 +131,7 @@ def _action(text: str) -> int:
     return int(text)
 
 
-def _read(request: Request) -> dict[str, object]:
+def _read(request: DeviceRequest) -> dict[str, object]:
     body = strict_json.read_json(
         request.payload or b"{}", max_bytes=MAX_BODY, max_depth=intake.MOST_DEPTH, lenient=True
     )
@@ -141,4 +143,4 @@ def _read(request: Request) -> dict[str, object]:
 
 def _json(who: Identified, body: object, *, routine: bool = False) -> Reply:
     data = json.dumps(body, separators=(",", ":")).encode()
-    return Reply(Outcome.OK, data, "application/json", device_id=who.device.pk, routine=routine)
+    return Reply(ResponseOutcome.OK, data, "application/json", device_id=who.device.pk, routine=routine)

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from fleet.gateway import identity
 from fleet.gateway.est import operations
 from fleet.gateway.est.dialect import CERTS_ONLY, PLAIN, ROOT
-from fleet.gateway.est.operations import Issued, Place
-from fleet.gateway.protocol import Outcome, Reply, Request, check_words
+from fleet.gateway.est.operations import EnrolmentAnswer, EstLabel
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, check_words
 from pki.kernel import cbor
 from pki.kernel.errors import DomainError
 
@@ -20,48 +20,48 @@ PKIX_CERT, MULTIPART, CSR_ATTRS = "application/pkix-cert", "application/multipar
 PKCS8_FORMAT, CERTS_ONLY_FORMAT, PKIX_CERT_FORMAT = 284, 281, 287
 
 
-def dialect(request: Request) -> Reply | None:
+def dialect(request: DeviceRequest) -> Reply | None:
     """Answer paths below ``/.well-known/est/``, with or without a label."""
     if not request.path.startswith(ROOT):
         return None
     check_words(request)
     label, _, operation = request.path[len(ROOT) :].rpartition("/")
     if operation not in METHODS or "/" in label:
-        return Reply(Outcome.NOT_FOUND, b"There is no such EST operation.", PLAIN)
+        return Reply(ResponseOutcome.NOT_FOUND, b"There is no such EST operation.", PLAIN)
     if request.method != METHODS[operation]:
-        return Reply(Outcome.NOT_ALLOWED, b"", PLAIN)
+        return Reply(ResponseOutcome.NOT_ALLOWED, b"", PLAIN)
     place = operations.place(label, identity.domain_by_host, request.host)
     return {
-        "crts": lambda: Reply(Outcome.OK, operations.cacerts(place), CERTS_ONLY),
-        "att": lambda: Reply(Outcome.OK, operations.csrattrs(place), CSR_ATTRS),
-        "sen": lambda: _certificate(request, operations.enrol(place, request.peer, "", request.payload)),
+        "crts": lambda: Reply(ResponseOutcome.OK, operations.cacerts(place), CERTS_ONLY),
+        "att": lambda: Reply(ResponseOutcome.OK, operations.csrattrs(place), CSR_ATTRS),
+        "sen": lambda: _certificate(request, operations.enrol_device(place, request.peer, "", request.payload)),
         "sren": lambda: _certificate(request, operations.reenrol(place, request, request.payload)),
         "skg": lambda: _key(request, place, bare=False),
         "skc": lambda: _key(request, place, bare=True),
     }[operation]()
 
 
-def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
+def render(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return a refusal as a diagnostic payload (RFC 7252, 5.5.2), with the time to retry."""
     wait = str(int(float(str(error.context.get("retry_after", 5)))) or 1)
-    headers = {"retry-after": wait} if outcome in {Outcome.ACCEPTED, Outcome.LIMITED} else {}
+    headers = {"retry-after": wait} if outcome in {ResponseOutcome.ACCEPTED, ResponseOutcome.LIMITED} else {}
     return Reply(outcome, error.detail.encode(), PLAIN, headers)
 
 
-def _certificate(request: Request, issued: Issued) -> Reply:
+def _certificate(request: DeviceRequest, issued: EnrolmentAnswer) -> Reply:
     """Return only the certificate, in the content format that the client accepts."""
     if request.headers.get("accept") == PKIX_CERT:
-        return Reply(Outcome.OK, _bare(issued), PKIX_CERT, device_id=issued.device_id, routine=False)
-    return Reply(Outcome.OK, issued.certificates, CERTS_ONLY, device_id=issued.device_id, routine=False)
+        return Reply(ResponseOutcome.OK, _bare(issued), PKIX_CERT, device_id=issued.device_id, routine=False)
+    return Reply(ResponseOutcome.OK, issued.certificates, CERTS_ONLY, device_id=issued.device_id, routine=False)
 
 
-def _key(request: Request, place: Place, *, bare: bool) -> Reply:
+def _key(request: DeviceRequest, place: EstLabel, *, bare: bool) -> Reply:
     issued = operations.keygen(place, request.peer, "", request.payload)
     second = (PKIX_CERT_FORMAT, _bare(issued)) if bare else (CERTS_ONLY_FORMAT, issued.certificates)
     body = cbor.dumps([PKCS8_FORMAT, issued.key, *second])
-    return Reply(Outcome.OK, body, MULTIPART, device_id=issued.device_id, routine=False)
+    return Reply(ResponseOutcome.OK, body, MULTIPART, device_id=issued.device_id, routine=False)
 
 
-def _bare(issued: Issued) -> bytes:
+def _bare(issued: EnrolmentAnswer) -> bytes:
     leaf = pkcs7.load_der_pkcs7_certificates(issued.certificates)[0]
     return leaf.public_bytes(Encoding.DER)

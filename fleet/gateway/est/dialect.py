@@ -10,8 +10,8 @@ import secrets
 
 from fleet.gateway import identity
 from fleet.gateway.est import operations
-from fleet.gateway.est.operations import Place
-from fleet.gateway.protocol import Outcome, Reply, Request, check_words
+from fleet.gateway.est.operations import EstLabel
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, check_words
 from pki.kernel.errors import DomainError, InvalidError, UnauthenticatedError
 
 ROOT = "/.well-known/est/"
@@ -27,16 +27,16 @@ METHODS = {
 PLAIN = "text/plain; charset=utf-8"
 
 
-def dialect(request: Request) -> Reply | None:
+def dialect(request: DeviceRequest) -> Reply | None:
     """Answer paths below ``/.well-known/est/``, with or without a label."""
     if not request.path.startswith(ROOT):
         return None
     check_words(request)
     label, _, operation = request.path[len(ROOT) :].rpartition("/")
     if operation not in METHODS or "/" in label:
-        return Reply(Outcome.NOT_FOUND, b"There is no such EST operation.\n", PLAIN)
+        return Reply(ResponseOutcome.NOT_FOUND, b"There is no such EST operation.\n", PLAIN)
     if request.method != METHODS[operation]:
-        return Reply(Outcome.NOT_ALLOWED, b"", "text/plain", {"allow": METHODS[operation]})
+        return Reply(ResponseOutcome.NOT_ALLOWED, b"", "text/plain", {"allow": METHODS[operation]})
     place = operations.place(label, identity.domain_by_host, request.host)
     return {
         "cacerts": _cacerts,
@@ -47,32 +47,32 @@ def dialect(request: Request) -> Reply | None:
     }[operation](request, place)
 
 
-def render(_request: Request, outcome: Outcome, error: DomainError) -> Reply:
+def render(_request: DeviceRequest, outcome: ResponseOutcome, error: DomainError) -> Reply:
     """Return a refusal as plain text, with a password challenge if one helps, and the time to retry."""
-    headers = {"www-authenticate": 'Basic realm="est"'} if outcome is Outcome.UNAUTHENTICATED else {}
-    if outcome in {Outcome.ACCEPTED, Outcome.LIMITED}:
+    headers = {"www-authenticate": 'Basic realm="est"'} if outcome is ResponseOutcome.UNAUTHENTICATED else {}
+    if outcome in {ResponseOutcome.ACCEPTED, ResponseOutcome.LIMITED}:
         headers["retry-after"] = str(int(float(str(error.context.get("retry_after", 5)))) or 1)
     return Reply(outcome, f"{error.detail}\n".encode(), PLAIN, headers)
 
 
-def _cacerts(_request: Request, place: Place) -> Reply:
+def _cacerts(_request: DeviceRequest, place: EstLabel) -> Reply:
     return _base64(operations.cacerts(place), CERTS_ONLY)
 
 
-def _csrattrs(_request: Request, place: Place) -> Reply:
+def _csrattrs(_request: DeviceRequest, place: EstLabel) -> Reply:
     return _base64(operations.csrattrs(place), "application/csrattrs")
 
 
-def _enrol(request: Request, place: Place) -> Reply:
-    issued = operations.enrol(place, request.peer, _secret(request), _csr(request))
+def _enrol(request: DeviceRequest, place: EstLabel) -> Reply:
+    issued = operations.enrol_device(place, request.peer, _secret(request), _csr(request))
     return _base64(issued.certificates, CERTS_ONLY, issued.device_id)
 
 
-def _reenrol(request: Request, place: Place) -> Reply:
+def _reenrol(request: DeviceRequest, place: EstLabel) -> Reply:
     return _base64(operations.reenrol(place, request, _csr(request)).certificates, CERTS_ONLY)
 
 
-def _keygen(request: Request, place: Place) -> Reply:
+def _keygen(request: DeviceRequest, place: EstLabel) -> Reply:
     """Return key and certificate as two parts (RFC 7030, 4.4.2)."""
     issued = operations.keygen(place, request.peer, _secret(request), _csr(request))
     boundary = f"est-{secrets.token_hex(12)}"
@@ -83,10 +83,10 @@ def _keygen(request: Request, place: Place) -> Reply:
     )
     body = f"{text}--{boundary}--\r\n".encode()
     headers = {"cache-control": "no-store"}
-    return Reply(Outcome.OK, body, f"multipart/mixed; boundary={boundary}", headers, device_id=issued.device_id)
+    return Reply(ResponseOutcome.OK, body, f"multipart/mixed; boundary={boundary}", headers, device_id=issued.device_id)
 
 
-def _secret(request: Request) -> str:
+def _secret(request: DeviceRequest) -> str:
     """Return the token from HTTP Basic (any user name) or Bearer; empty without the field."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if not scheme:
@@ -103,7 +103,7 @@ def _secret(request: Request) -> str:
     raise UnauthenticatedError(msg)
 
 
-def _csr(request: Request) -> bytes:
+def _csr(request: DeviceRequest) -> bytes:
     """Return the DER of a base64 body. Ignore white space."""
     if len(request.payload) > MAX_BASE64:
         msg = f"The certificate request is longer than {MAX_BASE64} bytes."
@@ -117,7 +117,7 @@ def _csr(request: Request) -> bytes:
 
 def _base64(data: bytes, kind: str, device_id: int = 0) -> Reply:
     """Return DER as one line of base64, because strongSwan requires it."""
-    return Reply(Outcome.OK, base64.b64encode(data), kind, device_id=device_id, routine=False)
+    return Reply(ResponseOutcome.OK, base64.b64encode(data), kind, device_id=device_id, routine=False)
 
 
 def _text(data: bytes) -> str:

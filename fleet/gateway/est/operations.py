@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from devices.proofs.claim import Shown
 from devices.services import enrolment
 from fleet.gateway import device_api_v1, identity
-from fleet.gateway.protocol import Peer, Request
+from fleet.gateway.protocol import DeviceRequest, TransportPeer
 from fleet.observe import request_id
 from pki import selectors
 from pki.csr import challenge_password
@@ -26,7 +26,7 @@ from pki.x509 import parse_csr, read_csr
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EstLabel:
     """The trust domain and the optional profile that a host name and a label select."""
 
     domain: TrustDomain
@@ -34,7 +34,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class EnrolmentAnswer:
     """The result of an enrolment: certs-only with the certificate, and the key if the server generated it."""
 
     certificates: bytes
@@ -42,65 +42,65 @@ class Issued:
     key: bytes = b""
 
 
-def place(label: str, by_host: Callable[[str], TrustDomain], host: str) -> Place:
+def place(label: str, by_host: Callable[[str], TrustDomain], host: str) -> EstLabel:
     """Return what a label selects: ``domain``, ``profile`` of the host's domain, or ``domain.profile``.
 
     Raises:
         NotFoundError: no domain or profile has that name.
     """
     if not label:
-        return Place(by_host(host))
+        return EstLabel(by_host(host))
     first, dot, second = label.partition(".")
     if dot:
         domain = identity.domain_by_slug(first)
-        return Place(domain, profiles.of(domain.slug, second).name)
+        return EstLabel(domain, profiles.profile_of(domain.slug, second).name)
     known = next((one for one in selectors.known_domains() if one.slug == first.lower()), None)
     if known is not None:
-        return Place(known)
+        return EstLabel(known)
     domain = by_host(host)
-    return Place(domain, profiles.of(domain.slug, first).name)
+    return EstLabel(domain, profiles.profile_of(domain.slug, first).name)
 
 
-def cacerts(where: Place) -> bytes:
+def cacerts(where: EstLabel) -> bytes:
     """Return every CA certificate of a domain: roots, issuing CAs, and the cross-certificates of a rollover."""
     anchors = selectors.anchors(actor=actors.system(where.domain.slug, "est", via="est"))
     return pkcs7.serialize_certificates(anchors, serialization.Encoding.DER)
 
 
-def csrattrs(where: Place) -> bytes:
+def csrattrs(where: EstLabel) -> bytes:
     """Return the CSR attributes (RFC 8951, 3.2): the key type that the profile prefers."""
-    profile = profiles.of(where.domain.slug, where.profile or "device")
+    profile = profiles.profile_of(where.domain.slug, where.profile or "device")
     return attributes(profile.key_types)
 
 
-def enrol(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
+def enrol_device(where: EstLabel, peer: TransportPeer, secret: str, csr: bytes) -> EnrolmentAnswer:
     """Enrol a device with a token, an expected key or a vendor certificate."""
     request = read_csr(csr, ALL_KEY_TYPES)
     check_binding(request, peer)
     shown = Shown(secret, peer.certificate, profile=where.profile)
     done = enrolment.enrol(domain=where.domain, csr=request, via="est", shown=shown, request_id=request_id.get())
-    return Issued(_certs_only(done.certificate), done.device.pk)
+    return EnrolmentAnswer(_certs_only(done.certificate), done.device.pk)
 
 
-def keygen(where: Place, peer: Peer, secret: str, csr: bytes) -> Issued:
+def keygen(where: EstLabel, peer: TransportPeer, secret: str, csr: bytes) -> EnrolmentAnswer:
     """Enrol with server-side key generation. The signer does not keep the key, and ignores the key in the request."""
     request = parse_csr(csr, ALL_KEY_TYPES)
     check_binding(request, peer)
     shown = Shown(secret, peer.certificate, profile=where.profile)
     done = enrolment.keygen(domain=where.domain, csr=request, via="est", shown=shown, request_id=request_id.get())
-    return Issued(_certs_only(done.certificate), done.device.pk, done.key)
+    return EnrolmentAnswer(_certs_only(done.certificate), done.device.pk, done.key)
 
 
-def reenrol(where: Place, request: Request, csr: bytes) -> Issued:
+def reenrol(where: EstLabel, request: DeviceRequest, csr: bytes) -> EnrolmentAnswer:
     """Renew or re-key a certificate of this domain that is valid or within the grace period of its profile."""
     who = identity.device(request, where.domain, "est", renewing=True)
     device_api_v1.gate(who, allowed=False)
     check_binding(parse_csr(csr, ALL_KEY_TYPES), request.peer)
     certificate = enrolment.reenrol(actor=who.actor, device=who.device, csr=csr, current=who.certificate)
-    return Issued(_certs_only(certificate), who.device.pk)
+    return EnrolmentAnswer(_certs_only(certificate), who.device.pk)
 
 
-def check_binding(csr: x509.CertificateSigningRequest, peer: Peer) -> None:
+def check_binding(csr: x509.CertificateSigningRequest, peer: TransportPeer) -> None:
     """Refuse a request that is bound to another connection (RFC 7030, 3.5).
 
     Raises:

@@ -2,7 +2,7 @@
 
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import commands, director
 from pki.kernel import ids
 from pki.kernel.errors import InvalidError
@@ -10,17 +10,17 @@ from pki.kernel.errors import InvalidError
 ANSWER = frozenset({"state", "result"})
 
 
-def handle(request: Request, who: Identified) -> Reply:
+def handle(request: DeviceRequest, who: Identified) -> Reply:
     """Return the signed commands, or accept the result of one."""
     name = request.path.removeprefix("/v1/command").strip("/")
     body = codec.decode(request, ANSWER if name else codec.NONCE, free_text=bool(name))
     if not name:
         nonce = codec.octets(body, "nonce")
         data = director.commands_for(actor=who.actor, device=who.device, nonce=nonce)
-        return Reply(Outcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)
+        return Reply(ResponseOutcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)
     state, result = body.get("state"), body.get("result", "")
     if not ids.is_uuid(name) or not isinstance(state, str) or not isinstance(result, str):
         msg = "Send the result to /v1/command/ID with `state` and, optionally, `result`. Both must be text."
         raise InvalidError(msg)
-    commands.answer(actor=who.actor, device=who.device, public_id=name, state=state, result=result)
-    return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)
+    commands.answer_command(actor=who.actor, device=who.device, public_id=name, state=state, result=result)
+    return Reply(ResponseOutcome.NO_CONTENT, device_id=who.device.pk, routine=False)

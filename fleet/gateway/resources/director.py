@@ -2,12 +2,12 @@
 
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import director
 
 
-def handle(request: Request, who: Identified) -> Reply:
+def handle(request: DeviceRequest, who: Identified) -> Reply:
     """Return the director's signed document."""
     nonce = codec.octets(codec.decode(request, codec.NONCE), "nonce")
     data = director.metadata(actor=who.actor, device=who.device, nonce=nonce)
-    return Reply(Outcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)
+    return Reply(ResponseOutcome.OK, data, codec.JSON, device_id=who.device.pk, routine=False)

@@ -15,7 +15,7 @@ from devices.proofs.claim import Shown
 from devices.services import attestation, enrolment
 from devices.services.attestation import Attestation
 from fleet.gateway import codec
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from fleet.observe import request_id
 from pki.kernel.errors import InvalidError
 from pki.models import TrustDomain
@@ -26,17 +26,17 @@ CHALLENGE = frozenset({"ek_certificate", "ek_public", "ak_public"})
 ENROL = frozenset({"session", "secret", "csr", "key", "quote"})
 
 
-def handle(request: Request, domain: TrustDomain) -> Reply:
+def handle(request: DeviceRequest, domain: TrustDomain) -> Reply:
     """Answer paths below ``/v1/enrol/``."""
     work = {"/v1/enrol/tpm/challenge": _challenge, "/v1/enrol/tpm": _enrol}.get(request.path)
     if work is None:
-        return Reply(Outcome.NOT_FOUND, b"", codec.CBOR)
+        return Reply(ResponseOutcome.NOT_FOUND, b"", codec.CBOR)
     if request.method != "POST":
-        return Reply(Outcome.NOT_ALLOWED, b"", codec.CBOR, {"allow": "POST"})
+        return Reply(ResponseOutcome.NOT_ALLOWED, b"", codec.CBOR, {"allow": "POST"})
     return work(request, domain)
 
 
-def _challenge(request: Request, domain: TrustDomain) -> Reply:
+def _challenge(request: DeviceRequest, domain: TrustDomain) -> Reply:
     body = codec.decode(request, CHALLENGE)
     made = attestation.challenge(
         domain=domain.slug,
@@ -48,10 +48,10 @@ def _challenge(request: Request, domain: TrustDomain) -> Reply:
     return codec.encode(request, answer, 0)
 
 
-def _enrol(request: Request, domain: TrustDomain) -> Reply:
+def _enrol(request: DeviceRequest, domain: TrustDomain) -> Reply:
     body = codec.decode(request, ENROL)
     csr = parse_csr(codec.octets(body, "csr"), ALL_KEY_TYPES)
-    shown = Shown(tpm=attestation.check(domain=domain.slug, answer=_answer(body), csr=csr))
+    shown = Shown(tpm=attestation.check_attestation(domain=domain.slug, answer=_answer(body), csr=csr))
     done = enrolment.enrol(domain=domain, csr=csr, via="tpm", shown=shown, request_id=request_id.get())
     leaf = x509.load_der_x509_certificate(bytes(done.certificate.der))
     data = pkcs7.serialize_certificates([leaf], serialization.Encoding.DER)

@@ -2,19 +2,19 @@
 
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import logs
 from pki.kernel.errors import InvalidError
 
 FIELDS = frozenset({"reason", "text"})
 
 
-def handle(request: Request, who: Identified) -> Reply:
+def handle(request: DeviceRequest, who: Identified) -> Reply:
     """Store a log. The reply is empty."""
     body = codec.decode(request, FIELDS, free_text=True)
     reason, text = body.get("reason"), body.get("text")
     if not isinstance(reason, str) or not isinstance(text, str):
         msg = "`reason` and `text` must be text."
         raise InvalidError(msg)
-    logs.receive(actor=who.actor, device=who.device, reason=reason, text=text)
-    return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)
+    logs.receive_log(actor=who.actor, device=who.device, reason=reason, text=text)
+    return Reply(ResponseOutcome.NO_CONTENT, device_id=who.device.pk, routine=False)

@@ -2,11 +2,11 @@
 
 from fleet.gateway.codec import CBOR
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import manifests
 
 
-def handle(_request: Request, who: Identified) -> Reply:
+def handle(_request: DeviceRequest, who: Identified) -> Reply:
     """Return the envelope that the officers signed."""
     data = manifests.current(actor=who.actor, device=who.device)
-    return Reply(Outcome.OK, data, CBOR, device_id=who.device.pk, routine=False)
+    return Reply(ResponseOutcome.OK, data, CBOR, device_id=who.device.pk, routine=False)

@@ -2,12 +2,12 @@
 
 from fleet.gateway.codec import JSON
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import proofs
 
 
-def handle(request: Request, who: Identified) -> Reply:
+def handle(request: DeviceRequest, who: Identified) -> Reply:
     """Return one metadata file."""
     name = request.path.rsplit("/", 1)[-1]
     data = proofs.read_metadata(actor=who.actor, device=who.device, name=name)
-    return Reply(Outcome.OK, data, JSON, {"cache-control": "no-cache"}, device_id=who.device.pk, routine=False)
+    return Reply(ResponseOutcome.OK, data, JSON, {"cache-control": "no-cache"}, device_id=who.device.pk, routine=False)

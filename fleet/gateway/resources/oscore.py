@@ -5,14 +5,14 @@ from django.conf import settings
 from devices.services import oscore
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply
 from pki.kernel.errors import DeniedError, NotFoundError
 
 #: AES-CCM-16-64-128 and direct+HKDF-SHA-256 of the COSE registry: mandatory to implement
 ALGORITHM, DERIVATION = 10, -10
 
 
-def handle(request: Request, who: Identified) -> Reply:
+def handle(request: DeviceRequest, who: Identified) -> Reply:
     """Return the input material of a new context."""
     if not settings.FLEET_OSCORE_PORT:
         msg = "OSCORE is not enabled on this server. The operator enables it with FLEET_OSCORE_PORT."

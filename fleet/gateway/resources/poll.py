@@ -3,13 +3,13 @@
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
 from fleet.gateway.poll_cache import jittered
-from fleet.gateway.protocol import Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply
 from ota.services import offers
 from pki.kernel import clock
 from pki.services.certificates import renew_at
 
 
-def handle(request: Request, who: Identified) -> Reply:
+def handle(request: DeviceRequest, who: Identified) -> Reply:
     """Return {"next": seconds} and the pending work.
 
     ``update``: id of the action; ``command``: true; ``twin``: version of a configuration that the device has not

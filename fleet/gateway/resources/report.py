@@ -2,16 +2,16 @@
 
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from ota.services import reports
 
 FIELDS = frozenset({"payload", "signature"})
 
 
-def handle(request: Request, who: Identified) -> Reply:
+def handle(request: DeviceRequest, who: Identified) -> Reply:
     """Store a report. Return the token for the next one if the device supports the fork test."""
     body = codec.decode(request, FIELDS)
-    token = reports.receive(
+    token = reports.receive_report(
         actor=who.actor,
         device=who.device,
         payload=codec.octets(body, "payload"),
@@ -21,4 +21,4 @@ def handle(request: Request, who: Identified) -> Reply:
     if token is not None:
         reply = codec.encode(request, {"fork": token}, who.device.pk)
         return Reply(reply.outcome, reply.payload, reply.content_type, device_id=who.device.pk, routine=False)
-    return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)
+    return Reply(ResponseOutcome.NO_CONTENT, device_id=who.device.pk, routine=False)

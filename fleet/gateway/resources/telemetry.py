@@ -4,14 +4,14 @@ from devices.errors import ReplayError
 from devices.services import telemetry
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 
 
-def handle(request: Request, who: Identified) -> Reply:
+def handle(request: DeviceRequest, who: Identified) -> Reply:
     """Store a batch. A repeated batch is acknowledged again but not counted."""
-    batch = telemetry.parse(codec.decode(request, None))
+    batch = telemetry.parse_batch(codec.decode(request, None))
     try:
         telemetry.ingest(actor=who.actor, device=who.device, batch=batch)
     except ReplayError:
-        return Reply(Outcome.NO_CONTENT, device_id=who.device.pk, routine=False)
-    return Reply(Outcome.NO_CONTENT, device_id=who.device.pk)
+        return Reply(ResponseOutcome.NO_CONTENT, device_id=who.device.pk, routine=False)
+    return Reply(ResponseOutcome.NO_CONTENT, device_id=who.device.pk)

@@ -8,20 +8,20 @@ reported one.
 from devices.services import twins
 from fleet.gateway import codec
 from fleet.gateway.identity import Identified
-from fleet.gateway.protocol import Outcome, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome
 from pki.kernel.errors import InvalidError
 
 FIELDS = frozenset({"config"})
 
 
-def handle(request: Request, who: Identified) -> Reply:
+def handle(request: DeviceRequest, who: Identified) -> Reply:
     """Return the desired sections, or store the reported configuration."""
     twin = who.device.twin
     if request.method != "PUT":
         tag = twins.tag("d", twin.config_version)
         if tag in twins.tags(request.headers.get("if-none-match", "")):
             twins.fetched(actor=who.actor, device=who.device, version=twin.config_version)
-            return Reply(Outcome.NOT_MODIFIED, headers={"etag": tag}, device_id=who.device.pk, routine=False)
+            return Reply(ResponseOutcome.NOT_MODIFIED, headers={"etag": tag}, device_id=who.device.pk, routine=False)
         body = {"config": twin.desired.get("config", {}), "version": twin.config_version}
         body["components"] = twin.desired.get("components", {})
         reply = codec.encode(request, body, who.device.pk)

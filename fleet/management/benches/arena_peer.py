@@ -40,7 +40,7 @@ def main() -> None:
         for _ in range(parts if many > LEAST_OPERATORS else 0):
             first = source.randrange(0, many - LEAST_OPERATORS)
             last = source.randrange(first + LEAST_OPERATORS, many + 1)
-            if made := cut(data, first, last):
+            if made := cut_graph(data, first, last):
                 (folder / "parts" / f"{path.stem}-{first}-{last}.tflite").write_bytes(made)
     found = {str(path.relative_to(folder)): arena(path) for path in sorted(folder.rglob("*.tflite"))}
     sys.stdout.write(json.dumps({name: size for name, size in found.items() if size}))
@@ -53,7 +53,7 @@ def arena(path: Path) -> int:
     return int(match[1]) if match and said.returncode == 0 else 0
 
 
-def cut(data: bytes, first: int, last: int) -> bytes | None:
+def cut_graph(data: bytes, first: int, last: int) -> bytes | None:
     """Return the part of a model's main graph between two operators as a separate model, or None."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
     graph = model.subgraphs[0]

@@ -21,9 +21,9 @@ from fleet.management.benches import (
     doors_tls,
     peers,
 )
-from fleet.management.benches.ground import Ground, cpu_seconds, ground
+from fleet.management.benches.ground import BenchSetUp, cpu_seconds, ground
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.rows import BenchRow, load_average, row
 from fleet.management.quickstart.processes import free_port
 
 DEVICES = 100_000
@@ -54,7 +54,7 @@ def _in_use() -> list[BenchRow]:
         for name in ("bench-000000", "bench-000001"):
             for file in certs.glob(f"{name}.*"):
                 file.rename(fetcher / file.name)
-        big, small = doors_files.make(made.folder), doors_coap.megabyte(made.folder)
+        big, small = doors_files.make_file(made.folder), doors_coap.megabyte(made.folder)
         digests = [json.loads(made.processes.run("-m", INNER, "assign", "bench-000000", str(big)))[0]]
         made.processes.run("-m", INNER, "assign", "bench-000001", str(small))
         made.processes.run("-m", INNER, "fleet", str(DEVICES), timeout=600)
@@ -104,7 +104,7 @@ def _fingerprint(path: Path) -> str:
     return x509.load_pem_x509_certificate(path.read_bytes()).fingerprint(hashes.SHA256()).hex()
 
 
-def _enrolled(made: Ground, many: int) -> Path:
+def _enrolled(made: BenchSetUp, many: int) -> Path:
     """Enrol some devices over the wire; return the folder with their certificates. The server runs afterwards."""
     certs = made.folder / "devices"
     certs.mkdir()
@@ -116,7 +116,7 @@ def _enrolled(made: Ground, many: int) -> Path:
     return certs
 
 
-def polls(made: Ground, certs: Path, nginx: int, nginx_pid: int) -> list[BenchRow]:
+def polls(made: BenchSetUp, certs: Path, nginx: int, nginx_pid: int) -> list[BenchRow]:
     """Compare an idle poll with nginx's static answer, then with goosebit's poll."""
     folder, anchor, door = made.folder, str(made.anchor), made.pids()[DOOR]
     static = Target(nginx, "/static", str(folder / "peer-ca.pem"), str(folder / "peer-devices"))
@@ -128,7 +128,7 @@ def polls(made: Ground, certs: Path, nginx: int, nginx_pid: int) -> list[BenchRo
         ours.append(_measured(door, lambda: peers.tlsload(folder, poll)))
     bit = _goosebit(made)
     rate, peer, slow = _median(ours, 0), _median(theirs, 0), bit["rps"]
-    where = f"{load()}; {DEVICES} devices in the table, {CONNECTIONS} connections, medians of {ROUNDS}"
+    where = f"{load_average()}; {DEVICES} devices in the table, {CONNECTIONS} connections, medians of {ROUNDS}"
     costs = f"CPU {_median(ours, 1):.1f} against {_median(theirs, 1):.1f} us a request"
     return [
         row("poll over mTLS against nginx static", rate / peer, "ratio", 0.30,
@@ -154,7 +154,7 @@ def _median(values: list[tuple[float, float, float]], place: int) -> float:
     return statistics.median(value[place] for value in values)
 
 
-def _goosebit(made: Ground) -> peers.LoadFigures:
+def _goosebit(made: BenchSetUp) -> peers.LoadFigures:
     port, folder = free_port(30300), made.folder
     program = peers.SOURCES / "goosebit_peer.py"
     environment = {"GOOSEBIT_DB_URI": f"sqlite://{folder}/goosebit.sqlite3", "GOOSEBIT_ARTIFACTS_DIR": f"{folder}/art"}

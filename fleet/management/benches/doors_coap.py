@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from fleet.management.benches import peers
-from fleet.management.benches.ground import Ground
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.ground import BenchSetUp
+from fleet.management.benches.rows import BenchRow, load_average, row
 from fleet.management.quickstart.processes import free_port
 
 ROUNDS, SECONDS, SOCKETS = 3, 3, 32
@@ -18,7 +18,7 @@ MEGABYTE = 1 << 20
 FETCHES = 5
 
 
-def coap(made: Ground, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
+def coap(made: BenchSetUp, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
     """Compare polls and blockwise transfers.
 
     Args:
@@ -43,9 +43,9 @@ def coap(made: Ground, plain: tuple[int, int], blob: Path) -> list[BenchRow]:
     return [
         row("CoAP poll against libcoap's server", poll / peer, "ratio", 0.2,
             f"libcoap /time {peer:.0f}/s, ours {poll:.0f}/s with its table and a real parser, plain UDP, "
-            f"{SOCKETS} sockets; {load()}", least=True),
+            f"{SOCKETS} sockets; {load_average()}", least=True),
         row("1 MB in CoAP blocks against libcoap's server", speed / other, "ratio", 0.3,
-            f"libcoap {other:.2f} MB/s, ours {speed:.2f} MB/s, plain UDP, medians of {FETCHES}; {load()}", least=True),
+            f"libcoap {other:.2f} MB/s, ours {speed:.2f}, UDP, medians of {FETCHES}, {load_average()}", least=True),
     ]  # fmt: skip
 
 

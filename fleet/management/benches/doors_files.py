@@ -6,14 +6,14 @@ import subprocess
 import time
 from pathlib import Path
 
-from fleet.management.benches.ground import Ground
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.ground import BenchSetUp
+from fleet.management.benches.rows import BenchRow, load_average, row
 
 SIZE = 100 << 20
 FETCHES = 6
 
 
-def make(folder: Path) -> Path:
+def make_file(folder: Path) -> Path:
     """Create the file in nginx's folder."""
     (folder / "www").mkdir(exist_ok=True)
     path = folder / "www" / "blob.bin"
@@ -21,7 +21,7 @@ def make(folder: Path) -> Path:
     return path
 
 
-def files(made: Ground, ours: tuple[Path, str], nginx: int, file: Path) -> list[BenchRow]:
+def files(made: BenchSetUp, ours: tuple[Path, str], nginx: int, file: Path) -> list[BenchRow]:
     """Compare downloads with curl.
 
     Args:
@@ -47,7 +47,8 @@ def files(made: Ground, ours: tuple[Path, str], nginx: int, file: Path) -> list[
     with file.open("rb") as source:
         source.seek(1000)
         honoured = part == source.read(1000)
-    detail = f"nginx {speeds['nginx']:.0f} MB/s, ours {speeds['ours']:.0f} MB/s; Range honoured: {honoured}; {load()}"
+    both = f"nginx {speeds['nginx']:.0f} MB/s, ours {speeds['ours']:.0f} MB/s"
+    detail = f"{both}; Range honoured: {honoured}; {load_average()}"
     ratio = speeds["ours"] / speeds["nginx"] if honoured else 0.0
     return [row("100 MB over TLS against nginx, Range honoured", ratio, "ratio", 0.8, detail, least=True)]
 

@@ -3,14 +3,14 @@
 import json
 import statistics
 
-from fleet.management.benches.ground import Ground, start_inner
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.ground import BenchSetUp, start_inner
+from fleet.management.benches.rows import BenchRow, load_average, row
 
 MILLION = 1_000_000
 WRITERS, EACH, READERS = 4, 2500, 2
 
 
-def growth(made: Ground) -> list[BenchRow]:
+def growth(made: BenchSetUp) -> list[BenchRow]:
     """Measure with a million devices in the database; no server runs."""
     loaded = json.loads(start_inner(made, "load").communicate(timeout=300)[0])
     readers = [start_inner(made, "read", str(WRITERS * EACH)) for _ in range(READERS)]
@@ -24,7 +24,7 @@ def growth(made: Ground) -> list[BenchRow]:
     seen = [json.loads(reader.communicate(timeout=600)[0]) for reader in readers]
     late = sorted(1000 * (when - at[subject]) for one in seen for subject, when in one if subject in at)
     missed = READERS * len(at) - len(late)
-    where = f"{loaded['certificates']:.0f} certificates, SQLite; {load()}"
+    where = f"{loaded['certificates']:.0f} certificates, SQLite; {load_average()}"
     times = f"p50 {statistics.median(late):.0f} ms, worst {late[-1]:.0f} ms"
     feed = f"{WRITERS} writing processes, {len(at)} commits, {READERS} readers; {times}; {where}"
     return [

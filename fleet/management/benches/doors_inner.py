@@ -158,7 +158,7 @@ def _compression() -> Callable[[], None]:
     return act
 
 
-def load() -> dict[str, float]:
+def load_poll_cache() -> dict[str, float]:
     """Load the poll cache; return seconds, number of certificates, and bytes per device."""
     from fleet.gateway.poll_cache import PollCache  # noqa: PLC0415  because of the set-up above
     from fleet.gateway.poll_cache_sync import Follower  # noqa: PLC0415  because of the set-up above
@@ -171,7 +171,7 @@ def load() -> dict[str, float]:
     return {"seconds": took, "certificates": len(table), "bytes": (_resident() - before) / len(table)}
 
 
-def write(first: str, many: str) -> list[tuple[str, float]]:
+def write_changes(first: str, many: str) -> list[tuple[str, float]]:
     """Change devices one by one, each in its own commit; return the devices and the commit times."""
     from django.db import transaction  # noqa: PLC0415  because of the set-up above
 
@@ -189,7 +189,7 @@ def write(first: str, many: str) -> list[tuple[str, float]]:
     return done
 
 
-def read(many: str) -> list[tuple[str, float]]:
+def follow_feed(many: str) -> list[tuple[str, float]]:
     """Follow the change feed like a listener; return which devices left the poll cache, and when."""
     from fleet.gateway import poll_cache_sync  # noqa: PLC0415  because of the set-up above
     from fleet.gateway.poll_cache import PollCache  # noqa: PLC0415  because of the set-up above
@@ -239,9 +239,9 @@ ACTS: dict[str, Callable[..., object]] = {
     "fleet": fleet,
     "assign": assign,
     "busy": busy,
-    "load": load,
-    "write": write,
-    "read": read,
+    "load": load_poll_cache,
+    "write": write_changes,
+    "read": follow_feed,
     "stored": stored,
 }
 

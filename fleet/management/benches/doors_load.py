@@ -10,10 +10,10 @@ import cbor2
 
 from fleet.management.benches import peers
 from fleet.management.benches.doors_inner import StoredValues
-from fleet.management.benches.ground import Ground, start_inner
-from fleet.management.benches.http import client, connect, exchange, request
+from fleet.management.benches.ground import BenchSetUp, start_inner
+from fleet.management.benches.http import client_context, connect, exchange, request
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.rows import BenchRow, load_average, row
 
 BUSY_SECONDS = 14
 KINDS = ("drift", "lists", "compression")
@@ -23,7 +23,7 @@ NAMES = ("temp_c", "bytes_in", "bytes_out", "packets_in", "packets_out", "heap_f
          "confidence_mean", "established_peers", "listening_ports")  # fmt: skip
 
 
-def busy(made: Ground, certs: Path) -> list[BenchRow]:
+def busy(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     """Measure a poll's p99 while drift detection, CRLs, compression and ingestion all run on the server's core."""
     with made.on_servers_core():
         working = {kind: start_inner(made, "busy", kind, str(BUSY_SECONDS)) for kind in KINDS}
@@ -46,7 +46,7 @@ def busy(made: Ground, certs: Path) -> list[BenchRow]:
     detail = (
         f"8 connections, {said['rps']:.0f}/s; all at once on the same core, meanwhile: {done['drift']} drift ticks of "
         f"the fleet, all revocation lists {done['lists']} times, {done['compression']} x 8 MB compressed, "
-        f"20 batches a second; {load()}"
+        f"20 batches a second; {load_average()}"
     )
     return [row("poll p99 while the server works", said["p99_ms"], "ms", 50, detail)]
 
@@ -63,7 +63,7 @@ def _line(work: subprocess.Popen[str]) -> str:
     return work.stdout.readline().strip() if work.stdout is not None else ""
 
 
-def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[BenchRow]:
+def ingest(made: BenchSetUp, certs: Path, goal: float, database: str) -> list[BenchRow]:
     """Measure metric values per second, stored and readable by query."""
     devices = sorted(certs.glob("*.pem"))[:CLIENTS]
     names = [one.stem for one in devices]
@@ -81,7 +81,7 @@ def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[BenchR
     rate = (after["values"] - before["values"]) / took
     detail = (
         f"{database}, {CLIENTS} mTLS clients, {SERIES * VALUES} values a batch, one process; "
-        f"{after['read']} of one metric read back by query; {load()}"
+        f"{after['read']} of one metric read back by query; {load_average()}"
     )
     return [row(f"metric values stored, {database}", rate, "1/s", goal, detail, least=True)]
 
@@ -89,7 +89,7 @@ def ingest(made: Ground, certs: Path, goal: float, database: str) -> list[BenchR
 def _post(anchor: str, port: int, device: str, seconds: float, pause: float) -> None:
     """Post batches of a thousand values as one device until the end time."""
     path = Path(device)
-    context = client(Path(anchor), path)
+    context = client_context(Path(anchor), path)
     headers = {"Content-Type": "application/cbor"}
     until, sequence = time.monotonic() + seconds, int(time.time() * 1000)
     values = [20.0 + number / 7 for number in range(VALUES)]
@@ -103,7 +103,7 @@ def _post(anchor: str, port: int, device: str, seconds: float, pause: float) -> 
             time.sleep(pause)
 
 
-def _stored(made: Ground, names: list[str]) -> StoredValues:
+def _stored(made: BenchSetUp, names: list[str]) -> StoredValues:
     said = made.processes.run("-m", "fleet.management.benches.doors_inner", "stored", *names, timeout=300)
     values: StoredValues = json.loads(said)
     return values

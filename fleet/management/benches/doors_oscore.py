@@ -10,18 +10,18 @@ from aiocoap import Message
 from aiocoap.numbers import codes, types
 
 from fleet.agent.oscore import Context
-from fleet.management.benches.ground import Ground
-from fleet.management.benches.http import client, connect, exchange, request
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.ground import BenchSetUp
+from fleet.management.benches.http import client_context, connect, exchange, request
+from fleet.management.benches.rows import BenchRow, load_average, row
 
 POLLS, WARM_UP, POLL_S, IDLE_SECONDS = 3000, 200, 6 * 3600, 5
 DOOR = "coap-door"
 
 
-def sleepers(made: Ground, device: Path) -> list[BenchRow]:
+def sleepers(made: BenchSetUp, device: Path) -> list[BenchRow]:
     """Measure the server's processor time for sequential polls, minus its idle processor time."""
     asked = request("POST", "/v1/oscore", b"{}", {"Content-Type": "application/json"})
-    with connect(client(made.anchor, device), made.door) as line:
+    with connect(client_context(made.anchor, device), made.door) as line:
         given = json.loads(exchange(line, asked))
     secret, salt, kid = (bytes.fromhex(given[name]) for name in ("ms", "salt", "client_id"))
     context = Context(secret, salt, kid)
@@ -37,7 +37,7 @@ def sleepers(made: Ground, device: Path) -> list[BenchRow]:
     time.sleep(IDLE_SECONDS)
     idle = (made.cpu(DOOR) - before) / IDLE_SECONDS
     cost = (used - idle * took) / POLLS
-    detail = f"{cost * 1e6:.0f} us a poll, {sizes[0]} and {sizes[1]} bytes, no handshake; {load()}"
+    detail = f"{cost * 1e6:.0f} us a poll, {sizes[0]} and {sizes[1]} bytes, no handshake; {load_average()}"
     name = "devices a core, a poll in 6 hours over OSCORE"
     return [row(name, (1 - idle) / cost * POLL_S, "devices", 1_000_000, detail, least=True)]
 

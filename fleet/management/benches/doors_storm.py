@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, TypedDict
 from OpenSSL import SSL
 
 from fleet.management.benches import peers
-from fleet.management.benches.ground import Ground
-from fleet.management.benches.http import client, connect
+from fleet.management.benches.ground import BenchSetUp
+from fleet.management.benches.http import client_context, connect
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.rows import BenchRow, load_average, row
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -40,7 +40,7 @@ class _Arrival(TypedDict):
     cpu: float
 
 
-def held(made: Ground, certs: Path) -> list[BenchRow]:
+def held(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     """Measure a poll's p99 beside idle TLS connections and silent TCP connections."""
     device = min(certs.glob("*.pem"))
     fork = multiprocessing.get_context("fork")
@@ -60,11 +60,11 @@ def held(made: Ground, certs: Path) -> list[BenchRow]:
         msg = f"only {idle} idle and {silent} silent connections stayed open"
         raise RuntimeError(msg)
     others = f"4 others polled {said['rps']:.0f}/s"
-    detail = f"{IDLE} idle mTLS connections and {SILENT} silent TCP ones held; {others}; {load()}"
+    detail = f"{IDLE} idle mTLS connections and {SILENT} silent TCP ones held; {others}; {load_average()}"
     return [row("poll p99 beside idle and silent connections", said["p99_ms"], "ms", 50, detail)]
 
 
-def storm(made: Ground, certs: Path) -> list[BenchRow]:
+def storm(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     """Compare responses per second for simultaneous devices with those for sequential devices."""
     calm = _come(made, certs, CALM_DEVICES, CALM)
     all_at_once = _come(made, certs, DEVICES, DEVICES)
@@ -74,7 +74,7 @@ def storm(made: Ground, certs: Path) -> list[BenchRow]:
         f"{DEVICES} devices at once, full handshakes, patience {TIMEOUT} s: {all_at_once['rps90']:.0f} answers/s until "
         f"nine tenths had theirs after {all_at_once['seconds90']:.0f} s, all after {all_at_once['seconds']:.0f} s, "
         f"{all_at_once['repeated']} came again; in turn ({CALM} at once) {calm['rps90']:.0f}/s; by the server's CPU "
-        f"{ours:.0f} against {at_best:.0f} answers a second of it; {load()}"
+        f"{ours:.0f} against {at_best:.0f} answers a second of it; {load_average()}"
     )
     served = all_at_once["answered"] == DEVICES
     by_cpu = ours / at_best if served else 0.0
@@ -92,7 +92,7 @@ def storm(made: Ground, certs: Path) -> list[BenchRow]:
     ]
 
 
-def flood(made: Ground) -> list[BenchRow]:
+def flood(made: BenchSetUp) -> list[BenchRow]:
     """Measure the CoAP listener's memory growth under first hellos, without cookie, from many addresses and ports."""
     port, pid, datagram = made.ports["FLEET_COAP_PORT"], made.pids()["coap-door"], hello()
     _hellos(port, datagram, 0, WARM_UP)
@@ -102,7 +102,7 @@ def flood(made: Ground) -> list[BenchRow]:
     if answered < HELLOS * 0.99:
         msg = f"only {answered} of {HELLOS} hellos were answered"
         raise RuntimeError(msg)
-    detail = f"{HELLOS} hellos from distinct (address, port) pairs, {answered} answered with a cookie request; {load()}"
+    detail = f"{HELLOS} hellos from distinct (address, port) pairs, {answered} got a cookie request; {load_average()}"
     return [row("growth of the CoAP listener under a flood of hellos", grown, "MB", 8, detail)]
 
 
@@ -139,7 +139,7 @@ def _resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _come(made: Ground, certs: Path, devices: int, at_once: int) -> _Arrival:
+def _come(made: BenchSetUp, certs: Path, devices: int, at_once: int) -> _Arrival:
     device = min(certs.glob("*.pem"))
     arguments = [str(made.door), "/v1/poll", str(devices), str(at_once), str(TIMEOUT), str(made.anchor)]
     identity = [str(device), str(device.with_suffix(".key"))]
@@ -163,7 +163,7 @@ def _hold(anchor: str, port: int, device: str, signals: "tuple[Event, Event, Que
     ready, end, counted = signals
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    context = client(Path(anchor), Path(device))
+    context = client_context(Path(anchor), Path(device))
     held = [connect(context, port) for _ in range(IDLE)]
     silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(SILENT)]  # the listener waits ten seconds
     ready.set()

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from fleet.management.benches import peers
-from fleet.management.benches.ground import Ground, cpu_seconds
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.ground import BenchSetUp, cpu_seconds
+from fleet.management.benches.rows import BenchRow, load_average, row
 
 SECONDS, ROUNDS = 3, 3
 POLL_S = 300
@@ -14,7 +14,7 @@ SCALE, SCALE_SECONDS, IDLE_SECONDS = 10, 20, 10
 VERSIONS = ("13", "12")
 
 
-def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> list[BenchRow]:
+def handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], door: int) -> list[BenchRow]:
     """Measure full and resumed handshakes with a client certificate and one request each.
 
     Args:
@@ -35,7 +35,7 @@ def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> 
                 target = (made.door, "/v1/poll", str(made.anchor), ours)
                 cost.setdefault(("ours", version, resume), []).append(_cost(made, door, target, version, resume=resume))
     us = {place: statistics.median(values) for place, values in cost.items()}
-    where = f"server CPU with one request each, medians of {ROUNDS}; {load()}"
+    where = f"server CPU with one request each, medians of {ROUNDS}; {load_average()}"
     rows = [
         row(f"full handshake with a client certificate, TLS 1.{version[1]}, CPU against nginx",
             us["ours", version, False] / us["nginx", version, False], "ratio", 1.5,
@@ -50,7 +50,7 @@ def handshakes(made: Ground, certs: Path, nginx: tuple[int, int], door: int) -> 
 
 
 def _devices(
-    made: Ground, certs: Path, nginx: tuple[int, int], door: int, us: dict[tuple[str, str, bool], float]
+    made: BenchSetUp, certs: Path, nginx: tuple[int, int], door: int, us: dict[tuple[str, str, bool], float]
 ) -> list[BenchRow]:
     """Return devices per core, from the cost of a connection with its poll, and verify it with a run at a tenth of it.
 
@@ -69,10 +69,10 @@ def _devices(
         nginx_used, nginx_came = _sparse(made, nginx[1], theirs, pause, resume=resume)
         shown = (1 - idle) * came / (used - idle) * POLL_S
         dearer, nginx_dearer = (used - idle) / came * 1e6 / cost, nginx_used / nginx_came * 1e6 / peer
-        detail = f"{cost:.0f} us a connection with its poll; {load()}"
+        detail = f"{cost:.0f} us a connection with its poll; {load_average()}"
         proof = (
             f"{came:.0f} connections/s used {used * 100:.1f} % of the core, {idle * 100:.1f} % are used without any; "
-            f"one costs {dearer:.2f} times as much as when many come, nginx's {nginx_dearer:.2f} times; {load()}"
+            f"one costs {dearer:.2f} times as much as when many come, nginx's {nginx_dearer:.2f}; {load_average()}"
         )
         rows += [
             row(f"devices a core, a poll in 5 minutes with {name}", devices, "devices", goal, detail, least=True),
@@ -82,7 +82,7 @@ def _devices(
 
 
 def _sparse(
-    made: Ground, pid: int, target: tuple[int, str, str, Path], pause_us: int, *, resume: bool
+    made: BenchSetUp, pid: int, target: tuple[int, str, str, Path], pause_us: int, *, resume: bool
 ) -> tuple[float, float]:
     """Open sparse connections; return the used share of the core, and the connections per second."""
     before = cpu_seconds(pid)
@@ -102,7 +102,7 @@ def _clients_part(us: dict[tuple[str, str, bool], float], *, resume: bool) -> fl
     return 1.5 * us["ours", "13", resume]
 
 
-def _cost(made: Ground, pid: int, target: tuple[int, str, str, Path], version: str, *, resume: bool) -> float:
+def _cost(made: BenchSetUp, pid: int, target: tuple[int, str, str, Path], version: str, *, resume: bool) -> float:
     before = cpu_seconds(pid)
     said = peers.tlsconn(made.folder, target, version, resume=resume, seconds=SECONDS)
     if said["bad"] or (resume and said["resumed"] < said["n"] * 0.9):

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 from cryptography.x509.oid import NameOID
 
 from fleet.environment import ROOT
-from fleet.management.benches.http import basic, client, connect, exchange, request
+from fleet.management.benches.http import basic, client_context, connect, exchange, request
 from fleet.management.quickstart.processes import Processes, free_port
 from pki.kernel import handover
 
@@ -31,7 +31,7 @@ PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class BenchSetUp:
     """The installation and its processes.
 
     Args:
@@ -104,7 +104,7 @@ class Ground:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                with connect(client(self.anchor), self.door) as line:
+                with connect(client_context(self.anchor), self.door) as line:
                     return exchange(line, asked)
             except (OSError, RuntimeError):
                 if time.monotonic() > deadline:
@@ -137,7 +137,7 @@ def enrolment(name: str, token: str) -> tuple[bytes, ec.EllipticCurvePrivateKey]
 
 
 @contextmanager
-def ground(folder: Path | None = None, **settings: str) -> Iterator[Ground]:
+def ground(folder: Path | None = None, **settings: str) -> Iterator[BenchSetUp]:
     """Create an installation with its CA; stop its processes at the end.
 
     Args:
@@ -151,7 +151,7 @@ def ground(folder: Path | None = None, **settings: str) -> Iterator[Ground]:
     processes = Processes(place, environment)
     cores = os.sched_getaffinity(0)
     try:
-        yield Ground(processes, ports, _authority_in(place, processes))
+        yield BenchSetUp(processes, ports, _authority_in(place, processes))
     finally:
         os.sched_setaffinity(0, cores)
         processes.stop()
@@ -181,7 +181,7 @@ def authority(folder: Path, processes: Processes) -> Path:
     return anchor
 
 
-def start_inner(made: Ground, *arguments: str) -> subprocess.Popen[str]:
+def start_inner(made: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
     """Start a process that measures from inside (``doors_inner``); its output can be read."""
     command = [sys.executable, "-m", "fleet.management.benches.doors_inner", *arguments]
     return subprocess.Popen(

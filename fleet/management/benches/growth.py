@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from fleet.environment import ROOT
 from fleet.management.benches import growth_processes
-from fleet.management.benches.ground import Ground, ground
+from fleet.management.benches.ground import BenchSetUp, ground
 from fleet.management.benches.growth_rows import Seen, answer_rows, process_rows
 from fleet.management.benches.rollouts import postgresql
 from fleet.management.benches.rows import BenchRow
@@ -19,7 +19,7 @@ from pki.kernel import handover
 from pki.kernel.errors import DomainError, UnavailableError
 
 if TYPE_CHECKING:
-    from fleet.management.benches.growth_answers import Answer
+    from fleet.management.benches.growth_answers import RouteCost
 
 DATABASES = ("sqlite", "postgresql")
 LEAST, SMALL = 10, 10_000
@@ -39,7 +39,7 @@ def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | Non
     rows = []
     for database in databases:
         sizes = sizes_for(database, devices)
-        seen = {size: measured(database, size, keep, processes=size == sizes[-1]) for size in sizes}
+        seen = {size: measure_set_up(database, size, keep, processes=size == sizes[-1]) for size in sizes}
         rows += answer_rows(database, {size: one["answers"] for size, one in seen.items()})
         for size in sizes:
             rows += process_rows(database, size, seen[size])
@@ -52,7 +52,7 @@ def sizes_for(database: str, devices: int = 0) -> tuple[int, ...]:
     return tuple(sorted({min(LEAST, large), min(SMALL, max(large // 10, 1)), large}))
 
 
-def measured(database: str, size: int, keep: Path | None = None, *, processes: bool) -> Seen:
+def measure_set_up(database: str, size: int, keep: Path | None = None, *, processes: bool) -> Seen:
     """Fill one installation and make all requests; return the results, with errors in ``failures``.
 
     Args:
@@ -65,7 +65,7 @@ def measured(database: str, size: int, keep: Path | None = None, *, processes: b
     with _noted(seen, f"{database}, {size} devices", "set-up"), filled(database, size, keep) as made:
         acts: dict[str, Callable[[], Seen]] = {"answers": lambda: {"answers": _answers(made)}}
         if processes:
-            acts |= {"verify": lambda: {"verify": growth_processes.verify(made)}}
+            acts |= {"verify": lambda: {"verify": growth_processes.measure_verify(made)}}
             # Silent devices would change their presence state; none does within the minute of the measurement.
             acts |= {"freshen": lambda: _freshened(made)}
             acts |= {"worker": lambda: {"worker": growth_processes.idle_worker(made)}}
@@ -87,7 +87,7 @@ def _noted(seen: Seen, where: str, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def filled(database: str, size: int, keep: Path | None = None) -> Iterator[Ground]:
+def filled(database: str, size: int, keep: Path | None = None) -> Iterator[BenchSetUp]:
     """Yield an installation with this number of devices and a running signer."""
     place = keep / f"{database}-{size}" if keep else None
     if place:
@@ -107,7 +107,7 @@ def filled(database: str, size: int, keep: Path | None = None) -> Iterator[Groun
         yield made
 
 
-def _start_signer(made: Ground) -> None:
+def _start_signer(made: BenchSetUp) -> None:
     """Start a signer and wait for it, longer than a server does: the machine may be busy."""
     made.processes.start("signer", "-m", "pki.signer")
     for _ in range(SIGNER_WAITS):
@@ -118,7 +118,7 @@ def _start_signer(made: Ground) -> None:
     raise UnavailableError(msg)
 
 
-def inner(made: Ground, *arguments: str) -> object:
+def inner(made: BenchSetUp, *arguments: str) -> object:
     """Run one action of ``growth_inner`` in the installation and return its output.
 
     Raises:
@@ -135,10 +135,10 @@ def inner(made: Ground, *arguments: str) -> object:
     return json.loads(done.stdout)
 
 
-def _answers(made: Ground) -> "list[Answer]":
-    return cast("list[Answer]", inner(made, "answers"))
+def _answers(made: BenchSetUp) -> "list[RouteCost]":
+    return cast("list[RouteCost]", inner(made, "answers"))
 
 
-def _freshened(made: Ground) -> Seen:
+def _freshened(made: BenchSetUp) -> Seen:
     inner(made, "freshen")
     return {}

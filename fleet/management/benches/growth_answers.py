@@ -31,7 +31,7 @@ SLOW_S = 1.0
 _AFTER = re.compile(r'href="(\?[^"]*\bafter=[^"]*)"')
 
 
-class Answer(TypedDict):
+class RouteCost(TypedDict):
     """Cost of a route, as JSON between the benchmark's processes.
 
     Args:
@@ -49,7 +49,7 @@ class Answer(TypedDict):
     bytes: int
 
 
-def answers(domain: TrustDomain, runs: int) -> list[Answer]:
+def answers(domain: TrustDomain, runs: int) -> list[RouteCost]:
     """Request all GET routes; for a list also its longest page, its next page and its total.
 
     Args:
@@ -57,7 +57,7 @@ def answers(domain: TrustDomain, runs: int) -> list[Answer]:
         runs: number of requests for the cost, after one request for status and queries.
     """
     visitors = _Visitors(domain, runs)
-    asked: list[Answer] = []
+    asked: list[RouteCost] = []
     for route in routes(domain):
         made, further = _measured(visitors, route)
         if made["status"] == NOT_ALLOWED:
@@ -90,7 +90,7 @@ class _Visitors:
         return self.newcomer if route.name.startswith("/set-up/") else self.person
 
 
-def _measured(visitors: _Visitors, route: Route) -> tuple[Answer, list[Route]]:
+def _measured(visitors: _Visitors, route: Route) -> tuple[RouteCost, list[Route]]:
     """Request a route once for status and queries, then for its cost; return further requests that it offers."""
     client = visitors.of(route)
     with ExitStack() as stack:
@@ -104,7 +104,7 @@ def _measured(visitors: _Visitors, route: Route) -> tuple[Answer, list[Route]]:
     )
     status, ms = response.status_code, round(statistics.median(took) * 1000, 2)
     sys.stderr.write(f"{route.name}: {status}, {ms} ms, {queries} queries\n")  # it takes minutes
-    made: Answer = {
+    made: RouteCost = {
         "name": route.name, "status": status, "ms": ms, "queries": queries, "bytes": len(response.content),
     }  # fmt: skip
     return made, list(_further(route, response)) if status == OK else []

@@ -53,7 +53,7 @@ ACTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class SyntheticDevice:
     """One synthetic device: number, public id, internal id and time of enrolment."""
 
     number: int
@@ -157,14 +157,14 @@ def _step(scene: Scene, wanted: range) -> None:
     _hear(made, source)
 
 
-def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Made]:
+def _devices(scene: Scene, wanted: range, source: random.Random) -> list[SyntheticDevice]:
     names = ("domain_id", "public_id", "name", "hardware_model_id", "state", "audience", "quarantined_at",
              "quarantine_reason", "site", "owner", "tags", "enrolled_at", "created_at", "presence")  # fmt: skip
     rows, plans = [], {}
     for number in wanted:
         at = clock.now() - timedelta(days=source.randrange(200, 900), seconds=source.randrange(86_400))
         public_id = _uuid7(at, source)
-        plan = plans[number] = Made(number, public_id, 0, at)
+        plan = plans[number] = SyntheticDevice(number, public_id, 0, at)
         held = plan.falls(400, 7)
         state = "retired" if plan.retired else {11: "suspended", 13: "pending"}.get(number % 200, "active")
         audience = {0: "lab", 1: "canary"}.get(number % 20, "production")
@@ -179,7 +179,7 @@ def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Made]:
             "name", "pk"
         )
     )
-    return [Made(one.number, one.public_id, names_to_keys[one.name], one.at) for one in plans.values()]
+    return [SyntheticDevice(one.number, one.public_id, names_to_keys[one.name], one.at) for one in plans.values()]
 
 
 def _uuid7(at: datetime, source: random.Random) -> uuid.UUID:
@@ -189,7 +189,7 @@ def _uuid7(at: datetime, source: random.Random) -> uuid.UUID:
     return uuid.UUID(int=int(at.timestamp() * 1000) << 80 | 7 << 76 | high << 64 | 2 << 62 | low)
 
 
-def _twins(scene: Scene, made: list[Made]) -> None:
+def _twins(scene: Scene, made: list[SyntheticDevice]) -> None:
     head = LedgerHead.objects.filter(domain=scene.domain).order_by("-id").first()
     seen = {"head": [head.epoch, head.size, head.root_hash]} if head else {}
     now, rows = clock.now(), []
@@ -207,7 +207,7 @@ def _twins(scene: Scene, made: list[Made]) -> None:
     prepared_sql.create_many(Twin, names, rows)
 
 
-def _assignments(scene: Scene, update: Update, made: list[Made], actions: range) -> None:
+def _assignments(scene: Scene, update: Update, made: list[SyntheticDevice], actions: range) -> None:
     rows = []
     for action, one in zip(actions, made, strict=False):
         wave = next(place for place, share in enumerate(SHARES) if one.number * 7919 % 1000 < share or not one.number)
@@ -231,7 +231,7 @@ def _assignments(scene: Scene, update: Update, made: list[Made], actions: range)
         prepared_sql.create_many(AssignmentEvent, ("assignment_id", "status", "text"), said)
 
 
-def _certificates(scene: Scene, made: list[Made], source: random.Random) -> None:
+def _certificates(scene: Scene, made: list[SyntheticDevice], source: random.Random) -> None:
     """Give each device a certificate, and every fifth device an expired earlier one."""
     renewed = [one for one in made if one.number % 5 == 0]
     past = [_certificate(scene, one, source, one.at, None) for one in renewed]
@@ -253,7 +253,7 @@ _CERTIFICATE = (
 
 
 def _certificate(
-    scene: Scene, one: Made, source: random.Random, at: datetime, before: int | None
+    scene: Scene, one: SyntheticDevice, source: random.Random, at: datetime, before: int | None
 ) -> tuple[object, ...]:
     """Return a row like the first device's certificate, with another serial number in its bytes."""
     first = scene.certificate
@@ -268,7 +268,7 @@ def _certificate(
             first.profile_name, der, at, at + life, before, at)  # fmt: skip
 
 
-def _incidents(scene: Scene, made: list[Made]) -> None:
+def _incidents(scene: Scene, made: list[SyntheticDevice]) -> None:
     rows = []
     for one in (one for one in made if one.falls(200, 3)):
         is_open, at = one.falls(1000, 3), clock.now() - timedelta(days=one.number % 90, hours=1)
@@ -279,7 +279,7 @@ def _incidents(scene: Scene, made: list[Made]) -> None:
     prepared_sql.create_many(Incident, names, rows)
 
 
-def _entries(scene: Scene, made: list[Made]) -> None:
+def _entries(scene: Scene, made: list[SyntheticDevice]) -> None:
     """Write the audit-log entries that services would record for these devices; the sequencer orders them."""
     names = ("domain_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail",
              "leaf_hash", "public_id")  # fmt: skip
@@ -297,7 +297,7 @@ def _entries(scene: Scene, made: list[Made]) -> None:
     prepared_sql.create_many(LedgerEntry, names, rows)
 
 
-def _hear(made: list[Made], source: random.Random) -> None:
+def _hear(made: list[SyntheticDevice], source: random.Random) -> None:
     """Write when each device was last seen, and from which networks."""
     now, tick, seen, networks = clock.now(), clock.unix() // settings.FLEET_DRIFT_TICK_S, [], []
     for one in made:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fleet.management.benches.growth_answers import Answer
+    from fleet.management.benches.growth_answers import RouteCost
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def fill(many: str) -> dict[str, float]:
     return {"added": added, "seconds": time.monotonic() - began, "memory_mb": memory}
 
 
-def answers(runs: str = "3") -> "list[Answer]":
+def answers(runs: str = "3") -> "list[RouteCost]":
     """Request every route, repeatedly for its cost; a signer runs."""
     from django.db import connections  # noqa: PLC0415  because of the set-up above
 

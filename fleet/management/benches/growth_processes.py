@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from fleet.environment import ROOT
-from fleet.management.benches.ground import Ground, cpu_seconds
-from fleet.management.benches.http import client, connect, exchange, request
+from fleet.management.benches.ground import BenchSetUp, cpu_seconds
+from fleet.management.benches.http import client_context, connect, exchange, request
 from pki.kernel import handover
 
 #: seconds: first for the worker's pending work, then for the measurement
@@ -41,7 +41,7 @@ class VerifyCost(TypedDict):
     ok: bool
 
 
-def idle_worker(made: Ground, warm_s: float = WARM_S, idle_s: float = IDLE_S) -> WorkerCost:
+def idle_worker(made: BenchSetUp, warm_s: float = WARM_S, idle_s: float = IDLE_S) -> WorkerCost:
     """Return the share of a core (percent) and the memory of an idle worker; a signer runs."""
     made.processes.start("worker", "manage.py", "work")
     child = made.processes.running["worker"]
@@ -57,7 +57,7 @@ def idle_worker(made: Ground, warm_s: float = WARM_S, idle_s: float = IDLE_S) ->
     return seen
 
 
-def start(made: Ground) -> StartCost:
+def start(made: BenchSetUp) -> StartCost:
     """Return the seconds from the start of ``manage.py serve`` to the first successful ``/readyz``.
 
     The result includes the server's processor seconds: on a busy machine the two differ.
@@ -72,7 +72,7 @@ def start(made: Ground) -> StartCost:
         while time.monotonic() < began + START_PATIENCE_S:
             made.processes.check()
             try:
-                with connect(client(made.anchor), made.ports["FLEET_OPERATOR_PORT"]) as line:
+                with connect(client_context(made.anchor), made.ports["FLEET_OPERATOR_PORT"]) as line:
                     exchange(line, request("GET", "/readyz"))
             except (OSError, RuntimeError):
                 time.sleep(0.05)
@@ -85,7 +85,7 @@ def start(made: Ground) -> StartCost:
     raise TimeoutError(msg)
 
 
-def verify(made: Ground) -> VerifyCost:
+def measure_verify(made: BenchSetUp) -> VerifyCost:
     """Return seconds, peak memory and last output of ``manage.py ledger verify``; a signer runs."""
     began = time.monotonic()
     command = [sys.executable, "manage.py", "ledger", "verify"]

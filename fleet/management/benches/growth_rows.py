@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, TypedDict
 
 from fleet.management.benches.growth_processes import StartCost, VerifyCost, WorkerCost
-from fleet.management.benches.rows import BenchRow, RouteRow, load, row
+from fleet.management.benches.rows import BenchRow, RouteRow, load_average, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fleet.management.benches.growth_answers import Answer
+    from fleet.management.benches.growth_answers import RouteCost
 
 CPU_MS, RATIO, QUERIES = 150.0, 1.5, 15
 #: ms; below this value a ratio reflects the clock more than the route
@@ -30,18 +30,18 @@ class Seen(TypedDict, total=False):
     """
 
     failures: dict[str, str]
-    answers: "list[Answer]"
+    answers: "list[RouteCost]"
     worker: WorkerCost
     start: StartCost
     verify: VerifyCost
 
 
-def answer_rows(database: str, seen: "Mapping[int, list[Answer]]") -> list[BenchRow]:
+def answer_rows(database: str, seen: "Mapping[int, list[RouteCost]]") -> list[BenchRow]:
     """Return the rows of all routes, preceded by the number of routes that miss each goal, with the worst by name.
 
     Args:
         database: name of the database.
-        seen: devices -> answers (``growth_answers.Answer``), ascending.
+        seen: devices -> answers (``growth_answers.RouteCost``), ascending.
     """
     sizes = sorted(seen)
     by_size = {size: {one["name"]: one for one in seen[size]} for size in sizes}
@@ -50,7 +50,7 @@ def answer_rows(database: str, seen: "Mapping[int, list[Answer]]") -> list[Bench
     return [*_summaries(database, sizes, told), *told]
 
 
-def _told(database: str, name: str, at: "Mapping[int, Answer | None]") -> RouteRow:
+def _told(database: str, name: str, at: "Mapping[int, RouteCost | None]") -> RouteRow:
     """Return the row of one route: its cost at the largest size, and whether it meets all of its goals."""
     least, large = min(at), max(at)
     small = sorted(at)[-2] if len(at) > 1 else large
@@ -80,7 +80,7 @@ def _told(database: str, name: str, at: "Mapping[int, Answer | None]") -> RouteR
 def _summaries(database: str, sizes: list[int], told: list[RouteRow]) -> list[BenchRow]:
     against = (
         f"{database}; {sizes[-1]} devices against {sizes[:-1]}; {len(told)} routes and filters; processor time of one "
-        f"thread and its database sessions, median of 3; {load()}"
+        f"thread and its database sessions, median of 3; {load_average()}"
     )
     rows = []
     goals = {
@@ -111,7 +111,7 @@ def _weight(one: RouteRow, check: str) -> float:
 
 def process_rows(database: str, size: int, seen: Seen) -> list[BenchRow]:
     """Return the rows of worker, start and audit-log verification; a failure has its reason instead of a value."""
-    against, rows = f"{database}; {size} devices; {load()}", []
+    against, rows = f"{database}; {size} devices; {load_average()}", []
     if worker := seen.get("worker"):
         about = f"{worker['first_s']:.1f} s of processor time in its first seconds, not counted; {against}"
         rows += [

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fleet.management.benches import peers
-from fleet.management.benches.ground import Ground, certificate_request, ground
-from fleet.management.benches.http import client, request
+from fleet.management.benches.ground import BenchSetUp, certificate_request, ground
+from fleet.management.benches.http import client_context, request
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.rows import BenchRow, load_average, row
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -42,7 +42,7 @@ BEGUN = b"GET /v1/poll HTTP/1.1\r\nHost: localhost\r\nX-Half: "
 PATH = "/.well-known/est/simpleenroll"
 
 
-class _Count(NamedTuple):
+class _AttackerCount(NamedTuple):
     """Results of one attacker.
 
     Args:
@@ -76,7 +76,7 @@ def run() -> list[BenchRow]:
         return [*_half(made, certs), *_wrong_tokens(made, certs)]
 
 
-def _half(made: Ground, certs: Path) -> list[BenchRow]:
+def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     quiet = _p99(made, certs)
     before = {name: _resident(made.pids()[name]) for name in LISTENERS.values()}
     with _attackers([(_hold, (port, setting, str(made.anchor))) for setting, port in _ports(made).items()]) as said:
@@ -88,7 +88,7 @@ def _half(made: Ground, certs: Path) -> list[BenchRow]:
     figures = ", ".join(f"{name} {each[name]:.1f} KiB each of {counts[key]}" for key, name in LISTENERS.items())
     detail = (
         f"{HALF} opened at each of {len(LISTENERS)} listeners from {NETWORKS} networks, {figures}; "
-        f"without {quiet:.2f} ms, beside them {loud:.2f} ms; {load()}"
+        f"without {quiet:.2f} ms, beside them {loud:.2f} ms; {load_average()}"
     )
     return [
         row("poll p99 beside half connections at every listener", loud, "ms", 10, detail),
@@ -97,7 +97,7 @@ def _half(made: Ground, certs: Path) -> list[BenchRow]:
     ]
 
 
-def _wrong_tokens(made: Ground, certs: Path) -> list[BenchRow]:
+def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     quiet = _p99(made, certs)
     work = [(_guess, (made.door, str(made.anchor), place)) for place in range(ATTACKERS)]
     with _attackers(work) as said:
@@ -108,24 +108,24 @@ def _wrong_tokens(made: Ground, certs: Path) -> list[BenchRow]:
     cheap = 100 * refused / max(1, sent)
     detail = (
         f"{sent} wrong enrolment tokens in {seconds / ATTACKERS:.0f} s from {ATTACKERS} networks, {cheap:.0f}% of the "
-        f"answers were 429; without {quiet:.2f} ms, beside them {loud:.2f} ms; {load()}"
+        f"answers were 429; without {quiet:.2f} ms, beside them {loud:.2f} ms; {load_average()}"
     )
     return [row("poll p99 beside wrong tokens against without", loud / quiet, "ratio", 2, detail)]
 
 
-def _p99(made: Ground, certs: Path) -> float:
+def _p99(made: BenchSetUp, certs: Path) -> float:
     target = Target(made.door, "/v1/poll", str(made.anchor), str(certs), POLLERS, SECONDS, PAUSE_MS)
     return statistics.median(float(peers.tlsload(made.folder, target)["p99_ms"]) for _ in range(ROUNDS))
 
 
-def _ports(made: Ground) -> dict[str, int]:
+def _ports(made: BenchSetUp) -> dict[str, int]:
     return {setting: made.ports[setting] for setting in LISTENERS}
 
 
 @contextmanager
 def _attackers(
     work: Sequence[tuple[Callable[..., None], tuple[object, ...]]],
-) -> Iterator["Queue[_Count]"]:
+) -> Iterator["Queue[_AttackerCount]"]:
     """Run attackers beside the block, on the cores that the server does not use."""
     fork = multiprocessing.get_context("fork")
     said, end = fork.Queue(), fork.Event()
@@ -147,12 +147,12 @@ def _polite(act: Callable[..., None], *arguments: object) -> None:
     act(*arguments)
 
 
-def _hold(port: int, setting: str, anchor: str, said: "Queue[_Count]", end: "Event") -> None:
+def _hold(port: int, setting: str, anchor: str, said: "Queue[_AttackerCount]", end: "Event") -> None:
     """Hold half-open connections, report how many are open, and replace those that the server closes."""
     context = ssl.create_default_context(cafile=anchor)
     plain, hello = setting == "FLEET_STATUS_PORT", _hello(context)
     held: list[socket.socket | None] = [_half_open(port, place, context, hello, plain=plain) for place in range(HALF)]
-    said.put(_Count(setting, sum(1 for one in held if one is not None and _stands(one))))
+    said.put(_AttackerCount(setting, sum(1 for one in held if one is not None and _stands(one))))
     turn, each = 0, HALF // 1000
     while not end.wait(HELD_SECONDS / 1000):
         for place in range(turn, turn + each):
@@ -199,9 +199,9 @@ def _stands(line: socket.socket) -> bool:
         return False
 
 
-def _guess(port: int, anchor: str, place: int, said: "Queue[_Count]", end: "Event") -> None:
+def _guess(port: int, anchor: str, place: int, said: "Queue[_AttackerCount]", end: "Event") -> None:
     """Send wrong tokens, several per connection without waiting for responses; report the number and the results."""
-    context, session = client(Path(anchor)), None
+    context, session = client_context(Path(anchor)), None
     csr = base64.b64encode(certificate_request("guess")[0])
     sent, refused, begun = 0, 0, time.monotonic()
     while sent < TOKENS // ATTACKERS and time.monotonic() - begun < PATIENCE:
@@ -225,7 +225,7 @@ def _guess(port: int, anchor: str, place: int, said: "Queue[_Count]", end: "Even
                 session = line.session
                 refused += came.startswith(b"HTTP/1.1 429") * AT_ONCE
         sent += AT_ONCE
-    said.put(_Count("FLEET_DEVICE_PORT", sent, refused, time.monotonic() - begun))
+    said.put(_AttackerCount("FLEET_DEVICE_PORT", sent, refused, time.monotonic() - begun))
     del end
 
 

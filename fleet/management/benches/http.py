@@ -47,7 +47,7 @@ def _more(line: ssl.SSLSocket) -> bytes:
     return data
 
 
-def client(anchor: Path, identity: Path | None = None) -> ssl.SSLContext:
+def client_context(anchor: Path, identity: Path | None = None) -> ssl.SSLContext:
     """Return a TLS client context with the device's certificate and key (``NAME.pem`` and ``NAME.key``)."""
     context = ssl.create_default_context(cafile=str(anchor))
     if identity is not None:

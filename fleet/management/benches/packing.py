@@ -10,7 +10,7 @@ from typing import TypedDict, cast
 from fleet.environment import ROOT
 from fleet.management.benches.ground import ground
 from fleet.management.benches.rollouts import postgresql
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.rows import BenchRow, load_average, row
 from pki.kernel import handover
 
 DATABASES = ("sqlite", "postgresql")
@@ -47,11 +47,11 @@ def run(databases: Sequence[str] = DATABASES, devices: int = DEVICES) -> list[Be
     """
     rows = []
     for database in databases:
-        rows += packing_rows(database, devices, measured(database, devices))
+        rows += packing_rows(database, devices, measure_packing(database, devices))
     return rows
 
 
-def measured(database: str, devices: int) -> PackingFigures:
+def measure_packing(database: str, devices: int) -> PackingFigures:
     """Fill a temporary installation, pack, and return the measurements.
 
     Raises:
@@ -75,7 +75,8 @@ def measured(database: str, devices: int) -> PackingFigures:
 
 def packing_rows(database: str, devices: int, seen: PackingFigures) -> list[BenchRow]:
     """Return the rows of one database."""
-    where = f"{database}, {devices} devices, {METRICS} metrics, {DAYS} days of hours, {seen['values']} values; {load()}"
+    values = f"{METRICS} metrics, {DAYS} days of hours, {seen['values']} values"
+    where = f"{database}, {devices} devices, {values}; {load_average()}"
     one_row = f"{seen['bytes'][0] / seen['values']:.1f} as one row a value; {where}"
     told = [
         row(f"{database}: bytes a value", seen["bytes"][1] / seen["values"], "bytes", GOAL_BYTES, one_row),

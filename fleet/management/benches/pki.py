@@ -11,9 +11,9 @@ import threading
 import time
 from pathlib import Path
 
-from fleet.management.benches.ground import Ground, enrolment, ground
-from fleet.management.benches.http import client, connect, exchange, request
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.ground import BenchSetUp, enrolment, ground
+from fleet.management.benches.http import client_context, connect, exchange, request
+from fleet.management.benches.rows import BenchRow, load_average, row
 
 KEPT, FRESH, HANDSHAKES = 3000, 600, 600
 STEP_CA = 331
@@ -29,7 +29,7 @@ def run() -> list[BenchRow]:
         return [*rows, *json.loads(inner)]
 
 
-def _enrolments(made: Ground, tokens: list[tuple[str, str]]) -> list[BenchRow]:
+def _enrolments(made: BenchSetUp, tokens: list[tuple[str, str]]) -> list[BenchRow]:
     requests = [enrolment(name, token)[0] for name, token in tokens]
     made.serve()
     made.patiently(requests[0])  # the signer responds too
@@ -37,7 +37,7 @@ def _enrolments(made: Ground, tokens: list[tuple[str, str]]) -> list[BenchRow]:
     kept = _one_connection(made, requests[1:KEPT])
     handshakes = _many_connections(made, [request("GET", "/healthz")] * HANDSHAKES)
     fresh = _many_connections(made, requests[KEPT:])
-    where = f"{load()}; server on one core, commit (FULL), journal and ledger leaf included"
+    where = f"{load_average()}; server on one core, commit (FULL), journal and ledger leaf included"
     peer = f"step-ca 0.19, {STEP_CA}/s wall in the same kind of run elsewhere (ratio {kept / STEP_CA:.2f}); {where}"
     ratio = f"{fresh:.0f}/s against {handshakes:.0f} full handshakes/s with a trivial request, same client; {where}"
     return [
@@ -47,9 +47,9 @@ def _enrolments(made: Ground, tokens: list[tuple[str, str]]) -> list[BenchRow]:
     ]  # fmt: skip
 
 
-def _one_connection(made: Ground, requests: list[bytes]) -> float:
+def _one_connection(made: BenchSetUp, requests: list[bytes]) -> float:
     """Return enrolments per second, median of ten runs."""
-    line = connect(client(made.anchor), made.door)
+    line = connect(client_context(made.anchor), made.door)
     rates, stretch = [], len(requests) // 10
     for place in range(10):
         started = time.perf_counter()
@@ -60,9 +60,9 @@ def _one_connection(made: Ground, requests: list[bytes]) -> float:
     return statistics.median(rates)
 
 
-def _many_connections(made: Ground, requests: list[bytes]) -> float:
+def _many_connections(made: BenchSetUp, requests: list[bytes]) -> float:
     """Return requests per second with a new connection and a full handshake each, a few in parallel."""
-    context = client(made.anchor)
+    context = client_context(made.anchor)
     waiting, lock, failures = list(requests), threading.Lock(), []
 
     def work() -> None:

@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fleet.environment import ROOT
-from fleet.management.benches.ground import Ground, ground
+from fleet.management.benches.ground import BenchSetUp, ground
 from fleet.management.benches.rollouts_inner import ClientFigures, RollFigures, WorkerFigures
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.rows import BenchRow, load_average, row
 from fleet.management.serving.supervisor import await_signer
 from pki.kernel import handover
 
@@ -43,12 +43,12 @@ def run(
     rows = []
     for database in databases:
         with _of_its_own(database) as made:
-            rows += judged(measured(made, devices, clients), database)
+            rows += judged(measure_rollout(made, devices, clients), database)
     return rows
 
 
 @contextmanager
-def _of_its_own(database: str) -> Iterator[Ground]:
+def _of_its_own(database: str) -> Iterator[BenchSetUp]:
     """Yield an installation on a new database of this kind."""
     with ExitStack() as held:
         settings = {"FLEET_LOG_LEVEL": "WARNING"}
@@ -57,7 +57,7 @@ def _of_its_own(database: str) -> Iterator[Ground]:
         yield held.enter_context(ground(None, **settings))
 
 
-def measured(made: Ground, devices: int, clients: tuple[str, ...] = CLIENTS) -> RolloutFigures:
+def measure_rollout(made: BenchSetUp, devices: int, clients: tuple[str, ...] = CLIENTS) -> RolloutFigures:
     """Roll out to many devices with the worker's jobs, while clients use the server; return the measurements.
 
     Args:
@@ -90,7 +90,7 @@ def judged(seen: RolloutFigures, database: str) -> list[BenchRow]:
     """Return the rows of one database."""
     against = (
         f"{database}; {seen['devices']} devices, {len(seen['clients'])} client processes through the services "
-        f"(sign-in, enrolment, signed report), the worker with all its jobs; {load()}"
+        f"(sign-in, enrolment, signed report), the worker with all its jobs; {load_average()}"
     )
     locked, failed = _failures(seen)
     rows = [
@@ -134,7 +134,7 @@ def _failures(seen: RolloutFigures) -> tuple[int, int]:
     return sum("locked" in one or "deadlock" in one for one in said), len(said)
 
 
-def _inner(made: Ground, *arguments: str) -> subprocess.Popen[str]:
+def _inner(made: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fleet.management.benches.rollouts_inner", *arguments]
     given, descriptors = made.environment(), handover.descriptors_of(handover.KINDS)
     return subprocess.Popen(command, cwd=ROOT, env=given, stdout=subprocess.PIPE, text=True, pass_fds=descriptors)

@@ -244,7 +244,7 @@ def worker(go_on: str) -> WorkerFigures:
     return {"commits": heard.commits, "processor": heard.processor, "locked": heard.locked, "memory_mb": memory}
 
 
-def client(kind: str, place: str, go_on: str) -> ClientFigures:
+def run_client(kind: str, place: str, go_on: str) -> ClientFigures:
     """Repeat one kind of action until the file is deleted; return times and durations in milliseconds."""
     act = {"sign-in": _sign_in, "enrol": _enrol, "report": _report}[kind](int(place))
     act()
@@ -331,12 +331,12 @@ def _report(place: int) -> Callable[[], None]:
         payload = cbor.dumps(body)
         signature = key.sign(payload, ec.ECDSA(hashes.SHA256()))
         device = Device.objects.select_related("twin", "domain", "hardware_model").get(pk=done.device.pk)
-        reports.receive(actor=who, device=device, payload=payload, signature=signature, certificate=certificate)
+        reports.receive_report(actor=who, device=device, payload=payload, signature=signature, certificate=certificate)
 
     return act
 
 
-ACTS: dict[str, Callable[..., object]] = {"seed": seed, "roll": roll, "worker": worker, "client": client}
+ACTS: dict[str, Callable[..., object]] = {"seed": seed, "roll": roll, "worker": worker, "client": run_client}
 
 if __name__ == "__main__":
     main()

@@ -61,6 +61,6 @@ def row(name: str, value: float, unit: str, goal: float, against: str, *, least:
     return {"name": name, "value": round(value, 3), "unit": unit, "goal": goal, "met": met, "against": against}
 
 
-def load() -> str:
+def load_average() -> str:
     """Return the load of the machine: timings mean nothing without it."""
     return f"{os.getloadavg()[0]:.2f} load, {os.cpu_count()} cores"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from fleet.management.benches.corpus import pairs
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.rows import BenchRow, load_average, row
 from ota.deltas import streams
 from ota.deltas.candidates import CANDIDATES
 
@@ -31,18 +31,18 @@ def run() -> list[BenchRow]:
         worst = max(worst, seconds)
         sys.stderr.write(f"  {name}: {chosen} bytes, xdelta3 {theirs}, xz {full}, {seconds:.1f} s\n")
     mean = math.exp(sum(math.log(one) for one in ratios) / len(ratios))
-    against = f"xdelta3 -9, the better of djw and lzma, {len(ratios)} pairs of public packages; {load()}"
+    against = f"xdelta3 -9, the better of djw and lzma, {len(ratios)} pairs of public packages; {load_average()}"
     return [
         row("chosen patch, geometric mean of the share of xdelta3 -9", mean, "ratio", RATIO, against),
         row("chosen patch, largest share of the whole image as xz -9e", max(over), "ratio", OVER_XZ, against),
-        row("all candidates of one pair, longest", worst, "s", 60, f"nothing; one core; {load()}"),
+        row("all candidates of one pair, longest", worst, "s", 60, f"nothing; one core; {load_average()}"),
     ]
 
 
 def _chosen(old: bytes, new: bytes) -> tuple[int, float]:
     """Return the patch size for a device that supports all formats, and the time to build all candidates."""
     began = time.perf_counter()
-    sizes = [len(streams.make(b"", new))]
+    sizes = [len(streams.make_patch(b"", new))]
     for name, one in CANDIDATES.items():
         if max(len(old), len(new)) > one.most:
             continue

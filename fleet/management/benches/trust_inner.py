@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.rows import BenchRow, load_average, row
 
 if TYPE_CHECKING:
     from tuf import ngclient
     from tuf.api.metadata import Metadata, Targets
 
-    from ota.trust.documents import Entry
+    from ota.trust.documents import ListedBundle
 
 MANY, MOST = 10_000, 100_000
 BITS, MORE_BITS = 8, 11
@@ -93,10 +93,10 @@ def _publish_many(keys: list[Path], listed: Iterator[tuple[str, bytes]]) -> None
 
     store = online_roles.repository("default")
     targets = store.targets()
-    filled: dict[str, list[Entry]] = {}
+    filled: dict[str, list[ListedBundle]] = {}
     for path, text in listed:
         role = bin_of(targets.signed, path) if targets else None
-        filled.setdefault(str(role), []).append(documents.Entry(path, text))
+        filled.setdefault(str(role), []).append(documents.ListedBundle(path, text))
     made = {}
     for role, entries in filled.items():
         before = store.document(role)
@@ -155,9 +155,8 @@ def _contacts() -> list[BenchRow]:
             if target is None:
                 raise AssertionError(path)
         shutil.rmtree(folder)
-    against = (
-        f"python-tuf's own client with the factory root; {MANY} bundles in {2**BITS} bins, {CLIENTS} clients; {load()}"
-    )
+    against = f"python-tuf's own client with the factory root; {MANY} bundles in {2**BITS} bins, {CLIENTS} clients"
+    against += f"; {load_average()}"
     return [
         row("first contact: metadata for one bundle, mean", statistics.mean(first), "B", FIRST_CONTACT, against),
         row("first contact, the largest bin met", max(first), "B", FIRST_CONTACT, against),
@@ -176,7 +175,7 @@ def _publishing(keys: list[Path]) -> BenchRow:
     store, seconds = online_roles.repository("default"), []
     domain = TrustDomain.objects.get(slug="default")
     for number in range(PUBLISHED):
-        entry = documents.Entry(f"app/new-{number}/1.0.0/bundle.json", b"{}" + b" " * number)
+        entry = documents.ListedBundle(f"app/new-{number}/1.0.0/bundle.json", b"{}" + b" " * number)
         targets = store.targets()
         role = str(bin_of(targets.signed, entry.path)) if targets else ""
         before = store.document(role)
@@ -187,9 +186,8 @@ def _publishing(keys: list[Path]) -> BenchRow:
         text = entry.document.decode()
         metadata.publish(domain=domain, given={role: made}, bases={role: before.signed.version}, exhibits=[text])
         seconds.append(time.perf_counter() - started)
-    against = (
-        f"nothing; signatures of two officers verified, snapshot and timestamp by the signer, files synced; {load()}"
-    )
+    against = "nothing; signatures of two officers verified, snapshot and timestamp by the signer, files synced"
+    against += f"; {load_average()}"
     return row(
         "publish one release beside signing, median", statistics.median(seconds) * 1000, "ms", PUBLISH_MS, against
     )
@@ -207,16 +205,18 @@ def _renewing(keys: list[Path]) -> BenchRow:
     if root is None or not isinstance(root.signed, Root):
         raise AssertionError
     roles = documents.delegations(root.signed, MORE_BITS).succinct_roles
-    filled: dict[str, list[Entry]] = {role: [] for role in (roles.get_roles() if roles else ())}
+    filled: dict[str, list[ListedBundle]] = {role: [] for role in (roles.get_roles() if roles else ())}
     for path, text in _bundles(MOST):
-        filled[roles.get_role_for_target(path) if roles else ""].append(documents.Entry(path, text))
+        filled[roles.get_role_for_target(path) if roles else ""].append(documents.ListedBundle(path, text))
     now = clock.now()
     bins = [documents.listing(Targets(version=1), entries, 1, now).signed for entries in filled.values()]
     started = time.perf_counter()
     for one in bins:
         documents.to_bytes(_signed(documents.renewal(one, 2, now), keys))
     spent = time.perf_counter() - started
-    against = f"nothing; {len(bins)} bins, two officers' Ed25519 signatures each, written out; one core; {load()}"
+    against = (
+        f"nothing; {len(bins)} bins, two officers' Ed25519 signatures each, written out; one core; {load_average()}"
+    )
     return row(f"{MOST} targets re-signed", spent, "s", RENEW_S, against)
 
 

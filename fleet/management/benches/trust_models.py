@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 from fleet.environment import ROOT
-from fleet.management.benches.rows import BenchRow, load, row
+from fleet.management.benches.rows import BenchRow, load_average, row
 from ota.fit import margin
 from ota.formats import graph, tflite
 
@@ -35,7 +35,9 @@ def run() -> list[BenchRow]:
         judged = [_judged(folder / one, size) for one, size in real.items()]
     errors, milliseconds = [abs(one[0] - one[1]) / one[1] for one in judged], [one[2] for one in judged]
     under = sum(margin(one[0]) < one[1] for one in judged)
-    against = f"tflite-micro's interpreter, {len(judged)} models and parts of models from public packages; {load()}"
+    against = (
+        f"tflite-micro's interpreter, {len(judged)} models and parts of models from public packages; {load_average()}"
+    )
     return [
         row("models judged", len(judged), "models", LEAST_MODELS, against, least=True),
         row("predicted arena, mean error", statistics.mean(errors), "ratio", ERROR, against),
@@ -50,7 +52,7 @@ def _judged(path: Path, real: int) -> tuple[int, int, float]:
     data, spent = path.read_bytes(), []
     for _ in range(3):
         began = time.perf_counter()
-        facts = tflite.inspect(graph.read(data))
+        facts = tflite.inspect(graph.read_model(data))
         spent.append((time.perf_counter() - began) * 1000)
     return facts["arena"]["predicted"], real, min(spent)
 

@@ -51,7 +51,7 @@ class Command(BaseCommand):
                     live.backup(copy)
                     # The copy is a single file, without a write-ahead log.
                     copy.execute("PRAGMA journal_mode=DELETE")
-            archive.write(options["file"], copies)
+            archive.write_archive(options["file"], copies)
         self.stdout.write(
             f"Saved both databases to {options['file']}. Back up journal/ and keys/ separately, on another disk."
         )

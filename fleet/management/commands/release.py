@@ -14,7 +14,7 @@ from ota.selectors import statements as rows
 from ota.selectors.roles import roles
 from ota.services import metadata, releases, statements, upkeep
 from ota.trust import policy, prepared
-from ota.trust.standing import Standing
+from ota.trust.standing import RoleStanding
 from pki.kernel import files
 from pki.kernel.actor import Actor
 
@@ -146,7 +146,7 @@ class Command(BaseCommand):
         told = []
         for path in options["signature"]:
             data = path.read_bytes()
-            statement = rows.statement(actor=who, public_id=prepared.parse(data).statement)
+            statement = rows.statement(actor=who, public_id=prepared.parse_signature(data).statement)
             kept = statements.submit(actor=who, statement=statement, signature=data)
             told.append(f"Saved the signature of {kept.officer}.")
         return "\n".join(told)
@@ -188,7 +188,7 @@ def _for_readers(acts: "_SubParsersAction[CommandParser]") -> None:
     add_filter_options(listed, rows.StatementFilter)
 
 
-def _standing(one: Standing) -> str:
+def _standing(one: RoleStanding) -> str:
     line = (
         f"{one.role:9}  {one.level:4}  ends {one.expires:%Y-%m-%d %H:%M}  {one.threshold} of {', '.join(one.holders)}"
     )

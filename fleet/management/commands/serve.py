@@ -16,7 +16,7 @@ from fleet.gateway.coap.server import Sockets
 from fleet.gateway.http import DeviceDoor
 from fleet.gateway.status import StatusDoor
 from fleet.management.serving import doors, tls
-from fleet.management.serving.contexts import Contexts
+from fleet.management.serving.contexts import TlsContexts
 from fleet.management.serving.supervisor import (
     Renewal,
     Supervisor,
@@ -87,7 +87,7 @@ class Command(BaseCommand):
             raise CommandError(msg)
         names = list(dict.fromkeys([*settings.FLEET_HOST_NAMES, "localhost", "127.0.0.1"]))
         stop_signer = signer_running(folder)
-        contexts = Contexts(names)
+        contexts = TlsContexts(names)
         stop_signer()
         device = listen(host, settings.FLEET_DEVICE_PORT)
         status = listen(host, settings.FLEET_STATUS_PORT)
@@ -107,7 +107,7 @@ class Command(BaseCommand):
         return supervisor
 
     @staticmethod
-    def _add_coap(supervisor: Supervisor, host: str, contexts: Contexts, plain: Plain) -> None:
+    def _add_coap(supervisor: Supervisor, host: str, contexts: TlsContexts, plain: Plain) -> None:
         port = settings.FLEET_COAP_PORT
         datagrams, stream = bind(host, port), listen(host, port)
         oscore = bind(host, settings.FLEET_OSCORE_PORT) if settings.FLEET_OSCORE_PORT else None
@@ -141,26 +141,26 @@ def _urls(name: str) -> dict[str, str]:
 
 
 def _device(listener: socket.socket, context: ssl.SSLContext) -> None:
-    signing.client("door")  # reads the role's secret before the sandbox hides the folder of secrets
+    signing.signer_client("door")  # reads the role's secret before the sandbox hides the folder of secrets
     blobs.store().open()  # the sandboxed process may not be able to read the credentials
     doors.run(DeviceDoor(), listener, context, confined=True, refresh=tls.keep_anchors(context))
 
 
 def _coap(sockets: Sockets) -> None:
-    signing.client("door")
+    signing.signer_client("door")
     blobs.store().open()
     doors.run_coap(sockets, refresh=tls.keep_coap_anchors(sockets))
 
 
 def _status(listener: socket.socket) -> None:
     await_signer(settings.FLEET_DIR)
-    signing.client("status")
+    signing.signer_client("status")
     doors.run(StatusDoor(), listener, None, confined=True)
 
 
 def _operator(listener: socket.socket, domain: TrustDomain, host_names: list[str]) -> None:
     # Created here and not before the fork, so that no device gateway process has this listener's key in its memory.
     await_signer(settings.FLEET_DIR)
-    context = tls.operator_context(signing.client("serve"), domain, host_names)
+    context = tls.operator_context(signing.signer_client("serve"), domain, host_names)
     blobs.store().open()
     doors.run(application, listener, context, confined=False)

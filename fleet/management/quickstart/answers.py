@@ -37,7 +37,7 @@ class FailureRow(TypedDict):
     devices: int
 
 
-class Progress(TypedDict):
+class RolloutAnswer(TypedDict):
     """Progress of a rollout: devices by result."""
 
     devices: int
@@ -53,7 +53,7 @@ class RolloutRow(TypedDict):
     name: str
     state: str
     hold_reason: str
-    progress: Progress
+    progress: RolloutAnswer
 
 
 class RolloutState(TypedDict):

@@ -17,7 +17,7 @@ OFFICERS = ("anna", "bruno", "carla")
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class QuickstartSetUp:
     """The installation of one demo, and its ports.
 
     Args:
@@ -61,7 +61,7 @@ class Ground:
         return {f"FLEET_{door.upper()}_PORT": str(port) for door, port in self.ports().items()}
 
 
-def choose(folder: Path, wanted: dict[str, int], voice: Voice) -> Ground:
+def choose_folder(folder: Path, wanted: dict[str, int], voice: Voice) -> QuickstartSetUp:
     """Create the folder, and choose the next free port for each port that is in use.
 
     Args:
@@ -77,15 +77,15 @@ def choose(folder: Path, wanted: dict[str, int], voice: Voice) -> Ground:
             got[door] = free_port(got[door] + 1)
         if got[door] != port:
             voice.note(f"Port {port} is in use; the {door} listener uses port {got[door]}.")
-    return Ground(folder, got["operator"], got["device"], got["status"], got["coap"], got["oscore"])
+    return QuickstartSetUp(folder, got["operator"], got["device"], got["status"], got["coap"], got["oscore"])
 
 
-def taken(ground: Ground) -> bool:
+def taken(ground: QuickstartSetUp) -> bool:
     """Say whether another program now uses a port of this demo."""
     return any(free_port(port) != port for port in ground.ports().values())
 
 
-def write_settings(ground: Ground, settings: dict[str, str]) -> None:
+def write_settings(ground: QuickstartSetUp, settings: dict[str, str]) -> None:
     """Save the demo's settings in ``fleet.env``, so that commands in a shell use the same settings."""
     lines = {**ground.environment(), **settings}
     text = "".join(f"{name}={value}\n" for name, value in lines.items())
@@ -98,7 +98,7 @@ def databases(processes: Processes, voice: Voice) -> None:
         processes.run("manage.py", "upgrade")
 
 
-def officers(ground: Ground, processes: Processes, voice: Voice) -> None:
+def officers(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
     """Create the keys of three release officers, offline; keep existing keys."""
     with voice.step(
         "create keys of three release officers (offline)",
@@ -109,7 +109,7 @@ def officers(ground: Ground, processes: Processes, voice: Voice) -> None:
                 processes.run("-m", "fleet.officer", "keygen", "--out", str(ground.offline), "--name", name)
 
 
-def authority(ground: Ground, processes: Processes, voice: Voice) -> None:
+def authority(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
     """Create the offline root CA and have it certify the issuing CA, whose key only the signer holds."""
     root, csr, issued = ground.anchor.parent, ground.offline / "issuing.csr", ground.offline / "issuing.pem"
     with voice.step(
@@ -141,7 +141,7 @@ def authority(ground: Ground, processes: Processes, voice: Voice) -> None:
             files.write_private(ground.offline / "ca-imported", b"yes")
 
 
-def trust(ground: Ground, processes: Processes, voice: Voice) -> None:
+def trust(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> None:
     """Create the TUF root and the first targets, each signed by two of the three officers."""
     online, targets = ground.offline / "online.json", ground.offline / "targets.json"
     keys = [argument for name in OFFICERS[:2] for argument in ("--key", str(ground.offline / f"{name}.key"))]
@@ -173,7 +173,7 @@ def trust(ground: Ground, processes: Processes, voice: Voice) -> None:
         files.write_private(ground.offline / "tuf-installed", b"yes")
 
 
-def serve(ground: Ground, processes: Processes, voice: Voice) -> Rest:
+def serve(ground: QuickstartSetUp, processes: Processes, voice: Voice) -> Rest:
     """Start the server, create the first operator and an API token for this demo; wait until the server is ready."""
     token_file = ground.folder / "secrets" / "quickstart-token"
     if not token_file.exists():
@@ -193,7 +193,7 @@ def serve(ground: Ground, processes: Processes, voice: Voice) -> Rest:
     return rest
 
 
-def set_up_url(ground: Ground, processes: Processes) -> str:
+def set_up_url(ground: QuickstartSetUp, processes: Processes) -> str:
     """Return the one-time link for the set-up of the account `admin`; the console's URL if it is set up already."""
     facts = json.loads(processes.run("manage.py", "operator", "--json", "login-link", "--first", "admin"))
     return f"https://localhost:{ground.operator_port}{facts.get('path', '/')}"

@@ -30,7 +30,7 @@ FLASH_END = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DemoHardware:
     """One hardware model of the demo: its name, and its memory for models, in bytes."""
 
     name: str
@@ -43,7 +43,11 @@ class Kind:
         return {"vendor_id": str(vendor), "class_id": str(uuid.uuid5(vendor, self.name)), "name": self.name}
 
 
-KINDS = (Kind("vib-node", 131_072, 49_152), Kind("soil-probe", 65_536, 16_384), Kind("cam-node", 524_288, 131_072))
+KINDS = (
+    DemoHardware("vib-node", 131_072, 49_152),
+    DemoHardware("soil-probe", 65_536, 16_384),
+    DemoHardware("cam-node", 524_288, 131_072),
+)
 #: hardware models with enough memory for the model; the soil probe is too small
 MODEL_KINDS = (KINDS[0], KINDS[2])
 
@@ -58,7 +62,7 @@ class MadeManifest(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class BundleFiles:
     """A bundle on disk: manifest bytes and payload paths by name."""
 
     manifest: bytes
@@ -85,7 +89,7 @@ def fetch() -> dict[str, Path]:
     return found
 
 
-def firmware(offline: Path, folder: Path, archive: Path, version: str, counter: int) -> Made:
+def firmware(offline: Path, folder: Path, archive: Path, version: str, counter: int) -> BundleFiles:
     """Return a MicroPython image, flattened from Intel HEX and signed as an MCUboot image by imgtool."""
     key = offline / "firmware-signing.pem"
     if not key.exists():
@@ -107,7 +111,7 @@ def firmware(offline: Path, folder: Path, archive: Path, version: str, counter: 
     )
 
 
-def model(offline: Path, folder: Path, archive: Path) -> Made:
+def model(offline: Path, folder: Path, archive: Path) -> BundleFiles:
     """Return the wake-word model with a detached signature."""
     key = offline / "model-signing.pem"
     if not key.exists():
@@ -149,19 +153,19 @@ def _card(model: bytes) -> bytes:
     return json.dumps(document, indent=1).encode()
 
 
-def cut(made: Made, folder: Path) -> Made:
+def truncate_image(made: BundleFiles, folder: Path) -> BundleFiles:
     """Return the same bundle with a truncated image and correct digests: the image's signature is invalid."""
     name, path = next(iter(made.files.items()))
     short = folder / f"cut-{name}"
     short.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     facts = {**made.facts, "version": "9.9.9", "files": [_file(name, short)]}
-    return Made(json.dumps(facts).encode(), {name: short})
+    return BundleFiles(json.dumps(facts).encode(), {name: short})
 
 
-def misfit(made: Made) -> Made:
+def misfit(made: BundleFiles) -> BundleFiles:
     """Return the model's bundle with target hardware that has too little memory."""
     facts = {**made.facts, "version": "9.9.8", "hw": [KINDS[1].hardware()]}
-    return Made(json.dumps(facts).encode(), made.files)
+    return BundleFiles(json.dumps(facts).encode(), made.files)
 
 
 def public_key(private: Path) -> str:
@@ -205,9 +209,9 @@ def _bundle(
     version: str,
     counter: int,
     payloads: dict[str, Path],
-    kinds: tuple[Kind, ...],
+    kinds: tuple[DemoHardware, ...],
     further: dict[str, object],
-) -> Made:
+) -> BundleFiles:
     roles = {".jws": "signature", ".json": "sbom"}
     facts = {
         "schema": 1,
@@ -219,7 +223,7 @@ def _bundle(
         "files": [_file(one, path, roles.get(path.suffix, "image")) for one, path in payloads.items()],
         **further,
     }
-    return Made(json.dumps(facts).encode(), payloads)
+    return BundleFiles(json.dumps(facts).encode(), payloads)
 
 
 def _file(name: str, path: Path, role: str = "image") -> FileRecord:

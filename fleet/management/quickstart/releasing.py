@@ -4,8 +4,17 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.management.quickstart.ground import OFFICERS, Ground
-from fleet.management.quickstart.material import KINDS, VENDOR, Made, cut, firmware, misfit, model, public_key
+from fleet.management.quickstart.ground import OFFICERS, QuickstartSetUp
+from fleet.management.quickstart.material import (
+    KINDS,
+    VENDOR,
+    BundleFiles,
+    firmware,
+    misfit,
+    model,
+    public_key,
+    truncate_image,
+)
 from fleet.management.quickstart.processes import Processes
 from fleet.management.quickstart.rest import Rest
 from fleet.management.quickstart.voice import Voice
@@ -18,10 +27,10 @@ class Published:
 
     release: str
     bundle: str
-    made: Made
+    made: BundleFiles
 
 
-def register(rest: Rest, ground: Ground, voice: Voice) -> None:
+def register(rest: Rest, ground: QuickstartSetUp, voice: Voice) -> None:
     """Register hardware models and the keys that verify firmware and models."""
     with voice.step("register three hardware models", _curl(ground, "hardware-models", "…")):
         for kind in KINDS:
@@ -33,7 +42,7 @@ def register(rest: Rest, ground: Ground, voice: Voice) -> None:
             rest.post("/trust-keys", {"name": name, "format": form, "pem": pem})
 
 
-def make(ground: Ground, archives: dict[str, Path], voice: Voice) -> dict[str, Made]:
+def make_bundles(ground: QuickstartSetUp, archives: dict[str, Path], voice: Voice) -> dict[str, BundleFiles]:
     """Create the demo's bundles from the downloaded packages."""
     folder = ground.folder / "material"
     with voice.step("sign firmware with imgtool, and the model with its own key"):
@@ -42,10 +51,10 @@ def make(ground: Ground, archives: dict[str, Path], voice: Voice) -> dict[str, M
             "new": firmware(ground.offline, folder, archives["uflash==1.2.4"], "1.2.4", 2),
             "model": model(ground.offline, folder, archives["pymicro-wakeword==2.5.0"]),
         }
-    return {**made, "cut": cut(made["old"], folder), "misfit": misfit(made["model"])}
+    return {**made, "cut": truncate_image(made["old"], folder), "misfit": misfit(made["model"])}
 
 
-def refuse(rest: Rest, made: dict[str, Made], voice: Voice) -> list[str]:
+def show_refusals(rest: Rest, made: dict[str, BundleFiles], voice: Voice) -> list[str]:
     """Upload a truncated image and an incompatible model, which the server rejects; return the reasons."""
     reasons = []
     with voice.step("the server rejects a truncated image at upload"):
@@ -57,7 +66,7 @@ def refuse(rest: Rest, made: dict[str, Made], voice: Voice) -> list[str]:
     return reasons
 
 
-def release(rest: Rest, ground: Ground, processes: Processes, made: Made, voice: Voice) -> Published:
+def release(rest: Rest, ground: QuickstartSetUp, processes: Processes, made: BundleFiles, voice: Voice) -> Published:
     """Upload a bundle, sign it with two of three officers' keys, publish it; completed steps are skipped."""
     name = f"{made.facts['id']} {made.facts['version']}"
     with voice.step(f"upload, verify and inspect {name}", _curl(ground, "bundles", "-F manifest=@bundle.json …")):
@@ -73,7 +82,7 @@ def release(rest: Rest, ground: Ground, processes: Processes, made: Made, voice:
     return Published(prepared["id"], bundle["id"], made)
 
 
-def _sign(rest: Rest, ground: Ground, processes: Processes, statement: str) -> None:
+def _sign(rest: Rest, ground: QuickstartSetUp, processes: Processes, statement: str) -> None:
     request = ground.folder / "material" / f"prepared-{statement}.json"
     request.write_text(json.dumps(rest.get(f"/statements/{statement}/prepared")))
     for officer in OFFICERS[:2]:
@@ -93,7 +102,7 @@ def _once(rest: Rest, path: str, facts: dict[str, object]) -> None:
         return
 
 
-def _refused(rest: Rest, made: Made, *, release: bool) -> str:
+def _refused(rest: Rest, made: BundleFiles, *, release: bool) -> str:
     try:
         bundle = rest.upload("/bundles", made.manifest, made.files)
         if release:
@@ -104,6 +113,6 @@ def _refused(rest: Rest, made: Made, *, release: bool) -> str:
     raise UnavailableError(msg)
 
 
-def _curl(ground: Ground, path: str, body: str) -> str:
+def _curl(ground: QuickstartSetUp, path: str, body: str) -> str:
     address = f"https://localhost:{ground.operator_port}/api/v1/{path}"
     return f"curl --cacert {ground.anchor} -H 'Authorization: Bearer …' {address} {body}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.management.quickstart.answers import IncidentRow, RolloutRow
-from fleet.management.quickstart.ground import Ground
+from fleet.management.quickstart.ground import QuickstartSetUp
 from fleet.management.quickstart.material import KINDS, MODEL_KINDS
 from fleet.management.quickstart.processes import Processes
 from fleet.management.quickstart.releasing import Published
@@ -52,7 +52,9 @@ def cast(devices: int, seed: int) -> Cast:
     return Cast(names, faulty, targeted)
 
 
-def enrol(rest: Rest, ground: Ground, processes: Processes, roles: Cast, seed: int, voice: Voice) -> None:
+def enrol_fleet(
+    rest: Rest, ground: QuickstartSetUp, processes: Processes, roles: Cast, seed: int, voice: Voice
+) -> None:
     """Create tokens, write the simulator's plan, start it, wait until every device has enrolled."""
     folder = files.private_folder(ground.folder / "simulator")
     with voice.step(f"create {len(roles.devices)} one-time enrolment tokens", "curl … /api/v1/enrolment-tokens"):
@@ -169,7 +171,7 @@ def _tokens(rest: Rest, roles: Cast) -> dict[str, str]:
     return made
 
 
-def _device(ground: Ground, roles: Cast, name: str, number: int, tokens: dict[str, str]) -> dict[str, object]:
+def _device(ground: QuickstartSetUp, roles: Cast, name: str, number: int, tokens: dict[str, str]) -> dict[str, object]:
     return {
         "name": name,
         "token": tokens.get(name, ""),

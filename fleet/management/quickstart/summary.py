@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleet.management.quickstart.answers import DeviceRow, IncidentRow, RolloutRow, StoryFacts
-from fleet.management.quickstart.ground import Ground
+from fleet.management.quickstart.ground import QuickstartSetUp
 from fleet.management.quickstart.rest import Rest
 from fleet.management.quickstart.story import FIRMWARE, MODEL, Cast, fits
 
@@ -20,7 +20,7 @@ class Times:
     total: float
 
 
-def summary(rest: Rest, ground: Ground, roles: Cast, times: Times) -> StoryFacts:
+def summary(rest: Rest, ground: QuickstartSetUp, roles: Cast, times: Times) -> StoryFacts:
     """Return the final state."""
     devices: list[DeviceRow] = [row for row in rest.all("/devices?limit=500") if row["name"] in roles.devices]
     incidents: list[IncidentRow] = list(rest.all("/incidents?limit=500"))

@@ -71,20 +71,20 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class OperationGroup:
     """The operations on one kind of object."""
 
     name: str
     operations: Sequence[Operation]
 
 
-def grouped_operations(document: Json) -> list[Group]:
+def grouped_operations(document: Json) -> list[OperationGroup]:
     """Return the operations of a document grouped by their first tag, in alphabetical order."""
     found: defaultdict[str, list[Operation]] = defaultdict(list)
     for path, methods in document["paths"].items():
         for method, one in methods.items():
             found[one["tags"][0]].append(_operation(document, path, method, one))
-    return [Group(name, found[name]) for name in sorted(found)]
+    return [OperationGroup(name, found[name]) for name in sorted(found)]
 
 
 def _operation(document: Json, path: str, method: str, one: Json) -> Operation:

@@ -4,27 +4,27 @@ from collections.abc import Iterator, Mapping
 
 from django.template.loader import render_to_string
 
-from fleet.management.reference.operations import DocumentedField, Group, Json, Operation, grouped_operations
+from fleet.management.reference.operations import DocumentedField, Json, Operation, OperationGroup, grouped_operations
 from fleet.refusals import STATUS, TITLES
-from pki.kernel.errors import Kind
+from pki.kernel.errors import ErrorKind
 
 COMMAND = "python manage.py api_reference"
 #: kind of error -> advice for the caller; without the kinds that only devices receive
-KINDS: Mapping[Kind, str] = {
-    Kind.INVALID: "A parameter or a field is invalid, or the body is malformed (400). `errors` lists the fields.",
-    Kind.UNAUTHENTICATED: "The API token is missing, unknown, expired or revoked. Create a new one.",
-    Kind.DENIED: "Your roles do not allow this operation. Ask an admin for the role named in `detail`.",
-    Kind.NOT_FOUND: "Your trust domain has no such object. Check the id.",
-    Kind.NOT_ALLOWED: "The path does not support this method. `Allow` lists the supported methods.",
-    Kind.NOT_ACCEPTABLE: "The server responds only in JSON. Send `Accept: application/json`.",
-    Kind.CONFLICT: "The current state of the object does not allow the operation, or the name is already in use.",
-    Kind.PRECONDITION: "The object changed since you read it. Read it again and retry with the new ETag in `If-Match`.",
-    Kind.TOO_LARGE: "The body is too large. The limit is 1 MiB for JSON and `FLEET_MAX_UPLOAD_MB` for uploads.",
-    Kind.UNSUPPORTED: "The operation does not accept the media type of the body.",
-    Kind.UNCONDITIONAL: "Send the ETag of the version that you read in `If-Match`.",
-    Kind.LIMITED: "Too many requests. Wait for the number of seconds in `Retry-After`.",
-    Kind.INTERNAL: "The server failed. Report the id in `detail` to the server administrator; the log contains it.",
-    Kind.UNAVAILABLE: "A required component, such as the signer, does not respond. Retry later.",
+KINDS: Mapping[ErrorKind, str] = {
+    ErrorKind.INVALID: "A parameter or a field is invalid, or the body is malformed (400). `errors` lists the fields.",
+    ErrorKind.UNAUTHENTICATED: "The API token is missing, unknown, expired or revoked. Create a new one.",
+    ErrorKind.DENIED: "Your roles do not allow this operation. Ask an admin for the role named in `detail`.",
+    ErrorKind.NOT_FOUND: "Your trust domain has no such object. Check the id.",
+    ErrorKind.NOT_ALLOWED: "The path does not support this method. `Allow` lists the supported methods.",
+    ErrorKind.NOT_ACCEPTABLE: "The server responds only in JSON. Send `Accept: application/json`.",
+    ErrorKind.CONFLICT: "The current state of the object does not allow the operation, or the name is already in use.",
+    ErrorKind.PRECONDITION: "The object changed after you read it. Read it again; retry with its ETag in `If-Match`.",
+    ErrorKind.TOO_LARGE: "The body is too large. The limit is 1 MiB for JSON and `FLEET_MAX_UPLOAD_MB` for uploads.",
+    ErrorKind.UNSUPPORTED: "The operation does not accept the media type of the body.",
+    ErrorKind.UNCONDITIONAL: "Send the ETag of the version that you read in `If-Match`.",
+    ErrorKind.LIMITED: "Too many requests. Wait for the number of seconds in `Retry-After`.",
+    ErrorKind.INTERNAL: "The server failed. Report the id in `detail` to the server administrator; the log has it.",
+    ErrorKind.UNAVAILABLE: "A required component, such as the signer, does not respond. Retry later.",
 }
 INTRODUCTION = (
     """After reading this page you can call every operation of the REST API. All paths begin with `/api/v1`. Create an
@@ -52,7 +52,7 @@ def html_fragment(document: Json) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
 
 
-def _lines(groups: list[Group]) -> Iterator[str]:
+def _lines(groups: list[OperationGroup]) -> Iterator[str]:
     yield from ("# REST API", "", *(line for text in INTRODUCTION for line in (text, "")))
     yield from (
         f"Generated from `docs/reference/openapi.json` by `{COMMAND}`. A test verifies that both agree.",

@@ -11,7 +11,7 @@ from pki import selectors
 from pki.signer.client import Signer
 
 
-class Contexts:
+class TlsContexts:
     """The contexts for the next forked listener process.
 
     A new context has a new certificate, a new key and new ticket keys: a stolen old key cannot decrypt new sessions.

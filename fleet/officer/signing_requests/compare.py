@@ -23,7 +23,7 @@ MOST_LATE = 30 * 86400
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RequestedChange:
     """What the documents of a signing request change.
 
     Args:
@@ -39,7 +39,9 @@ class Change:
     floors: Mapping[tuple[str, str], tuple[int, int]]
 
 
-def check_request(request: SigningRequest, roots: Sequence[bytes], seen: Mapping[str, int] | None = None) -> Change:
+def check_request(
+    request: SigningRequest, roots: Sequence[bytes], seen: Mapping[str, int] | None = None
+) -> RequestedChange:
     """Return what a signing request changes. Refuse it unless the changes are exactly those of its kind.
 
     Args:
@@ -79,7 +81,7 @@ def check_request(request: SigningRequest, roots: Sequence[bytes], seen: Mapping
     return found
 
 
-def compare_request(request: SigningRequest) -> Change:
+def compare_request(request: SigningRequest) -> RequestedChange:
     """Return all changes of a signing request, whatever its kind."""
     changed = {role: one for role, one in request.before.items() if role in request.documents}
     before, after = _target_files(changed), _target_files(request.documents)
@@ -95,7 +97,7 @@ def compare_request(request: SigningRequest) -> Change:
             marked[path] = reason
             odd += [] if reason else [f"It changes {path}, which officers already signed."]
     odd += _other_changes(request)
-    return Change(added, marked, tuple(odd), _changed_floors(request))
+    return RequestedChange(added, marked, tuple(odd), _changed_floors(request))
 
 
 def _require_signed(before: Documents, roots: Sequence[Root]) -> None:
@@ -163,7 +165,7 @@ def _rollback_faults(request: SigningRequest, seen: Mapping[str, int]) -> list[s
     return sorted(found)
 
 
-def _floors_above_releases(request: SigningRequest, change: Change) -> list[str]:
+def _floors_above_releases(request: SigningRequest, change: RequestedChange) -> list[str]:
     """Return floors above the counters of all releases: these devices could never be updated again."""
     texts = [
         parse_exhibit(request.exhibits[one.hashes["sha256"]])

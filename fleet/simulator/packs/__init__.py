@@ -66,7 +66,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def load(name: str) -> Pack:
+def load_pack(name: str) -> Pack:
     """Return a pack.
 
     Raises:

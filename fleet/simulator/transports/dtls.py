@@ -7,7 +7,7 @@ from aiocoap import Message
 from aiocoap.error import Error as CoapError
 from OpenSSL import SSL
 
-from fleet.agent.dtls import client, records
+from fleet.agent.dtls import client_connection, records
 from fleet.agent.errors import TransportError
 from fleet.simulator.transports.base import PATIENCE, Reach
 from fleet.simulator.transports.coap import CoapLine
@@ -32,7 +32,7 @@ class DtlsLine(CoapLine):
             return
         reach = self.reach
         self._socket = await opened((reach.host, reach.coaps), reach.shaken, reach.source, reach.played)
-        line = client(reach.anchor, (reach.identity, reach.identity))
+        line = client_connection(reach.anchor, (reach.identity, reach.identity))
         await self._shake(line)
         self._line = line
 

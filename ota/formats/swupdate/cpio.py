@@ -14,14 +14,14 @@ _TRAILER = "TRAILER!!!"
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArchiveMember:
     """One file of the archive; its data is a part of the archive's, not a copy."""
 
     name: str
     data: memoryview
 
 
-class Window:
+class ArchiveWindow:
     """A part of the archive as a file.
 
     Args:
@@ -39,13 +39,13 @@ class Window:
         return found
 
 
-def unpack(data: bytes) -> list[Member]:
+def unpack(data: bytes) -> list[ArchiveMember]:
     """Return the members, with names, sizes and (in ``crc``) checksums checked.
 
     Raises:
         RefusedBundleError: cut, doubled, checksums wrong, or a name that could leave a folder.
     """
-    members: dict[str, Member] = {}
+    members: dict[str, ArchiveMember] = {}
     offset, view = 0, memoryview(data)
     while True:
         name, size, checksum, start = _head(data, offset)
@@ -59,7 +59,7 @@ def unpack(data: bytes) -> list[Member]:
         if name in members or len(members) >= MAX_MEMBERS:
             msg = f"The archive holds {name[:60]!r} twice, or more than {MAX_MEMBERS} members, and is refused."
             raise RefusedBundleError(msg)
-        members[name] = Member(name, body)
+        members[name] = ArchiveMember(name, body)
         offset = _aligned(start + size)
     if data[_aligned(start) :].strip(b"\0"):
         msg = "Bytes follow the end of the archive. Remove them."

@@ -7,7 +7,7 @@ these shows people something else than the device reads, so they are refused.
 import json
 from typing import NoReturn
 
-from ota.formats.swupdate.tree import MOST_DEPTH, Setting, refuse
+from ota.formats.swupdate.tree import MOST_DEPTH, Setting, refuse_description
 
 
 def read_json(data: bytes) -> Setting:
@@ -19,13 +19,13 @@ def read_json(data: bytes) -> Setting:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        refuse("the JSON is not UTF-8. Write it in UTF-8.")
+        refuse_description("the JSON is not UTF-8. Write it in UTF-8.")
     try:
         value = json.loads(text, object_pairs_hook=_members, parse_constant=_constant)
     except json.JSONDecodeError as error:
-        refuse(f"not JSON: {error.msg}.", error.lineno)
+        refuse_description(f"not JSON: {error.msg}.", error.lineno)
     except (RecursionError, ValueError):
-        refuse(f"it is nested deeper than {MOST_DEPTH} levels, or holds a number that is too long.")
+        refuse_description(f"it is nested deeper than {MOST_DEPTH} levels, or holds a number that is too long.")
     return _setting(value, 0)
 
 
@@ -34,17 +34,17 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         double = next(name for name in names if names.count(name) > 1)
-        refuse(f"the setting {double[:60]!r} appears twice in one object. Remove one.")
+        refuse_description(f"the setting {double[:60]!r} appears twice in one object. Remove one.")
     return members
 
 
 def _constant(name: str) -> NoReturn:
-    refuse(f"{name} is not JSON.")
+    refuse_description(f"{name} is not JSON.")
 
 
 def _setting(value: object, depth: int) -> Setting:
     if depth > MOST_DEPTH:
-        refuse(f"it is nested deeper than {MOST_DEPTH} levels.")
+        refuse_description(f"it is nested deeper than {MOST_DEPTH} levels.")
     if isinstance(value, dict):
         return Setting("group", {_text(name): _setting(one, depth + 1) for name, one in value.items()}, 0)
     if isinstance(value, list):
@@ -60,11 +60,11 @@ def _plain(value: object) -> Setting:
     if not isinstance(value, int):
         return Setting("null", None, 0)
     if not -(2**63) <= value < 2**63:
-        refuse("it holds a number that does not fit 64 bits.")
+        refuse_description("it holds a number that does not fit 64 bits.")
     return Setting("int", value, 0)
 
 
 def _text(value: str) -> str:
     if "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value):
-        refuse("a string holds a NUL or half a character (a lone surrogate). Remove it.")
+        refuse_description("a string holds a NUL or half a character (a lone surrogate). Remove it.")
     return value

@@ -11,7 +11,7 @@ The grammar is the one of the libconfig manual, chapter 2. The library is judged
 import re
 from dataclasses import dataclass
 
-from ota.formats.swupdate.tree import MOST_DEPTH, Setting, refuse
+from ota.formats.swupdate.tree import MOST_DEPTH, Setting, refuse_description
 
 MAX_SETTINGS = 20_000
 _SPACE = re.compile(r"[ \t\n\r\f]+")
@@ -33,7 +33,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class LibconfigToken:
     """One word of the text: ``kind`` is ``name``, ``value``, a sign, or ``end``."""
 
     kind: str
@@ -53,7 +53,7 @@ def read_libconfig(data: bytes) -> Setting:
     """
     text = data.decode("utf-8", "surrogateescape")
     if "\0" in text:
-        refuse(
+        refuse_description(
             "there is a NUL byte, at which SWUpdate stops reading. Remove it.",
             text.count("\n", 0, text.index("\0")) + 1,
         )
@@ -61,9 +61,9 @@ def read_libconfig(data: bytes) -> Setting:
     return parser.document()
 
 
-def _tokens(text: str) -> list[Token]:
+def _tokens(text: str) -> list[LibconfigToken]:
     """Return all tokens, with one of the kind ``end`` behind them."""
-    found: list[Token] = []
+    found: list[LibconfigToken] = []
     at, line = 0, 1
     while at < len(text):
         if skipped := _SPACE.match(text, at) or _COMMENT.match(text, at):
@@ -75,25 +75,25 @@ def _tokens(text: str) -> list[Token]:
         line += text.count("\n", at, end)
         at = end
         if len(found) > MAX_SETTINGS * 4:
-            refuse(f"it holds more than {MAX_SETTINGS} settings.", line)
-    found.append(Token("end", line))
+            refuse_description(f"it holds more than {MAX_SETTINGS} settings.", line)
+    found.append(LibconfigToken("end", line))
     return found
 
 
-def _string(text: str, at: int, line: int, found: list[Token]) -> int:
+def _string(text: str, at: int, line: int, found: list[LibconfigToken]) -> int:
     """Add a string to the tokens; strings that follow one another are one."""
     match = _STRING.match(text, at)
     if match is None:
-        refuse('a string is not closed; its `"` is missing.', line)
+        refuse_description('a string is not closed; its `"` is missing.', line)
     value = _ESCAPE.sub(lambda one: _unescaped(one, line), match[1])
     if any("\ud800" <= sign <= "\udfff" for sign in value):
-        refuse("a string is not UTF-8. Write it in UTF-8.", line)
+        refuse_description("a string is not UTF-8. Write it in UTF-8.", line)
     before = found[-1].setting if found else None
     if before is not None and before.kind == "string":
         line = before.line
         value = str(before.value) + value
         found.pop()
-    found.append(Token("value", line, setting=Setting("string", value, line)))
+    found.append(LibconfigToken("value", line, setting=Setting("string", value, line)))
     return match.end()
 
 
@@ -102,40 +102,46 @@ def _unescaped(match: "re.Match[str]", line: int) -> str:
         return _PLAIN[match[1]]
     code = int(match[2], 16)
     if not 0 < code < 0x80:  # noqa: PLR2004  because ASCII ends there
-        refuse(
+        refuse_description(
             f"the escape {match[0]} in a string is not an ASCII character. Write the character itself in UTF-8.", line
         )
     return chr(code)
 
 
-def _word(text: str, at: int, line: int, found: list[Token]) -> int:
+def _word(text: str, at: int, line: int, found: list[LibconfigToken]) -> int:
     match = _TOKEN.match(text, at)
     if match is None:
         _demand_known(text, at, line)
-        refuse(f"syntax error at {text[at : at + 12]!r}.", line)
+        refuse_description(f"syntax error at {text[at : at + 12]!r}.", line)
     if match["name"]:
         word = match["name"].lower()
         truth = Setting("bool", word == "true", line) if word in {"true", "false"} else None
-        found.append(Token("value", line, setting=truth) if truth else Token("name", line, match["name"]))
+        found.append(
+            LibconfigToken("value", line, setting=truth) if truth else LibconfigToken("name", line, match["name"])
+        )
     elif match["sign"]:
-        found.append(Token({":": "="}.get(match[0], match[0]), line))
+        found.append(LibconfigToken({":": "="}.get(match[0], match[0]), line))
     elif match["float"]:
-        found.append(Token("value", line, setting=Setting("float", _float(match[0]), line)))
+        found.append(LibconfigToken("value", line, setting=Setting("float", _float(match[0]), line)))
     else:
-        found.append(Token("value", line, setting=_number(match, line)))
+        found.append(LibconfigToken("value", line, setting=_number(match, line)))
     return match.end()
 
 
 def _demand_known(text: str, at: int, line: int) -> None:
     """Refuse with the reason what many people write and the library does not take."""
     if _INCLUDE.match(text, at):
-        refuse("`@include` reads an unsigned file on the device. Put its settings into this file.", line)
+        refuse_description("`@include` reads an unsigned file on the device. Put its settings into this file.", line)
     if text.startswith("\ufeff", at):
-        refuse("it begins with a byte order mark, which SWUpdate does not read. Save it as UTF-8 without BOM.", line)
+        refuse_description(
+            "it begins with a byte order mark, which SWUpdate does not read. Save it as UTF-8 without BOM.", line
+        )
     if text.startswith("/*", at):
-        refuse("a comment is not closed; its `*/` is missing.", line)
+        refuse_description("a comment is not closed; its `*/` is missing.", line)
     if text[at] == "#" or text.startswith("//", at):
-        refuse("a comment in the last line has no end of line, which SWUpdate does not read. Add one.", line)
+        refuse_description(
+            "a comment in the last line has no end of line, which SWUpdate does not read. Add one.", line
+        )
 
 
 def _float(digits: str) -> float:
@@ -150,26 +156,30 @@ def _number(match: "re.Match[str]", line: int) -> Setting:
     digits, long = (match["hex"], match["hexlong"]) if match["hex"] else (match["int"], match["long"])
     plain = digits.lstrip("+-")
     if not match["hex"] and plain.startswith("0") and plain.strip("0"):
-        refuse(f"{digits} begins with 0, which versions of libconfig read as octal or as decimal. Remove the 0.", line)
+        refuse_description(
+            f"{digits} begins with 0, which versions of libconfig read as octal or as decimal. Remove the 0.", line
+        )
     if len(plain) > 40:  # noqa: PLR2004  because no number of 64 bits is as long
-        refuse(f"the number {digits[:20]}… is too long.", line)
+        refuse_description(f"the number {digits[:20]}… is too long.", line)
     value = int(digits, 16 if match["hex"] else 10)
     if value not in (_INT64 if long else _INT):
-        refuse(f"{digits} does not fit {64 if long else 32} bits. Write it with L at its end, or smaller.", line)
+        refuse_description(
+            f"{digits} does not fit {64 if long else 32} bits. Write it with L at its end, or smaller.", line
+        )
     return Setting("int64" if long else "int", value, line)
 
 
 class _Parser:
     """A parser that looks one token ahead; as deep as ``MOST_DEPTH``."""
 
-    def __init__(self, tokens: list[Token]) -> None:
+    def __init__(self, tokens: list[LibconfigToken]) -> None:
         self._tokens, self._at, self._count = tokens, 0, 0
 
     def document(self) -> Setting:
         """Return the whole text as a group."""
         return self._group("end", 1, 0)
 
-    def _next(self) -> Token:
+    def _next(self) -> LibconfigToken:
         token = self._tokens[self._at]
         self._at += token.kind != "end"
         return token
@@ -181,11 +191,11 @@ class _Parser:
         members: dict[str, Setting] = {}
         while (token := self._next()).kind != closing:
             if token.kind != "name":
-                refuse("syntax error: a setting's name was expected.", token.line)
+                refuse_description("syntax error: a setting's name was expected.", token.line)
             if token.name in members:
-                refuse(f"the setting {token.name!r} appears twice in one group. Remove one.", token.line)
+                refuse_description(f"the setting {token.name!r} appears twice in one group. Remove one.", token.line)
             if self._next().kind != "=":
-                refuse(f"syntax error: `=` or `:` was expected after {token.name!r}.", token.line)
+                refuse_description(f"syntax error: `=` or `:` was expected after {token.name!r}.", token.line)
             members[token.name] = self._value(depth)
             if self._ahead() in {";", ","}:
                 self._next()
@@ -195,9 +205,9 @@ class _Parser:
         token = self._next()
         self._count += 1
         if self._count > MAX_SETTINGS:
-            refuse(f"it holds more than {MAX_SETTINGS} settings.", token.line)
+            refuse_description(f"it holds more than {MAX_SETTINGS} settings.", token.line)
         if depth >= MOST_DEPTH:
-            refuse(f"it is nested deeper than {MOST_DEPTH} levels.", token.line)
+            refuse_description(f"it is nested deeper than {MOST_DEPTH} levels.", token.line)
         if token.setting is not None:
             return token.setting
         if token.kind == "{":
@@ -206,12 +216,12 @@ class _Parser:
             return Setting("list", self._elements(")", token.line, depth + 1), token.line)
         if token.kind == "[":
             return self._array(token.line, depth + 1)
-        return refuse("syntax error: a value was expected.", token.line)
+        return refuse_description("syntax error: a value was expected.", token.line)
 
     def _array(self, line: int, depth: int) -> Setting:
         elements = self._elements("]", line, depth)
         if any(one.kind in {"group", "list", "array"} for one in elements) or len({one.kind for one in elements}) > 1:
-            refuse("an array `[ ]` holds plain values of one type only. Use a list `( )`.", line)
+            refuse_description("an array `[ ]` holds plain values of one type only. Use a list `( )`.", line)
         return Setting("array", elements, line)
 
     def _elements(self, closing: str, line: int, depth: int) -> tuple[Setting, ...]:
@@ -221,7 +231,7 @@ class _Parser:
             return ()
         while True:
             if found and self._ahead() == closing:
-                refuse(
+                refuse_description(
                     "there is a comma before a closing bracket, which some versions of libconfig refuse. Remove it.",
                     line,
                 )
@@ -230,4 +240,4 @@ class _Parser:
             if token.kind == closing:
                 return tuple(found)
             if token.kind != ",":
-                refuse(f"syntax error: `,` or `{closing}` was expected.", token.line)
+                refuse_description(f"syntax error: `,` or `{closing}` was expected.", token.line)

@@ -8,7 +8,7 @@ may be a link (``ref = "#./other/place"``), relative to the section it is in whe
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ota.formats.swupdate.tree import Setting, refuse
+from ota.formats.swupdate.tree import Setting, refuse_description
 
 ROOT = "software"
 #: links that may be followed one after the other, as in SWUpdate
@@ -64,7 +64,9 @@ def choices(document: Setting) -> list[Choice]:
             sets += [(mode, deeper) for deeper in _groups(inner)]
     sets = list(dict.fromkeys(sets))
     if len(boards) * len(sets) > MOST_CHOICES:
-        refuse(f"it holds more than {MOST_CHOICES} combinations of boards, software sets and modes. Split the archive.")
+        refuse_description(
+            f"it holds more than {MOST_CHOICES} combinations of boards, software sets and modes. Split the archive."
+        )
     return [Choice(board, *pair) for board in boards for pair in sets]
 
 
@@ -111,7 +113,7 @@ def _follow(document: Setting, path: Path) -> Section | None:
             return Section(setting, path)
         path = _target(setting, path)
         setting = _at(document, path) or _broken(setting).setting
-    return refuse(f"more than {MOST_LINKS} links (`ref`) follow one another, or they lead in a circle.")
+    return refuse_description(f"more than {MOST_LINKS} links (`ref`) follow one another, or they lead in a circle.")
 
 
 def _at(document: Setting, path: Path) -> Setting | None:
@@ -127,7 +129,7 @@ def _target(setting: Setting, path: Path) -> Path:
     text = ref.value if isinstance(ref.value, str) else ""
     names = [name for name in text[1:].split("/") if name]
     if not text.startswith("#") or not names or names[-1] in {".", ".."}:
-        refuse(f'the link {text[:60]!r} is not of the form ref = "#./name" or ref = "#../name".', ref.line)
+        refuse_description(f'the link {text[:60]!r} is not of the form ref = "#./name" or ref = "#../name".', ref.line)
     base = list(path[:-1]) if names[0] in {".", ".."} else []
     for name in names:
         if name == "..":
@@ -141,4 +143,6 @@ def _target(setting: Setting, path: Path) -> Path:
 
 def _broken(setting: Setting) -> Section:
     ref = setting.members["ref"]
-    return refuse(f"the link {str(ref.value)[:60]!r} leads nowhere. Correct the path, or remove it.", ref.line)
+    return refuse_description(
+        f"the link {str(ref.value)[:60]!r} leads nowhere. Correct the path, or remove it.", ref.line
+    )

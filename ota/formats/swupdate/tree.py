@@ -37,7 +37,7 @@ class Setting:
         return self.value if isinstance(self.value, tuple) else ()
 
 
-def refuse(problem: str, line: int = 0) -> NoReturn:
+def refuse_description(problem: str, line: int = 0) -> NoReturn:
     """Refuse a description.
 
     Args:

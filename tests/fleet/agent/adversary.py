@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import Metadata, Root, Targets
 
-from fleet.agent.agreement import Assignment
-from fleet.agent.state import Settings, State
+from fleet.agent.agreement import SignedAssignment
+from fleet.agent.state import Settings, StateFile
 from fleet.agent.transport import Transport
 from fleet.agent.trust import Trust
 from fleet.officer import keys, metadata
@@ -144,7 +144,7 @@ class Adversary(Loopback):
 
     def _bin(self, role, bundles, version, further):
         mine = [one for one in bundles if bin_of(self.targets.signed, path_of(one)) == role]
-        entries = [documents.Entry(path_of(one), canonical.dumps(one)) for one in mine]
+        entries = [documents.ListedBundle(path_of(one), canonical.dumps(one)) for one in mine]
         marked = Targets(version=1, unrecognized_fields={BIN_FIELD: role})
         made = documents.listing(marked, entries, version, clock.now())
         for path, reason in further.get("withdrawn", {}).items():
@@ -208,7 +208,7 @@ class Adversary(Loopback):
         """Return a device's view of this server."""
         settings = Settings(folder, self.address, folder, self.root_file, HARDWARE, "victim")
         line = Transport(self.address, None)
-        return Trust(settings, State(folder), line), line
+        return Trust(settings, StateFile(folder), line), line
 
 
 def bundle(data=IMAGE, **changes):
@@ -242,7 +242,7 @@ def row(one, **changes):
 def assignment(data=IMAGE):
     """Return an assignment of some bytes."""
     digest = hashlib.sha256(data).hexdigest()
-    return Assignment(7, "rollout", "app", "app/app/1.0.0/bundle.json", len(data), digest, 3, "1.0.0")
+    return SignedAssignment(7, "rollout", "app", "app/app/1.0.0/bundle.json", len(data), digest, 3, "1.0.0")
 
 
 def _signer():

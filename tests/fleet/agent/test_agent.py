@@ -11,7 +11,7 @@ import pytest
 from fleet.agent.agent import LEAST_WAIT, Agent
 from fleet.agent.commands import MISMATCH
 from fleet.agent.polls import MOST_PAUSE
-from fleet.agent.slots import Image
+from fleet.agent.slots import SlotImage
 from fleet.agent.state import Settings
 from fleet.agent.transport import Transport
 from fleet.officer import authority
@@ -69,7 +69,7 @@ def heard_reports(adversary, agent):
 @regression("R4", "bytes that change on the disk before the device starts")
 def test_a_changed_image_is_reported_after_the_next_start(adversary, agent):
     reports = heard_reports(adversary, agent)
-    agent.provision("app", b"installed", Image("1.0.0", hashlib.sha256(b"installed").hexdigest(), 1))
+    agent.provision("app", b"installed", SlotImage("1.0.0", hashlib.sha256(b"installed").hexdigest(), 1))
     agent.slots("app").image.write_bytes(b"something")
     adversary.routes["/v1/poll"] = cbor2.dumps({"next": 1})
     agent.step()
@@ -84,7 +84,7 @@ def test_a_changed_configuration_is_reported_and_obeyed_by_nobody(adversary, age
     reports = heard_reports(adversary, agent)
     document = {"schema": 1, "version": "1.0.0", "anchors": [root]}
     data = json.dumps(document).encode()
-    agent.provision("config", data, Image("1.0.0", hashlib.sha256(data).hexdigest(), 1))
+    agent.provision("config", data, SlotImage("1.0.0", hashlib.sha256(data).hexdigest(), 1))
     adversary.routes["/v1/poll"] = cbor2.dumps({"next": 1})
     agent.step()
     assert reports == []
@@ -190,7 +190,7 @@ def test_a_twin_that_makes_no_sense_or_reaches_too_far_changes_nothing(adversary
 
 def test_a_damaged_configuration_on_the_disk_does_not_end_the_agent(agent):
     data = b"{}"
-    agent.provision("config", data, Image("1.0.0", hashlib.sha256(data).hexdigest(), 1))
+    agent.provision("config", data, SlotImage("1.0.0", hashlib.sha256(data).hexdigest(), 1))
     began = time.monotonic()
     agent.rest(0.3, threading.Event())
     assert 0.2 < time.monotonic() - began < 5

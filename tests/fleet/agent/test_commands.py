@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from fleet.agent.commands import BUDGET, Commands, Ring
-from fleet.agent.state import State
+from fleet.agent.commands import BUDGET, CommandRunner, Ring
+from fleet.agent.state import StateFile
 from pki.kernel import clock
 
 
@@ -20,7 +20,7 @@ def commands(tmp_path, did):
         message = "no lamp"
         raise OSError(message)
 
-    return Commands(State(tmp_path), {"reboot": lambda: did.append("reboot") or "", "identify": fail})
+    return CommandRunner(StateFile(tmp_path), {"reboot": lambda: did.append("reboot") or "", "identify": fail})
 
 
 def word(number, kind="reboot"):
@@ -34,7 +34,7 @@ def test_a_command_is_done_once_however_often_it_comes(commands, did):
 
 def test_after_a_restart_it_is_still_known(commands, did, tmp_path):
     commands.obey(word(1))
-    again = Commands(State(tmp_path), {"reboot": lambda: did.append("again") or ""})
+    again = CommandRunner(StateFile(tmp_path), {"reboot": lambda: did.append("again") or ""})
     assert again.obey(word(1)) == ("done", "")
     assert did == ["reboot"]
 

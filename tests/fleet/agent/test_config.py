@@ -7,7 +7,7 @@ import pytest
 
 from fleet.agent import config
 from fleet.agent.errors import RefusedError
-from fleet.agent.slots import Image, Slots
+from fleet.agent.slots import SlotImage, Slots
 from fleet.agent.state import Settings
 from fleet.officer import authority
 from tests.regressions import regression
@@ -36,7 +36,7 @@ def kept(document, tmp_path):
     settings = Settings(tmp_path, "https://factory.example:1", tmp_path / "factory.pem", tmp_path, "hw", "dev")
     data = written(document | {"server": "https://moved.example:1"})
     pair = Slots(tmp_path / "slots" / config.COMPONENT)
-    pair.provision(data, Image("1.0.0", hashlib.sha256(data).hexdigest(), 1))
+    pair.provision(data, SlotImage("1.0.0", hashlib.sha256(data).hexdigest(), 1))
     return settings, pair
 
 
@@ -63,7 +63,7 @@ def test_a_changed_configuration_is_not_used_and_the_factorys_is(kept, document,
     assert config.trusted(settings).read_text() == document["anchors"][0]
     thief = authority.make_root(tmp_path / "thief", "Thief").read_text()
     change(pair, written(document | {"anchors": [thief], "server": "https://thief.example:1", "wipe": [DEVICE]}))
-    assert config.read(settings) is None
+    assert config.read_configuration(settings) is None
     assert config.effective(settings) == settings
     assert config.trusted(settings) == settings.anchor
 
@@ -131,7 +131,7 @@ def test_what_officers_set_is_written_for_the_rest_of_the_device(document, tmp_p
 
     def comes(data):
         pair.inactive.write_bytes(data)
-        pair.swap(Image("1.0.0", hashlib.sha256(data).hexdigest(), 1))
+        pair.swap(SlotImage("1.0.0", hashlib.sha256(data).hexdigest(), 1))
         config.publish(settings, pair.read_kept())
         return json.loads((tmp_path / config.KEPT).read_text()) if (tmp_path / config.KEPT).exists() else None
 

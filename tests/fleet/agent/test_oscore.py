@@ -9,8 +9,8 @@ from aiocoap import Message
 from aiocoap.numbers import codes, types
 
 from fleet.agent.errors import RefusedError, TransportError
-from fleet.agent.oscore import AHEAD, Context, Kept, OscoreTransport, Session, UnusableError
-from fleet.agent.transport import Answer
+from fleet.agent.oscore import AHEAD, Context, OscoreTransport, Session, StoredContext, UnusableError
+from fleet.agent.transport import ServerAnswer
 from pki.kernel import files
 
 GOOD = {
@@ -31,7 +31,7 @@ class Shown:
         self.body, self.closed = body, False
 
     def call(self, *_asked):
-        return Answer(200, self.body, {})
+        return ServerAnswer(200, self.body, {})
 
     def close(self):
         self.closed = True
@@ -112,7 +112,7 @@ def kept(folder, **changes):
     facts = {"ms": "00" * 16, "salt": "00" * 8, "client_id": "0102030405", "port": 5683, "certificate": "", "next": 0}
     if not path.exists():
         path.write_text(json.dumps(facts | changes))
-    return Kept(path, json.loads(path.read_text()))
+    return StoredContext(path, json.loads(path.read_text()))
 
 
 def test_a_number_that_could_not_be_written_is_never_used(tmp_path, monkeypatch):

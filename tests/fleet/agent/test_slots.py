@@ -6,11 +6,11 @@ import pytest
 
 from fleet.agent import selftest
 from fleet.agent.errors import RefusedError
-from fleet.agent.slots import Image, Slots
+from fleet.agent.slots import SlotImage, Slots
 from tests.regressions import regression
 
-OLD = Image("1.0.0", hashlib.sha256(b"old").hexdigest(), 1)
-NEW = Image("2.0.0", hashlib.sha256(b"new").hexdigest(), 2)
+OLD = SlotImage("1.0.0", hashlib.sha256(b"old").hexdigest(), 1)
+NEW = SlotImage("2.0.0", hashlib.sha256(b"new").hexdigest(), 2)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_link_in_a_slot_is_not_followed(slots, tmp_path):
 @pytest.mark.parametrize("data", [b"", b"x" * 31, b"\x3d\xb8\xf3\x96" + b"\0" * 28, b"\x3d\xb8\xf3\x96" + b"\xff" * 60])
 def test_firmware_that_would_not_boot_fails_its_self_test(data):
     with pytest.raises(RefusedError, match="self-test"):
-        selftest.check("app", data)
+        selftest.check_image("app", data)
 
 
 def test_an_image_of_imgtool_passes_its_self_test_and_one_with_a_flipped_bit_does_not(tmp_path):
@@ -101,13 +101,13 @@ def test_an_image_of_imgtool_passes_its_self_test_and_one_with_a_flipped_bit_doe
     command = ["sign", "--version", "1.0.0", "--header-size", "0x20", "--pad-header", "--align", "4"]
     imgtool.main([*command, "--slot-size", "0x20000", str(flat), str(signed)], standalone_mode=False)
     data = bytearray(signed.read_bytes())
-    selftest.check("app", bytes(data))
+    selftest.check_image("app", bytes(data))
     data[1000] ^= 1
     with pytest.raises(RefusedError, match="hash"):
-        selftest.check("app", bytes(data))
+        selftest.check_image("app", bytes(data))
 
 
 def test_a_model_must_be_one(tmp_path):
-    selftest.check("model-kws", b"\x1c\0\0\0TFL3" + b"\0" * 20)
+    selftest.check_image("model-kws", b"\x1c\0\0\0TFL3" + b"\0" * 20)
     with pytest.raises(RefusedError, match="TensorFlow"):
-        selftest.check("model-kws", b"\0" * 40)
+        selftest.check_image("model-kws", b"\0" * 40)

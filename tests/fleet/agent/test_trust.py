@@ -9,7 +9,7 @@ import pytest
 from tuf.api.metadata import Key, Metadata, Root, Targets
 
 from fleet.agent.errors import RefusedError, TransportError
-from fleet.agent.state import State
+from fleet.agent.state import StateFile
 from fleet.officer import keys as officer_keys
 from fleet.officer import metadata
 from ota.contract.field_names import BIN_FIELD
@@ -162,7 +162,7 @@ def test_an_expired_timestamp_is_refused(adversary, ask):
 
 def test_a_clock_set_back_does_not_bring_expired_documents_to_life(adversary, ask, tmp_path):
     ask()
-    state = State(tmp_path / "device")
+    state = StateFile(tmp_path / "device")
     state.put(signed_time=(clock.now() + timedelta(days=30)).isoformat())
     refused(ask, "expired")
 
@@ -222,7 +222,7 @@ def test_a_bundle_that_people_signed_under_another_name_is_refused(adversary, as
     made = bundle(version="2.0.0")
     adversary.release([bundle()], version=3)
     text = canonical.dumps(made)
-    entry = documents.Entry(path_of(bundle()), text)
+    entry = documents.ListedBundle(path_of(bundle()), text)
     for role, one in adversary.bins.items():
         if one.signed.targets:
             marked = Targets(version=1, unrecognized_fields={BIN_FIELD: role})
@@ -302,7 +302,7 @@ def test_what_a_stolen_key_said_is_forgotten_when_the_root_names_it_no_more(adve
     refused(ask, "expired")
     adversary.rotate()
     assert ask().action == 7
-    assert State(tmp_path / "device").get("director_version") < 100
+    assert StateFile(tmp_path / "device").get("director_version") < 100
 
 
 def test_a_timestamp_of_a_megabyte_is_not_read(adversary, ask):

@@ -3,13 +3,13 @@
 import pytest
 from rest_framework.test import APIRequestFactory
 
-from fleet.api.devices import Device
-from fleet.api.field import Twin
+from fleet.api.devices import DeviceView
+from fleet.api.field import TwinView
 from tests.regressions import regression
 
 
 @regression("B8", "application/merge-patch+json where PATCH merges; types in other letters")
-@pytest.mark.parametrize("view", [Twin, Device])
+@pytest.mark.parametrize("view", [TwinView, DeviceView])
 @pytest.mark.parametrize(
     ("kind", "status"),
     [

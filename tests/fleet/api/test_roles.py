@@ -155,7 +155,7 @@ def ids(fleet, domain, other_domain, hardware_model, enrol, offline, tmp_path):
     _, secret = enrolment_tokens.create(actor=by, hardware_model=hardware_model, device_name="new", profile="guarded")
     with pytest.raises(PendingError):
         enrolment.enrol(domain=domain, csr=parse_csr(csr("new")[0]), via="test", shown=Shown(secret))
-    code = transfer.offer(actor=by, device=fleet.devices[2])
+    code = transfer.offer_transfer(actor=by, device=fleet.devices[2])
     waiting = EnrolmentRequest.objects.get(domain=domain)
     ledger.sequence(domain=domain)
     return {

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fleet.gateway import admission
-from fleet.gateway.admission import Gate
+from fleet.gateway.admission import AdmissionGate
 from fleet.wire import proven_networks
 from tests.peers.pki import self_signed
 from tests.regressions import regression
@@ -64,7 +64,7 @@ def calls_from(address, listener):
 
 def with_gate(listener, context, act):
     async def run():
-        gate = Gate(listener, Echo, context)
+        gate = AdmissionGate(listener, Echo, context)
         try:
             return await asyncio.to_thread(act, gate)
         finally:

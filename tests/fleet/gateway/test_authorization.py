@@ -6,7 +6,7 @@ import pytest
 
 from fleet.gateway import http
 from fleet.gateway.limiter import _secret
-from fleet.gateway.protocol import Outcome, Peer, Request, answer
+from fleet.gateway.protocol import DeviceRequest, ResponseOutcome, TransportPeer, answer_request
 from tests.factories.devices import csr
 from tests.regressions import regression
 
@@ -30,8 +30,8 @@ def test_an_enrolment_with_a_malformed_authorization_is_refused(workshop, operat
     host = f"{workshop.domain.slug}.example"
     headers = {"authorization": field, "content-type": "application/pkcs10"}
     body = base64.b64encode(csr("malformed")[0])
-    request = Request(Peer(), "POST", f"/.well-known/est/{operation}", host, host, body, headers)
-    assert answer(request, http.DIALECTS).outcome in {Outcome.INVALID, Outcome.UNAUTHENTICATED}
+    request = DeviceRequest(TransportPeer(), "POST", f"/.well-known/est/{operation}", host, host, body, headers)
+    assert answer_request(request, http.DIALECTS).outcome in {ResponseOutcome.INVALID, ResponseOutcome.UNAUTHENTICATED}
 
 
 @pytest.mark.parametrize("field", FIELDS)

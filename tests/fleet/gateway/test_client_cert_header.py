@@ -8,12 +8,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from fleet.gateway.client_cert_header import FORMS, LOOKALIKES, Proxies
-from fleet.gateway.protocol import Peer
+from fleet.gateway.protocol import TransportPeer
 from pki.kernel.errors import DeniedError, InvalidError
 from tests.peers.pki import self_signed
 
 pytestmark = pytest.mark.django_db
-PROXY, STRANGER = Peer(address="10.0.0.5"), Peer(address="10.0.1.5")
+PROXY, STRANGER = TransportPeer(address="10.0.0.5"), TransportPeer(address="10.0.1.5")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_from_anybody_else_it_is_refused(leaf, listed):
 
 
 def test_beside_a_real_certificate_it_is_refused(leaf):
-    both = Peer("a" * 64, b"der", "10.0.0.5")
+    both = TransportPeer("a" * 64, b"der", "10.0.0.5")
     with pytest.raises(DeniedError):
         Proxies(["10.0.0.5"], "rfc9440").peer([(b"client-cert", written(leaf, "rfc9440"))], both)
 

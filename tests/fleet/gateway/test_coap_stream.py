@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from fleet.gateway.coap.tcp import Connection, Server
+from fleet.gateway.coap.tcp import CoapTcpServer, Connection
 from fleet.wire import limits
 from tests.regressions import regression
 
@@ -18,7 +18,7 @@ def test_half_a_message_ends_at_a_deadline(pause, monkeypatch):
     monkeypatch.setattr(limits, "BODY_GRACE_SECONDS", 0.3)
 
     async def run():
-        loop, server = asyncio.get_running_loop(), Server()
+        loop, server = asyncio.get_running_loop(), CoapTcpServer()
         log = server.log = logging.getLogger(__name__)
         listener = await loop.create_server(lambda: Connection(server, log, loop, is_server=True), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
@@ -41,7 +41,7 @@ def test_half_a_message_ends_at_a_deadline(pause, monkeypatch):
 @regression("B2", "text options of CoAP over TCP that are not UTF-8")
 def test_a_text_option_that_is_no_text_ends_the_connection_and_nothing_else():
     async def run():
-        loop, server, escaped = asyncio.get_running_loop(), Server(), []
+        loop, server, escaped = asyncio.get_running_loop(), CoapTcpServer(), []
         loop.set_exception_handler(lambda _, context: escaped.append(context))
         log = server.log = logging.getLogger(__name__)
         listener = await loop.create_server(lambda: Connection(server, log, loop, is_server=True), "127.0.0.1", 0)

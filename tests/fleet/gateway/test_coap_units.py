@@ -7,13 +7,13 @@ from aiocoap.numbers.optionnumbers import OptionNumber
 from OpenSSL import SSL
 
 from fleet.gateway.coap import association, links, mapping, options
-from fleet.gateway.coap.association import Association, State
-from fleet.gateway.protocol import Outcome, Peer, Reply
+from fleet.gateway.coap.association import Association, HandshakeState
+from fleet.gateway.protocol import Reply, ResponseOutcome, TransportPeer
 from fleet.wire import limits
 from pki.kernel.errors import InvalidError
 from tests.regressions import regression
 
-PEER = Peer("f" * 64, b"der", "192.0.2.1")
+PEER = TransportPeer("f" * 64, b"der", "192.0.2.1")
 
 
 def message(code=codes.GET, path=("v1", "poll"), **options):
@@ -86,7 +86,7 @@ def part_of(number):
 )
 def test_a_critical_option_that_may_not_be_so_is_refused_by_both_readers(given, name):
     data = sent(*POLL, *given)
-    assert options.read(data) is None, "the fast path leaves it to the ordinary way"
+    assert options.read_poll_options(data) is None, "the fast path leaves it to the ordinary way"
     with pytest.raises(mapping.CoapRefusalError, match=name) as refused:
         mapping.request(Message.decode(b"\x40\x01\x00\x01" + data), PEER)
     assert refused.value.code is codes.BAD_OPTION
@@ -121,10 +121,10 @@ def test_host_query_and_formats_arrive():
 
 def test_every_outcome_has_a_code_and_who_has_to_wait_is_told_how_long():
     asked = mapping.request(message(), PEER)
-    for outcome in Outcome:
+    for outcome in ResponseOutcome:
         answer = mapping.response(asked, Reply(outcome))
-        assert answer.code.is_successful() == (outcome.value < 400 and outcome is not Outcome.ACCEPTED)
-    late = mapping.response(asked, Reply(Outcome.LIMITED, b"later", "text/plain", {"retry-after": "7"}))
+        assert answer.code.is_successful() == (outcome.value < 400 and outcome is not ResponseOutcome.ACCEPTED)
+    late = mapping.response(asked, Reply(ResponseOutcome.LIMITED, b"later", "text/plain", {"retry-after": "7"}))
     assert (late.code, late.opt.max_age) == (codes.TOO_MANY_REQUESTS, 7)
 
 
@@ -143,5 +143,5 @@ def test_junk_closes_nothing_but_its_own_association():
     for junk in (b"", b"\x16", bytes(13), b"\x16\xfe\xfd" + bytes(100), b"\xff" * 1400):
         one = Association(context, b"address")
         assert one.receive(junk) == []
-        assert one.state in {State.LISTENING, State.CLOSED}
+        assert one.state in {HandshakeState.LISTENING, HandshakeState.CLOSED}
         assert not association.begins(junk)

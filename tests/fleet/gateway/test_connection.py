@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from fleet.gateway import connection
-from fleet.gateway.connection import Connections, make
+from fleet.gateway.connection import DeviceConnections, make_device_protocol
 from fleet.gateway.poll_cache import Answers, PollCache
 from fleet.wire import limits
 from tests.regressions import regression
@@ -43,8 +43,8 @@ def _short_linger(monkeypatch):
 @asynccontextmanager
 async def served(base=None):
     """Serve on loopback; yield the shared state and how to connect."""
-    shared = Connections(PollCache(), Answers())
-    kind = type("Kind", (base,), {"shared": shared}) if base else make(shared)
+    shared = DeviceConnections(PollCache(), Answers())
+    kind = type("Kind", (base,), {"shared": shared}) if base else make_device_protocol(shared)
     config = uvicorn.Config(application, http=kind, log_config=None, proxy_headers=False)
     config.load()
     state = ServerState()

@@ -10,14 +10,14 @@ from aiocoap.numbers import codes
 from fleet.gateway import blobs, codec
 from fleet.gateway.coap import mapping
 from fleet.gateway.http import _request
-from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, TransportPeer
 from pki.kernel.errors import UnsupportedError
 from tests.regressions import regression
 
 
 def request(body=b"", method="POST", **fields):
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
-    return Request(Peer(), method, "/v1/x", "", "", body, headers)
+    return DeviceRequest(TransportPeer(), method, "/v1/x", "", "", body, headers)
 
 
 @regression("B8", "media types in other letters, with parameters, missing, or of another kind")
@@ -62,7 +62,7 @@ def test_the_answer_has_the_form_that_is_accepted(fields, json_wanted):
 @regression("B8", "lengths of answers without a body")
 def test_not_modified_names_no_length():
     reply = Reply(headers={"etag": '"x"'})
-    part = blobs.choose({"if-none-match": '"x"'}, 10, '"x"')
+    part = blobs.choose_range({"if-none-match": '"x"'}, 10, '"x"')
     assert part.status == 304
     assert b"content-length" not in dict(blobs.headers_of(reply, part, 10))
 
@@ -87,7 +87,7 @@ def test_not_modified_names_no_length():
     ],
 )
 def test_conditions_decide_what_is_sent(fields, status):
-    assert blobs.choose(fields, 10, '"x"').status == status
+    assert blobs.choose_range(fields, 10, '"x"').status == status
 
 
 @regression("B8", "links in answers to HTTP/1.0 without a Host")
@@ -101,8 +101,8 @@ def test_without_a_host_links_lead_to_the_servers_own_name(settings):
 def test_a_form_that_is_not_there_is_not_acceptable():
     made = Message(code=codes.GET)
     made.opt.uri_path, made.opt.accept = ("v1", "poll"), 42
-    asked = mapping.request(made, Peer())
-    assert mapping.response(asked, Reply(Outcome.OK, b"x", codec.CBOR)).code is codes.NOT_ACCEPTABLE
+    asked = mapping.request(made, TransportPeer())
+    assert mapping.response(asked, Reply(ResponseOutcome.OK, b"x", codec.CBOR)).code is codes.NOT_ACCEPTABLE
     made.opt.accept = 60
-    asked = mapping.request(made, Peer())
-    assert mapping.response(asked, Reply(Outcome.OK, b"x", codec.CBOR)).code is codes.CONTENT
+    asked = mapping.request(made, TransportPeer())
+    assert mapping.response(asked, Reply(ResponseOutcome.OK, b"x", codec.CBOR)).code is codes.CONTENT

@@ -10,7 +10,7 @@ from aiocoap.numbers import codes
 from devices.services import oscore as numbers
 from devices.services.oscore import Material
 from fleet.gateway.coap import oscore as door
-from fleet.gateway.coap.oscore import Contexts, SecurityContext, kid_of
+from fleet.gateway.coap.oscore import OscoreContexts, SecurityContext, kid_of
 from pki.kernel.errors import LimitedError, NotFoundError
 from tests.peers.oscore import ClientContext
 
@@ -153,7 +153,7 @@ def test_numbers_are_written_ahead_a_block_at_a_time(monkeypatch):
     rows = Rows(monkeypatch)
 
     async def run():
-        held, device = await Contexts(in_thread, lambda _: None).get(KID), client()
+        held, device = await OscoreContexts(in_thread, lambda _: None).get(KID), client()
         writes = []
         for _ in range(200):
             held.open(request(device)[0])
@@ -170,7 +170,7 @@ def test_the_longest_silent_makes_room_and_rests_with_its_exact_number(monkeypat
     monkeypatch.setattr(door, "MOST_CONTEXTS", 2)
 
     async def run():
-        contexts = Contexts(in_thread, lambda one: gone.append(one.recipient_id))
+        contexts = OscoreContexts(in_thread, lambda one: gone.append(one.recipient_id))
         kids = [bytes((0, 0, 0, 0, number)) for number in range(3)]
         for kid in kids:
             held = await contexts.get(kid)
@@ -192,7 +192,7 @@ def test_a_doubtful_context_is_looked_up_and_an_ended_one_forgotten(monkeypatch)
     rows, gone = Rows(monkeypatch), []
 
     async def run():
-        contexts = Contexts(in_thread, gone.append)
+        contexts = OscoreContexts(in_thread, gone.append)
         held = await contexts.get(KID)
         contexts.doubt({KID.hex()})
         assert contexts.at_hand(KID) is None
@@ -212,7 +212,7 @@ def test_unknown_names_are_looked_up_a_few_at_a_time(monkeypatch):
     monkeypatch.setattr(door, "MOST_LOADING", 3)
 
     async def run():
-        contexts = Contexts(in_thread, lambda _: None)
+        contexts = OscoreContexts(in_thread, lambda _: None)
         asked = [contexts.get(bytes((0, 0, 0, 1, number))) for number in range(5)]
         done = await asyncio.gather(*asked, return_exceptions=True)
         assert [isinstance(one, LimitedError) for one in done] == [False, False, False, True, True]
@@ -224,7 +224,7 @@ def test_two_first_datagrams_share_one_window(monkeypatch):
     Rows(monkeypatch)
 
     async def run():
-        contexts = Contexts(in_thread, lambda _: None)
+        contexts = OscoreContexts(in_thread, lambda _: None)
         one, other = await asyncio.gather(contexts.get(KID), contexts.get(KID))
         assert one is other
 
@@ -243,7 +243,7 @@ def test_a_context_whose_numbers_are_being_written_is_loaded_when_they_are(monke
                 await slow.wait()
             return act()
 
-        contexts = Contexts(in_slow_thread, lambda _: None)
+        contexts = OscoreContexts(in_slow_thread, lambda _: None)
         first, second = bytes((0, 0, 0, 0, 1)), bytes((0, 0, 0, 0, 2))
         held = await contexts.get(first)
         held.open(request(client(5, first))[0])
@@ -272,7 +272,7 @@ def test_a_context_that_is_looked_up_is_not_put_to_rest_meanwhile(monkeypatch):
                 await looked.wait()
             return act()
 
-        contexts = Contexts(in_slow_thread, lambda _: None)
+        contexts = OscoreContexts(in_slow_thread, lambda _: None)
         first, second = bytes((0, 0, 0, 0, 1)), bytes((0, 0, 0, 0, 2))
         held = await contexts.get(first)
         held.open(request(client(5, first))[0])
@@ -295,7 +295,7 @@ def test_names_of_another_length_are_not_even_looked_up(monkeypatch):
     async def run():
         for name in (b"", b"1234", b"123456"):
             with pytest.raises(NotFoundError):
-                await Contexts(in_thread, lambda _: None).get(name)
+                await OscoreContexts(in_thread, lambda _: None).get(name)
 
     asyncio.run(run())
 
@@ -306,7 +306,7 @@ def test_numbers_of_ours_go_on_or_jump_ahead_with_the_clock(monkeypatch):
     monkeypatch.setattr(numbers, "reserve", lambda _kid: next(blocks))
 
     async def run():
-        held = await Contexts(in_thread, lambda _: None).get(KID)
+        held = await OscoreContexts(in_thread, lambda _: None).get(KID)
         used = []
         for _ in range(3):
             await held.reserve(in_thread)

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.gateway import codec, workers
 from fleet.gateway.coap import mapping
-from fleet.gateway.protocol import Outcome, Peer, Reply, Request
+from fleet.gateway.protocol import DeviceRequest, Reply, ResponseOutcome, TransportPeer
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def door(gate, monkeypatch):
 
     def slow(_request):
         gate.wait(10)
-        return Reply(Outcome.OK, b"done")
+        return Reply(ResponseOutcome.OK, b"done")
 
     made = workers.Workers("test-door", ((slow, codec.refusal),))
     yield made
@@ -31,7 +31,7 @@ def door(gate, monkeypatch):
 
 
 def test_more_than_may_wait_are_turned_away_with_a_time(door, gate):
-    asked = Request(Peer(), "POST", "/v1/director", "", "")
+    asked = DeviceRequest(TransportPeer(), "POST", "/v1/director", "", "")
 
     async def run():
         begun = [asyncio.create_task(door.answer(asked)) for _ in range(3)]
@@ -42,7 +42,7 @@ def test_more_than_may_wait_are_turned_away_with_a_time(door, gate):
 
     refused, finished = asyncio.run(run())
     assert [one.payload for one in finished] == [b"done"] * 3
-    assert {one.outcome for one in refused} == {Outcome.UNAVAILABLE}
+    assert {one.outcome for one in refused} == {ResponseOutcome.UNAVAILABLE}
     waits = [int(one.headers["retry-after"]) for one in refused]
     assert all(3 <= wait <= 16 for wait in waits)
     assert cbor2.loads(refused[0].payload)["error"] == "limited"

@@ -19,7 +19,7 @@ from fleet.gateway import http, protocol
 from fleet.gateway import status as status_door
 from fleet.gateway.coap import door as coap_door
 from fleet.gateway.coap import mapping
-from fleet.gateway.protocol import Outcome, Peer
+from fleet.gateway.protocol import ResponseOutcome, TransportPeer
 from ota.models import Assignment, Rollout
 from pki.kernel.coap import tag_bytes
 from pki.kernel.errors import DomainError
@@ -254,7 +254,7 @@ class Driver:
             request = self._request(route, case, caller)
         except DomainError as error:
             return protocol.BY_KIND[error.kind].value, error.detail
-        reply = protocol.answer(request, http.DIALECTS)
+        reply = protocol.answer_request(request, http.DIALECTS)
         return reply.outcome.value, reply.payload.decode("utf-8", "replace")
 
     def _coap(self, route, case, caller):
@@ -271,12 +271,12 @@ class Driver:
             message.opt.uri_query = (unquote(query),)
         message.opt.uri_host = self.device.device.domain.host_names[0]
         message.opt.content_format = 60 if route.form == "cbor" else 286
-        proved = Peer(self.device.certificate.fingerprint, bytes(self.device.certificate.der), "192.0.2.1")
+        proved = TransportPeer(self.device.certificate.fingerprint, bytes(self.device.certificate.der), "192.0.2.1")
         try:
-            asked = mapping.request(message, proved if caller == "device" else Peer("", b"", "192.0.2.1"))
+            asked = mapping.request(message, proved if caller == "device" else TransportPeer("", b"", "192.0.2.1"))
         except DomainError as error:
             return protocol.BY_KIND[error.kind].value, error.detail
-        reply = protocol.answer(asked, coap_door.DIALECTS)
+        reply = protocol.answer_request(asked, coap_door.DIALECTS)
         mapping.response(asked, reply)
         return reply.outcome.value, reply.payload.decode("utf-8", "replace")
 
@@ -285,7 +285,7 @@ class Driver:
         path = unquote(path)
         entry = next((one for one in status_door.ROUTES if one.path.fullmatch(path)), None)
         if entry is None or route.method not in entry.methods:
-            return Outcome.NOT_FOUND.value if entry is None else Outcome.NOT_ALLOWED.value, ""
+            return ResponseOutcome.NOT_FOUND.value if entry is None else ResponseOutcome.NOT_ALLOWED.value, ""
         if entry.work is not None:
             return entry.work(path)[0], ""
         data = self._body(route, case)[0] if route.method == "POST" else status_door._from_path(path)

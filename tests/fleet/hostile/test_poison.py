@@ -7,7 +7,7 @@ from django.db import connection
 
 from devices.models import Twin
 from fleet.gateway import http, protocol
-from fleet.gateway.protocol import Outcome, Peer, Request
+from fleet.gateway.protocol import DeviceRequest, ResponseOutcome, TransportPeer
 from ota.models import AssignmentEvent
 from tests.factories.people import signed_in
 from tests.regressions import regression
@@ -18,24 +18,26 @@ POISON = ["1.0\\u0000", "1.0\\ud800", "\\udfff", "a\\u202eb", "\\u0007"]
 
 def call(fleet, method, path, body):
     one = fleet.enrolled[0]
-    peer = Peer(one.certificate.fingerprint, bytes(one.certificate.der), "192.0.2.1")
+    peer = TransportPeer(one.certificate.fingerprint, bytes(one.certificate.der), "192.0.2.1")
     base = f"/{one.device.domain.slug.upper()}/controller/v1/{one.device.name}"
-    asked = Request(peer, method, f"{base}{path}", "localhost", "localhost", body, {"content-type": "application/json"})
-    return protocol.answer(asked, http.DIALECTS)
+    asked = DeviceRequest(
+        peer, method, f"{base}{path}", "localhost", "localhost", body, {"content-type": "application/json"}
+    )
+    return protocol.answer_request(asked, http.DIALECTS)
 
 
 @regression("B2", "NUL, lone surrogates, directions and overlong text in DDI configData and feedback")
 @pytest.mark.parametrize("text", [*POISON, "x" * 50_000])
 def test_free_text_of_a_ddi_client_is_kept_clean_and_answered_200(fleet, domain, text):
     body = b'{"data":{"sw_version":"%s","fine":"1"},"zz":{"unknown":[1e999,99999999999999999999]}}' % text.encode()
-    assert call(fleet, "PUT", "/configData", body).outcome is Outcome.OK
+    assert call(fleet, "PUT", "/configData", body).outcome is ResponseOutcome.OK
     reported = Twin.objects.get(device=fleet.devices[0]).reported
     assert reported["attributes"]["fine"] == "1"
     assert reported["altered"] == ["sw_version"]
     assert len(reported["attributes"]["sw_version"].encode()) < 600
     action = fleet.rollouts[0].assignments.filter(device=fleet.devices[0]).first()
     told = b'{"id":7,"status":{"execution":"proceeding","result":{"finished":"none"},"details":["%s"]}}' % text.encode()
-    assert call(fleet, "POST", f"/deploymentBase/{action.action_id}/feedback", told).outcome is Outcome.OK
+    assert call(fleet, "POST", f"/deploymentBase/{action.action_id}/feedback", told).outcome is ResponseOutcome.OK
     kept = AssignmentEvent.objects.filter(assignment=action).order_by("-id").first().text
     assert kept.endswith(("[characters replaced]", "[cut]"))
     client = signed_in(domain, f"vic_{domain.slug}", ["viewer", "operator"])
@@ -47,7 +49,7 @@ def test_free_text_of_a_ddi_client_is_kept_clean_and_answered_200(fleet, domain,
 @regression("B2", "names of DDI attributes, and of modes, that are none")
 @pytest.mark.parametrize("body", [b'{"data":{"a\\u0000":"1"}}', b'{"data":{"\\ud800":"1"}}', b'{"data":{"a":{}}}', b'{"data":{},"mode":"drop"}', b'{"data":[]}', b"[]", b'{"data":{"a":"1","a":"2"}}'])  # fmt: skip
 def test_identifiers_of_a_ddi_client_are_refused(fleet, body):
-    assert call(fleet, "PUT", "/configData", body).outcome is Outcome.INVALID
+    assert call(fleet, "PUT", "/configData", body).outcome is ResponseOutcome.INVALID
 
 
 def test_attributes_are_merged_replaced_and_removed_and_have_a_quota(fleet):
@@ -57,12 +59,12 @@ def test_attributes_are_merged_replaced_and_removed_and_have_a_quota(fleet):
     def kept():
         return Twin.objects.get(device=fleet.devices[0]).reported["attributes"]
 
-    assert send({"data": {"a": "1", "b": 2, "c": True}}) is Outcome.OK
+    assert send({"data": {"a": "1", "b": 2, "c": True}}) is ResponseOutcome.OK
     assert kept() == {"a": "1", "b": "2", "c": "true"}
-    assert send({"data": {"a": ""}, "mode": "remove"}) is Outcome.OK
+    assert send({"data": {"a": ""}, "mode": "remove"}) is ResponseOutcome.OK
     assert kept() == {"b": "2", "c": "true"}
-    assert send({"data": {str(number): "x" for number in range(100)}}) is Outcome.INVALID
-    assert send({"data": {"n": "x"}, "mode": "replace"}) is Outcome.OK
+    assert send({"data": {str(number): "x" for number in range(100)}}) is ResponseOutcome.INVALID
+    assert send({"data": {"n": "x"}, "mode": "replace"}) is ResponseOutcome.OK
     assert kept() == {"n": "x"}
 
 

@@ -49,7 +49,7 @@ def tar(path, members, manifest=None, mode="w"):
 
 def test_what_was_archived_comes_back_bit_for_bit(databases, tmp_path, target):
     path = tmp_path / "backup.tar"
-    archive.write(path, databases)
+    archive.write_archive(path, databases)
     assert path.stat().st_mode & 0o777 == 0o600
     found = archive.unpack(path, target, NAMES)
     assert {name: copy.read_bytes() for name, copy in found.items()} == {
@@ -109,7 +109,7 @@ def test_a_compressed_archive_is_not_unpacked(tmp_path, target):
 @pytest.mark.parametrize("cut", [0, 1, 600, 5000])
 def test_a_cut_archive_is_refused(databases, tmp_path, target, cut):
     path = tmp_path / "backup.tar"
-    archive.write(path, databases)
+    archive.write_archive(path, databases)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(InvalidError):
         archive.unpack(path, target, NAMES)

@@ -25,7 +25,7 @@ def seen(tmp_path_factory):
         assert growth.inner(made, "fill", str(SOME))["added"] == SOME - FEW
         return {
             "answers": {FEW: few, SOME: growth.inner(made, "answers", "1")},
-            "verify": growth_processes.verify(made),
+            "verify": growth_processes.measure_verify(made),
             "folder": made.folder,
         }
 
@@ -131,7 +131,7 @@ def test_a_size_at_which_nothing_could_be_measured_meets_no_goal():
 
 def test_a_set_up_that_cannot_be_made_is_a_row_and_no_end_of_the_benchmark(tmp_path):
     (tmp_path / "sqlite-3").write_text("a file where the set-up would lie")
-    seen = growth.measured("sqlite", 3, tmp_path, processes=True)
+    seen = growth.measure_set_up("sqlite", 3, tmp_path, processes=True)
     (row,) = growth_rows.process_rows("sqlite", 3, seen)
     assert (row["name"], row["met"]) == ("sqlite: set-up could not be measured", False)
     assert "FileExistsError" in row["against"]

@@ -20,23 +20,23 @@ from tests.factories.story import eventually
 
 @pytest.mark.parametrize("name", packs.names())
 def test_a_pack_conforms_to_its_own_allow_list(name):
-    pack = packs.load(name)
+    pack = packs.load_pack(name)
     metrics.schema(pack.telemetry)
-    batch = telemetry.parse(pack.batch(1, int(time.time() * 1000), random.Random(1)))
-    metrics.check(pack.telemetry, [*batch.metrics, *batch.series])
+    batch = telemetry.parse_batch(pack.batch(1, int(time.time() * 1000), random.Random(1)))
+    metrics.check_metrics(pack.telemetry, [*batch.metrics, *batch.series])
     assert all(pack.telemetry[metric] == "on_device_only" for metric in pack.forbidden)
 
 
 def test_an_unknown_pack_is_named():
     with pytest.raises(ValueError, match="Choose one of city, clinic, factory, farm"):
-        packs.load("moon")
+        packs.load_pack("moon")
 
 
 class Stand:
     """Tokens for a few devices of a pack, and the command that lets them live."""
 
     def __init__(self, story, folder, name, carrier, many=6):
-        self.story, self.folder, self.pack = story, folder, packs.load(name)
+        self.story, self.folder, self.pack = story, folder, packs.load_pack(name)
         found = [row for row in story.rest.get("/hardware-models")["results"] if row["name"] == self.pack.hardware]
         wish = {"name": self.pack.hardware, "vendor": self.pack.vendor}
         made = found[0] if found else story.rest.post("/hardware-models", wish)
@@ -106,8 +106,8 @@ def test_a_crowd_that_is_interrupted_tells_what_came_of_it(story, tmp_path):
 
 @pytest.mark.parametrize("name", packs.names())
 def test_what_goes_wrong_in_a_scenario_is_known_to_the_simulator(name):
-    assert packs.load(name).faults
-    assert set(packs.load(name).faults) <= set(load.FAULTS)
+    assert packs.load_pack(name).faults
+    assert set(packs.load_pack(name).faults) <= set(load.FAULTS)
 
 
 def test_a_bad_network_loses_repeats_and_shuffles_but_makes_nothing_up():

@@ -13,7 +13,7 @@ import pytest
 from ota import blobs
 from ota.blobs import s3 as implementation
 from ota.blobs.local import LocalBlobs
-from ota.blobs.s3 import Place, S3Blobs
+from ota.blobs.s3 import BucketPrefix, S3Blobs
 from ota.errors import BlobNotFoundError, BlobStoreError, TooLargeError
 from ota.services import downloads
 from ota.services.downloads import Download
@@ -27,7 +27,7 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
 def place_of(service):
-    return Place(s3.BUCKET, f"t{os.urandom(4).hex()}/", service.endpoint)
+    return BucketPrefix(s3.BUCKET, f"t{os.urandom(4).hex()}/", service.endpoint)
 
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=[pytest.mark.peer, pytest.mark.xdist_group("s3")])])
@@ -189,7 +189,7 @@ def test_settings_that_cannot_be_meant_are_refused(settings, address, endpoint):
 
 def test_the_settings_name_the_bucket(settings):
     settings.FLEET_BLOBS = "s3://fleet/images/"
-    assert blobs.place() == Place("fleet", "images/")
+    assert blobs.place() == BucketPrefix("fleet", "images/")
     settings.FLEET_BLOBS = ""
     assert isinstance(blobs.store(), LocalBlobs)
 
@@ -207,7 +207,7 @@ def test_the_settings_name_the_bucket(settings):
     ],
 )
 def test_encryption_is_asked_for_as_the_setting_says(tmp_path, wanted, sent):
-    assert S3Blobs(tmp_path, Place("fleet", encryption=wanted))._encryption() == sent
+    assert S3Blobs(tmp_path, BucketPrefix("fleet", encryption=wanted))._encryption() == sent
 
 
 @regression("R1", "the store gives other bytes than were released: no DDI client gets all of them")

@@ -20,7 +20,7 @@ NEW = OLD[:10_000] + b"inserted" * 40 + OLD[12_000:20_000] + bytes((one + 1) & 0
 
 @pytest.mark.parametrize(("old", "new"), [(OLD, NEW), (b"", NEW), (OLD, OLD), (OLD, b"x"), (b"x", OLD), (b"", b"")])
 def test_a_patch_yields_the_very_image(old, new):
-    made = streams.make(old, new)
+    made = streams.make_patch(old, new)
     assert patch.apply(old, made, len(new)) == new
 
 
@@ -28,17 +28,17 @@ def test_a_patch_yields_the_very_image(old, new):
 @given(st.binary(max_size=400), st.binary(max_size=400), st.integers(0, 400))
 def test_whatever_the_images_are(one, other, at):
     old, new = one + other, one[:at] + other + one[at:]
-    assert patch.apply(old, streams.make(old, new), len(new)) == new
+    assert patch.apply(old, streams.make_patch(old, new), len(new)) == new
 
 
 def test_it_is_much_smaller_than_what_it_yields():
-    assert len(streams.make(OLD, NEW)) < len(NEW) // 20
+    assert len(streams.make_patch(OLD, NEW)) < len(NEW) // 20
 
 
 @pytest.mark.parametrize("length", [0, 1, len(NEW) - 1, len(NEW) + 1, 10**12])
 def test_another_length_than_was_signed_is_refused(length):
     with pytest.raises(InvalidError):
-        patch.apply(OLD, streams.make(OLD, NEW), length)
+        patch.apply(OLD, streams.make_patch(OLD, NEW), length)
 
 
 def bomb(head, body=b""):
@@ -69,7 +69,7 @@ def test_what_is_no_patch_is_refused_soon_and_without_much_memory(data):
 
 
 def test_mutated_patches_yield_nothing_but_the_image_or_a_refusal():
-    source, good = random.Random(3), streams.make(OLD, NEW)
+    source, good = random.Random(3), streams.make_patch(OLD, NEW)
     for _ in range(1000):
         data = mutations.mutated(source, good)
         try:

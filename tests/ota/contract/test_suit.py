@@ -17,7 +17,9 @@ from tests.architecture.sources import ROOT
 from tests.regressions import regression
 
 VENDOR = uuid.uuid5(uuid.NAMESPACE_DNS, "acme.example")
-IMAGE = suit.Image(1_795_719_007, VENDOR, uuid.uuid5(VENDOR, "esp32c3-cam"), "app", hashlib.sha256(b"x").digest(), 4096)
+IMAGE = suit.SuitImage(
+    1_795_719_007, VENDOR, uuid.uuid5(VENDOR, "esp32c3-cam"), "app", hashlib.sha256(b"x").digest(), 4096
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def publics(people):
 
 
 def test_what_is_written_is_read(people):
-    image, manifest, signatures = suit.read(signed(people, "anna", "bruno"))
+    image, manifest, signatures = suit.read_envelope(signed(people, "anna", "bruno"))
     assert image == IMAGE
     assert suit.signers(manifest, signatures, publics(people)) == {"anna", "bruno"}
 
@@ -69,15 +71,15 @@ def test_the_digest_is_that_of_the_manifest_as_a_byte_string(people):
 
 
 def test_one_person_twice_is_one_person(people):
-    _, manifest, signatures = suit.read(signed(people, "anna", "anna"))
+    _, manifest, signatures = suit.read_envelope(signed(people, "anna", "anna"))
     assert suit.signers(manifest, signatures, publics(people)) == {"anna"}
 
 
 def test_a_signature_over_another_manifest_is_nobodys(people):
-    other = suit.Image(
+    other = suit.SuitImage(
         IMAGE.sequence + 1, *[getattr(IMAGE, name) for name in ("vendor", "hardware", "component", "sha256", "size")]
     )
-    _, _, signatures = suit.read(signed(people, "anna", "bruno"))
+    _, _, signatures = suit.read_envelope(signed(people, "anna", "bruno"))
     assert suit.signers(suit.manifest(other), signatures, publics(people)) == set()
     assert suit.signers(suit.manifest(IMAGE), [bytes(64), b"", b"\1" * 63], publics(people)) == set()
 
@@ -89,7 +91,7 @@ def test_a_signature_over_another_manifest_is_nobodys(people):
 )  # fmt: skip
 def test_what_is_no_envelope_is_refused(data):
     with pytest.raises(InvalidError):
-        suit.read(data)
+        suit.read_envelope(data)
 
 
 def test_another_shape_with_a_good_signature_is_refused(people):
@@ -99,7 +101,7 @@ def test_another_shape_with_a_good_signature_is_refused(people):
         body = cbor2.dumps({**manifest, **change}, canonical=True)
         made = people["anna"].sign(suit.to_be_signed(body), ec.ECDSA(hashes.SHA256()))
         with pytest.raises(InvalidError):
-            suit.read(suit.envelope(body, [suit.raw(made)]))
+            suit.read_envelope(suit.envelope(body, [suit.raw(made)]))
 
 
 @pytest.mark.parametrize("odd", ["x" * 64, 7, None, b"short", b"\1" * 65])
@@ -109,7 +111,7 @@ def test_a_signature_that_is_none_is_refused(people, odd):
     block = cbor2.dumps(cbor2.CBORTag(18, [b"\xa1\x01\x26", {}, None, odd]))
     made = cbor2.dumps(cbor2.CBORTag(107, {2: cbor2.dumps([digest, block]), 3: envelope.value[3]}))
     with pytest.raises(InvalidError):
-        suit.read(made)
+        suit.read_envelope(made)
 
 
 def test_no_flipped_bit_and_no_further_byte_passes(people):
@@ -117,13 +119,13 @@ def test_no_flipped_bit_and_no_further_byte_passes(people):
     source = random.Random(1)
     for data in (good + b"\0", good[:-1], b"\0" + good):
         with pytest.raises(InvalidError):
-            suit.read(data)
+            suit.read_envelope(data)
     for _ in range(1000):
         at, bit = source.randrange(len(good)), source.randrange(8)
         flipped = bytearray(good)
         flipped[at] ^= 1 << bit
         try:
-            image, manifest, signatures = suit.read(bytes(flipped))
+            image, manifest, signatures = suit.read_envelope(bytes(flipped))
         except InvalidError:
             continue
         assert suit.signers(manifest, signatures, publics(people)) != {"anna", "bruno"}, (at, bit)
@@ -132,7 +134,7 @@ def test_no_flipped_bit_and_no_further_byte_passes(people):
 
 @regression("V1", "one key under two names in a SUIT reader")
 def test_one_key_under_two_names_is_one_person(people):
-    _, manifest, signatures = suit.read(signed(people, "anna", "anna"))
+    _, manifest, signatures = suit.read_envelope(signed(people, "anna", "anna"))
     anna = people["anna"].public_key()
     assert suit.signers(manifest, signatures, {"anna": anna, "mallory": anna}) == {"anna"}
 
@@ -145,11 +147,11 @@ def test_an_algorithm_belongs_to_a_kind_of_key(people):
         payload = suit.to_be_signed(manifest, algorithm)
         given = suit.raw(people["anna"].sign(payload, ec.ECDSA(hashes.SHA256()))), edward.sign(payload)
         made = suit.envelope(manifest, [suit.CoseSignature(one, algorithm) for one in given])
-        _, body, signatures = suit.read(made)
+        _, body, signatures = suit.read_envelope(made)
         assert [one.algorithm for one in signatures] == [algorithm] * 2
         who = {"anna"} if algorithm in {suit.ES256, suit.ESP256} else {"edward"}
         assert suit.signers(body, signatures, keys) == who
         again = [suit.CoseSignature(one, suit.ES256 if algorithm != suit.ES256 else suit.ESP256) for one in signatures]
         assert suit.signers(body, again, keys) == set()
     with pytest.raises(InvalidError):
-        suit.read(suit.envelope(manifest, [suit.CoseSignature(bytes(64), -35)]))
+        suit.read_envelope(suit.envelope(manifest, [suit.CoseSignature(bytes(64), -35)]))

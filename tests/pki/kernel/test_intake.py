@@ -8,7 +8,7 @@ from tuf.api.metadata import Metadata, Root
 
 from fleet.gateway import codec
 from fleet.gateway.ddi import dialect
-from fleet.gateway.protocol import Peer, Request
+from fleet.gateway.protocol import DeviceRequest, TransportPeer
 from fleet.officer.signing_requests.read import read_request
 from ota import sbom
 from ota.contract import suit, tuf_json
@@ -33,8 +33,8 @@ def doubled_threshold() -> bytes:
     return text.replace('"threshold": 1', '"threshold": 2, "threshold": 1', 1).encode()
 
 
-def asked(body: bytes, kind: str = "application/json") -> Request:
-    return Request(Peer(), "POST", "/v1/x", "", "", body, {"content-type": kind})
+def asked(body: bytes, kind: str = "application/json") -> DeviceRequest:
+    return DeviceRequest(TransportPeer(), "POST", "/v1/x", "", "", body, {"content-type": kind})
 
 
 #: two equal keys; the second pair is another spelling of the key 1 (RFC 8949, 4.2.1: not the shortest)
@@ -48,11 +48,11 @@ PARSERS = {
     "device protocol in JSON": lambda: codec.decode(asked(b'{"a":1,"a":2}'), None),
     "device protocol in CBOR": lambda: codec.decode(asked(CBOR_TWICE, codec.CBOR), None),
     "CBOR": lambda: cbor.loads(CBOR_TWICE, max_bytes=100),
-    "SUIT": lambda: suit.read(SUIT_TWICE),
-    "bundle.json": lambda: reader.parse(twice({"schema": 1}, "schema")),
-    "SBOM": lambda: sbom.read(twice({"bomFormat": "CycloneDX", "specVersion": "1.5"}, "bomFormat"), "0" * 64),
+    "SUIT": lambda: suit.read_envelope(SUIT_TWICE),
+    "bundle.json": lambda: reader.parse_manifest(twice({"schema": 1}, "schema")),
+    "SBOM": lambda: sbom.read_bill(twice({"bomFormat": "CycloneDX", "specVersion": "1.5"}, "bomFormat"), "0" * 64),
     "signing request": lambda: read_request(twice({"statement": "x"}, "statement")),
-    "TUF metadata, server": lambda: repository.load(doubled_threshold(), Root),
+    "TUF metadata, server": lambda: repository.load_document(doubled_threshold(), Root),
     "TUF metadata, agent and officers' tool": lambda: Metadata.from_bytes(
         doubled_threshold(), tuf_json.StrictDeserializer()
     ),
@@ -71,7 +71,9 @@ def test_a_key_that_appears_twice_is_refused(name):
 def test_the_same_root_with_each_key_once_is_read():
     assert CryptoSigner  # python-tuf's own signers write what our reader takes
     data = json.dumps(ROOT).encode()
-    assert repository.load(data, Root).signed == Metadata.from_bytes(data, tuf_json.StrictDeserializer()).signed
+    assert (
+        repository.load_document(data, Root).signed == Metadata.from_bytes(data, tuf_json.StrictDeserializer()).signed
+    )
 
 
 @regression("B5", "integers beyond 64 bits, NaN, infinity and bignums, with the place in the sentence")
@@ -125,7 +127,7 @@ def test_names_are_kept_in_composed_form_and_other_scripts_are_names():
     with pytest.raises(InvalidError, match="longer than 3 characters"):
         intake.identifier("abcd", "name", most=3)
     with pytest.raises(InvalidError, match="longer than 5 bytes"):
-        intake.text("äöü", "name", most=3, most_bytes=5)
+        intake.read_text("äöü", "name", most=3, most_bytes=5)
 
 
 def test_free_text_is_replaced_cut_and_marked_never_refused():

@@ -13,7 +13,7 @@ from pki.kernel.errors import ConflictError, DeniedError, InvalidError, NotFound
 from pki.models import Certificate, LedgerEntry
 from pki.profiles import DEVICE
 from pki.services import authorities, certificates, domains, journal, restore_check
-from pki.services.certificates import Standing
+from pki.services.certificates import CertificateStanding
 from pki.signals import certificate_revoked
 from tests.factories.devices import csr
 from tests.factories.ground import person, system
@@ -106,7 +106,7 @@ def test_a_revocation_that_failed_leaves_the_fact_and_the_next_start_applies_it(
     with pytest.raises(ConflictError):
         fail()
     assert selectors.certificate_by_fingerprint(issued.fingerprint).revoked_at is None
-    assert [fact["kind"] for fact in journal.read()] == ["revoked"]
+    assert [fact["kind"] for fact in journal.read_facts()] == ["revoked"]
     restore_check.require()
     assert selectors.certificate_by_fingerprint(issued.fingerprint).revoked_at
 
@@ -131,18 +131,18 @@ def test_how_a_certificate_stands_at_each_moment(domain, issued):
     issued = selectors.certificate_by_fingerprint(issued.fingerprint)
     second = timedelta(seconds=1)
     moments = {
-        issued.not_before - second: Standing.NOT_YET,
-        issued.not_before: Standing.GOOD,
-        issued.not_after: Standing.GOOD,
-        issued.not_after + second: Standing.RENEWABLE,
-        issued.not_after + DEVICE.grace: Standing.RENEWABLE,
-        issued.not_after + DEVICE.grace + second: Standing.EXPIRED,
+        issued.not_before - second: CertificateStanding.NOT_YET,
+        issued.not_before: CertificateStanding.GOOD,
+        issued.not_after: CertificateStanding.GOOD,
+        issued.not_after + second: CertificateStanding.RENEWABLE,
+        issued.not_after + DEVICE.grace: CertificateStanding.RENEWABLE,
+        issued.not_after + DEVICE.grace + second: CertificateStanding.EXPIRED,
     }
     assert {at: certificates.standing(issued, at) for at in moments} == moments
     issued.authority.not_after = issued.not_before + second
-    assert certificates.standing(issued, issued.not_before + 2 * second) is Standing.EXPIRED
+    assert certificates.standing(issued, issued.not_before + 2 * second) is CertificateStanding.EXPIRED
     issued.revoked_at = issued.not_before
-    assert {certificates.standing(issued, at) for at in moments} == {Standing.REVOKED}
+    assert {certificates.standing(issued, at) for at in moments} == {CertificateStanding.REVOKED}
 
 
 def test_no_selector_or_service_reaches_into_another_domain(domain, issued, stranger):

@@ -7,7 +7,7 @@ from django.db import connection, connections, transaction
 
 from pki.models import Change
 from pki.services import changes
-from pki.services.changes import Feed
+from pki.services.changes import ChangeFeed
 
 #: the threads of a test share one SQLite memory, locked as a whole; tests/faults/test_feed.py has processes and a file
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's part is in tests/faults")
@@ -23,7 +23,7 @@ def database(django_db_setup, django_db_blocker):
 
 @pytest.fixture
 def feed():
-    made = Feed()
+    made = ChangeFeed()
     made.begin()
     return made
 

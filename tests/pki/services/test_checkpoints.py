@@ -23,7 +23,7 @@ def lines(path):
 
 def age_facts(folder):
     """Make every fact so old that no start applies it."""
-    facts = [{**fact, "at": (clock.now() - LONG_AGO).isoformat()} for fact in journal.read()]
+    facts = [{**fact, "at": (clock.now() - LONG_AGO).isoformat()} for fact in journal.read_facts()]
     (folder / journal.FACTS).write_text("".join(json.dumps(fact) + "\n" for fact in facts))
 
 
@@ -299,7 +299,7 @@ def test_every_domain_is_compared_from_its_own_heads(book, domain, journal_files
     kept = book("a").size
     restore_check.require()
     other = domains.create(actor=actors.system("second-book", "test"), slug="second-book", name="O", host_names=[])
-    signing.client("admin").create_online_keys(other.slug)
+    signing.signer_client("admin").create_online_keys(other.slug)
     ledger.sequence(domain=other)
     assert restore_check.require().heads == lines(journal_files / journal.HEADS), "a domain that the checkpoint lacks"
     book("b")

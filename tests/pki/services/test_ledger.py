@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 def verify(domain):
-    return ledger_check.verify(actor=system(domain))
+    return ledger_check.verify_ledger(actor=system(domain))
 
 
 def test_entries_are_put_in_order_once_and_their_head_is_signed_inside_and_outside(book, domain):
@@ -143,7 +143,7 @@ def test_what_is_read_in_pieces_is_compared_as_a_whole(book, domain, owner, monk
     heads = [book(name) for name in "abcde"]
     told = [("good", [0, heads[1].size, heads[1].root_hash]), ("odd", [0, heads[2].size, heads[1].root_hash])]
     seen = []
-    report = ledger_check.verify(actor=system(domain), witnesses=told, progress=lambda *one: seen.append(one))
+    report = ledger_check.verify_ledger(actor=system(domain), witnesses=told, progress=lambda *one: seen.append(one))
     assert report.problems == [f"odd received a different audit log of {heads[2].size} entries (epoch 0)."]
     assert (report.entries, report.heads, report.witnesses) == (heads[-1].size, len(heads), 2)
     assert seen == [(done, heads[-1].size) for done in range(2, heads[-1].size + 1, 2)]
@@ -154,7 +154,7 @@ def test_what_is_read_in_pieces_is_compared_as_a_whole(book, domain, owner, monk
 def test_a_head_of_no_entries_or_of_more_than_there_are_is_a_problem(book, domain):
     size = book("a").size
     told = [("none", [0, 0, merkle.EMPTY.hex()]), ("less", [0, -1, "0" * 64]), ("more", [0, size + 1, "0" * 64])]
-    report = ledger_check.verify(actor=system(domain), witnesses=told)
+    report = ledger_check.verify_ledger(actor=system(domain), witnesses=told)
     assert [problem.split()[0] for problem in report.problems] == ["none", "less", "more"]
 
 
@@ -162,7 +162,7 @@ def test_of_very_many_problems_the_first_are_told_and_the_others_counted(book, d
     monkeypatch.setattr(ledger_check, "MOST_PROBLEMS", 3)
     book("a")
     told = [(f"device-{number}", [0, 1, "0" * 64]) for number in range(10)]
-    problems = ledger_check.verify(actor=system(domain), witnesses=told).problems
+    problems = ledger_check.verify_ledger(actor=system(domain), witnesses=told).problems
     assert [problem.split()[0] for problem in problems] == ["device-0", "device-1", "device-2", "7"]
 
 
@@ -233,7 +233,7 @@ def test_another_domains_heads_and_entries_play_no_part(book, domain, signer, of
     from pki.services import domains
 
     other = domains.create(actor=actors.system("other-book", "test"), slug="other-book", name="O", host_names=[])
-    signing.client("admin").create_online_keys("other-book")
+    signing.signer_client("admin").create_online_keys("other-book")
     ledger.sequence(domain=other)
     assert verify(other).entries == 1
     report = verify(domain)
@@ -241,9 +241,9 @@ def test_another_domains_heads_and_entries_play_no_part(book, domain, signer, of
 
 
 def test_only_people_of_the_domain_and_the_system_may_verify(domain):
-    ledger_check.verify(actor=person(domain, "viewer"))
+    ledger_check.verify_ledger(actor=person(domain, "viewer"))
     with pytest.raises(DeniedError):
-        ledger_check.verify(actor=actors.device(domain.slug, "x"))
+        ledger_check.verify_ledger(actor=actors.device(domain.slug, "x"))
 
 
 def test_a_leaf_that_was_passed_over_gets_its_place_when_all_are_looked_at(book, domain):

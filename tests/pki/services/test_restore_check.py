@@ -22,7 +22,7 @@ def go_back(domain, size):
 
 
 def verify(domain):
-    return ledger_check.verify(actor=system(domain))
+    return ledger_check.verify_ledger(actor=system(domain))
 
 
 def test_a_database_that_reaches_every_published_head_is_fresh(book, domain):
@@ -175,7 +175,7 @@ def test_a_line_that_a_crash_has_cut_is_passed_over(journal_files, domain):
     with (journal_files / "journal.jsonl").open("ab") as file:
         file.write(b'{"kind": "number-blo')
     journal.append("number-block", domain=domain.slug, name="b", below=201)
-    assert [fact["name"] for fact in journal.read() if fact["kind"] == "number-block"] == ["a", "b"]
+    assert [fact["name"] for fact in journal.read_facts() if fact["kind"] == "number-block"] == ["a", "b"]
 
 
 def test_a_domain_and_its_authority_come_back(journal_files, signer, offline):
@@ -187,7 +187,7 @@ def test_a_domain_and_its_authority_come_back(journal_files, signer, offline):
     root = (offline / "root-ca" / "root-ca.pem").read_bytes()
     certificate = authority.certify(offline / "root-ca", authorities.csr(actor=who, name="Late CA"))
     installed = authorities.install(actor=who, certificate=certificate, root=root)
-    facts = list(journal.read())
+    facts = list(journal.read_facts())
     Authority.objects.filter(domain=made).exclude(parent=None).delete()
     Authority.objects.filter(domain=made).delete()
     assert [fact["kind"] for fact in facts] == ["domain", "authority"]

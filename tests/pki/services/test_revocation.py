@@ -91,7 +91,7 @@ def test_what_is_revoked_while_its_list_is_signed_comes_out_with_the_next_one(do
     crls.refresh(domain=domain)
     row, now = shard_of(certificate), clock.now()
     entries = crls._entries(row, now)
-    signed = signing.client("work").sign_crl(domain.slug, row.key_id, row.shard, b"".join(entries))
+    signed = signing.signer_client("work").sign_crl(domain.slug, row.key_id, row.shard, b"".join(entries))
     revoke(domain, certificate, "keyCompromise")
     assert crls._put_in_place(row, entries, signed, now)
     assert listed(certificate) is None

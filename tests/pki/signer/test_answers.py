@@ -12,7 +12,7 @@ KEY = {"keyid": "ab", "keytype": "ed25519", "scheme": "ed25519", "keyval": {"pub
     ("read", "answer"),
     [
         (lambda answer: answers.byte_string(answer, "csr"), {"csr": "text"}),
-        (lambda answer: answers.text(answer, "until"), {}),
+        (lambda answer: answers.text_of_answer(answer, "until"), {}),
         (lambda answer: answers.number(answer, "number"), {"number": -1}),
         (lambda answer: answers.texts(answer, "retired"), {"retired": [1]}),
         (answers.chain, {"chain": []}),

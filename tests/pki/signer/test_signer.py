@@ -365,7 +365,7 @@ def test_random_bytes_do_not_bring_it_down(signer, line):
 
 
 def test_a_second_signer_for_the_same_keys_does_not_start(signer):
-    code = "import sys; from pathlib import Path; from pki.signer import server; server.Server(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from pki.signer import server; server.SignerServer(Path(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, str(signer)], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "Another signer" in done.stderr
