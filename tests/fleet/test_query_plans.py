@@ -141,6 +141,18 @@ QUESTIONS = {
         lambda fleet: rollouts.assignments(actor=system(fleet.domain)).filter(device=fleet.device)[:51],
         "assignments_of_a_device",
     ),
+    "finished assignments of a device": (
+        lambda fleet: rollouts.assignments(
+            actor=system(fleet.domain), wanted=rollouts.AssignmentFilter(device=fleet.device.name, status="finished")
+        )[:51],
+        "assignments_of_a_device",
+    ),
+    "assignments of a device in a group": (
+        lambda fleet: rollouts.assignments(
+            actor=system(fleet.domain), wanted=rollouts.AssignmentFilter(device=fleet.device.name, group="finished")
+        )[:51],
+        "assignments_of_a_device",
+    ),
     "assignments that failed": (
         lambda fleet: rollouts.assignments(actor=system(fleet.domain)).filter(status="error")[:51],
         "assignments_in_a_status",
