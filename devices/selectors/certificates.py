@@ -33,7 +33,7 @@ def certificates(
     actor: Actor,
     wanted: CertificateFilter = CertificateFilter(),
 ) -> QuerySet[Certificate]:
-    """Return the certificates that match, newest first."""
+    """Return the certificates that match, newest first; expiring ones in the order of their ends."""
     now = clock.now()
     rows = selectors.certificates(actor=actor)
     if wanted.expiring:

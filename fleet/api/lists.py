@@ -6,6 +6,7 @@ Rows that are added or deleted meanwhile do not shift the pages. The total is co
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cache
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from fleet.api.auth import actor
 from fleet.api.base import PAGE_PARAMETERS, Output, asked_of, takes_query
 from pki.kernel.errors import InvalidError
 from pki.kernel.filters import Criterion, Form, NoFilter, criteria_of
-from pki.selectors.keyset import rows_beyond
+from pki.selectors.keyset import BY_AGE, BY_END, mark_of, order_of, read_time, rows_beyond
 
 LIMIT, MOST = 50, 500
 #: descriptions of ``PAGE_PARAMETERS``
@@ -31,7 +32,8 @@ PAGE = {
     "count": "`true` adds the total number of matching rows.",
 }
 _NUMBER = re.compile(r"[0-9]{1,9}")
-_CURSOR = re.compile(r"[1-9][0-9]{0,17}")
+#: the id of a row; before it, in lists that come by their end, that end
+_CURSOR = re.compile(r"[1-9][0-9]{0,17}(\.[1-9][0-9]{0,17})?")
 _Row = TypeVar("_Row", bound=Model)
 _View = TypeVar("_View", bound=Callable[..., Response])
 
@@ -102,17 +104,17 @@ def page_answer(
     row: type[Output],
     context: Callable[[list[_Row]], Mapping[str, object]] = lambda _: {},
 ) -> Response:
-    """Return one page of rows, newest first."""
+    """Return one page of rows: by their end if that is their order, else newest first."""
     query = request.query_params
     limit, counted = _limit(query.get("limit", str(LIMIT))), _counted(query.get("count", "false"))
-    cursor = query.get("cursor")
-    wanted = rows_beyond(rows, ("id",), (_decode(cursor),) if cursor else (), falling=True)
+    cursor, fields = query.get("cursor"), order_of(rows)
+    wanted = rows_beyond(rows, fields, _decode(cursor, fields) if cursor else (), falling=fields == BY_AGE)
     found = list(wanted[: limit + 1])
     shown = found[:limit]
     body: dict[str, object] = {"results": row(shown, many=True, context=dict(context(shown))).data, "next": None}
     if len(found) > limit:
         further = query.copy()
-        further["cursor"] = str(found[limit - 1].pk)
+        further["cursor"] = ".".join(map(str, mark_of(found[limit - 1], fields)))
         body["next"] = f"{request.path}?{further.urlencode()}"
     if counted:
         body["count"] = rows.count()
@@ -167,8 +169,9 @@ def _counted(text: str) -> bool:
     return text == "true"
 
 
-def _decode(cursor: str) -> int:
-    if not _CURSOR.fullmatch(cursor):
+def _decode(cursor: str, fields: tuple[str, ...]) -> list[int | datetime]:
+    numbers = [int(one) for one in cursor.split(".")] if _CURSOR.fullmatch(cursor) else []
+    if len(numbers) != len(fields):
         msg = "`cursor` is invalid. Start again without it, and use `next` of each page."
         raise InvalidError(msg)
-    return int(cursor)
+    return [read_time(numbers[0]), numbers[1]] if fields == BY_END else list(numbers)

@@ -161,7 +161,7 @@ class Certificates(View):
 
     @list_schema(CertificateOut, devices.CertificateFilter)
     def get(self, request: Request) -> Response:
-        """List certificates, newest first."""
+        """List certificates, newest first; with `expiring`, first those that end first."""
         return list_answer(request, devices.certificates, CertificateOut)
 
 

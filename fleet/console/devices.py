@@ -24,6 +24,7 @@ from pki import selectors as ground
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError
 from pki.models import Certificate
+from pki.selectors.keyset import BY_NAME
 from pki.services import certificates
 
 CHART_TICKS = 240

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from datetime import datetime
 from typing import Generic, TypedDict, TypeVar
 
 from django.db.models import Model, QuerySet
@@ -10,14 +11,12 @@ from django.http import HttpRequest
 
 from pki.kernel import strict_json
 from pki.kernel.errors import InvalidError
-from pki.selectors.keyset import rows_beyond
+from pki.selectors.keyset import BY_AGE, BY_END, mark_of, order_of, read_time, rows_beyond
 
 _Row = TypeVar("_Row", bound=Model)
 PAGE = 50
 MOST = 1 << 63
 MOST_MARK = 1000
-BY_AGE: tuple[str, ...] = ("id",)
-BY_NAME: tuple[str, ...] = ("name", "id")
 
 
 class Page(TypedDict, Generic[_Row]):
@@ -28,18 +27,20 @@ class Page(TypedDict, Generic[_Row]):
     after: str
 
 
-def cut_page(request: HttpRequest, rows: QuerySet[_Row], fields: tuple[str, ...] = BY_AGE) -> Page[_Row]:
+def cut_page(request: HttpRequest, rows: QuerySet[_Row], fields: tuple[str, ...] = ()) -> Page[_Row]:
     """Return one page of rows, and the addresses of the previous and next pages with the same filter.
 
     Args:
         request: the page request; its query may contain ``after`` or ``before``.
-        rows: the rows to paginate; this function replaces their order.
-        fields: ``BY_AGE`` (newest first) or ``BY_NAME`` (ascending).
+        rows: the rows to paginate.
+        fields: ``BY_NAME`` for ascending names. Otherwise rows come by their end if that is their order, or newest
+            first.
     """
+    fields = fields or order_of(rows)
     backward = "before" in request.GET
     mark = request.GET.get("before" if backward else "after", "")
     falling = (fields == BY_AGE) != backward
-    wanted = rows_beyond(rows, fields, _read(mark, len(fields)) if mark else (), falling=falling)
+    wanted = rows_beyond(rows, fields, _read(mark, fields) if mark else (), falling=falling)
     found = list(wanted[: PAGE + 1])
     more, found = len(found) > PAGE, found[:PAGE]
     if backward:
@@ -56,19 +57,19 @@ def _address(request: HttpRequest, way: str, row: Model, fields: tuple[str, ...]
     query = request.GET.copy()
     for name in ("before", "after"):
         query.pop(name, None)
-    key = json.dumps([getattr(row, name) for name in fields]).encode()
+    key = json.dumps(mark_of(row, fields)).encode()
     query[way] = base64.urlsafe_b64encode(key).decode().rstrip("=")
     return f"?{query.urlencode()}"
 
 
-def _read(mark: str, length: int) -> list[str | int]:
+def _read(mark: str, fields: tuple[str, ...]) -> list[str | int | datetime]:
     try:
         read = strict_json.read_json(base64.urlsafe_b64decode(mark + "=" * (-len(mark) % 4)), max_bytes=MOST_MARK)
     except (binascii.Error, ValueError, InvalidError) as error:
         msg = "The page cursor in this address is invalid. Open the list again from its first page."
         raise InvalidError(msg) from error
-    kinds = [str] * (length - 1) + [int]
+    kinds = [str if name == "name" else int for name in fields]
     if not isinstance(read, list) or [type(one) for one in read] != kinds or abs(read[-1]) >= MOST:
         msg = "The page cursor in this address belongs to another list. Open the list again from its first page."
         raise InvalidError(msg)
-    return read
+    return [read_time(read[0]), read[1]] if fields == BY_END else read

@@ -42,7 +42,7 @@ def certificates_of(*, actor: Actor, subject_key: str) -> list[Certificate]:
 
 
 def expiring(*, actor: Actor, now: datetime, until: datetime) -> QuerySet[Certificate]:
-    """Return a domain's certificates that end within a time, are not revoked, and have no successor."""
+    """Return a domain's certificates that end within a time, are not revoked, and have no successor, by their ends."""
     followed = Certificate.objects.filter(renewed_from=OuterRef("pk"))
     rows = certificates(actor=actor).filter(revoked_at__isnull=True, not_after__gt=now, not_after__lte=until)
     return rows.exclude(Exists(followed)).order_by("not_after", "id")
