@@ -15,7 +15,7 @@ from devices.services import quarantine, registry
 from fleet.console import timeline
 from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter, shown_filter
-from fleet.console.paging import BY_NAME, cut_page
+from fleet.console.paging import cut_page
 from ota.selectors.device_list import FleetFilter, fleet
 from ota.selectors.eligibility import withheld
 from ota.selectors.protection import protection_of

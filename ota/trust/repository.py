@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,10 @@ _VERSIONED = re.compile(r"([1-9][0-9]{0,11})\.(root|snapshot|targets|b-[0-9a-f]{
 _BUNDLE = re.compile(r"([0-9a-f]{64})\.bundle\.json")
 _MANIFEST = re.compile(r"[0-9a-f]{64}\.[0-9a-f-]{36}\.suit")
 _TIMESTAMP = "timestamp.json"
+#: ends of bins that are remembered; one has a hundred bytes or two
+MOST_ENDS = 8192
+#: SHA-256 of what delegates to a bin, the bin, SHA-256 of its file -> its end; None if too few officers signed it
+_ends: dict[tuple[bytes, str, bytes], datetime | None] = {}
 Signed = TypeVar("Signed", Root, Targets, Snapshot, Timestamp)
 
 
@@ -162,6 +167,27 @@ class Repository:
             return targets
         return self._believed(targets.signed, role)
 
+    def ends_of_bins(self) -> list[datetime]:
+        """Return when the bins end, each in the newest version that the officers signed.
+
+        All files are read, but those whose very bytes were verified under the very same targets are not parsed again.
+        """
+        targets = self.targets()
+        roles = bins(targets.signed) if targets else None
+        if targets is None or roles is None:
+            return []
+        digest = hashlib.sha256(targets.signed_bytes).digest()
+        found = [self._end_of(targets.signed, digest, role) for role in roles.get_roles()]
+        return [one for one in found if one is not None]
+
+    def _end_of(self, delegator: Targets, digest: bytes, role: str) -> datetime | None:
+        for version in self.versions(role):
+            data = self.read(f"{version}.{role}.json")
+            end = _read_end(delegator, (digest, role, hashlib.sha256(data).digest()), data)
+            if end is not None:
+                return end
+        return None
+
     def last_believed(self) -> dict[str, Metadata[Targets]]:
         """Return targets and bins as officers signed them last: the present ones, or those before them."""
         for version in reversed(self.root_chain()):
@@ -224,6 +250,19 @@ def _follows(before: bytes, data: bytes) -> bool:
         return bool(new.signed.get_root_verification_result(previous.signed, new.signed_bytes, new.signatures))
     except (MetadataError, ValueError):
         return False
+
+
+def _read_end(delegator: Targets, key: tuple[bytes, str, bytes], data: bytes) -> datetime | None:
+    """Return when a bin ends, or None if too few officers signed it; asked once for the same bytes."""
+    try:
+        return _ends[key]
+    except KeyError:
+        document = load(data, Targets)
+    end = document.signed.expires if signed_by_enough(delegator, key[1], document) else None
+    if len(_ends) >= MOST_ENDS:
+        _ends.clear()
+    _ends[key] = end
+    return end
 
 
 def _missing() -> NotFoundError:

@@ -1,6 +1,6 @@
 """The state of the update metadata's roles: signers, expiry, and when somebody must act. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -80,14 +80,14 @@ def level(role: str, expires: datetime, now: datetime) -> str:
 
 
 def standings(
-    root: Metadata[Root], others: Iterable[RoleMetadata], bins: Iterable[Metadata[Targets]], now: datetime
+    root: Metadata[Root], others: Iterable[RoleMetadata], ends: Sequence[datetime], now: datetime
 ) -> Iterator[RoleStanding]:
     """Yield the state of each role, the root first.
 
     Args:
         root: the installed one.
         others: targets, snapshot and timestamp, as far as they are there.
-        bins: all hash bins, or none to leave them out.
+        ends: when each of the hash bins ends; none leaves them out.
         now: the present time.
     """
     for document in (root, *others):
@@ -97,7 +97,6 @@ def standings(
         names = tuple(sorted(held.keyids)) if online else tuple(sorted(policy.officers(root.signed, kind).values()))
         end = document.signed.expires
         yield RoleStanding(kind, document.signed.version, end, held.threshold, names, online, level(kind, end, now))
-    ends = [one.signed.expires for one in bins]
     if ends:
         held = root.signed.roles[Targets.type]
         names = tuple(sorted(policy.officers(root.signed).values()))

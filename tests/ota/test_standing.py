@@ -6,10 +6,11 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from tuf.api.metadata import Targets
 
 from ota.selectors import roles as selector
 from ota.services import online_roles
-from ota.trust import standing
+from ota.trust import repository, standing
 from pki.kernel import clock
 from tests.factories.ground import system
 
@@ -93,6 +94,32 @@ def test_the_bin_that_ends_first_is_found_anew_with_each_snapshot(published):
         [short] = [one for one in selector.roles(actor=system(published.domain), whole=False) if one.role == "bins"]
         [whole] = [one for one in selector.roles(actor=system(published.domain)) if one.role == "bins"]
         assert (short.expires, short.level) == (whole.expires, whole.level)
+
+
+def bins_of(domain):
+    return next((one for one in selector.roles(actor=system(domain)) if one.role == "bins"), None)
+
+
+def test_bins_that_were_read_once_are_not_parsed_again(published, monkeypatch):
+    first = bins_of(published.domain)
+    parsed = []
+    load = repository.load_document
+    monkeypatch.setattr(repository, "load_document", lambda data, kind: parsed.append(kind) or load(data, kind))
+    assert bins_of(published.domain) == first
+    assert parsed.count(Targets) == 1, "the targets that delegate to them"
+
+
+def test_a_bin_that_is_exchanged_after_it_was_read_counts_by_its_own_bytes(published, settings):
+    """What is remembered belongs to bytes and not to names: a file that nobody signed does not end when another did."""
+    assert bins_of(published.domain).version == 4
+    [path] = (settings.FLEET_DIR / "tuf" / published.domain.slug).glob("1.b-0.json")
+    signed = path.read_bytes()
+    forged = json.loads(signed)
+    forged["signed"]["expires"] = "2099-01-01T00:00:00Z"
+    path.write_text(json.dumps(forged))
+    assert bins_of(published.domain).version == 3
+    path.write_bytes(signed)
+    assert bins_of(published.domain).version == 4
 
 
 def test_a_worker_that_stands_still_is_noticed_within_the_hour(published, at):
