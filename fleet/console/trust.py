@@ -21,6 +21,8 @@ from pki.models import Authority, CrlShard
 from pki.services import certificates
 
 TERMS = (30, 60, 90)
+#: certificates that are counted before "and more" is said: exact numbers of many tell nobody more
+MOST_ENDING = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def authorities(request: HttpRequest) -> HttpResponse:
     context = {
         "trees": _trees(rows, by_key),
         "links": [row for row in rows if row.kind == Authority.Kind.LINK],
-        "terms": [(days, _ending(who, days)) for days in TERMS],
+        "terms": [(days, *_ending(who, days)) for days in TERMS],
         "status_url": settings.FLEET_STATUS_URL,
         "profiles": selectors.profiles(actor=who),
         "roles": roles(actor=who),
@@ -85,9 +87,11 @@ def certificate_list(request: HttpRequest) -> HttpResponse:
     return render(request, "console/trust/certificates.html", context)
 
 
-def _ending(who: Actor, days: int) -> int:
-    """Return the number of certificates that expire within that many days and have no replacement."""
-    return devices.certificates(actor=who, wanted=devices.CertificateFilter(expiring=str(days))).count()
+def _ending(who: Actor, days: int) -> tuple[int, bool]:
+    """Return how many certificates expire within that many days without a replacement, and whether there are more."""
+    rows = devices.certificates(actor=who, wanted=devices.CertificateFilter(expiring=str(days)))
+    found = rows[: MOST_ENDING + 1].count()
+    return min(found, MOST_ENDING), found > MOST_ENDING
 
 
 def _trees(

@@ -257,7 +257,7 @@ def _read_end(delegator: Targets, key: tuple[bytes, str, bytes], data: bytes) ->
     try:
         return _ends[key]
     except KeyError:
-        document = load(data, Targets)
+        document = load_document(data, Targets)
     end = document.signed.expires if signed_by_enough(delegator, key[1], document) else None
     if len(_ends) >= MOST_ENDS:
         _ends.clear()

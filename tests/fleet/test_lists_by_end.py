@@ -8,6 +8,7 @@ import pytest
 from django.urls import reverse
 
 from devices import selectors as devices
+from fleet.console import trust
 from fleet.operators.services import tokens
 from pki.kernel import clock
 from pki.models import Authority, Certificate
@@ -79,3 +80,13 @@ def test_pages_of_the_console_show_each_once_and_lead_back(ending, console):
     back = re.search(r'href="(\?[^"]*\bbefore=[^"]*)"', pages[1].content.decode())[1]
     first = console.get(path + back.replace("&amp;", "&"), secure=True)
     assert [row[0].fingerprint for row in first.context["rows"]] == ending[:50]
+
+
+def test_the_authorities_count_what_ends_soon_and_stop_at_many(ending, console, monkeypatch):
+    terms = console.get(reverse("console:authorities"), secure=True).context["terms"]
+    assert terms[-1] == (90, MANY, False)
+    assert all(number == MANY or days < 45 for days, number, _ in terms)
+    monkeypatch.setattr(trust, "MOST_ENDING", 20)
+    answer = console.get(reverse("console:authorities"), secure=True)
+    assert answer.context["terms"][-1] == (90, 20, True)
+    assert "<b>20+</b>" in answer.content.decode()
