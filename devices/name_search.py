@@ -1,11 +1,17 @@
 """Devices by a part of their name, found in an index of its trigrams (migration ``0019_index_of_names``)."""
 
 from django.db import connection
-from django.db.models import BooleanField, F, Func, Q, Value
+from django.db.models import BooleanField, F, Func, IntegerField, Q, Value
+from django.db.models.lookups import GreaterThanOrEqual, LessThanOrEqual
 
-#: a part that more names hold is found soon by a look at names in their order
-MOST = 1000
+#: so many devices are named in the condition; SQLite may try every id with every name, which bounds them
+MOST = 200
+#: of so many the index still gives all in a few milliseconds; more hold the part so often that a look at names in the
+#: order of the list soon fills a page
+MANY = 20_000
 _TRIGRAM = 3
+_FOUND = "FROM devices_device_names WHERE devices_device_names MATCH %s"
+_COUNT = f"SELECT count(*), min(rowid) FROM (SELECT rowid {_FOUND} LIMIT %s)"  # noqa: S608  because all of it is ours
 
 
 class _HasTrigrams(Func):
@@ -13,6 +19,20 @@ class _HasTrigrams(Func):
 
     template = "devices_trigrams(%(expressions)s)"
     arg_joiner = ") @> devices_trigrams("
+    output_field = BooleanField()
+
+
+class _InIndex(Func):
+    """The internal ids of devices whose names hold a phrase, on SQLite: a list for ``IN``."""
+
+    template = "(SELECT rowid FROM devices_device_names WHERE devices_device_names MATCH %(expressions)s)"
+    output_field = IntegerField()
+
+
+class _Mostly(Func):
+    """A comparison that SQLite takes as true nearly always: reason to begin there, none to bring rows into order."""
+
+    template = "likelihood(%(expressions)s, 0.999)"
     output_field = BooleanField()
 
 
@@ -30,15 +50,26 @@ def name_holds(part: str) -> Q:
         return holds
     if connection.vendor == "postgresql":
         return holds & Q(_HasTrigrams(F("name"), Value(part)))
-    found = _found_in_index(part)
-    return holds if len(found) > MOST else holds & Q(pk__in=found)
+    return holds & _narrowed('"{}"'.format(part.replace('"', '""')))
 
 
-def _found_in_index(part: str) -> list[int]:
-    """Return the internal ids of devices whose names hold a part, at most one more than ``MOST``."""
-    quoted = '"{}"'.format(part.replace('"', '""'))
+def _narrowed(phrase: str) -> Q:
+    """Return what the index of SQLite says of devices whose names hold a phrase.
+
+    A few are named, by ids for lists of the newest and by names for those by name, so that nothing else is looked at,
+    and no more than a page of them. More are found by the database as it goes through its list:
+    newest first it takes them from the index, by name it passes those that are not in it. Of very many only the ends
+    are given: a list of the newest would else look at all that are newer than the first that it wants.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT rowid FROM devices_device_names WHERE devices_device_names MATCH %s LIMIT %s", [quoted, MOST + 1]
-        )
-        return [row for (row,) in cursor.fetchall()]
+        cursor.execute(_COUNT, [phrase, MANY + 1])
+        many, first = cursor.fetchone()
+        if many <= MOST:
+            cursor.execute(f"SELECT rowid, name {_FOUND}", [phrase])
+            found = dict(cursor.fetchall())
+            return Q(pk__in=list(found), name__in=list(found.values()))
+        if many <= MANY:
+            return Q(pk__in=_InIndex(Value(phrase)))
+        cursor.execute(f"SELECT rowid {_FOUND} ORDER BY rowid DESC LIMIT 1", [phrase])
+        [last] = cursor.fetchone()
+    return Q(_Mostly(GreaterThanOrEqual(F("pk"), first))) & Q(_Mostly(LessThanOrEqual(F("pk"), last)))

@@ -95,6 +95,7 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
     device = selectors.device(actor=who, public_id=public_id)
     held = ground.certificates_of(actor=who, subject_key=device.key)
     updates = assignments_of(device)
+    incidents = list(selectors.incidents_of(actor=who, device=device)[: timeline.MOST_INCIDENTS])
     presence = selectors.presence_of(device)
     seen = presence.last_seen if presence else None
     context = {
@@ -107,8 +108,9 @@ def detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "withheld": withheld(device, updates),
         "identities": selectors.identities(device),
         "certificates": [(one, certificates.standing(one, clock.now())) for one in held],
-        "timeline": timeline.timeline_of(who, device, seen, updates),
-        "open": list(selectors.incidents_of(actor=who, device=device, state="open")[:1]),
+        "timeline": timeline.timeline_of(who, device, timeline.KnownEvents(seen, updates, incidents)),
+        # A device has one open incident at most, and no newer one is opened meanwhile.
+        "open": [one for one in incidents if one.state == one.State.OPEN],
         "chart": _chart(device, request.GET.get("metric", "")),
     }
     return render(request, "console/devices/detail.html", context)

@@ -6,8 +6,7 @@ from datetime import datetime
 
 from django.urls import reverse
 
-from devices import selectors
-from devices.models import Device
+from devices.models import Device, Incident
 from ota.models import Assignment
 from pki import selectors as ground
 from pki.kernel.actor import Actor
@@ -48,9 +47,25 @@ class Event:
     href: str = ""
 
 
-def timeline_of(asker: Actor, device: Device, seen: datetime | None, updates: Iterable[Assignment]) -> list[Event]:
+@dataclass(frozen=True, slots=True)
+class KnownEvents:
+    """What the page of a device has read already.
+
+    Args:
+        seen: time of the last contact, or None.
+        updates: its assignments.
+        incidents: its newest ones, at most ``MOST_INCIDENTS``.
+    """
+
+    seen: datetime | None
+    updates: Iterable[Assignment]
+    incidents: Iterable[Incident]
+
+
+def timeline_of(asker: Actor, device: Device, known: KnownEvents) -> list[Event]:
     """Return the events of a device, newest first."""
-    events = [*_acts(asker, device), *_updates(updates), *_incidents(asker, device)]
+    seen = known.seen
+    events = [*_acts(asker, device), *_updates(known.updates), *_incidents(known.incidents)]
     if seen:
         events.append(Event(seen, "wifi", "good", "Last check-in"))
     if device.twin.reported_at:
@@ -87,8 +102,8 @@ def _updates(updates: Iterable[Assignment]) -> Iterator[Event]:
             yield Event(one.closed_at, icon, tone, f"{what} {ended}", text, href)
 
 
-def _incidents(asker: Actor, device: Device) -> Iterator[Event]:
-    for one in selectors.incidents_of(actor=asker, device=device)[:MOST_INCIDENTS]:
+def _incidents(incidents: Iterable[Incident]) -> Iterator[Event]:
+    for one in incidents:
         href = reverse("console:incident", args=[one.public_id])
         text = str(one.explanation.get("text", ""))
         tone = "bad" if one.severity == "high" else "warn"

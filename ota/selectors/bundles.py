@@ -31,7 +31,7 @@ class BundleFilter:
 
 def bundles(*, actor: Actor, wanted: BundleFilter = BundleFilter()) -> QuerySet[Bundle]:
     """Return the bundles that match, newest first, with their files, hardware models and release."""
-    rows = permitted(actor, Action.READ, Bundle.objects.all()).select_related("release")
+    rows = permitted(actor, Action.READ, Bundle.objects.all()).select_related("release", "domain")
     for word in wanted.q.split()[:_MOST_WORDS]:
         rows = rows.filter(Q(name__icontains=word) | Q(version__icontains=word) | Q(component__icontains=word))
     if wanted.kind:

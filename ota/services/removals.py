@@ -7,7 +7,7 @@ nothing else refers to them. The audit log keeps that it was here.
 from collections.abc import Iterable
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from ota.errors import ReleaseStateError
 from ota.models import (
@@ -80,22 +80,32 @@ def _demand_unreleased(bundle: Bundle) -> None:
 
 def _hindrance(bundle: Bundle) -> str:
     """Return why a bundle has to stay and what to do instead, or nothing."""
-    if Release.objects.filter(bundle=bundle, published_at__isnull=False).exists() or online_roles.is_listed(bundle):
+    statements = Statement.objects.filter(release=OuterRef("pk"), state=Statement.State.PUBLISHED)
+    rollouts = Rollout.objects.filter(release=OuterRef("pk"))
+    # One question for all that hangs on the release: the page of a bundle asks it whenever it is shown.
+    rows = Release.objects.annotate(stated=Exists(statements), planned=Exists(rollouts))
+    release = rows.filter(bundle=bundle).first()
+    if (release and release.published_at) or online_roles.is_listed(bundle):
         return "it was published. Withdraw its release instead"
-    published = Statement.objects.filter(release__bundle=bundle, state=Statement.State.PUBLISHED).order_by("pk").first()
-    if published is not None:
+    if release and release.stated:
+        published = Statement.objects.filter(release=release, state=Statement.State.PUBLISHED).order_by("pk")[0]
         what = f"officers have published the statement {published.public_id} ({published.summary})"
         return f"{what}, and the audit log refers to it. Keep it, and upload your change under a new version"
-    if named := _rollout(bundle):
+    if named := _rollout(bundle, planned=release is not None and release.planned):
         return f"{named}, and its history stays. Keep it, and upload your change under a new version"
     if whole := parts.whole_with(bundle):
         return f"it is a part of {whole}. Delete that first"
     return ""
 
 
-def _rollout(bundle: Bundle) -> str:
-    """Return the rollout, or the action of a device, that names a bundle, or nothing."""
-    rollout = Rollout.objects.filter(release__bundle=bundle).order_by("pk").first()
+def _rollout(bundle: Bundle, *, planned: bool) -> str:
+    """Return the rollout, or the action of a device, that names a bundle, or nothing.
+
+    Args:
+        bundle: in question.
+        planned: whether a rollout of its release exists.
+    """
+    rollout = Rollout.objects.filter(release__bundle=bundle).order_by("pk").first() if planned else None
     named = Assignment.objects.filter(Q(bundle=bundle) | Q(previous_bundle=bundle)).select_related("device", "rollout")
     action = None if rollout else named.order_by("pk").first()
     if action is not None and action.rollout is None:

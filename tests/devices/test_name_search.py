@@ -67,10 +67,45 @@ def looked_at(part):
     return sorted(Device.objects.filter(name__icontains=part).values_list("name", flat=True))
 
 
+#: what is taken for few and for many names: as it is, all for more than a few, all for very many
+BOUNDS = ((name_search.MOST, name_search.MANY), (0, name_search.MANY), (0, 0))
+
+
+@pytest.fixture(params=BOUNDS)
+def bounds(request, monkeypatch):
+    """Let few names be few, many, and very many."""
+    monkeypatch.setattr(name_search, "MOST", request.param[0])
+    monkeypatch.setattr(name_search, "MANY", request.param[1])
+
+
+@pytest.mark.usefixtures("bounds")
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_is_found_as_a_look_at_every_name_finds_it(domain, named, part):
     named(*NAMES)
     assert sorted(found(domain, part)) == looked_at(part)
+
+
+@pytest.mark.usefixtures("bounds")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL's planner chooses by its statistics")
+@pytest.mark.parametrize("order", [("name", "id"), ("-id",)])
+def test_a_page_in_either_order_reads_no_more_than_it_shows(domain, named, order):
+    named(*(f"sensor-{number:03}" for number in range(150)))
+    rows = devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by(*order)[:51]
+    assert len(rows) == 51
+    assert "TEMP B-TREE" not in rows.explain(), rows.explain()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL's planner chooses by its statistics")
+def test_the_newest_of_many_are_taken_from_the_index(domain, named, monkeypatch):
+    named(*(f"sensor-{number:03}" for number in range(150)))
+    rows = devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by("-id")[:51]
+    assert "(domain_id=? AND rowid=?)" in rows.explain()
+    monkeypatch.setattr(name_search, "MOST", 0)
+    rows = devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by("-id")[:51]
+    assert "(domain_id=? AND rowid=?)" in rows.explain()
+    monkeypatch.setattr(name_search, "MANY", 0)
+    rows = devices(actor=system(domain), wanted=DeviceFilter(q="sensor")).order_by("-id")[:51]
+    assert "(domain_id=? AND rowid>? AND rowid<?)" in rows.explain()
 
 
 def test_a_name_that_changed_or_went_is_found_as_it_is_now(domain, named):
@@ -93,8 +128,9 @@ def test_a_rare_part_is_answered_from_the_index(domain, named):
     with CaptureQueriesContext(connection) as asked:
         assert found(domain, "rare") == ["rare-one"]
     plan = devices(actor=system(domain), wanted=DeviceFilter(q="rare")).explain()
-    assert "devices_device USING INTEGER PRIMARY KEY" in plan, plan
-    assert len(asked) == 2
+    assert "(domain_id=? AND name=? AND rowid=?)" in plan or "USING INTEGER PRIMARY KEY (rowid=?)" in plan, plan
+    assert "(domain_id=?)" not in plan, plan
+    assert len(asked) == 3
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="an index of PostgreSQL")

@@ -4,6 +4,8 @@ import io
 
 import pytest
 from django.conf import settings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from ota.errors import RefusedBundleError
 from ota.models import Bundle, Release, Statement
@@ -121,6 +123,15 @@ def test_a_bundle_that_was_never_published_is_deleted_with_its_bytes(published):
     [entry] = LedgerEntry.objects.filter(domain=published.domain, action="bundle.deleted")
     assert entry.detail["digest"] == bundle.digest
     published.release(uploaded(published, "1.0.0", 1))
+
+
+def test_whether_a_prepared_bundle_may_be_deleted_takes_one_question_of_its_release(published):
+    bundle = uploaded(published, "1.0.0", 1)
+    releases.prepare(actor=system(published.domain), bundle=bundle)
+    with CaptureQueriesContext(connection) as asked:
+        assert removals.may_be_deleted(actor=person(published.domain, "release-officer"), bundle=bundle)
+    # its release, an assignment, a composite
+    assert len(asked) == 3, [one["sql"][:80] for one in asked]
 
 
 @regression("C9", "a bundle that officers published, withdrew, or put into a composite is not deleted")
