@@ -13,6 +13,12 @@ from pki.kernel.filters import choice, reference
 from pki.kernel.permissions import Action, permitted
 from pki.selectors.finding import one_by_id
 
+#: what a program is told of an incident
+_TOLD = (
+    *("public_id", "device__name", "state", "layer", "severity", "score", "explanation", "reaction", "verdict"),
+    *("opened_at", "closed_at"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class IncidentFilter:
@@ -32,9 +38,14 @@ def incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> Que
     return rows.select_related("device", "device__hardware_model", "domain").order_by("-id")
 
 
-def incidents_of(*, actor: Actor, device: Device, state: str = "") -> QuerySet[Incident]:
-    """Return the incidents of a device, or those in a state, newest first."""
-    return incidents(actor=actor, wanted=IncidentFilter(state=state)).filter(device=device)
+def told_incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> QuerySet[Incident]:
+    """Return the incidents that match, newest first, with no more of a device than its name."""
+    return incidents(actor=actor, wanted=wanted).select_related(None).select_related("device").only(*_TOLD)
+
+
+def incidents_of(*, actor: Actor, device: Device) -> QuerySet[Incident]:
+    """Return the incidents of a device, newest first."""
+    return incidents(actor=actor).filter(device=device)
 
 
 def quarantined_since(device: Device, since: datetime) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from fleet.api.lists import list_answer, list_schema
 from fleet.api.parsers import MergePatchParser, StrictJSONParser
 from ota.selectors import device_list
 from ota.selectors.protection import protection_of
+from ota.trust.protection import Protection
 
 #: most memory that a hardware model can declare, in bytes: 1 TiB
 MOST_BYTES = 1 << 40
@@ -176,11 +177,16 @@ class DeviceOut(Output):
 
     def get_protection(self, device: DeviceRow) -> str:
         """Return the protection grade: full, manifest, vendor or unproven; empty if the device has never polled."""
-        return protection_of(device).grade
+        return self._protection(device).grade
 
     def get_protection_basis(self, device: DeviceRow) -> list[str]:
         """Return the evidence for the protection grade, and what a better grade requires."""
-        return list(protection_of(device).basis)
+        return list(self._protection(device).basis)
+
+    def _protection(self, device: DeviceRow) -> Protection:
+        """Return the grade that was computed once for both fields."""
+        found: Protection = self.context["protection"][device.pk]
+        return found
 
     def get_reported(self, device: DeviceRow) -> dict[str, Any]:  # untyped: the API document repeats the type hint
         """Return what the device reports as installed."""
@@ -215,14 +221,17 @@ class CloseIn(Input):
     verdict = serializers.ChoiceField(choices=Incident.Verdict.values, help_text="What the incident turned out to be.")
 
 
-def _heard(devices_: Sequence[DeviceRow]) -> dict[str, object]:
-    """Return when devices were last in contact, in one query for any number of devices."""
-    return {"seen": selectors.last_seen(one.pk for one in devices_)}
+def _beside(devices_: Sequence[DeviceRow]) -> dict[str, object]:
+    """Return what stands beside devices: when they were last heard, in one query, and how they are protected."""
+    return {
+        "seen": selectors.last_seen(one.pk for one in devices_),
+        "protection": {one.pk: protection_of(one) for one in devices_},
+    }
 
 
 def one_device(device: DeviceRow, code: int = status.HTTP_200_OK) -> Response:
-    """Return the response with one device."""
-    return Response(DeviceOut(device, context=_heard([device])).data, status=code)
+    """Return the answer that shows one device."""
+    return Response(DeviceOut(device, context=_beside([device])).data, status=code)
 
 
 class HardwareModels(View):
@@ -270,7 +279,7 @@ class Devices(View):
     @list_schema(DeviceOut, device_list.FleetFilter)
     def get(self, request: Request) -> Response:
         """List devices, newest first."""
-        return list_answer(request, device_list.identified_fleet, DeviceOut, _heard)
+        return list_answer(request, device_list.identified_fleet, DeviceOut, _beside)
 
     @extend_schema(request=ChildIn, responses={201: DeviceOut})
     def post(self, request: Request) -> Response:
@@ -312,7 +321,7 @@ class Incidents(View):
     @list_schema(IncidentOut, selectors.IncidentFilter)
     def get(self, request: Request) -> Response:
         """List incidents, newest first."""
-        return list_answer(request, selectors.incidents, IncidentOut)
+        return list_answer(request, selectors.told_incidents, IncidentOut)
 
 
 class IncidentView(View):

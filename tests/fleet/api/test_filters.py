@@ -214,3 +214,11 @@ def test_a_setting_has_bounds_and_a_usual_value(ask, fleet):
     assert "`metric` is required" in ask(f"{where}/telemetry").json()["detail"]
     assert "must match" in ask(f"{where}/telemetry", metric="Temp C").json()["detail"]
     assert ask(f"{where}/telemetry", metric="temp_c", since="0").json() == {"metric": "temp_c", "values": []}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/devices", "/api/v1/incidents"])
+def test_a_list_reads_no_document_that_it_does_not_show(ask, path):
+    with CaptureQueriesContext(connections["default"]) as asked:
+        assert ask(path, limit=500).json()["results"]
+    read = " ".join(one["sql"] for one in asked)
+    assert [name for name in ("telemetry", "runtime", "config_version") if f'"{name}"' in read] == []
