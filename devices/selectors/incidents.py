@@ -13,7 +13,7 @@ from pki.kernel.filters import choice, reference
 from pki.kernel.permissions import Action, permitted
 from pki.selectors.finding import one_by_id
 
-#: what a program is told of an incident
+#: what a program is given of an incident
 _TOLD = (
     *("public_id", "device__name", "state", "layer", "severity", "score", "explanation", "reaction", "verdict"),
     *("opened_at", "closed_at"),
