@@ -32,8 +32,10 @@ PAGE = {
     "count": "`true` adds the total number of matching rows.",
 }
 _NUMBER = re.compile(r"[0-9]{1,9}")
-#: the id of a row; before it, in lists that come by their end, that end
-_CURSOR = re.compile(r"[1-9][0-9]{0,17}(\.[1-9][0-9]{0,17})?")
+#: one number whatever the order of a list, so that one pattern documents it: the id of a row, and above its digits, in
+#: lists that come by their end, that end
+_CURSOR = re.compile(r"[1-9][0-9]{0,34}")
+_ABOVE_IDS = 10**18
 _Row = TypeVar("_Row", bound=Model)
 _View = TypeVar("_View", bound=Callable[..., Response])
 
@@ -114,7 +116,7 @@ def page_answer(
     body: dict[str, object] = {"results": row(shown, many=True, context=dict(context(shown))).data, "next": None}
     if len(found) > limit:
         further = query.copy()
-        further["cursor"] = ".".join(map(str, mark_of(found[limit - 1], fields)))
+        further["cursor"] = _encode(mark_of(found[limit - 1], fields))
         body["next"] = f"{request.path}?{further.urlencode()}"
     if counted:
         body["count"] = rows.count()
@@ -169,9 +171,14 @@ def _counted(text: str) -> bool:
     return text == "true"
 
 
+def _encode(mark: list[str | int]) -> str:
+    *end, number = (int(one) for one in mark)
+    return str(sum(end) * _ABOVE_IDS + number)
+
+
 def _decode(cursor: str, fields: tuple[str, ...]) -> list[int | datetime]:
-    numbers = [int(one) for one in cursor.split(".")] if _CURSOR.fullmatch(cursor) else []
-    if len(numbers) != len(fields):
+    if not _CURSOR.fullmatch(cursor):
         msg = "`cursor` is invalid. Start again without it, and use `next` of each page."
         raise InvalidError(msg)
-    return [read_time(numbers[0]), numbers[1]] if fields == BY_END else list(numbers)
+    end, number = divmod(int(cursor), _ABOVE_IDS)
+    return [read_time(end), number] if fields == BY_END else [number]

@@ -263,7 +263,7 @@ class TestAlone:
     def test_what_runs_is_not_tested_again_because_it_is_offered_again(self, victim, monkeypatch):
         assert victim.tries() == ("confirmed", "")
         monkeypatch.setattr(
-            selftest, "check", lambda *_: (_ for _ in ()).throw(RefusedError("self-test: the line lies"))
+            selftest, "check_image", lambda *_: (_ for _ in ()).throw(RefusedError("self-test: the line lies"))
         )
         assert victim.tries() == ("confirmed", "")
         assert victim.installed == IMAGE
@@ -273,14 +273,14 @@ class TestAlone:
         self, thief, victim, monkeypatch
     ):
         check = selftest.check_image
-        monkeypatch.setattr(selftest, "check", lambda *_: (_ for _ in ()).throw(TransportError("cut")))
+        monkeypatch.setattr(selftest, "check_image", lambda *_: (_ for _ in ()).throw(TransportError("cut")))
         assert victim.tries()[0] == "unreachable"
         assert victim.installed == OLD
-        monkeypatch.setattr(selftest, "check", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(selftest, "check_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             victim.tries()
         assert victim.installed == IMAGE
-        monkeypatch.setattr(selftest, "check", check)
+        monkeypatch.setattr(selftest, "check_image", check)
         bad = b"no image at all"
         self.offer(thief, 3, bundle(bad, version="1.1.0"), bad)
         said, _ = victim.tries()
@@ -316,7 +316,7 @@ class TestAlone:
         assert not [path for path, _ in thief.asked[asked:] if path.startswith("/v1/blob/")]
 
     def test_what_was_taken_back_is_told_when_nothing_else_is_said(self, thief, victim, monkeypatch):
-        monkeypatch.setattr(selftest, "check", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        monkeypatch.setattr(selftest, "check_image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             victim.tries()
         monkeypatch.undo()
@@ -340,7 +340,7 @@ class TestAlone:
         data = canonical.dumps(document)
         files = [listed(data, "config.json", "image")]
         one = bundle(data, id="anchors", kind="config", format="config", component="config", files=files)
-        monkeypatch.setattr(config, "check", lambda *_: None)  # the server has no TLS here
+        monkeypatch.setattr(config, "try_configuration", lambda *_: None)  # the server has no TLS here
         self.offer(thief, 3, one, data)
         victim._recover()
         follow = victim._follow

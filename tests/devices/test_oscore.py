@@ -113,7 +113,7 @@ def test_after_a_restore_every_number_is_in_doubt_until_one_is_proved_fresh(made
 def test_numbers_of_a_context_that_has_ended_are_refused(made):
     row(made).delete()
     for act in (lambda: oscore.reserve(made.kid), lambda: oscore.accepting(made.kid, 1)):
-        with pytest.raises(NotFoundError, match="ended"):
+        with pytest.raises(NotFoundError, match="no longer valid"):
             act()
 
 

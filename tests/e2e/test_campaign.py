@@ -105,7 +105,7 @@ def test_time_sources_and_policy_keys_come_by_officers_alone(story, tmp_path):
 def test_a_configuration_under_which_the_server_is_a_stranger_is_taken_back(story, new_root, tmp_path):
     campaign = Campaign(story, tmp_path, "campaign-lost")
     data = json.dumps({"schema": 1, "version": "9.0.0", "anchors": [new_root.read_text()]}).encode()
-    with pytest.raises(RefusedError, match="cannot be trusted"):
+    with pytest.raises(RefusedError, match="not trusted under the new trust anchors"):
         config.try_configuration(campaign.agent.settings, data, identity(campaign.agent), campaign.agent._believes)
     with pytest.raises(DomainError, match="no longer trust this server"):
         campaign.upload([new_root], 9)

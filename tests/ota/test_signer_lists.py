@@ -50,7 +50,7 @@ def test_silence_about_revocation_is_shown(domain, key, vendor, tmp_path):
     assert (key.revocation_state, judged(key, vendor, "revoked")["name"]) == ("unstated", "acme")
     said = io.StringIO()
     call_command("bundle", "--domain", domain.slug, "keys", stdout=said)
-    assert "NOT noticed" in said.getvalue()
+    assert "NOT detected" in said.getvalue()
     trust_keys.choose_revocation(actor=system(domain), key=key, revocation="crl")
     with pytest.raises(RefusedBundleError, match="No CRL of acme is registered"):
         judged(key, vendor)

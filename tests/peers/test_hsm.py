@@ -206,7 +206,7 @@ def test_an_officers_key_in_a_token_signs_and_its_file_holds_no_secret(set_up, t
         [str(one) for one in make], cwd=ROOT, env=set_up.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "has a key 'anna' already" in done.stderr
+    assert "already has a key 'anna'" in done.stderr
     wrong = {**set_up.environment, "MUSTER_PIN_FILE": str(tmp_path / "wrong")}
     (tmp_path / "wrong").write_text("0000")
     (tmp_path / "anna.key").write_text(json.dumps(named))
