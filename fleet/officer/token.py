@@ -56,7 +56,7 @@ def create(place: TokenKeyAddress) -> ec.EllipticCurvePublicKey:
     """Generate a key that cannot leave the token. Return its public key.
 
     Raises:
-        UnavailableError: the token is missing, refuses the PIN, or already has a key of that label.
+        UnavailableError: the token is missing, rejects the PIN, or already has a key of that label.
     """
     with _Session(place) as session:
         pkcs11 = session.library
@@ -128,7 +128,7 @@ class _Session:
             self._pin = self._pin or _pin(self.place)
             self.opened = token.open(rw=True, user_pin=self._pin)
         except (self.library.PKCS11Error, OSError, RuntimeError) as error:
-            msg = f"The token {self.place.token!r} is missing or refuses the PIN: {error or type(error).__name__}."
+            msg = f"The token {self.place.token!r} is missing or rejects the PIN: {error or type(error).__name__}."
             raise UnavailableError(msg) from error
         return self
 
