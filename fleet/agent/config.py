@@ -32,7 +32,7 @@ COMPONENT = "config"
 KEPT = "orders.json"
 #: attempts at a new address, and seconds between them
 VISITS, BETWEEN_S = 3, 1.0
-Believes = Callable[[Transport | CoapTransport], None]
+DirectorCheck = Callable[[Transport | CoapTransport], None]
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
 #: a configuration with an unknown field is refused: the field may change the meaning of the others
@@ -174,14 +174,16 @@ def _is_disbelief(error: Exception) -> bool:
     return judged or "certificate verify failed" in str(error)
 
 
-def try_configuration(settings: Settings, data: bytes, identity: tuple[Path, Path], believes: Believes) -> None:
+def try_configuration(
+    settings: Settings, data: bytes, identity: tuple[Path, Path], check_director: DirectorCheck
+) -> None:
     """Test a configuration: the server must be trusted under its anchors and answer at its address.
 
     Args:
         settings: factory settings.
         data: the configuration.
         identity: certificate chain and key files.
-        believes: requests the director's document over a connection; raises unless it is fresh and trusted.
+        check_director: requests the director's document over a connection; raises unless it is fresh and trusted.
 
     Raises:
         RefusedError: it is malformed, or the server is not trusted under it.
@@ -194,7 +196,7 @@ def try_configuration(settings: Settings, data: bytes, identity: tuple[Path, Pat
         if there == now:
             _greet(there, trial, identity)
         else:
-            _visit(settings, there, trial, identity, believes)
+            _visit(settings, there, trial, identity, check_director)
     finally:
         trial.unlink(missing_ok=True)
 
@@ -217,7 +219,9 @@ def _greet(address: str, trial: Path, identity: tuple[Path, Path]) -> None:
             transport.close()
 
 
-def _visit(settings: Settings, address: str, trial: Path, identity: tuple[Path, Path], believes: Believes) -> None:
+def _visit(
+    settings: Settings, address: str, trial: Path, identity: tuple[Path, Path], check_director: DirectorCheck
+) -> None:
     """Request a fresh director document at a new address: it must be our server, and it must know this device."""
     if settings.tpm and address.startswith("coaps://"):
         msg = "self-test: a coaps:// address needs a key file, and this device's key is in a TPM"
@@ -225,7 +229,7 @@ def _visit(settings: Settings, address: str, trial: Path, identity: tuple[Path, 
     transport = None
     try:
         transport = line_to(address, trial, identity)
-        _patiently(believes, transport)
+        _patiently(check_director, transport)
     except RefusedError as error:
         msg = f"self-test: the answer of {address} is not trusted: {error}"
         raise RefusedError(msg) from error
@@ -237,14 +241,14 @@ def _visit(settings: Settings, address: str, trial: Path, identity: tuple[Path, 
             transport.close()
 
 
-def _patiently(believes: Believes, transport: Transport | CoapTransport) -> None:
+def _patiently(check_director: DirectorCheck, transport: Transport | CoapTransport) -> None:
     """Retry a few times: one broken connection must not reject the new address."""
     for _ in range(VISITS - 1):
         try:
-            believes(transport)
+            check_director(transport)
         except TransportError:
             transport.close()
             time.sleep(BETWEEN_S)
         else:
             return
-    believes(transport)
+    check_director(transport)

@@ -26,6 +26,8 @@ NAMES = (
     "NOT cam",
 )
 PARTS = (
+    "überl",
+    "Überl",
     "cam",
     "CAM-1",
     "cam_1",

@@ -1,4 +1,4 @@
-"""Rules of the house that linters do not know."""
+"""Rules of the code that linters do not check."""
 
 import ast
 import re
@@ -34,7 +34,7 @@ def test_functions_have_at_most_40_lines():
     assert {name: lines for name, lines in long.items() if lines > 40} == {}
 
 
-def test_no_room_has_a_meaningless_name():
+def test_no_module_has_a_meaningless_name():
     assert [str(path) for path in modules() if MEANINGLESS & {path.stem, *path.parts[:-1]}] == []
 
 
@@ -102,7 +102,7 @@ INJECTED = [
 
 @pytest.mark.parametrize(("path", "line"), INJECTED)
 def test_an_injected_import_across_a_wall_is_caught(tmp_path, path, line):
-    copy = tmp_path / "house"
+    copy = tmp_path / "copy"
     for floor in ("fleet", "ota", "devices", "pki"):
         shutil.copytree(ROOT / floor, copy / floor, ignore=shutil.ignore_patterns("__pycache__", "static"))
     shutil.copy(ROOT / "pyproject.toml", copy)
