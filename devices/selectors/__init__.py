@@ -13,7 +13,7 @@ from devices.selectors.enrolment import (
     vendor_identities,
     vendors,
 )
-from devices.selectors.incidents import IncidentFilter, incident, incidents, incidents_of, told_incidents
+from devices.selectors.incidents import IncidentFilter, incident, incidents, incidents_of, listed_incidents
 from devices.selectors.presence import Counts, device_counts, last_seen, presence_of
 from devices.selectors.registry import (
     DeviceFilter,
@@ -72,6 +72,7 @@ __all__ = [
     "incidents",
     "incidents_of",
     "last_seen",
+    "listed_incidents",
     "members_of",
     "names_of",
     "presence_of",
@@ -82,7 +83,6 @@ __all__ = [
     "source_networks",
     "token",
     "tokens",
-    "told_incidents",
     "vendor_anchors",
     "vendor_identities",
     "vendors",

@@ -13,8 +13,8 @@ from pki.kernel.filters import choice, reference
 from pki.kernel.permissions import Action, permitted
 from pki.selectors.finding import one_by_id
 
-#: what a program is given of an incident
-_TOLD = (
+#: columns that a list of incidents shows
+_LISTED = (
     *("public_id", "device__name", "state", "layer", "severity", "score", "explanation", "reaction", "verdict"),
     *("opened_at", "closed_at"),
 )
@@ -38,9 +38,9 @@ def incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> Que
     return rows.select_related("device", "device__hardware_model", "domain").order_by("-id")
 
 
-def told_incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> QuerySet[Incident]:
+def listed_incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> QuerySet[Incident]:
     """Return the incidents that match, newest first, with no more of a device than its name."""
-    return incidents(actor=actor, wanted=wanted).select_related(None).select_related("device").only(*_TOLD)
+    return incidents(actor=actor, wanted=wanted).select_related(None).select_related("device").only(*_LISTED)
 
 
 def incidents_of(*, actor: Actor, device: Device) -> QuerySet[Incident]:

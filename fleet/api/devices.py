@@ -321,7 +321,7 @@ class Incidents(View):
     @list_schema(IncidentOut, selectors.IncidentFilter)
     def get(self, request: Request) -> Response:
         """List incidents, newest first."""
-        return list_answer(request, selectors.told_incidents, IncidentOut)
+        return list_answer(request, selectors.listed_incidents, IncidentOut)
 
 
 class IncidentView(View):
