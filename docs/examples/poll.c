@@ -2,7 +2,7 @@
  *   cc -O2 -Wall -o poll poll.c $(pkg-config --cflags --libs libcoap-3-openssl)
  *   ./poll ADDRESS PORT ROOT.pem CHAIN.pem KEY.pem
  * {"next": seconds} alone means that nothing is pending. A real device sleeps for that time, and reads the
- * other fields as defined in docs/reference/device-protocol.md. */
+ * other fields as defined in docs/reference/device-protocol/polling.md. */
 #include <arpa/inet.h>
 #include <coap3/coap.h>
 #include <stdio.h>

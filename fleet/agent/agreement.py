@@ -16,7 +16,7 @@ from ota.contract.field_names import FLOORS_FIELD
 
 #: longest bundle.json in bytes
 MAX_BUNDLE = 256 * 1024
-#: action numbers and security counters are 1 to 2**31 - 1 (docs/reference/device-protocol.md)
+#: action numbers and security counters are 1 to 2**31 - 1 (docs/reference/device-protocol/director.md)
 MOST_NUMBER = 2**31 - 1
 #: longest image in bytes
 MOST_LENGTH = 1 << 40

@@ -47,7 +47,7 @@ class PollMatcher:
         return host.decode("ascii").rsplit(":", 1)[0].strip("[]"), self.forms[form]
 
 
-#: of the device protocol (docs/reference/device-protocol.md)
+#: of the device protocol (docs/reference/device-protocol/polling.md)
 DEVICE_POLLS = PollMatcher(
     line=b"GET /v1/poll HTTP/1.1\r\n",
     harmless=frozenset({b"host", b"accept", b"accept-encoding", b"accept-language", b"user-agent"}),
