@@ -326,6 +326,23 @@ def test_quarantine_by_keyboard_only(console, tmp_path):
         expect(page.get_by_role("link", name="Quarantine device")).to_be_visible()
 
 
+def test_each_shortcut_of_the_menu_opens_its_page(console):
+    with console.page() as page:
+        page.goto("/")
+        links = page.locator(".mu-link:has(kbd)")
+        wanted = {one.locator("kbd").text_content(): one.get_attribute("href") for one in links.all()}
+        assert len(wanted) == links.count() > 10
+        page.keyboard.press("?")
+        listed = {" ".join(one.locator("kbd").all_text_contents()) for one in page.locator(".mu-help dt").all()}
+        assert set(wanted) <= listed
+        for keys, href in wanted.items():
+            page.goto("/help/api" if href == "/help" else "/help")
+            page.locator("#main").focus()
+            for key in keys.split():
+                page.keyboard.press(key)
+            page.wait_for_url(f"{console.base}{href}")
+
+
 def test_signing_out_and_in_with_both_factors(console):
     context = console.browser.new_context(ignore_https_errors=True, base_url=console.base)
     page = context.new_page()

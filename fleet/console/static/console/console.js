@@ -23,7 +23,7 @@ function say(words) {
 }
 
 // Keyboard
-const PAGES = { o: "/", d: "/devices", i: "/incidents", r: "/rollouts", b: "/bundles", t: "/tokens", a: "/ledger", h: "/help" };
+const PAGES = { o: "/", d: "/devices", i: "/incidents", r: "/rollouts", b: "/bundles", t: "/tokens", p: "/approvals", c: "/authorities", a: "/ledger", k: "/api-tokens", h: "/help" };
 let going = false;
 
 function help() {
