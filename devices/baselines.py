@@ -43,8 +43,3 @@ def band(device: Device, metric: str) -> Band | None:
     kind = METRICS[column].kind
     low, middle, high = (backward(level + way * wide, kind) for way in (-1, 0, 1))
     return Band(max(low, 0.0) if kind != "signed" else low, middle, high)
-
-
-def unit(metric: str) -> str:
-    """Return the unit of a metric, or an empty word for one that the engine does not know."""
-    return next((one.unit for one in METRICS if one.name == metric), "")

@@ -7,6 +7,7 @@ import numpy as np
 from devices.drift.engine import EXCESS_CAP, EXCESS_FROM, DriftStep
 from devices.drift.metrics import METRICS, Array, backward
 from devices.incident_documents import Explanation, MetricEvidence, PeerScore
+from devices.metric_units import amount_in_words
 
 MOST_METRICS = 6
 
@@ -89,7 +90,11 @@ def _peers(case: FlaggedTick, step: DriftStep, members: dict[str, int]) -> list[
 
 
 def _text(metrics: list[MetricEvidence], strange: list[str]) -> str:
-    parts = [f"{one['name']} is {one['observed']:g} {one['unit']}, expected {one['expected']:g}" for one in metrics[:3]]
+    parts = [
+        f"{one['name']} is {amount_in_words(one['name'], one['observed'])}, "
+        f"expected {amount_in_words(one['name'], one['expected'])}"
+        for one in metrics[:3]
+    ]
     if strange:
         parts.append(f"new destination {', '.join(strange[:3])}, which no device in its cohort has used before")
     return "; ".join(parts) or "no deviating metrics"

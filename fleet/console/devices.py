@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from devices import baselines, selectors
 from devices.contact_words import PRESENCES
+from devices.metric_units import in_unit, unit_in_words
 from devices.models import Device
 from devices.services import quarantine, registry
 from fleet.console import timeline
@@ -174,10 +175,11 @@ def _chart(device: Device, wanted: str) -> dict[str, object]:
     return {
         "names": names,
         "metric": first,
-        "unit": baselines.unit(first),
+        "unit": unit_in_words(first),
+        "tick": seconds,
         "data": {
             "times": [tick * seconds for tick, _ in points],
-            "values": [value for _, value in points],
-            "band": asdict(band) if band else None,
+            "values": [in_unit(first, value) for _, value in points],
+            "band": {edge: in_unit(first, value) for edge, value in asdict(band).items()} if band else None,
         },
     }

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from devices import selectors
 from devices.incident_documents import MetricEvidence
+from devices.metric_units import amount_in_words
 from devices.models import Incident
 from devices.services import incidents
 from fleet.console.door import act, actor, page
@@ -86,11 +87,14 @@ def close(request: HttpRequest, public_id: str) -> HttpResponse:
 
 
 def _shaped(metric: MetricEvidence) -> dict[str, object]:
-    """Add the ratio of observed to expected value, and the lengths of the two bars in percent."""
+    """Add both values with their unit, their ratio, and the lengths of the two bars in percent."""
+    name = str(metric.get("name", ""))
     observed, expected = float(metric.get("observed", 0)), float(metric.get("expected", 0))
     most = max(abs(observed), abs(expected)) or 1.0
     return {
         **metric,
+        "observed_words": amount_in_words(name, observed),
+        "expected_words": amount_in_words(name, expected),
         "times": f"{observed / expected:.3g}" if expected > 0 and observed >= 0 else "",
         "observed_width": f"{100 * abs(observed) / most:.1f}",
         "expected_width": f"{100 * abs(expected) / most:.1f}",

@@ -1,5 +1,6 @@
 """Telemetry in, drift out, incidents; and the lifecycle of devices."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -98,6 +99,9 @@ def test_the_job_learns_then_opens_one_incident_for_one_change(domain, enrol, se
     assert found.layer_now == "corroborated"
     assert found.explanation["metrics"][0]["name"] == "bytes_out"
     assert "tcp:4444:wan" in found.explanation["text"]
+    assert re.match(
+        r"bytes_out is [\d,.]+ bytes per tick, expected 1,\d{3} bytes per tick; ", found.explanation["text"]
+    )
 
 
 def test_an_incident_is_closed_once_with_its_verdict(domain, enrol):

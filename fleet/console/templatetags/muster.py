@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from devices.metric_units import rounded
 from pki.kernel import clock
 
 register = template.Library()
@@ -150,13 +151,14 @@ def number(value: object) -> str:
     """Format a number with a thousands separator and four significant digits; return other values as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"  # noqa: PLR2004  because decimals of numbers from 1000 add no information
+    return rounded(value)
 
 
 @register.filter
-def unit(name: str) -> str:
-    """Return a unit as it is written after a number."""
-    return {"1": "", "1/tick": "per tick", "B/tick": "B per tick", "degC": "°C"}.get(name, name)
+def duration(seconds: int) -> str:
+    """Return a length of time as a whole number of its largest unit: 3600 is "1 h", 90 is "90 s"."""
+    unit, size = next((unit, size) for unit, size in STEPS if seconds % size == 0 and (seconds or size == 1))
+    return f"{seconds // size} {unit}"
 
 
 @register.filter

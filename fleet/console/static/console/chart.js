@@ -54,5 +54,5 @@
   draw();
   new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-bs-theme"] });
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 220 })).observe(box);
-  box.setAttribute("aria-label", `${box.dataset.label} in ${unit || "unknown unit"}, last ${data.values.at(-1)}`);
+  box.setAttribute("aria-label", `${box.dataset.label}, last value ${data.values.at(-1)} ${unit}`);
 })();
