@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from pki.kernel.errors import InvalidError
+from pki.kernel.plurals import number_of
 
 _T = TypeVar("_T")
 PERMILLE = 1000
@@ -44,7 +45,7 @@ class WavePlan:
     def label(self) -> str:
         """Return the wave in words."""
         if self.count:
-            return f"{self.count} device{'s' if self.count > 1 else ''}"
+            return number_of(self.count, "device")
         return f"{self.share / 10:g} %"
 
     def reach(self, devices: int) -> int:
@@ -152,7 +153,7 @@ def gate(
     """Decide whether an open wave is done or must be held."""
     budget = tally.targets * error_permille // PERMILLE
     if tally.errors > budget:
-        reason = f"{tally.errors} of {tally.targets} devices failed; the error budget allows {budget}."
+        reason = f"{tally.errors} of {number_of(tally.targets, 'device')} failed; the error budget allows {budget}."
         return WaveGate(done=False, hold=True, reason=reason)
     ended = tally.finished + tally.failed
     needed = -(-tally.devices * success_permille // PERMILLE)
@@ -160,14 +161,16 @@ def gate(
         return WaveGate(
             done=False,
             hold=False,
-            reason=f"{tally.devices - ended} of {tally.devices} devices have not finished yet.",
+            reason=f"Not finished yet: {tally.devices - ended} of {number_of(tally.devices, 'device')}.",
         )
     if tally.finished < needed and tally.devices:
-        reason = f"{tally.finished} of {tally.devices} devices succeeded; {needed} are needed."
+        reason = f"{tally.finished} of {number_of(tally.devices, 'device')} succeeded; {needed} needed."
         return WaveGate(done=False, hold=True, reason=reason)
     rest = opened + timedelta(seconds=soak_s) - now
     if rest > timedelta(0):
         return WaveGate(
             done=False, hold=False, reason=f"Healthy. Remaining soak time: {int(rest.total_seconds()) + 1} s."
         )
-    return WaveGate(done=True, hold=False, reason=f"{tally.finished} of {tally.devices} devices succeeded.")
+    return WaveGate(
+        done=True, hold=False, reason=f"{tally.finished} of {number_of(tally.devices, 'device')} succeeded."
+    )

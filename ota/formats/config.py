@@ -20,6 +20,7 @@ from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import wrong_version
 from pki.kernel.pem import demand_one
+from pki.kernel.plurals import number_of
 
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
@@ -52,13 +53,13 @@ def judge(case: ArtefactToVerify) -> Judgement:
     wiped, server = _wiped(document.get("wipe", [])), _server(document)
     facts = BundleFacts(version=version, anchors=found, wipe=wiped, server=server)
     facts |= {"flash": len(data), "orders": _named(further)}
-    statements = [statement("anchors", "muster", f"{len(found)} self-signed roots in time")]
+    statements = [statement("anchors", "muster", f"{number_of(len(found), 'self-signed root')} in time")]
     if server:
         statements.append(statement("server", "muster", f"devices move to {server} if they are served there"))
     many = {name: len(one) for name, one in further.items() if isinstance(one, list | dict)}
     statements += [statement(name.replace("_", " "), "muster", f"{count} set") for name, count in many.items()]
     if wiped:
-        statements.append(statement("wipe", "muster", f"{len(wiped)} devices erase themselves"))
+        statements.append(statement("wipe", "muster", f"{number_of(len(wiped), 'device')} to be erased"))
     return Judgement(facts, statements)
 
 

@@ -21,6 +21,7 @@ from ota.formats import cms, graph, magic, tflite
 from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, read_whole_file, statement
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
+from pki.kernel.plurals import number_of
 
 try:
     from ota.formats import onnx_model
@@ -55,7 +56,7 @@ def judge(case: ArtefactToVerify) -> Judgement:
         msg = "The model is not one of the signed files."
         raise RefusedBundleError(msg)
     found = _inspected(data, names[0])
-    said = statement("signature", "muster", f"OMS over {len(signed)} files, by {signer['signer']}")
+    said = statement("signature", "muster", f"OMS over {number_of(len(signed), 'file')}, by {signer['signer']}")
     return Judgement({**found.facts, **signer}, [said, *found.statements])
 
 

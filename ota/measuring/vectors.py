@@ -10,6 +10,7 @@ import numpy as np
 from ota.contract import golden, interpreter
 from ota.contract.golden import GoldenVector
 from pki.kernel.errors import InvalidError
+from pki.kernel.plurals import number_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,7 +73,7 @@ def _one(source: np.random.Generator, port: "NDArray[np.generic]") -> "NDArray[n
 
 def _read(files: Sequence[Path], ports: "Sequence[NDArray[np.generic]]") -> list[list[bytes]]:
     if len(files) != len(ports):
-        msg = f"the model has {len(ports)} inputs and {len(files)} files were given"
+        msg = f"the model has {number_of(len(ports), 'input')} and {number_of(len(files), 'file')} were given"
         raise ValueError(msg)
     columns = []
     for path, port in zip(files, ports, strict=True):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from django.db import models
 
 from pki.kernel import clock, ids
+from pki.kernel.plurals import number_of
 from pki.models.documents import DocumentField
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class ModelArena(models.Model):
         constraints = [models.UniqueConstraint(fields=["bundle", "hardware_model"], name="one_arena_a_hardware_model")]
 
     def __str__(self) -> str:
-        return f"{self.median} bytes by {len(self.said)} devices"
+        return f"{self.median} bytes, reported by {number_of(len(self.said), 'device')}"
 
 
 class BundleHardware(models.Model):

@@ -15,6 +15,7 @@ from ota.selectors.status_counts import count_by_rollout, count_by_wave, count_c
 from pki.kernel.actor import Actor
 from pki.kernel.filters import choice, reference, text_field
 from pki.kernel.permissions import Action, permitted
+from pki.kernel.plurals import number_of
 from pki.selectors.finding import named_rows, one_by_id, one_referred
 
 Status = Assignment.Status
@@ -77,7 +78,7 @@ class RolloutStep:
         """Return the step in words."""
         if not self.devices:
             return f"{self.name}, choosing devices"
-        return f"{self.name}, {self.done:,} of {self.devices:,} devices"
+        return f"{self.name}, {self.done:,} of {number_of(self.devices, 'device')}"
 
     @property
     def facts(self) -> dict[str, str | int]:

@@ -10,6 +10,7 @@ from fleet.management.acts import refusals
 from ota import blobs
 from ota.blobs import LocalBlobs
 from ota.services import storage
+from pki.kernel.plurals import number_of
 
 
 class BlobsOptions(TypedDict, total=False):
@@ -47,7 +48,8 @@ class Command(BaseCommand):
     def _status(self, _options: BlobsOptions) -> tuple[dict[str, object], str]:
         rows = list(blobs.store().listed())
         size, where = sum(one.size for one in rows), settings.FLEET_BLOBS or str(settings.FLEET_DIR / "blobs")
-        return {"where": where, "blobs": len(rows), "bytes": size}, f"{where}: {len(rows)} blobs, {size} bytes."
+        text = f"{where}: {number_of(len(rows), 'blob')}, {size} bytes."
+        return {"where": where, "blobs": len(rows), "bytes": size}, text
 
     def _move(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
         if blobs.place() is None:
@@ -58,11 +60,13 @@ class Command(BaseCommand):
             moved += 1
             if not options["json"]:
                 self.stdout.write(f"{one.sha256} {one.size}")
-        return {"moved": moved}, f"{moved} blobs moved. If the command was interrupted, run it again to move the rest."
+        text = f"Moved {number_of(moved, 'blob')}. If the command was interrupted, run it again to move the rest."
+        return {"moved": moved}, text
 
     def _collect(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
         dry = options["dry_run"]
         found = storage.collect(dry_run=dry)
         said = {"bundles": found.bundles, "blobs": found.blobs, "bytes": found.size, "dry_run": dry}
-        verb = "would be" if dry else "were"
-        return said, f"{found.blobs} blobs ({found.size} bytes) {verb} removed; bundles: {len(found.bundles)}."
+        verb = "Would remove" if dry else "Removed"
+        blobs, bundles = number_of(found.blobs, "blob"), number_of(len(found.bundles), "bundle")
+        return said, f"{verb} {blobs} ({found.size} bytes) of {bundles}."

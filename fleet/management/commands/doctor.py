@@ -22,6 +22,7 @@ from pki import selectors
 from pki.kernel import actor as actors
 from pki.kernel import clock, confine
 from pki.kernel.errors import DomainError
+from pki.kernel.plurals import number_of
 from pki.services import restore_check
 from pki.signer.client import listening
 
@@ -130,7 +131,7 @@ def _databases() -> Iterator[Finding]:
         except Error as error:
             yield Finding(f"database {alias}", ok=False, detail=str(error))
             continue
-        detail = f"{connections[alias].vendor}, {len(waiting)} pending migrations"
+        detail = f"{connections[alias].vendor}, {number_of(len(waiting), 'pending migration')}"
         yield Finding(f"database {alias}", not waiting, detail + ("; run `manage.py upgrade`" if waiting else ""))
 
 
@@ -139,7 +140,9 @@ def _domains() -> Iterator[Finding]:
         for authority in selectors.authorities(actor=actors.system(domain.slug, "doctor")):
             days = (authority.not_after - clock.now()).days
             yield Finding(
-                f"{authority.kind} CA of {domain.slug}", days > WARN_DAYS, f"{authority.name}, {days} days left"
+                f"{authority.kind} CA of {domain.slug}",
+                days > WARN_DAYS,
+                f"{authority.name}, {number_of(days, 'day')} left",
             )
         for role in roles(actor=actors.system(domain.slug, "doctor")):
             detail = f"version {role.version} ends {role.expires:%Y-%m-%d %H:%M} UTC. {role.advice}".strip()

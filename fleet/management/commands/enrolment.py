@@ -12,6 +12,7 @@ from devices import selectors
 from devices.services import approvals, expected, tokens
 from fleet.management.acts import actor, add_filter_options, filter_of, refusals
 from pki.kernel.actor import Actor
+from pki.kernel.plurals import number_of
 
 
 class EnrolmentOptions(TypedDict, total=False):
@@ -107,7 +108,7 @@ class Command(BaseCommand):
                 spki_sha256=row.get("spki_sha256") or "",
                 profile=row.get("profile") or "device",
             )
-        self.stdout.write(f"{len(rows)} devices pre-registered.")
+        self.stdout.write(f"Pre-registered {number_of(len(rows), 'device')}.")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from devices import selectors as devices
 from fleet.management.acts import actor, signer
 from pki import selectors
+from pki.kernel.plurals import number_of
 from pki.services import ledger_check, ledger_proofs
 
 
@@ -38,9 +39,8 @@ class Command(BaseCommand):
         """Run one action; exit with 1 if verification fails."""
         if options["act"] == "head":
             head = selectors.ledger_head(actor=actor(options["domain"]))
-            self.stdout.write(
-                f"epoch {head.epoch}, {head.size} entries, root {head.root_hash}" if head else "no head yet"
-            )
+            size = number_of(head.size, "entry", "entries") if head else ""
+            self.stdout.write(f"epoch {head.epoch}, {size}, root {head.root_hash}" if head else "no head yet")
             return
         if options["act"] == "export":
             self._export(options)
@@ -55,8 +55,9 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(facts))
         else:
             self.stdout.write(
-                f"{report.entries} entries, {report.heads} published heads, {report.witnesses} devices' memories, "
-                f"{report.waiting} entries not yet in order"
+                f"{number_of(report.entries, 'entry', 'entries')}, {number_of(report.heads, 'published head')}, "
+                f"{number_of(report.witnesses, 'tree head')} remembered by devices; "
+                f"{number_of(report.waiting, 'entry', 'entries')} without an index yet"
             )
             for sentence in report.restores:
                 self.stdout.write(sentence)
