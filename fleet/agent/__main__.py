@@ -63,17 +63,22 @@ def _agent(given: argparse.Namespace) -> Agent:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fleet.agent", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fleet.agent", description="Run one device in the foreground.")
     parser.add_argument("--dir", type=Path, required=True, help="data folder of the device")
     parser.add_argument("--server", required=True, help="https://host:port of the device gateway, or coaps://host:port")
     parser.add_argument("--anchor", type=Path, required=True, help="PEM file of the root CA")
     parser.add_argument("--tuf-root", type=Path, required=True, help="file of the first TUF root")
     parser.add_argument("--hw-class", required=True, help="class id of the hardware model")
-    parser.add_argument("--name", required=True)
+    parser.add_argument("--name", required=True, help="name of the device in its certificate request")
     parser.add_argument("--token", default="", help="one-time enrolment token for the first certificate")
     parser.add_argument("--mirror", default="", help="URL of an untrusted HTTP mirror for blobs, tried first")
     parser.add_argument("--enrol-at", default="", help="https://host:port for enrolment if --server is coaps://")
-    parser.add_argument("--audience", choices=("lab", "canary", "production"), default="production")
+    parser.add_argument(
+        "--audience",
+        choices=("lab", "canary", "production"),
+        default="production",
+        help="what the device is used as; it refuses bundles for other audiences (default: %(default)s)",
+    )
     parser.add_argument("--oscore", action="store_true", help="use CoAP with OSCORE; the server issues the context")
     parser.add_argument("--tpm", default="", metavar="TCTI", help="keep the key in this TPM, e.g. device:/dev/tpmrm0")
     parser.add_argument("--once", action="store_true", help="poll once, then exit")

@@ -118,15 +118,16 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fleet.agent.tuf_cli", description=__doc__.partition("\n")[0])
-    parser.add_argument("--metadata-dir", type=Path, required=True)
-    parser.add_argument("--metadata-url", default="")
-    parser.add_argument("--target-name", action="append", default=[])
-    parser.add_argument("--target-base-url", default="")
-    parser.add_argument("--target-dir", type=Path)
+    parser.add_argument("--metadata-dir", type=Path, required=True, help="folder of the trusted metadata")
+    parser.add_argument("--metadata-url", default="", help="URL of the repository's metadata")
+    parser.add_argument("--target-name", action="append", default=[], help="path of a target; may be repeated")
+    parser.add_argument("--target-base-url", default="", help="URL of the repository's targets")
+    parser.add_argument("--target-dir", type=Path, help="folder for downloaded targets")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("init").add_argument("root", type=Path)
-    commands.add_parser("refresh")
-    commands.add_parser("download")
+    first = commands.add_parser("init", help="trust a first root")
+    first.add_argument("root", type=Path, help="file of the root")
+    commands.add_parser("refresh", help="fetch and verify the newest metadata")
+    commands.add_parser("download", help="fetch and verify targets")
     return parser
 
 

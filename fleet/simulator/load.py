@@ -167,7 +167,9 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fleet.simulator.load", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m fleet.simulator.load", description="Run thousands of simulated devices in one process."
+    )
     parser.add_argument("--server", required=True, help="https://host:port of the device gateway")
     parser.add_argument("--carrier", choices=sorted(CARRIERS), default="https", help="transport of the devices")
     parser.add_argument("--coap-port", type=int, default=5684, help="CoAP port of the device gateway, for coaps")
@@ -181,12 +183,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dir", type=Path, required=True, help="folder of the devices' certificates, reused by later runs"
     )
-    parser.add_argument("--pack", choices=packs.names(), default="factory")
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--pack", choices=packs.names(), default="factory", help="scenario of the devices")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of the run (default: %(default)s)")
     parser.add_argument("--poll", type=float, default=10, help="seconds between two polls of a device")
     said = f"comma-separated: {', '.join(FAULTS)}; or all; or pack for those of the scenario pack"
     parser.add_argument("--faults", default="", help=said)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="seed of values and faults (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the summary to this file")
     parser.add_argument("--quiet", action="store_true", help="do not print progress on stderr")
     return parser

@@ -133,10 +133,10 @@ def check_export(export: Path, given: list[str], others: Path | None, unsigned: 
 
 def main() -> int:
     """Verify and print the result; exit 0 when all is well."""
-    parser = argparse.ArgumentParser(description="Verify an exported Muster ledger.")
-    parser.add_argument("export", type=Path)
-    parser.add_argument("--key", action="append", default=[], help="a public key of the ledger in hex")
-    parser.add_argument("--heads", type=Path, help="heads kept by another party, as JSON lines")
+    parser = argparse.ArgumentParser(description="Verify an exported Muster audit log.")
+    parser.add_argument("export", type=Path, help="file that `manage.py ledger export` wrote")
+    parser.add_argument("--key", action="append", default=[], help="public key of the audit log (hex); may be repeated")
+    parser.add_argument("--heads", type=Path, help="signed tree heads that another party keeps, as JSON lines")
     parser.add_argument(
         "--unsigned-restores", type=int, default=0, metavar="EPOCH",
         help="accept unsigned restores up to this epoch; older versions did not sign restores",

@@ -1,4 +1,4 @@
-"""Commands, files and links of README.md and of the docs exist, with the options that the docs give them."""
+"""What the docs name exists: commands with their options, files, links. Each argument of a command has a help text."""
 
 import argparse
 import importlib
@@ -18,6 +18,7 @@ PROGRAMS = {
     "fleet.agent.tuf_cli": ("fleet.agent.tuf_cli", "_parser"),
     "fleet.simulator.load": ("fleet.simulator.load", "_parser"),
 }
+COMMANDS = sorted(path.stem for path in (ROOT / "fleet/management/commands").glob("[a-z]*.py"))
 _RUN = re.compile(r"(?:manage\.py|python -m) ([a-z][^`\n]*)")
 _DIAGRAM = re.compile(r"^```mermaid.*?^```", re.DOTALL | re.MULTILINE)
 _PATH = re.compile(r"`((?:docs|fleet|ota|devices|pki|tests|requirements|docker)/[\w./-]+)`")
@@ -65,6 +66,20 @@ def unknown(words):
     return None
 
 
+def unexplained(parser, name):
+    """Return the arguments and sub-commands of a parser that have no help text, each with the command's name."""
+    found = []
+    for one in parser._actions:
+        if isinstance(one, argparse._SubParsersAction):
+            said = {choice.dest for choice in one._choices_actions if choice.help}
+            found += [f"{name} {below}" for below in one.choices if below not in said]
+            for below, further in one.choices.items():
+                found += unexplained(further, f"{name} {below}")
+        elif one.help is None:
+            found.append(f"{name} {(*one.option_strings, one.dest)[0]}")
+    return found
+
+
 def _anchors(path):
     headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
@@ -86,6 +101,20 @@ def test_commands_and_paths_exist(page):
     text = page.read_text()
     assert [(words, missing) for words in runs(text) if (missing := unknown(words))] == []
     assert dead(page, text) == []
+
+
+@pytest.mark.filterwarnings("ignore:No directory at")
+@pytest.mark.parametrize("name", [*COMMANDS, *PROGRAMS])
+def test_each_argument_has_a_help_text(name):
+    assert unexplained(parser_of([name]), name) == []
+
+
+def test_an_argument_without_help_is_found():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quiet", action="store_true")
+    below = parser.add_subparsers().add_parser("list")
+    below.add_argument("id")
+    assert unexplained(parser, "x") == ["x --quiet", "x list", "x list id"]
 
 
 def test_the_docs_have_commands():

@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the file."""
-        parser.add_argument("file", type=Path)
+        parser.add_argument("file", type=Path, help="file of the backup to write")
 
     def handle(self, *_args: object, **options: Unpack[BackupOptions]) -> None:
         """Copy with SQLite's backup API, so that writers do not have to stop."""

@@ -42,8 +42,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare name and file."""
-        parser.add_argument("name", choices=sorted(BENCHES))
-        parser.add_argument("--json", type=Path)
+        parser.add_argument("name", choices=sorted(BENCHES), help="benchmark to run")
+        parser.add_argument("--json", type=Path, help="also write the rows to this file")
         parser.add_argument(
             "--database", choices=rollouts.DATABASES, help="rollouts, growth, packing: use only this database"
         )

@@ -37,7 +37,7 @@ class Command(BaseCommand):
         )
         collect.add_argument("--dry-run", action="store_true", help="only list what would be removed")
         for one in (status, move, collect):
-            one.add_argument("--json", action="store_true")
+            one.add_argument("--json", action="store_true", help="write the result as JSON")
 
     def handle(self, *_args: object, **options: Unpack[BlobsOptions]) -> None:
         """Run one action."""

@@ -56,27 +56,27 @@ class BundleOptions(TypedDict, total=False):
 class Command(BaseCommand):
     """Manage bundles from the server's shell."""
 
-    help = "Register keys that verify artefacts, upload bundles, list them."
+    help = "Register trust keys, upload and list bundles, write composite bundles and golden vectors."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions."""
-        parser.add_argument("--domain", default="default")
+        parser.add_argument("--domain", default="default", help="slug of the trust domain (default: %(default)s)")
         acts = parser.add_subparsers(dest="act", required=True)
         trust = acts.add_parser("trust", help="register a public key or a signing CA that verifies artefacts")
-        trust.add_argument("name")
-        trust.add_argument("--format", required=True, choices=TrustKey.Format.values)
+        trust.add_argument("name", help="name of the trust key")
+        trust.add_argument("--format", required=True, choices=TrustKey.Format.values, help="artefact format")
         trust.add_argument("--component", default="", help="for this component only")
         trust.add_argument("--product", default="", help="for bundles of this id only")
         trust.add_argument("--pem", type=Path, required=True, help="public key, or certificate of the signing CA")
         _for_revocation(acts, trust)
         _for_authors(acts)
         upload = acts.add_parser("upload", help="upload a folder with bundle.json and the files that it lists")
-        upload.add_argument("folder", type=Path)
+        upload.add_argument("folder", type=Path, help="folder with bundle.json")
         delete = acts.add_parser("delete", help="delete a bundle that was never published")
         delete.add_argument("bundle", help="id of the bundle")
         listed = acts.add_parser("list", help="list bundles")
-        listed.add_argument("--json", action="store_true")
+        listed.add_argument("--json", action="store_true", help="write the result as JSON")
         add_filter_options(listed, rows.BundleFilter)
 
     def handle(self, *_args: object, **options: Unpack[BundleOptions]) -> None:
@@ -185,11 +185,11 @@ def _for_revocation(acts: "_Acts", trust: CommandParser) -> None:
     words = "crl: reject signers without a current CRL; none: do not detect revoked signers"
     trust.add_argument("--revocation", default="", choices=["", *choices], help=f"for a signing CA; {words}")
     crl = acts.add_parser("crl", help="register the newest CRL of a signing CA, complete or all its shards")
-    crl.add_argument("name")
+    crl.add_argument("name", help="name of the trust key")
     crl.add_argument("--crl", type=Path, required=True, help="one or more CRLs in PEM")
     crl.add_argument("--issuer", type=Path, help="certificate of the parent CA, if it issued the CRLs")
     choice = acts.add_parser("revocation", help="choose how revoked signers below a signing CA are detected")
-    choice.add_argument("name")
+    choice.add_argument("name", help="name of the trust key")
     choice.add_argument("choice", choices=choices, help=words)
     acts.add_parser("keys", help="list trust keys, and how revoked signers are detected")
 
@@ -197,8 +197,8 @@ def _for_revocation(acts: "_Acts", trust: CommandParser) -> None:
 def _for_authors(acts: "_Acts") -> None:
     """Declare the actions for bundle authors."""
     composite = acts.add_parser("composite", help="write a bundle that installs other bundles together")
-    composite.add_argument("name")
-    composite.add_argument("version")
+    composite.add_argument("name", help="id of the composite bundle")
+    composite.add_argument("version", help="version of the composite bundle")
     composite.add_argument("--counter", type=int, required=True, help="security counter of the composite bundle")
     composite.add_argument("--part", action="append", required=True, help="id of a bundle; give at least two")
     composite.add_argument("--out", type=Path, required=True, help="folder for bundle.json and parts.json")
@@ -207,9 +207,9 @@ def _for_authors(acts: "_Acts") -> None:
     golden.add_argument(
         "out", type=Path, help="output file, such as golden.cbor; list it in bundle.json with the role golden"
     )
-    golden.add_argument("--cases", type=int, default=16)
+    golden.add_argument("--cases", type=int, default=16, help="number of cases (default: %(default)s)")
     golden.add_argument("--steps", type=int, default=1, help="steps per case, for stateful models")
-    golden.add_argument("--seed", type=int, default=1)
+    golden.add_argument("--seed", type=int, default=1, help="seed of random inputs (default: %(default)s)")
     words = "steps of a quantised output, or a number; by itself one step, or a thousandth"
     golden.add_argument("--tolerance", type=float, help=words)
     golden.add_argument(

@@ -37,27 +37,31 @@ class CaOptions(TypedDict, total=False):
 class Command(BaseCommand):
     """Manage the CA hierarchy of a trust domain."""
 
-    help = "Create the issuing CA's certificate request, import its certificate, show the CA hierarchy."
+    help = "Manage CAs: certificate requests, import, rotation of roots, and campaigns that change trusted roots."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions."""
-        parser.add_argument("--domain", default="default")
+        parser.add_argument("--domain", default="default", help="slug of the trust domain (default: %(default)s)")
         acts = parser.add_subparsers(dest="act", required=True)
         csr = acts.add_parser("csr", help="create the issuing CA's key in the signer and write its certificate request")
-        csr.add_argument("--name", required=True)
-        csr.add_argument("--out", type=Path, required=True)
+        csr.add_argument("--name", required=True, help="common name of the CA")
+        csr.add_argument("--out", type=Path, required=True, help="file for the certificate request")
         load = acts.add_parser("import", help="import the certificate that the offline root CA issued")
-        load.add_argument("--certificate", type=Path, required=True)
-        load.add_argument("--root", type=Path, required=True)
+        load.add_argument("--certificate", type=Path, required=True, help="PEM file of the issuing CA")
+        load.add_argument("--root", type=Path, required=True, help="PEM file of the root CA")
         link = acts.add_parser("link", help="import a cross-certificate between two roots (`muster-sign ca-cross`)")
-        link.add_argument("--certificate", type=Path, required=True)
-        for name, words in (("switch", "switch the issuing CA"), ("retire", "stop issuing with a CA")):
+        link.add_argument("--certificate", type=Path, required=True, help="PEM file of the cross-certificate")
+        for name, words in (("switch", "issue with this CA from now on"), ("retire", "never issue with this CA again")):
             act = acts.add_parser(name, help=words)
             act.add_argument("key_id", help="key id of the CA, as listed by `show`")
-        campaign = acts.add_parser("campaign", help="write a bundle that makes devices trust this domain's roots")
+        campaign = acts.add_parser(
+            "campaign", help="write a bundle that sets which roots, server and settings devices trust"
+        )
         campaign.add_argument("--out", type=Path, required=True, help="folder for bundle.json and config.json")
-        campaign.add_argument("--wipe", action="append", default=[], help="name of a device to wipe")
+        campaign.add_argument(
+            "--wipe", action="append", default=[], help="name of a device that erases itself; may be repeated"
+        )
         campaign.add_argument(
             "--server", help="https://host:port of the new server for the devices; empty: the factory setting"
         )

@@ -55,7 +55,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--json", action="store_true")
+        parser.add_argument("--json", action="store_true", help="write the result as JSON")
         parser.add_argument("--probe", action="store_true", help="only check whether the running server is ready")
 
     def handle(self, *_args: object, **options: Unpack[DoctorOptions]) -> None:

@@ -36,15 +36,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions."""
-        parser.add_argument("--domain", default="default")
+        parser.add_argument("--domain", default="default", help="slug of the trust domain (default: %(default)s)")
         acts = parser.add_subparsers(dest="act", required=True)
         show = acts.add_parser("list", help="list enrolment requests that need, or needed, approval")
-        show.add_argument("--json", action="store_true")
+        show.add_argument("--json", action="store_true", help="write the result as JSON")
         add_filter_options(show, selectors.EnrolmentRequestFilter)
         for act in ("approve", "deny"):
             decide = acts.add_parser(act, help=f"{act} an enrolment request")
-            decide.add_argument("id")
-            decide.add_argument("--reason", default="")
+            decide.add_argument("id", help="id of the request, as listed by `list`")
+            decide.add_argument("--reason", default="", help="reason for the audit log")
         make = acts.add_parser(
             "tokens", help="create one token per row (columns device, hardware, profile); writes CSV"
         )
@@ -53,7 +53,7 @@ class Command(BaseCommand):
         )
         for one in (make, expect):
             one.add_argument("file", type=Path, help="CSV with a header line")
-        make.add_argument("--days", type=int, default=7)
+        make.add_argument("--days", type=int, default=7, help="validity in days (default: %(default)s)")
 
     def handle(self, *_args: object, **options: Unpack[EnrolmentOptions]) -> None:
         """Run one action."""

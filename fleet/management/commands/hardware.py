@@ -35,14 +35,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions."""
-        parser.add_argument("--domain", default="default")
+        parser.add_argument("--domain", default="default", help="slug of the trust domain (default: %(default)s)")
         acts = parser.add_subparsers(dest="act", required=True)
         acts.add_parser("list", help="list hardware models")
         able = acts.add_parser("runtime", help="set which ML models the firmware of a hardware model can run")
-        able.add_argument("name")
+        able.add_argument("name", help="name of the hardware model")
         able.add_argument("profile", type=Path, help="JSON file, see docs/reference/models.md; {} means unknown")
         make = acts.add_parser("register", help="register a hardware model")
-        make.add_argument("name")
+        make.add_argument("name", help="name of the hardware model")
         make.add_argument("--vendor", required=True, help="domain name of the vendor")
         make.add_argument("--flash-model", type=int, default=0, help="flash for a model, in bytes")
         make.add_argument("--arena", type=int, default=0, help="tensor arena, in bytes")

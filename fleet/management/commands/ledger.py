@@ -25,15 +25,19 @@ class LedgerOptions(TypedDict):
 class Command(BaseCommand):
     """Verify the audit log of a trust domain."""
 
-    help = "Recompute the audit log's Merkle tree; compare it with all signed tree heads, in the database and outside."
+    help = "Verify the audit log against every signed tree head, print its newest head, or export its entries."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions."""
-        parser.add_argument("--domain", default="default")
-        parser.add_argument("act", choices=["verify", "head", "export"])
+        parser.add_argument("--domain", default="default", help="slug of the trust domain (default: %(default)s)")
+        parser.add_argument(
+            "act",
+            choices=["verify", "head", "export"],
+            help="verify the audit log, print its newest tree head, or export its entries",
+        )
         parser.add_argument("--out", type=Path, help="file for the export; verify it with pki/ledger/verifier.py")
-        parser.add_argument("--json", action="store_true")
+        parser.add_argument("--json", action="store_true", help="verify: write the result as JSON")
 
     def handle(self, *_args: object, **options: Unpack[LedgerOptions]) -> None:
         """Run one action; exit with 1 if verification fails."""

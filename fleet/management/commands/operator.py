@@ -36,24 +36,24 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions."""
-        parser.add_argument("--domain", default="default")
-        parser.add_argument("--json", action="store_true")
+        parser.add_argument("--domain", default="default", help="slug of the trust domain (default: %(default)s)")
+        parser.add_argument("--json", action="store_true", help="write the result as JSON")
         acts = parser.add_subparsers(dest="act", required=True)
         create = acts.add_parser("create", help="create an operator")
-        create.add_argument("username")
-        create.add_argument("--role", action="append", default=[])
+        create.add_argument("username", help="name for signing in")
+        create.add_argument("--role", action="append", default=[], help="role of the operator; may be repeated")
         link = acts.add_parser(
             "login-link", help="print a one-time link for account set-up or recovery; it is valid for one hour"
         )
-        link.add_argument("username")
+        link.add_argument("username", help="name of the operator")
         link.add_argument("--first", action="store_true", help="only if the account is not set up yet")
         token = acts.add_parser("token", help="create an API token")
-        token.add_argument("username")
-        token.add_argument("--name", default="command line")
-        token.add_argument("--days", type=int, default=tokens.USUAL_DAYS)
+        token.add_argument("username", help="name of the operator")
+        token.add_argument("--name", default="command line", help="what the token is for (default: %(default)s)")
+        token.add_argument("--days", type=int, default=tokens.USUAL_DAYS, help="validity (default: %(default)s days)")
         acts.add_parser("tokens", help="list the API tokens of the trust domain")
         revoked = acts.add_parser("revoke-token", help="revoke an API token and the tokens created with it")
-        revoked.add_argument("id")
+        revoked.add_argument("id", help="id of the token, as listed by `tokens`")
 
     def handle(self, *_args: object, **options: Unpack[OperatorOptions]) -> None:
         """Run one action."""

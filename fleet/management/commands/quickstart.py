@@ -58,8 +58,8 @@ class Command(BaseCommand):
             "--headless", action="store_true", help="check the final state, then stop; exit code 0 or 1"
         )
         parser.add_argument("--summary", type=Path, help="write the final state as JSON")
-        parser.add_argument("--devices", type=int, default=50)
-        parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument("--devices", type=int, default=50, help="simulated devices (default: %(default)s)")
+        parser.add_argument("--seed", type=int, default=1, help="seed of the simulated values (default: %(default)s)")
         parser.add_argument(
             "--dir", type=Path, help="folder of this installation (default: var/; for a demo var/demo-…)"
         )

@@ -55,39 +55,39 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the actions."""
-        parser.add_argument("--domain", default="default")
+        parser.add_argument("--domain", default="default", help="slug of the trust domain (default: %(default)s)")
         acts = parser.add_subparsers(dest="act", required=True)
         online = acts.add_parser("online-keys", help="print the public keys of the online roles, for a root ceremony")
         online.add_argument(
             "--next", nargs="+", choices=policy.ONLINE, help="create the next generation of these keys first"
         )
         switch = acts.add_parser("switch-keys", help="switch to the next generation of these online keys")
-        switch.add_argument("names", nargs="+", choices=policy.ONLINE)
+        switch.add_argument("names", nargs="+", choices=policy.ONLINE, help="online roles")
         root = acts.add_parser("root", help="install a signed TUF root, with the first targets")
-        root.add_argument("--root", type=Path, required=True)
-        root.add_argument("--targets", type=Path)
+        root.add_argument("--root", type=Path, required=True, help="file of the signed root")
+        root.add_argument("--targets", type=Path, help="file of the first signed targets")
         prepare = acts.add_parser("prepare", help="write the signing request for the release of a bundle")
-        prepare.add_argument("bundle")
+        prepare.add_argument("bundle", help="id of the bundle")
         prepare.add_argument(
             "--raise-floor",
             action="store_true",
             help="raise the floor: devices reject lower counters after the release",
         )
         withdraw = acts.add_parser("withdraw", help="withdraw a release, and write its signing request")
-        withdraw.add_argument("release")
-        withdraw.add_argument("--reason", required=True)
+        withdraw.add_argument("release", help="id of the release")
+        withdraw.add_argument("--reason", required=True, help="reason that devices and people see")
         floor = acts.add_parser("floor", help="write the signing request for a higher counter floor")
-        floor.add_argument("--component", required=True)
+        floor.add_argument("--component", required=True, help="component, for example app")
         floor.add_argument("--hardware", required=True, help="name of the hardware model")
-        floor.add_argument("--counter", type=int, required=True)
+        floor.add_argument("--counter", type=int, required=True, help="lowest security counter that may be installed")
         renew = acts.add_parser("renew", help="write the signing request for a one-year renewal")
         renew.add_argument("--bits", type=int, help="new number of hash bins: 2 ** BITS")
         for one in (prepare, withdraw, floor, renew):
-            one.add_argument("--out", type=Path, required=True)
+            one.add_argument("--out", type=Path, required=True, help="file for the signing request")
         submit = acts.add_parser("submit", help="submit officers' signatures")
-        submit.add_argument("signature", type=Path, nargs="+")
+        submit.add_argument("signature", type=Path, nargs="+", help="file that `muster-sign sign` wrote")
         publish = acts.add_parser("publish", help="publish a signing request that has enough signatures")
-        publish.add_argument("statement")
+        publish.add_argument("statement", help="id of the signing request, as listed by `list`")
         _for_readers(acts)
 
     def handle(self, *_args: object, **options: Unpack[ReleaseOptions]) -> None:
@@ -184,7 +184,7 @@ def _for_readers(acts: "_SubParsersAction[CommandParser]") -> None:
     status = acts.add_parser("status", help="show the signers and the expiry of each role")
     listed = acts.add_parser("list", help="list signing requests and their signatures")
     for one in (status, listed):
-        one.add_argument("--json", action="store_true")
+        one.add_argument("--json", action="store_true", help="write the result as JSON")
     add_filter_options(listed, rows.StatementFilter)
 
 

@@ -39,9 +39,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("file", type=Path, nargs="?")
-        parser.add_argument("--resume", action="store_true")
-        parser.add_argument("--json", action="store_true")
+        parser.add_argument("file", type=Path, nargs="?", help="file of the backup")
+        parser.add_argument("--resume", action="store_true", help="apply the journal entries that the databases lack")
+        parser.add_argument("--json", action="store_true", help="write the result as JSON")
 
     def handle(self, *_args: object, **options: Unpack[RestoreOptions]) -> None:
         """Restore, resume, or both."""
