@@ -22,11 +22,11 @@ State = EnrolmentRequest.State
 
 
 def ask(*, domain: str, claim: Claim, spki: str, why: str) -> int | None:
-    """Return after how many seconds to retry, or None when the enrolment is approved.
+    """Return the number of seconds until the next retry, or None when the enrolment is approved.
 
     Raises:
-        DeniedError: a person refused it.
-        LimitedError: too many wait.
+        DeniedError: a person denied it.
+        LimitedError: too many enrolments are pending.
     """
     now = clock.now()
     rows = EnrolmentRequest.objects.select_for_update().filter(domain__slug=domain, caller=claim.caller)
@@ -47,8 +47,8 @@ def decide(*, actor: Actor, public_id: str, approved: bool, reason: str = "") ->
     """Approve or deny a pending enrolment.
 
     Raises:
-        NotFoundError: there is none of that id in this domain.
-        ConflictError: it does not wait any more.
+        NotFoundError: this domain has no enrolment with that id.
+        ConflictError: it is not pending any more.
     """
     rows = permitted(actor, Action.APPROVE_ENROLMENT, EnrolmentRequest.objects.all())
     with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Challenge a TPM (credential activation) and check what it attests; a challenge is valid once, for some minutes."""
+"""Challenge a TPM (credential activation) and check its attestation; a challenge is valid once, for five minutes."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ REFUSAL = "The TPM's endorsement key has no certificate from a trusted vendor CA
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What goes to the device: open ``blob`` (TPM2B_ID_OBJECT || TPM2B_ENCRYPTED_SECRET), quote over ``nonce``."""
+    """Challenge for a device: decrypt ``blob`` (TPM2B_ID_OBJECT || TPM2B_ENCRYPTED_SECRET), quote over ``nonce``."""
 
     session: str
     blob: bytes
@@ -38,7 +38,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """What comes back.
+    """Answer of a device to a challenge.
 
     Args:
         session: of the challenge.
@@ -153,7 +153,7 @@ def _quoted(ak: structures.Public, answer: Attestation, nonce: bytes) -> bytes:
 
 
 def _vouched(domain: str, der: bytes, ek: structures.Public) -> tuple[VendorAnchor, str]:
-    """Return the vendor of an endorsement key: signature, dates, usage and key are checked here.
+    """Return the vendor of an endorsement key; check its signature, dates, usage and key.
 
     A TLS verifier would refuse most of these certificates: their subject is often empty.
     """

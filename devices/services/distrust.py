@@ -21,7 +21,7 @@ def tell(*, actor: Actor, device: Device, reason: str) -> None:
 
 
 def unattested(*, actor: Actor, device: Device, reason: str) -> None:
-    """Open an incident: a device that attested again did not find the image that it should run.
+    """Open an incident: a device that measured its images again found other bytes than the installed ones.
 
     Args:
         actor: the device.

@@ -25,7 +25,7 @@ from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.models import TrustDomain
 
-#: whole ticks left open for batches that come late
+#: complete ticks that are not scored yet, so that late batches still count
 GRACE_TICKS = 1
 MOST_TICKS = 120
 _logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _COLUMNS = {metric.name: column for column, metric in enumerate(METRICS)}
 
 @dataclass(slots=True)
 class _Member:
-    """What the engine may know of a device: its name, its hardware model's name and which cohort it is in."""
+    """Facts of a device for the engine: its name, the name of its hardware model, and its cohort."""
 
     name: str
     hardware: str
@@ -43,7 +43,7 @@ class _Member:
 
 def tick(*, domain: TrustDomain) -> list[Incident]:
     """Score every whole tick since the last run; return the incidents opened or extended."""
-    # Look first: the job runs more often than there are ticks, and devices of a fleet without samples are not needed.
+    # Check first: the job runs more often than ticks end, and reading a fleet without new samples costs time.
     first, newest = unscored_ticks(domain=domain)
     if first > newest or not Sample.objects.filter(tick__gte=first, tick__lte=newest).exists():
         return []
@@ -57,7 +57,7 @@ def tick(*, domain: TrustDomain) -> list[Incident]:
 
 
 def unscored_ticks(*, domain: TrustDomain) -> tuple[int, int]:
-    """Return the first tick that is still to be scored, and the newest whole one; the first is above it if none is."""
+    """Return the first tick without a score, and the newest complete tick; the first is higher if all have scores."""
     newest = clock.unix() // settings.FLEET_DRIFT_TICK_S - 1 - GRACE_TICKS
     kept = DriftState.objects.filter(domain_id=domain.pk, version=VERSION).values_list("updated_tick", flat=True)
     last = kept.first()
@@ -77,7 +77,7 @@ class _Tick:
 def _one(
     domain: TrustDomain, number: int, members: dict[int, _Member], shard: Shard, novelty: Novelty
 ) -> list[Incident]:
-    # All of the tick, and sorted out here: the ids of a fleet are too many for a statement.
+    # Read the whole tick and filter here: a statement cannot list the ids of a whole fleet.
     rows = Sample.objects.filter(tick=number).values_list("device_id", "metric", "value")
     samples = [row for row in rows.iterator(chunk_size=2000) if row[0] in members]
     if not samples:
@@ -120,7 +120,7 @@ def _strange(now: _Tick, shard: Shard, novelty: Novelty) -> dict[int, list[str]]
 def _raise(domain: TrustDomain, now: _Tick, step: DriftStep, strange: dict[int, list[str]]) -> list[Incident]:
     theta = threshold(settings.FLEET_DRIFT_TICK_S / 3600)
     at = datetime.fromtimestamp(now.number * settings.FLEET_DRIFT_TICK_S, UTC)
-    # What happened before an incident was closed belongs to that incident: one incident for one change.
+    # Deviations from before an incident was closed belong to that incident: one incident per change.
     settled = Incident.objects.filter(domain=domain, closed_at__gte=at).values_list("device_id", flat=True)
     known = set(settled)
     actor = actors.system(domain.slug, "drift")
@@ -152,7 +152,7 @@ def _kin(now: _Tick, member: _Member) -> dict[str, int]:
 
 
 def _members(domain: TrustDomain) -> dict[int, _Member]:
-    # Columns instead of objects: a fleet of 100,000 devices is read in a twentieth of the time, and of the memory.
+    # Columns instead of objects: reading 100,000 devices takes a twentieth of the time and memory.
     rows = Device.objects.filter(domain=domain, state=Device.State.ACTIVE)
     fields = rows.values_list("pk", "name", "hardware_model__name", "twin__reported").iterator(chunk_size=2000)
     return {
@@ -183,7 +183,7 @@ def _load(domain: TrustDomain) -> tuple[DriftState, Shard, Novelty]:
 
 
 def _save(state: DriftState, newest: int, shard: Shard, novelty: Novelty) -> None:
-    """Keep the engine's state, unless another worker has kept one since this one was read."""
+    """Store the engine's state, unless another worker has stored a newer one."""
     keys = json.dumps(novelty.plain()).encode()
     with transaction.atomic(using="telemetry"):
         kept = DriftState.objects.select_for_update().filter(domain_id=state.domain_id, version=VERSION)

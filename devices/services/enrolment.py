@@ -31,7 +31,7 @@ _FREE = frozenset({Device.State.PENDING, Device.State.RETURNED})
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """What an enrolment yields; ``key`` (PKCS#8, DER) only where the signer made it."""
+    """Result of an enrolment; ``key`` (PKCS#8, DER) is set only if the signer generated it."""
 
     device: Device
     certificate: Certificate
@@ -140,13 +140,13 @@ def _successor(current: Certificate, spki: str) -> Certificate | None:
 
 
 def _refuse_unknown(domain: TrustDomain, shown: Shown) -> None:
-    """Look at a token before the transaction that would take SQLite's only write lock."""
+    """Refuse an unknown token before the transaction, which would take SQLite's only write lock."""
     if shown.tpm is None and shown.secret:
         token.refuse_unknown(domain, shown.secret)
 
 
 def _claim(domain: TrustDomain, shown: Shown, csr: Csr, spki: str) -> Claim:
-    """Return who the device proves to be, by the strongest proof that it shows."""
+    """Return the identity that the strongest of the device's proofs shows."""
     if shown.tpm is not None:
         return tpm.claim(domain.slug, shown.tpm, csr)
     if shown.secret:
@@ -189,7 +189,7 @@ def _enrol(domain: TrustDomain, claim: Claim, csr: bytes, profile: CertificateRu
 
 
 def commitment(device: Device, value: str) -> str:
-    """Return what the ledger keeps of a device's personal data: worthless to all once the salt is erased."""
+    """Return the audit log's salted commitment to personal data; nobody can check it once the salt is erased."""
     return hashlib.sha256(b"muster-commitment\x00" + bytes(device.salt) + value.encode()).hexdigest()
 
 
@@ -205,7 +205,7 @@ def _again(claim: Claim, domain: str, spki: str) -> Enrolled:
 
 
 def _device(domain: TrustDomain, claim: Claim) -> Device:
-    """Return the device to enrol: registered before, or new; a living one only for its new board."""
+    """Return the device to enrol: a registered or a new one; an active device only for a replacement board."""
     device = prepared_sql.get(Device, lock=True, domain_id=domain.pk, name=claim.name)
     if device is None:
         return _new_device(domain, claim)
@@ -234,7 +234,7 @@ def _new_device(domain: TrustDomain, claim: Claim) -> Device:
             created_at=now,
         )
     except IntegrityError as error:
-        # Somebody else enrolled under this name at the same moment; the transaction ends with this refusal.
+        # Another request enrolled under this name at the same moment; this refusal ends the transaction.
         raise TokenError(token.REFUSAL) from error
     prepared_sql.create(Twin, device=device)
     fleet_counts.note_count(domain.pk, NEVER_WORD, 1)
@@ -242,7 +242,7 @@ def _new_device(domain: TrustDomain, claim: Claim) -> Device:
 
 
 def _retire_board(device: Device) -> None:
-    """Take everything from the old board: its certificates and its identities in hardware."""
+    """Revoke the certificates of the old board, and remove its hardware identities."""
     guard = actors.system(device.domain.slug, "board-replacement")
     for one in certificates_of(actor=guard, subject_key=device.key):
         if one.revoked_at is None:
@@ -252,10 +252,10 @@ def _retire_board(device: Device) -> None:
 
 
 def _bind(claim: Claim, device: Device) -> None:
-    """Bind an identity in hardware to the device; one identity is one device for ever.
+    """Bind a hardware identity to the device, permanently: an identity belongs to one device.
 
     Raises:
-        ConflictError: another device has it: a serial number was copied, or a board sits in another device.
+        ConflictError: another device has it: a serial number was copied, or a board was moved to another device.
     """
     if claim.identity is None:
         return
@@ -277,7 +277,7 @@ def _bind(claim: Claim, device: Device) -> None:
 
 
 def _facts(claim: Claim, device: Device) -> dict[str, object]:
-    """Return what a restored database has to know; if the commit fails the proof is lost, never revived."""
+    """Return the journal fact of this enrolment. If the commit fails, the proof stays used."""
     model = claim.hardware_model
     return {
         "kind": "enrolled",

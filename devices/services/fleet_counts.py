@@ -1,4 +1,4 @@
-"""Keep the counts of the overview page: record changes, add them up, compare them with the tables."""
+"""Maintain the counts of the overview page: record changes, sum them, compare them with the tables."""
 
 import logging
 from collections import Counter
@@ -11,9 +11,9 @@ from devices.contact_words import OUT_OF_SERVICE
 from devices.models import Device, FleetCount, Incident
 from pki.models import TrustDomain, prepared_sql
 
-#: rows that one commit folds
+#: rows that one commit sums
 FOLDED = 1000
-#: so few rows are left as they are: folding would save a reader nothing
+#: up to this many rows stay: summing them would save a reader nothing
 FEW = 24
 _KINDS = FleetCount.Kind
 _logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def note_counts(deltas: Mapping[tuple[int, str], int]) -> None:
 
 
 def fold_counts(*, domain: TrustDomain) -> int:
-    """Replace the rows of a domain by one for each kind, in small commits; return how many rows went."""
+    """Sum the rows of each kind into one row, in small commits; return the number of removed rows."""
     gone = 0
     while len(FleetCount.objects.filter(domain=domain).values_list("id")[: FEW + 1]) > FEW:
         gone += _fold_some(domain)
@@ -41,7 +41,7 @@ def fold_counts(*, domain: TrustDomain) -> int:
 
 def _fold_some(domain: TrustDomain) -> int:
     with transaction.atomic():
-        # Locked: what another worker has folded meanwhile is not there any more, and is not counted twice.
+        # Locked, so that rows that another worker sums meanwhile are not counted twice.
         rows = FleetCount.objects.filter(domain=domain).select_for_update().order_by("id")
         taken = list(rows.values_list("id", "kind", "delta")[:FOLDED])
         FleetCount.objects.filter(id__in=[key for key, _, _ in taken]).delete()
@@ -70,7 +70,7 @@ def recount_fleet(*, domain: TrustDomain) -> dict[str, int]:
 
 
 def _differences(domain: TrustDomain) -> dict[str, int]:
-    """Return what has to be added to each count that differs from its table."""
+    """Return the correction of each count that differs from its table."""
     kept = FleetCount.objects.filter(domain=domain).order_by().values("kind").annotate(many=-Sum("delta"))
     words = Device.objects.filter(domain=domain).exclude(presence=OUT_OF_SERVICE)
     held = Device.objects.filter(domain=domain, quarantined_at__isnull=False)

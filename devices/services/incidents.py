@@ -84,7 +84,7 @@ def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
 
     Raises:
         ConflictError: it is closed already.
-        InvalidError: the verdict is none of true, benign, false, healed.
+        InvalidError: the verdict is not one of true, benign, false, healed.
     """
     rows = permitted(actor, Action.CLOSE_INCIDENT, Incident.objects.select_related("device"))
     if verdict not in Incident.Verdict.values:

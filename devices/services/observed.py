@@ -1,4 +1,4 @@
-"""Write what device gateways observe: samples of a tick that several workers add to, contacts, and networks."""
+"""Store observations of device gateways: samples per tick, last contacts, source networks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from devices import metrics, networks
 from devices.models import Presence, Sample, SourceNetwork
 
 AT_ONCE = 500
-#: networks remembered of one device; the one that was silent longest makes room
+#: networks stored per device; a new one replaces the one with the oldest contact
 MOST_NETWORKS = 64
 #: device (internal id), tick, metric, value
 Row = tuple[int, int, str, float]
@@ -29,7 +29,7 @@ _KEPT = {
 
 @dataclass(frozen=True, slots=True)
 class _Contact:
-    """A device was heard: how long after the last time, and whether its network is new to this tick."""
+    """Contact of a device: seconds since the last one, and whether its network is new in this tick."""
 
     device: int
     tick: int
@@ -39,7 +39,7 @@ class _Contact:
 
 
 def add(rows: Iterable[Row]) -> None:
-    """Add to the samples of their ticks, each metric in its way: a tick is written in parts, by several workers."""
+    """Combine samples with those of their ticks, by the rule of each metric: several workers write parts of a tick."""
     sorted_rows: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda one: one[:3]):  # in one order: two workers never wait for each other
         sorted_rows.setdefault(metrics.combined(row[2]), []).append(row)
@@ -53,7 +53,7 @@ def add(rows: Iterable[Row]) -> None:
 
 
 def contacts(seen: Contacts) -> list[Row]:
-    """Write when and from where devices were heard last; return the resulting gaps and networks, as samples.
+    """Store time and address of last contacts; return the resulting gaps and networks as samples.
 
     Args:
         seen: internal id -> moment and address.
@@ -88,7 +88,7 @@ def _contact(device: int, at: datetime, address: str, before: tuple[datetime, st
 
 
 def _of_networks(fresh: list[_Contact]) -> list[Row]:
-    """Remember networks; count those that a device has not been heard from in this tick."""
+    """Store networks; count those that are new for a device in this tick."""
     counted: list[Row] = []
     for start in range(0, len(fresh), AT_ONCE):
         some = fresh[start : start + AT_ONCE]
@@ -111,7 +111,7 @@ def _is_first(one: _Contact, known: Known) -> bool:
 
 
 def _make_room(grown: set[int], known: Known) -> None:
-    """Let go what a device that has one more was not heard from for longest."""
+    """Remove the network of each device with the oldest contact, if it has one too many."""
     own: dict[int, list[tuple[int, int]]] = {}
     for (device, _), row in known.items():
         if device in grown:

@@ -32,7 +32,7 @@ NO_NUMBER = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What both sides derive a context from.
+    """Values from which both sides derive a context.
 
     Args:
         kid: Sender ID of the device; our own is empty.
@@ -50,10 +50,10 @@ class Material:
 
 
 def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Material:
-    """Make a context for a device that has just shown its certificate in a handshake; the oldest ones end.
+    """Make a context for a device whose certificate was verified in this handshake; the oldest contexts end.
 
     Raises:
-        LimitedError: it has had several within a minute.
+        LimitedError: it received too many within a minute.
     """
     actor.require_device(device.key)
     kid = _fresh_kid()
@@ -74,10 +74,10 @@ def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Mate
 
 
 def material(kid: bytes) -> Material:
-    """Return what a device gateway derives the context of a Sender ID from.
+    """Return the values from which a device gateway derives the context of a Sender ID.
 
     Raises:
-        NotFoundError: there is none, or none any more.
+        NotFoundError: there is none, or it has ended.
         SignerError: the signer does not answer.
     """
     found = None
@@ -110,7 +110,7 @@ def reserve(kid: bytes) -> int:
 
 
 def accepting(kid: bytes, number: int) -> int:
-    """Note, before a number of the device is acted upon, that numbers up to a block above it may be; return the end."""
+    """Reserve a block of the device's numbers before one of them is accepted; return its end."""
     with transaction.atomic():
         row = _locked(kid)
         known = 0 if row.recipient_next == NO_NUMBER else row.recipient_next
@@ -133,7 +133,7 @@ def rest(ended: list[tuple[bytes, int, int]]) -> None:
 
 
 def distrust() -> None:
-    """After a restore, accept no number without a fresh challenge, and use none of ours that a later copy may have."""
+    """After a restore: require a fresh challenge for device numbers, and skip own numbers that may be used already."""
     OscoreContext.objects.update(recipient_next=NO_NUMBER, sender_next=F("sender_next") + JUMP)
 
 

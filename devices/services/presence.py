@@ -15,7 +15,7 @@ from devices.services.observed import Row
 from pki.kernel import clock
 from pki.models import Certificate
 
-#: what is noticed of certificates, or measured, between two writes; more is let go
+#: limit of observations between two writes; more are dropped
 MOST_NOTICED = 50_000
 CLIENT_ERROR, NOT_LET_IN, SERVER_ERROR = 400, {401, 403}, 500
 AT_ONCE = 500
@@ -42,7 +42,7 @@ def seen(device_id: int, address: str, bytes_in: int, bytes_out: int, *, routine
         address: where it came from.
         bytes_in: size of the request's body.
         bytes_out: size of the answer's body.
-        routine: ordinary chatter; only that is counted as behaviour, since the server itself causes downloads.
+        routine: an ordinary request; only those count as behaviour, since the server itself causes downloads.
     """
     now = clock.now()
     tick = int(now.timestamp()) // settings.FLEET_DRIFT_TICK_S
@@ -120,7 +120,7 @@ def flush() -> int:
         return 0
     try:
         noticed = _of_devices(batch.noticed)
-    except DatabaseError:  # of the other database: what this one takes is written all the same
+    except DatabaseError:  # the other database failed; this one is written anyway
         _logger.warning("certificate observations could not be matched to devices and were lost", exc_info=True)
         noticed = []
     with transaction.atomic(using="telemetry"):
@@ -158,7 +158,7 @@ def _traffic(counts: dict[tuple[int, int], list[int]]) -> list[Row]:
 
 
 def _of_devices(noticed: dict[tuple[str, int, str], int]) -> list[Row]:
-    """Return what was noticed of certificates as samples of their devices; of strangers nothing is kept."""
+    """Return observations of certificates as samples of their devices; drop those of unknown certificates."""
     prints = sorted({fingerprint for fingerprint, _, _ in noticed})
     device: dict[str, int] = {}
     for start in range(0, len(prints), AT_ONCE):

@@ -48,7 +48,7 @@ def describe(
     tags: list[str] | None = None,
     gateway: str | None = None,
 ) -> Device:
-    """Set a device's site, owner, tags and gateway; what is not given stays.
+    """Set a device's site, owner, tags and gateway; arguments that are not given leave their value unchanged.
 
     Args:
         actor: an operator.
@@ -172,7 +172,7 @@ def decommission(*, actor: Actor, device: Device, confirmed: str) -> Device:
 
     Args:
         actor: a security officer.
-        device: whose end it is.
+        device: to decommission.
         confirmed: its name, typed again, because it cannot be undone.
 
     Raises:

@@ -37,7 +37,7 @@ from pki.models import TrustDomain
 COARSE_MS = 2 * FINE_MS
 AT_ONCE = 2000
 _Row = TypeVar("_Row", bound=Model)
-#: hardware model (internal id) to the metrics that may be kept for as long as any
+#: hardware model (internal id) -> metrics with the longest retention time
 Schemas = Mapping[int, frozenset[str]]
 
 
@@ -87,7 +87,7 @@ def _drop(before: int) -> int:
 
 
 def _drop_personal(domain: TrustDomain, before: int) -> int:
-    """Delete what is personal, and what no schema names any more: it may have been."""
+    """Delete personal data, and data that no schema names any more, because it may be personal."""
     schemas, touched = _schemas(domain), list[int]()
     if schemas:
         known = domain.pk, before, frozenset(schemas.items())

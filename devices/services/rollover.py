@@ -21,7 +21,7 @@ LIFE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Which devices could follow a switch.
+    """Devices that can follow a switch, and those that cannot.
 
     Args:
         ready: active devices that have reported the new root among their anchors.
@@ -35,7 +35,7 @@ class Readiness:
 
 
 def readiness(*, actor: Actor, key_id: str) -> Readiness:
-    """Return which devices could follow a switch to an issuing CA."""
+    """Return the readiness of devices for a switch to an issuing CA."""
     require_action(actor, Action.READ)
     root = _root(actor.domain, key_id)
     every = Device.objects.filter(domain__slug=actor.domain, state=Device.State.ACTIVE).count()
@@ -58,7 +58,7 @@ def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
     Args:
         actor: a security officer.
         key_id: of the issuing CA.
-        override: switch although some are behind; it takes two people, each asking for it.
+        override: switch although some devices are not ready; two people must each request it.
 
     Raises:
         ConflictError: some are behind; or a second person has to ask for the override as well.
@@ -80,7 +80,7 @@ def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
 
 
 def _two_people(actor: Actor, key_id: str) -> list[str]:
-    """Return the two who ask for an override; the first one's word is kept for a day.
+    """Return the two people who request an override; the first request is valid for a day.
 
     Raises:
         ConflictError: no second person has requested it yet.

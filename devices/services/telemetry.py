@@ -65,11 +65,11 @@ def parse_batch(body: Mapping[str, object]) -> Batch:
 
 
 def ingest(*, actor: Actor, device: Device, batch: Batch) -> None:
-    """Store a batch; a repeated number is refused without harm.
+    """Store a batch; refuse a repeated number.
 
     Raises:
         ReplayError: this batch, or a later one, was stored before.
-        DeniedError: a metric must not leave the device; that it came is counted, its value is forgotten.
+        DeniedError: a metric must not leave the device; the refusal is counted, the value is dropped.
         InvalidError: a metric is not on the list of the device's hardware model; counted as well.
     """
     actor.require_device(device.key)
@@ -88,7 +88,7 @@ def ingest(*, actor: Actor, device: Device, batch: Batch) -> None:
 
 
 def _first_time(device_id: int, sequence: int) -> bool:
-    """Take a batch's number and say whether it is above all earlier ones, in one statement."""
+    """Store a batch's number in one statement; return whether it is above all earlier ones."""
     table = BatchSeen._meta.db_table
     statement = (
         f"INSERT INTO {table} (device_id, sequence) VALUES (%s, %s) "  # noqa: S608  because the name is Django's own
@@ -100,7 +100,7 @@ def _first_time(device_id: int, sequence: int) -> bool:
 
 
 def _count_refusal(device_id: int, tick: int) -> None:
-    """Count a refused batch as behaviour: a device that suddenly sends what it must not has changed."""
+    """Count a refused batch as behaviour: a device that suddenly sends forbidden metrics has changed."""
     with transaction.atomic(using="telemetry"):
         row, _ = Sample.objects.get_or_create(
             device_id=device_id, tick=tick, metric=allowed.REFUSED, defaults={"value": 0.0}
@@ -109,7 +109,7 @@ def _count_refusal(device_id: int, tick: int) -> None:
 
 
 def _store(device_id: int, tick: int, batch: Batch) -> None:
-    """Write a batch by few statements; of a series, the drift engine sees its mean in this tick."""
+    """Store a batch in few statements; the drift engine uses the mean of a series in this tick."""
     values = batch.metrics | {name: one.mean for name, one in batch.series.items()}
     samples, kept = Sample._meta.db_table, Series._meta.db_table
     with connections["telemetry"].cursor() as cursor:

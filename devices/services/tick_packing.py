@@ -50,7 +50,7 @@ def pack_past_days(*, domain: TrustDomain) -> int:
 
 
 def _pack_kind(kind: _Kind[_Day], domain: TrustDomain, before: int) -> int:
-    """Pack everything before a tick; where there is none, the devices are not even looked at."""
+    """Pack all rows before a tick; without rows, read no devices."""
     if not kind.rows.objects.filter(tick__lt=before).exists():
         return 0
     return sum(_pack_devices(kind, keys, before) for keys in _devices(domain))
@@ -71,7 +71,7 @@ def _pack_devices(kind: _Kind[_Day], keys: list[int], before: int) -> int:
 
 
 def _pack_some(kind: _Kind[_Day], keys: list[int], before: int) -> int:
-    """Move the oldest rows of these devices in one commit; return how many.
+    """Move the oldest rows of these devices in one commit; return their number.
 
     The rows are locked: what a worker that was stopped for long adds to one of them is added before, or to a new row,
     which the next run packs with the others.
@@ -114,7 +114,7 @@ def _write(kind: _Kind[_Day], days: dict[Place, dict[int, float]]) -> None:
 
 
 def _joined(name: str, packed: dict[int, float], added: dict[int, float]) -> dict[int, float]:
-    """Add to a day what came after it was packed, each metric in its way."""
+    """Combine late values with a packed day, by the rule of each metric."""
     way = metrics.combined(name) if name in metrics.OBSERVED else "newest"
     for tick, value in added.items():
         before = packed.get(tick)

@@ -29,7 +29,7 @@ def create(
         actor: a security officer or an operator.
         hardware_model: the only kind of device that it enrols.
         device_name: the only name under which it enrols; empty leaves the name to the request.
-        days: how long it lives.
+        days: its validity.
         profile: of the certificate that the device gets.
     """
     require_action(actor, Action.CREATE_ENROLMENT_TOKEN)

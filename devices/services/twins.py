@@ -79,12 +79,12 @@ def proved(*, actor: Actor, device: Device, proof: UpdateProof) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """A change of the attributes that a client of another protocol reports.
+    """Change of the attributes that a client of another protocol reports.
 
     Args:
         values: attribute to value, clean.
-        replace: whether the others go.
-        remove: attributes to take away.
+        replace: whether other attributes are removed.
+        remove: attributes to remove.
         altered: attributes whose value was cleaned or cut; they are shown as such.
     """
 
@@ -162,7 +162,7 @@ def desire_config(*, actor: Actor, device: Device, patch: dict[str, object], if_
     Args:
         actor: an operator.
         device: of the actor's domain.
-        patch: null takes a name away.
+        patch: null removes a name.
         if_match: names the version of the configuration that the caller has read.
 
     Raises:
@@ -200,7 +200,7 @@ def reported_config(*, actor: Actor, device: Device, config: dict[str, object], 
 
     Raises:
         InvalidError: too large or too deep.
-        PreconditionError: the device has not seen its own newest report: an older copy of it speaks.
+        PreconditionError: the device does not know its own newest report: it may be an older copy.
     """
     actor.require_device(device.key)
     configuration.check_configuration(config)
@@ -249,7 +249,7 @@ def _demand_seen(section: str, version: int, seen: int) -> None:
 
 
 def delta(twin: Twin) -> dict[str, object]:
-    """Return where desired and reported differ: component or configuration name -> {want, have}. Pure."""
+    """Return differences of desired and reported state: component or configuration name -> {want, have}. Pure."""
     found: dict[str, object] = {}
     running = twin.reported.get("components", {})
     for name, wish in twin.desired.get("components", {}).items():

@@ -81,9 +81,9 @@ def link_again(fact: journal.Fact) -> bool:
 
 
 def use(*, actor: Actor, key_id: str, detail: dict[str, object]) -> Authority:
-    """Switch issuance to another CAfor server certificates, and for profiles that name no CA.
+    """Switch issuance to another CA, for server certificates, and for profiles that name no CA.
 
-    ``devices.services.rollover.switch`` asks first whether anybody would be cut off.
+    ``devices.services.rollover.switch`` first checks that no device is cut off.
     """
     row = permitted(actor, Action.SWITCH_AUTHORITY, _active()).filter(key_id=key_id).order_by("-id").first()
     if row is None:
@@ -101,7 +101,7 @@ def use(*, actor: Actor, key_id: str, detail: dict[str, object]) -> Authority:
 
 
 def retire(*, actor: Actor, key_id: str) -> list[Authority]:
-    """Stop issuance under a CA; what it has issued stays valid.
+    """Stop issuance under a CA; certificates that it has issued stay valid.
 
     Raises:
         NotFoundError: there is no active issuing CA of that key.
@@ -149,7 +149,7 @@ def load_certificate(pem: bytes) -> x509.Certificate:
     """Return a certificate from PEM.
 
     Raises:
-        InvalidError: it is none.
+        InvalidError: it is not a certificate.
     """
     given = read_certificate(read_der(pem, "CERTIFICATE"))
     try:

@@ -1,4 +1,4 @@
-"""Issue and revoke device certificates, and say whether one is valid now."""
+"""Issue and revoke device certificates, and return the status of one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from pki.services import changes, journal, ledger, profiles, signing
 from pki.signals import certificate_revoked
 
 REASONS = frozenset(crl.REASONS)
-#: how many renewals of renewals one revocation follows
+#: how many generations of renewals one revocation follows
 LONGEST_LINEAGE = 1000
 _authorities: Recent[tuple[int, str], Authority] = Recent(seconds=1.0)
 
@@ -48,12 +48,12 @@ class IssuedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """What brings a certificate about.
+    """Why a certificate is issued.
 
     Args:
         renewed_from: the certificate that the new one follows.
-        ledger: what the ledger says beyond the certificate itself.
-        journal: what the journal says beyond it, with its ``kind``.
+        ledger: further facts for the audit log.
+        journal: further facts for the journal, with its ``kind``.
     """
 
     renewed_from: Certificate | None = None
@@ -70,7 +70,7 @@ def issue_device(
     profile: CertificateRules = DEVICE,
     occasion: "Occasion | None" = None,
 ) -> IssuedCertificate:
-    """Let the signer issue a certificate for a device, and keep it with its ledger entry and its fact in the journal.
+    """Issue a device certificate with the signer; store it with its audit-log entry and its journal fact.
 
     Args:
         actor: the enrolling device or the system; the caller has checked that it may.
@@ -87,7 +87,7 @@ def issue_device(
         if occasion.journal:
             facts = {"device": device_key, "der": der.hex(), "profile": profile.name, **occasion.journal}
             journal.append(domain=domain.slug, **facts)
-        # It came from the signer itself, over its own socket: its signature is not checked once more.
+        # It came from the signer over its own socket, so its signature is not checked again.
         certificate = _keep(domain, der, occasion.renewed_from, profile.name, _issuer_of)
         detail = {"fingerprint": certificate.fingerprint, "serial": certificate.serial, "profile": profile.name}
         ledger.record(
@@ -146,7 +146,7 @@ def _keep(
 
 
 def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None = None) -> Certificate:
-    """Revoke a certificate for good: in the journal first, so that no restore takes it back.
+    """Revoke a certificate permanently: in the journal first, so that a restore cannot undo it.
 
     Args:
         actor: a security officer.
@@ -172,7 +172,7 @@ def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None 
 
 
 def descendants(certificate: Certificate) -> list[Certificate]:
-    """Return what was renewed from a certificate, and from that, oldest first."""
+    """Return the certificates that were renewed from a certificate, directly or indirectly, oldest first."""
     found: list[Certificate] = []
     newest = [certificate.pk]
     while newest and len(found) < LONGEST_LINEAGE:
@@ -249,7 +249,7 @@ def _mark_revoked(certificate: Certificate, reason: str) -> None:
 
 
 def _issuer_of(domain: TrustDomain, certificate: x509.Certificate) -> Authority:
-    """Return the CA that a certificate of the signer's names."""
+    """Return the CA that a certificate from the signer names as its issuer."""
     key_id = _authority_key(certificate)
     found = _authorities.get((domain.pk, key_id), lambda: _authority(domain, certificate))
     if found.domain_id != domain.pk:

@@ -12,7 +12,7 @@ from django.db import connections
 from pki.kernel import clock
 from pki.models import Change, prepared_sql
 
-#: rows are kept so long; a reader that slept longer reads everything again
+#: retention of rows; a reader that slept longer reads everything again
 KEPT = timedelta(hours=1)
 #: more than this at once is cheaper to read again completely
 MOST_AT_ONCE = 50_000
@@ -33,7 +33,7 @@ def note(*subjects: str) -> None:
 
 
 def prune() -> int:
-    """Forget, in small commits, what every reader has had time to read; return how many rows went."""
+    """Delete rows that every reader has had time to read, in small commits; return their number."""
     gone, late = 0, Change.objects.filter(at__lt=clock.now() - KEPT)
     while keys := list(late.order_by("id").values_list("id", flat=True)[:PRUNED]):
         gone += Change.objects.filter(id__in=keys).delete()[0]
@@ -42,11 +42,11 @@ def prune() -> int:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a reader has missed.
+    """Changes since a reader's last call.
 
     Args:
         subjects: public ids of devices.
-        everything: read all of it again.
+        everything: whether the reader must read all devices again.
     """
 
     subjects: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class News:
 
 @dataclass(slots=True)
 class ChangeFeed:
-    """One reader's place in the feed; it reads over the connection of the thread that calls.
+    """A reader's position in the feed; it uses the database connection of the calling thread.
 
     Args:
         place: on SQLite the last row read, on PostgreSQL the oldest transaction that was still running.
@@ -69,7 +69,7 @@ class ChangeFeed:
     heard_at: float = 0.0
 
     def begin(self) -> None:
-        """Take the present place: what is committed from now on is news. Read the tables after this, not before."""
+        """Start at the current position. Read the tables after this call, not before."""
         self.version, self.read = -1, set()
         with connections["default"].cursor() as cursor:
             if _postgresql():
@@ -80,7 +80,7 @@ class ChangeFeed:
         self.heard_at = clock.now().timestamp()
 
     def news(self) -> News:
-        """Return what was committed since the last call; costs next to nothing when that is nothing."""
+        """Return the changes since the last call; it is cheap when there are none."""
         now = clock.now().timestamp()
         slept, self.heard_at = now - self.heard_at, now
         if not 0 <= slept < KEPT.total_seconds() / 2:
@@ -93,7 +93,7 @@ class ChangeFeed:
     def _sqlite(self) -> list[str]:
         line = connections["default"]
         line.ensure_connection()
-        # Straight to the driver: this is asked fifty times a second, and nearly always the answer is "nothing".
+        # Directly with the driver: this runs fifty times per second, and nearly always there is no change.
         version = line.connection.execute("PRAGMA data_version").fetchone()[0]
         if version == self.version:
             return []

@@ -27,7 +27,7 @@ from pki.models import JournalCheckpoint, LedgerHead, TrustDomain
 from pki.services import journal, restores
 
 _logger = logging.getLogger(__name__)
-#: of what is kept; what another version wrote is passed over
+#: version of the stored format; other versions are ignored
 VERSION = 1
 
 
@@ -48,7 +48,7 @@ class _Statement(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class LedgerTip:
-    """What one domain's ledger held when the journal was compared with it.
+    """State of one domain's audit log when the journal was compared with it.
 
     Args:
         epoch: up to which restores were known to the journal.
@@ -106,7 +106,7 @@ def trusted_checkpoint(domains: Iterable[TrustDomain]) -> Checkpoint:
 
 
 def keep_checkpoint(checkpoint: Checkpoint) -> None:
-    """Keep a checkpoint instead of the one before."""
+    """Store a checkpoint in place of the previous one."""
     statement = {
         "version": VERSION,
         "heads": asdict(checkpoint.heads) if checkpoint.heads else None,
@@ -118,7 +118,7 @@ def keep_checkpoint(checkpoint: Checkpoint) -> None:
 
 
 def tip_of(domain: TrustDomain, epoch: int) -> LedgerTip:
-    """Return what a domain's ledger holds now.
+    """Return the current state of a domain's audit log.
 
     Args:
         domain: of the ledger.
@@ -154,14 +154,14 @@ def _heads_up_to(domain: TrustDomain, head: tuple[int, int, str]) -> int:
 
 
 def _read_statement(row: JournalCheckpoint) -> Checkpoint | None:
-    """Return what a row says; None when this set-up has not written it, or another version has."""
+    """Return a stored statement; None if another installation or another version wrote it."""
     try:
         own = hmac.compare_digest(row.mac.encode(), _mac(row.statement).encode())
-    except DomainError:  # it has no canonical form: no server wrote it
+    except DomainError:  # not canonical, so no server wrote it
         return None
     if not own or row.statement.get("version") != VERSION:
         return None
-    statement = cast("_Statement", row.statement)  # by its code, keep_checkpoint has written it
+    statement = cast("_Statement", row.statement)  # its authentication code proves that keep_checkpoint wrote it
     heads, facts, since = statement["heads"], statement["facts"], statement["since"]
     return Checkpoint(
         LinePlace(**heads) if heads else None,

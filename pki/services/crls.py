@@ -1,4 +1,4 @@
-"""Publish revocation lists: 256 shards per CA, each renewed after a revocation in it or at half its lifetime."""
+"""Publish CRLs: 256 shards per CA, each renewed after a revocation in it or at half its lifetime."""
 
 import logging
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pki.services import signing
 from pki.signer.client import SignedCrl
 from pki.x509 import SHARDS
 
-#: an entry stays in the lists for so long after its certificate has expired: gateways let it renew meanwhile
+#: an entry stays in the CRLs for this long after its certificate expired: gateways accept renewals meanwhile
 KEPT = timedelta(days=100)
 #: lists that fell due by age alone, in one run: a restart must not sign all of them at once
 MOST_BY_AGE = 64
@@ -27,12 +27,12 @@ _logger = logging.getLogger(__name__)
 
 
 def folder(key_id: str) -> Path:
-    """Return where the published lists of a CA are stored."""
+    """Return the folder of a CA's published CRLs."""
     return settings.FLEET_DIR / "status" / "crl" / key_id
 
 
 def refresh(*, domain: TrustDomain) -> int:
-    """Publish what is due in one domain; a job calls this every second. Return how many lists came out."""
+    """Publish the CRLs that are due in one domain; return their number. A job calls this every second."""
     done = 0
     for authority in _issuing(domain):
         for row in _due(domain, authority.key_id):
@@ -47,7 +47,7 @@ def refresh(*, domain: TrustDomain) -> int:
 
 
 def publish(*, domain: TrustDomain, row: CrlShard) -> bool:
-    """Sign one list and put it in place; return whether it is there: another worker's newer one stays."""
+    """Sign and store one CRL; return whether it was stored. A newer one of another worker stays."""
     now = clock.now()
     entries = _entries(row, now)
     signed = signing.signer_client("work").sign_crl(domain.slug, row.key_id, row.shard, b"".join(entries))
@@ -75,14 +75,14 @@ def _put_in_place(row: CrlShard, entries: list[bytes], signed: SignedCrl, now: d
 
 
 def prepare(*, domain: TrustDomain, key_id: str) -> None:
-    """Make the rows of a CA's lists that are missing."""
+    """Create the missing rows of a CA's CRLs."""
     there = set(CrlShard.objects.filter(key_id=key_id).values_list("shard", flat=True))
     rows = [CrlShard(domain=domain, key_id=key_id, shard=one) for one in range(SHARDS) if one not in there]
     CrlShard.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _number_now(row: CrlShard) -> int:
-    """Return the number of the published list; it is locked for others until the transaction ends."""
+    """Return the number of the published CRL; lock it until the transaction ends."""
     locking = _NUMBER + " FOR UPDATE"
     with connection.cursor() as cursor:
         cursor.execute(locking if connection.features.has_select_for_update else _NUMBER, [row.pk])
@@ -90,7 +90,7 @@ def _number_now(row: CrlShard) -> int:
 
 
 def _listed(statement: str, row: CrlShard, now: datetime) -> Sequence[tuple[bytes | int]]:
-    """Return what a statement says of the entries that belong into a list."""
+    """Return the rows of the certificates that belong into a CRL, as a statement selects them."""
     since = connection.ops.adapt_datetimefield_value(now - KEPT)
     with connection.cursor() as cursor:
         cursor.execute(statement, [row.key_id, row.shard, since])
@@ -104,7 +104,7 @@ def _entries(row: CrlShard, now: datetime) -> list[bytes]:
 
 
 def _issuing(domain: TrustDomain) -> list[Authority]:
-    """Return one certificate of each issuing CA whose certificates may still be alive."""
+    """Return one certificate of each issuing CA whose certificates may still be valid."""
     rows = Authority.objects.filter(domain=domain, kind=Authority.Kind.ISSUING, not_after__gt=clock.now())
     return list({row.key_id: row for row in rows.order_by("id")}.values())
 

@@ -1,4 +1,4 @@
-"""Facts outside the database (decision 0003): an append-only file that a restore cannot take back."""
+"""Facts outside the database (decision 0003): an append-only file that a restore does not roll back."""
 
 import json
 import logging
@@ -71,11 +71,11 @@ def _facts(start: int) -> Iterator[tuple[int, dict[str, object]]]:
 
 
 def text_of(fact: Fact, name: str) -> str:
-    """Return a field of a fact that is a text.
+    """Return a text field of a fact.
 
     Raises:
-        KeyError: it is not there.
-        InvalidError: it is none.
+        KeyError: the field is missing.
+        InvalidError: it is not a text.
     """
     return intake.read_text(fact[name], name)
 
@@ -126,7 +126,7 @@ def apply(since: datetime | None = None, start: int = 0) -> Applied:
 
 
 def _is_older(fact: Fact, since: datetime) -> bool:
-    """Say whether a fact is older than a time; one whose own time cannot be read is not: to apply it is safe."""
+    """Return whether a fact is older than a time. A fact without a readable time is not: applying it is safe."""
     try:
         return datetime.fromisoformat(str(fact["at"])) < since
     except (ValueError, TypeError):
@@ -150,7 +150,7 @@ def _apply_fact(fact: dict[str, object], applied: Applied) -> None:
 
 
 def _lines(path: Path, needed: dict[str, type], start: int) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield the byte at which each whole line begins, and what it says."""
+    """Yield the byte offset and the content of each complete line."""
     if not path.exists():
         return
     begin = start

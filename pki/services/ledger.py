@@ -1,4 +1,4 @@
-"""Write the ledger: leaves in the services' own transactions, order and signature afterwards."""
+"""Write the audit log: leaves in the transactions of services; order and signature follow."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from pki.models import LedgerEdge, LedgerEntry, LedgerHead, LedgerOrder, TrustDo
 from pki.services import journal, ledger_nodes, signing
 from pki.services.ledger_place import place_of
 
-#: of an entry, what its leaf says beside the domain
+#: fields of an entry that its leaf contains, beside the domain
 LEAF_FIELDS = ("public_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail",
                "request_id")  # fmt: skip
 #: leaves put in order in one transaction, and transactions in one go
@@ -34,7 +34,7 @@ def record(
     Args:
         actor: who did it.
         action: ``noun.verb`` in the past tense, such as ``certificate.revoked``.
-        thing: kind and key of what it was done to.
+        thing: kind and key of the object.
         detail: canonical JSON facts, no secrets.
         domain: the trust domain, when the caller has it at hand.
 
@@ -63,7 +63,7 @@ def record(
 
 
 def leaf_bytes(entry: LedgerEntry) -> bytes:
-    """Return the canonical bytes of a leaf: all that it says."""
+    """Return the canonical bytes of a leaf."""
     facts = {name: getattr(entry, name) for name in LEAF_FIELDS}
     return _bytes(entry.domain.slug, entry.at, facts)
 
@@ -95,7 +95,7 @@ def hash_of(domain: str, at: datetime, facts: Mapping[str, object]) -> str:
 
 
 def sequence(*, domain: TrustDomain) -> LedgerHead | None:
-    """Put new leaves in order and sign the head; called by one leased job. Return the new head, if any."""
+    """Order new leaves and sign the new head; return it, if any. One leased job calls this."""
     place = place_of(domain.pk)
     place.begin()
     index, ordered = _last_place(domain)
@@ -111,7 +111,7 @@ def sequence(*, domain: TrustDomain) -> LedgerHead | None:
 
 
 def _last_place(domain: TrustDomain) -> tuple[int, int]:
-    """Return the last place of a domain and the entry there; -1 and 0 for none."""
+    """Return the last index of a domain and its entry; -1 and 0 if there is none."""
     rows = LedgerOrder.objects.filter(domain=domain).order_by("-index")
     return rows.values_list("index", "entry_id").first() or (-1, 0)
 
@@ -130,13 +130,13 @@ def _place(domain: TrustDomain, first: int, entries: list[tuple[int, str]]) -> N
 
 
 def _waiting(domain: TrustDomain, after: int) -> list[tuple[int, str]]:
-    """Return id and leaf hash of the next entries above an id that have no place, oldest first."""
+    """Return id and leaf hash of the next entries above an id that have no index, oldest first."""
     rows = LedgerEntry.objects.filter(domain=domain, order__isnull=True, id__gt=after)
     return list(rows.order_by("id").values_list("id", "leaf_hash")[:BATCH])
 
 
 def epoch_of(domain: TrustDomain) -> int:
-    """Return the present epoch: it grows each time this ledger is resumed from a backup."""
+    """Return the current epoch: it grows each time the audit log is resumed from a backup."""
     last = restores(domain).last()
     return int(last.detail["epoch"]) if last else 0
 
@@ -180,7 +180,7 @@ def _grown(domain: TrustDomain) -> merkle.Frontier:
 
 
 def _kept(domain: TrustDomain) -> merkle.Frontier:
-    """Return the edge that was kept, if it is the newest head's; else an empty one: go by the leaves themselves."""
+    """Return the stored edge if it belongs to the newest head; else an empty one, so that leaves are read."""
     edge = LedgerEdge.objects.filter(domain=domain).first()
     head = LedgerHead.objects.filter(domain=domain).order_by("-epoch", "-size").first()
     if edge is None or head is None or head.epoch != epoch_of(domain):

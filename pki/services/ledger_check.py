@@ -29,9 +29,9 @@ _PLACE = (*_BEFORE, *(f"entry__{name}" for name in ledger.LEAF_FIELDS))
 _Place = tuple[int, int, int, str, datetime, *tuple[object, ...]]
 #: maximum number of problems that are listed
 MOST_PROBLEMS = 1000
-#: who was shown a head, and its epoch, size and root as the device said them
+#: device, and epoch, size and root of the head that it reports
 Memory = tuple[str, Sequence[object]]
-#: is called with how many entries have been read, and how many there are
+#: called with the number of entries read so far, and of all entries
 Progress = Callable[[int, int], None]
 
 _RESTORED = {"epoch": 0, "lost_epoch": 0, "lost_size": 0, "lost_root": ""}
@@ -40,7 +40,7 @@ _SIGNED = ("_type", "domain", "epoch", "size", "root", "at")
 
 @dataclass(slots=True)
 class LedgerReport:
-    """What was found.
+    """Result of a verification.
 
     Args:
         entries: leaves in the tree.
@@ -62,7 +62,7 @@ class LedgerReport:
 
     @property
     def ok(self) -> bool:
-        """Say whether nothing is wrong."""
+        """Return whether there are no problems."""
         return not self.problems
 
     def add_problem(self, sentence: str) -> None:
@@ -85,7 +85,7 @@ def verify_ledger(
     Args:
         actor: anybody with a role.
         witnesses: heads that others received, by name: epoch, size and root.
-        progress: is called now and then while entries are read.
+        progress: called from time to time while entries are read.
 
     The database's owner can rewrite rows, so they are trusted only as far as they match what was published:
     heads in ``heads.jsonl``, signed by the key that the signer holds.
@@ -185,7 +185,7 @@ def _places(domain: TrustDomain) -> Iterator[_Place]:
 
 @dataclass(frozen=True, slots=True)
 class _Proofs:
-    """What proves a restore.
+    """Proofs of restores.
 
     Args:
         keys: public halves of the ledger's keys by id.
@@ -256,12 +256,12 @@ def _check_witnessed(report: LedgerReport, claims: Claims, void: dict[int, int])
 
 
 def _is_void(void: dict[int, int], epoch: int, size: int) -> bool:
-    """Say whether a head was lost in a restore: what it covered is gone, and rightly so."""
+    """Return whether a head was lost in a restore, so that its entries are expected to be missing."""
     return epoch in void and size > void[epoch]
 
 
 def _check_stored(report: LedgerReport, claims: Claims, stored: Iterable[ClaimedHead]) -> None:
-    """Heads in the database match the entries, and each was published before it was stored."""
+    """Check that heads in the database match the entries, and that each was published before it was stored."""
     for head in stored:
         if claims.root(head.size) != head.root:
             report.add_problem(f"The database's head of {head.size} entries does not match the entries.")
@@ -270,7 +270,7 @@ def _check_stored(report: LedgerReport, claims: Claims, stored: Iterable[Claimed
 
 
 def _check_remembered(report: LedgerReport, claims: Claims, last: RememberedHead) -> None:
-    """Entries or publications cut short do not hide what was signed: the signer remembers its newest head."""
+    """Check the signer's newest head: removing the last entries or heads cannot hide what was signed."""
     head = ClaimedHead(last["epoch"], last["size"], last["root"])
     shown = claims.is_published(head) or claims.root(head.size) == head.root
     if head.size and not shown:

@@ -25,7 +25,7 @@ WHOLE_S = 3600.0
 
 @dataclass(slots=True)
 class _Look:
-    """What this process knows of one domain's nodes."""
+    """State of one domain's nodes in this process."""
 
     whole: bool = False
 
@@ -114,7 +114,7 @@ def completed_nodes(domain: TrustDomain, first: int, leaves: Sequence[str]) -> l
 
 
 def keep_nodes(nodes: list[LedgerNode]) -> None:
-    """Save nodes; one that is there already is the same."""
+    """Store nodes; an existing node has the same hash."""
     LedgerNode.objects.bulk_create(nodes, ignore_conflicts=True)
 
 
@@ -146,7 +146,7 @@ def _missing_block(domain: TrustDomain) -> int | None:
 
 
 def _over(index: int, leaves: Iterable[str]) -> dict[int, bytes]:
-    """Return the lower nodes over hex hashes of leaves by index, from one on; leaves that fill none are left out."""
+    """Return lower nodes by index over hex hashes of leaves; leave out leaves that do not fill a node."""
     rest, nodes = map(bytes.fromhex, leaves), dict[int, bytes]()
     while len(part := list(islice(rest, 1 << LOW))) == 1 << LOW:
         nodes[index + len(nodes)] = merkle.root(part)

@@ -1,4 +1,4 @@
-"""Prove what the ledger holds: inclusion of an entry, consistency of two heads, and the whole as a file."""
+"""Prove contents of the audit log: inclusion of an entry, consistency of two heads, export of all."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -70,7 +70,7 @@ def consistency(*, actor: Actor, old: int) -> Consistency:
 
 
 def export(*, actor: Actor) -> Iterator[bytes]:
-    """Yield the whole ledger as JSON lines: about it, entries in order, signed heads (``pki/ledger/verifier.py``)."""
+    """Yield the whole audit log as JSON lines: facts, entries in order, signed heads (``pki/ledger/verifier.py``)."""
     require_action(actor, Action.READ)
     domain = domain_of(actor.domain)
     keys = signing.signer_client("admin").every_key(domain.slug, "ledger")

@@ -1,4 +1,4 @@
-"""Numbers that others compare and that never go back, not even when the database does."""
+"""Numbers that others compare: they never decrease, even after a restore of the database."""
 
 from django.db import transaction
 

@@ -28,10 +28,10 @@ FIELDS = (*BOUNDS, "key_types", "authority", "proofs", "approval", "server_keyge
 
 
 def profile_of(slug: str, name: str) -> CertificateRules:
-    """Return a profile of a domain; ``device`` is there before anybody defines it.
+    """Return a profile of a domain; ``device`` exists without a definition.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: no profile has that name.
     """
     found = _known.get((slug, name), lambda: fresh(slug, name))
     if found is None:
@@ -41,7 +41,7 @@ def profile_of(slug: str, name: str) -> CertificateRules:
 
 
 def fresh(slug: str, name: str) -> CertificateRules | None:
-    """Return a profile as it is in the database now, or None: for callers that keep it longer than a second."""
+    """Return a profile from the database without the cache, or None; for callers that keep it for long."""
     row = CertificateProfile.objects.filter(domain__slug=slug, name=name).first()
     if row is not None:
         return value(row)
@@ -49,7 +49,7 @@ def fresh(slug: str, name: str) -> CertificateRules | None:
 
 
 def value(row: CertificateProfile) -> CertificateRules:
-    """Return a row as the value that rules work with."""
+    """Return a row as a value for the rules."""
     return CertificateRules(
         row.name,
         DEVICE.usage,
@@ -66,15 +66,15 @@ def value(row: CertificateProfile) -> CertificateRules:
 
 
 def define(*, actor: Actor, name: str, **fields: object) -> CertificateProfile:
-    """Make or change a profile.
+    """Create or change a profile.
 
     Args:
         actor: a security officer.
         name: small letters, digits and hyphens.
-        **fields: of ``CertificateProfile``; what is not given stays as it is.
+        **fields: of ``CertificateProfile``; fields that are not given stay unchanged.
 
     Raises:
-        InvalidError: it names the field and what it may hold.
+        InvalidError: a field is invalid; the message names it and the accepted values.
     """
     known = permitted(actor, Action.DEFINE_PROFILE, CertificateProfile.objects.all())
     domain = domain_of(actor.domain)

@@ -1,4 +1,4 @@
-"""Compare the published ledger heads with the database: which of them does it not reach?
+"""Compare the published tree heads with the database, and find those that the database lacks.
 
 The journal is read in a stream, in pieces. Heads that have no row are few, but after a restore of an old backup; then
 they are compared with the tree by way of a file (``pki.ledger.claims``): the memory does not grow with their number.

@@ -1,4 +1,4 @@
-"""Answer OCSP questions (RFC 6960) for every issuing CA of this server, by responders that the CAs delegated.
+"""Answer OCSP requests (RFC 6960) for every issuing CA of this server, with delegated responders.
 
 A responder's key is in this process's memory for two days at most. An attacker in this process can lie about
 standings until then, and as long as he could by asking the signer: but our own listeners never ask OCSP.
@@ -68,7 +68,7 @@ class Responders:
         return OcspAnswer(der, None if question.nonce else now + ocsp.LIFE, now)
 
     def _issuer(self, question: ocsp.Question) -> str:
-        """Return the key id of the CA that is meant, or an empty word: both hashes must be its own."""
+        """Return the key id of the CA that both issuer hashes name, or an empty string."""
         asked = (question.algorithm.name, question.key_hash)
         if asked not in self._by_key:
             self._learn()

@@ -1,4 +1,4 @@
-"""Notice a database that is older than the facts outside it, and bring it up to date on demand."""
+"""Detect a database that is older than the journal, and bring it up to date on demand."""
 
 import logging
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a start has read of the journal.
+    """What a server start has read from the journal.
 
     Args:
         heads: published heads that were read.
@@ -64,7 +64,7 @@ def require() -> Checked:
     Only what follows the kept checkpoint is read; the whole journal where the checkpoint does not hold.
 
     Raises:
-        StaleDatabaseError: it says what to do.
+        StaleDatabaseError: the database is older; the message says what to do.
     """
     domains = _domains()
     kept = checkpoints.trusted_checkpoint(domains.values())

@@ -1,4 +1,4 @@
-"""What proves that a backup was put back: a statement that the signer signed, and the journal outside the database.
+"""Proof that a backup was restored: a statement by the signer, and the journal outside the database.
 
 The database's owner can write any row. One that claims a restore, but was not signed, would make published heads void
 and so hide entries that were removed.
