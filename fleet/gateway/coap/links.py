@@ -1,4 +1,4 @@
-"""What ``/.well-known/core`` lists (RFC 6690): every resource with its type. Public. Pure."""
+"""Links of ``/.well-known/core`` (RFC 6690): every resource with its type. Public. Pure."""
 
 from fleet.gateway import device_api_v1
 

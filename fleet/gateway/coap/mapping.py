@@ -1,4 +1,4 @@
-"""Between CoAP messages and the device protocol: codes, content formats, paths. Pure."""
+"""Convert between CoAP messages and the device protocol: codes, content formats, paths. Pure."""
 
 from collections import Counter
 

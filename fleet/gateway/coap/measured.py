@@ -1,4 +1,4 @@
-"""Options as aiocoap reads them, which also know how long they came in: RFC 7252, 5.4.3 bounds each of them.
+"""Options of aiocoap that also store their received length, because RFC 7252, 5.4.3 limits it.
 
 aiocoap keeps the value of a number only, and of text that is no UTF-8 it does not say which option it is.
 """
@@ -21,18 +21,18 @@ LENGTHS = {
     OptionNumber.BLOCK2: (0, 3),
     OptionNumber.BLOCK1: (0, 3),
 }
-#: critical options that may come more than once in a request
+#: critical options that a request may repeat
 REPEATABLE = frozenset({OptionNumber.IF_MATCH, OptionNumber.URI_PATH, OptionNumber.URI_QUERY})
 
 
 class _Measured:
-    """Remembers how many bytes an option had."""
+    """Stores the number of bytes of an option."""
 
     came: int | None = None
     number: OptionNumber
 
     def decode(self, rawdata: bytes) -> None:
-        """Read the option; one that is no text is named in a note of the error."""
+        """Decode the option; an option that is not UTF-8 is named in a note of the error."""
         self.came = len(rawdata)
         try:
             super().decode(rawdata)  # type: ignore[misc]  # the other base has it
@@ -72,15 +72,15 @@ _KINDS = {
 
 
 def measure_options() -> None:
-    """Let aiocoap make these kinds from now on: they read and write the same bytes as its own."""
+    """Register these classes with aiocoap; they read and write the same bytes as its own."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of kinds that write other bytes
+        warnings.simplefilter("ignore")  # aiocoap warns about classes that write other bytes
         for number, kind in _KINDS.items():
             number.set_format(kind)
 
 
 def fits(option: optiontypes.OptionType) -> bool:
-    """Say whether an option has a length that it may have."""
+    """Return whether the length of an option is valid."""
     least, most = LENGTHS.get(option.number, (0, 1 << 16))
     came = getattr(option, "came", None)
     return least <= (len(option.encode()) if came is None else came) <= most

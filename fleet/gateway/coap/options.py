@@ -1,4 +1,4 @@
-"""The options of one CoAP request, read without aiocoap: enough for the two questions that are asked most. Pure."""
+"""Parse the options of the two most frequent CoAP requests without aiocoap. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ URI_HOST, URI_PORT, URI_PATH, ACCEPT, BLOCK2 = 3, 7, 11, 17, 23
 ONE_BYTE, TWO_BYTES = 13, 14
 #: options that are read, and their least and most bytes (RFC 7252, table 4; RFC 7959, table 1); of ports there is one
 LENGTHS = {URI_HOST: (1, 255), URI_PORT: (0, 2), URI_PATH: (0, 255), ACCEPT: (0, 2), BLOCK2: (0, 3)}
-#: without the option: the first block, as large as may be
+#: without the option: the first block, in the largest size
 WHOLE = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a GET asks for.
+    """Parameters of a GET.
 
     Args:
         path: segments.
@@ -31,7 +31,7 @@ class Asked:
 
 
 def read_poll_options(data: bytes) -> Asked | None:
-    """Return what options mean, or None for anything but these options, or for a payload."""
+    """Return the parameters; None if there is another option or a payload."""
     path, host, accept, bits = [], b"", -1, WHOLE
     last = 0
     for number, value in pairs(data):
@@ -53,7 +53,7 @@ def read_poll_options(data: bytes) -> Asked | None:
 
 
 def pairs(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and value of each option (RFC 7252, 3.1); -1 for what is malformed, or for a payload."""
+    """Yield number and value of each option (RFC 7252, 3.1); -1 for malformed options or a payload."""
     number, place = 0, 0
     while place < len(data):
         delta, length = data[place] >> 4, data[place] & 15

@@ -1,4 +1,4 @@
-"""OSCORE contexts in the memory of the one process that owns them (RFC 8613): bounded, loaded when a device speaks.
+"""OSCORE contexts (RFC 8613) in the memory of the process that owns them: limited, loaded on demand.
 
 aiocoap implements the cryptography. This module loads contexts, bounds their number, and ensures that no sequence
 number is used twice: numbers are reserved in the database first, so that a crash can only skip some.
@@ -37,7 +37,7 @@ _logger = logging.getLogger("muster.coap")
 
 
 class InThread(Protocol):
-    """Runs something in a thread; what it returns is awaited."""
+    """Runs a function in a thread and awaits its result."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
         """Return what the work returns."""
@@ -126,12 +126,12 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         async with self._lock:
             if self.numbers_left < FEW_LEFT:
                 first = await in_thread(lambda: numbers.reserve(self.recipient_id))
-                if first != self.sender_end:  # the clock was ahead: what was left of the last block stays unused
+                if first != self.sender_end:  # the clock was ahead: the rest of the last block stays unused
                     self.sender_sequence_number = first
                 self.sender_end = first + BLOCK
 
     async def accept(self, in_thread: InThread) -> None:
-        """Write ahead, before a request is acted upon, that its number and some more are used up."""
+        """Store, before a request is processed, that its number and the next ones are used."""
         async with self._lock:
             if not self._written or self.next_accepted > self.accepted_end:
                 highest = self.next_accepted
@@ -139,7 +139,7 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
                 self._written = True
 
     def ended(self) -> list[tuple[bytes, int, int]]:
-        """Return how far the device's numbers went, to be written when this memory of it ends."""
+        """Return the device's highest number, to be stored when the context is removed."""
         return [(self.recipient_id, self.accepted_end, self.next_accepted)] if self._written else []
 
 
@@ -147,19 +147,19 @@ class OscoreContexts:
     """The contexts of one process.
 
     Args:
-        in_thread: runs what waits for the database or the signer.
-        gone: hears of each context that is forgotten.
+        in_thread: runs functions that wait for the database or the signer.
+        gone: called for each context that is removed.
     """
 
     def __init__(self, in_thread: InThread, gone: Callable[[SecurityContext], None]) -> None:
         self._in_thread, self._gone = in_thread, gone
         self._held: OrderedDict[bytes, SecurityContext] = OrderedDict()
         self._by_certificate: dict[str, set[bytes]] = {}
-        #: what is done about a context in a thread, one thing at a time: two memories would accept a number twice
+        #: pending work per context, one at a time: two copies in memory would accept a number twice
         self._busy: dict[bytes, asyncio.Task[SecurityContext] | asyncio.Task[None]] = {}
 
     def at_hand(self, kid: bytes) -> SecurityContext | None:
-        """Return a context that can be used at once."""
+        """Return a context that needs no loading."""
         found = self._held.get(kid)
         if found is None or found.doubtful:
             return None
@@ -167,7 +167,7 @@ class OscoreContexts:
         return found
 
     async def get(self, kid: bytes) -> SecurityContext:
-        """Return a context, from the database if need be.
+        """Return a context; load it from the database if it is not in memory.
 
         Raises:
             NotFoundError: there is none.
@@ -193,7 +193,7 @@ class OscoreContexts:
         return loaded
 
     async def _rest(self, ended: list[tuple[bytes, int, int]]) -> None:
-        """Write how far numbers went; what cannot be written costs a device a challenge."""
+        """Store the highest numbers; if that fails, the device gets a challenge at its next request."""
         try:
             await self._in_thread(lambda: numbers.rest(ended))
         except DatabaseError:
@@ -258,7 +258,7 @@ def kid_of(message: Message) -> bytes:
     """Return the Sender ID that a protected request names, or nothing."""
     try:
         return bytes(oscore.verify_start(message).get(oscore.COSE_KID, b""))
-    except (CoapError, ValueError, IndexError, UnboundLocalError):  # aiocoap's reader falls over some malformed options
+    except (CoapError, ValueError, IndexError, UnboundLocalError):  # aiocoap's parser fails on some malformed options
         return b""
 
 

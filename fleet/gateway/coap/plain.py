@@ -1,4 +1,4 @@
-"""Plain coap:// for the benchmark alone: poll and blob without encryption, on loopback, as one named device.
+"""Plain coap:// for the benchmark only: poll and blob without encryption, on loopback, as one fixed device.
 
 There is no identity in plain CoAP. This listener exists to be measured beside libcoap's plain server; ``serve`` refuses
 it on any address but loopback.
@@ -21,7 +21,7 @@ class PlainBench(asyncio.DatagramProtocol):
     Args:
         fast: the same fast path as over DTLS.
         answer: the normal path.
-        fingerprint: of the device that every datagram is taken to come from.
+        fingerprint: of the device that stands for the sender of every datagram.
     """
 
     _transport: asyncio.DatagramTransport
@@ -34,7 +34,7 @@ class PlainBench(asyncio.DatagramProtocol):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to send."""
+        """Store the transport."""
         self._transport = transport  # type: ignore[assignment]  # asyncio says which kind by the protocol
 
     def datagram_received(self, data: bytes, addr: SocketAddress) -> None:

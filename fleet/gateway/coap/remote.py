@@ -1,4 +1,4 @@
-"""What every peer of a datagram socket has in common, as aiocoap addresses it."""
+"""Base class of the peers of a datagram socket, as aiocoap addresses them."""
 
 from aiocoap import interfaces
 from aiocoap.numbers import constants

@@ -1,4 +1,4 @@
-"""Bodies in the making and answers that are fetched in blocks: some for each peer, a fixed number for all.
+"""Incomplete bodies, and answers that are fetched in blocks: limited per peer and in total.
 
 aiocoap keeps both for minutes and counts neither. A peer that begins more than it may loses what it began first, and is
 told so by 4.08 when it goes on with that.
@@ -7,7 +7,7 @@ told so by 4.08 when it goes on with that.
 import time
 from collections import OrderedDict
 
-#: of one peer, and of all: none is larger than a request or an answer of the device protocol
+#: limits per peer and in total; a value is at most as large as a request or an answer of the device protocol
 MOST_OF_ONE, MOST = 16, 1000
 #: aiocoap's MAX_TRANSMIT_WAIT (RFC 7252, 4.8.2)
 KEPT_SECONDS = 93.0
@@ -28,10 +28,10 @@ class Spool:
         return len(self._held)
 
     def __getitem__(self, key: Key) -> object:
-        """Return what is kept under a key.
+        """Return the stored value of a key.
 
         Raises:
-            KeyError: nothing, or nothing any more.
+            KeyError: there is none, or it was removed.
         """
         since, value = self._held[key]
         if since < time.monotonic() - KEPT_SECONDS:
@@ -40,7 +40,7 @@ class Spool:
         return value
 
     def __setitem__(self, key: Key, value: object) -> None:
-        """Keep something; what is too old or too much goes."""
+        """Store a value; remove values that are too old or above the limits."""
         self._drop(key)
         own = self._of.setdefault(key[0][-1], OrderedDict())
         own[key] = None

@@ -31,7 +31,7 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Take the leaf certificate: the handshake is over, and only now the connection counts."""
+        """Store the leaf certificate after the handshake; the connection counts from now on."""
         super().connection_made(transport)
         connected = transport.get_extra_info("ssl_object")
         leaf = (connected.getpeercert(binary_form=True) if connected else None) or b""
@@ -43,11 +43,11 @@ class Connection(tcp.TcpConnection):  # type: ignore[misc]  # aiocoap has no typ
         self._ctx.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Remember when the peer spoke last; a message that has begun comes as fast as any body, or never."""
+        """Store the time of the last data; a started message must arrive at the minimum rate of a body."""
         self.heard = self.loop.time()
         try:
             super().data_received(data)
-        except ValueError as error:  # a text option that is not UTF-8; `measured` has noted which
+        except ValueError as error:  # a text option that is not UTF-8; a note of `measured` names it
             self._no_hurry()
             self.abort(" ".join(getattr(error, "__notes__", ["An option is not UTF-8."])))
             return

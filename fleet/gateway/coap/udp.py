@@ -85,20 +85,20 @@ class Speaker(CoapRemote):
         _keep(self._asked, message.mid, _digest(data), MOST_ASKED)
 
     def repeated(self, data: bytes) -> bytes | None:
-        """Return what to say to a datagram that was seen already: nothing yet, or the same once more; else None."""
+        """Return the stored answer to a repeated datagram, empty while it is pending; None for a new datagram."""
         digest = _digest(data)
         return self._answers.get(digest, b"") if digest in self._asked.values() else None
 
     def send(self, message: Message) -> None:
-        """Protect and send what aiocoap has to say, for the very request that it answers."""
+        """Protect and send a message of aiocoap, bound to the request that it answers."""
         if message.code == codes.EMPTY:
             self.server.write(message.encode(), self.address)
             return
-        if self._last[0] is not message:  # else it repeats a notification, which stays what it was
+        if self._last[0] is not message:  # else it repeats a notification unchanged
             try:
                 self._last = message, self._protected(message, message.request.protection)
             except oscore.ContextUnavailable:
-                self.server.provide(self.context)  # until then nothing is sent; what is confirmable is repeated
+                self.server.provide(self.context)  # nothing is sent until then; confirmable messages are repeated
                 return
         data = self._last[1]
         if message.mtype is types.ACK and (asked := self._asked.get(message.mid)) is not None:
@@ -125,7 +125,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
     Args:
         interface: passes messages to aiocoap.
         fast: fast path for the most frequent requests.
-        in_thread: runs what waits for the database or the signer.
+        in_thread: runs functions that wait for the database or the signer.
         name: host and port of the socket.
     """
 
@@ -195,7 +195,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
         self._transport.abort()
 
     def _empty(self, message: Message, addr: SocketAddress) -> None:
-        """Pass an acknowledgement or a reset on to whom it concerns; answer a ping (RFC 7252, 4.3)."""
+        """Pass an acknowledgement or a reset to its recipient; answer a ping (RFC 7252, 4.3)."""
         if message.mtype is types.CON:
             self.write(Message(code=codes.EMPTY, _mtype=types.RST, _mid=message.mid).encode(), addr)
         elif (speaker := self._expected.pop((addr, message.mid), None)) is not None:
@@ -207,7 +207,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
         seconds = 0 if self.contexts.at_hand(kid) is not None else self._strangers.wait("", address)
         if (
             seconds and network in self._asking
-        ):  # of a network that failed too often one unknown name is looked up at a time
+        ):  # after too many failures of a network, one unknown name is looked up at a time
             self._refuse(message, addr, codes.TOO_MANY_REQUESTS, DETAIL.encode(), seconds)
             self._waiting.discard((addr, data))
             return
@@ -228,7 +228,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
         except LimitedError:
             return  # too many unknown clients at once; a real device repeats its request
         except (DomainError, DatabaseError) as problem:
-            # Nothing is said: whether this number counts as used could not be written, and each may be answered once.
+            # No answer: the number could not be stored as used, and each number may be answered only once.
             _logger.warning("an OSCORE request was deferred", extra={"cause": str(problem)})
         finally:
             self._asking.discard(network)
@@ -245,7 +245,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             self._refuse(message, addr, codes.UNAUTHORIZED, b"Replay detected")
         except oscore.DecodeError:
             self._refuse(message, addr, codes.BAD_OPTION, b"Failed to decode COSE")
-        except Exception:  # noqa: BLE001  because aiocoap's reader falls over malformed options in more than one way
+        except Exception:  # noqa: BLE001  because aiocoap's parser fails on malformed options in several ways
             self._refuse(message, addr, codes.BAD_REQUEST, b"Decryption failed")
         else:
             speaker = self._speaker(context, addr)
@@ -262,7 +262,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
             return
         inner.mtype, inner.mid, inner.token, inner.remote = message.mtype, message.mid, message.token, speaker
         if message.opt.uri_host is not None:
-            inner.opt.uri_host = message.opt.uri_host  # class U: not protected, so it can only mislead to a refusal
+            inner.opt.uri_host = message.opt.uri_host  # class U: not protected, so changing it can only cause a refusal
         made = self._fast.answer(_raw(inner), speaker.context.certificate_key, str(speaker.address[0]))
         if made is not None:
             answer = Message.decode(made)
@@ -272,7 +272,7 @@ class OscoreSocket(asyncio.DatagramProtocol):
         self._interface.dispatch(inner)
 
     def _speaker(self, context: SecurityContext, addr: SocketAddress) -> Speaker:
-        """Return the remote of a context at an address; of those where it spoke before, the last few stay."""
+        """Return the remote of a context at an address; keep the remotes of its last few addresses."""
         if addr not in context.remotes:
             context.remotes[addr] = Speaker(self, addr, context)
             while len(context.remotes) > MOST_ADDRESSES:
@@ -357,13 +357,13 @@ class OscoreInterface(generic_udp.GenericMessageInterface):  # type: ignore[misc
 
 
 def _raw(inner: Message) -> bytes:
-    """Return a request as it would be unprotected, for the fast path; nothing for what that need not see."""
+    """Return the bytes of the unprotected request for the fast path; empty if the fast path cannot answer it."""
     if inner.payload or inner.opt.observe is not None:
         return b""
     head = bytes((0x40 | int(inner.mtype) << 4 | len(inner.token), int(inner.code)))
     try:
         return bytes(head + inner.mid.to_bytes(2, "big") + inner.token + inner.opt.encode())
-    except ValueError:  # an option that aiocoap reads and cannot write
+    except ValueError:  # an option that aiocoap can read but not write
         return b""
 
 
