@@ -12,12 +12,12 @@ from ota.models import Assignment, Bundle, BundleFile, ModelArena
 from pki.kernel.actor import Actor
 
 MAX_ARENA = 1 << 40
-#: so many devices are enough for a median, so that a single false report changes little
+#: devices per median: enough that a single false report changes little
 MOST_DEVICES = 101
 
 
 def reported(*, actor: Actor, device: Device, components: Mapping[str, ComponentState]) -> None:
-    """Note what each model takes that a device has confirmed, by its own signed report."""
+    """Store the memory use of each model that a device has confirmed, from its signed report."""
     actor.require_device(device.key)
     said = {one["sha256"]: int(one["arena"]) for one in components.values() if one["confirmed"] and "arena" in one}
     if not said:
@@ -25,7 +25,7 @@ def reported(*, actor: Actor, device: Device, components: Mapping[str, Component
     images = BundleFile.objects.filter(
         role=BundleFile.Role.IMAGE, sha256__in=said, bundle__domain=device.domain_id, bundle__kind=Bundle.Kind.MODEL
     )
-    # Only of what it was given to install: else any device could speak of any model.
+    # Only for models assigned to this device: otherwise any device could report any model.
     given = Assignment.objects.filter(device=device, bundle__files__sha256__in=said).values("bundle")
     parts_of = Assignment.objects.filter(device=device, bundle__kind=Bundle.Kind.COMPOSITE).values_list(
         "bundle__facts", flat=True

@@ -29,7 +29,7 @@ CANCELED_BY_OPERATOR = "canceled by an operator"
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """An open assignment, as far as it is needed here."""
+    """The needed fields of an open assignment."""
 
     pk: int
     action_id: int
@@ -57,9 +57,9 @@ def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[
 
 
 def offer_batch(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]) -> int:
-    """Offer waiting assignments to their devices; an older open one for the same component gives way.
+    """Offer waiting assignments to their devices; cancel an older open one for the same component.
 
-    One of a device that was retired or returned since the rollout was planned is canceled instead: it would never end.
+    An assignment of a device that was retired or returned since the planning is canceled: it would never end.
 
     Args:
         actor: an operator, or the server's own job.
@@ -80,7 +80,7 @@ def offer_batch(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]
     ready = [one for one in wanted if one.pk not in lost]
     replaced = _replaced(bundle, ready, rows)
     if len(ready) > OFFERED_BESIDE_OTHERS and replaced:
-        # Each of these writes two rows more: the rest is left to the next transaction.
+        # Each of these writes two more rows: the next transaction continues.
         ready = ready[:OFFERED_BESIDE_OTHERS]
         replaced = _replaced(bundle, ready, rows)
         lost = {pk: state for pk, state in lost.items() if pk <= ready[-1].pk}
@@ -93,7 +93,7 @@ def offer_batch(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]
 
 
 def cancel(keys: Sequence[int]) -> None:
-    """Cancel some of a rollout's assignments: those not fetched end at once, the other devices are asked to cancel.
+    """Cancel assignments of a rollout: those not fetched end at once; the other devices receive a cancellation.
 
     Args:
         keys: internal ids.
@@ -121,7 +121,7 @@ def _locked(rows: QuerySet[Assignment]) -> list[_Row]:
 
 
 def _schedule(ready: Sequence[_Row], previous: Mapping[int, int | None]) -> None:
-    """Offer assignments; devices run few different bundles, so that a statement for each of these is short."""
+    """Offer assignments, with one statement per bundle: devices run few different bundles."""
     facts = {"status": Status.SCHEDULED.value, "updated_at": clock.now()}
     for bundle in {previous[one.pk] for one in ready}:
         keys = [one.pk for one in ready if previous[one.pk] == bundle]
@@ -129,7 +129,7 @@ def _schedule(ready: Sequence[_Row], previous: Mapping[int, int | None]) -> None
 
 
 def _replaced(bundle: Bundle, ready: Sequence[_Row], rows: Sequence[_Row]) -> dict[int, str]:
-    """Return the open assignments that give way, with the reason: they would write a component of this bundle."""
+    """Return the open assignments for a component of this bundle, with the reason of their cancellation."""
     by_device = {one.device: one for one in ready}
     older = [one for one in rows if one.status != Status.WAITING and one.device in by_device]
     bundles = Bundle.objects.in_bulk({one.bundle for one in older})
@@ -146,7 +146,7 @@ def components(bundle: Bundle) -> set[str]:
 
 
 def _end(reasons: Mapping[int, str]) -> None:
-    """Cancel assignments for good, with one event each."""
+    """Cancel assignments finally, with one event each."""
     now, status = clock.now(), Status.CANCELED.value
     rows = [(status, reason[:500], now, now, pk) for pk, reason in reasons.items()]
     prepared_sql.update_many(Assignment, ("status", "reason", "updated_at", "closed_at"), rows)
@@ -162,6 +162,6 @@ def _desire(actor: Actor, bundle: Bundle, ready: Sequence[_Row]) -> None:
 
 
 def _note(keys: Iterable[str]) -> None:
-    # Without a name the feed would say "everything".
+    # Without a name the feed would announce a change of all devices.
     if named := list(keys):
         changes.note(*named)

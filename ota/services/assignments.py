@@ -64,7 +64,7 @@ def schedule(*, rollout: Rollout, wave: Wave, device: Device, bundle: Bundle) ->
 
 
 def offer_assignment(*, actor: Actor, assignment: Assignment) -> None:
-    """Offer a waiting assignment to its device; an older open one for the same component gives way."""
+    """Offer a waiting assignment to its device; cancel an older open one for the same component."""
     bundle = assignment.bundle
     running = RunningBundles(assignment.domain_id, {bundle.component})
     with transaction.atomic():
@@ -88,7 +88,7 @@ def of_device(device: Device, action_id: int) -> Assignment:
 
 
 def retrieved(*, actor: Actor, device: Device, action_id: int) -> Assignment:
-    """Note that a device has fetched, by its vendor's own protocol, what an open action asks of it.
+    """Record that a device has fetched an open action by its vendor's protocol.
 
     Raises:
         NotFoundError: not this device's action, or it has ended.
@@ -130,7 +130,7 @@ def feedback(*, actor: Actor, device: Device, action_id: int, said: Feedback) ->
 
 
 def _measure(assignment: Assignment, begun: AssignmentEvent | None) -> None:
-    """Count an installation that has just ended as the device's behaviour: how long it took, or that it failed."""
+    """Record the duration or the failure of a finished installation as behaviour of the device."""
     if assignment.status == Status.ERROR:
         presence.note_measured(assignment.device_id, metrics.INSTALL_FAILURES, 1.0)
     elif assignment.status == Status.FINISHED and begun is not None and assignment.closed_at is not None:
@@ -139,7 +139,7 @@ def _measure(assignment: Assignment, begun: AssignmentEvent | None) -> None:
 
 
 def cancel(*, actor: Actor, assignment: Assignment) -> Assignment:
-    """Ask a device to cancel an action; one that it has not fetched yet ends at once."""
+    """Send a device the cancellation of an action; an action that it has not fetched ends at once."""
     with transaction.atomic():
         rows = Assignment.objects.select_for_update(of=("self",))
         locked = require_on(actor, Action.CANCEL_ASSIGNMENT, rows, assignment)

@@ -1,4 +1,4 @@
-"""A version or security counter that goes back behind what was published needs an acknowledgement.
+"""Require an acknowledgement of a version or security counter below a published one.
 
 Counters apply from publication: an upload alone blocks nothing. The floor that officers signed stays a limit
 that no acknowledgement lifts.
@@ -19,7 +19,7 @@ from ota.trust import documents
 
 
 def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
-    """Return the judgement with where the bundle goes back behind what was published, or uploaded, before it.
+    """Return the judgement with the steps back behind earlier published or uploaded bundles.
 
     Raises:
         RefusedBundleError: it goes back behind a published bundle, and ``acknowledges`` does not say so; or its counter
@@ -42,7 +42,7 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
 
 
 def demand_acknowledged(bundle: Bundle) -> list[str]:
-    """Return where a bundle goes back now, and what its format cannot say of its version: officers read both.
+    """Return the steps back of a bundle, and what its format cannot express of its version; officers read both.
 
     Raises:
         RefusedBundleError: it goes back behind a published bundle, and its ``acknowledges`` does not say so; or its
@@ -59,7 +59,7 @@ def demand_acknowledged(bundle: Bundle) -> list[str]:
 
 
 def _backsteps(before: Iterable[Bundle], version: str, counter: int) -> dict[str, str]:
-    """Return what goes back, by the word that acknowledges it."""
+    """Return the steps back, by the word that acknowledges each."""
     found: dict[str, str] = {}
     for one in before:
         if looks_older(version, one.version):

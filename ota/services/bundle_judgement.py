@@ -15,7 +15,7 @@ from pki.kernel.actor import Actor
 
 
 def judge_bundle(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
-    """Return what was found in a bundle.
+    """Verify a bundle and return its judgement.
 
     Args:
         actor: who uploads it.
@@ -23,13 +23,13 @@ def judge_bundle(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -
         staged: its files by their paths.
 
     Raises:
-        DomainError: it is refused, or could not be judged.
+        DomainError: it is refused, or could not be verified.
     """
     return _with_advice(wanted, staged, _with_contents(wanted, staged, _judge(actor, wanted, staged)))
 
 
 def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
-    """Let the sandbox judge the image, then compare what is in it with what the manifest says."""
+    """Verify the image in the sandbox, then compare its contents with the manifest."""
     keys = trust_keys.strangers(rows.vouching_keys(actor=actor, manifest=wanted))
     if not keys and wanted.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
         msg = (
@@ -57,7 +57,7 @@ def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judg
 
 
 def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
-    """Add what the bill of materials says, if the bundle brings one."""
+    """Add the contents of the SBOM, if the bundle has one."""
     entry = wanted.of_role("sbom")
     if entry is None:
         return judgement
@@ -70,7 +70,7 @@ def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Ju
 
 
 def _with_advice(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgement) -> Judgement:
-    """Add what the author of a firmware that hardly shrinks should know."""
+    """Add advice for the author of a firmware that does not compress."""
     if wanted.kind != Bundle.Kind.FIRMWARE:
         return judgement
     said = advice.of_file(staged[wanted.image.path].path)

@@ -26,7 +26,7 @@ def keep_bundle(
     judgement: Judgement,
     hardware: list[HardwareModel],
 ) -> Bundle:
-    """Store a bundle whose files were verified; when that fails, nothing of it is left.
+    """Store a bundle whose files were verified; if that fails, store nothing.
 
     Args:
         actor: who uploads it.
@@ -61,7 +61,7 @@ def keep_bundle(
 
 
 def _is_kept(one: Staged) -> bool:
-    """Say whether bytes that were kept a moment ago are still there: another upload or a deletion may forget them."""
+    """Return whether the stored bytes still exist: another upload or a deletion may have removed them."""
     with suppress(BlobNotFoundError):
         return blobs.store().size(one.sha256) == one.size
     return False
@@ -106,7 +106,7 @@ def _rows(
 
 
 def _fits(wanted: Manifest, judgement: Judgement, hardware: list[HardwareModel]) -> dict[str, list[dict[str, object]]]:
-    """Return the fit matrix of the upload: hardware model's name to its reasons against (none: it fits)."""
+    """Return the compatibility of the upload: hardware model name -> reasons against it (none: compatible)."""
     return {
         model.name: [
             reason.to_dict()

@@ -59,7 +59,7 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
 
 
 def _record_refusal(actor: Actor, wanted: Manifest, error: RefusedBundleError) -> None:
-    """Keep in the ledger who sent what that could not be trusted; the bytes are gone."""
+    """Record a refused upload and its sender in the audit log; its bytes are not kept."""
     detail = {"name": wanted.id, "version": wanted.version, "digest": wanted.digest, "reason": error.detail[:300]}
     with transaction.atomic():
         ledger.record(actor=actor, action="bundle.refused", thing=("bundle", wanted.digest), detail=detail)
@@ -86,7 +86,7 @@ def _demand_new(slug: str, wanted: Manifest) -> None:
 
 
 def _stage(store: blobs.Blobs, area: Area, wanted: Manifest, files: Mapping[str, BinaryIO]) -> dict[str, Staged]:
-    """Bring the listed files in, each compared with what the manifest says of it."""
+    """Stage the listed files, and compare each with its entry in the manifest."""
     listed = {entry.path for entry in wanted.files}
     if missing := sorted(listed - set(files)):
         msg = f"bundle.json lists {missing[0]!r}, but this file is not in the upload. Send all files in one upload."

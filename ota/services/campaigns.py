@@ -76,9 +76,9 @@ def anchors(
 
 
 def _next_counter(slug: str) -> int:
-    """Return the first counter behind those of all published configurations whose version is free.
+    """Return the first counter above those of all published configurations whose version is not taken.
 
-    A high counter that was only uploaded leads no further.
+    An upload with a high counter that was never published does not raise the next one.
 
     Raises:
         ConflictError: there is none left.
@@ -116,13 +116,13 @@ def _address(domain: str, server: str | None) -> dict[str, str]:
 
 
 def server_in_force(domain: str) -> str:
-    """Return the address in the newest configuration that was released; empty for where the factory sends devices."""
+    """Return the address in the newest released configuration; empty for the factory's address."""
     newest = _in_force(domain)
     return str(newest.facts.get("server") or "") if newest else ""
 
 
 def orders_in_force(domain: str) -> dict[str, object]:
-    """Return what else the newest configuration that was released sets: time sources, policy keys, secrets."""
+    """Return the other settings of the newest released configuration: time sources, policy keys, secrets."""
     newest = _in_force(domain)
     if newest is None or not any(newest.facts.get("orders", {}).values()):
         return {}

@@ -19,7 +19,7 @@ State = Command.State
 ANSWERS = frozenset({State.DONE, State.FAILED, State.REFUSED})
 LEAST_MINUTES, MOST_MINUTES = 5, 7 * 24 * 60
 LONGEST_RESULT = 500
-#: how the answer to ``re-attest`` begins when a device finds something else than it should run
+#: first word of the answer to ``re-attest`` of a device that finds other bytes than the installed ones
 MISMATCH = "mismatch"
 
 
@@ -80,7 +80,7 @@ def answer_command(*, actor: Actor, device: Device, public_id: str, state: str, 
 
     Raises:
         NotFoundError: no such command for this device.
-        InvalidError: the state is none that a device may give.
+        InvalidError: the state is not one that a device may report.
         ConflictError: it has another answer already, or is over.
     """
     actor.require_device(device.key)
@@ -106,7 +106,7 @@ def answer_command(*, actor: Actor, device: Device, public_id: str, state: str, 
 
 
 def cancel(*, actor: Actor, command: Command) -> Command:
-    """Cancel a command; what the device has begun cannot be undone. Repeating this changes nothing."""
+    """Cancel a command; a command that the device has started is not undone. Repeating this changes nothing."""
     with transaction.atomic():
         rows = Command.objects.select_for_update(of=("self",)).select_related("device")
         found = require_on(actor, Action.CANCEL_COMMAND, rows, command)
@@ -124,7 +124,7 @@ def expire(*, domain: TrustDomain) -> int:
         with transaction.atomic():
             locked = Command.objects.select_for_update(of=("self",)).select_related("device")
             late = locked.filter(pk=key, closed_at__isnull=True).first()
-            if late is not None:  # else its answer came in this very moment
+            if late is not None:  # otherwise its answer arrived at this moment
                 _close(late, State.EXPIRED, "")
                 closed += 1
     return closed

@@ -37,7 +37,7 @@ def demand_parts(slug: str, wanted: Manifest, facts: BundleFacts, *, hold: bool 
 
 
 def demand_released(bundle: Bundle) -> None:
-    """Refuse to release a composite before its parts are: devices demand that officers signed each of them.
+    """Refuse to release a composite before its parts: devices require signed releases of all parts.
 
     Raises:
         RefusedBundleError: it names the part.
@@ -68,7 +68,7 @@ def _demand_for(wanted: Manifest, part: Bundle) -> None:
 
 
 def _demand_beside(part: Bundle, counters: Mapping[str, int]) -> None:
-    """Compare what a part needs beside it with the other parts; what is no part is the device's to know."""
+    """Compare the requirements of a part with the other parts; the device checks the rest."""
     for one in part.manifest.get("requires", []):
         have = counters.get(one["component"])
         if have is not None and not is_within(one, have):

@@ -1,4 +1,4 @@
-"""Keep counts that triggers write in parts short (decision 0019): add up the parts of each count."""
+"""Sum the partial counts that triggers write (decision 0019)."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ COUNTED_BY: dict[type[PatchCount | StatusCount], tuple[str, ...]] = {
 
 
 def add_up(*, domain: TrustDomain) -> int:
-    """Put the parts of each count together (a leased job); return how many parts there were.
+    """Sum the parts of each count (a leased job); return the number of parts.
 
     The sums stay the same at every moment; two workers at once do no harm.
     """
@@ -40,7 +40,7 @@ def _add_up_table(model: type[PatchCount | StatusCount], domain: TrustDomain) ->
 def _add_up_parts(model: type[PatchCount | StatusCount], keys: Iterable[int]) -> int:
     """Add some parts to the first parts of their counts, and remove them."""
     names, every = COUNTED_BY[model], model.objects
-    # Rows that another worker adds up at this moment are passed over.
+    # Skip rows that another worker sums at this moment.
     parts = list(every.select_for_update(skip_locked=True).filter(pk__in=list(keys)).values("pk", "devices", *names))
     sums: Counter[tuple[int | str, ...]] = Counter()
     for part in parts:

@@ -35,11 +35,11 @@ from pki.models.json_members import member_of
 #: a pair is worth a patch for one in a hundred of the devices that wait, or for fifty
 SHARE, ENOUGH = 100, 50
 MOST_WAITING = 20_000
-#: a plan is made again when one in so many devices has progressed, and after so many seconds in any case
+#: a plan is renewed when one in this many devices has progressed, or after this many seconds
 CHANGED, PLANNED_S = 20, 600.0
 #: seconds between two searches for patches that are no longer needed, and how many one statement removes
 PRUNED_S, PRUNED = 3600.0, 500
-#: no maker may hold the job's lease for longer
+#: longest time of one patch in seconds, because the job holds its lease meanwhile
 SECONDS = 50
 KEPT = timedelta(days=30)
 _logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a child says of a patch: what went wrong, or its size in bytes and the seconds that it took."""
+    """Result of a child that made a patch: an error, or the size in bytes and the duration in seconds."""
 
     trouble: str
     size: int = 0
@@ -65,7 +65,7 @@ class _Said:
 
 @dataclass(slots=True)
 class _Plan:
-    """What this process has found to be done for a domain, until what it was made from has changed.
+    """Pending patches of a domain, valid until the data behind them changes.
 
     Args:
         waves: internal id and state of each wave of the rollouts that run.
@@ -80,7 +80,7 @@ class _Plan:
     left: list[Pair]
 
     def holds(self, waves: frozenset[tuple[int, str]], devices: int) -> bool:
-        """Say whether the same waves are open, and about as many devices are at an update."""
+        """Return whether the same waves are open, and about as many devices are updating."""
         return self.waves == waves and abs(self.devices - devices) * CHANGED <= self.devices
 
 
@@ -89,7 +89,7 @@ _pruned: Recent[int, bool] = Recent(PRUNED_S)
 
 
 def tick(*, domain: TrustDomain) -> bool:
-    """Make one missing patch that devices need; a job calls this. Return whether one was tried.
+    """Make one missing patch that devices need; return whether one was tried. A job calls this.
 
     What is wanted is found out when a wave opens or ends, when one in twenty of the devices has gone on, and every ten
     minutes; between these times a run reads no device and no assignment.
@@ -108,7 +108,7 @@ def tick(*, domain: TrustDomain) -> bool:
 
 
 def _planned(domain: TrustDomain) -> _Plan:
-    """Return the plan that was kept, or a new one."""
+    """Return the stored plan, or a new one."""
     running = list(Rollout.objects.filter(domain=domain, state=Rollout.State.RUNNING))
     if not running:
         return _Plan(frozenset(), 0, [], [])
@@ -123,7 +123,7 @@ def _planned(domain: TrustDomain) -> _Plan:
 
 
 def _plan(domain: TrustDomain, waves: frozenset[tuple[int, str]], devices: int) -> _Plan:
-    """Find out what is wanted, and note how far it is done."""
+    """Find the patches that are needed, and store the progress."""
     wanted = _possible(domain, list(_wanted(domain)))
     rows = Delta.objects.filter(domain=domain, result__in={pair.result for pair in wanted})
     known = {Pair(*row) for row in rows.values_list("base", "result", "format")}
@@ -170,7 +170,7 @@ def tried(*, actor: Actor, device: Device, action_id: int, format_: str, trouble
 
 
 def _wanted(domain: TrustDomain) -> Iterator[Pair]:
-    """Yield the pairs that waiting devices make, those of most devices first, in each format that these can apply."""
+    """Yield the pairs of waiting devices, the most frequent first, in each format that the devices can apply."""
     running = list(Rollout.objects.filter(domain=domain, state=Rollout.State.RUNNING).values_list("pk", flat=True))
     if not running:
         return
@@ -193,7 +193,7 @@ def _wanted(domain: TrustDomain) -> Iterator[Pair]:
 
 
 def _groups(rows: QuerySet[Assignment], component: str) -> Iterator[tuple[list[Applier] | None, str | None, int]]:
-    """Yield what devices can apply, the digest that they run as a component, and how many of them are alike.
+    """Yield formats, digest of the current image, and number of devices, for each group of equal devices.
 
     The database counts: reading 20,000 reports every few seconds kept the worker's other jobs waiting.
     """
@@ -203,7 +203,7 @@ def _groups(rows: QuerySet[Assignment], component: str) -> Iterator[tuple[list[A
 
 
 def _running(reported: ReportedTwin, bundle: Bundle) -> str:
-    """Return the digest of what a device says it runs where a bundle belongs, or nothing."""
+    """Return the digest that a device reports for a bundle's component; empty if it reports none."""
     return str(reported.get("components", {}).get(bundle.component, {}).get("sha256", ""))
 
 
@@ -219,7 +219,7 @@ def _possible(domain: TrustDomain, pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def _tell(domain: TrustDomain, wanted: Sequence[Pair], waiting: Sequence[Pair]) -> None:
-    """Note how far the work for each image is, where that has changed."""
+    """Store the progress of each image that has changed."""
     left = Counter(pair.result for pair in waiting)
     rows = {one.result: (one.wanted, one.done) for one in PatchWork.objects.filter(domain=domain)}
     for result, many in Counter(pair.result for pair in wanted).items():
@@ -230,7 +230,7 @@ def _tell(domain: TrustDomain, wanted: Sequence[Pair], waiting: Sequence[Pair]) 
 
 
 def _make(domain: TrustDomain, pair: Pair) -> None:
-    """Have the child make one patch, and keep it, or the note that it is no good."""
+    """Make one patch in the child; store it, or store that it is useless."""
     store, facts = blobs.store(), {"base": pair.base, "result": pair.result, "format": pair.format}
     with ExitStack() as held:
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="muster-delta-", dir=settings.FLEET_DIR / "run"))
@@ -259,7 +259,7 @@ def _make(domain: TrustDomain, pair: Pair) -> None:
 
 
 def _asked(pair: Pair, old: Path | None, new: Path, scratch: Path) -> tuple[_Said, BinaryIO | None]:
-    """Return what the child says of a patch, and the patch; what the child left there may be anything."""
+    """Return the child's result and the patch, which may be any bytes."""
     files = {"new": new} | ({"old": old} if old else {})
     try:
         answer = sandbox.run("ota.deltas", {"formats": [pair.format]}, files, scratch, SECONDS).answer

@@ -26,7 +26,7 @@ def metadata(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
     Args:
         actor: the device.
         device: whom it is for.
-        nonce: 16 bytes that the device has just made; they come back signed.
+        nonce: 16 random bytes of the device; the signed document contains them.
 
     Raises:
         InvalidError: the nonce has another length.
@@ -96,7 +96,7 @@ def _row(assignment: Assignment, device: Device) -> dict[str, object]:
 
 
 def _delta(offer: TriedPatch | None) -> dict[str, object]:
-    """Name a patch: the patch itself is not signed, the image that it produces is."""
+    """Return the entry of a patch: not the patch is signed, but the image that it produces."""
     if offer is None:
         return {}
     return {"delta": {"format": offer.format, "base": offer.base, "length": offer.size, "sha256": offer.sha256}}
@@ -107,7 +107,7 @@ def _command(command: Command) -> dict[str, object]:
 
 
 def _head(domain: str, head: LedgerHead) -> dict[str, object]:
-    """Show the newest signed head of the ledger: devices remember it, and say so in their reports."""
+    """Return the newest signed head of the audit log: devices store it and repeat it in their reports."""
     return {
         "_type": "head",
         "domain": domain,

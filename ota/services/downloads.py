@@ -42,7 +42,7 @@ class Download:
 
 
 def address(file: Download) -> str:
-    """Return a presigned web address of a file that was allowed, or nothing: it goes through the device gateway.
+    """Return a presigned URL of an authorised file; empty if the device gateway must send it.
 
     It is a secret for some seconds: anyone who knows it gets the bytes, so it is never logged.
     """
@@ -52,7 +52,7 @@ def address(file: Download) -> str:
 
 
 def read_download(file: Download, start: int, length: int) -> Iterator[bytes]:
-    """Yield a part of a file that was allowed, from folder or bucket; a bucket waits for the network."""
+    """Yield a part of an authorised file from the folder or the bucket; a bucket waits for the network."""
     return blobs.store().read(file.sha256, start, length)
 
 
@@ -94,7 +94,7 @@ def image(*, actor: Actor, device: Device) -> Download:
     """Return the image of the device's current action: where a SUIT manifest points to.
 
     Raises:
-        NotFoundError: nothing waits for it.
+        NotFoundError: the device has no open action.
     """
     return _download(actor, device, role=BundleFile.Role.IMAGE)
 
@@ -128,7 +128,7 @@ def _patch(actor: Actor, device: Device, sha256: str) -> Download | None:
 
 @lru_cache(maxsize=1024)
 def _makes(format_: str, sha256: str, size: int, length: int) -> bool:
-    """Say whether stored bytes are a patch that makes an image of a length; a digest names them for good."""
+    """Return whether stored bytes are a patch that makes an image of a length."""
     data = b"".join(blobs.store().read(sha256, 0, heads.needed(format_, size)))
     return heads.is_patch(format_, data, size, length)
 
@@ -147,7 +147,7 @@ def _download(actor: Actor, device: Device, **wanted: object) -> Download:
 
 
 def _is_signed(device: Device, assignment: Assignment, file: BundleFile) -> bool:
-    """Say whether officers have signed a file, by the very manifest that was checked: rows may change meanwhile."""
+    """Return whether officers have signed a file, by the manifest that was checked: rows may change meanwhile."""
     if file.bundle_id == assignment.bundle_id:
         return signed.lists_file(assignment.bundle, file)
     return not signed.refusal(file.bundle, device) and signed.lists_file(file.bundle, file)

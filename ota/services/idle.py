@@ -1,4 +1,4 @@
-"""Which devices have no pending work: what a listener may answer from memory, and for how long."""
+"""Find devices without pending work, which a listener may answer from memory, and for how long."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -33,21 +33,21 @@ def rows(subjects: Sequence[str] = ()) -> Iterator[Idle]:
     if subjects:
         yield from (row for _, row in _read(_statement(HELD, only), [Status.WAITING.value, *subjects]))
         return
-    # Of all devices few are held: they are read beforehand, which spares two look-ups for each of the others.
+    # Few devices have pending work: reading them first saves two look-ups for each of the others.
     held = _held()
     for _, row in _read(_statement("FALSE", ""), []):
         yield (*row[:3], *NEVER) if row[1] in held else row
 
 
 def part(after: int, many: int) -> tuple[int, list[Idle]]:
-    """Return the next certificates in their order, and the number to go on from; 0 when that was the last part."""
+    """Return the next certificates in order, and the number to continue from; 0 after the last part."""
     statement = _statement(HELD, " AND c.id > %s ORDER BY c.id LIMIT %s")
     found = list(_read(statement, [Status.WAITING.value, after, many]))
     return found[-1][0] if len(found) == many else 0, [row for _, row in found]
 
 
 def _held() -> set[int]:
-    """Return the devices for which something waits."""
+    """Return the devices with pending work."""
     assignments = Assignment.objects.filter(closed_at__isnull=True).exclude(status=Status.WAITING)
     commands = Command.objects.filter(closed_at__isnull=True)
     twins = Twin.objects.filter(config_version__gt=F("config_fetched"))
@@ -77,12 +77,12 @@ def _read(statement: str, parameters: Sequence[int | str]) -> Iterator[tuple[int
 
 
 def _renewal(profile: CertificateRules | None) -> tuple[float, float] | None:
-    """Return how many seconds before their end a profile's certificates should be renewed, and their spread."""
+    """Return the renewal time of a profile in seconds before expiry, and its jitter."""
     return (profile.renewal.total_seconds(), profile.jitter.total_seconds()) if profile else None
 
 
 def _statement(held: str, condition: str) -> str:
-    """Return the question for certificates; ``held`` is what holds a device back beside its own state."""
+    """Return the SQL statement for certificates; ``held`` selects devices with pending work."""
     # Django keeps a UUID as 32 hexadecimal digits on SQLite.
     postgresql = connections["default"].vendor == "postgresql"
     public_id = "c.subject_key::uuid" if postgresql else "replace(c.subject_key, '-', '')"
@@ -107,6 +107,6 @@ HELD = f"""EXISTS (SELECT 1 FROM {Command._meta.db_table} m WHERE m.device_id = 
 def _unix(column: str) -> str:
     if connections["default"].vendor == "postgresql":
         return f"extract(epoch FROM {column})::bigint"
-    # The faster one is there from SQLite 3.38 on.
+    # SQLite has the faster function since version 3.38.
     new = sqlite3.sqlite_version_info >= (3, 38)
     return f"unixepoch({column})" if new else f"CAST(strftime('%%s', {column}) AS INTEGER)"

@@ -9,12 +9,12 @@ from ota.services import commands
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 
-#: how long after a failed update a device may send its log unasked
+#: time after a failed update in which a device may send its log without a request
 AFTER_FAILURE = timedelta(days=1)
 
 
 def receive_log(*, actor: Actor, device: Device, reason: str, text: str) -> DeviceLog:
-    """Keep a log of a device, redacted.
+    """Store a redacted log of a device.
 
     Raises:
         InvalidError: too long, or another reason than failure or command.

@@ -33,7 +33,7 @@ def machine_identities(root: Root) -> set[str]:
 
 
 def _online(slug: str) -> Iterator[str]:
-    """Yield what the signer holds or held, and what any published root named, when the signer has forgotten it."""
+    """Yield keys of the signer, and keys in published roots that the signer does not know any more."""
     line = signing.signer_client("admin")
     for name in policy.ONLINE:
         yield from (key_identity(read_raw(raw)) for raw in line.every_key(slug, name).values())

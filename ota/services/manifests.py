@@ -13,7 +13,7 @@ def current(*, actor: Actor, device: Device) -> bytes:
     """Return the envelope of the device's current action.
 
     Raises:
-        NotFoundError: nothing waits, officers have no P-256 keys, or would have the device refuse it.
+        NotFoundError: no open action, officers without P-256 keys, or officers make the device refuse the bundle.
     """
     actor.require_device(device.key)
     assignment = offers.current(device)
@@ -28,7 +28,7 @@ def current(*, actor: Actor, device: Device) -> bytes:
 
 
 def _names_image(data: bytes, bundle: Bundle, hardware: str) -> bool:
-    """Say whether an envelope installs what officers signed as this bundle: it may have been replaced."""
+    """Return whether an envelope installs the image that officers signed for this bundle; it may be replaced."""
     try:
         image, _, _ = suit.read_envelope(data)
         sequence = image.sequence

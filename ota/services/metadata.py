@@ -30,13 +30,13 @@ def read_metadata(slug: str, name: str) -> bytes:
     """Return a published metadata file.
 
     Raises:
-        NotFoundError: nothing of that name was published.
+        NotFoundError: no file of that name was published.
     """
     return repository(slug).read(name)
 
 
 def online_keys(*, actor: Actor) -> Mapping[str, TufKey]:
-    """Make the online keys that are missing and return the public halves, for the root ceremony."""
+    """Create missing online keys; return the public keys for the root ceremony."""
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
     domain = ground.domain(actor.domain)
     held = signing.signer_client("admin").create_online_keys(domain.slug)
@@ -48,7 +48,7 @@ def online_keys(*, actor: Actor) -> Mapping[str, TufKey]:
 
 
 def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[TufKey]]:
-    """Make the next generation of some online keys; return for each role the keys that the next root must list.
+    """Create the next generation of some online keys; return the keys that the next root must list, by role.
 
     They sign nothing before ``switch_online_keys``, and devices trust them once officers have signed that root.
     """
@@ -91,7 +91,7 @@ def _switch(actor: Actor, domain: TrustDomain, names: list[str]) -> None:
 
 
 def install_root(*, actor: Actor, root: bytes) -> int:
-    """Install a root that the officers signed; the first one, or the one after the installed.
+    """Install a root that the officers signed: the first root, or the successor of the installed one.
 
     Returns:
         its version; installing the same one again changes nothing.
@@ -232,7 +232,7 @@ def _set(data: bytes) -> dict[str, Metadata[Targets]]:
 
 
 def _publish_all(store: Repository, given: policy.Documents) -> None:
-    """Write bins first: the targets that delegate to them are of use only when they are there."""
+    """Write bins first: targets that delegate to them need them."""
     for role in sorted(given, key=lambda one: one == Targets.type):
         store.publish(f"{given[role].signed.version}.{role}.json", documents.to_bytes(given[role]))
 

@@ -16,7 +16,7 @@ from pki.kernel.actor import Actor
 from pki.kernel.recent import Recent
 
 _logger = logging.getLogger(__name__)
-#: a refusal is logged once in ten minutes for each device and bundle
+#: a refusal is logged once per ten minutes, device and bundle
 _logged: Recent[tuple[int, int, str], None] = Recent(600)
 
 
@@ -30,13 +30,13 @@ class PollAnswer:
 
 
 def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> PollAnswer:
-    """Return what a device must do now: nothing is written.
+    """Return the pending work of a device; write nothing.
 
     An action that an operator cancels is shown until the device has answered, even if it may receive nothing else.
 
     Args:
         actor: the device.
-        device: that asks.
+        device: the polling device.
         follows_metadata: its client verifies the update metadata: while their timestamp has expired it is offered
             nothing, because it would refuse the action, and never try it again.
     """

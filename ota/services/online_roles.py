@@ -76,7 +76,7 @@ def _due(store: Repository, now: datetime) -> bool:
 
 
 def _snapshot_due(store: Repository, now: datetime) -> bool:
-    """Say whether a new snapshot is needed: documents that officers signed changed, or half its life is gone."""
+    """Return whether a new snapshot is due: signed documents changed, or half of its validity has passed."""
     newest = store.newest(Snapshot)
     if newest is None or not _fresh(store, newest, now):
         return True
@@ -134,7 +134,7 @@ def _timestamp_due(store: Repository, now: datetime) -> bool:
 
 
 def _believed(store: Repository, document: RoleMetadata) -> bool:
-    """Say whether the present root's online key signed a document (after a rotation it did not)."""
+    """Return whether an online key of the current root signed a document (after a rotation it did not)."""
     root = store.root()
     kind, payload = document.signed.type, document.signed_bytes
     return root is not None and bool(root.signed.get_verification_result(kind, payload, document.signatures))

@@ -1,4 +1,4 @@
-"""How much one transaction of a long step does: as much as keeps it short under the current load."""
+"""Limit the transactions of long steps, so that they stay short under the current load."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,7 @@ class TransactionPace:
     devices: int = 50
 
     def took(self, seconds: float) -> None:
-        """Learn from how long the last transaction took."""
+        """Adjust to the duration of the last transaction."""
         wished = WISHED_SECONDS if connection.vendor == "sqlite" else WISHED_BESIDE_OTHERS
         if seconds > wished:
             self.devices = max(int(self.devices * max(wished / seconds, 0.25)), LEAST)
@@ -38,7 +38,7 @@ class TransactionPace:
 
 
 class ReadAhead:
-    """What a step still has to do, in the order of internal ids.
+    """Pending rows of a step, in the order of internal ids.
 
     Args:
         rows: to read from.
@@ -51,7 +51,7 @@ class ReadAhead:
         self._place = self._last = 0
 
     def first(self, many: int) -> list[tuple[Any, ...]]:  # untyped: as above
-        """Return the next rows that are not done; none when everything is."""
+        """Return the next pending rows; empty when all are done."""
         if self._place >= len(self._held):
             self._held = list(self._rows.filter(id__gt=self._last).values_list(*self._names)[:READ])
             self._place = 0

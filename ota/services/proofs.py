@@ -15,7 +15,7 @@ _DOCUMENT = re.compile(r"[0-9]+\.(targets|b-[0-9a-f]+)\.json|[0-9a-f]{64}\.bundl
 
 
 def asked(*, actor: Actor, device: Device, client: str, name: Evidence) -> None:
-    """Note that a device has asked for something by a protocol; what it showed by another one counts no more.
+    """Record a request of a device by a protocol; evidence from another protocol does not count any more.
 
     Args:
         actor: the device.

@@ -81,13 +81,13 @@ def withdraw(*, actor: Actor, release: Release, reason: str) -> Release:
 
 
 def listed(bundle: Bundle) -> bool:
-    """Say whether the officers' newest bin lists a bundle, and not as withdrawn."""
+    """Return whether the officers' newest bin lists a bundle that is not withdrawn."""
     found = online_roles.repository(bundle.domain.slug).listed(bundle.target_path)
     return found == _entry(bundle).target()
 
 
 def adopt_published(fact: journal.Fact) -> bool:
-    """After a restore: what the officers' newest bins on disk list is published, even if the row differs."""
+    """After a restore: mark bundles in the officers' newest bins as published, even if the row differs."""
     domain = TrustDomain.objects.filter(slug=journal.text_of(fact, "domain")).first()
     if domain is None or online_roles.repository(domain.slug).targets() is None:
         return False
@@ -99,7 +99,7 @@ def adopt_published(fact: journal.Fact) -> bool:
 
 
 def _held(bundle: Bundle, *, raise_floor: bool = False) -> tuple[dict[str, Metadata[Targets]], Metadata[Targets]]:
-    """Return the documents that a statement about a bundle changes, as they are now, and the targets in any case."""
+    """Return the current documents that a statement about a bundle changes, and always the targets."""
     store = statements.repository(bundle.domain.slug)
     targets = store.targets()
     role = repository.bin_of(targets.signed, bundle.target_path) if targets else None
@@ -149,7 +149,7 @@ def _classes(bundle: Bundle) -> list[str]:
 
 
 def _exhibits(bundle: Bundle) -> dict[str, str]:
-    """Return the texts that officers must read: ``bundle.json``, and what a configuration or a composite says."""
+    """Return the texts that officers must read: ``bundle.json``, and a configuration's or composite's content."""
     found = {bundle.digest: canonical.dumps(bundle.manifest).decode()}
     if bundle.kind in _SHOWN:
         with blobs.store().at_hand(bundle.image.sha256) as text:
@@ -158,7 +158,7 @@ def _exhibits(bundle: Bundle) -> dict[str, str]:
 
 
 def _adopted(actor: Actor, release: Release) -> Release:
-    """The officers' bin lists the bundle already (after a restore): it is published."""
+    """Mark a bundle as published that the officers' bin lists already (after a restore)."""
     if release.state != Release.State.PUBLISHED or release.pk is None:
         release.save()
         _mark_published(release)
@@ -167,7 +167,7 @@ def _adopted(actor: Actor, release: Release) -> Release:
 
 
 def _demand_fit(bundle: Bundle) -> None:
-    """Refuse what cannot run on hardware that it names, by the hardware models as they are now."""
+    """Refuse a bundle that is incompatible with a current hardware model that it names."""
     composite_rules.demand_released(bundle)
     for model in bundle.hardware_models.all():
         reasons = fitting.reasons(bundle, model)

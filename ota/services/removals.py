@@ -60,7 +60,7 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
 
 
 def may_be_deleted(*, actor: Actor, bundle: Bundle) -> bool:
-    """Say whether an actor may delete a bundle: it was never released, and the roles allow it."""
+    """Return whether an actor may delete a bundle: it was never released, and the roles allow it."""
     if not may_do(actor, Action.DELETE_BUNDLE) or _hindrance(bundle):
         return False
     statements = Statement.objects.filter(release__bundle=bundle).values_list("pk", flat=True)
@@ -68,7 +68,7 @@ def may_be_deleted(*, actor: Actor, bundle: Bundle) -> bool:
 
 
 def _signatures(statements: Iterable[int]) -> QuerySet[StatementSignature]:
-    """Return what officers have signed of statements (internal ids)."""
+    """Return the officers' signatures of statements (internal ids)."""
     return StatementSignature.objects.filter(statement__in=list(statements))
 
 
@@ -79,7 +79,7 @@ def _demand_unreleased(bundle: Bundle) -> None:
 
 
 def _hindrance(bundle: Bundle) -> str:
-    """Return why a bundle has to stay and what to do instead, or nothing."""
+    """Return why a bundle cannot be deleted and what to do instead; empty if it can."""
     statements = Statement.objects.filter(release=OuterRef("pk"), state=Statement.State.PUBLISHED)
     rollouts = Rollout.objects.filter(release=OuterRef("pk"))
     # One question for all that hangs on the release: the page of a bundle asks it whenever it is shown.
@@ -99,7 +99,7 @@ def _hindrance(bundle: Bundle) -> str:
 
 
 def _rollout(bundle: Bundle, *, planned: bool) -> str:
-    """Return the rollout, or the action of a device, that names a bundle, or nothing.
+    """Return the rollout or the device's action that names a bundle; empty if there is none.
 
     Args:
         bundle: in question.

@@ -101,7 +101,7 @@ def receive_report(
 
 
 def _note_action(actor: Actor, device: Device, report: CheckedReport) -> None:
-    """Note how the action of a report went. After a restore the server may not know it; the report still counts."""
+    """Store the progress of the report's action. After a restore it may be unknown; the report still counts."""
     said = Feedback(STATES[report.state], [f"{report.state}: {report.reason}"], report.reason or report.state)
     with contextlib.suppress(NotFoundError):
         assignments.feedback(actor=actor, device=device, action_id=report.action or 0, said=said)
@@ -114,7 +114,7 @@ def parse_report(payload: bytes) -> CheckedReport:
     """Read a report's payload.
 
     Raises:
-        InvalidError: it says which field is wrong.
+        InvalidError: a field is invalid; the message names it.
     """
     body = _map(payload)
     state, action = body.get("state", ""), body.get("action")
@@ -213,7 +213,7 @@ def _anchors(value: object) -> list[str]:
 
 
 def _appliers(value: object) -> list[Applier]:
-    """Return which patches the device can apply, of the formats that are made here."""
+    """Return the patches that the device can apply, in formats that this server makes."""
     listed = value if isinstance(value, list) and len(value) <= MOST_APPLIERS else None
     if listed is None or not all(isinstance(one, dict) and _is_applier(one) for one in listed):
         msg = f"`appliers` may list at most {MOST_APPLIERS} maps with format, ram_max and out_max (bytes)."
@@ -241,7 +241,7 @@ def _is_applier(one: dict[str, object]) -> bool:
 
 
 def _head(value: object) -> list[int | str]:
-    """Return the newest ledger head that the device was shown: epoch, size, root."""
+    """Return the newest audit-log head that the device received: epoch, size, root."""
     if isinstance(value, list) and len(value) == 3:  # noqa: PLR2004  because a head has three parts
         epoch, size, root = value
         if _integer(epoch) and _integer(size) and _DIGEST.fullmatch(str(root)):

@@ -35,7 +35,7 @@ State, Status = Rollout.State, Assignment.Status
 AT_ONCE = 1000
 #: who prepares a rollout and wrote nothing for so long has ended
 SILENT = timedelta(seconds=15)
-#: a job gives way after this time; the next run continues
+#: longest run of the job; the next run continues
 SECONDS = 20.0
 #: SQLite has one writer: a waiting one retries every 4 ms at the latest (`fleet.sqlite`), between two commits
 PAUSE = 0.005
@@ -48,18 +48,18 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class StepBudget:
-    """How much one call may do.
+    """Limit of one call.
 
     Args:
-        commits: transactions of devices that are left; None for any number.
-        until: monotonic time after which nothing new begins.
+        commits: remaining transactions; None for no limit.
+        until: monotonic time after which no transaction begins.
     """
 
     commits: int | None = None
     until: float = field(default_factory=lambda: time.monotonic() + SECONDS)
 
     def spend(self) -> bool:
-        """Say whether another commit may be made, and count it."""
+        """Return whether another commit is allowed, and count it."""
         if self.commits is not None:
             self.commits -= 1
             return self.commits >= 0
@@ -78,7 +78,7 @@ def run(*, domain: TrustDomain, budget: StepBudget | None = None) -> None:
 
 
 def advance(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
-    """Continue what a rollout is at, as far as the budget goes."""
+    """Continue the current step of a rollout within the budget."""
     if rollout.state == State.PREPARING:
         _prepare(actor, rollout, budget)
     elif rollout.state == State.ABORTING:
@@ -99,7 +99,7 @@ def _unfinished(domain: TrustDomain) -> list[Rollout]:
 
 
 def claim(rollout: Rollout) -> bool:
-    """Take the preparation of a rollout over; return whether it is still to be prepared. The previous worker stops."""
+    """Take over the preparation of a rollout; return whether it is still pending. The previous worker stops."""
     rollout.planner, rollout.planned_at = secrets.token_hex(16), clock.now()
     rows = Rollout.objects.filter(pk=rollout.pk, state=State.PREPARING)
     return rows.update(planner=rollout.planner, planned_at=rollout.planned_at) == 1
@@ -108,7 +108,7 @@ def claim(rollout: Rollout) -> bool:
 def _prepare(actor: Actor, rollout: Rollout, budget: StepBudget) -> None:
     if claim(rollout):
         chosen = participants.choose_participants(rollout, between=lambda: _still_here(rollout))
-        # However long the choice took: a run that never wrote would start over forever.
+        # Even if the selection took long: a run that never writes would start over forever.
         fill(actor, rollout, chosen, StepBudget(budget.commits))
 
 
@@ -120,7 +120,7 @@ def _still_here(rollout: Rollout) -> None:
 
 
 def fill(actor: Actor, rollout: Rollout, chosen: participants.Participants, budget: StepBudget) -> None:
-    """Give the chosen devices their waves, beside those that an earlier attempt has placed."""
+    """Assign the chosen devices to waves, except those that an earlier attempt assigned."""
     waves = list(rollout.waves.order_by("index"))
     counts = dict(rollout.assignments.order_by().values_list("wave_id").annotate(devices=Count("id")))
     there = set(rollout.assignments.values_list("device_id", flat=True))
@@ -154,7 +154,7 @@ def _numbers(rollout: Rollout, many: int) -> Iterator[int]:
 
 
 def _mine(rollout: Rollout) -> bool:
-    """Lock a rollout and say whether this process still prepares it; the lock lasts until the transaction ends."""
+    """Lock a rollout and return whether this process still prepares it; the lock lasts until the transaction ends."""
     locked = _locked(rollout)
     if (locked.state, locked.planner) != (State.PREPARING, rollout.planner):
         return False
@@ -216,7 +216,7 @@ def _open(actor: Actor, rollout: Rollout, wave: Wave, budget: StepBudget) -> Non
 
 
 def _opens(rollout: Rollout, wave: Wave) -> bool:
-    """Lock a rollout and say whether the wave may go on opening: a hold, a pause or an abort stops it."""
+    """Lock a rollout and return whether the wave may continue to open: a hold, pause or abort stops it."""
     running = _locked(rollout).state == State.RUNNING
     return running and Wave.objects.filter(pk=wave.pk, state=Wave.State.OPENING).exists()
 
@@ -269,7 +269,7 @@ def _record(actor: Actor, rollout: Rollout, action: str, detail: Mapping[str, ob
 
 @contextmanager
 def _commit(pace: TransactionPace) -> Iterator[None]:
-    """Run one short transaction, and let other writers in after it."""
+    """Run one short transaction, then let other writers proceed."""
     nested = connection.in_atomic_block
     with transaction.atomic():
         # From here on SQLite's only writer is this one: the time before was spent waiting for others.

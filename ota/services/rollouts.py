@@ -1,4 +1,4 @@
-"""Create, start, hold and finish rollouts. ``STEPS`` is the only truth about what may follow what."""
+"""Create, start, hold and finish rollouts. ``STEPS`` is the only definition of allowed transitions."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -86,10 +86,10 @@ def create(
 
 
 def _chosen_at_once(rollout: Rollout) -> Participants | None:
-    """Return who takes part if few devices have to be asked; None leaves that to the job.
+    """Return the devices of a small rollout; None if the job must choose them.
 
     Raises:
-        ConflictError: nobody does.
+        ConflictError: no device is eligible.
     """
     if participants.candidates(rollout).values("pk")[: rollout_steps.AT_ONCE + 1].count() > rollout_steps.AT_ONCE:
         return None
@@ -134,19 +134,19 @@ def pause(*, actor: Actor, rollout: Rollout) -> Rollout:
 
 
 def resume(*, actor: Actor, rollout: Rollout) -> Rollout:
-    """Go on after a pause or a hold."""
+    """Continue after a pause or a hold."""
     return _step("resume", actor, rollout)
 
 
 def hold(*, actor: Actor, rollout: Rollout, reason: str, key: str = "") -> Rollout:
-    """Stop offering because something looks wrong; a rollout that is not running is left as it is."""
+    """Stop offering because of a problem; a rollout that is not running stays unchanged."""
     if rollout.state != State.RUNNING:
         return rollout
     return _step("hold", actor, rollout, reason, key)
 
 
 def abort(*, actor: Actor, rollout: Rollout) -> Rollout:
-    """End a rollout for good: open assignments are canceled, devices keep what they run.
+    """End a rollout permanently: open assignments are canceled, devices keep their current version.
 
     With many open assignments the rollout is returned while it is aborting; a job cancels them in small commits.
     Nothing that has not begun is offered from now on.
@@ -158,7 +158,7 @@ def abort(*, actor: Actor, rollout: Rollout) -> Rollout:
 
 
 def tick(*, domain: TrustDomain) -> None:
-    """Look at every running rollout of a domain: open, hold or finish (a leased job)."""
+    """Check every running rollout of a domain: open, hold or finish it (a leased job)."""
     actor = actors.system(domain.slug, "rollouts")
     rows = Rollout.objects.filter(domain=domain, state=State.RUNNING).select_related("domain", "release__bundle")
     for rollout in rows:

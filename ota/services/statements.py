@@ -1,4 +1,4 @@
-"""Statements: what officers are asked to sign, their signatures, and publication by nothing but those."""
+"""Signing requests for officers, their signatures, and publication by these signatures only."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ _ENDS: Mapping[str, tuple[str, str]] = {
 def write_statement(
     *, actor: Actor, kind: Statement.Kind, summary: str, request: PreparedRequest, release: Release | None = None
 ) -> Statement:
-    """Keep a signing request for officers to sign; an unpublished one about the same thing is stale from now on.
+    """Store a signing request; an older unpublished one about the same object becomes stale.
 
     The caller has checked the actor and holds a transaction.
     """
@@ -63,7 +63,7 @@ def submit(*, actor: Actor, statement: Statement, signature: bytes) -> Statement
     """Take one officer's signatures, made with ``muster-sign`` on the officer's own machine.
 
     Args:
-        actor: who brings it; need not be the officer.
+        actor: who submits it; need not be the officer.
         statement: what was signed.
         signature: the ``signature.json`` that ``muster-sign`` wrote.
 
@@ -96,7 +96,7 @@ def submit(*, actor: Actor, statement: Statement, signature: bytes) -> Statement
 
 
 def publish(*, actor: Actor, statement: Statement) -> Statement:
-    """Publish what two different officers signed; the signatures decide, not a row.
+    """Publish documents that two different officers signed; the signatures decide, not a row.
 
     Raises:
         MetadataError: not enough different officers signed.
@@ -127,7 +127,7 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
 
 
 def repository(slug: str) -> Repository:
-    """Return a repository about which statements can be made.
+    """Return the repository, for which signing requests can be made.
 
     Raises:
         ReleaseStateError: there is none yet.
@@ -141,7 +141,7 @@ def repository(slug: str) -> Repository:
 
 
 def follows(statement: Statement, held: Documents) -> bool:
-    """Say whether a statement changes these very documents, in these very versions."""
+    """Return whether a statement changes exactly these documents in these versions."""
     return rows.request_of(statement).bases == {role: one.signed.version for role, one in held.items()}
 
 
@@ -191,7 +191,7 @@ def _demand_waiting(statement: Statement) -> None:
 
 
 def _record(actor: Actor, statement: Statement, officers: list[str]) -> None:
-    """Let the release follow its statement, and write both down."""
+    """Update the release by its statement, and record both."""
     release = statement.release
     detail: dict[str, object] = {"kind": statement.kind, "digest": statement.digest, "officers": officers}
     ledger.record(actor=actor, action="statement.published", thing=("statement", statement.public_id), detail=detail)

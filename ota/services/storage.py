@@ -1,4 +1,4 @@
-"""What the blob store holds and what may be removed: nothing that a device may still request, and nothing too soon.
+"""Contents of the blob store, and removal of blobs that no device can request any more, after a grace period.
 
 Two servers may store the same bytes while a third removes them. Adding a reference and removing bytes both
 hold the digest's lock meanwhile, so one of them sees what the other has done.
@@ -31,7 +31,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection found, or did.
+    """Result of a collection.
 
     Args:
         bundles: names of bundles whose files devices can never receive again.
@@ -45,10 +45,10 @@ class Collected:
 
 
 def collect(*, dry_run: bool = False) -> Collected:
-    """Give up the files of bundles that were withdrawn long ago, then remove bytes to which nothing refers.
+    """Drop the files of bundles that were withdrawn long ago, then remove bytes without a reference.
 
     Args:
-        dry_run: say what would go; change nothing.
+        dry_run: return what would be removed; change nothing.
     """
     if not dry_run:
         blobs.store().sweep((clock.now() - GRACE).timestamp())
@@ -131,7 +131,7 @@ def _give_up(bundle: Bundle) -> None:
 
 
 def _unreferenced(going: set[str]) -> Iterator[blobs.StoredBlob]:
-    """Yield bytes older than the grace that nothing refers to, or only what goes."""
+    """Yield bytes older than the grace period to which nothing, or only what is removed now (``going``), refers."""
     before = clock.now() - GRACE
     old = (one for one in blobs.store().listed() if one.since < before)
     while some := list(islice(old, _AT_ONCE)):

@@ -1,4 +1,4 @@
-"""A model that exchanges other things with its application than the one before it needs an acknowledgement."""
+"""Require an acknowledgement of a model whose inputs, outputs or labels differ from the previous one."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ _MOST_SHOWN = 8
 
 
 def with_changes(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel], judgement: Judgement) -> Judgement:
-    """Return the judgement with what the model changes of the one that was published before it.
+    """Return the judgement with the changes from the previously published model.
 
     Raises:
         RefusedBundleError: inputs, outputs or labels change, and ``acknowledges`` does not say so.
@@ -32,7 +32,7 @@ def with_changes(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel],
 
 
 def demand_acknowledged(bundle: Bundle) -> list[str]:
-    """Return what a model changes of the ones before it now, for the officers who are asked to sign it.
+    """Return the changes of a model from the previous ones, for the officers who sign it.
 
     Raises:
         RefusedBundleError: something changes that its ``acknowledges`` does not name.

@@ -1,4 +1,4 @@
-"""Run a model that comes in, and its golden vectors, before anybody relies on either."""
+"""Run an uploaded model and its golden vectors before they are accepted."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ def with_trial(wanted: Manifest, staged: Mapping[str, Staged], judgement: Judgem
     """Return the judgement with the results of the model run and of each golden vector.
 
     Raises:
-        RefusedBundleError: its own vectors fail, say nothing, or cannot be run here.
+        RefusedBundleError: its own vectors fail, detect nothing, or cannot run here.
     """
     if judgement.facts.get("inner", wanted.format) != FORMAT:
         if wanted.of_role("golden"):

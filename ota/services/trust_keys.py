@@ -69,7 +69,7 @@ def add(  # noqa: PLR0913  because each is a fact of the key
 
 
 def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey:
-    """Store a key under its name, unless the very same is there."""
+    """Store a key under its name, unless the same key is stored already."""
     domain = ground.domain(actor.domain)
     with transaction.atomic():
         key, made = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
@@ -84,7 +84,7 @@ def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey
 
 
 def withdraw(*, actor: Actor, key: TrustKey) -> TrustKey:
-    """Withdraw a key: it verifies no uploads from now on."""
+    """Withdraw a key: it does not verify uploads any more."""
     with transaction.atomic():
         found = _locked(actor, key)
         if found.withdrawn_at is None:
@@ -100,7 +100,7 @@ def _locked(actor: Actor, key: TrustKey) -> TrustKey:
 
 
 def strangers(keys: list[TrustKey]) -> list[TrustKey]:
-    """Return the keys without those of CAs that certify devices, whichever of the two came first."""
+    """Return the keys without those of CAs that certify devices, whichever was registered first."""
     issuers = own_keys.known_identities() | vendor_identities() if keys else set()
     return [key for key in keys if _identity(key) not in issuers]
 
@@ -116,7 +116,7 @@ def _identity(key: TrustKey) -> str:
 
 
 def anchor_of(key: TrustKey) -> TrustAnchor:
-    """Return a trust key as verifiers get it."""
+    """Return a trust key as a value for verifiers."""
     return TrustAnchor(key.name, key.pem, key.crl, key.revocation, key.issuer_pem, key.issuer_crl)
 
 
@@ -211,7 +211,7 @@ def _issuer_lists(key: TrustKey, above: x509.Certificate, crl: str) -> list[Revo
 def _succeeding(
     crl: str, before: str, issuer: x509.Certificate, *, of_authorities: bool = False
 ) -> list[RevocationList]:
-    """Return what holds once new lists came; what an older version kept, and would not be taken now, is let go."""
+    """Return the CRLs that apply after new ones; drop stored CRLs that would not be accepted now."""
     new = revocations.read_lists(crl, issuer, of_authorities=of_authorities)
     revocations.demand_current(new, clock.now())
     try:
@@ -222,7 +222,7 @@ def _succeeding(
 
 
 def _flagged(key: TrustKey, lists: list[RevocationList], *, all_of_them: bool) -> list[Bundle]:
-    """Return the bundles of signers whom lists revoke; of all signers when the signing CA itself is revoked."""
+    """Return the bundles of revoked signers; of all signers if the signing CA itself is revoked."""
     revoked = {serial for one in lists for serial in one.serials}
     vouched = list(Bundle.objects.filter(domain=key.domain, facts__signer=key.name).order_by("id"))
     if all_of_them:

@@ -1,4 +1,4 @@
-"""What officers sign besides releases: higher counter floors, and another year for targets and bins."""
+"""Signing requests besides releases: higher counter floors, and renewals of targets and bins."""
 
 from django.db import transaction
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets
@@ -21,7 +21,7 @@ MOST_BIT_LENGTH = 14
 
 
 def raise_floor(*, actor: Actor, component: str, hardware: HardwareModel, counter: int) -> Statement:
-    """Write targets by which devices of a hardware model refuse every lower counter of a component.
+    """Prepare targets with a counter floor: devices of a hardware model refuse lower counters of a component.
 
     A floor never goes down, and never above the highest counter that is released: then no device could be updated.
 
