@@ -1,4 +1,4 @@
-"""The peer of a connection: what listeners look up for a device certificate, across domains."""
+"""Devices of connected peers, looked up by their certificates across domains."""
 
 from collections.abc import Iterable
 
@@ -28,7 +28,7 @@ def _served() -> QuerySet[Device]:
 
 
 def barred(fingerprints: Iterable[str]) -> set[str]:
-    """Return which of these device certificates may not stay connected: revoked, over, or of a device out of service.
+    """Return the device certificates that must be disconnected: revoked, expired, or of a device out of service.
 
     One that has expired within its grace period may stay: the device gateway lets it renew and nothing else. A
     certificate that this server did not issue may stay as well: it is for first enrolment only, and each request is

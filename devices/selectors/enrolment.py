@@ -79,11 +79,11 @@ def enrolment_requests(
     actor: Actor,
     wanted: EnrolmentRequestFilter = EnrolmentRequestFilter(),
 ) -> QuerySet[EnrolmentRequest]:
-    """Return the enrolments that needed or need approval, newest first."""
+    """Return the enrolment requests that need or needed approval, newest first."""
     rows = permitted(actor, Action.READ, EnrolmentRequest.objects.all()).select_related("hardware_model")
     return (rows.filter(state=wanted.state) if wanted.state else rows).order_by("-id")
 
 
 def identities(device: Device) -> list[HardwareIdentity]:
-    """Return the identities in hardware that a device has proved."""
+    """Return the verified hardware identities of a device."""
     return list(HardwareIdentity.objects.filter(device=device).order_by("id"))

@@ -39,7 +39,7 @@ def incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> Que
 
 
 def listed_incidents(*, actor: Actor, wanted: IncidentFilter = IncidentFilter()) -> QuerySet[Incident]:
-    """Return the incidents that match, newest first, with no more of a device than its name."""
+    """Return the incidents that match, newest first, with only the name of each device."""
     return incidents(actor=actor, wanted=wanted).select_related(None).select_related("device").only(*_LISTED)
 
 
@@ -49,7 +49,7 @@ def incidents_of(*, actor: Actor, device: Device) -> QuerySet[Incident]:
 
 
 def quarantined_since(device: Device, since: datetime) -> tuple[int, int]:
-    """Return how many devices of a device's hardware model the guard has quarantined, and of how many.
+    """Return the numbers of quarantined and of all devices of a device's hardware model.
 
     Args:
         device: of whose hardware model.

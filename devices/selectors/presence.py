@@ -1,4 +1,4 @@
-"""When devices were last seen, and how many are online, late, overdue or were never seen.
+"""Last contacts of devices, and numbers of devices that are online, late, overdue or were never seen.
 
 The word is in the main database (``Device.presence``) and changes only when a device's presence changes
 (``devices.services.presence_words``). The time itself is in the telemetry database, where it changes with each
@@ -19,7 +19,7 @@ from pki.kernel.permissions import Action, permitted
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many devices of a domain are in each state; each device in service has one presence."""
+    """Numbers of a domain's devices by state; each device in service has one presence."""
 
     devices: int
     online: int
@@ -31,13 +31,13 @@ class Counts:
 
 
 def last_seen(keys: Iterable[int]) -> dict[int, datetime]:
-    """Return when each of these devices was last heard, for those that ever were; for the devices of one page."""
+    """Return the last contact of each of these devices that had one; for the devices of one page."""
     rows = Presence.objects.filter(device_id__in=list(keys))
     return dict(rows.values_list("device_id", "last_seen"))
 
 
 def presence_of(device: Device) -> Presence | None:
-    """Return when and from where a device was last heard, or None if it never was."""
+    """Return time and address of a device's last contact, or None if it had none."""
     return Presence.objects.filter(device_id=device.pk).first()
 
 

@@ -1,4 +1,4 @@
-"""What devices measured, sent and did, as far as it is kept: ticks, series, logs, networks."""
+"""Stored telemetry of devices: ticks, series, logs, networks."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from pki.kernel.permissions import Action, require_action
 MOST_VALUES = 10_000
 MOST_TICKS = 24 * 14
 DAY_S = 86_400
-#: the largest time in unix milliseconds that is read, far beyond any that a device can have
+#: largest time that is read, in unix milliseconds; far beyond any real time
 MOST_MS = 10**15 - 1
 
 
@@ -74,7 +74,7 @@ def series(device: Device, metric: str, since_ms: int, until_ms: int, most: int)
 
 
 def behaviour(device: Device, ticks: int) -> dict[str, list[tuple[int, float]]]:
-    """Return what each of the last ``ticks`` ticks has of a device: metric -> (tick, value), oldest first."""
+    """Return a device's values in the last ``ticks`` ticks: metric -> (tick, value), oldest first."""
     since, found = clock.unix() // settings.FLEET_DRIFT_TICK_S - ticks, defaultdict[str, dict[int, float]](dict)
     # Rows first: what is packed between the two statements is then found twice, and not missed.
     recent = Sample.objects.filter(device_id=device.pk, tick__gt=since)
@@ -99,5 +99,5 @@ def device_logs(*, actor: Actor, device: Device) -> QuerySet[DeviceLog]:
 
 
 def source_networks(device: Device) -> QuerySet[SourceNetwork]:
-    """Return the networks that a device was heard from, the latest first."""
+    """Return the source networks of a device, the latest first."""
     return SourceNetwork.objects.filter(device_id=device.pk).order_by("-last_tick", "-id")

@@ -53,7 +53,7 @@ def bundle(*, actor: Actor, public_id: str | UUID) -> Bundle:
 
 
 def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
-    """Return name and version of bundles, by public id; what the actor does not see is left out."""
+    """Return name and version of bundles, by public id; omit bundles that the actor may not see."""
     rows = named_rows(permitted(actor, Action.READ, Bundle.objects.all()), public_ids)
     return {str(key): f"{name} {version}" for key, name, version in rows.values_list("public_id", "name", "version")}
 
@@ -83,12 +83,12 @@ def release(*, actor: Actor, public_id: str | UUID) -> Release:
 
 
 def _statements(where: str = "") -> "tuple[Prefetch[str], str]":
-    """Fetch statements without their signing requests, which may be long, and who signed them."""
+    """Fetch statements with their signers, without the signing requests, which may be long."""
     return Prefetch(f"{where}statements", Statement.objects.defer("paper")), f"{where}statements__signatures"
 
 
 def trust_keys(*, actor: Actor, in_use: bool = False) -> QuerySet[TrustKey]:
-    """Return the keys that verify artefacts, newest first; ``in_use`` leaves out those that are withdrawn."""
+    """Return the keys that verify artefacts, newest first; ``in_use`` omits withdrawn ones."""
     rows = permitted(actor, Action.READ, TrustKey.objects.all()).order_by("-id")
     return rows.filter(withdrawn_at__isnull=True) if in_use else rows
 
@@ -103,6 +103,6 @@ def trust_key(*, actor: Actor, public_id: str | UUID) -> TrustKey:
 
 
 def vouching_keys(*, actor: Actor, manifest: Manifest) -> list[TrustKey]:
-    """Return the keys that may verify an artefact: of its format, for its component and product, or for any."""
+    """Return the keys that may verify an artefact: of its format, for its component and product or for all."""
     rows = trust_keys(actor=actor, in_use=True).filter(format=manifest.format)
     return list(rows.filter(component__in=[manifest.component, ""], product__in=[manifest.id, ""]))

@@ -1,4 +1,4 @@
-"""The components of a bundle's bill of materials, searched and paged."""
+"""The components of a bundle's SBOM, searched and paged."""
 
 from dataclasses import dataclass
 
@@ -32,8 +32,8 @@ class ContentsPage:
 
     Args:
         rows: ``name``, ``version``, ``licence`` and ``kind`` of each.
-        found: how many there are in all.
-        page: which one this is, from 1 on.
+        found: number of all matching components.
+        page: number of this page, from 1.
         pages: how many pages there are, at least one.
     """
 
@@ -47,7 +47,7 @@ def contents(bundle: Bundle, words: str = "", page: int = 1) -> ContentsPage:
     """Return a page of the components with all the words in name, version, licence or kind; empty without an SBOM.
 
     Raises:
-        NotFoundError: the bill's bytes are gone.
+        NotFoundError: the SBOM's bytes were removed.
         InvalidError: the words are too long.
     """
     if len(words) > LONGEST_WORDS:

@@ -11,7 +11,7 @@ from pki.kernel.actor import Actor
 from pki.kernel.filters import yes_no
 from pki.kernel.permissions import Action, permitted
 
-#: of a device and what belongs to it: what a program is shown in a list
+#: fields of a device and its related rows that lists show to programs
 _SHOWN = (
     *("public_id", "name", "state", "presence", "quarantined_at", "quarantine_reason", "site", "owner", "tags"),
     *("audience", "enrolled_at", "hardware_model__name", "parent__name", "twin__reported", "twin__desired"),
@@ -42,7 +42,7 @@ def fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> QuerySet[Devi
 
 
 def identified_fleet(*, actor: Actor, wanted: FleetFilter = FleetFilter()) -> QuerySet[Device]:
-    """Return the devices that match, with the identities in hardware that they have proved.
+    """Return the devices that match, with their verified hardware identities.
 
     Of hardware model, gateway and twin only what lists show is read: a page may have 500 devices, and documents that
     nobody asked for would be half of its work.

@@ -20,13 +20,13 @@ from ota.trust import protection
 Status = Assignment.Status
 #: statuses in which the device has not begun: a hold withholds them
 NOT_BEGUN = frozenset({Status.WAITING, Status.SCHEDULED, Status.RETRIEVED})
-#: what a hardware model has to be able to run
+#: kinds of bundles that the resources of a hardware model must fit
 _CHECKED = frozenset({Bundle.Kind.MODEL, Bundle.Kind.COMPOSITE})
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateDevice:
-    """The facts that decide about one device.
+    """The facts of one device that decide.
 
     Args:
         pk: its internal id.
@@ -48,7 +48,7 @@ class CandidateDevice:
 
     @property
     def reported(self) -> ReportedTwin:
-        """Return its last report; empty for a device without one."""
+        """Return the device's last report; empty if there is none."""
         return self.last_report or {}
 
 
@@ -65,7 +65,7 @@ class DeviceRules:
         self._running = RunningBundles(bundle.domain_id, {one.component for one in self._whole})
 
     def reason(self, device: CandidateDevice) -> Reason | None:
-        """Return why a device is excluded, or None when it takes part."""
+        """Return why a device is excluded, or None if it is eligible."""
         if device.hardware not in self._hardware:
             return because(ObstacleKind.OTHER_HARDWARE)
         found = self._hardware[device.hardware] or self._of_device(device) or self._beside(device)
@@ -90,7 +90,7 @@ class DeviceRules:
         return because(ObstacleKind.INSTALLS_NO_COMPOSITES) if alone else None
 
     def _beside(self, device: CandidateDevice) -> Reason | None:
-        """Return what the bundle needs beside it and the device does not run, by its last report, if there is one."""
+        """Return the reason if the device's last report lacks a component that the bundle requires, else None."""
         runs = device.reported.get("components", {})
         for one in self._bundle.manifest.get("requires", []) if runs else []:
             have = runs.get(one["component"], {}).get("counter")
@@ -100,7 +100,7 @@ class DeviceRules:
 
 
 def hardware_reason(bundle: Bundle, model: HardwareModel, known: fitting.Released | None = None) -> Reason | None:
-    """Return why no device of a hardware model may receive a bundle, as both are now, or None when some may.
+    """Return why no device of a hardware model may receive a bundle now, or None if some may.
 
     Args:
         bundle: of any kind.
@@ -127,7 +127,7 @@ def rollout_reason(bundle: Bundle) -> Reason | None:
 
 
 def offer_reason(device: Device, assignment: Assignment) -> Reason | None:
-    """Return why an open action of a device is withheld now, or None when it is offered.
+    """Return why an open action of a device is withheld now, or None if it is offered.
 
     What officers signed decides; rows only narrow it: a quarantined device is offered its own repair only, a held or
     paused rollout withholds what has not begun, and a withdrawn release is no longer offered.

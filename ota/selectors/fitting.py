@@ -1,4 +1,4 @@
-"""Which bundles are compatible with which hardware models, as both are now."""
+"""Compatibility of bundles with hardware models, as both are now."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from ota.selectors.bundles import BundleFilter, bundles
 from pki.kernel.actor import Actor
 
 MOST = 50
-#: so many devices must report what a model takes: of one or two, a false report would decide
+#: least number of reports of a model's arena: with one or two, a false report would decide
 ENOUGH = 3
 #: (component, internal id of a hardware model) to the highest counter that is published
 Released = Mapping[tuple[str, int], int]
@@ -75,7 +75,7 @@ def released(slug: str) -> Released:
 
 
 def facts(bundle: Bundle, model: HardwareModel) -> BundleFacts:
-    """Return what was found in a bundle; what devices of this hardware model took of their arena counts most."""
+    """Return the facts of a bundle; arena figures that devices of this hardware model report take precedence."""
     said = next((one for one in bundle.arenas.all() if one.hardware_model_id == model.pk), None)
     if said is None or "arena" not in bundle.facts or len(said.said) < ENOUGH:
         return BundleFacts(**bundle.facts)

@@ -1,4 +1,4 @@
-"""Who may sign releases of a domain, as its published TUF root says."""
+"""The officers who may sign releases of a domain, by its published TUF root."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ class Officers:
 
     Args:
         names: key id to the name that the root gives.
-        threshold: how many different ones must sign.
+        threshold: number of different officers who must sign.
     """
 
     names: dict[str, str] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class Officers:
 
 
 def officers(slug: str) -> Officers:
-    """Return who may sign; empty while there is no root."""
+    """Return the officers; empty while there is no root."""
     root = Repository(settings.FLEET_DIR / "tuf" / slug).root()
     if root is None:
         return Officers()

@@ -1,4 +1,4 @@
-"""The devices of a rollout, their order, and why others are excluded; nothing is written or locked."""
+"""The devices of a rollout, their order, and reasons for exclusion; this module writes and locks nothing."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,12 +32,12 @@ class Participants:
 
     @property
     def order(self) -> list[int]:
-        """Return the internal ids of those that take part, as they are spread over the waves."""
+        """Return the internal ids of the participants, in the order of the waves."""
         return [pk for _, pk in sorted(self.ranked)]
 
     @property
     def excluded(self) -> dict[str, dict[str, object]]:
-        """Return the reasons as a rollout keeps them."""
+        """Return the reasons in the stored format of a rollout."""
         return {
             reason.sentence: {"code": reason.kind.value, "count": count, "devices": sorted(names)[:PERMILLE]}
             for reason, (count, names) in self.others.items()
@@ -50,7 +50,7 @@ class Participants:
         return f"No device is eligible for this rollout: {why or 'none is enrolled'}."
 
     def leave_out(self, reason: Reason, name: str) -> None:
-        """Count a device that does not take part; of the names only the first in their order are kept."""
+        """Count an excluded device; store only the first names."""
         count, names = self.others.get(reason, (0, []))
         names.append(name)
         if len(names) > 2 * PERMILLE:
@@ -59,13 +59,13 @@ class Participants:
 
 
 def candidates(rollout: Rollout) -> QuerySet[Device]:
-    """Return the devices that match a rollout's target, by internal id; retired ones are never asked."""
+    """Return the devices that match a rollout's target, by internal id, without retired ones."""
     rows = Device.objects.filter(query.parse_query(rollout.target), domain=rollout.domain_id)
     return rows.exclude(state=Device.State.RETIRED).order_by("id")
 
 
 def choose_participants(rollout: Rollout, between: Callable[[], None] = lambda: None) -> Participants:
-    """Decide of every candidate whether it takes part.
+    """Decide for every candidate whether it takes part.
 
     Args:
         rollout: with its release and bundle.

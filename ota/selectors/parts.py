@@ -18,7 +18,7 @@ from pki.kernel.errors import DomainError
 
 
 def named(bundle: Bundle) -> tuple[CompositePart, ...]:
-    """Return the parts that a composite names; of anything else, nothing.
+    """Return the parts that a composite names; empty for other bundles.
 
     Raises:
         DomainError: its ``parts.json`` is not there, or holds other bytes than its ``bundle.json`` says.
@@ -30,7 +30,7 @@ def named(bundle: Bundle) -> tuple[CompositePart, ...]:
 
 
 def found(bundle: Bundle) -> list[Bundle]:
-    """Return those parts of a composite that are here; errors as of ``named``."""
+    """Return the stored parts of a composite; errors as of ``named``."""
     order = {(one.digest, one.path): place for place, one in enumerate(named(bundle))}
     if not order:
         return []
@@ -42,10 +42,10 @@ def found(bundle: Bundle) -> list[Bundle]:
 
 
 def parts_of(bundle: Bundle) -> list[Bundle]:
-    """Return the parts of a composite; of anything else, nothing.
+    """Return the parts of a composite; empty for other bundles.
 
     Raises:
-        DomainError: a part is not here any more, or the reasons of ``named``.
+        DomainError: a part no longer exists, or the errors of ``named``.
     """
     here = found(bundle)
     if why := missing(bundle, here):
@@ -54,19 +54,19 @@ def parts_of(bundle: Bundle) -> list[Bundle]:
 
 
 def missing(bundle: Bundle, here: list[Bundle]) -> str:
-    """Return a sentence about the first part that is not among those that were found, or nothing."""
+    """Return a sentence about the first missing part; empty if none is missing."""
     digests = {one.digest for one in here}
     gone = next((one for one in named(bundle) if one.digest not in digests), None)
     return f"The part {gone.id} {gone.version} ({gone.component}) of {bundle} no longer exists." if gone else ""
 
 
 def whole(bundle: Bundle) -> list[Bundle]:
-    """Return a bundle and its parts: all that a device takes with it; errors as of ``of``."""
+    """Return a bundle and its parts: everything that a device installs with it; errors as of ``of``."""
     return [bundle, *parts_of(bundle)]
 
 
 def parts_at_hand(bundle: Bundle) -> list[Bundle]:
-    """Return the parts that are here, for people: nothing once the bytes of ``parts.json`` were given up."""
+    """Return the stored parts, for people: empty once the bytes of ``parts.json`` were removed."""
     try:
         return found(bundle)
     except DomainError:
@@ -74,7 +74,7 @@ def parts_at_hand(bundle: Bundle) -> list[Bundle]:
 
 
 def whole_with(bundle: Bundle) -> Bundle | None:
-    """Return a composite that names a bundle, if there is one; the database looks, so that no report is loaded."""
+    """Return a composite that names a bundle, if any; the database searches, so that no report is loaded."""
     places = (f"facts__parts__{place}__digest" for place in range(composite.MOST))
     wanted = Q()
     for place in places:
@@ -84,7 +84,7 @@ def whole_with(bundle: Bundle) -> Bundle | None:
 
 
 def stopped(bundle: Bundle) -> bool:
-    """Say whether a part of a composite is not published any more, or not here."""
+    """Return whether a part of a composite is not published or no longer exists."""
     try:
         wanted = {one.digest for one in named(bundle)}
     except DomainError:
@@ -97,10 +97,10 @@ def stopped(bundle: Bundle) -> bool:
 
 @lru_cache(maxsize=1024)
 def _read(sha256: str, size: int) -> tuple[CompositePart, ...]:
-    """Return what a ``parts.json`` says; its digest names its bytes, so that it is read once in a process.
+    """Return a parsed ``parts.json``, cached in the process by its digest.
 
     Raises:
-        DomainError: it is not there, or holds other bytes than those of its digest.
+        DomainError: it is missing, or its bytes have another digest.
     """
     data = b"".join(blobs.store().read(sha256, 0, min(size, composite.MAX_PARTS)))
     if hashlib.sha256(data).hexdigest() != sha256:

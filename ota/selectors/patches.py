@@ -9,7 +9,7 @@ from django.db.models import Sum
 from ota.models import Bundle, BundleFile, Delta, PatchCount, PatchWork
 
 #: a format that fails for more than one device in a hundred of a rollout is off in it, from so many failures on;
-#: devices that lie about it make others fetch whole images, no more
+#: devices with false reports can only make others fetch full images
 SHARE, FEW = 100, 3
 
 
@@ -33,18 +33,18 @@ class KnownPatch:
 
     @property
     def percent(self) -> int:
-        """Return what is saved in whole per cent, never more than it is."""
+        """Return the saved share in whole percent, rounded down."""
         return int(self.saved * 100)
 
 
 def progress(bundle: Bundle) -> tuple[int, int] | None:
-    """Return how many patches to a bundle's image were tried, of how many that devices want; None when none is."""
+    """Return the numbers of attempted and wanted patches to a bundle's image; None if none is wanted."""
     row = PatchWork.objects.filter(domain=bundle.domain_id, result=bundle.image.sha256).first()
     return (row.done, row.wanted) if row else None
 
 
 def of_bundle(bundle: Bundle) -> list[KnownPatch]:
-    """Return what was made for a bundle's image, those that save most first."""
+    """Return the patches for a bundle's image, those that save most first."""
     image = bundle.image
     rows = list(Delta.objects.filter(domain=bundle.domain_id, result=image.sha256))
     known = BundleFile.objects.filter(
@@ -71,7 +71,7 @@ class Use:
     Args:
         format: by name.
         tried: devices that received a patch in it and reported the result.
-        failed: of them, those that had to fetch the image after all.
+        failed: number of these devices that fetched the full image in the end.
     """
 
     format: str
@@ -80,7 +80,7 @@ class Use:
 
     @property
     def is_off(self) -> bool:
-        """Say whether the rollout no longer offers patches in this format."""
+        """Return whether the rollout no longer offers patches in this format."""
         return self.failed >= FEW and self.failed * SHARE > self.tried
 
 
@@ -90,7 +90,7 @@ def in_rollout(rollout_id: int) -> list[Use]:
 
 
 def in_rollouts(rollout_ids: Sequence[int]) -> dict[int, list[Use]]:
-    """Return how each format goes in each of some rollouts, in one query that reads counts and no device."""
+    """Return the results of each format in some rollouts, in one query that reads counts, not devices."""
     found: dict[int, list[Use]] = {}
     for key, outcomes in count_outcomes(rollout_ids).items():
         names = sorted({name for name, _ in outcomes})

@@ -1,4 +1,4 @@
-"""What was published before a bundle, and what a model changes of what its application exchanges with it."""
+"""Earlier bundles of the same name, and changes of a model's inputs, outputs and labels."""
 
 from collections.abc import Iterable
 
@@ -32,7 +32,7 @@ def models_before(slug: str, component: str, hardware: Iterable[int], digest: st
 
 
 def published_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> list[Bundle]:
-    """Return what was published before of a bundle's name: the latest, and the one of the highest counter.
+    """Return the published bundles before one of the same name: the latest, and the one with the highest counter.
 
     Args:
         slug: of the domain.
@@ -49,7 +49,7 @@ def published_before(slug: str, name: str, component: str, hardware: Iterable[in
 
 
 def uploaded_before(slug: str, name: str, component: str, hardware: Iterable[int], digest: str) -> Bundle | None:
-    """Return what was uploaded last of a bundle's name; the arguments are those of ``published_before``."""
+    """Return the last upload of a bundle's name; the arguments are those of ``published_before``."""
     return _of_name(slug, name, component, hardware, digest).order_by("-pk").first()
 
 
@@ -59,5 +59,5 @@ def _of_name(slug: str, name: str, component: str, hardware: Iterable[int], dige
 
 
 def changes(before: Iterable[Bundle], facts: BundleFacts) -> list[tuple[Bundle, ModelDifference]]:
-    """Return what a model with these facts changes, and of which model before it."""
+    """Return the changes of a model with these facts, and the earlier model."""
     return [(one, change) for one in before for change in fit.changes(one.facts, facts)]

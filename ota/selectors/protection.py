@@ -1,4 +1,4 @@
-"""How devices are protected from a compromised server, judged by their requests and reports."""
+"""Protection of devices against a compromised server, derived from their requests and reports."""
 
 from devices.models import Device
 from ota.trust import protection
@@ -7,7 +7,7 @@ from pki.kernel import clock
 
 
 def protection_of(device: Device) -> Protection:
-    """Return the grade of a device as it is now, and what it rests on."""
+    """Return the current protection grade of a device and its basis."""
     twin = getattr(device, "twin", None)
     if twin is None:
         return Protection("")

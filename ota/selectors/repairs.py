@@ -21,7 +21,7 @@ def repaired_incidents(*, actor: Actor) -> QuerySet[Incident]:
 
 
 def repair_is_done(*, actor: Actor, number: int) -> bool:
-    """Say whether the device has installed and confirmed the repair with this action number."""
+    """Return whether the device has installed and confirmed the repair with this action number."""
     rows = permitted(actor, Action.READ, Assignment.objects.all())
     return rows.filter(action_id=number, status=Assignment.Status.FINISHED).exists()
 

@@ -20,7 +20,7 @@ _first: dict[Path, tuple[int, datetime | None]] = {}
 
 
 def roles(*, actor: Actor, whole: bool = True) -> list[RoleStanding]:
-    """Return the state of each role; nothing before the key ceremony.
+    """Return the state of each role; empty before the key ceremony.
 
     Args:
         actor: who asks.

@@ -20,9 +20,9 @@ from pki.selectors.finding import named_rows, one_by_id, one_referred
 
 Status = Assignment.Status
 State = Rollout.State
-#: of rollouts that are under way
+#: states of rollouts in progress
 LIVE = (State.PREPARING, State.RUNNING, State.HELD, State.PAUSED, State.ABORTING)
-#: how the many statuses are shown to people
+#: status of an assignment -> group that people see
 GROUPS: dict[str, str] = {
     Status.WAITING: "waiting",
     Status.SCHEDULED: "offered",
@@ -55,7 +55,7 @@ class WaveProgress:
 
     @property
     def finished(self) -> int:
-        """Return how many devices have finished."""
+        """Return the number of devices that have finished."""
         return self.groups.get("finished", 0)
 
 
@@ -106,7 +106,7 @@ class RolloutProgress:
 
     @property
     def devices(self) -> int:
-        """Return how many devices the rollout has."""
+        """Return the number of devices of the rollout."""
         return sum(self.groups.values())
 
 
@@ -133,7 +133,7 @@ def rollouts(*, actor: Actor, wanted: RolloutFilter = RolloutFilter()) -> QueryS
 
 
 def names_of(*, actor: Actor, public_ids: Iterable[str | UUID]) -> dict[str, str]:
-    """Return the names of rollouts, by public id; what the actor does not see is left out."""
+    """Return the names of rollouts, by public id; omit rollouts that the actor may not see."""
     rows = named_rows(permitted(actor, Action.READ, Rollout.objects.all()), public_ids)
     return {str(key): name for key, name in rows.values_list("public_id", "name")}
 
@@ -170,7 +170,7 @@ def progress_of(found: Sequence[Rollout]) -> dict[int, RolloutProgress]:
 
 
 def _grouped(statuses: Mapping[str, int]) -> dict[str, int]:
-    """Return how many devices are in which group."""
+    """Return the number of devices in each group."""
     groups: Counter[str] = Counter()
     for status, devices in statuses.items():
         groups[GROUPS[status]] += devices
@@ -235,7 +235,7 @@ def assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilter()) 
 
 
 def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:
-    """Return what devices said about assignments, by internal id, oldest first, in one query."""
+    """Return the messages of devices about assignments, by internal id, oldest first, in one query."""
     said: defaultdict[int, list[str]] = defaultdict(list)
     rows = AssignmentEvent.objects.filter(assignment__in=[one.pk for one in found]).order_by("assignment_id", "id")
     for key, message in rows.values_list("assignment_id", "text"):

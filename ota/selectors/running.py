@@ -1,4 +1,4 @@
-"""Which bundles devices run, by what they report."""
+"""Current bundles of devices, by their reports."""
 
 from collections.abc import Iterable
 

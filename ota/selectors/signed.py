@@ -1,4 +1,4 @@
-"""What the release officers signed about a bundle, read only from their signed documents.
+"""Facts that the release officers signed about a bundle, read only from their signed documents.
 
 ``refusal`` is the only place that decides whether a device may receive a bundle. Every protocol asks it, at offer and
 at download: rows of the database can only narrow what it allows.
@@ -102,7 +102,7 @@ def _described(device: Device, component: str, said: ComponentState, known: list
 
 
 def _vouched(bundle: Bundle, class_id: str) -> bool:
-    """Say whether officers have ever signed a bundle for a hardware class: what runs may be withdrawn or too old."""
+    """Return whether officers have ever signed a bundle for a hardware class, even if it is withdrawn now."""
     view = officers_view(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
     digest = view.listed(bundle.target_path, clock.now()).sha256
     is_signed = bool(digest) and digest == _digest(bundle) and _agrees(bundle)
@@ -143,7 +143,7 @@ def _of_one(view: OfficersView, bundle: Bundle, recipient: Recipient) -> Reason 
 
 
 def _agrees(bundle: Bundle) -> bool:
-    """Say whether the columns of a bundle, and the row of its image, are those of its signed manifest."""
+    """Return whether the columns of a bundle and the row of its image match its signed manifest."""
     said = bundle.manifest
     same = all(getattr(bundle, name) == said[name] for name in ("component", "version", "security_counter"))
     same &= bundle.name == said["id"]
@@ -162,6 +162,6 @@ def newest(slug: str) -> dict[str, int]:
 
 
 def is_fresh(slug: str) -> bool:
-    """Say whether the timestamp is valid: after a long stop of the server it has expired until the worker renews it."""
+    """Return whether the timestamp is valid; after a long downtime it is expired until the worker renews it."""
     timestamp = Repository(settings.FLEET_DIR / "tuf" / slug).newest(Timestamp)
     return timestamp is None or timestamp.signed.expires > clock.now()

@@ -44,11 +44,11 @@ def statement(*, actor: Actor, public_id: str | UUID) -> Statement:
 
 
 def request_of(statement: Statement) -> PreparedRequest:
-    """Return what a statement asks officers to sign."""
+    """Return the signing request of a statement."""
     return PreparedRequest.from_json(json.loads(bytes(statement.paper)))
 
 
 def prepared(statement: Statement) -> dict[str, object]:
-    """Return what officers get: the documents, what holds now, the texts that they name, and the digest of it all."""
+    """Return the signing request for officers: new documents, current documents, named texts, and a digest of all."""
     value = intake.map_of(json.loads(bytes(statement.paper)), "paper")
     return {"statement": str(statement.public_id), "kind": statement.kind, "digest": statement.digest, **value}

@@ -1,4 +1,4 @@
-"""How many devices of rollouts are in which status, from stored counts, for rollouts of any size."""
+"""Numbers of devices by status in rollouts, from stored counts, for rollouts of any size."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from ota.models import Assignment, Rollout, StatusCount
 
 
 def count_by_wave(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
-    """Return how many devices of each wave of some rollouts are in which status, by internal id."""
+    """Return the numbers of devices by status of each wave (internal id) of some rollouts."""
     rows = StatusCount.objects.filter(rollout__in=[one.pk for one in found]).values_list("wave_id", "status")
     counted: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for wave, status, devices in rows.annotate(there=Sum("devices")).order_by():
@@ -19,7 +19,7 @@ def count_by_wave(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
 
 
 def count_by_rollout(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
-    """Return how many devices of each rollout are in which status, by internal id."""
+    """Return the numbers of devices by status of each rollout (internal id)."""
     counted: dict[int, Counter[str]] = {one.pk: Counter() for one in found}
     rows = StatusCount.objects.filter(rollout__in=list(counted)).values_list("rollout_id", "status")
     for key, status, devices in rows.annotate(there=Sum("devices")).order_by():
@@ -29,7 +29,7 @@ def count_by_rollout(found: Iterable[Rollout]) -> dict[int, Counter[str]]:
 
 
 def count_causes(found: Iterable[Rollout], most: int) -> dict[int, list[tuple[str, int]]]:
-    """Return the causes of failures in each rollout (internal id), and how many devices gave each; most first.
+    """Return the failure causes in each rollout (internal id) with their numbers of devices, most frequent first.
 
     Args:
         found: the rollouts.

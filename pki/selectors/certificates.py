@@ -1,4 +1,4 @@
-"""Certificates: lists for people, and what listeners ask of one that is shown to them."""
+"""Certificates: lists for people, and lookups of presented certificates for listeners."""
 
 from datetime import datetime
 
@@ -16,7 +16,7 @@ _authority_ids: Recent[str, list[int]] = Recent(seconds=1.0)
 def certificate_by_fingerprint(fingerprint: str) -> Certificate | None:
     """Return the certificate of a presented leaf, with its authority and domain, or None.
 
-    The one question that crosses domains: a listener asks it to find the domain of a peer.
+    The only lookup across domains: a listener uses it to find the domain of a peer.
     """
     rows = Certificate.objects.select_related("authority", "domain")
     return rows.filter(fingerprint=fingerprint).first()
@@ -49,7 +49,7 @@ def expiring(*, actor: Actor, now: datetime, until: datetime) -> QuerySet[Certif
 
 
 def standing_by_serial(key_id: str, serial: int) -> tuple[datetime | None, str] | None:
-    """Return when and why the certificate of a CA with a serial number was revoked, or None for an unknown one."""
+    """Return time and reason of the revocation of a CA's certificate by serial number; None if it is unknown."""
     names = ("revoked_at", "revocation_reason")
     for authority in _authority_ids.get(key_id, lambda: _ids_of(key_id)):
         found = prepared_sql.values(Certificate, names, authority_id=authority, serial=f"{serial:x}")

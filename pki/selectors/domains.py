@@ -1,4 +1,4 @@
-"""Trust domains: the one thing that is asked for without saying who asks."""
+"""Trust domains: the only objects that are read without an actor."""
 
 from pki.kernel.errors import NotFoundError
 from pki.kernel.recent import Recent
@@ -21,17 +21,17 @@ def domain(slug: str) -> TrustDomain:
 
 
 def domains() -> list[TrustDomain]:
-    """Return every trust domain of this server (jobs start from it)."""
+    """Return every trust domain of this server; jobs iterate over them."""
     return list(TrustDomain.objects.order_by("id"))
 
 
 def known_domains() -> list[TrustDomain]:
-    """Return every trust domain as it was a second ago at most; listeners ask for each request."""
+    """Return every trust domain, cached for at most a second, because listeners need them for each request."""
     return _domains.get("", domains)
 
 
 def known_domain(slug: str) -> TrustDomain:
-    """Return a trust domain by its slug as it was a second ago at most.
+    """Return a trust domain by its slug, cached for at most a second.
 
     Raises:
         NotFoundError: there is none.
