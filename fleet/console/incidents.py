@@ -18,6 +18,8 @@ from fleet.console.paging import cut_page
 from ota.selectors import rollouts
 from pki.kernel.actor import Actor
 
+#: who measured a metric
+TRUST = {"observed": "measured by the gateway", "self-reported": "reported by the device"}
 #: meaning of each verdict
 VERDICTS = {
     "true": "The anomaly was real. The baseline never includes the data of this incident.",
@@ -93,6 +95,7 @@ def _shaped(metric: MetricEvidence) -> dict[str, object]:
     most = max(abs(observed), abs(expected)) or 1.0
     return {
         **metric,
+        "trust_words": TRUST.get(str(metric.get("trust", "")), ""),
         "observed_words": amount_in_words(name, observed),
         "expected_words": amount_in_words(name, expected),
         "times": f"{observed / expected:.3g}" if expected > 0 and observed >= 0 else "",

@@ -1,7 +1,7 @@
 """How well a device is protected from a compromised server: a grade and its reasons. Pure.
 
-The server sees what a device asks for and what it reports under its key. It does not see what the device's code
-compares; a grade says what was shown, and names what it takes for granted.
+The server sees what a device requests and what it reports under its key. It does not see what the device's code
+compares. A grade states the evidence, and names its assumptions.
 """
 
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from devices.twin_documents import ComponentState, Evidence, UpdateProof
 
 FULL, MANIFEST, VENDOR, UNPROVEN = "full", "manifest", "vendor", "unproven"
-#: which protocol a device's update client speaks
+#: protocol of a device's update client
 NATIVE, SUIT, DDI = "native", "suit", "ddi"
-#: what is noted of a device's requests is this coarse, in seconds, so that few of them are written
+#: resolution of stored request times in seconds, so that few of them are written
 COARSE_S = 6 * 3600
-#: an agent polls the metadata every hour; one that has not for a day may not know the current metadata
+#: agents request the metadata every hour; without a request for a day, a device may not know the current metadata
 CURRENT_S = 24 * 3600 + COARSE_S
 MEANINGS = {
-    FULL: "It polls both the director and the officers' metadata. A client that compares them, as the reference agent "
-    "does, installs nothing from a stolen server that officers did not sign for it.",
-    MANIFEST: "It polls for a manifest that officers signed. A client that checks their signatures installs nothing "
-    "else; a stolen server can hold updates back.",
-    VENDOR: "Only the signature inside the image can stop a stolen server, if the client checks it: everything that "
-    "the vendor ever signed can be offered, older versions too.",
+    FULL: "The device requests the director's assignments and the metadata that officers signed. If its client "
+    "compares both, as the reference agent does, a stolen server can install only what officers signed for it.",
+    MANIFEST: "The device requests a manifest that officers signed. If its client checks their signatures, a stolen "
+    "server can install nothing else. It can hold updates back.",
+    VENDOR: "Only the vendor's signature inside the image protects this device, if its client checks it. A stolen "
+    "server can offer everything that the vendor ever signed, including older versions.",
     UNPROVEN: "The device has not shown that it checks what officers signed.",
 }
 
@@ -32,8 +32,8 @@ class Protection:
     """How a device is protected.
 
     Args:
-        grade: ``full``, ``manifest``, ``vendor``, ``unproven``, or empty for a device that never asked for an update.
-        basis: what the grade rests on, and what is missing for a better one, a sentence each.
+        grade: ``full``, ``manifest``, ``vendor``, ``unproven``, or empty for a device that never requested an update.
+        basis: evidence for the grade, and what is missing for a better one, one sentence each.
     """
 
     grade: str
@@ -49,8 +49,8 @@ def grade_device(proof: UpdateProof, components: Mapping[str, ComponentState], n
     """Return the grade of a device.
 
     Args:
-        proof: ``client``, and when the device last asked for what (``metadata``, ``documents``, ``director``,
-            ``manifest``, ``deployment``), in unix time.
+        proof: ``client``, and the unix time of the device's last request of each kind (``metadata``, ``documents``,
+            ``director``, ``manifest``, ``deployment``).
         components: its last signed report; ``signed`` is true where officers signed the image.
         now: unix time.
     """
@@ -92,5 +92,5 @@ def _asked(proof: UpdateProof, name: Evidence, words: str, now: int) -> tuple[bo
 
 
 def coarse(now: int) -> int:
-    """Return a time as it is noted."""
+    """Return a time in the stored resolution."""
     return now - now % COARSE_S

@@ -365,7 +365,7 @@ def test_signing_out_and_in_with_both_factors(console):
 def test_the_theme_is_remembered(console):
     with console.page("light") as page:
         page.goto("/")
-        page.get_by_role("button", name="Light / dark").click()
+        page.get_by_role("button", name="Switch light or dark theme").click()
         page.goto("/devices")
         expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
 

@@ -21,6 +21,7 @@ def test_an_incident_names_units_that_people_use(client, fleet):
     page = shown(client, f"/incidents/{incident.public_id}")
     assert "461 packets per tick" in page
     assert "23.4 packets per tick" in page
+    assert "reported by the device" in page
     assert "1/tick" not in page
 
 
