@@ -15,7 +15,7 @@ _STATS = {
 
 
 def is_report(body: Mapping[str, object]) -> bool:
-    """Say whether a body is such a report."""
+    """Return whether a body is such a report."""
     return "header" in body or "hed" in body
 
 

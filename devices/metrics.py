@@ -51,7 +51,7 @@ USUAL: Mapping[str, str] = dict.fromkeys(
 
 
 def is_name(value: object) -> bool:
-    """Say whether a value may name a metric."""
+    """Return whether a value may name a metric."""
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 

@@ -99,7 +99,7 @@ def _port(value: object) -> bool:
 
 
 def _quantisation(scale: object, zero_point: object) -> bool:
-    """Say whether a scale is a positive decimal text, and a zero point one that a 32-bit number holds."""
+    """Return whether a scale is a positive decimal text, and a zero point one that a 32-bit number holds."""
     if not isinstance(scale, str) or not _SCALE.fullmatch(scale) or float(scale) <= 0:
         return False
     return isinstance(zero_point, int) and not isinstance(zero_point, bool) and -LARGEST <= zero_point < LARGEST

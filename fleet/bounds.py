@@ -79,7 +79,7 @@ class Bounded:
                 self._rates.answered("", address, status, proved=bool(proof), safe=safe)
 
     async def _refuses(self, caller: "_Caller", address: str) -> bool:
-        """Say whether a network exceeds its rate and the request has no valid credentials; one check at a time."""
+        """Return whether a network exceeds its rate and the request has no valid credentials; one check at a time."""
         network = network_of(address)
         if not self._rates.wait("", address):
             return False
@@ -120,7 +120,7 @@ class _Caller:
 
     @property
     def shows(self) -> bool:
-        """Say whether there are credentials to check."""
+        """Return whether there are credentials to check."""
         return any(self._given)
 
     async def name(self) -> str:

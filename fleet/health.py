@@ -63,13 +63,13 @@ def _database(alias: str) -> bool:
 
 
 def _is_local(request: HttpRequest) -> bool:
-    """Say whether the client is a program on this machine; a proxied request is not."""
+    """Return whether the client is a program on this machine; a proxied request is not."""
     handed_on = any(f"HTTP_{name.decode().upper().replace('-', '_')}" in request.META for name in TRACES)
     return request.META.get("REMOTE_ADDR") in {"127.0.0.1", "::1"} and not handed_on
 
 
 def _has_token(request: HttpRequest) -> bool:
-    """Say whether the request has the metrics token; the file is read each time, so that the token can be replaced."""
+    """Return whether the request has the metrics token. The file is read each time, so the token can be replaced."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if not settings.FLEET_METRICS_TOKEN_FILE or scheme.lower() != "bearer":
         return False

@@ -120,7 +120,7 @@ def _end(request: HttpRequest, response: HttpResponseBase, started: float) -> Ht
 
 
 def _signed_in(request: HttpRequest) -> bool:
-    """Say whether the request is authenticated; if no view has checked that, this does not check either."""
+    """Return whether the request is authenticated; if no view has checked that, this does not check either."""
     given = vars(request)
     user = given.get("_cached_user") or given.get("user")
     if user is None or (isinstance(user, LazyObject) and vars(user)["_wrapped"] is empty):

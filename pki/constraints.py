@@ -63,7 +63,7 @@ def _bounds(parent: x509.Certificate, *, of_permitted: bool) -> _Bounds:
 
 
 def _within(name: str, tree: str) -> bool:
-    """Say whether a DNS name is in a subtree; an empty tree holds all, `.x` what is below x."""
+    """Return whether a DNS name is in a subtree; an empty tree holds all, `.x` what is below x."""
     lower = name.lower().rstrip(".")
     if tree.startswith("."):
         return lower.endswith(tree)

@@ -49,7 +49,7 @@ class Foreign:
         return digest.finalize().hex()
 
     def is_issued_by(self, above: x509.Certificate) -> bool:
-        """Say whether a CA's key signed it, and it names that CA as its issuer."""
+        """Return whether a CA's key signed it, and it names that CA as its issuer."""
         with suppress(InvalidSignature, *BROKEN):
             if self.certificate.issuer == above.subject:
                 _verify(above.public_key(), self.certificate, self.tbs)

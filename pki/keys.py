@@ -38,7 +38,7 @@ def spki_sha256(key: PublicKey) -> str:
 
 
 def vouches(key: object, signature: bytes, payload: bytes) -> bool:
-    """Say whether a key signed a payload: ECDSA with the curve's hash, RSA PKCS#1 v1.5 with SHA-256, Ed25519."""
+    """Return whether a key signed a payload: ECDSA with the curve's hash, RSA PKCS#1 v1.5 with SHA-256, Ed25519."""
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, payload, ec.ECDSA(curve_hash(key)))

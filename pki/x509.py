@@ -227,7 +227,7 @@ def key_id(certificate: x509.Certificate) -> str:
 
 
 def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Say whether a CA's key signed a certificate that names it as its issuer."""
+    """Return whether a CA's key signed a certificate that names it as its issuer."""
     return _signed_by(certificate, issuer)
 
 

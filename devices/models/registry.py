@@ -106,7 +106,7 @@ class Device(models.Model):
 
     @property
     def quarantined(self) -> bool:
-        """Say whether the device is quarantined."""
+        """Return whether the device is quarantined."""
         return self.quarantined_at is not None
 
 

@@ -65,7 +65,7 @@ def _usable(home: TrustDomain, secret: str, *, lock: bool) -> tuple[str, Enrolme
 
 
 def is_known(secret: str) -> bool:
-    """Say whether a secret is that of a token that was not withdrawn; takes no lock and tells nothing else."""
+    """Return whether a secret is that of a token that was not withdrawn; takes no lock and tells nothing else."""
     return EnrolmentToken.objects.filter(secret_hash=secret_hash(secret[:200]), withdrawn_at__isnull=True).exists()
 
 

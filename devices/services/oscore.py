@@ -91,7 +91,7 @@ def material(kid: bytes) -> Material:
 
 
 def stands(kid: bytes) -> bool:
-    """Say whether a context is still valid."""
+    """Return whether a context is still valid."""
     return OscoreContext.objects.filter(kid=int.from_bytes(kid, "big")).exists()
 
 

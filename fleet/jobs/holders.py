@@ -12,7 +12,7 @@ def mine() -> str:
 
 
 def gone(holder: str) -> bool:
-    """Say whether a holder has certainly ended.
+    """Return whether a holder has certainly ended.
 
     This is known only within the same boot of the same machine and the same PID namespace: a holder from before this
     machine started may be on another machine now. The leases of all other holders have to expire.

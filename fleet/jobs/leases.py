@@ -33,7 +33,7 @@ def forget_leases() -> None:
 
 
 def is_free(lease: Lease, now: datetime) -> bool:
-    """Say whether another worker may acquire a lease: it was released, its holder has ended, or it has expired."""
+    """Return whether another worker may acquire a lease: it was released, its holder has ended, or it has expired."""
     if not lease.holder or holders.gone(lease.holder):
         return True
     return not now - SKEW < lease.until < now + AHEAD
@@ -58,7 +58,7 @@ class _Held:
     failure: str = ""
 
     def holds(self, now: datetime) -> bool:
-        """Say whether it is certain, without a query, that no other worker has acquired this lease.
+        """Return whether it is certain, without a query, that no other worker has acquired this lease.
 
         After a clock was set back it is not certain: other workers use their own clocks.
         """
@@ -78,7 +78,7 @@ class Leases:
         self._changing = threading.Lock()
 
     def hold_lease(self, name: str) -> bool:
-        """Say whether this worker holds a lease now; acquire it if it is free.
+        """Return whether this worker holds a lease now; acquire it if it is free.
 
         A valid lease needs no query. If a lease has expired meanwhile, because the process was stopped or could not
         renew it, the database is queried before anything runs.

@@ -22,11 +22,11 @@ class ClosedTransport(asyncio.Transport):
         """Do nothing."""
 
     def can_write_eof(self) -> bool:
-        """Say that there is nothing to end."""
+        """Return False: there is nothing to end."""
         return False
 
     def get_write_buffer_size(self) -> int:
-        """Say that nothing waits."""
+        """Return 0: nothing waits."""
         return 0
 
     def pause_reading(self) -> None:

@@ -102,7 +102,7 @@ class LocalBlobs(Staging):
 
 
 def _holds(path: Path, sha256: str) -> bool:
-    """Say whether a file is there and holds the bytes of a digest."""
+    """Return whether a file is there and holds the bytes of a digest."""
     try:
         with files.open_plain(path) as file:
             return digest_of(file.fileno()) == sha256

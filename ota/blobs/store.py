@@ -67,7 +67,7 @@ def checked(sha256: str) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Say whether a text is a SHA-256 in hex."""
+    """Return whether a text is a SHA-256 in hex."""
     return _DIGEST.fullmatch(text) is not None
 
 

@@ -9,7 +9,7 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|[0-9a-f:.]{2,45}")
 
 
 def is_server(text: object) -> bool:
-    """Say whether a text is an address that a device may be sent to: ``https://host:port`` or ``coaps://host:port``.
+    """Return whether a text is an address that a device may be sent to: ``https://host:port`` or ``coaps://host:port``.
 
     Nothing else may be in it, neither a path nor a name before the host: what two readers could understand in two ways
     is no address.

@@ -65,6 +65,6 @@ class BundleDocument(TypedDict):
 
 
 def is_within(need: RequirementEntry, counter: int) -> bool:
-    """Say whether a security counter is within the bounds of a requirement."""
+    """Return whether a security counter is within the bounds of a requirement."""
     most = need.get("max_counter")
     return need["min_counter"] <= counter and (most is None or counter <= most)

@@ -82,7 +82,7 @@ def difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
 
 
 def constant(cases: Sequence[GoldenVector]) -> bool:
-    """Say whether all cases expect the same outputs: such vectors cannot detect a broken model."""
+    """Return whether all cases expect the same outputs: such vectors cannot detect a broken model."""
     return len({one.wanted for one in cases}) == 1
 
 
@@ -99,7 +99,7 @@ def usual(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
 
 
 def is_wide(cases: Sequence[GoldenVector], dtypes: Sequence[str]) -> bool:
-    """Say whether a broken model could pass: more than some steps, or a tenth of what a floating-point output reaches.
+    """Return whether a broken model could pass: a tolerance of many steps, or a tenth of a floating-point output.
 
     Args:
         cases: the vectors.

@@ -78,7 +78,7 @@ class Verdict:
 
 
 def available() -> bool:
-    """Say whether the interpreter is installed; there is none for every kind of machine."""
+    """Return whether the interpreter is installed; there is none for every kind of machine."""
     return importlib.util.find_spec("tflite_micro") is not None
 
 

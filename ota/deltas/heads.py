@@ -1,4 +1,4 @@
-"""Say whether bytes are a patch that makes an image of one length, by the head of the patch's own format. Pure.
+"""Return whether bytes are a patch that makes an image of one length, by the head of the patch's own format. Pure.
 
 The row of a patch may be anybody's: one that names the image of another bundle must not make the server give that out.
 So the stored bytes decide. Each format names itself and the length of what it makes, and a frame of zstd, which is
@@ -25,7 +25,7 @@ _MOST_NUMBER = 9
 
 
 def is_patch(format_: str, data: bytes, size: int, length: int) -> bool:
-    """Say whether bytes are a patch that makes an image of one length.
+    """Return whether bytes are a patch that makes an image of one length.
 
     Args:
         format_: by name; never found out by looking.

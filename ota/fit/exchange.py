@@ -30,7 +30,7 @@ class ModelDifference:
 
 
 def agrees(wanted: PortFacts, given: PortFacts) -> bool:
-    """Say whether a model's port is what an application exchanges; what the application does not state may be anything.
+    """Return whether a model's port matches an application's; properties that the application omits always match.
 
     Args:
         wanted: of the model; a dimension that it names by a word may be any number.
@@ -120,7 +120,7 @@ def _of_classes(was: Sequence[ClassLabels], now: Sequence[ClassLabels]) -> Itera
 
 
 def _same_port(old: PortFacts, new: PortFacts) -> bool:
-    """Say whether two ports are the same; one that could not be read is not the same as anything."""
+    """Return whether two ports are the same; one that could not be read is not the same as anything."""
     if old.get("unreadable") or new.get("unreadable"):
         return False
     same = old["dtype"] == new["dtype"] and list(old["shape"]) == list(new["shape"])

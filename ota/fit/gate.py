@@ -113,7 +113,7 @@ def _trial(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
 
 
 def _has_custom(name: str, runtime: RuntimeProfile) -> bool:
-    """Say whether a firmware has a custom operator: by its name, by its whole domain, or among its operators."""
+    """Return whether a firmware has a custom operator: by its name, by its whole domain, or among its operators."""
     known, listed = runtime.get("ops", {}), runtime.get("custom_ops", ())
     return name in listed or name.rpartition(":")[0] in listed or (not isinstance(known, str) and name in known)
 

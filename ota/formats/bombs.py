@@ -45,11 +45,11 @@ class Decoder(Protocol):
 
     @property
     def eof(self) -> bool:
-        """Say whether the frame has ended."""
+        """Return whether the frame has ended."""
 
     @property
     def needs_input(self) -> bool:
-        """Say whether nothing more comes out before something is put in."""
+        """Return whether nothing more comes out before something is put in."""
 
     @property
     def unused_data(self) -> bytes | None:

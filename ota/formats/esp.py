@@ -148,7 +148,7 @@ def _verify(case: ArtefactToVerify, data: bytes) -> str:
 
 
 def signed_by(pem: str, data: bytes) -> bool:
-    """Say whether a key has signed an image: one of the blocks in its last sector fits, and none names another digest.
+    """Return whether a key has signed an image: a block in its last sector matches, and none names another digest.
 
     Args:
         pem: public key: RSA with 3,072 bits, or P-256.

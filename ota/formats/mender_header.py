@@ -69,7 +69,7 @@ def _document(name: str, file: BinaryIO, size: int) -> object:
 
 
 def _is_no_json(token: bytes) -> bool:
-    """Say whether devices refuse a text, word or number that the lenient reader passes."""
+    """Return whether devices refuse a text, word or number that the lenient reader passes."""
     if token[:1] == b'"':
         return _CONTROL.search(token) is not None
     return token in {b"NaN", b"Infinity"} or (token[-1:].isdigit() and math.isinf(float(token)))
@@ -98,7 +98,7 @@ def read_json(data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int =
 
 
 def names_version(facts: BundleFacts, identity: str, version: str) -> bool:
-    """Say whether an artifact is of a version.
+    """Return whether an artifact is of a version.
 
     It is when its name is the version, or the bundle's id and the version, or has the version from its first digit on;
     or when the version of its own software that it provides is the version.

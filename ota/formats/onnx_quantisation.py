@@ -87,7 +87,7 @@ class _Search:
     _seen: set[tuple[int, str, bool]] = field(default_factory=set)
 
     def enter(self, scope: Scope, name: str, *, cast: bool) -> bool:
-        """Say whether a value is new to the search, and there is room for it."""
+        """Return whether a value is new to the search, and there is room for it."""
         self.steps += 1
         if self.steps > _MOST_STEPS:
             self.unreadable("it goes through too many operators")
@@ -208,7 +208,7 @@ def _operator(node: onnx.NodeProto) -> str:
 
 
 def _known(node: onnx.NodeProto) -> bool:
-    """Say whether ONNX itself defines an operator; what another does to numbers is not known."""
+    """Return whether ONNX itself defines an operator; what another does to numbers is not known."""
     return (node.domain or DEFAULT) in STANDARD and node.op_type not in {"Loop", "Scan"}
 
 

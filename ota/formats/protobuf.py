@@ -16,7 +16,7 @@ _MOST_FIELDS, _LONGEST_VARINT = 2_000_000, 10
 
 
 def is_onnx(file: BinaryIO, size: int) -> bool:
-    """Say whether a file has the structure of an ONNX model.
+    """Return whether a file has the structure of an ONNX model.
 
     Args:
         file: seekable.

@@ -23,7 +23,7 @@ class Fields:
         self.place = place
 
     def has(self, name: str) -> bool:
-        """Say whether a field is there and not yet taken."""
+        """Return whether a field is there and not yet taken."""
         return name in self._left
 
     def text(

@@ -30,7 +30,7 @@ _ENDED, _UNKNOWN, _ZERO = (_END, 0), (_WORD, 0), (_NUMBER, 0)
 
 
 def looks_older(version: str, before: str) -> bool:
-    """Say whether a version text looks older than another one, as a person would read both.
+    """Return whether a version text looks older than another one, as a person would read both.
 
     Args:
         version: of what comes.

@@ -150,7 +150,7 @@ class Assignment(models.Model):
 
     @property
     def open(self) -> bool:
-        """Say whether the device has not ended it yet."""
+        """Return whether the device has not ended it yet."""
         return self.closed_at is None
 
 

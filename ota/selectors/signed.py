@@ -64,7 +64,7 @@ def hold_roots(slugs: Iterable[str]) -> None:
 
 
 def lists_file(bundle: Bundle, file: BundleFile) -> bool:
-    """Say whether the signed ``bundle.json`` names a stored file: path, role, length and digest.
+    """Return whether the signed ``bundle.json`` names a stored file: path, role, length and digest.
 
     The caller has asked ``refusal``, so that the manifest is the one that officers signed.
     """

@@ -23,7 +23,7 @@ def repository(slug: str) -> Repository:
 
 
 def is_listed(bundle: Bundle) -> bool:
-    """Say whether officers have signed this exact bundle, independent of the database rows."""
+    """Return whether officers have signed this exact bundle, independent of the database rows."""
     found = repository(bundle.domain.slug).listed(bundle.target_path)
     return found is not None and found.hashes.get("sha256") == bundle.digest
 

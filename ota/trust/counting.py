@@ -19,7 +19,7 @@ def signer_identities(result: VerificationResult) -> set[str]:
 
 
 def signed_by_enough(delegator: Root | Targets, role: str, document: RoleMetadata) -> bool:
-    """Say whether as many different keys as a role demands have signed a document.
+    """Return whether as many different keys as a role demands have signed a document.
 
     Args:
         delegator: names keys and threshold of the role.

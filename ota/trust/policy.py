@@ -149,7 +149,7 @@ def _demand_people(root: Root, document: Metadata[Targets]) -> None:
 
 
 def is_p256(root: Root, keyid: str) -> bool:
-    """Say whether a key of the root can sign for microcontrollers (ES256)."""
+    """Return whether a key of the root can sign for microcontrollers (ES256)."""
     return keyid in root.keys and root.keys[keyid].scheme == "ecdsa-sha2-nistp256"
 
 

@@ -244,7 +244,7 @@ class Repository:
 
 @lru_cache(maxsize=1024)
 def _follows(before: bytes, data: bytes) -> bool:
-    """Say whether a root is the one after another: signed by enough officers of both (TUF specification, 5.3)."""
+    """Return whether a root is the one after another: signed by enough officers of both (TUF specification, 5.3)."""
     try:
         previous, new = load_document(before, Root), load_document(data, Root)
         return bool(new.signed.get_root_verification_result(previous.signed, new.signed_bytes, new.signatures))

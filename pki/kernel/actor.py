@@ -48,7 +48,7 @@ class Actor:
 
     @property
     def is_system(self) -> bool:
-        """Say whether a job or a command on the server acts."""
+        """Return whether a job or a command on the server acts."""
         return self.kind is ActorKind.SYSTEM
 
     def require_person(self) -> None:

@@ -107,7 +107,7 @@ class _Walk:
             count = None if count is None else count - 1
 
     def _ended(self) -> bool:
-        """Say whether a break comes next, and pass over it."""
+        """Return whether a break comes next, and pass over it."""
         if self._peek() != _BREAK:
             return False
         self.at += 1

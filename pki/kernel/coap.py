@@ -22,7 +22,7 @@ _TAG = re.compile(r'"[dr][0-9]{1,16}"')
 
 
 def is_tag(text: str) -> bool:
-    """Say whether an entity tag is one of a twin's sections: a letter and a version."""
+    """Return whether an entity tag is one of a twin's sections: a letter and a version."""
     return _TAG.fullmatch(text) is not None
 
 

@@ -186,5 +186,5 @@ def _check(result: int) -> int:
 
 
 def available() -> bool:
-    """Say whether this kernel has Landlock."""
+    """Return whether this kernel has Landlock."""
     return landlock_version() >= 1

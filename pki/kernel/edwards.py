@@ -17,7 +17,7 @@ _NEUTRAL: Point = (0, 1, 1, 0)
 
 @functools.lru_cache(maxsize=512)
 def is_strong(encoded: bytes) -> bool:
-    """Say whether 32 bytes are the canonical encoding of a point of prime order.
+    """Return whether 32 bytes are the canonical encoding of a point of prime order.
 
     Args:
         encoded: an Ed25519 public key.

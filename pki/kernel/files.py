@@ -107,7 +107,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def _cut(descriptor: int) -> bool:
-    """Say whether a file's last line lacks its end."""
+    """Return whether a file's last line lacks its end."""
     size = os.fstat(descriptor).st_size
     return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 

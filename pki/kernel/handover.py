@@ -77,7 +77,7 @@ def read_secrets(kind: str) -> dict[str, str]:
 
 
 def holds_secret(kind: str) -> bool:
-    """Say whether this process has the descriptor of a kind of secret."""
+    """Return whether this process has the descriptor of a kind of secret."""
     _adopt()
     return kind in _held
 

@@ -19,7 +19,7 @@ def uuid7() -> uuid.UUID:
 
 
 def is_uuid(text: str) -> bool:
-    """Say whether a text is a UUID in its usual form."""
+    """Return whether a text is a UUID in its usual form."""
     return _UUID.fullmatch(text) is not None
 
 

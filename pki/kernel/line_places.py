@@ -49,7 +49,7 @@ def last_place(path: Path, limit: int | None = None) -> LinePlace | None:
 
 
 def is_unchanged(path: Path, place: LinePlace) -> bool:
-    """Say whether the same file still has the same line before a place."""
+    """Return whether the same file still has the same line before a place."""
     try:
         file = path.open("rb")
     except FileNotFoundError:

@@ -36,7 +36,7 @@ _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def is_path_part(part: str) -> bool:
-    """Say whether a part of a file's path means the same to every reader: no space or dot at an end, no ``%2e``."""
+    """Return whether a part of a file's path means the same to every reader: no space or dot at an end, no ``%2e``."""
     return part not in {"", ".", ".."} and part == part.strip() and not part.endswith(".") and not _ENCODED.search(part)
 
 

@@ -221,7 +221,7 @@ def roles_for(action: Action) -> tuple[Role, ...]:
 
 
 def may_do(actor: Actor, action: Action) -> bool:
-    """Say whether an actor may do an action to anything: what a page asks before it shows a button."""
+    """Return whether an actor may do an action to anything: what a page asks before it shows a button."""
     wanted = RIGHTS[action].roles
     if actor.kind is ActorKind.OPERATOR:
         return bool(actor.roles & wanted or (Role.VIEWER in wanted and actor.roles))

@@ -57,7 +57,7 @@ def _allowed(wanted: int) -> bool:
 
 
 def _tried(act: Callable[[], object]) -> bool:
-    """Say whether an act succeeds in a child that ends with it."""
+    """Return whether an act succeeds in a child that ends with it."""
     child = os.fork()
     if child == 0:
         code = 1

@@ -81,7 +81,7 @@ class _Program(ctypes.Structure):
 
 
 def supported() -> bool:
-    """Say whether the system call numbers of this architecture are known."""
+    """Return whether the system call numbers of this architecture are known."""
     return platform.machine() in _MACHINES
 
 

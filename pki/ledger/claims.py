@@ -85,12 +85,12 @@ class Claims:
         return row[0] if row else None
 
     def is_published(self, head: ClaimedHead) -> bool:
-        """Say whether this exact head was published."""
+        """Return whether this exact head was published."""
         found = self._file.execute("SELECT 1 FROM published WHERE epoch = ? AND size = ? AND root = ?", head)
         return found.fetchone() is not None
 
     def has_epoch(self, epoch: int) -> bool:
-        """Say whether any head of an epoch was published."""
+        """Return whether any head of an epoch was published."""
         return self._file.execute("SELECT 1 FROM published WHERE epoch = ?", (epoch,)).fetchone() is not None
 
     def last_published(self, least: int, below: int) -> ClaimedHead | None:

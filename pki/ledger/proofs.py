@@ -49,7 +49,7 @@ def consistency(old: int, new: int, subtree: Subtree) -> list[bytes]:
 
 
 def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Say whether a path leads from a leaf to a root."""
+    """Return whether a path leads from a leaf to a root."""
     if not 0 <= index < size:
         return False
     place, last, value = index, size - 1, leaf
@@ -67,7 +67,7 @@ def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: by
 
 
 def consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: Sequence[bytes]) -> bool:
-    """Say whether a path proves that a tree extends an older one."""
+    """Return whether a path proves that a tree extends an older one."""
     if old == new:
         return not path and old_root == new_root
     if not 0 < old < new or not path:

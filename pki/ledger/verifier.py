@@ -91,7 +91,7 @@ def void(
 
 
 def signed(head: Mapping[str, object], keys: list[Ed25519PublicKey], names: tuple[str, ...] = SIGNED) -> bool:
-    """Say whether one of the keys has signed a head, or a restore."""
+    """Return whether one of the keys has signed a head, or a restore."""
     try:
         signature, data = bytes.fromhex(str(head["sig"])), canonical({name: head[name] for name in names})
     except (ValueError, KeyError, TypeError):

@@ -196,7 +196,7 @@ class _Proofs:
     unsigned: int
 
     def hold(self, domain: TrustDomain, detail: dict[str, object], claims: Claims) -> bool:
-        """Say whether a restore is signed, or older than signatures and known by the journal's heads."""
+        """Return whether a restore is signed, or older than signatures and known by the journal's heads."""
         if restores.has_signature(detail, domain.slug, self.keys):
             return True
         epoch = detail["epoch"]

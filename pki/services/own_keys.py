@@ -40,7 +40,7 @@ def identity_of(certificate: x509.Certificate) -> str:
 
 
 def is_own(certificate: x509.Certificate) -> bool:
-    """Say whether a certificate's key is that of a CA in the database; a key of an unknown kind is none of ours."""
+    """Return whether a certificate's key is that of a CA in the database; a key of an unknown kind is none of ours."""
     try:
         return identity_of(certificate) in known_identities()
     except InvalidError:

@@ -45,7 +45,7 @@ def signed_statement(slug: str, epoch: int, lost: TreeHead) -> dict[str, object]
 
 
 def has_signature(detail: Mapping[str, object], slug: str, keys: Mapping[str, bytes]) -> bool:
-    """Say whether the detail of a ledger entry is a restore of this domain that one of its ledger keys has signed."""
+    """Return whether an audit-log entry's detail is a restore of this domain, signed by one of its keys."""
     try:
         statement = {name: detail[name] for name in _SIGNED}
         key = ed25519.Ed25519PublicKey.from_public_bytes(keys[str(detail["keyid"])])

@@ -244,7 +244,7 @@ def _demand_welcome(answer: dict[str, object] | None) -> None:
 
 
 def listening(folder: Path) -> bool:
-    """Say whether a signer answers in this folder."""
+    """Return whether a signer answers in this folder."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(folder / "run" / "signer.sock"))

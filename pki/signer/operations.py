@@ -179,7 +179,7 @@ class Operations:
         return OperationResult({"identities": self._issuers.identities(domain)}, {})
 
     def _last_head(self, domain: str, _request: Request) -> OperationResult:
-        """Tell the newest ledger head signed: what no owner of database or journal can make it forget."""
+        """Return the newest signed audit-log head, which no owner of database or journal can remove."""
         head = metadata.last_head(self._vault, domain)
         return OperationResult(
             {"head": {**head, "unsigned_restores": metadata.unsigned_restores(self._vault, domain)}}, {}

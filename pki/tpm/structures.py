@@ -75,7 +75,7 @@ class Public:
         return self.area[2:4] + hashlib.new(self.hash_name, self.area).digest()
 
     def has(self, *bits: int) -> bool:
-        """Say whether all these attributes are set."""
+        """Return whether all these attributes are set."""
         return all(self.attributes >> bit & 1 for bit in bits)
 
 

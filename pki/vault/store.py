@@ -78,7 +78,7 @@ class Vault:
         return sorted({path.stem for kind in ("*.key", "*.ref") for path in folder.glob(kind)})
 
     def has(self, domain: str, name: str) -> bool:
-        """Say whether there is a key of that name."""
+        """Return whether there is a key of that name."""
         return self._path(domain, f"{name}.key").exists()
 
     def destroy(self, domain: str, name: str) -> None:
@@ -117,7 +117,7 @@ class Vault:
         files.write_private(path, data)
 
     def knows(self, domain: str) -> bool:
-        """Say whether anything was ever kept for a domain of this name."""
+        """Return whether anything was ever kept for a domain of this name."""
         return bool(_NAME.fullmatch(domain)) and (self._folder / domain).is_dir()
 
     def domains(self) -> list[str]:

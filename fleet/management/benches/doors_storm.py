@@ -152,7 +152,7 @@ def _come(made: BenchSetUp, certs: Path, devices: int, at_once: int) -> _Arrival
 
 
 def _stands(line: socket.socket) -> bool:
-    """Say whether the peer has kept a connection open; session tickets may be unread."""
+    """Return whether the peer has kept a connection open; session tickets may be unread."""
     poll = select.poll()
     poll.register(line.fileno(), select.POLLRDHUP | select.POLLHUP)
     return not poll.poll(0)

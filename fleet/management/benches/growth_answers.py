@@ -152,7 +152,7 @@ def _further(route: Route, response: "_MonkeyPatchedWSGIResponse") -> Iterator[R
 
 
 def _has_pages(route: Route) -> bool:
-    """Say whether a list has pagination parameters; a short list is returned as a whole."""
+    """Return whether a list has pagination parameters; a short list is returned as a whole."""
     view = getattr(resolve(route.path.partition("?")[0]).func, "view_class", None)
     return "limit" in getattr(getattr(view, "get", None), "query_further", ())
 

@@ -68,16 +68,16 @@ class SyntheticDevice:
 
     @property
     def retired(self) -> bool:
-        """Say whether the device is out of service."""
+        """Return whether the device is out of service."""
         return self.falls(100, 9)
 
     @property
     def late(self) -> bool:
-        """Say whether the device has not finished the running rollout's update."""
+        """Return whether the device has not finished the running rollout's update."""
         return self.falls(40, 2)
 
     def falls(self, one_in: int, place: int) -> bool:
-        """Say whether the device is one of every ``one_in`` devices, at this place."""
+        """Return whether the device is one of every ``one_in`` devices, at this place."""
         return self.number % one_in == place
 
 

@@ -48,7 +48,7 @@ class Route:
 
     @property
     def is_api(self) -> bool:
-        """Say whether a program sends it, with a token."""
+        """Return whether a program sends it, with a token."""
         return self.name.startswith(API)
 
 

@@ -81,7 +81,7 @@ def choose_folder(folder: Path, wanted: dict[str, int], voice: Voice) -> Quickst
 
 
 def taken(ground: QuickstartSetUp) -> bool:
-    """Say whether another program now uses a port of this demo."""
+    """Return whether another program now uses a port of this demo."""
     return any(free_port(port) != port for port in ground.ports().values())
 
 

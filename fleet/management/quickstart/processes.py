@@ -155,7 +155,7 @@ def free_port(wanted: int, host: str = "127.0.0.1") -> int:
 
 
 def _is_ours(pid: int, folder: Path) -> bool:
-    """Say whether a process id still belongs to a process of a demo in this folder."""
+    """Return whether a process id still belongs to a process of a demo in this folder."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:

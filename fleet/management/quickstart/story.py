@@ -202,5 +202,5 @@ def _wait(processes: Processes, voice: Voice, over: Callable[[], bool], trouble:
 
 
 def fits(number: int) -> bool:
-    """Say whether the model is compatible with a hardware model, by its number."""
+    """Return whether the model is compatible with a hardware model, by its number."""
     return KINDS[number] in MODEL_KINDS

@@ -1,4 +1,4 @@
-"""Say whether a board's revision is one that ``hardware-compatibility`` names, by text or by ``#RE:`` expression. Pure.
+"""Match a board's revision with the entries of ``hardware-compatibility``: texts and ``#RE:`` expressions. Pure.
 
 SWUpdate searches with POSIX extended expressions. A pattern that was uploaded must not take long, so that it is not
 given to Python's ``re``: it becomes a finite automaton, and a revision is read once (K. Thompson, "Regular Expression
@@ -36,7 +36,7 @@ class _Piece:
 
 
 def accepts(revisions: Sequence[str], revision: str) -> bool | None:
-    """Say whether one of the entries accepts a revision; None when that rests on a pattern that is not read here."""
+    """Return whether one of the entries accepts a revision; None when that rests on a pattern that is not read here."""
     unread = False
     for entry in revisions:
         if not entry.startswith(PREFIX):
@@ -52,7 +52,7 @@ def accepts(revisions: Sequence[str], revision: str) -> bool | None:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """Say whether a part of the text matches."""
+    """Return whether a part of the text matches."""
     if not text.isascii():
         raise UnreadablePatternError
     whole = _Pattern(pattern).read()
