@@ -48,7 +48,7 @@ class Actor:
 
     @property
     def is_system(self) -> bool:
-        """Return whether a job or a command on the server acts."""
+        """Return whether the actor is a job or a command on the server."""
         return self.kind is ActorKind.SYSTEM
 
     def require_person(self) -> None:

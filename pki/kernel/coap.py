@@ -1,4 +1,4 @@
-"""Names that both ends of CoAP need: content formats, and how an entity tag of HTTP becomes an option. Plain Python."""
+"""Constants for both ends of CoAP: content formats, and entity tags of HTTP as options. Plain Python."""
 
 import re
 

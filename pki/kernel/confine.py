@@ -1,4 +1,4 @@
-"""Confine the running process: what a compromised listener or verifier must not be able to reach.
+"""Confine the running process, so that a compromised listener or verifier reaches nothing else.
 
 Landlock (Linux 5.13, ``landlock(7)``) lets an ordinary process give up file access for good: after
 ``landlock`` only the listed places can be opened, by this process and its children, root included;

@@ -124,7 +124,7 @@ def _field(criterion: Criterion) -> str:
 
 
 def criteria_of(shape: type[Any]) -> dict[str, Criterion]:  # untyped: dataclasses have no common base class
-    """Return what each field of a filter asks, in order."""
+    """Return the criterion of each field of a filter, in order."""
     return {one.name: one.metadata["criterion"] for one in fields(shape)}
 
 

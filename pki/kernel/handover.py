@@ -35,7 +35,7 @@ _held: dict[str, int] = {}
 
 
 def kind_of(name: str) -> str | None:
-    """Return which kind of secret an environment variable holds, ``unused`` for one that no process needs, or None."""
+    """Return the kind of secret in an environment variable, ``unused`` if no process needs it, or None."""
     if name in _KNOWN:
         return _KNOWN[name]
     if name in _PUBLIC or not _SECRET_NAME.search(name):
@@ -47,7 +47,7 @@ def hide_secrets(kinds: Iterable[str] = KINDS) -> None:
     """Restart this program, under the same process id, when its environment holds a secret.
 
     Args:
-        kinds: what this program may hold or hand on; every other secret is dropped.
+        kinds: kinds of secrets that this program may hold or pass on; all others are dropped.
     """
     _adopt()
     found = {name: value for name, value in os.environ.items() if value and kind_of(name)}

@@ -117,7 +117,7 @@ def kept(value: str, most: int) -> str:
 
 
 def storable(value: str) -> str:
-    """Return a text with what no database takes replaced: for texts that were stored before they were checked."""
+    """Replace characters that no database stores; for texts that were stored before such checks."""
     return _UNSTORABLE.sub(REPLACEMENT, value)
 
 
@@ -133,7 +133,7 @@ def storable_document(value: object) -> object:
 def check_document(
     value: object, *, most_depth: int = MOST_DEPTH, most_items: int = MOST_ITEMS, name: str = ""
 ) -> None:
-    """Refuse a decoded document that holds what cannot be stored, or is too deep or too large.
+    """Refuse a decoded document with values that cannot be stored, or that is too deep or too large.
 
     Args:
         value: maps, lists, text, byte strings, numbers, true, false and null.

@@ -64,7 +64,7 @@ def is_unchanged(path: Path, place: LinePlace) -> bool:
 
 
 def _break_before(file: BinaryIO, end: int) -> int:
-    """Return the place behind the last line break among the first ``end`` bytes; 0 where there is none."""
+    """Return the offset after the last line break in the first ``end`` bytes; 0 if there is none."""
     while end > 0:
         begin = max(0, end - BLOCK)
         found = os.pread(file.fileno(), end - begin, begin).rfind(b"\n")

@@ -203,7 +203,7 @@ class RowsOf(Rows, Protocol[_Row_co]):
     """A set of objects of one class."""
 
     def first(self) -> _Row_co | None:
-        """Return one of them, or None when there is none."""
+        """Return one row, or None if there is none."""
 
 
 class Stored(Protocol):

@@ -57,7 +57,7 @@ def _allowed(wanted: int) -> bool:
 
 
 def _tried(act: Callable[[], object]) -> bool:
-    """Return whether an act succeeds in a child that ends with it."""
+    """Return whether an operation succeeds, in a child process that ends with it."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -151,7 +151,7 @@ def _shrink_bounding(kept: set[int]) -> None:
 
 
 def _keep(mask: int) -> None:
-    """Keep of what is permitted what a mask names."""
+    """Restrict the permitted capabilities to a mask."""
     header, current, kept = _Header(_VERSION_3, 0), (_Capabilities * 2)(), (_Capabilities * 2)()
     _check(_libc.capget(ctypes.byref(header), ctypes.byref(current)))
     left = current[0].permitted & mask
@@ -160,7 +160,7 @@ def _keep(mask: int) -> None:
 
 
 def _effective(mask: int) -> None:
-    """Use of what is permitted what a mask names; the rest stays permitted."""
+    """Activate the permitted capabilities of a mask; the others stay permitted."""
     header, kept = _Header(_VERSION_3, 0), (_Capabilities * 2)()
     _check(_libc.capget(ctypes.byref(header), ctypes.byref(kept)))
     kept[0].effective, kept[1].effective = kept[0].permitted & mask, 0

@@ -86,7 +86,7 @@ def supported() -> bool:
 
 
 def refuse_calls(*, signals: bool, groups: bool) -> bool:
-    """Block, for this process and all that it starts, what a verifier of untrusted files does not need.
+    """Block system calls that a verifier of untrusted files does not need, in this process and its children.
 
     Args:
         signals: refuse signals to other processes too; needed where nothing else keeps them in.

@@ -1,4 +1,4 @@
-"""Heads of a ledger as values: what the signer signs, the journal publishes, and the signer remembers."""
+"""Heads of an audit log as values: the signer signs and stores them, the journal publishes them."""
 
 from typing import NotRequired, TypedDict
 

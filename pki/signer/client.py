@@ -87,7 +87,7 @@ class Signer:
         return answers.byte_string(answer, "key"), answers.byte_string(answer, "certificate"), answers.chain(answer)
 
     def create_authority_key(self, domain: str, name: str, authority: str = "") -> bytes:
-        """Return the PEM request of an issuing CA: a new one, the one that waits, or an installed one by key id."""
+        """Return the certificate request (PEM) of an issuing CA: new, pending, or installed (by key id)."""
         return answers.byte_string(self._call("create_authority_key", domain, name=name, authority=authority), "csr")
 
     def install_authority(self, domain: str, certificate: bytes, root: bytes, status_url: str = "") -> None:
@@ -122,7 +122,7 @@ class Signer:
         return {key["keyid"]: bytes.fromhex(key["keyval"]["public"]) for key in keys}
 
     def prepare_online_keys(self, domain: str, names: list[str]) -> dict[str, list[TufKey]]:
-        """Make the next generation of some online keys; return what ``held_keys`` does."""
+        """Create the next generation of some online keys; return the same as ``held_keys``."""
         return answers.generations(self._call("prepare_online_keys", domain, names=names), "held")
 
     def switch_online_keys(self, domain: str, names: list[str]) -> None:

@@ -17,7 +17,7 @@ def text_of_request(request: Mapping[str, object], name: str, longest: int) -> s
 
 
 def uuid_text(request: Mapping[str, object], name: str) -> str:
-    """Return a UUID in its one canonical form: it becomes part of names, where nothing else may slip in."""
+    """Return a UUID in its canonical form, because it becomes part of names."""
     value = request.get(name)
     with suppress(ValueError, AttributeError, TypeError):
         if isinstance(value, str) and str(uuid.UUID(value)) == value:

@@ -84,7 +84,7 @@ class OnlineKeys:
         return self._known[domain, place]
 
     def held(self, domain: str) -> dict[str, list[TufKey]]:
-        """Return, by name, the public half of the key that signs, and after it the one that is ready, if any."""
+        """Return, by name, the public key in use, followed by the next one, if any."""
         found = {}
         for name in NAMES:
             generation = self._generation(domain, name)
@@ -95,7 +95,7 @@ class OnlineKeys:
         return found
 
     def past(self, domain: str) -> dict[str, list[TufKey]]:
-        """Return, by name, the public halves of the generations before the one that signs."""
+        """Return, by name, the public keys of earlier generations."""
         return {
             name: [self.public(domain, _place(name, one)) for one in range(1, self._generation(domain, name))]
             for name in NAMES

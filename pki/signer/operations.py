@@ -124,7 +124,7 @@ class Operations:
         return number
 
     def _create_authority_key(self, domain: str, request: Request) -> OperationResult:
-        """Make the key of an issuing CA (or find the one that waits, or that is named); return its CSR."""
+        """Create the key of an issuing CA, or find the pending or named one; return its CSR."""
         name = text_of_request(request, "name", 64)
         if wanted := str(request.get("authority", ""))[:64]:
             key = self._issuers.key(domain, wanted)

@@ -48,9 +48,9 @@ ROLES: dict[str, frozenset[str]] = {
     ),
 }
 ANY = frozenset({"ping", "public_keys", "last_head"})
-#: what begins a domain's life here
+#: operations that create a domain's first keys
 FOUNDING = frozenset({"create_authority_key", "create_online_keys"})
-#: what happens many times a second, and whose effect is durable elsewhere before anybody sees it
+#: frequent operations; their effect is durable elsewhere before a client sees it, so the log need not be synced first
 OFTEN = frozenset({"issue_device", "sign_director", "sign_time", "sign_crl", "oscore_secret"})
 MAX_CONNECTIONS = 256
 IDLE_SECONDS = 600
@@ -60,7 +60,7 @@ _logger = logging.getLogger("muster.signer")
 
 @dataclass(frozen=True, slots=True)
 class SignerClient:
-    """Who a connection has proved to be.
+    """Verified identity of a connection.
 
     Args:
         role: what it may do.
@@ -145,7 +145,7 @@ class SignerServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    """One client: it proves its role first, then asks."""
+    """One client: it authenticates its role first, then sends requests."""
 
     server: SignerServer
 

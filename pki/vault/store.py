@@ -82,7 +82,7 @@ class Vault:
         return self._path(domain, f"{name}.key").exists()
 
     def destroy(self, domain: str, name: str) -> None:
-        """Forget a key for good; what was written over it is the disk's business."""
+        """Delete a key permanently; whether its bytes are overwritten depends on the disk."""
         path = self._path(domain, f"{name}.key")
         self._open.pop(path, None)
         files.remove(path)
