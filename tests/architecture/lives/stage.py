@@ -3,13 +3,13 @@
 import http.client
 import os
 import ssl
-import time
 from contextlib import contextmanager
 
 from devices.models import Device
-from devices.services import hardware, tokens
+from devices.services import hardware, observed, presence, tokens
 from fleet.agent.agent import Agent
 from fleet.agent.state import Settings
+from fleet.gateway.poll_cache_sync import Follower
 from fleet.jobs.runner import Runner
 from fleet.jobs.table import jobs
 from fleet.management.quickstart.rest import Rest
@@ -17,14 +17,16 @@ from fleet.officer import authority
 from fleet.operators.services import tokens as api_tokens
 from pki import selectors
 from pki.services import authorities, signing
-from tests.architecture.lives.calls import Calls, now
+from tests.architecture.lives.calls import Calls, name_of, now
 from tests.factories.bundles import Workshop
 from tests.factories.ground import system
 from tests.factories.people import person_with
 
 calls = Calls()
 #: what the gateway does once a second, and the last thing that it then writes
-EACH_SECOND, WRITTEN = "devices/services/presence.py: write_gathered", "devices/services/observed.py: add"
+EACH_SECOND, WRITTEN = name_of(presence.write_gathered.__code__), name_of(observed.add.__code__)
+#: how it follows what was committed, 50 times a second
+FOLLOWED = name_of(Follower.look.__code__)
 ROLES = ["admin", "operator", "release-officer", "security-officer"]
 
 
@@ -92,8 +94,9 @@ class Stage:
         assert self._runner.once(self._jobs[name], self.domain)
 
     def settle(self):
-        """Wait until the gateway has followed what was committed: it reads the feed of changes 50 times a second."""
-        time.sleep(1)
+        """Wait until the gateway has followed what was committed: it has begun to look, and ended before it looks anew."""
+        for _ in range(2):
+            calls.await_call(FOLLOWED, now())
 
     @contextmanager
     def life(self, name):
