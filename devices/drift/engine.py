@@ -29,6 +29,8 @@ Numbers = NDArray[np.int64]
 
 #: of the stored state; another one is not read
 VERSION = 2
+#: length of the checksum before the stored state
+_CHECKSUM_BYTES = 4
 #: reports after a change of firmware whose scores are held
 HELD_REPORTS = 3
 #: devices of a cohort that must report before it has a common mode; also the reports of a device before it counts
@@ -186,9 +188,9 @@ class Shard:
         buffer = io.BytesIO()
         # untyped: or else numpy's own types take an array of any name for the flag `allow_pickle`.
         whole: dict[str, Any] = {"device": self.device, "n": self.reports, "hold": self.held, "cohort": self.cohort}
-        np.savez(buffer, **whole | {stored: getattr(self.baseline, name) for name, stored in STORED_AS.items()})
+        np.savez(buffer, **whole | {key: getattr(self.baseline, name) for name, key in STORED_AS.items()})
         data = buffer.getvalue()
-        return zlib.crc32(data).to_bytes(4, "big") + data
+        return zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "big") + data
 
     @classmethod
     def loads(cls, blob: bytes) -> "Shard":
@@ -197,11 +199,12 @@ class Shard:
         Raises:
             InvalidError: the checksum is wrong.
         """
-        if zlib.crc32(blob[4:]).to_bytes(4, "big") != blob[:4]:
+        checksum, stored = blob[:_CHECKSUM_BYTES], blob[_CHECKSUM_BYTES:]
+        if zlib.crc32(stored).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
             msg = "The stored drift state is damaged. Remove it; the engine then learns a new baseline."
             raise InvalidError(msg)
-        with np.load(io.BytesIO(blob[4:]), allow_pickle=False) as data:
-            baseline = MetricBaseline(**{name: data[stored] for name, stored in STORED_AS.items()})
+        with np.load(io.BytesIO(stored), allow_pickle=False) as data:
+            baseline = MetricBaseline(**{name: data[key] for name, key in STORED_AS.items()})
             return cls(data["device"], data["n"], data["hold"], data["cohort"], baseline)
 
 

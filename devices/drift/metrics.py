@@ -25,6 +25,7 @@ class Metric:
     observed: bool = False
 
 
+#: in the order of their columns in the stored state
 METRICS: tuple[Metric, ...] = (
     Metric("requests", "count", "1/tick", observed=True),
     Metric("bytes_out", "rate", "B/tick"),
