@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,10 +33,19 @@ def lived(tmp_path_factory):
     for arguments in (["manage.py", "upgrade"], ["-m", "tests.architecture.lives.run", str(folder)]):
         done = subprocess.run(
             [sys.executable, *arguments],
-            cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=600,
+            cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=1800,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return json.loads((folder / "lives.json").read_text()), json.loads((folder / "signer.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["Layers", "Processes", "A poll", "An enrolment", "An upload", "A rollout", "An incident"],
+)
+def test_each_subject_has_a_diagram(heading):
+    section = re.search(rf"^###? {heading}\n(.*?)(?=^###? |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert section[1].count("```mermaid") >= 1
 
 
 @EACH_LIFE
