@@ -13,6 +13,9 @@ from tests.architecture.lives.document import CHILD, LIVES, disorder, missing_fu
 from tests.architecture.sources import ROOT
 from tests.factories.ports import lease_listeners
 
+#: one process lives all of them
+pytestmark = pytest.mark.xdist_group("lives")
+
 TEXT = (ROOT / "docs/architecture.md").read_text()
 SETTINGS = {
     "FLEET_HOST_NAMES": "localhost",
