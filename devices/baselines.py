@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from devices.drift.engine import VERSION, Shard
+from devices.drift.engine import MEAN_DEVIATION_TO_SIGMA, VERSION, Shard
 from devices.drift.metrics import METRICS, backward, floors
 from devices.models import Device, DriftState
 
-SCALES = 3.0
+#: half the width of the range, in robust scales (sigma); and the reports that are needed to show one
+SCALES, LEAST_REPORTS = 3.0, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,11 @@ def band(device: Device, metric: str) -> Band | None:
     stream.seek(length, io.SEEK_CUR)
     shard = Shard.loads(stream.read())
     row = int(np.searchsorted(shard.device, device.pk))
-    if row >= shard.device.size or shard.device[row] != device.pk or shard.n[row] < SCALES:
+    if row >= shard.device.size or shard.device[row] != device.pk or shard.reports[row] < LEAST_REPORTS:
         return None
-    level = float(shard.arrays["m"][row, column])
-    wide = SCALES * max(1.2533 * float(shard.arrays["s"][row, column]), float(floors()[column]))
+    level = float(shard.baseline.level[row, column])
+    mean_deviation = float(shard.baseline.mean_deviation[row, column])
+    wide = SCALES * max(MEAN_DEVIATION_TO_SIGMA * mean_deviation, float(floors()[column]))
     kind = METRICS[column].kind
     low, middle, high = (backward(level + way * wide, kind) for way in (-1, 0, 1))
     return Band(max(low, 0.0) if kind != "signed" else low, middle, high)

@@ -4,6 +4,8 @@ from django.db import connection
 from django.db.models import BooleanField, F, Func, IntegerField, Q, Value
 from django.db.models.lookups import GreaterThanOrEqual, LessThanOrEqual
 
+from pki.selectors.keyset import Mostly
+
 #: so many devices are named in the condition; SQLite may try every id with every name, which bounds them
 MOST = 200
 #: of so many the index still gives all in a few milliseconds; more hold the part so often that a look at names in the
@@ -29,13 +31,6 @@ class _InIndex(Func):
     output_field = IntegerField()
 
 
-class _Mostly(Func):
-    """A comparison that SQLite takes as true nearly always: reason to begin there, none to bring rows into order."""
-
-    template = "likelihood(%(expressions)s, 0.999)"
-    output_field = BooleanField()
-
-
 def name_holds(part: str) -> Q:
     """Return the condition that a device's name holds a part; case does not matter.
 
@@ -53,6 +48,15 @@ def name_holds(part: str) -> Q:
     return holds & _narrowed('"{}"'.format(part.replace('"', '""')))
 
 
+def these(few: dict[int, str]) -> Q:
+    """Return the condition that a device is one of a few: an index of SQLite finds them for lists by name or by age.
+
+    Args:
+        few: internal id -> name, at most ``MOST``.
+    """
+    return Q(pk__in=list(few), name__in=list(few.values()))
+
+
 def _narrowed(phrase: str) -> Q:
     """Return what the index of SQLite says of devices whose names hold a phrase.
 
@@ -66,10 +70,9 @@ def _narrowed(phrase: str) -> Q:
         many, first = cursor.fetchone()
         if many <= MOST:
             cursor.execute(f"SELECT rowid, name {_FOUND}", [phrase])
-            found = dict(cursor.fetchall())
-            return Q(pk__in=list(found), name__in=list(found.values()))
+            return these(dict(cursor.fetchall()))
         if many <= MANY:
             return Q(pk__in=_InIndex(Value(phrase)))
         cursor.execute(f"SELECT rowid {_FOUND} ORDER BY rowid DESC LIMIT 1", [phrase])
         [last] = cursor.fetchone()
-    return Q(_Mostly(GreaterThanOrEqual(F("pk"), first))) & Q(_Mostly(LessThanOrEqual(F("pk"), last)))
+    return Q(Mostly(GreaterThanOrEqual(F("pk"), first))) & Q(Mostly(LessThanOrEqual(F("pk"), last)))

@@ -5,6 +5,7 @@ arrives before it is kept; only what they check is in here. A device that never 
 rows of older servers may lack members: read with ``get``.
 """
 
+from collections.abc import Iterable
 from typing import Literal, TypedDict
 
 #: what the update client of a device can ask for, see ``UpdateProof``
@@ -91,3 +92,16 @@ class ReportedTwin(SeenByDevice, total=False):
     altered: list[str]
     proof: UpdateProof
     protection: str
+
+
+#: hex digits of a digest that tell roots apart; a device that invents others only tells us what is untrue of itself
+ROOT_MARK = 16
+
+
+def trusted_root_marks(anchors: Iterable[str]) -> str:
+    """Return the column of a device for the roots that it trusts: the first digits of their digests, in order.
+
+    Args:
+        anchors: SHA-256 of the roots, in hex, as ``SeenByDevice.anchors`` holds them.
+    """
+    return " ".join(sorted(digest[:ROOT_MARK] for digest in anchors))

@@ -9,7 +9,8 @@ from devices.drift.metrics import METRICS, Array, backward
 from devices.incident_documents import Explanation, MetricEvidence, PeerScore
 from devices.metric_units import amount_in_words
 
-MOST_METRICS = 6
+#: metrics and similar devices in an explanation; metrics and destinations in its sentence
+MOST_METRICS, MOST_PEERS, MOST_NAMED = 6, 5, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class FlaggedTick:
         cohort: name of its cohort.
         row: its row in the step's arrays.
         opened: RFC 3339 time of the tick.
-        theta: the threshold.
+        theta: the threshold (θ) of the tick, -log10 of a tail probability.
         strange: novelty keys that are new to its whole cohort.
     """
 
@@ -33,16 +34,16 @@ class FlaggedTick:
     strange: list[str]
 
 
-def record(case: FlaggedTick, step: DriftStep, x: Array, members: dict[str, int]) -> Explanation:
+def record(case: FlaggedTick, step: DriftStep, raw: Array, members: dict[str, int]) -> Explanation:
     """Return the explanation.
 
     Args:
         case: the flagged device.
         step: the tick's scores.
-        x: [D, M] raw values of the tick.
+        raw: [D, M] values of the tick.
         members: name -> row of the other members of its cohort that reported.
     """
-    metrics = _metrics(case, step, x)
+    metrics = _metrics(case, step, raw)
     numeric = float(step.score[case.row]) > case.theta
     layer = "corroborated" if numeric and case.strange else "novelty" if case.strange else "numeric"
     return {
@@ -59,7 +60,7 @@ def record(case: FlaggedTick, step: DriftStep, x: Array, members: dict[str, int]
     }
 
 
-def _metrics(case: FlaggedTick, step: DriftStep, x: Array) -> list[MetricEvidence]:
+def _metrics(case: FlaggedTick, step: DriftStep, raw: Array) -> list[MetricEvidence]:
     excess = np.clip(step.metric_score[case.row] - EXCESS_FROM, 0, EXCESS_CAP) ** 2
     whole = float(excess.sum()) or 1.0
     found: list[MetricEvidence] = []
@@ -72,12 +73,12 @@ def _metrics(case: FlaggedTick, step: DriftStep, x: Array) -> list[MetricEvidenc
                 "name": metric.name,
                 "unit": metric.unit,
                 "trust": "observed" if metric.observed else "self-reported",
-                "observed": round(float(x[case.row, column]), 2),
+                "observed": round(float(raw[case.row, column]), 2),
                 "expected": round(backward(float(step.expected[case.row, column]), metric.kind), 2),
                 "own_z": round(float(step.own_z[case.row, column]), 1),
-                "cohort_z": round(float(step.z[case.row, column]), 1),
+                "cohort_z": round(float(step.cohort_z[case.row, column]), 1),
                 "tail": round(float(step.metric_score[case.row, column]), 1),
-                "channel": "spike" if step.spike[case.row, column] else "shift",
+                "channel": "spike" if step.is_spike[case.row, column] else "shift",
                 "share": round(float(excess[column]) / whole, 3),
             }
         )
@@ -86,15 +87,19 @@ def _metrics(case: FlaggedTick, step: DriftStep, x: Array) -> list[MetricEvidenc
 
 def _peers(case: FlaggedTick, step: DriftStep, members: dict[str, int]) -> list[PeerScore]:
     rows = [(name, float(step.score[row])) for name, row in members.items() if row != case.row]
-    return [{"device": name, "score": round(score, 2)} for name, score in sorted(rows, key=lambda one: -one[1])[:5]]
+    return [
+        {"device": name, "score": round(score, 2)} for name, score in sorted(rows, key=lambda one: -one[1])[:MOST_PEERS]
+    ]
 
 
 def _text(metrics: list[MetricEvidence], strange: list[str]) -> str:
     parts = [
         f"{one['name']} is {amount_in_words(one['name'], one['observed'])}, "
         f"expected {amount_in_words(one['name'], one['expected'])}"
-        for one in metrics[:3]
+        for one in metrics[:MOST_NAMED]
     ]
     if strange:
-        parts.append(f"new destination {', '.join(strange[:3])}, which no device in its cohort has used before")
+        parts.append(
+            f"new destination {', '.join(strange[:MOST_NAMED])}, which no device in its cohort has used before"
+        )
     return "; ".join(parts) or "no deviating metrics"

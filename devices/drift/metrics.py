@@ -14,7 +14,7 @@ class Metric:
 
     Args:
         name: as stored.
-        kind: level, rate, count, ratio or signed; it decides the transform.
+        kind: level, rate, count, ratio or signed; it decides the transform and the floor of the scale.
         unit: for people.
         observed: measured by the device gateway, so that no device can forge it.
     """
@@ -25,6 +25,7 @@ class Metric:
     observed: bool = False
 
 
+#: in the order of their columns in the stored state
 METRICS: tuple[Metric, ...] = (
     Metric("requests", "count", "1/tick", observed=True),
     Metric("bytes_out", "rate", "B/tick"),
@@ -37,8 +38,14 @@ METRICS: tuple[Metric, ...] = (
     Metric("battery_share", "ratio", "1"),
     Metric("confidence_mean", "ratio", "1"),
 )
+#: least scale (sigma) by kind, in transformed units: below it differences do not matter to anybody. 0.02 is 2% of a
+#: level or rate, 0.5 half the standard deviation of any Poisson count after its transform, 0.25 a quarter of a degree
 FLOORS = {"level": 0.02, "rate": 0.02, "count": 0.5, "ratio": 0.02, "signed": 0.25}
+#: shares are clipped to [1e-4, 1 - 1e-4], because the logit of 0 and 1 is infinite
 _RATIO_EDGE = 1e-4
+#: F. J. Anscombe, "The Transformation of Poisson, Binomial and Negative-Binomial Data", Biometrika 35, 1948:
+#: 2 sqrt(x + 3/8) of a Poisson count has a standard deviation of nearly 1, whatever its mean
+_ANSCOMBE_SHIFT = 0.375
 
 
 def floors() -> Array:
@@ -46,29 +53,32 @@ def floors() -> Array:
     return np.array([FLOORS[metric.kind] for metric in METRICS])
 
 
-def forward(x: Array) -> Array:
-    """Return values of shape [D, M] in the units in which their noise is uniform."""
-    y = np.empty_like(x)
+def forward(raw: Array) -> Array:
+    """Return values of shape [D, M] in the units in which their noise is uniform.
+
+    ln(1 + x) for levels and rates, Anscombe's square root for counts, the logit for ratios; signed values stay.
+    """
+    transformed = np.empty_like(raw)
     for column, metric in enumerate(METRICS):
-        value = x[:, column]
+        value = raw[:, column]
         if metric.kind in {"level", "rate"}:
-            y[:, column] = np.log1p(np.maximum(value, 0))
+            transformed[:, column] = np.log1p(np.maximum(value, 0))
         elif metric.kind == "count":
-            y[:, column] = 2 * np.sqrt(np.maximum(value, 0) + 0.375)
+            transformed[:, column] = 2 * np.sqrt(np.maximum(value, 0) + _ANSCOMBE_SHIFT)
         elif metric.kind == "ratio":
             share = np.clip(value, _RATIO_EDGE, 1 - _RATIO_EDGE)
-            y[:, column] = np.log(share / (1 - share))
+            transformed[:, column] = np.log(share / (1 - share))
         else:
-            y[:, column] = value
-    return y
+            transformed[:, column] = value
+    return transformed
 
 
-def backward(y: float, kind: str) -> float:
-    """Return one transformed value in the metric's own unit."""
+def backward(transformed: float, kind: str) -> float:
+    """Return one transformed value in the metric's own unit: the inverse of ``forward``, not below 0 for counts."""
     if kind in {"level", "rate"}:
-        return float(np.expm1(y))
+        return float(np.expm1(transformed))
     if kind == "count":
-        return float(max((y / 2) ** 2 - 0.375, 0)) if y > 0 else 0.0
+        return float(max((transformed / 2) ** 2 - _ANSCOMBE_SHIFT, 0)) if transformed > 0 else 0.0
     if kind == "ratio":
-        return float(1 / (1 + np.exp(-y)))
-    return float(y)
+        return float(1 / (1 + np.exp(-transformed)))
+    return float(transformed)

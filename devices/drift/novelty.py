@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+#: keys that are kept for a device and for a cohort; a new one replaces the least recently used
 MOST_KEYS = 64
 
 

@@ -50,7 +50,8 @@ class Device(models.Model):
 
     ``name``, ``owner``, ``site`` and ``tags`` may be personal data. The audit log holds only salted commitments;
     erasing ``salt`` makes them worthless. ``presence`` is one of ``devices.contact_words``, seconds behind
-    the last contact; empty when the device is retired.
+    the last contact; empty when the device is retired. ``trusted_roots`` repeats which roots its last report named, as
+    ``trusted_root_marks`` makes it, so that a switch of root is decided from an index.
     """
 
     class State(models.TextChoices):
@@ -74,6 +75,7 @@ class Device(models.Model):
     parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
     enrolled_at = models.DateTimeField(null=True)
     presence = models.CharField(max_length=7, default=NEVER_WORD, blank=True)
+    trusted_roots = models.CharField(max_length=140, null=True)  # noqa: DJ001  because a default copies SQLite tables
     salt = models.BinaryField(default=ids.salt)
     created_at = models.DateTimeField(default=clock.now)
 
@@ -94,6 +96,7 @@ class Device(models.Model):
             # Of one presence by name for the console, by age for the REST API.
             models.Index(fields=["domain", "presence", "name", "id"], name="devices_of_a_presence"),
             models.Index(fields=["domain", "presence", "id"], name="devices_of_a_presence_by_age"),
+            models.Index(fields=["domain", "state", "trusted_roots"], name="devices_by_trusted_roots"),
         ]
 
     def __str__(self) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Q, QuerySet
 
 from devices import query
 from devices.contact_words import PRESENCES
 from devices.models import Device, Group, GroupMember, HardwareModel, Twin
-from devices.name_search import name_holds
+from devices.name_search import MOST, name_holds, these
 from devices.query import FIELDS, FURTHER
 from pki.kernel.actor import Actor
 from pki.kernel.errors import NotFoundError
@@ -150,7 +151,13 @@ def members_of(group: Group) -> Q:
     """Return the condition that a device belongs to a group now."""
     if group.query:
         return query.parse_query(group.query)
-    return Q(pk__in=GroupMember.objects.filter(group=group).values("device_id"))
+    members = GroupMember.objects.filter(group=group)
+    if connection.vendor == "sqlite":
+        # SQLite does not know that they are few, and would search the names of all devices for them.
+        few = dict(members.values_list("device_id", "device__name")[: MOST + 1])
+        if len(few) <= MOST:
+            return these(few)
+    return Q(pk__in=members.values("device_id"))
 
 
 def witnesses(*, actor: Actor) -> Iterator[tuple[str, list[int | str]]]:

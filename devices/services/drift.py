@@ -110,7 +110,7 @@ def _strange(now: _Tick, shard: Shard, novelty: Novelty) -> dict[int, list[str]]
     for device, keys in seen.items():
         if device not in now.row_of:
             continue
-        learning = int(shard.n[now.row_of[device]]) <= settings.FLEET_DRIFT_LEARN_TICKS
+        learning = int(shard.reports[now.row_of[device]]) <= settings.FLEET_DRIFT_LEARN_TICKS
         hardware = now.members[device].hardware
         if strange := novelty.see(device, hardware, frozenset(keys), learning=learning):
             found[device] = strange

@@ -193,9 +193,9 @@ def decommission(*, actor: Actor, device: Device, confirmed: str) -> Device:
         GroupMember.objects.filter(device=device).delete()
         OscoreContext.objects.filter(device=device).delete()
         device.name = f"erased-{device.key[-12:]}"
-        device.owner, device.site, device.tags, device.salt = "", "", [], b""
+        device.owner, device.site, device.tags, device.salt, device.trusted_roots = "", "", [], b"", None
         device.quarantine_reason = "erased" if device.quarantined else ""
-        device.save(update_fields=["name", "owner", "site", "tags", "salt", "quarantine_reason"])
+        device.save(update_fields=["name", "owner", "site", "tags", "salt", "trusted_roots", "quarantine_reason"])
     retention.forget([device.pk])
     return device
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
-from devices.models import Device, SwitchOverride, Twin
+from devices.models import Device, SwitchOverride
+from devices.twin_documents import ROOT_MARK
 from pki.kernel import clock
 from pki.kernel.actor import Actor, ActorKind
 from pki.kernel.errors import ConflictError, NotFoundError
@@ -38,18 +39,14 @@ def readiness(*, actor: Actor, key_id: str) -> Readiness:
     """Return the readiness of devices for a switch to an issuing CA."""
     require_action(actor, Action.READ)
     root = _root(actor.domain, key_id)
-    every = Device.objects.filter(domain__slug=actor.domain, state=Device.State.ACTIVE).count()
-    behind = without(actor.domain, root.fingerprint).count()
+    trusting = Count("id", filter=Q(trusted_roots__contains=root.fingerprint[:ROOT_MARK]))
+    many = _active(actor.domain).aggregate(every=Count("id"), ready=trusting)
     links = Authority.objects.filter(domain__slug=actor.domain, kind=Authority.Kind.LINK, key_id=root.key_id)
-    return Readiness(every - behind, behind, links.exists())
+    return Readiness(many["ready"], many["every"] - many["ready"], links.exists())
 
 
-def without(slug: str, fingerprint: str) -> QuerySet[Device]:
-    """Return the active devices that have not reported a root among their anchors."""
-    active = Device.objects.filter(domain__slug=slug, state=Device.State.ACTIVE)
-    # JSON containment differs between databases; the digest is a whole word of 64 digits, so its text decides.
-    trusting = Twin.objects.filter(device__domain__slug=slug, reported__anchors__icontains=fingerprint)
-    return active.exclude(pk__in=trusting.values("device_id"))
+def _active(slug: str) -> QuerySet[Device]:
+    return Device.objects.filter(domain__slug=slug, state=Device.State.ACTIVE)
 
 
 def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
@@ -67,7 +64,8 @@ def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
     found = readiness(actor=actor, key_id=key_id)
     detail: dict[str, object] = {"ready": found.ready, "behind": found.behind}
     if found.behind and not override:
-        late = without(actor.domain, _root(actor.domain, key_id).fingerprint)
+        trusting = Q(trusted_roots__contains=_root(actor.domain, key_id).fingerprint[:ROOT_MARK])
+        late = _active(actor.domain).exclude(trusting, trusted_roots__isnull=False)
         names = list(late.values_list("name", flat=True)[:SHOWN])
         msg = (
             f"{found.behind} active devices do not trust the new root yet (such as {', '.join(names)});"

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from devices.contract import configuration
 from devices.errors import ReplayError
 from devices.models import Device, Twin
-from devices.twin_documents import ComponentState, SeenByDevice, UpdateProof
+from devices.twin_documents import ComponentState, SeenByDevice, UpdateProof, trusted_root_marks
 from pki.kernel import clock, monotone
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, PreconditionError, UnconditionalError
@@ -53,6 +53,8 @@ def report(
             msg = f"Report {sequence} was already accepted. Continue from {twin.report_sequence + 1}."
             raise ReplayError(msg, sequence=twin.report_sequence)
         twin.report_sequence = sequence
+        if seen and "anchors" in seen and seen["anchors"] != twin.reported.get("anchors"):
+            Device.objects.filter(pk=device.pk).update(trusted_roots=trusted_root_marks(seen["anchors"]))
         twin.reported = {**twin.reported, "components": dict(components), **(seen or {})}
         twin.reported_version = monotone.next_after(twin.reported_version, clock.unix())
         twin.reported_at = clock.now()

@@ -1,7 +1,7 @@
 """Checks of TUF roots on a device: each key and person counts once, and no online key belongs to a person.
 
 TUF counts key ids, which the author of a root chooses. So a root is checked before it is used or stored, even if the
-officers of the previous root signed it.
+officers of the previous root signed it. Numbers are steps of the TUF specification 1.0, section 5.
 """
 
 import hashlib
@@ -35,7 +35,8 @@ class VerifyingUpdater(Updater):
 def updater_with(admit: Callable[[bytes], None]) -> type[VerifyingUpdater]:
     """Return python-tuf's client with an extra check of each root after its signatures, before it is stored or used.
 
-    ``_persist_root`` is the one place through which python-tuf takes a root that it did not have, the first one too.
+    ``_persist_root`` is the one place through which python-tuf takes a root that it did not have, the first one too
+    (5.2 and 5.3.8); signatures and version are verified by then (5.3.4 and 5.3.5).
 
     Args:
         admit: raises for a root to refuse.
@@ -66,7 +67,7 @@ class KeptRoots:
         self._good: dict[bytes, RootKeys] = {}
 
     def check_kept(self, bootstrap: bytes) -> None:
-        """Check the factory root and every stored root; a checked root is not parsed again.
+        """Check the factory root and every stored root (5.2); a checked root is not parsed again.
 
         Raises:
             RefusedError: a key or a person counts twice in one of them.
@@ -83,7 +84,7 @@ class KeptRoots:
         return version - first
 
     def admit(self, data: bytes) -> None:
-        """Check a root that the officers of the previous root signed, before it is stored.
+        """Check a root that the officers of the previous root signed (5.3.4), before it is stored (5.3.8).
 
         Raises:
             RefusedError: a key or a person counts twice, or a former online key belongs to a person.

@@ -1,4 +1,20 @@
-"""Verify the TUF metadata and the director's document, and that both agree."""
+"""Verify the TUF metadata and the director's document, and that both agree.
+
+Numbers are steps of the TUF specification 1.0, section 5 ("Detailed client workflow"). python-tuf's ``Updater``
+follows them; here it is bounded, and these checks are added to its own:
+
+* 5.1 start time: ``memory.now``, which never goes below a time that was signed and seen;
+* 5.2 trusted root: the factory's root and those that 5.3.8 kept, in which no key or person counts twice (``roots``);
+* 5.3 root: the same of each new root, after its signatures (5.3.4) and before it is kept (5.3.8); after 5.3.11, what
+  was learned from online keys that the root no longer names is forgotten (``memory.forget``);
+* 5.4 timestamp: the check for a freeze attack once more, by the time of 5.1;
+* 5.5 snapshot, with 5.4: neither may be older than what the director knows (``Trust._older``);
+* 5.6 targets: they delegate to the officers of the root only, and a bin belongs to its own name (5.6.7);
+* 5.7 target: the ``bundle.json`` that the officers listed, as it is read; then it must agree with the director.
+
+The director's document is no TUF metadata: as in Uptane, a director names the target of one device. The root lists its
+key.
+"""
 
 import re
 import secrets
@@ -27,10 +43,14 @@ from pki.kernel import canonical, clock
 from pki.kernel.errors import InvalidError
 
 MAX_DIRECTOR = 16 * 1024
-MAX_METADATA = 512 * 1024
-MOST_COMMANDS = 10
-#: most root rotations in one check; the officers of the previous root sign each new root
+#: longest metadata in bytes: W of the root (5.3.3), X of the timestamp (5.4.1), Y of the snapshot (5.5.1), Z of targets
+#: and of bins (5.6.1)
+MAX_ROOT, MAX_TIMESTAMP, MAX_SNAPSHOT, MAX_METADATA = 128 * 1024, 16 * 1024, 1024 * 1024, 512 * 1024
+#: most root rotations in one check (Y of 5.3.3); the officers of the previous root sign each new root
 MOST_NEW_ROOTS = 512
+#: most roles that are visited in search of a target (5.6.7.1): the targets and one bin are enough
+MOST_ROLES = 8
+MOST_COMMANDS = 10
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _METADATA = "/v1/metadata/"
 _Signed = TypeVar("_Signed", Root, Targets, Timestamp)
@@ -114,9 +134,9 @@ class Trust:
         if row is None:
             return None
         try:
-            target = agreement.listed(row["target"], updater.get_targetinfo(row["target"]))
+            target = agreement.listed(row["target"], updater.get_targetinfo(row["target"]))  # 5.6.7, 5.7.2
             self._check_bin(row["target"])
-            bundle = self._bundle(updater, target)
+            bundle = self._bundle(updater, target)  # 5.7.3
         except (RepositoryError, DownloadError) as error:
             raise _trouble("the signed list of targets", error) from error
         try:
@@ -179,7 +199,10 @@ class Trust:
         self._asked(device, "/v1/director")
 
     def _bundle(self, updater: Updater, target: TargetFile) -> BundleDocument:
-        """Return the bundle.json that officers signed; its length and digest are theirs, also as it is read here."""
+        """Return the bundle.json that officers signed; its length and digest are theirs, also as it is read here.
+
+        5.7.3 compares them in the download; ``verify_length_and_hashes`` repeats it for what the disk returned.
+        """
         path = updater.download_target(target, str(self._folder / "bundle.json"), _METADATA)
         data = Path(path).read_bytes()
         target.verify_length_and_hashes(data)
@@ -191,36 +214,37 @@ class Trust:
             raise RefusedError(msg) from error
 
     def _refreshed(self) -> Updater:
+        """Follow 5.1 to 5.6.6; what the metadata lists is looked up by the caller (5.6.7, 5.7)."""
         bootstrap = self._bootstrap()
         config = UpdaterConfig(
             # python-tuf counts from the factory's root, which it verifies the kept ones from: bound the new ones only.
             max_root_rotations=self._roots.kept_above(bootstrap) + MOST_NEW_ROOTS,
-            max_delegations=8,
-            root_max_length=128 * 1024,
-            timestamp_max_length=16 * 1024,
-            snapshot_max_length=1024 * 1024,
+            max_delegations=MOST_ROLES,
+            root_max_length=MAX_ROOT,
+            timestamp_max_length=MAX_TIMESTAMP,
+            snapshot_max_length=MAX_SNAPSHOT,
             targets_max_length=MAX_METADATA,
         )
-        self._roots.check_kept(bootstrap)
+        self._roots.check_kept(bootstrap)  # 5.2
         try:
-            updater = roots.updater_with(self._roots.admit)(
+            updater = roots.updater_with(self._roots.admit)(  # admits new roots between 5.3.5 and 5.3.8
                 str(self._folder),
                 _METADATA,
                 fetcher=_Fetcher(self._transport),
                 config=config,
                 bootstrap=bootstrap,
             )
-            updater.refresh()
+            updater.refresh()  # 5.3 to 5.6.6
         except (RepositoryError, DownloadError, ValueError) as error:
             raise _trouble("the update metadata", error) from error
         self._updater = updater
-        self._check_people()
-        memory.forget(self._state, _online(self._root()))
-        self._check_floor(self._kept("timestamp", Timestamp).expires)
+        self._check_people()  # 5.6
+        memory.forget(self._state, _online(self._root()))  # 5.3.11
+        self._check_floor(self._kept("timestamp", Timestamp).expires)  # 5.4, freeze attack
         return updater
 
     def _check_people(self) -> None:
-        """Refuse targets that delegate the hash bins to keys other than those of the root's officers."""
+        """Refuse targets that delegate the hash bins to keys other than those of the root's officers (beside 5.6.3)."""
         root, delegations = self._root(), self._targets().delegations
         wanted, roles = root.roles[Targets.type], delegations.succinct_roles if delegations else None
         known = {keyid: key.to_dict() for keyid, key in delegations.keys.items()} if delegations else {}
@@ -230,7 +254,10 @@ class Trust:
             raise RefusedError(msg)
 
     def _check_bin(self, path: str) -> None:
-        """Refuse a hash bin from an earlier bin layout: it could undo a withdrawal."""
+        """Refuse a hash bin from an earlier bin layout: it could undo a withdrawal (beside 5.6.7).
+
+        The path of a target selects one of the succinct hash bins (TAP 15).
+        """
         delegations = self._targets().delegations
         roles = delegations.succinct_roles if delegations else None
         role = roles.get_role_for_target(path) if roles else ""
@@ -239,6 +266,7 @@ class Trust:
             raise RefusedError(msg)
 
     def _bootstrap(self) -> bytes:
+        """Return the root that was shipped with the device (5.2)."""
         return self._settings.tuf_root.read_bytes()
 
     def commands(self, device: str) -> list[Command]:
@@ -262,15 +290,15 @@ class Trust:
         updater = self._refreshed()
         signed = self._document(device, path)
         if self._older(signed):
-            updater = (
-                self._refreshed()
-            )  # the metadata was renewed between the two requests, or newer metadata is withheld
+            # The metadata was renewed between the two requests, or newer metadata is withheld.
+            updater = self._refreshed()
         if self._older(signed):
             msg = "newer update metadata is withheld from this device: the director knows of it"
             raise RefusedError(msg)
         return updater, signed
 
     def _older(self, signed: DirectorDocument) -> bool:
+        """Say whether timestamp or snapshot are older than what the director knows (beside 5.4.3 and 5.5.5)."""
         seen, newest = self._kept("timestamp", Timestamp), signed["newest"]
         return bool(seen.version < newest["timestamp"] or seen.snapshot_meta.version < newest["snapshot"])
 
@@ -343,7 +371,7 @@ class Trust:
         memory.check_bounds(signed, self._kept("timestamp", Timestamp).expires, self._root().expires)
 
     def _check_floor(self, expires: datetime) -> None:
-        """Compare an end with the clock, but never with less than what was signed and seen."""
+        """Compare an end with the clock, but never with less than what was signed and seen (5.1)."""
         if not expires.tzinfo or expires <= memory.now(self._state, self._root().expires):
             msg = "a signed document has expired"
             raise RefusedError(msg)

@@ -21,7 +21,6 @@ from fleet.gateway.resources import (
     time,
     twin,
 )
-from pki.kernel.errors import DeniedError
 
 Resource = Callable[[DeviceRequest, Identified], Reply]
 
@@ -71,19 +70,8 @@ def dialect(request: DeviceRequest) -> Reply | None:
     if request.method not in entry.methods:
         return Reply(ResponseOutcome.NOT_ALLOWED, b"", codec.CBOR, {"allow": ", ".join(sorted(entry.methods))})
     who = identity.device(request, identity.domain_by_host(request.host), "device")
-    gate(who, allowed=entry.quarantined)
+    identity.gate(who, allowed=entry.quarantined)
     if named := request.query.get("for"):
         who = identity.child(who, named, "gateway")
-        gate(who, allowed=entry.quarantined)
+        identity.gate(who, allowed=entry.quarantined)
     return entry.handle(request, who)
-
-
-def gate(who: Identified, *, allowed: bool) -> None:
-    """Restrict a quarantined device to the resources of its repair; the same for every protocol adapter.
-
-    Raises:
-        DeniedError: the device is quarantined and the resource is not part of its repair.
-    """
-    if who.device.quarantined and not allowed:
-        msg = "The device is quarantined. It can use only the resources for its repair."
-        raise DeniedError(msg)

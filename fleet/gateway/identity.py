@@ -67,6 +67,17 @@ def device(request: DeviceRequest, domain: TrustDomain, via: str, *, renewing: b
     return Identified(found, certificate, actors.device(domain.slug, found.key, via=via, request_id=request_id.get()))
 
 
+def gate(who: Identified, *, allowed: bool) -> None:
+    """Restrict a quarantined device to the resources of its repair; the same for every protocol adapter.
+
+    Raises:
+        DeniedError: the device is quarantined and the resource is not part of its repair.
+    """
+    if who.device.quarantined and not allowed:
+        msg = "The device is quarantined. It can use only the resources for its repair."
+        raise DeniedError(msg)
+
+
 def child(who: Identified, public_id: str, via: str) -> Identified:
     """Return a child device of a gateway: registered behind this gateway, and in service.
 

@@ -1,8 +1,12 @@
-"""How TensorFlow Lite Micro places activations: the greedy planner's rule, without the interpreter. Pure."""
+"""How TensorFlow Lite Micro places activations: the greedy planner's rule, without the interpreter. Pure.
+
+Source: ``GreedyMemoryPlanner`` (``tensorflow/lite/micro/memory_planner/greedy_memory_planner.cc``).
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+#: of each buffer in the arena, in bytes (``MicroArenaBufferAlignment`` in ``micro_arena_constants.h``)
 ALIGNMENT = 16
 
 

@@ -1,4 +1,8 @@
-"""Read tar archives that strangers made: plain files with plain names, in order, and never onto the disk."""
+"""Read tar archives that strangers made: plain files with plain names, in order, and never onto the disk.
+
+Source: the ustar format of POSIX (IEEE Std 1003.1, ``pax``): headers and content in blocks of 512 bytes, sizes in octal
+digits, two blocks of zeros at the end. Python's ``tarfile`` reads it; what it skips is checked here.
+"""
 
 import re
 import tarfile

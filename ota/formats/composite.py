@@ -1,4 +1,7 @@
-"""Composite bundles: bundles that are installed together or not at all. The officers' signature covers them."""
+"""Composite bundles: bundles that are installed together or not at all. The officers' signature covers them.
+
+Format: ``parts.json`` in canonical JSON, as ``ota.contract.composite`` defines it for server and device.
+"""
 
 from ota.contract import composite
 from ota.errors import RefusedBundleError

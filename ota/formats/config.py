@@ -1,6 +1,7 @@
 """Configuration bundles: what no server may do by itself: roots, server address, time sources, policy keys, erasure.
 
-No native signature is required: the officers' signature over the targets covers every byte.
+No native signature is required: the officers' signature over the targets covers every byte. Format: canonical JSON with
+the fields of ``docs/reference/device-protocol.md`` ("Configuration bundles"); ``ota.contract.orders`` reads the orders.
 """
 
 import hashlib

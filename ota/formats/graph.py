@@ -1,5 +1,7 @@
 """Read a TensorFlow Lite file into plain values, within bounds; offsets and counts in it are hostile.
 
+Format: FlatBuffers, by the schema of TensorFlow Lite, version 3 (``schema.fbs``, file identifier ``TFL3``).
+
 The schema reader is the pure-Python one of the ``tflite`` package: a wrong offset raises, it cannot corrupt
 memory. What it cannot do is bound loops; that is done here.
 """

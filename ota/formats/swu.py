@@ -1,6 +1,9 @@
 """SWUpdate archives: a cpio archive whose signed description must list every member with its hash.
 
 No member is ever unpacked by its name. The description itself is read by ``ota.formats.swupdate``.
+
+Sources: SWUpdate's documentation ("SWUpdate image format", "Update images from verified source"): ``sw-description`` is
+the first member, its detached CMS signature the second.
 """
 
 import hashlib

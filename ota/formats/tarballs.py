@@ -1,4 +1,7 @@
-"""Measure archives that a device unpacks with libarchive: every layer, and files with holes in full."""
+"""Measure archives that a device unpacks with libarchive: every layer, and files with holes in full.
+
+Sources: libarchive's ``tar(5)`` and ``cpio(5)``, which list the formats that it reads.
+"""
 
 import tarfile
 from typing import BinaryIO, cast

@@ -1,4 +1,7 @@
-"""TensorFlow Lite models: a detached signature over the file, then an inspection of what devices will need."""
+"""TensorFlow Lite models: a detached signature over the file, then an inspection of what devices will need.
+
+Format: ``ota.formats.graph``. Sizes of the arena are those of TensorFlow Lite Micro (``ota.fit.arena``).
+"""
 
 import importlib.metadata
 from collections import Counter

@@ -1,4 +1,8 @@
-"""Count who signed: TUF counts key ids, we count keys. Two ids of one key are one signer. Pure."""
+"""Count who signed: TUF counts key ids, we count keys. Two ids of one key are one signer. Pure.
+
+Source: TUF specification 1.0, 4.3 (a threshold is a number of keys), and TAP 12 (the author of a document chooses the
+id of a key, so different ids do not mean different keys).
+"""
 
 from tuf.api.metadata import Root, Targets, VerificationResult
 

@@ -1,6 +1,6 @@
 """Build TUF documents from values: targets and bins for people to sign, snapshot and timestamp for the signer.
 
-Top-level targets list nothing themselves: they delegate to hash bins (TUF 4.5, succinct roles) that the same people
+Top-level targets list nothing themselves: they delegate to hash bins (TAP 15, succinct roles) that the same people
 sign, and carry the counter floors. A target is the ``bundle.json`` of a bundle, so that people sign hardware, audience,
 counter, requirements and every file of it by one digest.
 """

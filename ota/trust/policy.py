@@ -1,4 +1,8 @@
-"""Who may sign what: rules over a root beyond TUF's own. Pure."""
+"""Who may sign what: rules over a root beyond TUF's own. Pure.
+
+TUF's own rules come first, with python-tuf: a new root is signed by enough keys of the previous one and of itself, and
+its version is the next one (TUF specification 1.0, 5.3.4 and 5.3.5).
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,8 @@
-"""One domain's published metadata on disk: files are added, never changed or removed (but the timestamp)."""
+"""One domain's published metadata on disk: files are added, never changed or removed (but the timestamp).
+
+Names are those of consistent snapshots (TUF specification 1.0, 6.2): ``VERSION.ROLE.json``, and the timestamp alone
+without a version.
+"""
 
 import fcntl
 import hashlib
@@ -244,7 +248,7 @@ class Repository:
 
 @lru_cache(maxsize=1024)
 def _follows(before: bytes, data: bytes) -> bool:
-    """Return whether a root is the one after another: signed by enough officers of both (TUF specification, 5.3)."""
+    """Return whether a root follows another: enough officers of both signed it (TUF specification 1.0, 5.3.4)."""
     try:
         previous, new = load_document(before, Root), load_document(data, Root)
         return bool(new.signed.get_root_verification_result(previous.signed, new.signed_bytes, new.signatures))

@@ -1,7 +1,10 @@
 """Canonical JSON: one value, one byte string; and a reader that refuses what is ambiguous.
 
-Close to RFC 8785 for what we use: keys sorted, no white space, UTF-8, integers only. Floats are
-refused on both ways: what is signed or hashed here never needs them.
+The form is the JSON Canonicalization Scheme (RFC 8785) for what is signed or hashed here: members sorted (3.2.3), no
+white space (3.2.1), strings with the fewest escapes (3.2.2.2), UTF-8 (3.2.4). Two differences: members are sorted by
+code point, not by UTF-16 code unit, which differs only for names beyond U+FFFF; and numbers are integers: floats are
+refused on both ways, so the number format of 3.2.2.3 never applies. Signed parts of TUF metadata are python-tuf's: it
+signs them in the canonical JSON of OLPC (TUF specification 1.0, 4.1).
 """
 
 import json

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from devices import selectors
+from devices import baselines, selectors
 from devices.errors import LifecycleError, ReplayError
 from devices.models import Incident, Observation, Presence, Sample
 from devices.services import drift, hardware, incidents, presence, quarantine, registry, telemetry, twins
@@ -102,6 +102,23 @@ def test_the_job_learns_then_opens_one_incident_for_one_change(domain, enrol, se
     assert re.match(
         r"bytes_out is [\d,.]+ bytes per tick, expected 1,\d{3} bytes per tick; ", found.explanation["text"]
     )
+
+
+def test_the_usual_range_of_a_metric_is_known_after_three_reports(domain, enrol, settings):
+    settings.FLEET_DRIFT_TICK_S = 1
+    one, start = enrol(), clock.now().replace(microsecond=0)
+    for tick in range(8):
+        with clock.frozen(start + timedelta(seconds=tick)):
+            batch = telemetry.parse_batch({"seq": tick + 1, "metrics": {"bytes_out": 1000 + tick % 3}})
+            telemetry.ingest(actor=own(domain, one), device=one.device, batch=batch)
+            drift.tick(domain=domain)
+            if tick == drift.GRACE_TICKS + 2:
+                assert baselines.band(one.device, "bytes_out") is None
+    band = baselines.band(one.device, "bytes_out")
+    assert band.low < 1000
+    assert band.high > 1002
+    assert band.level == pytest.approx(1001, abs=1)
+    assert baselines.band(one.device, "unheard") is None
 
 
 def test_an_incident_is_closed_once_with_its_verdict(domain, enrol):

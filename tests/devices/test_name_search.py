@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from devices import name_search
 from devices.models import Device
 from devices.selectors import DeviceFilter, devices
+from devices.services import groups
 from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db
@@ -133,6 +134,17 @@ def test_a_rare_part_is_answered_from_the_index(domain, named):
     assert "(domain_id=? AND name=? AND rowid=?)" in plan or "USING INTEGER PRIMARY KEY (rowid=?)" in plan, plan
     assert "(domain_id=?)" not in plan, plan
     assert len(asked) == 3
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL's planner chooses by its statistics")
+def test_the_page_of_a_small_group_looks_at_no_others(domain, named):
+    named(*(f"rare-{number:02}" for number in range(60)), *(f"sensor-{number:03}" for number in range(300)))
+    by = system(domain)
+    few = Device.objects.filter(name__startswith="rare")
+    groups.change_members(actor=by, group=groups.create(actor=by, name="few"), add=list(few))
+    rows = devices(actor=by, wanted=DeviceFilter(group="few"))
+    assert [one.name for one in rows] == [f"rare-{number:02}" for number in range(60)]
+    assert "(domain_id=? AND name=?" in rows.explain(), rows.explain()
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="an index of PostgreSQL")

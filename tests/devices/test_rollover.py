@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from devices.models import Twin
-from devices.services import rollover
+from devices.services import registry, rollover, twins
 from fleet.officer import authority
 from pki import selectors
 from pki.kernel.actor import Actor, ActorKind, Role
@@ -52,9 +52,9 @@ def issue(domain):
 
 
 def trusts(device, *roots):
-    twin = Twin.objects.get(device=device)
-    twin.reported = {**twin.reported, "anchors": [root.fingerprint for root in roots]}
-    twin.save()
+    twin, seen = Twin.objects.get(device=device), {"anchors": sorted(root.fingerprint for root in roots)}
+    by = Actor(ActorKind.DEVICE, device.key, device.domain.slug, frozenset(), "test")
+    twins.report(actor=by, device=device, sequence=twin.report_sequence + 1, components={}, seen=seen)
 
 
 def test_both_anchors_lead_to_both_trees_by_the_links(domain, second, offline, new_root, tmp_path):
@@ -87,13 +87,29 @@ def test_the_switch_waits_for_devices_that_trust_only_the_old_root(domain, secon
     trusts(devices[0], old, new)
     trusts(devices[1], old)
     anna = officer(domain, "anna")
-    with pytest.raises(ConflictError, match="2 active devices do not trust the new root"):
+    with pytest.raises(
+        ConflictError, match=r"2 active devices do not trust the new root yet \(such as dev-[12], dev-[12]\)"
+    ):
         rollover.switch(actor=anna, key_id=second.key_id)
-    assert {one.name for one in rollover.without(domain.slug, new.fingerprint)} == {"dev-1", "dev-2"}
     for device in devices[1:]:
         trusts(device, old, new)
     rollover.switch(actor=anna, key_id=second.key_id)
     assert LedgerEntry.objects.get(action="authority.switched").detail["behind"] == 0
+
+
+def test_devices_that_left_do_not_count_and_an_erased_one_keeps_no_roots(domain, second, enrol):
+    old_root = Authority.objects.filter(domain=domain, kind="root").order_by("id")[0]
+    kept, gone = enrol("dev-1").device, enrol("dev-2").device
+    for device in (kept, gone):
+        trusts(device, old_root)
+    admin = officer(domain, "anna")
+    registry.decommission(actor=admin, device=gone, confirmed=gone.name)
+    found = rollover.readiness(actor=admin, key_id=second.key_id)
+    assert (found.ready, found.behind) == (0, 1)
+    gone.refresh_from_db()
+    assert gone.trusted_roots is None
+    trusts(kept, second.parent)
+    assert rollover.readiness(actor=admin, key_id=second.key_id).ready == 1
 
 
 def test_an_override_takes_two_people_and_is_recorded(domain, second, enrol):

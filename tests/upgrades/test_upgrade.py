@@ -14,6 +14,7 @@ from cryptography import x509
 from tuf.api.metadata import Metadata, Timestamp
 
 from devices.tick_values import unpack_ticks
+from devices.twin_documents import trusted_root_marks
 from fleet.management.quickstart import material
 from pki.kernel import clock
 from tests.architecture.sources import ROOT
@@ -121,6 +122,7 @@ def test_no_row_is_lost(old):
     assert lost_rows(before, old.rows(), MOVED) == []
     assert _networks(before, "main") == _networks(old.rows(), "telemetry")
     _assert_presence_is_filled(old.rows())
+    _assert_trusted_roots_are_filled(old.rows())
     old.manage("upgrade")  # a second time changes nothing
     assert lost_rows(before, old.rows(), MOVED) == []
     assert _networks(before, "main") == _networks(old.rows(), "telemetry")
@@ -164,6 +166,17 @@ def _assert_presence_is_filled(rows):
         kept[row["kind"]] += row["delta"]
     assert heard
     assert +kept == +real
+
+
+def _assert_trusted_roots_are_filled(rows):
+    """Each device has the roots of its last report, and one that never reported has none."""
+    kept = {one["id"]: one["trusted_roots"] for one in rows["main", "devices_device"].values()}
+    reported = [(one["device_id"], one["reported"]) for one in rows["main", "devices_twin"].values()]
+    told = {device: json.loads(text) if isinstance(text, str) else text for device, text in reported}
+    assert any("anchors" in one for one in told.values())
+    assert kept == {
+        device: trusted_root_marks(one["anchors"]) if "anchors" in one else None for device, one in told.items()
+    }
 
 
 def _networks(rows, database):

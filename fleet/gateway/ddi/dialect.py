@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 
-from fleet.gateway import device_api_v1, identity
+from fleet.gateway import identity
 from fleet.gateway.codec import MAX_BODY
 from fleet.gateway.ddi import bodies
 from fleet.gateway.identity import Identified
@@ -41,7 +41,7 @@ def dialect(request: DeviceRequest) -> Reply | None:
                 ResponseOutcome.NOT_ALLOWED, headers={"allow": ", ".join(sorted(methods))}, device_id=who.device.pk
             )
         if found:
-            device_api_v1.gate(who, allowed=quarantined)
+            identity.gate(who, allowed=quarantined)
             return handler(request, who, list(found.groups()))
     msg = "This DDI resource does not exist."
     raise NotFoundError(msg)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import pkcs7
 
 from devices.proofs.claim import Shown
 from devices.services import enrolment
-from fleet.gateway import device_api_v1, identity
+from fleet.gateway import identity
 from fleet.gateway.protocol import DeviceRequest, TransportPeer
 from fleet.observe import request_id
 from pki import selectors
@@ -94,7 +94,7 @@ def keygen(where: EstLabel, peer: TransportPeer, secret: str, csr: bytes) -> Enr
 def reenrol(where: EstLabel, request: DeviceRequest, csr: bytes) -> EnrolmentAnswer:
     """Renew or re-key a certificate of this domain that is valid or within the grace period of its profile."""
     who = identity.device(request, where.domain, "est", renewing=True)
-    device_api_v1.gate(who, allowed=False)
+    identity.gate(who, allowed=False)
     check_binding(parse_csr(csr, ALL_KEY_TYPES), request.peer)
     certificate = enrolment.reenrol(actor=who.actor, device=who.device, csr=csr, current=who.certificate)
     return EnrolmentAnswer(_certs_only(certificate), who.device.pk)

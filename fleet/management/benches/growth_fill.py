@@ -159,7 +159,8 @@ def _step(scene: Scene, wanted: range) -> None:
 
 def _devices(scene: Scene, wanted: range, source: random.Random) -> list[SyntheticDevice]:
     names = ("domain_id", "public_id", "name", "hardware_model_id", "state", "audience", "quarantined_at",
-             "quarantine_reason", "site", "owner", "tags", "enrolled_at", "created_at", "presence")  # fmt: skip
+             "quarantine_reason", "site", "owner", "tags", "enrolled_at", "created_at", "presence",
+             "trusted_roots")  # fmt: skip
     rows, plans = [], {}
     for number in wanted:
         at = clock.now() - timedelta(days=source.randrange(200, 900), seconds=source.randrange(86_400))
@@ -172,7 +173,8 @@ def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Synthet
         site, owner = f"Hall {source.randrange(SITES)}", f"owner-{source.randrange(OWNERS)}@example.org"
         word = "" if plan.retired else "never"
         rows.append((scene.domain.pk, public_id, plan.name, scene.models[number % len(scene.models)], state, audience,
-                     at if held else None, "drift" if held else "", site, owner, tags, at, at, word))  # fmt: skip
+                     at if held else None, "drift" if held else "", site, owner, tags, at, at, word,
+                     "cd" * 8))  # fmt: skip
     prepared_sql.create_many(Device, names, rows)
     names_to_keys = dict(
         Device.objects.filter(domain=scene.domain, name__in=[one.name for one in plans.values()]).values_list(

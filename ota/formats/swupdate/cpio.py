@@ -1,4 +1,8 @@
-"""Read cpio archives as SWUpdate does: ``crc`` (070702) and ``newc`` (070701), in memory, nothing by its name."""
+"""Read cpio archives as SWUpdate does: ``crc`` (070702) and ``newc`` (070701), in memory, nothing by its name.
+
+Source: the new ASCII format of ``cpio(5)``: a header of 110 bytes in hexadecimal digits, name and data, each padded to
+4 bytes; ``crc`` adds the sum of all bytes of the data. SWUpdate's documentation makes archives by ``cpio -H crc``.
+"""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,11 @@
 """The numeric layer: quiet on ordinary life, quick on a change."""
 
+import io
+
 import numpy as np
 import pytest
 
+from devices.drift.baseline import STORED_AS
 from devices.drift.engine import Shard, threshold
 from devices.drift.metrics import METRICS, backward, forward
 from pki.kernel.errors import InvalidError
@@ -55,12 +58,12 @@ def test_an_open_incident_freezes_what_is_learned_of_the_device():
     fleet, engine = SyntheticFleet(1), shard()
     for _ in range(LEARN):
         step(engine, fleet)
-    before = engine.arrays["m"][7].copy()
+    before = engine.baseline.level[7].copy()
     frozen = NOBODY.copy()
     frozen[7] = True
     for _ in range(20):
         step(engine, fleet, faulty=7, frozen=frozen)
-    assert (engine.arrays["m"][7] == before).all()
+    assert (engine.baseline.level[7] == before).all()
 
 
 def test_a_new_firmware_holds_the_scores_of_the_next_reports():
@@ -76,12 +79,12 @@ def test_a_device_that_does_not_report_keeps_its_state():
     fleet, engine = SyntheticFleet(1), shard()
     for _ in range(10):
         step(engine, fleet)
-    before = {name: array[2].copy() for name, array in engine.arrays.items()}
+    before = {name: getattr(engine.baseline, name)[2].copy() for name in STORED_AS}
     x = fleet.tick()
     x[2] = np.nan
     engine.step(x, fleet.cohort(), NOBODY, LEARN, HOURS)
-    assert all((engine.arrays[name][2] == before[name]).all() for name in before)
-    assert engine.n[2] == 10
+    assert all((getattr(engine.baseline, name)[2] == before[name]).all() for name in before)
+    assert engine.reports[2] == 10
 
 
 def test_the_state_survives_storage_and_damage_is_noticed():
@@ -90,19 +93,26 @@ def test_the_state_survives_storage_and_damage_is_noticed():
         step(engine, fleet)
     blob = engine.dumps()
     again = Shard.loads(blob)
-    assert (again.arrays["m"] == engine.arrays["m"]).all()
-    assert (again.n == engine.n).all()
+    assert (again.baseline.level == engine.baseline.level).all()
+    assert (again.reports == engine.reports).all()
     with pytest.raises(InvalidError):
         Shard.loads(blob[:-1] + bytes([blob[-1] ^ 1]))
+
+
+def test_the_names_in_the_stored_state_never_change():
+    with np.load(io.BytesIO(shard().dumps()[4:])) as stored:
+        names = [*stored]
+    numbers = ["device", "n", "hold", "cohort"]
+    assert names == [*numbers, "m", "s", "hi", "lo", "h1", "h2", "spike_t", "spike_b", "shift_t", "shift_b"]
 
 
 def test_devices_that_join_later_find_their_place():
     engine = Shard()
     engine.admit(np.array([5, 9], np.int64))
-    engine.n[:] = [3, 4]
+    engine.reports[:] = [3, 4]
     engine.admit(np.array([7], np.int64))
     assert list(engine.device) == [5, 7, 9]
-    assert list(engine.n) == [3, 0, 4]
+    assert list(engine.reports) == [3, 0, 4]
 
 
 def test_each_transform_can_be_undone():
