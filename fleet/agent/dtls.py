@@ -11,12 +11,10 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from fleet.agent.errors import TransportError
+from pki.kernel.dtls import CIPHERTEXT_MTU, NO_QUERY_MTU, split_records
 
 HANDSHAKE_SECONDS = 20.0
-MTU = 1200
-RECORD_HEADER = 13
 CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"
-NO_QUERY_MTU = 1 << 12
 
 
 class ClientAssociation:
@@ -129,7 +127,7 @@ def client_connection(anchor: Path, identity: tuple[Path, Path]) -> SSL.Connecti
     context.set_verify(SSL.VERIFY_PEER)
     made = SSL.Connection(context, None)
     made.set_connect_state()
-    made.set_ciphertext_mtu(MTU)
+    made.set_ciphertext_mtu(CIPHERTEXT_MTU)
     return made
 
 
@@ -139,11 +137,7 @@ def records(line: SSL.Connection) -> Iterator[bytes]:
     with suppress(SSL.WantReadError):
         while True:
             data += line.bio_read(65536)
-    offset = 0
-    while offset + RECORD_HEADER <= len(data):
-        end = offset + RECORD_HEADER + int.from_bytes(data[offset + 11 : offset + 13], "big")
-        yield data[offset:end]
-        offset = end
+    yield from split_records(data)
 
 
 def reached(host: str, port: int) -> socket.socket:
