@@ -8,7 +8,6 @@ server issues a new one over a connection that presents this certificate.
 import fcntl
 import hashlib
 import json
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,9 +18,10 @@ from aiocoap.message import Direction
 from aiocoap.numbers import codes
 
 from fleet.agent.coap import CoapTransport
-from fleet.agent.dtls import ClientAssociation, reached
+from fleet.agent.dtls import ClientAssociation
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.transport import Transport
+from fleet.agent.udp import ServerDatagrams
 from pki.kernel import cbor, files, intake
 from pki.kernel.errors import InvalidError
 
@@ -29,7 +29,6 @@ from pki.kernel.errors import InvalidError
 AHEAD = 64
 #: requests whose answers can still be opened: the last ones, and what is observed
 MOST_OPEN = 8
-MOST_DATAGRAM = 65_536
 MAX_CONTEXT = 512
 #: of what a server gives: least and most bytes; 7 is what AES-CCM-16-64-128 leaves for a Sender ID
 _SECRETS = {"ms": (16, 64), "salt": (0, 64), "client_id": (1, 7)}
@@ -194,7 +193,7 @@ class Wire:
     """
 
     def __init__(self, address: tuple[str, int], context: Context) -> None:
-        self._socket, self.session = reached(*address), Session(context)
+        self._socket, self.session = ServerDatagrams(*address), Session(context)
 
     def send(self, message: bytes) -> None:
         """Send one message."""
@@ -206,12 +205,7 @@ class Wire:
         Raises:
             UnusableError: the server reports that it cannot decrypt our messages.
         """
-        while (left := until - time.monotonic()) > 0:
-            self._socket.settimeout(left)
-            try:
-                data = self._socket.recv(MOST_DATAGRAM)
-            except TimeoutError:
-                return None
+        while (data := self._socket.receive(until)) is not None:
             if (found := self.session.opened(data)) is not None:
                 return found
         return None
@@ -251,16 +245,12 @@ class OscoreTransport(CoapTransport):
             return super()._exchange(message)
 
     def _answered(self, line: ClientAssociation, message: Message) -> Message:
-        """Return the answer. A server without our replay state first sends a freshness challenge (Echo)."""
+        """Return the answer. Forget a context that the server rejects."""
         try:
-            answer = super()._answered(line, message)
-            if answer.code == codes.UNAUTHORIZED and answer.opt.echo is not None:
-                message.opt.echo, message.mid = answer.opt.echo, self._next_id()
-                answer = super()._answered(line, message)
+            return super()._answered(line, message)
         except UnusableError:
             self._path.unlink(missing_ok=True)
             raise
-        return answer
 
     def _kept(self) -> StoredContext | None:
         """Return the stored context if it belongs to the current certificate."""
