@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +34,23 @@ MAX_CONTEXT = 512
 #: of what a server gives: least and most bytes; 7 is what AES-CCM-16-64-128 leaves for a Sender ID
 _SECRETS = {"ms": (16, 64), "salt": (0, 64), "client_id": (1, 7)}
 _CBOR = {"Content-Type": "application/cbor"}
+
+
+@dataclass(frozen=True, slots=True)
+class ContextMaterial:
+    """What a server gives for a context.
+
+    Args:
+        port: its UDP port for OSCORE.
+        secret: Master Secret.
+        salt: Master Salt.
+        kid: Sender ID of the device.
+    """
+
+    port: int
+    secret: bytes
+    salt: bytes
+    kid: bytes
 
 
 class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # aiocoap has no types
@@ -267,7 +285,10 @@ class OscoreTransport(CoapTransport):
         finally:
             line.close()
         try:
-            facts = _material(answer.body) | {"certificate": self._certificate(), "next": 0}
+            given = read_material(answer.body)
+            secrets = zip(_SECRETS, (given.secret, given.salt, given.kid), strict=True)
+            facts = {"port": given.port, "certificate": self._certificate(), "next": 0}
+            facts |= {name: secret.hex() for name, secret in secrets}
             made = StoredContext(self._path, facts)
         except (InvalidError, KeyError, TypeError, ValueError) as error:
             msg = "the server's OSCORE context is malformed"
@@ -279,20 +300,20 @@ class OscoreTransport(CoapTransport):
         return hashlib.sha256(self._identity[0].read_bytes()).hexdigest()
 
 
-def _material(data: bytes) -> dict[str, object]:
-    """Return what a server gives for a context, as it is kept.
+def read_material(data: bytes) -> ContextMaterial:
+    """Return what a server gives for a context.
 
     Raises:
-        ValueError: it makes no sense.
+        InvalidError, KeyError, ValueError: it is malformed.
     """
     given = intake.map_of(cbor.loads(data, max_bytes=MAX_CONTEXT), "context")
-    kept: dict[str, object] = {}
+    secrets: list[bytes] = []
     for name, (least, most) in _SECRETS.items():
         secret = given[name]
         if not isinstance(secret, bytes) or not least <= len(secret) <= most:
             raise ValueError(name)
-        kept[name] = secret.hex()
+        secrets.append(secret)
     port = given["port"]
     if not isinstance(port, int) or not 0 < port < 1 << 16:
         raise ValueError("port")
-    return {"port": port, **kept}
+    return ContextMaterial(port, *secrets)

@@ -1,18 +1,15 @@
 """CoAP with OSCORE: the context is fetched once over HTTPS; then one datagram each way, without a connection."""
 
-from typing import Any
-
 import cbor2
 
 from fleet.agent.errors import TransportError
-from fleet.agent.oscore import Context, Session, UnusableError
+from fleet.agent.oscore import Context, Session, UnusableError, read_material
 from fleet.agent.steps import Steps, T
 from fleet.simulator.transports import driving
 from fleet.simulator.transports.base import Reach
 from fleet.simulator.transports.coap import CoapLine
 from fleet.simulator.transports.datagrams import Datagrams, opened
 from fleet.simulator.transports.https import HttpsLine
-from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
 
 OK = 200
@@ -77,9 +74,8 @@ class OscoreLine(CoapLine):
         if status != OK:
             raise TransportError(msg)
         try:
-            # untyped: missing and mistyped fields are refused below.
-            given: Any = cbor.loads(body, max_bytes=4096)
-            self._port = int(given["port"])
-            return Context(given["ms"], given["salt"], given["client_id"])
-        except (KeyError, TypeError, ValueError, InvalidError) as error:
+            given = read_material(body)
+        except (KeyError, ValueError, InvalidError) as error:
             raise TransportError(msg) from error
+        self._port = given.port
+        return Context(given.secret, given.salt, given.kid)
