@@ -30,12 +30,3 @@ def contact_limits(now: datetime, poll_s: float) -> ContactLimits:
     """Return the limits at a moment, for a polling interval in seconds."""
     interval = timedelta(seconds=max(poll_s, SHORTEST_POLL_S))
     return ContactLimits(now - interval * LATE, now - interval * OVERDUE)
-
-
-def contact_word(seen: datetime | None, limits: ContactLimits) -> str:
-    """Return the word for a device that was last heard at a moment, or never."""
-    if seen is None:
-        return NEVER_WORD
-    if seen >= limits.late:
-        return ONLINE_WORD
-    return LATE_WORD if seen >= limits.overdue else OVERDUE_WORD

@@ -1,9 +1,6 @@
-"""Signals of the devices package to the layers above, sent after commit.
-
-Arguments of both: ``incident`` (row) and ``domain`` (slug).
-"""
+"""The signal of the devices package to the layers above, sent after commit."""
 
 from django.dispatch import Signal
 
+#: Sent with ``incident`` (row) and ``domain`` (slug) when an incident has been opened, or became more severe.
 incident_opened = Signal()
-incident_closed = Signal()

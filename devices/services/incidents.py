@@ -1,12 +1,11 @@
 """Open, extend and close incidents."""
 
 from django.db import transaction
-from django.dispatch import Signal
 
 from devices.incident_documents import Explanation, Reaction
 from devices.models import Device, FleetCount, Incident
 from devices.services import fleet_counts
-from devices.signals import incident_closed, incident_opened
+from devices.signals import incident_opened
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.actor import Actor
@@ -41,7 +40,7 @@ def raise_for(*, actor: Actor, device: Device, severity: str, explanation: Expla
         fleet_counts.note_count(incident.domain_id, FleetCount.Kind.OPEN_INCIDENTS, 1)
         detail = {"device": device.key, "severity": severity, "layer": incident.layer}
         ledger.record(actor=actor, action="incident.opened", thing=("incident", incident.public_id), detail=detail)
-        transaction.on_commit(lambda: _tell(incident_opened, incident, actor.domain))
+        transaction.on_commit(lambda: _tell(incident, actor.domain))
     return incident
 
 
@@ -102,7 +101,6 @@ def close(*, actor: Actor, public_id: str, verdict: str) -> Incident:
         fleet_counts.note_count(incident.domain_id, FleetCount.Kind.OPEN_INCIDENTS, -1)
         detail = {"device": incident.device.key, "verdict": verdict}
         ledger.record(actor=actor, action="incident.closed", thing=("incident", incident.public_id), detail=detail)
-        transaction.on_commit(lambda: _tell(incident_closed, incident, actor.domain))
     return incident
 
 
@@ -114,10 +112,10 @@ def _extend(incident: Incident, severity: str, explanation: Explanation) -> Inci
         incident.severity = severity
         incident.explanation = explanation
         incident.score = float(explanation["score"])
-        transaction.on_commit(lambda: _tell(incident_opened, incident, incident.domain.slug))
+        transaction.on_commit(lambda: _tell(incident, incident.domain.slug))
     incident.save(update_fields=["last_seen_at", "severity", "explanation", "score"])
     return incident
 
 
-def _tell(signal: Signal, incident: Incident, domain: str) -> None:
-    signal.send(sender=None, incident=incident, domain=domain)
+def _tell(incident: Incident, domain: str) -> None:
+    incident_opened.send(sender=None, incident=incident, domain=domain)

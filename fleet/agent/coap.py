@@ -1,42 +1,30 @@
-"""The device protocol over coaps://: confirmable messages, retransmission, block-wise transfer; same API as HTTPS."""
+"""The device protocol over coaps:// on a blocking socket: block-wise transfer and observation; same API as HTTPS."""
 
 import random
-import secrets
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aiocoap import Message
-from aiocoap.error import Error as CoapError
-from aiocoap.numbers import codes, types
+from aiocoap.numbers import codes
 from OpenSSL import SSL
 
+from fleet.agent.coap_exchange import BLOCK, EXPONENT, OBSERVING, STATUS, CoapExchanges
 from fleet.agent.dtls import ClientAssociation
 from fleet.agent.errors import AnswerError, TransportError
+from fleet.agent.steps import Steps, T, drive
 from fleet.agent.transport import MAX_ANSWER, ServerAnswer, Transport, deadline, paced
-from pki.kernel.coap import NUMBERS, tag_bytes, tag_text
+from pki.kernel.coap import tag_text
 
-METHODS = {"GET": codes.GET, "POST": codes.POST, "PUT": codes.PUT}
-STATUS = {
-    codes.CREATED: 201, codes.CHANGED: 200, codes.CONTENT: 200, codes.VALID: 304, codes.BAD_REQUEST: 400,
-    codes.UNAUTHORIZED: 401, codes.FORBIDDEN: 403, codes.NOT_FOUND: 404, codes.METHOD_NOT_ALLOWED: 405,
-    codes.REQUEST_ENTITY_INCOMPLETE: 408, codes.CONFLICT: 409, codes.PRECONDITION_FAILED: 412,
-    codes.REQUEST_ENTITY_TOO_LARGE: 413, codes.UNSUPPORTED_CONTENT_FORMAT: 415, codes.TOO_MANY_REQUESTS: 429,
-    codes.BAD_GATEWAY: 502, codes.SERVICE_UNAVAILABLE: 503, codes.GATEWAY_TIMEOUT: 504,
-}  # fmt: skip
-#: RFC 7252, 4.8: first timeout, its factor with each retransmission, and the number of retransmissions
-ACK_SECONDS, FACTOR, ATTEMPTS = 2.0, 1.5, 4
-#: extra time for the response after an empty acknowledgement, granted once
-ANSWER_SECONDS = 30.0
-#: RFC 7252, 4.8.2: no response is expected after MAX_TRANSMIT_WAIT, however often it was acknowledged
-EXCHANGE_SECONDS = 93.0
-EXPONENT, BLOCK = 6, 1024
 REFUSED = 400
-OBSERVING = b"obsv"
 #: an observation that is silent for this long is registered again
 OBSERVE_AGAIN = 300.0
 PARTIAL = 206
+
+
+class BrokenAssociationError(TransportError):
+    """The association, or its socket, broke."""
 
 
 class CoapTransport:
@@ -52,10 +40,7 @@ class CoapTransport:
         parts = urlsplit(server)
         self._address, self._anchor, self._identity = (parts.hostname or "", parts.port or 5684), anchor, identity
         self._line: ClientAssociation | None = None
-        self._mid = secrets.randbelow(1 << 16)
-        #: a notification arrived during another exchange
-        self._news = False
-        self._random = random.Random()  # noqa: S311  because jitter is no secret
+        self._exchanges = CoapExchanges(random.Random())  # noqa: S311  because jitter is no secret
 
     def call(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
@@ -106,8 +91,8 @@ class CoapTransport:
             AnswerError: the code is 4.00 or above.
         """
         until = time.monotonic() + seconds
-        if self._news:  # it arrived before or after the last poll was sent: poll again
-            self._news = False
+        if self._exchanges.news:  # it arrived before or after the last poll was sent: poll again
+            self._exchanges.news = False
             return True
         asked = self._observed(path)
         again = time.monotonic() + OBSERVE_AGAIN
@@ -116,17 +101,17 @@ class CoapTransport:
                 asked, again = self._observed(path), time.monotonic() + OBSERVE_AGAIN
                 continue
             try:
-                if self._heard(self._open(), asked, min(1.0, until - time.monotonic())) is not None:
+                line, wait = self._open(), min(1.0, until - time.monotonic())
+                if _driven(line, self._exchanges.hear(asked, wait)) is not None:
                     return True
-            except (SSL.Error, OSError) as error:
+            except BrokenAssociationError:
                 self.close()
-                msg = f"the association broke: {error or type(error).__name__}"
-                raise TransportError(msg) from error
+                raise
         return False
 
     def _observed(self, path: str) -> Message | None:
         """Start or continue to observe. Return the request, or None if the server does not support it."""
-        asked = self._request("GET", path, {}, b"")
+        asked = self._exchanges.request("GET", path, {})
         # The same token each time, so that a registration replaces the previous one.
         asked.opt.observe, asked.token = 0, OBSERVING
         first = self._exchange(asked)
@@ -142,18 +127,14 @@ class CoapTransport:
 
     def _sent(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Message:
         """Send a body, block-wise if it is long, and return the first message of the answer."""
-        if len(body) <= BLOCK:
-            return self._exchange(self._request(method, path, headers, body))
-        count, until = -(-len(body) // BLOCK), deadline(len(body))
-        for number in range(count):
+        until = deadline(len(body))
+        for part in self._exchanges.uploads(method, path, headers, body):
             if time.monotonic() > until:
                 msg = "the upload to the server takes too long"
                 raise TransportError(msg)
-            part = self._request(method, path, headers, body[number * BLOCK : (number + 1) * BLOCK])
-            part.opt.block1 = (number, number + 1 < count, EXPONENT)
             answer = self._exchange(part)
             if answer.code != codes.CONTINUE:
-                return answer
+                break
         return answer
 
     def _following(
@@ -175,28 +156,9 @@ class CoapTransport:
             raise TransportError(msg)
 
     def _one(self, method: str, path: str, headers: dict[str, str], number: int, exponent: int = EXPONENT) -> Message:
-        asked = self._request(method, path, headers, b"")
+        asked = self._exchanges.request(method, path, headers)
         asked.opt.block2 = (number, False, exponent)
         return self._exchange(asked)
-
-    def _request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Message:
-        made = Message(
-            code=METHODS[method], payload=body, _mtype=types.CON, _mid=self._next_id(), _token=secrets.token_bytes(4)
-        )
-        made.opt.uri_path = path.strip("/").split("/")
-        if "Content-Type" in headers:  # repeated in the requests for further blocks of the same answer
-            made.opt.content_format = NUMBERS[headers["Content-Type"]]
-        if "Accept" in headers:
-            made.opt.accept = NUMBERS[headers["Accept"]]
-        if "If-None-Match" in headers:
-            made.opt.etags = [tag_bytes(headers["If-None-Match"])]
-        if "If-Match" in headers:
-            made.opt.if_match = [tag_bytes(headers["If-Match"])]
-        return made
-
-    def _next_id(self) -> int:
-        self._mid = (self._mid + 1) & 0xFFFF
-        return self._mid
 
     def _exchange(self, message: Message) -> Message:
         """Send until it is acknowledged, and return its response."""
@@ -220,59 +182,23 @@ class CoapTransport:
         return self._line
 
     def _answered(self, line: ClientAssociation, message: Message) -> Message:
-        wait, latest = ACK_SECONDS * self._random.uniform(1, FACTOR), time.monotonic() + EXCHANGE_SECONDS
-        try:
-            for _ in range(ATTEMPTS):
-                line.send(message.encode())
-                answer = self._heard(line, message, min(wait, latest - time.monotonic()), latest)
-                if answer is not None:
-                    return answer
-                wait *= 2
-        except (SSL.Error, OSError) as error:
-            msg = f"the association broke: {error or type(error).__name__}"
-            raise TransportError(msg) from error
-        msg = "the server does not answer"
-        raise TransportError(msg)
-
-    def _heard(self, line: ClientAssociation, message: Message, wait: float, latest: float = 0.0) -> Message | None:
-        """Return the response, or None on a timeout.
-
-        Args:
-            line: connection to the server.
-            message: the sent message.
-            wait: seconds until it must be answered or acknowledged.
-            latest: end of the whole exchange on the monotonic clock. The first empty acknowledgement extends the wait
-                up to this time; a second one does not.
-        """
-        until = time.monotonic() + wait
-        acknowledged = min(until + ANSWER_SECONDS, latest)
-        while (data := line.receive(until)) is not None:
-            try:
-                answer = Message.decode(data)
-            except (CoapError, ValueError):
-                continue
-            if answer.mtype is types.ACK and answer.code == codes.EMPTY and answer.mid == message.mid:
-                until = max(until, acknowledged)
-            elif answer.mtype is types.RST and answer.mid == message.mid:
-                msg = "the server rejected this message (reset)"
-                raise TransportError(msg)
-            elif answer.token == message.token and answer.code.is_response():
-                if answer.mtype is types.CON:
-                    line.send(Message(code=codes.EMPTY, _mtype=types.ACK, _mid=answer.mid).encode())
-                return answer
-            elif answer.mtype is types.CON:
-                self._aside(line, answer)
-        return None
-
-    def _aside(self, line: ClientAssociation, answer: Message) -> None:
-        """Acknowledge a notification that arrives in between, and reset messages that were not requested."""
-        is_news = answer.token == OBSERVING and answer.code.is_successful()
-        self._news = self._news or is_news
-        kind = types.ACK if is_news else types.RST
-        line.send(Message(code=codes.EMPTY, _mtype=kind, _mid=answer.mid).encode())
+        return _driven(line, self._exchanges.ask(message))
 
 
 def line_to(server: str, anchor: Path, identity: tuple[Path, Path]) -> Transport | CoapTransport:
     """Return a connection to a server: CoAP for ``coaps://``, else HTTPS."""
     carrier = CoapTransport if server.startswith("coaps://") else Transport
     return carrier(server, anchor, identity)
+
+
+def _driven(line: ClientAssociation, steps: Steps[T]) -> T:
+    """Take the steps over the association. Return their result.
+
+    Raises:
+        BrokenAssociationError: the association, or its socket, broke.
+    """
+    try:
+        return drive(line, steps)
+    except (SSL.Error, OSError) as error:
+        msg = f"the association broke: {error or type(error).__name__}"
+        raise BrokenAssociationError(msg) from error

@@ -1,9 +1,7 @@
-"""One DTLS 1.2 association with the server over a blocking UDP socket, as on a small device."""
+"""DTLS 1.2 of a device: the steps of an association, and one association over a blocking UDP socket."""
 
 import ipaddress
-import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,12 +9,12 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from fleet.agent.errors import TransportError
+from fleet.agent.steps import Steps, drive
+from fleet.agent.udp import MOST_DATAGRAM, ServerDatagrams
+from pki.kernel.dtls import CIPHERTEXT_MTU, NO_QUERY_MTU, split_records
 
 HANDSHAKE_SECONDS = 20.0
-MTU = 1200
-RECORD_HEADER = 13
 CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"
-NO_QUERY_MTU = 1 << 12
 
 
 class ClientAssociation:
@@ -33,11 +31,11 @@ class ClientAssociation:
 
     def __init__(self, address: tuple[str, int], anchor: Path, identity: tuple[Path, Path]) -> None:
         self._line = client_connection(anchor, identity)
-        self._socket = reached(*address)
+        self._socket = ServerDatagrams(*address)
         if not _is_address(address[0]):
             self._line.set_tlsext_host_name(address[0].encode())
         try:
-            self._shake()
+            drive(self._socket, handshake(self._line))
             self._check_name(address[0])
         except (SSL.Error, OSError, TransportError) as error:
             self._socket.close()
@@ -46,57 +44,18 @@ class ClientAssociation:
 
     def send(self, message: bytes) -> None:
         """Send one message."""
-        self._line.send(message)
-        self._flush()
+        drive(self._socket, sending(self._line, message))
 
     def receive(self, until: float) -> bytes | None:
         """Return the next message, or None after the deadline (monotonic seconds)."""
-        while True:
-            with suppress(SSL.WantReadError):
-                return self._line.recv(65536)
-            if not self._take(until):
-                return None
+        return drive(self._socket, receiving(self._line, until))
 
     def close(self) -> None:
         """Send close_notify and close the socket."""
         with suppress(SSL.Error, OSError):
             self._line.shutdown()
-            self._flush()
+            drive(self._socket, _flushed(self._line))
         self._socket.close()
-
-    def _shake(self) -> None:
-        deadline = time.monotonic() + HANDSHAKE_SECONDS
-        while True:
-            try:
-                self._line.do_handshake()
-            except SSL.WantReadError:
-                self._flush()
-            else:
-                self._flush()
-                return
-            wait = self._line.DTLSv1_get_timeout()
-            if not self._take(min(deadline, time.monotonic() + (1.0 if wait is None else wait) + 0.01)):
-                if time.monotonic() >= deadline:
-                    msg = "the DTLS handshake timed out"
-                    raise TransportError(msg)
-                self._line.DTLSv1_handle_timeout()
-                self._flush()
-
-    def _take(self, until: float) -> bool:
-        """Read one datagram. Return whether one arrived in time."""
-        left = until - time.monotonic()
-        if left <= 0:
-            return False
-        self._socket.settimeout(left)
-        try:
-            self._line.bio_write(self._socket.recv(65536))
-        except TimeoutError:
-            return False
-        return True
-
-    def _flush(self) -> None:
-        for datagram in records(self._line):
-            self._socket.send(datagram)
 
     def _check_name(self, host: str) -> None:
         leaf = self._line.get_peer_certificate(as_cryptography=True)
@@ -129,37 +88,58 @@ def client_connection(anchor: Path, identity: tuple[Path, Path]) -> SSL.Connecti
     context.set_verify(SSL.VERIFY_PEER)
     made = SSL.Connection(context, None)
     made.set_connect_state()
-    made.set_ciphertext_mtu(MTU)
+    made.set_ciphertext_mtu(CIPHERTEXT_MTU)
     return made
 
 
-def records(line: SSL.Connection) -> Iterator[bytes]:
-    """Yield the outgoing records of a connection over memory buffers, one per datagram."""
+def handshake(line: SSL.Connection) -> Steps[None]:
+    """Perform the handshake of a client connection; retransmit flights that are lost.
+
+    Raises:
+        TransportError: it did not finish in 20 seconds.
+    """
+    until = time.monotonic() + HANDSHAKE_SECONDS
+    while True:
+        with suppress(SSL.WantReadError):
+            line.do_handshake()
+            yield from _flushed(line)
+            return
+        yield from _flushed(line)
+        wait = line.DTLSv1_get_timeout()
+        data = yield min(until, time.monotonic() + (1.0 if wait is None else wait) + 0.01)
+        if data is not None:
+            line.bio_write(data)
+        elif time.monotonic() >= until:
+            msg = "the DTLS handshake timed out"
+            raise TransportError(msg)
+        else:
+            line.DTLSv1_handle_timeout()
+            yield from _flushed(line)
+
+
+def sending(line: SSL.Connection, message: bytes) -> Steps[None]:
+    """Encrypt and send one message."""
+    line.send(message)
+    yield from _flushed(line)
+
+
+def receiving(line: SSL.Connection, until: float) -> Steps[bytes | None]:
+    """Return the next message, or None after the deadline (monotonic seconds)."""
+    while True:
+        with suppress(SSL.WantReadError):
+            return line.recv(MOST_DATAGRAM)
+        if (data := (yield until)) is None:
+            return None
+        line.bio_write(data)
+
+
+def _flushed(line: SSL.Connection) -> Steps[None]:
+    """Send what the connection has to send, one record per datagram."""
     data = b""
     with suppress(SSL.WantReadError):
         while True:
-            data += line.bio_read(65536)
-    offset = 0
-    while offset + RECORD_HEADER <= len(data):
-        end = offset + RECORD_HEADER + int.from_bytes(data[offset + 11 : offset + 13], "big")
-        yield data[offset:end]
-        offset = end
-
-
-def reached(host: str, port: int) -> socket.socket:
-    """Return a UDP socket connected to the server.
-
-    Raises:
-        TransportError: the host name cannot be resolved.
-    """
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        made = socket.socket(family, kind, number)
-        made.connect(address)
-    except OSError as error:
-        msg = f"{host} cannot be reached: {error}"
-        raise TransportError(msg) from error
-    return made
+            data += line.bio_read(MOST_DATAGRAM)
+    yield from split_records(data)
 
 
 def _is_address(host: str) -> bool:

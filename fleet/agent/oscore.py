@@ -8,9 +8,9 @@ server issues a new one over a connection that presents this certificate.
 import fcntl
 import hashlib
 import json
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,9 +19,10 @@ from aiocoap.message import Direction
 from aiocoap.numbers import codes
 
 from fleet.agent.coap import CoapTransport
-from fleet.agent.dtls import ClientAssociation, reached
+from fleet.agent.dtls import ClientAssociation
 from fleet.agent.errors import RefusedError, TransportError
 from fleet.agent.transport import Transport
+from fleet.agent.udp import ServerDatagrams
 from pki.kernel import cbor, files, intake
 from pki.kernel.errors import InvalidError
 
@@ -29,11 +30,27 @@ from pki.kernel.errors import InvalidError
 AHEAD = 64
 #: requests whose answers can still be opened: the last ones, and what is observed
 MOST_OPEN = 8
-MOST_DATAGRAM = 65_536
 MAX_CONTEXT = 512
 #: of what a server gives: least and most bytes; 7 is what AES-CCM-16-64-128 leaves for a Sender ID
 _SECRETS = {"ms": (16, 64), "salt": (0, 64), "client_id": (1, 7)}
 _CBOR = {"Content-Type": "application/cbor"}
+
+
+@dataclass(frozen=True, slots=True)
+class ContextMaterial:
+    """What a server gives for a context.
+
+    Args:
+        port: its UDP port for OSCORE.
+        secret: Master Secret.
+        salt: Master Salt.
+        kid: Sender ID of the device.
+    """
+
+    port: int
+    secret: bytes
+    salt: bytes
+    kid: bytes
 
 
 class Context(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # aiocoap has no types
@@ -194,7 +211,7 @@ class Wire:
     """
 
     def __init__(self, address: tuple[str, int], context: Context) -> None:
-        self._socket, self.session = reached(*address), Session(context)
+        self._socket, self.session = ServerDatagrams(*address), Session(context)
 
     def send(self, message: bytes) -> None:
         """Send one message."""
@@ -206,12 +223,7 @@ class Wire:
         Raises:
             UnusableError: the server reports that it cannot decrypt our messages.
         """
-        while (left := until - time.monotonic()) > 0:
-            self._socket.settimeout(left)
-            try:
-                data = self._socket.recv(MOST_DATAGRAM)
-            except TimeoutError:
-                return None
+        while (data := self._socket.receive(until)) is not None:
             if (found := self.session.opened(data)) is not None:
                 return found
         return None
@@ -251,16 +263,12 @@ class OscoreTransport(CoapTransport):
             return super()._exchange(message)
 
     def _answered(self, line: ClientAssociation, message: Message) -> Message:
-        """Return the answer. A server without our replay state first sends a freshness challenge (Echo)."""
+        """Return the answer. Forget a context that the server rejects."""
         try:
-            answer = super()._answered(line, message)
-            if answer.code == codes.UNAUTHORIZED and answer.opt.echo is not None:
-                message.opt.echo, message.mid = answer.opt.echo, self._next_id()
-                answer = super()._answered(line, message)
+            return super()._answered(line, message)
         except UnusableError:
             self._path.unlink(missing_ok=True)
             raise
-        return answer
 
     def _kept(self) -> StoredContext | None:
         """Return the stored context if it belongs to the current certificate."""
@@ -277,7 +285,10 @@ class OscoreTransport(CoapTransport):
         finally:
             line.close()
         try:
-            facts = _material(answer.body) | {"certificate": self._certificate(), "next": 0}
+            given = read_material(answer.body)
+            secrets = zip(_SECRETS, (given.secret, given.salt, given.kid), strict=True)
+            facts = {"port": given.port, "certificate": self._certificate(), "next": 0}
+            facts |= {name: secret.hex() for name, secret in secrets}
             made = StoredContext(self._path, facts)
         except (InvalidError, KeyError, TypeError, ValueError) as error:
             msg = "the server's OSCORE context is malformed"
@@ -289,20 +300,20 @@ class OscoreTransport(CoapTransport):
         return hashlib.sha256(self._identity[0].read_bytes()).hexdigest()
 
 
-def _material(data: bytes) -> dict[str, object]:
-    """Return what a server gives for a context, as it is kept.
+def read_material(data: bytes) -> ContextMaterial:
+    """Return what a server gives for a context.
 
     Raises:
-        ValueError: it makes no sense.
+        InvalidError, KeyError, ValueError: it is malformed.
     """
     given = intake.map_of(cbor.loads(data, max_bytes=MAX_CONTEXT), "context")
-    kept: dict[str, object] = {}
+    secrets: list[bytes] = []
     for name, (least, most) in _SECRETS.items():
         secret = given[name]
         if not isinstance(secret, bytes) or not least <= len(secret) <= most:
             raise ValueError(name)
-        kept[name] = secret.hex()
+        secrets.append(secret)
     port = given["port"]
     if not isinstance(port, int) or not 0 < port < 1 << 16:
         raise ValueError("port")
-    return {"port": port, **kept}
+    return ContextMaterial(port, *secrets)

@@ -12,8 +12,6 @@ from fleet.api.lists import list_answer, list_schema, whole_schema
 from pki import selectors
 from pki.services import certificates, ledger_check, ledger_proofs, profiles
 
-MOST_DIGITS = 6
-
 
 class CertificateOut(Output):
     """A device certificate."""

@@ -93,15 +93,6 @@ def trust_keys(*, actor: Actor, in_use: bool = False) -> QuerySet[TrustKey]:
     return rows.filter(withdrawn_at__isnull=True) if in_use else rows
 
 
-def trust_key(*, actor: Actor, public_id: str | UUID) -> TrustKey:
-    """Return one trust key of a domain.
-
-    Raises:
-        NotFoundError: there is none of that id in this domain.
-    """
-    return one_by_id(trust_keys(actor=actor), public_id, "trust key")
-
-
 def vouching_keys(*, actor: Actor, manifest: Manifest) -> list[TrustKey]:
     """Return the keys that may verify an artefact: of its format, for its component and product or for all."""
     rows = trust_keys(actor=actor, in_use=True).filter(format=manifest.format)

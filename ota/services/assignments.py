@@ -8,11 +8,10 @@ from django.db import transaction
 from devices import metrics
 from devices.models import Device
 from devices.services import presence, twins
-from ota.models import Assignment, AssignmentEvent, Bundle, Rollout, Wave
+from ota.models import Assignment, AssignmentEvent, Bundle
 from ota.selectors import parts
-from ota.selectors.running import RunningBundles
 from ota.selectors.signed import refusal
-from ota.services import assignment_batches, proofs
+from ota.services import proofs
 from ota.trust import protection
 from pki.kernel import clock, intake
 from pki.kernel.actor import Actor
@@ -45,32 +44,6 @@ class Feedback:
     status: str
     texts: Sequence[str] = ()
     reason: str = ""
-
-
-def schedule(*, rollout: Rollout, wave: Wave, device: Device, bundle: Bundle) -> Assignment:
-    """Prepare one device's part of a rollout; it is offered when its wave opens."""
-    number = numbers.following_small(domain=rollout.domain, name="ddi-action")
-    return Assignment.objects.create(
-        domain=rollout.domain,
-        action_id=number,
-        rollout=rollout,
-        wave=wave,
-        device=device,
-        bundle=bundle,
-        kind=Kind.UPDATE,
-        status=Status.WAITING,
-        content_stamp=clock.unix() & 0x7FFF_FFFF,
-    )
-
-
-def offer_assignment(*, actor: Actor, assignment: Assignment) -> None:
-    """Offer a waiting assignment to its device; cancel an older open one for the same component."""
-    bundle = assignment.bundle
-    running = RunningBundles(assignment.domain_id, {bundle.component})
-    with transaction.atomic():
-        runs = running.of(assignment.device.twin.reported, bundle.component)
-        assignment_batches.offer_batch(actor, bundle, {assignment.pk: runs})
-    assignment.refresh_from_db()
 
 
 def of_device(device: Device, action_id: int) -> Assignment:

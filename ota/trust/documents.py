@@ -33,7 +33,6 @@ TIMESTAMP_LIFE = timedelta(hours=1)
 #: bins are named ``b-0a``: a prefix, short because each is in every snapshot, and the hash of what they hold
 BIN_PREFIX = "b"
 WITHDRAWN = "withdrawn"
-BUNDLE = "bundle.json"
 #: component to hardware class to the lowest security counter that devices may install
 Floors = Mapping[str, Mapping[str, int]]
 

@@ -98,14 +98,6 @@ class Growing:
             _sync_folder(self._path.parent)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append one line to a file and sync it to the disk."""
-    growing = Growing(path)
-    growing.add(line)
-    growing.sync()
-    growing.close()
-
-
 def _cut(descriptor: int) -> bool:
     """Return whether a file's last line lacks its end."""
     size = os.fstat(descriptor).st_size

@@ -6,7 +6,6 @@ The only caller of the library's reader for data from outside; a test in ``tests
 import json
 import math
 import re
-from collections.abc import Iterator
 
 from pki.kernel import intake
 from pki.kernel.errors import InvalidError
@@ -50,22 +49,6 @@ def read_json(
         return value  # raw controls are refused by the grammar, and halves of characters by UTF-8
     intake.check_document(value, most_depth=max_depth + 1, most_items=len(text) + 1)
     return value
-
-
-def is_strict(data: bytes, *, max_bytes: int, max_depth: int = 16) -> None:
-    """Refuse a document that another library is about to read, and would read less strictly.
-
-    Raises:
-        InvalidError: as ``read_json``.
-    """
-    read_json(data, max_bytes=max_bytes, max_depth=max_depth)
-
-
-def read_lines(lines: Iterator[bytes], *, max_bytes: int) -> Iterator[object]:
-    """Yield the value of each line of a file of JSON lines; empty lines are passed over."""
-    for line in lines:
-        if line.strip():
-            yield read_json(line, max_bytes=max_bytes)
 
 
 def _refuse_depth(text: str, max_depth: int) -> None:

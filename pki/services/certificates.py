@@ -20,7 +20,6 @@ from pki.profiles import DEVICE, CertificateRules
 from pki.selectors import known_domain
 from pki.selectors.finding import one_row
 from pki.services import changes, journal, ledger, profiles, signing
-from pki.signals import certificate_revoked
 
 REASONS = frozenset(crl.REASONS)
 #: how many generations of renewals one revocation follows
@@ -188,7 +187,6 @@ def _revoke_one(actor: Actor, certificate: Certificate, reason: str) -> None:
     _mark_revoked(certificate, reason)
     detail = {"fingerprint": certificate.fingerprint, "reason": reason}
     ledger.record(actor=actor, action="certificate.revoked", thing=("device", certificate.subject_key), detail=detail)
-    transaction.on_commit(lambda: _tell(certificate, actor.domain))
 
 
 def revoke_again(fact: journal.Fact) -> bool:
@@ -272,7 +270,3 @@ def _authority(domain: TrustDomain, certificate: x509.Certificate) -> Authority:
             return authority
     msg = "No issuing CA of this domain has signed that certificate."
     raise NotFoundError(msg)
-
-
-def _tell(certificate: Certificate, domain: str) -> None:
-    certificate_revoked.send(sender=None, fingerprint=certificate.fingerprint, domain=domain)

@@ -26,13 +26,14 @@ from ota.deltas import streams
 from ota.models import Assignment, Bundle, BundleFile, BundleHardware, Delta, Release, Rollout, Wave
 from ota.planning import WavePlan
 from ota.selectors import signed
-from ota.services import assignments, bundles, composites, online_roles, releases, rollouts
+from ota.services import bundles, composites, online_roles, releases, rollouts
 from ota.trust import documents
 from ota.trust.officers import officers_view
 from ota.trust.repository import bin_of
 from pki.kernel import canonical, clock
 from pki.kernel.errors import ConflictError
 from pki.services import signing
+from tests.factories.assignments import offer_assignment, schedule_assignment
 from tests.factories.ground import new_domain, person, system
 from tests.regressions import regression
 
@@ -63,8 +64,8 @@ class Fleet:
         facts = {"success_permille": 1, "error_permille": 1000, "state": "running"}
         rollout = Rollout.objects.create(domain=self.domain, name=uuid.uuid4().hex, release=release, **facts)
         wave = Wave.objects.create(rollout=rollout, index=0, label="all", state="open", soak_s=0)
-        made = assignments.schedule(rollout=rollout, wave=wave, device=self.device, bundle=bundle)
-        assignments.offer_assignment(actor=system(self.domain), assignment=made)
+        made = schedule_assignment(rollout=rollout, wave=wave, device=self.device, bundle=bundle)
+        offer_assignment(actor=system(self.domain), assignment=made)
         if kind == "repair":
             Assignment.objects.filter(pk=made.pk).update(kind=kind, rollout=None, wave=None)
         patch = {"base": "", "result": bundle.image.sha256, "format": "muster-1"}

@@ -9,6 +9,7 @@ from ota.services import director, metadata, releases, statements
 from pki.kernel import actor as actors
 from pki.services import signing
 from tests.attacks.table import attack
+from tests.factories.assignments import offer_assignment, schedule_assignment
 from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +28,6 @@ def test_one_person_twice(published):
 @attack("B8", "U1")
 def test_rows_that_were_set_by_hand(published, enrol):
     from ota.models import Rollout, Statement, Wave
-    from ota.services import assignments
 
     one, bundle = enrol("dev-1"), published.bundle()
     release = releases.prepare(actor=system(published.domain), bundle=bundle)
@@ -38,8 +38,8 @@ def test_rows_that_were_set_by_hand(published, enrol):
         domain=published.domain, name="evil", release=release, success_permille=1, error_permille=1000, state="running"
     )
     wave = Wave.objects.create(rollout=rollout, index=0, label="all", state="open", soak_s=0)
-    made = assignments.schedule(rollout=rollout, wave=wave, device=one.device, bundle=bundle)
-    assignments.offer_assignment(actor=system(published.domain), assignment=made)
+    made = schedule_assignment(rollout=rollout, wave=wave, device=one.device, bundle=bundle)
+    offer_assignment(actor=system(published.domain), assignment=made)
     document = director.metadata(
         actor=actors.device(published.domain.slug, one.device.key), device=one.device, nonce=b"n" * 16
     )

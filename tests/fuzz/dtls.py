@@ -14,6 +14,7 @@ from fleet.gateway.coap import server
 from fleet.gateway.coap.association import Association, HandshakeState
 from fleet.management.benches import doors_storm
 from pki.kernel import clock
+from pki.kernel.dtls import CIPHERTEXT_MTU, NO_QUERY_MTU, split_records
 
 
 def _identity():
@@ -24,18 +25,9 @@ def _identity():
     return key, builder.not_valid_after(clock.now() + timedelta(days=9)).sign(key, hashes.SHA256())
 
 
-def _records(data):
-    """Yield the records of a flight, a datagram each."""
-    place = 0
-    while place + 13 <= len(data):
-        end = place + 13 + int.from_bytes(data[place + 11 : place + 13], "big")
-        yield data[place:end]
-        place = end
-
-
 def _client(key, leaf):
     context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
-    context.set_options(server.NO_QUERY_MTU)
+    context.set_options(NO_QUERY_MTU)
     context.use_privatekey(key)
     context.use_certificate(leaf)
     return context
@@ -45,12 +37,12 @@ def _shaken(made, context):
     """Let a client of ours finish its handshake; return it."""
     line = SSL.Connection(context, None)
     line.set_connect_state()
-    line.set_ciphertext_mtu(1200)
+    line.set_ciphertext_mtu(CIPHERTEXT_MTU)
     for _ in range(6):
         with suppress(SSL.WantReadError):
             line.do_handshake()
         with suppress(SSL.WantReadError):
-            for record in _records(line.bio_read(65536)):
+            for record in split_records(line.bio_read(65536)):
                 made.receive(record)
         for record in made.outgoing():
             line.bio_write(record)

@@ -34,6 +34,7 @@ from pki.kernel.errors import InvalidError, NotFoundError
 from pki.kernel.recent import Recent
 from tests import mutations
 from tests.factories.artefacts import noise
+from tests.factories.assignments import schedule_assignment
 from tests.factories.ground import system
 
 #: what the libraries and our own checks raise for what is no patch
@@ -333,7 +334,7 @@ def failing(stage, many, failures):
     wave = rollout.waves.first()
     for number in range(many):
         other = stage.enrol(f"delta-other-{number}").device
-        row = assignments.schedule(rollout=rollout, wave=wave, device=other, bundle=stage.new)
+        row = schedule_assignment(rollout=rollout, wave=wave, device=other, bundle=stage.new)
         row.status = "scheduled"
         row.save()
         who = actors.device(stage.domain.slug, other.key)

@@ -10,10 +10,11 @@ from ota.contract import suit
 from ota.errors import MetadataError
 from ota.models import Assignment, Rollout, Wave
 from ota.selectors.protection import protection_of
-from ota.services import assignments, manifests, releases, statements
+from ota.services import manifests, releases, statements
 from pki.kernel import actor as actors
 from pki.kernel import clock
 from pki.kernel.errors import NotFoundError
+from tests.factories.assignments import offer_assignment, schedule_assignment
 from tests.factories.ground import system
 
 pytestmark = pytest.mark.django_db
@@ -36,8 +37,8 @@ def offered(workshop, enrol, release):
     facts = {"success_permille": 1, "error_permille": 1000, "state": "running"}
     rollout = Rollout.objects.create(domain=workshop.domain, name="r", release=release, **facts)
     wave = Wave.objects.create(rollout=rollout, index=0, label="all", state="open", soak_s=0)
-    made = assignments.schedule(rollout=rollout, wave=wave, device=one.device, bundle=release.bundle)
-    assignments.offer_assignment(actor=system(workshop.domain), assignment=made)
+    made = schedule_assignment(rollout=rollout, wave=wave, device=one.device, bundle=release.bundle)
+    offer_assignment(actor=system(workshop.domain), assignment=made)
     return one.device, actors.device(workshop.domain.slug, one.device.key)
 
 

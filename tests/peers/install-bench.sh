@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what benches compare with beside the peers of the tests: goosebit and TensorFlow Lite Micro in environments of their own, and xdelta3.
+# Install what benches compare with beside the peers of the tests: goosebit in an environment of its own, and xdelta3.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bash tests/peers/install.sh
@@ -11,10 +11,5 @@ if ! "$place/bin/python" -c "import goosebit" 2>/dev/null; then
   mkdir -p var/peers
   python3 -m venv "$place"
   "$place/bin/pip" install --quiet --disable-pip-version-check goosebit==0.2.12
-fi
-place=var/peers/tflm
-if ! "$place/bin/python" -c "import tflite_micro" 2>/dev/null; then
-  python3 -m venv "$place"
-  "$place/bin/pip" install --quiet --disable-pip-version-check --pre 'tflite-micro>=0.dev20261023' flatbuffers
 fi
 echo "bench peers: all there"

@@ -13,9 +13,8 @@ from enum import Enum
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-#: largest record: fits into one datagram without fragmentation on most paths
-CIPHERTEXT_MTU = 1200
-RECORD_HEADER = 13
+from pki.kernel.dtls import CIPHERTEXT_MTU, RECORD_HEADER, split_records
+
 HANDSHAKE, CLIENT_HELLO = 22, 1
 
 
@@ -79,11 +78,7 @@ class Association:
                 data += self._connection.bio_read(65536)
         except SSL.WantReadError:
             pass
-        offset = 0
-        while offset + RECORD_HEADER <= len(data):
-            end = offset + RECORD_HEADER + int.from_bytes(data[offset + 11 : offset + 13], "big")
-            yield data[offset:end]
-            offset = end
+        yield from split_records(data)
 
     def timeout(self) -> float | None:
         """Return the seconds until the handshake retransmits its last flight, or None without a flight."""
@@ -141,7 +136,7 @@ def begins(datagram: bytes) -> bool:
         len(datagram) > RECORD_HEADER
         and datagram[0] == HANDSHAKE
         and datagram[3:5] == b"\0\0"
-        and datagram[13] == CLIENT_HELLO
+        and datagram[RECORD_HEADER] == CLIENT_HELLO
     )
 
 

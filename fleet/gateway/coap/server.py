@@ -25,12 +25,13 @@ from fleet.gateway.coap.udp import OscoreInterface, OscoreSocket
 from fleet.gateway.poll_cache import Answers, PollCache, each_second
 from fleet.gateway.poll_cache_sync import Follower
 from fleet.wire.connections import LAST_WORD_SECONDS
+from pki.kernel.dtls import NO_QUERY_MTU
 
 CIPHERS = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-CCM"
 #: mandatory in RFC 7252 and RFC 9148; OpenSSL offers its short tag at the lowest level only
 CCM_8 = f"{CIPHERS}:ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"
 #: of OpenSSL's ssl.h; the flag against TLS 1.0 is the one against DTLS 1.0
-NO_QUERY_MTU, COOKIE_EXCHANGE, NO_RENEGOTIATION = 1 << 12, 1 << 13, 1 << 30
+COOKIE_EXCHANGE, NO_RENEGOTIATION = 1 << 13, 1 << 30
 
 
 def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: bool) -> SSL.Context:

@@ -1,4 +1,4 @@
-"""Measure the tensor arena that TensorFlow Lite Micro uses, for models and parts; run by ``var/peers/tflm``'s Python.
+"""Measure the tensor arena that TensorFlow Lite Micro uses, for models and parts, in a process of its own.
 
 usage: arena_peer.py FOLDER PARTS SEED. Writes parts of each model into FOLDER/parts, prints file name to bytes as JSON.
 """

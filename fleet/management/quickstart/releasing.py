@@ -107,6 +107,8 @@ def _refused(rest: Rest, made: BundleFiles, *, release: bool) -> str:
         bundle = rest.upload("/bundles", made.manifest, made.files)
         if release:
             rest.post("/releases", {"bundle": bundle["id"]})
+    except UnavailableError:  # no answer is not a refusal
+        raise
     except DomainError as error:
         return str(error.context.get("said", error.detail))
     msg = "The server accepted a bundle that it should have rejected."

@@ -1,18 +1,22 @@
 """A client of the operator REST API: HTTPS, our root as the only trust anchor, a bearer token."""
 
-import http.client
 import json
-import ssl
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import urllib3
+from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+
 from pki.kernel.errors import ConflictError, DomainError, UnavailableError
 
-_CONFLICT = 409
+#: seconds to connect, and seconds between two reads
+TIMEOUT = 60.0
+#: A server that restarts may drop a kept connection under a request. Reading is repeated once, writing never.
+_RETRIES = urllib3.Retry(total=1, connect=0, redirect=0, other=0, respect_retry_after_header=False)
 
 
 @dataclass(slots=True)
@@ -23,13 +27,23 @@ class Rest:
         port: the operator server on loopback.
         anchor: PEM file of the root certificate.
         token: an operator's API token.
+
+    Raises:
+        UnavailableError: no answer, or not the server that ``anchor`` certifies.
+        ConflictError, DomainError: the server refused the request; the context has its ``status``.
     """
 
     port: int
     anchor: Path
     token: str
     host: str = "localhost"
-    _connection: http.client.HTTPSConnection | None = field(default=None, init=False)
+    _pool: urllib3.HTTPSConnectionPool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare the connection; the first request opens it."""
+        self._pool = urllib3.HTTPSConnectionPool(
+            self.host, self.port, timeout=TIMEOUT, retries=_RETRIES, ca_certs=str(self.anchor)
+        )
 
     def get(self, path: str) -> Any:  # untyped: the caller knows the type
         """Return the JSON of one resource below ``/api/v1``."""
@@ -55,11 +69,10 @@ class Rest:
     # untyped: the caller knows the type
     def upload(self, path: str, manifest: bytes, files: Mapping[str, Path]) -> Any:
         """Send a bundle as multipart/form-data: ``manifest`` and one ``files`` part per payload."""
-        boundary = uuid.uuid4().hex
-        parts = [_part(boundary, "manifest", "bundle.json", manifest)]
-        parts += [_part(boundary, "files", name, file.read_bytes()) for name, file in files.items()]
-        body = b"".join(parts) + f"--{boundary}--\r\n".encode()
-        return self._call("POST", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+        parts = [("manifest", ("bundle.json", manifest))]
+        parts += [("files", (name, file.read_bytes())) for name, file in files.items()]
+        body, content_type = urllib3.encode_multipart_formdata(parts)
+        return self._call("POST", path, body, {"Content-Type": content_type})
 
     def ready(self, seconds: float, alive: Callable[[], None] = lambda: None) -> None:
         """Wait until the server is ready; ``alive`` raises if the server is no longer running.
@@ -67,16 +80,16 @@ class Rest:
         Raises:
             UnavailableError: the server was not ready in time.
         """
-        deadline = time.monotonic() + seconds
+        deadline, why = time.monotonic() + seconds, "it answers, but is not ready"
         while time.monotonic() < deadline:
             alive()
             try:
-                if self._request("GET", "/readyz", None, {})[0] == http.HTTPStatus.OK:
+                if self._request("GET", "/readyz", None, {})[0] == HTTPStatus.OK:
                     return
-            except (OSError, http.client.HTTPException):
-                self.close()
+            except UnavailableError as error:
+                why = error.detail
             time.sleep(0.2)
-        msg = f"The server did not become ready within {seconds:.0f} s; See log/serve.log in its folder."
+        msg = f"The server did not become ready within {seconds:.0f} s ({why}). See log/serve.log in its folder."
         raise UnavailableError(msg)
 
     def _call(
@@ -85,39 +98,27 @@ class Rest:
         headers = {**headers, "Authorization": f"Bearer {self.token}", "Accept": "application/json"}
         status, data = self._request(method, f"/api/v1{path}", body, headers)
         answer = json.loads(data) if data else None
-        if status < http.HTTPStatus.BAD_REQUEST:
+        if status < HTTPStatus.BAD_REQUEST:
             return answer
         detail = answer.get("detail", str(answer)) if isinstance(answer, dict) else str(answer)
-        if status == _CONFLICT:
+        if status == HTTPStatus.CONFLICT:
             raise ConflictError(detail)
         raise DomainError(f"{method} {path} returned {status}: {detail}", status=status, said=detail)
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close the connection; no request may follow."""
+        self._pool.close()
 
     def _request(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-        reused = self._connection is not None
         try:
-            return self._once(method, path, body, headers)
-        except (OSError, http.client.HTTPException):
-            self.close()
-            if not reused:
-                raise
-            # The server closed a persistent connection, for example after a restart: retry once on a new one.
-            return self._once(method, path, body, headers)
+            answer = self._pool.urlopen(method, path, body, headers, redirect=False)
+        except HTTPError as error:
+            raise UnavailableError(self._no_answer(error)) from error
+        return answer.status, answer.data
 
-    def _once(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-        if self._connection is None:
-            context = ssl.create_default_context(cafile=self.anchor)
-            self._connection = http.client.HTTPSConnection(self.host, self.port, timeout=60, context=context)
-        self._connection.request(method, path, body, headers)
-        response = self._connection.getresponse()
-        return response.status, response.read()
-
-
-def _part(boundary: str, field_name: str, file_name: str, data: bytes) -> bytes:
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{field_name}"; filename="{file_name}"\r\n\r\n'
-    return head.encode() + data + b"\r\n"
+    def _no_answer(self, error: HTTPError) -> str:
+        cause = error.reason if isinstance(error, MaxRetryError) else error
+        where = f"https://{self.host}:{self.port}"
+        if isinstance(cause, SSLError):
+            return f"{where} is not a server with a certificate of {self.anchor}: {cause}. Check who uses this port."
+        return f"{where} does not answer: {cause}. Check that the server runs."

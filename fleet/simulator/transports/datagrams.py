@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 
 FAULTS = ("loss", "repeat", "shuffle")
@@ -64,15 +65,18 @@ class Datagrams(asyncio.DatagramProtocol):
             if not self._came.full():
                 self._came.put_nowait(one)
 
-    def send(self, datagram: bytes) -> None:
+    async def send(self, datagram: bytes) -> None:
         """Send one datagram."""
         for one in self._out.passes(datagram):
             self._transport.sendto(one)
 
-    async def receive(self, seconds: float) -> bytes | None:
-        """Return the next datagram, or None on a timeout."""
+    async def receive(self, until: float) -> bytes | None:
+        """Return the next datagram, or None after the deadline (monotonic seconds)."""
+        left = until - time.monotonic()
+        if left <= 0:
+            return None
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(left):
                 return await self._came.get()
         except TimeoutError:
             return None

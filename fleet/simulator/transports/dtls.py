@@ -1,17 +1,16 @@
 """CoAP over DTLS 1.2 with a client certificate, in an event loop, for thousands of associations in one process."""
 
-import time
-from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from aiocoap import Message
-from aiocoap.error import Error as CoapError
-from OpenSSL import SSL
-
-from fleet.agent.dtls import client_connection, records
+from fleet.agent.dtls import client_connection, handshake, receiving, sending
 from fleet.agent.errors import TransportError
-from fleet.simulator.transports.base import PATIENCE, Reach
+from fleet.agent.steps import Steps, T
+from fleet.simulator.transports import datagrams, driving
+from fleet.simulator.transports.base import Reach
 from fleet.simulator.transports.coap import CoapLine
-from fleet.simulator.transports.datagrams import Datagrams, opened
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 
 class DtlsLine(CoapLine):
@@ -23,7 +22,7 @@ class DtlsLine(CoapLine):
 
     def __init__(self, reach: Reach) -> None:
         super().__init__(reach)
-        self._socket: Datagrams | None = None
+        self._socket: datagrams.Datagrams | None = None
         self._line: SSL.Connection | None = None
 
     async def opened(self) -> None:
@@ -31,27 +30,25 @@ class DtlsLine(CoapLine):
         if self._line is not None:
             return
         reach = self.reach
-        self._socket = await opened((reach.host, reach.coaps), reach.shaken, reach.source, reach.played)
+        self._socket = await datagrams.opened((reach.host, reach.coaps), reach.shaken, reach.source, reach.played)
         line = client_connection(reach.anchor, (reach.identity, reach.identity))
-        await self._shake(line)
+        await self._datagrams(handshake(line))
         self._line = line
 
-    def send(self, message: Message) -> None:
-        """Send one message."""
-        line = self._open_line()
-        line.send(message.encode())
-        self._flush(line)
+    async def drive(self, steps: Steps[T]) -> T:
+        """Take the steps of an exchange over the association. Return their result."""
+        if self._line is None:
+            msg = "the association has ended"
+            raise TransportError(msg)
+        line = self._line
 
-    async def receive(self, seconds: float) -> Message | None:
-        """Return the next message, or None on a timeout."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            line = self._open_line()
-            with suppress(SSL.WantReadError, CoapError, ValueError):
-                return Message.decode(line.recv(65_536))
-            if not await self._take(line, left):
-                return None
-        return None
+        async def send(message: bytes) -> None:
+            await self._datagrams(sending(line, message))
+
+        async def receive(until: float) -> bytes | None:
+            return await self._datagrams(receiving(line, until))
+
+        return await driving.drive(send, receive, steps)
 
     def close(self) -> None:
         """Disappear without closing the association."""
@@ -59,35 +56,9 @@ class DtlsLine(CoapLine):
             self._socket.close()
         self._socket = self._line = None
 
-    def _open_line(self) -> SSL.Connection:
-        if self._line is None:
-            msg = "the association has ended"
+    async def _datagrams(self, steps: Steps[T]) -> T:
+        """Take the steps of DTLS over the socket."""
+        if self._socket is None:
+            msg = "the socket is closed"
             raise TransportError(msg)
-        return self._line
-
-    async def _shake(self, line: SSL.Connection) -> None:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            with suppress(SSL.WantReadError):
-                line.do_handshake()
-                self._flush(line)
-                return
-            self._flush(line)
-            wait = line.DTLSv1_get_timeout()
-            if not await self._take(line, 1.0 if wait is None else wait + 0.01):
-                line.DTLSv1_handle_timeout()
-                self._flush(line)
-        msg = "the handshake took too long"
-        raise TransportError(msg)
-
-    async def _take(self, line: SSL.Connection, seconds: float) -> bool:
-        """Read one datagram. Return whether one arrived in time."""
-        data = await self._socket.receive(seconds) if self._socket is not None else None
-        if data is not None:
-            line.bio_write(data)
-        return data is not None
-
-    def _flush(self, line: SSL.Connection) -> None:
-        for datagram in records(line):
-            if self._socket is not None:
-                self._socket.send(datagram)
+        return await driving.drive(self._socket.send, self._socket.receive, steps)

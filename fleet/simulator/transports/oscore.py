@@ -1,18 +1,15 @@
 """CoAP with OSCORE: the context is fetched once over HTTPS; then one datagram each way, without a connection."""
 
-from typing import Any
-
 import cbor2
-from aiocoap import Message
-from aiocoap.numbers import codes
 
 from fleet.agent.errors import TransportError
-from fleet.agent.oscore import Context, Session, UnusableError
+from fleet.agent.oscore import Context, Session, UnusableError, read_material
+from fleet.agent.steps import Steps, T
+from fleet.simulator.transports import driving
 from fleet.simulator.transports.base import Reach
 from fleet.simulator.transports.coap import CoapLine
 from fleet.simulator.transports.datagrams import Datagrams, opened
 from fleet.simulator.transports.https import HttpsLine
-from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
 
 OK = 200
@@ -39,45 +36,33 @@ class OscoreLine(CoapLine):
             reach = self.reach
             self._socket = await opened((reach.host, self._port), reach.shaken, reach.source, reach.played)
 
-    def send(self, message: Message) -> None:
-        """Send one message."""
-        session, line = self._both()
-        line.send(session.protected(message.encode()))
+    async def drive(self, steps: Steps[T]) -> T:
+        """Take the steps of an exchange with this context. Return their result."""
+        if self._session is None or self._socket is None:
+            msg = "the OSCORE context is no longer valid"
+            raise TransportError(msg)
+        session, line = self._session, self._socket
 
-    async def receive(self, seconds: float) -> Message | None:
-        """Return the next message, or None on a timeout."""
-        session, line = self._both()
-        data = await line.receive(seconds)
-        while data is not None:
-            try:
+        async def send(message: bytes) -> None:
+            await line.send(session.protected(message))
+
+        async def receive(until: float) -> bytes | None:
+            while (data := await line.receive(until)) is not None:
                 if (found := session.opened(data)) is not None:
-                    return Message.decode(found)
-            except UnusableError:
-                self._session = None
-                raise
-            data = await line.receive(seconds)
-        return None
+                    return found
+            return None
 
-    async def _exchange(self, message: Message) -> Message:
-        """Send a request; answer the server's freshness challenge (Echo)."""
-        answer = await super()._exchange(message)
-        if answer.code == codes.UNAUTHORIZED and answer.opt.echo is not None:
-            self._mid = (self._mid + 1) & 0xFFFF
-            message.opt.echo, message.mid = answer.opt.echo, self._mid
-            answer = await super()._exchange(message)
-        return answer
+        try:
+            return await driving.drive(send, receive, steps)
+        except UnusableError:
+            self._session = None
+            raise
 
     def close(self) -> None:
         """Close the socket; the context stays."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-    def _both(self) -> tuple[Session, Datagrams]:
-        if self._session is None or self._socket is None:
-            msg = "the OSCORE context is no longer valid"
-            raise TransportError(msg)
-        return self._session, self._socket
 
     async def _context(self) -> Context:
         line = HttpsLine(self.reach)
@@ -89,9 +74,8 @@ class OscoreLine(CoapLine):
         if status != OK:
             raise TransportError(msg)
         try:
-            # untyped: missing and mistyped fields are refused below.
-            given: Any = cbor.loads(body, max_bytes=4096)
-            self._port = int(given["port"])
-            return Context(given["ms"], given["salt"], given["client_id"])
-        except (KeyError, TypeError, ValueError, InvalidError) as error:
+            given = read_material(body)
+        except (KeyError, ValueError, InvalidError) as error:
             raise TransportError(msg) from error
+        self._port = given.port
+        return Context(given.secret, given.salt, given.kid)

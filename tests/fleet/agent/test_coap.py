@@ -7,7 +7,7 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers import codes, types
 
-from fleet.agent import coap
+from fleet.agent import coap, coap_exchange
 from fleet.agent.coap import CoapTransport
 from fleet.agent.errors import TransportError
 from tests.regressions import regression
@@ -54,9 +54,9 @@ def request_of_the_server(_request):
 @regression("R13", "CoAP: empty acknowledgements, or requests of the server, without end")
 @pytest.mark.parametrize("says", [acknowledgement, request_of_the_server])
 def test_an_answer_has_one_deadline_however_often_it_is_acknowledged(says, tmp_path, monkeypatch):
-    monkeypatch.setattr(coap, "ACK_SECONDS", 0.2)
-    monkeypatch.setattr(coap, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(coap, "EXCHANGE_SECONDS", 1.5)
+    monkeypatch.setattr(coap_exchange, "ACK_SECONDS", 0.2)
+    monkeypatch.setattr(coap_exchange, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(coap_exchange, "EXCHANGE_SECONDS", 1.5)
     began = time.monotonic()
     with pytest.raises(TransportError, match="does not answer"):
         asking(says, tmp_path).call("GET", "/v1/poll")
@@ -64,7 +64,7 @@ def test_an_answer_has_one_deadline_however_often_it_is_acknowledged(says, tmp_p
 
 
 def test_an_acknowledged_request_is_given_time_for_its_response(tmp_path, monkeypatch):
-    monkeypatch.setattr(coap, "ACK_SECONDS", 0.2)
+    monkeypatch.setattr(coap_exchange, "ACK_SECONDS", 0.2)
     said = []
 
     def says(request):

@@ -77,7 +77,9 @@ def test_private_files_are_whole_and_readable_by_their_owner_only(tmp_path):
 def test_lines_are_added_and_never_lost(tmp_path):
     path = tmp_path / "log"
     for word in (b"a", b"b"):
-        files.append_line(path, word)
+        growing = files.Growing(path)
+        growing.add(word)
+        growing.close()
     assert path.read_bytes() == b"a\nb\n"
 
 
