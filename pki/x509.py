@@ -20,7 +20,7 @@ from pki import constraints, der
 from pki.csr import MAX_CSR, check_key_type, check_possession, csr_key, parse_csr, read_csr
 from pki.kernel.errors import InvalidError
 from pki.keys import PublicKey, curve_hash, spki, spki_sha256
-from pki.profiles import DEVICE, DOOR, OCSP, CertificateRules
+from pki.profiles import DEVICE, OCSP, SERVER, CertificateRules
 
 MAX_NAME = 64
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9][A-Za-z0-9-]{0,62}(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*")
@@ -40,7 +40,6 @@ __all__ = [
     "csr_key",
     "device_subject",
     "device_urn",
-    "door_subject",
     "fingerprint",
     "issue",
     "issued_by",
@@ -49,6 +48,7 @@ __all__ = [
     "random_serial",
     "read_csr",
     "responder_subject",
+    "server_subject",
     "shard_of",
     "spki_sha256",
     "throw_away",
@@ -118,7 +118,7 @@ def device_subject(domain: str, key: str, name: str, public: PublicKey) -> Subje
     return Subject(_short(name), names, public)
 
 
-def door_subject(host_names: list[str], public: PublicKey) -> Subject:
+def server_subject(host_names: list[str], public: PublicKey) -> Subject:
     """Return the subject of a server certificate: the names and addresses of the listener.
 
     Raises:
@@ -330,4 +330,4 @@ def _digital_signature() -> x509.KeyUsage:
     )
 
 
-PROFILES = {profile.name: profile for profile in (DEVICE, DOOR, OCSP)}
+PROFILES = {profile.name: profile for profile in (DEVICE, SERVER, OCSP)}

@@ -1,4 +1,4 @@
-"""Random single-bit flips inside the signed parts of a good artefact: 100 a format in the suite, 1,000 in ``make judge``."""
+"""Random single-bit flips inside the signed parts of a good artefact: 100 a format in the suite, 1,000 in ``make acceptance``."""
 
 import random
 import struct

@@ -1,4 +1,4 @@
-"""Seeded mutations of good input, and what they are fed to: 500 of each in the suite, 10,000 in ``make judge``."""
+"""Seeded mutations of good input, and what they are fed to: 500 of each in the suite, 10,000 in ``make acceptance``."""
 
 import base64
 import random
@@ -8,7 +8,7 @@ from typing import Any
 
 import cbor2
 
-#: no bad input may hold a door up for longer
+#: no bad input may hold a listener up for longer
 MOST_SECONDS = 1.0
 
 

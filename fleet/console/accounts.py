@@ -5,7 +5,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from fleet.console.door import act, actor, page
+from fleet.console.pages import act, actor, page
 from fleet.console.paging import cut_page
 from fleet.operators import selectors
 from fleet.operators.services import links, tokens

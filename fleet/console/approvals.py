@@ -8,8 +8,8 @@ from django.views.decorators.http import require_GET, require_POST
 from devices import selectors
 from devices.models import EnrolmentRequest
 from devices.services import approvals
-from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter
+from fleet.console.pages import act, actor, page
 from fleet.console.paging import cut_page
 
 

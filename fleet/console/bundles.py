@@ -7,8 +7,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from devices.models import HardwareModel
-from fleet.console.door import act, actor, page, wants_json
 from fleet.console.lists import asked_filter, shown_filter
+from fleet.console.pages import act, actor, page, wants_json
 from fleet.console.paging import cut_page
 from fleet.uploads import files_by_path
 from ota.eligibility import Reason

@@ -13,8 +13,8 @@ from devices.contact_words import PRESENCES
 from devices.models import Device
 from devices.services import quarantine, registry
 from fleet.console import timeline
-from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter, shown_filter
+from fleet.console.pages import act, actor, page
 from fleet.console.paging import cut_page
 from ota.selectors.device_list import FleetFilter, fleet
 from ota.selectors.eligibility import withheld

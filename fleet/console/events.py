@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.template.loader import render_to_string
 
 from fleet.console import rollouts
-from fleet.console.door import actor
+from fleet.console.pages import actor
 from fleet.operators.models import Operator
 from ota.selectors import rollouts as rollout_rows
 from pki.kernel import actor as actors

@@ -4,8 +4,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from fleet.console.door import actor, page
 from fleet.console.lists import asked_filter
+from fleet.console.pages import actor, page
 from pki.kernel.filters import NoFilter
 
 

@@ -11,8 +11,8 @@ from devices import selectors
 from devices.incident_documents import MetricEvidence
 from devices.models import Incident
 from devices.services import incidents
-from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter
+from fleet.console.pages import act, actor, page
 from fleet.console.paging import cut_page
 from ota.selectors import rollouts
 from pki.kernel.actor import Actor

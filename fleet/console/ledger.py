@@ -8,8 +8,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from devices import selectors as devices
-from fleet.console.door import actor, page
 from fleet.console.lists import asked_filter, shown_filter
+from fleet.console.pages import actor, page
 from fleet.console.paging import cut_page
 from ota.selectors import bundles, rollouts
 from pki import selectors

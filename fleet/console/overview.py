@@ -5,8 +5,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from devices import selectors as devices
-from fleet.console.door import actor, page
 from fleet.console.ledger import names
+from fleet.console.pages import actor, page
 from ota.selectors import rollouts
 from ota.selectors.device_list import updating_devices
 from ota.selectors.roles import alarms

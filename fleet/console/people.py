@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 
-from fleet.console.door import page
+from fleet.console.pages import page
 from fleet.operators import totp
 from fleet.operators.services import links, people
 from pki.kernel.errors import DomainError, InvalidError

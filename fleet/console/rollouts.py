@@ -7,8 +7,8 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from fleet.console.door import act, actor, page
 from fleet.console.lists import asked_filter
+from fleet.console.pages import act, actor, page
 from fleet.console.paging import cut_page
 from ota.models import Release, Rollout, Wave
 from ota.planning import Thresholds, WavePlan

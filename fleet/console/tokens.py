@@ -14,7 +14,7 @@ from devices import selectors
 from devices.models import EnrolmentToken, HardwareModel
 from devices.names import check_name
 from devices.services import tokens
-from fleet.console.door import act, actor, page
+from fleet.console.pages import act, actor, page
 from fleet.console.paging import cut_page
 from pki import selectors as ground
 from pki.kernel.errors import InvalidError

@@ -68,7 +68,7 @@ class _Exchange:
         _logger.info("answered", extra={**extra, "device": self.reply.device_id})
 
 
-class DeviceDoor:
+class DeviceListener:
     """The application: bounded bodies, bounded threads, one log line per request."""
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ class _FullError(Exception):
     """Too many requests wait for a thread; internal to this listener, not a domain error."""
 
 
-class StatusDoor:
+class StatusListener:
     """The application: few paths, bounded bodies, no state except the responders."""
 
     def __init__(self) -> None:

@@ -81,7 +81,7 @@ class Signer:
         answer = self._call("ocsp_identity", domain, authority=authority)
         return answers.byte_string(answer, "key"), answers.byte_string(answer, "certificate"), answers.chain(answer)[0]
 
-    def door_identity(self, domain: str, host_names: list[str]) -> tuple[bytes, bytes, list[bytes]]:
+    def server_identity(self, domain: str, host_names: list[str]) -> tuple[bytes, bytes, list[bytes]]:
         """Return a TLS key (PEM), its certificate (DER) and the CA certificates above it (DER)."""
         answer = self._call("door_identity", domain, host_names=host_names)
         return answers.byte_string(answer, "key"), answers.byte_string(answer, "certificate"), answers.chain(answer)

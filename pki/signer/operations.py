@@ -13,7 +13,7 @@ from pki import x509 as certificates
 from pki.kernel import clock
 from pki.kernel.errors import InvalidError
 from pki.keys import PublicKey
-from pki.profiles import ALL_KEY_TYPES, DEVICE, DOOR, LONGEST, OCSP, CertificateRules
+from pki.profiles import ALL_KEY_TYPES, DEVICE, LONGEST, OCSP, SERVER, CertificateRules
 from pki.signer import metadata, online, oscore
 from pki.signer.fields import byte_string, integer, octets, text_of_request, uuid_text, words
 from pki.signer.issuers import Issuers
@@ -46,7 +46,7 @@ class Operations:
             "authority_keys": self._authority_keys,
             "last_head": self._last_head,
             "issue_device": self._issue_device,
-            "door_identity": self._door_identity,
+            "door_identity": self._server_identity,
             "create_authority_key": self._create_authority_key,
             "install_authority": self._install_authority,
             "create_online_keys": self._create_online_keys,
@@ -74,15 +74,15 @@ class Operations:
         done = self._issued(certificates.issue(issuer, profile, subject, now, now + profile.validity))
         return OperationResult({**done.answer, "key": made}, done.facts)
 
-    def _door_identity(self, domain: str, request: Request) -> OperationResult:
+    def _server_identity(self, domain: str, request: Request) -> OperationResult:
         """Make a TLS server key and certificate for a listener of this server."""
         names = request.get("host_names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             msg = "host_names must be a list of names."
             raise InvalidError(msg)
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = certificates.door_subject(names, key.public_key())
-        return self._identity(self._issuers.get(domain, ""), DOOR, subject, key)
+        subject = certificates.server_subject(names, key.public_key())
+        return self._identity(self._issuers.get(domain, ""), SERVER, subject, key)
 
     def _ocsp_identity(self, domain: str, request: Request) -> OperationResult:
         """Make a short-lived key and certificate by which a responder answers in a CA's name."""

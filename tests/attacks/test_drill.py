@@ -52,7 +52,7 @@ class Drill:
             self.operator.release(self.operator.upload(data, version, counter=counter, **kind))
         )
         eventually(lambda: self.operator.progress(rollout)["groups"].get("offered"))
-        for one in self.agents:  # the door hears of it a moment after the database; the steps below are counted
+        for one in self.agents:  # the listener hears of it a moment after the database; the steps below are counted
             eventually(lambda one=one: one._poll().update is not None)
         return hashlib.sha256(data).hexdigest()
 

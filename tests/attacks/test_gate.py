@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from devices.models import Device
 from devices.services import hardware
 from fleet.gateway import codec, http
-from fleet.gateway.coap import door, mapping, window
+from fleet.gateway.coap import listener, mapping, window
 from fleet.gateway.protocol import DeviceRequest, TransportPeer, answer_request
 from fleet.officer import keys
 from fleet.officer import metadata as officer
@@ -117,8 +117,8 @@ class Fleet:
     def coap(self, *path):
         message = Message(code=codes.GET, uri_path=path, uri_host=f"{self.domain.slug}.example")
         asked = mapping.request(message, TransportPeer(self.one.certificate.fingerprint, b"x", "192.0.2.1"))
-        reply = answer_request(asked, door.DIALECTS)
-        return mapping.response(asked, reply) if reply.file is None else door._block(message, reply.file)
+        reply = answer_request(asked, listener.DIALECTS)
+        return mapping.response(asked, reply) if reply.file is None else listener._block(message, reply.file)
 
 
 @pytest.fixture

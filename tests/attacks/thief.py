@@ -1,6 +1,6 @@
 """Somebody with a copy of the whole server: disk, database, environment, and so every key that is online.
 
-The keys are opened as the signer opens them, the certificate of the door is issued by the stolen CA, and the address
+The keys are opened as the signer opens them, the certificate of the listener is issued by the stolen CA, and the address
 is taken over. What is missing are the officers' keys; they were never here.
 """
 
@@ -31,7 +31,7 @@ class Thief(Loopback):
     Args:
         stolen: the server's folder.
         folder: for the thief's own copy.
-        port: of the device door.
+        port: of the device gateway.
     """
 
     def __init__(self, stolen, folder, port):
@@ -47,7 +47,7 @@ class Thief(Loopback):
             keys["issuing"],
         )
         self.online = {name: _signer(_newest(keys, name)) for name in ("snapshot", "timestamp", "director", "ledger")}
-        super().__init__(port, self._door(folder))
+        super().__init__(port, self._listener(folder))
         self.store = Repository(self.copy / "tuf" / "default")
         self.root, self.targets = self.store.root().signed, self.store.targets()
         self.bins = {role: self.store.document(role) for role in bins(self.targets.signed).get_roles()}
@@ -114,14 +114,14 @@ class Thief(Loopback):
             der = pkcs7.serialize_certificates(listed, serialization.Encoding.DER)
             self.routes[f"/.well-known/est/{name}"] = base64.b64encode(der)
 
-    def _door(self, folder):
+    def _listener(self, folder):
         """Return a TLS context with a certificate that devices believe."""
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = self.issue(key.public_key(), [x509.DNSName("localhost")], ExtendedKeyUsageOID.SERVER_AUTH)
-        (folder / "door.pem").write_bytes(leaf.public_bytes(PEM) + self.ca.public_bytes(PEM))
-        (folder / "door.key").write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, NONE))
+        (folder / "server.pem").write_bytes(leaf.public_bytes(PEM) + self.ca.public_bytes(PEM))
+        (folder / "server.key").write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, NONE))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "door.pem", folder / "door.key")
+        context.load_cert_chain(folder / "server.pem", folder / "server.key")
         return context
 
     def _direct(self, handler, body):

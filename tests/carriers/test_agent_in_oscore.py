@@ -15,7 +15,7 @@ from tests.carriers.test_agent_over_coap import BOARD, Lossy, hears_at_once
 from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 
 
 @pytest.fixture(scope="module")

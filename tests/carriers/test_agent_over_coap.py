@@ -16,7 +16,7 @@ from tests.factories.story import eventually, identity
 from tests.peers.operator import Operator
 from tests.peers.pki import self_signed
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 BOARD = "coap-agent-board"
 
 

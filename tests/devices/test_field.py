@@ -259,7 +259,7 @@ def test_a_backlog_is_thinned_in_one_go(one, domain, settings, monkeypatch):
     assert set(Series.objects.values_list("step_ms", flat=True)) == {60_000}
 
 
-def test_what_a_door_writes_of_an_erased_device_is_taken_too(by, one, domain):
+def test_what_a_listener_writes_of_an_erased_device_is_taken_too(by, one, domain):
     registry.decommission(actor=by, device=one, confirmed=one.name)
     presence.seen(one.pk, "192.0.2.9", 1, 1)
     presence.flush()

@@ -1,4 +1,4 @@
-"""What the doors notice of devices: counted by tick, kept for devices only, never sent by them."""
+"""What the listeners notice of devices: counted by tick, kept for devices only, never sent by them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -49,7 +49,7 @@ def test_what_is_gathered_is_bounded(monkeypatch):
 
 
 @pytest.mark.parametrize("name", metrics.OBSERVED)
-def test_no_device_can_be_allowed_to_report_what_the_doors_count(name):
+def test_no_device_can_be_allowed_to_report_what_the_listeners_count(name):
     with pytest.raises(InvalidError, match="counted by the device gateway"):
         metrics.schema({name: "operational"})
 
@@ -58,7 +58,7 @@ AT = datetime(2026, 11, 27, 12, 0, 5, tzinfo=UTC)
 
 
 def heard(device, seconds, address):
-    """Let one contact be written, so long after noon, as a door writes it."""
+    """Let one contact be written, so long after noon, as a listener writes it."""
     observed.add(observed.contacts({device.pk: (AT + timedelta(seconds=seconds), address)}))
 
 

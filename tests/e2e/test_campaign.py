@@ -64,7 +64,7 @@ class Campaign:
 
     def roll_out(self, bundle, ends="finished"):
         rollout = self.operator.roll_out(self.operator.release(bundle))
-        # The door hears of an offer a moment after the database: the device asks until it has followed it.
+        # The listener hears of an offer a moment after the database: the device asks until it has followed it.
         eventually(lambda: self.agent.step() and self.operator.progress(rollout)["groups"].get(ends), 60)
         return rollout
 
@@ -194,15 +194,15 @@ def test_a_device_whose_new_address_goes_silent_comes_back_by_the_factorys(story
     assert agent._failures == 0
 
 
-@pytest.mark.parametrize("where", ["nobody", "another door", "a stranger"])
+@pytest.mark.parametrize("where", ["nobody", "another server", "a stranger"])
 def test_a_device_stays_where_it_is_when_the_new_address_is_not_its_servers(story, tmp_path, where):
     campaign = Campaign(story, tmp_path, f"campaign-stays-{where.split()[-1]}")
     agent, before = campaign.agent, config.effective(campaign.agent.settings).server
-    counter = {"nobody": 70, "another door": 71, "a stranger": 72}[where]
+    counter = {"nobody": 70, "another server": 71, "a stranger": 72}[where]
     with contextlib.ExitStack() as stack:
         if where == "nobody":
             there = "https://127.0.0.1:1"
-        elif where == "another door":  # believed by its certificate, but it is no device door
+        elif where == "another server":  # believed by its certificate, but it is no device gateway
             there = f"https://localhost:{story.settings['FLEET_OPERATOR_PORT']}"
         else:
             there = stack.enter_context(stranger(tmp_path))

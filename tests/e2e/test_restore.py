@@ -43,7 +43,7 @@ class Fleet:
         )
         rollout = self.operator.roll_out(self.operator.release(bundle), f"keeper-{version}")
         eventually(lambda: self.operator.progress(rollout)["groups"].get("offered"))
-        eventually(lambda: self.keeper._poll().update is not None)  # the door hears of it after the database
+        eventually(lambda: self.keeper._poll().update is not None)  # the listener hears of it after the database
         self.keeper.step()
         return rollout
 

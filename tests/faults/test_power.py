@@ -46,7 +46,7 @@ def traced(tmp_path_factory):
 
 
 def record(base):
-    """Return (the folder before, the steps) of a server that enrolled and revoked over its real door."""
+    """Return (the folder before, the steps) of a server that enrolled and revoked over its real gateway."""
     folder, trace = base / "fleet", base / "trace"
     folder.mkdir(mode=0o700)
     ports = lease_listeners()

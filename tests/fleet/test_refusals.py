@@ -4,7 +4,7 @@ import pytest
 from django.test import RequestFactory
 
 from fleet.api import errors as api
-from fleet.console.door import page
+from fleet.console.pages import page
 from fleet.gateway import protocol
 from fleet.refusals import KINDS, STATUS, TITLES
 from pki.kernel.actor import Role

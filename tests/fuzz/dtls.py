@@ -12,7 +12,7 @@ from OpenSSL import SSL
 
 from fleet.gateway.coap import server
 from fleet.gateway.coap.association import Association, HandshakeState
-from fleet.management.benches import doors_storm
+from fleet.management.benches import listeners_storm
 from pki.kernel import clock
 
 
@@ -73,7 +73,7 @@ def target():
     der, none = leaf.public_bytes(serialization.Encoding.DER), serialization.NoEncryption()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, none)
     context, there = server.context(pem, [der], [der], ccm_8=True), _client(key, leaf)
-    first = doors_storm.hello()
+    first = listeners_storm.hello()
 
     def run(data):
         made, line = Association(context, secrets.token_bytes(4)), None

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 
 from tests import environment
-from tests.fuzz import doors
+from tests.fuzz import listeners
 
 TARGETS = ("descriptions", "revisions", "archives", "tarballs")
 
@@ -62,7 +62,7 @@ def main():
     target = sys.argv[1]
     with atheris.instrument_imports(include=["ota.formats"]):
         run = target_of(target)
-    doors.fuzz(run, corpus(target))
+    listeners.fuzz(run, corpus(target))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tests.peers.pki import self_signed
 from tests.peers.programs import require
 from tests.peers.test_est import idevid
 
-pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("doors")]
+pytestmark = [pytest.mark.peer, pytest.mark.xdist_group("listeners")]
 CLIENTS = ("coap-client-openssl", "coap-client-gnutls")
 CBOR, PKCS10 = "60", "286"
 

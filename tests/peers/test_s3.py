@@ -1,4 +1,4 @@
-"""A server whose blobs lie in a bucket: devices fetch them there by presigned addresses, or through the door."""
+"""A server whose blobs lie in a bucket: devices fetch them there by presigned addresses, or through the listener."""
 
 import hashlib
 import uuid
@@ -75,7 +75,7 @@ def test_no_log_holds_an_address(server, offered):
     assert "X-Amz-Signature" not in logs
 
 
-def test_what_needs_no_bytes_is_answered_by_the_door(server, offered):
+def test_what_needs_no_bytes_is_answered_by_the_listener(server, offered):
     agent, digest, data = offered
     status, headers, _ = server.call("HEAD", f"/v1/blob/{digest}", identity=identity(agent))
     assert (status, headers["content-length"], headers["etag"]) == (200, str(len(data)), f'"{digest}"')
@@ -99,7 +99,7 @@ def test_a_download_goes_on_in_the_bucket_where_it_stopped(server, offered):
     assert b"".join(part for _, part in parts) == data[5000:]
 
 
-def test_over_coap_the_bytes_come_through_the_door(server, offered):
+def test_over_coap_the_bytes_come_through_the_listener(server, offered):
     agent, digest, data = offered
     other = Agent(replace(agent.settings, server=f"coaps://localhost:{server.settings['FLEET_COAP_PORT']}"))
     try:
@@ -108,7 +108,7 @@ def test_over_coap_the_bytes_come_through_the_door(server, offered):
         other.close()
 
 
-def test_devices_that_follow_no_redirect_get_the_bytes_through_the_door(server, offered, bucket):  # noqa: F811
+def test_devices_that_follow_no_redirect_get_the_bytes_through_the_listener(server, offered, bucket):  # noqa: F811
     agent, digest, data = offered
     server.stop()
     server.start(**bucket.settings, FLEET_BLOBS_DIRECT="0")

@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp as library
 from fleet.officer import authority
 from pki import crl, ocsp
 from pki import x509 as rules
-from pki.profiles import DEVICE, DOOR, OCSP
+from pki.profiles import DEVICE, OCSP, SERVER
 
 DER, PEM = serialization.Encoding.DER, serialization.Encoding.PEM
 URL = "http://192.0.2.1:8445"
@@ -78,10 +78,12 @@ def test_device_certificates_of_every_key_type(tree, tmp_path, kind):
     lint("lint_pkix_cert", tmp_path, made.public_bytes(PEM))
 
 
-def test_door_and_responder_certificates(tree, tmp_path):
+def test_listener_and_responder_certificates(tree, tmp_path):
     key, now = KEYS["p256"]().public_key(), datetime.now(UTC)
-    door = rules.issue(tree[1], DOOR, rules.door_subject(["fleet.example", "192.0.2.7"], key), now, now + DOOR.validity)
-    lint("lint_pkix_cert", tmp_path, door.public_bytes(PEM))
+    listener = rules.issue(
+        tree[1], SERVER, rules.server_subject(["fleet.example", "192.0.2.7"], key), now, now + SERVER.validity
+    )
+    lint("lint_pkix_cert", tmp_path, listener.public_bytes(PEM))
     responder = rules.issue(tree[1], OCSP, rules.responder_subject("OCSP", key), now, now + OCSP.validity)
     lint("lint_pkix_cert", tmp_path, responder.public_bytes(PEM))
 

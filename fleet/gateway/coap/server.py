@@ -16,9 +16,9 @@ from OpenSSL import SSL
 
 from fleet.gateway.anchors import believe
 from fleet.gateway.coap import association
-from fleet.gateway.coap.door import CoapDoor
 from fleet.gateway.coap.dtls import Given, MessageInterface, ServerSocket
 from fleet.gateway.coap.fast import FastPath
+from fleet.gateway.coap.listener import CoapListener
 from fleet.gateway.coap.plain import PlainBench
 from fleet.gateway.coap.tcp import CoapTcpServer
 from fleet.gateway.coap.udp import OscoreInterface, OscoreSocket
@@ -90,13 +90,13 @@ async def serve(given: Sockets, stopped: asyncio.Event) -> None:
     """Serve coaps:// and coaps+tcp:// until stopped."""
     table, answers = PollCache(), Answers()
     fast = FastPath(table, answers)
-    door = CoapDoor(fast)
-    protocol = Context(loop=asyncio.get_running_loop(), serversite=door, loggername="muster.coap")
-    follower = _follow(table, door, await _carriers(protocol, given, fast, door))
+    listener = CoapListener(fast)
+    protocol = Context(loop=asyncio.get_running_loop(), serversite=listener, loggername="muster.coap")
+    follower = _follow(table, listener, await _carriers(protocol, given, fast, listener))
     for bound, fingerprint in given.bench:
-        make = partial(PlainBench, fast, door.answer, fingerprint)
+        make = partial(PlainBench, fast, listener.answer, fingerprint)
         await asyncio.get_running_loop().create_datagram_endpoint(make, sock=bound)
-    clock = asyncio.create_task(each_second(table, answers, door.flush))
+    clock = asyncio.create_task(each_second(table, answers, listener.flush))
     try:
         await stopped.wait()
     finally:
@@ -105,12 +105,12 @@ async def serve(given: Sockets, stopped: asyncio.Event) -> None:
         with suppress(asyncio.CancelledError):
             await clock
         table.hand_over(answers.size)
-        await door.flush()
+        await listener.flush()
         await protocol.shutdown()
-        door.close()
+        listener.close()
 
 
-async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: CoapDoor) -> "Ends":
+async def _carriers(protocol: Context, given: Sockets, fast: FastPath, listener: CoapListener) -> "Ends":
     """Register our transports with aiocoap, which has no public way to add them."""
     udp: list[MessageInterface] = []
     tcp: list[CoapTcpServer] = []
@@ -127,7 +127,7 @@ async def _carriers(protocol: Context, given: Sockets, fast: FastPath, door: Coa
 
     async def in_oscore(manager: interfaces.MessageManager) -> OscoreInterface:
         assert given.oscore is not None  # noqa: S101  because it is called with one only; this tells the type checker
-        made = (given.oscore, fast, door.in_thread)
+        made = (given.oscore, fast, listener.in_thread)
         plain.append(await OscoreInterface.start(manager, protocol.log, *made))
         return plain[0]
 
@@ -169,7 +169,7 @@ class Ends:
             self.oscore.doubt(fingerprints)
 
 
-def _follow(table: PollCache, door: CoapDoor, ends: Ends) -> Follower:
+def _follow(table: PollCache, listener: CoapListener, ends: Ends) -> Follower:
     """Keep the poll cache consistent, notify observers, and disconnect devices without access."""
     loop = asyncio.get_running_loop()
 
@@ -179,7 +179,7 @@ def _follow(table: PollCache, door: CoapDoor, ends: Ends) -> Follower:
 
     def changed(fingerprints: set[str]) -> None:
         loop.call_soon_threadsafe(ends.doubt, fingerprints)
-        loop.call_soon_threadsafe(door.changed, fingerprints)
+        loop.call_soon_threadsafe(listener.changed, fingerprints)
 
     follower = Follower(table, ends.fingerprints, cut, changed)
     follower.start()

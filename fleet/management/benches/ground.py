@@ -51,7 +51,7 @@ class BenchSetUp:
         return self.processes.folder
 
     @property
-    def door(self) -> int:
+    def device_port(self) -> int:
         """Return the device gateway's port."""
         return self.ports["FLEET_DEVICE_PORT"]
 
@@ -104,7 +104,7 @@ class BenchSetUp:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                with connect(client_context(self.anchor), self.door) as line:
+                with connect(client_context(self.anchor), self.device_port) as line:
                     return exchange(line, asked)
             except (OSError, RuntimeError):
                 if time.monotonic() > deadline:
@@ -182,8 +182,8 @@ def authority(folder: Path, processes: Processes) -> Path:
 
 
 def start_inner(made: BenchSetUp, *arguments: str) -> subprocess.Popen[str]:
-    """Start a process that measures from inside (``doors_inner``); its output can be read."""
-    command = [sys.executable, "-m", "fleet.management.benches.doors_inner", *arguments]
+    """Start a process that measures from inside (``listeners_inner``); its output can be read."""
+    command = [sys.executable, "-m", "fleet.management.benches.listeners_inner", *arguments]
     return subprocess.Popen(
         command,
         cwd=ROOT,

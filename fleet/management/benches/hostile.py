@@ -99,7 +99,7 @@ def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
 
 def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     quiet = _p99(made, certs)
-    work = [(_guess, (made.door, str(made.anchor), place)) for place in range(ATTACKERS)]
+    work = [(_guess, (made.device_port, str(made.anchor), place)) for place in range(ATTACKERS)]
     with _attackers(work) as said:
         loud = _p99(made, certs)
         counted = [said.get(timeout=PATIENCE * 3) for _ in range(ATTACKERS)]
@@ -114,7 +114,7 @@ def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
 
 
 def _p99(made: BenchSetUp, certs: Path) -> float:
-    target = Target(made.door, "/v1/poll", str(made.anchor), str(certs), POLLERS, SECONDS, PAUSE_MS)
+    target = Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), POLLERS, SECONDS, PAUSE_MS)
     return statistics.median(float(peers.tlsload(made.folder, target)["p99_ms"]) for _ in range(ROUNDS))
 
 

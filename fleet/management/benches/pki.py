@@ -49,7 +49,7 @@ def _enrolments(made: BenchSetUp, tokens: list[tuple[str, str]]) -> list[BenchRo
 
 def _one_connection(made: BenchSetUp, requests: list[bytes]) -> float:
     """Return enrolments per second, median of ten runs."""
-    line = connect(client_context(made.anchor), made.door)
+    line = connect(client_context(made.anchor), made.device_port)
     rates, stretch = [], len(requests) // 10
     for place in range(10):
         started = time.perf_counter()
@@ -72,7 +72,7 @@ def _many_connections(made: BenchSetUp, requests: list[bytes]) -> float:
                     return
                 one = waiting.pop()
             try:
-                with connect(context, made.door) as line:
+                with connect(context, made.device_port) as line:
                     exchange(line, one)
             except (OSError, RuntimeError) as error:
                 failures.append(str(error))

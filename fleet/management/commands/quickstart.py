@@ -108,7 +108,7 @@ class Command(BaseCommand):
     def _tell(self, folder: Path, processes: Processes, voice: Voice, options: QuickstartOptions) -> None:
         voice.title("1. Installation")
         voice.note(f"All files are in {folder}. For other commands, set FLEET_DIR={folder}.")
-        ports = {door: _wanted(f"FLEET_{door.upper()}_PORT", folder) for door in grounds.DOORS}
+        ports = {listener: _wanted(f"FLEET_{listener.upper()}_PORT", folder) for listener in grounds.LISTENERS}
         ground = grounds.choose_folder(folder, ports, voice)
         processes.environment.update(ground.environment())
         grounds.write_settings(ground, {} if options["no_demo"] else DEMO)

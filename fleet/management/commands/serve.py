@@ -13,9 +13,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fleet.asgi import application
 from fleet.gateway.coap.server import Sockets
-from fleet.gateway.http import DeviceDoor
-from fleet.gateway.status import StatusDoor
-from fleet.management.serving import doors, tls
+from fleet.gateway.http import DeviceListener
+from fleet.gateway.status import StatusListener
+from fleet.management.serving import listeners, tls
 from fleet.management.serving.contexts import TlsContexts
 from fleet.management.serving.supervisor import (
     Renewal,
@@ -98,8 +98,8 @@ class Command(BaseCommand):
             supervisor.add("signer", lambda: spawn("-m", "pki.signer"))
         supervisor.add("worker", lambda: spawn("manage.py", "work"))
         for number in range(settings.FLEET_DEVICE_WORKERS):
-            door = partial(fork, lambda: _device(device, contexts.device))
-            supervisor.add(f"device-door-{number + 1}", door, Renewal.ROLLING)
+            start = partial(fork, lambda: _device(device, contexts.device))
+            supervisor.add(f"device-door-{number + 1}", start, Renewal.ROLLING)
         if settings.FLEET_COAP_PORT:
             self._add_coap(supervisor, host, contexts, plain)
         supervisor.add("status-door", lambda: fork(lambda: _status(status), bucket=False))
@@ -143,19 +143,19 @@ def _urls(name: str) -> dict[str, str]:
 def _device(listener: socket.socket, context: ssl.SSLContext) -> None:
     signing.signer_client("door")  # reads the role's secret before the sandbox hides the folder of secrets
     blobs.store().open()  # the sandboxed process may not be able to read the credentials
-    doors.run(DeviceDoor(), listener, context, confined=True, refresh=tls.keep_anchors(context))
+    listeners.run(DeviceListener(), listener, context, confined=True, refresh=tls.keep_anchors(context))
 
 
 def _coap(sockets: Sockets) -> None:
     signing.signer_client("door")
     blobs.store().open()
-    doors.run_coap(sockets, refresh=tls.keep_coap_anchors(sockets))
+    listeners.run_coap(sockets, refresh=tls.keep_coap_anchors(sockets))
 
 
 def _status(listener: socket.socket) -> None:
     await_signer(settings.FLEET_DIR)
     signing.signer_client("status")
-    doors.run(StatusDoor(), listener, None, confined=True)
+    listeners.run(StatusListener(), listener, None, confined=True)
 
 
 def _operator(listener: socket.socket, domain: TrustDomain, host_names: list[str]) -> None:
@@ -163,4 +163,4 @@ def _operator(listener: socket.socket, domain: TrustDomain, host_names: list[str
     await_signer(settings.FLEET_DIR)
     context = tls.operator_context(signing.signer_client("serve"), domain, host_names)
     blobs.store().open()
-    doors.run(application, listener, context, confined=False)
+    listeners.run(application, listener, context, confined=False)

@@ -10,7 +10,7 @@ from fleet.management.quickstart.voice import Voice
 from pki.kernel import files
 from pki.kernel.errors import UnavailableError
 
-DOORS = ("operator", "device", "status", "coap", "oscore")
+LISTENERS = ("operator", "device", "status", "coap", "oscore")
 #: the registered ports, 5684 and 5683; outside the demo, CoAP listeners start only if a port is configured
 COAP = {"FLEET_COAP_PORT": "5684", "FLEET_OSCORE_PORT": "5683"}
 OFFICERS = ("anna", "bruno", "carla")
@@ -58,7 +58,7 @@ class QuickstartSetUp:
 
     def environment(self) -> dict[str, str]:
         """Return the environment for the child processes of this demo."""
-        return {f"FLEET_{door.upper()}_PORT": str(port) for door, port in self.ports().items()}
+        return {f"FLEET_{listener.upper()}_PORT": str(port) for listener, port in self.ports().items()}
 
 
 def choose_folder(folder: Path, wanted: dict[str, int], voice: Voice) -> QuickstartSetUp:
@@ -71,12 +71,12 @@ def choose_folder(folder: Path, wanted: dict[str, int], voice: Voice) -> Quickst
     """
     files.private_folder(folder)
     got: dict[str, int] = {}
-    for door, port in wanted.items():
-        got[door] = free_port(port)
-        while got[door] in list(got.values())[:-1]:
-            got[door] = free_port(got[door] + 1)
-        if got[door] != port:
-            voice.note(f"Port {port} is in use; the {door} listener uses port {got[door]}.")
+    for listener, port in wanted.items():
+        got[listener] = free_port(port)
+        while got[listener] in list(got.values())[:-1]:
+            got[listener] = free_port(got[listener] + 1)
+        if got[listener] != port:
+            voice.note(f"Port {port} is in use; the {listener} listener uses port {got[listener]}.")
     return QuickstartSetUp(folder, got["operator"], got["device"], got["status"], got["coap"], got["oscore"])
 
 

@@ -56,7 +56,7 @@ def keep_anchors(context: ssl.SSLContext) -> Callable[[], None]:
 def coap_context(signer: Signer, domains: list[TrustDomain], host_names: list[str]) -> SSL.Context:
     """Return the context of the CoAP listener: client certificates are required, and only chains are verified."""
     domain = domains[0]
-    key, certificate, chain = signer.door_identity(domain.slug, host_names)
+    key, certificate, chain = signer.server_identity(domain.slug, host_names)
     links = [der(link) for link in selectors.links(actor=actors.system(domain.slug, "tls"))]
     anchors = client_anchors([one.slug for one in domains])
     return coap.context(key, [certificate, *chain, *links], anchors, ccm_8=settings.FLEET_COAP_CCM_8)
@@ -90,7 +90,7 @@ def operator_context(signer: Signer, domain: TrustDomain, host_names: list[str])
 
 
 def _context(signer: Signer, domain: TrustDomain, host_names: list[str]) -> ssl.SSLContext:
-    key, certificate, chain = signer.door_identity(domain.slug, host_names)
+    key, certificate, chain = signer.server_identity(domain.slug, host_names)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])

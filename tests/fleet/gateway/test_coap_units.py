@@ -1,4 +1,4 @@
-"""What the CoAP door does with odd messages, without a network."""
+"""What the CoAP listener does with odd messages, without a network."""
 
 import pytest
 from aiocoap import Message

@@ -1,4 +1,4 @@
-"""A door that cannot keep up says so at once, and when to come again; what it has begun it finishes."""
+"""A listener that cannot keep up says so at once, and when to come again; what it has begun it finishes."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ def gate():
 
 
 @pytest.fixture
-def door(gate, monkeypatch):
+def listener(gate, monkeypatch):
     monkeypatch.setattr(workers, "MOST_WAITING", 3)
 
     def slow(_request):
@@ -30,13 +30,13 @@ def door(gate, monkeypatch):
     made.close()
 
 
-def test_more_than_may_wait_are_turned_away_with_a_time(door, gate):
+def test_more_than_may_wait_are_turned_away_with_a_time(listener, gate):
     asked = DeviceRequest(TransportPeer(), "POST", "/v1/director", "", "")
 
     async def run():
-        begun = [asyncio.create_task(door.answer(asked)) for _ in range(3)]
+        begun = [asyncio.create_task(listener.answer(asked)) for _ in range(3)]
         await asyncio.sleep(0.05)
-        refused = [await door.answer(asked) for _ in range(4)]
+        refused = [await listener.answer(asked) for _ in range(4)]
         gate.set()
         return refused, await asyncio.gather(*begun)
 

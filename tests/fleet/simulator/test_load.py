@@ -1,4 +1,4 @@
-"""Crowds: every scenario pack is taken by a real door, whatever the devices do meanwhile."""
+"""Crowds: every scenario pack is taken by a real gateway, whatever the devices do meanwhile."""
 
 import csv
 import json
@@ -60,11 +60,11 @@ class Stand:
         return json.loads(done.stdout)
 
 
-@pytest.mark.xdist_group("doors")
+@pytest.mark.xdist_group("listeners")
 @pytest.mark.parametrize(
     ("name", "carrier"), [*((name, "https") for name in packs.names()), ("farm", "coaps"), ("factory", "oscore")]
 )
-def test_a_crowd_with_every_fault_lives_with_the_door(story, tmp_path, name, carrier):
+def test_a_crowd_with_every_fault_lives_with_the_listener(story, tmp_path, name, carrier):
     stand = Stand(story, tmp_path, name, carrier, many=6 if carrier == "https" else 20)
     pack = stand.pack
     said = stand.run("--seconds", 8, "--poll", 0.3, "--faults", "all", "--json", tmp_path / "said.json")
@@ -91,7 +91,7 @@ def test_a_crowd_with_every_fault_lives_with_the_door(story, tmp_path, name, car
         assert story.rest.get(f"/devices/{key}/telemetry?metric={metric}&since=0")["values"] == []
 
 
-@pytest.mark.xdist_group("doors")
+@pytest.mark.xdist_group("listeners")
 def test_a_crowd_that_is_interrupted_tells_what_came_of_it(story, tmp_path):
     stand = Stand(story, tmp_path, "city", "https", many=2)
     command = [str(one) for one in (*stand.command, "--seconds", 60, "--poll", 0.2, "--faults", "pack")]

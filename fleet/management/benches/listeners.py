@@ -12,13 +12,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from fleet.management.benches import (
-    doors_coap,
-    doors_files,
-    doors_growth,
-    doors_load,
-    doors_oscore,
-    doors_storm,
-    doors_tls,
+    listeners_coap,
+    listeners_files,
+    listeners_growth,
+    listeners_load,
+    listeners_oscore,
+    listeners_storm,
+    listeners_tls,
     peers,
 )
 from fleet.management.benches.ground import BenchSetUp, cpu_seconds, ground
@@ -30,7 +30,7 @@ DEVICES = 100_000
 ENROLLED = 8
 ROUNDS, CONNECTIONS = 3, 32
 PROGRAMS = ("nginx", "cc", "openssl", "curl", "taskset", "coap-server-notls", "coap-client-notls")
-DOOR, INNER = "device-door-1", "fleet.management.benches.doors_inner"
+GATEWAY, INNER = "device-door-1", "fleet.management.benches.listeners_inner"
 
 
 def run() -> list[BenchRow]:
@@ -40,8 +40,8 @@ def run() -> list[BenchRow]:
     with ground(FLEET_LOG_LEVEL="WARNING") as made:
         _enrolled(made, 1)
         made.processes.stop()
-        made.processes.run("-m", INNER, "fleet", str(doors_growth.MILLION), timeout=900)
-        rows += doors_growth.growth(made)
+        made.processes.run("-m", INNER, "fleet", str(listeners_growth.MILLION), timeout=900)
+        rows += listeners_growth.growth(made)
     return [*rows, *_on_postgresql()]
 
 
@@ -54,7 +54,7 @@ def _in_use() -> list[BenchRow]:
         for name in ("bench-000000", "bench-000001"):
             for file in certs.glob(f"{name}.*"):
                 file.rename(fetcher / file.name)
-        big, small = doors_files.make_file(made.folder), doors_coap.megabyte(made.folder)
+        big, small = listeners_files.make_file(made.folder), listeners_coap.megabyte(made.folder)
         digests = [json.loads(made.processes.run("-m", INNER, "assign", "bench-000000", str(big)))[0]]
         made.processes.run("-m", INNER, "assign", "bench-000001", str(small))
         made.processes.run("-m", INNER, "fleet", str(DEVICES), timeout=600)
@@ -64,18 +64,18 @@ def _in_use() -> list[BenchRow]:
         listeners = [f"--bench-plain={port}:{one}" for port, one in zip(plain, prints, strict=True)]
         made.serve(*listeners)
         time.sleep(5)  # the poll cache is loaded
-        door = made.pids()[DOOR]
+        gateway_pid = made.pids()[GATEWAY]
         with peers.nginx(made.folder, made.cores[0]) as nginx:
             rows = polls(made, certs, *nginx)
-            rows += doors_tls.handshakes(made, certs, nginx, door)
-            rows += doors_files.files(made, (fetcher / "bench-000000.pem", digests[0]), nginx[0], big)
-        rows += doors_coap.coap(made, (plain[0], plain[1]), small)
-        rows += doors_oscore.sleepers(made, min(certs.glob("*.pem")))
-        rows += doors_storm.held(made, certs)
-        rows += doors_storm.storm(made, certs)
-        rows += doors_storm.flood(made)
-        rows += doors_load.busy(made, certs)
-        return [*rows, *doors_load.ingest(made, certs, 100_000, "SQLite")]
+            rows += listeners_tls.handshakes(made, certs, nginx, gateway_pid)
+            rows += listeners_files.files(made, (fetcher / "bench-000000.pem", digests[0]), nginx[0], big)
+        rows += listeners_coap.coap(made, (plain[0], plain[1]), small)
+        rows += listeners_oscore.sleepers(made, min(certs.glob("*.pem")))
+        rows += listeners_storm.held(made, certs)
+        rows += listeners_storm.storm(made, certs)
+        rows += listeners_storm.flood(made)
+        rows += listeners_load.busy(made, certs)
+        return [*rows, *listeners_load.ingest(made, certs, 100_000, "SQLite")]
 
 
 def _on_postgresql() -> list[BenchRow]:
@@ -97,7 +97,7 @@ def _on_postgresql() -> list[BenchRow]:
 def _ingest_on(address: str) -> list[BenchRow]:
     with ground(FLEET_LOG_LEVEL="WARNING", DATABASE_URL=address) as made:
         certs = _enrolled(made, ENROLLED)
-        return doors_load.ingest(made, certs, 80_000, "PostgreSQL")
+        return listeners_load.ingest(made, certs, 80_000, "PostgreSQL")
 
 
 def _fingerprint(path: Path) -> str:
@@ -118,14 +118,14 @@ def _enrolled(made: BenchSetUp, many: int) -> Path:
 
 def polls(made: BenchSetUp, certs: Path, nginx: int, nginx_pid: int) -> list[BenchRow]:
     """Compare an idle poll with nginx's static answer, then with goosebit's poll."""
-    folder, anchor, door = made.folder, str(made.anchor), made.pids()[DOOR]
+    folder, anchor, gateway_pid = made.folder, str(made.anchor), made.pids()[GATEWAY]
     static = Target(nginx, "/static", str(folder / "peer-ca.pem"), str(folder / "peer-devices"))
-    poll = Target(made.door, "/v1/poll", anchor, str(certs))
+    poll = Target(made.device_port, "/v1/poll", anchor, str(certs))
     theirs: list[tuple[float, float, float]] = []
     ours: list[tuple[float, float, float]] = []
     for _ in range(ROUNDS):
         theirs.append(_measured(nginx_pid, lambda: peers.tlsload(folder, static)))
-        ours.append(_measured(door, lambda: peers.tlsload(folder, poll)))
+        ours.append(_measured(gateway_pid, lambda: peers.tlsload(folder, poll)))
     bit = _goosebit(made)
     rate, peer, slow = _median(ours, 0), _median(theirs, 0), bit["rps"]
     where = f"{load_average()}; {DEVICES} devices in the table, {CONNECTIONS} connections, medians of {ROUNDS}"

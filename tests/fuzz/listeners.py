@@ -1,4 +1,4 @@
-"""The entries of the device doors, fed with anything: ``python -m tests.fuzz.doors TARGET SECONDS SEED`` (atheris).
+"""The entries of the device gateways, fed with anything: ``python -m tests.fuzz.listeners TARGET SECONDS SEED`` (atheris).
 
 A target returns quietly or raises one of our own refusals; any other exception, a hang or too much memory is a crash.
 """
@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import devices.contract.configuration
-from fleet.management.benches import doors_storm
+from fleet.management.benches import listeners_storm
 from tests import environment
 
 TARGETS = ("coap", "cbor", "dtls", "oscore")
@@ -76,7 +76,7 @@ def corpus(target):
     from aiocoap.numbers import codes, types
 
     if target == "dtls":
-        first = doors_storm.hello()
+        first = listeners_storm.hello()
         return [bytes([how_far]) + len(first).to_bytes(2, "big") + first for how_far in (0, 0xF0, 255)]
     if target == "cbor":
         series = {"temp_c": {"at": int(time.time() * 1000), "step": 10, "values": [1.5, 2]}}

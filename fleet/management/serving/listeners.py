@@ -22,7 +22,7 @@ from django.db import connections
 from fleet.environment import ROOT
 from fleet.gateway.admission import AdmissionGate
 from fleet.gateway.coap import server as coap
-from fleet.gateway.http import DeviceDoor
+from fleet.gateway.http import DeviceListener
 from fleet.wire import limits
 from fleet.wire.connections import Connections
 from fleet.wire.http1 import make_protocol
@@ -122,7 +122,7 @@ def run(
 
 def protocol_of(application: "Callable[[Scope, Receive, Send], Awaitable[None]]") -> type[asyncio.Protocol]:
     """Return the protocol class of a listener: one for devices, one for listeners without client certificates."""
-    if isinstance(application, DeviceDoor):
+    if isinstance(application, DeviceListener):
         return application.protocol
     return make_protocol(Connections(by_network=not settings.FLEET_PROXIES))
 
@@ -135,7 +135,7 @@ def _prepare(refresh: Callable[[], None] | None, *, confined: bool) -> None:
     if confined:
         scheduling.ask_for_short_turns()
         gc.set_threshold(*COLLECTED_AFTER)
-        confine_door()
+        confine_listener()
     if refresh:
         threading.Thread(target=_repeat, args=(refresh,), daemon=True).start()
 
@@ -169,7 +169,7 @@ def _repeat(refresh: Callable[[], None]) -> None:
             connections.close_all()
 
 
-def confine_door() -> bool:
+def confine_listener() -> bool:
     """Block access to keys, secrets and the offline folder permanently; log a warning if that is not possible."""
     confine.undumpable()
     folder = settings.FLEET_DIR

@@ -9,9 +9,9 @@ from pathlib import Path
 import cbor2
 
 from fleet.management.benches import peers
-from fleet.management.benches.doors_inner import StoredValues
 from fleet.management.benches.ground import BenchSetUp, start_inner
 from fleet.management.benches.http import client_context, connect, exchange, request
+from fleet.management.benches.listeners_inner import StoredValues
 from fleet.management.benches.peers import Target
 from fleet.management.benches.rows import BenchRow, load_average, row
 
@@ -36,10 +36,10 @@ def busy(made: BenchSetUp, certs: Path) -> list[BenchRow]:
             work.stdin.write("go\n")
             work.stdin.flush()
     posting = multiprocessing.get_context("fork").Process(
-        target=_post, args=(str(made.anchor), made.door, str(sorted(certs.glob("*.pem"))[1]), BUSY_SECONDS, 0.05)
+        target=_post, args=(str(made.anchor), made.device_port, str(sorted(certs.glob("*.pem"))[1]), BUSY_SECONDS, 0.05)
     )
     posting.start()
-    poll = Target(made.door, "/v1/poll", str(made.anchor), str(certs), connections=8, seconds=BUSY_SECONDS - 4)
+    poll = Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), connections=8, seconds=BUSY_SECONDS - 4)
     said = peers.tlsload(made.folder, poll)
     posting.join()
     done = {kind: _done(kind, work) for kind, work in working.items()}
@@ -69,7 +69,7 @@ def ingest(made: BenchSetUp, certs: Path, goal: float, database: str) -> list[Be
     names = [one.stem for one in devices]
     before = _stored(made, names)
     fork = multiprocessing.get_context("fork")
-    arguments = [(str(made.anchor), made.door, str(one), INGEST_SECONDS, 0.0) for one in devices]
+    arguments = [(str(made.anchor), made.device_port, str(one), INGEST_SECONDS, 0.0) for one in devices]
     processes = [fork.Process(target=_post, args=one) for one in arguments]
     started = time.perf_counter()
     for process in processes:
@@ -104,6 +104,6 @@ def _post(anchor: str, port: int, device: str, seconds: float, pause: float) -> 
 
 
 def _stored(made: BenchSetUp, names: list[str]) -> StoredValues:
-    said = made.processes.run("-m", "fleet.management.benches.doors_inner", "stored", *names, timeout=300)
+    said = made.processes.run("-m", "fleet.management.benches.listeners_inner", "stored", *names, timeout=300)
     values: StoredValues = json.loads(said)
     return values

@@ -41,7 +41,7 @@ T = TypeVar("T")
 _logger = logging.getLogger("muster.access")
 
 
-class CoapDoor(resource.ObservableResource):  # type: ignore[misc]  # aiocoap has no types
+class CoapListener(resource.ObservableResource):  # type: ignore[misc]  # aiocoap has no types
     """All paths of a CoAP server; the protocol adapters handle them."""
 
     def __init__(self, fast: FastPath) -> None:

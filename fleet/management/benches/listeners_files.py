@@ -34,7 +34,7 @@ def files(made: BenchSetUp, ours: tuple[Path, str], nginx: int, file: Path) -> l
     peer = (made.folder / "peer-devices" / "dev-0.pem", made.folder / "peer-ca.pem")
     addresses = {
         "nginx": (f"https://localhost:{nginx}/f/blob.bin", *peer),
-        "ours": (f"https://localhost:{made.door}/v1/blob/{digest}", device, made.anchor),
+        "ours": (f"https://localhost:{made.device_port}/v1/blob/{digest}", device, made.anchor),
     }
     took: dict[str, list[float]] = {"nginx": [], "ours": []}
     for _ in range(FETCHES):

@@ -1,4 +1,4 @@
-"""``python -m fleet.management.benches.doors_inner ACT …``: what happens inside the bench's set-up; prints JSON."""
+"""``python -m fleet.management.benches.listeners_inner ACT …``: what happens inside the bench's set-up; prints JSON."""
 
 import hashlib
 import json

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
-DOOR = "device-door-1"
+GATEWAY = "device-door-1"
 IDLE, SILENT = 5000, 40
 HELLOS, WARM_UP, AT_ONCE, HELLO_VERIFY = 100_000, 2000, 200, 3
 DEVICES, CALM, CALM_DEVICES, TIMEOUT = 20_000, 64, 3000, 10
@@ -45,13 +45,13 @@ def held(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     device = min(certs.glob("*.pem"))
     fork = multiprocessing.get_context("fork")
     ready, end, counted = fork.Event(), fork.Event(), fork.Queue()
-    holder = fork.Process(target=_hold, args=(str(made.anchor), made.door, str(device), (ready, end, counted)))
+    holder = fork.Process(target=_hold, args=(str(made.anchor), made.device_port, str(device), (ready, end, counted)))
     holder.start()
     if not ready.wait(240):
         msg = "the idle connections could not be opened"
         raise RuntimeError(msg)
     said = peers.tlsload(
-        made.folder, Target(made.door, "/v1/poll", str(made.anchor), str(certs), connections=4, seconds=5)
+        made.folder, Target(made.device_port, "/v1/poll", str(made.anchor), str(certs), connections=4, seconds=5)
     )
     end.set()
     idle, silent = counted.get(timeout=60)
@@ -141,14 +141,14 @@ def _resident(pid: int) -> int:
 
 def _come(made: BenchSetUp, certs: Path, devices: int, at_once: int) -> _Arrival:
     device = min(certs.glob("*.pem"))
-    arguments = [str(made.door), "/v1/poll", str(devices), str(at_once), str(TIMEOUT), str(made.anchor)]
+    arguments = [str(made.device_port), "/v1/poll", str(devices), str(at_once), str(TIMEOUT), str(made.anchor)]
     identity = [str(device), str(device.with_suffix(".key"))]
-    before = made.cpu(DOOR)
+    before = made.cpu(GATEWAY)
     done = subprocess.run(
         [made.folder / "tlsstorm", *arguments, *identity], capture_output=True, text=True, check=False
     )
     figures: _Arrival = json.loads(done.stdout)
-    return {**figures, "cpu": made.cpu(DOOR) - before}
+    return {**figures, "cpu": made.cpu(GATEWAY) - before}
 
 
 def _stands(line: socket.socket) -> bool:
