@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.drift.engine import VERSION, Shard
-from devices.drift.metrics import METRICS, backward, floors
+from devices.drift.metrics import METRICS, least_scales, restore_unit
 from devices.models import Device, DriftState
 
 SCALES = 3.0
@@ -25,7 +25,7 @@ class Band:
     high: float
 
 
-def band(device: Device, metric: str) -> Band | None:
+def usual_band(device: Device, metric: str) -> Band | None:
     """Return the usual range of one metric of one device, or None while the engine has too few reports of it."""
     state = DriftState.objects.filter(domain_id=device.domain_id, version=VERSION).first()
     column = next((place for place, one in enumerate(METRICS) if one.name == metric), None)
@@ -39,12 +39,12 @@ def band(device: Device, metric: str) -> Band | None:
     if row >= shard.device.size or shard.device[row] != device.pk or shard.n[row] < SCALES:
         return None
     level = float(shard.arrays["m"][row, column])
-    wide = SCALES * max(1.2533 * float(shard.arrays["s"][row, column]), float(floors()[column]))
+    wide = SCALES * max(1.2533 * float(shard.arrays["s"][row, column]), float(least_scales()[column]))
     kind = METRICS[column].kind
-    low, middle, high = (backward(level + way * wide, kind) for way in (-1, 0, 1))
+    low, middle, high = (restore_unit(level + way * wide, kind) for way in (-1, 0, 1))
     return Band(max(low, 0.0) if kind != "signed" else low, middle, high)
 
 
-def unit(metric: str) -> str:
+def metric_unit(metric: str) -> str:
     """Return the unit of a metric, or an empty word for one that the engine does not know."""
     return next((one.unit for one in METRICS if one.name == metric), "")

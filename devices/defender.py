@@ -19,7 +19,7 @@ def is_report(body: Mapping[str, object]) -> bool:
     return "header" in body or "hed" in body
 
 
-def batch(body: Mapping[str, object]) -> dict[str, object]:
+def convert_batch(body: Mapping[str, object]) -> dict[str, object]:
     """Return the body of one of our batches.
 
     Counts travel as they are: they are changes since the last report. Custom metrics keep their names, of which only a

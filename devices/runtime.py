@@ -26,7 +26,7 @@ _FACTOR = re.compile(r"[1-9]\.[0-9]{1,3}|[1-9]")
 MOST_OPERATORS, MOST_PORTS, MOST_DIMENSIONS, MOST_VERSION, LARGEST = 400, 16, 8, 1000, 1 << 31
 
 
-def profile(document: object) -> dict[str, object]:
+def parse_runtime_profile(document: object) -> dict[str, object]:
     """Return a runtime profile that an operator gives.
 
     Args:

@@ -53,13 +53,13 @@ def parse_series(given: object, now_ms: int) -> dict[str, Values]:
     return made
 
 
-def unpacked(start: int, step: int, packed: bytes) -> Iterator[tuple[int, float]]:
+def unpack_series(start: int, step: int, packed: bytes) -> Iterator[tuple[int, float]]:
     """Yield (unix milliseconds, value)."""
     for place, value in enumerate(struct.unpack(f"<{len(packed) // 8}d", packed)):
         yield start + place * step, value
 
 
-def thinned(start: int, step: int, packed: bytes, wished_step: int) -> Values:
+def thin_series(start: int, step: int, packed: bytes, wished_step: int) -> Values:
     """Return a series with means over a longer step; its first value represents the whole first step."""
     many = max(wished_step // step, 1)
     values = struct.unpack(f"<{len(packed) // 8}d", packed)

@@ -65,7 +65,7 @@ async def _fill(body: IO[bytes], receive: Receive) -> None:
 application = Bounded(
     OperatorHandler(),
     settings.FLEET_MAX_UPLOAD_MB << 20,
-    credentials.person_of,
+    credentials.person_of_credentials,
     settings.FLEET_STRANGERS_A_MINUTE,
     tuple(settings.FLEET_PROXIES),
 )

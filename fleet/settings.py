@@ -41,7 +41,7 @@ FLEET_METRICS_TOKEN_FILE = _SET["FLEET_METRICS_TOKEN_FILE"]
 FLEET_LOG_LEVEL = _SET["FLEET_LOG_LEVEL"]
 
 DEBUG = False
-SECRET_KEY = environment.secret("django.key")
+SECRET_KEY = environment.read_secret("django.key")
 ALLOWED_HOSTS = [*FLEET_HOST_NAMES, FLEET_HOST, "localhost", "127.0.0.1"]
 ROOT_URLCONF = "fleet.urls"
 ASGI_APPLICATION = "fleet.asgi.application"
@@ -51,8 +51,8 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 
 DATABASES = {
-    "default": environment.database(_SET["DATABASE_URL"], FLEET_DIR / "db" / "main.sqlite3", durable=True),
-    "telemetry": environment.database(
+    "default": environment.describe_database(_SET["DATABASE_URL"], FLEET_DIR / "db" / "main.sqlite3", durable=True),
+    "telemetry": environment.describe_database(
         environment.telemetry_url(_SET), FLEET_DIR / "db" / "telemetry.sqlite3", durable=False
     ),
 }
@@ -168,7 +168,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_SCHEMA_CLASS": "fleet.api.schema.Document",
-    "EXCEPTION_HANDLER": "fleet.api.errors.handle",
+    "EXCEPTION_HANDLER": "fleet.api.errors.handle_error",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Muster operator API",

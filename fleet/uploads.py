@@ -85,7 +85,7 @@ def files_by_path(files: Iterable["UploadedFile[bytes]"]) -> dict[str, BinaryIO]
     """
     found: dict[str, BinaryIO] = {}
     for one in files:
-        path = intake.identifier(one.sent_as if isinstance(one, SentFile) else one.name, "files", most=MOST_PATH)
+        path = intake.check_identifier(one.sent_as if isinstance(one, SentFile) else one.name, "files", most=MOST_PATH)
         if path in found:
             msg = (
                 f"The file {intake.shown_name(path)!r} appears twice in the upload. Send each file in bundle.json once."

@@ -35,13 +35,13 @@ def card_of(value: Mapping[str, object]) -> dict[str, object]:
         ],
         "uses": [printable_text(one) for one in _rows(considered, "useCases")],
         "limits": [printable_text(one) for one in _rows(considered, "technicalLimitations")],
-        "licences": [licence(one) or "unknown" for one in maps_in(model, "licenses")[:_MOST]],
+        "licences": [component_licence(one) or "unknown" for one in maps_in(model, "licenses")[:_MOST]],
         "ancestors": [_ancestor(one) for one in maps_in(map_in(model, "pedigree"), "ancestors")[:_MOST]],
     }
     return {name: one for name, one in found.items() if one}
 
 
-def digests(value: Mapping[str, object]) -> set[str]:
+def model_digests(value: Mapping[str, object]) -> set[str]:
     """Return the SHA-256 digests that the bill gives for the model itself."""
     return sha256_in(_model(value) or {})
 
@@ -87,7 +87,7 @@ def printable_text(value: object) -> str:
     return "".join(char if char.isprintable() else " " for char in str(value))[:_LONGEST]
 
 
-def licence(entry: Mapping[str, object]) -> str:
+def component_licence(entry: Mapping[str, object]) -> str:
     """Return the licence that an entry of CycloneDX names, by expression, id or name; empty for none.
 
     Raises:

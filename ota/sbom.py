@@ -30,7 +30,7 @@ def read_bill(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
         found = [_told(form, one) for one in listed]
         subject = _subject(form, value)
         shown = card.card_of(value) if model and form.startswith("CycloneDX") else {}
-        subject |= card.digests(value) if shown else set()
+        subject |= card.model_digests(value) if shown else set()
     except (ValueError, KeyError, TypeError, AttributeError, InvalidError) as error:
         msg = "The SBOM is neither CycloneDX nor SPDX in JSON, or is too large."
         raise RefusedBundleError(msg) from error
@@ -48,7 +48,7 @@ def read_bill(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
     return {**facts, "card": shown} if shown else facts
 
 
-def search(data: bytes, words: str) -> list[dict[str, str]]:
+def search_components(data: bytes, words: str) -> list[dict[str, str]]:
     """Return the components of a bill that was read before whose name, version, licence or kind holds some words.
 
     Args:
@@ -73,7 +73,7 @@ def _components(value: Mapping[str, object]) -> tuple[str, list[dict[str, object
 
 def _told(form: str, one: Mapping[str, object]) -> dict[str, str]:
     if form.startswith("CycloneDX"):
-        names = [card.licence(entry) for entry in card.maps_in(one, "licenses")]
+        names = [card.component_licence(entry) for entry in card.maps_in(one, "licenses")]
         version, kind, licence = one.get("version", ""), one.get("type", ""), " AND ".join(filter(None, names))
     else:
         version, kind = one.get("versionInfo", ""), "package"

@@ -34,14 +34,14 @@ __all__ = [
     "Issuer",
     "Subject",
     "authority_csr",
+    "certificate_fingerprint",
     "check_authority",
     "check_key_type",
     "check_possession",
     "csr_key",
     "device_subject",
     "device_urn",
-    "fingerprint",
-    "issue",
+    "issue_certificate",
     "issued_by",
     "key_id",
     "parse_csr",
@@ -99,7 +99,7 @@ class Subject:
     key: PublicKey
 
 
-def fingerprint(certificate: x509.Certificate) -> str:
+def certificate_fingerprint(certificate: x509.Certificate) -> str:
     """Return the hex SHA-256 of a certificate."""
     return certificate.fingerprint(hashes.SHA256()).hex()
 
@@ -135,7 +135,7 @@ def responder_subject(name: str, public: PublicKey) -> Subject:
     return Subject(_short(name), (), public)
 
 
-def issue(
+def issue_certificate(
     issuer: Issuer, profile: CertificateRules, subject: Subject, now: datetime, until: datetime
 ) -> x509.Certificate:
     """Build and sign one end-entity certificate; never past the issuer's own end.
@@ -185,7 +185,7 @@ def _signed_certificate(builder: x509.CertificateBuilder, key: CaKey) -> x509.Ce
 
 
 def _resigned(tbs: bytes, draft: bytes, key: CaKey) -> bytes:
-    return der.signed(tbs, der.parts(draft)[1], key.sign(tbs, ec.ECDSA(curve_hash(key))))
+    return der.signed_der(tbs, der.sequence_parts(draft)[1], key.sign(tbs, ec.ECDSA(curve_hash(key))))
 
 
 @cache

@@ -12,7 +12,7 @@ SIGNED_ONLY = frozenset(
 )
 
 
-def merged(target: object, patch: object) -> object:
+def merge_patch(target: object, patch: object) -> object:
     """Return a document after a JSON Merge Patch (RFC 7396)."""
     if not isinstance(patch, dict):
         return patch
@@ -21,7 +21,7 @@ def merged(target: object, patch: object) -> object:
         if value is None:
             made.pop(name, None)
         else:
-            made[name] = merged(made.get(name), value)
+            made[name] = merge_patch(made.get(name), value)
     return made
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.drift import tails
-from devices.drift.metrics import METRICS, floors, forward
+from devices.drift.metrics import METRICS, least_scales, stabilise_variance
 from pki.kernel.errors import InvalidError
 
 Array = NDArray[np.float64]
@@ -97,11 +97,11 @@ class Shard:
         present = ~np.isnan(x)
         reported: Flags = np.asarray(present.any(axis=1))
         self._changed(cohort, reported)
-        y = np.where(present, forward(np.nan_to_num(x)), 0.0)
+        y = np.where(present, stabilise_variance(np.nan_to_num(x)), 0.0)
         first = present & (self.n == 0)[:, None]
         a["m"] = np.where(first, y, a["m"])
         seen = np.maximum(self.n, 1)[:, None]
-        den = np.maximum(1.2533 * a["s"], floors()) * np.sqrt(1 + 1 / seen)
+        den = np.maximum(1.2533 * a["s"], least_scales()) * np.sqrt(1 + 1 / seen)
         res = np.where(present, y - a["m"], 0.0)
         mode = _common_mode(res, present & (self.n >= COHORT_LEAST)[:, None], cohort)
         r = np.where(present, res - mode, 0.0)
@@ -126,17 +126,17 @@ class Shard:
     def _channels(self, z: Array, live: Flags, learning: Flags) -> tuple[Array, Flags]:
         a = self.arrays
         size = np.abs(z)
-        p = np.where(live, tails.score(size, a["spike_t"], a["spike_b"]), 0.0)
+        p = np.where(live, tails.score_tail(size, a["spike_t"], a["spike_b"]), 0.0)
         spike = np.median(np.stack([p, a["h1"], a["h2"]]), axis=0)
         a["h2"], a["h1"] = np.where(live, a["h1"], a["h2"]), np.where(live, p, a["h1"])
         clipped = np.clip(z, -4, 4)
         a["hi"] = np.where(live, np.clip(a["hi"] + clipped - 0.75, 0, 40), a["hi"])
         a["lo"] = np.where(live, np.clip(a["lo"] - clipped - 0.75, 0, 40), a["lo"])
         bend = np.maximum(a["hi"], a["lo"])
-        shift = np.where(live, tails.score(bend, a["shift_t"], a["shift_b"]), 0.0)
+        shift = np.where(live, tails.score_tail(bend, a["shift_t"], a["shift_b"]), 0.0)
         tail = learning & (self.n >= tails.TAIL_FROM)[:, None]
-        a["spike_t"], a["spike_b"] = tails.learn(tails.SPIKE, size, a["spike_t"], a["spike_b"], tail)
-        a["shift_t"], a["shift_b"] = tails.learn(tails.SHIFT, bend, a["shift_t"], a["shift_b"], tail & live)
+        a["spike_t"], a["spike_b"] = tails.learn_tail(tails.SPIKE, size, a["spike_t"], a["spike_b"], tail)
+        a["shift_t"], a["shift_b"] = tails.learn_tail(tails.SHIFT, bend, a["shift_t"], a["shift_b"], tail & live)
         return np.where(live, np.maximum(spike, shift), 0.0), spike >= shift
 
     def _learn(self, res: Array, r: Array, den: Array, where: Flags, tick_hours: float) -> None:

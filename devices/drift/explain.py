@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.drift.engine import EXCESS_CAP, EXCESS_FROM, DriftStep
-from devices.drift.metrics import METRICS, Array, backward
+from devices.drift.metrics import METRICS, Array, restore_unit
 from devices.incident_documents import Explanation, MetricEvidence, PeerScore
 
 MOST_METRICS = 6
@@ -32,7 +32,7 @@ class FlaggedTick:
     strange: list[str]
 
 
-def record(case: FlaggedTick, step: DriftStep, x: Array, members: dict[str, int]) -> Explanation:
+def explain_step(case: FlaggedTick, step: DriftStep, x: Array, members: dict[str, int]) -> Explanation:
     """Return the explanation.
 
     Args:
@@ -72,7 +72,7 @@ def _metrics(case: FlaggedTick, step: DriftStep, x: Array) -> list[MetricEvidenc
                 "unit": metric.unit,
                 "trust": "observed" if metric.observed else "self-reported",
                 "observed": round(float(x[case.row, column]), 2),
-                "expected": round(backward(float(step.expected[case.row, column]), metric.kind), 2),
+                "expected": round(restore_unit(float(step.expected[case.row, column]), metric.kind), 2),
                 "own_z": round(float(step.own_z[case.row, column]), 1),
                 "cohort_z": round(float(step.z[case.row, column]), 1),
                 "tail": round(float(step.metric_score[case.row, column]), 1),

@@ -41,12 +41,12 @@ FLOORS = {"level": 0.02, "rate": 0.02, "count": 0.5, "ratio": 0.02, "signed": 0.
 _RATIO_EDGE = 1e-4
 
 
-def floors() -> Array:
+def least_scales() -> Array:
     """Return the least scale of each metric, in transformed units."""
     return np.array([FLOORS[metric.kind] for metric in METRICS])
 
 
-def forward(x: Array) -> Array:
+def stabilise_variance(x: Array) -> Array:
     """Return values of shape [D, M] in the units in which their noise is uniform."""
     y = np.empty_like(x)
     for column, metric in enumerate(METRICS):
@@ -63,7 +63,7 @@ def forward(x: Array) -> Array:
     return y
 
 
-def backward(y: float, kind: str) -> float:
+def restore_unit(y: float, kind: str) -> float:
     """Return one transformed value in the metric's own unit."""
     if kind in {"level", "rate"}:
         return float(np.expm1(y))

@@ -27,14 +27,14 @@ SPIKE = Law(3.0, 1.0, 0.08)
 SHIFT = Law(6.0, 1.5, 0.25)
 
 
-def score(value: Array, start: Array, width: Array) -> Array:
+def score_tail(value: Array, start: Array, width: Array) -> Array:
     """Return -log10 of the tail probability of each value, at most 30."""
     excess = value - start
     above = QUANTILE_SCORE + LOG10_E * excess / width
     return np.minimum(np.where(excess > 0, above, QUANTILE_SCORE * value / start), CAP)
 
 
-def learn(law: Law, value: Array, start: Array, width: Array, where: NDArray[np.bool_]) -> tuple[Array, Array]:
+def learn_tail(law: Law, value: Array, start: Array, width: Array, where: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Return start and width after one more value, where ``where`` holds."""
     over = value > start
     moved = np.maximum(np.where(over, start + 0.98 * law.step, start - 0.02 * law.step), 1.0)

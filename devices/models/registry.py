@@ -74,7 +74,7 @@ class Device(models.Model):
     parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
     enrolled_at = models.DateTimeField(null=True)
     presence = models.CharField(max_length=7, default=NEVER_WORD, blank=True)
-    salt = models.BinaryField(default=ids.salt)
+    salt = models.BinaryField(default=ids.new_salt)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:

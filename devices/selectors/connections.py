@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from devices.models import Device
 from pki.kernel import clock, ids
 from pki.models import Certificate
-from pki.services.certificates import CertificateStanding, standing
+from pki.services.certificates import CertificateStanding, certificate_status
 
 
 def device_behind(gateway: Device, public_id: str) -> Device | None:
@@ -27,7 +27,7 @@ def _served() -> QuerySet[Device]:
     return Device.objects.select_related("domain", "hardware_model", "twin")
 
 
-def barred(fingerprints: Iterable[str]) -> set[str]:
+def barred_fingerprints(fingerprints: Iterable[str]) -> set[str]:
     """Return which of these device certificates may not stay connected: revoked, over, or of a device out of service.
 
     One that has expired within its grace period may stay: the device gateway lets it renew and nothing else. A
@@ -45,7 +45,7 @@ def barred(fingerprints: Iterable[str]) -> set[str]:
         serving = {(one.key, one.domain_id) for one in active.only("public_id", "domain_id")}
         now = clock.now()
         for one in held:
-            over = standing(one, now) in {CertificateStanding.REVOKED, CertificateStanding.EXPIRED}
+            over = certificate_status(one, now) in {CertificateStanding.REVOKED, CertificateStanding.EXPIRED}
             if over or (one.subject_key, one.domain_id) not in serving:
                 found.add(one.fingerprint)
     return found

@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 def note_count(domain_id: int, kind: str, delta: int) -> None:
     """Note a change of one count, in the transaction that changes what is counted."""
-    prepared_sql.create(FleetCount, domain_id=domain_id, kind=kind, delta=delta)
+    prepared_sql.insert_row(FleetCount, domain_id=domain_id, kind=kind, delta=delta)
 
 
 def note_counts(deltas: Mapping[tuple[int, str], int]) -> None:

@@ -10,7 +10,7 @@ from devices.models import Device, Group, GroupMember
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
 from pki.kernel.permissions import Action, require_action, require_on
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import ledger
 
 MOST_AT_ONCE = 1000

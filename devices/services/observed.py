@@ -38,11 +38,11 @@ class _Contact:
     is_fresh: bool
 
 
-def add(rows: Iterable[Row]) -> None:
+def add_samples(rows: Iterable[Row]) -> None:
     """Add to the samples of their ticks, each metric in its way: a tick is written in parts, by several workers."""
     sorted_rows: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda one: one[:3]):  # in one order: two workers never wait for each other
-        sorted_rows.setdefault(metrics.combined(row[2]), []).append(row)
+        sorted_rows.setdefault(metrics.combining_rule(row[2]), []).append(row)
     with connections["telemetry"].cursor() as cursor:
         for way, some in sorted(sorted_rows.items()):
             cursor.executemany(
@@ -52,7 +52,7 @@ def add(rows: Iterable[Row]) -> None:
             )
 
 
-def contacts(seen: Contacts) -> list[Row]:
+def write_contacts(seen: Contacts) -> list[Row]:
     """Write when and from where devices were heard last; return the resulting gaps and networks, as samples.
 
     Args:
@@ -79,11 +79,11 @@ def _compared(seen: Contacts) -> list[_Contact]:
 
 
 def _contact(device: int, at: datetime, address: str, before: tuple[datetime, str] | None) -> _Contact:
-    tick, network = _tick(at), networks.prefix(address)
+    tick, network = _tick(at), networks.network_prefix(address)
     if before is None:
         return _Contact(device, tick, None, network, is_fresh=True)
     gap = max((at - before[0]).total_seconds(), 0.0)
-    is_fresh = _tick(before[0]) != tick or (before[1] != address and networks.prefix(before[1]) != network)
+    is_fresh = _tick(before[0]) != tick or (before[1] != address and networks.network_prefix(before[1]) != network)
     return _Contact(device, tick, gap, network, is_fresh)
 
 

@@ -49,7 +49,7 @@ class Material:
     recipient_next: int
 
 
-def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Material:
+def provision_context(*, actor: Actor, device: Device, certificate: Certificate) -> Material:
     """Make a context for a device that has just shown its certificate in a handshake; the oldest ones end.
 
     Raises:
@@ -67,13 +67,13 @@ def provision(*, actor: Actor, device: Device, certificate: Certificate) -> Mate
         made = OscoreContext.objects.create(kid=kid, device=device, certificate=certificate)
         kept = OscoreContext.objects.filter(device=device).order_by("-pk").values_list("pk", flat=True)[:MOST_CONTEXTS]
         OscoreContext.objects.filter(device=device).exclude(pk__in=list(kept)).delete()
-        changes.note(device.key)
+        changes.note_changes(device.key)
         detail = {"kid": str(made), "certificate": certificate.fingerprint}
         ledger.record(actor=actor, action="device.oscore-provisioned", thing=("device", device.key), detail=detail)
     return _material(made, derived)
 
 
-def material(kid: bytes) -> Material:
+def context_material(kid: bytes) -> Material:
     """Return what a device gateway derives the context of a Sender ID from.
 
     Raises:
@@ -90,12 +90,12 @@ def material(kid: bytes) -> Material:
     return _material(found, _derived(found.kid, found.certificate))
 
 
-def stands(kid: bytes) -> bool:
+def is_context_valid(kid: bytes) -> bool:
     """Say whether a context is still valid."""
     return OscoreContext.objects.filter(kid=int.from_bytes(kid, "big")).exists()
 
 
-def reserve(kid: bytes) -> int:
+def reserve_numbers(kid: bytes) -> int:
     """Reserve ``BLOCK`` Sender Sequence Numbers of ours and return the first.
 
     They follow the clock where that is ahead: a database restored from an old copy repeats none, as long as fewer than
@@ -109,7 +109,7 @@ def reserve(kid: bytes) -> int:
     return first
 
 
-def accepting(kid: bytes, number: int) -> int:
+def note_accepting(kid: bytes, number: int) -> int:
     """Note, before a number of the device is acted upon, that numbers up to a block above it may be; return the end."""
     with transaction.atomic():
         row = _locked(kid)
@@ -119,7 +119,7 @@ def accepting(kid: bytes, number: int) -> int:
     return row.recipient_next
 
 
-def rest(ended: list[tuple[bytes, int, int]]) -> None:
+def store_numbers(ended: list[tuple[bytes, int, int]]) -> None:
     """Store the exact sequence numbers of contexts that a gateway drops and no other process took over.
 
     Args:
@@ -132,7 +132,7 @@ def rest(ended: list[tuple[bytes, int, int]]) -> None:
                 rows.update(recipient_next=accepted)
 
 
-def distrust() -> None:
+def distrust_numbers() -> None:
     """After a restore, accept no number without a fresh challenge, and use none of ours that a later copy may have."""
     OscoreContext.objects.update(recipient_next=NO_NUMBER, sender_next=F("sender_next") + JUMP)
 

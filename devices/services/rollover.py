@@ -12,7 +12,7 @@ from pki.kernel.actor import Actor, ActorKind
 from pki.kernel.errors import ConflictError, NotFoundError
 from pki.kernel.permissions import Action, require_action
 from pki.models import Authority
-from pki.selectors import domain as domain_of
+from pki.selectors import get_domain as domain_of
 from pki.services import authorities, ledger
 
 SHOWN = 5
@@ -34,17 +34,17 @@ class Readiness:
     linked: bool
 
 
-def readiness(*, actor: Actor, key_id: str) -> Readiness:
+def switch_readiness(*, actor: Actor, key_id: str) -> Readiness:
     """Return which devices could follow a switch to an issuing CA."""
     require_action(actor, Action.READ)
     root = _root(actor.domain, key_id)
     every = Device.objects.filter(domain__slug=actor.domain, state=Device.State.ACTIVE).count()
-    behind = without(actor.domain, root.fingerprint).count()
+    behind = devices_without_root(actor.domain, root.fingerprint).count()
     links = Authority.objects.filter(domain__slug=actor.domain, kind=Authority.Kind.LINK, key_id=root.key_id)
     return Readiness(every - behind, behind, links.exists())
 
 
-def without(slug: str, fingerprint: str) -> QuerySet[Device]:
+def devices_without_root(slug: str, fingerprint: str) -> QuerySet[Device]:
     """Return the active devices that have not reported a root among their anchors."""
     active = Device.objects.filter(domain__slug=slug, state=Device.State.ACTIVE)
     # JSON containment differs between databases; the digest is a whole word of 64 digits, so its text decides.
@@ -52,7 +52,7 @@ def without(slug: str, fingerprint: str) -> QuerySet[Device]:
     return active.exclude(pk__in=trusting.values("device_id"))
 
 
-def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
+def switch_issuing_ca(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
     """Switch issuance to another CA, unless active devices trust only another root.
 
     Args:
@@ -64,10 +64,10 @@ def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
         ConflictError: some are behind; or a second person has to ask for the override as well.
     """
     require_action(actor, Action.SWITCH_AUTHORITY)
-    found = readiness(actor=actor, key_id=key_id)
+    found = switch_readiness(actor=actor, key_id=key_id)
     detail: dict[str, object] = {"ready": found.ready, "behind": found.behind}
     if found.behind and not override:
-        late = without(actor.domain, _root(actor.domain, key_id).fingerprint)
+        late = devices_without_root(actor.domain, _root(actor.domain, key_id).fingerprint)
         names = list(late.values_list("name", flat=True)[:SHOWN])
         msg = (
             f"{found.behind} active devices do not trust the new root yet (such as {', '.join(names)});"
@@ -76,7 +76,7 @@ def switch(*, actor: Actor, key_id: str, override: bool = False) -> Authority:
         raise ConflictError(msg)
     if found.behind:
         detail |= {"override": _two_people(actor, key_id)}
-    return authorities.use(actor=actor, key_id=key_id, detail=detail)
+    return authorities.use_issuer(actor=actor, key_id=key_id, detail=detail)
 
 
 def _two_people(actor: Actor, key_id: str) -> list[str]:

@@ -45,7 +45,7 @@ def parse_batch(body: Mapping[str, object]) -> Batch:
         InvalidError: an unknown field, a value that is no finite number, a malformed name or peer.
     """
     if defender.is_report(body):
-        body = defender.batch(body)
+        body = defender.convert_batch(body)
     if unknown := set(body) - FIELDS:
         msg = f"Unknown fields: {', '.join(sorted(unknown))[:200]}."
         raise InvalidError(msg)
@@ -64,7 +64,7 @@ def parse_batch(body: Mapping[str, object]) -> Batch:
     return Batch(sequence, {name: _number(name, value) for name, value in metrics.items()}, _keys(body), found)
 
 
-def ingest(*, actor: Actor, device: Device, batch: Batch) -> None:
+def ingest_batch(*, actor: Actor, device: Device, batch: Batch) -> None:
     """Store a batch; a repeated number is refused without harm.
 
     Raises:

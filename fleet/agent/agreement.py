@@ -74,7 +74,7 @@ class Newest(TypedDict):
 
 
 class DirectorRow(TypedDict):
-    """The director's entry for one bundle, checked by ``row``; ``delta`` is already parsed."""
+    """The director's entry for one bundle, checked by ``check_entry``; ``delta`` is already parsed."""
 
     action: int
     kind: str
@@ -94,7 +94,7 @@ class _Names(TypedDict):
     version: str
 
 
-def row(value: Any) -> DirectorRow:  # untyped: a missing field becomes a refusal
+def check_entry(value: Any) -> DirectorRow:  # untyped: a missing field becomes a refusal
     """Return an entry of the director's document after checking the type of every field.
 
     Raises:
@@ -115,10 +115,10 @@ def row(value: Any) -> DirectorRow:  # untyped: a missing field becomes a refusa
         if not 0 < value[name] <= most:
             msg = f"`{name}` must be between 1 and {most}"
             raise ValueError(msg)
-    return cast("DirectorRow", {**value, "delta": patch(value.get("delta"))})
+    return cast("DirectorRow", {**value, "delta": parse_patch(value.get("delta"))})
 
 
-def patch(value: object) -> OfferedPatch | None:
+def parse_patch(value: object) -> OfferedPatch | None:
     """Return the patch of an entry, or None to fetch the whole image."""
     kinds = {"format": str, "base": str, "length": int, "sha256": str}
     if not isinstance(value, dict) or any(type(value.get(name)) is not kind for name, kind in kinds.items()):
@@ -127,7 +127,7 @@ def patch(value: object) -> OfferedPatch | None:
     return OfferedPatch(**{name: value[name] for name in kinds}) if good else None
 
 
-def newest(value: Newest) -> None:
+def check_newest(value: Newest) -> None:
     """Check the director's versions of the newest timestamp and snapshot.
 
     Raises:
@@ -139,7 +139,7 @@ def newest(value: Newest) -> None:
         raise TypeError(msg)
 
 
-def listed(path: str, target: TargetFile | None) -> TargetFile:
+def find_listed(path: str, target: TargetFile | None) -> TargetFile:
     """Return the entry of a path in the officers' hash bin, if it is listed and not withdrawn.
 
     Raises:
@@ -158,7 +158,7 @@ def listed(path: str, target: TargetFile | None) -> TargetFile:
     return target
 
 
-def agreed(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> SignedAssignment:
+def agree_assignment(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> SignedAssignment:
     """Return the assignment if the officers' bundle matches the director's entry and is for this device.
 
     Args:
@@ -246,7 +246,7 @@ def row_of(bundle: BundleDocument, target: str, action: int, settings: Settings)
     image = next(one for one in bundle["files"] if one["role"] == "image")
     facts = {"action": action, "kind": "update", "component": bundle["component"], "target": target}
     facts |= {"length": image["size"], "sha256": image["sha256"], "hw": settings.hw_class}
-    return row({**facts, "counter": bundle["security_counter"], "version": bundle["version"]})
+    return check_entry({**facts, "counter": bundle["security_counter"], "version": bundle["version"]})
 
 
 def _golden(bundle: BundleDocument) -> Golden | None:
@@ -273,7 +273,7 @@ def above_floor(assignment: SignedAssignment, targets: Targets, settings: Settin
         raise RefusedError(msg)
 
 
-def beside(bundle: BundleDocument, installed: Mapping[str, int]) -> None:
+def check_dependencies(bundle: BundleDocument, installed: Mapping[str, int]) -> None:
     """Refuse a bundle whose required components are not installed.
 
     Args:
@@ -289,7 +289,7 @@ def beside(bundle: BundleDocument, installed: Mapping[str, int]) -> None:
             raise RefusedError(msg)
 
 
-def keeps(running: Mapping[str, SlotImage], coming: Mapping[str, int]) -> None:
+def check_requirements(running: Mapping[str, SlotImage], coming: Mapping[str, int]) -> None:
     """Refuse a bundle that violates the requirements of an installed component: they apply in both directions.
 
     Args:

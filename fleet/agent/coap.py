@@ -14,7 +14,7 @@ from OpenSSL import SSL
 
 from fleet.agent.dtls import ClientAssociation
 from fleet.agent.errors import AnswerError, TransportError
-from fleet.agent.transport import MAX_ANSWER, ServerAnswer, Transport, deadline, paced
+from fleet.agent.transport import MAX_ANSWER, ServerAnswer, Transport, advance_window, body_deadline
 from pki.kernel.coap import NUMBERS, tag_bytes, tag_text
 
 METHODS = {"GET": codes.GET, "POST": codes.POST, "PUT": codes.PUT}
@@ -144,7 +144,7 @@ class CoapTransport:
         """Send a body, block-wise if it is long, and return the first message of the answer."""
         if len(body) <= BLOCK:
             return self._exchange(self._request(method, path, headers, body))
-        count, until = -(-len(body) // BLOCK), deadline(len(body))
+        count, until = -(-len(body) // BLOCK), body_deadline(len(body))
         for number in range(count):
             if time.monotonic() > until:
                 msg = "the upload to the server takes too long"
@@ -161,7 +161,7 @@ class CoapTransport:
     ) -> Generator[bytes]:
         """Yield the further blocks of an answer."""
         block, whole, since, came = first.opt.block2, len(first.payload), time.monotonic(), 0
-        until = deadline(limit)
+        until = body_deadline(limit)
         while block is not None and block.more and whole <= limit:
             answer = self._one(method, path, headers, block.block_number + 1, block.size_exponent)
             if answer.opt.etag != first.opt.etag or answer.opt.block2 is None:
@@ -169,7 +169,7 @@ class CoapTransport:
                 raise TransportError(msg)
             block, whole, came = answer.opt.block2, whole + len(answer.payload), came + len(answer.payload)
             yield bytes(answer.payload)
-            since, came = paced(since, came, until)
+            since, came = advance_window(since, came, until)
         if whole > limit:
             msg = "the answer is longer than this device accepts"
             raise TransportError(msg)

@@ -56,7 +56,7 @@ def enrol_first(transport: Transport, holder: Holder, token: str) -> None:
     _obtain(transport, f"{ROOT}/simpleenroll", holder, {**PKCS10, "Authorization": f"Basic {password}"})
 
 
-def renew(transport: Transport, holder: Holder) -> None:
+def renew_certificate(transport: Transport, holder: Holder) -> None:
     """Renew the certificate; raises like ``enrol``."""
     _obtain(transport, f"{ROOT}/simplereenroll", holder, PKCS10)
 
@@ -106,7 +106,7 @@ def _demand_usable(leaf: x509.Certificate, above: list[x509.Certificate], holder
         msg = f"the new certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         raise RefusedError(msg)
     _demand_client(leaf)
-    if holder.chain.exists() and identity(holder.chain) != _names(leaf):
+    if holder.chain.exists() and certificate_uris(holder.chain) != _names(leaf):
         msg = "the new certificate is for another device"
         raise RefusedError(msg)
 
@@ -153,7 +153,7 @@ def _is_for(leaf: x509.Certificate, key: DeviceKey) -> bool:
         return False
 
 
-def identity(chain: Path) -> list[str]:
+def certificate_uris(chain: Path) -> list[str]:
     """Return the URIs in the device's certificate. The last part of the first is its public id."""
     return _names(x509.load_pem_x509_certificates(chain.read_bytes())[0])
 

@@ -55,7 +55,7 @@ def given_examples() -> Json:
     return found
 
 
-def place_of(path: str) -> str:
+def place_of_example(path: str) -> str:
     """Return a path below the API prefix, with ID for every id."""
     return re.sub(r"\{\w+\}", "ID", path.removeprefix(BELOW))
 
@@ -67,7 +67,7 @@ def add_examples(result: Json, **_: object) -> Json:
     for path, method, operation in operations_of(result):
         bodies = [operation.get("requestBody", {}), *(operation["responses"].get(one, {}) for one in _ANSWERS)]
         for media in (media for body in bodies for media in body.get("content", {}).values()):
-            name = _type_of(media["schema"]) or f"{method.upper()} {place_of(path)}"
+            name = _type_of(media["schema"]) or f"{method.upper()} {place_of_example(path)}"
             key = re.sub(r"\W+", "-", name)
             held.setdefault(key, {"value": composed_example(name, schemas)})
             media["examples"] = {key: {"$ref": f"#/components/examples/{key}"}}

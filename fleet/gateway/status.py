@@ -156,14 +156,14 @@ def _caching(answer: OcspAnswer, *, cached: bool) -> dict[str, str]:
         "cache-control": f"max-age={age}, public, no-transform, must-revalidate",
         "last-modified": _date(answer.signed_at),
         "expires": _date(answer.until),
-        "etag": f'"{ocsp.digest(answer.der)}"',
+        "etag": f'"{ocsp.answer_digest(answer.der)}"',
     }
 
 
 def _list(path: str) -> Response:
     key_id, shard = _CRL.fullmatch(path).groups()  # type: ignore[union-attr]  # the caller has matched it
     try:
-        data = (crls.folder(key_id) / f"{shard}.crl").read_bytes()
+        data = (crls.crl_folder(key_id) / f"{shard}.crl").read_bytes()
     except OSError:
         return 404, TEXT, b"There is no such list; it may come out in a moment.\n"
     headers = {"content-type": "application/pkix-crl", "cache-control": f"max-age={CRL_CACHE_SECONDS}, public"}

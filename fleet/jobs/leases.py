@@ -34,7 +34,7 @@ def forget_leases() -> None:
 
 def is_free(lease: Lease, now: datetime) -> bool:
     """Say whether another worker may acquire a lease: it was released, its holder has ended, or it has expired."""
-    if not lease.holder or holders.gone(lease.holder):
+    if not lease.holder or holders.is_holder_gone(lease.holder):
         return True
     return not now - SKEW < lease.until < now + AHEAD
 
@@ -73,7 +73,7 @@ class Leases:
     """
 
     def __init__(self, holder: str = "") -> None:
-        self._holder = holder or holders.mine()
+        self._holder = holder or holders.own_holder()
         self._held: dict[str, _Held] = {}
         self._changing = threading.Lock()
 

@@ -17,13 +17,13 @@ from pki.kernel.filters import Form, criteria_of, parse_filter
 _Filter = TypeVar("_Filter")
 
 
-def actor(domain: str) -> Actor:
+def command_actor(domain: str) -> Actor:
     """Return the actor for a command that runs on the server itself."""
-    return actors.system(domain, "command", via="command")
+    return actors.system_actor(domain, "command", via="command")
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
+def command_errors() -> Iterator[None]:
     """Turn a domain error into a command error: one message, exit code 1."""
     try:
         yield
@@ -32,9 +32,9 @@ def refusals() -> Iterator[None]:
 
 
 @contextmanager
-def signer() -> Iterator[None]:
+def provide_signer() -> Iterator[None]:
     """Provide a signer for the block: the server's own, or one that ends with the block."""
-    with refusals():
+    with command_errors():
         stop = signer_running(settings.FLEET_DIR)
         try:
             yield

@@ -32,7 +32,7 @@ def write_archive(path: Path, databases: list[Path]) -> None:
     temporary.replace(path)
 
 
-def unpack(path: Path, folder: Path, names: set[str]) -> dict[str, Path]:
+def unpack_databases(path: Path, folder: Path, names: set[str]) -> dict[str, Path]:
     """Extract the database files of an archive into a private folder; return their paths by name.
 
     Args:

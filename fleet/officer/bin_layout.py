@@ -9,7 +9,7 @@ from ota.contract.field_names import BIN_FIELD
 Documents = Mapping[str, Metadata[Targets]]
 
 
-def wrong(kind: str, documents: Documents, before: Documents) -> list[str]:
+def find_misplaced(kind: str, documents: Documents, before: Documents) -> list[str]:
     """Return misplaced and missing entries, one sentence each.
 
     Args:

@@ -16,7 +16,7 @@ from ota.contract import composite, orders
 from ota.contract.bundle_documents import BundleDocument
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
-from pki.kernel.shown import printable
+from pki.kernel.shown import make_printable
 
 _MAX_CONFIG = 64 * 1024
 #: documents that are listed one by one; the rest is summarized
@@ -24,14 +24,14 @@ _MOST_SHOWN = 8
 _CONFIG_FIELDS = {"schema", "version", "anchors", "wipe", "server", *orders.FIELDS}
 
 
-def lines(request: SigningRequest, change: RequestedChange) -> list[str]:
+def describe_lines(request: SigningRequest, change: RequestedChange) -> list[str]:
     """Return the effects of a signature, line by line, with control characters escaped.
 
     Args:
         request: the verified signing request.
         change: what it changes.
     """
-    return [printable(line) for line in _lines(request, change)]
+    return [make_printable(line) for line in _lines(request, change)]
 
 
 def _lines(request: SigningRequest, change: RequestedChange) -> list[str]:
@@ -55,7 +55,7 @@ def _lines(request: SigningRequest, change: RequestedChange) -> list[str]:
     return found
 
 
-def compare(change: RequestedChange, folder: Path) -> None:
+def compare_release(change: RequestedChange, folder: Path) -> None:
     """Compare the release in a signing request with the officer's own copy of the bundle.
 
     Args:

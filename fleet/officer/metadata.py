@@ -22,7 +22,7 @@ THRESHOLD = root_keys.THRESHOLD
 ONLINE = root_keys.ONLINE_FIELDS
 
 
-def root(officers: list[Path], online: Mapping[str, object], signers: list[Path]) -> bytes:
+def signed_root(officers: list[Path], online: Mapping[str, object], signers: list[Path]) -> bytes:
     """Return a signed first root. See ``make_root``.
 
     Args:
@@ -72,9 +72,11 @@ def _people(officers: list[Path]) -> dict[str, SSlibKey]:
     """Return the officers' keys by key id. Refuse a key that occurs twice."""
     found: dict[str, SSlibKey] = {}
     for path in officers:
-        name, key = keys.officer(path)
+        name, key = keys.load_officer(path)
         if key.keyid in found:
-            msg = f"{path}: {name} has the same key as {keys.holder(found[key.keyid])}. Officers need different keys."
+            msg = (
+                f"{path}: {name} has the same key as {keys.key_owner(found[key.keyid])}. Officers need different keys."
+            )
             raise InvalidError(msg)
         found[key.keyid] = key
     return found
@@ -187,5 +189,5 @@ def _named(*wanted: SSlibKey) -> dict[str, object]:
 def sign_document(document: Metadata[Root] | Metadata[Targets], signers: list[Path]) -> bytes:
     """Sign a document with private key files and return it."""
     for path in signers:
-        document.sign(keys.signer(path), append=True)
+        document.sign(keys.load_signer(path), append=True)
     return document.to_bytes(JSONSerializer(compact=True))

@@ -112,7 +112,9 @@ class Crowd:
         return fault
 
 
-async def run(given: argparse.Namespace, tokens: list[tuple[str, str]], faults: tuple[str, ...]) -> dict[str, object]:
+async def run_load(
+    given: argparse.Namespace, tokens: list[tuple[str, str]], faults: tuple[str, ...]
+) -> dict[str, object]:
     """Enrol and run the devices. Return the summary, also after an interruption."""
     parts, progress = urlsplit(given.server), ProgressPrinter(quiet=given.quiet)
     host, port = parts.hostname or "", parts.port or 443
@@ -156,7 +158,7 @@ def main() -> int:
     except OSError as error:
         parser.error(str(error))
     try:
-        summary = json.dumps(asyncio.run(run(given, tokens, faults)), indent=1)
+        summary = json.dumps(asyncio.run(run_load(given, tokens, faults)), indent=1)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -181,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dir", type=Path, required=True, help="folder of the devices' certificates, reused by later runs"
     )
-    parser.add_argument("--pack", choices=packs.names(), default="factory")
+    parser.add_argument("--pack", choices=packs.pack_names(), default="factory")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--poll", type=float, default=10, help="seconds between two polls of a device")
     said = f"comma-separated: {', '.join(FAULTS)}; or all; or pack for those of the scenario pack"

@@ -63,7 +63,7 @@ def write_vectors(cases: Iterable[GoldenVector]) -> bytes:
     return cbor.dumps({"v": 1, "cases": listed})
 
 
-def difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
+def largest_difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
     """Return the largest difference between an output and what it should be; infinite when they cannot be compared."""
     flat = np.ascontiguousarray(got).reshape(-1)
     if len(wanted) != flat.nbytes:
@@ -81,12 +81,12 @@ def difference(wanted: bytes, got: "NDArray[np.generic]") -> float:
     return 0.0 if flat.tobytes() == wanted else math.inf
 
 
-def constant(cases: Sequence[GoldenVector]) -> bool:
+def are_constant(cases: Sequence[GoldenVector]) -> bool:
     """Say whether all cases expect the same outputs: such vectors cannot detect a broken model."""
     return len({one.wanted for one in cases}) == 1
 
 
-def usual(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
+def usual_tolerance(wanted: Sequence[tuple[bytes, ...]], kinds: Sequence[str]) -> float:
     """Return the tolerance to give by default: one step, or a thousandth of what the smallest output reaches.
 
     Args:

@@ -77,7 +77,7 @@ class Verdict:
     difference: float = 0.0
 
 
-def available() -> bool:
+def is_interpreter_installed() -> bool:
     """Say whether the interpreter is installed; there is none for every kind of machine."""
     return importlib.util.find_spec("tflite_micro") is not None
 
@@ -105,7 +105,7 @@ def try_out(model: bytes, cases: Sequence[GoldenVector] = ()) -> Verdict:
     return Verdict(True, "", found["total"], found["head"], found["tail"], failed, difference)  # noqa: FBT003  because it runs
 
 
-def outputs(model: bytes, cases: Sequence[Sequence[bytes]]) -> list[tuple[bytes, ...]]:
+def compute_outputs(model: bytes, cases: Sequence[Sequence[bytes]]) -> list[tuple[bytes, ...]]:
     """Return what a model computes for each list of inputs, each time from its first state.
 
     Raises:
@@ -117,7 +117,7 @@ def outputs(model: bytes, cases: Sequence[Sequence[bytes]]) -> list[tuple[bytes,
         return [tuple(one.tobytes() for one in _compute(machine, given)) for given in cases]
 
 
-def inputs(model: bytes) -> "list[NDArray[np.generic]]":
+def zero_inputs(model: bytes) -> "list[NDArray[np.generic]]":
     """Return each input as an array of zeros of its shape and type.
 
     Raises:
@@ -127,7 +127,7 @@ def inputs(model: bytes) -> "list[NDArray[np.generic]]":
         return [np.zeros(one["shape"], one["dtype"]) for one in _ports(_machine(model), "input")]
 
 
-def kinds(model: bytes) -> list[str]:
+def output_kinds(model: bytes) -> list[str]:
     """Return the kind of each output, as numpy calls it: ``i1``, ``f4``.
 
     Raises:
@@ -195,7 +195,7 @@ def _checked(machine: Machine, cases: Sequence[GoldenVector]) -> tuple[int, floa
             return number, float("inf")
         if len(made) != len(case.wanted):
             return number, float("inf")
-        worst = max(golden.difference(wanted, got) for wanted, got in zip(case.wanted, made, strict=True))
+        worst = max(golden.largest_difference(wanted, got) for wanted, got in zip(case.wanted, made, strict=True))
         if worst > case.tolerance:
             return number, worst
     return 0, 0.0

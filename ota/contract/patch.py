@@ -35,7 +35,7 @@ _BAD = (
 )  # fmt: skip
 
 
-def apply(base: bytes, patch: bytes, length: int) -> bytes:
+def apply_patch(base: bytes, patch: bytes, length: int) -> bytes:
     """Return the result; the caller compares its hash.
 
     Args:
@@ -56,7 +56,7 @@ def apply(base: bytes, patch: bytes, length: int) -> bytes:
         raise InvalidError(msg) from error
 
 
-def filters(parameter: int) -> list[dict[str, int]]:
+def lzma_filters(parameter: int) -> list[dict[str, int]]:
     """Return the raw LZMA filter chain of a parameter: ``pb * 45 + lp * 9 + lc``, as in LZMA's own header."""
     if not 0 <= parameter < 225:  # noqa: PLR2004  because LZMA has no more
         raise ValueError(parameter)
@@ -99,7 +99,7 @@ def _unpacked(codec: int, data: bytes, whole: int, parameter: int) -> bytes:
     if codec == RAW:
         found = data
     elif codec == LZMA:
-        found = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters(parameter)).decompress(data, whole + 1)
+        found = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=lzma_filters(parameter)).decompress(data, whole + 1)
     elif codec == BZIP2:
         found = bz2.BZ2Decompressor().decompress(data, whole + 1)
     else:

@@ -23,9 +23,9 @@ class TooSlowError(Exception):
 
 def main() -> None:
     """Make the patches of one pair."""
-    request = verifier_sandbox.read_request()
+    request = verifier_sandbox.read_sandbox_request()
     most = 2 * request.given("new").stat().st_size + (1 << 20)
-    verifier_sandbox.run(request, Bounds(most, CPU_S), _made)
+    verifier_sandbox.run_child(request, Bounds(most, CPU_S), _made)
 
 
 def _made(request: SandboxRequest) -> dict[str, object]:

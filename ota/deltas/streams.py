@@ -66,7 +66,7 @@ def _packed(data: bytes) -> tuple[tuple[int, int, int, int], bytes]:
     found = [(data, patch.RAW, 0), (bz2.compress(data, 9), patch.BZIP2, 0)]
     for lc, lp, pb in (_TRIED_LONG if len(data) > _LONG else _TRIED) if data else ():
         parameter = pb * 45 + lp * 9 + lc
-        whole = patch.filters(parameter)[0]
+        whole = patch.lzma_filters(parameter)[0]
         # A dictionary longer than the data finds nothing more, and takes memory and time.
         size = min(whole["dict_size"], max(len(data), _LEAST_DICTIONARY))
         chain = [{**whole, "preset": 9 | lzma.PRESET_EXTREME, "nice_len": 273, "dict_size": size}]

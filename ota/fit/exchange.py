@@ -29,7 +29,7 @@ class ModelDifference:
     text: str
 
 
-def agrees(wanted: PortFacts, given: PortFacts) -> bool:
+def ports_agree(wanted: PortFacts, given: PortFacts) -> bool:
     """Say whether a model's port is what an application exchanges; what the application does not state may be anything.
 
     Args:
@@ -63,7 +63,7 @@ def describe_port(port: PortFacts, *, quantised: bool = True) -> str:
     return text
 
 
-def changes(before: BundleFacts, after: BundleFacts) -> Iterator[ModelDifference]:
+def port_changes(before: BundleFacts, after: BundleFacts) -> Iterator[ModelDifference]:
     """Yield what differs between two models.
 
     Args:
@@ -86,7 +86,7 @@ def changes(before: BundleFacts, after: BundleFacts) -> Iterator[ModelDifference
     yield from _of_classes(before.get("class_labels") or [], after.get("class_labels") or [])
 
 
-def difference(need: Sequence[str], have: Sequence[str]) -> str:
+def label_difference(need: Sequence[str], have: Sequence[str]) -> str:
     """Return the first place where two lists of labels differ, for people."""
     place = next((at for at, pair in enumerate(zip(need, have, strict=False)) if pair[0] != pair[1]), None)
     if place is None:

@@ -42,12 +42,12 @@ class ModelCapacity:
     runtime: RuntimeProfile = field(default_factory=RuntimeProfile)
 
 
-def margin(predicted: int) -> int:
+def arena_margin(predicted: int) -> int:
     """Return the arena to demand for a predicted one: a tenth more, and at least 512 bytes more."""
     return max((predicted * 11 + 9) // 10, predicted + 512)
 
 
-def verdict(kind: str, form: str, facts: BundleFacts, profile: ModelCapacity) -> list[Reason]:
+def fit_verdict(kind: str, form: str, facts: BundleFacts, profile: ModelCapacity) -> list[Reason]:
     """Return why a bundle is incompatible; an empty list means that it is compatible.
 
     Args:
@@ -140,14 +140,16 @@ def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
             yield incompatibility(ObstacleKind.IO_MISMATCH, len(need), len(have), subject=f"the number of {side}")
             continue
         for place, (wanted, given) in enumerate(zip(need, have, strict=True)):
-            if not exchange.agrees(wanted, given):
+            if not exchange.ports_agree(wanted, given):
                 steps = bool({"scale", "zero_point"} & set(given))
                 shown = exchange.describe_port(wanted, quantised=steps), exchange.describe_port(given)
                 yield incompatibility(ObstacleKind.IO_MISMATCH, *shown, subject=f"{side[:-1]} {place}")
     labels = facts.get("labels") or []
     if "labels" in runtime and list(labels) != list(runtime["labels"]):
         differs = (
-            exchange.difference(labels, runtime["labels"]) if labels else "no labels (`fit.labels` in bundle.json)"
+            exchange.label_difference(labels, runtime["labels"])
+            if labels
+            else "no labels (`fit.labels` in bundle.json)"
         )
         yield incompatibility(ObstacleKind.LABELS_MISMATCH, differs, len(runtime["labels"]))
 

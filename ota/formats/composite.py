@@ -3,7 +3,7 @@
 from ota.contract import composite
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts, PartFacts
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
 from pki.kernel.errors import InvalidError
 
 
@@ -21,4 +21,4 @@ def judge(case: ArtefactToVerify) -> Judgement:
     listed = [PartFacts(component=one.component, id=one.id, version=one.version, digest=one.digest) for one in parts]
     facts: BundleFacts = {"version": version, "parts": listed, "flash": len(data)}
     named = ", ".join(f"{one.id} {one.version} ({one.component})" for one in parts)
-    return Judgement(facts, [statement("parts", "muster", named)])
+    return Judgement(facts, [report_line("parts", "muster", named)])

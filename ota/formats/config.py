@@ -15,11 +15,11 @@ from ota.contract import orders
 from ota.contract.addresses import is_server
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
 from pki.kernel.names import wrong_version
-from pki.kernel.pem import demand_one
+from pki.kernel.pem import demand_one_block
 
 MAX_CONFIG = 64 * 1024
 MOST_ANCHORS = 8
@@ -52,13 +52,13 @@ def judge(case: ArtefactToVerify) -> Judgement:
     wiped, server = _wiped(document.get("wipe", [])), _server(document)
     facts = BundleFacts(version=version, anchors=found, wipe=wiped, server=server)
     facts |= {"flash": len(data), "orders": _named(further)}
-    statements = [statement("anchors", "muster", f"{len(found)} self-signed roots in time")]
+    statements = [report_line("anchors", "muster", f"{len(found)} self-signed roots in time")]
     if server:
-        statements.append(statement("server", "muster", f"devices move to {server} if they are served there"))
+        statements.append(report_line("server", "muster", f"devices move to {server} if they are served there"))
     many = {name: len(one) for name, one in further.items() if isinstance(one, list | dict)}
-    statements += [statement(name.replace("_", " "), "muster", f"{count} set") for name, count in many.items()]
+    statements += [report_line(name.replace("_", " "), "muster", f"{count} set") for name, count in many.items()]
     if wiped:
-        statements.append(statement("wipe", "muster", f"{len(wiped)} devices erase themselves"))
+        statements.append(report_line("wipe", "muster", f"{len(wiped)} devices erase themselves"))
     return Judgement(facts, statements)
 
 
@@ -111,7 +111,7 @@ def _wiped(devices: object) -> list[str]:
 def _root(pem: object, at: int) -> str:
     """Return the fingerprint of a root."""
     try:
-        root = x509.load_pem_x509_certificate(demand_one(str(pem), "CERTIFICATE", what="An anchor"))
+        root = x509.load_pem_x509_certificate(demand_one_block(str(pem), "CERTIFICATE", what="An anchor"))
         basic = root.extensions.get_extension_for_class(x509.BasicConstraints)
         usage = root.extensions.get_extension_for_class(x509.KeyUsage).value
         root.verify_directly_issued_by(root)

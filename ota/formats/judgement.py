@@ -76,7 +76,7 @@ class ArtefactToVerify:
             image=image,
             signature=signature,
             anchors=tuple(TrustAnchor(*_texts(one, "anchors")) for one in intake.list_of(value["anchors"], "anchors")),
-            at=intake.integer(value["at"], "at"),
+            at=intake.check_integer(value["at"], "at"),
             scratch=scratch,
             listed=tuple(_pair(one) for one in intake.list_of(value["listed"], "listed")),
         )
@@ -109,10 +109,10 @@ class Judgement:
 
     def also(self, check: str, tool: str, outcome: str) -> "Judgement":
         """Return the judgement with one more statement."""
-        return Judgement(self.facts, [*self.statements, statement(check, tool, outcome)])
+        return Judgement(self.facts, [*self.statements, report_line(check, tool, outcome)])
 
 
-def statement(check: str, tool: str, outcome: str) -> dict[str, str]:
+def report_line(check: str, tool: str, outcome: str) -> dict[str, str]:
     """Return one line of the report."""
     return {"check": check, "tool": tool, "outcome": outcome}
 

@@ -27,7 +27,7 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 _SOFTWARE, _ROOT = ".version", "rootfs-image.version"
 
 
-def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> BundleFacts:
+def read_mender_header(members: Iterable[tuple[str, BinaryIO, int]]) -> BundleFacts:
     """Return the facts of a header.
 
     Args:
@@ -55,12 +55,12 @@ def read_header(members: Iterable[tuple[str, BinaryIO, int]]) -> BundleFacts:
 
 def _document(name: str, file: BinaryIO, size: int) -> object:
     if name != _META_DATA:
-        return read_json(file.read(MAX_SMALL + 1), name)
+        return read_header_json(file.read(MAX_SMALL + 1), name)
     if not size:  # what `mender-artifact write rootfs-image` makes
         return None
     # only an update module on a device reads it: strings and numbers that cannot be stored here are allowed in it
     data = file.read(MAX_META_DATA + 1)
-    found = read_json(data, name, most=MAX_META_DATA, max_depth=_META_DATA_DEPTH, lenient=True)
+    found = read_header_json(data, name, most=MAX_META_DATA, max_depth=_META_DATA_DEPTH, lenient=True)
     if found is not None and not isinstance(found, dict):
         _refuse(f"has a {name} that is not a map")
     if any(_is_no_json(token[0]) for token in _TOKENS.finditer(data)):
@@ -75,7 +75,9 @@ def _is_no_json(token: bytes) -> bool:
     return token in {b"NaN", b"Infinity"} or (token[-1:].isdigit() and math.isinf(float(token)))
 
 
-def read_json(data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int = 16, lenient: bool = False) -> object:
+def read_header_json(
+    data: bytes, name: str, *, most: int = MAX_SMALL, max_depth: int = 16, lenient: bool = False
+) -> object:
     """Return a JSON document.
 
     Args:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ota.errors import RefusedBundleError
 from ota.facts import BundleFacts
 from ota.formats import cms, graph, magic, tflite
-from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, read_whole_file, report_line
 from pki.kernel import canonical
 from pki.kernel.errors import InvalidError
 
@@ -55,7 +55,7 @@ def judge(case: ArtefactToVerify) -> Judgement:
         msg = "The model is not one of the signed files."
         raise RefusedBundleError(msg)
     found = _inspected(data, names[0])
-    said = statement("signature", "muster", f"OMS over {len(signed)} files, by {signer['signer']}")
+    said = report_line("signature", "muster", f"OMS over {len(signed)} files, by {signer['signer']}")
     return Judgement({**found.facts, **signer}, [said, *found.statements])
 
 
@@ -194,14 +194,14 @@ def _inspected(data: bytes, name: str) -> Judgement:
         msg = f"The model of the folder is {magic.NAMES[str(kind)]}. Upload it with the format {kind!r}."
         raise RefusedBundleError(msg)
     if kind == tflite.FORMAT:
-        found, inner = tflite.inspected(data, graph.read_model(data)), tflite.FORMAT
+        found, inner = tflite.judge_tflite(data, graph.read_model(data)), tflite.FORMAT
     elif kind == _ONNX or name.endswith(".onnx"):
         if onnx_model is None:
             msg = "Inspecting an ONNX model needs the extra `models` on the server (pip install 'muster[models]')."
             raise RefusedBundleError(msg)
-        found, inner = onnx_model.inspected(data), onnx_model.FORMAT
+        found, inner = onnx_model.judge_onnx(data), onnx_model.FORMAT
     else:
-        said = statement(
+        said = report_line(
             "inspection", "muster", "a format that the server does not parse: size and declared figures only"
         )
         found, inner = Judgement({"flash": len(data)}, [said]), "opaque"

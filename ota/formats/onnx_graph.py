@@ -66,13 +66,13 @@ class Walk:
             self._count(domain, node.op_type, imported.get(domain, 0))
         if called is not None and key not in self._entered:
             self._entered.add(key)
-            own = imports(called.opset_import)
+            own = imported_opsets(called.opset_import)
             self.graph(called.node, own, depth + 1)
             for usual in graphs_of(called.attribute_proto):  # for attributes that the call does not give
                 self.graph(usual.node, own, depth + 1)
 
     def _count(self, domain: str, name: str, imported: int) -> None:
-        version = since(domain, name, imported)
+        version = operator_since(domain, name, imported)
         self.counts[domain, name] += 1
         self.versions[domain, name] = max(version, self.versions.get((domain, name), 0))
         self.opset[domain] = max(imported, self.opset.get(domain, 0))
@@ -89,7 +89,7 @@ class Walk:
         return {name: {"count": number, "version": version} for name, number, version in rows}
 
 
-def walk(model: onnx.ModelProto) -> Walk:
+def walk_model(model: onnx.ModelProto) -> Walk:
     """Return what runs a model.
 
     Raises:
@@ -99,13 +99,13 @@ def walk(model: onnx.ModelProto) -> Walk:
     if len(functions) != len(model.functions):
         refuse_model("defines a function twice")
     found = Walk(functions)
-    imported = imports(model.opset_import)
+    imported = imported_opsets(model.opset_import)
     found.opset |= imported
     found.graph(model.graph.node, imported)
     return found
 
 
-def imports(opsets: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
+def imported_opsets(opsets: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
     """Return domain to version of imported operator sets.
 
     Raises:
@@ -119,7 +119,7 @@ def imports(opsets: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
     return found
 
 
-def since(domain: str, name: str, imported: int) -> int:
+def operator_since(domain: str, name: str, imported: int) -> int:
     """Return the version in which an operator is used: of ONNX's own the one that introduced it in this form."""
     if domain in STANDARD:
         try:
@@ -144,7 +144,7 @@ def graphs_of(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphP
         yield from one.graphs
 
 
-def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def model_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yield every tensor of a model: initialisers, sparse ones, and those in attributes of graphs and functions.
 
     Raises:

@@ -129,7 +129,7 @@ class _Search:
         return next(iter(self.found), Quantisation())
 
 
-def quantisation(model: onnx.ModelProto) -> dict[str, Quantisation]:
+def graph_quantisation(model: onnx.ModelProto) -> dict[str, Quantisation]:
     """Return the quantisation of the inputs and outputs of a model's main graph; calls of functions are unreadable.
 
     Raises:

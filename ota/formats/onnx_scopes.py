@@ -15,7 +15,7 @@ from ota.formats.onnx_graph import CONSTANTS, DEFAULT, MOST_NODES, Key, graphs_o
 Constant = onnx.TensorProto | onnx.AttributeProto
 
 
-def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model in which the calls of its own functions are replaced by what they do, where onnx can do that.
 
     Raises:

@@ -9,7 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import onnx
 
 from ota.facts import ClassLabels
-from ota.formats.onnx_graph import DEFAULT, STANDARD, graphs_of, imports, operator_name, refuse_model, tensors
+from ota.formats.onnx_graph import (
+    DEFAULT,
+    STANDARD,
+    graphs_of,
+    imported_opsets,
+    model_tensors,
+    operator_name,
+    refuse_model,
+)
 
 #: ONNX's words for what TFLite and the profiles of hardware call otherwise
 _NAMES = {"FLOAT": "FLOAT32", "DOUBLE": "FLOAT64"}
@@ -87,7 +95,7 @@ def computed_types(model: onnx.ModelProto) -> list[str]:
     Args:
         model: with its functions put where they are called.
     """
-    opsets = imports(model.opset_import)
+    opsets = imported_opsets(model.opset_import)
     nodes = list(_nodes(model.graph))
     computing = _computing_names(nodes, opsets) | {one.name for one in model.graph.output}
     found: set[str] = set()
@@ -221,7 +229,7 @@ def class_labels(model: onnx.ModelProto) -> list[ClassLabels]:
                 found.append(
                     _described(f"{operator_name(node.domain or DEFAULT, node.op_type)}.{one.name[:60]}", values)
                 )
-    for tensor in tensors(model):
+    for tensor in model_tensors(model):
         if tensor.data_type == onnx.TensorProto.STRING:
             values = [text.decode("utf-8", "replace") for text in tensor.string_data]
             found.append(_described(f"tensor of {len(values)} texts", values))

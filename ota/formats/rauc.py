@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ota.errors import RefusedBundleError
 from ota.formats import bombs, cms, magic, tarballs
-from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, TrustAnchor, report_line
 from ota.formats.rauc_manifest import MANIFEST, read_manifest
 
 MAX_CMS = 256 * 1024
@@ -41,9 +41,9 @@ def judge(case: ArtefactToVerify) -> Judgement:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or holds what no manifest names.
     """
     with case.image.open("rb") as file:
-        if magic.kind_of(file) != "rauc":
+        if magic.kind_of_artefact(file) != "rauc":
             file.seek(0)
-            magic.demand(file.read(magic.ENOUGH), "rauc")
+            magic.demand_magic(file.read(magic.ENOUGH), "rauc")
     anchor, signer, manifest = _signed(case, _signature(case.image))
     facts = read_manifest(manifest)
     sizes = _contents(case)
@@ -58,15 +58,15 @@ def judge(case: ArtefactToVerify) -> Judgement:
             "signer_serial": signer["serial"],
         },
         statements=[
-            statement("signature", _tool("rauc"), f"extracted completely, signed under {anchor.name}"),
-            statement("contents", "muster", f"{len(sizes)} plain files, each named by the manifest"),
+            report_line("signature", _tool("rauc"), f"extracted completely, signed under {anchor.name}"),
+            report_line("contents", "muster", f"{len(sizes)} plain files, each named by the manifest"),
         ],
     )
 
 
-def unpacked(image: Path) -> int:
+def unpacked_size(image: Path) -> int:
     """Return how long a file the extraction may write, in bytes."""
-    return bombs.allowed(image.stat().st_size)
+    return bombs.allowed_size(image.stat().st_size)
 
 
 def _signature(path: Path) -> bytes:
@@ -89,7 +89,7 @@ def _signed(case: ArtefactToVerify, signature: bytes) -> tuple[TrustAnchor, dict
             "The bundle is encrypted for devices (`rauc encrypt`) and cannot be verified. Upload a `format=verity` one."
         )
         raise RefusedBundleError(msg)
-    anchor, signer, manifest = cms.opened(case, signature, "The bundle", PLAIN)
+    anchor, signer, manifest = cms.open_signature(case, signature, "The bundle", PLAIN)
     try:
         return anchor, signer, manifest.decode()
     except UnicodeDecodeError as error:

@@ -9,8 +9,8 @@ from typing import BinaryIO, cast
 from ota.errors import RefusedBundleError
 from ota.facts import SelectionFacts
 from ota.formats import bombs, cms, magic, tarballs
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
-from ota.formats.swupdate.cpio import ArchiveMember, ArchiveWindow, unpack
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
+from ota.formats.swupdate.cpio import ArchiveMember, ArchiveWindow, unpack_cpio
 from ota.formats.swupdate.description import SectionEntry, Selection, listed_members, read_description
 
 MAX_ARCHIVE = 1 << 29
@@ -26,8 +26,8 @@ def judge(case: ArtefactToVerify) -> Judgement:
         RefusedBundleError: it is broken, unsigned, signed by a stranger, or holds what is not listed.
     """
     data = read_whole_file(case.image, MAX_ARCHIVE, "archive")
-    magic.demand(data[: magic.ENOUGH], "swu")
-    members = unpack(data)
+    magic.demand_magic(data[: magic.ENOUGH], "swu")
+    members = unpack_cpio(data)
     if [one.name for one in members[:2]] != ["sw-description", "sw-description.sig"]:
         msg = "The archive does not begin with sw-description and sw-description.sig; sign it with CMS."
         raise RefusedBundleError(msg)
@@ -52,9 +52,9 @@ def judge(case: ArtefactToVerify) -> Judgement:
             "signer_serial": signer["serial"],
         },
         statements=[
-            statement("signature", "openssl cms", f"signed under {signer['name']}"),
-            statement("contents", "muster", f"{len(payloads)} members, each listed and hashed"),
-            *(statement("selection", "muster", text) for text in _sentences(selections)),
+            report_line("signature", "openssl cms", f"signed under {signer['name']}"),
+            report_line("contents", "muster", f"{len(payloads)} members, each listed and hashed"),
+            *(report_line("selection", "muster", text) for text in _sentences(selections)),
         ],
     )
 

@@ -9,7 +9,7 @@ from ota.errors import RefusedBundleError
 from ota.facts import Arena, BundleFacts, OperatorUse, PortFacts
 from ota.fit import arena
 from ota.formats import detached, graph, magic
-from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, statement
+from ota.formats.judgement import ArtefactToVerify, Judgement, read_whole_file, report_line
 
 FORMAT = "tflite"
 MAX_MODEL = 64 * 1024 * 1024
@@ -39,20 +39,20 @@ def judge(case: ArtefactToVerify) -> Judgement:
         RefusedBundleError: unsigned, signed with an unregistered key, damaged or malicious.
     """
     data = read_whole_file(case.image, MAX_MODEL, "model")
-    magic.demand(data[: magic.ENOUGH], "tflite")
+    magic.demand_magic(data[: magic.ENOUGH], "tflite")
     signer, said = detached.verify_detached(case, "A model")
-    found = inspected(data, graph.read_model(data))
+    found = judge_tflite(data, graph.read_model(data))
     return Judgement({**found.facts, **signer}, [said, *found.statements])
 
 
-def inspected(data: bytes, model: graph.Graph) -> Judgement:
+def judge_tflite(data: bytes, model: graph.Graph) -> Judgement:
     """Return what a model needs, independent of its signer."""
     tool = f"tflite {importlib.metadata.version('tflite')}"
-    said = statement("inspection", tool, f"schema {model.schema}, {len(model.subgraphs)} subgraphs")
-    return Judgement({**inspect(model), "flash": len(data)}, [said])
+    said = report_line("inspection", tool, f"schema {model.schema}, {len(model.subgraphs)} subgraphs")
+    return Judgement({**inspect_tflite(model), "flash": len(data)}, [said])
 
 
-def inspect(model: graph.Graph) -> BundleFacts:
+def inspect_tflite(model: graph.Graph) -> BundleFacts:
     """Return the facts of a model that people and the fit gate use."""
     main = model.subgraphs[0]
     operators = [one for sub in model.subgraphs for one in sub.operators]
@@ -73,13 +73,13 @@ def inspect(model: graph.Graph) -> BundleFacts:
         "subgraphs": len(model.subgraphs),
         "tensors": len(tensors),
         "nodes": len(operators),
-        "arena": predict(model),
+        "arena": predict_arena(model),
     }
 
 
-def predict(model: graph.Graph) -> Arena:
+def predict_arena(model: graph.Graph) -> Arena:
     """Return the predicted arena in bytes: planned head, persistent tail, and their sum."""
-    head, tail = arena.head(_Lifetimes(model).buffers()), _tail(model)
+    head, tail = arena.planned_head(_Lifetimes(model).buffers()), _tail(model)
     return {"head": head, "tail": tail, "predicted": head + tail}
 
 
@@ -153,7 +153,7 @@ def _tail(model: graph.Graph) -> int:
     for sub in model.subgraphs:
         total += _TENSOR * len(sub.tensors) + _NODE * len(sub.operators)
         total += sum(_KERNELS.get(one.name, _USUAL_KERNEL) + _copied(sub, one) for one in sub.operators)
-        total += sum(arena.align(size_of(one)) for one in sub.tensors if one.variable)
+        total += sum(arena.align_size(size_of(one)) for one in sub.tensors if one.variable)
         total += sum(_channels(sub, one) for one in sub.operators if one.name in _CONVOLUTIONS)
     ports = [main.tensors[i] for i in (*main.inputs, *main.outputs)]
     total += sum(_PORT + (_PORT_QUANTISATION if one.scale is not None else 0) for one in ports)
@@ -165,7 +165,7 @@ def _channels(sub: graph.Subgraph, operator: graph.GraphNode) -> int:
     if not operator.outputs:
         return 0
     shape = sub.tensors[operator.outputs[0]].shape
-    return 2 * arena.align(4 * max(shape[-1], 1)) if shape else 0
+    return 2 * arena.align_size(4 * max(shape[-1], 1)) if shape else 0
 
 
 def _copied(sub: graph.Subgraph, operator: graph.GraphNode) -> int:
@@ -173,7 +173,7 @@ def _copied(sub: graph.Subgraph, operator: graph.GraphNode) -> int:
     if operator.name != "BATCH_MATMUL" or len(operator.inputs) < 2:  # noqa: PLR2004  because it has two sides
         return 0
     right = sub.tensors[operator.inputs[1]]
-    return arena.align(size_of(right)) if right.constant else 0
+    return arena.align_size(size_of(right)) if right.constant else 0
 
 
 def _variables(model: graph.Graph) -> int:
@@ -185,7 +185,7 @@ def _variables(model: graph.Graph) -> int:
             if operator.name == "ASSIGN_VARIABLE" and len(operator.inputs) == 2:  # noqa: PLR2004  because it takes a handle and a value
                 handle, value = operator.inputs
                 name = names.get(handle, "")
-                sizes[name] = max(sizes.get(name, 0), arena.align(size_of(sub.tensors[value])))
+                sizes[name] = max(sizes.get(name, 0), arena.align_size(size_of(sub.tensors[value])))
     return sum(sizes.values())
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 from ota.errors import RefusedBundleError
 from ota.facts import Arena, SelectionFacts
-from ota.fit import margin
+from ota.fit import arena_margin
 from ota.formats.esp import HELD_BYTES, held_text
-from ota.formats.judgement import Judgement, statement
+from ota.formats.judgement import Judgement, report_line
 from ota.formats.mender_header import names_version
 from ota.formats.swupdate import revisions
 from ota.manifest.document import Manifest
@@ -56,7 +56,7 @@ def _mcuboot(manifest: Manifest, judgement: Judgement) -> Judgement:
 def _noted(judgement: Judgement, text: str) -> Judgement:
     """Return the judgement with what officers read of a version that the artefact's format cannot hold."""
     return Judgement(
-        {**judgement.facts, "version_note": text}, [*judgement.statements, statement("version", "muster", text)]
+        {**judgement.facts, "version_note": text}, [*judgement.statements, report_line("version", "muster", text)]
     )
 
 
@@ -73,7 +73,7 @@ def _demand_revision(board: str, revision: str, selections: list[SelectionFacts]
     """Refuse a revision for which the archive installs nothing: what is said for that board counts, if anything is."""
     own = {tuple(one["hardware"]) for one in selections if one["board"] == board}
     own = own or {tuple(one["hardware"]) for one in selections}
-    answers = [revisions.accepts(one, revision) for one in own]
+    answers = [revisions.accepts_revision(one, revision) for one in own]
     if True in answers:
         return
     listed = ", ".join(sorted({entry for one in own for entry in one}))
@@ -92,7 +92,7 @@ def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
     _demand_flash(said.flash, facts["flash"])
     predicted, measured = facts["arena"]["predicted"], facts["arena"].get("measured", 0)
     found = measured or predicted
-    arena: Arena = {**facts["arena"], "need": margin(found), "source": "measured" if measured else "predicted"}
+    arena: Arena = {**facts["arena"], "need": arena_margin(found), "source": "measured" if measured else "predicted"}
     statements = list(judgement.statements)
     if said.arena:
         arena |= {"need": said.arena, "source": "declared"}
@@ -104,7 +104,7 @@ def _tflite(manifest: Manifest, judgement: Judgement) -> Judgement:
             raise RefusedBundleError(msg)
         if said.arena < found:
             outcome = f"declared {said.arena} bytes, {'measured' if measured else 'predicted'} {found}"
-            statements.append(statement("arena", "muster", f"{outcome}: less than it seems to need"))
+            statements.append(report_line("arena", "muster", f"{outcome}: less than it seems to need"))
     return Judgement({**facts, "arena": arena}, statements)
 
 

@@ -15,9 +15,9 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 def main() -> None:
     """Run one model."""
-    request = verifier_sandbox.read_request()
+    request = verifier_sandbox.read_sandbox_request()
     interpreter.load_interpreter()
-    verifier_sandbox.run(request, Bounds(), _found)
+    verifier_sandbox.run_child(request, Bounds(), _found)
 
 
 def _found(request: SandboxRequest) -> dict[str, object]:

@@ -37,7 +37,7 @@ class KnownPatch:
         return int(self.saved * 100)
 
 
-def progress(bundle: Bundle) -> tuple[int, int] | None:
+def patch_progress(bundle: Bundle) -> tuple[int, int] | None:
     """Return how many patches to a bundle's image were tried, of how many that devices want; None when none is."""
     row = PatchWork.objects.filter(domain=bundle.domain_id, result=bundle.image.sha256).first()
     return (row.done, row.wanted) if row else None

@@ -58,6 +58,6 @@ def _of_name(slug: str, name: str, component: str, hardware: Iterable[int], dige
     return rows.exclude(digest=digest)
 
 
-def changes(before: Iterable[Bundle], facts: BundleFacts) -> list[tuple[Bundle, ModelDifference]]:
+def model_changes(before: Iterable[Bundle], facts: BundleFacts) -> list[tuple[Bundle, ModelDifference]]:
     """Return what a model with these facts changes, and of which model before it."""
-    return [(one, change) for one in before for change in fit.changes(one.facts, facts)]
+    return [(one, change) for one in before for change in fit.port_changes(one.facts, facts)]

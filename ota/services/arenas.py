@@ -16,7 +16,7 @@ MAX_ARENA = 1 << 40
 MOST_DEVICES = 101
 
 
-def reported(*, actor: Actor, device: Device, components: Mapping[str, ComponentState]) -> None:
+def note_arenas(*, actor: Actor, device: Device, components: Mapping[str, ComponentState]) -> None:
     """Note what each model takes that a device has confirmed, by its own signed report."""
     actor.require_device(device.key)
     said = {one["sha256"]: int(one["arena"]) for one in components.values() if one["confirmed"] and "arena" in one}

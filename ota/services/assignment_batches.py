@@ -38,7 +38,9 @@ class _Row:
     status: str
 
 
-def plan(rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]) -> prepared_sql.PreparedInsert:
+def plan_assignments(
+    rollout: Rollout, placed: Sequence[tuple[int, int]], numbers: Sequence[int]
+) -> prepared_sql.PreparedInsert:
     """Return waiting assignments to add to a rollout that is preparing (``quick.write_many``).
 
     Args:
@@ -92,7 +94,7 @@ def offer_batch(actor: Actor, bundle: Bundle, previous: Mapping[int, int | None]
     return ready[-1].pk if len(ready) + len(lost) < len(wanted) else max(previous)
 
 
-def cancel(keys: Sequence[int]) -> None:
+def cancel_assignments(keys: Sequence[int]) -> None:
     """Cancel some of a rollout's assignments: those not fetched end at once, the other devices are asked to cancel.
 
     Args:
@@ -133,14 +135,14 @@ def _replaced(bundle: Bundle, ready: Sequence[_Row], rows: Sequence[_Row]) -> di
     by_device = {one.device: one for one in ready}
     older = [one for one in rows if one.status != Status.WAITING and one.device in by_device]
     bundles = Bundle.objects.in_bulk({one.bundle for one in older})
-    ours = components(bundle)
-    giving_way = {key for key, one in bundles.items() if ours & components(one)}
+    ours = bundle_component_names(bundle)
+    giving_way = {key for key, one in bundles.items() if ours & bundle_component_names(one)}
     return {
         one.pk: f"superseded by action {by_device[one.device].action_id}" for one in older if one.bundle in giving_way
     }
 
 
-def components(bundle: Bundle) -> set[str]:
+def bundle_component_names(bundle: Bundle) -> set[str]:
     """Return the components that a bundle writes."""
     return {bundle.component, *(part["component"] for part in bundle.facts.get("parts", []))}
 
@@ -156,7 +158,7 @@ def _end(reasons: Mapping[int, str]) -> None:
 
 def _desire(actor: Actor, bundle: Bundle, ready: Sequence[_Row]) -> None:
     actions = {row.device: row.action_id for row in ready}
-    for one in parts.whole(bundle):
+    for one in parts.bundle_and_parts(bundle):
         wish = {"version": one.version, "counter": one.security_counter}
         twins.desire_many(actor=actor, component=one.component, wish=wish, actions=actions)
 
@@ -164,4 +166,4 @@ def _desire(actor: Actor, bundle: Bundle, ready: Sequence[_Row]) -> None:
 def _note(keys: Iterable[str]) -> None:
     # Without a name the feed would say "everything".
     if named := list(keys):
-        changes.note(*named)
+        changes.note_changes(*named)

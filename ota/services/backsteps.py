@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from devices.models import HardwareModel
 from ota.errors import RefusedBundleError
-from ota.formats.judgement import Judgement, statement
+from ota.formats.judgement import Judgement, report_line
 from ota.manifest import Manifest
 from ota.manifest.reader import COUNTER_GOES_BACK, VERSION_GOES_BACK
 from ota.manifest.versions import looks_older
@@ -37,11 +37,11 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
         said = [f"version looks older than {newest.version}, which was uploaded before it"]
     if not said:
         return judgement
-    statements = [*judgement.statements, *(statement("order", "muster", text) for text in said)]
+    statements = [*judgement.statements, *(report_line("order", "muster", text) for text in said)]
     return Judgement({**judgement.facts, "order": said}, statements)
 
 
-def demand_acknowledged(bundle: Bundle) -> list[str]:
+def demand_backsteps_known(bundle: Bundle) -> list[str]:
     """Return where a bundle goes back now, and what its format cannot say of its version: officers read both.
 
     Raises:
@@ -82,7 +82,7 @@ def _demand_acknowledged(found: dict[str, str], acknowledged: Iterable[str]) -> 
 
 
 def _demand_above_floor(slug: str, component: str, classes: Iterable[str], counter: int) -> None:
-    targets = online_roles.repository(slug).targets()
+    targets = online_roles.published_repository(slug).targets()
     floors = documents.floors_of(targets.signed).get(component, {}) if targets else {}
     floor = max((floors.get(one, 0) for one in classes), default=0)
     if counter < floor:

@@ -6,7 +6,7 @@ from ota import sandbox, sbom
 from ota.blobs import Staged
 from ota.deltas import advice
 from ota.errors import RefusedBundleError
-from ota.formats.judgement import Judgement, statement
+from ota.formats.judgement import Judgement, report_line
 from ota.manifest import Manifest, agreement
 from ota.models import Bundle
 from ota.selectors import bundles as rows
@@ -30,7 +30,7 @@ def judge_bundle(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -
 
 def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judgement:
     """Let the sandbox judge the image, then compare what is in it with what the manifest says."""
-    keys = trust_keys.strangers(rows.vouching_keys(actor=actor, manifest=wanted))
+    keys = trust_keys.without_device_cas(rows.vouching_keys(actor=actor, manifest=wanted))
     if not keys and wanted.kind not in {Bundle.Kind.CONFIG, Bundle.Kind.COMPOSITE}:
         msg = (
             f"No trust key is registered for {wanted.id}, the format {wanted.format} and the component "
@@ -65,7 +65,7 @@ def _with_contents(wanted: Manifest, staged: Mapping[str, Staged], judgement: Ju
         is_model = wanted.kind == Bundle.Kind.MODEL
         found = sbom.read_bill(file.read(sbom.MAX_SBOM + 1), wanted.image.sha256, model=is_model)
     many = found["components"]
-    said = statement("contents", found["format"], f"{many} component{'' if many == 1 else 's'} listed")
+    said = report_line("contents", found["format"], f"{many} component{'' if many == 1 else 's'} listed")
     return Judgement({**judgement.facts, "sbom": found}, [*judgement.statements, said])
 
 

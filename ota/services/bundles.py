@@ -17,7 +17,7 @@ from ota.selectors import bundles as rows
 from ota.services import backsteps, bundle_judgement, bundle_rows, successors
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, DomainError
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.services import ledger
 
 _logger = logging.getLogger(__name__)
@@ -36,14 +36,14 @@ def upload(*, actor: Actor, manifest: bytes, files: Mapping[str, BinaryIO]) -> B
         ConflictError: this version exists with other content.
         VerifierError: it could not be judged.
     """
-    uploaded = permitted(actor, Action.UPLOAD_BUNDLE, rows.bundles(actor=actor))
+    uploaded = permitted_rows(actor, Action.UPLOAD_BUNDLE, rows.list_bundles(actor=actor))
     wanted = parse_manifest(manifest)
     known = uploaded.filter(digest=wanted.digest).first()
     if known:
         return known
     hardware = _hardware(actor.domain, wanted)
     _demand_new(actor.domain, wanted)
-    store = blobs.store()
+    store = blobs.blob_store()
     try:
         with store.staging() as area:
             staged = _stage(store, area, wanted, files)

@@ -20,7 +20,7 @@ from pki import selectors as ground
 from pki.kernel import canonical, intake
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.models import Authority
 
 COMPONENT = "config"
@@ -37,7 +37,7 @@ class Campaign:
     config: bytes
 
 
-def anchors(
+def write_anchors_bundle(
     *,
     actor: Actor,
     drop: frozenset[str] = frozenset(),
@@ -62,8 +62,8 @@ def anchors(
         InvalidError: the address is none, or something else is malformed.
     """
     orders.check_orders(further)
-    hardware = permitted(actor, Action.WRITE_CAMPAIGN, HardwareModel.objects.order_by("name"))
-    rows = [row for row in ground.authorities(actor=actor) if row.kind == Authority.Kind.ROOT]
+    hardware = permitted_rows(actor, Action.WRITE_CAMPAIGN, HardwareModel.objects.order_by("name"))
+    rows = [row for row in ground.list_authorities(actor=actor) if row.kind == Authority.Kind.ROOT]
     kept = [row for row in rows if row.fingerprint not in drop]
     models = list(hardware.filter(pk__in=[one.hardware_model_id for one in wipe]) if wipe else hardware)
     if not kept or not models:
@@ -126,7 +126,7 @@ def orders_in_force(domain: str) -> dict[str, object]:
     newest = _in_force(domain)
     if newest is None or not any(newest.facts.get("orders", {}).values()):
         return {}
-    with blobs.store().at_hand(newest.image.sha256) as path:
+    with blobs.blob_store().at_hand(newest.image.sha256) as path:
         document = intake.map_of(canonical.loads(path.read_bytes(), max_bytes=_MAX_CONFIG), "configuration")
     return {name: one for name, one in orders.check_orders(document).items() if one}
 

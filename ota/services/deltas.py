@@ -88,7 +88,7 @@ _plans: Recent[int, _Plan] = Recent(PLANNED_S)
 _pruned: Recent[int, bool] = Recent(PRUNED_S)
 
 
-def tick(*, domain: TrustDomain) -> bool:
+def make_missing_patch(*, domain: TrustDomain) -> bool:
     """Make one missing patch that devices need; a job calls this. Return whether one was tried.
 
     What is wanted is found out when a wave opens or ends, when one in twenty of the devices has gone on, and every ten
@@ -154,7 +154,7 @@ def offer_patch(device: Device, bundle: Bundle, rollout_id: int | None) -> Tried
     return choose_patch(offers, appliers, runs, bundle.image.size)
 
 
-def tried(*, actor: Actor, device: Device, action_id: int, format_: str, trouble: str) -> None:
+def note_patch_result(*, actor: Actor, device: Device, action_id: int, format_: str, trouble: str) -> None:
     """Store the result of the patch that a device received; the last report counts.
 
     Raises:
@@ -231,7 +231,7 @@ def _tell(domain: TrustDomain, wanted: Sequence[Pair], waiting: Sequence[Pair]) 
 
 def _make(domain: TrustDomain, pair: Pair) -> None:
     """Have the child make one patch, and keep it, or the note that it is no good."""
-    store, facts = blobs.store(), {"base": pair.base, "result": pair.result, "format": pair.format}
+    store, facts = blobs.blob_store(), {"base": pair.base, "result": pair.result, "format": pair.format}
     with ExitStack() as held:
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="muster-delta-", dir=settings.FLEET_DIR / "run"))
         scratch = Path(folder)
@@ -253,7 +253,7 @@ def _make(domain: TrustDomain, pair: Pair) -> None:
             "seconds": said.seconds,
         }
         with transaction.atomic():
-            storage.hold([staged.sha256])
+            storage.lock_digests([staged.sha256])
             store.adopt(staged)  # again only if it was collected since
             Delta.objects.create(domain=domain, **facts, **measured)
 
@@ -262,7 +262,7 @@ def _asked(pair: Pair, old: Path | None, new: Path, scratch: Path) -> tuple[_Sai
     """Return what the child says of a patch, and the patch; what the child left there may be anything."""
     files = {"new": new} | ({"old": old} if old else {})
     try:
-        answer = sandbox.run("ota.deltas", {"formats": [pair.format]}, files, scratch, SECONDS).answer
+        answer = sandbox.run_confined("ota.deltas", {"formats": [pair.format]}, files, scratch, SECONDS).answer
         said = _read(answer)
         return said, None if said.trouble else open_plain(scratch / pair.format)
     except RefusedBundleError:

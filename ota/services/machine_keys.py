@@ -6,7 +6,7 @@ from tuf.api.metadata import Root
 
 from ota.contract import root_keys
 from ota.errors import MetadataError
-from ota.services.online_roles import repository
+from ota.services.online_roles import published_repository
 from ota.trust import policy
 from pki.kernel.errors import InvalidError
 from pki.kernel.public_keys import key_identity, read_raw
@@ -37,7 +37,7 @@ def _online(slug: str) -> Iterator[str]:
     line = signing.signer_client("admin")
     for name in policy.ONLINE:
         yield from (key_identity(read_raw(raw)) for raw in line.every_key(slug, name).values())
-    store = repository(slug)
+    store = published_repository(slug)
     for version in store.versions(Root.type):
         try:
             yield from root_keys.read_root_keys(store.root_of(version).signed.to_dict()).online_identities()

@@ -10,7 +10,7 @@ from ota.contract import tuf_json
 from ota.errors import MetadataError, StaleReleaseError
 from ota.services import online_roles
 from ota.services.machine_keys import machine_identities
-from ota.services.online_roles import repository
+from ota.services.online_roles import published_repository
 from ota.trust import documents, policy
 from ota.trust.repository import Repository, load_document
 from pki import selectors as ground
@@ -26,21 +26,21 @@ from pki.services import ledger, signing
 MAX_SET = 64 << 20
 
 
-def read_metadata(slug: str, name: str) -> bytes:
+def read_published(slug: str, name: str) -> bytes:
     """Return a published metadata file.
 
     Raises:
         NotFoundError: nothing of that name was published.
     """
-    return repository(slug).read(name)
+    return published_repository(slug).read(name)
 
 
 def online_keys(*, actor: Actor) -> Mapping[str, TufKey]:
     """Make the online keys that are missing and return the public halves, for the root ceremony."""
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
-    domain = ground.domain(actor.domain)
+    domain = ground.get_domain(actor.domain)
     held = signing.signer_client("admin").create_online_keys(domain.slug)
-    if repository(domain.slug).root() is None:  # they are new: nothing names them yet
+    if published_repository(domain.slug).root() is None:  # they are new: nothing names them yet
         detail = {name: str(key.get("keyid", "")) for name, key in sorted(held.items())}
         with transaction.atomic():
             ledger.record(actor=actor, action="online-keys.created", thing=("domain", domain.slug), detail=detail)
@@ -53,7 +53,7 @@ def next_online_keys(*, actor: Actor, names: list[str]) -> Mapping[str, list[Tuf
     They sign nothing before ``switch_online_keys``, and devices trust them once officers have signed that root.
     """
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
-    domain = ground.domain(actor.domain)
+    domain = ground.get_domain(actor.domain)
     held = signing.signer_client("admin").prepare_online_keys(domain.slug, names)
     with transaction.atomic():
         detail = {name: [key["keyid"] for key in held[name]] for name in sorted(names)}
@@ -68,8 +68,8 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
         MetadataError: the installed root does not list it yet; devices would not trust it.
     """
     require_action(actor, Action.MANAGE_ONLINE_KEYS)
-    domain = ground.domain(actor.domain)
-    store, held = repository(domain.slug), signing.signer_client("admin").held_keys(domain.slug)
+    domain = ground.get_domain(actor.domain)
+    store, held = published_repository(domain.slug), signing.signer_client("admin").held_keys(domain.slug)
     root = store.root()
     for name in names:
         following = held.get(name, [])[1:]
@@ -79,7 +79,7 @@ def switch_online_keys(*, actor: Actor, names: list[str]) -> None:
     with transaction.atomic(), store.lock():
         _switch(actor, domain, names)
         # While the root names both: later, when it names the new ones only, nothing old is left to trust.
-        online_roles.freshen(domain, store, anew=True)
+        online_roles.sign_due_roles(domain, store, anew=True)
 
 
 def _switch(actor: Actor, domain: TrustDomain, names: list[str]) -> None:
@@ -101,8 +101,8 @@ def install_root(*, actor: Actor, root: bytes) -> int:
     """
     require_action(actor, Action.INSTALL_ROOT)
     new = load_document(root, Root)
-    domain = ground.domain(actor.domain)
-    store = repository(domain.slug)
+    domain = ground.get_domain(actor.domain)
+    store = published_repository(domain.slug)
     online = signing.signer_client("admin").held_keys(domain.slug)
     with transaction.atomic(), store.lock():
         previous = store.root()
@@ -112,13 +112,13 @@ def install_root(*, actor: Actor, root: bytes) -> int:
             return new.signed.version
         policy.check_root(new, previous, online, clock.now(), machine_identities(new.signed))
         store.publish(name, root)
-        detail = {"version": new.signed.version, "officers": sorted(policy.officers(new.signed).values())}
+        detail = {"version": new.signed.version, "officers": sorted(policy.role_officers(new.signed).values())}
         ledger.record(actor=actor, action="root.installed", thing=("root", new.signed.version), detail=detail)
         # A root that lists only the next key is an emergency: the current key is no longer trusted.
         named = {name: policy.named_online(new.signed, name) for name in online}
         if late := sorted(name for name, held in online.items() if held[0]["keyid"] not in named[name]):
             _switch(actor, domain, late)
-        online_roles.freshen(domain, store)
+        online_roles.sign_due_roles(domain, store)
     _retire(actor, domain, {keyid for keyids in named.values() for keyid in keyids})
     return new.signed.version
 
@@ -149,8 +149,8 @@ def install_targets(*, actor: Actor, targets: bytes) -> int:
     """
     require_action(actor, Action.INSTALL_TARGETS)
     found = _set(targets)
-    domain = ground.domain(actor.domain)
-    store = repository(domain.slug)
+    domain = ground.get_domain(actor.domain)
+    store = published_repository(domain.slug)
     with transaction.atomic(), store.lock():
         present = store.targets()
         first = found[Targets.type].signed
@@ -167,11 +167,11 @@ def install_targets(*, actor: Actor, targets: bytes) -> int:
             policy.check_bin(root, first, role, found[role])
         _publish_all(store, found)
         ledger.record(actor=actor, action="targets.installed", thing=("targets", first.version))
-        online_roles.freshen(domain, store)
+        online_roles.sign_due_roles(domain, store)
     return first.version
 
 
-def publish(
+def publish_metadata(
     *, domain: TrustDomain, given: policy.Documents, bases: Mapping[str, int], exhibits: Iterable[str] = ()
 ) -> None:
     """Install officers' documents, then snapshot and timestamp; repeating this changes nothing.
@@ -186,7 +186,7 @@ def publish(
         MetadataError: not enough different people signed.
         StaleReleaseError: one of the documents changed meanwhile.
     """
-    store = repository(domain.slug)
+    store = published_repository(domain.slug)
     with store.lock():
         _demand_present(store, given, bases)
         root = _root(store)
@@ -200,9 +200,9 @@ def publish(
         for role in given.keys() - {Targets.type}:
             policy.check_bin(root, targets.signed, role, given[role])
         for text in exhibits:
-            store.publish(f"{documents.digest(text)}.bundle.json", text.encode())
+            store.publish(f"{documents.text_digest(text)}.bundle.json", text.encode())
         _publish_all(store, given)
-        online_roles.freshen(domain, store)
+        online_roles.sign_due_roles(domain, store)
 
 
 def _demand_present(store: Repository, given: policy.Documents, bases: Mapping[str, int]) -> None:

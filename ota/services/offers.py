@@ -29,7 +29,7 @@ class PollAnswer:
     command: bool = False
 
 
-def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> PollAnswer:
+def poll_work(*, actor: Actor, device: Device, follows_metadata: bool = False) -> PollAnswer:
     """Return what a device must do now: nothing is written.
 
     An action that an operator cancels is shown until the device has answered, even if it may receive nothing else.
@@ -50,7 +50,7 @@ def poll(*, actor: Actor, device: Device, follows_metadata: bool = False) -> Pol
     return PollAnswer(settings.FLEET_POLL_S, assignment, commands.waiting_for(device).exists())
 
 
-def current(device: Device) -> Assignment | None:
+def current_offer(device: Device) -> Assignment | None:
     """Return the assignment that is offered to a device, or None.
 
     ``ota.selectors.eligibility.offer_reason`` decides.

@@ -23,7 +23,7 @@ from ota.models import (
 from ota.selectors import parts
 from ota.services import online_roles, storage
 from pki.kernel.actor import Actor
-from pki.kernel.permissions import Action, may_do, permitted, pick_one, require_action
+from pki.kernel.permissions import Action, may_do, permitted_rows, pick_one, require_action
 from pki.services import ledger
 
 
@@ -37,7 +37,7 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
     Raises:
         ReleaseStateError: it was published or rolled out, or is a part of a composite.
     """
-    deletable = permitted(actor, Action.DELETE_BUNDLE, Bundle.objects.select_related("domain"))
+    deletable = permitted_rows(actor, Action.DELETE_BUNDLE, Bundle.objects.select_related("domain"))
     with transaction.atomic():
         # Only the row of the bundle: a publication holds the domain's row while it waits for other rows.
         bundle = pick_one(deletable.select_for_update(of=("self",)), bundle)
@@ -56,7 +56,7 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
             table.objects.filter(bundle=bundle).delete()
         bundle.delete()
         ledger.record(actor=actor, action="bundle.deleted", thing=thing, detail=detail)
-    storage.forget(digests)
+    storage.forget_bytes(digests)
 
 
 def may_be_deleted(*, actor: Actor, bundle: Bundle) -> bool:

@@ -44,14 +44,14 @@ class Collected:
     size: int
 
 
-def collect(*, dry_run: bool = False) -> Collected:
+def collect_garbage(*, dry_run: bool = False) -> Collected:
     """Give up the files of bundles that were withdrawn long ago, then remove bytes to which nothing refers.
 
     Args:
         dry_run: say what would go; change nothing.
     """
     if not dry_run:
-        blobs.store().sweep((clock.now() - GRACE).timestamp())
+        blobs.blob_store().sweep((clock.now() - GRACE).timestamp())
     retired = list(_retired())
     if not dry_run:
         for bundle in retired:
@@ -64,7 +64,7 @@ def collect(*, dry_run: bool = False) -> Collected:
     return found
 
 
-def hold(digests: Iterable[str]) -> None:
+def lock_digests(digests: Iterable[str]) -> None:
     """Lock digests until the transaction ends; SQLite has only one writer anyway."""
     if connection.vendor != "postgresql":
         return
@@ -73,16 +73,16 @@ def hold(digests: Iterable[str]) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [int(digest[:16], 16) - (1 << 63)])
 
 
-def forget(digests: Iterable[str]) -> None:
+def forget_bytes(digests: Iterable[str]) -> None:
     """Remove bytes that were stored in vain, unless something else refers to them by now."""
     for digest in digests:
         with transaction.atomic():
-            hold([digest])
+            lock_digests([digest])
             if not _referenced([digest]):
-                blobs.store().remove(digest)
+                blobs.blob_store().remove(digest)
 
 
-def move(source: LocalBlobs) -> Iterator[blobs.StoredBlob]:
+def move_blobs(source: LocalBlobs) -> Iterator[blobs.StoredBlob]:
     """Move blobs from a folder into the present store, one by one, each compared with its digest; yield what went.
 
     Cut short it loses nothing: a blob leaves the folder when the store has it whole.
@@ -90,7 +90,7 @@ def move(source: LocalBlobs) -> Iterator[blobs.StoredBlob]:
     Raises:
         BlobStoreError: the store does not take them, or a file is not what its name says.
     """
-    target = blobs.store()
+    target = blobs.blob_store()
     for one in list(source.listed()):
         with source.path(one.sha256).open("rb") as stream, target.staging() as area:
             staged = target.stage(stream, area, one.size)
@@ -125,7 +125,7 @@ def _give_up(bundle: Bundle) -> None:
         if Assignment.objects.filter(bundle=bundle, closed_at__isnull=True).exists():
             return
         bundle.files.filter(collected_at__isnull=True).update(collected_at=clock.now())
-        actor = actors.system(bundle.domain.slug, "storage")
+        actor = actors.system_actor(bundle.domain.slug, "storage")
         detail = {"name": bundle.name, "version": bundle.version, "digest": bundle.digest}
         ledger.record(actor=actor, action="bundle.collected", thing=("bundle", bundle.public_id), detail=detail)
 
@@ -133,7 +133,7 @@ def _give_up(bundle: Bundle) -> None:
 def _unreferenced(going: set[str]) -> Iterator[blobs.StoredBlob]:
     """Yield bytes older than the grace that nothing refers to, or only what goes."""
     before = clock.now() - GRACE
-    old = (one for one in blobs.store().listed() if one.since < before)
+    old = (one for one in blobs.blob_store().listed() if one.since < before)
     while some := list(islice(old, _AT_ONCE)):
         known = _referenced([one.sha256 for one in some]) - going
         yield from (one for one in some if one.sha256 not in known)
@@ -142,10 +142,10 @@ def _unreferenced(going: set[str]) -> Iterator[blobs.StoredBlob]:
 def _remove(one: blobs.StoredBlob) -> bool:
     """Remove bytes if still nothing refers to them."""
     with transaction.atomic():
-        hold([one.sha256])
+        lock_digests([one.sha256])
         if _referenced([one.sha256]):
             return False
-        blobs.store().remove(one.sha256)
+        blobs.blob_store().remove(one.sha256)
     return True
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from devices.models import HardwareModel
 from ota.errors import RefusedBundleError
 from ota.fit import ModelDifference
-from ota.formats.judgement import Judgement, statement
+from ota.formats.judgement import Judgement, report_line
 from ota.manifest import Manifest
 from ota.models import Bundle
 from ota.selectors import predecessors
@@ -22,16 +22,16 @@ def with_changes(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel],
     if wanted.kind != Bundle.Kind.MODEL:
         return judgement
     before = predecessors.models_before(slug, wanted.component, [one.pk for one in hardware], wanted.digest)
-    found = predecessors.changes(before, judgement.facts)
+    found = predecessors.model_changes(before, judgement.facts)
     if not found:
         return judgement
     _demand_acknowledged(found, wanted.acknowledges)
     said = [f"{change.text} (since {bundle})" for bundle, change in found[:_MOST_SHOWN]]
-    statements = [*judgement.statements, *(statement("change", "muster", text) for text in said)]
+    statements = [*judgement.statements, *(report_line("change", "muster", text) for text in said)]
     return Judgement({**judgement.facts, "changes": said}, statements)
 
 
-def demand_acknowledged(bundle: Bundle) -> list[str]:
+def demand_changes_known(bundle: Bundle) -> list[str]:
     """Return what a model changes of the ones before it now, for the officers who are asked to sign it.
 
     Raises:
@@ -41,7 +41,7 @@ def demand_acknowledged(bundle: Bundle) -> list[str]:
         return []
     hardware = [one.pk for one in bundle.hardware_models.all()]
     before = predecessors.models_before(bundle.domain.slug, bundle.component, hardware, bundle.digest)
-    found = predecessors.changes(before, bundle.facts)
+    found = predecessors.model_changes(before, bundle.facts)
     _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
     return [change.text for _, change in found]
 

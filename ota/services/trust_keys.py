@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from django.db import transaction
 
 from devices.selectors import vendor_identities
-from ota.formats.judgement import Judgement, TrustAnchor, statement
+from ota.formats.judgement import Judgement, TrustAnchor, report_line
 from ota.models import Bundle, TrustKey
 from pki import selectors as ground
 from pki.foreign import read_certificate
@@ -17,7 +17,7 @@ from pki.kernel import clock
 from pki.kernel import revocation as revocations
 from pki.kernel.actor import Actor
 from pki.kernel.errors import ConflictError, InvalidError
-from pki.kernel.pem import demand_one
+from pki.kernel.pem import demand_one_block
 from pki.kernel.permissions import Action, require_action, require_on
 from pki.kernel.public_keys import accept_key, key_identity, read_pem
 from pki.kernel.revocation import RevocationList
@@ -70,7 +70,7 @@ def add(  # noqa: PLR0913  because each is a fact of the key
 
 def _keep(actor: Actor, name: str, pem: str, wanted: dict[str, str]) -> TrustKey:
     """Store a key under its name, unless the very same is there."""
-    domain = ground.domain(actor.domain)
+    domain = ground.get_domain(actor.domain)
     with transaction.atomic():
         key, made = TrustKey.objects.get_or_create(domain=domain, name=name[:100], defaults={**wanted, "pem": pem})
         other = key.withdrawn_at is not None or any(getattr(key, field) != value for field, value in wanted.items())
@@ -99,7 +99,7 @@ def _locked(actor: Actor, key: TrustKey) -> TrustKey:
     return require_on(actor, Action.MANAGE_TRUST_KEYS, rows, key)
 
 
-def strangers(keys: list[TrustKey]) -> list[TrustKey]:
+def without_device_cas(keys: list[TrustKey]) -> list[TrustKey]:
     """Return the keys without those of CAs that certify devices, whichever of the two came first."""
     issuers = own_keys.known_identities() | vendor_identities() if keys else set()
     return [key for key in keys if _identity(key) not in issuers]
@@ -129,7 +129,7 @@ def with_revocation(keys: list[TrustKey], judgement: Judgement) -> Judgement:
         "crl": f"the CRL of {signer.name} was consulted",
         "none": f"NOT CHECKED: {signer.name} is trusted without revocation lists, as registered",
     }.get(signer.revocation_state, f"NOT CHECKED: no CRL of {signer.name} is registered, and no revocation mode is set")
-    return Judgement(judgement.facts, [*judgement.statements, statement("revocation", "muster", words)])
+    return Judgement(judgement.facts, [*judgement.statements, report_line("revocation", "muster", words)])
 
 
 def choose_revocation(*, actor: Actor, key: TrustKey, revocation: str) -> TrustKey:
@@ -233,7 +233,7 @@ def _flagged(key: TrustKey, lists: list[RevocationList], *, all_of_them: bool) -
 
 def _load_ca(pem: str) -> x509.Certificate:
     try:
-        certificate = x509.load_pem_x509_certificate(demand_one(pem, "CERTIFICATE"))
+        certificate = x509.load_pem_x509_certificate(demand_one_block(pem, "CERTIFICATE"))
     except ValueError as error:
         msg = "This is not a CA certificate in PEM (`-----BEGIN CERTIFICATE-----`)."
         raise InvalidError(msg) from error
@@ -258,7 +258,7 @@ def _read(format_: str, pem: str) -> tuple[str, str]:
     if format_ not in TrustKey.Format.values:
         msg = f"Trust keys are for one of these formats: {', '.join(TrustKey.Format.values)}."
         raise InvalidError(msg)
-    demand_one(pem, "CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY", what="The trust key")
+    demand_one_block(pem, "CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY", what="The trust key")
     if format_ in _BY_CA or (format_ in _BY_EITHER and "CERTIFICATE" in pem):
         return _signing_ca(pem)
     return _public_key(format_, pem)

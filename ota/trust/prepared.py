@@ -73,7 +73,7 @@ class PreparedRequest:
         """Return the signing request that ``to_json`` wrote."""
         documents_, before = (_read(intake.map_of(value[name], name)) for name in ("documents", "before"))
         exhibits = {name: str(text) for name, text in intake.map_of(value["exhibits"], "exhibits").items()}
-        return PreparedRequest(documents_, before, exhibits, intake.integer(value.get("sequence", 0), "sequence"))
+        return PreparedRequest(documents_, before, exhibits, intake.check_integer(value.get("sequence", 0), "sequence"))
 
     def manifests(self) -> dict[str, bytes]:
         """Return the SUIT manifests that officers with P-256 keys sign beside: ``suit-<hardware class>`` to bytes."""
@@ -81,8 +81,8 @@ class PreparedRequest:
         texts = [text for digest, text in self.exhibits.items() if digest in named] if self.sequence else []
         found = {}
         for text in texts:
-            for hardware, image in suit.images(json.loads(text), self.sequence).items():
-                found[f"suit-{hardware}"] = suit.manifest(image)
+            for hardware, image in suit.suit_images(json.loads(text), self.sequence).items():
+                found[f"suit-{hardware}"] = suit.suit_manifest(image)
         return found
 
 

@@ -91,6 +91,6 @@ def _asked(proof: UpdateProof, name: Evidence, words: str, now: int) -> tuple[bo
     return False, f"It has not requested {words} within the last day." if at else f"It has never requested {words}."
 
 
-def coarse(now: int) -> int:
+def coarse_time(now: int) -> int:
     """Return a time as it is noted."""
     return now - now % COARSE_S

@@ -173,7 +173,7 @@ class Repository:
         All files are read, but those whose very bytes were verified under the very same targets are not parsed again.
         """
         targets = self.targets()
-        roles = bins(targets.signed) if targets else None
+        roles = delegated_bins(targets.signed) if targets else None
         if targets is None or roles is None:
             return []
         digest = hashlib.sha256(targets.signed_bytes).digest()
@@ -195,7 +195,7 @@ class Repository:
             targets = self._believed(root, Targets.type)
             if targets is None:
                 continue
-            roles = bins(targets.signed)
+            roles = delegated_bins(targets.signed)
             known = {role: self._believed(targets.signed, role) for role in (roles.get_roles() if roles else ())}
             return {Targets.type: targets, **{role: one for role, one in known.items() if one}}
         return {}
@@ -274,14 +274,14 @@ def manifest_name(digest: str, hardware: str) -> str:
     return f"{digest}.{hardware}.suit"
 
 
-def bins(targets: Targets) -> SuccinctRoles | None:
+def delegated_bins(targets: Targets) -> SuccinctRoles | None:
     """Return the hash bins that targets delegate to, or None when they have none."""
     return targets.delegations.succinct_roles if targets.delegations else None
 
 
 def bin_of(targets: Targets, path: str) -> str | None:
     """Return the name of the bin that a path belongs to, or None when there are no bins."""
-    roles = bins(targets)
+    roles = delegated_bins(targets)
     return roles.get_role_for_target(path) if roles else None
 
 

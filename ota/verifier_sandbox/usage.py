@@ -118,7 +118,7 @@ class _UsageCount:
             raise OverBoundsError(msg)
 
 
-def descendants(pid: int) -> list[int]:
+def living_descendants(pid: int) -> list[int]:
     """Return the ids of all living descendants of a process, children before theirs; zombies count."""
     found, waiting = [], [pid]
     while waiting:
@@ -149,7 +149,7 @@ def _children_by_parent(pid: int) -> list[int]:
     return found
 
 
-def clear(folder: Path) -> None:
+def clear_folder(folder: Path) -> None:
     """Empty a folder whose owners have ended, at any depth and with any permissions."""
     number = 0
     while entries := list(folder.iterdir()):

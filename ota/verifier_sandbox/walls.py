@@ -51,7 +51,7 @@ class Confinement:
             self.missing.append(f"{what}: {otherwise}")
 
 
-def prepare(scratch: Path) -> Surroundings:
+def prepare_keeper(scratch: Path) -> Surroundings:
     """Prepare the keeper before it forks: orphans come to it, the next child begins new namespaces.
 
     Raises:
@@ -65,7 +65,7 @@ def prepare(scratch: Path) -> Surroundings:
     return Surroundings(privileges.own_namespaces(), user, processes)
 
 
-def shut(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confinement:
+def confine_child(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confinement:
     """Give up, for good, what judging does not need.
 
     Args:
@@ -78,7 +78,7 @@ def shut(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confi
         privileges.own_processes()
     _give_up_rights(around)
     confine.die_with_parent(signal.SIGKILL)
-    confine.limits(
+    confine.set_limits(
         cpu_s=bounds.cpu_s,
         address_space=ADDRESS_SPACE,
         file_size=bounds.file_size,
@@ -87,7 +87,7 @@ def shut(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confi
     read = [Path(place) for place in (*_SYSTEM, sys.prefix, sys.base_prefix)]
     read += [request.given(name) for name in request.files]
     locked = confine.landlock(read, [request.scratch, Path("/dev/null")], network=False)
-    confine.dumpable()  # the last change of rights has taken it away, and the keeper counts what is open
+    confine.allow_dumps()  # the last change of rights has taken it away, and the keeper counts what is open
     version = confine.landlock_version()
     alone = around.isolated or bool(around.user) or version >= confine.SCOPES_SINCE
     filtered = seccomp.refuse_calls(signals=not alone, groups=not around.isolated)
@@ -98,10 +98,10 @@ def shut(around: Surroundings, request: SandboxRequest, bounds: Bounds) -> Confi
 def _give_up_rights(around: Surroundings) -> None:
     if around.user:
         with suppress(OSError):  # what does not hold then is said by the user that it still is
-            privileges.become(around.user)
+            privileges.become_user(around.user)
     with suppress(OSError):
         if not around.user:
-            privileges.drop_capabilities()
+            privileges.drop_every_capability()
 
 
 def _note(found: Confinement, around: Surroundings, version: int, *, filtered: bool) -> None:

@@ -107,7 +107,7 @@ def succeed_lists(before: Sequence[RevocationList], new: Sequence[RevocationList
     return list(held.values())
 
 
-def covering(certificate: x509.Certificate, lists: Iterable[RevocationList]) -> list[RevocationList]:
+def covering_lists(certificate: x509.Certificate, lists: Iterable[RevocationList]) -> list[RevocationList]:
     """Return the lists that cover a certificate: those for all, and those of a point that it names."""
     named = _named_points(certificate)
     return [one for one in lists if not one.points or one.points & named]

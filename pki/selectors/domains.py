@@ -7,7 +7,7 @@ from pki.models import TrustDomain
 _domains: Recent[str, list[TrustDomain]] = Recent(seconds=1.0)
 
 
-def domain(slug: str) -> TrustDomain:
+def get_domain(slug: str) -> TrustDomain:
     """Return a trust domain by its slug.
 
     Raises:
@@ -20,14 +20,14 @@ def domain(slug: str) -> TrustDomain:
     return found
 
 
-def domains() -> list[TrustDomain]:
+def list_domains() -> list[TrustDomain]:
     """Return every trust domain of this server (jobs start from it)."""
     return list(TrustDomain.objects.order_by("id"))
 
 
 def known_domains() -> list[TrustDomain]:
     """Return every trust domain as it was a second ago at most; listeners ask for each request."""
-    return _domains.get("", domains)
+    return _domains.get("", list_domains)
 
 
 def known_domain(slug: str) -> TrustDomain:
@@ -37,4 +37,4 @@ def known_domain(slug: str) -> TrustDomain:
         NotFoundError: there is none.
     """
     found = next((one for one in known_domains() if one.slug == slug), None)
-    return found or domain(slug)
+    return found or get_domain(slug)

@@ -13,7 +13,7 @@ from pki import x509 as rules
 from pki.kernel import clock
 from pki.kernel.actor import Actor
 from pki.kernel.errors import InvalidError, NotFoundError
-from pki.kernel.permissions import Action, permitted
+from pki.kernel.permissions import Action, permitted_rows
 from pki.kernel.recent import Recent
 from pki.models import Authority, Certificate, CrlShard, RevokedEntry, TrustDomain, prepared_sql
 from pki.profiles import DEVICE, CertificateRules
@@ -86,7 +86,7 @@ def issue_device(
     with transaction.atomic(savepoint=False):
         if occasion.journal:
             facts = {"device": device_key, "der": der.hex(), "profile": profile.name, **occasion.journal}
-            journal.append(domain=domain.slug, **facts)
+            journal.append_fact(domain=domain.slug, **facts)
         # It came from the signer itself, over its own socket: its signature is not checked once more.
         certificate = _keep(domain, der, occasion.renewed_from, profile.name, _issuer_of)
         detail = {"fingerprint": certificate.fingerprint, "serial": certificate.serial, "profile": profile.name}
@@ -100,7 +100,7 @@ def issue_device(
     return IssuedCertificate(certificate, key)
 
 
-def keep(
+def keep_certificate(
     *, domain: TrustDomain, der: bytes, renewed_from: Certificate | None = None, profile_name: str = DEVICE.name
 ) -> Certificate:
     """Store a device certificate that the domain's own issuing CA has signed.
@@ -126,13 +126,13 @@ def _keep(
         msg = "The certificate names a device of another domain."
         raise InvalidError(msg)
     key = urn.rsplit(":", 1)[1]
-    changes.note(key)
-    return prepared_sql.create(
+    changes.note_changes(key)
+    return prepared_sql.insert_row(
         Certificate,
         domain=domain,
         authority=authority_of(domain, parsed),
         serial=f"{parsed.serial_number:x}",
-        fingerprint=rules.fingerprint(parsed),
+        fingerprint=rules.certificate_fingerprint(parsed),
         subject_urn=urn,
         subject_key=key,
         spki_sha256=rules.spki_sha256(parsed.public_key()),  # type: ignore[arg-type]  # the signer issues for these types only
@@ -158,20 +158,20 @@ def revoke(*, actor: Actor, fingerprint: str, reason: str, lineage: bool | None 
     Raises:
         InvalidError: the reason is not one of RFC 5280's that apply here.
     """
-    revocable = permitted(actor, Action.REVOKE_CERTIFICATE, Certificate.objects.select_related("authority"))
+    revocable = permitted_rows(actor, Action.REVOKE_CERTIFICATE, Certificate.objects.select_related("authority"))
     if reason not in REASONS:
         msg = f"The reason must be one of: {', '.join(sorted(REASONS))}."
         raise InvalidError(msg)
     with transaction.atomic():
         certificate = one_row(revocable.filter(fingerprint=fingerprint.lower()), "certificate")
         follow = reason == "keyCompromise" if lineage is None else lineage
-        for one in [certificate, *(descendants(certificate) if follow else [])]:
+        for one in [certificate, *(renewed_certificates(certificate) if follow else [])]:
             if one.revoked_at is None:
                 _revoke_one(actor, one, reason)
     return certificate
 
 
-def descendants(certificate: Certificate) -> list[Certificate]:
+def renewed_certificates(certificate: Certificate) -> list[Certificate]:
     """Return what was renewed from a certificate, and from that, oldest first."""
     found: list[Certificate] = []
     newest = [certificate.pk]
@@ -184,7 +184,7 @@ def descendants(certificate: Certificate) -> list[Certificate]:
 
 
 def _revoke_one(actor: Actor, certificate: Certificate, reason: str) -> None:
-    journal.append("revoked", domain=actor.domain, fingerprint=certificate.fingerprint, reason=reason)
+    journal.append_fact("revoked", domain=actor.domain, fingerprint=certificate.fingerprint, reason=reason)
     _mark_revoked(certificate, reason)
     detail = {"fingerprint": certificate.fingerprint, "reason": reason}
     ledger.record(actor=actor, action="certificate.revoked", thing=("device", certificate.subject_key), detail=detail)
@@ -201,7 +201,7 @@ def revoke_again(fact: journal.Fact) -> bool:
     return True
 
 
-def standing(certificate: Certificate, at: datetime) -> CertificateStanding:
+def certificate_status(certificate: Certificate, at: datetime) -> CertificateStanding:
     """Return the status of a certificate at a given time; its authority must be loaded with it."""
     if certificate.revoked_at is not None:
         return CertificateStanding.REVOKED
@@ -231,7 +231,7 @@ def _mark_revoked(certificate: Certificate, reason: str) -> None:
     certificate.revoked_at = clock.now()
     certificate.revocation_reason = reason
     certificate.save(update_fields=["revoked_at", "revocation_reason"])
-    changes.note(certificate.subject_key)
+    changes.note_changes(certificate.subject_key)
     serial = int(certificate.serial, 16)
     key_id, shard = certificate.authority.key_id, rules.shard_of(serial)
     RevokedEntry.objects.update_or_create(
@@ -239,7 +239,7 @@ def _mark_revoked(certificate: Certificate, reason: str) -> None:
         defaults={
             "key_id": key_id,
             "shard": shard,
-            "der": crl.entry(serial, certificate.revoked_at, reason),
+            "der": crl.crl_entry(serial, certificate.revoked_at, reason),
             "not_after": certificate.not_after,
         },
     )

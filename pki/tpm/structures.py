@@ -98,7 +98,7 @@ class Attest:
     digest: bytes = b""
 
 
-def public(tpm2b: bytes) -> Public:
+def parse_public(tpm2b: bytes) -> Public:
     """Read a TPM2B_PUBLIC.
 
     Raises:
@@ -122,7 +122,7 @@ def public(tpm2b: bytes) -> Public:
     return Public(area, HASHES[name_algorithm], attributes, key, bits)
 
 
-def attest(data: bytes) -> Attest:
+def parse_attest(data: bytes) -> Attest:
     """Read a TPMS_ATTEST of a certification or a quote.
 
     Raises:

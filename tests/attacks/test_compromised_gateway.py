@@ -23,10 +23,10 @@ pytestmark = pytest.mark.django_db
 def other(signer, offline):
     """Return a second domain with a CA of its own."""
     slug = f"o{uuid.uuid4().hex[:8]}"
-    who = actors.system(slug, "test")
+    who = actors.system_actor(slug, "test")
     domains.create(actor=who, slug=slug, name="Other", host_names=[])
     root = (offline / "root-ca" / "root-ca.pem").read_bytes()
-    issued = authority.certify(offline / "root-ca", authorities.csr(actor=who, name="Other CA"))
+    issued = authority.certify_issuing_ca(offline / "root-ca", authorities.issuing_csr(actor=who, name="Other CA"))
     authorities.install(actor=who, certificate=issued, root=root)
     return slug
 
@@ -44,7 +44,7 @@ def signers(folder):
     raise AssertionError(folder)
 
 
-@pytest.mark.skipif(not confine.available(), reason="this kernel has no Landlock")
+@pytest.mark.skipif(not confine.has_landlock(), reason="this kernel has no Landlock")
 def test_a_listener_that_was_taken_over_gets_at_nothing(signer, domain, other, offline):
     signing.signer_client("admin").create_online_keys(domain.slug)
     keys = sorted(str(path) for path in (signer / "keys" / domain.slug).glob("*.key"))

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from ota.trust import documents
-from ota.trust.repository import Repository, bins
+from ota.trust.repository import Repository, delegated_bins
 from pki.kernel import canonical, clock
 from tests.fleet.agent.adversary import Loopback, _stamp, path_of
 
@@ -50,7 +50,7 @@ class Thief(Loopback):
         super().__init__(port, self._listener(folder))
         self.store = Repository(self.copy / "tuf" / "default")
         self.root, self.targets = self.store.root().signed, self.store.targets()
-        self.bins = {role: self.store.document(role) for role in bins(self.targets.signed).get_roles()}
+        self.bins = {role: self.store.document(role) for role in delegated_bins(self.targets.signed).get_roles()}
         for path in (self.copy / "tuf" / "default").glob("*.json"):
             self.routes[f"/v1/metadata/{path.name}"] = path.read_bytes()
         self.victim, self.rows, self.changes, self.number = "", [], {}, clock.unix() + 1000
@@ -67,9 +67,11 @@ class Thief(Loopback):
 
     def lists(self, made, text, *, by=("snapshot", "timestamp")):
         """List a bundle in its bin, signed by stolen keys."""
-        role = bins(self.targets.signed).get_role_for_target(path_of(made))
+        role = delegated_bins(self.targets.signed).get_role_for_target(path_of(made))
         entry = documents.ListedBundle(path_of(made), canonical.dumps(made))
-        document = documents.listing(self.bins[role].signed, [entry], self.bins[role].signed.version + 1, clock.now())
+        document = documents.unsigned_bin(
+            self.bins[role].signed, [entry], self.bins[role].signed.version + 1, clock.now()
+        )
         for name in by:
             document.sign(self.online[name], append=True)
         self.bins[role] = document
@@ -86,11 +88,11 @@ class Thief(Loopback):
         for role, one in self.bins.items():
             versions[role] = one.signed.version
             self.routes[f"/v1/metadata/{one.signed.version}.{role}.json"] = documents.to_bytes(one)
-        snapshot = documents.snapshot(version, versions, clock.now())
+        snapshot = documents.unsigned_snapshot(version, versions, clock.now())
         snapshot.sign(self.online["snapshot"])
         data = documents.to_bytes(snapshot)
         self.routes[f"/v1/metadata/{version}.snapshot.json"] = data
-        timestamp = documents.timestamp(version, version, at or clock.now())
+        timestamp = documents.unsigned_timestamp(version, version, at or clock.now())
         timestamp.sign(self.online["timestamp"])
         self.routes["/v1/metadata/timestamp.json"] = documents.to_bytes(timestamp)
         self.newest = {"timestamp": version, "snapshot": version}

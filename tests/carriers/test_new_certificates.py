@@ -48,9 +48,9 @@ def test_listeners_are_exchanged_without_a_lost_request(story, served, tmp_path)
     operator.board(BOARD)
     name = f"slow-{uuid.uuid4().hex[:6]}"
     agent = story.agent(name, tmp_path / "disk", BOARD)
-    archive = material.fetch()["uflash==1.1.0"]
+    archive = material.fetch_archives()["uflash==1.1.0"]
     data = (
-        material.firmware(story.folder / "offline", tmp_path / "made", archive, "2.2.0", 22)
+        material.build_firmware(story.folder / "offline", tmp_path / "made", archive, "2.2.0", 22)
         .files["app.bin"]
         .read_bytes()
     )

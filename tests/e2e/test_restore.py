@@ -35,8 +35,8 @@ class Fleet:
 
     def roll_out(self, version, counter):
         folder = self.folder / f"made-{version}"
-        archive = material.fetch()["uflash==1.1.0"]
-        made = material.firmware(self.story.folder / "offline", folder, archive, version, counter)
+        archive = material.fetch_archives()["uflash==1.1.0"]
+        made = material.build_firmware(self.story.folder / "offline", folder, archive, version, counter)
         data = made.files["app.bin"].read_bytes()
         bundle = self.operator.upload(
             data, version, board=BOARD, form="mcuboot", name="keeper-app", component="app", counter=counter

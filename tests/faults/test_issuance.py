@@ -161,7 +161,7 @@ from pki.models import Certificate, LedgerEntry, TrustDomain
 from pki.x509 import parse_csr
 import base64
 domain = TrustDomain.objects.get(slug="default")
-by = actors.system("default", "test")
+by = actors.system_actor("default", "test")
 model = HardwareModel.objects.first()
 request = parse_csr(base64.b64decode(sys.argv[1]))
 made, secret = tokens.create(actor=by, hardware_model=model, device_name=sys.argv[2])

@@ -72,8 +72,8 @@ def target():
     key, leaf = _identity()
     der, none = leaf.public_bytes(serialization.Encoding.DER), serialization.NoEncryption()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, none)
-    context, there = server.context(pem, [der], [der], ccm_8=True), _client(key, leaf)
-    first = listeners_storm.hello()
+    context, there = server.dtls_context(pem, [der], [der], ccm_8=True), _client(key, leaf)
+    first = listeners_storm.first_hello()
 
     def run(data):
         made, line = Association(context, secrets.token_bytes(4)), None

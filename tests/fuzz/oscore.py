@@ -48,7 +48,7 @@ class Behind:
 
     def dispatch(self, message):
         with suppress(DomainError):
-            mapping.request(message, message.remote.peer)
+            mapping.convert_request(message, message.remote.peer)
 
     def lost(self, speaker):
         pass

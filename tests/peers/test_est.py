@@ -312,7 +312,7 @@ def test_a_request_bound_to_another_connection_is_refused(story, name):
 def test_a_vendor_certificate_opens_first_enrolment_and_nothing_else(client, name, tmp_path):
     story = client.story
     vendor = tmp_path / "vendor"
-    authority.make_root(vendor, "Acme Device CA")
+    authority.make_root_ca(vendor, "Acme Device CA")
     serial = f"SN-{uuid.uuid4().hex[:8]}"
     identity = idevid(vendor, serial, client.folder)
     story.rest.post("/vendors", {"name": "acme", "kind": "idevid", "pem": (vendor / "root-ca.pem").read_text()})

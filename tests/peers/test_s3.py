@@ -35,8 +35,8 @@ def release(server, tmp_path_factory):
     """Return a release whose image went to the bucket, its bytes, and who made it."""
     operator = Operator(server, tmp_path_factory.mktemp("bucket-operator"))
     operator.board(BOARD)
-    archive = material.fetch()["uflash==1.1.0"]
-    made = material.firmware(server.folder / "offline", tmp_path_factory.mktemp("made"), archive, "4.1.0", 41)
+    archive = material.fetch_archives()["uflash==1.1.0"]
+    made = material.build_firmware(server.folder / "offline", tmp_path_factory.mktemp("made"), archive, "4.1.0", 41)
     data = made.files["app.bin"].read_bytes()
     kind = {"board": BOARD, "form": "mcuboot", "name": f"bucket-{uuid.uuid4().hex[:6]}", "component": "app"}
     return operator, operator.release(operator.upload(data, "4.1.0", counter=41, **kind)), data
@@ -94,7 +94,9 @@ def test_whoever_may_not_have_it_gets_no_address(server, offered, tmp_path):
 
 def test_a_download_goes_on_in_the_bucket_where_it_stopped(server, offered):
     agent, digest, data = offered
-    parts = list(blobs.stream(agent._line(), digest, len(data), {"Range": "bytes=5000-", "If-Range": f'"{digest}"'}))
+    parts = list(
+        blobs.stream_blob(agent._line(), digest, len(data), {"Range": "bytes=5000-", "If-Range": f'"{digest}"'})
+    )
     assert {status for status, _ in parts} == {206}
     assert b"".join(part for _, part in parts) == data[5000:]
 
@@ -103,7 +105,7 @@ def test_over_coap_the_bytes_come_through_the_listener(server, offered):
     agent, digest, data = offered
     other = Agent(replace(agent.settings, server=f"coaps://localhost:{server.settings['FLEET_COAP_PORT']}"))
     try:
-        assert b"".join(part for _, part in blobs.stream(other._line(), digest, len(data))) == data
+        assert b"".join(part for _, part in blobs.stream_blob(other._line(), digest, len(data))) == data
     finally:
         other.close()
 
@@ -132,7 +134,7 @@ def test_a_bucket_that_is_away_is_said_so_and_nothing_is_lost(server, offered, b
         assert status == 503, body
         assert int(headers["retry-after"]) > 0
         with pytest.raises(AnswerError, match="503"):
-            list(blobs.stream(agent._line(), digest, len(data)))
+            list(blobs.stream_blob(agent._line(), digest, len(data)))
     finally:
         server.stop()
         server.start(**bucket.settings)

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 
-from fleet.gateway.anchors import believe
+from fleet.gateway.anchors import trust_only
 from fleet.gateway.coap import association
 from fleet.gateway.coap.dtls import Given, MessageInterface, ServerSocket
 from fleet.gateway.coap.fast import FastPath
@@ -33,7 +33,7 @@ CCM_8 = f"{CIPHERS}:ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"
 NO_QUERY_MTU, COOKIE_EXCHANGE, NO_RENEGOTIATION = 1 << 12, 1 << 13, 1 << 30
 
 
-def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: bool) -> SSL.Context:
+def dtls_context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: bool) -> SSL.Context:
     """Return a DTLS 1.2 context that demands a certificate and verifies chains only.
 
     Args:
@@ -53,16 +53,16 @@ def context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, ccm_8: 
         made.add_extra_chain_cert(one)
     made.check_privatekey()
     made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-    trust(made, anchors)
-    association.cookies(secrets.token_bytes(32), made)
+    set_anchors(made, anchors)
+    association.set_cookies(secrets.token_bytes(32), made)
     return made
 
 
-def trust(made: SSL.Context, anchors: Iterable[bytes]) -> None:
+def set_anchors(made: SSL.Context, anchors: Iterable[bytes]) -> None:
     """Set the trust anchors of a context."""
     store = made.get_cert_store()
     assert store is not None  # noqa: S101  because every context has one; this tells the type checker
-    believe(store, anchors)
+    trust_only(store, anchors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Sockets:
     bench: tuple[tuple[socket.socket, str], ...] = ()
 
 
-async def serve(given: Sockets, stopped: asyncio.Event) -> None:
+async def serve_coap(given: Sockets, stopped: asyncio.Event) -> None:
     """Serve coaps:// and coaps+tcp:// until stopped."""
     table, answers = PollCache(), Answers()
     fast = FastPath(table, answers)

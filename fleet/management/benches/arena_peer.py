@@ -42,11 +42,11 @@ def main() -> None:
             last = source.randrange(first + LEAST_OPERATORS, many + 1)
             if made := cut_graph(data, first, last):
                 (folder / "parts" / f"{path.stem}-{first}-{last}.tflite").write_bytes(made)
-    found = {str(path.relative_to(folder)): arena(path) for path in sorted(folder.rglob("*.tflite"))}
+    found = {str(path.relative_to(folder)): measure_arena(path) for path in sorted(folder.rglob("*.tflite"))}
     sys.stdout.write(json.dumps({name: size for name, size in found.items() if size}))
 
 
-def arena(path: Path) -> int:
+def measure_arena(path: Path) -> int:
     """Return the bytes that the real interpreter uses, or 0 if it does not run the model."""
     said = subprocess.run([sys.executable, "-c", CHILD, path], capture_output=True, text=True, timeout=120, check=False)
     match = re.search(r"total\D*?(\d+)", said.stderr)

@@ -25,7 +25,7 @@ LEAST_FIRMWARE = 3
 Pair = tuple[bytes, bytes]
 
 
-def pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
+def image_pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
     """Yield name, old and new image; report and skip a pair that the mirrors no longer have.
 
     Args:
@@ -50,12 +50,12 @@ def pairs(told: Callable[[str], object]) -> Iterator[tuple[str, Pair]]:
 def _makers(folder: Path) -> dict[str, Callable[[], Pair]]:
     found: dict[str, Callable[[], Pair]] = {one: partial(_debian, folder, *facts) for one, facts in DEBIAN.items()}
     found |= {"micro:bit": _microbit, "wake word": partial(_wake, folder), "VAD": partial(_vad, folder)}
-    found["head tuned"] = lambda: tuned(_mycroft(folder), 1.0)
-    found["30 % of weights"] = lambda: tuned(_mycroft(folder), 0.3)
+    found["head tuned"] = lambda: tune_model(_mycroft(folder), 1.0)
+    found["30 % of weights"] = lambda: tune_model(_mycroft(folder), 0.3)
     return found
 
 
-def tuned(model: bytes, share: float, seed: int = 1) -> Pair:
+def tune_model(model: bytes, share: float, seed: int = 1) -> Pair:
     """Return a model and the same with changed int8 weights: of the last layer all (share 1), or a share of all.
 
     Args:
@@ -104,8 +104,8 @@ def _run(command: list[str], place: Path) -> None:
 
 
 def _microbit() -> Pair:
-    archives = material.fetch()
-    old, new = (material.flatten(material.hex_of(archives[f"uflash=={one}"])) for one in ("1.1.0", "1.2.4"))
+    archives = material.fetch_archives()
+    old, new = (material.flatten_hex(material.hex_of(archives[f"uflash=={one}"])) for one in ("1.1.0", "1.2.4"))
     return old, new
 
 

@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import resolve, reverse
 
-from fleet.management.benches.growth_routes import Route, routes
+from fleet.management.benches.growth_routes import Route, list_routes
 from fleet.management.benches.growth_scene import NEWCOMER, PERSON
 from fleet.operators.models import Operator
 from fleet.operators.services import links, tokens
@@ -49,7 +49,7 @@ class RouteCost(TypedDict):
     bytes: int
 
 
-def answers(domain: TrustDomain, runs: int) -> list[RouteCost]:
+def request_routes(domain: TrustDomain, runs: int) -> list[RouteCost]:
     """Request all GET routes; for a list also its longest page, its next page and its total.
 
     Args:
@@ -58,7 +58,7 @@ def answers(domain: TrustDomain, runs: int) -> list[RouteCost]:
     """
     visitors = _Visitors(domain, runs)
     asked: list[RouteCost] = []
-    for route in routes(domain):
+    for route in list_routes(domain):
         made, further = _measured(visitors, route)
         if made["status"] == NOT_ALLOWED:
             continue
@@ -73,7 +73,7 @@ class _Visitors:
     def __init__(self, domain: TrustDomain, runs: int) -> None:
         self.runs = runs
         operator = Operator.objects.get(domain=domain, username=f"{PERSON}_0")
-        who = actors.system(domain.slug, "bench")
+        who = actors.system_actor(domain.slug, "bench")
         _, secret = tokens.create(actor=who, operator=operator, name="growth")
         self.program = _client(authorization=f"Bearer {secret}")
         self.person = _client()

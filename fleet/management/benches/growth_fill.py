@@ -30,7 +30,7 @@ from devices.models import (
     Twin,
 )
 from devices.services import fleet_counts, presence_words
-from fleet.management.benches.growth_scene import FIRST, GROUP, SHARES, Scene, Update, explanation, load_scene
+from fleet.management.benches.growth_scene import FIRST, GROUP, SHARES, Scene, Update, incident_explanation, load_scene
 from ota.models import Assignment, AssignmentEvent, Command
 from pki.kernel import clock
 from pki.models import Certificate, LedgerEntry, LedgerHead, TrustDomain, prepared_sql
@@ -81,26 +81,26 @@ class SyntheticDevice:
         return self.number % one_in == place
 
 
-def fill(domain: TrustDomain, many: int) -> int:
+def fill_fleet(domain: TrustDomain, many: int) -> int:
     """Add devices up to this number; return how many were added."""
     scene = load_scene(domain)
     have = Device.objects.filter(domain=domain, name__startswith="device-").count()
     _hurry()
     for start in range(have, many, STEP):
         _step(scene, range(start, min(start + STEP, many)))
-        while ledger.sequence(domain=domain):
+        while ledger.sequence_leaves(domain=domain):
             continue
         if start % (50 * STEP) == 0:
             sys.stderr.write(f"{start} devices\n")  # progress: filling takes minutes
     if have < many:
         _example(domain)
-        freshen(domain)
+        freshen_contacts(domain)
         fleet_counts.recount_fleet(domain=domain)  # devices were written without their counts
     _settle()
     return max(many - have, 0)
 
 
-def freshen(domain: TrustDomain) -> None:
+def freshen_contacts(domain: TrustDomain) -> None:
     """Set the times of last contact as in an active fleet, and update the presence states."""
     _see_anew()
     presence_words.sweep_presence()
@@ -272,8 +272,9 @@ def _incidents(scene: Scene, made: list[SyntheticDevice]) -> None:
     rows = []
     for one in (one for one in made if one.falls(200, 3)):
         is_open, at = one.falls(1000, 3), clock.now() - timedelta(days=one.number % 90, hours=1)
+        closed_at, explained = None if is_open else at, incident_explanation(one.name)
         rows.append((scene.domain.pk, one.pk, "open" if is_open else "closed", "corroborated", "high", 8.0,
-                     explanation(one.name), "" if is_open else "benign", at, at, None if is_open else at))  # fmt: skip
+                     explained, "" if is_open else "benign", at, at, closed_at))  # fmt: skip
     names = ("domain_id", "device_id", "state", "layer", "severity", "score", "explanation", "verdict", "opened_at",
              "last_seen_at", "closed_at")  # fmt: skip
     prepared_sql.create_many(Incident, names, rows)
@@ -313,7 +314,7 @@ def _hear(made: list[SyntheticDevice], source: random.Random) -> None:
     SourceNetwork.objects.bulk_create(networks, batch_size=STEP, ignore_conflicts=True)
 
 
-def example(domain: TrustDomain) -> Device:
+def example_device(domain: TrustDomain) -> Device:
     """Return the device whose pages are measured: from the middle of the fleet, with data."""
     rows = Device.objects.filter(domain=domain, name__startswith="device-", state="active")
     there = rows.filter(pk__in=Incident.objects.filter(domain=domain, state="open").values("device_id")).order_by("pk")
@@ -322,7 +323,7 @@ def example(domain: TrustDomain) -> Device:
 
 def _example(domain: TrustDomain) -> None:
     """Give one device data that the others lack: samples, a series, a log, commands, a group."""
-    device, tick = example(domain), clock.unix() // settings.FLEET_DRIFT_TICK_S
+    device, tick = example_device(domain), clock.unix() // settings.FLEET_DRIFT_TICK_S
     if Command.objects.filter(device=device).exists():
         return
     names = ("bytes_out", "packets_out", "requests")

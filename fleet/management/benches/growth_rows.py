@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, TypedDict
 
 from fleet.management.benches.growth_processes import StartCost, VerifyCost, WorkerCost
-from fleet.management.benches.rows import BenchRow, RouteRow, load_average, row
+from fleet.management.benches.rows import BenchRow, RouteRow, bench_row, load_average
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,11 +92,13 @@ def _summaries(database: str, sizes: list[int], told: list[RouteRow]) -> list[Be
     for check, words in goals.items():
         bad = sorted((one for one in told if check in one["missed"]), key=lambda one: -_weight(one, check))
         worst = ", ".join(f"{one['name'].partition(': ')[2]} ({_weight(one, check):g})" for one in bad[:WORST])
-        rows.append(row(f"{database}: routes that {words}", len(bad), "routes", 0, f"{worst or 'none'}; {against}"))
+        rows.append(
+            bench_row(f"{database}: routes that {words}", len(bad), "routes", 0, f"{worst or 'none'}; {against}")
+        )
     slowest = max(told, key=lambda one: float(one["value"]), default=None)
     if slowest:
         name = slowest["name"].partition(": ")[2]
-        rows.append(row(f"{database}: slowest route", slowest["value"], "ms", CPU_MS, f"{name}; {against}"))
+        rows.append(bench_row(f"{database}: slowest route", slowest["value"], "ms", CPU_MS, f"{name}; {against}"))
     return rows
 
 
@@ -115,18 +117,18 @@ def process_rows(database: str, size: int, seen: Seen) -> list[BenchRow]:
     if worker := seen.get("worker"):
         about = f"{worker['first_s']:.1f} s of processor time in its first seconds, not counted; {against}"
         rows += [
-            row(f"{database}: idle worker, share of a core", worker["share"], "%", IDLE_PERCENT, about),
-            row(f"{database}: idle worker, most memory", worker["memory_mb"], "MB", WORKER_MB, about),
+            bench_row(f"{database}: idle worker, share of a core", worker["share"], "%", IDLE_PERCENT, about),
+            bench_row(f"{database}: idle worker, most memory", worker["memory_mb"], "MB", WORKER_MB, about),
         ]
     if start := seen.get("start"):
         about = f"{start['processor_s']:.1f} s of processor time; {against}"
-        rows.append(row(f"{database}: start to the first answer", start["seconds"], "s", START_S, about))
+        rows.append(bench_row(f"{database}: start to the first answer", start["seconds"], "s", START_S, about))
     if check := seen.get("verify"):
         about = f"took {check['seconds']:.1f} s; {check['said']} {against}"
         rows += [
-            row(f"{database}: ledger verify, most memory", check["memory_mb"], "MB", VERIFY_MB, about),
-            row(f"{database}: ledger verify, problems", int(not check["ok"]), "runs", 0, about),
+            bench_row(f"{database}: ledger verify, most memory", check["memory_mb"], "MB", VERIFY_MB, about),
+            bench_row(f"{database}: ledger verify, problems", int(not check["ok"]), "runs", 0, about),
         ]
     for name, said in seen["failures"].items():
-        rows.append(row(f"{database}: {name} could not be measured", 1, "failures", 0, f"{said}; {against}"))
+        rows.append(bench_row(f"{database}: {name} could not be measured", 1, "failures", 0, f"{said}; {against}"))
     return rows

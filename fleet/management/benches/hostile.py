@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fleet.management.benches import peers
-from fleet.management.benches.ground import BenchSetUp, certificate_request, ground
-from fleet.management.benches.http import client_context, request
+from fleet.management.benches.ground import BenchSetUp, bench_installation, certificate_request
+from fleet.management.benches.http import build_request, client_context
 from fleet.management.benches.peers import Target
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -60,14 +60,14 @@ class _AttackerCount(NamedTuple):
 
 def run() -> list[BenchRow]:
     """Run all measurements; takes about four minutes."""
-    peers.need("cc")
+    peers.require_peers("cc")
     most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[1], HALF + 2000)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with ground(FLEET_LOG_LEVEL="ERROR", FLEET_CONNECTIONS_A_DEVICE="1000") as made:
+    with bench_installation(FLEET_LOG_LEVEL="ERROR", FLEET_CONNECTIONS_A_DEVICE="1000") as made:
         certs = made.folder / "devices"
         certs.mkdir()
-        peers.build(made.folder)
+        peers.build_load_tools(made.folder)
         given = made.tokens(ENROLLED)
         made.serve()
         for name, token in given:
@@ -91,9 +91,9 @@ def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
         f"without {quiet:.2f} ms, beside them {loud:.2f} ms; {load_average()}"
     )
     return [
-        row("poll p99 beside half connections at every listener", loud, "ms", 10, detail),
-        row("poll p99 beside half connections against without", loud / quiet, "ratio", 2, detail),
-        row("memory of a half connection, worst listener", max(each.values()), "KiB", 64, detail),
+        bench_row("poll p99 beside half connections at every listener", loud, "ms", 10, detail),
+        bench_row("poll p99 beside half connections against without", loud / quiet, "ratio", 2, detail),
+        bench_row("memory of a half connection, worst listener", max(each.values()), "KiB", 64, detail),
     ]
 
 
@@ -110,7 +110,7 @@ def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
         f"{sent} wrong enrolment tokens in {seconds / ATTACKERS:.0f} s from {ATTACKERS} networks, {cheap:.0f}% of the "
         f"answers were 429; without {quiet:.2f} ms, beside them {loud:.2f} ms; {load_average()}"
     )
-    return [row("poll p99 beside wrong tokens against without", loud / quiet, "ratio", 2, detail)]
+    return [bench_row("poll p99 beside wrong tokens against without", loud / quiet, "ratio", 2, detail)]
 
 
 def _p99(made: BenchSetUp, certs: Path) -> float:
@@ -206,7 +206,7 @@ def _guess(port: int, anchor: str, place: int, said: "Queue[_AttackerCount]", en
     sent, refused, begun = 0, 0, time.monotonic()
     while sent < TOKENS // ATTACKERS and time.monotonic() - begun < PATIENCE:
         batch = b"".join(
-            request(
+            build_request(
                 "POST",
                 PATH,
                 csr,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleet.management.benches import peers
 from fleet.management.benches.ground import BenchSetUp, cpu_seconds
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 
 SECONDS, ROUNDS = 3, 3
 POLL_S = 300
@@ -14,7 +14,7 @@ SCALE, SCALE_SECONDS, IDLE_SECONDS = 10, 20, 10
 VERSIONS = ("13", "12")
 
 
-def handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], gateway_pid: int) -> list[BenchRow]:
+def measure_handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], gateway_pid: int) -> list[BenchRow]:
     """Measure full and resumed handshakes with a client certificate and one request each.
 
     Args:
@@ -39,7 +39,7 @@ def handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], gateway_pi
     us = {place: statistics.median(values) for place, values in cost.items()}
     where = f"server CPU with one request each, medians of {ROUNDS}; {load_average()}"
     rows = [
-        row(f"full handshake with a client certificate, TLS 1.{version[1]}, CPU against nginx",
+        bench_row(f"full handshake with a client certificate, TLS 1.{version[1]}, CPU against nginx",
             us["ours", version, False] / us["nginx", version, False], "ratio", 1.5,
             f"ours {us['ours', version, False]:.0f} us, nginx {us['nginx', version, False]:.0f} us; {where}")
         for version in VERSIONS
@@ -47,7 +47,7 @@ def handshakes(made: BenchSetUp, certs: Path, nginx: tuple[int, int], gateway_pi
     resumed = us["ours", "13", True]
     detail = f"ours {resumed:.0f} us, nginx {us['nginx', '13', True]:.0f} us; {where}"
     share = resumed / us["ours", "13", False]
-    rows.append(row("resumed handshake against a full one, TLS 1.3", share, "ratio", 0.8, detail))
+    rows.append(bench_row("resumed handshake against a full one, TLS 1.3", share, "ratio", 0.8, detail))
     return [*rows, *_devices(made, certs, nginx, gateway_pid, us)]
 
 
@@ -77,8 +77,8 @@ def _devices(
             f"one costs {dearer:.2f} times as much as when many come, nginx's {nginx_dearer:.2f}; {load_average()}"
         )
         rows += [
-            row(f"devices a core, a poll in 5 minutes with {name}", devices, "devices", goal, detail, least=True),
-            row(f"the same by a run at a tenth, with {name}", shown, "devices", goal, proof, least=True),
+            bench_row(f"devices a core, a poll in 5 minutes with {name}", devices, "devices", goal, detail, least=True),
+            bench_row(f"the same by a run at a tenth, with {name}", shown, "devices", goal, proof, least=True),
         ]
     return rows
 

@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from fleet.management.benches.corpus import pairs
-from fleet.management.benches.rows import BenchRow, load_average, row
+from fleet.management.benches.corpus import image_pairs
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
 from ota.deltas import streams
 from ota.deltas.candidates import CANDIDATES
 
@@ -23,7 +23,7 @@ def run() -> list[BenchRow]:
         sys.stderr.write("xdelta3 is not installed: patches cannot be compared (`tests/peers/install-bench.sh`)\n")
         return []
     ratios, over, worst = [], [], 0.0
-    for name, pair in pairs(lambda said: sys.stderr.write(f"{said}\n")):
+    for name, pair in image_pairs(lambda said: sys.stderr.write(f"{said}\n")):
         chosen, seconds = _chosen(*pair)
         theirs, full = _xdelta(*pair), len(lzma.compress(pair[1], preset=9 | lzma.PRESET_EXTREME))
         ratios.append(chosen / theirs)
@@ -33,9 +33,9 @@ def run() -> list[BenchRow]:
     mean = math.exp(sum(math.log(one) for one in ratios) / len(ratios))
     against = f"xdelta3 -9, the better of djw and lzma, {len(ratios)} pairs of public packages; {load_average()}"
     return [
-        row("chosen patch, geometric mean of the share of xdelta3 -9", mean, "ratio", RATIO, against),
-        row("chosen patch, largest share of the whole image as xz -9e", max(over), "ratio", OVER_XZ, against),
-        row("all candidates of one pair, longest", worst, "s", 60, f"nothing; one core; {load_average()}"),
+        bench_row("chosen patch, geometric mean of the share of xdelta3 -9", mean, "ratio", RATIO, against),
+        bench_row("chosen patch, largest share of the whole image as xz -9e", max(over), "ratio", OVER_XZ, against),
+        bench_row("all candidates of one pair, longest", worst, "s", 60, f"nothing; one core; {load_average()}"),
     ]
 
 

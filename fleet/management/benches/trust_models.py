@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 
 from fleet.environment import ROOT
-from fleet.management.benches.rows import BenchRow, load_average, row
-from ota.fit import margin
+from fleet.management.benches.rows import BenchRow, bench_row, load_average
+from ota.fit import arena_margin
 from ota.formats import graph, tflite
 
 PEER = ROOT / "var" / "peers" / "tflm" / "bin" / "python"
@@ -34,16 +34,16 @@ def run() -> list[BenchRow]:
         real: dict[str, int] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         judged = [_judged(folder / one, size) for one, size in real.items()]
     errors, milliseconds = [abs(one[0] - one[1]) / one[1] for one in judged], [one[2] for one in judged]
-    under = sum(margin(one[0]) < one[1] for one in judged)
+    under = sum(arena_margin(one[0]) < one[1] for one in judged)
     against = (
         f"tflite-micro's interpreter, {len(judged)} models and parts of models from public packages; {load_average()}"
     )
     return [
-        row("models judged", len(judged), "models", LEAST_MODELS, against, least=True),
-        row("predicted arena, mean error", statistics.mean(errors), "ratio", ERROR, against),
-        row("predicted arena, largest error", max(errors), "ratio", 1, f"reported only; {against}"),
-        row("arena below the real one after the margin", under, "models", 0, against),
-        row("inspection and prediction of a model, slowest", max(milliseconds), "ms", SLOW_MS, against),
+        bench_row("models judged", len(judged), "models", LEAST_MODELS, against, least=True),
+        bench_row("predicted arena, mean error", statistics.mean(errors), "ratio", ERROR, against),
+        bench_row("predicted arena, largest error", max(errors), "ratio", 1, f"reported only; {against}"),
+        bench_row("arena below the real one after the margin", under, "models", 0, against),
+        bench_row("inspection and prediction of a model, slowest", max(milliseconds), "ms", SLOW_MS, against),
     ]
 
 
@@ -52,7 +52,7 @@ def _judged(path: Path, real: int) -> tuple[int, int, float]:
     data, spent = path.read_bytes(), []
     for _ in range(3):
         began = time.perf_counter()
-        facts = tflite.inspect(graph.read_model(data))
+        facts = tflite.inspect_tflite(graph.read_model(data))
         spent.append((time.perf_counter() - began) * 1000)
     return facts["arena"]["predicted"], real, min(spent)
 

@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fleet.management.acts import refusals
+from fleet.management.acts import command_errors
 from ota import blobs
 from ota.blobs import LocalBlobs
 from ota.services import storage
@@ -40,21 +40,21 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, **options: Unpack[BlobsOptions]) -> None:
         """Run one action."""
-        with refusals():
+        with command_errors():
             said, text = getattr(self, f"_{options['act']}")(options)
         self.stdout.write(json.dumps(said) if options["json"] else text)
 
     def _status(self, _options: BlobsOptions) -> tuple[dict[str, object], str]:
-        rows = list(blobs.store().listed())
+        rows = list(blobs.blob_store().listed())
         size, where = sum(one.size for one in rows), settings.FLEET_BLOBS or str(settings.FLEET_DIR / "blobs")
         return {"where": where, "blobs": len(rows), "bytes": size}, f"{where}: {len(rows)} blobs, {size} bytes."
 
     def _move(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
-        if blobs.place() is None:
+        if blobs.configured_bucket() is None:
             msg = "FLEET_BLOBS contains no bucket. Set it to s3://BUCKET first."
             raise CommandError(msg)
         moved = 0
-        for one in storage.move(LocalBlobs(settings.FLEET_DIR / "blobs")):
+        for one in storage.move_blobs(LocalBlobs(settings.FLEET_DIR / "blobs")):
             moved += 1
             if not options["json"]:
                 self.stdout.write(f"{one.sha256} {one.size}")
@@ -62,7 +62,7 @@ class Command(BaseCommand):
 
     def _collect(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
         dry = options["dry_run"]
-        found = storage.collect(dry_run=dry)
+        found = storage.collect_garbage(dry_run=dry)
         said = {"bundles": found.bundles, "blobs": found.blobs, "bytes": found.size, "dry_run": dry}
         verb = "would be" if dry else "were"
         return said, f"{found.blobs} blobs ({found.size} bytes) {verb} removed; bundles: {len(found.bundles)}."

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from devices import selectors
 from devices.services import approvals, expected, tokens
-from fleet.management.acts import actor, add_filter_options, filter_of, refusals
+from fleet.management.acts import add_filter_options, command_actor, command_errors, filter_of
 from pki.kernel.actor import Actor
 
 
@@ -56,8 +56,8 @@ class Command(BaseCommand):
 
     def handle(self, *_args: object, **options: Unpack[EnrolmentOptions]) -> None:
         """Run one action."""
-        who = actor(options["domain"])
-        with refusals():
+        who = command_actor(options["domain"])
+        with command_errors():
             work = {"list": self._list, "tokens": self._tokens, "expect": self._expect}.get(
                 options["act"], self._decide
             )
@@ -99,7 +99,7 @@ class Command(BaseCommand):
     def _expect(self, who: Actor, options: EnrolmentOptions) -> None:
         rows = _rows(options["file"])
         for row in rows:
-            expected.register(
+            expected.preregister_device(
                 actor=who,
                 serial=row["serial"],
                 hardware_model=selectors.hardware_model(actor=who, name=row["hardware"]),

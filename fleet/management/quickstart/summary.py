@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fleet.management.quickstart.answers import DeviceRow, IncidentRow, RolloutRow, StoryFacts
 from fleet.management.quickstart.ground import QuickstartSetUp
 from fleet.management.quickstart.rest import Rest
-from fleet.management.quickstart.story import FIRMWARE, MODEL, Cast, fits
+from fleet.management.quickstart.story import FIRMWARE, MODEL, Cast, model_fits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Times:
     total: float
 
 
-def summary(rest: Rest, ground: QuickstartSetUp, roles: Cast, times: Times) -> StoryFacts:
+def summarise_demo(rest: Rest, ground: QuickstartSetUp, roles: Cast, times: Times) -> StoryFacts:
     """Return the final state."""
     devices: list[DeviceRow] = [row for row in rest.all("/devices?limit=500") if row["name"] in roles.devices]
     incidents: list[IncidentRow] = list(rest.all("/incidents?limit=500"))
@@ -41,19 +41,19 @@ def summary(rest: Rest, ground: QuickstartSetUp, roles: Cast, times: Times) -> S
         "operator_url": f"https://localhost:{ground.operator_port}/",
         "device_url": f"https://localhost:{ground.device_port}/",
     }
-    facts["wrong"] = wrong(facts, roles)
+    facts["wrong"] = find_deviations(facts, roles)
     facts["ok"] = not facts["wrong"]
     return facts
 
 
-def wrong(facts: StoryFacts, roles: Cast) -> list[str]:
+def find_deviations(facts: StoryFacts, roles: Cast) -> list[str]:
     """Return the deviations from the expected final state."""
     devices = len(roles.devices)
     expected: dict[str, object] = {
         "enrolled": devices,
         # One device rejected the tampered image, one was rolled back.
         "firmware_updated": devices - 2,
-        "model_updated": sum(1 for number in roles.devices.values() if fits(number)),
+        "model_updated": sum(1 for number in roles.devices.values() if model_fits(number)),
         "refused_tampered": 1,
         "quarantined": 1,
         "released": 1,

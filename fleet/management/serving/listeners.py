@@ -79,7 +79,7 @@ class _Server(uvicorn.Server):
         self.started = True
 
 
-def run(
+def serve_asgi(
     application: "Callable[[Scope, Receive, Send], Awaitable[None]]",
     listener: socket.socket,
     context: ssl.SSLContext | None,
@@ -153,7 +153,7 @@ def run_coap(sockets: coap.Sockets, *, refresh: Callable[[], None]) -> None:
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await coap.serve(sockets, stopped)
+        await coap.serve_coap(sockets, stopped)
 
     asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run_until_stopped())
 
@@ -171,7 +171,7 @@ def _repeat(refresh: Callable[[], None]) -> None:
 
 def confine_listener() -> bool:
     """Block access to keys, secrets and the offline folder permanently; log a warning if that is not possible."""
-    confine.undumpable()
+    confine.forbid_dumps()
     folder = settings.FLEET_DIR
     code = [ROOT / name for name in ("fleet", "ota", "devices", "pki")]
     places = ("/usr", "/lib", "/lib64", "/etc", "/opt", "/dev/urandom", "/proc/self")

@@ -59,7 +59,7 @@ def check_request(
     _require_signed(request.before, known)
     found = compare_request(request)
     odd = [
-        *bin_layout.wrong(request.kind, request.documents, request.before),
+        *bin_layout.find_misplaced(request.kind, request.documents, request.before),
         *found.odd,
         *_date_faults(request),
         *_delegation_faults(request, own),

@@ -33,7 +33,7 @@ def _memory_of(key: Path) -> Path:
 
 def sign_request(request: SigningRequest, key: Path) -> bytes:
     """Return ``signature.json``: one signature per document and, with a P-256 key, per SUIT manifest."""
-    signer = keys.signer(key)
+    signer = keys.load_signer(key)
     payloads = {role: one.signed_bytes for role, one in request.documents.items()}
     if signer.public_key.scheme == keys.P256:
         payloads |= {role: suit.to_be_signed(one) for role, one in suit_manifests(request).items()}
@@ -46,6 +46,6 @@ def suit_manifests(request: SigningRequest) -> dict[str, bytes]:
     """Return the SUIT manifests of a release, built locally from its ``bundle.json``."""
     found = {}
     for path in compare_request(request).added if request.sequence else ():
-        for hardware, image in suit.images(read_bundle_document(request, path), request.sequence).items():
-            found[f"suit-{hardware}"] = suit.manifest(image)
+        for hardware, image in suit.suit_images(read_bundle_document(request, path), request.sequence).items():
+            found[f"suit-{hardware}"] = suit.suit_manifest(image)
     return found

@@ -61,7 +61,7 @@ class Pack:
         return {"seq": sequence, "metrics": self.forbidden}
 
 
-def names() -> list[str]:
+def pack_names() -> list[str]:
     """Return the names of the packs."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
@@ -72,8 +72,8 @@ def load_pack(name: str) -> Pack:
     Raises:
         ValueError: the pack does not exist.
     """
-    if name not in names():
-        msg = f"Unknown scenario pack {name!r}. Choose one of {', '.join(names())}."
+    if name not in pack_names():
+        msg = f"Unknown scenario pack {name!r}. Choose one of {', '.join(pack_names())}."
         raise ValueError(msg)
     facts = json.loads((FOLDER / f"{name}.json").read_text())
     metrics = {metric: (float(level), float(noise)) for metric, (level, noise) in facts["metrics"].items()}

@@ -11,7 +11,7 @@ from fleet.agent.dtls import client_connection, records
 from fleet.agent.errors import TransportError
 from fleet.simulator.transports.base import PATIENCE, Reach
 from fleet.simulator.transports.coap import CoapLine
-from fleet.simulator.transports.datagrams import Datagrams, opened
+from fleet.simulator.transports.datagrams import Datagrams, open_datagrams
 
 
 class DtlsLine(CoapLine):
@@ -31,7 +31,7 @@ class DtlsLine(CoapLine):
         if self._line is not None:
             return
         reach = self.reach
-        self._socket = await opened((reach.host, reach.coaps), reach.shaken, reach.source, reach.played)
+        self._socket = await open_datagrams((reach.host, reach.coaps), reach.shaken, reach.source, reach.played)
         line = client_connection(reach.anchor, (reach.identity, reach.identity))
         await self._shake(line)
         self._line = line

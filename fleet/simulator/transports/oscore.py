@@ -10,7 +10,7 @@ from fleet.agent.errors import TransportError
 from fleet.agent.oscore import Context, Session, UnusableError
 from fleet.simulator.transports.base import Reach
 from fleet.simulator.transports.coap import CoapLine
-from fleet.simulator.transports.datagrams import Datagrams, opened
+from fleet.simulator.transports.datagrams import Datagrams, open_datagrams
 from fleet.simulator.transports.https import HttpsLine
 from pki.kernel import cbor
 from pki.kernel.errors import InvalidError
@@ -37,7 +37,7 @@ class OscoreLine(CoapLine):
             self._session = Session(await self._context())
         if self._socket is None:
             reach = self.reach
-            self._socket = await opened((reach.host, self._port), reach.shaken, reach.source, reach.played)
+            self._socket = await open_datagrams((reach.host, self._port), reach.shaken, reach.source, reach.played)
 
     def send(self, message: Message) -> None:
         """Send one message."""

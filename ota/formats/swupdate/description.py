@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ota.formats import bombs
 from ota.formats.swupdate import selection
-from ota.formats.swupdate.json_form import read_json
+from ota.formats.swupdate.json_form import read_json_description
 from ota.formats.swupdate.libconfig import read_libconfig
 from ota.formats.swupdate.selection import Choice, Path, Section
 from ota.formats.swupdate.tree import Setting, refuse_description
@@ -89,12 +89,12 @@ def read_description(data: bytes) -> list[Selection]:
     """
     if len(data) > MAX_DESCRIPTION:
         refuse_description(f"it has {len(data)} bytes; at most {MAX_DESCRIPTION} are accepted.")
-    document = read_json(data) if data.lstrip(b" \t\r\n\f")[:1] == b"{" else read_libconfig(data)
+    document = read_json_description(data) if data.lstrip(b" \t\r\n\f")[:1] == b"{" else read_libconfig(data)
     if document.members.get(selection.ROOT, Setting("null", None, 0)).kind != "group":
         refuse_description("the group `software`, which contains everything else, is missing.")
     found: dict[object, Selection] = {}
     seen: set[object] = set()
-    for choice in selection.choices(document):
+    for choice in selection.possible_choices(document):
         places = _places(document, choice)
         chosen = None if places in seen else _selected(document, choice)
         seen.add(places)

@@ -10,7 +10,7 @@ from typing import NoReturn
 from ota.formats.swupdate.tree import MOST_DEPTH, Setting, refuse_description
 
 
-def read_json(data: bytes) -> Setting:
+def read_json_description(data: bytes) -> Setting:
     """Return the settings of a JSON text as one group.
 
     Raises:

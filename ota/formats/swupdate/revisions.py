@@ -35,7 +35,7 @@ class _Piece:
     end: _State
 
 
-def accepts(revisions: Sequence[str], revision: str) -> bool | None:
+def accepts_revision(revisions: Sequence[str], revision: str) -> bool | None:
     """Say whether one of the entries accepts a revision; None when that rests on a pattern that is not read here."""
     unread = False
     for entry in revisions:

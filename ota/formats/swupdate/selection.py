@@ -49,7 +49,7 @@ class Section:
     path: Path
 
 
-def choices(document: Setting) -> list[Choice]:
+def possible_choices(document: Setting) -> list[Choice]:
     """Return every choice that may make a difference: each group may be a board, and each pair of groups set and mode.
 
     Raises:

@@ -61,7 +61,7 @@ def bucket():
 def fetched(listener, headers=None):
     line = Transport(listener.address, None)
     try:
-        return list(blobs.stream(line, DIGEST, 1000, headers))
+        return list(blobs.stream_blob(line, DIGEST, 1000, headers))
     finally:
         line.close()
 

@@ -303,7 +303,7 @@ def test_names_of_another_length_are_not_even_looked_up(monkeypatch):
 def test_numbers_of_ours_go_on_or_jump_ahead_with_the_clock(monkeypatch):
     rows = Rows(monkeypatch)
     blocks = iter((100, 100 + numbers.BLOCK, 5000))
-    monkeypatch.setattr(numbers, "reserve", lambda _kid: next(blocks))
+    monkeypatch.setattr(numbers, "reserve_numbers", lambda _kid: next(blocks))
 
     async def run():
         held = await OscoreContexts(in_thread, lambda _: None).get(KID)

@@ -24,7 +24,7 @@ def listener(gate, monkeypatch):
         gate.wait(10)
         return Reply(ResponseOutcome.OK, b"done")
 
-    made = workers.Workers("test-door", ((slow, codec.refusal),))
+    made = workers.Workers("test-door", ((slow, codec.encode_refusal),))
     yield made
     gate.set()
     made.close()
@@ -46,6 +46,6 @@ def test_more_than_may_wait_are_turned_away_with_a_time(listener, gate):
     waits = [int(one.headers["retry-after"]) for one in refused]
     assert all(3 <= wait <= 16 for wait in waits)
     assert cbor2.loads(refused[0].payload)["error"] == "limited"
-    over_coap = mapping.response(asked, refused[0])
+    over_coap = mapping.convert_reply(asked, refused[0])
     assert str(over_coap.code).startswith("5.03")
     assert over_coap.opt.max_age == waits[0]

@@ -273,11 +273,13 @@ class Driver:
         message.opt.content_format = 60 if route.form == "cbor" else 286
         proved = TransportPeer(self.device.certificate.fingerprint, bytes(self.device.certificate.der), "192.0.2.1")
         try:
-            asked = mapping.request(message, proved if caller == "device" else TransportPeer("", b"", "192.0.2.1"))
+            asked = mapping.convert_request(
+                message, proved if caller == "device" else TransportPeer("", b"", "192.0.2.1")
+            )
         except DomainError as error:
             return protocol.BY_KIND[error.kind].value, error.detail
         reply = protocol.answer_request(asked, coap_listener.DIALECTS)
-        mapping.response(asked, reply)
+        mapping.convert_reply(asked, reply)
         return reply.outcome.value, reply.payload.decode("utf-8", "replace")
 
     def _status(self, route, case, _caller):

@@ -110,11 +110,11 @@ def test_a_listener_of_one_domain_gets_nothing_in_another(line, signer, offline)
     from pki.services import authorities, domains
 
     slug = f"x{uuid.uuid4().hex[:8]}"
-    who = actors.system(slug, "test")
+    who = actors.system_actor(slug, "test")
     domains.create(actor=who, slug=slug, name="Other", host_names=[])
-    request = authorities.csr(actor=who, name="Other Issuing CA")
+    request = authorities.issuing_csr(actor=who, name="Other Issuing CA")
     root = (offline / "root-ca" / "root-ca.pem").read_bytes()
-    authorities.install(actor=who, certificate=authority.certify(offline / "root-ca", request), root=root)
+    authorities.install(actor=who, certificate=authority.certify_issuing_ca(offline / "root-ca", request), root=root)
     der, _ = csr()
     fields = {"csr": der, "device_key": str(uuid.uuid4()), "device_name": "x"}
     with pytest.raises(DeniedError, match="only"):
