@@ -66,7 +66,7 @@ def _connections(metrics: Mapping[str, object]) -> tuple[dict[str, object], list
         msg = f"A report may list at most {MOST_CONNECTIONS} connections."
         raise InvalidError(msg)
     total = _either(inner, "total", "t")
-    peers = [_peer(_either(_map(one, "connection"), "remote_addr", "rad")) for one in listed]
+    peers = [_peer(_either(_map(item, "connection"), "remote_addr", "rad")) for item in listed]
     return {"established_peers": _count(len(listed) if total is None else total, "total")}, peers
 
 

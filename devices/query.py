@@ -87,7 +87,7 @@ def field_table() -> list[str]:
     """Return the table of fields in ``docs/reference/query.md``, as lines of Markdown."""
     lines = ["| Field | Selects by | Operators |", "|---|---|---|"]
     for name, field in FIELDS.items():
-        operators = " ".join(f"`{one}`" for one in sorted(field.operators))
+        operators = " ".join(f"`{operator}`" for operator in sorted(field.operators))
         lines.append(f"| `{name}` | {field.says} | {operators} |")
     return lines + [f"| `{name}` | {says} | {form} |" for name, (form, says) in FURTHER.items()]
 

@@ -47,7 +47,7 @@ def parse_series(given: object, now_ms: int) -> dict[str, Values]:
         msg = "`series` must map metric names to {at, step, values}."
         raise InvalidError(msg)
     made = {str(name): _one(str(name)[:40], one, now_ms) for name, one in given.items()}
-    if sum(len(one.packed) for one in made.values()) > 8 * MOST_VALUES:
+    if sum(len(value.packed) for value in made.values()) > 8 * MOST_VALUES:
         msg = f"A batch may have at most {MOST_VALUES} values."
         raise InvalidError(msg)
     return made

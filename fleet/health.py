@@ -48,8 +48,8 @@ def metrics_page(request: HttpRequest) -> HttpResponse:
             gauge.labels(domain.slug, name).set(getattr(counts, name))
     ends = Gauge("muster_metadata_end", "When devices refuse a role (unix time)", ["domain", "role"], registry=registry)
     for domain in selectors.list_domains():
-        for one in role_states(actor=actors.system_actor(domain.slug, "metrics"), whole=False):
-            ends.labels(domain.slug, one.role).set(one.expires.timestamp())
+        for standing in role_states(actor=actors.system_actor(domain.slug, "metrics"), whole=False):
+            ends.labels(domain.slug, standing.role).set(standing.expires.timestamp())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -161,9 +161,9 @@ def of_hardware(hardware: str, why: Iterable[Reason]) -> Reason | None:
     found = list(why)
     if not found:
         return None
-    told = make_reason(ObstacleKind.MISFIT, hardware=hardware, why="; ".join(one.sentence for one in found))
+    told = make_reason(ObstacleKind.MISFIT, hardware=hardware, why="; ".join(reason.sentence for reason in found))
     return Reason(
-        ObstacleKind.MISFIT, told.sentence, {"hardware": hardware, "reasons": [one.to_dict() for one in found]}
+        ObstacleKind.MISFIT, told.sentence, {"hardware": hardware, "reasons": [reason.to_dict() for reason in found]}
     )
 
 

@@ -27,7 +27,7 @@ def read_bill(data: bytes, image: str, *, model: bool = False) -> SoftwareBill:
     try:
         value = _document(data)
         form, listed = _components(value)
-        found = [_told(form, one) for one in listed]
+        found = [_told(form, item) for item in listed]
         subject = _subject(form, value)
         shown = card.card_of(value) if model and form.startswith("CycloneDX") else {}
         subject |= card.model_digests(value) if shown else set()
@@ -57,8 +57,8 @@ def search_components(data: bytes, words: str) -> list[dict[str, str]]:
     """
     form, listed = _components(_document(data))
     wanted = words.casefold().split()
-    rows = (_told(form, one) for one in listed)
-    return [one for one in rows if all(word in " ".join(one.values()).casefold() for word in wanted)]
+    rows = (_told(form, item) for item in listed)
+    return [row for row in rows if all(word in " ".join(row.values()).casefold() for word in wanted)]
 
 
 def _document(data: bytes) -> dict[str, object]:

@@ -114,8 +114,8 @@ def _attributes(csr: x509.CertificateSigningRequest) -> dict[bytes, list[bytes]]
     found: dict[bytes, list[bytes]] = {}
     try:
         for field in der.sequence_parts(csr.tbs_certrequest_bytes)[3:]:
-            for one in der.inner_elements(field, _ATTRIBUTES):
-                name, values = der.sequence_parts(one)
+            for element in der.inner_elements(field, _ATTRIBUTES):
+                name, values = der.sequence_parts(element)
                 if name in found:
                     raise CsrError(_TWICE)
                 found[name] = der.inner_elements(values, _SET)

@@ -93,7 +93,7 @@ def _without_defaults(data: bytes) -> bytes:
         if fields[-1][0] != _EXTENSIONS:
             return data
         _, start, _ = der.read_element(fields[-1])
-        listed = [_usual(one) for one in der.sequence_parts(fields[-1][start:])]
+        listed = [_usual(part) for part in der.sequence_parts(fields[-1][start:])]
     except (InvalidError, ValueError, IndexError):
         return data  # the library says what is wrong
     extensions = der.tlv(_EXTENSIONS, der.tlv(der.SEQUENCE, b"".join(listed)))

@@ -89,7 +89,10 @@ def _peers(case: FlaggedTick, step: DriftStep, members: dict[str, int]) -> list[
 
 
 def _text(metrics: list[MetricEvidence], strange: list[str]) -> str:
-    parts = [f"{one['name']} is {one['observed']:g} {one['unit']}, expected {one['expected']:g}" for one in metrics[:3]]
+    parts = [
+        f"{metric['name']} is {metric['observed']:g} {metric['unit']}, expected {metric['expected']:g}"
+        for metric in metrics[:3]
+    ]
     if strange:
         parts.append(f"new destination {', '.join(strange[:3])}, which no device in its cohort has used before")
     return "; ".join(parts) or "no deviating metrics"

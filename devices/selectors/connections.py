@@ -41,11 +41,13 @@ def barred_fingerprints(fingerprints: Iterable[str]) -> set[str]:
             fingerprint__in=wanted[start : start + 500], profile=Certificate.Profile.DEVICE
         )
         held = list(rows)
-        active = Device.objects.filter(public_id__in=[one.subject_key for one in held], state=Device.State.ACTIVE)
-        serving = {(one.key, one.domain_id) for one in active.only("public_id", "domain_id")}
+        active = Device.objects.filter(
+            public_id__in=[certificate.subject_key for certificate in held], state=Device.State.ACTIVE
+        )
+        serving = {(device.key, device.domain_id) for device in active.only("public_id", "domain_id")}
         now = clock.now()
-        for one in held:
-            over = certificate_status(one, now) in {CertificateStanding.REVOKED, CertificateStanding.EXPIRED}
-            if over or (one.subject_key, one.domain_id) not in serving:
-                found.add(one.fingerprint)
+        for certificate in held:
+            over = certificate_status(certificate, now) in {CertificateStanding.REVOKED, CertificateStanding.EXPIRED}
+            if over or (certificate.subject_key, certificate.domain_id) not in serving:
+                found.add(certificate.fingerprint)
     return found

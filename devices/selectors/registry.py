@@ -90,7 +90,7 @@ def devices_by_names(*, actor: Actor, names: Iterable[str]) -> list[Device]:
         NotFoundError: one of them does not exist; the sentence says which.
     """
     wanted = list(dict.fromkeys(names))
-    found = {one.name: one for one in list_devices(actor=actor).filter(name__in=wanted)}
+    found = {device.name: device for device in list_devices(actor=actor).filter(name__in=wanted)}
     if missing := [name for name in wanted if name not in found]:
         msg = f"There is no device {missing[0][:100]!r}. Nothing was changed."
         raise NotFoundError(msg)

@@ -167,7 +167,7 @@ def _vouched(domain: str, der: bytes, ek: structures.Public) -> tuple[VendorAnch
         raise UnauthenticatedError(REFUSAL) from error
     now = clock.now()
     in_time = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
-    if not in_time or EK_USAGE not in {one.dotted_string for one in usages} or certificate.public_key() != ek.key:
+    if not in_time or EK_USAGE not in {usage.dotted_string for usage in usages} or certificate.public_key() != ek.key:
         raise UnauthenticatedError(REFUSAL)
     rows = VendorAnchor.objects.filter(domain__slug=domain, kind=HardwareIdentity.Kind.TPM, withdrawn_at__isnull=True)
     for row in rows:

@@ -244,9 +244,9 @@ def _new_device(domain: TrustDomain, claim: Claim) -> Device:
 def _retire_board(device: Device) -> None:
     """Take everything from the old board: its certificates and its identities in hardware."""
     guard = actors.system_actor(device.domain.slug, "board-replacement")
-    for one in certificates_of(actor=guard, subject_key=device.key):
-        if one.revoked_at is None:
-            certificates.revoke(actor=guard, fingerprint=one.fingerprint, reason="superseded")
+    for certificate in certificates_of(actor=guard, subject_key=device.key):
+        if certificate.revoked_at is None:
+            certificates.revoke(actor=guard, fingerprint=certificate.fingerprint, reason="superseded")
     HardwareIdentity.objects.filter(device=device).delete()
     ledger.record(actor=guard, action="device.board-replaced", thing=("device", device.key))
 

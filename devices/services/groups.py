@@ -50,7 +50,7 @@ def change_members(*, actor: Actor, group: Group, add: Iterable[Device] = (), re
     if group.query:
         msg = "This group's query selects its members. Create a listed group to choose them yourself."
         raise ConflictError(msg)
-    added, removed = [one.pk for one in add], [one.pk for one in remove]
+    added, removed = [device.pk for device in add], [device.pk for device in remove]
     with transaction.atomic():
         rows = [GroupMember(group=group, device_id=key) for key in added]
         GroupMember.objects.bulk_create(rows, ignore_conflicts=True)

@@ -65,8 +65,8 @@ def write_contacts(seen: Contacts) -> list[Row]:
         unique_fields=["device_id"],
         update_fields=["last_seen", "address"],
     )
-    gaps = [(one.device, one.tick, metrics.GAP, one.gap) for one in found if one.gap is not None]
-    return gaps + _of_networks([one for one in found if one.is_fresh and one.network])
+    gaps = [(contact.device, contact.tick, metrics.GAP, contact.gap) for contact in found if contact.gap is not None]
+    return gaps + _of_networks([contact for contact in found if contact.is_fresh and contact.network])
 
 
 def _compared(seen: Contacts) -> list[_Contact]:
@@ -92,16 +92,21 @@ def _of_networks(fresh: list[_Contact]) -> list[Row]:
     counted: list[Row] = []
     for start in range(0, len(fresh), AT_ONCE):
         some = fresh[start : start + AT_ONCE]
-        rows = SourceNetwork.objects.filter(device_id__in=[one.device for one in some])
+        rows = SourceNetwork.objects.filter(device_id__in=[contact.device for contact in some])
         known = {(device, prefix): (tick, key) for device, prefix, tick, key in rows.values_list(*_KNOWN)}
-        counted += [(one.device, one.tick, metrics.SOURCES, 1.0) for one in some if _is_first(one, known)]
+        counted += [
+            (contact.device, contact.tick, metrics.SOURCES, 1.0) for contact in some if _is_first(contact, known)
+        ]
         SourceNetwork.objects.bulk_create(
-            [SourceNetwork(device_id=one.device, prefix=one.network, last_tick=one.tick) for one in some],
+            [
+                SourceNetwork(device_id=contact.device, prefix=contact.network, last_tick=contact.tick)
+                for contact in some
+            ],
             update_conflicts=True,
             unique_fields=["device_id", "prefix"],
             update_fields=["last_tick"],
         )
-        _make_room({one.device for one in some if (one.device, one.network) not in known}, known)
+        _make_room({contact.device for contact in some if (contact.device, contact.network) not in known}, known)
     return counted
 
 

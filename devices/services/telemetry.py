@@ -110,7 +110,7 @@ def _count_refusal(device_id: int, tick: int) -> None:
 
 def _store(device_id: int, tick: int, batch: Batch) -> None:
     """Write a batch by few statements; of a series, the drift engine sees its mean in this tick."""
-    values = batch.metrics | {name: one.mean for name, one in batch.series.items()}
+    values = batch.metrics | {name: sent.mean for name, sent in batch.series.items()}
     samples, kept = Sample._meta.db_table, Series._meta.db_table
     with connections["telemetry"].cursor() as cursor:
         cursor.executemany(
@@ -121,8 +121,8 @@ def _store(device_id: int, tick: int, batch: Batch) -> None:
         cursor.executemany(
             f"INSERT INTO {kept} (device_id, metric, day, start, step_ms, {_VALUES}) VALUES (%s, %s, %s, %s, %s, %s)",  # noqa: S608  because the names are Django's own
             [
-                (device_id, name, one.start // series.DAY_MS, one.start, one.step, one.packed)
-                for name, one in batch.series.items()
+                (device_id, name, sent.start // series.DAY_MS, sent.start, sent.step, sent.packed)
+                for name, sent in batch.series.items()
             ],
         )
     if batch.keys:

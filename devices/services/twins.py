@@ -224,7 +224,7 @@ def section_tag(section: str, version: int) -> str:
 
 def parse_entity_tags(field: str) -> set[str]:
     """Return the entity tags of an If-Match or If-None-Match field."""
-    return {one.strip().removeprefix("W/") for one in field.split(",") if one.strip()}
+    return {part.strip().removeprefix("W/") for part in field.split(",") if part.strip()}
 
 
 def seen_version(section: str, if_match: str) -> int:

@@ -324,7 +324,7 @@ class Agent:
 
     def _parts(self, whole: SignedAssignment, data: bytes) -> list[SignedAssignment]:
         parts = Trust(self.settings, self.state, self._line()).parts(data, whole.action, self._counters())
-        coming = {one.component: one.counter for one in parts}
+        coming = {part.component: part.counter for part in parts}
         agreement.check_requirements(self._installer.running(), {**coming, whole.component: whole.counter})
         return parts
 

@@ -134,7 +134,7 @@ def check_newest(value: Newest) -> None:
         KeyError: one is missing.
         TypeError: one is not a number.
     """
-    if any(type(one) is not int for one in (value["timestamp"], value["snapshot"])):
+    if any(type(number) is not int for number in (value["timestamp"], value["snapshot"])):
         msg = "`newest` must contain the versions of timestamp and snapshot"
         raise TypeError(msg)
 
@@ -174,7 +174,7 @@ def agree_assignment(row: DirectorRow, bundle: BundleDocument, settings: Setting
     if own != row["target"]:
         msg = f"{row['target']} contains the bundle of another path: {own[:200]}"
         raise RefusedError(msg)
-    image = next(one for one in bundle["files"] if one["role"] == "image")
+    image = next(file for file in bundle["files"] if file["role"] == "image")
     if image["size"] != row["length"] or image["sha256"] != row["sha256"]:
         msg = f"director and signed targets differ about {row['target']}"
         raise RefusedError(msg)
@@ -198,7 +198,7 @@ def agree_assignment(row: DirectorRow, bundle: BundleDocument, settings: Setting
 
 def _demand_for(row: DirectorRow, bundle: BundleDocument, settings: Settings) -> None:
     """Refuse a bundle for other hardware or for another audience."""
-    if settings.hw_class not in {one["class_id"] for one in bundle["hw"]} or row["hw"] != settings.hw_class:
+    if settings.hw_class not in {hardware["class_id"] for hardware in bundle["hw"]} or row["hw"] != settings.hw_class:
         msg = f"{row['target']} is for other hardware than this device"
         raise RefusedError(msg)
     if settings.audience not in bundle["audience"]:
@@ -227,7 +227,10 @@ def _named_alike(row: DirectorRow, bundle: BundleDocument) -> _Names:
 
 
 def _requires(bundle: BundleDocument) -> tuple[tuple[str, int, int | None], ...]:
-    return tuple((one["component"], one["min_counter"], one.get("max_counter")) for one in bundle.get("requires", []))
+    return tuple(
+        (requirement["component"], requirement["min_counter"], requirement.get("max_counter"))
+        for requirement in bundle.get("requires", [])
+    )
 
 
 def row_of(bundle: BundleDocument, target: str, action: int, settings: Settings) -> DirectorRow:
@@ -243,14 +246,14 @@ def row_of(bundle: BundleDocument, target: str, action: int, settings: Settings)
         KeyError, StopIteration: the bundle is malformed.
         TypeError, ValueError: a field has another type or form.
     """
-    image = next(one for one in bundle["files"] if one["role"] == "image")
+    image = next(file for file in bundle["files"] if file["role"] == "image")
     facts = {"action": action, "kind": "update", "component": bundle["component"], "target": target}
     facts |= {"length": image["size"], "sha256": image["sha256"], "hw": settings.hw_class}
     return check_entry({**facts, "counter": bundle["security_counter"], "version": bundle["version"]})
 
 
 def _golden(bundle: BundleDocument) -> Golden | None:
-    entry = next((one for one in bundle["files"] if one["role"] == "golden"), None)
+    entry = next((file for file in bundle["files"] if file["role"] == "golden"), None)
     if entry is None:
         return None
     length, sha256 = entry["size"], entry["sha256"]

@@ -74,7 +74,7 @@ def fill_slot(
         fetch_image(assignment, mirror, server, pair.inactive)
     vectors = fetch_golden(assignment, server, pair)
     facts = (assignment.version, assignment.sha256, assignment.counter, vectors)
-    return slots.SlotImage(*facts, requires=[list(one) for one in assignment.requires]), patched
+    return slots.SlotImage(*facts, requires=[list(requirement) for requirement in assignment.requires]), patched
 
 
 def _copied(pair: slots.Slots) -> None:

@@ -83,9 +83,9 @@ def _keep(issued: list[x509.Certificate], authorities: list[x509.Certificate], h
     if len(issued) != 1:
         msg = "the enrolment answer must contain exactly one certificate"
         raise RefusedError(msg)
-    above = [one for one in authorities if one.subject != one.issuer]
+    above = [authority for authority in authorities if authority.subject != authority.issuer]
     _demand_usable(issued[0], above, holder)
-    pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in (*issued, *above))
+    pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in (*issued, *above))
     files.write_private(holder.chain, pem)
 
 

@@ -72,7 +72,7 @@ class Installer:
         wanted = (assignment.sha256, assignment.version, assignment.counter, golden)
         if running is None or not pair.confirmed:
             return False
-        requires = [list(one) for one in assignment.requires]
+        requires = [list(requirement) for requirement in assignment.requires]
         here = (running.sha256, running.version, running.counter, running.golden)
         return here == wanted and running.requires == requires and pair.matches()
 
@@ -107,13 +107,13 @@ class Installer:
         whole = self.slots(composite.COMPONENT)
         image = self._bring(assignment, whole)
         parts = parts_of(read_verified(whole.inactive, assignment.sha256))
-        missing = [one for one in parts if not self.has(one)]
+        missing = [part for part in parts if not self.has(part)]
         pairs = {one.component: self.slots(one.component) for one in missing}
         brought = {one.component: self._bring(one, pairs[one.component]) for one in missing}
         whole.swap(replace(image, members={name: one.sha256 for name, one in brought.items()}))
         for name, one in brought.items():
             pairs[name].swap(one)
-        arenas = self._tested([whole, *pairs.values()], [one.component for one in parts])
+        arenas = self._tested([whole, *pairs.values()], [part.component for part in parts])
         whole.confirm()  # from here on the composite is confirmed
         for name, pair in pairs.items():
             pair.confirm(arenas[name])

@@ -171,8 +171,13 @@ class DeviceOut(Output):
     def get_identities(self, device: DeviceRow) -> list[dict[str, Any]]:
         """Return the hardware identities that the device has proved."""
         return [
-            {"kind": one.kind, "vendor": one.vendor, "serial": one.serial, "verified_at": one.verified_at.isoformat()}
-            for one in device.identities.all()
+            {
+                "kind": identity.kind,
+                "vendor": identity.vendor,
+                "serial": identity.serial,
+                "verified_at": identity.verified_at.isoformat(),
+            }
+            for identity in device.identities.all()
         ]
 
     def get_protection(self, device: DeviceRow) -> str:
@@ -224,8 +229,8 @@ class CloseIn(Input):
 def _beside(devices_: Sequence[DeviceRow]) -> dict[str, object]:
     """Return what stands beside devices: when they were last heard, in one query, and how they are protected."""
     return {
-        "seen": selectors.last_seen(one.pk for one in devices_),
-        "protection": {one.pk: protection_of(one) for one in devices_},
+        "seen": selectors.last_seen(device.pk for device in devices_),
+        "protection": {device.pk: protection_of(device) for device in devices_},
     }
 
 

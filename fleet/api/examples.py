@@ -65,7 +65,7 @@ def add_examples(result: Json, **_: object) -> Json:
     held: dict[str, dict[str, object]] = {}
     schemas = result["components"]["schemas"]
     for path, method, operation in operations_of(result):
-        bodies = [operation.get("requestBody", {}), *(operation["responses"].get(one, {}) for one in _ANSWERS)]
+        bodies = [operation.get("requestBody", {}), *(operation["responses"].get(answer, {}) for answer in _ANSWERS)]
         for media in (media for body in bodies for media in body.get("content", {}).values()):
             name = _type_of(media["schema"]) or f"{method.upper()} {place_of_example(path)}"
             key = re.sub(r"\W+", "-", name)

@@ -128,7 +128,7 @@ STORABLE = r"^[^\u0000]*$"
 
 
 def _parameters(shape: type[object]) -> list[OpenApiParameter]:
-    return [_parameter(name, one) for name, one in criteria_of(shape).items()]
+    return [_parameter(name, criterion) for name, criterion in criteria_of(shape).items()]
 
 
 def _parameter(name: str, asked: Criterion) -> OpenApiParameter:

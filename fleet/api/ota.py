@@ -112,7 +112,9 @@ class ReleaseOut(Output):
 
     def get_signed_by(self, release: ReleaseRow) -> list[str]:
         """Return the officers who have signed."""
-        return sorted(one.officer for one in release.statement.signatures.all()) if release.statement else []
+        return (
+            sorted(signature.officer for signature in release.statement.signatures.all()) if release.statement else []
+        )
 
 
 class ReleaseIn(Input):
@@ -194,7 +196,7 @@ class FitOut(Output):
             {
                 "name": model.name,
                 "fits": not why,
-                "reasons": [one.to_dict() for one in why],
+                "reasons": [reason.to_dict() for reason in why],
                 "arena": fitting.bundle_facts(bundle, model).get("arena"),
             }
             for model, why in found

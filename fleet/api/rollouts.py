@@ -112,7 +112,7 @@ def _standing(rollouts_: Sequence[RolloutRow]) -> dict[str, object]:
     """Return the progress and patches of rollouts, in a few queries for any number of rollouts."""
     return {
         "progress": rollout_rows.progress_of(rollouts_),
-        "patches": patch_rows.in_rollouts([one.pk for one in rollouts_]),
+        "patches": patch_rows.in_rollouts([rollout.pk for rollout in rollouts_]),
     }
 
 

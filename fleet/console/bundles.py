@@ -41,7 +41,7 @@ def bundle_list(request: HttpRequest) -> HttpResponse:
     wanted = asked_filter(request, rows.BundleFilter)
     found = cut_page(request, rows.list_bundles(actor=who, wanted=wanted))
     known = fitting.released_counters(who.domain)
-    listed = [(one, _listed(one, known)) for one in found["rows"]]
+    listed = [(row, _listed(row, known)) for row in found["rows"]]
     choices = {"kinds": Bundle.Kind.values, "states": Release.State.values}
     return render(request, "console/bundles/list.html", {**found, "rows": listed, **shown_filter(wanted), **choices})
 
@@ -129,14 +129,14 @@ def bundle_delete(request: HttpRequest, public_id: str) -> HttpResponse:
 
 def _fits(bundle: Bundle) -> list[tuple[HardwareModel, list[Reason]]]:
     """Return the target hardware models of a bundle, each with the reasons why it is incompatible."""
-    return [(one, fitting.incompatibility_reasons(bundle, one)) for one in bundle.hardware_models.all()]
+    return [(model, fitting.incompatibility_reasons(bundle, model)) for model in bundle.hardware_models.all()]
 
 
 def _listed(bundle: Bundle, known: fitting.Released) -> list[tuple[HardwareModel, list[Reason]]]:
     """Return the same for a list row; only the detail page checks the parts of a composite bundle."""
     if bundle.kind == Bundle.Kind.COMPOSITE:
-        return [(one, []) for one in bundle.hardware_models.all()]
-    return [(one, fitting.incompatibility_reasons(bundle, one, known)) for one in bundle.hardware_models.all()]
+        return [(model, []) for model in bundle.hardware_models.all()]
+    return [(model, fitting.incompatibility_reasons(bundle, model, known)) for model in bundle.hardware_models.all()]
 
 
 def _card(bundle: Bundle) -> dict[str, object]:
@@ -144,8 +144,10 @@ def _card(bundle: Bundle) -> dict[str, object]:
     if bundle.kind != Bundle.Kind.MODEL:
         return {}
     said = bundle.facts.get("sbom", {}).get("card", {})
-    names = {one.pk: one.name for one in bundle.hardware_models.all()}
-    reported = [(names.get(one.hardware_model_id, ""), one.median, len(one.said)) for one in bundle.arenas.all()]
+    names = {model.pk: model.name for model in bundle.hardware_models.all()}
+    reported = [
+        (names.get(arena.hardware_model_id, ""), arena.median, len(arena.said)) for arena in bundle.arenas.all()
+    ]
     return {
         "said": said,
         "evaluation": bundle.manifest.get("eval"),
@@ -165,7 +167,7 @@ def _asked(release: Release | None) -> Statement | None:
 def _signing(domain: str, release: Release | None) -> dict[str, object]:
     """Return the statement to sign, the present signatures, and the officers and number of signatures missing."""
     known, statement = list_officers(domain), _asked(release)
-    signed = {one.keyid: one for one in statement.signatures.all()} if statement else {}
+    signed = {signature.keyid: signature for signature in statement.signatures.all()} if statement else {}
     return {
         "statement": statement,
         "statement_key": str(statement.public_id) if statement else "",
@@ -173,7 +175,7 @@ def _signing(domain: str, release: Release | None) -> dict[str, object]:
             "threshold": known.threshold,
             "signed": list(signed.values()),
             "others": sorted(name for keyid, name in known.names.items() if keyid not in signed),
-            "missing": max(known.threshold - len({one.officer for one in signed.values()}), 0),
+            "missing": max(known.threshold - len({value.officer for value in signed.values()}), 0),
         },
     }
 

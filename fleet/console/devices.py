@@ -107,10 +107,12 @@ def device_detail(request: HttpRequest, public_id: str) -> HttpResponse:
         "protection": protection_of(device),
         "withheld": withheld_actions(device, updates),
         "identities": selectors.list_hardware_identities(device),
-        "certificates": [(one, certificates.certificate_status(one, clock.now())) for one in held],
+        "certificates": [
+            (certificate, certificates.certificate_status(certificate, clock.now())) for certificate in held
+        ],
         "timeline": timeline.timeline_of(who, device, timeline.KnownEvents(seen, updates, incidents)),
         # A device has one open incident at most, and no newer one is opened meanwhile.
-        "open": [one for one in incidents if one.state == one.State.OPEN],
+        "open": [incident for incident in incidents if incident.state == incident.State.OPEN],
         "chart": _chart(device, request.GET.get("metric", "")),
     }
     return render(request, "console/devices/detail.html", context)
@@ -123,11 +125,15 @@ def device_action(request: HttpRequest, public_id: str, verb: str) -> HttpRespon
     who = page_actor(request)
     device = selectors.get_device(actor=who, public_id=public_id)
     back = reverse("console:device", args=[device.key])
-    valid = [one for one in ground.certificates_of(actor=who, subject_key=device.key) if one.revoked_at is None]
+    valid = [
+        certificate
+        for certificate in ground.certificates_of(actor=who, subject_key=device.key)
+        if certificate.revoked_at is None
+    ]
     if request.method == "GET":
         icon, effect, undo = EFFECTS[verb]
         context = {"device": device, "verb": verb, "icon": icon, "effect": effect, "undo": undo, "back": back}
-        context |= {"lineage": [one for one in valid if one.renewed_from_id]}
+        context |= {"lineage": [certificate for certificate in valid if certificate.renewed_from_id]}
         context |= {"forever": verb in FOREVER, "certificates": valid, "codes": sorted(certificates.REASONS)}
         return render(request, "console/devices/confirm.html", context)
     if verb in FOREVER and request.POST.get("name", "") != device.name:
@@ -147,8 +153,8 @@ def device_action(request: HttpRequest, public_id: str, verb: str) -> HttpRespon
 
 def _revoke(request: HttpRequest, valid: list[Certificate]) -> None:
     reason = request.POST.get("code", "unspecified")
-    for one in valid:
-        certificates.revoke(actor=page_actor(request), fingerprint=one.fingerprint, reason=reason)
+    for certificate in valid:
+        certificates.revoke(actor=page_actor(request), fingerprint=certificate.fingerprint, reason=reason)
 
 
 def _components(device: Device) -> list[dict[str, object]]:

@@ -61,14 +61,14 @@ def incident_detail(request: HttpRequest, public_id: str) -> HttpResponse:
     who = page_actor(request)
     incident = selectors.get_incident(actor=who, public_id=public_id)
     peers = incident.explanation.get("peers", [])
-    known = selectors.device_public_ids(actor=who, names=[one["device"] for one in peers])
+    known = selectors.device_public_ids(actor=who, names=[peer["device"] for peer in peers])
     context = {
         "incident": incident,
         "key": str(incident.public_id),
         "detection": DETECTIONS.get(incident.layer_now, incident.layer_now),
         "verdicts": [(value, label, VERDICTS[value]) for value, label in Incident.Verdict.choices],
-        "metrics": [_shaped(one) for one in incident.explanation.get("metrics", [])],
-        "peers": [{**one, "key": known.get(one["device"])} for one in peers],
+        "metrics": [_shaped(metric) for metric in incident.explanation.get("metrics", [])],
+        "peers": [{**peer, "key": known.get(peer["device"])} for peer in peers],
         "done": _done(who, incident),
     }
     return render(request, "console/incidents/detail.html", context)

@@ -32,7 +32,7 @@ def fleet_overview(request: HttpRequest) -> HttpResponse:
         "updating": updating_devices(actor=who).count(),
         "live": live.count(),
         "under_way": bool(under_way),
-        "rollouts": [(one, tallies[one.pk], sum(tallies[one.pk].values())) for one in shown],
+        "rollouts": [(rollout, tallies[rollout.pk], sum(tallies[rollout.pk].values())) for rollout in shown],
         "incidents": list(devices.list_incidents(actor=who, wanted=devices.IncidentFilter(state="open"))[:SHOWN]),
         "entries": entries,
         "names": object_names(who, entries),

@@ -35,7 +35,7 @@ def rollout_list(request: HttpRequest) -> HttpResponse:
     tallies = rows.rollout_tallies(cuts["rows"])
     context = {
         **cuts,
-        "rows": [(one, tallies[one.pk], sum(tallies[one.pk].values())) for one in cuts["rows"]],
+        "rows": [(row, tallies[row.pk], sum(tallies[row.pk].values())) for row in cuts["rows"]],
         "state": wanted.state,
         "states": ["live", *Rollout.State.values],
     }
@@ -54,7 +54,7 @@ def rollout_body(asker: Actor, public_id: str) -> dict[str, object]:
     """Return the template context for the live part of a rollout page."""
     rollout = rows.get_rollout(actor=asker, public_id=public_id)
     progress = rows.rollout_progress(rollout)
-    opened = [one.wave.index + 1 for one in progress.waves if one.wave.state != Wave.State.WAITING]
+    opened = [wave.wave.index + 1 for wave in progress.waves if wave.wave.state != Wave.State.WAITING]
     said = f"The rollout is {progress.step.text if progress.step else rollout.state}"
     return {
         "rollout": rollout,

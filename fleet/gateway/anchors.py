@@ -36,6 +36,6 @@ def pem_text(ders: list[bytes]) -> str:
 def trust_only(store: crypto.X509Store, ders: Iterable[bytes]) -> crypto.X509Store:
     """Configure an OpenSSL store to verify only that chains end at these certificates."""
     store.set_flags(CHAINS_ONLY)
-    for one in ders:
-        store.add_cert(crypto.load_certificate(crypto.FILETYPE_ASN1, one))
+    for der in ders:
+        store.add_cert(crypto.load_certificate(crypto.FILETYPE_ASN1, der))
     return store

@@ -93,7 +93,7 @@ def media_type(field: str) -> str:
 
 def _wants_json(request: DeviceRequest) -> bool:
     """Return whether the answer is JSON: by the Accept field, else by the format of the request."""
-    accepted = {media_type(one) for one in request.headers.get("accept", "").split(",")} & {CBOR, JSON}
+    accepted = {media_type(part) for part in request.headers.get("accept", "").split(",")} & {CBOR, JSON}
     if len(accepted) == 1:
         return JSON in accepted
     return media_type(request.headers.get("content-type", "")) == JSON

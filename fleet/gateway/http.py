@@ -219,8 +219,8 @@ def _request(scope: Scope, body: bytes) -> DeviceRequest:
         authority=authority,
         payload=body,
         headers=headers,
-        claims=tuple(one for one in scope["headers"] if one[0] in CLAIMS),
-        forwarded=tuple(one for one in scope["headers"] if one[0] == FORWARDED),
+        claims=tuple(header for header in scope["headers"] if header[0] in CLAIMS),
+        forwarded=tuple(header for header in scope["headers"] if header[0] == FORWARDED),
         query=dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), max_num_fields=limits.MOST_QUERY)),
     )
 

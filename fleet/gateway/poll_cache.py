@@ -107,9 +107,9 @@ class Answers:
     def renew(self) -> None:
         """Build the answers for the next second."""
         seconds = [jitter_seconds(settings.FLEET_POLL_S * self.factor) for _ in range(VARIANTS)]
-        self.body = [cbor.dumps({"next": one}) for one in seconds]
+        self.body = [cbor.dumps({"next": number}) for number in seconds]
         date = formatdate(usegmt=True)
-        texts = [b'{"next": %d}' % one for one in seconds]
+        texts = [b'{"next": %d}' % number for number in seconds]
         self.http = {
             codec.CBOR: [_response(body, codec.CBOR, date) for body in self.body],
             codec.JSON: [_response(body, codec.JSON, date) for body in texts],

@@ -94,7 +94,7 @@ class StatusListener:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         path, method = scope["path"], scope["method"]
-        entry = next((one for one in ROUTES if one.path.fullmatch(path)), None)
+        entry = next((route for route in ROUTES if route.path.fullmatch(path)), None)
         if entry is None:
             return 404, TEXT, NOT_FOUND
         if method not in entry.methods:

@@ -44,9 +44,9 @@ def provide_signer() -> Iterator[None]:
 
 def add_filter_options(parser: ArgumentParser, shape: type[object]) -> None:
     """Add the fields of a list's filter as command-line options."""
-    for name, one in criteria_of(shape).items():
-        says = f"{one.says} Name or id." if one.form is Form.REFERENCE else one.says
-        parser.add_argument(f"--{name}", default="", choices=one.choices or None, help=says.replace("%", "%%"))
+    for name, criterion in criteria_of(shape).items():
+        says = f"{criterion.says} Name or id." if criterion.form is Form.REFERENCE else criterion.says
+        parser.add_argument(f"--{name}", default="", choices=criterion.choices or None, help=says.replace("%", "%%"))
 
 
 def filter_of(options: Mapping[str, object], shape: type[_Filter]) -> _Filter:

@@ -17,7 +17,9 @@ FORMAT = 1
 
 def write_archive(path: Path, databases: list[Path]) -> None:
     """Write an archive atomically: it is complete on the disk, or does not exist."""
-    manifest = json.dumps({"format": FORMAT, "files": {one.name: _digest(one) for one in databases}}, sort_keys=True)
+    manifest = json.dumps(
+        {"format": FORMAT, "files": {database.name: _digest(database) for database in databases}}, sort_keys=True
+    )
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -25,8 +27,8 @@ def write_archive(path: Path, databases: list[Path]) -> None:
             entry = tarfile.TarInfo(MANIFEST)
             entry.size = len(manifest)
             tar.addfile(entry, io.BytesIO(manifest.encode()))
-            for one in databases:
-                tar.add(one, one.name)
+            for database in databases:
+                tar.add(database, database.name)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

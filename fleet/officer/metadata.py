@@ -110,7 +110,7 @@ def make_next_root(present: bytes, online: Mapping[str, object], officers: list[
     if strange := sorted(set(online) - {*ONLINE, *root_keys.ONLINE_ROLES}):
         msg = f"{strange[0][:40]!r} is not an online role. Nothing was signed."
         raise InvalidError(msg)
-    people = {one for held in before.people.values() for one in held.values()}
+    people = {value for held in before.people.values() for value in held.values()}
     for name, given in online.items():
         wanted = [keys.online_key(one, people) for one in (given if isinstance(given, list) else [given])]
         if name in ONLINE:

@@ -103,7 +103,8 @@ def _holder(fields: Mapping[str, object], keyid: str, role: str) -> tuple[str, s
 def _shared_names(root: Root) -> Iterator[str]:
     """Yield officers who have different keys for root and targets; each is one person, not two."""
     held = {
-        role: {root.keys[one].to_dict().get(OFFICER_FIELD): one for one in root.roles[role].keyids} for role in PEOPLE
+        role: {root.keys[keyid].to_dict().get(OFFICER_FIELD): keyid for keyid in root.roles[role].keyids}
+        for role in PEOPLE
     }
     for name in sorted(str(one) for one in set(held["root"]) & set(held["targets"]) if one):
         if held["root"][name] != held["targets"][name]:

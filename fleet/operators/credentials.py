@@ -31,7 +31,7 @@ def person_of_credentials(authorization: str, cookie: str) -> str:
 
 
 def _cookie(field: str, name: str) -> str:
-    pairs = (one.strip().partition("=") for one in field.split(";"))
+    pairs = (part.strip().partition("=") for part in field.split(";"))
     return next((value for found, _, value in pairs if found == name), "")
 
 

@@ -57,14 +57,14 @@ class Crowd:
     """
 
     def __init__(self, pack: Pack, faults: tuple[str, ...], progress: ProgressPrinter) -> None:
-        self.shaken = tuple(one for one in faults if one in datagrams.FAULTS)
-        self._faults = tuple(one for one in faults if one not in datagrams.FAULTS)
+        self.shaken = tuple(fault for fault in faults if fault in datagrams.FAULTS)
+        self._faults = tuple(fault for fault in faults if fault not in datagrams.FAULTS)
         self._pack, self.tally, self._progress = pack, LoadTally(), progress
 
     async def live(self, members: list[SimulatedDevice], seconds: float, poll_s: float) -> None:
         """Poll and report until the time is over."""
         until = time.monotonic() + seconds
-        await asyncio.gather(*(self._live(one, until, poll_s) for one in members))
+        await asyncio.gather(*(self._live(member, until, poll_s) for member in members))
 
     async def _live(self, one: SimulatedDevice, until: float, poll_s: float) -> None:
         await asyncio.sleep(one.source.uniform(0, poll_s))
@@ -146,7 +146,7 @@ def main() -> int:
     parser = _parser()
     given = parser.parse_args()
     known = {"all": FAULTS, "pack": packs.load_pack(given.pack).faults}
-    faults = known.get(given.faults) or tuple(one for one in given.faults.split(",") if one)
+    faults = known.get(given.faults) or tuple(part for part in given.faults.split(",") if part)
     if unknown := set(faults) - set(FAULTS):
         parser.error(f"unknown faults: {', '.join(sorted(unknown))}")
     given.dir.mkdir(mode=0o700, parents=True, exist_ok=True)

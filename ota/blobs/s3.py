@@ -138,10 +138,10 @@ class S3Blobs(Staging):
         pages = self._client.get_paginator("list_objects_v2")
         with _told():
             for page in pages.paginate(Bucket=self._place.bucket, Prefix=self._place.prefix):
-                for one in page.get("Contents", ()):
-                    name = str(one["Key"]).rsplit("/", 1)[-1]
+                for entry in page.get("Contents", ()):
+                    name = str(entry["Key"]).rsplit("/", 1)[-1]
                     if is_digest(name):
-                        yield StoredBlob(name, int(one["Size"]), one["LastModified"])
+                        yield StoredBlob(name, int(entry["Size"]), entry["LastModified"])
 
     def open(self) -> None:
         """Make the clients, with the credentials that this process may read now."""

@@ -118,10 +118,10 @@ class Staging(ABC):
     def sweep(self, before: float) -> int:
         """Remove staging folders that a killed process left, older than a Unix time; return how many."""
         swept = 0
-        for one in self._folder.glob(f"{_PREFIX}*"):
+        for path in self._folder.glob(f"{_PREFIX}*"):
             with suppress(FileNotFoundError):  # its upload has just ended
-                if one.stat().st_mtime < before:
-                    shutil.rmtree(one, ignore_errors=True)
+                if path.stat().st_mtime < before:
+                    shutil.rmtree(path, ignore_errors=True)
                     swept += 1
         return swept
 

@@ -93,7 +93,7 @@ def try_out(model: bytes, cases: Sequence[GoldenVector] = ()) -> Verdict:
     try:
         with _overheard(said):
             machine = _machine(model)
-            _compute(machine, [np.zeros(one["shape"], one["dtype"]).tobytes() for one in _ports(machine, "input")])
+            _compute(machine, [np.zeros(port["shape"], port["dtype"]).tobytes() for port in _ports(machine, "input")])
             machine.print_allocations()
             figures = machine, *_checked(machine, cases)
     except Exception as error:  # noqa: BLE001  because a damaged model may break any reader, and that is a verdict
@@ -114,7 +114,7 @@ def compute_outputs(model: bytes, cases: Sequence[Sequence[bytes]]) -> list[tupl
     """
     with _overheard([]):
         machine = _machine(model)
-        return [tuple(one.tobytes() for one in _compute(machine, given)) for given in cases]
+        return [tuple(array.tobytes() for array in _compute(machine, given)) for given in cases]
 
 
 def zero_inputs(model: bytes) -> "list[NDArray[np.generic]]":
@@ -124,7 +124,7 @@ def zero_inputs(model: bytes) -> "list[NDArray[np.generic]]":
         RuntimeError: the interpreter does not run it.
     """
     with _overheard([]):
-        return [np.zeros(one["shape"], one["dtype"]) for one in _ports(_machine(model), "input")]
+        return [np.zeros(port["shape"], port["dtype"]) for port in _ports(_machine(model), "input")]
 
 
 def output_kinds(model: bytes) -> list[str]:
@@ -134,7 +134,7 @@ def output_kinds(model: bytes) -> list[str]:
         RuntimeError: the interpreter does not run it.
     """
     with _overheard([]):
-        return [np.dtype(one["dtype"]).str[1:] for one in _ports(_machine(model), "output")]
+        return [np.dtype(port["dtype"]).str[1:] for port in _ports(_machine(model), "output")]
 
 
 def _machine(model: bytes) -> Machine:
@@ -167,7 +167,7 @@ def _compute(machine: Machine, given: Sequence[bytes]) -> list["NDArray[np.gener
         msg = f"the model has {len(ports)} inputs and {len(given)} were given"
         raise ValueError(msg)
     columns = [_steps(port, data) for port, data in zip(ports, given, strict=True)]
-    if len({len(one) for one in columns}) > 1 or not 0 < len(columns[0]) <= MOST_STEPS:
+    if len({len(column) for column in columns}) > 1 or not 0 < len(columns[0]) <= MOST_STEPS:
         msg = f"a case must have 1 to {MOST_STEPS} steps, the same number for each input"
         raise ValueError(msg)
     made: list[list[NDArray[np.generic]]] = []

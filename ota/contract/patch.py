@@ -48,7 +48,7 @@ def apply_patch(base: bytes, patch: bytes, length: int) -> bytes:
     """
     try:
         sparse, streams = _opened(patch, length)
-        steps = zip(*(_numbers(one) for one in streams[:3]), strict=True)
+        steps = zip(*(_numbers(stream) for stream in streams[:3]), strict=True)
         differ = _Sparse(streams[3], streams[4]) if sparse else _Dense(streams[3])
         return _patched(base, length, steps, differ, memoryview(streams[-1]))
     except _BAD as error:
@@ -70,7 +70,7 @@ def _opened(patch: bytes, length: int) -> tuple[bool, list[bytes]]:
     if patch[: len(MAGIC)] != MAGIC or size > MAX_HEAD:
         raise ValueError(size)
     result, sparse, listed = intake.list_of(cbor.loads(patch[_HEAD : _HEAD + size], max_bytes=MAX_HEAD), "head")
-    rows = [_row(one) for one in intake.list_of(listed, "streams")]
+    rows = [_row(item) for item in intake.list_of(listed, "streams")]
     if result != length or len(rows) != (_SPARSE_STREAMS if sparse else _DENSE_STREAMS):
         raise ValueError(listed)
     at, streams = _HEAD + size, []
@@ -135,7 +135,7 @@ class _Dense:
             raise ValueError(len(own))
         self._at += len(part)
         if own.strip(b"\0"):
-            part[:] = bytes((one + other) & 0xFF for one, other in zip(part, own, strict=True))
+            part[:] = bytes((number + other) & 0xFF for number, other in zip(part, own, strict=True))
 
 
 class _Sparse:

@@ -98,7 +98,7 @@ def suit_images(bundle: Mapping[str, object], sequence: int) -> dict[str, SuitIm
 
 
 def _maps(bundle: Mapping[str, object], name: str) -> list[dict[str, object]]:
-    return [intake.map_of(one, f"{name}[{index}]") for index, one in enumerate(intake.list_of(bundle[name], name))]
+    return [intake.map_of(item, f"{name}[{index}]") for index, item in enumerate(intake.list_of(bundle[name], name))]
 
 
 def suit_manifest(image: SuitImage) -> bytes:
@@ -135,7 +135,10 @@ def suit_envelope(manifest: bytes, signatures: Sequence[bytes]) -> bytes:
         manifest: as ``suit_manifest`` returned it.
         signatures: of each person over ``to_be_signed``: 64 bytes (r and s, or of EdDSA).
     """
-    blocks = [_dump(cbor2.CBORTag(_SIGN1, [_dump({1: _algorithm(one)}), {}, None, bytes(one)])) for one in signatures]
+    blocks = [
+        _dump(cbor2.CBORTag(_SIGN1, [_dump({1: _algorithm(signature)}), {}, None, bytes(signature)]))
+        for signature in signatures
+    ]
     return _dump(cbor2.CBORTag(_ENVELOPE, {2: _dump([_digest_block(manifest), *blocks]), 3: manifest}))
 
 
@@ -174,12 +177,12 @@ def manifest_signers(manifest: bytes, signatures: Sequence[bytes], keys: Mapping
     own: dict[str, str] = {}
     for name, key in keys.items():
         own.setdefault(key_identity(key), name)
-    return {name for name in own.values() if any(_fits(keys[name], one, manifest) for one in signatures)}
+    return {name for name in own.values() if any(_fits(keys[name], signature, manifest) for signature in signatures)}
 
 
 def raw_signature(der: bytes) -> bytes:
     """Return an ECDSA signature in DER as r and s of 32 bytes each, as COSE has it."""
-    return b"".join(one.to_bytes(_HALF, "big") for one in utils.decode_dss_signature(der))
+    return b"".join(number.to_bytes(_HALF, "big") for number in utils.decode_dss_signature(der))
 
 
 def _fits(key: Key, signature: bytes, manifest: bytes) -> bool:

@@ -36,7 +36,7 @@ def _made(request: SandboxRequest) -> dict[str, object]:
 
 
 def _formats(body: Mapping[str, object]) -> list[str]:
-    return [intake.read_text(one, "formats") for one in intake.list_of(body["formats"], "formats")]
+    return [intake.read_text(item, "formats") for item in intake.list_of(body["formats"], "formats")]
 
 
 def _too_slow(_number: int, _frame: object) -> None:

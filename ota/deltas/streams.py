@@ -29,7 +29,7 @@ def make_patch(old: bytes, new: bytes) -> bytes:
     dense = [_packed(differences)]
     sparse = [_packed(one) for one in _sparse(differences)]
     is_sparse = sum(len(one[1]) for one in sparse) < len(dense[0][1])
-    packed = [*(_packed(one) for one in columns), *(sparse if is_sparse else dense), _packed(extra)]
+    packed = [*(_packed(column) for column in columns), *(sparse if is_sparse else dense), _packed(extra)]
     head = cbor2.dumps([len(new), int(is_sparse), [list(facts) for facts, _ in packed]])
     return patch.MAGIC + len(head).to_bytes(4, "little") + head + b"".join(data for _, data in packed)
 

@@ -105,9 +105,11 @@ def _of_labels(was: Sequence[str], now: Sequence[str]) -> str:
 
 def _of_classes(was: Sequence[ClassLabels], now: Sequence[ClassLabels]) -> Iterator[ModelDifference]:
     """Yield how the lists of classes inside two models differ, of which digests and the first ones are kept."""
-    if [(one["of"], one["sha256"]) for one in was] == [(one["of"], one["sha256"]) for one in now]:
+    if [(hardware_class["of"], hardware_class["sha256"]) for hardware_class in was] == [
+        (hardware_class["of"], hardware_class["sha256"]) for hardware_class in now
+    ]:
         return
-    if [one["of"] for one in was] != [one["of"] for one in now]:
+    if [hardware_class["of"] for hardware_class in was] != [hardware_class["of"] for hardware_class in now]:
         yield ModelDifference(
             "labels-changed", f"the lists of classes inside the model change ({len(was)} before, {len(now)} now)"
         )

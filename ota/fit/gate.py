@@ -95,7 +95,7 @@ def _runtime(form: str, facts: BundleFacts, runtime: RuntimeProfile) -> Iterator
         yield from (incompatibility(ObstacleKind.CUSTOM_OP, name) for name in custom if not _has_custom(name, runtime))
     if "dtypes" in runtime:
         # facts of an ONNX model that an older Muster inspected have the types of its ports only
-        used = facts.get("dtypes") or {one["dtype"] for one in _ports(facts, "inputs", "outputs")}
+        used = facts.get("dtypes") or {port["dtype"] for port in _ports(facts, "inputs", "outputs")}
         yield from (
             incompatibility(ObstacleKind.DTYPE_UNSUPPORTED, name)
             for name in sorted(used)
@@ -122,12 +122,12 @@ def _operators(facts: BundleFacts, known: str | Mapping[str, int]) -> Iterator[R
     if isinstance(known, str):
         return
     custom = set(facts.get("custom_operators", ()))
-    for name, one in facts.get("operators", {}).items():
+    for name, operator in facts.get("operators", {}).items():
         if name not in known:
             if name not in custom:
                 yield incompatibility(ObstacleKind.OP_MISSING, name)
-        elif one["version"] > known[name]:
-            yield incompatibility(ObstacleKind.OP_VERSION, one["version"], known[name], subject=name)
+        elif operator["version"] > known[name]:
+            yield incompatibility(ObstacleKind.OP_VERSION, operator["version"], known[name], subject=name)
 
 
 def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
@@ -155,4 +155,4 @@ def _exchange(facts: BundleFacts, runtime: RuntimeProfile) -> Iterator[Reason]:
 
 
 def _ports(facts: BundleFacts, *sides: exchange.Side) -> Sequence[PortFacts]:
-    return [one for side in sides for one in facts.get(side, ())]
+    return [port for side in sides for port in facts.get(side, ())]

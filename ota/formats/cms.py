@@ -181,7 +181,7 @@ def _look_up(
     except InvalidError as error:
         msg = f"The CRL of {name} is refused: {error.detail} Register a complete one and upload again."
         raise RefusedBundleError(msg) from error
-    if any(certificate.serial_number in one.serials for one in lists):
+    if any(certificate.serial_number in revocation_list.serials for revocation_list in lists):
         what = (
             "The signing CA's certificate was revoked. Use"
             if of_authorities

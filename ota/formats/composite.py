@@ -18,7 +18,9 @@ def judge(case: ArtefactToVerify) -> Judgement:
         version, parts = composite.read_parts(data)
     except InvalidError as error:
         raise RefusedBundleError(error.detail) from error
-    listed = [PartFacts(component=one.component, id=one.id, version=one.version, digest=one.digest) for one in parts]
+    listed = [
+        PartFacts(component=part.component, id=part.id, version=part.version, digest=part.digest) for part in parts
+    ]
     facts: BundleFacts = {"version": version, "parts": listed, "flash": len(data)}
-    named = ", ".join(f"{one.id} {one.version} ({one.component})" for one in parts)
+    named = ", ".join(f"{part.id} {part.version} ({part.component})" for part in parts)
     return Judgement(facts, [report_line("parts", "muster", named)])

@@ -83,7 +83,10 @@ def _named(further: dict[str, object]) -> dict[str, object]:
     secrets = further.get("secrets")
     if not isinstance(secrets, dict):
         return further
-    return {**further, "secrets": {name: hashlib.sha256(one.encode()).hexdigest() for name, one in secrets.items()}}
+    return {
+        **further,
+        "secrets": {name: hashlib.sha256(secret.encode()).hexdigest() for name, secret in secrets.items()},
+    }
 
 
 def _server(document: Mapping[str, object]) -> str | None:

@@ -25,6 +25,6 @@ def verify_detached(case: ArtefactToVerify, what: str) -> tuple[BundleFacts, dic
         facts: BundleFacts = {"signer": signer["name"], "signer_certificate": signer["certificate"]}
         said = report_line("signature", "openssl cms", f"detached CMS, signed under {signer['name']}")
         return {**facts, "signer_serial": signer["serial"]}, said
-    keys = [one for one in case.anchors if "PUBLIC KEY" in one.pem]
+    keys = [anchor for anchor in case.anchors if "PUBLIC KEY" in anchor.pem]
     name = jws.verify_jws(read_whole_file(case.image, MAX_JWS, "file"), signature, keys)
     return {"signer": name}, report_line("signature", "muster", f"detached ES256 by {name}")

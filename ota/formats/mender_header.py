@@ -136,9 +136,11 @@ def _software_versions(facts: BundleFacts, identity: str) -> set[str]:
 def _facts(info: Mapping[str, object], kind: object) -> BundleFacts:
     try:
         name = _text(_part(info, "artifact_provides")["artifact_name"])
-        devices = [_text(one) for one in intake.list_of(_part(info, "artifact_depends")["device_type"], "device_type")]
-        listed = [intake.map_of(one, "payloads") for one in intake.list_of(info["payloads"], "payloads")]
-        payloads = [_text(one["type"] or "") for one in listed]
+        devices = [
+            _text(item) for item in intake.list_of(_part(info, "artifact_depends")["device_type"], "device_type")
+        ]
+        listed = [intake.map_of(item, "payloads") for item in intake.list_of(info["payloads"], "payloads")]
+        payloads = [_text(item["type"] or "") for item in listed]
     except (KeyError, TypeError, InvalidError) as error:
         msg = "The artifact's header-info lacks artifact_name, device_type or payloads."
         raise RefusedBundleError(msg) from error
@@ -154,7 +156,7 @@ def _facts(info: Mapping[str, object], kind: object) -> BundleFacts:
         "payloads": payloads,
         "provides": _pairs(info["artifact_provides"], kind.get("artifact_provides"), leave_out="artifact_name"),
         "depends": _pairs(info["artifact_depends"], kind.get("artifact_depends"), leave_out="device_type"),
-        "clears": [_text(one) for one in kind.get("clears_artifact_provides") or ()],
+        "clears": [_text(provide) for provide in kind.get("clears_artifact_provides") or ()],
     }
 
 
@@ -165,16 +167,16 @@ def _part(info: Mapping[str, object], name: str) -> dict[str, object]:
 def _pairs(*documents: object, leave_out: str) -> dict[str, object]:
     """Return what an artifact provides or depends on, of both documents."""
     found: dict[str, object] = {}
-    for one in documents:
-        if one is None:
+    for document in documents:
+        if document is None:
             continue
-        if not isinstance(one, dict):
+        if not isinstance(document, dict):
             _refuse("has a provides or depends that is not a map")
-        if len(one) > _MOST_PAIRS:
-            _refuse(f"provides or depends on {len(one)} things, and at most {_MOST_PAIRS} are accepted")
+        if len(document) > _MOST_PAIRS:
+            _refuse(f"provides or depends on {len(document)} things, and at most {_MOST_PAIRS} are accepted")
         found |= {
             _text(key): [_text(each) for each in value] if isinstance(value, list) else _text(value)
-            for key, value in one.items()
+            for key, value in document.items()
         }
     found.pop(leave_out, None)
     return found

@@ -97,7 +97,7 @@ def _by_certificate(case: ArtefactToVerify, leaf: x509.Certificate, signature: b
     if not _verifies(_public_key(leaf), signature, signed):
         msg = "The signature was not made by the certificate that it names, or the signed content was changed."
         raise RefusedBundleError(msg)
-    anchors = [one for one in case.anchors if "CERTIFICATE" in one.pem and _issued(leaf, one, case.at)]
+    anchors = [anchor for anchor in case.anchors if "CERTIFICATE" in anchor.pem and _issued(leaf, anchor, case.at)]
     if not anchors:
         msg = "The signer's certificate was not issued directly by a registered signing CA that is valid now."
         raise RefusedBundleError(msg)
@@ -156,7 +156,10 @@ def _resources(payload: bytes) -> dict[str, str]:
         # untyped: what is missing or of another type is the refusal below.
         document: Any = canonical.loads(payload, max_bytes=MAX_SIGNATURE)
         wanted, method = document["subject"], document["predicate"]["serialization"]
-        rows = [(one["name"], one["algorithm"], one["digest"]) for one in document["predicate"]["resources"]]
+        rows = [
+            (resource["name"], resource["algorithm"], resource["digest"])
+            for resource in document["predicate"]["resources"]
+        ]
         root = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, _, digest in rows)).hexdigest()
         kinds = (document["_type"], document["predicateType"], method["method"], method["hash_type"])
         good = kinds == (_STATEMENT, _PREDICATE, "files", "sha256") and len(wanted) == 1

@@ -95,7 +95,9 @@ def walk_model(model: onnx.ModelProto) -> Walk:
     Raises:
         RefusedBundleError: it is too large, or imports one operator set twice.
     """
-    functions = {(one.domain or DEFAULT, one.name, one.overload): one for one in model.functions}
+    functions = {
+        (function.domain or DEFAULT, function.name, function.overload): function for function in model.functions
+    }
     if len(functions) != len(model.functions):
         refuse_model("defines a function twice")
     found = Walk(functions)
@@ -112,9 +114,9 @@ def imported_opsets(opsets: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]
         RefusedBundleError: one is imported twice.
     """
     found: dict[str, int] = {}
-    for one in opsets:
-        domain = one.domain or DEFAULT
-        if found.setdefault(domain, one.version) != one.version:
+    for opset in opsets:
+        domain = opset.domain or DEFAULT
+        if found.setdefault(domain, opset.version) != opset.version:
             refuse_model(f"imports the operator set {domain[:60]!r} in two versions")
     return found
 
@@ -138,10 +140,10 @@ def operator_name(domain: str, name: str) -> str:
 
 def graphs_of(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
     """Yield the graphs in attributes, empty ones too."""
-    for one in attributes:
-        if one.HasField("g"):
-            yield one.g
-        yield from one.graphs
+    for attribute in attributes:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def model_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -171,9 +173,9 @@ def _of_nodes(nodes: Iterable[onnx.NodeProto], depth: int = 0) -> Iterator[onnx.
 
 
 def _of_attributes(attributes: Iterable[onnx.AttributeProto], depth: int = 0) -> Iterator[onnx.TensorProto]:
-    for one in attributes:
-        yield from (one.t, *one.tensors)
-        for sparse in (one.sparse_tensor, *one.sparse_tensors):
+    for attribute in attributes:
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
             yield from (sparse.values, sparse.indices)
     for inner in graphs_of(attributes):
         yield from _of_graph(inner, depth + 1)

@@ -72,9 +72,9 @@ def inspect_onnx(data: bytes) -> BundleFacts:
         "dtypes": onnx_types.computed_types(whole),
         "class_labels": onnx_types.class_labels(model),
         # up to IR 3 every initialiser is an input as well, and later one that is has a default
-        "inputs": [_port(one, steps) for one in model.graph.input if one.name not in given],
-        "outputs": [_port(one, steps) for one in model.graph.output],
-        "weights": {"bytes": sum(one.ByteSize() for one in onnx_graph.model_tensors(model))},
+        "inputs": [_port(port, steps) for port in model.graph.input if port.name not in given],
+        "outputs": [_port(port, steps) for port in model.graph.output],
+        "weights": {"bytes": sum(tensor.ByteSize() for tensor in onnx_graph.model_tensors(model))},
     }
 
 
@@ -89,8 +89,8 @@ def _demand_plain(model: onnx.ModelProto) -> None:
     if len(model.training_info):
         msg = "The model carries training information, which devices do not run. Save it without `training_info`."
         raise RefusedBundleError(msg)
-    for number, one in enumerate(onnx_graph.model_tensors(model)):
-        if one.data_location == onnx.TensorProto.EXTERNAL or one.external_data:
+    for number, tensor in enumerate(onnx_graph.model_tensors(model)):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             msg = "The model keeps weights in other files; only models in one file are accepted."
             raise RefusedBundleError(msg)
         if number >= onnx_graph.MOST_TENSORS:

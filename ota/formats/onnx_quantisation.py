@@ -121,7 +121,7 @@ class _Search:
         Raises:
             RefusedBundleError: two different things were.
         """
-        unreadable = sorted(one.unreadable for one in self.found if one.unreadable)
+        unreadable = sorted(quantisation.unreadable for quantisation in self.found if quantisation.unreadable)
         if unreadable:
             return Quantisation(unreadable=unreadable[0])
         if len(self.found) > 1:

@@ -55,19 +55,19 @@ def judge_tflite(data: bytes, model: graph.Graph) -> Judgement:
 def inspect_tflite(model: graph.Graph) -> BundleFacts:
     """Return the facts of a model that people and the fit gate use."""
     main = model.subgraphs[0]
-    operators = [one for sub in model.subgraphs for one in sub.operators]
-    tensors = [one for sub in model.subgraphs for one in sub.tensors]
+    operators = [operator for sub in model.subgraphs for operator in sub.operators]
+    tensors = [tensor for sub in model.subgraphs for tensor in sub.tensors]
     constants: Counter[str] = Counter()
-    for one in tensors:
-        constants[one.dtype] += one.constant
+    for tensor in tensors:
+        constants[tensor.dtype] += tensor.constant
     return {
         "schema": model.schema,
         "description": model.description,
         "operators": _operators(operators),
-        "custom_operators": sorted({one.name for one in operators if one.custom}),
+        "custom_operators": sorted({operator.name for operator in operators if operator.custom}),
         "inputs": [_port(main.tensors[i]) for i in main.inputs],
         "outputs": [_port(main.tensors[i]) for i in main.outputs],
-        "dtypes": sorted({one.dtype for one in tensors} - _HANDLES),
+        "dtypes": sorted({tensor.dtype for tensor in tensors} - _HANDLES),
         "weights": {name: size for name, size in sorted(constants.items()) if size},
         "quantisation": _quantisation(main),
         "subgraphs": len(model.subgraphs),
@@ -152,11 +152,11 @@ def _tail(model: graph.Graph) -> int:
     main, total = model.subgraphs[0], _INTERPRETER
     for sub in model.subgraphs:
         total += _TENSOR * len(sub.tensors) + _NODE * len(sub.operators)
-        total += sum(_KERNELS.get(one.name, _USUAL_KERNEL) + _copied(sub, one) for one in sub.operators)
-        total += sum(arena.align_size(size_of(one)) for one in sub.tensors if one.variable)
-        total += sum(_channels(sub, one) for one in sub.operators if one.name in _CONVOLUTIONS)
+        total += sum(_KERNELS.get(operator.name, _USUAL_KERNEL) + _copied(sub, operator) for operator in sub.operators)
+        total += sum(arena.align_size(size_of(tensor)) for tensor in sub.tensors if tensor.variable)
+        total += sum(_channels(sub, operator) for operator in sub.operators if operator.name in _CONVOLUTIONS)
     ports = [main.tensors[i] for i in (*main.inputs, *main.outputs)]
-    total += sum(_PORT + (_PORT_QUANTISATION if one.scale is not None else 0) for one in ports)
+    total += sum(_PORT + (_PORT_QUANTISATION if port.scale is not None else 0) for port in ports)
     return total + _variables(model)
 
 
@@ -180,7 +180,7 @@ def _variables(model: graph.Graph) -> int:
     """Return the bytes of the resource variables, by what is assigned to each; subgraphs share them by name."""
     sizes: dict[str, int] = {}
     for sub in model.subgraphs:
-        names = {one.outputs[0]: one.variable for one in sub.operators if one.variable and one.outputs}
+        names = {node.outputs[0]: node.variable for node in sub.operators if node.variable and node.outputs}
         for operator in sub.operators:
             if operator.name == "ASSIGN_VARIABLE" and len(operator.inputs) == 2:  # noqa: PLR2004  because it takes a handle and a value
                 handle, value = operator.inputs
@@ -191,10 +191,10 @@ def _variables(model: graph.Graph) -> int:
 
 def _operators(operators: list[graph.GraphNode]) -> dict[str, OperatorUse]:
     found: dict[str, OperatorUse] = {}
-    for one in sorted(operators, key=lambda one: one.name):
-        entry = found.setdefault(one.name, {"count": 0, "version": 0})
+    for operator in sorted(operators, key=lambda one: one.name):
+        entry = found.setdefault(operator.name, {"count": 0, "version": 0})
         entry["count"] += 1
-        entry["version"] = max(entry["version"], one.version)
+        entry["version"] = max(entry["version"], operator.version)
     return found
 
 
@@ -216,7 +216,9 @@ def _port(tensor: graph.Tensor) -> PortFacts:
 
 def _quantisation(main: graph.Subgraph) -> str:
     """Return int8, float32 or mixed, by the tensors that operators compute with."""
-    kinds = {one.dtype for one in main.tensors if one.dtype in {"INT8", "UINT8", "INT16", "FLOAT32", "FLOAT16"}}
+    kinds = {
+        tensor.dtype for tensor in main.tensors if tensor.dtype in {"INT8", "UINT8", "INT16", "FLOAT32", "FLOAT16"}
+    }
     if not kinds & {"FLOAT32", "FLOAT16"}:
         return "int8" if kinds & {"INT8", "UINT8"} else "other"
     return "mixed" if kinds - {"FLOAT32", "FLOAT16"} else "float32"

@@ -211,7 +211,7 @@ def _agree(manifest: Manifest) -> None:
             "other bundle may use them."
         )
         raise ManifestError(msg)
-    classes = [(one.class_id, one.rev) for one in manifest.hw]
+    classes = [(hardware.class_id, hardware.rev) for hardware in manifest.hw]
     if len(set(classes)) != len(classes):
         msg = "bundle.json: a hardware class appears twice in hw. Remove one."
         raise ManifestError(msg)
@@ -234,7 +234,7 @@ def _agree_of_image(manifest: Manifest) -> None:
 
 def _agree_of_models(manifest: Manifest) -> None:
     """Check what only models have: fit, evaluation, golden vectors."""
-    evaluation, golden = manifest.raw.get("eval"), [one for one in manifest.files if one.role == "golden"]
+    evaluation, golden = manifest.raw.get("eval"), [file for file in manifest.files if file.role == "golden"]
     named = set(manifest.acknowledges) - _OF_ANY
     if manifest.kind != "model" and (manifest.fit != ModelNeeds() or evaluation or golden or named):
         what = ", ".join(["fit, eval, golden vectors", *sorted(named)])
@@ -244,6 +244,6 @@ def _agree_of_models(manifest: Manifest) -> None:
         msg = "bundle.json: at most one file of golden vectors is allowed, and only for TensorFlow Lite models."
         raise ManifestError(msg)
     digest = evaluation.get("golden") if isinstance(evaluation, dict) else None
-    if digest and [one.sha256 for one in golden] != [digest]:
+    if digest and [file.sha256 for file in golden] != [digest]:
         msg = "bundle.json: eval names golden vectors that files does not list with the role golden."
         raise ManifestError(msg)

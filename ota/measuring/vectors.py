@@ -80,5 +80,5 @@ def _read(files: Sequence[Path], ports: "Sequence[NDArray[np.generic]]") -> list
         if values.dtype != port.dtype or values[0].size % port.size:
             msg = f"{path.name} holds {values.dtype} of {values.shape[1:]}, expected {port.dtype} of {port.shape}"
             raise ValueError(msg)
-        columns.append([one.tobytes() for one in values])
+        columns.append([value.tobytes() for value in values])
     return [list(row) for row in zip(*columns, strict=True)]

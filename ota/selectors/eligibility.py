@@ -71,7 +71,7 @@ class DeviceRules:
         found = self._hardware[device.hardware] or self._of_device(device) or self._beside(device)
         if found is not None:
             return found
-        runs = all(self._running.of(device.reported, one.component) == one.pk for one in self._whole)
+        runs = all(self._running.of(device.reported, bundle.component) == bundle.pk for bundle in self._whole)
         return make_reason(ObstacleKind.RUNS_ALREADY) if runs else None
 
     def _of_device(self, device: CandidateDevice) -> Reason | None:
@@ -92,10 +92,12 @@ class DeviceRules:
     def _beside(self, device: CandidateDevice) -> Reason | None:
         """Return what the bundle needs beside it and the device does not run, by its last report, if there is one."""
         runs = device.reported.get("components", {})
-        for one in self._bundle.manifest.get("requires", []) if runs else []:
-            have = runs.get(one["component"], {}).get("counter")
-            if have is None or not is_within(one, have):
-                return make_reason(ObstacleKind.NEEDS_COMPONENT, component=one["component"], counter=one["min_counter"])
+        for requirement in self._bundle.manifest.get("requires", []) if runs else []:
+            have = runs.get(requirement["component"], {}).get("counter")
+            if have is None or not is_within(requirement, have):
+                return make_reason(
+                    ObstacleKind.NEEDS_COMPONENT, component=requirement["component"], counter=requirement["min_counter"]
+                )
         return None
 
 
@@ -137,8 +139,8 @@ def offer_reason(device: Device, assignment: Assignment) -> Reason | None:
 
 def withheld_actions(device: Device, found: Iterable[Assignment]) -> list[tuple[Assignment, Reason]]:
     """Return a device's open actions that are not offered now, with the reasons."""
-    begun = (one for one in found if one.open and one.status != Status.WAITING)
-    return [(one, why) for one in begun if (why := offer_reason(device, one)) is not None]
+    begun = (assignment for assignment in found if assignment.open and assignment.status != Status.WAITING)
+    return [(assignment, why) for assignment in begun if (why := offer_reason(device, assignment)) is not None]
 
 
 def _of_rows(device: Device, assignment: Assignment) -> Reason | None:
@@ -157,4 +159,4 @@ def _of_rows(device: Device, assignment: Assignment) -> Reason | None:
 
 
 def _withdrawn(members: Sequence[Bundle]) -> Bundle | None:
-    return next((one for one in members if one.release.state != Release.State.PUBLISHED), None)
+    return next((member for member in members if member.release.state != Release.State.PUBLISHED), None)

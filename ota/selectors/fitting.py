@@ -62,7 +62,9 @@ def incompatibility_reasons(bundle: Bundle, model: HardwareModel, known: Release
         known: what ``released_counters`` says of the domain, where many bundles are compared.
     """
     if bundle.kind == Bundle.Kind.COMPOSITE:
-        return [one for part in parts.parts_at_hand(bundle) for one in incompatibility_reasons(part, model, known)]
+        return [
+            reason for part in parts.parts_at_hand(bundle) for reason in incompatibility_reasons(part, model, known)
+        ]
     found = fit.fit_verdict(bundle.kind, bundle.format, bundle_facts(bundle, model), current_profile(model))
     return [*found, *_firmware(bundle, model, known)] if bundle.kind == Bundle.Kind.MODEL else found
 
@@ -89,11 +91,11 @@ def _firmware(bundle: Bundle, model: HardwareModel, known: Released | None) -> I
     if not (wanted := bundle.manifest.get("requires")):
         return
     published = released_counters(bundle.domain.slug) if known is None else known
-    for one in wanted:
-        highest = published.get((one["component"], model.pk))
-        if highest is not None and highest < one["min_counter"]:
+    for requirement in wanted:
+        highest = published.get((requirement["component"], model.pk))
+        if highest is not None and highest < requirement["min_counter"]:
             yield incompatibility(
-                ObstacleKind.NEEDS_FIRMWARE, one["min_counter"], highest, "released", one["component"]
+                ObstacleKind.NEEDS_FIRMWARE, requirement["min_counter"], highest, "released", requirement["component"]
             )
 
 

@@ -73,11 +73,11 @@ def choose_participants(rollout: Rollout, between: Callable[[], None] = lambda: 
     """
     rules, found = DeviceRules(rollout.release.bundle), Participants()
     for page in _pages(rollout_candidates(rollout)):
-        for one in page:
-            if reason := rules.reason(one):
-                found.leave_out(reason, one.name)
+        for candidate in page:
+            if reason := rules.reason(candidate):
+                found.leave_out(reason, candidate.name)
             else:
-                found.ranked.append((planning.rank_device(rollout.name, one.name), one.pk))
+                found.ranked.append((planning.rank_device(rollout.name, candidate.name), candidate.pk))
         between()
     return found
 

@@ -25,19 +25,19 @@ def named_parts(bundle: Bundle) -> tuple[CompositePart, ...]:
     """
     if bundle.kind != Bundle.Kind.COMPOSITE:
         return ()
-    image = next(one for one in bundle.manifest["files"] if one["role"] == BundleFile.Role.IMAGE)
+    image = next(file for file in bundle.manifest["files"] if file["role"] == BundleFile.Role.IMAGE)
     return _read(image["sha256"], image["size"])
 
 
 def present_parts(bundle: Bundle) -> list[Bundle]:
     """Return those parts of a composite that are here; errors as of ``named_parts``."""
-    order = {(one.digest, one.path): place for place, one in enumerate(named_parts(bundle))}
+    order = {(part.digest, part.path): place for place, part in enumerate(named_parts(bundle))}
     if not order:
         return []
     digests = [digest for digest, _ in order]
     rows = Bundle.objects.filter(domain=bundle.domain_id, digest__in=digests).select_related("release", "domain")
     rows = rows.prefetch_related("files", "hardware_models", "arenas")
-    here = [one for one in rows if (one.digest, one.target_path) in order]
+    here = [row for row in rows if (row.digest, row.target_path) in order]
     return sorted(here, key=lambda one: order[one.digest, one.target_path])
 
 
@@ -56,7 +56,7 @@ def parts_of(bundle: Bundle) -> list[Bundle]:
 def missing_part(bundle: Bundle, here: list[Bundle]) -> str:
     """Return a sentence about the first part that is not among those that were found, or nothing."""
     digests = {one.digest for one in here}
-    gone = next((one for one in named_parts(bundle) if one.digest not in digests), None)
+    gone = next((part for part in named_parts(bundle) if part.digest not in digests), None)
     return f"The part {gone.id} {gone.version} ({gone.component}) of {bundle} no longer exists." if gone else ""
 
 
@@ -86,7 +86,7 @@ def whole_with(bundle: Bundle) -> Bundle | None:
 def is_part_stopped(bundle: Bundle) -> bool:
     """Say whether a part of a composite is not published any more, or not here."""
     try:
-        wanted = {one.digest for one in named_parts(bundle)}
+        wanted = {part.digest for part in named_parts(bundle)}
     except DomainError:
         return True
     if not wanted:

@@ -114,4 +114,4 @@ def count_outcomes(rollout_ids: Sequence[int]) -> dict[int, Counter[tuple[str, b
 
 def switched_off(rollout_id: int | None) -> set[str]:
     """Return the formats that failed too often in a rollout."""
-    return {one.format for one in in_rollout(rollout_id) if one.is_off} if rollout_id is not None else set()
+    return {use.format for use in in_rollout(rollout_id) if use.is_off} if rollout_id is not None else set()

@@ -44,7 +44,7 @@ def published_before(slug: str, name: str, component: str, hardware: Iterable[in
     published = _of_name(slug, name, component, hardware, digest).filter(release__published_at__isnull=False).distinct()
     latest = published.order_by("-release__published_at", "-pk").first()
     highest = published.order_by("-security_counter", "-release__published_at", "-pk").first()
-    found = {one.pk: one for one in (latest, highest) if one}
+    found = {bundle.pk: bundle for bundle in (latest, highest) if bundle}
     return list(found.values())
 
 
@@ -60,4 +60,4 @@ def _of_name(slug: str, name: str, component: str, hardware: Iterable[int], dige
 
 def model_changes(before: Iterable[Bundle], facts: BundleFacts) -> list[tuple[Bundle, ModelDifference]]:
     """Return what a model with these facts changes, and of which model before it."""
-    return [(one, change) for one in before for change in fit.port_changes(one.facts, facts)]
+    return [(bundle, change) for bundle in before for change in fit.port_changes(bundle.facts, facts)]

@@ -159,13 +159,13 @@ def rollout_progress(rollout: Rollout) -> RolloutProgress:
 
 def progress_of(found: Sequence[Rollout]) -> dict[int, RolloutProgress]:
     """Return the progress of rollouts, by internal id, in three queries for any number of them."""
-    keys = [one.pk for one in found]
+    keys = [rollout.pk for rollout in found]
     by_wave, causes = count_by_wave(found), count_causes(found, MOST_CAUSES)
     waves: defaultdict[int, list[WaveProgress]] = defaultdict(list)
     for wave_row in Wave.objects.filter(rollout__in=keys).order_by("rollout_id", "index"):
         groups = _grouped(by_wave.get(wave_row.pk, {}))
         waves[wave_row.rollout_id].append(WaveProgress(wave_row, sum(groups.values()), groups))
-    return {one.pk: _progress(one, waves[one.pk], causes.get(one.pk, [])) for one in found}
+    return {rollout.pk: _progress(rollout, waves[rollout.pk], causes.get(rollout.pk, [])) for rollout in found}
 
 
 def _grouped(statuses: Mapping[str, int]) -> dict[str, int]:
@@ -178,8 +178,8 @@ def _grouped(statuses: Mapping[str, int]) -> dict[str, int]:
 
 def _progress(rollout: Rollout, waves: list[WaveProgress], causes: list[tuple[str, int]]) -> RolloutProgress:
     whole: Counter[str] = Counter()
-    for one in waves:
-        whole.update(one.groups)
+    for wave in waves:
+        whole.update(wave.groups)
     budget = whole.total() * rollout.error_permille // 1000
     return RolloutProgress(waves, dict(whole), causes, budget, _step(rollout, waves, whole))
 
@@ -191,7 +191,7 @@ def _step(rollout: Rollout, waves: Sequence[WaveProgress], whole: Mapping[str, i
     if rollout.state == Rollout.State.ABORTING:
         left = sum(whole.get(name, 0) for name in ("waiting", "offered", "installing"))
         return RolloutStep("aborting", placed - left, placed)
-    opening = next((one for one in waves if one.wave.state == Wave.State.OPENING), None)
+    opening = next((wave for wave in waves if wave.wave.state == Wave.State.OPENING), None)
     if opening is None:
         return None
     name = f"opening wave {opening.wave.index + 1}"
@@ -236,7 +236,9 @@ def list_assignments(*, actor: Actor, wanted: AssignmentFilter = AssignmentFilte
 def messages_of(found: Sequence[Assignment]) -> dict[int, list[str]]:
     """Return what devices said about assignments, by internal id, oldest first, in one query."""
     said: defaultdict[int, list[str]] = defaultdict(list)
-    rows = AssignmentEvent.objects.filter(assignment__in=[one.pk for one in found]).order_by("assignment_id", "id")
+    rows = AssignmentEvent.objects.filter(assignment__in=[assignment.pk for assignment in found]).order_by(
+        "assignment_id", "id"
+    )
     for key, message in rows.values_list("assignment_id", "text"):
         if len(said[key]) < MOST_MESSAGES:
             said[key].append(message)

@@ -50,7 +50,7 @@ def class_objection(bundle: Bundle, class_id: str) -> Reason | None:
 
 def blanket_refusal(bundle: Bundle) -> Reason | None:
     """Return why devices of no hardware that a bundle names may receive it, or None when some may."""
-    classes = [str(one.class_id) for one in bundle.hardware_models.all()]
+    classes = [str(model.class_id) for model in bundle.hardware_models.all()]
     found = [class_objection(bundle, class_id) for class_id in classes]
     if not found:
         return UNSIGNED
@@ -82,7 +82,7 @@ def describe_components(device: Device, components: Mapping[str, ComponentState]
         device: that reports.
         components: component to version, sha256, counter and confirmed.
     """
-    digests = [one["sha256"] for one in components.values()]
+    digests = [component["sha256"] for component in components.values()]
     rows = Bundle.objects.filter(domain=device.domain_id, component__in=components, files__role="image")
     rows = rows.filter(files__sha256__in=digests).select_related("domain").prefetch_related("files").distinct()
     known = list(rows.order_by("-id"))
@@ -91,13 +91,15 @@ def describe_components(device: Device, components: Mapping[str, ComponentState]
 
 def _described(device: Device, component: str, said: ComponentState, known: list[Bundle]) -> ComponentState:
     class_id = str(device.hardware_model.class_id)
-    fits = [one for one in known if one.component == component and one.image.sha256 == said["sha256"]]
-    found = [one.manifest for one in fits if _vouched(one, class_id)]
+    fits = [bundle for bundle in known if bundle.component == component and bundle.image.sha256 == said["sha256"]]
+    found = [bundle.manifest for bundle in fits if _vouched(bundle, class_id)]
     if not found:
         return {**said, "signed": False}
     # Several bundles may have the same bytes: take the one that the device names, else the newest.
     names = said["version"], said["counter"]
-    chosen = next((one for one in found if (one["version"], one["security_counter"]) == names), found[0])
+    chosen = next(
+        (manifest for manifest in found if (manifest["version"], manifest["security_counter"]) == names), found[0]
+    )
     return {**said, "version": chosen["version"], "counter": chosen["security_counter"], "signed": True}
 
 
@@ -106,7 +108,7 @@ def _vouched(bundle: Bundle, class_id: str) -> bool:
     view = officers_view(settings.FLEET_DIR / "tuf" / bundle.domain.slug)
     digest = view.listed(bundle.target_path, clock.now()).sha256
     is_signed = bool(digest) and digest == _digest(bundle) and _agrees(bundle)
-    return is_signed and class_id in {one["class_id"] for one in bundle.manifest["hw"]}
+    return is_signed and class_id in {hardware["class_id"] for hardware in bundle.manifest["hw"]}
 
 
 def _digest(bundle: Bundle) -> str:
@@ -148,7 +150,7 @@ def _agrees(bundle: Bundle) -> bool:
     same = all(getattr(bundle, name) == said[name] for name in ("component", "version", "security_counter"))
     same &= bundle.name == said["id"]
     same &= (bundle.kind == Bundle.Kind.COMPOSITE) == (said["kind"] == Bundle.Kind.COMPOSITE)  # it decides about parts
-    images = [one for one in bundle.files.all() if one.role == BundleFile.Role.IMAGE]
+    images = [file for file in bundle.files.all() if file.role == BundleFile.Role.IMAGE]
     return same and len(images) == 1 and lists_file(bundle, images[0])
 
 

@@ -19,7 +19,11 @@ MOST_DEVICES = 101
 def note_arenas(*, actor: Actor, device: Device, components: Mapping[str, ComponentState]) -> None:
     """Note what each model takes that a device has confirmed, by its own signed report."""
     actor.require_device(device.key)
-    said = {one["sha256"]: int(one["arena"]) for one in components.values() if one["confirmed"] and "arena" in one}
+    said = {
+        component["sha256"]: int(component["arena"])
+        for component in components.values()
+        if component["confirmed"] and "arena" in component
+    }
     if not said:
         return
     images = BundleFile.objects.filter(

@@ -197,9 +197,9 @@ def roll_device_back(*, actor: Actor, device: Device, reason: str) -> Assignment
 
 def _desire(actor: Actor, assignment: Assignment) -> None:
     """Set the device's target in its twin: for a composite also each part."""
-    for one in parts.bundle_and_parts(assignment.bundle):
-        wish = {"version": one.version, "counter": one.security_counter, "action": assignment.action_id}
-        twins.set_target(actor=actor, device=assignment.device, component=one.component, wish=wish)
+    for part in parts.bundle_and_parts(assignment.bundle):
+        wish = {"version": part.version, "counter": part.security_counter, "action": assignment.action_id}
+        twins.set_target(actor=actor, device=assignment.device, component=part.component, wish=wish)
 
 
 def _move(assignment: Assignment, status: str) -> None:

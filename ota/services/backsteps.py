@@ -26,8 +26,8 @@ def with_backsteps(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel
             is below the floor that officers signed.
     """
     models = list(hardware)
-    _demand_above_floor(slug, wanted.component, [str(one.class_id) for one in models], wanted.security_counter)
-    keys = [one.pk for one in models]
+    _demand_above_floor(slug, wanted.component, [str(model.class_id) for model in models], wanted.security_counter)
+    keys = [model.pk for model in models]
     before = predecessors.published_before(slug, wanted.id, wanted.component, keys, wanted.digest)
     found = _backsteps(before, wanted.version, wanted.security_counter)
     _demand_acknowledged(found, wanted.acknowledges)
@@ -49,8 +49,8 @@ def demand_backsteps_known(bundle: Bundle) -> list[str]:
             counter is below the floor that officers signed.
     """
     models, slug = list(bundle.hardware_models.all()), bundle.domain.slug
-    _demand_above_floor(slug, bundle.component, [str(one.class_id) for one in models], bundle.security_counter)
-    keys = [one.pk for one in models]
+    _demand_above_floor(slug, bundle.component, [str(model.class_id) for model in models], bundle.security_counter)
+    keys = [model.pk for model in models]
     before = predecessors.published_before(slug, bundle.name, bundle.component, keys, bundle.digest)
     found = _backsteps(before, bundle.version, bundle.security_counter)
     _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
@@ -61,11 +61,11 @@ def demand_backsteps_known(bundle: Bundle) -> list[str]:
 def _backsteps(before: Iterable[Bundle], version: str, counter: int) -> dict[str, str]:
     """Return what goes back, by the word that acknowledges it."""
     found: dict[str, str] = {}
-    for one in before:
-        if looks_older(version, one.version):
-            found.setdefault(VERSION_GOES_BACK, f"version goes back from {one.version} to {version}")
-        if counter < one.security_counter:
-            text = f"security counter goes back from {one.security_counter} to {counter}"
+    for bundle in before:
+        if looks_older(version, bundle.version):
+            found.setdefault(VERSION_GOES_BACK, f"version goes back from {bundle.version} to {version}")
+        if counter < bundle.security_counter:
+            text = f"security counter goes back from {bundle.security_counter} to {counter}"
             found.setdefault(COUNTER_GOES_BACK, text)
     return found
 

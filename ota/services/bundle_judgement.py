@@ -44,7 +44,7 @@ def _judge(actor: Actor, wanted: Manifest, staged: Mapping[str, Staged]) -> Judg
         staged[wanted.image.path].path,
         [trust_keys.anchor_of(key) for key in keys],
         signature=staged[signature.path].path if signature else None,
-        listed={one.path: one.sha256 for one in wanted.files if one is not signature},
+        listed={file.path: file.sha256 for file in wanted.files if file is not signature},
     )
     judgement = agreement.check_agreement(
         wanted, trials.with_trial(wanted, staged, trust_keys.with_revocation(keys, judgement))

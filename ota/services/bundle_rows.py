@@ -35,17 +35,17 @@ def keep_bundle(
         judgement: what was found in them.
         hardware: the hardware models that it is for.
     """
-    store, digests = blobs.blob_store(), {one.sha256: one for one in staged.values()}
+    store, digests = blobs.blob_store(), {value.sha256: value for value in staged.values()}
     adopted: list[str] = []
     try:
         # Before the transaction: a bucket is slow, and would block other writers meanwhile.
-        adopted.extend(sha256 for sha256, one in digests.items() if store.adopt(one))
+        adopted.extend(sha256 for sha256, digest in digests.items() if store.adopt(digest))
         with transaction.atomic():
             composite_rules.demand_parts(
                 actor.domain, wanted, judgement.facts, hold=True
             )  # one may have been deleted since
             storage.lock_digests(digests)
-            adopted.extend(sha256 for sha256, one in digests.items() if not _is_kept(one) and store.adopt(one))
+            adopted.extend(sha256 for sha256, digest in digests.items() if not _is_kept(digest) and store.adopt(digest))
             bundle = _rows(actor, wanted, staged, judgement, hardware)
             detail = {"name": wanted.id, "version": wanted.version, "digest": bundle.digest}
             ledger.record(

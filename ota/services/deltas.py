@@ -114,7 +114,7 @@ def _planned(domain: TrustDomain) -> _Plan:
         return _Plan(frozenset(), 0, [], [])
     waves = frozenset(Wave.objects.filter(rollout__in=running).values_list("pk", "state"))
     counted = count_by_rollout(running).values()
-    devices = sum(many for one in counted for status, many in one.items() if status not in assignments.ENDS)
+    devices = sum(many for counts in counted for status, many in counts.items() if status not in assignments.ENDS)
     plan = _plans.get(domain.pk, lambda: _plan(domain, waves, devices))
     if not plan.holds(waves, devices):
         plan = _plan(domain, waves, devices)
@@ -143,13 +143,13 @@ def offer_patch(device: Device, bundle: Bundle, rollout_id: int | None) -> Tried
     reported = device.twin.reported
     able = reported.get("appliers", [])
     off = patches.switched_off(rollout_id) if able else set()
-    appliers = [one for one in able if one["format"] not in off]
+    appliers = [applier for applier in able if applier["format"] not in off]
     if not appliers:
         return None
     runs = _running(reported, bundle)
     rows = Delta.objects.filter(domain=device.domain_id, result=bundle.image.sha256, trouble="")
     offers = [
-        TriedPatch(one.format, one.base, one.sha256, one.size, one.ram) for one in rows.filter(base__in=["", runs])
+        TriedPatch(row.format, row.base, row.sha256, row.size, row.ram) for row in rows.filter(base__in=["", runs])
     ]
     return choose_patch(offers, appliers, runs, bundle.image.size)
 
@@ -221,7 +221,10 @@ def _possible(domain: TrustDomain, pairs: Sequence[Pair]) -> list[Pair]:
 def _tell(domain: TrustDomain, wanted: Sequence[Pair], waiting: Sequence[Pair]) -> None:
     """Note how far the work for each image is, where that has changed."""
     left = Counter(pair.result for pair in waiting)
-    rows = {one.result: (one.wanted, one.done) for one in PatchWork.objects.filter(domain=domain)}
+    rows = {
+        patch_work.result: (patch_work.wanted, patch_work.done)
+        for patch_work in PatchWork.objects.filter(domain=domain)
+    }
     for result, many in Counter(pair.result for pair in wanted).items():
         now = many, many - left[result]
         if rows.get(result) != now:

@@ -47,7 +47,7 @@ def director_document(*, actor: Actor, device: Device, nonce: bytes) -> bytes:
         "assignments": [_row(assignment, device)] if assignment else [],
         "newest": signed_rows.newest_versions(actor.domain),
     }
-    if waiting := [_command(one) for one in commands.waiting_for(device)]:
+    if waiting := [_command(command) for command in commands.waiting_for(device)]:
         signed["commands"] = waiting
     if head := ground.ledger_head(actor=actors.system_actor(actor.domain, "director")):
         signed["head"] = _head(actor.domain, head)

@@ -157,7 +157,7 @@ def install_targets(*, actor: Actor, targets: bytes) -> int:
         if present is not None and present.signed.delegations:
             _publish_all(store, found)  # the same ones again change nothing, and others are refused
             return first.version
-        if any(one.signed.targets for one in found.values()) or documents.floors_of(first):
+        if any(value.signed.targets for value in found.values()) or documents.floors_of(first):
             msg = "The first targets list nothing; releases add to them."
             raise MetadataError(msg)
         root = _root(store)
@@ -221,7 +221,7 @@ def _set(data: bytes) -> dict[str, Metadata[Targets]]:
         raise MetadataError(msg)
     try:
         value = intake.map_of(strict_json.read_json(data, max_bytes=MAX_SET, max_depth=tuf_json.MOST_DEPTH), "targets")
-        found = {role: load_document(json.dumps(one).encode(), Targets) for role, one in value.items()}
+        found = {role: load_document(json.dumps(item).encode(), Targets) for role, item in value.items()}
     except (ValueError, AttributeError, InvalidError) as error:
         msg = "The first targets are a JSON map of role to document, as `muster-sign tuf-targets` writes it."
         raise MetadataError(msg) from error

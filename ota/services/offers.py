@@ -59,7 +59,7 @@ def current_offer(device: Device) -> Assignment | None:
 
 
 def _first(device: Device, found: list[Assignment]) -> Assignment | None:
-    return next((one for one in found if not _is_withheld(device, one)), None)
+    return next((assignment for assignment in found if not _is_withheld(device, assignment)), None)
 
 
 def _is_withheld(device: Device, assignment: Assignment) -> bool:

@@ -145,7 +145,7 @@ def _entry(bundle: Bundle) -> documents.ListedBundle:
 
 
 def _classes(bundle: Bundle) -> list[str]:
-    return sorted(str(one.class_id) for one in bundle.hardware_models.all())
+    return sorted(str(model.class_id) for model in bundle.hardware_models.all())
 
 
 def _exhibits(bundle: Bundle) -> dict[str, str]:

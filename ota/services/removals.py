@@ -42,7 +42,7 @@ def delete_bundle(*, actor: Actor, bundle: Bundle) -> None:
         # Only the row of the bundle: a publication holds the domain's row while it waits for other rows.
         bundle = pick_one(deletable.select_for_update(of=("self",)), bundle)
         statements = Statement.objects.filter(release__bundle=bundle).select_for_update(of=("self",))
-        signed = _signatures([one.pk for one in statements])
+        signed = _signatures([statement.pk for statement in statements])
         _demand_unreleased(bundle)
         if signed.exists():
             require_action(actor, Action.DELETE_SIGNED_BUNDLE)

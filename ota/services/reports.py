@@ -177,21 +177,21 @@ def _components(value: object) -> dict[str, ComponentState]:
     if not isinstance(value, dict) or not 0 <= len(value) <= MAX_COMPONENTS:
         msg = f"`components` must be a map of at most {MAX_COMPONENTS} entries."
         raise InvalidError(msg)
-    for name, one in value.items():
+    for name, item in value.items():
         good = (
             isinstance(name, str)
             and _NAME.fullmatch(name)
-            and isinstance(one, dict)
-            and set(one) - {"arena"} == {"version", "sha256", "counter", "confirmed"}
-            and isinstance(one["version"], str)
-            and one["version"].isprintable()
-            and intake.REPLACEMENT not in one["version"]
-            and len(one["version"]) <= LONGEST_VERSION
-            and isinstance(one["sha256"], str)
-            and _DIGEST.fullmatch(one["sha256"])
-            and _integer(one["counter"])
-            and isinstance(one["confirmed"], bool)
-            and _is_arena(one.get("arena", 1))
+            and isinstance(item, dict)
+            and set(item) - {"arena"} == {"version", "sha256", "counter", "confirmed"}
+            and isinstance(item["version"], str)
+            and item["version"].isprintable()
+            and intake.REPLACEMENT not in item["version"]
+            and len(item["version"]) <= LONGEST_VERSION
+            and isinstance(item["sha256"], str)
+            and _DIGEST.fullmatch(item["sha256"])
+            and _integer(item["counter"])
+            and isinstance(item["confirmed"], bool)
+            and _is_arena(item.get("arena", 1))
         )
         if not good:
             msg = (
@@ -208,19 +208,19 @@ def _is_arena(value: object) -> bool:
 
 def _anchors(value: object) -> list[str]:
     listed = value if isinstance(value, list) and len(value) <= MAX_ANCHORS else [None]
-    if not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in listed):
+    if not all(isinstance(item, str) and _DIGEST.fullmatch(item) for item in listed):
         msg = f"`anchors` may list at most {MAX_ANCHORS} SHA-256 digests of root certificates in hex."
         raise InvalidError(msg)
-    return sorted(str(one) for one in listed)
+    return sorted(str(item) for item in listed)
 
 
 def _appliers(value: object) -> list[Applier]:
     """Return which patches the device can apply, of the formats that are made here."""
     listed = value if isinstance(value, list) and len(value) <= MOST_APPLIERS else None
-    if listed is None or not all(isinstance(one, dict) and _is_applier(one) for one in listed):
+    if listed is None or not all(isinstance(item, dict) and _is_applier(item) for item in listed):
         msg = f"`appliers` may list at most {MOST_APPLIERS} maps with format, ram_max and out_max (bytes)."
         raise InvalidError(msg)
-    return [one for one in listed if one["format"] in CANDIDATE_NAMES]
+    return [item for item in listed if item["format"] in CANDIDATE_NAMES]
 
 
 def _patch(value: object) -> tuple[str, str] | None:

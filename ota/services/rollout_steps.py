@@ -173,7 +173,7 @@ def _prepared(actor: Actor, rollout: Rollout, chosen: participants.Participants)
             return
         facts = {"state": State.DRAFT, "excluded": chosen.excluded, "planner": "", "planned_at": None}
         Rollout.objects.filter(pk=rollout.pk).update(targets=rollout.assignments.count(), **facts)
-        detail = {"devices": rollout.assignments.count(), "excluded": sum(one[0] for one in chosen.others.values())}
+        detail = {"devices": rollout.assignments.count(), "excluded": sum(value[0] for value in chosen.others.values())}
         _record(actor, rollout, "rollout.prepared", detail)
 
 

@@ -229,8 +229,8 @@ def _tally(rollout: Rollout, wave: Wave) -> WaveTally:
         devices=counted.total(),
         finished=counted[status.FINISHED],
         failed=counted[status.ERROR] + counted[status.CANCELED],
-        errors=sum(one[status.ERROR] for one in by_wave.values()),
-        targets=rollout.targets or sum(one.total() for one in by_wave.values()),
+        errors=sum(value[status.ERROR] for value in by_wave.values()),
+        targets=rollout.targets or sum(value.total() for value in by_wave.values()),
     )
 
 

@@ -112,9 +112,9 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
         _demand_waiting(statement)
         _demand_acknowledged(statement)
         request, given = rows.request_of(statement), list(statement.signatures.all())
-        for one in given:
+        for signature in given:
             for role in request.documents:
-                documents.attach_signature(request.documents[role], one.keyid, one.sigs[role])
+                documents.attach_signature(request.documents[role], signature.keyid, signature.sigs[role])
         metadata.publish_metadata(
             domain=statement.domain, given=request.documents, bases=request.bases, exhibits=_bundles(request)
         )
@@ -122,7 +122,7 @@ def publish(*, actor: Actor, statement: Statement) -> Statement:
         statement.state, statement.published_at = State.PUBLISHED, clock.now()
         statement.save(update_fields=["state", "published_at"])
         journal.append_fact("targets-published", domain=actor.domain, release=_release_key(statement))
-        _record(actor, statement, sorted({one.officer for one in given}))
+        _record(actor, statement, sorted({signature.officer for signature in given}))
     return statement
 
 
@@ -142,25 +142,29 @@ def statement_repository(slug: str) -> Repository:
 
 def follows_documents(statement: Statement, held: Documents) -> bool:
     """Say whether a statement changes these very documents, in these very versions."""
-    return rows.request_of(statement).bases == {role: one.signed.version for role, one in held.items()}
+    return rows.request_of(statement).bases == {role: document.signed.version for role, document in held.items()}
 
 
 def _verify(root: Root, request: PreparedRequest, given: prepared.OfficerSignature) -> str:
     """Check an officer's signatures over all documents of a signing request; return the officer's name."""
-    payloads = {role: one.signed_bytes for role, one in request.documents.items()}
+    payloads = {role: document.signed_bytes for role, document in request.documents.items()}
     if policy.is_p256(root, given.keyid):
-        payloads |= {role: suit.to_be_signed(one) for role, one in request.manifests().items()}
+        payloads |= {role: suit.to_be_signed(manifest) for role, manifest in request.manifests().items()}
     if set(given.sigs) != set(payloads):
         msg = f"The statement has these documents to sign by this key: {', '.join(sorted(payloads))}."
         raise MetadataError(msg)
-    return {policy.verify_one(root, given.keyid, given.sigs[role], one) for role, one in payloads.items()}.pop()
+    return {policy.verify_one(root, given.keyid, given.sigs[role], payload) for role, payload in payloads.items()}.pop()
 
 
 def _publish_manifests(statement: Statement, request: PreparedRequest, given: list[StatementSignature]) -> None:
     """Put a SUIT envelope in place for each hardware class, where enough officers have P-256 keys."""
     store = online_roles.published_repository(statement.domain.slug)
     for role, manifest in request.manifests().items():
-        signed = {one.officer: suit.raw_signature(bytes.fromhex(one.sigs[role])) for one in given if role in one.sigs}
+        signed = {
+            signature.officer: suit.raw_signature(bytes.fromhex(signature.sigs[role]))
+            for signature in given
+            if role in signature.sigs
+        }
         if len(signed) >= THRESHOLD and statement.release is not None:
             name = manifest_name(statement.release.bundle.digest, role.removeprefix("suit-"))
             store.publish(name, suit.suit_envelope(manifest, [signed[officer] for officer in sorted(signed)]))
@@ -168,7 +172,11 @@ def _publish_manifests(statement: Statement, request: PreparedRequest, given: li
 
 def _bundles(request: PreparedRequest) -> list[str]:
     """Return the exhibits that devices fetch: each ``bundle.json`` that a document names."""
-    named = {target.hashes["sha256"] for one in request.documents.values() for target in one.signed.targets.values()}
+    named = {
+        target.hashes["sha256"]
+        for document in request.documents.values()
+        for target in document.signed.targets.values()
+    }
     return [text for digest, text in request.exhibits.items() if digest in named]
 
 

@@ -56,9 +56,9 @@ def collect_garbage(*, dry_run: bool = False) -> Collected:
     if not dry_run:
         for bundle in retired:
             _give_up(bundle)
-    going = {one.sha256 for bundle in retired for one in bundle.files.all()} if dry_run else set()
-    removed = [one for one in _unreferenced(going) if dry_run or _remove(one)]
-    found = Collected(tuple(map(str, retired)), len(removed), sum(one.size for one in removed))
+    going = {file.sha256 for bundle in retired for file in bundle.files.all()} if dry_run else set()
+    removed = [blob for blob in _unreferenced(going) if dry_run or _remove(blob)]
+    found = Collected(tuple(map(str, retired)), len(removed), sum(blob.size for blob in removed))
     if removed and not dry_run:
         _logger.info("blobs were collected", extra={"blobs": found.blobs, "bytes": found.size})
     return found
@@ -91,19 +91,19 @@ def move_blobs(source: LocalBlobs) -> Iterator[blobs.StoredBlob]:
         BlobStoreError: the store does not take them, or a file is not what its name says.
     """
     target = blobs.blob_store()
-    for one in list(source.listed()):
-        with source.path(one.sha256).open("rb") as stream, target.staging() as area:
-            staged = target.stage(stream, area, one.size)
-            if staged.sha256 != one.sha256:
+    for blob in list(source.listed()):
+        with source.path(blob.sha256).open("rb") as stream, target.staging() as area:
+            staged = target.stage(stream, area, blob.size)
+            if staged.sha256 != blob.sha256:
                 msg = (
-                    f"The file {one.sha256} in the folder does not match its digest. Restore or remove it, then try "
+                    f"The file {blob.sha256} in the folder does not match its digest. Restore or remove it, then try "
                     "again."
                 )
                 raise BlobStoreError(msg)
             target.adopt(staged)
-        if target.size(one.sha256) == one.size:
-            source.remove(one.sha256)
-            yield one
+        if target.size(blob.sha256) == blob.size:
+            source.remove(blob.sha256)
+            yield blob
 
 
 def _retired() -> Iterator[Bundle]:
@@ -133,10 +133,10 @@ def _give_up(bundle: Bundle) -> None:
 def _unreferenced(going: set[str]) -> Iterator[blobs.StoredBlob]:
     """Yield bytes older than the grace that nothing refers to, or only what goes."""
     before = clock.now() - GRACE
-    old = (one for one in blobs.blob_store().listed() if one.since < before)
+    old = (blob for blob in blobs.blob_store().listed() if blob.since < before)
     while some := list(islice(old, _AT_ONCE)):
-        known = _referenced([one.sha256 for one in some]) - going
-        yield from (one for one in some if one.sha256 not in known)
+        known = _referenced([blob.sha256 for blob in some]) - going
+        yield from (blob for blob in some if blob.sha256 not in known)
 
 
 def _remove(one: blobs.StoredBlob) -> bool:

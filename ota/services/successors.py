@@ -21,7 +21,7 @@ def with_changes(slug: str, wanted: Manifest, hardware: Iterable[HardwareModel],
     """
     if wanted.kind != Bundle.Kind.MODEL:
         return judgement
-    before = predecessors.models_before(slug, wanted.component, [one.pk for one in hardware], wanted.digest)
+    before = predecessors.models_before(slug, wanted.component, [model.pk for model in hardware], wanted.digest)
     found = predecessors.model_changes(before, judgement.facts)
     if not found:
         return judgement
@@ -39,7 +39,7 @@ def demand_changes_known(bundle: Bundle) -> list[str]:
     """
     if bundle.kind != Bundle.Kind.MODEL:
         return []
-    hardware = [one.pk for one in bundle.hardware_models.all()]
+    hardware = [model.pk for model in bundle.hardware_models.all()]
     before = predecessors.models_before(bundle.domain.slug, bundle.component, hardware, bundle.digest)
     found = predecessors.model_changes(before, bundle.facts)
     _demand_acknowledged(found, bundle.manifest.get("acknowledges", ()))
@@ -47,7 +47,7 @@ def demand_changes_known(bundle: Bundle) -> list[str]:
 
 
 def _demand_acknowledged(found: list[tuple[Bundle, ModelDifference]], acknowledged: Iterable[str]) -> None:
-    missing = [(bundle, one) for bundle, one in found if one.acknowledgement not in acknowledged]
+    missing = [(bundle, difference) for bundle, difference in found if difference.acknowledgement not in acknowledged]
     if missing:
         bundle, change = missing[0]
         msg = (

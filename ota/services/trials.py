@@ -60,7 +60,7 @@ def _demand_sense(wanted: Manifest, cases: tuple[GoldenVector, ...], judgement: 
     if golden.are_constant(cases):
         msg = "All golden vectors expect the same outputs, so a broken model could pass them. Add cases that differ."
         raise RefusedBundleError(msg)
-    if WIDE_TOLERANCE not in wanted.acknowledges and golden.is_wide(cases, [one["dtype"] for one in outputs]):
+    if WIDE_TOLERANCE not in wanted.acknowledges and golden.is_wide(cases, [output["dtype"] for output in outputs]):
         msg = (
             f"A golden vector tolerates more than {golden.WIDE_TOLERANCE} steps, or a tenth of what a floating-point "
             f"output reaches: it would rarely detect a broken model. If this is intended, put {WIDE_TOLERANCE!r} "
@@ -96,6 +96,6 @@ def _told(judgement: Judgement, found: Trial, cases: tuple[GoldenVector, ...], t
     else:
         statements.append(report_line("trial", tool, f"does not run: {found.message}"))
     if cases:
-        facts["golden"] = {"cases": len(cases), "tolerance": f"{max(one.tolerance for one in cases):g}"}
+        facts["golden"] = {"cases": len(cases), "tolerance": f"{max(case.tolerance for case in cases):g}"}
         statements.append(report_line("golden vectors", tool, f"all {len(cases)} match"))
     return Judgement(facts, statements)

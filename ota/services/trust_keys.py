@@ -177,10 +177,10 @@ def renew_crl(*, actor: Actor, key: TrustKey, crl: str, issuer: str = "") -> lis
         lists = _own_lists(found, crl) if above is None else _issuer_lists(found, above, crl)
         flagged = _flagged(found, lists, all_of_them=above is not None)
         detail: dict[str, object] = {
-            "number": sum(len(one.serials) for one in lists),
-            "crl_numbers": [one.number for one in lists],
+            "number": sum(len(revocation_list.serials) for revocation_list in lists),
+            "crl_numbers": [revocation_list.number for revocation_list in lists],
             "of": "issuer" if above is not None else "signing-ca",
-            "bundles": [one.digest for one in flagged],
+            "bundles": [bundle.digest for bundle in flagged],
         }
         ledger.record(actor=actor, action="trust-key.crl", thing=("trust-key", found.public_id), detail=detail)
     return flagged
@@ -191,7 +191,7 @@ def _own_lists(key: TrustKey, crl: str) -> list[RevocationList]:
         msg = f"{key.name} is a public key. Only a signing CA has CRLs."
         raise InvalidError(msg)
     lists = _succeeding(crl, key.crl, _load_ca(key.pem))
-    key.crl, key.revocation = "".join(one.pem for one in lists), TrustKey.Revocation.CRL
+    key.crl, key.revocation = "".join(revocation_list.pem for revocation_list in lists), TrustKey.Revocation.CRL
     key.save(update_fields=["crl", "revocation"])
     return lists
 
@@ -203,7 +203,7 @@ def _issuer_lists(key: TrustKey, above: x509.Certificate, crl: str) -> list[Revo
     same = key.issuer_pem and own_keys.identity_of(_load_ca(key.issuer_pem)) == own_keys.identity_of(above)
     lists = _succeeding(crl, key.issuer_crl if same else "", above, of_authorities=True)
     key.issuer_pem = above.public_bytes(serialization.Encoding.PEM).decode()
-    key.issuer_crl = "".join(one.pem for one in lists)
+    key.issuer_crl = "".join(revocation_list.pem for revocation_list in lists)
     key.save(update_fields=["issuer_pem", "issuer_crl"])
     return lists
 
@@ -223,12 +223,12 @@ def _succeeding(
 
 def _flagged(key: TrustKey, lists: list[RevocationList], *, all_of_them: bool) -> list[Bundle]:
     """Return the bundles of signers whom lists revoke; of all signers when the signing CA itself is revoked."""
-    revoked = {serial for one in lists for serial in one.serials}
+    revoked = {serial for crl in lists for serial in crl.serials}
     vouched = list(Bundle.objects.filter(domain=key.domain, facts__signer=key.name).order_by("id"))
     if all_of_them:
         return vouched if _load_ca(key.pem).serial_number in revoked else []
-    serials = {f"{one:x}" for one in revoked}
-    return [one for one in vouched if one.facts.get("signer_serial") in serials]
+    serials = {f"{number:x}" for number in revoked}
+    return [bundle for bundle in vouched if bundle.facts.get("signer_serial") in serials]
 
 
 def _load_ca(pem: str) -> x509.Certificate:

@@ -107,7 +107,7 @@ def _renewed(domain: TrustDomain, root: Root, before: Documents, bit_length: int
     """Return all documents with new versions and dates, the entries in the bins that they belong to now."""
     now, delegations = clock.now(), documents.bin_delegations(root, bit_length)
     roles = delegations.succinct_roles
-    entries = [target for one in before.values() for target in one.signed.targets.values()]
+    entries = [target for value in before.values() for target in value.signed.targets.values()]
     filled: dict[str, dict[str, TargetFile]] = {role: {} for role in (roles.get_roles() if roles else ())}
     for target in entries:
         filled[roles.get_role_for_target(target.path) if roles else ""][target.path] = target

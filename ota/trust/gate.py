@@ -28,7 +28,7 @@ def gate_refusal(manifest: BundleDocument, floors: Floors, recipient: Recipient)
         floors: component to hardware class to the lowest counter, as the officers signed them.
         recipient: who would be given it.
     """
-    if recipient.class_id not in {one["class_id"] for one in manifest["hw"]}:
+    if recipient.class_id not in {hardware["class_id"] for hardware in manifest["hw"]}:
         return make_reason(ObstacleKind.SIGNED_FOR_OTHER_HARDWARE)
     if recipient.audience is not None and recipient.audience not in manifest["audience"]:
         return make_reason(ObstacleKind.SIGNED_FOR_OTHER_AUDIENCE, audiences=join_audiences(manifest["audience"]))

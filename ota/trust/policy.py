@@ -69,7 +69,7 @@ def named_online(root: Root, name: str) -> set[str]:
         return set(root.roles[name].keyids)
     field = root.unrecognized_fields.get(ONLINE_FIELDS[name])
     keyids = field.get("keyids") if isinstance(field, dict) else None
-    return {one for one in keyids if isinstance(one, str)} if isinstance(keyids, list) else set()
+    return {keyid for keyid in keyids if isinstance(keyid, str)} if isinstance(keyids, list) else set()
 
 
 def role_officers(root: Root, role: str = Targets.type) -> dict[str, str]:
@@ -177,7 +177,9 @@ def _check_signatures(new: Metadata[Root], previous: Metadata[Root] | None) -> N
     except ValueError as error:
         msg = f"The root does not follow the installed one: {error}"
         raise MetadataError(msg) from error
-    enough = all(len(signer_identities(one)) >= one.threshold for one in (result.first, result.second))
+    enough = all(
+        len(signer_identities(verification)) >= verification.threshold for verification in (result.first, result.second)
+    )
     if not result or not enough:
         msg = "The root is not signed by enough of its officers' keys (and of those before it)."
         raise MetadataError(msg)
@@ -197,7 +199,7 @@ def _check_names(root: Root, previous: Root | None) -> None:
         {name for role in root_keys.PEOPLE for name in role_officers(previous, role).values()} if previous else set()
     )
     try:
-        for name in {one for role in root_keys.PEOPLE for one in role_officers(root, role).values()} - before:
+        for name in {officer for role in root_keys.PEOPLE for officer in role_officers(root, role).values()} - before:
             check_person(name)
     except InvalidError as error:
         raise MetadataError(error.detail) from error

@@ -197,7 +197,7 @@ class Repository:
                 continue
             roles = delegated_bins(targets.signed)
             known = {role: self._believed(targets.signed, role) for role in (roles.get_roles() if roles else ())}
-            return {Targets.type: targets, **{role: one for role, one in known.items() if one}}
+            return {Targets.type: targets, **{role: document for role, document in known.items() if document}}
         return {}
 
     def listed(self, path: str) -> TargetFile | None:

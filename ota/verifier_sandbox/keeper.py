@@ -155,7 +155,7 @@ def _tidy(watched: Watched) -> str:
 
 def _inodes(request: SandboxRequest) -> set[tuple[int, int]]:
     facts = [os.fstat(descriptor) for descriptor in request.files.values()]
-    return {(one.st_dev, one.st_ino) for one in facts}
+    return {(fact.st_dev, fact.st_ino) for fact in facts}
 
 
 def _text(descriptor: int, limit: int) -> str:

@@ -44,7 +44,7 @@ class Confinement:
 
     def note(self, what: str, mechanisms: Iterable[str], otherwise: str) -> None:
         """Keep the mechanisms of a property, or that there are none."""
-        found = ", ".join(one for one in mechanisms if one)
+        found = ", ".join(mechanism for mechanism in mechanisms if mechanism)
         if found:
             self.holds[what] = found
         else:

@@ -148,7 +148,7 @@ def parse_filter(shape: type[_Filter], given: Mapping[str, Sequence[str]], also:
         msg = f"The parameter `{twice[0]}` is given {len(given[twice[0]])} times. Give it once."
         raise InvalidError(msg)
     asked = {name: values[0] for name, values in given.items() if name in known and values and values[0]}
-    if missing := [name for name, one in known.items() if one.required and name not in asked]:
+    if missing := [name for name, criterion in known.items() if criterion.required and name not in asked]:
         msg = f"The parameter `{missing[0]}` is required. {known[missing[0]].says}"
         raise InvalidError(msg)
     for name, value in asked.items():

@@ -127,9 +127,9 @@ def storable_document(value: object) -> object:
         return storable_text(value)
     if isinstance(value, dict):
         return {
-            storable_text(key) if isinstance(key, str) else key: storable_document(one) for key, one in value.items()
+            storable_text(key) if isinstance(key, str) else key: storable_document(item) for key, item in value.items()
         }
-    return [storable_document(one) for one in value] if isinstance(value, list | tuple) else value
+    return [storable_document(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def check_document(

@@ -176,7 +176,7 @@ def read_tuf_fields(fields: object) -> PublicKey:
     except (KeyError, TypeError, IndexError) as error:
         msg = "A TUF key must have keytype, scheme and keyval with public."
         raise InvalidError(msg) from error
-    if not all(isinstance(one, str) for one in texts):
+    if not all(isinstance(text, str) for text in texts):
         msg = "keytype, scheme and public of a TUF key must be strings."
         raise InvalidError(msg)
     return read_tuf(*texts)

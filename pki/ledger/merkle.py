@@ -19,8 +19,8 @@ def hash_node(left: bytes, right: bytes) -> bytes:
 def tree_root(leaves: Sequence[bytes]) -> bytes:
     """Return the tree's root over leaf hashes, in order."""
     stack = Frontier()
-    for one in leaves:
-        stack.add(one)
+    for leaf in leaves:
+        stack.add(leaf)
     return stack.root()
 
 

@@ -53,15 +53,15 @@ def path_includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], roo
     if not 0 <= index < size:
         return False
     place, last, value = index, size - 1, leaf
-    for one in path:
+    for sibling in path:
         if last == 0:
             return False
         if place & 1 or place == last:
-            value = hash_node(one, value)
+            value = hash_node(sibling, value)
             while not place & 1 and place:
                 place, last = place >> 1, last >> 1
         else:
-            value = hash_node(value, one)
+            value = hash_node(value, sibling)
         place, last = place >> 1, last >> 1
     return last == 0 and value == root
 
@@ -77,14 +77,14 @@ def path_extends(old: int, old_root: bytes, new: int, new_root: bytes, path: Seq
     while place & 1:
         place, last = place >> 1, last >> 1
     before = after = parts[0]
-    for one in parts[1:]:
+    for part in parts[1:]:
         if last == 0:
             return False
         if place & 1 or place == last:
-            before, after = hash_node(one, before), hash_node(one, after)
+            before, after = hash_node(part, before), hash_node(part, after)
             while not place & 1 and place:
                 place, last = place >> 1, last >> 1
         else:
-            after = hash_node(after, one)
+            after = hash_node(after, part)
         place, last = place >> 1, last >> 1
     return last == 0 and before == old_root and after == new_root

@@ -40,8 +40,8 @@ def hash_entry(entry: Mapping[str, object]) -> bytes:
 def tree_roots(leaves: list[bytes]) -> Iterator[bytes]:
     """Yield the root of the tree after each leaf."""
     stack: list[tuple[int, bytes]] = []
-    for one in leaves:
-        height, value = 0, one
+    for leaf in leaves:
+        height, value = 0, leaf
         while stack and stack[-1][0] == height:
             value = hashlib.sha256(b"\x01" + stack.pop()[1] + value).digest()
             height += 1

@@ -267,7 +267,7 @@ def _update_many(
 def _types(model: type[models.Model], names: tuple[str, ...]) -> tuple[str, ...]:
     """Return what the database calls the types of fields; a text that is too long is refused by its column, not cut."""
     kinds = [str(_field(model, name).db_type(connections[DEFAULT_DB_ALIAS])) for name in names]
-    return tuple("text" if one.startswith("varchar") else one for one in kinds)
+    return tuple("text" if kind.startswith("varchar") else kind for kind in kinds)
 
 
 @cache

@@ -36,5 +36,5 @@ def known_domain(slug: str) -> TrustDomain:
     Raises:
         NotFoundError: there is none.
     """
-    found = next((one for one in known_domains() if one.slug == slug), None)
+    found = next((domain for domain in known_domains() if domain.slug == slug), None)
     return found or get_domain(slug)

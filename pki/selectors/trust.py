@@ -25,13 +25,13 @@ def list_profiles(*, actor: Actor) -> QuerySet[CertificateProfile]:
 
 def trust_anchors(*, actor: Actor) -> list[x509.Certificate]:
     """Return the CA certificates of a domain as certificates: roots, issuing CAs, links of a rollover."""
-    return [x509.load_der_x509_certificate(bytes(one.der)) for one in list_authorities(actor=actor)]
+    return [x509.load_der_x509_certificate(bytes(authority.der)) for authority in list_authorities(actor=actor)]
 
 
 def root_links(*, actor: Actor) -> list[x509.Certificate]:
     """Return the links between a domain's roots; servers send them, so that each anchor leads to the current chain."""
     rows = permitted_rows(actor, Action.READ, Authority.objects.all()).filter(kind=Authority.Kind.LINK).order_by("id")
-    return [x509.load_der_x509_certificate(bytes(one.der)) for one in rows]
+    return [x509.load_der_x509_certificate(bytes(row.der)) for row in rows]
 
 
 def authority_der(key_id: str) -> bytes | None:

@@ -179,7 +179,7 @@ def renewed_certificates(certificate: Certificate) -> list[Certificate]:
         rows = Certificate.objects.select_related("authority", "domain").filter(renewed_from__in=newest)
         children = list(rows.order_by("id"))
         found += children
-        newest = [one.pk for one in children]
+        newest = [child.pk for child in children]
     return found
 
 

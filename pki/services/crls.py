@@ -77,7 +77,7 @@ def _put_in_place(row: CrlShard, entries: list[bytes], signed: SignedCrl, now: d
 def make_list_rows(*, domain: TrustDomain, key_id: str) -> None:
     """Make the rows of a CA's lists that are missing."""
     there = set(CrlShard.objects.filter(key_id=key_id).values_list("shard", flat=True))
-    rows = [CrlShard(domain=domain, key_id=key_id, shard=one) for one in range(SHARDS) if one not in there]
+    rows = [CrlShard(domain=domain, key_id=key_id, shard=number) for number in range(SHARDS) if number not in there]
     CrlShard.objects.bulk_create(rows, ignore_conflicts=True)
 
 

@@ -55,7 +55,7 @@ def prove_inclusion(*, actor: Actor, entry: str) -> Inclusion:
         raise NotFoundError(msg)
     path = proofs.inclusion_path(row.index, head.size, Tree(domain).subtree)
     leaf = dict(json.loads(ledger.leaf_bytes(row.entry)))
-    return Inclusion(leaf, row.index, head.size, head.root_hash, [one.hex() for one in path])
+    return Inclusion(leaf, row.index, head.size, head.root_hash, [sibling.hex() for sibling in path])
 
 
 def prove_consistency(*, actor: Actor, old: int) -> Consistency:
@@ -66,7 +66,7 @@ def prove_consistency(*, actor: Actor, old: int) -> Consistency:
         msg = f"`old` must be 1 to {head.size}."
         raise InvalidError(msg)
     path = proofs.consistency_path(old, head.size, Tree(domain_of(actor.domain)).subtree)
-    return Consistency(old, head.size, head.root_hash, [one.hex() for one in path])
+    return Consistency(old, head.size, head.root_hash, [sibling.hex() for sibling in path])
 
 
 def export_ledger(*, actor: Actor) -> Iterator[bytes]:

@@ -51,27 +51,27 @@ def number_of_answer(answer: Answer, name: str) -> int:
 @_blaming_the_signer
 def texts_of_answer(answer: Answer, name: str) -> list[str]:
     """Return a list of texts."""
-    return [intake.read_text(one, name) for one in intake.list_of(answer[name], name)]
+    return [intake.read_text(item, name) for item in intake.list_of(answer[name], name)]
 
 
 @_blaming_the_signer
 def chain_of_answer(answer: Answer) -> list[bytes]:
     """Return the CA certificates (DER) above an identity, the issuer first; there is at least one."""
-    found = [fields.bytes_field({"chain": one}, "chain") for one in intake.list_of(answer["chain"], "chain")]
+    found = [fields.bytes_field({"chain": item}, "chain") for item in intake.list_of(answer["chain"], "chain")]
     return [found[0], *found[1:]]
 
 
 @_blaming_the_signer
 def one_each(answer: Answer) -> dict[str, TufKey]:
     """Return the public half of each online key by name."""
-    return {name: _key(one) for name, one in intake.map_of(answer["keys"], "keys").items()}
+    return {name: _key(item) for name, item in intake.map_of(answer["keys"], "keys").items()}
 
 
 @_blaming_the_signer
 def generations_of_answer(answer: Answer, place: str) -> dict[str, list[TufKey]]:
     """Return the public halves of the generations of each online key by name."""
     named = intake.map_of(answer[place], place).items()
-    return {name: [_key(one) for one in intake.list_of(listed, place)] for name, listed in named}
+    return {name: [_key(item) for item in intake.list_of(listed, place)] for name, listed in named}
 
 
 @_blaming_the_signer
@@ -88,6 +88,6 @@ def remembered_head(answer: Answer) -> RememberedHead:
 
 def _key(value: object) -> TufKey:
     key = intake.map_of(value, "key")
-    public = {name: intake.read_text(one, name) for name, one in intake.map_of(key["keyval"], "keyval").items()}
+    public = {name: intake.read_text(item, name) for name, item in intake.map_of(key["keyval"], "keyval").items()}
     keyid, keytype, scheme = (intake.read_text(key[name], name) for name in ("keyid", "keytype", "scheme"))
     return TufKey(keyid=keyid, keytype=keytype, scheme=scheme, keyval=public)

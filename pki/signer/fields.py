@@ -58,7 +58,7 @@ def words_field(
 ) -> frozenset[str]:
     """Return a set of words out of the allowed ones; never empty."""
     value = request.get(name, sorted(default))
-    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one in allowed for one in value):
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item in allowed for item in value):
         msg = f"`{name}` may list only: {', '.join(sorted(allowed))}."
         raise InvalidError(msg)
     return frozenset(value)

@@ -118,7 +118,7 @@ class Issuers:
         return found
 
     def _places(self, domain: str) -> list[str]:
-        return sorted((one for one in self._vault.names(domain) if _PLACE.fullmatch(one)), key=_number)
+        return sorted((name for name in self._vault.names(domain) if _PLACE.fullmatch(name)), key=_number)
 
 
 def _number(place: str) -> int:

@@ -228,7 +228,7 @@ class OscoreContexts:
         await self._rest(ended)
 
     def _of(self, fingerprints: set[str]) -> list[bytes]:
-        return [kid for one in fingerprints for kid in self._by_certificate.get(one, ())]
+        return [kid for fingerprint in fingerprints for kid in self._by_certificate.get(fingerprint, ())]
 
     async def _loaded(self, kid: bytes) -> SecurityContext:
         held = self._held.get(kid)

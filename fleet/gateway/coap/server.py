@@ -49,8 +49,8 @@ def dtls_context(key: bytes, chain: list[bytes], anchors: Iterable[bytes], *, cc
     made.use_privatekey(serialization.load_pem_private_key(key, None))  # type: ignore[arg-type]  # the signer's keys are EC
     first, *above = (x509.load_der_x509_certificate(der) for der in chain)
     made.use_certificate(first)
-    for one in above:
-        made.add_extra_chain_cert(one)
+    for certificate in above:
+        made.add_extra_chain_cert(certificate)
     made.check_privatekey()
     made.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     set_anchors(made, anchors)

@@ -116,8 +116,8 @@ class CoapTcpServer(tls.TLSServer):  # type: ignore[misc]  # aiocoap has no type
 
     def cut(self, fingerprints: set[str]) -> None:
         """Close the connections of these certificates."""
-        for one in [one for name in fingerprints for one in self._by_certificate.get(name, ())]:
-            one.end()
+        for connection in [connection for name in fingerprints for connection in self._by_certificate.get(name, ())]:
+            connection.end()
 
     @classmethod
     async def start(

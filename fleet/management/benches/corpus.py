@@ -105,7 +105,7 @@ def _run(command: list[str], place: Path) -> None:
 
 def _microbit() -> Pair:
     archives = material.fetch_archives()
-    old, new = (material.flatten_hex(material.hex_of(archives[f"uflash=={one}"])) for one in ("1.1.0", "1.2.4"))
+    old, new = (material.flatten_hex(material.hex_of(archives[f"uflash=={version}"])) for version in ("1.1.0", "1.2.4"))
     return old, new
 
 
@@ -121,7 +121,9 @@ def _wheel(folder: Path, package: str, version: str, member: str) -> bytes:
 
 
 def _wake(folder: Path) -> Pair:
-    old, new = (_wheel(folder, "pymicro-wakeword", one, f"{WAKE}okay_nabu.tflite") for one in ("1.0.0", "2.5.0"))
+    old, new = (
+        _wheel(folder, "pymicro-wakeword", version, f"{WAKE}okay_nabu.tflite") for version in ("1.0.0", "2.5.0")
+    )
     return old, new
 
 
@@ -130,5 +132,5 @@ def _mycroft(folder: Path) -> bytes:
 
 
 def _vad(folder: Path) -> Pair:
-    old, new = (_wheel(folder, "silero-vad", one, VAD) for one in ("6.0.0", "6.2.3"))
+    old, new = (_wheel(folder, "silero-vad", version, VAD) for version in ("6.0.0", "6.2.3"))
     return old, new

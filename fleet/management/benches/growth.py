@@ -40,7 +40,7 @@ def run(databases: Sequence[str] = DATABASES, devices: int = 0, keep: Path | Non
     for database in databases:
         sizes = sizes_for(database, devices)
         seen = {size: measure_set_up(database, size, keep, processes=size == sizes[-1]) for size in sizes}
-        rows += answer_rows(database, {size: one["answers"] for size, one in seen.items()})
+        rows += answer_rows(database, {size: seen_figures["answers"] for size, seen_figures in seen.items()})
         for size in sizes:
             rows += process_rows(database, size, seen[size])
     return rows

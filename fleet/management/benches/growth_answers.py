@@ -96,7 +96,7 @@ def _measured(visitors: _Visitors, route: Route) -> tuple[RouteCost, list[Route]
     with ExitStack() as stack:
         counters = [stack.enter_context(CaptureQueriesContext(connections[name])) for name in ("default", "telemetry")]
         first, response = _cost(client, route)
-    queries = sum(len(one) for one in counters)
+    queries = sum(len(counter) for counter in counters)
     took = (
         [first]
         if first > SLOW_S or response.status_code == NOT_ALLOWED

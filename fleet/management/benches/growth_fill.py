@@ -175,11 +175,14 @@ def _devices(scene: Scene, wanted: range, source: random.Random) -> list[Synthet
                      at if held else None, "drift" if held else "", site, owner, tags, at, at, word))  # fmt: skip
     prepared_sql.create_many(Device, names, rows)
     names_to_keys = dict(
-        Device.objects.filter(domain=scene.domain, name__in=[one.name for one in plans.values()]).values_list(
+        Device.objects.filter(domain=scene.domain, name__in=[device.name for device in plans.values()]).values_list(
             "name", "pk"
         )
     )
-    return [SyntheticDevice(one.number, one.public_id, names_to_keys[one.name], one.at) for one in plans.values()]
+    return [
+        SyntheticDevice(device.number, device.public_id, names_to_keys[device.name], device.at)
+        for device in plans.values()
+    ]
 
 
 def _uuid7(at: datetime, source: random.Random) -> uuid.UUID:
@@ -193,15 +196,15 @@ def _twins(scene: Scene, made: list[SyntheticDevice]) -> None:
     head = LedgerHead.objects.filter(domain=scene.domain).order_by("-id").first()
     seen = {"head": [head.epoch, head.size, head.root_hash]} if head else {}
     now, rows = clock.now(), []
-    for one in made:
-        last = scene.updates[-2 if one.late else -1].version
+    for device in made:
+        last = scene.updates[-2 if device.late else -1].version
         running = {"version": last, "sha256": _digest(f"image {last}"), "counter": int(last[0]), "confirmed": True}
-        parts = {"app": running | {"signed": True}, "boot": {"version": f"b{one.number % 4}", "confirmed": True}}
-        asked = dict.fromkeys(("metadata", "documents", "director"), int(now.timestamp()) - one.number % 20_000)
+        parts = {"app": running | {"signed": True}, "boot": {"version": f"b{device.number % 4}", "confirmed": True}}
+        asked = dict.fromkeys(("metadata", "documents", "director"), int(now.timestamp()) - device.number % 20_000)
         reported = {"components": parts, "proof": {"client": "native", **asked}, "anchors": ["cd" * 32], **seen}
         wish = {"version": scene.updates[-1].version, "counter": int(scene.updates[-1].version[0])}
-        desired = {"components": {"app": wish}, "config": {"interval_s": 60 + one.number % 7}}
-        rows.append((one.pk, desired, 5, 5, 5, reported, 40 + one.number % 50, 40, now - timedelta(hours=1)))
+        desired = {"components": {"app": wish}, "config": {"interval_s": 60 + device.number % 7}}
+        rows.append((device.pk, desired, 5, 5, 5, reported, 40 + device.number % 50, 40, now - timedelta(hours=1)))
     names = ("device_id", "desired", "desired_version", "config_version", "config_fetched", "reported",
              "reported_version", "report_sequence", "reported_at")  # fmt: skip
     prepared_sql.create_many(Twin, names, rows)
@@ -209,16 +212,18 @@ def _twins(scene: Scene, made: list[SyntheticDevice]) -> None:
 
 def _assignments(scene: Scene, update: Update, made: list[SyntheticDevice], actions: range) -> None:
     rows = []
-    for action, one in zip(actions, made, strict=False):
-        wave = next(place for place, share in enumerate(SHARES) if one.number * 7919 % 1000 < share or not one.number)
+    for action, device in zip(actions, made, strict=False):
+        wave = next(
+            place for place, share in enumerate(SHARES) if device.number * 7919 % 1000 < share or not device.number
+        )
         at = clock.now() - timedelta(days=2 + 30 * (len(scene.updates) - int(update.version[0]) + 1))
         status, reason = "finished", "confirmed"
-        if update.running and one.late:
-            status, reason = OPEN[one.number // 40 % len(OPEN)], ""
-        elif update.running and one.falls(300, 8):
-            status, reason = "error", f"the device did not confirm: cause {one.number // 300 % 5}"
+        if update.running and device.late:
+            status, reason = OPEN[device.number // 40 % len(OPEN)], ""
+        elif update.running and device.falls(300, 8):
+            status, reason = "error", f"the device did not confirm: cause {device.number // 300 % 5}"
         closed = None if status in OPEN else at
-        rows.append((scene.domain.pk, action, update.rollout, update.waves[wave], one.pk, update.bundle, "update",
+        rows.append((scene.domain.pk, action, update.rollout, update.waves[wave], device.pk, update.bundle, "update",
                      status, reason, update.previous, int(at.timestamp()) & 0x7FFF_FFFF, at, at, closed))  # fmt: skip
     names = ("domain_id", "action_id", "rollout_id", "wave_id", "device_id", "bundle_id", "kind", "status", "reason",
              "previous_bundle_id", "content_stamp", "created_at", "updated_at", "closed_at")  # fmt: skip
@@ -233,16 +238,16 @@ def _assignments(scene: Scene, update: Update, made: list[SyntheticDevice], acti
 
 def _certificates(scene: Scene, made: list[SyntheticDevice], source: random.Random) -> None:
     """Give each device a certificate, and every fifth device an expired earlier one."""
-    renewed = [one for one in made if one.number % 5 == 0]
-    past = [_certificate(scene, one, source, one.at, None) for one in renewed]
+    renewed = [device for device in made if device.number % 5 == 0]
+    past = [_certificate(scene, device, source, device.at, None) for device in renewed]
     prepared_sql.create_many(Certificate, _CERTIFICATE, past)
     rows = Certificate.objects.filter(fingerprint__in=[row[3] for row in past]).values_list("subject_key", "pk")
     before = dict(rows)
     newest = clock.now() - timedelta(days=30)
     present = []
-    for one in made:
-        at = one.at if one.retired else newest - timedelta(days=one.number % 300)
-        present.append(_certificate(scene, one, source, at, before.get(str(one.public_id))))
+    for device in made:
+        at = device.at if device.retired else newest - timedelta(days=device.number % 300)
+        present.append(_certificate(scene, device, source, at, before.get(str(device.public_id))))
     prepared_sql.create_many(Certificate, _CERTIFICATE, present)
 
 
@@ -270,10 +275,10 @@ def _certificate(
 
 def _incidents(scene: Scene, made: list[SyntheticDevice]) -> None:
     rows = []
-    for one in (one for one in made if one.falls(200, 3)):
-        is_open, at = one.falls(1000, 3), clock.now() - timedelta(days=one.number % 90, hours=1)
-        closed_at, explained = None if is_open else at, incident_explanation(one.name)
-        rows.append((scene.domain.pk, one.pk, "open" if is_open else "closed", "corroborated", "high", 8.0,
+    for device in (device for device in made if device.falls(200, 3)):
+        is_open, at = device.falls(1000, 3), clock.now() - timedelta(days=device.number % 90, hours=1)
+        closed_at, explained = None if is_open else at, incident_explanation(device.name)
+        rows.append((scene.domain.pk, device.pk, "open" if is_open else "closed", "corroborated", "high", 8.0,
                      explained, "" if is_open else "benign", at, at, closed_at))  # fmt: skip
     names = ("domain_id", "device_id", "state", "layer", "severity", "score", "explanation", "verdict", "opened_at",
              "last_seen_at", "closed_at")  # fmt: skip
@@ -285,13 +290,13 @@ def _entries(scene: Scene, made: list[SyntheticDevice]) -> None:
     names = ("domain_id", "at", "actor_kind", "actor_key", "via", "action", "object_kind", "object_key", "detail",
              "leaf_hash", "public_id")  # fmt: skip
     rows = []
-    for one in made:
-        key = str(one.public_id)
+    for device in made:
+        key = str(device.public_id)
         for place, action in enumerate(ACTS):
             entry = LedgerEntry(
-                domain=scene.domain, at=(one.at + timedelta(hours=place)).replace(microsecond=0), action=action,
+                domain=scene.domain, at=(device.at + timedelta(hours=place)).replace(microsecond=0), action=action,
                 actor_kind="system" if place else "device", actor_key="bench" if place else key, via="est",
-                object_kind="device", object_key=key, detail={"number": one.number},
+                object_kind="device", object_key=key, detail={"number": device.number},
             )  # fmt: skip
             values = [getattr(entry, name) for name in names[1:9]]
             rows.append((scene.domain.pk, *values, ledger.leaf_hash(entry), entry.public_id))
@@ -301,15 +306,15 @@ def _entries(scene: Scene, made: list[SyntheticDevice]) -> None:
 def _hear(made: list[SyntheticDevice], source: random.Random) -> None:
     """Write when each device was last seen, and from which networks."""
     now, tick, seen, networks = clock.now(), clock.unix() // settings.FLEET_DRIFT_TICK_S, [], []
-    for one in made:
-        if one.falls(50, 6) or one.retired:
+    for device in made:
+        if device.falls(50, 6) or device.retired:
             continue
-        octets = f"10.{one.number >> 16 & 255}.{one.number >> 8 & 255}"
-        at = now - _silence(one.number, source.random())
-        seen.append(Presence(device_id=one.pk, last_seen=at, address=f"{octets}.{one.number & 255}"))
-        networks.append(SourceNetwork(device_id=one.pk, prefix=f"{octets}.0/24", last_tick=tick - 3))
-        if one.number % 5 == 0:
-            networks.append(SourceNetwork(device_id=one.pk, prefix="198.51.100.0/24", last_tick=tick - 300))
+        octets = f"10.{device.number >> 16 & 255}.{device.number >> 8 & 255}"
+        at = now - _silence(device.number, source.random())
+        seen.append(Presence(device_id=device.pk, last_seen=at, address=f"{octets}.{device.number & 255}"))
+        networks.append(SourceNetwork(device_id=device.pk, prefix=f"{octets}.0/24", last_tick=tick - 3))
+        if device.number % 5 == 0:
+            networks.append(SourceNetwork(device_id=device.pk, prefix="198.51.100.0/24", last_tick=tick - 300))
     Presence.objects.bulk_create(seen, batch_size=STEP, ignore_conflicts=True)
     SourceNetwork.objects.bulk_create(networks, batch_size=STEP, ignore_conflicts=True)
 

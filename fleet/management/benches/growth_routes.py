@@ -116,11 +116,11 @@ def list_routes(domain: TrustDomain) -> Iterator[Route]:
 
 def _patterns(resolver: URLResolver, before: str = "/") -> Iterator[str]:
     """Yield each pattern with its prefix patterns."""
-    for one in resolver.url_patterns:
-        text = before + str(one.pattern).removeprefix("^").removesuffix("$")
-        if isinstance(one, URLResolver):
-            yield from _patterns(one, text)
-        elif isinstance(one, URLPattern):
+    for pattern in resolver.url_patterns:
+        text = before + str(pattern.pattern).removeprefix("^").removesuffix("$")
+        if isinstance(pattern, URLResolver):
+            yield from _patterns(pattern, text)
+        elif isinstance(pattern, URLPattern):
             yield text
 
 

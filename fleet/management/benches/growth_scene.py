@@ -112,7 +112,7 @@ def _enrol(domain: TrustDomain, model: HardwareModel) -> None:
 def _bundles(domain: TrustDomain, models: list[HardwareModel]) -> list[Bundle]:
     """Store bundles of one component; all but the last one are published, signed by two officers."""
     hardware_named = [
-        {"vendor_id": str(one.vendor_id), "class_id": str(one.class_id), "name": one.name} for one in models
+        {"vendor_id": str(model.vendor_id), "class_id": str(model.class_id), "name": model.name} for model in models
     ]
     made, listed = [], []
     for number in range(1, VERSIONS + 1):

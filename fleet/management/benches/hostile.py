@@ -83,7 +83,7 @@ def _half(made: BenchSetUp, certs: Path) -> list[BenchRow]:
         open_now = [said.get(timeout=PATIENCE) for _ in LISTENERS]
         loud = _p99(made, certs)
         grown = {name: _resident(made.pids()[name]) - size for name, size in before.items()}
-    counts = {one.listener: one.done for one in open_now}
+    counts = {attacker.listener: attacker.done for attacker in open_now}
     each = {name: grown[name] / 1024 / max(1, counts[setting]) for setting, name in LISTENERS.items()}
     figures = ", ".join(f"{name} {each[name]:.1f} KiB each of {counts[key]}" for key, name in LISTENERS.items())
     detail = (
@@ -103,8 +103,8 @@ def _wrong_tokens(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     with _attackers(work) as said:
         loud = _p99(made, certs)
         counted = [said.get(timeout=PATIENCE * 3) for _ in range(ATTACKERS)]
-    sent, refused = sum(one.done for one in counted), sum(one.refused for one in counted)
-    seconds = sum(one.seconds for one in counted)
+    sent, refused = sum(attacker.done for attacker in counted), sum(attacker.refused for attacker in counted)
+    seconds = sum(attacker.seconds for attacker in counted)
     cheap = 100 * refused / max(1, sent)
     detail = (
         f"{sent} wrong enrolment tokens in {seconds / ATTACKERS:.0f} s from {ATTACKERS} networks, {cheap:.0f}% of the "
@@ -130,16 +130,16 @@ def _attackers(
     fork = multiprocessing.get_context("fork")
     said, end = fork.Queue(), fork.Event()
     made = [fork.Process(target=_polite, args=(act, *arguments, said, end)) for act, arguments in work]
-    for one in made:
-        one.start()
+    for process in made:
+        process.start()
     try:
         yield said
     finally:
         end.set()
-        for one in made:
-            one.join(30)
-            if one.is_alive():
-                one.kill()
+        for process in made:
+            process.join(30)
+            if process.is_alive():
+                process.kill()
 
 
 def _polite(act: Callable[..., None], *arguments: object) -> None:
@@ -152,7 +152,7 @@ def _hold(port: int, setting: str, anchor: str, said: "Queue[_AttackerCount]", e
     context = ssl.create_default_context(cafile=anchor)
     plain, hello = setting == "FLEET_STATUS_PORT", _hello(context)
     held: list[socket.socket | None] = [_half_open(port, place, context, hello, plain=plain) for place in range(HALF)]
-    said.put(_AttackerCount(setting, sum(1 for one in held if one is not None and _stands(one))))
+    said.put(_AttackerCount(setting, sum(1 for sock in held if sock is not None and _stands(sock))))
     turn, each = 0, HALF // 1000
     while not end.wait(HELD_SECONDS / 1000):
         for place in range(turn, turn + each):

@@ -19,7 +19,7 @@ def measure_million(made: BenchSetUp) -> list[BenchRow]:
             msg = "a reader did not start"
             raise RuntimeError(msg)
     writers = [start_inner(made, "write", str(1 + number * EACH), str(EACH)) for number in range(WRITERS)]
-    written = [one for writer in writers for one in json.loads(writer.communicate(timeout=600)[0])]
+    written = [figure for writer in writers for figure in json.loads(writer.communicate(timeout=600)[0])]
     at = dict(written)
     seen = [json.loads(reader.communicate(timeout=600)[0]) for reader in readers]
     late = sorted(1000 * (when - at[subject]) for one in seen for subject, when in one if subject in at)

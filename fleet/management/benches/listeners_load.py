@@ -66,11 +66,11 @@ def _line(work: subprocess.Popen[str]) -> str:
 def measure_ingest(made: BenchSetUp, certs: Path, goal: float, database: str) -> list[BenchRow]:
     """Measure metric values per second, stored and readable by query."""
     devices = sorted(certs.glob("*.pem"))[:CLIENTS]
-    names = [one.stem for one in devices]
+    names = [device.stem for device in devices]
     before = _stored(made, names)
     fork = multiprocessing.get_context("fork")
-    arguments = [(str(made.anchor), made.device_port, str(one), INGEST_SECONDS, 0.0) for one in devices]
-    processes = [fork.Process(target=_post, args=one) for one in arguments]
+    arguments = [(str(made.anchor), made.device_port, str(device), INGEST_SECONDS, 0.0) for device in devices]
+    processes = [fork.Process(target=_post, args=argument) for argument in arguments]
     started = time.perf_counter()
     for process in processes:
         process.start()

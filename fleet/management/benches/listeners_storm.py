@@ -69,7 +69,7 @@ def measure_storm(made: BenchSetUp, certs: Path) -> list[BenchRow]:
     calm = _come(made, certs, CALM_DEVICES, CALM)
     all_at_once = _come(made, certs, DEVICES, DEVICES)
     # By the clock and by the server's processor time: all clients share one core, and a failed hello costs them much.
-    ours, at_best = (one["answered"] / one["cpu"] for one in (all_at_once, calm))
+    ours, at_best = (arrival["answered"] / arrival["cpu"] for arrival in (all_at_once, calm))
     detail = (
         f"{DEVICES} devices at once, full handshakes, patience {TIMEOUT} s: {all_at_once['rps90']:.0f} answers/s until "
         f"nine tenths had theirs after {all_at_once['seconds90']:.0f} s, all after {all_at_once['seconds']:.0f} s, "
@@ -169,6 +169,6 @@ def _hold(anchor: str, port: int, device: str, signals: "tuple[Event, Event, Que
     ready.set()
     end.wait(120)
     counted.put((sum(map(_stands, held)), sum(map(_stands, silent))))
-    for one in [*held, *silent]:
+    for sock in [*held, *silent]:
         with suppress(OSError):
-            one.close()
+            sock.close()

@@ -53,8 +53,8 @@ def _one_connection(made: BenchSetUp, requests: list[bytes]) -> float:
     rates, stretch = [], len(requests) // 10
     for place in range(10):
         started = time.perf_counter()
-        for one in requests[place * stretch : (place + 1) * stretch]:
-            exchange_request(line, one)
+        for request in requests[place * stretch : (place + 1) * stretch]:
+            exchange_request(line, request)
         rates.append(stretch / (time.perf_counter() - started))
     line.close()
     return statistics.median(rates)

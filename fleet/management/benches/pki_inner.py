@@ -65,9 +65,9 @@ def _lists() -> list[BenchRow]:
     _revoke_a_million(key_id)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
-    for one in CrlShard.objects.filter(key_id=key_id).order_by("shard"):
+    for crl_shard in CrlShard.objects.filter(key_id=key_id).order_by("shard"):
         started = time.perf_counter()
-        crls.publish_list(domain=domain, row=one)
+        crls.publish_list(domain=domain, row=crl_shard)
         seconds.append(time.perf_counter() - started)
     held = sum(CrlShard.objects.filter(key_id=key_id).values_list("held", flat=True))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

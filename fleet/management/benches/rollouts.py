@@ -73,15 +73,15 @@ def measure_rollout(made: BenchSetUp, devices: int, clients: tuple[str, ...] = C
     json.loads(_inner(made, "seed", str(devices)).communicate()[0])
     worker = _inner(made, "worker", str(go_on))
     busy = [_inner(made, "client", kind, str(place), str(go_on)) for place, kind in enumerate(clients)]
-    for one in (worker, *busy):
-        _ready(one)
+    for process in (worker, *busy):
+        _ready(process)
     before = time.time()
     time.sleep(QUIET_S if devices >= DEVICES else 1)
     began = time.time()
     done: RollFigures = json.loads(_inner(made, "roll", str(devices)).communicate()[0])
     ended = time.time()
     go_on.unlink()
-    answers: list[ClientFigures] = [json.loads(one.communicate()[0]) for one in busy]
+    answers: list[ClientFigures] = [json.loads(process.communicate()[0]) for process in busy]
     served: WorkerFigures = json.loads(worker.communicate()[0])
     return {**done, **served, "clients": answers, "quiet": [before, began], "busy": [began, ended]}
 
@@ -109,9 +109,9 @@ def rollout_rows(seen: RolloutFigures, database: str) -> list[BenchRow]:
             COMMIT_MS, f"{sum(seen['processor']) / 1000:.1f} s in all of them; {against}"),
         bench_row(f"{database}: memory of the worker", seen["memory_mb"], "MB", MEMORY_MB, against),
     ]  # fmt: skip
-    for kind in dict.fromkeys(one["kind"] for one in seen["clients"]):
+    for kind in dict.fromkeys(client["kind"] for client in seen["clients"]):
         took = _p99(seen, seen["busy"], kind)
-        acts = sum(len(one["took"]) for one in seen["clients"] if one["kind"] == kind)
+        acts = sum(len(client["took"]) for client in seen["clients"] if client["kind"] == kind)
         rows.append(
             bench_row(f"{database}: {kind} during the rollout, p99", took, "ms", P99_MS, f"{acts} acts; {against}")
         )
@@ -119,8 +119,8 @@ def rollout_rows(seen: RolloutFigures, database: str) -> list[BenchRow]:
 
 
 def _p99(seen: RolloutFigures, span: list[float], kind: str = "") -> float:
-    clients = [one for one in seen["clients"] if kind in {"", one["kind"]}]
-    took = [ms for one in clients for at, ms in one["took"] if span[0] <= at < span[1]]
+    clients = [client for client in seen["clients"] if kind in {"", client["kind"]}]
+    took = [ms for client in clients for at, ms in client["took"] if span[0] <= at < span[1]]
     return _share(took, 0.99)
 
 
@@ -130,7 +130,7 @@ def _share(figures: list[float], share: float) -> float:
 
 def _failures(seen: RolloutFigures) -> tuple[int, int]:
     """Return how many actions of clients failed because the database was locked, and how many failed in total."""
-    said = [f"{one['kind']}: {failure}" for one in seen["clients"] for failure in one["failures"]]
+    said = [f"{client['kind']}: {failure}" for client in seen["clients"] for failure in client["failures"]]
     for failure, times in Counter(said).most_common(10):
         sys.stderr.write(f"{times} times {failure}\n")  # benchmarks report all errors
     return sum("locked" in one or "deadlock" in one for one in said), len(said)

@@ -30,7 +30,7 @@ def run() -> list[BenchRow]:
         over.append(chosen / full)
         worst = max(worst, seconds)
         sys.stderr.write(f"  {name}: {chosen} bytes, xdelta3 {theirs}, xz {full}, {seconds:.1f} s\n")
-    mean = math.exp(sum(math.log(one) for one in ratios) / len(ratios))
+    mean = math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios))
     against = f"xdelta3 -9, the better of djw and lzma, {len(ratios)} pairs of public packages; {load_average()}"
     return [
         bench_row("chosen patch, geometric mean of the share of xdelta3 -9", mean, "ratio", RATIO, against),
@@ -43,11 +43,11 @@ def _chosen(old: bytes, new: bytes) -> tuple[int, float]:
     """Return the patch size for a device that supports all formats, and the time to build all candidates."""
     began = time.perf_counter()
     sizes = [len(streams.make_patch(b"", new))]
-    for name, one in CANDIDATES.items():
-        if max(len(old), len(new)) > one.most:
+    for name, candidate in CANDIDATES.items():
+        if max(len(old), len(new)) > candidate.most:
             continue
-        made = one.make(old, new)
-        if one.apply(old, made, len(new)) != new:
+        made = candidate.make(old, new)
+        if candidate.apply(old, made, len(new)) != new:
             raise AssertionError(name)
         sizes.append(len(made))
     return min(sizes), time.perf_counter() - began

@@ -79,8 +79,8 @@ def _signed(document: "Metadata[Targets]", keys: list[Path]) -> "Metadata[Target
     from fleet.officer import keys as officer  # noqa: PLC0415  because of the set-up above
 
     payload = document.signed_bytes
-    for one in keys:
-        signature = officer.load_signer(one).sign(payload)
+    for key in keys:
+        signature = officer.load_signer(key).sign(payload)
         document.signatures[signature.keyid] = signature
     return document
 
@@ -215,8 +215,8 @@ def _renewing(keys: list[Path]) -> BenchRow:
     now = clock.now()
     bins = [documents.unsigned_bin(Targets(version=1), entries, 1, now).signed for entries in filled.values()]
     started = time.perf_counter()
-    for one in bins:
-        documents.to_bytes(_signed(documents.renewed_document(one, 2, now), keys))
+    for targets in bins:
+        documents.to_bytes(_signed(documents.renewed_document(targets, 2, now), keys))
     spent = time.perf_counter() - started
     against = (
         f"nothing; {len(bins)} bins, two officers' Ed25519 signatures each, written out; one core; {load_average()}"

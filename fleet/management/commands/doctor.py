@@ -61,11 +61,11 @@ class Command(BaseCommand):
         """Print the findings; exit with 1 if one needs attention."""
         findings = [_ready()] if options["probe"] else list(_findings())
         if options["json"]:
-            self.stdout.write(json.dumps([asdict(one) for one in findings]))
+            self.stdout.write(json.dumps([asdict(finding) for finding in findings]))
         else:
-            for one in findings:
-                self.stdout.write(f"{'ok  ' if one.ok else 'CARE'} {one.what}: {one.detail}")
-        if not all(one.ok for one in findings):
+            for finding in findings:
+                self.stdout.write(f"{'ok  ' if finding.ok else 'CARE'} {finding.what}: {finding.detail}")
+        if not all(finding.ok for finding in findings):
             msg = "Some checks failed. See the lines marked CARE above."
             raise CommandError(msg)
 

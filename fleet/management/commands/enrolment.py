@@ -50,8 +50,8 @@ class Command(BaseCommand):
         expect = acts.add_parser(
             "expect", help="pre-register one device per row (columns serial, hardware, device, spki_sha256, profile)"
         )
-        for one in (make, expect):
-            one.add_argument("file", type=Path, help="CSV with a header line")
+        for subparser in (make, expect):
+            subparser.add_argument("file", type=Path, help="CSV with a header line")
         make.add_argument("--days", type=int, default=7)
 
     def handle(self, *_args: object, **options: Unpack[EnrolmentOptions]) -> None:
@@ -74,8 +74,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(facts))
             return
-        for one in facts:
-            self.stdout.write(f"{one['id']}  {one['state']:8}  {one['name']}  {one['proof']}  {one['why']}")
+        for fact in facts:
+            self.stdout.write(f"{fact['id']}  {fact['state']:8}  {fact['name']}  {fact['proof']}  {fact['why']}")
 
     def _decide(self, who: Actor, options: EnrolmentOptions) -> None:
         approved = options["act"] == "approve"

@@ -82,8 +82,8 @@ class Command(BaseCommand):
         floor.add_argument("--counter", type=int, required=True)
         renew = acts.add_parser("renew", help="write the signing request for a one-year renewal")
         renew.add_argument("--bits", type=int, help="new number of hash bins: 2 ** BITS")
-        for one in (prepare, withdraw, floor, renew):
-            one.add_argument("--out", type=Path, required=True)
+        for subparser in (prepare, withdraw, floor, renew):
+            subparser.add_argument("--out", type=Path, required=True)
         submit = acts.add_parser("submit", help="submit officers' signatures")
         submit.add_argument("signature", type=Path, nargs="+")
         publish = acts.add_parser("publish", help="publish a signing request that has enough signatures")
@@ -160,16 +160,19 @@ class Command(BaseCommand):
     def _status(self, who: Actor, options: ReleaseOptions) -> str:
         found = role_states(actor=who)
         if options["json"]:
-            return json.dumps([one.to_dict() for one in found], indent=1)
-        lines = [_standing(one) for one in found]
+            return json.dumps([standing.to_dict() for standing in found], indent=1)
+        lines = [_standing(standing) for standing in found]
         return "\n".join(lines) or "There is no TUF root yet. The officers create one (docs/how-to/releases.md)."
 
     def _list(self, who: Actor, options: ReleaseOptions) -> str:
         wanted = filter_of(options, rows.StatementFilter)
-        found = [_told(one) for one in rows.list_statements(actor=who, wanted=wanted)[:MOST_LISTED]]
+        found = [_told(statement) for statement in rows.list_statements(actor=who, wanted=wanted)[:MOST_LISTED]]
         if options["json"]:
             return json.dumps(found, indent=1)
-        lines = [f"{one['id']}  {one['state']:9}  {one['summary']}  ({', '.join(one['signed_by'])})" for one in found]
+        lines = [
+            f"{answer['id']}  {answer['state']:9}  {answer['summary']}  ({', '.join(answer['signed_by'])})"
+            for answer in found
+        ]
         return "\n".join(lines) or "No signing requests yet."
 
 
@@ -185,8 +188,8 @@ def _for_readers(acts: "_SubParsersAction[CommandParser]") -> None:
     """Declare the actions that show the current state."""
     status = acts.add_parser("status", help="show the signers and the expiry of each role")
     listed = acts.add_parser("list", help="list signing requests and their signatures")
-    for one in (status, listed):
-        one.add_argument("--json", action="store_true")
+    for subparser in (status, listed):
+        subparser.add_argument("--json", action="store_true")
     add_filter_options(listed, rows.StatementFilter)
 
 
@@ -203,5 +206,5 @@ def _told(statement: Statement) -> _Told:
         "kind": statement.kind,
         "state": statement.state,
         "summary": statement.summary,
-        "signed_by": sorted(one.officer for one in statement.signatures.all()),
+        "signed_by": sorted(signature.officer for signature in statement.signatures.all()),
     }

@@ -80,7 +80,7 @@ class Command(BaseCommand):
                 "There is no issuing CA yet. Run `manage.py quickstart`, or follow the steps of `manage.py ca --help`."
             )
             raise CommandError(msg)
-        signed.hold_roots(one.slug for one in domains)
+        signed.hold_roots(domain.slug for domain in domains)
         by_hand = settings.FLEET_VAULT_KEY == "ask"
         if by_hand and not is_signer_listening(folder):
             msg = "FLEET_VAULT_KEY=ask: start `python -m pki.signer` first and type the passphrase."

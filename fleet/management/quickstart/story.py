@@ -143,13 +143,15 @@ def _newest(rest: Rest) -> list[IncidentRow]:
 
 def _news(rest: Rest, facts: RolloutRow) -> list[str]:
     lines = [
-        f"{facts['name']}: wave {one['wave']} is {one['state']}"
-        for one in facts["progress"]["waves"]
-        if one["state"] != "waiting"
+        f"{facts['name']}: wave {wave['wave']} is {wave['state']}"
+        for wave in facts["progress"]["waves"]
+        if wave["state"] != "waiting"
     ]
     if facts["state"] == "held":
         lines.append(f"{facts['name']} is held: {facts['hold_reason']}")
-    lines += [f"{facts['name']}: {one['devices']} failed: {one['cause']}" for one in facts["progress"]["failures"]]
+    lines += [
+        f"{facts['name']}: {failure['devices']} failed: {failure['cause']}" for failure in facts["progress"]["failures"]
+    ]
     for incident in _newest(rest):
         lines.append(f"incident on {incident['device']} ({incident['layer']}): {incident['explanation']['text'][:160]}")
         if incident["reaction"].get("quarantined"):

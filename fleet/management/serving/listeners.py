@@ -47,7 +47,7 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Stop accepting when another process has taken over; exit when the last connection ends."""
         if self.draining:
-            gates = [one for one in self.servers if isinstance(one, AdmissionGate)]
+            gates = [server for server in self.servers if isinstance(server, AdmissionGate)]
             for gate in gates:
                 gate.retire()
             for connection in list(self.server_state.connections):
@@ -75,7 +75,7 @@ class _Server(uvicorn.Server):
         def protocol() -> asyncio.Protocol:
             return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)  # type: ignore[call-arg]  # as uvicorn calls it
 
-        self.servers = [AdmissionGate(one, protocol, context) for one in sockets]  # type: ignore[misc]  # it has the interface of a server
+        self.servers = [AdmissionGate(sock, protocol, context) for sock in sockets]  # type: ignore[misc]  # it has the interface of a server
         self.started = True
 
 

@@ -169,7 +169,7 @@ class Supervisor:
 
     def _write(self) -> None:
         facts = {
-            "pids": {one.name: one.pid for one in self.children},
+            "pids": {child.name: child.pid for child in self.children},
             "urls": self.urls,
             "parent": os.getpid(),
         }

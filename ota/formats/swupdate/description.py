@@ -102,7 +102,7 @@ def read_description(data: bytes) -> list[Selection]:
             found.setdefault((chosen.version, chosen.hardware, chosen.entries, chosen.variables), chosen)
     if not found:
         refuse_description("no device finds a version, hardware-compatibility and something to install in it.")
-    versions = {one.version: one for one in found.values()}
+    versions = {value.version: value for value in found.values()}
     if len(versions) > 1:
         said = ", ".join(f"{version!r} for {one.choice}" for version, one in list(versions.items())[:3])
         refuse_description(f"devices find different versions in it: {said}. Give one archive one version.")
@@ -112,7 +112,7 @@ def read_description(data: bytes) -> list[Selection]:
 def _places(document: Setting, choice: Choice) -> tuple[Path | None, ...]:
     """Return where a device of that choice finds each section: who finds all in the same places installs the same."""
     sections = (selection.find_section(document, choice, name) for name in _FOUND)
-    return tuple(one.path if one is not None else None for one in sections)
+    return tuple(section.path if section is not None else None for section in sections)
 
 
 def _selected(document: Setting, choice: Choice) -> Selection | None:
@@ -191,7 +191,7 @@ def _hardware(section: Section | None) -> tuple[str, ...]:
         refuse_description(
             f"`hardware-compatibility` has more than {MOST_REVISIONS} entries. Use an expression.", setting.line
         )
-    return tuple(text for one in setting.elements if (text := _text(one, "hardware-compatibility")))
+    return tuple(text for element in setting.elements if (text := _text(element, "hardware-compatibility")))
 
 
 _Reader = Callable[[Setting, str, _SectionContents], None]

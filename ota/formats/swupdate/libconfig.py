@@ -220,7 +220,10 @@ class _Parser:
 
     def _array(self, line: int, depth: int) -> Setting:
         elements = self._elements("]", line, depth)
-        if any(one.kind in {"group", "list", "array"} for one in elements) or len({one.kind for one in elements}) > 1:
+        if (
+            any(element.kind in {"group", "list", "array"} for element in elements)
+            or len({element.kind for element in elements}) > 1
+        ):
             refuse_description("an array `[ ]` holds plain values of one type only. Use a list `( )`.", line)
         return Setting("array", elements, line)
 

@@ -135,8 +135,8 @@ class _Pattern:
             self._at = before
             pieces.append(self._atom())
         self._at = behind
-        for one in pieces[least:]:
-            one.start.free.append(one.end)
+        for piece in pieces[least:]:
+            piece.start.free.append(piece.end)
         if most is None:
             pieces[-1].end.free.append(pieces[-1].start)
         return pieces if most != 0 else []

@@ -71,7 +71,7 @@ def possible_choices(document: Setting) -> list[Choice]:
 
 
 def _groups(setting: Setting) -> dict[str, Setting]:
-    return {name: one for name, one in setting.members.items() if one.kind == "group"}
+    return {name: member for name, member in setting.members.items() if member.kind == "group"}
 
 
 def find_section(document: Setting, choice: Choice, name: str) -> Section | None:
